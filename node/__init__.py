@@ -1,0 +1,1 @@
+"""One hstore node."""

@@ -1,0 +1,131 @@
+"""What a committed entry can ask of the state machine, and what comes of it.
+
+Tagged msgpack arrays. The tags and the order of fields are on disk in every log: add at the end,
+never change. Nothing here is executed; `state.py` does that.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Put(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
+    """Set a key.
+
+    Attributes:
+        key: 1 to 4,096 bytes.
+        value: Up to 1 MiB.
+        flags: An unsigned 64-bit number kept with the key.
+        cas: Only if the key's revision is this; 0: only if it does not exist; None: always.
+        must_exist: Only if the key exists.
+    """
+
+    key: bytes
+    value: bytes
+    flags: int = 0
+    cas: int | None = None
+    must_exist: bool = False
+
+
+class Delete(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False):
+    """Remove a key; with `cas`, only if its revision is this."""
+
+    key: bytes
+    cas: int | None = None
+
+
+class DeletePrefix(msgspec.Struct, frozen=True, array_like=True, tag="D", gc=False):
+    """Remove every key that starts with `prefix`; the empty prefix is all of them."""
+
+    prefix: bytes
+
+
+class ClusterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all nodes share; fixed when the cluster is created, then changed through the log.
+
+    Times are whole milliseconds.
+    """
+
+    zone: str = "hstore.local"
+    heartbeat_ms: int = 100
+    election_timeout_ms: int = 1000
+    health_interval_ms: int = 500
+    dns_ttl_s: int = 1
+
+
+class InitCluster(msgspec.Struct, frozen=True, array_like=True, tag="i", gc=False):
+    """The first command of a cluster: its permanent id and its settings."""
+
+    cluster_id: str
+    settings: ClusterSettings
+
+
+class Member(msgspec.Struct, frozen=True, gc=False):
+    """What is known of a member wherever it runs.
+
+    Attributes:
+        id: Its permanent id.
+        name: Its name, a DNS label, unique in the cluster.
+        address: `HOST:PORT` of its HTTP API; hosts are IP literals, IPv6 in brackets.
+        peer_address: `HOST:PORT` for other nodes.
+        dns_address: `HOST:PORT` of its DNS server.
+        learner: It is to stay a learner for good.
+    """
+
+    id: int
+    name: str
+    address: str
+    peer_address: str
+    dns_address: str
+    learner: bool = False
+
+
+class PutMember(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
+    """Add a member, or change what is known of one.
+
+    An empty name asks for the next free `n1`, `n2`, …. A name or an API address that another
+    member has is refused (`ok` is false, `text` says why); otherwise `text` is the name it has.
+    """
+
+    member: Member
+
+
+class RemoveMember(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
+    """Forget a member. Its id goes on a list of ids that can never come back."""
+
+    id: int
+
+
+Command = Put | Delete | DeletePrefix | InitCluster | PutMember | RemoveMember
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What came of a command; the same on every node.
+
+    Attributes:
+        ok: Whether it took effect. A missing key, or a revision that differs, is False.
+        revision: The index of the entry where it took effect, else the key's present revision
+            (0: it does not exist).
+        text: A name or a reason, for commands about members.
+    """
+
+    ok: bool
+    revision: int
+    text: str = ""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Command)
+
+encode = _encoder.encode
+"""Encode a command as the payload of an entry."""
+
+
+def decode(data: bytes) -> Command:
+    """Decode the payload of an entry.
+
+    Raises:
+        msgspec.DecodeError: It is not a command of this version.
+    """
+    command: Command = _decoder.decode(data)
+    return command

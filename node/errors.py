@@ -1,0 +1,72 @@
+"""Every error that a user or an operator can meet.
+
+    HstoreError
+      ConfigError            a flag, a variable or a file is wrong            exit 2
+      Refused                understood, and not done                         exit 1, HTTP 409
+      Unavailable            cannot be done now; later it may                 exit 1, HTTP 503
+        NoLeader             no leader, or no majority, within the time
+        Overloaded           a queue or a quota is full
+        NotApplied           a write that certainly took no effect
+        OutcomeUnknown       a write that may or may not take effect
+      StorageError           the disk or its data failed: the node stops      exit 1
+      PeerError              the other end broke the peer protocol
+
+Messages say what happened, where, and what to do. Nobody parses them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HstoreError(Exception):
+    """Root of all errors of hstore."""
+
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(HstoreError):
+    """A setting is wrong; the message names the key, the value and what is allowed."""
+
+    http_status: ClassVar[int] = 400
+    exit_code: ClassVar[int] = 2
+
+
+class Refused(HstoreError):
+    """The request was understood and will not be done; the message says why."""
+
+    http_status: ClassVar[int] = 409
+
+
+class Unavailable(HstoreError):
+    """It cannot be done now. `outcome` is what is known of a write: see contract section 4."""
+
+    http_status: ClassVar[int] = 503
+    outcome: ClassVar[str | None] = "not applied"
+
+
+class NoLeader(Unavailable):
+    """There is no leader, or it has no majority; nothing was written."""
+
+
+class Overloaded(Unavailable):
+    """A queue or a quota is full; nothing was written."""
+
+
+class NotApplied(Unavailable):
+    """A write was dropped for certain: another leader's entry took its place."""
+
+
+class OutcomeUnknown(Unavailable):
+    """A write may yet take effect, or may have: nobody re-sends it on the client's behalf."""
+
+    outcome: ClassVar[str | None] = "unknown"
+
+
+class StorageError(HstoreError):
+    """The disk or what is on it failed. The node stops (rule D17)."""
+
+
+class PeerError(HstoreError):
+    """A peer sent what the protocol does not allow, or is not one of this cluster."""

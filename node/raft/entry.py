@@ -1,0 +1,71 @@
+"""What the log is made of: entries, the hard state, and what a snapshot says of itself.
+
+Owned here because the core, the driver, the wire and the storage all speak of the same things.
+Nothing here decides anything; the payload of an entry is opaque bytes, except for membership
+entries, whose payload is an encoded `Configuration` (see `membership.py`).
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from .membership import Configuration
+
+
+class EntryKind(enum.IntEnum):
+    """What an entry is for. The numbers are on disk and on the wire: never reuse one."""
+
+    COMMAND = 0
+    """A command for the state machine."""
+    NOOP = 1
+    """Appended by a new leader, so that it can commit in its own term (section 8)."""
+    CONFIG = 2
+    """A whole `Configuration`, in force from the moment it is appended (section 4.1)."""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One entry of the log.
+
+    Attributes:
+        index: Position in the log, from 1.
+        term: Term of the leader that appended it, from 1.
+        kind: An `EntryKind`, kept as a plain integer because entries are decoded in bulk.
+        data: The payload.
+    """
+
+    index: int
+    term: int
+    kind: int
+    data: bytes
+
+
+class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a node must never forget (Figure 2, "Persistent state on all servers").
+
+    Attributes:
+        term: The latest term this node has seen.
+        vote: Id of the node it voted for in `term`, 0 for none.
+        commit: A commit index this node has known; a hint, never above the last durable entry.
+    """
+
+    term: int = 0
+    vote: int = 0
+    commit: int = 0
+
+
+class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What stands in for all entries up to and including `index` (section 7).
+
+    Attributes:
+        index: The last entry that the snapshot replaces; 0 is the empty state.
+        term: That entry's term.
+        config: The configuration in force at `index`.
+        chain: The chain hash of the log at `index`; the storage fills it in and checks it.
+    """
+
+    index: int = 0
+    term: int = 0
+    config: Configuration = Configuration()
+    chain: bytes = b""

@@ -1,0 +1,173 @@
+"""What a node needs from its disk: the seam between the driver and RocksDB.
+
+`rocks.py` implements it on RocksDB; the tests have one in memory that can lose what was not
+flushed. Both pass the same contract suite.
+
+The rule behind every method: a *write* is done when it is in the operating system's hands and
+costs microseconds, so it happens inline on the event loop; a *flush* makes every write that
+returned before the flush began durable, and happens off the loop. Nobody may answer for a write
+before the flush that covers it has returned (rule D1).
+
+Every method raises `StorageError` when the disk or the data fails; the node must then stop
+(rule D17: a failed flush is never tried again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..raft.entry import Entry, HardState, SnapshotMeta
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a data directory belongs to; written once, when the directory is made.
+
+    Attributes:
+        cluster_id: The cluster's permanent id, 16 hex digits.
+        node_id: This node's permanent id, 64 random bits, never 0.
+    """
+
+    cluster_id: str
+    node_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was found on disk, ready for the core (rule D19).
+
+    Attributes:
+        hard_state: Term, vote and commit; the commit is never above the last entry.
+        snapshot: What the log starts after.
+        entries: The entries after `snapshot.index`, contiguous, verified by CRC and chain hash.
+        applied: The index up to which the state has taken effect.
+    """
+
+    hard_state: HardState
+    snapshot: SnapshotMeta
+    entries: list[Entry]
+    applied: int
+
+
+class StateReader(Protocol):
+    """Ordered reads of the state machine's keys as of one moment."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None."""
+        ...
+
+    def scan(self, start: bytes, end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over keys from `start` (inclusive) to `end` (exclusive; None: no end), in order.
+
+        Holds the GIL for each step: whoever iterates far yields to the loop every N keys.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the view up. Idempotent; a view that is kept pins old data on disk."""
+        ...
+
+
+class StateStore(Protocol):
+    """The keys that the state machine owns."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the latest value of `key`, or None."""
+        ...
+
+    def write(
+        self,
+        puts: Iterable[tuple[bytes, bytes]],
+        deletes: Iterable[bytes] = (),
+    ) -> None:
+        """Write all of it or nothing, unsynced. No key may be both put and deleted."""
+        ...
+
+    def view(self) -> StateReader:
+        """Return a reader of the state as it is now, unaffected by later writes."""
+        ...
+
+
+class SnapshotInstall(Protocol):
+    """A state on its way in, invisible until `Storage.install` switches to it."""
+
+    def write(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Add keys and values to the new state, unsynced."""
+        ...
+
+    def abort(self) -> None:
+        """Throw the new state away. Idempotent, and harmless once it was installed."""
+        ...
+
+
+class Storage(Protocol):
+    """One node's log, hard state and state."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who this directory belongs to."""
+        ...
+
+    @property
+    def state(self) -> StateStore:
+        """The state machine's keys. Stays valid across an installed snapshot."""
+        ...
+
+    def load(self) -> Recovered:
+        """Read everything the core starts from."""
+        ...
+
+    def append(
+        self,
+        hard_state: HardState | None,
+        truncate_from: int | None,
+        entries: Sequence[Entry],
+    ) -> None:
+        """Write hard state, truncation and entries in one atomic batch, unsynced (rule D3).
+
+        Args:
+            hard_state: The new hard state, or None to leave it.
+            truncate_from: Drop every entry from this index on first, or None.
+            entries: Entries that continue the log where it then ends.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Make durable every write that returned before this call.
+
+        One flush at a time: the driver awaits one before it starts the next.
+
+        Cancellation: the flush goes on in its thread; nothing may be concluded from it.
+        """
+        ...
+
+    def compact(self, meta: SnapshotMeta) -> None:
+        """Drop the entries up to `meta.index`, which the state has applied durably (rule D4).
+
+        `meta.chain` is ignored: the storage knows its own.
+        """
+        ...
+
+    def snapshot_meta_chain(self, index: int) -> bytes:
+        """Return the chain hash of the log at `index`, which must not be compacted away."""
+        ...
+
+    def begin_install(self) -> SnapshotInstall:
+        """Start receiving a whole state; an install begun before and not finished is dropped."""
+        ...
+
+    def install(
+        self, staged: SnapshotInstall, meta: SnapshotMeta, hard_state: HardState
+    ) -> None:
+        """Replace state and log by `staged` and `meta` in one atomic batch, unsynced (rule D11).
+
+        After the next flush a crash finds the new state with an empty log after `meta.index`;
+        before it, either the old or the new, never a mixture.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Flush and close. Idempotent. A closed directory can be opened again in this process."""
+        ...
