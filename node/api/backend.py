@@ -1,0 +1,114 @@
+"""What the API asks of the node behind it.
+
+The driver (`node/replica.py`) stands behind this in a node, a fake in the tests. Deadlines are
+absolute, in seconds of `trio.current_time()`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..cluster import ClusterInfo, JoinReply, JoinRequest
+from ..commands import Command, Outcome
+from ..state import Item, KeyReader
+
+
+class Backend(Protocol):
+    """The node, as its HTTP API sees it."""
+
+    @property
+    def name(self) -> str:
+        """This node's name."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """`HOST:PORT` of this node's API, as advertised."""
+        ...
+
+    @property
+    def zone(self) -> str:
+        """The DNS domain of the cluster."""
+        ...
+
+    @property
+    def applied_index(self) -> int:
+        """Index of the last entry whose effect reads on this node can see."""
+        ...
+
+    def get(self, key: bytes) -> Item | None:
+        """Read one key from the local copy."""
+        ...
+
+    def view(self) -> KeyReader:
+        """Return a reader of the local copy as of now; the caller closes it."""
+        ...
+
+    async def write(self, command: Command, deadline: float) -> Outcome:
+        """Have a command committed and applied; forwarded once when another node leads.
+
+        Raises:
+            NoLeader, Overloaded, NotApplied: It certainly took no effect.
+            OutcomeUnknown: It may or may not take effect.
+
+        Cancellation: the outcome is unknown.
+        """
+        ...
+
+    async def read_barrier(self, deadline: float) -> None:
+        """Return when local reads see every write answered before this call (linearizable).
+
+        Raises:
+            NoLeader, Overloaded: No majority confirmed it before the deadline.
+        """
+        ...
+
+    def stale_ms(self) -> int | None:
+        """Milliseconds since this node had applied all that was committed then; None: never."""
+        ...
+
+    def unhealthy(self) -> str | None:
+        """Return why this node is not in contact with a leader, or None when it is."""
+        ...
+
+    def cluster(self) -> ClusterInfo:
+        """Return the cluster as this node sees it now."""
+        ...
+
+    async def wait_cluster_change(self, seen: int) -> int:
+        """Wait until the structural version is not `seen`, and return it.
+
+        Structural: leader, term, membership, name, address, type, health; not the figures.
+        `seen` -1 returns at once.
+        """
+        ...
+
+    async def join(self, request: JoinRequest, deadline: float) -> JoinReply:
+        """Make a newcomer a learner.
+
+        Raises:
+            Refused: Its name is taken, its id was removed, or its protocol differs.
+            Unavailable: As for `write`.
+        """
+        ...
+
+    async def remove(self, node: str, deadline: float) -> None:
+        """Remove a member (its name, id or API address) for good.
+
+        Raises:
+            Refused: There is no such member, or the rest would have no live majority.
+            Unavailable: As for `write`.
+        """
+        ...
+
+    async def leave(self, deadline: float) -> None:
+        """Remove this node from the cluster, then stop it (`stop` is called by this)."""
+        ...
+
+    def stop(self) -> None:
+        """Ask the node to stop cleanly, soon after the answer to this request is sent."""
+        ...
+
+    def kill(self) -> None:
+        """End the process as a crash would, soon after the answer to this request is sent."""
+        ...
