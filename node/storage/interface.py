@@ -14,11 +14,41 @@ Every method raises `StorageError` when the disk or the data fails; the node mus
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..errors import StorageError
 from ..raft.entry import Entry, HardState, SnapshotMeta
+
+APPLIED_KEY = b"z"
+"""The one key of the state that the storage knows: the index and term of the last applied entry.
+
+The state machine writes it together with the effects, and it sorts behind every other key, so
+that a snapshot whose end is missing has none and cannot be installed.
+"""
+
+_APPLIED = struct.Struct(">QQ")
+
+
+def pack_applied(index: int, term: int) -> bytes:
+    """Return the value of `APPLIED_KEY`."""
+    return _APPLIED.pack(index, term)
+
+
+def unpack_applied(value: bytes | None) -> tuple[int, int]:
+    """Return index and term of the last applied entry; None (no such key) is the empty state.
+
+    Raises:
+        StorageError: The value is damaged.
+    """
+    if value is None:
+        return 0, 0
+    if len(value) != _APPLIED.size:
+        raise StorageError(f"the applied index is damaged: {value[:32]!r}")
+    index, term = _APPLIED.unpack(value)
+    return index, term
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +111,13 @@ class StateStore(Protocol):
         self,
         puts: Iterable[tuple[bytes, bytes]],
         deletes: Iterable[bytes] = (),
+        delete_ranges: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """Write all of it or nothing, unsynced. No key may be both put and deleted."""
+        """Write all of it or nothing, unsynced.
+
+        The ranges (start inclusive, end exclusive) are deleted first, whatever their size, in
+        constant memory. No key may be both put and deleted.
+        """
         ...
 
     def view(self) -> StateReader:

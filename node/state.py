@@ -1,0 +1,323 @@
+"""The state machine: what a committed command does to the keys.
+
+Owns the effect of every command. It must be a function of the log alone: no clock, no randomness,
+no order that depends on a hash seed, because every node runs it by itself and all must end with
+the same bytes (section 2 of the Raft paper, "replicated state machines"). The layout on disk is
+in `state_records.py`; when to apply is the driver's.
+
+Theory of operation: `apply` runs a batch of entries against an overlay, a dictionary of the keys
+that the batch has changed so far, in front of the store. So a command sees those before it. Then
+the whole overlay and the new applied index go to the store as one atomic batch: after a crash the
+index and the effects agree, and no entry takes effect twice (rules D5, D7).
+
+Snapshots: `State.snapshot()` is a reader of everything, as of one moment. A sender iterates over
+`snapshot().scan(b"")`; a receiver hands the very same pairs to `Storage.begin_install().write()`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from . import commands
+from . import state_records as records
+from .commands import ClusterSettings, Member, Outcome
+from .errors import StorageError
+from .raft.entry import Entry, EntryKind
+from .state_records import Item
+from .storage.interface import APPLIED_KEY, StateReader, StateStore, pack_applied, unpack_applied
+
+__all__ = ["Item", "KeyReader", "State"]
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class KeyReader(Protocol):
+    """The users' keys as of one moment."""
+
+    def get(self, key: bytes) -> Item | None:
+        """Return what is stored under `key`, or None."""
+        ...
+
+    def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Item]:
+        """Iterate over the keys that start with `prefix` and are greater than `after`, in order.
+
+        Holds the GIL for each step: whoever iterates far yields to the loop every N keys.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the view up. Idempotent; iterating after it is an error."""
+        ...
+
+
+class State:
+    """The keys, the members and the settings, as the log up to `applied` made them.
+
+    Attributes:
+        applied: Index of the last entry that took effect, 0 for none.
+        applied_term: Its term.
+        cluster_id: The cluster's permanent id; empty until `InitCluster` was applied.
+        settings: The cluster's settings; defaults until then.
+        members: All members by id. Never changed in place: a change is a new dictionary.
+        removed: Ids of members that were removed and can never come back.
+
+    Raises:
+        StorageError: The store fails or its records are damaged.
+    """
+
+    applied: int
+    applied_term: int
+    cluster_id: str
+    settings: ClusterSettings
+    members: dict[int, Member]
+    removed: frozenset[int]
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+        self.reload()
+
+    def reload(self) -> None:
+        """Read everything anew, after a snapshot was installed under the store."""
+        view = self._store.view()
+        try:
+            self.applied, self.applied_term = unpack_applied(view.get(APPLIED_KEY))
+            found = view.get(records.CLUSTER_KEY)
+            if found is None:
+                self.cluster_id, self.settings = "", ClusterSettings()
+            else:
+                cluster = records.decode_cluster(found)
+                self.cluster_id, self.settings = cluster.cluster_id, cluster.settings
+            members = view.scan(records.MEMBER, records.MEMBER_END)
+            self.members = {
+                records.id_of(key): records.decode_member(value) for key, value in members
+            }
+            removed = view.scan(records.REMOVED, records.REMOVED_END)
+            self.removed = frozenset(records.id_of(key) for key, _ in removed)
+        finally:
+            view.close()
+
+    def get(self, key: bytes) -> Item | None:
+        """Return what is stored under the user's `key` now, or None."""
+        record = self._store.get(records.USER + key)
+        return None if record is None else records.decode_item(key, record)
+
+    def view(self) -> KeyReader:
+        """Return a reader of the users' keys as of now; the caller closes it."""
+        return _UserKeys(self._store.view())
+
+    def snapshot(self) -> StateReader:
+        """Return a reader of the whole state as of `applied`; the caller closes it.
+
+        Every pair of `scan(b"")` belongs to the snapshot, and they come in an order in which
+        the applied index is last: a receiver that misses the end cannot install it.
+        """
+        return self._store.view()
+
+    def apply(self, entries: Sequence[Entry]) -> list[Outcome | None]:
+        """Let `entries` take effect, all or nothing, and return what came of each.
+
+        None stands for an entry that is not a command.
+
+        Args:
+            entries: Committed and locally durable, from `applied` + 1 on, without a gap.
+
+        Raises:
+            StorageError: The store failed, the entries do not continue `applied`, or one is not
+                understood by this version: the node must stop, or it would diverge.
+        """
+        if not entries:
+            return []
+        batch = _Batch(self._store, self)
+        outcomes = []
+        expected = self.applied
+        for entry in entries:
+            expected += 1
+            if entry.index != expected:
+                raise StorageError(f"entry {entry.index} was given to the state, not {expected}")
+            outcomes.append(_run(batch, entry))
+        last = entries[-1]
+        batch.commit(last)
+        self.applied, self.applied_term = last.index, last.term
+        self.cluster_id, self.settings = batch.cluster_id, batch.settings
+        self.members, self.removed = batch.members, batch.removed
+        return outcomes
+
+
+class _UserKeys:
+    """A `KeyReader` on a view of the store."""
+
+    def __init__(self, view: StateReader) -> None:
+        self._view = view
+
+    def get(self, key: bytes) -> Item | None:
+        record = self._view.get(records.USER + key)
+        return None if record is None else records.decode_item(key, record)
+
+    def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Item]:
+        start = prefix if after is None else max(prefix, after + b"\0")
+        end = records.prefix_end(records.USER + prefix)
+        for key, record in self._view.scan(records.USER + start, end):
+            yield records.decode_item(key[1:], record)
+
+    def close(self) -> None:
+        self._view.close()
+
+
+class _Batch:
+    """The effects of the entries so far, in front of the store."""
+
+    def __init__(self, store: StateStore, state: State) -> None:
+        self._store = store
+        self._changed: dict[bytes, bytes | None] = {}
+        # Ranges that were deleted before any of what is in `_changed` was put.
+        self._ranges: list[tuple[bytes, bytes]] = []
+        self.cluster_id = state.cluster_id
+        self.settings = state.settings
+        self.members = state.members
+        self.removed = state.removed
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            return self._changed[key]
+        except KeyError:
+            pass
+        if any(start <= key < end for start, end in self._ranges):
+            return None
+        return self._store.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._changed[key] = value
+
+    def delete(self, key: bytes) -> None:
+        self._changed[key] = None
+
+    def delete_range(self, start: bytes, end: bytes) -> None:
+        for key in [key for key in self._changed if start <= key < end]:
+            del self._changed[key]
+        self._ranges.append((start, end))
+
+    def commit(self, last: Entry) -> None:
+        puts = [(key, value) for key, value in self._changed.items() if value is not None]
+        puts.append((APPLIED_KEY, pack_applied(last.index, last.term)))
+        deletes = [key for key, value in self._changed.items() if value is None]
+        self._store.write(puts, deletes, self._ranges)
+
+
+def _run(batch: _Batch, entry: Entry) -> Outcome | None:
+    """Let one entry take effect in `batch`."""
+    if entry.kind != EntryKind.COMMAND:
+        if entry.kind in (EntryKind.NOOP, EntryKind.CONFIG):
+            return None
+        raise StorageError(
+            f"entry {entry.index} is of kind {entry.kind}, which this version does not know:"
+            " upgrade hstore on this node"
+        )
+    try:
+        command = commands.decode(entry.data)
+    except msgspec.DecodeError as error:
+        raise StorageError(
+            f"entry {entry.index} holds a command that this version does not know ({error}):"
+            " upgrade hstore on this node"
+        ) from error
+    match command:
+        case commands.Put():
+            return _put(batch, entry.index, command)
+        case commands.Delete():
+            return _delete(batch, entry.index, command)
+        case commands.DeletePrefix(prefix):
+            start = records.USER + prefix
+            # Every such prefix has an end, because it begins with `USER`. The keys are not
+            # visited: the same few bytes are written whether there are ten or ten million.
+            batch.delete_range(start, records.prefix_end(start) or records.USER_END)
+            return Outcome(True, entry.index)
+        case commands.InitCluster():
+            return _init_cluster(batch, entry.index, command)
+        case commands.PutMember(member):
+            return _put_member(batch, entry.index, member)
+        case commands.RemoveMember(node_id):
+            return _remove_member(batch, entry.index, node_id)
+
+
+def _put(batch: _Batch, index: int, command: commands.Put) -> Outcome:
+    key = records.USER + command.key
+    found = batch.get(key)
+    if found is None:
+        create_revision, revision = index, 0
+        allowed = not command.must_exist
+    else:
+        create_revision, _, revision = records.record_head(command.key, found)
+        allowed = True
+    if not allowed or (command.cas is not None and command.cas != revision):
+        return Outcome(False, revision)
+    batch.put(key, records.encode_record(create_revision, command.flags, index, command.value))
+    return Outcome(True, index)
+
+
+def _delete(batch: _Batch, index: int, command: commands.Delete) -> Outcome:
+    key = records.USER + command.key
+    found = batch.get(key)
+    if found is None:
+        return Outcome(False, 0)
+    _, _, revision = records.record_head(command.key, found)
+    if command.cas is not None and command.cas != revision:
+        return Outcome(False, revision)
+    batch.delete(key)
+    return Outcome(True, index)
+
+
+def _init_cluster(batch: _Batch, index: int, command: commands.InitCluster) -> Outcome:
+    if batch.cluster_id:
+        return Outcome(False, 0, f"the cluster exists already, its id is {batch.cluster_id}")
+    batch.cluster_id, batch.settings = command.cluster_id, command.settings
+    record = records.Cluster(command.cluster_id, command.settings)
+    batch.put(records.CLUSTER_KEY, records.encode_msgpack(record))
+    return Outcome(True, index)
+
+
+def _put_member(batch: _Batch, index: int, member: Member) -> Outcome:
+    if member.id in batch.removed:
+        return Outcome(
+            False, 0, f"node {member.id:016x} was removed from the cluster and cannot come back"
+        )
+    others = [other for other in batch.members.values() if other.id != member.id]
+    name = member.name or _default_name(batch, member.id, {other.name for other in others})
+    if not _NAME.fullmatch(name):
+        return Outcome(
+            False, 0, f"the name {name!r} is not 1 to 63 of a-z, 0-9 and -, with no - at an end"
+        )
+    for other in others:
+        if other.name == name:
+            return Outcome(False, 0, f"the name {name} is taken by the node at {other.address}")
+        if other.address == member.address:
+            return Outcome(False, 0, f"the address {member.address} is that of {other.name}")
+    named = msgspec.structs.replace(member, name=name)
+    batch.members = {**batch.members, member.id: named}
+    batch.put(records.id_key(records.MEMBER, member.id), records.encode_msgpack(named))
+    return Outcome(True, index, name)
+
+
+def _default_name(batch: _Batch, node_id: int, taken: set[str]) -> str:
+    """Return the name the node has already, or the first of n1, n2, … that nobody else has."""
+    if node_id in batch.members:
+        return batch.members[node_id].name
+    number = 1
+    while f"n{number}" in taken:
+        number += 1
+    return f"n{number}"
+
+
+def _remove_member(batch: _Batch, index: int, node_id: int) -> Outcome:
+    if node_id in batch.removed:
+        return Outcome(False, 0, f"node {node_id:016x} was removed before")
+    # An id that was never a member is refused for good too: it may be a newcomer that gave up
+    # between becoming a learner and being named.
+    name = batch.members[node_id].name if node_id in batch.members else ""
+    batch.members = {key: value for key, value in batch.members.items() if key != node_id}
+    batch.removed |= {node_id}
+    batch.delete(records.id_key(records.MEMBER, node_id))
+    batch.put(records.id_key(records.REMOVED, node_id), b"")
+    return Outcome(True, index, name)

@@ -1,0 +1,132 @@
+"""How the state machine's data is laid out as keys and values of a `StateStore`.
+
+Owns the bytes: what is written here is on every node's disk and in every snapshot on the wire, so
+a layout is never changed, only added to. Knows nothing of commands (`state.py`) or of RocksDB.
+
+    k<user key>     >QQQ create revision, flags, revision; then the value
+    m<id >Q>        a `Member`, msgpack
+    r<id >Q>        empty: a member that was removed and can never come back
+    s               `_Cluster`, msgpack: the cluster's id and settings
+    z               >QQ index and term of the last applied entry (`storage.interface.APPLIED_KEY`)
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from .commands import ClusterSettings, Member
+from .errors import StorageError
+
+USER = b"k"
+USER_END = b"l"
+MEMBER = b"m"
+MEMBER_END = b"n"
+REMOVED = b"r"
+REMOVED_END = b"s"
+CLUSTER_KEY = b"s"
+
+_RECORD = struct.Struct(">QQQ")
+_ID = struct.Struct(">Q")
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """A key and all that is kept with it.
+
+    Attributes:
+        key: As the user gave it.
+        value: As the user gave it.
+        flags: An unsigned 64-bit number of the user's.
+        create_revision: The Raft index of the write that created the key.
+        revision: The Raft index of the write that last touched it.
+    """
+
+    key: bytes
+    value: bytes
+    flags: int
+    create_revision: int
+    revision: int
+
+
+class Cluster(msgspec.Struct, frozen=True, array_like=True):
+    """What the first command of a cluster fixed."""
+
+    cluster_id: str
+    settings: ClusterSettings
+
+
+def encode_record(create_revision: int, flags: int, revision: int, value: bytes) -> bytes:
+    """Return the stored form of a user's key."""
+    return _RECORD.pack(create_revision, flags, revision) + value
+
+
+def decode_item(key: bytes, record: bytes) -> Item:
+    """Return what is stored under the user's `key`.
+
+    Raises:
+        StorageError: The record is too short to be one.
+    """
+    create_revision, flags, revision = record_head(key, record)
+    return Item(key, record[_RECORD.size :], flags, create_revision, revision)
+
+
+def record_head(key: bytes, record: bytes) -> tuple[int, int, int]:
+    """Return create revision, flags and revision without copying the value."""
+    try:
+        head: tuple[int, int, int] = _RECORD.unpack_from(record)
+    except struct.error as error:
+        raise StorageError(f"the record of key {key[:64]!r} is damaged: {error}") from error
+    return head
+
+
+def id_key(prefix: bytes, node_id: int) -> bytes:
+    """Return the key of what is stored under `prefix` for a node."""
+    return prefix + _ID.pack(node_id)
+
+
+def id_of(key: bytes) -> int:
+    """Return the node id in a key that `id_key` made."""
+    node_id: int = _ID.unpack_from(key, 1)[0]
+    return node_id
+
+
+_member_decoder = msgspec.msgpack.Decoder(Member)
+_cluster_decoder = msgspec.msgpack.Decoder(Cluster)
+
+encode_msgpack = msgspec.msgpack.Encoder().encode
+"""Encode a `Member` or a `Cluster`."""
+
+
+def decode_member(record: bytes) -> Member:
+    """Return a stored member.
+
+    Raises:
+        StorageError: It is not one.
+    """
+    try:
+        member: Member = _member_decoder.decode(record)
+    except msgspec.DecodeError as error:
+        raise StorageError(f"the record of a member is damaged: {error}") from error
+    return member
+
+
+def decode_cluster(record: bytes) -> Cluster:
+    """Return the stored cluster id and settings.
+
+    Raises:
+        StorageError: It is not such a record.
+    """
+    try:
+        cluster: Cluster = _cluster_decoder.decode(record)
+    except msgspec.DecodeError as error:
+        raise StorageError(f"the record of the cluster is damaged: {error}") from error
+    return cluster
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """Return the first key after every key that starts with `prefix`; None: there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    if not stripped:
+        return None
+    return stripped[:-1] + bytes([stripped[-1] + 1])
