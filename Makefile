@@ -1,0 +1,71 @@
+# make run    install into .venv and run a cluster of three on this machine
+# make test   install into .venv and run every test            (ARGS="-k name -x" goes to pytest)
+# make check  format, lint, types, import rules and sizes: what has to hold before a commit
+# make fmt    rewrite the code as `make check` wants it
+# make types  links through which type checkers find the packages
+#
+# Nothing has to be there but make, a Python from 3.11 to 3.13 and the package index.
+# PYTHON=/path/to/python3.12 chooses the Python that .venv is made with.
+
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.PHONY: run test check fmt types
+
+BIN := .venv/bin
+PYTHON ?=
+# Tried in this order when PYTHON is not given: the machine's default first, then the newest.
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+
+ARGS ?=
+
+run: .venv/installed
+	$(BIN)/hstore demo
+
+# `pytest`, never `python -m pytest`: that puts this folder on the import path, where `dns/`
+# would stand before dnspython.
+test: .venv/installed-dev
+	$(BIN)/pytest $(ARGS)
+
+check: .venv/installed-dev types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy -p hstore -p tests
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/test_tidy.py
+
+fmt: .venv/installed-dev
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+# Type checkers do not run the import hook of an editable install; they follow these links.
+types: .types/hstore/node .types/hstore/dns .types/hstore/cli
+
+.types/hstore/%:
+	@mkdir -p .types/hstore
+	ln -sfn ../../$* $@
+
+# pip comes last into a new .venv, so its presence says that the making was not interrupted.
+$(BIN)/pip:
+	@for python in $(PYTHONS); do \
+	    if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
+	    then \
+	        echo "$$python -m venv .venv"; \
+	        $$python -m venv --clear .venv && exit 0; \
+	        rm -rf .venv; \
+	        echo "make: $$python cannot make a virtual environment;" \
+	            "on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	        exit 1; \
+	    fi; \
+	done; \
+	echo "make: hstore needs Python 3.11, 3.12 or 3.13, and none of these is one: $(PYTHONS)." \
+	    "Install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
+	exit 1
+
+# Installed again when the dependencies, the packages or the commands may have changed.
+.venv/installed: pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/installed

@@ -1,0 +1,39 @@
+"""What every test may use.
+
+Owns the rule for outside tools, the Hypothesis profiles, and nothing else: fixtures of one room
+belong into that room's own `conftest.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+# Time is no claim of a property test, and a busy machine is no counterexample: no deadline.
+settings.register_profile("default", deadline=None, print_blob=True)
+# The same examples in each run, so that a red run says something about the change it came with.
+settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True)
+settings.load_profile("ci" if IN_CI else "default")
+
+
+def find_tool(name: str, *, in_ci: bool) -> str:
+    """Find a program, or end the test: skipped at a user's, failed where all has to be there."""
+    path = shutil.which(name)
+    if path is not None:
+        return path
+    reason = f"needs the program `{name}`, which is not installed"
+    if in_ci:
+        pytest.fail(f"{reason}: add its package to `packages` in .ci/run", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str], str]:
+    """Return a function that gives the path of a program, or skips; with CI=true it fails."""
+    return lambda name: find_tool(name, in_ci=IN_CI)
