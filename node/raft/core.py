@@ -1,0 +1,420 @@
+"""The core: one node's share of Raft, as a state machine without clock, I/O or chance of its own.
+
+Theory of operation. The driver feeds events and carries out the `Update` that comes back. Events
+that arrive together are fed together, and what they want is gathered once at the end: one write
+for all, one append per peer for all. That is the group commit. It is sound because what leaves
+after the write (`then`) leaves after *all* of the write, so the outside sees a run in which the
+events came one after another and the answers were a little late.
+
+Nothing counts before it is durable: an acknowledgement or a vote given to another node travels in
+`Persist.then`; the leader's own entries and the candidate's own vote count when `Persisted` comes
+back. Requests (appends, heartbeats, ballots) go out at once (thesis, section 10.2.1).
+
+This module holds the state, the term rule and the gathering. What each role does stands beside it:
+`election.py`, `replication.py`, `reads.py`, `reconfigure.py`, as functions of a core.
+
+Rule: no trio, no sockets, no files, no clocks, no global randomness, no logging, and no iteration
+over a set that reaches the outside.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from . import election, membership, messages, reads, reconfigure, replication
+from .entry import Entry, EntryKind, HardState, SnapshotMeta
+from .events import (
+    Applied,
+    Compact,
+    EarlyElection,
+    Event,
+    PeerDown,
+    PeerUnreachable,
+    Persisted,
+    Propose,
+    ProposeChange,
+    ReadIndex,
+    Receive,
+    SnapshotSent,
+    Tick,
+)
+from .log import RaftLog, entry_size
+from .membership import Configuration, History
+from .messages import Message
+from .progress import Progress, ProgressState
+from .roles import Role
+from .update import Persist, Update
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Bounds and times. A tick is one heartbeat interval.
+
+    Attributes:
+        election_ticks: T: elections start after a random time in [T, 2T) ticks without a leader.
+        pre_vote: Ask before disturbing a term (thesis section 9.6).
+        check_quorum: A leader without a majority for T steps down; voters that hear a leader
+            ignore ballots (section 6, end).
+        max_append_bytes: Of entries in one message, unless a single entry is larger.
+        max_inflight_messages: Unanswered messages with entries, per peer.
+        max_inflight_bytes: Likewise in bytes; the message that crosses it still leaves.
+        max_uncommitted_bytes: Of entries not yet committed; more is `OVERLOADED`.
+        max_apply_bytes: Of entries in one batch to apply.
+        max_pending_reads: Of this node and of those that ask it; more is `OVERLOADED`.
+        promotion_gap: Entries a learner may lack when it becomes a voter.
+    """
+
+    election_ticks: int = 10
+    pre_vote: bool = True
+    check_quorum: bool = True
+    max_append_bytes: int = 512 * 1024
+    max_inflight_messages: int = 256
+    max_inflight_bytes: int = 8 * 1024 * 1024
+    max_uncommitted_bytes: int = 64 * 1024 * 1024
+    max_apply_bytes: int = 1024 * 1024
+    max_pending_reads: int = 4096
+    promotion_gap: int = 1000
+
+
+class Core:
+    """One node's Raft.
+
+    `step` is total: it never raises for anything a peer or a client can send. It raises `CoreBug`
+    when an invariant is broken, after which the node must stop.
+
+    Attributes:
+        id: This node.
+        term, vote: As in Figure 2; 0 is "no vote".
+        role: See `Role`.
+        leader: Id of the leader of `term` as far as known, 0 for none.
+        leader_gone: The link of *this* node to that leader is down: its lease is waived.
+        log: The log and its marks.
+        history: The configurations of the log.
+        progress: The leader's view of every other member, by id, in the order of ids.
+        votes: Answers to the ballot under way, by voter.
+        elapsed: Ticks since the last sign of the leader (leader: since the last quorum check).
+        timeout: Ticks after which this node calls an election.
+        round: Number of the last heartbeat broadcast of this term.
+        uncommitted_bytes: Of the leader's entries that are not yet committed.
+    """
+
+    def __init__(
+        self,
+        node_id: int,
+        options: Options,
+        rng: Random,
+        *,
+        hard_state: HardState | None = None,
+        snapshot: SnapshotMeta | None = None,
+        entries: Sequence[Entry] = (),
+        applied: int = 0,
+    ) -> None:
+        """Start from what was durable (rule D19): without arguments, from nothing.
+
+        Raises:
+            CoreBug: What is given does not fit together.
+        """
+        hard_state = hard_state or HardState()
+        snapshot = snapshot or SnapshotMeta()
+        self.id = node_id
+        self.options = options
+        self.rng = rng
+        self.term = max(hard_state.term, snapshot.term)
+        self.vote = hard_state.vote if self.term == hard_state.term else 0
+        self.log = RaftLog(snapshot, entries, max(applied, snapshot.index))
+        self.log.commit_to(min(hard_state.commit, self.log.last_index))
+        self.history = History(snapshot.index, snapshot.config)
+        for entry in entries:
+            if entry.kind == EntryKind.CONFIG:
+                self.history.push(entry.index, membership.decode(entry.data))
+        self.role = Role.FOLLOWER
+        self.leader = 0
+        self.leader_gone = False
+        self.early_token = 0
+        self.early_attempts = 0
+        self.progress: dict[int, Progress] = {}
+        self.votes: dict[int, bool] = {}
+        self.elapsed = 0
+        self.timeout = 0
+        self.randomize_timeout()
+        self.round = 0
+        self.noop_index = 0
+        self.uncommitted_bytes = 0
+        self.waiting_reads: deque[tuple[int, int]] = deque()
+        self.pending_reads: deque[reads.PendingRead] = deque()
+        self.forwarded_reads: dict[int, int] = {}
+        self.ticks = 0
+        self.update = Update()
+        self.gated: list[Message] = []
+        self._seq = 0
+        self._saved = (hard_state.term, hard_state.vote)
+        self._restored: SnapshotMeta | None = None
+        self._own_vote_seq = 0
+
+    # -- the interface ----------------------------------------------------------------------
+
+    def step(self, event: Event) -> Update:
+        """Handle one event. See `Update` for what the caller owes."""
+        return self.step_all((event,))
+
+    def step_all(self, events: Iterable[Event]) -> Update:
+        """Handle events that arrived together, in order, as one group commit.
+
+        Raises:
+            CoreBug: An invariant is broken; nothing of this core may be used any more.
+        """
+        update = self.update = Update()
+        for event in events:
+            _EVENTS[type(event)](self, event)
+        self._gather()
+        return update
+
+    @property
+    def config(self) -> Configuration:
+        """The configuration in force: the newest in the log, committed or not (rule D9)."""
+        return self.history.current
+
+    def is_promotable(self) -> bool:
+        """Whether this node may call an election."""
+        return self.config.is_voter(self.id)
+
+    def learners_caught_up(self) -> list[int]:
+        """Return the learners that could become voters now (thesis section 4.2.1)."""
+        if self.role is not Role.LEADER or not reconfigure.is_settled(self):
+            return []
+        return [n for n in self.config.learners if reconfigure.is_caught_up(self, n)]
+
+    def meta_at(self, index: int) -> SnapshotMeta:
+        """Return what a snapshot at `index` says of itself; `index` is applied, not compacted."""
+        return SnapshotMeta(index, self.log.term_at(index) or 0, self.history.at(index))
+
+    # -- used by the role modules -----------------------------------------------------------
+
+    def send(self, message: Message) -> None:
+        """Send at once: for requests."""
+        self.update.messages.append(message)
+
+    def send_durably(self, message: Message) -> None:
+        """Send once all that stands now is durable: for acknowledgements and votes (rule D1)."""
+        self.gated.append(message)
+
+    def randomize_timeout(self) -> None:
+        """Draw a new election timeout in [T, 2T) ticks (section 5.2)."""
+        ticks = self.options.election_ticks
+        self.timeout = ticks + self.rng.randrange(ticks)
+
+    def become_follower(self, term: int, leader: int) -> None:
+        """Follow `leader` (0: whoever it will be) in `term`, which is not below the present one.
+
+        The vote is forgotten only with its term: erasing it within one would let this node vote
+        twice (hazelcast#16643, redpanda#19).
+        """
+        was = self.role
+        if term != self.term:
+            self.term, self.vote = term, 0
+        if was is Role.LEADER:
+            reads.fail_pending(self)
+        reads.fail_forwarded(self)
+        self.role = Role.FOLLOWER
+        self.leader = leader
+        self.progress = {}
+        self.votes = {}
+        self._own_vote_seq = 0
+        self.elapsed = 0
+        self.randomize_timeout()
+        if leader:
+            self.leader_gone = False
+        elif self.leader_gone and was is not Role.LEADER:
+            election.schedule_early(self)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append to the log, and put configurations among the entries into force (rule D9)."""
+        self.log.append(entries)
+        for entry in entries:
+            if entry.kind == EntryKind.CONFIG:
+                self.history.push(entry.index, membership.decode(entry.data))
+                reconfigure.follow_configuration(self)
+
+    def append_as_leader(self, kind: EntryKind, payloads: Sequence[bytes]) -> int:
+        """Append new entries of this leader's term; return the first one's index."""
+        first = self.log.last_index + 1
+        term = self.term
+        entries = [Entry(index, term, kind, data) for index, data in enumerate(payloads, first)]
+        self.uncommitted_bytes += sum(map(entry_size, entries))
+        self.append(entries)
+        return first
+
+    def restore(self, meta: SnapshotMeta) -> None:
+        """Replace log and configuration by those of a snapshot (rules D9, D11)."""
+        self.log.restore(meta)
+        self.history = History(meta.index, meta.config)
+        self._restored = meta
+
+    # -- gathering --------------------------------------------------------------------------
+
+    def _gather(self) -> None:
+        if self.role is Role.LEADER:
+            reads.broadcast_if_wanted(self)
+            replication.send_appends(self)
+            reconfigure.step_down_if_removed(self)
+        self._gather_persist()
+        self.update.apply = self.log.take_committed(self.options.max_apply_bytes)
+
+    def _gather_persist(self) -> None:
+        log, gated = self.log, self.gated
+        hard_state = (self.term, self.vote)
+        is_new = (
+            log.unsaved <= log.last_index
+            or hard_state != self._saved
+            or self._restored is not None
+            or log.truncated is not None
+        )
+        if not is_new and not (gated and log.is_write_pending()):
+            # Everything these messages vouch for is durable already.
+            self.update.messages.extend(gated)
+            gated.clear()
+            return
+        self._seq += 1
+        truncated, entries = log.take_unsaved(self._seq)
+        saved: HardState | None = None
+        if hard_state != self._saved or self._restored is not None:
+            self._saved = hard_state
+            saved = HardState(self.term, self.vote, log.commit)
+            if self.role is Role.CANDIDATE:
+                self._own_vote_seq = self._seq
+        self.update.persist = Persist(
+            self._seq, saved, self._restored, truncated, entries, self.gated
+        )
+        self._restored = None
+        self.gated = []
+
+    # -- events -----------------------------------------------------------------------------
+
+    def on_tick(self, _event: Tick) -> None:
+        self.ticks += 1
+        self.elapsed += 1
+        if self.role is Role.LEADER:
+            election.tick_leader(self)
+        else:
+            election.tick_follower(self)
+        reads.expire_forwarded(self)
+
+    def on_receive(self, event: Receive) -> None:
+        """Compare terms first (section 5.1), then let the message's own handler have it."""
+        message = event.message
+        kind = type(message)
+        if message.term > self.term:
+            if kind is messages.VoteRequest and election.is_in_lease(self):
+                # Section 6: a server that hears a current leader neither grants the vote nor
+                # takes over the term.
+                return
+            if kind is messages.PreVoteRequest:
+                pass
+            elif isinstance(message, messages.PreVoteResponse) and message.granted:
+                pass
+            else:
+                self.become_follower(message.term, message.frm if kind in _OF_LEADERS else 0)
+        elif message.term < self.term:
+            self._answer_stale(message)
+            return
+        _MESSAGES[kind](self, message)
+
+    def _answer_stale(self, message: Message) -> None:
+        """Tell a sender of an older term about the newer one, where silence would strand it.
+
+        With PreVote and CheckQuorum a leader may be deaf to this node's ballots while this node
+        is deaf to the leader's appends (R4a); and a pre-candidate behind in term would ask in vain
+        for ever (R4b, canonical/raft#280). All answers wait until the term they show is durable.
+        """
+        kind, to = type(message), message.frm
+        if kind in _OF_LEADERS:
+            self.send_durably(messages.AppendResponse(self.id, to, self.term, 0, rejected=True))
+        elif kind is messages.PreVoteRequest:
+            self.send_durably(messages.PreVoteResponse(self.id, to, self.term, granted=False))
+        elif kind is messages.VoteRequest:
+            self.send_durably(messages.VoteResponse(self.id, to, self.term, granted=False))
+
+    def on_persisted(self, event: Persisted) -> None:
+        self.log.persisted_to(event.seq)
+        if self.role is Role.LEADER:
+            replication.advance_commit(self)
+        elif self._own_vote_seq and event.seq >= self._own_vote_seq:
+            self._own_vote_seq = 0
+            election.record_vote(self, self.id, granted=True)
+
+    def on_applied(self, event: Applied) -> None:
+        self.log.applied_to(event.index)
+
+    def on_compact(self, event: Compact) -> None:
+        if event.index > self.log.snapshot_index:
+            index, term = self.log.compact(event.index)
+            self.history.compact(index)
+            self.update.compact = SnapshotMeta(index, term, self.history.at(index))
+
+    def on_peer_unreachable(self, event: PeerUnreachable) -> None:
+        progress = self.progress.get(event.peer)
+        if progress is not None and progress.state is ProgressState.REPLICATE:
+            progress.become_probe()
+        if event.peer == self.leader:
+            reads.fail_forwarded(self)
+
+    def on_peer_down(self, event: PeerDown) -> None:
+        self.on_peer_unreachable(PeerUnreachable(event.peer))
+        if event.peer == self.leader:
+            self.leader_gone = True
+            self.early_attempts = 0
+            election.schedule_early(self)
+
+    def on_early_election(self, event: EarlyElection) -> None:
+        if event.token == self.early_token and self.leader_gone and self.role is Role.FOLLOWER:
+            election.campaign(self)
+
+    def on_propose(self, event: Propose) -> None:
+        replication.propose(self, event)
+
+    def on_propose_change(self, event: ProposeChange) -> None:
+        reconfigure.propose_change(self, event)
+
+    def on_read_index(self, event: ReadIndex) -> None:
+        reads.read_index(self, event.rid)
+
+    def on_snapshot_sent(self, event: SnapshotSent) -> None:
+        replication.snapshot_sent(self, event)
+
+
+_Handler = Callable[[Core, Any], None]
+
+_OF_LEADERS = frozenset((messages.Append, messages.Heartbeat, messages.InstallSnapshot))
+
+_EVENTS: dict[type, _Handler] = {
+    Tick: Core.on_tick,
+    Receive: Core.on_receive,
+    Propose: Core.on_propose,
+    ProposeChange: Core.on_propose_change,
+    ReadIndex: Core.on_read_index,
+    Persisted: Core.on_persisted,
+    Applied: Core.on_applied,
+    Compact: Core.on_compact,
+    PeerUnreachable: Core.on_peer_unreachable,
+    PeerDown: Core.on_peer_down,
+    EarlyElection: Core.on_early_election,
+    SnapshotSent: Core.on_snapshot_sent,
+}
+
+_MESSAGES: dict[type, _Handler] = {
+    messages.PreVoteRequest: election.on_pre_vote_request,
+    messages.PreVoteResponse: election.on_pre_vote_response,
+    messages.VoteRequest: election.on_vote_request,
+    messages.VoteResponse: election.on_vote_response,
+    messages.Append: replication.on_append,
+    messages.AppendResponse: replication.on_append_response,
+    messages.Heartbeat: replication.on_heartbeat,
+    messages.HeartbeatResponse: replication.on_heartbeat_response,
+    messages.InstallSnapshot: replication.on_install_snapshot,
+    messages.ReadIndexRequest: reads.on_read_index_request,
+    messages.ReadIndexResponse: reads.on_read_index_response,
+}

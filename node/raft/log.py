@@ -1,0 +1,215 @@
+"""The log of one core: its entries in memory, and how far each of them has come.
+
+The whole log after the last snapshot is held here; the driver keeps it short by compacting. Four
+marks move over it, in this order: `applied <= commit <= last`, and `persisted <= last`. Entries
+are applied up to the smaller of `commit` and `persisted`.
+
+Which writes are still on their way to the disk is remembered here too, because an entry that is
+truncated and written anew must not be taken for durable when the flush of its predecessor returns
+(the ABA of rabbitmq/ra#516): truncation clamps every write under way.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+
+from .entry import Entry, SnapshotMeta
+from .errors import CoreBug
+
+_OVERHEAD = 24
+"""Bytes an entry costs beside its payload, in memory bounds and message sizes."""
+
+
+def entry_size(entry: Entry) -> int:
+    """Return what an entry counts for in every bound in bytes."""
+    return len(entry.data) + _OVERHEAD
+
+
+def _term_of(entry: Entry) -> int:
+    return entry.term
+
+
+class RaftLog:
+    """Entries after `snapshot_index`, and the marks.
+
+    Attributes:
+        snapshot_index: Index of the last entry that the snapshot replaces; 0: none.
+        snapshot_term: That entry's term.
+        last_index: Index of the newest entry.
+        last_term: Its term.
+        persisted: Entries up to here are durable on this node.
+        commit: Entries up to here are committed.
+        applied: Entries up to here have been applied.
+        unsaved: First index not yet handed out to be persisted.
+        truncated: Lowest index truncated since entries were last handed out, or None.
+    """
+
+    __slots__ = (
+        "_writes",
+        "applied",
+        "commit",
+        "entries",
+        "handed_out",
+        "last_index",
+        "last_term",
+        "persisted",
+        "snapshot_index",
+        "snapshot_term",
+        "truncated",
+        "unsaved",
+    )
+
+    def __init__(self, snapshot: SnapshotMeta, entries: Sequence[Entry], applied: int) -> None:
+        """Start from what is durable: all of `entries` count as persisted (rule D19)."""
+        self.snapshot_index = snapshot.index
+        self.snapshot_term = snapshot.term
+        self.entries = list(entries)
+        self.last_index = snapshot.index + len(self.entries)
+        self.last_term = self.entries[-1].term if self.entries else snapshot.term
+        for index, entry in enumerate(self.entries, snapshot.index + 1):
+            if entry.index != index:
+                raise CoreBug(f"log has entry {entry.index} at position {index}")
+        self.persisted = self.last_index
+        self.applied = self.handed_out = applied
+        self.commit = applied
+        if not snapshot.index <= applied <= self.last_index:
+            raise CoreBug(
+                f"applied {applied} is outside the log {snapshot.index}..{self.last_index}"
+            )
+        self.unsaved = self.last_index + 1
+        self.truncated: int | None = None
+        self._writes: deque[list[int]] = deque()
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def term_at(self, index: int) -> int | None:
+        """Return the term of the entry at `index`; None when it is compacted or not there yet."""
+        if index == self.last_index:
+            return self.last_term
+        offset = index - self.snapshot_index
+        if offset <= 0:
+            return self.snapshot_term if offset == 0 else None
+        if offset > len(self.entries):
+            return None
+        return self.entries[offset - 1].term
+
+    def slice(self, low: int, high: int, max_bytes: int) -> list[Entry]:
+        """Return entries `low` to `high`, both included, until `max_bytes`; at least one."""
+        first = low - self.snapshot_index - 1
+        chosen = self.entries[first : high - self.snapshot_index]
+        size = 0
+        for count, entry in enumerate(chosen):
+            size += len(entry.data) + _OVERHEAD
+            if size > max_bytes and count:
+                return chosen[:count]
+        return chosen
+
+    def is_up_to_date(self, last_index: int, last_term: int) -> bool:
+        """Whether a candidate's log is at least as up-to-date as this one (section 5.4.1)."""
+        return (last_term, last_index) >= (self.last_term, self.last_index)
+
+    def find_conflict(self, index: int, term: int) -> tuple[int, int]:
+        """Return the largest (index, term) at or below both arguments in this log.
+
+        Used on both sides to skip whole terms at a time when logs disagree (section 5.3, end). An
+        index that is compacted away answers with the snapshot's.
+        """
+        index = min(index, self.last_index)
+        if index <= self.snapshot_index:
+            return self.snapshot_index, self.snapshot_term
+        within = index - self.snapshot_index
+        count = bisect_right(self.entries, term, 0, within, key=_term_of)
+        if count == 0:
+            return self.snapshot_index, self.snapshot_term
+        return self.snapshot_index + count, self.entries[count - 1].term
+
+    # -- changing ---------------------------------------------------------------------------
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append entries that continue the log."""
+        if entries[0].index != self.last_index + 1:
+            raise CoreBug(f"append of {entries[0].index} to a log that ends at {self.last_index}")
+        self.entries.extend(entries)
+        newest = self.entries[-1]
+        self.last_index, self.last_term = newest.index, newest.term
+
+    def truncate(self, index: int) -> None:
+        """Remove every entry from `index` on; never a committed one (R7)."""
+        if index <= self.commit:
+            raise CoreBug(f"conflict at {index}, which is committed (commit is {self.commit})")
+        del self.entries[index - self.snapshot_index - 1 :]
+        self.last_index = index - 1
+        self.last_term = self.entries[-1].term if self.entries else self.snapshot_term
+        self.persisted = min(self.persisted, self.last_index)
+        for write in self._writes:
+            write[1] = min(write[1], self.last_index)
+        if index < self.unsaved:
+            # Only what was handed out before is on disk, or on its way there.
+            self.unsaved = index
+            self.truncated = index if self.truncated is None else min(self.truncated, index)
+
+    def commit_to(self, index: int) -> None:
+        """Raise the commit index; it never falls."""
+        if index > self.last_index:
+            raise CoreBug(f"commit {index} is beyond the last entry {self.last_index}")
+        self.commit = max(self.commit, index)
+
+    def take_unsaved(self, seq: int) -> tuple[int | None, list[Entry]]:
+        """Hand out what must be written as write number `seq`: (truncate from, entries)."""
+        truncated, self.truncated = self.truncated, None
+        entries = self.entries[self.unsaved - self.snapshot_index - 1 :]
+        self.unsaved = self.last_index + 1
+        self._writes.append([seq, self.last_index])
+        return truncated, entries
+
+    def is_write_pending(self) -> bool:
+        """Whether some write is handed out and not yet durable."""
+        return bool(self._writes)
+
+    def persisted_to(self, seq: int) -> None:
+        """Take note that all writes up to `seq` are durable."""
+        while self._writes and self._writes[0][0] <= seq:
+            self.persisted = max(self.persisted, self._writes.popleft()[1])
+
+    def take_committed(self, max_bytes: int) -> list[Entry]:
+        """Hand out the next batch to apply: committed, durable here, and none is out (rule D7)."""
+        if self.handed_out != self.applied:
+            return []
+        high = min(self.commit, self.persisted)
+        if high <= self.applied:
+            return []
+        batch = self.slice(self.applied + 1, high, max_bytes)
+        self.handed_out = batch[-1].index
+        return batch
+
+    def applied_to(self, index: int) -> None:
+        """Take note that the entries handed out have been applied."""
+        if index > self.handed_out:
+            raise CoreBug(f"applied {index}, but only {self.handed_out} was handed out")
+        # An older one speaks of the state that a snapshot has replaced meanwhile.
+        self.applied = max(self.applied, index)
+
+    def compact(self, index: int) -> tuple[int, int]:
+        """Drop entries up to `index`, which must be applied; return its index and term."""
+        if index > self.applied:
+            raise CoreBug(f"compaction to {index} is beyond applied {self.applied}")
+        term = self.term_at(index)
+        if term is None:
+            raise CoreBug(f"compaction to {index}, below the snapshot {self.snapshot_index}")
+        del self.entries[: index - self.snapshot_index]
+        self.snapshot_index, self.snapshot_term = index, term
+        return index, term
+
+    def restore(self, meta: SnapshotMeta) -> None:
+        """Start over after a snapshot; durable only once the write that carries it is."""
+        self.entries.clear()
+        self.snapshot_index = self.last_index = meta.index
+        self.snapshot_term = self.last_term = meta.term
+        self.commit = self.applied = self.handed_out = meta.index
+        self.unsaved = meta.index + 1
+        self.truncated = None
+        self.persisted = 0
+        for write in self._writes:
+            write[1] = 0

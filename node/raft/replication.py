@@ -1,0 +1,271 @@
+"""Replication: the leader's appends and commits, the follower's log (sections 5.3 and 5.4).
+
+The leader keeps a window of unanswered messages per peer and fills it whenever events are
+gathered; nothing here waits. Commit is counting durable matches in the own term only (Figure 8).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import quorum, reads
+from .entry import Entry, EntryKind
+from .errors import CoreBug, Reason
+from .log import entry_size
+from .messages import Append, AppendResponse, Heartbeat, HeartbeatResponse, InstallSnapshot
+from .progress import Progress, ProgressState
+from .roles import Role
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .events import Propose, SnapshotSent
+
+# -- leader ---------------------------------------------------------------------------------
+
+
+def start_leading(core: Core) -> None:
+    """Know nothing of anybody's log yet (Figure 2: nextIndex is last + 1, matchIndex is 0)."""
+    log = core.log
+    core.progress = {
+        peer: Progress(log.last_index + 1)
+        for peer in core.config.all_members()
+        if peer != core.id
+    }
+    uncommitted = log.entries[log.commit - log.snapshot_index :]
+    core.uncommitted_bytes = sum(map(entry_size, uncommitted))
+
+
+def propose(core: Core, event: Propose) -> None:
+    """Append payloads, all of them or none."""
+    reason: Reason | None = None
+    if core.role is not Role.LEADER or core.id not in core.config.all_voters():
+        reason = Reason.NOT_LEADER
+    elif core.uncommitted_bytes > core.options.max_uncommitted_bytes:
+        reason = Reason.OVERLOADED
+    if reason is not None:
+        core.update.rejected.extend((rid, reason, "") for rid, _ in event.items)
+        return
+    first = core.append_as_leader(EntryKind.COMMAND, [data for _, data in event.items])
+    core.update.appended.extend(
+        (rid, index) for index, (rid, _) in enumerate(event.items, first)
+    )
+
+
+def broadcast_heartbeat(core: Core) -> None:
+    """Tell everyone who leads, as a new round. Never waits for anything (R3)."""
+    core.round += 1
+    for peer, progress in core.progress.items():
+        commit = min(progress.match, core.log.commit)
+        core.send(Heartbeat(core.id, peer, core.term, commit, core.round))
+    reads.answer_confirmed(core)
+
+
+def send_appends(core: Core) -> None:
+    """Send every peer what its window has room for."""
+    for peer, progress in core.progress.items():
+        while _send_append(core, peer, progress):
+            pass
+
+
+def _send_append(core: Core, peer: int, progress: Progress) -> bool:
+    """Send at most one message; return whether another may follow."""
+    log, options = core.log, core.options
+    if progress.state is ProgressState.SNAPSHOT or progress.probe_sent:
+        return False
+    prev = progress.next - 1
+    prev_term = log.term_at(prev)
+    if prev_term is None:
+        _want_snapshot(core, peer, progress)
+        return False
+    is_probe = progress.state is ProgressState.PROBE
+    entries: list[Entry] = []
+    if prev < log.last_index and (
+        is_probe
+        or progress.is_window_open(options.max_inflight_messages, options.max_inflight_bytes)
+    ):
+        entries = log.slice(prev + 1, log.last_index, options.max_append_bytes)
+    if not entries and not is_probe and progress.sent_commit >= log.commit:
+        return False
+    core.send(Append(core.id, peer, core.term, prev, prev_term, entries, log.commit))
+    progress.sent_commit = log.commit
+    if is_probe:
+        progress.probe_sent = True
+        return False
+    if entries:
+        progress.sent(entries[-1].index, sum(map(entry_size, entries)))
+    return bool(entries)
+
+
+def _want_snapshot(core: Core, peer: int, progress: Progress) -> None:
+    """What the peer lacks is compacted: it needs a whole state (section 7), once it is there."""
+    if progress.active:
+        progress.become_snapshot(core.log.snapshot_index)
+        core.update.snapshots_wanted.append(peer)
+
+
+def snapshot_sent(core: Core, event: SnapshotSent) -> None:
+    """Go on after a snapshot, or after its failure (rule D12), by probing at the next answer."""
+    progress = core.progress.get(event.peer)
+    if progress is None or progress.state is not ProgressState.SNAPSHOT:
+        return
+    progress.snapshot = event.index if event.ok else 0
+    progress.become_probe()
+    progress.probe_sent = True
+
+
+def on_append_response(core: Core, message: AppendResponse) -> None:
+    """Move the peer's marks and, with them, the commit index."""
+    progress = core.progress.get(message.frm)
+    if core.role is not Role.LEADER or progress is None:
+        return
+    progress.active = True
+    if message.rejected:
+        # Both sides skip whole terms: the follower has named the last index whose term is not
+        # above ours, we look for the last one of ours whose term is not above its (section 5.3).
+        candidate, _ = core.log.find_conflict(message.hint_index, message.hint_term)
+        progress.rejected(message.index, min(candidate, message.hint_index))
+        return
+    index = min(message.index, core.log.last_index)
+    is_news = progress.acknowledged(index)
+    if progress.state is ProgressState.PROBE:
+        if is_news or index == progress.match:
+            progress.become_replicate()
+    elif progress.state is ProgressState.SNAPSHOT and progress.match >= core.log.snapshot_index:
+        progress.become_replicate()
+    if is_news:
+        advance_commit(core)
+
+
+def on_heartbeat_response(core: Core, message: HeartbeatResponse) -> None:
+    """The peer lives: take its round, and see to it that nothing stays stuck."""
+    progress = core.progress.get(message.frm)
+    if core.role is not Role.LEADER or progress is None:
+        return
+    progress.active = True
+    progress.round = max(progress.round, min(message.round, core.round))
+    if progress.state is ProgressState.PROBE:
+        progress.probe_sent = False
+    elif progress.state is ProgressState.REPLICATE and progress.match < core.log.last_index:
+        # If what is in flight was lost, only the answer to one more message can show it, and a
+        # full window would hold that back for ever (etcd#14633): an empty one costs no window.
+        prev = progress.next - 1
+        prev_term = core.log.term_at(prev)
+        if prev_term is not None:
+            core.send(
+                Append(core.id, message.frm, core.term, prev, prev_term, [], core.log.commit)
+            )
+    reads.answer_confirmed(core)
+
+
+def advance_commit(core: Core) -> None:
+    """Commit what a quorum has durably, if it is of this term (section 5.4.2, Figure 8)."""
+    log = core.log
+
+    def match(node: int) -> int:
+        if node == core.id:
+            return log.persisted
+        progress = core.progress.get(node)
+        return progress.match if progress else 0
+
+    index = quorum.committed(core.config, match)
+    if index <= log.commit or log.term_at(index) != core.term:
+        return
+    newly = log.entries[log.commit - log.snapshot_index : index - log.snapshot_index]
+    core.uncommitted_bytes -= sum(map(entry_size, newly))
+    log.commit_to(index)
+    reads.start_waiting(core)
+
+
+# -- follower -------------------------------------------------------------------------------
+
+
+def _hear_leader(core: Core, leader: int) -> None:
+    """Take note of a sign of the leader of the present term."""
+    if core.role is Role.LEADER:
+        raise CoreBug(f"two leaders in term {core.term}: {core.id:016x} and {leader:016x}")
+    if core.leader not in (0, leader):
+        raise CoreBug(f"two leaders in term {core.term}: {core.leader:016x} and {leader:016x}")
+    if core.role is not Role.FOLLOWER or core.leader == 0:
+        core.become_follower(core.term, leader)
+    core.elapsed = 0
+    core.leader_gone = False
+
+
+def _is_well_formed(message: Append) -> bool:
+    """Whether the entries continue `prev_index`, in terms that do not fall."""
+    index, term = message.prev_index, message.prev_term
+    for entry in message.entries:
+        index += 1
+        if entry.index != index or not term <= entry.term <= message.term:
+            return False
+        term = entry.term
+    return message.prev_index >= 0
+
+
+def on_append(core: Core, message: Append) -> None:
+    """AppendEntries, receiver (Figure 2): check, cut a conflict off, append, commit, answer."""
+    if not _is_well_formed(message):
+        return
+    _hear_leader(core, message.frm)
+    log, prev = core.log, message.prev_index
+    if prev < log.commit:
+        # Late or repeated: what is committed here is in the leader's log too.
+        _accept(core, message.frm, log.commit)
+        return
+    if log.term_at(prev) != message.prev_term:
+        hint_index, hint_term = log.find_conflict(prev, message.prev_term)
+        core.send_durably(
+            AppendResponse(
+                core.id, message.frm, core.term, prev, rejected=True,
+                hint_index=hint_index, hint_term=hint_term,
+            )
+        )
+        return
+    new = _without_known(core, message.entries)
+    if new:
+        if new[0].index <= log.last_index:
+            log.truncate(new[0].index)
+            core.history.truncate(new[0].index)
+        core.append(new)
+    last = prev + len(message.entries)
+    # Only what this message has verified may be committed, not whatever lies behind it
+    # (scylla#9965, rabbitmq/ra#508).
+    log.commit_to(max(log.commit, min(message.commit, last)))
+    _accept(core, message.frm, last)
+
+
+def _without_known(core: Core, entries: list[Entry]) -> list[Entry]:
+    """Return the entries from the first one on that this log lacks or holds with another term."""
+    log = core.log
+    if entries and entries[0].index > log.last_index:
+        return entries
+    for position, entry in enumerate(entries):
+        if log.term_at(entry.index) != entry.term:
+            return entries[position:]
+    return []
+
+
+def _accept(core: Core, to: int, index: int) -> None:
+    core.send_durably(AppendResponse(core.id, to, core.term, index))
+
+
+def on_heartbeat(core: Core, message: Heartbeat) -> None:
+    """Follow, take the commit index, echo the round."""
+    _hear_leader(core, message.frm)
+    if message.commit <= core.log.last_index:
+        core.log.commit_to(message.commit)
+    core.send(HeartbeatResponse(core.id, message.frm, core.term, message.round))
+
+
+def on_install_snapshot(core: Core, message: InstallSnapshot) -> None:
+    """InstallSnapshot, receiver (section 7): take it only if it brings something new."""
+    _hear_leader(core, message.frm)
+    log, meta = core.log, message.meta
+    if meta.index <= log.commit or log.term_at(meta.index) == meta.term:
+        # Section 7: "If the follower receives a snapshot that describes a prefix of its log …
+        # entries following the snapshot are still valid and must be retained."
+        log.commit_to(max(log.commit, meta.index))
+        core.update.snapshot_refused = True
+    else:
+        core.restore(meta)
+    _accept(core, message.frm, log.commit)
