@@ -1,0 +1,288 @@
+"""From the bytes of a query to the bytes of its reply, for one cluster view at a time.
+
+Owns every rule about which reply a query gets (contract: REFUSED, NXDOMAIN, sizes, ANY, ...). No
+sockets, no clock, no tasks: `server.py` carries the bytes, `zone.py` says what exists.
+
+Theory of operation: everything after the question section of a reply depends only on the view, the
+name and the type, so it is packed once (`_Compiled`) and a reply is put together from the query's
+id, a prepared header, the question as it was asked, and those bytes. A query in one of the few
+usual shapes is recognised by ten bytes of its header, and its question is looked up without being
+parsed: a dictionary hit proves that the name is well formed, for only parsed names become keys.
+All others take `_answer`, which parses with care; both paths give the same bytes.
+
+An RRset's order is random by choosing among a few packed orders, in which each record comes first
+equally often.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Sequence
+
+from .message import (
+    AA,
+    CD,
+    HEADER_SIZE,
+    PLAIN_UDP_SIZE,
+    QR,
+    RD,
+    Query,
+    empty_reply,
+    name_bytes,
+    opt_record,
+    parse_query,
+    udp_limit,
+)
+from .records import CLASS_IN, Hinfo, Name, Rcode, Rdata, Record, RRType
+from .view import ClusterView
+from .wire import pack_anywhere, pack_sections
+from .zone import Node, Zone, build_zone
+
+TCP_LIMIT = 65535
+
+# Enough for every name and type of a hundred members; beyond, a flood of odd types only makes the
+# cache start anew, which costs a tenth of a millisecond per name that is really asked for.
+_COMPILED_MAX = 4096
+# The fewest orders among which the order of an RRset is drawn, and the most that are packed for one.
+_ORDERS_MIN = 8
+_ORDERS_MAX = 32
+
+_OPT_START = b"\0\0\x29"
+_OPT_REPLIES = {b"\0\0": opt_record(), b"\x80\0": opt_record(dnssec_ok=True)}
+"""Our OPT by the 16 flags of the query's. Other flags than DO mean nothing yet."""
+
+
+class Answers:
+    """Answers queries from the latest view it was given.
+
+    Args:
+        rng: Draws the order of records. Nothing secret hangs on it.
+    """
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._random = rng if rng is not None else random.Random()  # noqa: S311
+        self._view: ClusterView | None = None
+        self._zone: Zone | None = None
+        self._compiled: dict[bytes, _Compiled] = {}
+        self._nxdomain: _Compiled | None = None
+
+    @property
+    def view(self) -> ClusterView | None:
+        """What is answered from; None until there is something, and every query gets SERVFAIL.
+
+        Setting it takes effect with the next query, at once and whole.
+
+        Raises:
+            ValueError: On setting, when the zone's or a member's name is not a DNS name; the view
+                stays what it was.
+        """
+        return self._view
+
+    @view.setter
+    def view(self, view: ClusterView | None) -> None:
+        if view == self._view:
+            return
+        self._zone = None if view is None else build_zone(view)
+        self._view = view
+        self._compiled = {}
+        self._nxdomain = None
+
+    def reply(self, packet: bytes, *, over_tcp: bool = False) -> bytes | None:
+        """The reply to a query, no larger than the client takes; None when there must be none."""
+        reply = self._shortcut(packet, over_tcp=over_tcp)
+        if reply is None:
+            query = parse_query(packet)
+            if query is not None:
+                reply = self._answer(query, over_tcp=over_tcp)
+        return reply
+
+    def failure(self, packet: bytes) -> bytes | None:
+        """The SERVFAIL for a packet on which `reply` raised; reads nothing but its header."""
+        if len(packet) < HEADER_SIZE or packet[2] & QR:
+            return None
+        return empty_reply(Query(packet[:2], (packet[2], packet[3])), Rcode.SERVFAIL)
+
+    def _shortcut(self, packet: bytes, *, over_tcp: bool) -> bytes | None:
+        """The reply to a usual query for what is compiled; None for all else, which says nothing."""
+        shape = _SHAPES.get(packet[2:HEADER_SIZE])
+        if shape is None:
+            return None
+        end = packet.find(0, HEADER_SIZE) + 5
+        compiled = self._compiled.get(packet[HEADER_SIZE : end - 4].lower() + packet[end - 4 : end])
+        if compiled is None:
+            return None
+        opt, limit = b"", PLAIN_UDP_SIZE
+        if shape >= _WITH_OPT:
+            opt, limit = _plain_opt(packet[end:])
+        elif len(packet) != end:
+            return None
+        body = compiled.body(self._random)
+        reply = b"".join((packet[:2], compiled.heads[shape], packet[HEADER_SIZE:end], body, opt))
+        if len(reply) > limit and not (over_tcp and limit and len(reply) <= TCP_LIMIT):
+            return None
+        return reply
+
+    def _answer(self, query: Query, *, over_tcp: bool) -> bytes:
+        if query.error is not None:
+            return empty_reply(query, query.error)
+        if query.edns is not None and query.edns.version > 0:
+            return empty_reply(query, Rcode.BADVERS)
+        if query.rclass != CLASS_IN or query.rtype in {RRType.AXFR, RRType.IXFR}:
+            return empty_reply(query, Rcode.REFUSED)
+        if self._zone is None:
+            return empty_reply(query, Rcode.SERVFAIL)
+        if not self._zone.covers(query.name):
+            return empty_reply(query, Rcode.REFUSED)
+        node = self._zone.nodes.get(query.name)
+        if node is not None and not node.available:
+            return empty_reply(query, Rcode.SERVFAIL, aa=True)
+        compiled = self._find(self._zone, node, query)
+        return self._assemble(query, compiled, TCP_LIMIT if over_tcp else query.udp_limit)
+
+    def _find(self, zone: Zone, node: Node | None, query: Query) -> _Compiled:
+        if node is None:
+            # Names that do not exist are without number: they share one answer, and no cache.
+            if self._nxdomain is None:
+                self._nxdomain = _negative(zone, Rcode.NXDOMAIN)
+            return self._nxdomain
+        key = name_bytes(query.name) + query.question[-4:]
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            if len(self._compiled) >= _COMPILED_MAX:
+                self._compiled.clear()
+            compiled = self._compiled[key] = self._compile(zone, node, query)
+        return compiled
+
+    def _compile(self, zone: Zone, node: Node, query: Query) -> _Compiled:
+        rdatas: tuple[Rdata, ...] = node.rrsets.get(query.rtype, ())
+        if query.rtype == RRType.ANY:
+            # RFC 8482 section 4.2: one synthesized HINFO in place of everything there is.
+            rdatas = (Hinfo(b"RFC8482", b""),)
+        if not rdatas:
+            return _negative(zone, Rcode.NOERROR)
+        glue = zone.glue(rdatas)
+        orders = [
+            _Order(query.name, query.rtype, zone.ttl_s, order, glue)
+            for order in _orders(rdatas, self._random)
+        ]
+        return _Compiled(Rcode.NOERROR, (len(rdatas), 0, len(glue)), orders)
+
+    def _assemble(self, query: Query, compiled: _Compiled, limit: int) -> bytes:
+        """The reply from its parts; with TC and none of the records when they do not fit.
+
+        RFC 2181 section 9 lets a client ignore what comes with TC, so nothing is sent along.
+        """
+        opt, shape = b"", 0
+        if query.edns is not None:
+            opt, shape = opt_record(dnssec_ok=query.edns.dnssec_ok), _WITH_OPT
+        shape |= (1 if query.flags[0] & RD else 0) | (2 if query.flags[1] & CD else 0)
+        body = compiled.body(self._random)
+        reply = b"".join((query.ident, compiled.heads[shape], query.question, body, opt))
+        if len(reply) > limit:
+            return empty_reply(query, Rcode.NOERROR, aa=True, tc=True)
+        return reply
+
+
+class _Order:
+    """The records of one answer in one order, packed when first wanted."""
+
+    __slots__ = ("_bytes", "_glue", "_name", "_rdatas", "_rtype", "_ttl_s")
+
+    def __init__(
+        self, name: Name, rtype: int, ttl_s: int, rdatas: Sequence[Rdata], glue: Sequence[Record]
+    ) -> None:
+        self._name = name
+        self._rtype = rtype
+        self._ttl_s = ttl_s
+        self._rdatas = rdatas
+        self._glue = glue
+
+    def pack(self) -> bytes:
+        rtype = RRType.HINFO if self._rtype == RRType.ANY else self._rtype
+        answers = [Record(self._name, rtype, self._ttl_s, rdata) for rdata in self._rdatas]
+        return pack_sections(self._name, self._rtype, answers, self._glue)
+
+
+class _Compiled:
+    """All of an in-zone reply but the id, the question and the OPT.
+
+    Attributes:
+        heads: Flags and counts by shape.
+    """
+
+    __slots__ = ("_bodies", "heads")
+
+    def __init__(
+        self, rcode: Rcode, counts: tuple[int, int, int], bodies: Sequence[_Order | bytes]
+    ) -> None:
+        answers, authorities, additionals = counts
+        self.heads = tuple(
+            _HEAD.pack(
+                QR | AA | (RD if shape & 1 else 0),
+                (CD if shape & 2 else 0) | rcode,
+                1,
+                answers,
+                authorities,
+                additionals + (1 if shape >= _WITH_OPT else 0),
+            )
+            for shape in range(2 * _WITH_OPT)
+        )
+        self._bodies = list(bodies)
+
+    def body(self, rng: random.Random) -> bytes:
+        """One of the packed orders, drawn at random."""
+        at = int(rng.random() * len(self._bodies))
+        body = self._bodies[at]
+        if isinstance(body, _Order):
+            body = self._bodies[at] = body.pack()
+        return body
+
+
+def _negative(zone: Zone, rcode: Rcode) -> _Compiled:
+    """RFC 2308 section 3: the SOA, with which the negative answer is cached."""
+    soa = pack_anywhere(Record(zone.apex, RRType.SOA, zone.soa.minimum_s, zone.soa))
+    return _Compiled(rcode, (0, 1, 0), [soa])
+
+
+def _orders(rdatas: tuple[Rdata, ...], rng: random.Random) -> list[Sequence[Rdata]]:
+    """Orders in which each record comes first equally often, and the rest is shuffled."""
+    if len(rdatas) == 1:
+        return [rdatas]
+    rounds = -(-_ORDERS_MIN // len(rdatas))
+    orders: list[Sequence[Rdata]] = []
+    for first in rng.sample(rdatas, min(len(rdatas), _ORDERS_MAX)) * rounds:
+        rest = [rdata for rdata in rdatas if rdata != first]
+        rng.shuffle(rest)
+        orders.append((first, *rest))
+    return orders
+
+
+def _plain_opt(tail: bytes) -> tuple[bytes, int]:
+    """Our OPT and the UDP limit for a query's OPT without options; a limit of 0 for any other."""
+    opt = _OPT_REPLIES.get(tail[7:9])
+    if opt is None or tail[:3] != _OPT_START or tail[5:7] != b"\0\0" or tail[9:] != b"\0\0":
+        return b"", 0
+    return opt, udp_limit(tail[3] << 8 | tail[4])
+
+
+_HEAD = struct.Struct("!BB4H")
+
+_WITH_OPT = 4
+
+
+def _shapes() -> dict[bytes, int]:
+    """Flags and counts of the usual queries, with a number of three bits: RD, CD, one OPT.
+
+    AD in a query (RFC 6840 section 5.7) asks for a bit that an unsigned zone never sets.
+    """
+    shapes = {}
+    for shape in range(2 * _WITH_OPT):
+        for ad in (0, 0x20):
+            low = (CD if shape & 2 else 0) | ad
+            additionals = 1 if shape >= _WITH_OPT else 0
+            shapes[_HEAD.pack(RD if shape & 1 else 0, low, 1, 0, 0, additionals)] = shape
+    return shapes
+
+
+_SHAPES = _shapes()

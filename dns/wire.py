@@ -1,0 +1,166 @@
+"""Records to bytes and replies from bytes: the one typed door to dnslib.
+
+Owns the translation between `records.py` and dnslib's objects, and of dnslib's errors into
+`MalformedError`. No other module imports dnslib: it is untyped, its names are text, and some of its
+helpers do not do what a server needs (`truncate()` drops the question).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import dnslib
+from dnslib.label import DNSBuffer, DNSLabel, DNSLabelError
+
+from .message import HEADER_SIZE, OWN_UDP_SIZE, TC, MalformedError, name_bytes
+from .records import CLASS_IN, Address, Hinfo, Name, Ns, Rdata, Record, RRType, Soa, Srv, Txt
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply as a client reads it. Records of types that mean nothing here are left out.
+
+    Attributes:
+        ident: Its id.
+        question: Name (in lower case) and type it answers; None when it has not just one question.
+        rcode: The response code, without EDNS's upper bits.
+        truncated: Whether TC was set.
+        answers: Records of the answer section.
+        additional: Records of the additional section.
+    """
+
+    ident: int
+    question: tuple[Name, int] | None
+    rcode: int
+    truncated: bool
+    answers: tuple[Record, ...]
+    additional: tuple[Record, ...]
+
+
+def pack_sections(
+    name: Name, rtype: int, answers: Iterable[Record], additional: Iterable[Record]
+) -> bytes:
+    """The sections that follow the question `name rtype`, compressed against it.
+
+    Pointers to the question are what makes the result fit any spelling of the name: owners come
+    back in the case in which they were asked for.
+    """
+    message = dnslib.DNSRecord(
+        dnslib.DNSHeader(),
+        q=dnslib.DNSQuestion(DNSLabel(name), int(rtype), CLASS_IN),
+        rr=[_packable(record) for record in answers],
+        ar=[_packable(record) for record in additional],
+    )
+    return bytes(message.pack()[HEADER_SIZE + len(name_bytes(name)) + 4 :])
+
+
+def pack_anywhere(record: Record) -> bytes:
+    """One record without compression: the same bytes fit behind every question."""
+    buffer = _UncompressedBuffer()
+    _packable(record).pack(buffer)
+    return bytes(buffer.data)
+
+
+def pack_question(name: Name, rtype: int, ident: int) -> bytes:
+    """A query for class IN, with EDNS, without asking for recursion."""
+    message = dnslib.DNSRecord(
+        dnslib.DNSHeader(id=ident, bitmap=0),
+        q=dnslib.DNSQuestion(DNSLabel(name), int(rtype), CLASS_IN),
+        ar=[dnslib.EDNS0(udp_len=OWN_UDP_SIZE)],
+    )
+    return bytes(message.pack())
+
+
+def parse_reply(packet: bytes) -> Reply:
+    """Read a reply.
+
+    Raises:
+        MalformedError: It is none.
+    """
+    try:
+        message = dnslib.DNSRecord.parse(packet)
+        header = message.header
+        if not header.qr:
+            raise MalformedError("a query, not a reply")
+        question = None
+        if len(message.questions) == 1:
+            (asked,) = message.questions
+            question = (_name(asked.qname), int(asked.qtype))
+        return Reply(
+            ident=int(header.id),
+            question=question,
+            rcode=int(header.rcode),
+            truncated=bool(packet[2] & TC),
+            answers=_records(message.rr),
+            additional=_records(message.ar),
+        )
+    # dnslib follows chains of pointers by recursion, and some of its range checks are ValueErrors.
+    except (dnslib.DNSError, DNSLabelError, ValueError, RecursionError) as error:
+        raise MalformedError(f"not a DNS reply: {error}") from error
+
+
+class _UncompressedBuffer(DNSBuffer):  # type: ignore[misc]  # its base is Any
+    """A buffer whose names never point anywhere."""
+
+    def encode_name(self, name: Any) -> None:
+        self.encode_name_nocompress(name)
+
+
+def _packable(record: Record) -> Any:
+    return dnslib.RR(
+        DNSLabel(record.owner), int(record.rtype), CLASS_IN, record.ttl_s, _contents(record.rdata)
+    )
+
+
+def _contents(rdata: Rdata) -> Any:
+    match rdata:
+        case Address(ip):
+            return dnslib.A(tuple(ip.packed)) if ip.version == 4 else dnslib.AAAA(tuple(ip.packed))
+        case Srv(port, target):
+            return dnslib.SRV(0, 0, port, DNSLabel(target))
+        case Txt(strings):
+            return dnslib.TXT(list(strings))
+        case Ns(target):
+            return dnslib.NS(DNSLabel(target))
+        case Hinfo(cpu, os):
+            return dnslib.RD(bytes((len(cpu),)) + cpu + bytes((len(os),)) + os)
+        case Soa():
+            times = (
+                rdata.serial,
+                rdata.refresh_s,
+                rdata.retry_s,
+                rdata.expire_s,
+                rdata.minimum_s,
+            )
+            return dnslib.SOA(DNSLabel(rdata.mname), DNSLabel(rdata.rname), times)
+
+
+def _records(rrs: Iterable[Any]) -> tuple[Record, ...]:
+    records = []
+    for rr in rrs:
+        rdata = _known(rr)
+        if rdata is not None and rr.rclass == CLASS_IN:
+            records.append(Record(_name(rr.rname), int(rr.rtype), int(rr.ttl), rdata))
+    return tuple(records)
+
+
+def _known(rr: Any) -> Rdata | None:
+    """Contents of the types a client of this zone needs."""
+    match rr.rtype:
+        case RRType.A | RRType.AAAA:
+            return Address(ipaddress.ip_address(bytes(rr.rdata.data)))
+        case RRType.SRV:
+            return Srv(int(rr.rdata.port), _name(rr.rdata.target))
+        case RRType.TXT:
+            return Txt(tuple(rr.rdata.data))
+        case RRType.NS:
+            return Ns(_name(rr.rdata.label))
+        case _:
+            return None
+
+
+def _name(label: Any) -> Name:
+    return tuple(bytes(part).lower() for part in label.label)
