@@ -72,3 +72,17 @@ class JoinReply(msgspec.Struct, frozen=True):
     zone: str
     peers: dict[str, str]
     """Peer addresses of the members by their id (16 hex digits)."""
+
+
+class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a node says of itself to the others, once in a health-check interval.
+
+    `state` is `running`, or `stopping` in the last report of a node that stops on purpose.
+    """
+
+    state: str
+    term: int
+    commit_index: int
+    applied_index: int
+    version: str
+    uptime_s: int

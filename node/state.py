@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -31,6 +32,9 @@ from .state_records import Item
 from .storage.interface import APPLIED_KEY, StateReader, StateStore, pack_applied, unpack_applied
 
 __all__ = ["Item", "KeyReader", "State"]
+
+# Below this, a prefix is deleted key by key: some 30 us of reading, and as much of writing.
+_FEW_KEYS = 64
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -196,9 +200,25 @@ class _Batch:
         self._changed[key] = None
 
     def delete_range(self, start: bytes, end: bytes) -> None:
-        for key in [key for key in self._changed if start <= key < end]:
-            del self._changed[key]
-        self._ranges.append((start, end))
+        """Delete all keys from `start` up to `end`, in memory that does not depend on how many.
+
+        Few are deleted one by one; many as a range, unseen. Ranges are not always used because
+        each read has to look through all that are still in memory: after a thousand of them it
+        takes 80 us instead of 1. The effect is the same, so nodes need not agree on the way.
+        """
+        inside = [key for key in self._changed if start <= key < end]
+        view = self._store.view()
+        try:
+            stored = [key for key, _ in islice(view.scan(start, end), _FEW_KEYS + 1)]
+        finally:
+            view.close()
+        if len(stored) > _FEW_KEYS:
+            for key in inside:
+                del self._changed[key]
+            self._ranges.append((start, end))
+        else:
+            for key in (*inside, *stored):
+                self._changed[key] = None
 
     def commit(self, last: Entry) -> None:
         puts = [(key, value) for key, value in self._changed.items() if value is not None]
@@ -230,8 +250,7 @@ def _run(batch: _Batch, entry: Entry) -> Outcome | None:
             return _delete(batch, entry.index, command)
         case commands.DeletePrefix(prefix):
             start = records.USER + prefix
-            # Every such prefix has an end, because it begins with `USER`. The keys are not
-            # visited: the same few bytes are written whether there are ten or ten million.
+            # Every such prefix has an end, because it begins with `USER`.
             batch.delete_range(start, records.prefix_end(start) or records.USER_END)
             return Outcome(True, entry.index)
         case commands.InitCluster():

@@ -6,11 +6,12 @@ absolute, in seconds of `trio.current_time()`.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ..cluster import ClusterInfo, JoinReply, JoinRequest
-from ..commands import Command, Outcome
-from ..state import Item, KeyReader
+if TYPE_CHECKING:
+    from ..cluster import ClusterInfo, JoinReply, JoinRequest
+    from ..commands import Command, Outcome
+    from ..state import Item, KeyReader
 
 
 class Backend(Protocol):

@@ -193,9 +193,7 @@ class Storage(Protocol):
         """Start receiving a whole state; an install begun before and not finished is dropped."""
         ...
 
-    def install(
-        self, staged: SnapshotInstall, meta: SnapshotMeta, hard_state: HardState
-    ) -> None:
+    def install(self, staged: SnapshotInstall, meta: SnapshotMeta, hard_state: HardState) -> None:
         """Replace state and log by `staged` and `meta` in one atomic batch, unsynced (rule D11).
 
         After the next flush a crash finds the new state with an empty log after `meta.index`;

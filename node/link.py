@@ -1,0 +1,243 @@
+"""One outgoing link: dials a peer, says hello, and sends it frames until the connection breaks.
+
+Connections carry one direction each, so two nodes have two, and neither has to agree with the
+other on who dials. A link never waits for its peer: what does not fit into its outbox is dropped
+and counted, and consensus sends it again.
+
+What the election needs to know is told from here: a connection that broke is made anew at once;
+refused, or unanswered for a heartbeat, the peer is *down*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+import structlog
+import trio
+
+from . import wire
+from .errors import PeerError
+from .flag import Flag
+
+Dial = Callable[[str], Awaitable[trio.abc.Stream]]
+"""Opens a stream to `HOST:PORT`; raises OSError when nobody answers there."""
+
+CONNECT_SECONDS = 3.0
+"""For a connection and its hello; a peer that needs longer is no peer to work with."""
+
+SEND_SECONDS = 10.0
+"""For one write: a peer that reads nothing for so long is gone."""
+
+_MAX_OUTBOX_FRAMES = 8192
+_MAX_OUTBOX_BYTES = 32 * 1024 * 1024
+_PAUSE_MIN, _PAUSE_MAX = 0.05, 1.0
+"""Seconds between attempts, doubling, each multiplied by a random factor in [0.5, 1)."""
+
+_log = structlog.get_logger()
+
+LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, PeerError)
+"""What a connection can die of."""
+
+
+class LinkEvents(Protocol):
+    """Who is told what happens to links. All calls are made on the event loop and return soon."""
+
+    def link_broken(self, peer: int) -> None:
+        """What was sent to `peer` may be lost; a new attempt is made at once."""
+        ...
+
+    def peer_down(self, peer: int) -> None:
+        """`peer` refuses, or has not answered for a heartbeat."""
+        ...
+
+    def refused(self, peer: int, refusal: str) -> None:
+        """`peer` does not want this node; `refusal` is a `wire.Refusal`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """Who this node is to its peers."""
+
+    cluster_id: str
+    node_id: int
+    name: str
+
+    def hello(self, to: int, purpose: wire.Purpose) -> bytes:
+        """Return the first frame of a connection."""
+        return wire.encode(
+            wire.Hello(wire.PROTOCOL, self.cluster_id, self.node_id, to, self.name, purpose)
+        )
+
+
+async def connect(dial: Dial, address: str, me: Self, to: int, purpose: wire.Purpose) -> trio.abc.Stream:
+    """Return a connection to `to` on which the hellos are exchanged.
+
+    Raises:
+        OSError, trio.BrokenResourceError: Nobody answers.
+        PeerError: It answers, and is not `to`, or refuses; `refusal` of the error says which.
+    """
+    stream = await dial(address)
+    try:
+        await stream.send_all(me.hello(to, purpose))
+        welcome = await _read_welcome(stream)
+        if welcome.refusal:
+            raise RefusedError(welcome.refusal)
+        if welcome.node_id != to:
+            raise RefusedError(wire.Refusal.WRONG_NODE)
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return stream
+
+
+async def _read_welcome(stream: trio.abc.Stream) -> wire.Welcome:
+    reader = wire.FrameReader()
+    while True:
+        data = await stream.receive_some(4096)
+        if not data:
+            raise PeerError("the connection was closed before its welcome")
+        for frame in reader.feed(data):
+            if not isinstance(frame, wire.Welcome):
+                raise PeerError(f"{type(frame).__name__} in place of a welcome")
+            return frame
+
+
+class RefusedError(PeerError):
+    """The peer answered and said no."""
+
+    def __init__(self, refusal: str) -> None:
+        """Keep the reason, a `wire.Refusal`, for the caller."""
+        super().__init__(f"refused: {refusal}")
+        self.refusal = refusal
+
+
+class Link:
+    """The way to one peer.
+
+    Attributes:
+        peer: Its id.
+        address: Where it is dialled; may be changed, and holds from the next attempt on.
+        is_connected: Whether frames leave now.
+        dropped: Frames that were not sent, or not known to be.
+    """
+
+    def __init__(
+        self,
+        peer: int,
+        address: str,
+        *,
+        me: Self,
+        dial: Dial,
+        events: LinkEvents,
+        heartbeat_s: Callable[[], float],
+        rng: Random,
+    ) -> None:
+        """Prepare a link; `run` makes it."""
+        self.peer = peer
+        self.address = address
+        self.is_connected = False
+        self.dropped = 0
+        self._me = me
+        self._dial = dial
+        self._events = events
+        self._heartbeat_s = heartbeat_s
+        self._rng = rng
+        self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
+        self._ready = Flag()
+        self._hurry = Flag()
+
+    def send(self, frame: bytes) -> bool:
+        """Put an encoded frame into the outbox; return False when it was dropped instead."""
+        full = (
+            len(self._outbox) >= _MAX_OUTBOX_FRAMES
+            or self._outbox_bytes + len(frame) > _MAX_OUTBOX_BYTES
+        )
+        if full or not self.is_connected:
+            self.dropped += 1
+            return False
+        self._outbox.append(frame)
+        self._outbox_bytes += len(frame)
+        self._ready.set()
+        return True
+
+    def hurry(self) -> None:
+        """Try again now rather than after the pause: the peer gave a sign of life or of death."""
+        self._hurry.set()
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled."""
+        pause = 0.0
+        while True:
+            if pause:
+                with trio.move_on_after(pause * self._rng.uniform(0.5, 1.0)):
+                    await self._hurry.wait()
+            was_connected = await self._attempt()
+            pause = 0.0 if was_connected else min(max(2 * pause, _PAUSE_MIN), _PAUSE_MAX)
+
+    async def _attempt(self) -> bool:
+        """Connect and send until it breaks; return whether it was ever connected."""
+        was_connected = False
+        try:
+            stream = await self._connect()
+            async with stream:
+                was_connected = self.is_connected = True
+                _log.info("connected to peer", peer=f"{self.peer:016x}", address=self.address)
+                await self._pump(stream)
+        except RefusedError as error:
+            self._events.refused(self.peer, error.refusal)
+        except LOST as error:
+            _log.debug("peer link", peer=f"{self.peer:016x}", error=str(error))
+        finally:
+            self.is_connected = False
+            self.dropped += len(self._outbox)
+            self._outbox.clear()
+            self._outbox_bytes = 0
+        if was_connected:
+            _log.info("lost the link to peer", peer=f"{self.peer:016x}")
+            self._events.link_broken(self.peer)
+        else:
+            self._events.peer_down(self.peer)
+        return was_connected
+
+    async def _connect(self) -> trio.abc.Stream:
+        """Connect, and say that the peer is down when that takes longer than a heartbeat."""
+        with trio.move_on_after(CONNECT_SECONDS):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_silence)
+                try:
+                    return await connect(
+                        self._dial, self.address, self._me, self.peer, wire.Purpose.MESSAGES
+                    )
+                finally:
+                    nursery.cancel_scope.cancel()
+        raise PeerError(f"no welcome within {CONNECT_SECONDS} s")
+
+    async def _watch_silence(self) -> None:
+        await trio.sleep(self._heartbeat_s())
+        self._events.peer_down(self.peer)
+
+    async def _pump(self, stream: trio.abc.Stream) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_end, stream, nursery.cancel_scope)
+            while True:
+                await self._ready.wait()
+                data = b"".join(self._outbox)
+                self._outbox.clear()
+                self._outbox_bytes = 0
+                with trio.move_on_after(SEND_SECONDS) as scope:
+                    await stream.send_all(data)
+                if scope.cancelled_caught:
+                    nursery.cancel_scope.cancel()
+
+    async def _watch_end(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
+        """Notice at once that the peer closed: nothing else is ever received on this side."""
+        try:
+            await stream.receive_some(1)
+        except LOST:
+            pass
+        scope.cancel()

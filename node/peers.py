@@ -1,0 +1,240 @@
+"""The links of one node: one outgoing link to each member, and the connections they made.
+
+No message is judged here. Frames that arrive are handed on in batches, as they were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Protocol
+
+import structlog
+import trio
+
+from . import wire
+from .errors import PeerError
+from .link import LOST, Dial, Link, LinkEvents, Self
+
+_HELLO_SECONDS = 3.0
+_MAX_ACCEPTED = 128
+"""Connections from others at once; a cluster of seven with snapshots needs about twenty."""
+
+_RECEIVE_BYTES = 256 * 1024
+
+_SNAPSHOT_SILENCE_SECONDS = 10.0
+"""A sender of a snapshot that sends nothing for so long has given up."""
+
+_log = structlog.get_logger()
+
+
+class PeerHandler(LinkEvents, Protocol):
+    """Who gets what arrives."""
+
+    def received(self, peer: int, frames: list[wire.Frame]) -> None:
+        """Frames of `peer`, in the order they were sent."""
+        ...
+
+    def is_removed(self, peer: int) -> bool:
+        """Whether `peer` was removed from the cluster for good."""
+        ...
+
+    async def receive_snapshot(self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame]) -> None:
+        """Take in a snapshot of `peer`; returns or raises PeerError when it is through."""
+        ...
+
+
+class Peers:
+    """All links of a node."""
+
+    def __init__(
+        self,
+        me: Self,
+        handler: PeerHandler,
+        *,
+        dial: Dial,
+        heartbeat_s: Callable[[], float],
+        rng: Random,
+    ) -> None:
+        """Prepare; nothing happens before `run`."""
+        self.me = me
+        self._handler = handler
+        self._dial = dial
+        self._heartbeat_s = heartbeat_s
+        self._rng = rng
+        self._links: dict[int, tuple[Link, trio.CancelScope]] = {}
+        self._accepted: dict[int, trio.CancelScope] = {}
+        self._accepting = 0
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the links that `set_addresses` asks for, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    def set_addresses(self, addresses: Mapping[int, str]) -> None:
+        """Have a link to each of these (id to `HOST:PORT`), and to nobody else."""
+        if self._nursery is None:
+            raise RuntimeError("set_addresses before run")
+        for peer in [p for p in self._links if p not in addresses]:
+            self._links.pop(peer)[1].cancel()
+            if peer in self._accepted:
+                self._accepted[peer].cancel()
+        for peer, address in addresses.items():
+            if peer == self.me.node_id:
+                continue
+            if peer in self._links:
+                link = self._links[peer][0]
+                if link.address != address:
+                    link.address = address
+                    link.hurry()
+                continue
+            link = Link(
+                peer, address, me=self.me, dial=self._dial, events=self._handler,
+                heartbeat_s=self._heartbeat_s, rng=self._rng,
+            )
+            scope = trio.CancelScope()
+            self._links[peer] = link, scope
+            self._nursery.start_soon(self._run_link, link, scope)
+
+    async def _run_link(self, link: Link, scope: trio.CancelScope) -> None:
+        with scope:
+            await link.run()
+
+    def send(self, peer: int, frame: bytes) -> bool:
+        """Send an encoded frame; return False when it was dropped: no link, or its outbox full."""
+        entry = self._links.get(peer)
+        return entry is not None and entry[0].send(frame)
+
+    def address_of(self, peer: int) -> str | None:
+        """Where `peer` is dialled, or None when there is no link to it."""
+        entry = self._links.get(peer)
+        return entry[0].address if entry else None
+
+    def is_connected(self, peer: int) -> bool:
+        """Whether frames to `peer` leave now."""
+        entry = self._links.get(peer)
+        return entry is not None and entry[0].is_connected
+
+    def dropped(self) -> int:
+        """Return how many frames have been dropped on the links that exist."""
+        return sum(link.dropped for link, _ in self._links.values())
+
+    # -- the other side ---------------------------------------------------------------------
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        """Serve one accepted connection until it ends; closes `stream`. Never raises Exception."""
+        if self._accepting >= _MAX_ACCEPTED:
+            await trio.aclose_forcefully(stream)
+            return
+        self._accepting += 1
+        try:
+            async with stream:
+                await self._serve(stream)
+        except LOST as error:
+            _log.debug("peer connection", error=str(error))
+        finally:
+            self._accepting -= 1
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        reader = wire.FrameReader()
+        frames: list[wire.Frame] = []
+        hello: wire.Hello | None = None
+        with trio.move_on_after(_HELLO_SECONDS):
+            hello = await self._greet(stream, reader, frames)
+        if hello is None:
+            return
+        if hello.purpose == wire.Purpose.SNAPSHOT:
+            await self._serve_snapshot(stream, hello.node_id, reader, frames)
+        else:
+            await self._serve_messages(stream, hello.node_id, reader, frames)
+
+    async def _greet(
+        self, stream: trio.abc.Stream, reader: wire.FrameReader, frames: list[wire.Frame]
+    ) -> wire.Hello | None:
+        """Exchange hellos; return the other's when it may go on. `frames` gets what came behind."""
+        while not frames:
+            data = await stream.receive_some(4096)
+            if not data:
+                return None
+            frames += reader.feed(data)
+        hello = frames.pop(0)
+        if not isinstance(hello, wire.Hello):
+            raise PeerError(f"{type(hello).__name__} in place of a hello")
+        refusal = self._refusal(hello)
+        me = self.me
+        await stream.send_all(
+            wire.encode(wire.Welcome(wire.PROTOCOL, me.node_id, me.name, refusal))
+        )
+        if refusal:
+            _log.warning("refused a peer", peer=hello.name, why=refusal)
+            return None
+        return hello
+
+    def _refusal(self, hello: wire.Hello) -> str:
+        """Return why this hello is refused, or nothing."""
+        if hello.protocol != wire.PROTOCOL:
+            return wire.Refusal.PROTOCOL
+        if hello.cluster_id != self.me.cluster_id:
+            return wire.Refusal.CLUSTER
+        if hello.to != self.me.node_id or hello.node_id == self.me.node_id:
+            return wire.Refusal.WRONG_NODE
+        if self._handler.is_removed(hello.node_id):
+            return wire.Refusal.REMOVED
+        return ""
+
+    async def _serve_messages(
+        self, stream: trio.abc.Stream, peer: int, reader: wire.FrameReader, frames: list[wire.Frame]
+    ) -> None:
+        """Hand on what arrives. One connection per peer: a newer one ends the older."""
+        if peer in self._accepted:
+            self._accepted[peer].cancel()
+        with trio.CancelScope() as scope:
+            self._accepted[peer] = scope
+            self._hurry(peer)
+            try:
+                while True:
+                    if frames:
+                        self._handler.received(peer, frames)
+                    data = await stream.receive_some(_RECEIVE_BYTES)
+                    if not data:
+                        break
+                    frames = reader.feed(data)
+            finally:
+                if self._accepted.get(peer) is scope:
+                    del self._accepted[peer]
+        self._hurry(peer)
+
+    def _hurry(self, peer: int) -> None:
+        """A sign from the peer's side: if the own link waits to try again, let it try now."""
+        if peer in self._links:
+            self._links[peer][0].hurry()
+
+    async def _serve_snapshot(
+        self, stream: trio.abc.Stream, peer: int, reader: wire.FrameReader, frames: list[wire.Frame]
+    ) -> None:
+        """Hand a snapshot's frames on as fast as they are taken, not faster."""
+        send, receive = trio.open_memory_channel[wire.Frame](4)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._take_snapshot, peer, receive, nursery.cancel_scope)
+            async with send:
+                while True:
+                    for frame in frames:
+                        await send.send(frame)
+                    with trio.move_on_after(_SNAPSHOT_SILENCE_SECONDS) as scope:
+                        data = await stream.receive_some(_RECEIVE_BYTES)
+                    if scope.cancelled_caught or not data:
+                        return
+                    frames = reader.feed(data)
+
+    async def _take_snapshot(
+        self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame], scope: trio.CancelScope
+    ) -> None:
+        async with frames:
+            try:
+                await self._handler.receive_snapshot(peer, frames)
+            except PeerError as error:
+                _log.warning("a snapshot failed", peer=f"{peer:016x}", error=str(error))
+        scope.cancel()

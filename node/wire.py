@@ -1,0 +1,207 @@
+"""What crosses a link between nodes, and how it is framed.
+
+A frame is four bytes of length, big-endian, and one tagged msgpack array. Consensus messages have
+the tags 1 to 31 (`raft/messages.py`); those of the drivers have the tags from 32 on. A connection
+carries frames in one direction only, from the node that dialled; what comes back is one `Welcome`.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from .cluster import NodeFigures
+from .errors import PeerError
+from .raft.entry import SnapshotMeta
+from .raft.messages import Message
+
+PROTOCOL = 1
+"""Version of everything here. Nodes of different versions refuse each other's hello."""
+
+MAX_FRAME = 8 * 1024 * 1024
+"""Bytes of one frame. An append is at most 512 KiB or one entry, which is a little over 1 MiB."""
+
+
+class Purpose(enum.IntEnum):
+    """What a connection is for."""
+
+    MESSAGES = 0
+    SNAPSHOT = 1
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=32, gc=False):
+    """The first frame of a connection: who dials, and whom it means to reach.
+
+    Attributes:
+        protocol: `PROTOCOL` of the dialling node; always the first field, in all versions.
+        cluster_id: 16 hex digits.
+        node_id: The dialling node.
+        to: The node it means to reach.
+        name: The dialling node's name, for logs.
+        purpose: A `Purpose`.
+    """
+
+    protocol: int
+    cluster_id: str
+    node_id: int
+    to: int
+    name: str
+    purpose: int
+
+
+class Refusal(enum.StrEnum):
+    """Why a hello was refused."""
+
+    PROTOCOL = "protocol"
+    CLUSTER = "cluster"
+    WRONG_NODE = "wrong node"
+    REMOVED = "removed"
+    BUSY = "busy"
+
+
+class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=33, gc=False):
+    """The answer to a hello; `refusal` is empty or a `Refusal`."""
+
+    protocol: int
+    node_id: int
+    name: str
+    refusal: str
+
+
+class ForwardKind(enum.IntEnum):
+    """What is passed on to the leader."""
+
+    WRITE = 0
+    """`data` is an encoded command."""
+    JOIN = 1
+    """`data` is a `JoinRequest`."""
+    REMOVE = 2
+    """`data` names a member."""
+
+
+class Forward(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
+    """A request passed on to the leader, once. `id` is the sender's, never used twice."""
+
+    id: int
+    kind: int
+    data: bytes
+    timeout_ms: int
+
+
+class ForwardStatus(enum.IntEnum):
+    """What came of a forwarded request."""
+
+    DONE = 0
+    """`data` is the result."""
+    NOT_LEADER = 1
+    """Not done for certain; the receiver may look for another leader."""
+    NOT_APPLIED = 2
+    OVERLOADED = 3
+    UNKNOWN = 4
+    REFUSED = 5
+    """`data` says why, in UTF-8; likewise for all but DONE."""
+
+
+class ForwardReply(msgspec.Struct, frozen=True, array_like=True, tag=41, gc=False):
+    """The answer to the `Forward` of the same id."""
+
+    id: int
+    status: int
+    data: bytes
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True, tag=42, gc=False):
+    """A member tells the leader how it is, once in a health-check interval."""
+
+    figures: NodeFigures
+
+
+class Bulletin(msgspec.Struct, frozen=True, array_like=True, tag=43, gc=False):
+    """The leader tells everyone how everyone is: its view is the cluster's (contract, section 1).
+
+    Attributes:
+        term: The leader's term; an older bulletin is ignored.
+        members: By id: health, milliseconds since the last contact, figures or None.
+    """
+
+    term: int
+    members: dict[int, tuple[str, int | None, NodeFigures | None]]
+
+
+class SnapshotStart(msgspec.Struct, frozen=True, array_like=True, tag=50, gc=False):
+    """The first frame of a snapshot after the hello."""
+
+    term: int
+    meta: SnapshotMeta
+
+
+class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag=51, gc=False):
+    """Some of the state's keys and values, in order. `crc` is the CRC-32 of all bytes so far."""
+
+    pairs: list[tuple[bytes, bytes]]
+    crc: int
+
+
+class SnapshotEnd(msgspec.Struct, frozen=True, array_like=True, tag=52, gc=False):
+    """The last frame: how many pairs there were, and the CRC-32 of them all."""
+
+    count: int
+    crc: int
+
+
+Frame = (
+    Message
+    | Hello
+    | Welcome
+    | Forward
+    | ForwardReply
+    | Report
+    | Bulletin
+    | SnapshotStart
+    | SnapshotChunk
+    | SnapshotEnd
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Frame)
+
+
+def encode(frame: Frame) -> bytes:
+    """Return `frame` with its length in front."""
+    body = _encoder.encode(frame)
+    return len(body).to_bytes(4) + body
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        """Start at a frame's first byte."""
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes | bytearray) -> list[Frame]:
+        """Return the frames that `data` completes.
+
+        Raises:
+            PeerError: A frame is too long, or is not one of this protocol.
+        """
+        buffer = self._buffer
+        buffer += data
+        frames: list[Frame] = []
+        start, end = 0, len(buffer)
+        with memoryview(buffer) as view:
+            while end - start >= 4:
+                length = int.from_bytes(view[start : start + 4])
+                if length > MAX_FRAME:
+                    raise PeerError(f"a frame of {length} bytes, more than {MAX_FRAME}")
+                if end - start - 4 < length:
+                    break
+                start += 4
+                try:
+                    frames.append(_decoder.decode(view[start : start + length]))
+                except msgspec.MsgspecError as error:
+                    raise PeerError(f"a frame that is not of this protocol: {error}") from None
+                start += length
+        del buffer[:start]
+        return frames
