@@ -1,0 +1,131 @@
+"""One question to one DNS server, and what came of it.
+
+Owns matching of replies, timeouts of a single question, and the turn to TCP. Whom to ask and what
+to make of answers is `finder.py`'s business.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from dataclasses import dataclass
+
+import trio
+
+from .message import MalformedError
+from .records import Name, Rcode
+from .wire import Reply, pack_question, parse_reply
+
+# A node on this machine answers in a millisecond, a resolver in the network in a few dozen. Who is
+# slower than this is asked again by whoever repeats.
+ASK_S = 0.5
+REPLY_MAX = 65535
+# Datagrams that are not the reply (late ones, forged ones) before the server is given up.
+_STRAY_MAX = 16
+
+_CHUNK = 4096
+_NO_SENSE = "replies that do not answer the question"
+
+
+class NoAnswer(Exception):
+    """The server gave no usable answer; the text says what came back instead.
+
+    Attributes:
+        rcode: The response code; None when no reply came at all.
+    """
+
+    def __init__(self, what: str, rcode: int | None = None) -> None:
+        super().__init__(what)
+        self.rcode = rcode
+
+
+async def ask(host: str, port: int, name: Name, rtype: int) -> Reply:
+    """Ask one server for `name` and `rtype`, by UDP, and by TCP when that is truncated.
+
+    Raises:
+        NoAnswer: No reply within `ASK_S`, no server, or a response code other than NOERROR.
+
+    Cancellation: Leaves nothing behind.
+    """
+    question = _Question(name, rtype, random.SystemRandom().randrange(1 << 16))
+    try:
+        with trio.fail_after(ASK_S):
+            reply = await _ask_udp(host, port, question)
+            if reply.truncated:
+                reply = await _ask_tcp(host, port, question)
+    except trio.TooSlowError:
+        raise NoAnswer(f"no answer within {ASK_S:g} s") from None
+    except (OSError, trio.BrokenResourceError) as error:
+        raise NoAnswer(_reason(error)) from None
+    if reply.rcode != Rcode.NOERROR:
+        what = _MEANINGS.get(reply.rcode, f"response code {reply.rcode}")
+        raise NoAnswer(what, reply.rcode)
+    return reply
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    name: Name
+    rtype: int
+    ident: int
+
+    def pack(self) -> bytes:
+        return pack_question(self.name, self.rtype, self.ident)
+
+    def reply_in(self, packet: bytes) -> Reply | None:
+        """The reply, or None when the bytes do not answer this question (RFC 5452 section 9.1)."""
+        try:
+            reply = parse_reply(packet)
+        except MalformedError:
+            return None
+        # An error may come without the question, when the server could not read it.
+        matches = reply.question == (self.name, self.rtype) or (
+            reply.question is None and reply.rcode != Rcode.NOERROR
+        )
+        return reply if matches and reply.ident == self.ident else None
+
+
+async def _ask_udp(host: str, port: int, question: _Question) -> Reply:
+    family = trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET
+    with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as udp:
+        # Connected, so that only this server is heard, and "port unreachable" too.
+        await udp.connect((host, port))
+        await udp.send(question.pack())
+        for _ in range(_STRAY_MAX):
+            reply = question.reply_in(await udp.recv(REPLY_MAX))
+            if reply is not None:
+                return reply
+    raise NoAnswer(_NO_SENSE)
+
+
+async def _ask_tcp(host: str, port: int, question: _Question) -> Reply:
+    query = question.pack()
+    async with await trio.open_tcp_stream(host, port) as stream:
+        await stream.send_all(len(query).to_bytes(2, "big") + query)
+        buffer = bytearray()
+        while len(buffer) < 2 or len(buffer) < 2 + int.from_bytes(buffer[:2], "big"):
+            chunk = await stream.receive_some(_CHUNK)
+            if not chunk:
+                raise NoAnswer("the TCP connection ended before the reply")
+            buffer += chunk
+    reply = question.reply_in(bytes(buffer[2:]))
+    if reply is None:
+        raise NoAnswer(_NO_SENSE)
+    return reply
+
+
+def _reason(error: Exception) -> str:
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.ECONNREFUSED:
+        return "nothing listens there"
+    return os.strerror(code).lower() if code else "the connection broke"
+
+
+_MEANINGS: dict[int, str] = {
+    Rcode.FORMERR: "FORMERR: it does not understand the question",
+    Rcode.SERVFAIL: "SERVFAIL: it cannot answer now",
+    Rcode.NXDOMAIN: "NXDOMAIN: it knows no such name",
+    Rcode.NOTIMP: "NOTIMP: it does not answer queries",
+    Rcode.REFUSED: "REFUSED: it does not serve this zone",
+}
