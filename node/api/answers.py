@@ -1,0 +1,178 @@
+"""Answers as bytes: heads made once, bodies put behind them.
+
+Owns the status lines, the headers every answer has, and the shape of errors. What is answered to
+which question is the handlers' business; who sends it, the server's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Protocol
+
+import msgspec
+
+JSON = b"application/json"
+BYTES = b"application/octet-stream"
+EVENTS = b"text/event-stream"
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_encode = msgspec.json.encode
+
+
+class HttpError(Exception):
+    """A request that is answered with an error.
+
+    Attributes:
+        status: The HTTP status.
+        outcome: What is known of a write that failed: `not applied` or `unknown`.
+        allow: The methods that the path has, for 405.
+        retry_after_s: When to try again, for 503; None: nobody knows.
+        extra: More header lines, each with its CRLF.
+        ends_connection: The next bytes of the client cannot be trusted to be a request.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        text: str,
+        *,
+        outcome: str | None = None,
+        allow: bytes | None = None,
+        retry_after_s: int | None = None,
+        extra: bytes = b"",
+        ends_connection: bool = False,
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.outcome = outcome
+        self.allow = allow
+        self.retry_after_s = retry_after_s
+        self.extra = extra
+        self.ends_connection = ends_connection
+
+
+Send = Callable[[bytes], Awaitable[None]]
+"""Sends one piece of a streamed body, waiting while the client is slow."""
+
+
+class Streaming(Protocol):
+    """An answer whose body is made while it is sent.
+
+    Attributes:
+        head: Its head, without the framing and without the empty line.
+        is_endless: It ends only with the connection or the node.
+    """
+
+    head: bytes
+    is_endless: bool
+
+    async def run(self, send: Send) -> None:
+        """Send the body piece by piece; an exception breaks the connection off."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the body is made from. Called once, also when `run` never was."""
+        ...
+
+
+Answer = bytes | Streaming
+
+
+def _start(status: int, content_type: bytes) -> bytes:
+    phrase = HTTPStatus(status).phrase.encode()
+    # A stored value may be a page somebody else wrote: no browser is to guess at its type. And
+    # no cache on the way may answer for us: reads are linearizable.
+    return (
+        b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nCache-Control: no-store\r\n"
+        b"X-Content-Type-Options: nosniff\r\n" % (status, phrase, content_type)
+    )
+
+
+_OK_JSON = _start(200, JSON)
+_starts: dict[tuple[int, bytes], bytes] = {(200, JSON): _OK_JSON}
+
+
+class _Date:
+    """The `Date` line (RFC 9110 section 6.6.1), made once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._line = b""
+
+    def line(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._line
+
+
+_date_line = _Date().line
+
+
+def head(index: int, status: int = 200, content_type: bytes = JSON, extra: bytes = b"") -> bytes:
+    """Build a head without framing and without the empty line at its end.
+
+    Args:
+        index: The applied index, for `X-Hstore-Index`.
+        status: The HTTP status.
+        content_type: Of the body.
+        extra: More header lines, each with its CRLF.
+    """
+    start = _starts.get((status, content_type))
+    if start is None:
+        start = _starts[status, content_type] = _start(status, content_type)
+    return b"%b%bX-Hstore-Index: %d\r\n%b" % (start, _date_line(), index, extra)
+
+
+def answer(
+    index: int,
+    body: bytes,
+    status: int = 200,
+    content_type: bytes = JSON,
+    extra: bytes = b"",
+) -> bytes:
+    """Build a whole answer; the arguments are those of `head`."""
+    return b"%bContent-Length: %d\r\n\r\n%b" % (
+        head(index, status, content_type, extra),
+        len(body),
+        body,
+    )
+
+
+def ok(index: int, body: bytes) -> bytes:
+    """Build the most frequent answer: 200 with JSON and nothing special."""
+    return b"%b%bX-Hstore-Index: %d\r\nContent-Length: %d\r\n\r\n%b" % (
+        _OK_JSON,
+        _date_line(),
+        index,
+        len(body),
+        body,
+    )
+
+
+def failure(index: int, error: HttpError) -> bytes:
+    """Build the answer to a request that failed."""
+    content = {"error": str(error)}
+    if error.outcome is not None:
+        content["outcome"] = error.outcome
+    extra = error.extra
+    if error.allow is not None:
+        extra += b"Allow: %b\r\n" % error.allow
+    if error.retry_after_s is not None:
+        extra += b"Retry-After: %d\r\n" % error.retry_after_s
+    return answer(index, _encode(content), error.status, JSON, extra)
+
+
+def without_body(whole: bytes) -> bytes:
+    """Cut an answer down to what HEAD gets: the head, with the length that GET would have."""
+    return whole[: whole.index(b"\r\n\r\n") + 4]
+
+
+def with_header(whole: bytes, line: bytes) -> bytes:
+    """Put a header line (without CRLF) into an answer or a head, after its status line."""
+    return whole.replace(b"\r\n", b"\r\n%b\r\n" % line, 1)

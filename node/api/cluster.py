@@ -1,0 +1,105 @@
+"""The cluster: /v1/cluster, /v1/status, /v1/health, /v1/events, and the door for newcomers.
+
+Owns how the cluster is shown over HTTP. What is true of it is the node's business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from ..cluster import JoinRequest
+from ..errors import HstoreError
+from .answers import EVENTS, Answer, HttpError, head, ok
+from .exchange import RETRY_AFTER_S, unavailable
+from .guard import refuse_browser
+from .simple import need_length
+from .values import decode_json, parse_query
+
+if TYPE_CHECKING:
+    from .answers import Send
+    from .backend import Backend
+    from .connection import Request
+    from .exchange import Exchange
+
+# Contract section 4: events for the figures at most twice a second.
+FIGURES_S = 0.5
+# A comment so often shows a dead client to us, and a living node to the client and to proxies.
+KEEPALIVE_S = 15.0
+
+_encode = msgspec.json.encode
+_join_request = msgspec.json.Decoder(JoinRequest)
+
+
+async def leader(x: Exchange, _request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/status/leader`: the address of its API, or `""`."""
+    info = x.backend.cluster()
+    address = next((node.address for node in info.nodes if node.name == info.leader), "")
+    return ok(x.backend.applied_index, _encode(address))
+
+
+async def peers(x: Exchange, _request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/status/peers`: the addresses of all members."""
+    addresses = [node.address for node in x.backend.cluster().nodes]
+    return ok(x.backend.applied_index, _encode(addresses))
+
+
+async def show(x: Exchange, _request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/cluster`."""
+    return ok(x.backend.applied_index, _encode(x.backend.cluster()))
+
+
+async def health(x: Exchange, _request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/health`: 200 while in contact with a leader, else 503 with the reason."""
+    reason = x.backend.unhealthy()
+    if reason is not None:
+        raise HttpError(503, reason, retry_after_s=RETRY_AFTER_S)
+    return ok(x.backend.applied_index, b'{"healthy":true}')
+
+
+async def events(x: Exchange, _request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/events`."""
+    return _Events(x.backend)
+
+
+class _Events:
+    """The cluster as server-sent events, without end."""
+
+    is_endless = True
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.head = head(backend.applied_index, content_type=EVENTS)
+
+    async def run(self, send: Send) -> None:
+        """Send the cluster now, at each change, and its figures twice a second."""
+        seen, shown, shown_at = -1, b"", 0.0
+        while True:
+            with trio.move_on_after(FIGURES_S):
+                seen = await self._backend.wait_cluster_change(seen)
+            content = _encode(self._backend.cluster())
+            now = trio.current_time()
+            if content != shown:
+                await send(b"event: cluster\ndata: %b\n\n" % content)
+                shown, shown_at = content, now
+            elif now - shown_at >= KEEPALIVE_S:
+                await send(b":\n\n")
+                shown_at = now
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+async def join(x: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`POST /v1/cluster/join`: make a newcomer, from whatever host, a learner."""
+    refuse_browser(request)
+    need_length(request)
+    newcomer = decode_json(_join_request, request.body)
+    deadline = await x.begin_change(parse_query(request.query))
+    try:
+        reply = await x.backend.join(newcomer, deadline)
+    except HstoreError as error:
+        raise unavailable(error, is_write=True) from error
+    return ok(x.backend.applied_index, _encode(reply))

@@ -1,0 +1,118 @@
+"""What a handler may do while it answers: ask the node, under the rules of one connection.
+
+Owns the deadlines of requests, the rule that nothing waits behind an answer that is not sent yet,
+and the translation of the node's errors. Handlers get one `Exchange` per connection; the server
+makes it. No parsing and no socket calls here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..errors import HstoreError, StorageError, Unavailable
+from .answers import HttpError
+from .values import timeout_s
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..commands import Command, Outcome
+    from .backend import Backend
+    from .guard import Guard
+    from .values import Query
+
+RETRY_AFTER_S = 1
+# Trio's own deadline of a connection fires this much after the one the node was given, so it is
+# only ever a net under a node that forgets.
+DEADLINE_SLACK_S = 10.0
+
+
+class Exchange:
+    """The node as the handlers of one connection see it.
+
+    Attributes:
+        backend: The node.
+        guard: Checks where requests come from.
+        is_local: The client is on this machine.
+        scope: Bounds whatever the connection waits for; its deadline is moved, never removed.
+        out: Answers that are not sent yet, in order.
+        is_fresh: Local reads already see all that was answered before these requests came.
+    """
+
+    __slots__ = ("_flush", "backend", "guard", "is_fresh", "is_local", "out", "scope")
+
+    def __init__(
+        self,
+        backend: Backend,
+        guard: Guard,
+        flush: Callable[[], Awaitable[None]],
+        *,
+        is_local: bool,
+    ) -> None:
+        self.backend = backend
+        self.guard = guard
+        self.is_local = is_local
+        self.scope = trio.CancelScope()
+        self.out: list[bytes] = []
+        self.is_fresh = False
+        self._flush = flush
+
+    async def barrier(self, query: Query) -> None:
+        """Return when local reads are linearizable for this request (`?stale`: at once).
+
+        Requests that came in one piece share one confirmation: it began after all of them came.
+
+        Raises:
+            HttpError: 503, no majority confirmed it in time.
+        """
+        if self.is_fresh or "stale" in query:
+            return
+        deadline = await self._begin_wait(query)
+        try:
+            await self.backend.read_barrier(deadline)
+        except HstoreError as error:
+            raise unavailable(error) from error
+        self.is_fresh = True
+
+    async def write(self, command: Command, query: Query) -> Outcome:
+        """Have a command committed and applied.
+
+        Raises:
+            HttpError: 503 with the outcome: whether it may have taken effect.
+        """
+        deadline = await self._begin_wait(query)
+        try:
+            return await self.backend.write(command, deadline)
+        except HstoreError as error:
+            raise unavailable(error, is_write=True) from error
+
+    async def begin_change(self, query: Query) -> float:
+        """Prepare for a wait on the cluster; return the absolute deadline to give to the node."""
+        return await self._begin_wait(query)
+
+    async def _begin_wait(self, query: Query) -> float:
+        # An earlier answer must not wait for what this request waits for.
+        if self.out:
+            await self._flush()
+        # A barrier of before does not cover the effects of this request.
+        self.is_fresh = False
+        deadline = trio.current_time() + timeout_s(query)
+        self.scope.deadline = max(self.scope.deadline, deadline + DEADLINE_SLACK_S)
+        return deadline
+
+
+def unavailable(error: HstoreError, *, is_write: bool = False) -> HttpError:
+    """Translate what the node raised into what the client is told."""
+    if isinstance(error, Unavailable):
+        return HttpError(
+            error.http_status,
+            str(error),
+            outcome=error.outcome if is_write else None,
+            retry_after_s=RETRY_AFTER_S,
+        )
+    if isinstance(error, StorageError):
+        # Waiting does not mend a disk: no Retry-After.
+        return HttpError(503, str(error), outcome="unknown" if is_write else None)
+    return HttpError(error.http_status, str(error))

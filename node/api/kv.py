@@ -1,0 +1,123 @@
+"""The Consul-style interface: /v1/kv/<key>, raw values in, JSON with base64 out.
+
+Owns its shapes and its parameters. The simple interface is `simple.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..commands import Delete, DeletePrefix, Put
+from .answers import BYTES, JSON, Answer, HttpError, answer, head, ok
+from .listing import Listing, base64
+from .simple import need_length, stale_header
+from .values import (
+    checked_value,
+    key_from_path,
+    key_start,
+    number,
+    parse_query,
+    prefix_from_path,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..state import Item
+    from .connection import Request
+    from .exchange import Exchange
+    from .values import Query
+
+_encode = msgspec.json.encode
+
+
+async def get(x: Exchange, request: Request, rest: bytes) -> Answer:
+    """`GET /v1/kv/<key>`: `?raw`, `?recurse`, `?keys`."""
+    query = parse_query(request.query)
+    if "recurse" in query or "keys" in query:
+        return await _get_many(x, request, rest, query)
+    key = key_from_path(rest)
+    await x.barrier(query)
+    item = x.backend.get(key)
+    index = x.backend.applied_index
+    extra = stale_header(x, request)
+    if item is None:
+        raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
+    if "raw" in query:
+        return answer(index, item.value, content_type=BYTES, extra=extra)
+    body = b"[%b]" % _entry(item)
+    return answer(index, body, extra=extra) if extra else ok(index, body)
+
+
+async def _get_many(x: Exchange, request: Request, rest: bytes, query: Query) -> Answer:
+    prefix = prefix_from_path(rest)
+    separator = key_start(query, "separator")
+    await x.barrier(query)
+    extra = stale_header(x, request)
+
+    def render(items: Iterator[Item]) -> Iterator[bytes | None]:
+        if "keys" in query:
+            return _key_pieces(items, len(prefix), separator or b"")
+        return map(_entry, items)
+
+    listing = Listing(
+        head(x.backend.applied_index, 200, JSON, extra), x.backend.view(), prefix, render
+    )
+    if listing.is_empty():
+        listing.close()
+        raise HttpError(404, f"no key starts with {prefix.decode()!r}", extra=extra)
+    return listing
+
+
+def _entry(item: Item) -> bytes:
+    value = b'"%b"' % base64(item.value) if item.value else b"null"
+    return b'{"Key":%b,"Value":%b,"Flags":%d,"CreateIndex":%d,"ModifyIndex":%d,"LockIndex":0}' % (
+        _encode(item.key.decode()),
+        value,
+        item.flags,
+        item.create_revision,
+        item.revision,
+    )
+
+
+def _key_pieces(items: Iterator[Item], start: int, separator: bytes) -> Iterator[bytes | None]:
+    """List keys, each cut after the first separator beyond the prefix, each once."""
+    last = b""
+    for item in items:
+        key = item.key
+        at = key.find(separator, start) if separator else -1
+        if at >= 0:
+            key = key[: at + len(separator)]
+        # Keys come in order, so those that are cut to the same come together.
+        yield None if key == last else _encode(key.decode())
+        last = key
+
+
+async def put(x: Exchange, request: Request, rest: bytes) -> Answer:
+    """`PUT /v1/kv/<key>`: `?cas`, `?flags`."""
+    need_length(request)
+    key = key_from_path(rest)
+    value = checked_value(request.body)
+    query = parse_query(request.query)
+    if query:
+        command = Put(key, value, number(query, "flags") or 0, number(query, "cas"))
+    else:
+        command = Put(key, value)
+    outcome = await x.write(command, query)
+    return ok(x.backend.applied_index, b"true" if outcome.ok else b"false")
+
+
+async def delete(x: Exchange, request: Request, rest: bytes) -> Answer:
+    """`DELETE /v1/kv/<key>`: `?recurse`, `?cas`. A key that is not there counts as deleted."""
+    query = parse_query(request.query)
+    cas = number(query, "cas")
+    if "recurse" in query:
+        if cas is not None:
+            raise HttpError(400, "?cas= is for one key: it does not go with ?recurse")
+        await x.write(DeletePrefix(prefix_from_path(rest)), query)
+        return ok(x.backend.applied_index, b"true")
+    outcome = await x.write(Delete(key_from_path(rest), cas), query)
+    is_done = outcome.ok or cas is None
+    return ok(x.backend.applied_index, b"true" if is_done else b"false")

@@ -1,0 +1,99 @@
+"""Which path and method is answered by what, and what becomes of errors.
+
+Owns the table of contract section 4, and the boundary at which an error in a handler ends. The
+handlers stand in modules by theme.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..errors import HstoreError
+from . import admin, cluster, kv, simple
+from .answers import Answer, HttpError, failure
+from .connection import Request
+from .exchange import Exchange, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Handler = Callable[[Exchange, Request, bytes], Awaitable[Answer]]
+Methods = dict[bytes, Handler]
+
+_log = structlog.get_logger(__name__)
+
+
+def _get(handler: Handler) -> Methods:
+    return {b"GET": handler, b"HEAD": handler}
+
+
+EXACT: Mapping[bytes, Methods] = {
+    b"/read": _get(simple.read_all),
+    b"/write": {b"POST": simple.write},
+    b"/update": {b"POST": simple.update},
+    b"/v1/status/leader": _get(cluster.leader),
+    b"/v1/status/peers": _get(cluster.peers),
+    b"/v1/cluster": _get(cluster.show),
+    b"/v1/cluster/join": {b"POST": cluster.join},
+    b"/v1/events": _get(cluster.events),
+    b"/v1/health": _get(cluster.health),
+    b"/v1/node/stop": {b"POST": admin.stop},
+    b"/v1/node/kill": {b"POST": admin.kill},
+    b"/v1/node/leave": {b"POST": admin.leave},
+    b"/v1/leader/remove": {b"POST": admin.remove},
+}
+# The rest of the path is a key, of which a slash may be a part.
+WITH_KEY: tuple[tuple[bytes, Methods], ...] = (
+    (b"/v1/kv/", {**_get(kv.get), b"PUT": kv.put, b"DELETE": kv.delete}),
+    (b"/read/", _get(simple.read_one)),
+    # HEAD must not change anything, so it is not what GET is without a body.
+    (b"/delete/", {b"GET": simple.delete_by_get, b"DELETE": simple.delete}),
+)
+_CHANGING = frozenset({b"POST", b"PUT", b"DELETE"})
+
+
+async def respond(x: Exchange, request: Request) -> Answer:
+    """Answer one request, whatever comes of it.
+
+    Cancellation: as of the handler; for a write the outcome is unknown.
+    """
+    try:
+        x.guard.check(request)
+        handler, rest = _find(request)
+        return await handler(x, request, rest)
+    except HttpError as error:
+        if error.ends_connection:
+            request.keep_alive = False
+        return failure(x.backend.applied_index, error)
+    except HstoreError as error:
+        return failure(x.backend.applied_index, unavailable(error))
+    except Exception as error:  # noqa: BLE001 (the boundary; it is logged)
+        # The boundary: a defect in one handler is one client's 500 and a line in the log.
+        _log.exception("request failed", method=request.method, path=request.path[:200])
+        outcome = "unknown" if request.method in _CHANGING else None
+        text = f"a defect in hstore ({type(error).__name__}): see the log of this node"
+        return failure(x.backend.applied_index, HttpError(500, text, outcome=outcome))
+
+
+def _find(request: Request) -> tuple[Handler, bytes]:
+    path = request.path
+    rest = b""
+    methods = EXACT.get(path)
+    if methods is None:
+        for start, methods_with_key in WITH_KEY:
+            if path.startswith(start):
+                methods, rest = methods_with_key, path[len(start) :]
+                break
+        else:
+            raise HttpError(404, f"there is nothing at {path[:200].decode('latin-1')!r}")
+    handler = methods.get(request.method)
+    if handler is None:
+        allow = b", ".join(sorted(methods))
+        raise HttpError(405, f"{request.method.decode()} is not for this path", allow=allow)
+    if b"idempotency-key" in request.headers and request.method in _CHANGING:
+        # To ignore it would be to promise what is not kept.
+        raise HttpError(400, "this version does not know Idempotency-Key: send none")
+    return handler, rest

@@ -1,0 +1,152 @@
+"""The simple interface: /read, /write, /update and /delete, JSON in and out.
+
+Owns how a key and a value look there. The Consul-style interface is `kv.py`; walking over many
+keys is `listing.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..commands import Delete, Put
+from .answers import Answer, HttpError, answer, head, ok
+from .guard import refuse_browser_write_by_get
+from .listing import Listing, base64
+from .values import (
+    checked_value,
+    decode_json,
+    key_from_path,
+    key_from_text,
+    key_start,
+    number,
+    parse_query,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..state import Item
+    from .connection import Request
+    from .exchange import Exchange
+
+_encode = msgspec.json.encode
+
+
+class _Pair(msgspec.Struct, gc=False):
+    """The body of /write and /update."""
+
+    key: str
+    value: str
+
+
+_pair = msgspec.json.Decoder(_Pair)
+
+
+def stale_header(x: Exchange, request: Request) -> bytes:
+    """Return the `X-Hstore-Stale-Ms` line for a request with `?stale`, else nothing."""
+    if b"stale" not in request.query or "stale" not in parse_query(request.query):
+        return b""
+    stale_ms = x.backend.stale_ms()
+    return b"" if stale_ms is None else b"X-Hstore-Stale-Ms: %d\r\n" % stale_ms
+
+
+def need_length(request: Request) -> None:
+    """Refuse a body whose length was not said: what follows could be it, or a request.
+
+    Raises:
+        HttpError: 411, and the connection ends.
+    """
+    if not request.has_length:
+        raise HttpError(411, "send Content-Length, also when it is 0", ends_connection=True)
+
+
+async def read_one(x: Exchange, request: Request, rest: bytes) -> Answer:
+    """`GET /read/<key>`."""
+    key = key_from_path(rest)
+    await x.barrier(parse_query(request.query))
+    item = x.backend.get(key)
+    index = x.backend.applied_index
+    extra = stale_header(x, request)
+    if item is None:
+        raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
+    body = b'{"key":%b,%b,"revision":%d}' % (
+        _encode(key.decode()),
+        _value_member(item.value),
+        item.revision,
+    )
+    return answer(index, body, extra=extra) if extra else ok(index, body)
+
+
+def _value_member(value: bytes) -> bytes:
+    try:
+        return b'"value":%b' % _encode(value.decode())
+    except UnicodeDecodeError:
+        return b'"value_base64":"%b"' % base64(value)
+
+
+async def read_all(x: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`GET /read`: one object of all keys and values as of one moment."""
+    query = parse_query(request.query)
+    prefix = key_start(query, "prefix") or b""
+    after = key_start(query, "after")
+    limit = number(query, "limit")
+    await x.barrier(query)
+    start = head(x.backend.applied_index, extra=stale_header(x, request))
+    return Listing(start, x.backend.view(), prefix, _members, after=after, limit=limit, ends=b"{}")
+
+
+def _members(items: Iterator[Item]) -> Iterator[bytes | None]:
+    for item in items:
+        try:
+            value = _encode(item.value.decode())
+        except UnicodeDecodeError:
+            value = b'{"base64":"%b"}' % base64(item.value)
+        yield b"%b:%b" % (_encode(item.key.decode()), value)
+
+
+async def write(x: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`POST /write`: create or overwrite."""
+    return await _put(x, request, must_exist=False)
+
+
+async def update(x: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`POST /update`: overwrite; 404 where the key does not exist."""
+    return await _put(x, request, must_exist=True)
+
+
+async def _put(x: Exchange, request: Request, *, must_exist: bool) -> Answer:
+    need_length(request)
+    pair = decode_json(_pair, request.body)
+    key = key_from_text(pair.key)
+    value = checked_value(pair.value.encode())
+    command = Put(key, value, must_exist=must_exist)
+    outcome = await x.write(command, parse_query(request.query))
+    if not outcome.ok:
+        raise _no_key(key)
+    return _done(x, key, outcome.revision)
+
+
+async def delete(x: Exchange, request: Request, rest: bytes) -> Answer:
+    """`DELETE /delete/<key>`."""
+    key = key_from_path(rest)
+    outcome = await x.write(Delete(key), parse_query(request.query))
+    if not outcome.ok:
+        raise _no_key(key)
+    return _done(x, key, outcome.revision)
+
+
+async def delete_by_get(x: Exchange, request: Request, rest: bytes) -> Answer:
+    """`GET /delete/<key>`: the same, but not for a page of another site."""
+    refuse_browser_write_by_get(request)
+    return await delete(x, request, rest)
+
+
+def _no_key(key: bytes) -> HttpError:
+    return HttpError(404, f"there is no key {key.decode()!r}: nothing was changed")
+
+
+def _done(x: Exchange, key: bytes, revision: int) -> bytes:
+    body = b'{"key":%b,"revision":%d}' % (_encode(key.decode()), revision)
+    return ok(x.backend.applied_index, body)
