@@ -1,0 +1,160 @@
+"""How the log and its companions are laid out as keys and values of one column family.
+
+Owns the bytes of the log family and the two checks on them; knows nothing of RocksDB or files.
+A layout is on every node's disk: it changes only together with `directory.FORMAT`.
+
+    e<index >Q>   an entry: CRC32 (>I) | chain hash (16) | term (>Q) | kind (>B) | data
+    g             >Q, the generation of the state family that is in force
+    h             `HardState`, msgpack
+    i             `Identity`, JSON: which directory this database belongs to
+    s             `SnapshotMeta`, msgpack: what the log starts after
+
+Two checks, for two failures. The CRC32, over index and record, finds bytes that changed. The
+chain hash h(i) = BLAKE2b(h(i-1), term, kind, data) finds records that are each whole and do not
+belong together: one that is missing, stale, or from another log. Two nodes whose logs have the
+same chain hash at an index have the same log up to there.
+"""
+
+from __future__ import annotations
+
+import struct
+from hashlib import blake2b
+from typing import TypeVar
+from zlib import crc32
+
+import msgspec
+
+from ..errors import StorageError
+from ..raft.entry import Entry, HardState, SnapshotMeta
+
+_T = TypeVar("_T")
+
+GENERATION_KEY = b"g"
+HARD_STATE_KEY = b"h"
+IDENTITY_KEY = b"i"
+SNAPSHOT_KEY = b"s"
+ENTRY_END = b"f"
+"""The first key behind every entry's."""
+
+CHAIN_SIZE = 16
+GENESIS = bytes(CHAIN_SIZE)
+"""The chain hash before the first entry of a cluster."""
+
+_ENTRY_KEY = struct.Struct(">cQ")
+_GENERATION = struct.Struct(">Q")
+_CRC = struct.Struct(">I")
+_HEAD = struct.Struct(">QB")
+_CHAIN_AT = _CRC.size
+_HEAD_AT = _CHAIN_AT + CHAIN_SIZE
+_DATA_AT = _HEAD_AT + _HEAD.size
+
+
+def entry_key(index: int) -> bytes:
+    """Return the key of the entry at `index`; keys sort as indexes do."""
+    return _ENTRY_KEY.pack(b"e", index)
+
+
+def entry_index(key: bytes) -> int:
+    """Return the index in a key that `entry_key` made."""
+    index: int = _ENTRY_KEY.unpack(key)[1]
+    return index
+
+
+def encode_entry(entry: Entry, chain: bytes) -> tuple[bytes, bytes]:
+    """Return the record of `entry`, which follows an entry whose hash is `chain`, and its hash."""
+    head = _HEAD.pack(entry.term, entry.kind) + entry.data
+    chain = blake2b(chain + head, digest_size=CHAIN_SIZE).digest()
+    body = chain + head
+    return _CRC.pack(crc32(body, entry.index & 0xFFFFFFFF)) + body, chain
+
+
+def decode_entry(index: int, record: bytes, chain: bytes) -> tuple[Entry, bytes]:
+    """Return the entry in `record` and its chain hash, both checks passed.
+
+    Args:
+        index: Where the record was found.
+        record: The stored bytes.
+        chain: The chain hash of the entry before it.
+
+    Raises:
+        StorageError: The record was changed, or does not belong behind that entry.
+    """
+    found, term, kind = entry_head(index, record)
+    entry = Entry(index, term, kind, record[_DATA_AT:])
+    if blake2b(chain + record[_HEAD_AT:], digest_size=CHAIN_SIZE).digest() != found:
+        raise StorageError(
+            f"entry {index} of the log does not continue entry {index - 1}: one of them is from"
+            " another log, or an older one. The log cannot be trusted: restore this node by"
+            " removing it from the cluster and joining it again with an empty directory"
+        )
+    return entry, found
+
+
+def entry_head(index: int, record: bytes) -> tuple[bytes, int, int]:
+    """Return chain hash, term and kind of a record whose CRC is right.
+
+    Raises:
+        StorageError: The record was changed.
+    """
+    if len(record) < _DATA_AT or _CRC.unpack_from(record)[0] != crc32(
+        record[_CHAIN_AT:], index & 0xFFFFFFFF
+    ):
+        raise StorageError(
+            f"entry {index} of the log is damaged on disk (its CRC differs). The log cannot be"
+            " trusted: restore this node by removing it from the cluster and joining it again"
+            " with an empty directory"
+        )
+    term, kind = _HEAD.unpack_from(record, _HEAD_AT)
+    return record[_CHAIN_AT:_HEAD_AT], term, kind
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_hard_state = msgspec.msgpack.Decoder(HardState)
+_snapshot = msgspec.msgpack.Decoder(SnapshotMeta)
+
+encode_hard_state = _encode
+encode_snapshot = _encode
+
+
+def decode_hard_state(record: bytes | None) -> HardState:
+    """Return the stored hard state.
+
+    Raises:
+        StorageError: There is none, or it is damaged.
+    """
+    return _decode(_hard_state, record, "hard state (term and vote)")
+
+
+def decode_snapshot(record: bytes | None) -> SnapshotMeta:
+    """Return what the log starts after.
+
+    Raises:
+        StorageError: There is no such record, or it is damaged.
+    """
+    return _decode(_snapshot, record, "snapshot record")
+
+
+def encode_generation(generation: int) -> bytes:
+    """Return the value of `GENERATION_KEY`."""
+    return _GENERATION.pack(generation)
+
+
+def decode_generation(record: bytes | None) -> int:
+    """Return the generation of the state that is in force.
+
+    Raises:
+        StorageError: There is no such record, or it is damaged.
+    """
+    if record is None or len(record) != _GENERATION.size:
+        raise StorageError("the record of which state is in force is missing or damaged")
+    generation: int = _GENERATION.unpack(record)[0]
+    return generation
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_T], record: bytes | None, what: str) -> _T:
+    if record is None:
+        raise StorageError(f"the {what} is missing")
+    try:
+        return decoder.decode(record)
+    except msgspec.DecodeError as error:
+        raise StorageError(f"the {what} is damaged: {error}") from error

@@ -1,0 +1,398 @@
+"""RocksDB as this project uses it: the one door to rocksdict, and the one place for its errors.
+
+Owns handles, iterators and views, and that all are given up before the database is closed, for
+each keeps it open. Knows keys and families, not what they mean (`rocks.py`).
+
+Traps of rocksdict 0.3.29 that are dealt with here, so that nobody meets them twice:
+
+- Every error is a bare `Exception` with a text.
+- `write` holds the GIL, `flush_wal` does not: writes are unsynced and inline, the flush is in a
+  thread. A write with sync=True would stop the event loop for as long as the disk takes.
+- `items()` ends without an error where a block on disk is damaged: half an answer that looks
+  whole. Only `iter()` can be asked for its status.
+- A batch that names a dropped family fails after it reached the WAL, and RocksDB then refuses
+  every later write. So a family's handle is forgotten when it is dropped.
+- A batch is used up by a write even when the write fails: it is filled anew for each attempt.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import trio
+from rocksdict import (
+    ColumnFamily,
+    Rdict,
+    RdictIter,
+    ReadOptions,
+    Snapshot,
+    WriteBatch,
+    WriteOptions,
+)
+
+from ..errors import StorageError
+from .interface import StateReader
+from .options import MEMTABLES_MAX, Setup, write_options
+
+_DEFAULT = "default"
+
+# What `write` waits for a stall on the loop: short, since everything else waits with it, and
+# rare, since `flush` has waited before, off the loop, for as long as is bearable at all.
+_STALL_PAUSE_S = 0.002
+_STALL_PAUSES_MAX = 1_000
+_CROWDED_PAUSE_S = 0.01
+_CROWDED_PAUSES_MAX = 3_000
+
+_CLOSE_GRACE_S = 10.0
+_READAHEAD_BYTES = 256 << 10
+
+
+class Database(Protocol):
+    """The part of `rocksdict.Rdict` that a test may want to stand in front of."""
+
+    def write(self, write_batch: WriteBatch, write_opt: WriteOptions | None = None) -> None:
+        """Write a batch."""
+        ...
+
+    def flush_wal(self, sync: bool = True) -> None:
+        """Make all written batches durable."""
+        ...
+
+
+class Engine:
+    """An open database.
+
+    Everything but `flush` and `close` runs inline and takes microseconds, creating and dropping
+    a family some milliseconds.
+
+    Args:
+        path: The database's directory.
+        cache_bytes: Capacity of the block cache that all families share.
+
+    Raises:
+        StorageError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path, cache_bytes: int) -> None:
+        self._setup = Setup(cache_bytes)
+        self._path = path
+        options = self._setup.database()
+        try:
+            # All that are there must be named: RocksDB refuses else, and rocksdict would open
+            # those that are left out with the options it finds on disk.
+            names = Rdict.list_cf(str(path), options) if (path / "CURRENT").exists() else []
+            families = {name: self._setup.state() for name in names if name != _DEFAULT}
+            families[_DEFAULT] = options
+            self._db = Rdict(str(path), options, column_families=families)
+        except Exception as error:
+            raise StorageError(f"the database in {path} cannot be opened: {error}") from error
+        self._writer: Database = self._db
+        self._write_options = write_options()
+        self._failure: StorageError | None = None
+        self._closed = False
+        # One at a time, and a close waits for a flush that nobody waits for any more.
+        self._limiter = trio.CapacityLimiter(1)
+        self._views: weakref.WeakSet[View] = weakref.WeakSet()
+        self._families = {name: self._open_family(name) for name in families if name != _DEFAULT}
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a value of the default family."""
+        self.check()
+        try:
+            found: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise self.failed("reading", error) from error
+        return found
+
+    def view(self) -> View:
+        """Return a reader of the default family as it is now."""
+        return self.view_of(self._db)
+
+    def families(self) -> list[str]:
+        """Return the names of all families but the default one."""
+        return list(self._families)
+
+    def family(self, name: str) -> Family:
+        """Return an existing family."""
+        return self._families[name]
+
+    def create_family(self, name: str) -> Family:
+        """Make a family that does not exist. Durable at once."""
+        self.check()
+        try:
+            self._db.create_column_family(name, self._setup.state())
+        except Exception as error:
+            raise self.failed(f"making the column family {name}", error) from error
+        family = self._open_family(name)
+        self._families[name] = family
+        return family
+
+    def drop_family(self, name: str) -> None:
+        """Remove a family, if it exists. Durable at once; views of it can still be read."""
+        self.check()
+        family = self._families.pop(name, None)
+        if family is None:
+            return
+        family.handle = None
+        try:
+            self._db.drop_column_family(name)
+        except Exception as error:
+            raise self.failed(f"dropping the column family {name}", error) from error
+
+    def write(self, fill: Callable[[WriteBatch], None]) -> None:
+        """Write what `fill` puts into the batch, all or nothing, unsynced.
+
+        Args:
+            fill: Called with an empty batch; again, with another one, after a stall.
+
+        Raises:
+            StorageError: RocksDB refused, or has taken no writes for 2 s.
+        """
+        self.check()
+        for _ in range(_STALL_PAUSES_MAX):
+            try:
+                batch = WriteBatch(raw_mode=True)
+                fill(batch)
+                self._writer.write(batch, self._write_options)
+            except StorageError:
+                raise
+            except Exception as error:
+                if not _is_stall(error):
+                    raise self.failed("writing", error) from error
+                time.sleep(_STALL_PAUSE_S)  # noqa: TID251 - see `_STALL_PAUSE_S`
+            else:
+                return
+        stalled = TimeoutError("RocksDB takes no writes: the disk cannot keep up")
+        raise self.failed("writing", stalled)
+
+    async def flush(self) -> None:
+        """Make every write that returned before this call durable.
+
+        Returns only when RocksDB takes writes again, if it is about to stall: whoever writes in
+        step with flushes is slowed down here and never waits inside a write.
+
+        Raises:
+            StorageError: The flush failed, now or ever before: what the disk then holds is
+                unknown, and it is not tried again (rule D17).
+
+        Cancellation: the flush goes on in its thread, and is remembered when it fails.
+        """
+        self.check()
+        await trio.to_thread.run_sync(
+            self._flush_blocking, limiter=self._limiter, abandon_on_cancel=True
+        )
+        for _ in range(_CROWDED_PAUSES_MAX):
+            if self._closed or not self._is_crowded():
+                return
+            await trio.sleep(_CROWDED_PAUSE_S)
+
+    async def close(self) -> None:
+        """Flush and close. Idempotent.
+
+        Cancellation: shielded, for at most 10 s; then the thread is left to it.
+
+        Raises:
+            StorageError: Closing failed, and nothing had failed before.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with trio.move_on_after(_CLOSE_GRACE_S, shield=True):
+            await trio.to_thread.run_sync(
+                self._close_blocking, limiter=self._limiter, abandon_on_cancel=True
+            )
+
+    def close_blocking(self) -> None:
+        """Do what `close` does, in this thread. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._close_blocking()
+
+    def _close_blocking(self) -> None:
+        for view in list(self._views):
+            view.close()
+        families, self._families = list(self._families.values()), {}
+        try:
+            for family in families:
+                family.close()
+            self._db.close()
+        except Exception as error:
+            if self._failure is None:
+                raise StorageError(f"closing {self._path} failed: {error}") from error
+
+    def _flush_blocking(self) -> None:
+        try:
+            self._writer.flush_wal(True)
+        except Exception as error:
+            raise self.failed("flushing", error) from error
+
+    def _is_crowded(self) -> bool:
+        """Return whether the next writes may stall."""
+        databases = [self._db, *(family.rdict for family in self._families.values())]
+        try:
+            return any(
+                database.property_int_value("rocksdb.is-write-stopped")
+                or (database.property_int_value("rocksdb.num-immutable-mem-table") or 0)
+                >= MEMTABLES_MAX - 1
+                for database in databases
+            )
+        except Exception as error:
+            raise self.failed("asking RocksDB for its load", error) from error
+
+    def _open_family(self, name: str) -> Family:
+        try:
+            return Family(
+                name,
+                self._db.get_column_family(name),
+                self._db.get_column_family_handle(name),
+                self,
+            )
+        except Exception as error:
+            raise self.failed(f"opening the column family {name}", error) from error
+
+    def view_of(self, rdict: Rdict) -> View:
+        """Return a reader of one family as it is now."""
+        self.check()
+        try:
+            view = View(rdict.snapshot(), self)
+        except Exception as error:
+            raise self.failed("taking a view", error) from error
+        self._views.add(view)
+        return view
+
+    def check(self) -> None:
+        """Raise `StorageError` when nothing may be done any more."""
+        if self._failure is not None:
+            raise StorageError(str(self._failure)) from self._failure
+        if self._closed:
+            raise StorageError(f"the database in {self._path} is closed")
+
+    def failed(self, doing: str, error: Exception) -> StorageError:
+        """Remember a failure, so that nothing is done after it, and return it to be raised."""
+        failure = StorageError(f"{doing} {self._path} failed: {error}")
+        if self._failure is None:
+            self._failure = failure
+        return failure
+
+
+class Family:
+    """A column family of an `Engine`. `handle` names it in a batch; None: it was dropped."""
+
+    def __init__(self, name: str, rdict: Rdict, handle: ColumnFamily, engine: Engine) -> None:
+        self.name = name
+        self.rdict = rdict
+        self.handle: ColumnFamily | None = handle
+        self._engine = engine
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the latest value of `key`, or None."""
+        self._engine.check()
+        try:
+            found: bytes | None = self.rdict.get(key)
+        except Exception as error:
+            raise self._engine.failed("reading", error) from error
+        return found
+
+    def view(self) -> View:
+        """Return a reader of the family as it is now."""
+        return self._engine.view_of(self.rdict)
+
+    def close(self) -> None:
+        """Give the handles up."""
+        self.handle = None
+        self.rdict.close()
+
+
+class View(StateReader):
+    """A reader of one family as of one moment."""
+
+    def __init__(self, snapshot: Snapshot, engine: Engine) -> None:
+        self._snapshot: Snapshot | None = snapshot
+        self._cursor: RdictIter | None = None
+        self._scans: weakref.WeakSet[_Scan] = weakref.WeakSet()
+        self._engine = engine
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None."""
+        self._engine.check()
+        # Not `snapshot[key]`: a missing key and a failing disk are the same exception there.
+        try:
+            if self._cursor is None:
+                self._cursor = self._open().iter()
+            cursor = self._cursor
+            cursor.seek(key)
+            if cursor.valid() and cursor.key() == key:
+                found: bytes = cursor.value()
+                return found
+            cursor.status()
+        except StorageError:
+            raise
+        except Exception as error:
+            raise self._engine.failed("reading", error) from error
+        return None
+
+    def scan(self, start: bytes, end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over keys from `start` (inclusive) to `end` (exclusive; None: no end)."""
+        self._engine.check()
+        options = ReadOptions()
+        options.set_readahead_size(_READAHEAD_BYTES)
+        if end is not None:
+            options.set_iterate_upper_bound(end)
+        try:
+            cursor = self._open().iter(options)
+            cursor.seek(start)
+        except StorageError:
+            raise
+        except Exception as error:
+            raise self._engine.failed("reading", error) from error
+        scan = _Scan(cursor, self._engine)
+        self._scans.add(scan)
+        return scan
+
+    def close(self) -> None:
+        """Give the view up, and every iteration of it. Idempotent."""
+        self._snapshot = self._cursor = None
+        for scan in list(self._scans):
+            scan.close()
+
+    def _open(self) -> Snapshot:
+        if self._snapshot is None:
+            raise StorageError("this view of the state is closed")
+        return self._snapshot
+
+
+class _Scan(Iterator[tuple[bytes, bytes]]):
+    """An iteration that fails when it cannot go on, instead of ending early."""
+
+    def __init__(self, cursor: RdictIter, engine: Engine) -> None:
+        self._cursor: RdictIter | None = cursor
+        self._engine = engine
+
+    def __next__(self) -> tuple[bytes, bytes]:
+        cursor = self._cursor
+        if cursor is None:
+            raise StorageError("this view of the state is closed")
+        try:
+            if cursor.valid():
+                pair = cursor.key(), cursor.value()
+                cursor.next()
+                return pair
+            cursor.status()
+        except Exception as error:
+            raise self._engine.failed("reading", error) from error
+        raise StopIteration
+
+    def close(self) -> None:
+        self._cursor = None
+
+
+def _is_stall(error: Exception) -> bool:
+    """Return whether a write failed only because RocksDB would have had to wait.
+
+    rocksdict has no other way to tell than the text, which is that of `Status::Incomplete`.
+    """
+    return "Write stall" in str(error)

@@ -1,0 +1,408 @@
+"""`Storage` on RocksDB: one database per node, one write-ahead log for all of it.
+
+Owns which batches are written, and what must agree with what when they are read back. The bytes
+are `codec.py`'s, the files `directory.py`'s, the library `engine.py`'s. Knows nothing of roles,
+messages or commands.
+
+Theory of operation. The default column family holds log, hard state and snapshot record; the
+family `state-<generation>` holds what the state machine owns. Both share one write-ahead log, and
+RocksDB keeps the order of that log over both: a crash leaves a prefix of the batches written, in
+which whatever was flushed is contained. So an order of writes is an order of durability, and the
+rules follow from which batch comes first:
+
+- Entries, truncation and hard state are one batch (D3), its commit not above its last entry (D6).
+- A state machine's batch holds the applied index beside the effects (D5), and comes after the
+  entries that it applied.
+- A compaction comes after the state that makes it possible (D4).
+- An installed snapshot fills a family of a new generation, which nobody reads; then one batch
+  switches the generation, empties the log, and writes hard state and snapshot record (D11). The
+  old family is dropped after a flush: dropping is durable at once and must not overtake the switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rocksdict import WriteBatch
+
+from ..errors import StorageError
+from ..raft.entry import Entry, HardState, SnapshotMeta
+from . import codec
+from .directory import (
+    DirectoryLock,
+    check_cluster,
+    database_path,
+    encode_identity,
+    making,
+    read_identity,
+)
+from .engine import Engine
+from .interface import APPLIED_KEY, Identity, Recovered, SnapshotInstall, unpack_applied
+from .rocks_state import RocksInstall, RocksState
+
+__all__ = ["RocksStorage"]
+
+_FIRST_GENERATION = 1
+_CREATE_CACHE_BYTES = 1 << 20
+_NOTHING_YET = HardState()
+
+
+class RocksStorage:
+    """One node's log, hard state and state. Made by `open`; `load` comes before anything else."""
+
+    def __init__(self, path: Path, identity: Identity, engine: Engine, lock: DirectoryLock) -> None:
+        self._path = path
+        self._identity = identity
+        self._engine = engine
+        self._lock = lock
+        self._generation = codec.decode_generation(engine.get(codec.GENERATION_KEY))
+        self._state = RocksState(engine, engine.family(_family_name(self._generation)))
+        self._staged: RocksInstall | None = None
+        self._doomed: list[str] = []
+        self._loaded = False
+        self._snapshot = SnapshotMeta()
+        self._commit = 0
+        self._last_index = 0
+        self._last_chain = codec.GENESIS
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        identity: Identity,
+        *,
+        hard_state: HardState = _NOTHING_YET,
+        entries: Sequence[Entry] = (),
+    ) -> None:
+        """Make a data directory, durable when this returns; `open` it next.
+
+        A crash in the middle leaves a directory that has no data (`has_data` is false).
+
+        Args:
+            path: The data directory; made, with its parents, if it does not exist.
+            identity: Whom it will belong to, for good.
+            hard_state: What the node starts with.
+            entries: The beginning of the log, from index 1, e.g. the first configuration.
+
+        Raises:
+            StorageError: There is a node's data already, or the disk refuses.
+        """
+        lock = DirectoryLock(path)
+        try:
+            with making(path, identity) as database:
+                engine = Engine(database, _CREATE_CACHE_BYTES)
+                try:
+                    _initialize(engine, identity, hard_state, entries)
+                finally:
+                    engine.close_blocking()
+        finally:
+            lock.release()
+
+    @classmethod
+    def open(
+        cls, path: Path, *, cache_bytes: int, expect_cluster: str | None = None
+    ) -> RocksStorage:
+        """Open a data directory that `create` made.
+
+        Args:
+            path: The data directory.
+            cache_bytes: Capacity of the block cache (LRU) for everything read from disk.
+            expect_cluster: The id of the cluster it must belong to, or None for any.
+
+        Raises:
+            StorageError: There is no data, another process uses it, it belongs to another
+                cluster, a newer hstore wrote it, or it is damaged.
+        """
+        identity = read_identity(path)
+        if expect_cluster is not None:
+            check_cluster(path, identity, expect_cluster)
+        lock = DirectoryLock(path)
+        try:
+            engine = Engine(database_path(path), cache_bytes)
+            try:
+                storage = cls(path, identity, engine, lock)
+                storage._check_identity()
+                storage._drop_leftovers()
+            except BaseException:
+                engine.close_blocking()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        return storage
+
+    @property
+    def identity(self) -> Identity:
+        """Who this directory belongs to."""
+        return self._identity
+
+    @property
+    def state(self) -> RocksState:
+        """The state machine's keys. Stays valid across an installed snapshot."""
+        return self._state
+
+    def load(self) -> Recovered:
+        """Read everything the core starts from, and check that it belongs together.
+
+        Raises:
+            StorageError: A record is damaged or missing, or two contradict each other.
+        """
+        hard_state = codec.decode_hard_state(self._engine.get(codec.HARD_STATE_KEY))
+        snapshot = codec.decode_snapshot(self._engine.get(codec.SNAPSHOT_KEY))
+        applied, _ = unpack_applied(self._state.get(APPLIED_KEY))
+        chain = snapshot.chain if snapshot.index else codec.GENESIS
+        entries: list[Entry] = []
+        index = snapshot.index
+        view = self._engine.view()
+        try:
+            for key, record in view.scan(codec.entry_key(0), codec.ENTRY_END):
+                index += 1
+                if codec.entry_index(key) != index:
+                    raise StorageError(
+                        f"the log in {self._path} has entry {codec.entry_index(key)} where entry"
+                        f" {index} should be: entries were lost"
+                    )
+                entry, chain = codec.decode_entry(index, record, chain)
+                entries.append(entry)
+        finally:
+            view.close()
+        if not snapshot.index <= applied <= index or hard_state.commit > index:
+            raise StorageError(
+                f"the log in {self._path} goes from {snapshot.index + 1} to {index}, but commit is"
+                f" {hard_state.commit} and {applied} is applied: entries were lost"
+            )
+        commit = max(hard_state.commit, applied)
+        self._snapshot, self._commit = snapshot, commit
+        self._last_index, self._last_chain = index, chain
+        self._loaded = True
+        recovered_hard_state = HardState(hard_state.term, hard_state.vote, commit)
+        return Recovered(recovered_hard_state, snapshot, entries, applied)
+
+    def append(
+        self,
+        hard_state: HardState | None,
+        truncate_from: int | None,
+        entries: Sequence[Entry],
+    ) -> None:
+        """Write hard state, truncation and entries in one atomic batch, unsynced (rule D3).
+
+        Raises:
+            StorageError: RocksDB refused; or the entries leave a gap, or what is to be truncated
+                is committed or compacted, which no correct core asks for.
+        """
+        self._check_loaded()
+        old_last = last = self._last_index
+        chain = self._last_chain
+        if truncate_from is not None:
+            applied, _ = unpack_applied(self._state.get(APPLIED_KEY))
+            fixed = max(self._commit, self._snapshot.index, applied)
+            if not fixed < truncate_from <= last + 1:
+                raise StorageError(
+                    f"entries from {truncate_from} on cannot be dropped: the log ends at {last}"
+                    f" and is committed up to {fixed}"
+                )
+            last = truncate_from - 1
+            chain = self._chain_at(last)
+        records = []
+        for entry in entries:
+            last += 1
+            if entry.index != last:
+                raise StorageError(f"entry {entry.index} does not follow entry {last - 1}")
+            record, chain = codec.encode_entry(entry, chain)
+            records.append((codec.entry_key(last), record))
+        commit = self._commit
+        if hard_state is not None:
+            commit = max(commit, min(hard_state.commit, last))
+            hard_state = HardState(hard_state.term, hard_state.vote, commit)
+
+        def fill(batch: WriteBatch) -> None:
+            put = batch.put
+            if truncate_from is not None and truncate_from <= old_last:
+                batch.delete_range(codec.entry_key(truncate_from), codec.entry_key(old_last + 1))
+            for key, record in records:
+                put(key, record)
+            if hard_state is not None:
+                put(codec.HARD_STATE_KEY, codec.encode_hard_state(hard_state))
+
+        self._engine.write(fill)
+        self._last_index, self._last_chain, self._commit = last, chain, commit
+
+    async def flush(self) -> None:
+        """Make durable every write that returned before this call.
+
+        Waits, besides, while RocksDB is about to stall, so that no write has to.
+
+        Cancellation: the flush goes on in its thread; nothing may be concluded from it.
+
+        Raises:
+            StorageError: It failed, now or ever before.
+        """
+        doomed = tuple(self._doomed)
+        await self._engine.flush()
+        for name in doomed:
+            self._engine.drop_family(name)
+            self._doomed.remove(name)
+
+    def compact(self, meta: SnapshotMeta) -> None:
+        """Drop the entries up to `meta.index`, which the state has applied (rule D4).
+
+        Does nothing when they are gone already.
+
+        Raises:
+            StorageError: RocksDB refused; or that entry is not applied, or has another term.
+        """
+        self._check_loaded()
+        if meta.index <= self._snapshot.index:
+            return
+        applied, _ = unpack_applied(self._state.get(APPLIED_KEY))
+        if meta.index > applied:
+            raise StorageError(f"the log cannot be compacted to {meta.index}: {applied} is applied")
+        chain, term = self._head_at(meta.index)
+        if term != meta.term:
+            raise StorageError(f"entry {meta.index} is of term {term}, not {meta.term}")
+        snapshot = SnapshotMeta(meta.index, meta.term, meta.config, chain)
+        first, end = codec.entry_key(0), codec.entry_key(meta.index + 1)
+
+        def fill(batch: WriteBatch) -> None:
+            batch.put(codec.SNAPSHOT_KEY, codec.encode_snapshot(snapshot))
+            batch.delete_range(first, end)
+
+        self._engine.write(fill)
+        self._snapshot = snapshot
+
+    def snapshot_meta_chain(self, index: int) -> bytes:
+        """Return the chain hash of the log at `index`, which must not be compacted away.
+
+        Raises:
+            StorageError: It is compacted away, or not there yet.
+        """
+        self._check_loaded()
+        return self._chain_at(index)
+
+    def begin_install(self) -> RocksInstall:
+        """Start receiving a whole state; an install begun before and not finished is dropped."""
+        self._check_loaded()
+        if self._staged is not None:
+            self._staged.abort()
+        generation = 1 + max(_generation_of(name) for name in self._engine.families())
+        family = self._engine.create_family(_family_name(generation))
+        self._staged = RocksInstall(self._engine, family, generation)
+        return self._staged
+
+    def install(self, staged: SnapshotInstall, meta: SnapshotMeta, hard_state: HardState) -> None:
+        """Replace state and log by `staged` and `meta` in one atomic batch, unsynced (rule D11).
+
+        Raises:
+            StorageError: RocksDB refused; or `staged` was aborted, or is not the state at
+                `meta.index`, e.g. because its end is missing.
+        """
+        self._check_loaded()
+        ready = self._staged
+        if ready is None or ready is not staged:
+            raise StorageError("the state to install was given up, or is installed")
+        family = ready.family
+        if unpack_applied(family.get(APPLIED_KEY)) != (meta.index, meta.term):
+            raise StorageError(f"the state received is not the whole state at entry {meta.index}")
+        if len(meta.chain) != codec.CHAIN_SIZE:
+            raise StorageError(f"the snapshot at entry {meta.index} has no chain hash")
+        if meta.index <= max(self._snapshot.index, self._commit):
+            raise StorageError(
+                f"a snapshot at entry {meta.index} cannot replace a log that is committed up to"
+                f" {self._commit}"
+            )
+        hard_state = HardState(hard_state.term, hard_state.vote, meta.index)
+
+        def fill(batch: WriteBatch) -> None:
+            batch.put(codec.GENERATION_KEY, codec.encode_generation(ready.generation))
+            batch.put(codec.SNAPSHOT_KEY, codec.encode_snapshot(meta))
+            batch.put(codec.HARD_STATE_KEY, codec.encode_hard_state(hard_state))
+            batch.delete_range(codec.entry_key(0), codec.ENTRY_END)
+
+        self._engine.write(fill)
+        ready.finish()
+        self._doomed.append(_family_name(self._generation))
+        self._staged, self._generation = None, ready.generation
+        self._state.family = family
+        self._snapshot, self._commit = meta, meta.index
+        self._last_index, self._last_chain = meta.index, meta.chain
+
+    async def close(self) -> None:
+        """Flush and close. Idempotent. A closed directory can be opened again in this process.
+
+        Cancellation: shielded, for at most 10 s.
+        """
+        try:
+            await self._engine.close()
+        finally:
+            self._lock.release()
+
+    def _check_identity(self) -> None:
+        if self._engine.get(codec.IDENTITY_KEY) != encode_identity(self._identity):
+            raise StorageError(
+                f"{database_path(self._path)} is a mixture: hstore.json and the database are not"
+                " of the same node"
+            )
+
+    def _drop_leftovers(self) -> None:
+        """Drop the states that are not in force: an install that a crash interrupted."""
+        current = _family_name(self._generation)
+        for name in self._engine.families():
+            if name != current:
+                self._engine.drop_family(name)
+
+    def _chain_at(self, index: int) -> bytes:
+        if index == self._last_index:
+            return self._last_chain
+        if index == self._snapshot.index:
+            return self._snapshot.chain if index else codec.GENESIS
+        return self._head_at(index)[0]
+
+    def _head_at(self, index: int) -> tuple[bytes, int]:
+        """Return chain hash and term of an entry in the log."""
+        record = self._engine.get(codec.entry_key(index))
+        if record is None:
+            raise StorageError(
+                f"entry {index} is not in the log, which goes from {self._snapshot.index + 1} to"
+                f" {self._last_index}"
+            )
+        chain, term, _ = codec.entry_head(index, record)
+        return chain, term
+
+    def _check_loaded(self) -> None:
+        if not self._loaded:
+            raise StorageError("load() comes first: it verifies what everything else builds on")
+
+
+def _initialize(
+    engine: Engine, identity: Identity, hard_state: HardState, entries: Sequence[Entry]
+) -> None:
+    """Write what an empty database begins with."""
+    engine.create_family(_family_name(_FIRST_GENERATION))
+    records = []
+    chain = codec.GENESIS
+    for index, entry in enumerate(entries, 1):
+        if entry.index != index:
+            raise StorageError(f"entry {entry.index} cannot be entry {index} of a new log")
+        record, chain = codec.encode_entry(entry, chain)
+        records.append((codec.entry_key(index), record))
+    commit = min(hard_state.commit, len(entries))
+    hard_state = HardState(hard_state.term, hard_state.vote, commit)
+
+    def fill(batch: WriteBatch) -> None:
+        batch.put(codec.IDENTITY_KEY, encode_identity(identity))
+        batch.put(codec.GENERATION_KEY, codec.encode_generation(_FIRST_GENERATION))
+        batch.put(codec.HARD_STATE_KEY, codec.encode_hard_state(hard_state))
+        batch.put(codec.SNAPSHOT_KEY, codec.encode_snapshot(SnapshotMeta()))
+        for key, record in records:
+            batch.put(key, record)
+
+    engine.write(fill)
+
+
+def _family_name(generation: int) -> str:
+    return f"state-{generation}"
+
+
+def _generation_of(name: str) -> int:
+    return int(name.removeprefix("state-"))

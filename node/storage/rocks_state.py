@@ -1,0 +1,111 @@
+"""The state machine's side of `RocksStorage`: the family in force, and one on its way in.
+
+Owns how keys and values become batches of a family. Which family is in force, and the moment it
+changes, is `rocks.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rocksdict import WriteBatch
+
+from ..errors import StorageError
+from .engine import Engine, Family
+from .interface import StateReader
+
+# A batch holds the GIL while it is written, about a millisecond per MiB.
+_INSTALL_BATCH_BYTES = 1 << 20
+
+
+class RocksState:
+    """The state family in force, as a `StateStore`."""
+
+    def __init__(self, engine: Engine, family: Family) -> None:
+        self._engine = engine
+        self.family = family
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the latest value of `key`, or None."""
+        return self.family.get(key)
+
+    def write(
+        self,
+        puts: Iterable[tuple[bytes, bytes]],
+        deletes: Iterable[bytes] = (),
+        delete_ranges: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Write all of it or nothing, unsynced; the ranges are deleted first."""
+        # Lists, because after a stall the batch is filled once more.
+        puts, deletes, delete_ranges = list(puts), list(deletes), list(delete_ranges)
+        handle = self.family.handle
+
+        def fill(batch: WriteBatch) -> None:
+            for start, end in delete_ranges:
+                batch.delete_range(start, end, handle)
+            for key in deletes:
+                batch.delete(key, handle)
+            for key, value in puts:
+                batch.put(key, value, handle)
+
+        self._engine.write(fill)
+
+    def view(self) -> StateReader:
+        """Return a reader of the state as it is now, unaffected by later writes and installs."""
+        return self.family.view()
+
+
+class RocksInstall:
+    """A state on its way in, in a family that no generation record names."""
+
+    def __init__(self, engine: Engine, family: Family, generation: int) -> None:
+        self._engine = engine
+        self._family: Family | None = family
+        self.generation = generation
+
+    def write(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Add keys and values to the new state, unsynced.
+
+        Whoever writes much awaits a `flush` every few MiB, which is where a full disk queue slows
+        the sender down.
+
+        Raises:
+            StorageError: RocksDB refused, or this install was aborted.
+        """
+        family = self.family
+        batch: list[tuple[bytes, bytes]] = []
+        size = 0
+        for pair in pairs:
+            batch.append(pair)
+            size += len(pair[0]) + len(pair[1])
+            if size >= _INSTALL_BATCH_BYTES:
+                self._write(family, batch)
+                batch, size = [], 0
+        if batch:
+            self._write(family, batch)
+
+    def abort(self) -> None:
+        """Throw the new state away. Idempotent, and harmless once it was installed."""
+        if self._family is not None:
+            family, self._family = self._family, None
+            self._engine.drop_family(family.name)
+
+    @property
+    def family(self) -> Family:
+        """Where the new state is; `StorageError` when it was aborted or is installed."""
+        if self._family is None:
+            raise StorageError("the state to install was given up, or is installed")
+        return self._family
+
+    def finish(self) -> None:
+        """Say that it is installed: from here on `abort` is harmless."""
+        self._family = None
+
+    def _write(self, family: Family, pairs: list[tuple[bytes, bytes]]) -> None:
+        handle = family.handle
+
+        def fill(batch: WriteBatch) -> None:
+            for key, value in pairs:
+                batch.put(key, value, handle)
+
+        self._engine.write(fill)
