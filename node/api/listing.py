@@ -88,7 +88,7 @@ class Listing:
             if size >= PIECE_BYTES:
                 await send(b"".join(pending))
                 pending, size = [], 0
-            elif count % KEYS_PER_YIELD == 0:
+            if size == 0 or count % KEYS_PER_YIELD == 0:
                 await trio.lowlevel.checkpoint()
         pending.append(self._ends[1:])
         await send(b"".join(pending))

@@ -17,21 +17,19 @@ that is half here gets an exact deadline, and 408 when it passes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
+from collections.abc import Sequence
 
 import structlog
 import trio
 
 from .answers import CONTINUE, HttpError, Streaming, failure, with_header, without_body
+from .backend import Backend
 from .connection import RECEIVE_BYTES, BodyBudget, Connection, Phase, Request, RequestError
 from .exchange import RETRY_AFTER_S, Exchange
 from .guard import Guard, is_loopback
 from .routes import respond
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .backend import Backend
+from .stream import TcpStream, accept
 
 # Each takes a task, a file descriptor and some 10 KiB; the usual limit of descriptors is 1,024.
 CONNECTIONS_MAX = 768
@@ -80,23 +78,33 @@ class ApiServer:
 
     async def run(
         self,
-        listeners: Sequence[trio.abc.Listener[trio.SocketStream]],
+        listeners: Sequence[socket.socket],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until `close` was called and the connections have ended, or until cancelled.
 
-        Closes: the listeners, and all connections.
+        Args:
+            listeners: Listening TCP sockets; they stay the caller's to close.
+            task_status: Started at once: what connects from now on is served.
 
         Cancellation: requests that are being answered get no answer.
         """
+        for listener in listeners:
+            listener.setblocking(False)
         with self._draining:
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as serving:
                 with self._accepting:
-                    # Connections live in the outer nursery: they outlive the listeners.
+                    # Connections live in the outer nursery: they outlive the accepting.
                     async with trio.open_nursery() as accepting:
-                        accepting.start_soon(_serve_listeners, self, listeners, nursery)
+                        for listener in listeners:
+                            accepting.start_soon(self._accept, listener, serving)
                         task_status.started()
+
+    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        while True:
+            stream = await accept(listener)
+            nursery.start_soon(self.serve_stream, stream)
 
     def close(self, grace_s: float = LAST_WORDS_S) -> None:
         """Stop accepting, end idle connections now, and the others within `grace_s` seconds."""
@@ -116,12 +124,14 @@ class ApiServer:
 
         Cancellation: the connection ends without an answer to what is under way.
         """
+        if is_local is None:
+            is_local = isinstance(stream, TcpStream) and is_loopback(stream.peer_host())
         serving = _Serving(
             stream,
             self._backend,
             self._guard,
             self._budget,
-            is_local=_is_local(stream) if is_local is None else is_local,
+            is_local=is_local,
         )
         self._connections.add(serving)
         excess = len(self._connections) - self._connections_max
@@ -140,23 +150,6 @@ class ApiServer:
             serving.close()
             with trio.move_on_after(LAST_WORDS_S, shield=True):
                 await stream.aclose()
-
-
-async def _serve_listeners(
-    server: ApiServer,
-    listeners: Sequence[trio.abc.Listener[trio.SocketStream]],
-    nursery: trio.Nursery,
-) -> None:
-    await trio.serve_listeners(server.serve_stream, list(listeners), handler_nursery=nursery)
-
-
-def _is_local(stream: trio.abc.Stream) -> bool:
-    if not isinstance(stream, trio.SocketStream):
-        return False
-    try:
-        return is_loopback(stream.socket.getpeername()[0])
-    except OSError:
-        return False  # It is gone already, and nobody will mind.
 
 
 def _as_http_error(bad: RequestError) -> HttpError:
