@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hstore.node.commands import ClusterSettings
 from hstore.node.errors import ConfigError
@@ -199,3 +200,10 @@ def test_at_another_port_what_was_given_stays_and_the_rest_moves():
     assert (moved.listen.port, moved.peer_port, moved.dns_port) == (8507, 8307, 53)
     assert moved.data_dir == Path("/home/ada/.local/share/hstore/8507")
     assert at_port(load_settings({"data_dir": "/d"}, ENV), 8507, ENV).data_dir == Path("/d")
+
+
+def test_the_example_file_shows_the_defaults():
+    example = Path(__file__).resolve().parents[2] / "configs" / "example.toml"
+    shown = load_settings({"config": example}, ENV)
+    assert msgspec.structs.replace(shown, given=frozenset()) == load_settings({}, ENV)
+    assert {"listen", "cluster.zone", "http.hosts"} <= shown.given

@@ -1,0 +1,7 @@
+"""`python -m hstore.cli`: the same as `hstore`."""
+
+from __future__ import annotations
+
+from .main import main
+
+main()

@@ -1,0 +1,258 @@
+"""One node's HTTP API, as the commands use it: the only module that knows httpx.
+
+Owns the translation of what httpx raises and of HTTP statuses into errors with an exit status. It
+never sends a write twice, and decides nothing about which node to ask: see `find.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from hstore.node.cluster import ClusterInfo
+from hstore.node.errors import ConfigError, HstoreError, NotApplied, OutcomeUnknown, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REQUEST_TIMEOUT_S = 8.0
+"""More than the 5 s after which a node gives up by itself and says why."""
+
+# While a node lives it sends figures about once a second.
+STALL_TIMEOUT_S = 5.0
+
+CONNECT_TIMEOUT_S = 2.0
+
+_EVENT_BYTES_MAX = 16 << 20
+
+
+class Unreachable(HstoreError):
+    """No node could be reached; the message says what was tried."""
+
+    exit_code = 3
+
+
+class NotFound(HstoreError):
+    """The node has no such key."""
+
+
+class _ErrorBody(msgspec.Struct):
+    error: str
+    outcome: str | None = None
+
+
+class NodeClient:
+    """A connection to one node. Closes: its connections, at the end of `with`.
+
+    Args:
+        address: `HOST:PORT` of the node's API.
+        timeout_s: How long a request may take, in seconds.
+        transport: What carries requests, in tests.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(
+            base_url=f"http://{address}",
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+            transport=transport,
+            # A proxy of the environment must not come between a command and a node on loopback.
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def cluster(self) -> ClusterInfo:
+        """Return the cluster as the node sees it."""
+        response = self._ask("GET", "/v1/cluster")
+        try:
+            return msgspec.json.decode(response.content, type=ClusterInfo)
+        except msgspec.DecodeError:
+            raise self._stranger(response) from None
+
+    def events(self) -> Iterator[ClusterInfo]:
+        """Yield the cluster now and at each change, without end.
+
+        Raises:
+            Unreachable: The node cannot be reached, or has fallen silent, or has ended.
+        """
+        timeout = httpx.Timeout(STALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        with (
+            self._errors(),
+            self._http.stream("GET", "/v1/events", timeout=timeout) as response,
+        ):
+            if response.status_code != 200:
+                response.read()
+                raise self._refusal(response)
+            for data in _server_sent(response.iter_lines(), "cluster"):
+                try:
+                    info = msgspec.json.decode(data, type=ClusterInfo)
+                except msgspec.DecodeError:
+                    raise self._stranger(response) from None
+                yield info
+        raise Unreachable(f"the node at {self.address} has ended")
+
+    def read(self, key: str) -> bytes:
+        """Return the value of a key.
+
+        Raises:
+            NotFound: There is none.
+        """
+        return self._ask("GET", f"/v1/kv/{_path(key)}?raw").content
+
+    def read_all(self) -> Iterator[bytes]:
+        """Yield the pieces of one JSON object that holds all keys and values."""
+        with self._errors(), self._http.stream("GET", "/read") as response:
+            if response.status_code != 200:
+                response.read()
+                raise self._refusal(response)
+            yield from response.iter_bytes()
+
+    def write(self, key: str, value: str) -> int:
+        """Create or overwrite a key; return its revision."""
+        return self._write("POST", "/write", {"key": key, "value": value})
+
+    def update(self, key: str, value: str) -> int:
+        """Overwrite a key that exists; return its revision.
+
+        Raises:
+            NotFound: It does not exist.
+        """
+        return self._write("POST", "/update", {"key": key, "value": value})
+
+    def delete(self, key: str) -> int:
+        """Delete a key that exists; return the revision of that.
+
+        Raises:
+            NotFound: It does not exist.
+        """
+        return self._write("DELETE", f"/delete/{_path(key)}")
+
+    def command(self, path: str, body: dict[str, str] | None = None) -> None:
+        """Send an order to the node itself, such as `/v1/node/stop`."""
+        self._ask("POST", path, body or {})
+
+    def kill(self) -> None:
+        """Have the process end at once. That it ends before it has answered is no error."""
+        try:
+            with self._errors(sent=True):
+                response = self._http.post("/v1/node/kill", json={})
+        except OutcomeUnknown:
+            return
+        self._check(response)
+
+    def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
+        with self._errors():
+            response = self._http.request(method, path, json=body)
+        return self._check(response)
+
+    def _write(self, method: str, path: str, body: dict[str, str] | None = None) -> int:
+        with self._errors(sent=True):
+            response = self._http.request(method, path, json=body)
+        content = self._check(response).content
+        try:
+            return msgspec.json.decode(content, type=_Written).revision
+        except msgspec.DecodeError:
+            raise self._stranger(response) from None
+
+    def _check(self, response: httpx.Response) -> httpx.Response:
+        if response.status_code != 200:
+            raise self._refusal(response)
+        return response
+
+    def _refusal(self, response: httpx.Response) -> HstoreError:
+        status = response.status_code
+        try:
+            body = msgspec.json.decode(response.content, type=_ErrorBody)
+        except msgspec.DecodeError:
+            if status == 404 and "x-hstore-index" in response.headers:
+                return NotFound("there is no such key")
+            return self._stranger(response)
+        if status == 404:
+            return NotFound(body.error)
+        if status == 400:
+            return ConfigError(body.error)
+        if body.outcome == "unknown":
+            return OutcomeUnknown(f"{body.error} (it may or may not take effect: read it back)")
+        return NotApplied(body.error) if status == 503 else Refused(body.error)
+
+    def _stranger(self, response: httpx.Response) -> Unreachable:
+        return Unreachable(
+            f"{self.address} answers (HTTP {response.status_code}), but is not an hstore node; "
+            "give the address of a node's API with -h"
+        )
+
+    @contextlib.contextmanager
+    def _errors(self, *, sent: bool = False) -> Iterator[None]:
+        """Translate what goes wrong on the way; `sent`: the request may have had its effect."""
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            reason = str(error).partition("] ")[2] or "no answer"
+            raise Unreachable(
+                f"no node can be reached at {self.address} ({reason}); "
+                "is it running? `hstore list` shows the nodes of a cluster"
+            ) from None
+        except (httpx.TransportError, httpx.StreamError) as error:
+            lost = (
+                "did not answer in time"
+                if isinstance(error, httpx.TimeoutException)
+                else ("broke the connection")
+            )
+            if sent:
+                raise OutcomeUnknown(
+                    f"the node at {self.address} {lost}; the write may or may not take effect: "
+                    "read it back before you write again"
+                ) from None
+            raise Unreachable(
+                f"the node at {self.address} {lost}; try another one with -h"
+            ) from None
+
+
+class _Written(msgspec.Struct):
+    revision: int
+
+
+def _path(key: str) -> str:
+    """Percent-encode a key; a bare `.` or `..` would be taken for a step in the path."""
+    return quote(key, safe="") if key.strip(".") else "%2E" * len(key)
+
+
+def _server_sent(lines: Iterator[str], wanted: str) -> Iterator[str]:
+    """Yield the data of each event of one type (HTML standard, section 9.2.6)."""
+    event, data = "", ""
+    for line in lines:
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            event = value
+        elif field == "data":
+            data += value + "\n"
+            if len(data) > _EVENT_BYTES_MAX:
+                raise Unreachable("the node sends an event that is too large")
+        elif not line:
+            if event == wanted and data:
+                yield data
+            event, data = "", ""

@@ -1,0 +1,102 @@
+"""Ending a node: `stop`, `kill` and `leave`, each complete when it returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hstore.node import values
+from hstore.node.errors import HstoreError, Refused
+
+from .client import REQUEST_TIMEOUT_S, Unreachable
+from .find import Found, live_addresses, member
+
+if TYPE_CHECKING:
+    from .find import Finder
+
+# A stop takes 5 s in all (contract, section 3).
+_GONE_S = 7.0
+
+_PAUSE_S = 0.05
+
+
+def stop(address: str, finder: Finder) -> None:
+    """Stop a node cleanly, and wait until it is gone.
+
+    Raises:
+        Unreachable: It does not answer.
+        Refused: It would not, or it still answers after `_GONE_S`.
+    """
+    with finder.connect(address, REQUEST_TIMEOUT_S) as client:
+        client.command("/v1/node/stop")
+    _wait_gone(address, finder)
+
+
+def kill(address: str, finder: Finder) -> None:
+    """End a node's process at once, and wait until it is gone.
+
+    Raises:
+        Unreachable: It does not answer.
+        Refused: It would not, or it still answers after `_GONE_S`.
+    """
+    with finder.connect(address, REQUEST_TIMEOUT_S) as client:
+        client.kill()
+    _wait_gone(address, finder)
+
+
+def leave(host: str, finder: Finder) -> str:
+    """Remove a node from its cluster for good; return what was done.
+
+    The node does it itself; when it does not answer, another member does.
+
+    Raises:
+        Unreachable: Neither it nor another member answers.
+        Refused: The rest would have no live majority, or there is no such member.
+    """
+    address = finder.address_of(host)
+    try:
+        with finder.connect(address, REQUEST_TIMEOUT_S) as client:
+            client.command("/v1/node/leave")
+    except Unreachable:
+        return _remove(host, address, finder)
+    _wait_gone(address, finder)
+    return f"the node at {address} has left its cluster for good"
+
+
+def _remove(host: str, address: str, finder: Finder) -> str:
+    found = finder.find()
+    node = member(found.info, host) or member(found.info, address)
+    if node is None:
+        raise Refused(
+            f"{host} does not answer, and no member of cluster {found.info.cluster_id} has that "
+            "name or address; `hstore list` shows them"
+        )
+    through = _another(found, node.address)
+    with finder.connect(through, REQUEST_TIMEOUT_S) as client:
+        client.command("/v1/leader/remove", {"node": node.name})
+    return f"{node.name} at {node.address} did not answer; {through} removed it for good"
+
+
+def _another(found: Found, but: str) -> str:
+    for address in (found.address, *live_addresses(found.info)):
+        if address != but:
+            return address
+    raise Refused(f"{but} does not answer, and its cluster has no other live node to remove it")
+
+
+def _wait_gone(address: str, finder: Finder) -> None:
+    """Wait until nothing answers at `address`."""
+    end = finder.clock.now() + _GONE_S
+    while finder.clock.now() < end:
+        try:
+            with finder.connect(address, 1.0) as client:
+                client.cluster()
+        except Unreachable:
+            return
+        except HstoreError:
+            pass  # it answers that it is about to stop
+        finder.clock.sleep(_PAUSE_S)
+    port = values.split_address(address).port
+    raise Refused(
+        f"the node at {address} still answers after {_GONE_S:g} s; "
+        f"`hstore kill -h {address}` ends it, or look for the process on port {port}"
+    )

@@ -1,0 +1,207 @@
+"""Which node a command talks to: given, named, or found by the DNS of nodes on this machine.
+
+Owns the proof that what DNS names is a live cluster, and the rule that two of them are an error.
+Whom DNS is asked of, and how often, is in `hstore.dns.finder`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+from hstore.dns import finder
+from hstore.node import values
+from hstore.node.errors import ConfigError, HstoreError, Refused
+
+from .client import NodeClient, Unreachable
+from .clock import Clock
+
+if TYPE_CHECKING:
+    from hstore.node.cluster import ClusterInfo, NodeInfo
+
+WAIT_FOR_NODE_S = 3.0
+"""How long to wait for a node that was named and may be about to start; as long as a search."""
+
+_PAUSE_S = 0.2
+
+# A node on the way down may accept and not answer; another one of its cluster will.
+_PROBE_TIMEOUT_S = 1.0
+
+_PROBES_AT_ONCE = 16
+
+
+class Found(NamedTuple):
+    """A live cluster, and the node that proved it."""
+
+    address: str
+    info: ClusterInfo
+
+
+Connect = Callable[[str, float], NodeClient]
+"""Make a client for an address, with a timeout in seconds."""
+
+
+def connect(address: str, timeout_s: float) -> NodeClient:
+    """Make a client for an address."""
+    return NodeClient(address, timeout_s=timeout_s)
+
+
+class Finder:
+    """Finds the cluster of a zone.
+
+    Args:
+        zone: The DNS domain of the cluster.
+        sources: Where addresses come from; by default the DNS of nodes on this machine.
+        connector: Makes clients.
+        clock: The time of waits for a node.
+        trio_clock: The time of the search by DNS.
+    """
+
+    def __init__(
+        self,
+        zone: str,
+        *,
+        sources: Sequence[finder.Source] | None = None,
+        connector: Connect = connect,
+        clock: Clock | None = None,
+        trio_clock: trio.abc.Clock | None = None,
+    ) -> None:
+        self.zone = zone
+        self.clock = clock or Clock()
+        self.connect = connector
+        self._sources = [finder.local_nodes()] if sources is None else sources
+        self._trio_clock = trio_clock
+
+    def find(self) -> Found:
+        """Return the one live cluster of the zone; the search is repeated for 3 s.
+
+        Raises:
+            Refused: There are two.
+            Unreachable: There is none; the message says what was tried.
+        """
+        proved: list[Found] = []
+
+        async def prove(findings: finder.Findings) -> bool:
+            # Blocks this loop, which nobody else shares, for at most the time of one probe.
+            proved[:] = self._probe(findings)
+            return bool(proved)
+
+        findings = trio.run(finder.find, self.zone, self._sources, prove, clock=self._trio_clock)
+        if not proved:
+            raise Unreachable(_nothing(self.zone, findings))
+        return _the_one(self.zone, proved)
+
+    def find_if_any(self) -> Found | None:
+        """Return the live cluster of the zone if one look finds it.
+
+        Raises:
+            Refused: There are two.
+        """
+        findings = trio.run(finder.look, self.zone, self._sources, clock=self._trio_clock)
+        proved = self._probe(findings)
+        return _the_one(self.zone, proved) if proved else None
+
+    def wait_for(self, address: str, wait_s: float = WAIT_FOR_NODE_S) -> Found:
+        """Return the cluster of a node that may be about to start.
+
+        Raises:
+            Unreachable: It did not answer within `wait_s` seconds, or is not an hstore node.
+        """
+        end = self.clock.now() + wait_s
+        while True:
+            try:
+                with self.connect(address, _PROBE_TIMEOUT_S) as client:
+                    return Found(address, client.cluster())
+            except Unreachable:
+                if self.clock.now() + _PAUSE_S > end:
+                    raise
+            self.clock.sleep(_PAUSE_S)
+
+    def address_of(self, where: str) -> str:
+        """Return the API address that `ADDR|NAME` stands for.
+
+        With `:` it is an address, else the name of a node of the cluster that is found, else a
+        host with port 8500.
+
+        Raises:
+            ConfigError: It is none of these.
+            Refused: There are two clusters.
+        """
+        if ":" not in where and values.LABEL.fullmatch(where):
+            found = self.find_if_any()
+            node = member(found.info, where) if found else None
+            if node is not None:
+                return node.address
+        try:
+            return str(values.split_address(where))
+        except ValueError as error:
+            raise ConfigError(f"-h: {where!r} is neither a node's name nor {error}") from None
+
+    def _probe(self, findings: finder.Findings) -> list[Found]:
+        """Ask each address for its cluster; those that do not answer are left out."""
+        addresses = [finder.written(one) for one in findings.addresses()[:_PROBES_AT_ONCE]]
+        if not addresses:
+            return []
+        with ThreadPoolExecutor(len(addresses)) as pool:
+            return [found for found in pool.map(self._ask, addresses) if found]
+
+    def _ask(self, address: str) -> Found | None:
+        try:
+            with self.connect(address, _PROBE_TIMEOUT_S) as client:
+                return Found(address, client.cluster())
+        except HstoreError:
+            return None
+
+
+def member(info: ClusterInfo, which: str) -> NodeInfo | None:
+    """Return the member with a name or API address, or None."""
+    return next((node for node in info.nodes if which in {node.name, node.address}), None)
+
+
+def live_addresses(info: ClusterInfo) -> list[str]:
+    """Return the API addresses of the live members, the leader's first."""
+    live = [node for node in info.nodes if node.health in {"alive", "suspect"}]
+    live.sort(key=lambda node: node.name != info.leader)
+    return [node.address for node in live]
+
+
+def describe(found: Found) -> str:
+    """Name a cluster in a message: its id, its zone and a node of it."""
+    node = member(found.info, found.address)
+    who = f"{node.name} at {found.address}" if node else found.address
+    return f"cluster {found.info.cluster_id} of zone {found.info.zone} ({who})"
+
+
+def own_address_towards(address: str) -> str | None:
+    """Return the IP literal under which this machine talks to `address`, or None."""
+    host, port = values.split_address(address)
+    try:
+        family, kind, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as one:
+            one.connect(target)  # of a datagram socket: only looks for the route
+            return str(one.getsockname()[0])
+    except OSError:
+        return None
+
+
+def _nothing(zone: str, findings: finder.Findings) -> str:
+    rows = [f"{what}: {outcome}" for what, outcome in finder.tried(findings.attempts)]
+    rows += [f"{finder.written(one)} did not answer" for one in findings.addresses()]
+    return (
+        f"no cluster of zone {zone} was found in {finder.FIND_S:g} s: {'; '.join(rows)}\n"
+        "`hstore start` starts one here; -h ADDR names a node of one elsewhere"
+    )
+
+
+def _the_one(zone: str, found: list[Found]) -> Found:
+    clusters = {one.info.cluster_id: one for one in reversed(found)}
+    if len(clusters) > 1:
+        names = " and ".join(describe(one) for one in sorted(clusters.values()))
+        raise Refused(
+            f"{len(clusters)} clusters answer for zone {zone}: {names}\nsay which one with -h ADDR"
+        )
+    # A node that has lost its leader still knows its cluster, but another one serves better.
+    return next((one for one in found if one.info.leader is not None), found[0])

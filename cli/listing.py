@@ -1,0 +1,60 @@
+"""`hstore list`: once, or followed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+from rich.console import Console
+
+from . import tables
+from .client import Unreachable
+from .find import live_addresses
+from .watch import follow, show, write_line
+
+if TYPE_CHECKING:
+    from .find import Finder, Found
+
+
+def show_once(found: Found, *, as_json: bool = False, console: Console | None = None) -> int:
+    """Print a cluster; return 1 when it has no leader, else 0."""
+    console = console or Console()
+    info = found.info
+    if as_json:
+        write_line(console, msgspec.json.encode(info).decode())
+    elif console.is_terminal:
+        console.print(tables.cluster_view(info, console.width))
+    else:
+        # Programs read this: one line for a node, never folded, no spaces at the end.
+        wide = Console(width=max(console.width, tables.natural_width(info)), color_system=None)
+        with wide.capture() as captured:
+            wide.print(tables.node_table(info, wide.width))
+        for line in captured.get().splitlines():
+            write_line(console, line.rstrip())
+    if info.leader is None:
+        click.echo(
+            f"hstore: the cluster has no leader, as the node at {found.address} sees it; "
+            f"it takes {info.quorum} live voters to elect one",
+            err=True,
+        )
+        return 1
+    return 0
+
+
+def watch(
+    finder: Finder, host: str | None, *, as_json: bool = False, console: Console | None = None
+) -> int:
+    """Show a cluster and its changes until it is interrupted.
+
+    Raises:
+        Unreachable: No node answers, at the beginning or for long.
+    """
+    if host is None:
+        found = finder.find()
+        addresses = [found.address, *live_addresses(found.info)]
+    else:
+        addresses = [finder.address_of(host)]
+    sightings = follow(addresses, finder.connect, finder.clock)
+    show(sightings, console or Console(), as_json=as_json)
+    raise Unreachable("the watch has ended")

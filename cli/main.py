@@ -1,0 +1,281 @@
+"""The command line: `hstore COMMAND`.
+
+Each command here is thin: options in, one call, print. Owns exit statuses and the form of errors;
+no traceback reaches a user. What is heavy (httpx, rich, the node) is imported by the command that
+needs it, so that `--help` is quick. `-h` is the host everywhere; help is `--help`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import click
+from hstore.node.errors import ConfigError, HstoreError
+
+from . import options as opt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .client import NodeClient
+    from .find import Finder, Found
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command of this process and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; print what goes wrong in a line or two; return the exit status."""
+    try:
+        result = cli.main(list(arguments), prog_name="hstore", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except HstoreError as error:
+        return _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough (`hstore list | head -1`). Python would complain
+        # when it flushes at exit, so give it something else to flush into.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BaseExceptionGroup as group:
+        return _fail_group(group)
+    except Exception as error:  # noqa: BLE001  # the last handler: a traceback helps no user
+        return _fail_unexpectedly(error)
+    return result if isinstance(result, int) else 0
+
+
+@click.group(context_settings={"max_content_width": 100}, no_args_is_help=True)
+@click.version_option(package_name="hstore", message="hstore %(version)s")
+def cli() -> None:
+    """A key-value store that agrees by Raft and answers DNS for its own cluster.
+
+    ADDR is HOST:PORT of a node's API, or a host; NAME is a node's name. Without -h the cluster is
+    found through the DNS of the nodes on this machine.
+
+    Exit status: 0 done, 1 refused or nothing found, 2 wrong usage, 3 no node could be reached.
+    """
+
+
+@cli.command()
+@click.option("-h", "--host", "--listen", "listen", metavar="ADDR", help="Its own address.")
+@opt.node
+@opt.cluster
+def start(*, no_shell: bool, parent_pipe: int | None, **options: Any) -> int:
+    """Start the first node of a cluster, or the node whose directory it is.
+
+    It runs in the foreground and logs to standard error until it is stopped.
+    """
+    from . import nodes  # noqa: PLC0415
+
+    del no_shell  # there is no other way yet
+    if parent_pipe is not None:
+        nodes.end_with_parent(parent_pipe)
+    return nodes.start(opt.flags(options), os.environ)
+
+
+@cli.command()
+@opt.host
+@click.option("--listen", metavar="ADDR", help="Its own address [the first free port from 8500].")
+@click.option("--learner", is_flag=True, help="Receive the log and never vote.")
+@opt.node
+@opt.zone
+def join(*, host: str | None, no_shell: bool, parent_pipe: int | None, **options: Any) -> int:
+    """Start a node that joins a cluster through any member of it.
+
+    Without -h the cluster is found by name. It runs in the foreground until it is stopped.
+    """
+    from . import nodes  # noqa: PLC0415
+
+    del no_shell
+    if parent_pipe is not None:
+        nodes.end_with_parent(parent_pipe)
+    return nodes.join(opt.flags(options), os.environ, host)
+
+
+@cli.command("list")
+@opt.host
+@opt.zone
+@click.option("--watch", is_flag=True, help="Follow changes as they happen.")
+@click.option("--json", "as_json", is_flag=True, help="Print the /v1/cluster object.")
+def list_nodes(*, host: str | None, zone: str | None, watch: bool, as_json: bool) -> int:
+    """Show the nodes of a cluster: name, address, health, type. Status 1 when there is no leader."""
+    from . import listing  # noqa: PLC0415
+
+    finder = _finder(zone)
+    if watch:
+        return listing.watch(finder, host, as_json=as_json)
+    return listing.show_once(_found(host, finder), as_json=as_json)
+
+
+@cli.command()
+@opt.host
+@opt.zone
+@click.option("-k", "--key", metavar="KEY", help="The key; without it, all keys and values.")
+@click.option("--raw", is_flag=True, help="The bytes of the value and no newline.")
+def read(*, host: str | None, zone: str | None, key: str | None, raw: bool) -> None:
+    """Print the value of a key, or all of them as one JSON object."""
+    with _client(host, zone) as client:
+        if key is None:
+            for piece in client.read_all():
+                click.echo(piece, nl=False)
+            click.echo()
+        else:
+            click.echo(client.read(_text("-k", key)), nl=not raw)
+
+
+@cli.command()
+@opt.host
+@opt.zone
+@click.option("-k", "--key", metavar="KEY", required=True)
+@click.option("-v", "--value", metavar="VALUE", required=True)
+def write(*, host: str | None, zone: str | None, key: str, value: str) -> None:
+    """Create or overwrite a key; print its revision."""
+    with _client(host, zone) as client:
+        click.echo(f"revision {client.write(_text('-k', key), _text('-v', value))}")
+
+
+@cli.command()
+@opt.host
+@opt.zone
+@click.option("-k", "--key", metavar="KEY", required=True)
+@click.option("-v", "--value", metavar="VALUE", required=True)
+def update(*, host: str | None, zone: str | None, key: str, value: str) -> None:
+    """Overwrite a key that exists; print its revision."""
+    with _client(host, zone) as client:
+        click.echo(f"revision {client.update(_text('-k', key), _text('-v', value))}")
+
+
+@cli.command()
+@opt.host
+@opt.zone
+@click.option("-k", "--key", metavar="KEY", required=True)
+def delete(*, host: str | None, zone: str | None, key: str) -> None:
+    """Delete a key that exists; print the revision of that."""
+    with _client(host, zone) as client:
+        click.echo(f"revision {client.delete(_text('-k', key))}")
+
+
+@cli.command()
+@opt.host_required
+@opt.zone
+def stop(*, host: str, zone: str | None) -> None:
+    """Stop a node cleanly; it stays a member."""
+    from . import ending  # noqa: PLC0415
+
+    finder = _finder(zone)
+    address = finder.address_of(host)
+    ending.stop(address, finder)
+    click.echo(f"the node at {address} has stopped; `hstore start` in its directory resumes it")
+
+
+@cli.command()
+@opt.host_required
+@opt.zone
+def kill(*, host: str, zone: str | None) -> None:
+    """End a node's process at once, as a crash would."""
+    from . import ending  # noqa: PLC0415
+
+    finder = _finder(zone)
+    address = finder.address_of(host)
+    ending.kill(address, finder)
+    click.echo(f"the node at {address} was killed; `hstore start` in its directory resumes it")
+
+
+@cli.command()
+@opt.host_required
+@opt.zone
+def leave(*, host: str, zone: str | None) -> None:
+    """Remove a node from its cluster for good, and stop it."""
+    from . import ending  # noqa: PLC0415
+
+    click.echo(ending.leave(host, _finder(zone)))
+
+
+@cli.command()
+@click.argument("count", metavar="[N]", type=click.IntRange(1, 15), default=3)
+def demo(*, count: int) -> int:
+    """Run N nodes (3) on this machine in a temporary directory, until Ctrl-C."""
+    from .demo import run_demo  # noqa: PLC0415
+
+    return run_demo(count, os.environ)
+
+
+def _finder(zone: str | None) -> Finder:
+    from hstore.node import values  # noqa: PLC0415
+    from hstore.node.commands import ClusterSettings  # noqa: PLC0415
+
+    from .find import Finder  # noqa: PLC0415
+
+    wanted = zone or os.environ.get("HSTORE_ZONE") or ClusterSettings().zone
+    try:
+        return Finder(values.zone(wanted))
+    except ValueError as error:
+        raise ConfigError(f"cluster.zone: {wanted!r} is not allowed; allowed: {error}") from None
+
+
+def _found(host: str | None, finder: Finder) -> Found:
+    if host is None:
+        return finder.find()
+    return finder.wait_for(finder.address_of(host), wait_s=0)
+
+
+def _client(host: str | None, zone: str | None) -> NodeClient:
+    from .client import NodeClient  # noqa: PLC0415
+
+    finder = _finder(zone)
+    return NodeClient(finder.find().address if host is None else finder.address_of(host))
+
+
+def _text(option: str, value: str) -> str:
+    """Return an argument as text; what is not UTF-8 on the command line is refused."""
+    try:
+        return os.fsencode(value).decode()
+    except UnicodeError:
+        raise ConfigError(
+            f"{option}: {value!r} is not UTF-8; PUT /v1/kv/KEY takes values of any bytes"
+        ) from None
+
+
+def _fail(message: str, status: int) -> int:
+    click.echo(f"hstore: {message}", err=True)
+    return status
+
+
+def _fail_unexpectedly(error: BaseException) -> int:
+    if os.environ.get("HSTORE_DEBUG"):
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    return _fail(
+        f"unexpected {type(error).__name__}: {error}\n"
+        "this is a defect of hstore; HSTORE_DEBUG=1 shows where",
+        1,
+    )
+
+
+def _fail_group(group: BaseExceptionGroup[BaseException]) -> int:
+    """Take from a group what a user can act on: an interruption, then an error of ours."""
+    if group.subgroup(KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    ours = group.subgroup(HstoreError)
+    for error in _leaves(ours) if ours else ():
+        if isinstance(error, HstoreError):
+            return _fail(str(error), error.exit_code)
+    return _fail_unexpectedly(group)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

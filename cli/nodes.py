@@ -1,0 +1,201 @@
+"""Starting a node: its settings, its ports, its cluster, and what is refused before it runs.
+
+Everything up to `hstore.node.main.serve`, which runs the node and never comes back before its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from hstore.node import values
+from hstore.node.errors import ConfigError, HstoreError, Refused
+from hstore.node.settings import NodeSettings, load_settings
+from hstore.node.sockets import AddressTaken, NodeSockets, bind_first_free, bind_node_sockets
+from hstore.node.storage.directory import has_data
+
+from .client import Unreachable
+from .find import Finder, Found, describe, live_addresses, member, own_address_towards
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Serve = Callable[[NodeSettings, NodeSockets, str, tuple[str, ...]], int]
+
+# A clean stop takes at most 5 s (contract, section 3); what hangs longer must not outlive us.
+_PARENT_GONE_S = 8.0
+
+
+def start(flags: Mapping[str, object], env: Mapping[str, str], finder: Finder | None = None) -> int:
+    """Run a seed node, or the node whose directory it is; return the exit status.
+
+    Raises:
+        ConfigError, Refused: It was not started; the message says why.
+    """
+    settings = load_settings(flags, env)
+    finder = finder or Finder(settings.cluster.zone)
+    fresh = not has_data(settings.data_dir)
+    if fresh and not settings.given & {"listen", "data_dir"}:
+        _refuse_second_cluster(settings, finder)
+    try:
+        sockets = bind_node_sockets(settings)
+    except AddressTaken as error:
+        raise _taken(error, finder) from None
+    return _serve(settings, sockets, "start", ())
+
+
+def join(
+    flags: Mapping[str, object],
+    env: Mapping[str, str],
+    host: str | None,
+    finder: Finder | None = None,
+) -> int:
+    """Run a node that joins a cluster, or resumes its own directory; return the exit status.
+
+    Args:
+        flags: Settings from the command line by key.
+        env: The process's environment.
+        host: A member's address or name; None: the cluster is found by name.
+        finder: How it is found.
+
+    Raises:
+        ConfigError, Refused, Unreachable: It did not join; the message says why.
+    """
+    settings = load_settings(flags, env)
+    finder = finder or Finder(settings.cluster.zone)
+    found, failure = _target(host, finder)
+    if found:
+        _refuse_itself(settings, found)
+        _refuse_loopback(settings, found)
+    settings, sockets = _bind_for_join(settings, env, finder)
+    # The members of a directory that was used are known from it, even while none of them runs.
+    if found is None and failure and not has_data(settings.data_dir):
+        sockets.close()
+        raise failure
+    return _serve(settings, sockets, "join", _ways_in(found))
+
+
+def end_with_parent(fd: int) -> None:
+    """Stop this process when the writer of a pipe is gone, however that came about.
+
+    Args:
+        fd: The read end. Nothing is ever written to the pipe.
+    """
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(fd, 1):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(_PARENT_GONE_S)
+        os._exit(1)
+
+    # A thread of its own: it must work before the node's loop runs, and when that hangs.
+    threading.Thread(target=watch, daemon=True, name="parent").start()  # noqa: TID251
+
+
+def _serve(
+    settings: NodeSettings, sockets: NodeSockets, mode: str, join_to: tuple[str, ...]
+) -> int:
+    # Imported here: it brings the whole node, which no other command needs.
+    from hstore.node.main import serve  # noqa: PLC0415
+
+    run: Serve = serve
+    try:
+        return run(settings, sockets, mode, join_to)
+    finally:
+        sockets.close()
+
+
+def _target(host: str | None, finder: Finder) -> tuple[Found | None, Unreachable | None]:
+    try:
+        if host is None:
+            return finder.find(), None
+        return finder.wait_for(finder.address_of(host)), None
+    except Unreachable as error:
+        return None, error
+
+
+def _ways_in(found: Found | None) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    return tuple(dict.fromkeys([found.address, *live_addresses(found.info)]))
+
+
+def _bind_for_join(
+    settings: NodeSettings, env: Mapping[str, str], finder: Finder
+) -> tuple[NodeSettings, NodeSockets]:
+    if "listen" not in settings.given:
+        return bind_first_free(settings, env)
+    try:
+        return settings, bind_node_sockets(settings)
+    except AddressTaken as error:
+        raise _taken(error, finder) from None
+
+
+def _refuse_second_cluster(settings: NodeSettings, finder: Finder) -> None:
+    """Refuse `start` where `join` was probably meant (contract, section 2)."""
+    found = finder.find_if_any()
+    if found:
+        raise Refused(
+            f"{describe(found)} is live on this machine; `hstore join` joins it\n"
+            "for another cluster beside it, name this node's address or directory: "
+            f"`hstore start -h {settings.listen}`"
+        )
+
+
+def _refuse_itself(settings: NodeSettings, found: Found) -> None:
+    """Refuse to join through the address that the newcomer is to have itself."""
+    if "listen" in settings.given and settings.api_address == found.address:
+        node = member(found.info, found.address)
+        raise ConfigError(
+            f"a node cannot join itself: -h and --listen are both {found.address}"
+            f"{f', which is {node.name}' if node else ''}; give the newcomer another --listen, "
+            "or none"
+        )
+
+
+def _refuse_loopback(settings: NodeSettings, found: Found) -> None:
+    """Refuse a node that the members beyond this machine could not reach."""
+    if not values.is_loopback(settings.advertised_host):
+        return
+    for node in found.info.nodes:
+        if not _is_loopback(node.address):
+            own = own_address_towards(node.address) or "ADDRESS"
+            shown = f"[{own}]" if ":" in own else own
+            raise ConfigError(
+                f"{node.name} at {node.address} cannot reach a node that listens on "
+                f"{settings.listen.host}; use an address of this machine that it can reach: "
+                f"`hstore join -h {found.address} --listen {shown}:{settings.listen.port}`"
+            )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return values.is_loopback(values.split_address(address).host)
+    except ValueError:
+        return False
+
+
+def _taken(error: AddressTaken, finder: Finder) -> Refused:
+    """Say who has the port, where that can be asked."""
+    if error.role != "API":
+        option = "--peer-port" if error.role == "peer" else "--dns-port"
+        return Refused(
+            f"the {error.role} port {error.address} is taken by another program; "
+            f"choose another with {option}, or another address for the node"
+        )
+    try:
+        found = finder.wait_for(str(error.address), wait_s=0)
+    except HstoreError:
+        return Refused(
+            f"{error.address} is taken by another program; choose another address: "
+            f"`hstore start -h {error.address.host}:PORT`"
+        )
+    return Refused(
+        f"{error.address} is taken by {describe(found)}\n"
+        "`hstore join` joins that cluster; another address starts a node beside it"
+    )

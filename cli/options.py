@@ -1,0 +1,70 @@
+"""The options that commands share, and what they stand for.
+
+`-h` is the host everywhere, so help is `--help` only. Names of settings are those of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_KEYS = {
+    "data_dir": "data_dir",
+    "http_hosts": "http.hosts",
+    "zone": "cluster.zone",
+    "heartbeat": "cluster.heartbeat",
+    "election_timeout": "cluster.election_timeout",
+    "health_interval": "cluster.health_interval",
+    "dns_ttl": "cluster.dns_ttl",
+}
+
+
+def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+zone = click.option("--zone", metavar="ZONE", help="DNS domain of the cluster [hstore.local].")
+
+host = click.option("-h", "--host", metavar="ADDR|NAME", help="The node: HOST:PORT, HOST or name.")
+
+host_required = click.option(
+    "-h", "--host", metavar="ADDR|NAME", required=True, help="The node: HOST:PORT, HOST or name."
+)
+
+node = _all(
+    click.option("-n", "--name", metavar="NAME", help="Name of the node [the leader gives one]."),
+    click.option("--data-dir", type=click.Path(path_type=Path), help="Where it keeps its data."),
+    click.option("--config", type=click.Path(path_type=Path), help="TOML file with settings."),
+    click.option("--advertise", metavar="ADDR", help="Address under which others reach it."),
+    click.option("--peer-port", metavar="PORT", help="Port for other nodes [API port - 200]."),
+    click.option("--dns-port", metavar="PORT", help="Port of its DNS server [API port + 100]."),
+    click.option("--cache-mb", metavar="MIB", help="Memory for hot keys and values [64]."),
+    click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error [info]."),
+    click.option("--http-hosts", metavar="NAMES", help="More `Host` names its API answers to."),
+    click.option("--no-shell", is_flag=True, help="Stay in the foreground and log to stderr."),
+    # The read end of a pipe: when its writer is gone, so is the node. For `demo`.
+    click.option("--parent-pipe", type=int, hidden=True),
+)
+
+cluster = _all(
+    zone,
+    click.option("--heartbeat", metavar="TIME", help="Of the leader, at creation [100ms]."),
+    click.option("--election-timeout", metavar="TIME", help="At creation of the cluster [1s]."),
+    click.option("--health-interval", metavar="TIME", help="At creation of the cluster [500ms]."),
+    click.option("--dns-ttl", metavar="TIME", help="At creation of the cluster [1s]."),
+)
+
+
+def flags(options: dict[str, Any]) -> dict[str, object]:
+    """Return the settings among a command's options by their keys in the file."""
+    return {_KEYS.get(name, name): value for name, value in options.items()}
