@@ -1,0 +1,305 @@
+"""Which reply a query gets: header, sizes, errors. One test per rule of the contract."""
+
+from __future__ import annotations
+
+import dnslib
+import pytest
+
+from .kit import ZONE, answers_from, asked, member, opt, query, view, wire_name
+
+FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 1, 2, 3, 4, 5
+AA, TC, RD, CD = 0x0400, 0x0200, 0x0100, 0x0010
+
+
+def reply_to(packet, seen=None, **how):
+    reply = answers_from(seen or view()).reply(packet, **how)
+    assert reply is not None
+    return reply
+
+
+def flags_of(reply):
+    return int.from_bytes(reply[2:4], "big")
+
+
+def rcode_of(reply):
+    return reply[3] & 15
+
+
+def counts_of(reply):
+    return tuple(int.from_bytes(reply[at : at + 2], "big") for at in (4, 6, 8, 10))
+
+
+def question_of(packet):
+    return packet[12 : packet.index(0, 12) + 5]
+
+
+@pytest.mark.parametrize(
+    "name", ["LeAdEr.HsToRe.LoCaL", "NODES.hstore.LOCAL", "aBsEnT.hstore.local"]
+)
+@pytest.mark.parametrize("again", [False, True])
+def test_the_question_comes_back_byte_for_byte(name, again):
+    answers = answers_from(view())
+    if again:
+        answers.reply(query(name.lower()))
+    packet = query(name, "SRV", ident=0xBEEF)
+    reply = answers.reply(packet)
+    assert reply[:2] == b"\xbe\xef"
+    assert reply[12 : len(packet)] == packet[12:]
+    same = answers.reply(query(name.lower(), "SRV"))
+    assert counts_of(reply) == counts_of(same)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (0x0000, 0x8400),
+        (RD, 0x8400 | RD),
+        (CD, 0x8400 | CD),
+        (RD | CD | 0x0020, 0x8400 | RD | CD),
+        # What a query has no business to set is not sent back: AA, TC, RA and Z.
+        (AA | TC | 0x0080 | 0x0040, 0x8400),
+    ],
+)
+def test_rd_and_cd_are_copied_and_nothing_else(sent, expected):
+    assert flags_of(reply_to(query(flags=sent))) == expected
+
+
+@pytest.mark.parametrize("name", ["example.com", "local", "", "xhstore.local", "hstore.local.x"])
+@pytest.mark.parametrize("rtype", ["A", "ANY", "SOA"])
+def test_outside_the_zone_is_refused_without_aa(name, rtype):
+    reply = reply_to(query(name, rtype, additional=opt()))
+    assert flags_of(reply) == 0x8000 | RD | REFUSED
+    assert counts_of(reply) == (1, 0, 0, 1)
+    assert question_of(reply) == question_of(query(name, rtype))
+
+
+@pytest.mark.parametrize("rtype", ["AXFR", "IXFR"])
+@pytest.mark.parametrize("name", [ZONE, "leader.hstore.local", "absent.hstore.local"])
+def test_transfers_are_refused(rtype, name):
+    reply = reply_to(query(name, rtype), over_tcp=True)
+    assert rcode_of(reply) == REFUSED
+    assert counts_of(reply) == (1, 0, 0, 0)
+
+
+def test_an_ixfr_with_its_soa_is_refused_and_not_malformed():
+    soa = wire_name(ZONE) + b"\0\x06\0\1\0\0\0\0\0\x16\0\0" + bytes(20)
+    packet = query(ZONE, "IXFR", counts=(1, 0, 1, 0), additional=soa)
+    assert rcode_of(reply_to(packet)) == REFUSED
+
+
+@pytest.mark.parametrize("rclass", [3, 254, 255, 0])
+def test_another_class_is_refused(rclass):
+    reply = reply_to(query("version.bind", 16, rclass=rclass))
+    assert flags_of(reply) == 0x8000 | RD | REFUSED
+    assert rcode_of(reply_to(query(rclass=rclass))) == REFUSED
+
+
+@pytest.mark.parametrize("name", ["@", "leader", "nodes", "n1.node", "_hstore._tcp"])
+def test_any_is_answered_with_one_hinfo(name):
+    reply = asked(answers_from(view()), name, "ANY")
+    assert (reply.header.rcode, reply.header.aa) == (0, 1)
+    (record,) = reply.rr
+    assert record.rtype == dnslib.QTYPE.HINFO
+    assert record.rdata.data == b"\x07RFC8482\x00"
+    assert record.ttl == 1
+
+
+@pytest.mark.parametrize("opcode", [1, 2, 4, 5, 15])
+def test_what_is_not_a_query_is_notimp(opcode):
+    packet = query(flags=opcode << 11 | RD, additional=opt())
+    reply = reply_to(packet)
+    assert flags_of(reply) == 0x8000 | opcode << 11 | RD | NOTIMP
+    assert question_of(reply) == question_of(packet)
+    bare = query(flags=opcode << 11)[:12]
+    assert reply_to(bare)[4:] == bytes(8)
+    assert rcode_of(reply_to(bare)) == NOTIMP
+
+
+@pytest.mark.parametrize("version", [1, 255])
+@pytest.mark.parametrize("name", ["leader.hstore.local", "example.com"])
+def test_an_edns_version_above_0_is_badvers(version, name):
+    reply = reply_to(query(name, additional=opt(version=version)))
+    assert rcode_of(reply) == 0
+    assert counts_of(reply) == (1, 0, 0, 1)
+    # RFC 6891 section 6.1.3: 16 is 1 in the upper bits; version 0 is what we have.
+    assert reply[-11:] == b"\0\0\x29\x04\xd0\x01\0\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [(0, b"\0\0"), (0x8000, b"\x80\0"), (0xC001, b"\x80\0")]
+)
+@pytest.mark.parametrize("options", [b"", b"\0\x0a\0\x08\1\2\3\4\5\6\7\x08"])
+def test_an_opt_is_answered_with_ours_that_copies_do(flags, expected, options):
+    answers = answers_from(view())
+    for _ in range(2):
+        reply = answers.reply(query(additional=opt(size=4096, flags=flags, options=options)))
+        assert counts_of(reply) == (1, 1, 0, 1)
+        assert reply[-11:] == b"\0\0\x29\x04\xd0\0\0" + expected + b"\0\0"
+
+
+def test_without_an_opt_none_is_sent():
+    assert counts_of(reply_to(query())) == (1, 1, 0, 0)
+
+
+MALFORMED = {
+    "no question": query(counts=(0, 0, 0, 0))[:12],
+    "no question but its bytes": query(counts=(0, 0, 0, 0)),
+    "two questions": query(counts=(2, 0, 0, 0)) + query()[12:],
+    "a question announced only": query()[:12],
+    "a name cut short": query()[:20],
+    "a question without class": query()[:-2],
+    "a pointer in the question": query()[:12] + b"\xc0\x0c\0\1\0\1",
+    "an unknown label type": query()[:12] + b"\x41abc\0\0\1\0\1",
+    "a name of 256 bytes": query(".".join(["x" * 61] * 4 + ["x" * 6])),
+    "bytes after the question": query() + b"\0",
+    "bytes after the opt": query(additional=opt(), counts=(1, 0, 0, 1)) + b"\0",
+    "an opt that is not counted": query(additional=opt(), counts=(1, 0, 0, 0)),
+    "an opt announced only": query(counts=(1, 0, 0, 1)),
+    "an opt cut short": query(additional=opt()[:-1], counts=(1, 0, 0, 1)),
+    "an option cut short": query(additional=opt(options=b"\0\x0a\0\x08\1")),
+    "half an option": query(additional=opt(options=b"\0\x0a\0")),
+    "two opts": query(additional=opt() + opt(), counts=(1, 0, 0, 2)),
+    "an opt with an owner": query(additional=b"\1x" + opt(), counts=(1, 0, 0, 1)),
+    "an answer announced only": query(counts=(1, 1, 0, 0)),
+    "65535 answers announced": query(counts=(1, 65535, 65535, 65535)),
+}
+
+
+@pytest.mark.parametrize("packet", MALFORMED.values(), ids=MALFORMED.keys())
+def test_garbage_behind_a_readable_header_is_formerr(packet):
+    answers = answers_from(view())
+    answers.reply(query())  # compiled, so that a shortcut would be there to be taken
+    reply = answers.reply(packet)
+    assert rcode_of(reply) == FORMERR
+    assert reply[:2] == packet[:2]
+    assert flags_of(reply) & AA == 0
+    assert counts_of(reply)[1:3] == (0, 0)
+
+
+def test_formerr_echoes_a_question_that_could_be_read():
+    assert question_of(reply_to(query() + b"x")) == question_of(query())
+    assert len(reply_to(query()[:20])) == 12
+
+
+def test_a_name_of_255_bytes_is_not_malformed():
+    name = ".".join(["x" * 61] * 4 + ["x" * 5])
+    assert len(wire_name(name)) == 255
+    assert rcode_of(reply_to(query(name))) == REFUSED
+
+
+def test_records_other_than_opt_in_the_additional_section_are_ignored():
+    tsig = wire_name("key.x") + b"\0\xfa\0\xff\0\0\0\0\0\2ab"
+    packet = query(additional=tsig + opt(), counts=(1, 0, 0, 2))
+    assert counts_of(reply_to(packet)) == (1, 1, 0, 1)
+
+
+@pytest.mark.parametrize("size", range(12))
+def test_without_a_header_there_is_no_reply(size):
+    answers = answers_from(view())
+    assert answers.reply(query()[:size]) is None
+    assert answers.failure(query()[:size]) is None
+
+
+@pytest.mark.parametrize("opcode", [0, 4, 5])
+def test_a_response_is_never_answered(opcode):
+    answers = answers_from(view())
+    answers.reply(query())
+    packet = query(flags=0x8000 | opcode << 11)
+    assert answers.reply(packet) is None
+    assert answers.reply(packet[:12]) is None
+    assert answers.failure(packet) is None
+
+
+def test_before_there_is_a_view_every_query_is_servfail():
+    answers = answers_from(None)
+    for name in ("leader.hstore.local", "example.com"):
+        reply = answers.reply(query(name))
+        assert (rcode_of(reply), flags_of(reply) & AA) == (SERVFAIL, 0)
+    assert rcode_of(answers.reply(query(rclass=3))) == REFUSED
+
+
+# Sizes. 20 members make an SRV answer of some 1,500 bytes, 7 one of some 500.
+
+
+def size_by_tcp(seen, packet):
+    return len(reply_to(packet, seen, over_tcp=True))
+
+
+@pytest.mark.parametrize(
+    ("count", "edns", "fits"),
+    [
+        (6, None, True),
+        (8, None, False),
+        (8, 512, False),
+        (8, 0, False),  # RFC 6891 section 6.2.5: below 512 means 512
+        (8, 1232, True),
+        (20, 1232, False),
+        (20, 4096, False),  # our own 1232 is the cap
+        (20, 65535, False),
+    ],
+)
+@pytest.mark.parametrize("warm", [False, True])
+def test_by_udp_what_does_not_fit_sets_tc_and_keeps_the_question(count, edns, fits, warm):
+    seen = view(count)
+    packet = query(
+        "_hstore._tcp.hstore.local", "SRV", additional=b"" if edns is None else opt(edns)
+    )
+    answers = answers_from(seen)
+    if warm:
+        answers.reply(packet, over_tcp=True)
+    reply = answers.reply(packet)
+    limit = 512 if edns is None else max(512, min(edns, 1232))
+    assert (size_by_tcp(seen, packet) <= limit) == fits
+    assert len(reply) <= limit
+    assert bool(flags_of(reply) & TC) == (not fits)
+    assert flags_of(reply) & AA
+    assert question_of(reply) == question_of(packet)
+    if not fits:
+        assert counts_of(reply) == (1, 0, 0, 0 if edns is None else 1)
+
+
+def test_a_reply_may_be_exactly_as_large_as_the_limit_and_one_byte_more_is_too_much():
+    seen = view(10)
+    packet = query("nodes.hstore.local", "SRV", additional=opt())
+    size = size_by_tcp(seen, packet)
+    assert 512 < size < 1232
+    for limit, truncated in ((size, False), (size - 1, True)):
+        reply = reply_to(query("nodes.hstore.local", "SRV", additional=opt(limit)), seen)
+        assert bool(flags_of(reply) & TC) == truncated
+
+
+@pytest.mark.parametrize("edns", [b"", opt(512)])
+def test_by_tcp_everything_is_given(edns):
+    answers = answers_from(view(100))
+    for _ in range(2):
+        reply = answers.reply(query("nodes.hstore.local", "SRV", additional=edns), over_tcp=True)
+        assert flags_of(reply) & TC == 0
+        assert counts_of(reply) == (1, 100, 0, 101 if edns else 100)
+
+
+def test_what_no_message_can_hold_sets_tc_even_by_tcp():
+    reply = reply_to(query("nodes.hstore.local", "SRV"), view(1500), over_tcp=True)
+    assert flags_of(reply) & TC
+
+
+def test_a_new_view_takes_effect_with_the_next_query_and_an_equal_one_keeps_what_is_compiled():
+    answers = answers_from(view())
+    assert "10.0.0.1" in str(asked(answers, "leader"))
+    compiled = answers._compiled
+    answers.view = view()
+    assert answers._compiled is compiled
+    answers.view = view(leader="n2", serial=43)
+    assert "10.0.0.2" in str(asked(answers, "leader"))
+    answers.view = view(leader=None, serial=44)
+    assert asked(answers, "leader").header.rcode == SERVFAIL
+    answers.view = view([member(1, "10.9.9.9")], serial=45)
+    assert "10.9.9.9" in str(asked(answers, "leader"))
+    assert asked(answers, "n2.node").header.rcode == NXDOMAIN
+
+
+def test_a_flood_of_names_and_types_does_not_grow_the_memory():
+    answers = answers_from(view())
+    for number in range(10_000):
+        answers.reply(query(f"x{number}.hstore.local"))
+        answers.reply(query("leader.hstore.local", number))
+    assert 0 < len(answers._compiled) <= 4096
