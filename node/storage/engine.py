@@ -10,6 +10,8 @@ Traps of rocksdict 0.3.29 that are dealt with here, so that nobody meets them tw
   thread. A write with sync=True would stop the event loop for as long as the disk takes.
 - `items()` ends without an error where a block on disk is damaged: half an answer that looks
   whole. Only `iter()` can be asked for its status.
+- Iterators of a `snapshot()` do not look at the snapshot but at the present. An iterator of the
+  family is a view of its own moment, so that is what a `View` holds.
 - A batch that names a dropped family fails after it reached the WAL, and RocksDB then refuses
   every later write. So a family's handle is forgotten when it is dropped.
 - A batch is used up by a write even when the write fails: it is filled anew for each attempt.
@@ -28,8 +30,6 @@ from rocksdict import (
     ColumnFamily,
     Rdict,
     RdictIter,
-    ReadOptions,
-    Snapshot,
     WriteBatch,
     WriteOptions,
 )
@@ -48,7 +48,6 @@ _CROWDED_PAUSE_S = 0.01
 _CROWDED_PAUSES_MAX = 3_000
 
 _CLOSE_GRACE_S = 10.0
-_READAHEAD_BYTES = 256 << 10
 
 
 class Database(Protocol):
@@ -258,7 +257,7 @@ class Engine:
         """Return a reader of one family as it is now."""
         self.check()
         try:
-            view = View(rdict.snapshot(), self)
+            view = View(rdict.iter(), self)
         except Exception as error:
             raise self.failed("taking a view", error) from error
         self._views.add(view)
@@ -308,29 +307,27 @@ class Family:
 
 
 class View(StateReader):
-    """A reader of one family as of one moment."""
+    """A reader of one family as of one moment.
 
-    def __init__(self, snapshot: Snapshot, engine: Engine) -> None:
-        self._snapshot: Snapshot | None = snapshot
-        self._cursor: RdictIter | None = None
-        self._scans: weakref.WeakSet[_Scan] = weakref.WeakSet()
+    It is one iterator, made at that moment, which RocksDB promises to be a consistent view for as
+    long as it lives. It keeps the memtables of then, at most those of the whole database once.
+    """
+
+    def __init__(self, cursor: RdictIter, engine: Engine) -> None:
+        self._cursor: RdictIter | None = cursor
         self._engine = engine
+        # Who moved the cursor last: a scan that finds somebody else's position seeks its own.
+        self._positioned_by: _Scan | None = None
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, or None."""
-        self._engine.check()
-        # Not `snapshot[key]`: a missing key and a failing disk are the same exception there.
+        cursor = self.cursor_for(None)
         try:
-            if self._cursor is None:
-                self._cursor = self._open().iter()
-            cursor = self._cursor
             cursor.seek(key)
             if cursor.valid() and cursor.key() == key:
                 found: bytes = cursor.value()
                 return found
             cursor.status()
-        except StorageError:
-            raise
         except Exception as error:
             raise self._engine.failed("reading", error) from error
         return None
@@ -338,56 +335,56 @@ class View(StateReader):
     def scan(self, start: bytes, end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over keys from `start` (inclusive) to `end` (exclusive; None: no end)."""
         self._engine.check()
-        options = ReadOptions()
-        options.set_readahead_size(_READAHEAD_BYTES)
-        if end is not None:
-            options.set_iterate_upper_bound(end)
-        try:
-            cursor = self._open().iter(options)
-            cursor.seek(start)
-        except StorageError:
-            raise
-        except Exception as error:
-            raise self._engine.failed("reading", error) from error
-        scan = _Scan(cursor, self._engine)
-        self._scans.add(scan)
-        return scan
+        return _Scan(self, start, end, self._engine)
 
     def close(self) -> None:
         """Give the view up, and every iteration of it. Idempotent."""
-        self._snapshot = self._cursor = None
-        for scan in list(self._scans):
-            scan.close()
+        self._cursor = self._positioned_by = None
 
-    def _open(self) -> Snapshot:
-        if self._snapshot is None:
+    def is_positioned_by(self, scan: _Scan) -> bool:
+        """Return whether the cursor stands where `scan` left it."""
+        return self._positioned_by is scan
+
+    def cursor_for(self, scan: _Scan | None) -> RdictIter:
+        """Return the cursor, which `scan` or a `get` is going to move."""
+        self._engine.check()
+        if self._cursor is None:
             raise StorageError("this view of the state is closed")
-        return self._snapshot
+        self._positioned_by = scan
+        return self._cursor
 
 
 class _Scan(Iterator[tuple[bytes, bytes]]):
     """An iteration that fails when it cannot go on, instead of ending early."""
 
-    def __init__(self, cursor: RdictIter, engine: Engine) -> None:
-        self._cursor: RdictIter | None = cursor
+    def __init__(self, view: View, start: bytes, end: bytes | None, engine: Engine) -> None:
+        self._view = view
+        self._from = start
+        self._end = end
         self._engine = engine
+        self._ended = False
 
     def __next__(self) -> tuple[bytes, bytes]:
-        cursor = self._cursor
-        if cursor is None:
-            raise StorageError("this view of the state is closed")
+        if self._ended:
+            raise StopIteration
+        goes_on = self._view.is_positioned_by(self)
+        cursor = self._view.cursor_for(self)
         try:
-            if cursor.valid():
-                pair = cursor.key(), cursor.value()
+            if goes_on:
                 cursor.next()
-                return pair
-            cursor.status()
+            else:
+                cursor.seek(self._from)
+            if cursor.valid():
+                key: bytes = cursor.key()
+                if self._end is None or key < self._end:
+                    self._from = key + b"\0"
+                    return key, cursor.value()
+            else:
+                cursor.status()
         except Exception as error:
             raise self._engine.failed("reading", error) from error
+        self._ended = True
         raise StopIteration
-
-    def close(self) -> None:
-        self._cursor = None
 
 
 def _is_stall(error: Exception) -> bool:

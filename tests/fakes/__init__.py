@@ -1,0 +1,1 @@
+"""Stand-ins for what a node is built on, with the faults a test asks for."""
