@@ -1,0 +1,394 @@
+"""The server: batches and errors of UDP on loopback sockets, TCP over streams in memory."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+from hstore.dns import server as server_module
+from hstore.dns.server import (
+    TCP_CONNECTIONS_MAX,
+    TCP_IDLE_S,
+    TCP_SEND_S,
+    UDP_BATCH,
+    DnsServer,
+)
+
+from .kit import opt, query, view
+
+PATIENCE_S = 5  # real seconds after which a test on real sockets is red
+
+
+def bound(host="127.0.0.1"):
+    """A UDP and a listening TCP socket on one free port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for _ in range(20):
+        tcp, udp = socket.socket(family), socket.socket(family, socket.SOCK_DGRAM)
+        tcp.bind((host, 0))
+        tcp.listen()
+        try:
+            udp.bind((host, tcp.getsockname()[1]))
+        except OSError:
+            tcp.close()
+            udp.close()
+        else:
+            return udp, tcp
+    raise AssertionError("no port is free for both")
+
+
+@asynccontextmanager
+async def serving(host="127.0.0.1", seen=None):
+    server = DnsServer(*bound(host))
+    server.view = seen if seen is not None else view()
+    async with trio.open_nursery() as nursery:
+        address = await nursery.start(server.run)
+        with trio.fail_after(PATIENCE_S):
+            yield server, address
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def udp_client(address):
+    with trio.socket.socket(
+        trio.socket.AF_INET6 if ":" in address[0] else trio.socket.AF_INET, trio.socket.SOCK_DGRAM
+    ) as client:
+        await client.connect(address)
+        yield client
+
+
+def framed(*packets):
+    return b"".join(len(packet).to_bytes(2, "big") + packet for packet in packets)
+
+
+async def read_framed(stream, count=1):
+    """Read so many messages, and nothing behind them."""
+    buffer = bytearray()
+    messages = []
+    while len(messages) < count:
+        if len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big"):
+            end = 2 + int.from_bytes(buffer[:2], "big")
+            messages.append(bytes(buffer[2:end]))
+            del buffer[:end]
+            continue
+        chunk = await stream.receive_some(65536)
+        assert chunk, f"the connection ended after {len(messages)} of {count} messages"
+        buffer += chunk
+    assert not buffer
+    return messages
+
+
+# UDP
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_udp_and_tcp_are_answered_on_the_same_port(host):
+    async with serving(host) as (server, address):
+        assert address[0] == host
+        async with udp_client(address) as client:
+            await client.send(query(ident=7))
+            by_udp = await client.recv(2000)
+        async with await trio.open_tcp_stream(*address) as stream:
+            await stream.send_all(framed(query(ident=7)))
+            assert await read_framed(stream) == [by_udp]
+        assert by_udp[:2] == b"\0\7"
+        assert (server.stats.queries, server.stats.replies) == (2, 2)
+
+
+async def test_more_datagrams_than_a_batch_are_all_answered():
+    async with serving() as (server, address), udp_client(address) as client:
+        count = 3 * UDP_BATCH + 1
+        for ident in range(count):
+            await client.send(query(ident=ident))
+        seen = {await client.recv(2000) for _ in range(count)}
+        assert {int.from_bytes(reply[:2], "big") for reply in seen} == set(range(count))
+        assert server.stats.replies == count
+
+
+async def test_other_tasks_get_their_turn_while_datagrams_keep_coming(monkeypatch):
+    monkeypatch.setattr(server_module, "UDP_BATCH", 8)
+    async with serving() as (server, address):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(address)
+            for ident in range(64):
+                client.send(query(ident=ident))
+        turns = []
+        while server.stats.queries < 64:
+            turns.append(server.stats.queries)
+            await trio.lowlevel.checkpoint()
+        # Eight batches; in a round of the loop this task may run before or after the server's.
+        assert len(set(turns)) >= 4
+
+
+async def test_packets_that_must_not_be_answered_are_not_and_the_next_one_is():
+    async with serving() as (server, address), udp_client(address) as client:
+        for packet in (b"", b"x", query()[:11], query(flags=0x8000), query(ident=9)):
+            await client.send(packet)
+        assert (await client.recv(2000))[:2] == b"\0\x09"
+        assert (server.stats.queries, server.stats.replies) == (5, 1)
+
+
+async def test_a_datagram_longer_than_any_query_is_malformed():
+    async with serving() as (_server, address), udp_client(address) as client:
+        await client.send(query() + bytes(20_000))
+        assert (await client.recv(2000))[3] & 15 == 1
+
+
+async def test_a_client_that_went_away_does_not_stop_the_server():
+    async with serving() as (_server, address):
+        for _ in range(3):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+                gone.connect(address)
+                gone.send(query())
+        async with udp_client(address) as client:
+            await client.send(query(ident=9))
+            assert (await client.recv(2000))[:2] == b"\0\x09"
+
+
+class FailingSocket:
+    """The UDP socket, but the first calls of some methods fail as a kernel may make them fail."""
+
+    def __init__(self, real, **errors):
+        self.real = real
+        self._errors = errors
+
+    def __getattr__(self, name):
+        method = getattr(self.real, name)
+
+        def call(*arguments):
+            if self._errors.get(name):
+                raise self._errors[name].pop()
+            return method(*arguments)
+
+        return call
+
+
+async def test_errors_of_the_socket_cost_a_reply_and_not_the_server():
+    server = DnsServer(*bound())
+    server.view = view()
+    errors = [ConnectionRefusedError(), OSError(90, "message too long"), BlockingIOError()]
+    flaky = FailingSocket(server._udp, sendto=list(errors), recvfrom=errors[:2])
+    server._udp = flaky
+    with flaky.real, server._tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        flaky.setblocking(False)
+        client.settimeout(PATIENCE_S)
+        client.connect(flaky.real.getsockname())
+        for ident in range(6):
+            client.send(query(ident=ident))
+        for _ in range(6):
+            server._drain()
+        # recvfrom failed twice, three replies were lost, and the others came.
+        assert [client.recv(2000)[:2] for _ in range(3)] == [b"\0\3", b"\0\4", b"\0\5"]
+        assert (server.stats.unsent, server.stats.replies) == (3, 3)
+
+
+async def test_an_error_of_ours_is_a_servfail_and_is_counted(monkeypatch, capsys):
+    async with serving() as (server, address), udp_client(address) as client:
+
+        def broken(_packet, *, over_tcp=False):
+            raise RuntimeError("a bug")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(server._answers, "reply", broken)
+            await client.send(query(ident=1))
+            reply = await client.recv(2000)
+            assert (reply[:2], reply[3] & 15) == (b"\0\1", 2)
+        await client.send(query(ident=2))
+        assert (await client.recv(2000))[3] & 15 == 0
+        assert server.stats.failures == 1
+    assert "a bug" in capsys.readouterr().out
+
+
+async def test_the_view_is_swapped_while_serving_and_none_is_servfail():
+    async with serving() as (server, address), udp_client(address) as client:
+        for seen, rcode in ((view(leader=None), 2), (view(), 0), (None, 2), (view(), 0)):
+            server.view = seen
+            await client.send(query())
+            assert (await client.recv(2000))[3] & 15 == rcode
+
+
+@pytest.mark.parametrize(
+    ("wildcard", "asked_at"), [("0.0.0.0", "127.0.0.7"), ("0.0.0.0", "127.0.0.1"), ("::", "::1")]
+)
+async def test_on_a_wildcard_address_the_reply_comes_from_the_address_that_was_asked(
+    wildcard, asked_at
+):
+    async with serving(wildcard) as (_server, (_host, port)):
+        # A connected socket drops what comes from elsewhere.
+        async with udp_client((asked_at, port)) as client:
+            for ident in (1, 2):
+                await client.send(query(ident=ident))
+                assert (await client.recv(2000))[1] == ident
+
+
+async def test_both_sockets_are_closed_at_the_end():
+    udp, tcp = bound()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(DnsServer(udp, tcp).run)
+        nursery.cancel_scope.cancel()
+    assert (udp.fileno(), tcp.fileno()) == (-1, -1)
+
+
+# TCP
+
+
+@asynccontextmanager
+async def connected(server=None, seen=None):
+    """A client's end of a connection to a server that has no sockets of its own."""
+    if server is None:
+        server = detached(seen)
+    theirs, ours = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_stream, ours)
+        yield theirs
+        await theirs.aclose()
+
+
+def detached(seen=None):
+    udp, tcp = bound()
+    udp.close()
+    tcp.close()
+    server = DnsServer(udp, tcp)
+    server.view = seen if seen is not None else view()
+    return server
+
+
+async def test_pipelined_queries_are_answered_in_order():
+    async with connected() as stream:
+        await stream.send_all(framed(*(query(ident=ident) for ident in range(200))))
+        replies = await read_framed(stream, 200)
+    assert [int.from_bytes(reply[:2], "big") for reply in replies] == list(range(200))
+
+
+async def test_a_query_may_come_byte_by_byte():
+    async with connected() as stream:
+        for byte in framed(query(ident=5), query(ident=6)):
+            await stream.send_all(bytes([byte]))
+            await trio.testing.wait_all_tasks_blocked()
+        assert [reply[1] for reply in await read_framed(stream, 2)] == [5, 6]
+
+
+async def test_tcp_gives_what_udp_cuts_off():
+    async with connected(seen=view(100)) as stream:
+        await stream.send_all(framed(query("nodes.hstore.local", "SRV")))
+        (reply,) = await read_framed(stream)
+    assert len(reply) > 4000
+    assert reply[2] & 2 == 0
+    assert reply[6:8] == b"\0\x64"
+
+
+async def test_replies_that_are_much_longer_than_their_queries_are_sent_in_parts():
+    server = detached(view(100))
+    sizes = []
+    buffer = bytearray(framed(*[query("nodes.hstore.local", "SRV")] * 300))
+    while buffer:
+        sizes.append(sum(len(reply) for reply in server._reply_to_messages(buffer)))
+    assert len(sizes) > 5
+    assert max(sizes) < 2 * 65536
+
+
+async def test_messages_without_a_reply_do_not_end_the_connection():
+    async with connected() as stream:
+        await stream.send_all(framed(b"", b"x", query(flags=0x8000), query(ident=3)))
+        (reply,) = await read_framed(stream)
+    assert reply[1] == 3
+
+
+async def test_a_client_that_closes_behind_its_query_gets_its_reply():
+    async with connected() as stream:
+        await stream.send_all(framed(query(ident=3)))
+        await stream.send_eof()
+        (reply,) = await read_framed(stream)
+        assert reply[1] == 3
+        assert await stream.receive_some() == b""
+
+
+async def test_an_idle_connection_is_closed(autojump_clock):
+    async with connected() as stream:
+        start = trio.current_time()
+        assert await stream.receive_some() == b""
+        assert trio.current_time() - start == pytest.approx(TCP_IDLE_S)
+
+
+async def test_each_query_starts_the_idle_time_anew(autojump_clock):
+    async with connected() as stream:
+        for _ in range(5):
+            await trio.sleep(TCP_IDLE_S - 1)
+            await stream.send_all(framed(query()))
+            await read_framed(stream)
+
+
+async def test_single_bytes_do_not_extend_the_time_for_a_query(autojump_clock):
+    async with connected() as stream:
+        start = trio.current_time()
+        with pytest.raises(trio.BrokenResourceError):
+            for byte in framed(query()):
+                await stream.send_all(bytes([byte]))
+                await trio.sleep(TCP_IDLE_S / 5)
+        assert trio.current_time() - start <= TCP_IDLE_S * 1.21
+
+
+async def test_a_client_that_does_not_read_is_given_up(autojump_clock):
+    server = detached(view(100))
+    theirs, ours = trio.testing.lockstep_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_stream, ours)
+        await theirs.send_all(framed(query("nodes.hstore.local", "SRV")))
+        start = trio.current_time()
+        await trio.testing.wait_all_tasks_blocked()
+    assert trio.current_time() - start == pytest.approx(TCP_SEND_S)
+
+
+async def test_a_connection_that_breaks_or_meets_a_bug_leaves_the_server_as_it_was(
+    monkeypatch, capsys
+):
+    server = detached()
+
+    async def broken(_stream):
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server, "_serve_messages", broken)
+        async with connected(server) as stream:
+            assert await stream.receive_some() == b""
+    assert "a bug" in capsys.readouterr().out
+    theirs, ours = trio.testing.memory_stream_pair()
+    ours.send_stream.close()
+    await theirs.send_all(framed(query()))
+    await server.serve_stream(ours)
+    assert not server._connections
+    async with connected(server) as stream:
+        await stream.send_all(framed(query()))
+        await read_framed(stream)
+
+
+async def test_a_connection_too_many_ends_the_one_that_asked_least_recently(autojump_clock):
+    server = detached()
+    async with trio.open_nursery() as nursery:
+        clients = []
+        for _ in range(TCP_CONNECTIONS_MAX):
+            theirs, ours = trio.testing.memory_stream_pair()
+            nursery.start_soon(server.serve_stream, ours)
+            await trio.testing.wait_all_tasks_blocked()
+            clients.append(theirs)
+        await clients[0].send_all(framed(query()))
+        await read_framed(clients[0])
+
+        async with connected(server) as newest:
+            assert await clients[1].receive_some() == b""
+            for client in (clients[0], clients[2], newest):
+                await client.send_all(framed(query(ident=8)))
+                (reply,) = await read_framed(client)
+                assert reply[1] == 8
+            assert server.stats.evicted == 1
+            assert len(server._connections) == TCP_CONNECTIONS_MAX
+        nursery.cancel_scope.cancel()
+
+
+async def test_queries_over_tcp_may_be_as_long_as_a_message_can_be():
+    async with connected() as stream:
+        await stream.send_all(framed(query(additional=opt() + bytes(65000), counts=(1, 0, 0, 1))))
+        (reply,) = await read_framed(stream)
+    assert reply[3] & 15 == 1
