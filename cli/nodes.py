@@ -43,7 +43,7 @@ def start(flags: Mapping[str, object], env: Mapping[str, str], finder: Finder | 
     try:
         sockets = bind_node_sockets(settings)
     except AddressTaken as error:
-        raise _taken(error, finder) from None
+        raise _taken(error, finder, "-h") from None
     return _serve(settings, sockets, "start", ())
 
 
@@ -133,7 +133,7 @@ def _bind_for_join(
     try:
         return settings, bind_node_sockets(settings)
     except AddressTaken as error:
-        raise _taken(error, finder) from None
+        raise _taken(error, finder, "--listen") from None
 
 
 def _refuse_second_cluster(settings: NodeSettings, finder: Finder) -> None:
@@ -180,8 +180,8 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _taken(error: AddressTaken, finder: Finder) -> Refused:
-    """Say who has the port, where that can be asked."""
+def _taken(error: AddressTaken, finder: Finder, option: str) -> Refused:
+    """Say who has the port, where that can be asked; `option` names another address."""
     if error.role != "API":
         option = "--peer-port" if error.role == "peer" else "--dns-port"
         return Refused(
@@ -192,8 +192,8 @@ def _taken(error: AddressTaken, finder: Finder) -> Refused:
         found = finder.wait_for(str(error.address), wait_s=0)
     except HstoreError:
         return Refused(
-            f"{error.address} is taken by another program; choose another address: "
-            f"`hstore start -h {error.address.host}:PORT`"
+            f"{error.address} is taken by another program; "
+            f"choose another address with {option} {error.address.host}:PORT"
         )
     return Refused(
         f"{error.address} is taken by {describe(found)}\n"

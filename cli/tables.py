@@ -83,6 +83,8 @@ def cluster_view(info: ClusterInfo, width: int) -> Group:
         width: Characters in a line of the terminal. Name, address, health and type are shown
             whatever it is; of the rest as much as fits.
     """
+    if natural_width(info) > width:
+        return Group(headline(info), *_stacked(info))
     return Group(headline(info), node_table(info, width))
 
 
@@ -111,8 +113,8 @@ def node_table(info: ClusterInfo, width: int) -> Table:
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
-            # Rather two lines than an address that cannot be used.
-            overflow="fold",
+            # A line in a file or a pipe is never folded, and for a terminal it fits.
+            no_wrap=True,
         )
     for node in info.nodes:
         table.add_row(*(_styled(column, node, info.leader) for column in columns))
@@ -121,7 +123,7 @@ def node_table(info: ClusterInfo, width: int) -> Table:
 
 def natural_width(info: ClusterInfo) -> int:
     """Return the characters that name, address, health and type need in one line."""
-    return sum(_width(column, info.nodes) + _GAP for column in _ALWAYS)
+    return sum(_width(column, info.nodes) + _GAP for column in _ALWAYS) - _GAP
 
 
 def changes(before: ClusterInfo | None, after: ClusterInfo) -> list[str]:
@@ -149,6 +151,19 @@ def _node_changes(old: NodeInfo | None, new: NodeInfo) -> list[str]:
     return lines
 
 
+def _stacked(info: ClusterInfo) -> list[Text]:
+    """Return two lines for each node, for terminals in which a table would be cut."""
+    blocks = []
+    for node in info.nodes:
+        block = Text(overflow="fold")
+        block.append(node.name, style="bold" if node.name == info.leader else "")
+        block.append(f" {node.type} ")
+        block.append(node.health, style=_HEALTH_STYLE.get(node.health, ""))
+        block.append(f"\n  {node.address}")
+        blocks.append(block)
+    return blocks
+
+
 def _styled(column: _Column, node: NodeInfo, leader: str | None) -> Text:
     style = ""
     if column.title == "HEALTH":
@@ -164,7 +179,7 @@ def _width(column: _Column, nodes: list[NodeInfo]) -> int:
 
 def _fitting(nodes: list[NodeInfo], width: int) -> list[_Column]:
     columns = list(_ALWAYS)
-    used = sum(_width(column, nodes) + _GAP for column in columns)
+    used = sum(_width(column, nodes) + _GAP for column in columns) - _GAP
     for column in _MORE:
         # The first that does not fit ends it: which columns there are must not jump about.
         used += _width(column, nodes) + _GAP

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import httpx
 import msgspec
 import pytest
-
 from hstore.cli.client import NodeClient
 from hstore.cli.find import Finder
 from hstore.dns.finder import Sighting
 from hstore.node.cluster import ClusterInfo, NodeInfo
+from trio.testing import MockClock
 
 
 def make_node(number=1, **changes):
@@ -104,16 +105,20 @@ class FakeCluster:
         return httpx.Response(200, content=msgspec.json.encode(answer))
 
     def connect(self, address, timeout_s):
-        return NodeClient(
-            address, timeout_s=timeout_s, transport=httpx.MockTransport(self.handle)
-        )
+        return NodeClient(address, timeout_s=timeout_s, transport=httpx.MockTransport(self.handle))
 
 
-def event_stream(*infos, **kwargs):
+def event_stream(*infos):
     body = b": hello\n\n" + b"".join(
         b"event: cluster\ndata: " + msgspec.json.encode(info) + b"\n\n" for info in infos
     )
     return httpx.Response(200, content=body, headers={"content-type": "text/event-stream"})
+
+
+@pytest.fixture
+def make():
+    """The makers of test data: `make.node`, `make.info`, `make.events`."""
+    return SimpleNamespace(node=make_node, info=make_info, events=event_stream)
 
 
 @pytest.fixture
@@ -127,19 +132,19 @@ def cluster():
 
 
 @pytest.fixture
-def make_finder(cluster, clock, autojump_clock):
+def make_finder(cluster, clock):
     """Make a finder on the fake cluster, whose DNS gives these addresses in these rounds."""
 
-    def make(*rounds, zone="hstore.local"):
+    def make_one(*rounds, zone="hstore.local"):
         return Finder(
             zone,
             sources=[FakeSource(*(rounds or [[]]))],
             connector=cluster.connect,
             clock=clock,
-            trio_clock=autojump_clock,
+            trio_clock=MockClock(autojump_threshold=0),
         )
 
-    return make
+    return make_one
 
 
 class FakeServer:
@@ -163,7 +168,7 @@ class FakeServer:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_POST = do_DELETE = answer
+            do_GET = do_POST = do_DELETE = answer  # noqa: N815  # names of the base class
 
             def log_message(self, *_arguments):
                 pass

@@ -1,0 +1,89 @@
+"""Finding the cluster, and what an address or a name stands for."""
+
+from __future__ import annotations
+
+import pytest
+from hstore.cli.client import Unreachable
+from hstore.node.errors import ConfigError, Refused
+
+A, B = "127.0.0.1:8500", "127.0.0.1:8501"
+
+
+def test_what_dns_names_is_a_cluster_only_when_a_node_of_it_answers(make_finder, cluster, make):
+    cluster.set(B, "/v1/cluster", make.info())
+    found = make_finder([A, B]).find()
+    assert (found.address, found.info) == (B, make.info())
+
+
+def test_the_search_is_repeated_until_a_node_has_started(make_finder, cluster, make):
+    cluster.set(A, "/v1/cluster", make.info())
+    assert make_finder([], [], [A]).find().address == A
+
+
+def test_nothing_found_is_status_3_and_says_what_was_tried_and_what_to_do(make_finder):
+    with pytest.raises(Unreachable) as caught:
+        make_finder([A]).find()
+    message = str(caught.value)
+    assert caught.value.exit_code == 3
+    assert f"{A} did not answer" in message
+    assert "`hstore start`" in message
+
+
+def test_two_clusters_are_an_error_that_lists_both(make_finder, cluster, make):
+    cluster.set(A, "/v1/cluster", make.info())
+    cluster.set(B, "/v1/cluster", make.info(cluster_id="00000000000000c2"))
+    with pytest.raises(Refused, match="2 clusters") as caught:
+        make_finder([A, B]).find()
+    assert caught.value.exit_code == 1
+    for part in ("c1 of zone hstore.local (n1 at 127.0.0.1:8500)", "c2 of", "n2 at", "-h ADDR"):
+        assert part in str(caught.value)
+
+
+def test_a_node_that_knows_a_leader_is_preferred(make_finder, cluster, make):
+    cluster.set(A, "/v1/cluster", make.info(leader=None))
+    cluster.set(B, "/v1/cluster", make.info())
+    assert make_finder([A, B]).find().address == B
+
+
+def test_one_look_is_enough_to_ask_whether_there_is_any(make_finder, cluster, make):
+    cluster.set(A, "/v1/cluster", make.info())
+    assert make_finder([], [A]).find_if_any() is None
+    assert make_finder([A]).find_if_any().address == A
+
+
+def test_a_named_node_is_waited_for_three_seconds(make_finder, cluster, clock, make):
+    cluster.set(A, "/v1/cluster", [None, None, make.info()])
+    assert make_finder().wait_for(A).address == A
+    cluster.set(A, "/v1/cluster", None)
+    started = clock.now()
+    with pytest.raises(Unreachable):
+        make_finder().wait_for(A)
+    assert 2.5 < clock.now() - started <= 3
+
+
+@pytest.mark.parametrize(
+    ("where", "address"),
+    [
+        ("10.0.0.1:9000", "10.0.0.1:9000"),
+        ("[::1]:9000", "[::1]:9000"),
+        ("::1", "[::1]:8500"),
+        ("10.0.0.1", "10.0.0.1:8500"),
+        ("n2", "127.0.0.1:8501"),
+        ("unknown", "unknown:8500"),
+        ("Host.example", "Host.example:8500"),
+    ],
+)
+def test_with_a_colon_it_is_an_address_else_a_nodes_name_else_a_host(
+    make_finder, cluster, make, where, address
+):
+    cluster.set(A, "/v1/cluster", make.info())
+    assert make_finder([A]).address_of(where) == address
+
+
+def test_a_name_is_a_host_where_no_cluster_is_found(make_finder):
+    assert make_finder().address_of("n2") == "n2:8500"
+
+
+def test_what_is_neither_is_a_wrong_usage(make_finder):
+    with pytest.raises(ConfigError, match="'a b' is neither a node's name nor"):
+        make_finder().address_of("a b")

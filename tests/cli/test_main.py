@@ -1,0 +1,168 @@
+"""Commands from the line to the exit status, against a real HTTP server with prepared answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hstore.cli import main as cli
+
+
+def test_read_prints_the_value_and_a_newline_or_the_bytes_alone(server, capfdbinary):
+    server.answers["GET", "/v1/kv/foo?raw"] = (200, b"b\xffr")
+    assert cli.run(["read", "-h", server.address, "-k", "foo"]) == 0
+    assert capfdbinary.readouterr().out == b"b\xffr\n"
+    assert cli.run(["read", "-h", server.address, "-k", "foo", "--raw"]) == 0
+    assert capfdbinary.readouterr().out == b"b\xffr"
+
+
+def test_read_without_a_key_prints_all(server, capfd):
+    server.answers["GET", "/read"] = (200, {"a": "1", "b": "2"})
+    assert cli.run(["read", "-h", server.address]) == 0
+    assert json.loads(capfd.readouterr().out) == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "path", "body"),
+    [
+        (["write", "-k", "a", "-v", "ä"], "POST", "/write", {"key": "a", "value": "ä"}),
+        (["update", "-k", "a", "-v", ""], "POST", "/update", {"key": "a", "value": ""}),
+        (["delete", "-k", "a"], "DELETE", "/delete/a", None),
+    ],
+)
+def test_a_write_is_sent_once_and_its_revision_printed(server, capfd, command, method, path, body):
+    server.answers[method, path] = (200, {"key": "a", "revision": 7})
+    assert cli.run([*command, "-h", server.address]) == 0
+    assert capfd.readouterr().out == "revision 7\n"
+    [(_, _, sent)] = server.asked
+    assert (json.loads(sent) if sent else None) == body
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "message"),
+    [
+        ((404, {"error": "no key a"}), 1, "hstore: no key a\n"),
+        ((400, {"error": "the key is too long"}), 2, "hstore: the key is too long\n"),
+        ((503, {"error": "no leader", "outcome": "not applied"}), 1, "hstore: no leader\n"),
+    ],
+)
+def test_the_exit_status_tells_refused_from_wrong_usage(server, capfd, answer, status, message):
+    server.answers["POST", "/update"] = answer
+    assert cli.run(["update", "-k", "a", "-v", "b", "-h", server.address]) == status
+    assert capfd.readouterr() == ("", message)
+
+
+def test_a_node_that_is_not_there_is_status_3_in_one_line(capfd):
+    assert cli.run(["read", "-h", "127.0.0.1:1", "-k", "a"]) == 3
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert "127.0.0.1:1" in error
+
+
+def test_a_proxy_of_the_environment_is_not_used(server, monkeypatch, capfd):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    server.answers["GET", "/v1/kv/a?raw"] = (200, b"1")
+    assert cli.run(["read", "-h", server.address, "-k", "a"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["read", "--what"],
+        ["nothing"],
+        ["write", "-k", "a"],
+        ["stop"],
+        ["kill"],
+        ["leave"],
+        ["demo", "0"],
+        ["demo", "x"],
+        ["list", "--zone", "a..b"],
+        ["read", "-h", "127.0.0.1:99999"],
+        ["start", "--cache-mb", "0"],
+        ["start", "--config", "/nonexistent"],
+    ],
+)
+def test_wrong_usage_is_status_2_on_standard_error(arguments, capfd):
+    assert cli.run(arguments) == 2
+    out, error = capfd.readouterr()
+    assert out == ""
+    assert error
+    assert "Traceback" not in error
+
+
+def test_an_argument_that_is_not_utf8_is_wrong_usage(capfd):
+    assert cli.run(["write", "-h", "127.0.0.1:1", "-k", "a", "-v", "\udcff"]) == 2
+    assert "-v" in capfd.readouterr().err
+
+
+def test_list_shows_a_line_for_each_node_and_json_the_object_itself(server, capfd, make):
+    server.set_cluster(make.info())
+    assert cli.run(["list", "-h", server.address]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[:4] for line in lines] == [
+        ["NAME", "ADDRESS", "HEALTH", "TYPE"],
+        ["n1", "127.0.0.1:8500", "alive", "leader"],
+        ["n2", "127.0.0.1:8501", "alive", "follower"],
+        ["n3", "127.0.0.1:8502", "alive", "follower"],
+    ]
+    assert not any(line.endswith(" ") for line in lines)
+    assert cli.run(["list", "-h", server.address, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["leader"] == "n1"
+
+
+def test_list_into_a_narrow_pipe_keeps_one_line_for_each_node(server, capfd, make, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    server.set_cluster(make.info(make.node(1, name="a-name-of-some-length")))
+    assert cli.run(["list", "-h", server.address]) == 0
+    assert capfd.readouterr().out.splitlines() == [
+        "NAME                   ADDRESS         HEALTH  TYPE",
+        "a-name-of-some-length  127.0.0.1:8500  alive   leader",
+    ]
+
+
+def test_list_without_a_leader_is_status_1_and_still_lists(server, capfd, make):
+    server.set_cluster(make.info(leader=None))
+    for options in ([], ["--json"]):
+        assert cli.run(["list", "-h", server.address, *options]) == 1
+        out, error = capfd.readouterr()
+        assert "n2" in out
+        assert "no leader" in error
+
+
+def test_an_interruption_is_status_130_and_silent(monkeypatch, capfd):
+    def interrupted(*_arguments):
+        raise BaseExceptionGroup("", [BaseExceptionGroup("", [KeyboardInterrupt()])])
+
+    monkeypatch.setattr("hstore.cli.main._client", interrupted)
+    assert cli.run(["read", "-k", "a"]) == 130
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_defect_is_told_without_a_traceback_unless_it_is_asked_for(monkeypatch, capfd):
+    def broken(*_arguments):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("hstore.cli.main._client", broken)
+    monkeypatch.delenv("HSTORE_DEBUG", raising=False)
+    assert cli.run(["read", "-k", "a"]) == 1
+    assert "Traceback" not in capfd.readouterr().err
+    monkeypatch.setenv("HSTORE_DEBUG", "1")
+    assert cli.run(["read", "-k", "a"]) == 1
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_help_imports_nothing_heavy():
+    heavy = (
+        "import sys; from hstore.cli.main import run; run(['--help']); "
+        "print([m for m in ('httpx', 'rich', 'trio', 'rocksdict') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_is_not_minus_h(capfd):
+    assert cli.run(["list", "--help"]) == 0
+    assert "-h, --host" in capfd.readouterr().out
+    assert cli.run(["list", "-h"]) == 2

@@ -1,0 +1,174 @@
+"""What happens before a node runs: its ports, its cluster, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from hstore.cli import nodes
+from hstore.cli.client import Unreachable
+from hstore.node.errors import ConfigError, Refused
+
+# Any of 127.0.0.0/8 is this machine; one per test process, so that runs do not meet.
+HOST = f"127.{os.getpid() % 200 + 10}.{os.getpid() // 200 % 250}.2"
+SEED = "127.0.0.1:8500"
+
+
+@pytest.fixture
+def env(tmp_path):
+    return {"HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What `serve` would have been called with; the ports are free again afterwards."""
+    calls = []
+
+    def serve(settings, sockets, mode, join_to):
+        calls.append((settings, sockets.api.getsockname(), mode, join_to))
+        sockets.close()
+        return 0
+
+    monkeypatch.setattr(nodes, "_serve", serve)
+    return calls
+
+
+def use(tmp_path, port):
+    (tmp_path / ".local/share/hstore" / str(port) / "db").mkdir(parents=True)
+
+
+def test_start_binds_the_given_address_and_asks_nobody(served, env, make_finder, cluster):
+    assert nodes.start({"listen": f"{HOST}:8500"}, env, make_finder([SEED])) == 0
+    [(settings, bound, mode, join_to)] = served
+    assert (str(settings.listen), bound) == (f"{HOST}:8500", (HOST, 8500))
+    assert (mode, join_to) == ("start", ())
+    assert cluster.asked == []
+
+
+def test_start_beside_a_live_cluster_is_refused_and_names_it_and_the_join(
+    served, env, make_finder, cluster, make
+):
+    cluster.set(SEED, "/v1/cluster", make.info())
+    with pytest.raises(Refused) as caught:
+        nodes.start({}, env, make_finder([SEED]))
+    for part in ("cluster 00000000000000c1", "n1 at 127.0.0.1:8500", "`hstore join`"):
+        assert part in str(caught.value)
+    assert served == []
+
+
+@pytest.mark.parametrize("flag", ["listen", "data_dir"])
+def test_an_address_or_a_directory_says_that_another_cluster_is_meant(
+    served, env, make_finder, cluster, make, tmp_path, flag, monkeypatch
+):
+    monkeypatch.setattr(nodes, "bind_node_sockets", lambda _settings: FakeSockets())
+    cluster.set(SEED, "/v1/cluster", make.info())
+    value = f"{HOST}:8500" if flag == "listen" else tmp_path / "d"
+    assert nodes.start({flag: value}, env, make_finder([SEED])) == 0
+
+
+def test_a_used_directory_is_resumed_beside_a_live_cluster(
+    served, env, make_finder, cluster, make, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(nodes, "bind_node_sockets", lambda _settings: FakeSockets())
+    cluster.set(SEED, "/v1/cluster", make.info())
+    use(tmp_path, 8500)
+    assert nodes.start({}, env, make_finder([SEED])) == 0
+    assert cluster.asked == []
+
+
+def test_a_taken_api_port_is_named_with_the_node_that_has_it(
+    served, env, make_finder, cluster, make
+):
+    with socket.socket() as other:
+        other.bind((HOST, 8500))
+        other.listen()
+        with pytest.raises(Refused, match="taken by another program; choose another address"):
+            nodes.start({"listen": f"{HOST}:8500"}, env, make_finder())
+        cluster.set(f"{HOST}:8500", "/v1/cluster", make.info(make.node(7, address=f"{HOST}:8500")))
+        with pytest.raises(
+            Refused, match=r"(?s)taken by cluster 0+c1 .*\(n7 at .*`hstore join`"
+        ) as e:
+            nodes.start({"listen": f"{HOST}:8500"}, env, make_finder())
+        assert e.value.exit_code == 1
+
+
+def test_a_taken_dns_port_is_named_with_the_option_that_moves_it(served, env, make_finder):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind((HOST, 8600))
+        with pytest.raises(Refused, match=f"DNS port {HOST}:8600 is taken.*--dns-port"):
+            nodes.start({"listen": f"{HOST}:8500"}, env, make_finder())
+
+
+def test_join_finds_the_cluster_and_hands_on_every_live_member_the_one_found_first(
+    served, env, make_finder, cluster, make
+):
+    info = make.info(make.node(1), make.node(2), make.node(3, health="failed"))
+    cluster.set("127.0.0.1:8501", "/v1/cluster", info)
+    finder = make_finder(["127.0.0.1:8501"])
+    assert nodes.join({"listen": f"{HOST}:8500"}, env, None, finder) == 0
+    [(_, _, mode, join_to)] = served
+    assert (mode, join_to) == ("join", ("127.0.0.1:8501", "127.0.0.1:8500"))
+
+
+def test_join_without_listen_takes_the_first_free_ports(
+    served, env, make_finder, cluster, make, monkeypatch
+):
+    cluster.set(SEED, "/v1/cluster", make.info())
+    seen = []
+
+    def first_free(settings, _env):
+        seen.append(settings)
+        return settings, FakeSockets()
+
+    monkeypatch.setattr(nodes, "bind_first_free", first_free)
+    assert nodes.join({}, env, SEED, make_finder()) == 0
+    assert len(seen) == 1
+
+
+def test_join_by_a_nodes_name(served, env, make_finder, cluster, make):
+    for address in (SEED, "127.0.0.1:8501"):
+        cluster.set(address, "/v1/cluster", make.info())
+    assert nodes.join({"listen": f"{HOST}:8500"}, env, "n2", make_finder([SEED])) == 0
+    assert served[0][3][0] == "127.0.0.1:8501"
+
+
+def test_join_where_nothing_is_found_is_status_3_and_leaves_no_port_bound(served, env, make_finder):
+    for host in (None, "127.0.0.1:1"):
+        with pytest.raises(Unreachable):
+            nodes.join({"listen": f"{HOST}:8500"}, env, host, make_finder())
+    assert served == []
+    assert nodes.start({"listen": f"{HOST}:8500"}, env, make_finder()) == 0
+
+
+def test_join_resumes_a_used_directory_while_no_other_node_runs(served, env, make_finder, tmp_path):
+    use(tmp_path, 8500)
+    assert nodes.join({"listen": f"{HOST}:8500"}, env, None, make_finder()) == 0
+    assert served[0][2:] == ("join", ())
+
+
+def test_a_node_cannot_join_itself(served, env, make_finder, cluster, make):
+    own = f"{HOST}:8500"
+    cluster.set(own, "/v1/cluster", make.info(make.node(1, address=own)))
+    with pytest.raises(ConfigError, match=r"cannot join itself.*which is n1.*another --listen"):
+        nodes.join({"listen": own}, env, own, make_finder())
+
+
+def test_a_node_on_loopback_cannot_join_members_beyond_it(served, env, make_finder, cluster, make):
+    info = make.info(make.node(1), make.node(2, address="192.0.2.7:8500"))
+    cluster.set(SEED, "/v1/cluster", info)
+    with pytest.raises(ConfigError, match=r"n2 at 192\.0\.2\.7:8500.*--listen ") as caught:
+        nodes.join({}, env, SEED, make_finder())
+    assert caught.value.exit_code == 2
+
+
+class FakeSockets:
+    """Sockets of nobody, where the default ports of this machine may be in use."""
+
+    class api:  # noqa: N801
+        @staticmethod
+        def getsockname():
+            return ("127.0.0.1", 8500)
+
+    def close(self):
+        pass
