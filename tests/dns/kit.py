@@ -83,13 +83,18 @@ def query(
     return header + wire_name(name) + struct.pack("!HH", number, rclass) + additional
 
 
+def reply_of(answers: Answers, packet: bytes, *, over_tcp: bool = False) -> bytes:
+    """The reply to a packet that has to get one."""
+    reply = answers.reply(packet, over_tcp=over_tcp)
+    assert reply is not None
+    return reply
+
+
 def asked(answers: Answers, name: str, rtype: str | int = "A", **how: object) -> dnslib.DNSRecord:
     """Ask for a name under the zone (`@` is the zone itself), with EDNS; give the parsed reply."""
     whole = ZONE if name == "@" else f"{name}.{ZONE}"
     packet = query(whole, rtype, **({"additional": opt()} | how))  # type: ignore[arg-type]
-    reply = answers.reply(packet, over_tcp=True)
-    assert reply is not None
-    return dnslib.DNSRecord.parse(reply)
+    return dnslib.DNSRecord.parse(reply_of(answers, packet, over_tcp=True))
 
 
 def texts(records: Iterable[dnslib.RR]) -> set[str]:

@@ -66,7 +66,7 @@ def framed(*packets):
 async def read_framed(stream, count=1):
     """Read so many messages, and nothing behind them."""
     buffer = bytearray()
-    messages = []
+    messages: list[bytes] = []
     while len(messages) < count:
         if len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big"):
             end = 2 + int.from_bytes(buffer[:2], "big")
@@ -170,7 +170,7 @@ async def test_errors_of_the_socket_cost_a_reply_and_not_the_server():
     server.view = view()
     errors = [ConnectionRefusedError(), OSError(90, "message too long"), BlockingIOError()]
     flaky = FailingSocket(server._udp, sendto=list(errors), recvfrom=errors[:2])
-    server._udp = flaky
+    server._udp = flaky  # type: ignore[assignment]  # a stand-in
     with flaky.real, server._tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         flaky.setblocking(False)
         client.settimeout(PATIENCE_S)
