@@ -10,6 +10,7 @@ Traps of rocksdict 0.3.29 that are dealt with here, so that nobody meets them tw
   thread. A write with sync=True would stop the event loop for as long as the disk takes.
 - `items()` ends without an error where a block on disk is damaged: half an answer that looks
   whole. Only `iter()` can be asked for its status.
+- An iterator does not keep the family's handle alive, and crashes the process without it.
 - Iterators of a `snapshot()` do not look at the snapshot but at the present. An iterator of the
   family is a view of its own moment, so that is what a `View` holds.
 - A batch that names a dropped family fails after it reached the WAL, and RocksDB then refuses
@@ -257,7 +258,7 @@ class Engine:
         """Return a reader of one family as it is now."""
         self.check()
         try:
-            view = View(rdict.iter(), self)
+            view = View(rdict, self)
         except Exception as error:
             raise self.failed("taking a view", error) from error
         self._views.add(view)
@@ -313,8 +314,10 @@ class View(StateReader):
     long as it lives. It keeps the memtables of then, at most those of the whole database once.
     """
 
-    def __init__(self, cursor: RdictIter, engine: Engine) -> None:
-        self._cursor: RdictIter | None = cursor
+    def __init__(self, rdict: Rdict, engine: Engine) -> None:
+        # An iterator does not keep its family, and reading on after that is a segmentation fault.
+        self._family: Rdict | None = rdict
+        self._cursor: RdictIter | None = rdict.iter()
         self._engine = engine
         # Who moved the cursor last: a scan that finds somebody else's position seeks its own.
         self._positioned_by: _Scan | None = None
@@ -340,6 +343,11 @@ class View(StateReader):
     def close(self) -> None:
         """Give the view up, and every iteration of it. Idempotent."""
         self._cursor = self._positioned_by = None
+        self._family = None  # after the cursor
+
+    def __del__(self) -> None:
+        # Whoever forgets to close must not crash the process by the order of destruction.
+        self.close()
 
     def is_positioned_by(self, scan: _Scan) -> bool:
         """Return whether the cursor stands where `scan` left it."""

@@ -1,0 +1,539 @@
+"""What only the storage on RocksDB has: a directory, bytes on a disk, a library with moods."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from hstore.node.errors import StorageError
+from hstore.node.raft.entry import HardState, SnapshotMeta
+from hstore.node.storage import codec, engine
+from hstore.node.storage.directory import has_data, read_identity
+from hstore.node.storage.interface import APPLIED_KEY, Identity, pack_applied
+from hstore.node.storage.options import Setup
+from hstore.node.storage.rocks import RocksStorage
+from rocksdict import Rdict, WriteBatch, WriteOptions
+
+from .conftest import CACHE_BYTES, IDENTITY, entries
+
+
+def reopen(path: Path) -> RocksStorage:
+    return RocksStorage.open(path, cache_bytes=CACHE_BYTES)
+
+
+def edit(path: Path, key: bytes, change: bytes | None) -> None:
+    """Change a record of the log family behind the storage's back; None deletes it."""
+    setup = Setup(CACHE_BYTES)
+    options, database = setup.database(), str(path / "db")
+    families = {name: setup.state() for name in Rdict.list_cf(database, options)}
+    db = Rdict(database, options, column_families={**families, "default": options})
+    if change is None:
+        db.delete(key)
+    else:
+        db.put(key, change)
+    db.close()
+
+
+# --- the directory ----------------------------------------------------------------------------
+
+
+def test_a_directory_knows_whether_it_has_data_and_whose(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "on the way"
+    assert not has_data(path)
+
+    RocksStorage.create(path, IDENTITY)
+
+    assert has_data(path)
+    assert read_identity(path) == IDENTITY
+
+
+async def test_a_directory_starts_with_the_entries_it_was_created_with(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path, IDENTITY, hard_state=HardState(1, 7, 9), entries=entries(1, 2))
+
+    storage = reopen(tmp_path)
+
+    recovered = storage.load()
+    assert recovered.entries == entries(1, 2)
+    assert recovered.hard_state == HardState(1, 7, 2)
+    await storage.close()
+
+
+def test_nobody_else_can_look_into_the_database(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path / "data", IDENTITY)
+
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "data" / "db").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_that_has_data_is_not_created_over(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path, IDENTITY)
+
+    with pytest.raises(StorageError, match="holds a node already"):
+        RocksStorage.create(tmp_path, Identity("ff" * 8, 1))
+
+    assert read_identity(tmp_path) == IDENTITY
+
+
+def test_a_directory_without_data_is_not_opened(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="holds no hstore node"):
+        reopen(tmp_path)
+
+
+@pytest.mark.parametrize("step", ["_initialize", "encode_identity"])
+def test_a_crash_while_creating_leaves_a_directory_that_can_be_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Whichever step does not come to its end, the next attempt starts from nothing."""
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    where = "rocks" if step == "_initialize" else "directory"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"hstore.node.storage.{where}.{step}", crash)
+        with pytest.raises(KeyboardInterrupt):
+            RocksStorage.create(tmp_path, IDENTITY)
+
+    assert (tmp_path / "db.new").exists()
+    assert not has_data(tmp_path)
+    RocksStorage.create(tmp_path, IDENTITY)
+    reopen(tmp_path)
+
+
+def test_a_second_process_is_refused_and_told_which_has_the_directory(
+    tmp_path: Path,
+) -> None:
+    RocksStorage.create(tmp_path, IDENTITY)
+    code = (
+        "import sys, pathlib\n"
+        "from hstore.node.storage.rocks import RocksStorage\n"
+        "storage = RocksStorage.open(pathlib.Path(sys.argv[1]), cache_bytes=1 << 20)\n"
+        "print('opened', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdin is not None
+    assert first.stdout is not None
+    try:
+        assert first.stdout.readline() == "opened\n"
+
+        with pytest.raises(StorageError, match=f"in use by process {first.pid}"):
+            reopen(tmp_path)
+        assert read_identity(tmp_path) == IDENTITY
+    finally:
+        first.kill()
+        first.wait()
+        first.stdin.close()
+        first.stdout.close()
+
+    trio.run(reopen(tmp_path).close)
+
+
+async def test_the_lock_of_the_database_itself_is_a_clear_error_too(tmp_path: Path) -> None:
+    """Should the lock file be removed by somebody who knows better."""
+    RocksStorage.create(tmp_path, IDENTITY)
+    storage = reopen(tmp_path)
+    (tmp_path / "lock").unlink()
+
+    with pytest.raises(StorageError, match=r"cannot be opened.*lock"):
+        reopen(tmp_path)
+
+    await storage.close()
+
+
+async def test_a_directory_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path, IDENTITY)
+
+    with pytest.raises(StorageError, match="belongs to the cluster 0011223344556677, not to ff"):
+        RocksStorage.open(tmp_path, cache_bytes=CACHE_BYTES, expect_cluster="ff" * 8)
+
+    storage = RocksStorage.open(
+        tmp_path, cache_bytes=CACHE_BYTES, expect_cluster=IDENTITY.cluster_id
+    )
+    await storage.close()
+
+
+def test_a_format_from_the_future_is_refused(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path, IDENTITY)
+    file = tmp_path / "db" / "hstore.json"
+    about = msgspec.json.decode(file.read_bytes())
+    file.write_bytes(msgspec.json.encode({"format": about["format"] + 1, "what": ["we", "know?"]}))
+
+    with pytest.raises(StorageError, match=r"written by a newer hstore \(format 2"):
+        reopen(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 1}', b'{"format":1,"node_id":"x"}'])
+def test_a_damaged_identity_is_an_error_and_not_a_new_node(tmp_path: Path, content: bytes) -> None:
+    RocksStorage.create(tmp_path, IDENTITY)
+    (tmp_path / "db" / "hstore.json").write_bytes(content)
+
+    with pytest.raises(StorageError, match=r"hstore\.json"):
+        reopen(tmp_path)
+    with pytest.raises(StorageError, match="already"):
+        RocksStorage.create(tmp_path, IDENTITY)
+
+
+async def test_the_identity_of_another_directory_is_found_out(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path / "a", IDENTITY)
+    RocksStorage.create(tmp_path / "b", Identity(IDENTITY.cluster_id, 5))
+    other = (tmp_path / "b" / "db" / "hstore.json").read_bytes()
+    (tmp_path / "a" / "db" / "hstore.json").write_bytes(other)
+
+    with pytest.raises(StorageError, match="mixture"):
+        reopen(tmp_path / "a")
+
+
+def test_a_path_that_cannot_be_a_directory_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StorageError, match="cannot be used as a data directory"):
+        RocksStorage.create(tmp_path / "file", IDENTITY)
+
+
+# --- damage -----------------------------------------------------------------------------------
+
+
+async def damaged(path: Path) -> None:
+    """Make a log of nine entries, to be damaged."""
+    RocksStorage.create(path, IDENTITY)
+    storage = reopen(path)
+    storage.load()
+    storage.append(HardState(1, 0, 2), None, entries(1, 9))
+    await storage.close()
+
+
+@pytest.mark.parametrize("at", [0, 4, 21, 28, 30, -1])
+async def test_any_flipped_byte_in_an_entry_is_found(tmp_path: Path, at: int) -> None:
+    await damaged(tmp_path)
+    record, _ = codec.encode_entry(entries(5, 5)[0], await chain_at(tmp_path, 4))
+    flipped = bytearray(record)
+    flipped[at] ^= 1
+    edit(tmp_path, codec.entry_key(5), bytes(flipped))
+
+    storage = reopen(tmp_path)
+    with pytest.raises(StorageError, match=r"entry 5 of the log is damaged.*CRC"):
+        storage.load()
+    await storage.close()
+
+
+async def chain_at(path: Path, index: int) -> bytes:
+    storage = reopen(path)
+    storage.load()
+    chain = storage.snapshot_meta_chain(index)
+    await storage.close()
+    return chain
+
+
+async def test_a_whole_entry_of_another_log_is_found(tmp_path: Path) -> None:
+    await damaged(tmp_path)
+    record, _ = codec.encode_entry(entries(5, 5, term=2)[0], await chain_at(tmp_path, 4))
+    edit(tmp_path, codec.entry_key(5), record)
+
+    storage = reopen(tmp_path)
+    with pytest.raises(StorageError, match="entry 6 of the log does not continue entry 5"):
+        storage.load()
+    await storage.close()
+
+
+async def test_an_entry_at_another_place_is_found(tmp_path: Path) -> None:
+    await damaged(tmp_path)
+    record, _ = codec.encode_entry(entries(6, 6)[0], await chain_at(tmp_path, 4))
+    edit(tmp_path, codec.entry_key(5), record)
+
+    storage = reopen(tmp_path)
+    with pytest.raises(StorageError, match="entry 5"):
+        storage.load()
+    await storage.close()
+
+
+@pytest.mark.parametrize("index", [1, 5])
+async def test_a_missing_entry_is_found(tmp_path: Path, index: int) -> None:
+    await damaged(tmp_path)
+    edit(tmp_path, codec.entry_key(index), None)
+
+    storage = reopen(tmp_path)
+    with pytest.raises(StorageError, match=f"where entry {index} should be"):
+        storage.load()
+    await storage.close()
+
+
+async def test_a_log_that_ends_before_what_is_committed_is_found(tmp_path: Path) -> None:
+    await damaged(tmp_path)
+    for index in range(2, 10):
+        edit(tmp_path, codec.entry_key(index), None)
+
+    storage = reopen(tmp_path)
+    with pytest.raises(StorageError, match="entries were lost"):
+        storage.load()
+    await storage.close()
+
+
+@pytest.mark.parametrize("key", [codec.HARD_STATE_KEY, codec.SNAPSHOT_KEY, codec.GENERATION_KEY])
+@pytest.mark.parametrize("change", [None, b"", b"\xc1"])
+async def test_a_missing_or_damaged_companion_of_the_log_is_found(
+    tmp_path: Path, key: bytes, change: bytes | None
+) -> None:
+    await damaged(tmp_path)
+    edit(tmp_path, key, change)
+
+    with pytest.raises(StorageError, match=r"missing|damaged"):
+        reopen(tmp_path).load()
+    gc.collect()
+
+
+async def test_a_damaged_block_is_an_error_and_never_a_shorter_scan(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path, IDENTITY)
+    storage = reopen(tmp_path)
+    storage.load()
+    storage.state.write([(b"k%04d" % i, os.urandom(100)) for i in range(2000)])
+    await storage.close()
+    for file in (tmp_path / "db").glob("*.sst"):
+        content = bytearray(file.read_bytes())
+        if len(content) > 100_000:
+            content[len(content) // 2] ^= 0xFF
+            file.write_bytes(content)
+
+    storage = reopen(tmp_path)
+    view = storage.state.view()
+
+    with pytest.raises(StorageError, match="reading"):
+        list(view.scan(b""))
+    view.close()
+    await storage.close()
+
+
+# --- the library ------------------------------------------------------------------------------
+
+
+class Faulty:
+    """Stands in front of the database: fails as told, otherwise passes on."""
+
+    def __init__(self, storage: RocksStorage) -> None:
+        self.inner = storage._engine._writer
+        storage._engine._writer = self
+        self.write_errors: list[str] = []
+        self.flush_errors: list[str] = []
+        self.writes = 0
+
+    def write(self, write_batch: WriteBatch, write_opt: WriteOptions | None = None) -> None:
+        self.writes += 1
+        if self.write_errors:
+            raise Exception(self.write_errors.pop(0))  # noqa: TRY002 - it is what rocksdict raises
+        self.inner.write(write_batch, write_opt)
+
+    def flush_wal(self, sync: bool = True) -> None:
+        if self.flush_errors:
+            raise Exception(self.flush_errors.pop(0))  # noqa: TRY002 - the same
+        self.inner.flush_wal(sync)
+
+
+async def test_a_failed_flush_is_never_tried_again(rocks: RocksStorage) -> None:
+    """Rule D17: after a failed fsync the pages may be clean in memory and not on the disk."""
+    faulty = Faulty(rocks)
+    faulty.flush_errors = ["IO error: Input/output error"]
+    rocks.append(None, None, entries(1, 1))
+
+    with pytest.raises(StorageError, match="Input/output error"):
+        await rocks.flush()
+
+    with pytest.raises(StorageError, match="Input/output error"):
+        await rocks.flush()
+    with pytest.raises(StorageError, match="Input/output error"):
+        rocks.append(None, None, entries(2, 2))
+    with pytest.raises(StorageError, match="Input/output error"):
+        rocks.state.write([(b"a", b"")])
+
+
+async def test_a_flush_that_fails_after_its_caller_was_cancelled_is_remembered(
+    rocks: RocksStorage,
+) -> None:
+    faulty = Faulty(rocks)
+    faulty.flush_errors = ["IO error: Input/output error"]
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await rocks.flush()
+    if faulty.flush_errors:  # cancelled before the thread began: then let it begin
+        with pytest.raises(StorageError):
+            await rocks.flush()
+
+    with pytest.raises(StorageError, match="Input/output error"):
+        rocks.append(None, None, entries(1, 1))
+
+
+async def test_a_failed_write_stops_everything_after_it(rocks: RocksStorage) -> None:
+    faulty = Faulty(rocks)
+    faulty.write_errors = ["IO error: No space left on device"]
+
+    with pytest.raises(StorageError, match="No space left"):
+        rocks.append(HardState(1, 1, 0), None, entries(1, 1))
+
+    with pytest.raises(StorageError, match="No space left"):
+        await rocks.flush()
+    with pytest.raises(StorageError, match="No space left"):
+        rocks.load()
+
+
+async def test_a_write_that_meets_a_stall_is_repeated_whole(rocks: RocksStorage) -> None:
+    faulty = Faulty(rocks)
+    faulty.write_errors = ["Operation failed. Result incomplete: Write stall"] * 3
+
+    rocks.append(None, None, entries(1, 3))
+    faulty.write_errors = ["Result incomplete: Write stall"]
+    rocks.state.write(iter([(b"a", b"1")]), iter([b"b"]), iter([(b"c", b"d")]))
+
+    assert faulty.writes == 6
+    assert rocks.load().entries == entries(1, 3)
+    assert rocks.state.get(b"a") == b"1"
+
+
+async def test_a_stall_that_does_not_end_is_an_error(
+    rocks: RocksStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_STALL_PAUSES_MAX", 5)
+    faulty = Faulty(rocks)
+    faulty.write_errors = ["Result incomplete: Write stall"] * 6
+
+    with pytest.raises(StorageError, match="the disk cannot keep up"):
+        rocks.append(None, None, entries(1, 1))
+
+
+async def test_rocksdb_fails_a_write_rather_than_stalling_inside(rocks: RocksStorage) -> None:
+    """The text that the library gives for it is part of what this project builds on."""
+    opened = rocks._engine
+    opened._db.set_options({"write_buffer_size": "65536", "max_write_buffer_number": "2"})
+    stalls = 0
+    longest_s = 0.0
+    value = os.urandom(60_000)
+
+    for number in range(300):
+        batch = WriteBatch(raw_mode=True)
+        batch.put(b"x%d" % number, value)
+        began = time.perf_counter()
+        try:
+            opened._db.write(batch, opened._write_options)
+        except Exception as error:
+            if not engine._is_stall(error):
+                raise
+            stalls += 1
+        longest_s = max(longest_s, time.perf_counter() - began)
+
+    assert stalls > 0
+    assert longest_s < 1
+
+
+async def test_a_flush_waits_until_writes_would_not_stall(
+    rocks: RocksStorage, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [True, True, True, False]
+    monkeypatch.setattr(rocks._engine, "_is_crowded", lambda: answers.pop(0))
+    began = trio.current_time()
+
+    await rocks.flush()
+
+    assert answers == []
+    assert trio.current_time() - began == pytest.approx(0.03)
+
+
+async def test_an_idle_database_is_not_crowded(rocks: RocksStorage) -> None:
+    assert not rocks._engine._is_crowded()
+
+
+async def test_a_forgotten_view_does_not_keep_the_directory(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path, IDENTITY)
+    storage = reopen(tmp_path)
+    storage.load()
+    storage.state.write([(b"a", b""), (b"b", b"")])
+    view = storage.state.view()
+    scan = view.scan(b"")
+    next(scan)
+
+    await storage.close()
+
+    with pytest.raises(StorageError, match="closed"):
+        next(scan)
+    with pytest.raises(StorageError, match="closed"):
+        view.get(b"a")
+    await reopen(tmp_path).close()
+
+
+async def test_a_cancelled_close_closes(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path, IDENTITY)
+    storage = reopen(tmp_path)
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await storage.close()
+
+    await reopen(tmp_path).close()
+
+
+async def test_states_that_are_not_in_force_are_dropped_when_opening(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path, IDENTITY)
+    storage = reopen(tmp_path)
+    storage.load()
+    staged = storage.begin_install()
+    staged.write([(b"half a snapshot", b"")])
+    assert storage._engine.families() == ["state-1", "state-2"]
+    await storage.close()
+
+    storage = reopen(tmp_path)
+
+    assert storage._engine.families() == ["state-1"]
+    await storage.close()
+
+
+async def test_the_replaced_state_is_dropped_after_the_flush_and_not_before(
+    rocks: RocksStorage,
+) -> None:
+    """Dropping is durable at once: before the flush a power cut would leave neither state."""
+    staged = rocks.begin_install()
+    staged.write([(APPLIED_KEY, pack_applied(9, 1))])
+    rocks.install(staged, SnapshotMeta(9, 1, chain=bytes(16)), HardState(1, 0, 9))
+    assert rocks._engine.families() == ["state-1", "state-2"]
+
+    await rocks.flush()
+
+    assert rocks._engine.families() == ["state-2"]
+
+
+async def test_a_large_install_is_written_in_bounded_batches(rocks: RocksStorage) -> None:
+    staged = rocks.begin_install()
+    faulty = Faulty(rocks)
+
+    staged.write([(b"k%d" % i, bytes(100_000)) for i in range(50)])
+
+    assert faulty.writes == 5
+    staged.abort()
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+def test_memory_does_not_grow_with_what_is_stored(tmp_path: Path) -> None:
+    """A sixteenth of the bench in tests/bench/storage_memory.py, in a process of its own."""
+    bench = Path(__file__).parents[2] / "bench" / "storage_memory.py"
+
+    done = subprocess.run(
+        [sys.executable, bench, "--keys", "12500", "--cache-mib", "4", "--dir", tmp_path / "data"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    figures = msgspec.json.decode(done.stdout.splitlines()[0])
+    assert figures["keys_read"] == 12_500
+    assert figures["growth_mib"] < 80, figures
