@@ -36,6 +36,10 @@ class Unreachable(HstoreError):
     exit_code = 3
 
 
+class NothingListens(Unreachable):
+    """There is no process at the address, or it takes no connections any more."""
+
+
 class NotFound(HstoreError):
     """The node has no such key."""
 
@@ -211,7 +215,8 @@ class NodeClient:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             reason = str(error).partition("] ")[2] or "no answer"
-            raise Unreachable(
+            kind = NothingListens if isinstance(error, httpx.ConnectError) else Unreachable
+            raise kind(
                 f"no node can be reached at {self.address} ({reason}); "
                 "is it running? `hstore list` shows the nodes of a cluster"
             ) from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hstore.node import values
 from hstore.node.errors import HstoreError, Refused
 
-from .client import REQUEST_TIMEOUT_S, Unreachable
+from .client import REQUEST_TIMEOUT_S, NothingListens, Unreachable
 from .find import Found, live_addresses, member
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def stop(address: str, finder: Finder) -> None:
 
     Raises:
         Unreachable: It does not answer.
-        Refused: It would not, or it still answers after `_GONE_S`.
+        Refused: It would not, or it is still there after `_GONE_S`.
     """
     with finder.connect(address, REQUEST_TIMEOUT_S) as client:
         client.command("/v1/node/stop")
@@ -36,7 +36,7 @@ def kill(address: str, finder: Finder) -> None:
 
     Raises:
         Unreachable: It does not answer.
-        Refused: It would not, or it still answers after `_GONE_S`.
+        Refused: It would not, or it is still there after `_GONE_S`.
     """
     with finder.connect(address, REQUEST_TIMEOUT_S) as client:
         client.kill()
@@ -84,19 +84,19 @@ def _another(found: Found, but: str) -> str:
 
 
 def _wait_gone(address: str, finder: Finder) -> None:
-    """Wait until nothing answers at `address`."""
+    """Wait until nothing listens at `address`."""
     end = finder.clock.now() + _GONE_S
     while finder.clock.now() < end:
         try:
             with finder.connect(address, 1.0) as client:
                 client.cluster()
-        except Unreachable:
+        except NothingListens:
             return
         except HstoreError:
-            pass  # it answers that it is about to stop
+            pass  # it says that it is about to stop, or is too busy with that to answer
         finder.clock.sleep(_PAUSE_S)
     port = values.split_address(address).port
     raise Refused(
-        f"the node at {address} still answers after {_GONE_S:g} s; "
+        f"the node at {address} is still there after {_GONE_S:g} s; "
         f"`hstore kill -h {address}` ends it, or look for the process on port {port}"
     )

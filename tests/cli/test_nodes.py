@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 from hstore.cli import nodes
@@ -160,6 +163,23 @@ def test_a_node_on_loopback_cannot_join_members_beyond_it(served, env, make_find
     with pytest.raises(ConfigError, match=r"n2 at 192\.0\.2\.7:8500.*--listen ") as caught:
         nodes.join({}, env, SEED, make_finder())
     assert caught.value.exit_code == 2
+
+
+def test_a_node_ends_by_sigterm_when_the_process_that_started_it_is_gone():
+    read_end, write_end = os.pipe()
+    program = (
+        "import sys, time; from hstore.cli.nodes import end_with_parent; "
+        "end_with_parent(int(sys.argv[1])); print('up', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, str(read_end)], pass_fds=[read_end], stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdout.readline() == b"up\n"
+        assert child.poll() is None
+        os.close(write_end)
+        assert child.wait(20) == -signal.SIGTERM
+    os.close(read_end)
 
 
 class FakeSockets:
