@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hstore.node import values
 from hstore.node.errors import ConfigError, HstoreError, Refused
@@ -21,9 +21,7 @@ from .client import Unreachable
 from .find import Finder, Found, describe, live_addresses, member, own_address_towards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    Serve = Callable[[NodeSettings, NodeSockets, str, tuple[str, ...]], int]
+    from collections.abc import Mapping
 
 # A clean stop takes at most 5 s (contract, section 3); what hangs longer must not outlive us.
 _PARENT_GONE_S = 8.0
@@ -98,14 +96,16 @@ def end_with_parent(fd: int) -> None:
 
 
 def _serve(
-    settings: NodeSettings, sockets: NodeSockets, mode: str, join_to: tuple[str, ...]
+    settings: NodeSettings,
+    sockets: NodeSockets,
+    mode: Literal["start", "join"],
+    join_to: tuple[str, ...],
 ) -> int:
     # Imported here: it brings the whole node, which no other command needs.
     from hstore.node.main import serve  # noqa: PLC0415
 
-    run: Serve = serve
     try:
-        return run(settings, sockets, mode, join_to)
+        return serve(settings, sockets, mode, join_to)
     finally:
         sockets.close()
 

@@ -38,7 +38,6 @@ def make_node(number=1, **changes):
 
 
 def make_info(*nodes, **changes):
-    nodes = list(nodes) or [make_node(1), make_node(2), make_node(3)]
     info = ClusterInfo(
         cluster_id="00000000000000c1",
         leader="n1",
@@ -46,7 +45,7 @@ def make_info(*nodes, **changes):
         quorum=2,
         failure_tolerance=1,
         zone="hstore.local",
-        nodes=nodes,
+        nodes=list(nodes) or [make_node(1), make_node(2), make_node(3)],
     )
     return msgspec.structs.replace(info, **changes)
 
@@ -151,8 +150,8 @@ class FakeServer:
     """A real HTTP server on loopback with prepared answers: (status, body) by method and path."""
 
     def __init__(self):
-        self.answers = {}
-        self.asked = []
+        self.answers: dict[tuple[str, str], tuple[int, object]] = {}
+        self.asked: list[tuple[str, str, bytes]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):

@@ -175,6 +175,7 @@ def test_a_node_ends_by_sigterm_when_the_process_that_started_it_is_gone():
         [sys.executable, "-c", program, str(read_end)], pass_fds=[read_end], stdout=subprocess.PIPE
     )
     with child:
+        assert child.stdout is not None
         assert child.stdout.readline() == b"up\n"
         assert child.poll() is None
         os.close(write_end)

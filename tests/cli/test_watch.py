@@ -59,10 +59,11 @@ def test_nodes_that_answer_and_end_at_once_are_not_asked_in_a_hot_loop(cluster, 
 
 
 def test_without_a_terminal_each_change_is_a_line(make):
-    console = Console(file=io.StringIO(), width=20)
+    out = io.StringIO()
+    console = Console(file=out, width=20)
     failed = make.info(make.node(1), make.node(2, health="failed"), make.node(3))
     show(iter([make.info(), Lost(A, "gone"), make.info(), failed]), console)
-    assert console.file.getvalue().splitlines() == [
+    assert out.getvalue().splitlines() == [
         "n1: 127.0.0.1:8500 alive leader",
         "n2: 127.0.0.1:8501 alive follower",
         "n3: 127.0.0.1:8502 alive follower",
@@ -72,17 +73,19 @@ def test_without_a_terminal_each_change_is_a_line(make):
 
 
 def test_as_json_each_sight_of_the_cluster_is_a_line(make):
-    console = Console(file=io.StringIO(), width=20, force_terminal=True)
+    out = io.StringIO()
+    console = Console(file=out, width=20, force_terminal=True)
     show(iter([make.info(), Lost(A, "gone"), make.info(term=3)]), console, as_json=True)
-    shown = [json.loads(line) for line in console.file.getvalue().splitlines()]
+    shown = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [one["term"] for one in shown] == [2, 3]
 
 
 def test_a_terminal_shows_the_newest_state_and_why_the_watched_node_is_lost(make):
-    console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    out = io.StringIO()
+    console = Console(file=out, width=60, force_terminal=True, color_system=None)
     sightings = iter([make.info(), make.info(term=3), Lost(A, "the node has ended")])
     show(sightings, console, footer=lambda info: f"seen in term {info.term}")
-    last = console.file.getvalue().rpartition("cluster 00")[2]
+    last = out.getvalue().rpartition("cluster 00")[2]
     assert "term 3" in last
     assert "seen in term 3" in last
     assert "the node has ended" in last
