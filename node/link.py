@@ -49,8 +49,8 @@ class LinkEvents(Protocol):
         """What was sent to `peer` may be lost; a new attempt is made at once."""
         ...
 
-    def peer_down(self, peer: int) -> None:
-        """`peer` refuses, or has not answered for a heartbeat."""
+    def peer_down(self, peer: int, *, refused: bool) -> None:
+        """`peer` refuses connections, or has not answered for a heartbeat."""
         ...
 
     def refused(self, peer: int, refusal: str) -> None:
@@ -181,7 +181,7 @@ class Link:
 
     async def _attempt(self) -> bool:
         """Connect and send until it breaks; return whether it was ever connected."""
-        was_connected = False
+        was_connected = was_refused = False
         try:
             stream = await self._connect()
             async with stream:
@@ -191,6 +191,7 @@ class Link:
         except RefusedError as error:
             self._events.refused(self.peer, error.refusal)
         except LOST as error:
+            was_refused = isinstance(error, ConnectionRefusedError)
             _log.debug("peer link", peer=f"{self.peer:016x}", error=str(error))
         finally:
             self.is_connected = False
@@ -201,7 +202,7 @@ class Link:
             _log.info("lost the link to peer", peer=f"{self.peer:016x}")
             self._events.link_broken(self.peer)
         else:
-            self._events.peer_down(self.peer)
+            self._events.peer_down(self.peer, refused=was_refused)
         return was_connected
 
     async def _connect(self) -> trio.abc.Stream:
@@ -219,7 +220,7 @@ class Link:
 
     async def _watch_silence(self) -> None:
         await trio.sleep(self._heartbeat_s())
-        self._events.peer_down(self.peer)
+        self._events.peer_down(self.peer, refused=False)
 
     async def _pump(self, stream: trio.abc.Stream) -> None:
         async with trio.open_nursery() as nursery:

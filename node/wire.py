@@ -11,7 +11,8 @@ import enum
 
 import msgspec
 
-from .cluster import NodeFigures
+from .cluster import JoinReply, NodeFigures
+from .commands import Outcome
 from .errors import PeerError
 from .raft.entry import SnapshotMeta
 from .raft.messages import Message
@@ -163,8 +164,35 @@ Frame = (
     | SnapshotEnd
 )
 
+Result = Outcome | JoinReply | None
+"""What a forwarded request can end in when it is done."""
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Frame)
+_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+
+
+_RESULTS: dict[int, msgspec.msgpack.Decoder[Result]] = {
+    ForwardKind.WRITE: msgspec.msgpack.Decoder(Outcome),
+    ForwardKind.JOIN: msgspec.msgpack.Decoder(JoinReply),
+    ForwardKind.REMOVE: msgspec.msgpack.Decoder(None),
+}
+
+
+def encode_result(result: Result) -> bytes:
+    """Return the `data` of a `ForwardReply` that is DONE."""
+    return _encoder.encode(result)
+
+
+def decode_result(kind: int, data: bytes) -> Result:
+    """Return the result of a forwarded request of `kind`.
+
+    Raises:
+        PeerError: It is none.
+    """
+    try:
+        return _RESULTS[kind].decode(data)
+    except msgspec.MsgspecError as error:
+        raise PeerError(f"a result that is not of this protocol: {error}") from None
 
 
 def encode(frame: Frame) -> bytes:

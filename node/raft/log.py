@@ -42,6 +42,7 @@ class RaftLog:
         persisted: Entries up to here are durable on this node.
         commit: Entries up to here are committed.
         applied: Entries up to here have been applied.
+        size: Of all entries here, in bytes as `entry_size` counts them.
         unsaved: First index not yet handed out to be persisted.
         truncated: Lowest index truncated since entries were last handed out, or None.
     """
@@ -55,6 +56,7 @@ class RaftLog:
         "last_index",
         "last_term",
         "persisted",
+        "size",
         "snapshot_index",
         "snapshot_term",
         "truncated",
@@ -66,6 +68,7 @@ class RaftLog:
         self.snapshot_index = snapshot.index
         self.snapshot_term = snapshot.term
         self.entries = list(entries)
+        self.size = sum(map(entry_size, self.entries))
         self.last_index = snapshot.index + len(self.entries)
         self.last_term = self.entries[-1].term if self.entries else snapshot.term
         for index, entry in enumerate(self.entries, snapshot.index + 1):
@@ -132,6 +135,7 @@ class RaftLog:
         if entries[0].index != self.last_index + 1:
             raise CoreBug(f"append of {entries[0].index} to a log that ends at {self.last_index}")
         self.entries.extend(entries)
+        self.size += sum(map(entry_size, entries))
         newest = self.entries[-1]
         self.last_index, self.last_term = newest.index, newest.term
 
@@ -139,7 +143,9 @@ class RaftLog:
         """Remove every entry from `index` on; never a committed one (R7)."""
         if index <= self.commit:
             raise CoreBug(f"conflict at {index}, which is committed (commit is {self.commit})")
-        del self.entries[index - self.snapshot_index - 1 :]
+        cut = index - self.snapshot_index - 1
+        self.size -= sum(map(entry_size, self.entries[cut:]))
+        del self.entries[cut:]
         self.last_index = index - 1
         self.last_term = self.entries[-1].term if self.entries else self.snapshot_term
         self.persisted = min(self.persisted, self.last_index)
@@ -191,6 +197,16 @@ class RaftLog:
         # An older one speaks of the state that a snapshot has replaced meanwhile.
         self.applied = max(self.applied, index)
 
+    def index_to_keep(self, applied: int, max_entries: int, max_bytes: int) -> int:
+        """Return up to where to compact so that at most this much of what is applied stays."""
+        lowest = max(applied - max_entries, self.snapshot_index)
+        size = 0
+        for entry in reversed(self.entries[lowest - self.snapshot_index : applied - self.snapshot_index]):
+            size += entry_size(entry)
+            if size > max_bytes:
+                return entry.index
+        return lowest
+
     def compact(self, index: int) -> tuple[int, int]:
         """Drop entries up to `index`, which must be applied; return its index and term."""
         if index > self.applied:
@@ -198,13 +214,16 @@ class RaftLog:
         term = self.term_at(index)
         if term is None:
             raise CoreBug(f"compaction to {index}, below the snapshot {self.snapshot_index}")
-        del self.entries[: index - self.snapshot_index]
+        cut = index - self.snapshot_index
+        self.size -= sum(map(entry_size, self.entries[:cut]))
+        del self.entries[:cut]
         self.snapshot_index, self.snapshot_term = index, term
         return index, term
 
     def restore(self, meta: SnapshotMeta) -> None:
         """Start over after a snapshot; durable only once the write that carries it is."""
         self.entries.clear()
+        self.size = 0
         self.snapshot_index = self.last_index = meta.index
         self.snapshot_term = self.last_term = meta.term
         self.commit = self.applied = self.handed_out = meta.index

@@ -1,0 +1,97 @@
+"""A newcomer's side of joining: prove that it is an hstore cluster, then ask to be let in.
+
+Blocking, over HTTP, before the node runs: there is nothing else it could do meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import msgspec
+
+from .cluster import ClusterInfo, JoinReply, JoinRequest
+from .errors import NoLeader, Refused, Unavailable
+from .settings import NodeSettings
+from .storage.interface import Identity
+from .wire import PROTOCOL
+
+_TIMEOUT_SECONDS = 10.0
+"""For one request; the cluster may be electing a leader just now."""
+
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 0.3
+
+
+def find_cluster(addresses: tuple[str, ...]) -> str:
+    """Return the id of the cluster that the first of these members to answer belongs to.
+
+    Raises:
+        Refused: What answers is no hstore node.
+        NoLeader: Nobody answers.
+    """
+    tried = []
+    for address in addresses:
+        try:
+            answer = httpx.get(f"http://{address}/v1/cluster", timeout=_TIMEOUT_SECONDS)
+            return msgspec.json.decode(answer.content, type=ClusterInfo).cluster_id
+        except httpx.TransportError as error:
+            tried.append(f"{address}: {error}")
+        except msgspec.MsgspecError:
+            raise Refused(
+                f"{address} is not an hstore node: what answers there does not know /v1/cluster"
+            ) from None
+    raise NoLeader(f"no member answers ({'; '.join(tried)}): is the address right?")
+
+
+def ask_to_join(
+    settings: NodeSettings, identity: Identity, addresses: tuple[str, ...]
+) -> dict[int, str]:
+    """Ask to become a member, and return the members' peer addresses by id.
+
+    Asking again is safe: a member is known by its id.
+
+    Raises:
+        Refused: The cluster does not want this node; the message says why.
+        NoLeader: The cluster cannot decide now, or nobody answers.
+    """
+    request = msgspec.json.encode(
+        JoinRequest(
+            id=f"{identity.node_id:016x}",
+            address=settings.api_address,
+            peer_address=settings.peer_address,
+            dns_address=settings.dns_address,
+            protocol=PROTOCOL,
+            name=settings.name,
+            learner=settings.learner,
+        )
+    )
+    problem = ""
+    for attempt in range(_ATTEMPTS):
+        for address in addresses:
+            try:
+                answer = httpx.post(
+                    f"http://{address}/v1/cluster/join",
+                    content=request,
+                    headers={"Content-Type": "application/json"},
+                    timeout=_TIMEOUT_SECONDS,
+                )
+            except httpx.TransportError as error:
+                problem = f"{address}: {error}"
+                continue
+            if answer.status_code == 200:
+                reply = msgspec.json.decode(answer.content, type=JoinReply)
+                return {int(node, 16): at for node, at in reply.peers.items()}
+            problem = _error_of(answer)
+            if answer.status_code != Unavailable.http_status:
+                raise Refused(problem)
+        if attempt < _ATTEMPTS - 1:
+            time.sleep(_PAUSE_SECONDS)  # noqa: TID251 - no event loop runs yet
+    raise NoLeader(f"the cluster could not take the node in: {problem}; try again in a moment")
+
+
+def _error_of(answer: httpx.Response) -> str:
+    try:
+        return str(msgspec.json.decode(answer.content, type=dict[str, str])["error"])
+    except (msgspec.MsgspecError, KeyError):
+        return f"status {answer.status_code}"

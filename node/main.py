@@ -1,0 +1,335 @@
+"""The process of a node: directory, listeners, signals, and how it ends.
+
+`serve` is all there is to call. Lifetimes nest: the storage outlives the node, the node outlives
+its listeners; what accepts from outside stops first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from functools import partial
+from random import Random, SystemRandom
+from typing import Literal
+
+import structlog
+import trio
+
+from ..dns.server import DnsServer
+from ..dns.view import ClusterView
+from . import commands
+from .api.server import ApiServer
+from .commands import InitCluster, Member, PutMember
+from .errors import HstoreError, NoLeader, Refused
+from .joining import ask_to_join, find_cluster
+from .node import Node
+from .raft import membership
+from .raft.entry import Entry, EntryKind, HardState
+from .raft.errors import CoreBug
+from .raft.membership import Configuration
+from .settings import NodeSettings
+from .sockets import NodeSockets
+from .status import split_address
+from .storage.directory import has_data, read_identity
+from .storage.interface import Identity
+from .storage.rocks import RocksStorage
+from .wire import ForwardKind
+
+Mode = Literal["start", "join"]
+
+_STOP_SECONDS = 4.0
+"""For open requests and last words; with the storage's close it makes the contract's 5 s."""
+
+_ANNOUNCE_SECONDS = 30.0
+"""For one attempt to tell the cluster who this node is."""
+
+_log = structlog.get_logger()
+
+
+def serve(
+    settings: NodeSettings, sockets: NodeSockets, mode: Mode, join_to: tuple[str, ...] = ()
+) -> int:
+    """Run a node until it is stopped; return the exit status.
+
+    Args:
+        settings: The node's own settings.
+        sockets: Bound and listening; closed when this returns.
+        mode: `start` creates a cluster in an unused directory, `join` joins one.
+        join_to: API addresses of members, for a node that has not joined yet.
+
+    Errors end up on standard error in a line or two, never as a traceback, and in the status: 1
+    when the storage or consensus fails, 2 for a wrong configuration.
+    """
+    _configure_log(settings.log_level)
+    try:
+        storage, hints = _prepare(settings, mode, join_to)
+        return trio.run(partial(_run, settings, sockets, storage, hints))
+    except HstoreError as error:
+        return _fail(str(error), error.exit_code)
+    except BaseExceptionGroup as group:
+        error = _cause(group)
+        if isinstance(error, HstoreError):
+            return _fail(f"the node stops: {error}", error.exit_code)
+        if isinstance(error, CoreBug):
+            return _fail(
+                f"the node stops, because an invariant of consensus is broken: {error}; keep "
+                f"{settings.data_dir} as it is and report this",
+                1,
+            )
+        raise
+
+
+def _fail(message: str, status: int) -> int:
+    sys.stderr.write(f"hstore: {message}\n")
+    return status
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that matters among those of tasks that ended together."""
+    known, rest = group.split((HstoreError, CoreBug))
+    while isinstance(known, BaseExceptionGroup):
+        known = known.exceptions[0]
+    return known if known is not None else rest or group
+
+
+def _configure_log(level: str) -> None:
+    on_terminal = sys.stderr.isatty()
+    renderer = (
+        structlog.dev.ConsoleRenderer(colors=on_terminal and "NO_COLOR" not in os.environ)
+        if on_terminal
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+# -- the directory --------------------------------------------------------------------------
+
+
+def _prepare(
+    settings: NodeSettings, mode: Mode, join_to: tuple[str, ...]
+) -> tuple[RocksStorage, dict[int, str]]:
+    """See to it that the directory is a member's, and open it; with peer addresses to begin with."""
+    path = settings.data_dir
+    if has_data(path):
+        return _resume(settings, mode, join_to)
+    if mode == "start":
+        _found_cluster(settings)
+        return _open(settings), {}
+    if not join_to:
+        raise NoLeader("no cluster was found to join")
+    identity = Identity(find_cluster(join_to), _new_node_id())
+    RocksStorage.create(path, identity)
+    try:
+        hints = ask_to_join(settings, identity, join_to)
+    except Refused:
+        # Nobody knows this id: the directory is as good as new, and should be.
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    return _open(settings), hints
+
+
+def _resume(
+    settings: NodeSettings, mode: Mode, join_to: tuple[str, ...]
+) -> tuple[RocksStorage, dict[int, str]]:
+    """Resume a used directory; one whose join was cut short asks again, under the same id."""
+    path = settings.data_dir
+    identity = read_identity(path)
+    storage = _open(settings)
+    found = storage.load()
+    is_member = bool(found.entries or found.snapshot.index)
+    if mode == "join" and join_to and find_cluster(join_to) != identity.cluster_id:
+        raise Refused(
+            f"{path} belongs to cluster {identity.cluster_id}, which is not the one to join: "
+            "choose another --data-dir, or join a member of its own cluster"
+        )
+    if is_member:
+        return storage, {}
+    if mode == "start":
+        raise Refused(
+            f"{path} is of a node that had begun to join a cluster: finish that by hstore join, "
+            "or choose another --data-dir"
+        )
+    if not join_to:
+        raise NoLeader("no cluster was found to join")
+    return storage, ask_to_join(settings, identity, join_to)
+
+
+def _open(settings: NodeSettings) -> RocksStorage:
+    return RocksStorage.open(settings.data_dir, cache_bytes=settings.cache_mb << 20)
+
+
+def _found_cluster(settings: NodeSettings) -> None:
+    """Create a cluster of one: its first entry is the configuration with this node alone."""
+    identity = Identity(secrets.token_hex(8), _new_node_id())
+    config = membership.encode(Configuration(voters=(identity.node_id,)))
+    first = Entry(1, 1, EntryKind.CONFIG, config)
+    RocksStorage.create(
+        settings.data_dir, identity, hard_state=HardState(1, identity.node_id, 1), entries=[first]
+    )
+
+
+def _new_node_id() -> int:
+    return 1 + secrets.randbelow(2**64 - 1)
+
+
+# -- the process ----------------------------------------------------------------------------
+
+
+async def _run(
+    settings: NodeSettings, sockets: NodeSockets, storage: RocksStorage, hints: dict[int, str]
+) -> int:
+    try:
+        node = Node(
+            storage,
+            address=settings.api_address,
+            dial=_dial,
+            rng=Random(SystemRandom().getrandbits(64)),  # noqa: S311 - timeouts, not secrets
+            name=settings.name,
+        )
+        await _run_node(node, settings, sockets, hints)
+    finally:
+        with trio.move_on_after(_STOP_SECONDS, shield=True):
+            await storage.close()
+    _log.info("stopped", why=node.stop_reason)
+    return 0
+
+
+async def _run_node(
+    node: Node, settings: NodeSettings, sockets: NodeSockets, hints: dict[int, str]
+) -> None:
+    api = ApiServer(node, http_hosts=settings.http_hosts)
+    dns = DnsServer(sockets.dns_udp, sockets.dns_tcp)
+
+    def show(view: ClusterView | None) -> None:
+        dns.view = view
+
+    node.status.on_view = show
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_wait_for_signals, node)
+        nursery.start_soon(_wait_for_kill, node)
+        await nursery.start(node.run, hints)
+        await nursery.start(_serve_peers, node, sockets.peer)
+        await nursery.start(dns.run)
+        api_done = trio.Event()
+        await nursery.start(_serve_api, api, sockets.api, api_done)
+        nursery.start_soon(_announce, node, settings)
+        _log.info(
+            "serving",
+            api=settings.api_address,
+            peer=settings.peer_address,
+            dns=settings.dns_address,
+            data=str(settings.data_dir),
+        )
+        if not _is_loopback(settings.listen.host):
+            _log.warning("nothing is encrypted or authenticated yet: listen on trusted networks")
+        await node.stop_requested.wait()
+        _log.info("stopping", why=node.stop_reason)
+        with trio.move_on_after(_STOP_SECONDS):
+            await node.say_goodbye()
+            api.close()
+            await api_done.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _serve_api(
+    api: ApiServer, listener: socket.socket, done: trio.Event,
+    *, task_status: trio.TaskStatus[None],
+) -> None:
+    await api.run([listener], task_status=task_status)
+    done.set()
+
+
+async def _serve_peers(
+    node: Node, listener: socket.socket, *, task_status: trio.TaskStatus[None]
+) -> None:
+    sock = trio.socket.from_stdlib_socket(listener)
+    async with trio.open_nursery() as connections:
+        await trio.serve_listeners(
+            node.peers.serve,
+            [trio.SocketListener(sock)],
+            handler_nursery=connections,
+            task_status=task_status,
+        )
+
+
+async def _dial(address: str) -> trio.abc.Stream:
+    """Open a TCP connection to `HOST:PORT`, where HOST is an IP literal."""
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        await sock.connect((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketStream(sock)
+
+
+async def _wait_for_signals(node: Node) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async for number in signals:
+            if node.stop_requested.is_set():
+                # Somebody insists. What was acknowledged is durable: a crash is safe.
+                os._exit(1)
+            node.request_stop(signal.Signals(number).name)
+
+
+async def _wait_for_kill(node: Node) -> None:
+    await node.kill_requested.wait()
+    await trio.sleep(_KILL_DELAY)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+_KILL_DELAY = 0.05
+"""Seconds for the answer to who asked to leave."""
+
+
+async def _announce(node: Node, settings: NodeSettings) -> None:
+    """See to it that the cluster knows this node as it is now; the seed creates the cluster.
+
+    A node that comes back at other addresses keeps its id: addresses are hints.
+    """
+    identity = node.replica.storage.identity
+    while True:
+        deadline = trio.current_time() + _ANNOUNCE_SECONDS
+        try:
+            await node.read_barrier(deadline)
+            state = node.replica.state
+            if not state.cluster_id:
+                await node.write(InitCluster(identity.cluster_id, settings.cluster), deadline)
+            known = state.members.get(identity.node_id)
+            wanted = Member(
+                identity.node_id,
+                known.name if known else settings.name,
+                settings.api_address,
+                settings.peer_address,
+                settings.dns_address,
+                known.learner if known else settings.learner,
+            )
+            if known != wanted and identity.node_id not in state.removed:
+                data = commands.encode(PutMember(wanted))
+                outcome = await node.replica.request(ForwardKind.WRITE, data, deadline)
+                if not outcome.ok:
+                    _log.warning("the cluster does not take the new address", why=outcome.text)
+        except HstoreError:
+            continue
+        return
+
+
+def _is_loopback(host: str) -> bool:
+    return host.startswith("127.") or host == "::1"

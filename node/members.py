@@ -1,0 +1,178 @@
+"""Membership as the leader keeps it: the configuration follows what the log wants.
+
+Who belongs to the cluster is wished for in the replicated state (`PutMember`, `RemoveMember`), and
+made true here: the leader compares wishes and configuration, and takes one step at a time until
+they agree. A leader that dies half-way leaves nothing undone, because the next one compares too.
+
+No protocol decision is taken here: whether a step is possible now is the core's to say.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+import trio
+
+from . import commands
+from .cluster import JoinReply, JoinRequest
+from .commands import Member, PutMember, RemoveMember
+from .errors import HstoreError, Refused, Unavailable
+from .flag import Flag
+from .raft.membership import Change, ChangeKind
+from .raft.roles import Role
+from .replica import Replica
+from .requests import Request
+from .status import Status
+from .wire import PROTOCOL, ForwardKind
+
+_STEP_SECONDS = 5.0
+"""For one membership change to be committed before it is looked at again."""
+
+_log = structlog.get_logger()
+
+
+class Members:
+    """Joins, removals, promotions; at the leader only."""
+
+    def __init__(self, replica: Replica, status: Status) -> None:
+        """Nothing happens before `run`."""
+        self._replica = replica
+        self._status = status
+        self._look = Flag()
+        self._settled = trio.Event()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the configuration as it is wished for, whenever this node leads."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            while True:
+                await self._look.wait()
+                if self._replica.core.role is Role.LEADER:
+                    await self._reconcile()
+
+    def look(self) -> None:
+        """Something may have changed: compare again. Cheap; called at every tick, too."""
+        self._look.set()
+        settled, self._settled = self._settled, trio.Event()
+        settled.set()
+
+    def handle(self, request: Request) -> None:
+        """Take a request of another node or of this one's API; answers it in its own time."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self._handle, request)
+
+    async def _handle(self, request: Request) -> None:
+        try:
+            if request.kind == ForwardKind.JOIN:
+                join = msgspec.json.decode(request.data, type=JoinRequest)
+                request.finish(await self._join(join, request.deadline))
+            else:
+                await self._remove(request.data.decode(), request.deadline)
+                request.finish(None)
+        except HstoreError as error:
+            request.finish(error)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            request.finish(Refused(f"the request is not understood: {error}"))
+
+    # -- wishes -----------------------------------------------------------------------------
+
+    async def _join(self, join: JoinRequest, deadline: float) -> JoinReply:
+        """Wish for a member, and wait until it is a learner."""
+        if join.protocol != PROTOCOL:
+            raise Refused(
+                f"this cluster speaks protocol {PROTOCOL}, the node speaks {join.protocol}: "
+                "install the same version of hstore on both"
+            )
+        node = int(join.id, 16)
+        member = Member(
+            node, join.name, join.address, join.peer_address, join.dns_address, join.learner
+        )
+        command = commands.encode(PutMember(member))
+        outcome = await self._replica.request(ForwardKind.WRITE, command, deadline)
+        if not outcome.ok:
+            raise Refused(outcome.text)
+        await self._wait_until(node, present=True, deadline=deadline)
+        state = self._replica.state
+        peers = {f"{m.id:016x}": m.peer_address for m in state.members.values()}
+        return JoinReply(state.cluster_id, outcome.text, state.settings.zone, peers)
+
+    async def _remove(self, name: str, deadline: float) -> None:
+        """Wish a member away, and wait until it is out of the configuration."""
+        member = self._find(name)
+        voters = [v for v in self._replica.core.config.all_voters() if v != member.id]
+        if not voters:
+            raise Refused(
+                f"{member.name} is the only voter: to end the cluster, stop it "
+                f"(hstore stop -h {member.address})"
+            )
+        live = sum(self._status.is_live(voter) for voter in voters)
+        if live < len(voters) // 2 + 1:
+            raise Refused(
+                f"without {member.name} only {live} of {len(voters)} voters would be live, "
+                "which is no majority: bring another node back first"
+            )
+        command = commands.encode(RemoveMember(member.id))
+        await self._replica.request(ForwardKind.WRITE, command, deadline)
+        await self._wait_until(member.id, present=False, deadline=deadline)
+
+    def _find(self, name: str) -> Member:
+        for member in self._replica.state.members.values():
+            if name in (member.name, member.address, f"{member.id:016x}"):
+                return member
+        names = ", ".join(sorted(m.name for m in self._replica.state.members.values()))
+        raise Refused(f"no member is called {name}; the members are {names}")
+
+    async def _wait_until(self, node: int, *, present: bool, deadline: float) -> None:
+        """Wait until `node` is in the committed configuration, or out of it."""
+        core = self._replica.core
+        with trio.move_on_at(deadline):
+            while True:
+                committed = core.log.commit >= core.history.index
+                if committed and (node in core.config.all_members()) is present:
+                    return
+                settled = self._settled
+                self._look.set()
+                await settled.wait()
+        raise Unavailable("the membership change is agreed, but not in force yet: see hstore list")
+
+    # -- making them true -------------------------------------------------------------------
+
+    async def _reconcile(self) -> None:
+        """Take one step, if one is due."""
+        if self._due() is None:
+            return
+        deadline = trio.current_time() + _STEP_SECONDS
+        try:
+            # Nothing may be proposed before the no-op of the term is committed (rule D10).
+            await self._replica.read_barrier(deadline)
+            change = self._due()
+            if change is None:
+                return
+            await self._replica.change_members((change,), deadline)
+        except HstoreError as error:
+            _log.info("membership change put off", why=str(error))
+            return
+        _log.info("membership changed", change=change.kind.name, node=f"{change.node:016x}")
+        self.look()
+
+    def _due(self) -> Change | None:
+        """Return the next change that brings the configuration nearer to the wishes."""
+        replica = self._replica
+        present = replica.core.config.all_members()
+        wished = replica.state.members
+        if not wished or replica.state.applied < replica.core.noop_index:
+            # A configuration holds from its append on, a wish from its apply: a new leader that
+            # has not yet applied all it took over knows members before it knows their wishes.
+            return None
+        for node in present:
+            if node not in wished:
+                return Change(ChangeKind.REMOVE, node)
+        for node in sorted(wished):
+            if node not in present:
+                return Change(ChangeKind.ADD_LEARNER, node)
+        for node in replica.core.learners_caught_up():
+            if not wished[node].learner:
+                return Change(ChangeKind.ADD_VOTER, node)
+        return None

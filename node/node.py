@@ -1,0 +1,282 @@
+"""One node: its rooms, put together.
+
+This is the one place that knows all of them: it hands frames to who they are for, and it is what
+the HTTP API talks to (`api/backend.py`). It decides nothing about consensus.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+import structlog
+import trio
+
+from . import commands, wire
+from .cluster import ClusterInfo, JoinReply, JoinRequest
+from .commands import Command, Outcome
+from .errors import HstoreError, Refused
+from .link import Dial, Self
+from .members import Members
+from .peers import Peers
+from .raft.core import Options
+from .raft.messages import Base
+from .raft.roles import Role
+from .replica import Replica
+from .snapshots import Snapshots
+from .state import Item, KeyReader, State
+from .status import Status
+from .storage.interface import Storage
+from .wire import ForwardKind
+
+_FRESHNESS_SECONDS = 0.5
+"""How often a node that nobody reads from asks how fresh its copy is (`X-Hstore-Stale-Ms`)."""
+
+_GOODBYE_SECONDS = 0.05
+"""For the last frames to leave; nobody waits for their answer."""
+
+_log = structlog.get_logger()
+
+
+class Node:
+    """A node without its listeners: give it connections of peers, and requests.
+
+    Attributes:
+        replica, status, peers: Its rooms.
+        stop_requested: Set when the node shall stop; `stop_reason` says why.
+        kill_requested: Set when the process shall end as by a crash.
+        was_removed: Whether it stops because it is no member any more.
+    """
+
+    def __init__(
+        self, storage: Storage, *, address: str, dial: Dial, rng: Random, name: str = ""
+    ) -> None:
+        """Recover from `storage`; nothing runs before `run`.
+
+        Raises:
+            StorageError, CoreBug: What is on disk cannot be used.
+        """
+        identity = storage.identity
+        state = State(storage.state)
+        settings = state.settings
+        options = Options(
+            election_ticks=max(settings.election_timeout_ms // settings.heartbeat_ms, 2)
+        )
+        self.address = address
+        self.replica = Replica(identity.node_id, storage, state, rng, options)
+        self.status = Status(self.replica, self._send)
+        self.members = Members(self.replica, self.status)
+        me = Self(identity.cluster_id, identity.node_id, name)
+        self.peers = Peers(
+            me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng
+        )
+        self.snapshots = Snapshots(self.replica, self.peers, dial)
+        self.stop_requested = trio.Event()
+        self.stop_reason = ""
+        self.kill_requested = trio.Event()
+        self.was_removed = False
+        self._addresses: dict[int, str] = {}
+        self._given_name = name
+        self.replica.on_change = self._on_change
+        self.replica.on_tick = self._on_tick
+        self.replica.on_admin = self.members.handle
+        self.replica.on_snapshot_wanted = self.snapshots.send
+
+    async def run(
+        self, hints: dict[int, str] | None = None,
+        *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Take part in the cluster until cancelled.
+
+        Args:
+            hints: Peer addresses by id, for a node that knows no members yet.
+
+        Raises:
+            StorageError, CoreBug: The node must stop (rule D17).
+        """
+        self._addresses.update(hints or {})
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.peers.run)
+            await nursery.start(self.snapshots.run)
+            await nursery.start(self.members.run)
+            await nursery.start(self.replica.run, self.peers, self.replica.tick_seconds)
+            await nursery.start(self.status.run)
+            nursery.start_soon(self._stay_fresh)
+            self._on_change()
+            task_status.started()
+
+    async def say_goodbye(self) -> None:
+        """Tell the others that this node stops on purpose; returns soon, whoever listens."""
+        self.status.say_goodbye()
+        await trio.sleep(_GOODBYE_SECONDS)
+
+    # -- as `api.backend.Backend` -----------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """This node's name; what it was started with, until the cluster has given it one."""
+        member = self.replica.state.members.get(self.replica.core.id)
+        return member.name if member else self._given_name
+
+    @property
+    def zone(self) -> str:
+        """The DNS domain of the cluster."""
+        return self.replica.state.settings.zone
+
+    @property
+    def applied_index(self) -> int:
+        """Index of the last entry whose effect reads here can see."""
+        return self.replica.state.applied
+
+    def get(self, key: bytes) -> Item | None:
+        """Read one key from the local copy."""
+        return self.replica.state.get(key)
+
+    def view(self) -> KeyReader:
+        """Return a reader of the local copy as of now; the caller closes it."""
+        return self.replica.state.view()
+
+    async def write(self, command: Command, deadline: float) -> Outcome:
+        """See `Backend.write`."""
+        data = commands.encode(command)
+        outcome: Outcome = await self.replica.request(ForwardKind.WRITE, data, deadline)
+        return outcome
+
+    async def read_barrier(self, deadline: float) -> None:
+        """See `Backend.read_barrier`."""
+        await self.replica.read_barrier(deadline)
+
+    def stale_ms(self) -> int | None:
+        """Milliseconds since this node had applied all that was committed then; None: never."""
+        fresh_at = self.replica.fresh_at
+        return None if fresh_at is None else int((trio.current_time() - fresh_at) * 1000)
+
+    def unhealthy(self) -> str | None:
+        """Return why this node is not in contact with a leader, or None when it is."""
+        if self.status.in_contact():
+            return None
+        if self.replica.core.role is Role.LEADER:
+            return "this node leads, but has lost contact with the majority"
+        if self.replica.core.leader:
+            return "the leader has not been heard for an election timeout"
+        return "there is no leader, or this node cannot reach it"
+
+    def cluster(self) -> ClusterInfo:
+        """Return the cluster as this node sees it now."""
+        return self.status.info()
+
+    async def wait_cluster_change(self, seen: int) -> int:
+        """Wait until the structural version is not `seen`, and return it."""
+        return await self.status.wait_change(seen)
+
+    async def join(self, request: JoinRequest, deadline: float) -> JoinReply:
+        """See `Backend.join`."""
+        if request.id == f"{self.replica.core.id:016x}" or request.address == self.address:
+            raise Refused(f"{request.address} is this very node: a node cannot join itself")
+        data = msgspec.json.encode(request)
+        reply: JoinReply = await self.replica.request(ForwardKind.JOIN, data, deadline)
+        return reply
+
+    async def remove(self, node: str, deadline: float) -> None:
+        """See `Backend.remove`."""
+        await self.replica.request(ForwardKind.REMOVE, node.encode(), deadline)
+
+    async def leave(self, deadline: float) -> None:
+        """See `Backend.leave`."""
+        await self.remove(f"{self.replica.core.id:016x}", deadline)
+        self._removed()
+
+    def stop(self) -> None:
+        """Ask the node to stop cleanly."""
+        self.request_stop("asked to stop")
+
+    def kill(self) -> None:
+        """End the process as a crash would, once the answer to who asked has left."""
+        self.kill_requested.set()
+
+    # -- as `peers.PeerHandler` -------------------------------------------------------------
+
+    def received(self, peer: int, frames: list[wire.Frame]) -> None:
+        """Hand frames to who they are for."""
+        self.replica.heard[peer] = trio.current_time()
+        self.status.heard(peer)
+        for frame in frames:
+            if isinstance(frame, Base):
+                self.replica.received(peer, frame)
+            elif isinstance(frame, wire.Forward):
+                self.replica.forwarded(peer, frame)
+            elif isinstance(frame, wire.ForwardReply):
+                self.replica.reply_received(frame)
+            elif isinstance(frame, wire.Report):
+                self.status.reported(peer, frame)
+            elif isinstance(frame, wire.Bulletin):
+                self.status.bulletin(frame)
+            else:
+                _log.warning("a frame that does not belong here", frame=type(frame).__name__)
+
+    def is_removed(self, peer: int) -> bool:
+        """Whether `peer` was removed, and that is in force."""
+        core = self.replica.core
+        return peer in self.replica.state.removed and peer not in core.config.all_members()
+
+    async def receive_snapshot(
+        self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame]
+    ) -> None:
+        """Take a snapshot in."""
+        await self.snapshots.receive(peer, frames)
+
+    def link_broken(self, peer: int) -> None:
+        """What was sent to `peer` may be lost."""
+        self.replica.link_broken(peer)
+
+    def peer_down(self, peer: int, *, refused: bool) -> None:
+        """`peer` refuses connections, or does not answer."""
+        if refused:
+            self.status.port_refused(peer)
+        self.replica.peer_down(peer)
+
+    def refused(self, peer: int, refusal: str) -> None:
+        """`peer` does not want this node."""
+        _log.warning("a peer refused this node", peer=f"{peer:016x}", why=refusal)
+        if refusal == wire.Refusal.REMOVED:
+            self._removed()
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _on_change(self) -> None:
+        """Leadership, configuration or members have changed: everything that follows from it."""
+        core, state = self.replica.core, self.replica.state
+        for member in state.members.values():
+            self._addresses[member.id] = member.peer_address
+        if core.config.all_members():
+            wanted = {*core.config.all_members(), *state.members}
+            self._addresses = {n: a for n, a in self._addresses.items() if n in wanted}
+        self.peers.set_addresses({n: a for n, a in self._addresses.items() if n != core.id})
+        self.members.look()
+        self.status.refresh()
+
+    def _on_tick(self) -> None:
+        self.status.refresh()
+        if self.replica.core.role is Role.LEADER:
+            self.members.look()
+
+    async def _stay_fresh(self) -> None:
+        """Know how stale the copy is, even when nobody reads here."""
+        while True:
+            try:
+                await self.replica.read_barrier(trio.current_time() + 10 * _FRESHNESS_SECONDS)
+            except HstoreError:
+                pass
+            await trio.sleep(_FRESHNESS_SECONDS)
+
+    def _removed(self) -> None:
+        self.was_removed = True
+        self.request_stop("this node was removed from the cluster")
+
+    def request_stop(self, reason: str) -> None:
+        if not self.stop_requested.is_set():
+            self.stop_reason = reason
+            self.stop_requested.set()
+
+    def _send(self, peer: int, frame: wire.Frame) -> bool:
+        return self.peers.send(peer, wire.encode(frame))

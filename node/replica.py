@@ -1,0 +1,550 @@
+"""The driver: one task that owns the core, and alone decides the order of write, send and apply.
+
+Everything that happens to the node's consensus becomes an event in one queue. A *turn* takes all
+that has gathered, steps the core once, and carries out the update, without waiting for anything:
+so a turn cannot be cancelled half-way, and what arrives during one flush goes into the next.
+
+The rules of the driver, by their numbers:
+
+- D1: `Persist.then` leaves in `_flush_forever`, after the flush that covers it, never before.
+- D2: other messages leave in the turn, before the flush: heartbeats never wait for the disk.
+- D3, D4: one `Persist` is one atomic batch of the storage, the snapshot first.
+- D5, D6: the core says what must be written; the commit index in it is within the log.
+- D7: one batch is applied at a time, in the turn; clients are answered from it.
+- D8: every `Persist` is answered once, in order, by its number.
+- D9, D10: membership is the core's.
+- D11, D12: snapshots are `snapshots.py`'s, which reports every end of one.
+- D13: messages are encoded when they are handed over, so nothing can change them.
+- D14: links refuse other clusters, other ids and removed nodes (`peers.py`); the directory knows
+  whose it is (`storage/`).
+- D15: requests have deadlines here; a read that is tried again gets a new id.
+- D16: reads wait until their index is applied, and fail when the term that confirmed it ends.
+- D17: a storage error ends `run`, and with it the node: the core gets no further event.
+- D18: ticks come from one timer; a long pause makes one tick, not many.
+- D19: the core starts from `Storage.load`.
+- D20: the core's, too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+import trio
+
+from . import wire
+from .errors import HstoreError, NoLeader, NotApplied, OutcomeUnknown, Overloaded, Refused
+from .flag import Flag
+from .peers import Peers
+from .raft.core import Core, Options
+from .raft.errors import Reason
+from .raft.events import (
+    Applied,
+    Compact,
+    EarlyElection,
+    Event,
+    PeerDown,
+    PeerUnreachable,
+    Persisted,
+    Propose,
+    ProposeChange,
+    ReadIndex,
+    Receive,
+    SnapshotSent,
+    Tick,
+)
+from .raft.membership import Change
+from .raft.messages import Base, InstallSnapshot, Message
+from .raft.roles import Role
+from .raft.update import Persist, Update
+from .requests import (
+    MAX_WAITING,
+    Answer,
+    ReadsForIndex,
+    Request,
+    WritesInLog,
+    expire_reads,
+    unknown,
+)
+from .state import State
+from .storage.interface import SnapshotInstall, Storage
+from .wire import ForwardKind, ForwardStatus
+
+_MAX_PROPOSAL_BYTES = 1024 * 1024
+"""Of payloads proposed in one turn: RocksDB holds the GIL while it writes them."""
+
+_KEEP_ENTRIES = 10_000
+_KEEP_BYTES = 16 * 1024 * 1024
+"""Applied entries kept for followers that are a little behind; twice as much starts compaction."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """Who leads, as this node knows it. `leader` is 0 when nobody is known to."""
+
+    role: Role
+    term: int
+    leader: int
+
+
+class Replica:
+    """One node's core with everything it needs to be driven.
+
+    Attributes:
+        core: Read its state freely; only this class feeds it.
+        leadership: As of the last turn.
+        heard: By peer: when its last frame arrived, in seconds of `trio.current_time()`.
+        on_change: Called after a turn that changed leadership, configuration or members.
+        on_admin: Called at the leader for a request that is not a plain write.
+        on_snapshot_wanted: Called with a peer that needs a snapshot.
+        stats: Counters: turns, flushes, writes.
+    """
+
+    def __init__(
+        self, node_id: int, storage: Storage, state: State, rng: Random, options: Options
+    ) -> None:
+        """Recover the core from the storage (rule D19).
+
+        Raises:
+            StorageError, CoreBug: What is on disk cannot be used.
+        """
+        found = storage.load()
+        self.storage = storage
+        self.state = state
+        self.core = Core(
+            node_id,
+            options,
+            rng,
+            hard_state=found.hard_state,
+            snapshot=found.snapshot,
+            entries=found.entries,
+            applied=found.applied,
+        )
+        self.leadership = Leadership(Role.FOLLOWER, self.core.term, 0)
+        self.heard: dict[int, float] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_admin: Callable[[Request], None] = lambda _request: None
+        self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None
+        self.on_tick: Callable[[], None] = lambda: None
+        self.stats = {"turns": 0, "flushes": 0, "writes": 0, "reads": 0}
+        self._peers: Peers | None = None
+        self._events: deque[Event] = deque()
+        self._wake = Flag()
+        self._to_flush = Flag()
+        self._then: list[Message] = []
+        self._written_seq = 0
+        self._queued: deque[Request] = deque()
+        self._proposed: dict[int, Request] = {}
+        self._in_log = WritesInLog()
+        self._forwarded: dict[int, Request] = {}
+        self._new_reads: list[Request] = []
+        self._asked_reads: dict[int, tuple[float, list[Request]]] = {}
+        self._reads_for_index = ReadsForIndex()
+        self._staged: SnapshotInstall | None = None
+        self._next_id = 0
+        self._applied_members = object()
+        self._nursery: trio.Nursery | None = None
+
+    # -- what others ask --------------------------------------------------------------------
+
+    async def request(self, kind: ForwardKind, data: bytes, deadline: float) -> Answer:
+        """Have the leader carry out a request, wherever it is, and return what came of it.
+
+        Raises:
+            HstoreError: As `Backend.write` says; Refused with the leader's words.
+
+        Cancellation: the outcome is unknown.
+        """
+        request = Request(kind, data, deadline)
+        self.submit(request)
+        return await request.wait()
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; raises Overloaded when too many wait."""
+        waiting = len(self._queued) + len(self._in_log) + len(self._forwarded)
+        if waiting >= MAX_WAITING:
+            raise Overloaded("too many writes are waiting; try again in a moment")
+        self._queued.append(request)
+        self._wake.set()
+
+    async def read_barrier(self, deadline: float) -> None:
+        """Wait until this node's state contains all that was answered before (linearizable).
+
+        Raises:
+            NoLeader, Overloaded: Nobody confirmed it in time.
+
+        Cancellation: nothing is left behind.
+        """
+        if len(self._new_reads) >= MAX_WAITING:
+            raise Overloaded("too many reads are waiting; try again in a moment")
+        read = Request(-1, b"", deadline)
+        self._new_reads.append(read)
+        self._wake.set()
+        await read.wait()
+
+    async def change_members(self, changes: tuple[Change, ...], deadline: float) -> None:
+        """Propose a membership change at this leader and wait until it is committed here.
+
+        Raises:
+            Refused: The core will not have it now; the text says why.
+            NoLeader, OutcomeUnknown: This node does not lead, or lost the lead.
+        """
+        request = Request(ForwardKind.WRITE, b"", deadline)
+        rid = self._new_id()
+        self._proposed[rid] = request
+        self.feed(ProposeChange(rid, changes))
+        await request.wait()
+
+    def feed(self, event: Event) -> None:
+        """Queue an event for the next turn."""
+        self._events.append(event)
+        self._wake.set()
+
+    def install_snapshot(self, message: InstallSnapshot, staged: SnapshotInstall) -> None:
+        """Offer a received snapshot to the core, which takes or refuses it in the next turn."""
+        if self._staged is not None:
+            self._staged.abort()
+        self._staged = staged
+        self.feed(Receive(message))
+
+    # -- what peers send (see `peers.PeerHandler`) ------------------------------------------
+
+    def received(self, peer: int, frame: Message) -> None:
+        """Take a consensus message; one that speaks in another's name is dropped."""
+        if frame.frm == peer and frame.to == self.core.id:
+            self._events.append(Receive(frame))
+            self._wake.set()
+
+    def forwarded(self, peer: int, frame: wire.Forward) -> None:
+        """Take a request that another node passed on because this one leads."""
+
+        def tell(answer: Answer) -> None:
+            self._send(peer, _reply(frame.id, frame.kind, answer))
+
+        if self.core.role is not Role.LEADER:
+            self._send(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
+            return
+        deadline = trio.current_time() + min(frame.timeout_ms, 300_000) / 1000
+        try:
+            self.submit(Request(frame.kind, frame.data, deadline, tell))
+        except Overloaded as error:
+            tell(error)
+
+    def reply_received(self, frame: wire.ForwardReply) -> None:
+        """Take the leader's answer to a request of ours."""
+        request = self._forwarded.pop(frame.id, None)
+        if request is None:
+            return
+        if frame.status == ForwardStatus.NOT_LEADER:
+            # Certainly not done: it may wait for the next leader as any other.
+            self._queued.append(request)
+            self._wake.set()
+        else:
+            request.finish(_answer(frame, request.kind))
+
+    # -- running ----------------------------------------------------------------------------
+
+    async def run(
+        self, peers: Peers, tick_s: Callable[[], float],
+        *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Drive the core until cancelled.
+
+        Raises:
+            StorageError: The disk failed; nothing that was not durable has been answered for.
+            CoreBug: An invariant of consensus is broken.
+        """
+        self._peers = peers
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._flush_forever)
+            nursery.start_soon(self._tick_forever, tick_s)
+            task_status.started()
+            while True:
+                await self._wake.wait()
+                self._turn()
+
+    async def _tick_forever(self, tick_s: Callable[[], float]) -> None:
+        while True:
+            await trio.sleep(tick_s())
+            self.feed(Tick())
+            self._expire(trio.current_time())
+            self.on_tick()
+
+    async def _flush_forever(self) -> None:
+        """Make durable what the turns have written; then, and only then, let go what waited."""
+        while True:
+            await self._to_flush.wait()
+            seq, then = self._written_seq, self._then
+            self._then = []
+            await self.storage.flush()
+            self.stats["flushes"] += 1
+            for message in then:
+                self._send(message.to, message)
+            self.feed(Persisted(seq))
+
+    def _turn(self) -> None:
+        """Handle everything that has gathered."""
+        self.stats["turns"] += 1
+        events = self._events
+        self._events = deque()
+        self._take_writes(events)
+        self._take_reads(events)
+        if events:
+            self._carry_out(self.core.step_all(events))
+        self._notice_changes()
+
+    def _take_writes(self, events: deque[Event]) -> None:
+        """Turn queued requests into proposals, or pass them on to the leader."""
+        if not self._queued:
+            return
+        if self.core.role is Role.LEADER:
+            self._propose(events)
+            return
+        leader = self.core.leader
+        if leader and not self.core.leader_gone and self._peers is not None:
+            while self._queued and self._peers.is_connected(leader):
+                self._pass_on(leader, self._queued.popleft())
+
+    def _propose(self, events: deque[Event]) -> None:
+        items: list[tuple[int, bytes]] = []
+        size = 0
+        while self._queued and size < _MAX_PROPOSAL_BYTES:
+            request = self._queued.popleft()
+            if request.is_done:
+                continue
+            if request.kind != ForwardKind.WRITE:
+                self.on_admin(request)
+                continue
+            rid = self._new_id()
+            self._proposed[rid] = request
+            items.append((rid, request.data))
+            size += len(request.data)
+        if items:
+            events.append(Propose(items))
+        if self._queued:
+            self._wake.set()
+
+    def _pass_on(self, leader: int, request: Request) -> None:
+        if request.is_done:
+            return
+        left = max(request.deadline - trio.current_time(), 0)
+        rid = self._new_id()
+        frame = wire.Forward(rid, request.kind, request.data, int(left * 1000))
+        if self._send(leader, frame):
+            self._forwarded[rid] = request
+        else:
+            request.finish(Overloaded("the link to the leader is full; try again in a moment"))
+
+    def _take_reads(self, events: deque[Event]) -> None:
+        """One read index serves all reads that have gathered."""
+        if self._new_reads and (self.core.role is Role.LEADER or self.core.leader):
+            if self.core.leader_gone:
+                return
+            rid = self._new_id()
+            self._asked_reads[rid] = (trio.current_time(), self._new_reads)
+            self.stats["reads"] += len(self._new_reads)
+            self._new_reads = []
+            events.append(ReadIndex(rid))
+
+    # -- carrying out -----------------------------------------------------------------------
+
+    def _carry_out(self, update: Update) -> None:
+        """Do what the core wants, in the order of `raft/update.py`."""
+        if update.persist is not None:
+            self._persist(update.persist)
+        for message in update.messages:
+            self._send(message.to, message)
+        if update.apply:
+            self._apply(update)
+        for rid, index in update.appended:
+            self._in_log.add(self._proposed.pop(rid), index, self.core.term)
+        for rid, reason, text in update.rejected:
+            self._reject(self._proposed.pop(rid), reason, text)
+        for rid, index in update.reads_ready:
+            self._reads_for_index.add(index, *self._asked_reads.pop(rid))
+        self._reads_for_index.applied(self.state.applied)
+        for rid, reason in update.reads_failed:
+            self._retry_reads(self._asked_reads.pop(rid)[1], reason)
+        for peer in update.snapshots_wanted:
+            self.on_snapshot_wanted(peer)
+        if update.compact is not None:
+            self.storage.compact(update.compact)
+        if update.early_election is not None and self._nursery is not None:
+            self._nursery.start_soon(self._elect_early, *update.early_election)
+        if update.snapshot_refused and self._staged is not None:
+            self._staged.abort()
+            self._staged = None
+
+    def _persist(self, persist: Persist) -> None:
+        if persist.snapshot is not None:
+            self._switch_state(persist)
+            hard_state = None
+        else:
+            hard_state = persist.hard_state
+        if hard_state is not None or persist.entries or persist.truncate_from is not None:
+            self.storage.append(hard_state, persist.truncate_from, persist.entries)
+            self.stats["writes"] += 1
+        self._written_seq = persist.seq
+        self._then += persist.then
+        self._to_flush.set()
+
+    def _switch_state(self, persist: Persist) -> None:
+        """Take the received snapshot into use (rule D11)."""
+        staged, self._staged = self._staged, None
+        if staged is None or persist.snapshot is None or persist.hard_state is None:
+            raise RuntimeError("the core installs a snapshot that was not received")
+        self.storage.install(staged, persist.snapshot, persist.hard_state)
+        self.state.reload()
+        self._in_log.snapshot_installed(persist.snapshot.index)
+        _log.info("installed a snapshot", index=persist.snapshot.index)
+
+    def _apply(self, update: Update) -> None:
+        entries = update.apply
+        self._in_log.applied(entries, self.state.apply(entries))
+        last = entries[-1].index
+        self._events.append(Applied(last))
+        log = self.core.log
+        if len(log.entries) > 2 * _KEEP_ENTRIES or log.size > 2 * _KEEP_BYTES:
+            self._events.append(Compact(log.index_to_keep(last, _KEEP_ENTRIES, _KEEP_BYTES)))
+        self._wake.set()
+
+    def _reject(self, request: Request, reason: Reason, text: str) -> None:
+        if reason is Reason.NOT_LEADER and request.data:
+            # Never appended, so it may wait for whoever leads next.
+            self._queued.append(request)
+        elif reason is Reason.NOT_LEADER:
+            request.finish(NoLeader("this node does not lead any more"))
+        elif reason is Reason.OVERLOADED:
+            request.finish(Overloaded("too much is not committed yet; try again in a moment"))
+        else:
+            request.finish(Refused(text))
+
+    def _retry_reads(self, reads: list[Request], reason: Reason) -> None:
+        if reason is Reason.OVERLOADED:
+            for read in reads:
+                read.finish(Overloaded("too many reads are waiting; try again in a moment"))
+        else:
+            # Taken up again at the next event, under a new id (rule D15).
+            self._new_reads += reads
+
+    async def _elect_early(self, token: int, thousandths: int) -> None:
+        await trio.sleep(self.tick_seconds() * thousandths / 1000)
+        self.feed(EarlyElection(token))
+
+    @property
+    def fresh_at(self) -> float | None:
+        """When this node last had applied all that was committed then; None: never."""
+        return self._reads_for_index.fresh_at
+
+    def tick_seconds(self) -> float:
+        """Return the length of a tick: the heartbeat interval of the cluster, in seconds."""
+        return self.state.settings.heartbeat_ms / 1000
+
+    # -- the rest ---------------------------------------------------------------------------
+
+    def link_broken(self, peer: int) -> None:
+        """What was sent to `peer` may be lost."""
+        self.feed(PeerUnreachable(peer))
+
+    def peer_down(self, peer: int) -> None:
+        """`peer` refuses or is silent: what it was asked as the leader has an unknown outcome."""
+        self.feed(PeerDown(peer))
+        if peer == self.core.leader:
+            self._fail_forwarded("the link to the leader broke")
+
+    def snapshot_sent(self, peer: int, index: int, *, ok: bool) -> None:
+        """Tell the core how a snapshot ended (rule D12)."""
+        self.feed(SnapshotSent(peer, index, ok))
+
+    def _send(self, peer: int, frame: wire.Frame) -> bool:
+        """Encode and hand over; what is dropped is told to the core, which sends it again."""
+        if self._peers is None:
+            return False
+        sent = self._peers.send(peer, wire.encode(frame))
+        if not sent and isinstance(frame, Base) and self._peers.is_connected(peer):
+            self._events.append(PeerUnreachable(peer))
+        return sent
+
+    def _fail_forwarded(self, why: str) -> None:
+        forwarded, self._forwarded = self._forwarded, {}
+        for request in forwarded.values():
+            request.finish(unknown(why))
+
+    def _expire(self, now: float) -> None:
+        """Answer every request whose time is over."""
+
+        def no_leader() -> HstoreError:
+            if self.core.leader:
+                return NoLeader("no majority has confirmed the request in time; try again")
+            return NoLeader("there is no leader, or this node cannot reach a majority; try again")
+
+        keep: deque[Request] = deque()
+        for request in self._queued:
+            if request.deadline <= now:
+                request.finish(no_leader())
+            elif not request.is_done:
+                keep.append(request)
+        self._queued = keep
+        self._in_log.expire(now)
+        for rid, request in list(self._forwarded.items()):
+            if request.is_done or request.deadline <= now:
+                del self._forwarded[rid]
+                request.finish(unknown("the leader has not answered in time"))
+        for reads in [self._new_reads, *(reads for _, reads in self._asked_reads.values())]:
+            expire_reads(reads, now, no_leader)
+        self._reads_for_index.expire(now, no_leader)
+
+    def _notice_changes(self) -> None:
+        core = self.core
+        now = Leadership(core.role, core.term, core.leader)
+        members = self.state.members
+        if now == self.leadership and members is self._applied_members:
+            return
+        if now.leader != self.leadership.leader or now.term != self.leadership.term:
+            self._fail_forwarded("the leader changed")
+            self._wake.set()
+        if now != self.leadership:
+            _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")
+        self.leadership = now
+        self._applied_members = members
+        self.on_change()
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+
+def _reply(rid: int, kind: int, answer: Answer) -> wire.ForwardReply:
+    """Return the frame that carries an answer back to who passed the request on."""
+    status = ForwardStatus.DONE
+    if isinstance(answer, HstoreError):
+        status = next(s for error, s in _STATUS.items() if isinstance(answer, error))
+        return wire.ForwardReply(rid, status, str(answer).encode())
+    return wire.ForwardReply(rid, status, wire.encode_result(answer))
+
+
+def _answer(frame: wire.ForwardReply, kind: int) -> Answer:
+    """Return what a reply means to who waits for it."""
+    if frame.status == ForwardStatus.DONE:
+        return wire.decode_result(kind, frame.data)
+    for error, status in _STATUS.items():
+        if status == frame.status:
+            return error(frame.data.decode(errors="replace"))
+    return unknown("the leader gave an answer that this version does not know")
+
+
+_STATUS: dict[type[HstoreError], ForwardStatus] = {
+    NotApplied: ForwardStatus.NOT_APPLIED,
+    NoLeader: ForwardStatus.NOT_APPLIED,
+    Overloaded: ForwardStatus.OVERLOADED,
+    OutcomeUnknown: ForwardStatus.UNKNOWN,
+    Refused: ForwardStatus.REFUSED,
+    HstoreError: ForwardStatus.UNKNOWN,
+}
+"""What an error is on the wire. The first class that fits is taken."""

@@ -1,0 +1,183 @@
+"""Requests that wait for an answer: writes on their way through the log, reads for their index.
+
+Bookkeeping only: who is told what is decided by `replica.py`, and every request is told something
+before its deadline passes by more than a tick (a client gets an answer to every request).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+import outcome as _outcome
+import trio
+
+from .commands import Outcome
+from .errors import HstoreError, NotApplied, OutcomeUnknown
+from .raft.entry import Entry
+
+MAX_WAITING = 16384
+"""Requests of one kind that may wait at once; one more is refused as overload."""
+
+Answer = Any
+"""What a request gets: its result, or an HstoreError that is raised where it waits."""
+
+
+class Request:
+    """One request of this node's clients, or passed on by another node.
+
+    Attributes:
+        kind: A `wire.ForwardKind`.
+        data: As the kind has it.
+        deadline: In seconds of `trio.current_time()`.
+        index, term: Where it stands in the log, once it does.
+        is_done: Whether it has been answered or given up.
+    """
+
+    __slots__ = ("_task", "_tell", "data", "deadline", "index", "is_done", "kind", "term")
+
+    def __init__(
+        self, kind: int, data: bytes, deadline: float, tell: Callable[[Answer], None] | None = None
+    ) -> None:
+        """Without `tell`, a task waits for the answer by `wait`."""
+        self.kind = kind
+        self.data = data
+        self.deadline = deadline
+        self.index = 0
+        self.term = 0
+        self.is_done = False
+        self._tell = tell
+        self._task: trio.lowlevel.Task | None = None
+
+    async def wait(self) -> Answer:
+        """Wait for the answer.
+
+        Raises:
+            HstoreError: The answer is an error.
+
+        Cancellation: the request is given up; what becomes of it is unknown.
+        """
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self._task = None
+            self.is_done = True
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        return await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def finish(self, answer: Answer) -> None:
+        """Give the answer; the first one stands."""
+        if self.is_done:
+            return
+        self.is_done = True
+        if self._tell is not None:
+            self._tell(answer)
+        elif self._task is not None:
+            task, self._task = self._task, None
+            if isinstance(answer, HstoreError):
+                trio.lowlevel.reschedule(task, _outcome.Error(answer))
+            else:
+                trio.lowlevel.reschedule(task, _outcome.Value(answer))
+
+
+class WritesInLog:
+    """Writes that stand in this node's log, by index, until their entry is applied."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._by_index: dict[int, Request] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._by_index)
+
+    def add(self, request: Request, index: int, term: int) -> None:
+        """Remember where `request` stands. What stood there before has been overwritten here.
+
+        Its entry may still live on another node, so its outcome stays unknown.
+        """
+        request.index, request.term = index, term
+        before = self._by_index.get(index)
+        if before is not None:
+            before.finish(unknown("another entry took its place on this node"))
+        self._by_index[index] = request
+
+    def applied(self, entries: list[Entry], outcomes: list[Outcome | None]) -> None:
+        """Answer those that stood at these entries: an entry of another term dropped them."""
+        pop = self._by_index.pop
+        if not self._by_index:
+            return
+        for entry, result in zip(entries, outcomes, strict=True):
+            request = pop(entry.index, None)
+            if request is None:
+                continue
+            if entry.term == request.term:
+                request.finish(result)
+            else:
+                request.finish(
+                    NotApplied("another leader's entry took its place; nothing was written")
+                )
+
+    def snapshot_installed(self, index: int) -> None:
+        """Give up on those that a snapshot has leapt over: nobody can say what became of them."""
+        for at in [at for at in self._by_index if at <= index]:
+            self._by_index.pop(at).finish(unknown("the log was replaced by a snapshot"))
+
+    def expire(self, now: float) -> None:
+        """Give up on those whose time is over, and forget those that were given up."""
+        for index, request in list(self._by_index.items()):
+            if request.is_done:
+                del self._by_index[index]
+            elif request.deadline <= now:
+                del self._by_index[index]
+                request.finish(unknown("no majority has confirmed the write in time"))
+
+
+def unknown(why: str) -> OutcomeUnknown:
+    """Return the error of a write that may or may not take effect."""
+    return OutcomeUnknown(f"{why}; the write may or may not take effect: read before you repeat it")
+
+
+class ReadsForIndex:
+    """Batches of reads whose index is known and not yet applied."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._heap: list[tuple[int, int, float, list[Request]]] = []
+        self._count = 0
+        self.fresh_at: float | None = None
+        """The latest moment of which it is known that this node has applied all that was
+        committed then: when the newest read that was let go had been asked."""
+
+    def add(self, index: int, asked_at: float, reads: list[Request]) -> None:
+        """Hold `reads` back until `index` is applied."""
+        self._count += 1
+        heapq.heappush(self._heap, (index, self._count, asked_at, reads))
+
+    def applied(self, index: int) -> None:
+        """Let those go whose index is reached (rule D16)."""
+        while self._heap and self._heap[0][0] <= index:
+            _, _, asked_at, reads = heapq.heappop(self._heap)
+            self.fresh_at = asked_at if self.fresh_at is None else max(self.fresh_at, asked_at)
+            for read in reads:
+                read.finish(None)
+
+    def expire(self, now: float, error: Callable[[], HstoreError]) -> None:
+        """Give up on those whose time is over."""
+        for *_, reads in self._heap:
+            expire_reads(reads, now, error)
+        if self._heap and not any(reads for *_, reads in self._heap):
+            self._heap.clear()
+
+
+def expire_reads(reads: list[Request], now: float, error: Callable[[], HstoreError]) -> None:
+    """Remove those from `reads` whose time is over or whose task has gone."""
+    keep = []
+    for read in reads:
+        if read.deadline <= now:
+            read.finish(error())
+        elif not read.is_done:
+            keep.append(read)
+    reads[:] = keep

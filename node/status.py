@@ -1,0 +1,316 @@
+"""How the cluster is: who leads, who is healthy, how far everyone has come.
+
+The leader judges health by what it hears (contract, section 1) and tells everyone in a bulletin,
+at each change and once in a health-check interval; every node tells the leader its figures as
+often. From that, each node makes what its users get: the `/v1/cluster` object, and the view that
+its DNS server answers from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib.metadata import version
+
+import trio
+
+from ..dns.view import ClusterView
+from ..dns.view import Member as DnsMember
+from . import wire
+from .cluster import ClusterInfo, NodeFigures, NodeInfo
+from .commands import Member
+from .raft import quorum
+from .raft.quorum import VoteResult
+from .raft.roles import Role
+from .replica import Replica
+
+_SUSPECT_INTERVALS = 2
+_FAILED_INTERVALS = 5
+"""Health-check intervals without contact after which a node is suspect, and failed."""
+
+VERSION = version("hstore")
+
+Judgement = tuple[str, int | None, NodeFigures | None]
+"""Health, milliseconds since the last contact, figures; as in a bulletin."""
+
+
+class Status:
+    """One node's knowledge of the cluster.
+
+    Attributes:
+        structure: Counts the changes that users are told of at once.
+        on_view: Called with a new view for the DNS server whenever it changes.
+        is_stopping: Set by a node that stops on purpose; its next report says so.
+    """
+
+    def __init__(self, replica: Replica, send: Callable[[int, wire.Frame], object]) -> None:
+        """`send` hands a frame to a peer, or drops it."""
+        self._replica = replica
+        self._send = send
+        self.structure = 0
+        self.on_view: Callable[[ClusterView | None], None] = lambda _view: None
+        self.is_stopping = False
+        self._started_at = trio.current_time()
+        self._leading_since = 0.0
+        self._leading_term = 0
+        self._refused: set[int] = set()
+        self._figures: dict[int, NodeFigures] = {}
+        self._caught_up: set[int] = set()
+        self._bulletin = wire.Bulletin(0, {})
+        self._shown: object = None
+        self._changed = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Report, or publish, once in a health-check interval, until cancelled."""
+        task_status.started()
+        while True:
+            self.tell()
+            await trio.sleep(self._interval())
+
+    def tell(self) -> None:
+        """Tell the others now: the leader everyone's state, everyone else its own."""
+        core = self._replica.core
+        if core.role is Role.LEADER:
+            self._publish()
+        elif core.leader:
+            self._send(core.leader, wire.Report(self._own_figures()))
+        self.refresh()
+
+    def say_goodbye(self) -> None:
+        """Tell the others that this node stops on purpose. They show it as stopped from then on."""
+        self.is_stopping = True
+        core = self._replica.core
+        report = wire.Report(self._own_figures())
+        for peer in core.progress if core.role is Role.LEADER else [core.leader]:
+            self._send(peer, report)
+
+    # -- what is heard ----------------------------------------------------------------------
+
+    def heard(self, peer: int) -> None:
+        """A frame of `peer` has arrived: its port is not dead, whatever refused."""
+        self._refused.discard(peer)
+
+    def port_refused(self, peer: int) -> None:
+        """The port of `peer` refuses connections: it is not running."""
+        self._refused.add(peer)
+        self.refresh()
+
+    def reported(self, peer: int, report: wire.Report) -> None:
+        """Take the figures of a member."""
+        self._figures[peer] = report.figures
+        self.refresh()
+
+    def bulletin(self, bulletin: wire.Bulletin) -> None:
+        """Take the leader's view, unless it is an older leader's."""
+        if bulletin.term >= self._bulletin.term and self._replica.core.role is not Role.LEADER:
+            self._bulletin = bulletin
+            self.refresh()
+
+    # -- what follows -----------------------------------------------------------------------
+
+    def in_contact(self) -> bool:
+        """Whether this node is in current contact with a leader; a leader: with its majority."""
+        core, now = self._replica.core, trio.current_time()
+        if core.role is Role.LEADER:
+            oldest = now - self._patience()
+            heard = {
+                voter: voter == core.id or self._last_heard(voter) >= oldest
+                for voter in core.config.all_voters()
+            }
+            return quorum.vote_result(core.config, heard) is VoteResult.WON
+        if not core.leader or core.leader_gone:
+            return False
+        return now - self._replica.heard.get(core.leader, -1e9) <= self._patience()
+
+    def is_live(self, node: int) -> bool:
+        """Whether `node` counts among the live: alive or suspect."""
+        return self._judgements().get(node, ("failed", None, None))[0] in ("alive", "suspect")
+
+    def refresh(self) -> None:
+        """Compare with what was last shown; wake the watchers and renew the view on a change.
+
+        Cheap enough for every tick: contact lapses by time alone.
+        """
+        core = self._replica.core
+        if core.role is Role.LEADER:
+            self._note_progress()
+        info = self.info()
+        shown = (
+            info.leader,
+            info.term,
+            info.quorum,
+            [(n.name, n.id, n.address, n.dns_address, n.type, n.voter, n.health) for n in info.nodes],
+        )
+        if shown == self._shown:
+            return
+        self._shown = shown
+        self.structure += 1
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+        self.on_view(self.view())
+        if core.role is Role.LEADER:
+            self._publish()
+
+    async def wait_change(self, seen: int) -> int:
+        """Wait until `structure` is not `seen`, and return it."""
+        while self.structure == seen:
+            await self._changed.wait()
+        return self.structure
+
+    def info(self) -> ClusterInfo:
+        """Return the cluster as this node sees it now."""
+        replica = self._replica
+        core, state = replica.core, replica.state
+        leader = core.leader if self.in_contact() else 0
+        judgements = self._judgements()
+        nodes = [
+            self._node_info(member, leader, judgements.get(member.id, ("joining", None, None)))
+            for member in sorted(state.members.values(), key=_by_name)
+        ]
+        voters = core.config.voters
+        needed = len(voters) // 2 + 1
+        live = sum(node.voter and node.health in ("alive", "suspect") for node in nodes)
+        known = state.members.get(leader)
+        return ClusterInfo(
+            cluster_id=state.cluster_id or replica.storage.identity.cluster_id,
+            leader=known.name if known else None,
+            term=core.term,
+            quorum=needed,
+            failure_tolerance=max(live - needed, 0),
+            zone=state.settings.zone,
+            nodes=nodes,
+        )
+
+    def view(self) -> ClusterView | None:
+        """Return what the DNS server shall answer from; None: it does not know the zone yet."""
+        state = self._replica.state
+        own = state.members.get(self._replica.core.id)
+        if own is None:
+            return None
+        info = self.info()
+        return ClusterView(
+            zone=state.settings.zone,
+            ttl_s=state.settings.dns_ttl_s,
+            serial=self.structure % 2**32,
+            term=info.term,
+            leader=info.leader,
+            self_name=own.name,
+            members=tuple(sorted((_dns_member(node) for node in info.nodes), key=_dns_name)),
+        )
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _interval(self) -> float:
+        return self._replica.state.settings.health_interval_ms / 1000
+
+    def _patience(self) -> float:
+        """After so long without a sign of the leader, contact has lapsed: an election timeout."""
+        return self._replica.state.settings.election_timeout_ms / 1000
+
+    def _last_heard(self, node: int) -> float:
+        """When `node` was last heard; a new leader gives everyone the time since its election."""
+        return max(self._replica.heard.get(node, 0.0), self._leading_since)
+
+    def _own_figures(self) -> NodeFigures:
+        core = self._replica.core
+        return NodeFigures(
+            state="stopping" if self.is_stopping else "running",
+            term=core.term,
+            commit_index=core.log.commit,
+            applied_index=self._replica.state.applied,
+            version=VERSION,
+            uptime_s=int(trio.current_time() - self._started_at),
+        )
+
+    def _note_progress(self) -> None:
+        """At the leader: when it began to lead, and which learners are past joining."""
+        core = self._replica.core
+        if core.term != self._leading_term:
+            self._leading_term, self._leading_since = core.term, trio.current_time()
+        self._caught_up.update(core.config.voters, core.learners_caught_up())
+
+    def _judgements(self) -> dict[int, Judgement]:
+        """Return everyone's state: at the leader judged now, elsewhere as last published."""
+        core = self._replica.core
+        if core.role is not Role.LEADER:
+            own = self._bulletin.members.get(core.id, ("joining", None, None))
+            return {**self._bulletin.members, core.id: (own[0], own[1], self._own_figures())}
+        now = trio.current_time()
+        return {member: self._judge(member, now) for member in self._replica.state.members}
+
+    def _judge(self, member: int, now: float) -> Judgement:
+        core = self._replica.core
+        if member == core.id:
+            return "alive", 0, self._own_figures()
+        figures = self._figures.get(member)
+        last = self._last_heard(member)
+        silent = now - last
+        contact_ms = int(silent * 1000) if member in self._replica.heard else None
+        if member not in core.config.voters and member not in self._caught_up:
+            return "joining", contact_ms, figures
+        intervals = silent / self._interval()
+        is_refused = member in self._refused
+        if figures is not None and figures.state == "stopping" and (is_refused or intervals >= 1):
+            return "stopped", contact_ms, figures
+        if is_refused or intervals >= _FAILED_INTERVALS:
+            return "failed", contact_ms, figures
+        health = "suspect" if intervals >= _SUSPECT_INTERVALS else "alive"
+        return health, contact_ms, figures
+
+    def _publish(self) -> None:
+        self._bulletin = wire.Bulletin(self._replica.core.term, self._judgements())
+        for peer in self._replica.core.progress:
+            self._send(peer, self._bulletin)
+
+    def _node_info(self, member: Member, leader: int, judgement: Judgement) -> NodeInfo:
+        health, contact_ms, figures = judgement
+        voter = self._replica.core.config.is_voter(member.id)
+        kind = "leader" if member.id == leader else "follower" if voter else "learner"
+        return NodeInfo(
+            name=member.name,
+            id=f"{member.id:016x}",
+            address=member.address,
+            peer_address=member.peer_address,
+            dns_address=member.dns_address,
+            type=kind,
+            voter=voter,
+            health=health,
+            term=figures.term if figures else None,
+            commit_index=figures.commit_index if figures else None,
+            applied_index=figures.applied_index if figures else None,
+            last_contact_ms=contact_ms,
+            version=figures.version if figures else None,
+            uptime_s=figures.uptime_s if figures else None,
+        )
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host (without brackets) and port of `HOST:PORT`."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _dns_member(node: NodeInfo) -> DnsMember:
+    host, port = split_address(node.address)
+    return DnsMember(
+        name=node.name,
+        node_id=node.id,
+        host=host,
+        api_port=port,
+        peer_port=split_address(node.peer_address)[1],
+        live=node.health in ("alive", "suspect"),
+        voter=node.voter,
+    )
+
+
+def _dns_name(member: DnsMember) -> str:
+    return member.name
+
+
+def _by_name(member: Member) -> list[tuple[str, int]]:
+    """Sort n2 before n10."""
+    parts = re.findall(r"(\D*)(\d*)", member.name)
+    return [(text, int(number or 0)) for text, number in parts]
+
+
+__all__ = ["VERSION", "Status", "split_address"]
