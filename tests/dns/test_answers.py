@@ -116,7 +116,9 @@ def test_what_is_not_a_query_is_notimp(opcode):
 @pytest.mark.parametrize("version", [1, 255])
 @pytest.mark.parametrize("name", ["leader.hstore.local", "example.com"])
 def test_an_edns_version_above_0_is_badvers(version, name):
-    reply = reply_to(query(name, additional=opt(version=version)))
+    answers = answers_from(view())
+    answers.reply(query(name))  # compiled, so that a shortcut would be there to be taken
+    reply = reply_of(answers, query(name, additional=opt(version=version)))
     assert rcode_of(reply) == 0
     assert counts_of(reply) == (1, 0, 0, 1)
     # RFC 6891 section 6.1.3: 16 is 1 in the upper bits; version 0 is what we have.
@@ -148,6 +150,7 @@ MALFORMED = {
     "a question without class": query()[:-2],
     "a pointer in the question": query()[:12] + b"\xc0\x0c\0\1\0\1",
     "an unknown label type": query()[:12] + b"\x41abc\0\0\1\0\1",
+    "a label of 65 bytes": query()[:12] + b"\x41" + b"x" * 65 + b"\0\0\1\0\1",
     "a name of 256 bytes": query(".".join(["x" * 61] * 4 + ["x" * 6])),
     "bytes after the question": query() + b"\0",
     "bytes after the opt": query(additional=opt(), counts=(1, 0, 0, 1)) + b"\0",
@@ -156,8 +159,12 @@ MALFORMED = {
     "an opt cut short": query(additional=opt()[:-1], counts=(1, 0, 0, 1)),
     "an option cut short": query(additional=opt(options=b"\0\x0a\0\x08\1")),
     "half an option": query(additional=opt(options=b"\0\x0a\0")),
+    "options announced only": query(additional=opt()[:-1] + b"\x14"),
     "two opts": query(additional=opt() + opt(), counts=(1, 0, 0, 2)),
     "an opt with an owner": query(additional=b"\1x" + opt(), counts=(1, 0, 0, 1)),
+    "an opt with an owner that reads as one without": query(
+        additional=b"\1x" + opt(options=b"\0\2ab"), counts=(1, 0, 0, 1)
+    ),
     "an answer announced only": query(counts=(1, 1, 0, 0)),
     "65535 answers announced": query(counts=(1, 65535, 65535, 65535)),
 }
@@ -227,6 +234,7 @@ def size_by_tcp(seen, packet):
     ("count", "edns", "fits"),
     [
         (6, None, True),
+        (6, 0, True),
         (8, None, False),
         (8, 512, False),
         (8, 0, False),  # RFC 6891 section 6.2.5: below 512 means 512
@@ -278,18 +286,22 @@ def test_by_tcp_everything_is_given(edns):
 
 
 def test_what_no_message_can_hold_sets_tc_even_by_tcp():
-    reply = reply_to(query("nodes.hstore.local", "SRV"), view(1500), over_tcp=True)
-    assert flags_of(reply) & TC
+    answers = answers_from(view(1500))
+    for _ in range(2):
+        reply = reply_of(answers, query("nodes.hstore.local", "SRV"), over_tcp=True)
+        assert flags_of(reply) & TC
 
 
 def test_a_new_view_takes_effect_with_the_next_query_and_an_equal_one_keeps_what_is_compiled():
     answers = answers_from(view())
     assert "10.0.0.1" in str(asked(answers, "leader"))
+    assert " 42 " in str(asked(answers, "absent").auth[0].rdata)
     compiled = answers._compiled
     answers.view = view()
     assert answers._compiled is compiled
     answers.view = view(leader="n2", serial=43)
     assert "10.0.0.2" in str(asked(answers, "leader"))
+    assert " 43 " in str(asked(answers, "absent").auth[0].rdata)
     answers.view = view(leader=None, serial=44)
     assert asked(answers, "leader").header.rcode == SERVFAIL
     answers.view = view([member(1, "10.9.9.9")], serial=45)

@@ -95,16 +95,35 @@ def packed_name(packet):
     return str(dnslib.DNSRecord.parse(packet).q.qname)
 
 
-@given(packets)
-@example(query(additional=opt(), flags=0x0120))
-@example(query(additional=opt() + b"\0", counts=(1, 0, 0, 1)))
-def test_the_shortcut_and_the_careful_way_give_the_same_reply(packet):
+# Queries of the usual shapes with an additional record that is nearly, but not quite, usual.
+nearly_usual = st.builds(
+    query,
+    st.sampled_from(NAMES),
+    st.sampled_from(["A", "SRV"]),
+    flags=st.sampled_from([0, 0x0100, 0x0110, 0x0120]),
+    counts=st.just((1, 0, 0, 1)),
+    additional=st.builds(
+        lambda record, at, byte: record[:at] + byte + record[at + len(byte) :],
+        st.builds(opt, st.integers(0, 65535), flags=st.sampled_from([0, 0x8000])),
+        st.integers(0, 11),
+        st.binary(max_size=1),
+    ),
+)
+
+
+@given(st.one_of(packets, nearly_usual), st.booleans())
+@example(query(additional=opt(), flags=0x0120), False)
+@example(query(additional=opt() + b"\0", counts=(1, 0, 0, 1)), True)
+@example(query(additional=opt(version=1)), True)
+@example(query(additional=b"\0\0\x2a" + opt()[3:]), False)
+@example(query(additional=b"\0\0\x2a" + opt()[3:]), True)
+def test_the_shortcut_and_the_careful_way_give_the_same_reply(packet, over_tcp):
     # One member: a single order of records, so that equal means equal byte for byte.
     answers = warm_of_one()
-    short = answers._shortcut(packet, over_tcp=False)
+    short = answers._shortcut(packet, over_tcp=over_tcp)
     if short is not None:
         answers._compiled.clear()
-        assert answers.reply(packet) == short
+        assert answers.reply(packet, over_tcp=over_tcp) == short
 
 
 def warm_of_one():

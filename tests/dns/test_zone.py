@@ -172,13 +172,13 @@ def test_ttl_and_the_minimum_of_the_soa_are_one_setting():
     assert (soa.ttl, soa.rdata.times[4]) == (30, 30)
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 40])
+@pytest.mark.parametrize("count", [2, 3, 5, 12])
 def test_every_record_comes_first_about_equally_often(count):
     answers = answers_from(view(count))
-    firsts = Counter(contents(asked(answers, "nodes").rr)[0] for _ in range(200 * min(count, 32)))
-    assert len(firsts) == min(count, 32)
-    assert min(firsts.values()) > 100
-    assert max(firsts.values()) < 400
+    firsts = Counter(contents(asked(answers, "nodes").rr)[0] for _ in range(100 * count))
+    assert len(firsts) == count
+    assert min(firsts.values()) > 50
+    assert max(firsts.values()) < 200
 
 
 def test_the_order_behind_the_first_record_differs_too():
@@ -199,4 +199,5 @@ def test_a_zone_that_is_no_domain_name_is_an_error_and_the_last_view_stays(zone)
     answers = answers_from(view())
     with pytest.raises(ValueError):  # noqa: PT011  # from two places, with different words
         answers.view = view(zone=zone)
+    assert answers.view == view()
     assert contents(asked(answers, "leader").rr) == ["10.0.0.1"]
