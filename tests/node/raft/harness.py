@@ -184,7 +184,7 @@ class Node:
         if update.apply:
             assert not self.batch, "a batch is out already (rule D7)"
             self.batch = update.apply
-        self.answers.update(update.appended)
+        self.answers.update({rid: index for rid, _, index in update.appended})
         self.answers.update({rid: reason for rid, reason, _ in update.rejected})
         for rid, read in (*update.reads_ready, *update.reads_failed):
             assert rid not in self.reads, "a read is answered once"
@@ -285,7 +285,7 @@ def make_leader(terms: Sequence[int] = (), *, term: int, **kwargs: Any) -> Node:
     Its first appends are in `sent`; with a held disk its no-op is not durable yet.
     """
     node = make_candidate(terms, term=term, **kwargs)
-    node.flush()
+    node.flush(1)
     node.sent.clear()
     for peer in node.core.config.all_voters():
         if peer != 1 and node.core.role is Role.CANDIDATE:
