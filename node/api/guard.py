@@ -127,7 +127,9 @@ def _host_of(header: bytes) -> str:
     """Return the host of `HOST[:PORT]`, lower case, without brackets and final dot."""
     text = header.decode("latin-1").lower()
     if text.startswith("["):
-        return text[1:].partition("]")[0]
+        host, bracket, after = text[1:].partition("]")
+        is_whole = bracket and (not after or (after[0] == ":" and after[1:].isdecimal()))
+        return host if is_whole else ""
     host, separator, port = text.rpartition(":")
     if separator and port.isdecimal():
         text = host

@@ -1,0 +1,315 @@
+"""An API server over memory streams, with a node behind it that does as it is told.
+
+`connect` gives a client that speaks bytes, so that a test sees exactly what was sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from hstore.node.api.server import ApiServer
+from hstore.node.cluster import ClusterInfo, JoinReply, JoinRequest, NodeInfo
+from hstore.node.commands import Command, Delete, DeletePrefix, Outcome, Put
+from hstore.node.errors import HstoreError
+from hstore.node.state import Item
+
+
+def node_info(name: str, port: int, kind: str = "follower") -> NodeInfo:
+    return NodeInfo(
+        name=name,
+        id=f"{port:016x}",
+        address=f"10.0.0.1:{port}",
+        peer_address=f"10.0.0.1:{port - 200}",
+        dns_address=f"10.0.0.1:{port + 100}",
+        type=kind,
+        voter=True,
+        health="alive",
+        term=3,
+        commit_index=9,
+        applied_index=9,
+        last_contact_ms=0,
+        version="0.1.0",
+        uptime_s=5,
+    )
+
+
+class FakeReader:
+    def __init__(self, items: dict[bytes, Item]) -> None:
+        self._items = items
+        self.is_closed = False
+
+    def get(self, key: bytes) -> Item | None:
+        return self._items.get(key)
+
+    def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Item]:
+        for key in sorted(self._items):
+            if key.startswith(prefix) and (after is None or key > after):
+                yield self._items[key]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class FakeBackend:
+    """One node that is a whole cluster. `error` makes every request fail with it."""
+
+    def __init__(self) -> None:
+        self.name = "n1"
+        self.address = "10.0.0.1:8500"
+        self.zone = "hstore.local"
+        self.applied_index = 10
+        self.items: dict[bytes, Item] = {}
+        self.error: HstoreError | None = None
+        self.reason: str | None = None
+        self.stale: int | None = 12
+        self.leader: str | None = "n1"
+        self.term = 3
+        self.calls: list[Any] = []
+        self.barriers = 0
+        self.readers: list[FakeReader] = []
+        # What a test puts in the way of each write: called with the command.
+        self.before_write: Callable[[Command], Awaitable[None]] | None = None
+        self.version = 0
+        self._changed = trio.Event()
+
+    def set(self, key: bytes, value: bytes, flags: int = 0) -> None:
+        self.applied_index += 1
+        old = self.items.get(key)
+        created = old.create_revision if old else self.applied_index
+        self.items[key] = Item(key, value, flags, created, self.applied_index)
+
+    def get(self, key: bytes) -> Item | None:
+        return self.items.get(key)
+
+    def view(self) -> FakeReader:
+        self.readers.append(FakeReader(dict(self.items)))
+        return self.readers[-1]
+
+    async def write(self, command: Command, deadline: float) -> Outcome:
+        self.calls.append((command, deadline - trio.current_time()))
+        await trio.lowlevel.checkpoint()
+        if self.before_write is not None:
+            await self.before_write(command)
+        if self.error is not None:
+            raise self.error
+        return self._apply(command)
+
+    def _apply(self, command: Command) -> Outcome:
+        if isinstance(command, DeletePrefix):
+            self.applied_index += 1
+            for key in [key for key in self.items if key.startswith(command.prefix)]:
+                del self.items[key]
+            return Outcome(ok=True, revision=self.applied_index)
+        assert isinstance(command, Put | Delete)
+        old = self.items.get(command.key)
+        revision = old.revision if old else 0
+        if command.cas is not None and command.cas != revision:
+            return Outcome(ok=False, revision=revision)
+        if isinstance(command, Delete):
+            if old is None:
+                return Outcome(ok=False, revision=0)
+            self.applied_index += 1
+            del self.items[command.key]
+        else:
+            if command.must_exist and old is None:
+                return Outcome(ok=False, revision=0)
+            self.set(command.key, command.value, command.flags)
+        return Outcome(ok=True, revision=self.applied_index)
+
+    async def read_barrier(self, deadline: float) -> None:
+        self.barriers += 1
+        self.calls.append(("barrier", deadline - trio.current_time()))
+        await trio.lowlevel.checkpoint()
+        if self.error is not None:
+            raise self.error
+
+    def stale_ms(self) -> int | None:
+        return self.stale
+
+    def unhealthy(self) -> str | None:
+        return self.reason
+
+    def cluster(self) -> ClusterInfo:
+        return ClusterInfo(
+            cluster_id="c1",
+            leader=self.leader,
+            term=self.term,
+            quorum=2,
+            failure_tolerance=0,
+            zone=self.zone,
+            nodes=[node_info("n1", 8500, "leader"), node_info("n2", 8501)],
+        )
+
+    def change(self, leader: str | None, term: int) -> None:
+        self.leader, self.term = leader, term
+        self.version += 1
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_cluster_change(self, seen: int) -> int:
+        while self.version == seen:
+            await self._changed.wait()
+        return self.version
+
+    async def join(self, request: JoinRequest, deadline: float) -> JoinReply:
+        self.calls.append((request, deadline - trio.current_time()))
+        if self.error is not None:
+            raise self.error
+        return JoinReply(cluster_id="c1", name="n3", zone=self.zone, peers={"aa": "10.0.0.1:8300"})
+
+    async def remove(self, node: str, deadline: float) -> None:
+        self.calls.append(("remove", node))
+        if self.error is not None:
+            raise self.error
+
+    async def leave(self, deadline: float) -> None:
+        self.calls.append("leave")
+        if self.error is not None:
+            raise self.error
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def kill(self) -> None:
+        self.calls.append("kill")
+
+
+class Response:
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def __repr__(self) -> str:
+        return f"<{self.status} {self.headers} {self.body[:200]!r}>"
+
+
+class Client:
+    """The other end of a connection. Its parser takes nothing but what HTTP/1.1 says."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self._buffer = b""
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def _fill(self) -> None:
+        data = await self.stream.receive_some(65536)
+        if not data:
+            raise EOFError(self._buffer)
+        self._buffer += data
+
+    async def read_until(self, end: bytes) -> bytes:
+        while end not in self._buffer:
+            await self._fill()
+        part, _, self._buffer = self._buffer.partition(end)
+        return part
+
+    async def read_exactly(self, count: int) -> bytes:
+        while len(self._buffer) < count:
+            await self._fill()
+        part, self._buffer = self._buffer[:count], self._buffer[count:]
+        return part
+
+    async def read_to_end(self) -> bytes:
+        while True:
+            try:
+                await self._fill()
+            except EOFError:
+                part, self._buffer = self._buffer, b""
+                return part
+
+    async def read_chunk(self) -> bytes:
+        size = int(await self.read_until(b"\r\n"), 16)
+        chunk = await self.read_exactly(size)
+        assert await self.read_exactly(2) == b"\r\n"
+        return chunk
+
+    async def read_head(self) -> Response:
+        lines = (await self.read_until(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        version, status, _ = lines[0].split(" ", 2)
+        assert version == "HTTP/1.1"
+        headers: dict[str, str] = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(": ")
+            assert name.lower() not in headers, f"{name} twice"
+            headers[name.lower()] = value
+        return Response(int(status), headers, b"")
+
+    async def response(self, method: str = "GET") -> Response:
+        response = await self.read_head()
+        headers = response.headers
+        if response.status == 100 or method == "HEAD":
+            return response
+        if headers.get("transfer-encoding") == "chunked":
+            assert "content-length" not in headers
+            while chunk := await self.read_chunk():
+                response.body += chunk
+        elif "content-length" in headers:
+            response.body = await self.read_exactly(int(headers["content-length"]))
+        else:
+            assert headers["connection"] == "close"
+            response.body = await self.read_to_end()
+        return response
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        body: bytes | dict[str, Any] | None = None,
+        **headers: str,
+    ) -> Response:
+        """Send one request and wait for its answer; `_` in header names stands for `-`."""
+        if isinstance(body, dict):
+            body = json.dumps(body).encode()
+        lines = [f"{method} {target} HTTP/1.1"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        if "Host" not in headers:
+            lines.append("Host: localhost:8500")
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        await self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
+        return await self.response(method)
+
+
+Connect = Callable[..., Client]
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def server(backend) -> ApiServer:
+    return ApiServer(backend, http_hosts=("kv.example",))
+
+
+@pytest.fixture
+def connect(server, nursery) -> Connect:
+    """Open one more connection to the server."""
+
+    def connect(*, is_local: bool = True) -> Client:
+        near, far = trio.testing.memory_stream_pair()
+
+        async def serve() -> None:
+            await server.serve_stream(far, is_local=is_local)
+
+        nursery.start_soon(serve)
+        return Client(near)
+
+    return connect
+
+
+@pytest.fixture
+def client(connect: Connect) -> Client:
+    return connect()
