@@ -362,8 +362,8 @@ class Replica:
             self._send(message.to, message)
         if update.apply:
             self._apply(update)
-        for rid, index in update.appended:
-            self._in_log.add(self._proposed.pop(rid), index, self.core.term)
+        for rid, term, index in update.appended:
+            self._in_log.add(self._proposed.pop(rid), index, term)
         for rid, reason, text in update.rejected:
             self._reject(self._proposed.pop(rid), reason, text)
         for rid, index in update.reads_ready:

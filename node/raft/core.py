@@ -179,8 +179,15 @@ class Core:
         return self.history.current
 
     def is_promotable(self) -> bool:
-        """Whether this node may call an election."""
-        return self.config.is_voter(self.id)
+        """Whether this node may call an election.
+
+        Also when only a change that is not yet committed takes its vote away: it may be the one
+        whose log the others need, and then nobody else can win (thesis section 4.2.2).
+        """
+        if self.config.is_voter(self.id):
+            return True
+        pending = self.history.index > self.log.commit
+        return pending and self.history.at(self.history.index - 1).is_voter(self.id)
 
     def learners_caught_up(self) -> list[int]:
         """Return the learners that could become voters now (thesis section 4.2.1)."""

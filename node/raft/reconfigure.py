@@ -44,7 +44,7 @@ def propose_change(core: Core, event: ProposeChange) -> None:
         return
     config = membership.simple(core.config, event.changes)
     index = core.append_as_leader(EntryKind.CONFIG, [membership.encode(config)])
-    core.update.appended.append((event.rid, index))
+    core.update.appended.append((event.rid, core.term, index))
     # A smaller quorum may already have what the larger one had not.
     replication.advance_commit(core)
 

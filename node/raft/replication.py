@@ -47,7 +47,7 @@ def propose(core: Core, event: Propose) -> None:
         return
     first = core.append_as_leader(EntryKind.COMMAND, [data for _, data in event.items])
     core.update.appended.extend(
-        (rid, index) for index, (rid, _) in enumerate(event.items, first)
+        (rid, core.term, index) for index, (rid, _) in enumerate(event.items, first)
     )
 
 

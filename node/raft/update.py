@@ -47,7 +47,8 @@ class Update:
         persist: See `Persist`; None when nothing must be written.
         messages: Ungated messages.
         apply: Committed, locally durable entries, contiguous; at most one batch is out at a time.
-        appended: (rid, index) of proposals now in the log in the current term.
+        appended: (rid, term, index) of proposals that are, or within this step were, in the log. The
+            term is the entry's: at the end of the step the core may have gone on to another.
         rejected: (rid, reason, text) of proposals and changes that are certainly not in the log.
         reads_ready: (rid, index): answer once applied is at least the index.
         reads_failed: (rid, reason): ask again, with a new rid.
@@ -60,7 +61,7 @@ class Update:
     persist: Persist | None = None
     messages: list[Message] = field(default_factory=list)
     apply: list[Entry] = field(default_factory=list)
-    appended: list[tuple[int, int]] = field(default_factory=list)
+    appended: list[tuple[int, int, int]] = field(default_factory=list)
     rejected: list[tuple[int, Reason, str]] = field(default_factory=list)
     reads_ready: list[tuple[int, int]] = field(default_factory=list)
     reads_failed: list[tuple[int, Reason]] = field(default_factory=list)

@@ -1,0 +1,46 @@
+"""What random runs have found, each as the shortest story that shows it."""
+
+from __future__ import annotations
+
+from hstore.node.raft.entry import HardState
+from hstore.node.raft.events import Propose, Receive
+from hstore.node.raft.membership import Configuration
+from hstore.node.raft.messages import VoteRequest
+from hstore.node.raft.roles import Role
+
+from tests.node.raft.harness import (
+    T,
+    append_from,
+    config_entry,
+    make_leader,
+    make_node,
+)
+
+
+def test_a_proposal_overwritten_in_the_step_that_appended_it_is_not_taken_for_its_successor() -> (
+    None
+):
+    """The driver was told the index alone, and took the core's term at the end of the step."""
+    node = make_leader(term=2)
+    late = append_from(2, 3, prev=(0, 0), terms=[3, 3], commit=2)
+
+    update = node.step(Propose([(7, b"mine")]), Receive(late))
+
+    assert (node.core.term, node.core.log.last_index) == (3, 2)
+    assert node.core.log.entries[1].data != b"mine"
+    assert update.appended == [(7, 2, 2)]
+
+
+def test_a_leader_that_gives_its_vote_away_can_be_elected_until_that_is_committed() -> None:
+    """It has the longer log, so the others cannot win without it, and it did not even ask."""
+    demotion = config_entry(2, 2, Configuration(voters=(2,), learners=(1,)))
+    before = config_entry(1, 1, Configuration(voters=(1, 2)))
+    node = make_node(entries=[before, demotion], hard_state=HardState(2, 0, 1), applied=1)
+
+    node.tick(3 * T)
+    assert node.core.role is Role.PRE_CANDIDATE
+
+    committed = make_node(entries=[before, demotion], hard_state=HardState(2, 0, 2), applied=2)
+    committed.tick(3 * T)
+    assert committed.core.role is Role.FOLLOWER
+    assert not committed.take(VoteRequest)
