@@ -1,0 +1,223 @@
+"""A disk: atomic writes in one order, of which only what was flushed is sure to outlive a crash.
+
+`Image` is what a sequence of writes amounts to; it is computed from the writes alone and never
+from a core, and so it is also the second opinion on what a core holds in memory. Each entry has a
+chain hash over itself and all before it: two logs with the same chain at an index are the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+from hstore.node.raft import membership
+from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
+from hstore.node.raft.membership import Configuration
+from hstore.node.raft.update import Persist
+
+
+class Content(NamedTuple):
+    """A state machine: how far it has come, and a hash over everything applied."""
+
+    applied: int
+    digest: int
+
+
+def link(chain: int, entry: Entry) -> int:
+    """Return the chain hash at `entry`, given that at the one before.
+
+    A tuple of integers hashes the same in every process, unlike bytes.
+    """
+    return hash((chain, entry.term, entry.kind, crc32(entry.data)))
+
+
+class Image:
+    """Log, hard state and state machine, as writes leave them.
+
+    Attributes:
+        base: Of the snapshot or the compaction that the log starts after.
+        base_chain: The chain hash there.
+        entries, chains: The log after it, in parallel.
+        configs: (index, configuration), the base's first.
+        written_at: In parallel to `entries`: the number of the write that brought each.
+        base_written_at: Likewise for what the base stands for.
+        hard: The hard state.
+        hard_written_at: The number of the write that brought it.
+        content: The state machine.
+    """
+
+    __slots__ = (
+        "base", "base_chain", "base_written_at", "chains", "configs", "content", "entries",
+        "hard", "hard_written_at", "written_at",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.base = SnapshotMeta()
+        self.base_chain = 0
+        self.base_written_at = 0
+        self.entries: list[Entry] = []
+        self.chains: list[int] = []
+        self.written_at: list[int] = []
+        self.configs: list[tuple[int, Configuration]] = [(0, Configuration())]
+        self.hard = HardState()
+        self.hard_written_at = 0
+        self.content = Content(0, 0)
+
+    def copy(self) -> Image:
+        """Return an image that shares nothing that changes."""
+        new = Image()
+        for name in Image.__slots__:
+            value = getattr(self, name)
+            setattr(new, name, list(value) if isinstance(value, list) else value)
+        return new
+
+    @property
+    def last_index(self) -> int:
+        """Index of the newest entry."""
+        return self.base.index + len(self.entries)
+
+    @property
+    def last_term(self) -> int:
+        """Its term."""
+        return self.entries[-1].term if self.entries else self.base.term
+
+    @property
+    def config(self) -> Configuration:
+        """The configuration in force: the fold of base and log (rule D9)."""
+        return self.configs[-1][1]
+
+    def chain_at(self, index: int) -> int | None:
+        """Return the chain hash at `index`; None if that is compacted or not there."""
+        offset = index - self.base.index
+        if offset <= 0:
+            return self.base_chain if offset == 0 else None
+        return self.chains[offset - 1] if offset <= len(self.chains) else None
+
+    def written_before(self, index: int) -> int:
+        """Return the number of the write after which everything up to `index` is there."""
+        offset = index - self.base.index
+        return self.base_written_at if offset <= 0 else self.written_at[offset - 1]
+
+    def config_at(self, index: int) -> Configuration:
+        """Return the configuration in force at `index`, which is not compacted away."""
+        return next(config for i, config in reversed(self.configs) if i <= index)
+
+    def persist(
+        self, position: int, persist: Persist, received: tuple[Content, int] | None
+    ) -> None:
+        """Carry out a core's write; `received` is the content and chain of its snapshot, if any."""
+        if persist.snapshot is not None:
+            assert received is not None, "a snapshot is to be stored that never arrived"
+            self.base = persist.snapshot
+            self.content, self.base_chain = received
+            self.base_written_at = position
+            self.entries, self.chains, self.written_at = [], [], []
+            self.configs = [(self.base.index, self.base.config)]
+        if persist.truncate_from is not None:
+            self._truncate(persist.truncate_from)
+        if persist.entries:
+            self._append(position, persist.entries)
+        if persist.hard_state is not None:
+            self.hard = persist.hard_state
+            self.hard_written_at = position
+
+    def compact(self, meta: SnapshotMeta) -> None:
+        """Drop the log up to `meta`; one that a snapshot has overtaken drops nothing."""
+        if meta.index <= self.base.index:
+            return
+        offset = meta.index - self.base.index
+        self.base_chain = self.chains[offset - 1]
+        self.base_written_at = self.written_at[offset - 1]
+        self.configs = [
+            (meta.index, self.config_at(meta.index)),
+            *(item for item in self.configs if item[0] > meta.index),
+        ]
+        self.base = meta
+        del self.entries[:offset], self.chains[:offset], self.written_at[:offset]
+
+    def _truncate(self, index: int) -> None:
+        offset = index - self.base.index - 1
+        assert 0 <= offset <= len(self.entries), f"truncation at {index} is outside the log"
+        del self.entries[offset:], self.chains[offset:], self.written_at[offset:]
+        while self.configs[-1][0] >= index:
+            self.configs.pop()
+
+    def _append(self, position: int, entries: Sequence[Entry]) -> None:
+        chain = self.chains[-1] if self.chains else self.base_chain
+        assert entries[0].index == self.last_index + 1, f"a gap before {entries[0].index}"
+        for entry in entries:
+            chain = link(chain, entry)
+            self.entries.append(entry)
+            self.chains.append(chain)
+            self.written_at.append(position)
+            if entry.kind == EntryKind.CONFIG:
+                self.configs.append((entry.index, membership.decode(entry.data)))
+
+
+class _Write(NamedTuple):
+    position: int
+    persist: Persist | None = None
+    received: tuple[Content, int] | None = None
+    content: Content | None = None
+    compact: SnapshotMeta | None = None
+
+    def carry_out(self, image: Image) -> None:
+        if self.persist is not None:
+            image.persist(self.position, self.persist, self.received)
+        if self.content is not None:
+            image.content = self.content
+        if self.compact is not None:
+            image.compact(self.compact)
+
+
+class SimDisk:
+    """One write-ahead log, as RocksDB keeps it for all column families together.
+
+    Attributes:
+        image: All writes.
+        durable: Those that are flushed.
+        position: Number of the newest write.
+        synced: Number of the newest one that is flushed.
+    """
+
+    __slots__ = ("durable", "image", "position", "synced", "unsynced")
+
+    def __init__(self, image: Image | None = None) -> None:
+        self.image = image or Image()
+        self.durable = self.image.copy()
+        self.position = 0
+        self.synced = 0
+        self.unsynced: deque[_Write] = deque()
+
+    def write_persist(self, persist: Persist, received: tuple[Content, int] | None) -> None:
+        """Write what a core wants durable."""
+        self._write(_Write(self.position + 1, persist=persist, received=received))
+
+    def write_content(self, content: Content) -> None:
+        """Write the state machine."""
+        self._write(_Write(self.position + 1, content=content))
+
+    def write_compact(self, meta: SnapshotMeta) -> None:
+        """Write that the log is shorter."""
+        self._write(_Write(self.position + 1, compact=meta))
+
+    def sync(self, position: int) -> None:
+        """Make every write up to `position` durable."""
+        while self.unsynced and self.unsynced[0].position <= position:
+            self.unsynced.popleft().carry_out(self.durable)
+        self.synced = max(self.synced, position)
+
+    def crash(self, keep: int) -> None:
+        """Lose all unsynced writes but the first `keep`."""
+        for _ in range(keep):
+            self.unsynced.popleft().carry_out(self.durable)
+        self.unsynced.clear()
+        self.image = self.durable.copy()
+        self.position = self.synced = self.position + 1
+
+    def _write(self, write: _Write) -> None:
+        self.position = write.position
+        write.carry_out(self.image)
+        self.unsynced.append(write)

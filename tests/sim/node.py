@@ -1,0 +1,342 @@
+"""The driver of one core, in the order that `hstore.node.raft.update` prescribes.
+
+Writes, sends, applies, in this order and before the next events; `then` messages leave only when
+the flush that covers their write has ended. A crash may strike between any two of these steps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hstore.node.raft.core import Core
+from hstore.node.raft.entry import Entry
+from hstore.node.raft.events import (
+    Applied,
+    Compact,
+    EarlyElection,
+    Event,
+    Persisted,
+    ReadIndex,
+    Receive,
+    SnapshotSent,
+    Tick,
+)
+from hstore.node.raft.messages import InstallSnapshot, Message
+from hstore.node.raft.update import Persist, Update
+
+from .disk import Content, SimDisk, link
+from .options import TICK, stream
+
+if TYPE_CHECKING:
+    from .simulation import Simulation
+
+_TICK = Tick()
+
+
+class Crash(BaseException):
+    """The node dies here. Not an `Exception`: no handler may take it for an error."""
+
+
+class SimNode:
+    """A node: core, disk, state machine, and what its process holds in memory.
+
+    Attributes:
+        core: None while the node is down.
+        disk: Outlives crashes.
+        boot: Counts starts; what was planned for an earlier life does not happen.
+        rate: Time between ticks.
+        content: The state machine, as far as this process has applied.
+        waiting: rid and term of proposals by index.
+        reads: Highest commit index anywhere when each read began, by rid.
+        seen: What `invariants` remembers of this life.
+    """
+
+    __slots__ = (
+        "_applying", "_draining", "_flushing", "_inbox", "_to_flush", "boot", "content", "core",
+        "disk", "id", "is_paused", "is_retired", "rate", "reads", "received", "seen", "sim", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, sim: Simulation, node_id: int, disk: SimDisk) -> None:
+        self.sim = sim
+        self.id = node_id
+        self.disk = disk
+        self.core: Core | None = None
+        self.boot = 0
+        self.rate = TICK
+        self.is_paused = False
+        self.is_retired = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self.content = self.disk.image.content
+        self.waiting: dict[int, tuple[int, int]] = {}
+        self.reads: dict[int, int] = {}
+        self.received: dict[tuple[int, int], tuple[Content, int]] = {}
+        self.seen = self.sim.checker.new_life()
+        self._inbox: list[Event] = []
+        self._draining = False
+        self._to_flush: deque[tuple[int, int, Sequence[Message]]] = deque()
+        self._flushing = False
+        self._applying: list[Entry] = []
+
+    # -- life and death ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start from what is on the disk (rule D19)."""
+        sim, image = self.sim, self.disk.image
+        self._reset()
+        self.boot += 1
+        self.core = Core(
+            self.id,
+            sim.options.core,
+            stream(sim.seed, f"core/{self.id}/{self.boot}"),
+            hard_state=image.hard,
+            snapshot=image.base,
+            entries=list(image.entries),
+            applied=image.content.applied,
+        )
+        sim.checker.started(self)
+        sim.after(sim.faults.phase(self), self._tick, self.boot)
+
+    def crash(self) -> None:
+        """Die: what is not flushed is lost, entirely or from some write on."""
+        self.core = None
+        self.is_paused = False
+        self.disk.crash(self.sim.faults.kept(len(self.disk.unsynced)))
+        self.sim.crashed(self)
+
+    def pause(self) -> None:
+        """Neither tick nor hear, until `resume`. The disk goes on by itself."""
+        self.is_paused = True
+
+    def resume(self, boot: int) -> None:
+        """Hear at once what has come meanwhile."""
+        if self.is_alive(boot) and self.is_paused:
+            self.is_paused = False
+            self._drain(boot)
+
+    def is_alive(self, boot: int) -> bool:
+        """Whether the life in which something was planned still lasts."""
+        return self.core is not None and boot == self.boot
+
+    # -- events -----------------------------------------------------------------------------
+
+    def give(self, event: Event) -> None:
+        """Let something happen to the node."""
+        if self.core is None:
+            return
+        if type(event) is ReadIndex:
+            self.reads[event.rid] = self.sim.checker.committed
+        window = self.sim.window
+        if not window and not self.is_paused:
+            self._step((event,))
+            return
+        self._inbox.append(event)
+        if not self._draining and not self.is_paused:
+            self._draining = True
+            self.sim.after(self.sim.faults.gather(window), self._drain, self.boot)
+
+    def receive(self, message: Message, content: tuple[Content, int] | None) -> None:
+        """Let a message arrive, with the content of its snapshot, if it is one."""
+        if self.core is None:
+            return
+        if content is not None and isinstance(message, InstallSnapshot):
+            self.received[message.meta.index, message.meta.term] = content
+        self.give(Receive(message))
+
+    def _drain(self, boot: int) -> None:
+        if not self.is_alive(boot) or self.is_paused:
+            if boot == self.boot:
+                self._draining = False
+            return
+        self._draining = False
+        if self._inbox:
+            events, self._inbox = self._inbox, []
+            self._step(events)
+
+    def _tick(self, boot: int) -> None:
+        if not self.is_alive(boot):
+            return
+        self.sim.after(self.rate, self._tick, boot)
+        if not self.is_paused:
+            self.give(_TICK)
+            if self.core is not None:
+                self._maybe_compact(self.core)
+
+    def _early(self, planned: tuple[int, int]) -> None:
+        boot, token = planned
+        if self.is_alive(boot):
+            self.give(EarlyElection(token))
+
+    # -- carrying out -----------------------------------------------------------------------
+
+    def _step(self, events: Sequence[Event]) -> None:
+        core = self.core
+        assert core is not None
+        sim = self.sim
+        sim.core_events += len(events)
+        sim.digest = hash((sim.digest, sim.now, self.id, core.term, core.log.last_index))
+        try:
+            self._carry_out(core, core.step_all(events))
+            if self._applying and not sim.apply_mean:
+                self._applied(self.boot)
+        except Crash:
+            sim.counts["crash at a boundary"] += 1
+            self.crash()
+
+    def _carry_out(self, core: Core, update: Update) -> None:
+        sim, disk, checker = self.sim, self.disk, self.sim.checker
+        boundary = sim.faults.boundary()
+        if boundary == 1:
+            raise Crash
+        if update.persist is not None:
+            self._write(update.persist)
+        if update.compact is not None:
+            disk.write_compact(update.compact)
+        checker.stepped(self, core)
+        if boundary == 2:
+            raise Crash
+        self._send(update.messages, len(update.messages) // 2 if boundary == 3 else None)
+        if boundary == 4:
+            raise Crash
+        if self._to_flush:
+            self._flush()
+        if update.apply:
+            self._apply(update.apply)
+            if boundary == 5:
+                raise Crash
+        self._rest(core, update)
+
+    def _write(self, persist: Persist) -> None:
+        received = None
+        if persist.snapshot is not None:
+            self.sim.counts["snapshots installed"] += 1
+            received = self.received[persist.snapshot.index, persist.snapshot.term]
+            self.content = received[0]
+            self._applying = []
+        self.sim.checker.writing(self, persist)
+        self.disk.write_persist(persist, received)
+        self._to_flush.append((self.disk.position, persist.seq, persist.then))
+        for message in persist.then:
+            self.sim.checker.promised(self, message)
+
+    def _send(self, messages: Sequence[Message], die_after: int | None) -> None:
+        for position, message in enumerate(messages):
+            if position == die_after:
+                raise Crash
+            self.sim.checker.leaving(self, message)
+            self.sim.network.send(message)
+
+    def _rest(self, core: Core, update: Update) -> None:
+        sim = self.sim
+        for rid, term, index in update.appended:
+            self.waiting[index] = (rid, term)
+        for rid, reason, _text in update.rejected:
+            sim.clients.rejected(rid, reason)
+        for rid, index in update.reads_ready:
+            sim.checker.read_ready(self, rid, index)
+        for rid, _reason in update.reads_failed:
+            del self.reads[rid]
+            sim.counts["reads failed"] += 1
+        for peer in update.snapshots_wanted:
+            self._send_snapshot(core, peer)
+        if update.early_election is not None:
+            token, delay = update.early_election
+            sim.counts["early elections planned"] += 1
+            sim.after(delay, self._early, (self.boot, token))
+        if update.snapshot_refused:
+            sim.counts["snapshots refused"] += 1
+
+    # -- the disk ---------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self.sim.after(
+                self.sim.faults.flush_time(), self._flushed, (self.boot, self.disk.position)
+            )
+
+    def _flushed(self, planned: tuple[int, int]) -> None:
+        boot, position = planned
+        if not self.is_alive(boot):
+            return
+        self.disk.sync(position)
+        if self.is_paused:
+            # The disk goes on, but nobody takes note of it.
+            self.sim.after(TICK, self._flushed, planned)
+            return
+        self._flushing = False
+        seq = 0
+        while self._to_flush and self._to_flush[0][0] <= position:
+            _, seq, then = self._to_flush.popleft()
+            for message in then:
+                self.sim.checker.answered(self, message)
+                self.sim.network.send(message)
+        if self._to_flush:
+            self._flush()
+        if seq:
+            self.give(Persisted(seq))
+
+    # -- the state machine ------------------------------------------------------------------
+
+    def _apply(self, entries: list[Entry]) -> None:
+        self._applying = entries
+        if self.sim.apply_mean:
+            self.sim.after(self.sim.faults.apply_time(), self._applied, self.boot)
+
+    def _applied(self, boot: int) -> None:
+        """Apply the batch that is out, and say so, which may bring the next one.
+
+        A batch that a snapshot has overtaken is gone: what it would have brought is there.
+        """
+        while self.is_alive(boot) and self._applying:
+            entries, self._applying = self._applying, []
+            applied, digest = self.content
+            for entry in entries:
+                assert entry.index == applied + 1, f"{entry.index} is applied after {applied}"
+                applied, digest = entry.index, link(digest, entry)
+                if applied in self.waiting:
+                    rid, term = self.waiting.pop(applied)
+                    if term == entry.term:
+                        self.sim.clients.acknowledged(rid, entry)
+            self.content = Content(applied, digest)
+            self.sim.checker.applied(self)
+            self.disk.write_content(self.content)
+            if self.sim.apply_mean:
+                self.give(Applied(applied))
+                return
+            core = self.core
+            assert core is not None
+            self.sim.core_events += 1
+            self._carry_out(core, core.step(Applied(applied)))
+
+    def _maybe_compact(self, core: Core) -> None:
+        options = self.sim.options
+        if core.log.applied - core.log.snapshot_index > options.compact_above:
+            self.sim.counts["compactions"] += 1
+            self.give(Compact(core.log.applied - options.compact_keep))
+
+    def _send_snapshot(self, core: Core, peer: int) -> None:
+        """Send the state as it is now, in the name of the term in which it was asked for."""
+        meta = core.meta_at(self.content.applied)
+        chain = self.disk.image.chain_at(meta.index)
+        assert chain is not None
+        self.sim.checker.snapshot_taken(self, meta, chain)
+        message = InstallSnapshot(self.id, peer, core.term, meta)
+        self.sim.after(
+            self.sim.faults.snapshot_time(),
+            self._snapshot_through,
+            (self.boot, message, (self.content, chain)),
+        )
+
+    def _snapshot_through(self, planned: tuple[int, InstallSnapshot, tuple[Content, int]]) -> None:
+        boot, message, content = planned
+        if not self.is_alive(boot):
+            return
+        is_ok = not self.sim.faults.is_snapshot_lost()
+        if is_ok:
+            self.sim.checker.leaving(self, message)
+            self.sim.network.send(message, content)
+        self.give(SnapshotSent(message.to, message.meta.index, is_ok))

@@ -1,0 +1,168 @@
+"""What one run is like: every size, time and probability, drawn from its seed.
+
+The values themselves are drawn, not only the moments at which they strike (swarm testing): a run
+in which nothing is lost but all disks are slow finds what an average of everything never would.
+Times are in thousandths of a nominal tick, as in `Update.early_election`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from hstore.node.raft.core import Options
+
+TICK = 1000
+"""One nominal tick."""
+
+
+@dataclass(slots=True)
+class SimOptions:
+    """One run. Rates are probabilities per message or step; `*_every` are mean intervals, 0: never.
+
+    Attributes:
+        nodes: Members at the beginning.
+        ticks: How long faults last, in nominal ticks.
+        core: What the cores are given.
+        delay_min, delay_mean: Of a message, beside the tail.
+        tail, tail_mean: How often a message takes very long, and how long.
+        is_fifo: Whether messages of one link keep their order.
+        drop, duplicate: Per message.
+        replay: Chance per message that an old one, of anybody, arrives once more.
+        partition_every, partition_for: Groups that do not hear each other.
+        one_way: Share of partitions that cut one direction only.
+        clog_every, clog_for: Links that hold everything back and then let it go at once.
+        flush_mean: Time from the start of a flush to its end.
+        flush_tail, flush_tail_mean: How often a flush takes very long, and how long.
+        keep: What a crash leaves of unsynced writes: "none", "all", or "some" of the first.
+        crash_every, down_for: Of the cluster as a whole; how long a node stays down.
+        crash_at_boundary: Chance per step to crash while the update is carried out.
+        crash_all: Share of crashes that hit everybody at once.
+        pause_every, pause_for: A node that neither ticks nor receives; its disk goes on.
+        skew: Ticks of a node come between 1/skew and skew times as often.
+        apply_mean: Time that applying a batch takes, 0: it is done at once.
+        window: Events that come within this time are given to a core together, 0: one by one.
+        peer_down: Chance that a node hears of another's crash; likewise of lost messages.
+        false_alarm_every: A broken link that means nothing.
+        propose_every, propose_most, payload: Proposals.
+        read_every, change_every: Reads and membership changes.
+        compact_above, compact_keep: Compaction when the log is this long; how much of it stays.
+        snapshot_mean, snapshot_loss: How long a snapshot is on its way; how often it fails.
+    """
+
+    nodes: int
+    ticks: int
+    core: Options
+    delay_min: int
+    delay_mean: int
+    tail: float
+    tail_mean: int
+    is_fifo: bool
+    drop: float
+    duplicate: float
+    replay: float
+    partition_every: int
+    partition_for: int
+    one_way: float
+    clog_every: int
+    clog_for: int
+    flush_mean: int
+    flush_tail: float
+    flush_tail_mean: int
+    keep: str
+    crash_every: int
+    down_for: int
+    crash_at_boundary: float
+    crash_all: float
+    pause_every: int
+    pause_for: int
+    skew: float
+    apply_mean: int
+    window: int
+    peer_down: float
+    false_alarm_every: int
+    propose_every: int
+    propose_most: int
+    payload: int
+    read_every: int
+    change_every: int
+    compact_above: int
+    compact_keep: int
+    snapshot_mean: int
+    snapshot_loss: float
+
+
+def stream(seed: int, name: str) -> Random:
+    """Return the random stream of one kind of fault: taking one away does not shift the others."""
+    return Random(f"{seed}/{name}")
+
+
+def draw(seed: int) -> SimOptions:
+    """Draw the options of a run."""
+    rng = stream(seed, "options")
+
+    def often(chance: float, low: float, high: float) -> float:
+        return rng.uniform(low, high) if rng.random() < chance else 0.0
+
+    def every(chance: float, low: float, high: float) -> int:
+        return int(often(chance, low, high) * TICK)
+
+    pick: Callable[..., int] = lambda *values: rng.choice(values)  # noqa: E731 - a short name
+    return SimOptions(
+        nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5)),
+        ticks=rng.choice((60, 120, 120, 240)),
+        core=_draw_core(rng),
+        delay_min=pick(1, 10, 50),
+        delay_mean=pick(10, 50, 200, 500, 1500),
+        tail=often(0.4, 0.002, 0.05),
+        tail_mean=pick(5, 15, 40) * TICK,
+        is_fifo=rng.random() < 0.3,
+        drop=often(0.6, 0.005, 0.25),
+        duplicate=often(0.5, 0.01, 0.25),
+        replay=often(0.5, 0.002, 0.1),
+        partition_every=every(0.6, 10, 60),
+        partition_for=pick(3, 10, 30) * TICK,
+        one_way=pick(0, 1, 2) / 2,
+        clog_every=every(0.3, 5, 40),
+        clog_for=pick(2, 8, 20) * TICK,
+        flush_mean=pick(0, 5, 50, 300, 1500),
+        flush_tail=often(0.4, 0.01, 0.1),
+        flush_tail_mean=pick(3, 10, 30) * TICK,
+        keep=rng.choice(("none", "none", "some", "some", "all")),
+        crash_every=every(0.75, 6, 60),
+        down_for=pick(1, 3, 15) * TICK,
+        crash_at_boundary=often(0.4, 0.0005, 0.01),
+        crash_all=pick(0, 0, 1, 3) / 10,
+        pause_every=every(0.4, 10, 60),
+        pause_for=pick(2, 8, 25) * TICK,
+        skew=rng.choice((1.0, 1.1, 1.5, 3.0, 10.0)),
+        apply_mean=pick(0, 0, 50, 1500),
+        window=pick(0, 0, 20, 300, 2000),
+        peer_down=often(0.5, 0.2, 1.0),
+        false_alarm_every=every(0.3, 5, 40),
+        propose_every=pick(100, 300, 1000, 3000),
+        propose_most=pick(1, 1, 4),
+        payload=pick(0, 0, 30, 200),
+        read_every=every(0.8, 0.2, 3),
+        change_every=every(0.6, 2, 20),
+        compact_above=pick(2, 5, 20, 50, 10_000),
+        compact_keep=pick(0, 1, 5),
+        snapshot_mean=pick(20, 300, 3000),
+        snapshot_loss=often(0.4, 0.05, 0.4),
+    )
+
+
+def _draw_core(rng: Random) -> Options:
+    return Options(
+        election_ticks=rng.choice((3, 5, 10)),
+        pre_vote=rng.random() < 0.75,
+        check_quorum=rng.random() < 0.85,
+        max_append_bytes=rng.choice((1, 80, 300, 512 * 1024)),
+        max_inflight_messages=rng.choice((1, 2, 8, 256)),
+        max_inflight_bytes=rng.choice((1, 200, 2000, 8 * 1024 * 1024)),
+        max_uncommitted_bytes=rng.choice((300, 3000, 64 * 1024 * 1024)),
+        max_apply_bytes=rng.choice((1, 100, 1024 * 1024)),
+        max_pending_reads=rng.choice((2, 10, 4096)),
+        promotion_gap=rng.choice((0, 3, 1000)),
+    )
