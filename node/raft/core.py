@@ -96,6 +96,7 @@ class Core:
         history: The configurations of the log.
         progress: The leader's view of every other member, by id, in the order of ids.
         votes: Answers to the ballot under way, by voter.
+        own_vote_seq: Number of the write that makes the vote for itself durable, 0 for none.
         elapsed: Ticks since the last sign of the leader (leader: since the last quorum check).
         timeout: Ticks after which this node calls an election.
         round: Number of the last heartbeat broadcast of this term.
@@ -153,7 +154,7 @@ class Core:
         self._seq = 0
         self._saved = (hard_state.term, hard_state.vote)
         self._restored: SnapshotMeta | None = None
-        self._own_vote_seq = 0
+        self.own_vote_seq = 0
 
     # -- the interface ----------------------------------------------------------------------
 
@@ -230,7 +231,7 @@ class Core:
         self.leader = leader
         self.progress = {}
         self.votes = {}
-        self._own_vote_seq = 0
+        self.own_vote_seq = 0
         self.elapsed = 0
         self.randomize_timeout()
         if leader:
@@ -292,7 +293,7 @@ class Core:
             self._saved = hard_state
             saved = HardState(self.term, self.vote, log.commit)
             if self.role is Role.CANDIDATE:
-                self._own_vote_seq = self._seq
+                self.own_vote_seq = self._seq
         self.update.persist = Persist(
             self._seq, saved, self._restored, truncated, entries, self.gated
         )
@@ -338,6 +339,8 @@ class Core:
         for ever (R4b, canonical/raft#280). All answers wait until the term they show is durable.
         """
         kind, to = type(message), message.frm
+        if kind is messages.InstallSnapshot:
+            self.update.snapshot_refused = True
         if kind in _OF_LEADERS:
             self.send_durably(messages.AppendResponse(self.id, to, self.term, 0, rejected=True))
         elif kind is messages.PreVoteRequest:
@@ -349,8 +352,8 @@ class Core:
         self.log.persisted_to(event.seq)
         if self.role is Role.LEADER:
             replication.advance_commit(self)
-        elif self._own_vote_seq and event.seq >= self._own_vote_seq:
-            self._own_vote_seq = 0
+        elif self.own_vote_seq and event.seq >= self.own_vote_seq:
+            self.own_vote_seq = 0
             election.record_vote(self, self.id, granted=True)
 
     def on_applied(self, event: Applied) -> None:

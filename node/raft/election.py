@@ -42,12 +42,12 @@ def tick_leader(core: Core) -> None:
 def tick_follower(core: Core) -> None:
     """Call an election when nobody has led for a timeout; at once when nobody else votes."""
     is_alone = core.role is Role.FOLLOWER and core.config.all_voters() == (core.id,)
-    if core.elapsed < core.timeout and not is_alone:
+    if (core.elapsed < core.timeout and not is_alone) or not core.is_promotable():
+        # Who may not ask goes on counting: a lease that ran out must not begin anew by itself.
         return
     core.elapsed = 0
     core.randomize_timeout()
-    if core.is_promotable():
-        campaign(core)
+    campaign(core)
 
 
 def campaign(core: Core) -> None:
@@ -62,9 +62,7 @@ def campaign(core: Core) -> None:
     for peer in core.config.all_voters():
         if peer != core.id:
             log = core.log
-            core.send(
-                PreVoteRequest(core.id, peer, core.term + 1, log.last_index, log.last_term)
-            )
+            core.send(PreVoteRequest(core.id, peer, core.term + 1, log.last_index, log.last_term))
     _tally(core)
 
 
@@ -147,6 +145,8 @@ def _become_candidate(core: Core) -> None:
     core.vote = core.id
     core.leader = 0
     core.votes = {}
+    # The flush of an earlier term's vote may be on its way still, and says nothing of this one's.
+    core.own_vote_seq = 0
     core.elapsed = 0
     core.randomize_timeout()
     log = core.log

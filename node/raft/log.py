@@ -201,7 +201,9 @@ class RaftLog:
         """Return up to where to compact so that at most this much of what is applied stays."""
         lowest = max(applied - max_entries, self.snapshot_index)
         size = 0
-        for entry in reversed(self.entries[lowest - self.snapshot_index : applied - self.snapshot_index]):
+        for entry in reversed(
+            self.entries[lowest - self.snapshot_index : applied - self.snapshot_index]
+        ):
             size += entry_size(entry)
             if size > max_bytes:
                 return entry.index

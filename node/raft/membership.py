@@ -110,6 +110,15 @@ def decode(data: bytes) -> Configuration:
     return config
 
 
+def is_configuration(data: bytes) -> bool:
+    """Whether `decode` would take it: a message must be looked at before any of it is used."""
+    try:
+        decode(data)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
 class History:
     """Configurations by the index of the entry that brought them, oldest first.
 

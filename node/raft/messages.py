@@ -27,7 +27,7 @@ class Base(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class PreVoteRequest(Base, frozen=True, array_like=True, tag=1, gc=False):
-    """"Would you vote for me in `term`?" (thesis section 9.6). Changes nobody's term."""
+    """ "Would you vote for me in `term`?" (thesis section 9.6). Changes nobody's term."""
 
     last_index: int
     last_term: int
@@ -86,7 +86,7 @@ class AppendResponse(Base, frozen=True, array_like=True, tag=6, gc=False):
 
 
 class Heartbeat(Base, frozen=True, array_like=True, tag=7, gc=False):
-    """"I lead `term`." `round` numbers the broadcasts of a term (reads, section 6.4 of the thesis).
+    """ "I lead `term`." `round` numbers the broadcasts of a term (reads, section 6.4 of the thesis).
 
     `commit` is never above what the receiver is known to have.
     """

@@ -55,9 +55,7 @@ def _refusal(core: Core, event: ProposeChange) -> tuple[Reason, str] | None:
     if not is_settled(core):
         return Reason.CHANGE_PENDING, "another membership change is under way"
     for change in event.changes:
-        is_promotion = (
-            change.kind is ChangeKind.ADD_VOTER and change.node in core.config.learners
-        )
+        is_promotion = change.kind is ChangeKind.ADD_VOTER and change.node in core.config.learners
         if is_promotion and not is_caught_up(core, change.node):
             return Reason.INVALID_CHANGE, "the learner has not caught up"
     try:

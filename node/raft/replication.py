@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import quorum, reads
+from . import membership, quorum, reads
 from .entry import Entry, EntryKind
 from .errors import CoreBug, Reason
 from .log import entry_size
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .core import Core
     from .events import Propose, SnapshotSent
 
+_CONFIG = int(EntryKind.CONFIG)
+
 # -- leader ---------------------------------------------------------------------------------
 
 
@@ -27,9 +29,7 @@ def start_leading(core: Core) -> None:
     """Know nothing of anybody's log yet (Figure 2: nextIndex is last + 1, matchIndex is 0)."""
     log = core.log
     core.progress = {
-        peer: Progress(log.last_index + 1)
-        for peer in core.config.all_members()
-        if peer != core.id
+        peer: Progress(log.last_index + 1) for peer in core.config.all_members() if peer != core.id
     }
     uncommitted = log.entries[log.commit - log.snapshot_index :]
     core.uncommitted_bytes = sum(map(entry_size, uncommitted))
@@ -151,9 +151,7 @@ def on_heartbeat_response(core: Core, message: HeartbeatResponse) -> None:
         prev = progress.next - 1
         prev_term = core.log.term_at(prev)
         if prev_term is not None:
-            core.send(
-                Append(core.id, message.frm, core.term, prev, prev_term, [], core.log.commit)
-            )
+            core.send(Append(core.id, message.frm, core.term, prev, prev_term, [], core.log.commit))
     reads.answer_confirmed(core)
 
 
@@ -192,11 +190,13 @@ def _hear_leader(core: Core, leader: int) -> None:
 
 
 def _is_well_formed(message: Append) -> bool:
-    """Whether the entries continue `prev_index`, in terms that do not fall."""
+    """Whether the entries continue `prev_index`, in terms that do not fall, and can be read."""
     index, term = message.prev_index, message.prev_term
     for entry in message.entries:
         index += 1
         if entry.index != index or not term <= entry.term <= message.term:
+            return False
+        if entry.kind == _CONFIG and not membership.is_configuration(entry.data):
             return False
         term = entry.term
     return message.prev_index >= 0
@@ -210,14 +210,20 @@ def on_append(core: Core, message: Append) -> None:
     log, prev = core.log, message.prev_index
     if prev < log.commit:
         # Late or repeated: what is committed here is in the leader's log too.
+        _check_committed(core, message)
         _accept(core, message.frm, log.commit)
         return
     if log.term_at(prev) != message.prev_term:
         hint_index, hint_term = log.find_conflict(prev, message.prev_term)
         core.send_durably(
             AppendResponse(
-                core.id, message.frm, core.term, prev, rejected=True,
-                hint_index=hint_index, hint_term=hint_term,
+                core.id,
+                message.frm,
+                core.term,
+                prev,
+                rejected=True,
+                hint_index=hint_index,
+                hint_term=hint_term,
             )
         )
         return
@@ -232,6 +238,16 @@ def on_append(core: Core, message: Append) -> None:
     # (scylla#9965, rabbitmq/ra#508).
     log.commit_to(max(log.commit, min(message.commit, last)))
     _accept(core, message.frm, last)
+
+
+def _check_committed(core: Core, message: Append) -> None:
+    """Stop if a leader of this term holds another entry where one is committed here."""
+    log = core.log
+    for entry in message.entries:
+        if entry.index > log.commit:
+            break
+        if log.term_at(entry.index) not in (entry.term, None):
+            raise CoreBug(f"{message.frm:016x} conflicts at {entry.index}, which is committed here")
 
 
 def _without_known(core: Core, entries: list[Entry]) -> list[Entry]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from hstore.node.raft.messages import (
     AppendResponse,
     Heartbeat,
@@ -11,6 +10,7 @@ from hstore.node.raft.messages import (
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
+
 from tests.node.raft.harness import (
     PAPER,
     acknowledge,

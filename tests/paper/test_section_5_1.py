@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from hstore.node.raft.errors import CoreBug, Reason
 from hstore.node.raft.messages import (
     Append,
@@ -20,6 +19,7 @@ from hstore.node.raft.messages import (
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
+
 from tests.node.raft.harness import (
     PAPER,
     Node,
@@ -184,6 +184,8 @@ def test_leaders_retry_what_is_not_answered() -> None:
 
     node.receive(HeartbeatResponse(2, 1, 1, 1))
     (probe,) = node.take(Append, to=2)
-    node.receive(AppendResponse(2, 1, 1, probe.prev_index, rejected=True, hint_index=1, hint_term=1))
+    node.receive(
+        AppendResponse(2, 1, 1, probe.prev_index, rejected=True, hint_index=1, hint_term=1)
+    )
 
     assert lost.entries in [m.entries for m in node.take(Append, to=2)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-
 from hstore.node.raft.messages import Append, AppendResponse, Heartbeat, HeartbeatResponse
+
 from tests.node.raft.harness import (
     PAPER,
     Cluster,
@@ -91,9 +91,7 @@ def test_a_leader_retries_until_all_followers_store_all_entries() -> None:
         for acks in combinations(range(2, size + 1), count)
     ],
 )
-def test_an_entry_is_committed_once_a_majority_stores_it(
-    size: int, acks: tuple[int, ...]
-) -> None:
+def test_an_entry_is_committed_once_a_majority_stores_it(size: int, acks: tuple[int, ...]) -> None:
     """ "A log entry is committed once the leader that created the entry has replicated it on a
     majority of the servers"
     """

@@ -6,14 +6,14 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-
 from hstore.node.raft.entry import HardState
 from hstore.node.raft.messages import Append, AppendResponse, VoteRequest, VoteResponse
 from hstore.node.raft.roles import Role
+
 from tests.node.raft.harness import (
     PAPER,
-    T,
     Cluster,
+    T,
     acknowledge,
     append_from,
     entries_of,
@@ -95,9 +95,7 @@ def test_a_leader_has_all_committed_entries_from_its_election_on() -> None:
 @pytest.mark.parametrize(
     ("index", "commits"), [(1, False), (2, False), (3, True)], ids=["1", "2", "no-op"]
 )
-def test_entries_of_previous_terms_are_not_committed_by_counting(
-    index: int, commits: bool
-) -> None:
+def test_entries_of_previous_terms_are_not_committed_by_counting(index: int, commits: bool) -> None:
     """ "Raft never commits log entries from previous terms by counting replicas. Only log entries
     from the leader's current term are committed by counting replicas; once an entry from the
     current term has been committed in this way, then all prior entries are committed indirectly"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from hstore.node.raft.entry import EntryKind, SnapshotMeta
 from hstore.node.raft.errors import Reason
 from hstore.node.raft.events import Compact, SnapshotSent
@@ -18,6 +17,7 @@ from hstore.node.raft.messages import (
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
+
 from tests.node.raft.harness import (
     T,
     acknowledge,
@@ -58,7 +58,7 @@ def test_the_latest_configuration_in_the_log_is_in_force_committed_or_not() -> N
 
 
 def test_the_new_configuration_decides_about_its_own_entry() -> None:
-    """ "it uses that configuration for all future decisions": of four servers three commit. """
+    """ "it uses that configuration for all future decisions": of four servers three commit."""
     node = make_leader(term=1)
     acknowledge(node, 2, 3)
     node.change(ADD_4)
@@ -204,9 +204,7 @@ def test_a_snapshot_brings_the_configuration_of_its_index() -> None:
     configuration in the log as of last included index."
     """
     node = make_follower([1], term=1)
-    node.receive(
-        Append(2, 1, 1, 1, 1, [config_entry(2, 1, Configuration((1, 2)))], 0)
-    )
+    node.receive(Append(2, 1, 1, 1, 1, [config_entry(2, 1, Configuration((1, 2)))], 0))
     assert node.core.config == Configuration((1, 2))
 
     node.receive(InstallSnapshot(2, 1, 2, META_4))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from hstore.node.raft import quorum
 from hstore.node.raft.entry import EntryKind, HardState
 from hstore.node.raft.errors import Reason
@@ -21,6 +20,7 @@ from hstore.node.raft.messages import (
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
+
 from tests.node.raft.harness import (
     Cluster,
     Node,
@@ -240,7 +240,7 @@ def test_a_server_outside_its_latest_configuration_still_starts_elections() -> N
 
 
 def test_a_server_whose_removal_is_committed_starts_no_elections() -> None:
-    """4.2.2: only "until the Cnew entry is committed". """
+    """4.2.2: only "until the Cnew entry is committed"."""
     node = make_node(
         entries=[*entries_of([1]), config_entry(2, 1, Configuration((2, 3)))],
         hard_state=HardState(1, 1, 2),
@@ -335,7 +335,9 @@ def test_6_4_step_3_issues_a_new_round_of_heartbeats() -> None:
     node.sent.clear()
 
     node.read(1)
-    assert {(m.to, m.round) for m in node.take(Heartbeat)} == {(p, before + 1) for p in (2, 3, 4, 5)}
+    assert {(m.to, m.round) for m in node.take(Heartbeat)} == {
+        (p, before + 1) for p in (2, 3, 4, 5)
+    }
     node.receive(*(HeartbeatResponse(p, 1, 1, before) for p in (4, 5)))
     node.receive(HeartbeatResponse(2, 1, 1, before + 1))
     assert node.reads == {}
