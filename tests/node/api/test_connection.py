@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hstore.node.api.connection import (
     BODY_BYTES_MAX,
@@ -33,7 +35,7 @@ def read(pieces, connection=None):
 
 def cut(data, places):
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 TOKEN = st.text("abcXYZ019-_", min_size=1, max_size=12)

@@ -1,0 +1,115 @@
+"""The server on real sockets, as far as memory streams cannot stand for them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import cast
+
+import pytest
+import trio
+from hstore.node.api.stream import TcpStream, accept
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        yield sock
+
+
+@pytest.fixture
+async def address(server, listener, nursery):
+    await nursery.start(server.run, [listener])
+    return listener.getsockname()
+
+
+@pytest.fixture
+def pair():
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.setblocking(False)
+    with near, far:
+        yield TcpStream(near), TcpStream(far)
+
+
+async def test_a_client_on_this_machine_counts_as_local(address, backend):
+    with socket.socket() as sock:
+        await trio.to_thread.run_sync(sock.connect, address)
+        request = b"POST /v1/node/stop HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        sock.sendall(request)
+        answer = await trio.to_thread.run_sync(sock.recv, 65536)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert backend.calls == ["stop"]
+
+
+async def test_run_returns_once_closed_and_new_connections_are_not_served(server, listener):
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run, [listener])
+        async with await trio.open_tcp_stream(*listener.getsockname()) as stream:
+            await stream.send_all(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+            server.close()
+            assert await stream.receive_some() == b""
+
+
+async def test_more_than_the_buffers_hold_is_sent_whole(pair):
+    near, far = pair
+    data = bytes(range(256)) * 40_000
+    received = bytearray()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(near.send_all, data)
+        while len(received) < len(data):
+            received += await far.receive_some()
+    assert received == data
+
+
+async def test_receiving_is_always_a_checkpoint(pair):
+    near, far = pair
+    await near.send_all(b"abc")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await far.receive_some()
+    assert scope.cancelled_caught
+
+
+async def test_an_end_and_a_reset_are_told_apart(pair):
+    near, far = pair
+    await near.send_eof()
+    assert await far.receive_some() == b""
+    await near.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        await far.send_all(b"abc")
+    await near.aclose()
+
+
+class BrokenListener:
+    """Fails to accept as the kernel may, then has nobody."""
+
+    def __init__(self, *errors: int) -> None:
+        self._errors = list(errors)
+        self.sock, self._other = socket.socketpair()
+        self.sock.setblocking(False)
+        self._other.close()
+
+    def accept(self):
+        if self._errors:
+            raise OSError(self._errors.pop(0), "broken")
+        return self.sock, ("", 0)
+
+    def fileno(self):
+        return 0
+
+
+async def test_accepting_survives_the_errors_of_others(monkeypatch, autojump_clock):
+    monkeypatch.setattr(socket.socket, "setsockopt", lambda *_args: None)
+    listener = BrokenListener(errno.ECONNABORTED, errno.EMFILE, errno.EPROTO)
+    stream = await accept(cast("socket.socket", listener))
+    assert trio.current_time() == pytest.approx(0.1)
+    await stream.aclose()
+
+
+async def test_a_closed_listener_is_an_error(listener):
+    listener.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        await accept(listener)
