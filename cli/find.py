@@ -128,13 +128,19 @@ class Finder:
 
         Raises:
             ConfigError: It is none of these.
-            Refused: There are two clusters.
+            Refused: There are two clusters, or it is a name that nobody has.
         """
         if ":" not in where and values.LABEL.fullmatch(where):
             found = self.find_if_any()
             node = member(found.info, where) if found else None
             if node is not None:
                 return node.address
+            if found and not _is_host(where):
+                names = ", ".join(node.name for node in found.info.nodes)
+                raise Refused(
+                    f"{where} is neither a node of cluster {found.info.cluster_id}, which has "
+                    f"{names}, nor a host that is known here"
+                )
         try:
             return str(values.split_address(where))
         except ValueError as error:
@@ -185,6 +191,14 @@ def own_address_towards(address: str) -> str | None:
             return str(one.getsockname()[0])
     except OSError:
         return None
+
+
+def _is_host(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return True
 
 
 def _nothing(zone: str, findings: finder.Findings) -> str:

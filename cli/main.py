@@ -255,6 +255,8 @@ def _fail(message: str, status: int) -> int:
 def _fail_unexpectedly(error: BaseException) -> int:
     if os.environ.get("HSTORE_DEBUG"):
         click.echo("".join(traceback.format_exception(error)), err=True)
+    if isinstance(error, BaseExceptionGroup):
+        error = next(_leaves(error))
     return _fail(
         f"unexpected {type(error).__name__}: {error}\n"
         "this is a defect of hstore; HSTORE_DEBUG=1 shows where",

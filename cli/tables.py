@@ -132,10 +132,14 @@ def changes(before: ClusterInfo | None, after: ClusterInfo) -> list[str]:
     lines = [line for node in after.nodes for line in _node_changes(old.get(node.id), node)]
     gone = old.keys() - {node.id for node in after.nodes}
     lines += [f"{old[one].name}: left the cluster" for one in sorted(gone)]
-    if before is None or (before.leader, before.term) != (after.leader, after.term):
+    if before is None or _whole(before) != _whole(after):
         leader = f"leader {after.leader}" if after.leader else "no leader"
         lines.append(f"cluster: {leader}, term {after.term}, {tolerance(after)}")
     return lines
+
+
+def _whole(info: ClusterInfo) -> tuple[str | None, int, int]:
+    return info.leader, info.term, info.failure_tolerance
 
 
 def _node_changes(old: NodeInfo | None, new: NodeInfo) -> list[str]:

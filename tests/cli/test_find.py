@@ -69,7 +69,7 @@ def test_a_named_node_is_waited_for_three_seconds(make_finder, cluster, clock, m
         ("::1", "[::1]:8500"),
         ("10.0.0.1", "10.0.0.1:8500"),
         ("n2", "127.0.0.1:8501"),
-        ("unknown", "unknown:8500"),
+        ("localhost", "localhost:8500"),
         ("Host.example", "Host.example:8500"),
     ],
 )
@@ -78,6 +78,18 @@ def test_with_a_colon_it_is_an_address_else_a_nodes_name_else_a_host(
 ):
     cluster.set(A, "/v1/cluster", make.info())
     assert make_finder([A]).address_of(where) == address
+
+
+def test_a_name_that_nobody_has_is_refused_with_the_names_there_are(
+    make_finder, cluster, make, monkeypatch
+):
+    def unknown(*_arguments):
+        raise OSError
+
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    cluster.set(A, "/v1/cluster", make.info())
+    with pytest.raises(Refused, match=r"n9 is neither a node of .*which has n1, n2, n3, nor a host"):
+        make_finder([A]).address_of("n9")
 
 
 def test_a_name_is_a_host_where_no_cluster_is_found(make_finder):

@@ -103,6 +103,11 @@ def test_the_first_sight_of_a_cluster_is_told_node_by_node(make):
     ]
 
 
+def test_how_many_nodes_may_fail_is_told_when_it_changes(make):
+    fewer = make.info(failure_tolerance=0)
+    assert tables.changes(make.info(), fewer) == ["cluster: leader n1, term 2, can lose 0 nodes"]
+
+
 def test_each_change_is_one_line_and_figures_are_none(make):
     before = make.info(make.node(1), make.node(2), make.node(3))
     assert tables.changes(before, msgspec.structs.replace(before, quorum=9)) == []
