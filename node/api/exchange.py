@@ -68,6 +68,7 @@ class Exchange:
             HttpError: 503, no majority confirmed it in time.
         """
         if self.is_fresh or "stale" in query:
+            timeout_s(query)  # Refused also where it is not needed.
             return
         deadline = await self._begin_wait(query)
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 
 import structlog
 import trio
@@ -101,6 +102,8 @@ async def accept(listener: socket.socket) -> TcpStream:
     Args:
         listener: A listening socket that does not block.
     """
+    # The checkpoint comes first: a cancel after the accept would lose the connection.
+    await trio.lowlevel.checkpoint()
     while True:
         try:
             sock, _ = listener.accept()
@@ -117,6 +120,6 @@ async def accept(listener: socket.socket) -> TcpStream:
                 await trio.lowlevel.checkpoint()
         else:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await trio.lowlevel.checkpoint()
+            with suppress(OSError):  # A client that is gone already is found out by receiving.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return TcpStream(sock)

@@ -90,6 +90,7 @@ async def test_the_deadline_of_a_request_is_its_timeout(
 async def test_a_bad_timeout_is_400(client, backend, bad):
     answer = await client.request("PUT", f"/v1/kv/a?timeout={bad}", b"")
     assert (answer.status, "500ms" in answer.json()["error"]) == (400, True)
+    assert (await client.request("GET", f"/read/a?stale&timeout={bad}")).status == 400
     assert not backend.calls
 
 
