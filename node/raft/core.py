@@ -8,7 +8,8 @@ events came one after another and the answers were a little late.
 
 Nothing counts before it is durable: an acknowledgement or a vote given to another node travels in
 `Persist.then`; the leader's own entries and the candidate's own vote count when `Persisted` comes
-back. Requests (appends, heartbeats, ballots) go out at once (thesis, section 10.2.1).
+back. A leader's requests go out at once (thesis, section 10.2.1), and so do pre-votes; a candidate's
+wait like answers, see `election.py`.
 
 This module holds the state, the term rule and the gathering. What each role does stands beside it:
 `election.py`, `replication.py`, `reads.py`, `reconfigure.py`, as functions of a core.

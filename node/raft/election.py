@@ -152,7 +152,10 @@ def _become_candidate(core: Core) -> None:
     log = core.log
     for peer in core.config.all_voters():
         if peer != core.id:
-            core.send(VoteRequest(core.id, peer, core.term, log.last_index, log.last_term))
+            # Not before the term and the log it speaks of are durable: after a crash this node
+            # would ask in the same term once more, and the votes that its longer log had won the
+            # first time would elect it with a shorter one.
+            core.send_durably(VoteRequest(core.id, peer, core.term, log.last_index, log.last_term))
 
 
 def _tally(core: Core) -> None:

@@ -509,11 +509,10 @@ def test_a_leaders_own_disk_counts_when_it_is_done(peers: tuple[int, ...]) -> No
     assert node.applied[0].kind == EntryKind.NOOP
 
 
-def test_candidates_ask_while_their_own_vote_is_written() -> None:
-    """10.2.1 for ballots: the requests go out at once, the own vote counts when it is durable."""
+def test_a_candidate_leads_only_when_its_own_vote_is_durable() -> None:
+    """10.2.1 lets a leader write while it sends; a vote counts when it is durable."""
     node = make_candidate(term=1, is_disk_held=True)
 
-    assert [m.to for m in node.take(VoteRequest)] == [2, 3]
     node.receive(VoteResponse(2, 1, 1, granted=True), VoteResponse(3, 1, 1, granted=True))
     assert node.core.role is Role.CANDIDATE
     node.flush()

@@ -168,6 +168,8 @@ class Checker:
     def _commit_first(self, node: SimNode, core: Core) -> None:
         """Take note of what nobody has called committed before (I5)."""
         image, commit = node.disk.image, core.log.commit
+        if core.role is Role.LEADER and core.log.term_at(commit) != core.term:
+            self._fail("I5", node, f"commits {commit}, of an older term, by counting (Figure 8)")
         configs = {image.config: None, node.seen.config: None}
         if not any(self._is_durable_on_quorum(c, image, commit) for c in configs if c.voters):
             self._fail("I5", node, f"{commit} is committed, but not on a durable quorum")

@@ -12,6 +12,7 @@ from tests.node.raft.harness import (
     T,
     append_from,
     config_entry,
+    make_candidate,
     make_leader,
     make_node,
 )
@@ -44,3 +45,16 @@ def test_a_leader_that_gives_its_vote_away_can_be_elected_until_that_is_committe
     committed.tick(3 * T)
     assert committed.core.role is Role.FOLLOWER
     assert not committed.take(VoteRequest)
+
+
+def test_a_candidate_does_not_ask_for_votes_before_its_term_is_durable() -> None:
+    """It crashed, forgot the term and unflushed entries, and asked in the same term once more.
+
+    Late votes for its first ballot, granted to the longer log, elected the shorter one.
+    """
+    node = make_candidate(term=2, is_disk_held=True)
+
+    assert not node.take(VoteRequest)
+    node.flush()
+
+    assert [message.to for message in node.take(VoteRequest)] == [2, 3]
