@@ -191,6 +191,25 @@ def test_a_prefix_is_deleted_and_its_neighbours_are_not(
     assert State(machine._store).cluster_id == "ab" * 8
 
 
+@pytest.mark.parametrize("few", [1_000, 0], ids=["one by one", "as a range"])
+def test_a_key_of_a_prefix_deleted_in_the_same_batch_does_not_exist(
+    machine: State, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(state, "_FEW_KEYS", few)
+    run(machine, Put(b"a1", b""), Put(b"a2", b""), Put(b"b", b""))
+
+    outcomes = run(
+        machine,
+        DeletePrefix(b"a"),
+        Put(b"a1", b"", must_exist=True),
+        Put(b"a2", b"", cas=0),
+        Put(b"b", b"", must_exist=True),
+    )
+
+    assert outcomes == [Outcome(True, 4), Outcome(False, 0), Outcome(True, 6), Outcome(True, 7)]
+    assert machine.get(b"a2") == Item(b"a2", b"", 0, 6, 6)
+
+
 def test_a_scan_gives_a_prefix_in_order_from_after_a_key_on(machine: State) -> None:
     names = [b"a", b"b", b"b\0", b"b/1", b"b/2", b"c", b"\xff"]
     run(machine, *(Put(name, b"") for name in reversed(names)))

@@ -518,6 +518,27 @@ async def test_a_large_install_is_written_in_bounded_batches(rocks: RocksStorage
 # --- memory -----------------------------------------------------------------------------------
 
 
+async def test_all_families_share_one_cache_of_the_size_that_was_set(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path, IDENTITY)
+    storage = reopen(tmp_path)
+    storage.load()
+    pairs = [(b"k%04d" % i, os.urandom(4096)) for i in range(2000)]
+    storage.state.write(pairs)
+    storage.append(None, None, entries(1, 2000, data=bytes(2000)))
+    await storage.close()
+    storage = RocksStorage.open(tmp_path, cache_bytes=2 << 20)
+
+    assert [storage.state.get(key) for key, _ in pairs] == [value for _, value in pairs]
+    assert len(storage.load().entries) == 2000
+
+    for database in (storage._engine._db, storage._state.family.rdict):
+        usage = database.property_int_value("rocksdb.block-cache-usage")
+        assert usage is not None
+        assert 1 << 20 < usage <= 2 << 20
+        assert database.property_int_value("rocksdb.block-cache-capacity") == 2 << 20
+    await storage.close()
+
+
 def test_memory_does_not_grow_with_what_is_stored(tmp_path: Path) -> None:
     """A sixteenth of the bench in tests/bench/storage_memory.py, in a process of its own."""
     bench = Path(__file__).parents[2] / "bench" / "storage_memory.py"
