@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .runner import run_seeds
+from .runner import Failure, run_seeds
 
 
 def main() -> int:
@@ -20,11 +20,14 @@ def main() -> int:
     else:
         first, end = arguments.seeds.split(":")
         seeds = range(int(first), int(end))
-    summary = run_seeds(seeds, most_failures=arguments.failures)
-    for failure in summary.failures:
-        sys.stdout.write(failure.report() + "\n")
+    summary = run_seeds(seeds, most_failures=arguments.failures, on_failure=_report)
     sys.stdout.write(summary.report() + "\n")
     return 1 if summary.failures else 0
+
+
+def _report(failure: Failure) -> None:
+    sys.stdout.write(failure.report() + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

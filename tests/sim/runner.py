@@ -6,7 +6,7 @@ import gc
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from .simulation import Simulation
@@ -71,8 +71,13 @@ def run_seed(seed: int) -> tuple[Simulation, Failure | None]:
     return sim, None
 
 
-def run_seeds(seeds: Iterable[int], *, most_failures: int = 1) -> Summary:
-    """Run seeds until some have failed."""
+def run_seeds(
+    seeds: Iterable[int],
+    *,
+    most_failures: int = 1,
+    on_failure: Callable[[Failure], None] | None = None,
+) -> Summary:
+    """Run seeds until some have failed; `on_failure` hears of each at once."""
     summary = Summary()
     begin = time.perf_counter()
     was_enabled = gc.isenabled()
@@ -85,6 +90,8 @@ def run_seeds(seeds: Iterable[int], *, most_failures: int = 1) -> Summary:
             summary.counts.update(sim.counts)
             if failure is not None:
                 summary.failures.append(failure)
+                if on_failure is not None:
+                    on_failure(failure)
                 if len(summary.failures) >= most_failures:
                     break
             if summary.seeds % 20 == 0:

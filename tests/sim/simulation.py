@@ -224,12 +224,27 @@ class Simulation:
         term = leader.core.term
         for node in self.nodes.values():
             node.give(ReadIndex(self.clients.next_rid()))
-        self.run_until(self.now + 6 * self.options.core.election_ticks * TICK)
+        timeout = self.options.core.election_ticks * TICK
+        self.run_until(self.now + 6 * timeout)
+        if self._deafen_one(leader.id, leader.core.config):
+            self.counts["a deaf member disturbs nobody"] += 1
+            self.run_until(self.now + 6 * timeout)
+            self.network.cut.clear()
+            self.run_until(self.now + 2 * timeout)
         if leader.core.term != term or leader.core.role is not Role.LEADER:
             raise Violation(f"liveness: term {term} did not last: {self.describe()}")
         for node in self.nodes.values():
             if node.core is not None and node.reads:
                 raise Violation(f"liveness: node {node.id} never answers reads {node.reads}")
+
+    def _deafen_one(self, leader: int, config: Configuration) -> bool:
+        """Let one voter hear nothing of its leader, if the others must bear that (6.2, 9.6)."""
+        options = self.options.core
+        others = [voter for voter in config.voters if voter != leader]
+        if len(others) < 2 or not (options.pre_vote and options.check_quorum):
+            return False
+        self.network.cut.add((leader, others[self.seed % len(others)]))
+        return True
 
     def describe(self) -> str:
         """Return where everybody stands, for a report."""
