@@ -10,6 +10,7 @@ refused, or unanswered for a heartbeat, the peer is *down*.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
@@ -207,22 +208,28 @@ class Link:
 
     async def _connect(self) -> trio.abc.Stream:
         """Connect, and say that the peer is down when that takes longer than a heartbeat."""
-        with trio.move_on_after(CONNECT_SECONDS):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_silence)
+        result: trio.abc.Stream | Exception = PeerError(f"no welcome in {CONNECT_SECONDS} s")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_silence)
+            # Caught inside: a nursery would wrap it into a group.
+            with trio.move_on_after(CONNECT_SECONDS):
                 try:
-                    return await connect(
+                    result = await connect(
                         self._dial, self.address, self._me, self.peer, wire.Purpose.MESSAGES
                     )
-                finally:
-                    nursery.cancel_scope.cancel()
-        raise PeerError(f"no welcome within {CONNECT_SECONDS} s")
+                except LOST as error:
+                    result = error
+            nursery.cancel_scope.cancel()
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def _watch_silence(self) -> None:
         await trio.sleep(self._heartbeat_s())
         self._events.peer_down(self.peer, refused=False)
 
     async def _pump(self, stream: trio.abc.Stream) -> None:
+        """Send what is in the outbox whenever there is something, until the connection ends."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_end, stream, nursery.cancel_scope)
             while True:
@@ -230,15 +237,16 @@ class Link:
                 data = b"".join(self._outbox)
                 self._outbox.clear()
                 self._outbox_bytes = 0
-                with trio.move_on_after(SEND_SECONDS) as scope:
+                sent = False
+                with trio.move_on_after(SEND_SECONDS), contextlib.suppress(*LOST):
                     await stream.send_all(data)
-                if scope.cancelled_caught:
-                    nursery.cancel_scope.cancel()
+                    sent = True
+                if not sent:
+                    break
+            nursery.cancel_scope.cancel()
 
     async def _watch_end(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
         """Notice at once that the peer closed: nothing else is ever received on this side."""
-        try:
+        with contextlib.suppress(*LOST):
             await stream.receive_some(1)
-        except LOST:
-            pass
         scope.cancel()

@@ -220,14 +220,10 @@ class Peers:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._take_snapshot, peer, receive, nursery.cancel_scope)
             async with send:
-                while True:
-                    for frame in frames:
-                        await send.send(frame)
-                    with trio.move_on_after(_SNAPSHOT_SILENCE_SECONDS) as scope:
-                        data = await stream.receive_some(_RECEIVE_BYTES)
-                    if scope.cancelled_caught or not data:
-                        return
-                    frames = reader.feed(data)
+                try:
+                    await _relay(stream, reader, frames, send)
+                except LOST as error:
+                    _log.warning("a snapshot broke off", peer=f"{peer:016x}", error=str(error))
 
     async def _take_snapshot(
         self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame], scope: trio.CancelScope
@@ -238,3 +234,21 @@ class Peers:
             except PeerError as error:
                 _log.warning("a snapshot failed", peer=f"{peer:016x}", error=str(error))
         scope.cancel()
+
+
+async def _relay(
+    stream: trio.abc.Stream,
+    reader: wire.FrameReader,
+    frames: list[wire.Frame],
+    send: trio.MemorySendChannel[wire.Frame],
+) -> None:
+    """Pass frames on until the stream ends, or is silent for too long."""
+    while True:
+        for frame in frames:
+            await send.send(frame)
+        data = b""
+        with trio.move_on_after(_SNAPSHOT_SILENCE_SECONDS):
+            data = bytes(await stream.receive_some(_RECEIVE_BYTES))
+        if not data:
+            return
+        frames = reader.feed(data)
