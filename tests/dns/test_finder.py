@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import dnslib
@@ -27,6 +28,7 @@ from hstore.dns.finder import (
     tried,
 )
 from hstore.dns.records import Address, name_of
+from hstore.dns.wire import pack_question, parse_reply
 
 from .kit import ZONE, answers_from, member, reply_of, view
 from .test_server import bound, serving
@@ -85,16 +87,18 @@ async def test_replies_that_do_not_match_are_passed_over():
 
     def reply(packet):
         right = reply_of(answers, packet)
-        other_id = bytes([right[0] ^ 1]) + right[1:]
-        other_name = right.replace(b"leader", b"header")
-        assert right[33:37] == b"\0\1\0\1"
-        other_type = right[:33] + b"\0\x10" + right[35:]
-        without_question = right[:4] + b"\0\0" + right[6:12] + right[37:]
-        garbage = [b"", packet, right[:20], right[:2] + b"\x80", other_id, other_name, other_type]
-        return [*garbage, without_question, right]
+        forged = right.replace(b"\x0a\0\0\1", b"\6\6\6\6")
+        assert forged[33:37] == b"\0\1\0\1"
+        other_id = bytes([forged[0] ^ 1]) + forged[1:]
+        other_name = forged.replace(b"leader", b"header")
+        other_type = forged[:33] + b"\0\x10" + forged[35:]
+        without_question = forged[:4] + b"\0\0" + forged[6:12] + b"\6leader\0" + forged[39:]
+        garbage = [b"", packet, right[:20], right[:2] + b"\x80"]
+        return [*garbage, other_id, other_name, other_type, without_question, right]
 
     async with answering(reply) as (host, port):
-        assert len((await ask(host, port, LEADER, 1)).answers) == 1
+        found = await ask(host, port, LEADER, 1)
+    assert [record.rdata for record in found.answers] == [Address(IPv4Address("10.0.0.1"))]
 
 
 async def test_a_server_that_only_sends_nonsense_is_given_up():
@@ -204,6 +208,19 @@ async def test_targets_without_an_address_beside_them_are_looked_up():
         ("10.0.0.2", 8501),
         ("10.0.0.3", 8502),
     }
+
+
+async def test_only_so_many_targets_are_looked_up():
+    answers = answers_from(view(40))
+
+    async def reply_to(_host, _port, name, rtype):
+        reply = parse_reply(reply_of(answers, pack_question(name, rtype, 1), over_tcp=True))
+        return replace(reply, additional=())
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(finder, "ask", reply_to)
+        findings = await look(ZONE, [DnsServers("test", [("h", 1)])])
+    assert len(findings.sightings[0].nodes) == 16
 
 
 async def test_a_server_that_is_not_there_or_serves_another_zone_is_asked_once():
