@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
+
 from hstore.node.cluster import ClusterInfo
 from hstore.node.errors import ConfigError, HstoreError, NotApplied, OutcomeUnknown, Refused
 

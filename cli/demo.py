@@ -15,13 +15,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from rich.console import Console
+from rich.text import Text
+
 from hstore.node import values
 from hstore.node.cluster import ClusterInfo
 from hstore.node.errors import HstoreError, Refused
 from hstore.node.settings import VARIABLE_PREFIX, load_settings
 from hstore.node.sockets import bind_first_free
-from rich.console import Console
-from rich.text import Text
 
 from .clock import Clock
 from .find import connect

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
+
 from hstore.dns import finder
 from hstore.node import values
 from hstore.node.errors import ConfigError, HstoreError, Refused

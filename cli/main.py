@@ -13,6 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from hstore.node.errors import ConfigError, HstoreError
 
 from . import options as opt
@@ -76,7 +77,7 @@ def start(*, no_shell: bool, parent_pipe: int | None, **options: Any) -> int:
 
     It runs in the foreground and logs to standard error until it is stopped.
     """
-    from . import nodes  # noqa: PLC0415
+    from . import nodes
 
     del no_shell  # there is no other way yet
     if parent_pipe is not None:
@@ -95,7 +96,7 @@ def join(*, host: str | None, no_shell: bool, parent_pipe: int | None, **options
 
     Without -h the cluster is found by name. It runs in the foreground until it is stopped.
     """
-    from . import nodes  # noqa: PLC0415
+    from . import nodes
 
     del no_shell
     if parent_pipe is not None:
@@ -110,7 +111,7 @@ def join(*, host: str | None, no_shell: bool, parent_pipe: int | None, **options
 @click.option("--json", "as_json", is_flag=True, help="Print the /v1/cluster object.")
 def list_nodes(*, host: str | None, zone: str | None, watch: bool, as_json: bool) -> int:
     """Show the nodes of a cluster: name, address, health, type. Status 1 when there is no leader."""
-    from . import listing  # noqa: PLC0415
+    from . import listing
 
     finder = _finder(zone)
     if watch:
@@ -171,7 +172,7 @@ def delete(*, host: str | None, zone: str | None, key: str) -> None:
 @opt.zone
 def stop(*, host: str, zone: str | None) -> None:
     """Stop a node cleanly; it stays a member."""
-    from . import ending  # noqa: PLC0415
+    from . import ending
 
     finder = _finder(zone)
     address = finder.address_of(host)
@@ -184,7 +185,7 @@ def stop(*, host: str, zone: str | None) -> None:
 @opt.zone
 def kill(*, host: str, zone: str | None) -> None:
     """End a node's process at once, as a crash would."""
-    from . import ending  # noqa: PLC0415
+    from . import ending
 
     finder = _finder(zone)
     address = finder.address_of(host)
@@ -197,7 +198,7 @@ def kill(*, host: str, zone: str | None) -> None:
 @opt.zone
 def leave(*, host: str, zone: str | None) -> None:
     """Remove a node from its cluster for good, and stop it."""
-    from . import ending  # noqa: PLC0415
+    from . import ending
 
     click.echo(ending.leave(host, _finder(zone)))
 
@@ -206,16 +207,16 @@ def leave(*, host: str, zone: str | None) -> None:
 @click.argument("count", metavar="[N]", type=click.IntRange(1, 15), default=3)
 def demo(*, count: int) -> int:
     """Run N nodes (3) on this machine in a temporary directory, until Ctrl-C."""
-    from .demo import run_demo  # noqa: PLC0415
+    from .demo import run_demo
 
     return run_demo(count, os.environ)
 
 
 def _finder(zone: str | None) -> Finder:
-    from hstore.node import values  # noqa: PLC0415
-    from hstore.node.commands import ClusterSettings  # noqa: PLC0415
+    from hstore.node import values
+    from hstore.node.commands import ClusterSettings
 
-    from .find import Finder  # noqa: PLC0415
+    from .find import Finder
 
     wanted = zone or os.environ.get("HSTORE_ZONE") or ClusterSettings().zone
     try:
@@ -231,7 +232,7 @@ def _found(host: str | None, finder: Finder) -> Found:
 
 
 def _client(host: str | None, zone: str | None) -> NodeClient:
-    from .client import NodeClient  # noqa: PLC0415
+    from .client import NodeClient
 
     finder = _finder(zone)
     return NodeClient(finder.find().address if host is None else finder.address_of(host))

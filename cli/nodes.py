@@ -102,7 +102,7 @@ def _serve(
     join_to: tuple[str, ...],
 ) -> int:
     # Imported here: it brings the whole node, which no other command needs.
-    from hstore.node.main import serve  # noqa: PLC0415
+    from hstore.node.main import serve
 
     try:
         return serve(settings, sockets, mode, join_to)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from hstore.node.cluster import ClusterInfo
-from hstore.node.errors import HstoreError, Unavailable
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
+
+from hstore.node.cluster import ClusterInfo
+from hstore.node.errors import HstoreError, Unavailable
 
 from . import tables
 from .client import STALL_TIMEOUT_S, Unreachable

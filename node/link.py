@@ -74,7 +74,9 @@ class Self:
         )
 
 
-async def connect(dial: Dial, address: str, me: Self, to: int, purpose: wire.Purpose) -> trio.abc.Stream:
+async def connect(
+    dial: Dial, address: str, me: Self, to: int, purpose: wire.Purpose
+) -> trio.abc.Stream:
     """Return a connection to `to` on which the hellos are exchanged.
 
     Raises:
@@ -84,15 +86,18 @@ async def connect(dial: Dial, address: str, me: Self, to: int, purpose: wire.Pur
     stream = await dial(address)
     try:
         await stream.send_all(me.hello(to, purpose))
-        welcome = await _read_welcome(stream)
-        if welcome.refusal:
-            raise RefusedError(welcome.refusal)
-        if welcome.node_id != to:
-            raise RefusedError(wire.Refusal.WRONG_NODE)
+        _check_welcome(await _read_welcome(stream), to)
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
     return stream
+
+
+def _check_welcome(welcome: wire.Welcome, to: int) -> None:
+    if welcome.refusal:
+        raise RefusedError(welcome.refusal)
+    if welcome.node_id != to:
+        raise RefusedError(wire.Refusal.WRONG_NODE)
 
 
 async def _read_welcome(stream: trio.abc.Stream) -> wire.Welcome:

@@ -72,12 +72,12 @@ def serve(
     except HstoreError as error:
         return _fail(str(error), error.exit_code)
     except BaseExceptionGroup as group:
-        error = _cause(group)
-        if isinstance(error, HstoreError):
-            return _fail(f"the node stops: {error}", error.exit_code)
-        if isinstance(error, CoreBug):
+        cause = _cause(group)
+        if isinstance(cause, HstoreError):
+            return _fail(f"the node stops: {cause}", cause.exit_code)
+        if isinstance(cause, CoreBug):
             return _fail(
-                f"the node stops, because an invariant of consensus is broken: {error}; keep "
+                f"the node stops, because an invariant of consensus is broken: {cause}; keep "
                 f"{settings.data_dir} as it is and report this",
                 1,
             )
@@ -89,12 +89,12 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _cause(error: BaseException) -> BaseException:
     """Return the error that matters among those of tasks that ended together."""
-    known, rest = group.split((HstoreError, CoreBug))
-    while isinstance(known, BaseExceptionGroup):
-        known = known.exceptions[0]
-    return known if known is not None else rest or group
+    while isinstance(error, BaseExceptionGroup):
+        known = error.subgroup((HstoreError, CoreBug))
+        error = (known or error).exceptions[0]
+    return error
 
 
 def _configure_log(level: str) -> None:
@@ -247,15 +247,21 @@ async def _run_node(
 
 
 async def _serve_api(
-    api: ApiServer, listener: socket.socket, done: trio.Event,
-    *, task_status: trio.TaskStatus[None],
+    api: ApiServer,
+    listener: socket.socket,
+    done: trio.Event,
+    *,
+    task_status: trio.TaskStatus[None],
 ) -> None:
     await api.run([listener], task_status=task_status)
     done.set()
 
 
 async def _serve_peers(
-    node: Node, listener: socket.socket, *, task_status: trio.TaskStatus[None]
+    node: Node,
+    listener: socket.socket,
+    *,
+    task_status: trio.TaskStatus[list[trio.SocketListener]],
 ) -> None:
     sock = trio.socket.from_stdlib_socket(listener)
     async with trio.open_nursery() as connections:

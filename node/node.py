@@ -6,6 +6,7 @@ the HTTP API talks to (`api/backend.py`). It decides nothing about consensus.
 
 from __future__ import annotations
 
+import contextlib
 from random import Random
 
 import msgspec
@@ -67,9 +68,7 @@ class Node:
         self.status = Status(self.replica, self._send)
         self.members = Members(self.replica, self.status)
         me = Self(identity.cluster_id, identity.node_id, name)
-        self.peers = Peers(
-            me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng
-        )
+        self.peers = Peers(me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng)
         self.snapshots = Snapshots(self.replica, self.peers, dial)
         self.stop_requested = trio.Event()
         self.stop_reason = ""
@@ -83,8 +82,10 @@ class Node:
         self.replica.on_snapshot_wanted = self.snapshots.send
 
     async def run(
-        self, hints: dict[int, str] | None = None,
-        *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        self,
+        hints: dict[int, str] | None = None,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Take part in the cluster until cancelled.
 
@@ -263,10 +264,8 @@ class Node:
     async def _stay_fresh(self) -> None:
         """Know how stale the copy is, even when nobody reads here."""
         while True:
-            try:
+            with contextlib.suppress(HstoreError):
                 await self.replica.read_barrier(trio.current_time() + 10 * _FRESHNESS_SECONDS)
-            except HstoreError:
-                pass
             await trio.sleep(_FRESHNESS_SECONDS)
 
     def _removed(self) -> None:
@@ -274,6 +273,7 @@ class Node:
         self.request_stop("this node was removed from the cluster")
 
     def request_stop(self, reason: str) -> None:
+        """Ask the node to stop cleanly; the first reason stands."""
         if not self.stop_requested.is_set():
             self.stop_reason = reason
             self.stop_requested.set()

@@ -39,7 +39,9 @@ class PeerHandler(LinkEvents, Protocol):
         """Whether `peer` was removed from the cluster for good."""
         ...
 
-    async def receive_snapshot(self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame]) -> None:
+    async def receive_snapshot(
+        self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame]
+    ) -> None:
         """Take in a snapshot of `peer`; returns or raises PeerError when it is through."""
         ...
 
@@ -92,8 +94,13 @@ class Peers:
                     link.hurry()
                 continue
             link = Link(
-                peer, address, me=self.me, dial=self._dial, events=self._handler,
-                heartbeat_s=self._heartbeat_s, rng=self._rng,
+                peer,
+                address,
+                me=self.me,
+                dial=self._dial,
+                events=self._handler,
+                heartbeat_s=self._heartbeat_s,
+                rng=self._rng,
             )
             scope = trio.CancelScope()
             self._links[peer] = link, scope

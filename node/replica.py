@@ -35,8 +35,8 @@ from random import Random
 import structlog
 import trio
 
-from . import wire
-from .errors import HstoreError, NoLeader, NotApplied, OutcomeUnknown, Overloaded, Refused
+from . import forwarding, wire
+from .errors import NoLeader, Overloaded, Refused
 from .flag import Flag
 from .peers import Peers
 from .raft.core import Core, Options
@@ -60,15 +60,7 @@ from .raft.membership import Change
 from .raft.messages import Base, InstallSnapshot, Message
 from .raft.roles import Role
 from .raft.update import Persist, Update
-from .requests import (
-    MAX_WAITING,
-    Answer,
-    ReadsForIndex,
-    Request,
-    WritesInLog,
-    expire_reads,
-    unknown,
-)
+from .requests import Answer, Request, Waiting
 from .state import State
 from .storage.interface import SnapshotInstall, Storage
 from .wire import ForwardKind, ForwardStatus
@@ -138,13 +130,7 @@ class Replica:
         self._to_flush = Flag()
         self._then: list[Message] = []
         self._written_seq = 0
-        self._queued: deque[Request] = deque()
-        self._proposed: dict[int, Request] = {}
-        self._in_log = WritesInLog()
-        self._forwarded: dict[int, Request] = {}
-        self._new_reads: list[Request] = []
-        self._asked_reads: dict[int, tuple[float, list[Request]]] = {}
-        self._reads_for_index = ReadsForIndex()
+        self._waiting = Waiting()
         self._staged: SnapshotInstall | None = None
         self._next_id = 0
         self._applied_members = object()
@@ -166,10 +152,7 @@ class Replica:
 
     def submit(self, request: Request) -> None:
         """Queue a request; raises Overloaded when too many wait."""
-        waiting = len(self._queued) + len(self._in_log) + len(self._forwarded)
-        if waiting >= MAX_WAITING:
-            raise Overloaded("too many writes are waiting; try again in a moment")
-        self._queued.append(request)
+        self._waiting.submit(request)
         self._wake.set()
 
     async def read_barrier(self, deadline: float) -> None:
@@ -180,10 +163,7 @@ class Replica:
 
         Cancellation: nothing is left behind.
         """
-        if len(self._new_reads) >= MAX_WAITING:
-            raise Overloaded("too many reads are waiting; try again in a moment")
-        read = Request(-1, b"", deadline)
-        self._new_reads.append(read)
+        read = self._waiting.add_read(deadline)
         self._wake.set()
         await read.wait()
 
@@ -196,7 +176,7 @@ class Replica:
         """
         request = Request(ForwardKind.WRITE, b"", deadline)
         rid = self._new_id()
-        self._proposed[rid] = request
+        self._waiting.proposed[rid] = request
         self.feed(ProposeChange(rid, changes))
         await request.wait()
 
@@ -224,7 +204,7 @@ class Replica:
         """Take a request that another node passed on because this one leads."""
 
         def tell(answer: Answer) -> None:
-            self._send(peer, _reply(frame.id, frame.kind, answer))
+            self._send(peer, forwarding.reply(frame.id, answer))
 
         if self.core.role is not Role.LEADER:
             self._send(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
@@ -237,21 +217,24 @@ class Replica:
 
     def reply_received(self, frame: wire.ForwardReply) -> None:
         """Take the leader's answer to a request of ours."""
-        request = self._forwarded.pop(frame.id, None)
+        request = self._waiting.forwarded.pop(frame.id, None)
         if request is None:
             return
         if frame.status == ForwardStatus.NOT_LEADER:
             # Certainly not done: it may wait for the next leader as any other.
-            self._queued.append(request)
+            self._waiting.queued.append(request)
             self._wake.set()
         else:
-            request.finish(_answer(frame, request.kind))
+            request.finish(forwarding.answer(frame, request.kind))
 
     # -- running ----------------------------------------------------------------------------
 
     async def run(
-        self, peers: Peers, tick_s: Callable[[], float],
-        *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        self,
+        peers: Peers,
+        tick_s: Callable[[], float],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Drive the core until cancelled.
 
@@ -273,7 +256,7 @@ class Replica:
         while True:
             await trio.sleep(tick_s())
             self.feed(Tick())
-            self._expire(trio.current_time())
+            self._waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
             self.on_tick()
 
     async def _flush_forever(self) -> None:
@@ -301,33 +284,33 @@ class Replica:
 
     def _take_writes(self, events: deque[Event]) -> None:
         """Turn queued requests into proposals, or pass them on to the leader."""
-        if not self._queued:
+        if not self._waiting.queued:
             return
         if self.core.role is Role.LEADER:
             self._propose(events)
             return
         leader = self.core.leader
         if leader and not self.core.leader_gone and self._peers is not None:
-            while self._queued and self._peers.is_connected(leader):
-                self._pass_on(leader, self._queued.popleft())
+            while self._waiting.queued and self._peers.is_connected(leader):
+                self._pass_on(leader, self._waiting.queued.popleft())
 
     def _propose(self, events: deque[Event]) -> None:
         items: list[tuple[int, bytes]] = []
         size = 0
-        while self._queued and size < _MAX_PROPOSAL_BYTES:
-            request = self._queued.popleft()
+        while self._waiting.queued and size < _MAX_PROPOSAL_BYTES:
+            request = self._waiting.queued.popleft()
             if request.is_done:
                 continue
             if request.kind != ForwardKind.WRITE:
                 self.on_admin(request)
                 continue
             rid = self._new_id()
-            self._proposed[rid] = request
+            self._waiting.proposed[rid] = request
             items.append((rid, request.data))
             size += len(request.data)
         if items:
             events.append(Propose(items))
-        if self._queued:
+        if self._waiting.queued:
             self._wake.set()
 
     def _pass_on(self, leader: int, request: Request) -> None:
@@ -337,19 +320,19 @@ class Replica:
         rid = self._new_id()
         frame = wire.Forward(rid, request.kind, request.data, int(left * 1000))
         if self._send(leader, frame):
-            self._forwarded[rid] = request
+            self._waiting.forwarded[rid] = request
         else:
             request.finish(Overloaded("the link to the leader is full; try again in a moment"))
 
     def _take_reads(self, events: deque[Event]) -> None:
         """One read index serves all reads that have gathered."""
-        if self._new_reads and (self.core.role is Role.LEADER or self.core.leader):
+        if self._waiting.new_reads and (self.core.role is Role.LEADER or self.core.leader):
             if self.core.leader_gone:
                 return
             rid = self._new_id()
-            self._asked_reads[rid] = (trio.current_time(), self._new_reads)
-            self.stats["reads"] += len(self._new_reads)
-            self._new_reads = []
+            self._waiting.asked_reads[rid] = (trio.current_time(), self._waiting.new_reads)
+            self.stats["reads"] += len(self._waiting.new_reads)
+            self._waiting.new_reads = []
             events.append(ReadIndex(rid))
 
     # -- carrying out -----------------------------------------------------------------------
@@ -363,14 +346,14 @@ class Replica:
         if update.apply:
             self._apply(update)
         for rid, term, index in update.appended:
-            self._in_log.add(self._proposed.pop(rid), index, term)
+            self._waiting.in_log.add(self._waiting.proposed.pop(rid), index, term)
         for rid, reason, text in update.rejected:
-            self._reject(self._proposed.pop(rid), reason, text)
+            self._reject(self._waiting.proposed.pop(rid), reason, text)
         for rid, index in update.reads_ready:
-            self._reads_for_index.add(index, *self._asked_reads.pop(rid))
-        self._reads_for_index.applied(self.state.applied)
+            self._waiting.reads_for_index.add(index, *self._waiting.asked_reads.pop(rid))
+        self._waiting.reads_for_index.applied(self.state.applied)
         for rid, reason in update.reads_failed:
-            self._retry_reads(self._asked_reads.pop(rid)[1], reason)
+            self._waiting.retry_reads(rid, reason)
         for peer in update.snapshots_wanted:
             self.on_snapshot_wanted(peer)
         if update.compact is not None:
@@ -401,12 +384,12 @@ class Replica:
             raise RuntimeError("the core installs a snapshot that was not received")
         self.storage.install(staged, persist.snapshot, persist.hard_state)
         self.state.reload()
-        self._in_log.snapshot_installed(persist.snapshot.index)
+        self._waiting.in_log.snapshot_installed(persist.snapshot.index)
         _log.info("installed a snapshot", index=persist.snapshot.index)
 
     def _apply(self, update: Update) -> None:
         entries = update.apply
-        self._in_log.applied(entries, self.state.apply(entries))
+        self._waiting.in_log.applied(entries, self.state.apply(entries))
         last = entries[-1].index
         self._events.append(Applied(last))
         log = self.core.log
@@ -417,21 +400,13 @@ class Replica:
     def _reject(self, request: Request, reason: Reason, text: str) -> None:
         if reason is Reason.NOT_LEADER and request.data:
             # Never appended, so it may wait for whoever leads next.
-            self._queued.append(request)
+            self._waiting.queued.append(request)
         elif reason is Reason.NOT_LEADER:
             request.finish(NoLeader("this node does not lead any more"))
         elif reason is Reason.OVERLOADED:
             request.finish(Overloaded("too much is not committed yet; try again in a moment"))
         else:
             request.finish(Refused(text))
-
-    def _retry_reads(self, reads: list[Request], reason: Reason) -> None:
-        if reason is Reason.OVERLOADED:
-            for read in reads:
-                read.finish(Overloaded("too many reads are waiting; try again in a moment"))
-        else:
-            # Taken up again at the next event, under a new id (rule D15).
-            self._new_reads += reads
 
     async def _elect_early(self, token: int, thousandths: int) -> None:
         await trio.sleep(self.tick_seconds() * thousandths / 1000)
@@ -440,7 +415,7 @@ class Replica:
     @property
     def fresh_at(self) -> float | None:
         """When this node last had applied all that was committed then; None: never."""
-        return self._reads_for_index.fresh_at
+        return self._waiting.reads_for_index.fresh_at
 
     def tick_seconds(self) -> float:
         """Return the length of a tick: the heartbeat interval of the cluster, in seconds."""
@@ -456,7 +431,7 @@ class Replica:
         """`peer` refuses or is silent: what it was asked as the leader has an unknown outcome."""
         self.feed(PeerDown(peer))
         if peer == self.core.leader:
-            self._fail_forwarded("the link to the leader broke")
+            self._waiting.fail_forwarded("the link to the leader broke")
 
     def snapshot_sent(self, peer: int, index: int, *, ok: bool) -> None:
         """Tell the core how a snapshot ended (rule D12)."""
@@ -471,35 +446,6 @@ class Replica:
             self._events.append(PeerUnreachable(peer))
         return sent
 
-    def _fail_forwarded(self, why: str) -> None:
-        forwarded, self._forwarded = self._forwarded, {}
-        for request in forwarded.values():
-            request.finish(unknown(why))
-
-    def _expire(self, now: float) -> None:
-        """Answer every request whose time is over."""
-
-        def no_leader() -> HstoreError:
-            if self.core.leader:
-                return NoLeader("no majority has confirmed the request in time; try again")
-            return NoLeader("there is no leader, or this node cannot reach a majority; try again")
-
-        keep: deque[Request] = deque()
-        for request in self._queued:
-            if request.deadline <= now:
-                request.finish(no_leader())
-            elif not request.is_done:
-                keep.append(request)
-        self._queued = keep
-        self._in_log.expire(now)
-        for rid, request in list(self._forwarded.items()):
-            if request.is_done or request.deadline <= now:
-                del self._forwarded[rid]
-                request.finish(unknown("the leader has not answered in time"))
-        for reads in [self._new_reads, *(reads for _, reads in self._asked_reads.values())]:
-            expire_reads(reads, now, no_leader)
-        self._reads_for_index.expire(now, no_leader)
-
     def _notice_changes(self) -> None:
         core = self.core
         now = Leadership(core.role, core.term, core.leader)
@@ -507,7 +453,7 @@ class Replica:
         if now == self.leadership and members is self._applied_members:
             return
         if now.leader != self.leadership.leader or now.term != self.leadership.term:
-            self._fail_forwarded("the leader changed")
+            self._waiting.fail_forwarded("the leader changed")
             self._wake.set()
         if now != self.leadership:
             _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")
@@ -518,33 +464,3 @@ class Replica:
     def _new_id(self) -> int:
         self._next_id += 1
         return self._next_id
-
-
-def _reply(rid: int, kind: int, answer: Answer) -> wire.ForwardReply:
-    """Return the frame that carries an answer back to who passed the request on."""
-    status = ForwardStatus.DONE
-    if isinstance(answer, HstoreError):
-        status = next(s for error, s in _STATUS.items() if isinstance(answer, error))
-        return wire.ForwardReply(rid, status, str(answer).encode())
-    return wire.ForwardReply(rid, status, wire.encode_result(answer))
-
-
-def _answer(frame: wire.ForwardReply, kind: int) -> Answer:
-    """Return what a reply means to who waits for it."""
-    if frame.status == ForwardStatus.DONE:
-        return wire.decode_result(kind, frame.data)
-    for error, status in _STATUS.items():
-        if status == frame.status:
-            return error(frame.data.decode(errors="replace"))
-    return unknown("the leader gave an answer that this version does not know")
-
-
-_STATUS: dict[type[HstoreError], ForwardStatus] = {
-    NotApplied: ForwardStatus.NOT_APPLIED,
-    NoLeader: ForwardStatus.NOT_APPLIED,
-    Overloaded: ForwardStatus.OVERLOADED,
-    OutcomeUnknown: ForwardStatus.UNKNOWN,
-    Refused: ForwardStatus.REFUSED,
-    HstoreError: ForwardStatus.UNKNOWN,
-}
-"""What an error is on the wire. The first class that fits is taken."""

@@ -7,6 +7,7 @@ before its deadline passes by more than a tick (a client gets an answer to every
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,9 @@ import outcome as _outcome
 import trio
 
 from .commands import Outcome
-from .errors import HstoreError, NotApplied, OutcomeUnknown
+from .errors import HstoreError, NoLeader, NotApplied, OutcomeUnknown, Overloaded
 from .raft.entry import Entry
+from .raft.errors import Reason
 
 MAX_WAITING = 16384
 """Requests of one kind that may wait at once; one more is refused as overload."""
@@ -133,6 +135,83 @@ class WritesInLog:
             elif request.deadline <= now:
                 del self._by_index[index]
                 request.finish(unknown("no majority has confirmed the write in time"))
+
+
+class Waiting:
+    """Everybody who waits for an answer at one node.
+
+    Attributes:
+        queued: Writes and membership requests that are neither in the log nor passed on.
+        proposed: Writes handed to the core, by proposal id, until it has taken or refused them.
+        in_log: Writes in this node's log.
+        forwarded: Requests passed on to the leader, by the id they were passed on under.
+        new_reads: Reads that have not asked for an index.
+        asked_reads: Reads that have, by read id: when they asked, and which they are.
+        reads_for_index: Reads that know their index.
+    """
+
+    def __init__(self) -> None:
+        """Start with nobody."""
+        self.queued: deque[Request] = deque()
+        self.proposed: dict[int, Request] = {}
+        self.in_log = WritesInLog()
+        self.forwarded: dict[int, Request] = {}
+        self.new_reads: list[Request] = []
+        self.asked_reads: dict[int, tuple[float, list[Request]]] = {}
+        self.reads_for_index = ReadsForIndex()
+
+    def submit(self, request: Request) -> None:
+        """Queue a write; raises Overloaded when too many wait."""
+        if len(self.queued) + len(self.in_log) + len(self.forwarded) >= MAX_WAITING:
+            raise Overloaded("too many writes are waiting; try again in a moment")
+        self.queued.append(request)
+
+    def add_read(self, deadline: float) -> Request:
+        """Queue a read and return it; raises Overloaded when too many wait."""
+        if len(self.new_reads) >= MAX_WAITING:
+            raise Overloaded("too many reads are waiting; try again in a moment")
+        read = Request(-1, b"", deadline)
+        self.new_reads.append(read)
+        return read
+
+    def retry_reads(self, rid: int, reason: Reason) -> None:
+        """Take up again, under a new id (rule D15), reads whose index could not be found."""
+        _, reads = self.asked_reads.pop(rid)
+        if reason is not Reason.OVERLOADED:
+            self.new_reads += reads
+            return
+        for read in reads:
+            read.finish(Overloaded("too many reads are waiting; try again in a moment"))
+
+    def fail_forwarded(self, why: str) -> None:
+        """Give up on what was passed on to a leader that will not answer any more."""
+        forwarded, self.forwarded = self.forwarded, {}
+        for request in forwarded.values():
+            request.finish(unknown(why))
+
+    def expire(self, now: float, *, has_leader: bool) -> None:
+        """Answer every request whose time is over."""
+
+        def no_leader() -> HstoreError:
+            if has_leader:
+                return NoLeader("no majority has confirmed the request in time; try again")
+            return NoLeader("there is no leader, or this node cannot reach a majority; try again")
+
+        keep: deque[Request] = deque()
+        for request in self.queued:
+            if request.deadline <= now:
+                request.finish(no_leader())
+            elif not request.is_done:
+                keep.append(request)
+        self.queued = keep
+        self.in_log.expire(now)
+        for rid, request in list(self.forwarded.items()):
+            if request.is_done or request.deadline <= now:
+                del self.forwarded[rid]
+                request.finish(unknown("the leader has not answered in time"))
+        for reads in [self.new_reads, *(reads for _, reads in self.asked_reads.values())]:
+            expire_reads(reads, now, no_leader)
+        self.reads_for_index.expire(now, no_leader)
 
 
 def unknown(why: str) -> OutcomeUnknown:

@@ -75,9 +75,7 @@ class Snapshots:
         if address is None:
             raise PeerError("the peer is not a member any more")
         with trio.move_on_after(_SEND_SECONDS) as scope:
-            stream = await connect(
-                self._dial, address, self._peers.me, peer, wire.Purpose.SNAPSHOT
-            )
+            stream = await connect(self._dial, address, self._peers.me, peer, wire.Purpose.SNAPSHOT)
         if scope.cancelled_caught:
             raise PeerError("the peer does not answer")
         async with stream:
@@ -123,7 +121,9 @@ class Snapshots:
         staged = self._replica.storage.begin_install()
         offered = False
         try:
-            start = await _next(frames, wire.SnapshotStart)
+            start = await _next(frames)
+            if not isinstance(start, wire.SnapshotStart):
+                raise PeerError(f"{type(start).__name__} at the start of a snapshot")
             await _receive_chunks(frames, staged)
             message = InstallSnapshot(peer, self._replica.core.id, start.term, start.meta)
             self._replica.install_snapshot(message, staged)
@@ -139,11 +139,13 @@ async def _receive_chunks(
 ) -> None:
     crc = count = 0
     while True:
-        frame = await _next(frames, wire.SnapshotChunk | wire.SnapshotEnd)
+        frame = await _next(frames)
         if isinstance(frame, wire.SnapshotEnd):
             if (frame.count, frame.crc) != (count, crc):
                 raise PeerError("the snapshot is not whole")
             return
+        if not isinstance(frame, wire.SnapshotChunk):
+            raise PeerError(f"{type(frame).__name__} inside a snapshot")
         crc = _crc(frame.pairs, crc)
         count += len(frame.pairs)
         if crc != frame.crc:
@@ -151,14 +153,11 @@ async def _receive_chunks(
         staged.write(frame.pairs)
 
 
-async def _next(frames: trio.MemoryReceiveChannel[wire.Frame], kind: type) -> object:
+async def _next(frames: trio.MemoryReceiveChannel[wire.Frame]) -> wire.Frame:
     try:
-        frame = await frames.receive()
+        return await frames.receive()
     except trio.EndOfChannel:
         raise PeerError("the snapshot ended early") from None
-    if not isinstance(frame, kind):
-        raise PeerError(f"{type(frame).__name__} inside a snapshot")
-    return frame
 
 
 async def _send_all(stream: trio.abc.Stream, frame: wire.Frame) -> None:

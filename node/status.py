@@ -139,7 +139,10 @@ class Status:
             info.leader,
             info.term,
             info.quorum,
-            [(n.name, n.id, n.address, n.dns_address, n.type, n.voter, n.health) for n in info.nodes],
+            [
+                (n.name, n.id, n.address, n.dns_address, n.type, n.voter, n.health)
+                for n in info.nodes
+            ],
         )
         if shown == self._shown:
             return

@@ -304,6 +304,7 @@ class Core:
     # -- events -----------------------------------------------------------------------------
 
     def on_tick(self, _event: Tick) -> None:
+        """Let a heartbeat interval pass."""
         self.ticks += 1
         self.elapsed += 1
         if self.role is Role.LEADER:
@@ -321,9 +322,9 @@ class Core:
                 # Section 6: a server that hears a current leader neither grants the vote nor
                 # takes over the term.
                 return
-            if kind is messages.PreVoteRequest:
-                pass
-            elif isinstance(message, messages.PreVoteResponse) and message.granted:
+            if kind is messages.PreVoteRequest or (
+                isinstance(message, messages.PreVoteResponse) and message.granted
+            ):
                 pass
             else:
                 self.become_follower(message.term, message.frm if kind in _OF_LEADERS else 0)
@@ -350,6 +351,7 @@ class Core:
             self.send_durably(messages.VoteResponse(self.id, to, self.term, granted=False))
 
     def on_persisted(self, event: Persisted) -> None:
+        """Count what is durable now: own entries, or the own vote."""
         self.log.persisted_to(event.seq)
         if self.role is Role.LEADER:
             replication.advance_commit(self)
@@ -358,15 +360,18 @@ class Core:
             election.record_vote(self, self.id, granted=True)
 
     def on_applied(self, event: Applied) -> None:
+        """Take note of how far the state machine is."""
         self.log.applied_to(event.index)
 
     def on_compact(self, event: Compact) -> None:
+        """Drop the log up to an index, unless a snapshot has already."""
         if event.index > self.log.snapshot_index:
             index, term = self.log.compact(event.index)
             self.history.compact(index)
             self.update.compact = SnapshotMeta(index, term, self.history.at(index))
 
     def on_peer_unreachable(self, event: PeerUnreachable) -> None:
+        """Feel for a peer again: what was in flight may be lost."""
         progress = self.progress.get(event.peer)
         if progress is not None and progress.state is ProgressState.REPLICATE:
             progress.become_probe()
@@ -374,6 +379,7 @@ class Core:
             reads.fail_forwarded(self)
 
     def on_peer_down(self, event: PeerDown) -> None:
+        """Waive the lease of a leader whose port is dead, and think of an election."""
         self.on_peer_unreachable(PeerUnreachable(event.peer))
         if event.peer == self.leader:
             self.leader_gone = True
@@ -381,19 +387,24 @@ class Core:
             election.schedule_early(self)
 
     def on_early_election(self, event: EarlyElection) -> None:
+        """Call the election that was put off by a short random time."""
         if event.token == self.early_token and self.leader_gone and self.role is Role.FOLLOWER:
             election.campaign(self)
 
     def on_propose(self, event: Propose) -> None:
+        """See `replication.propose`."""
         replication.propose(self, event)
 
     def on_propose_change(self, event: ProposeChange) -> None:
+        """See `reconfigure.propose_change`."""
         reconfigure.propose_change(self, event)
 
     def on_read_index(self, event: ReadIndex) -> None:
+        """See `reads.read_index`."""
         reads.read_index(self, event.rid)
 
     def on_snapshot_sent(self, event: SnapshotSent) -> None:
+        """See `replication.snapshot_sent`."""
         replication.snapshot_sent(self, event)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 
-class CoreBug(Exception):  # noqa: N818 - it names a defect of ours, not an error of a caller's
+class CoreBug(Exception):
     """An invariant of consensus is broken: the node must stop before it does harm.
 
     Raised for impossible states of this node, and for proof that another node broke safety (two

@@ -61,7 +61,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
     node: int
 
 
-class InvalidChange(Exception):  # noqa: N818 - the text is the answer, not a failure of ours
+class InvalidChange(Exception):
     """The change cannot be made; the text says why."""
 
 

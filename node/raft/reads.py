@@ -81,9 +81,9 @@ def start_waiting(core: Core) -> None:
 
 def broadcast_if_wanted(core: Core) -> None:
     """Send a round for the newest read, unless one is still out."""
-    if core.pending_reads and core.pending_reads[-1].round > core.round:
-        if _confirmed_round(core) >= core.round:
-            replication.broadcast_heartbeat(core)
+    is_wanted = core.pending_reads and core.pending_reads[-1].round > core.round
+    if is_wanted and _confirmed_round(core) >= core.round:
+        replication.broadcast_heartbeat(core)
 
 
 def answer_confirmed(core: Core) -> None:

@@ -45,6 +45,8 @@ def propose(core: Core, event: Propose) -> None:
     if reason is not None:
         core.update.rejected.extend((rid, reason, "") for rid, _ in event.items)
         return
+    if not event.items:
+        return
     first = core.append_as_leader(EntryKind.COMMAND, [data for _, data in event.items])
     core.update.appended.extend(
         (rid, core.term, index) for index, (rid, _) in enumerate(event.items, first)
