@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from hstore.node.raft.messages import (
     AppendResponse,
     Heartbeat,
@@ -10,7 +11,6 @@ from hstore.node.raft.messages import (
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
-
 from tests.node.raft.harness import (
     PAPER,
     acknowledge,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from hstore.node.raft.errors import CoreBug, Reason
 from hstore.node.raft.messages import (
     Append,
@@ -19,7 +20,6 @@ from hstore.node.raft.messages import (
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
-
 from tests.node.raft.harness import (
     PAPER,
     Node,

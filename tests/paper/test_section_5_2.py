@@ -6,10 +6,10 @@ from itertools import product
 from random import Random
 
 import pytest
+
 from hstore.node.raft.events import Tick
 from hstore.node.raft.messages import Append, Heartbeat, VoteRequest, VoteResponse
 from hstore.node.raft.roles import Role
-
 from tests.node.raft.harness import (
     PAPER,
     T,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from hstore.node.raft.messages import Append, AppendResponse, Heartbeat, HeartbeatResponse
 
+from hstore.node.raft.messages import Append, AppendResponse, Heartbeat, HeartbeatResponse
 from tests.node.raft.harness import (
     PAPER,
     Cluster,

@@ -6,10 +6,10 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
+
 from hstore.node.raft.entry import HardState
 from hstore.node.raft.messages import Append, AppendResponse, VoteRequest, VoteResponse
 from hstore.node.raft.roles import Role
-
 from tests.node.raft.harness import (
     PAPER,
     Cluster,

@@ -6,7 +6,6 @@ from random import Random
 
 from hstore.node.raft.messages import AppendResponse, VoteRequest, VoteResponse
 from hstore.node.raft.roles import Role
-
 from tests.node.raft.harness import (
     PAPER,
     T,

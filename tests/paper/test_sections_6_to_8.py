@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from hstore.node.raft.entry import EntryKind, SnapshotMeta
 from hstore.node.raft.errors import Reason
 from hstore.node.raft.events import Compact, SnapshotSent
@@ -17,7 +18,6 @@ from hstore.node.raft.messages import (
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
-
 from tests.node.raft.harness import (
     T,
     acknowledge,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
 from hstore.node.raft import quorum
 from hstore.node.raft.entry import EntryKind, HardState
 from hstore.node.raft.errors import Reason
@@ -20,7 +23,6 @@ from hstore.node.raft.messages import (
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
-
 from tests.node.raft.harness import (
     Cluster,
     Node,
@@ -40,7 +42,7 @@ ADD_4 = Change(ChangeKind.ADD_VOTER, 4)
 LEARN_4 = Change(ChangeKind.ADD_LEARNER, 4)
 
 
-def settled_leader(**kwargs: object) -> Node:
+def settled_leader(**kwargs: Any) -> Node:
     node = make_leader(term=1, **kwargs)
     acknowledge(node, *(p for p in node.core.config.all_members() if p != 1))
     node.sent.clear()

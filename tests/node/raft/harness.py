@@ -185,8 +185,9 @@ class Node:
             assert not self.batch, "a batch is out already (rule D7)"
             self.batch = update.apply
         self.answers.update({rid: index for rid, _, index in update.appended})
-        self.answers.update({rid: reason for rid, reason, _ in update.rejected})
-        for rid, read in (*update.reads_ready, *update.reads_failed):
+        self.answers.update((rid, reason) for rid, reason, _ in update.rejected)
+        reads: list[tuple[int, int | Reason]] = [*update.reads_ready, *update.reads_failed]
+        for rid, read in reads:
             assert rid not in self.reads, "a read is answered once"
             self.reads[rid] = read
         self.wanted += update.snapshots_wanted

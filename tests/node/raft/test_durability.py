@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from hstore.node.raft.core import Options
 from hstore.node.raft.entry import HardState, SnapshotMeta
 from hstore.node.raft.events import Applied, Persisted, Receive, Tick
@@ -28,7 +29,6 @@ from hstore.node.raft.messages import (
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
-
 from tests.node.raft.harness import (
     PAPER,
     Node,

@@ -1,0 +1,516 @@
+"""Replication beyond the paper: the window, probes, snapshots for who is too far behind, bounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hstore.node.raft.core import Options
+from hstore.node.raft.entry import SnapshotMeta
+from hstore.node.raft.errors import CoreBug, Reason
+from hstore.node.raft.events import Compact, PeerUnreachable, SnapshotSent
+from hstore.node.raft.membership import Configuration
+from hstore.node.raft.messages import (
+    Append,
+    AppendResponse,
+    Heartbeat,
+    HeartbeatResponse,
+    InstallSnapshot,
+)
+from hstore.node.raft.progress import ProgressState
+from tests.node.raft.harness import (
+    Node,
+    acknowledge,
+    append_from,
+    entries_of,
+    make_cluster,
+    make_follower,
+    make_leader,
+    terms_of,
+)
+
+ENTRY = 24 + 8
+"""Bytes that an entry of eight bytes counts for."""
+
+CONFIG = Configuration((1, 2, 3))
+
+
+def streaming_leader(options: Options | None = None, **kwargs: Any) -> Node:
+    """Return the leader of term 1 with peers 2 and 3 in replicate, and nothing in flight."""
+    node = make_leader(term=1, options=options or Options(), **kwargs)
+    acknowledge(node, 2, 3)
+    node.sent.clear()
+    return node
+
+
+def lags(node: Node, peer: int = 3) -> None:
+    """Let everything be committed without this peer, and compacted away before it."""
+    others = [p for p in (2, 3) if p != peer]
+    for number in range(5):
+        node.propose(b"x" * 8, rid=number)
+    acknowledge(node, *others)
+    node.step(Compact(node.core.log.applied))
+    node.sent.clear()
+
+
+# -- the window -----------------------------------------------------------------------------
+
+
+def test_appends_stream_ahead_of_the_answers_up_to_the_bound_in_messages() -> None:
+    node = streaming_leader(Options(max_inflight_messages=3))
+
+    for number in range(10):
+        node.propose(b"x" * 8, rid=number)
+
+    assert [m.entries[0].index for m in node.take(Append, to=2)] == [2, 3, 4]
+    acknowledge(node, 2, index=3)
+    sent = [m for m in node.take(Append, to=2) if m.entries]
+    assert [[e.index for e in m.entries] for m in sent] == [[5, 6, 7, 8, 9, 10, 11]]
+
+
+def test_appends_stream_up_to_the_bound_in_bytes() -> None:
+    """ "the message that crosses it still leaves": the bound must not stop a single large entry."""
+    node = streaming_leader(Options(max_inflight_bytes=3 * ENTRY - 1))
+
+    for number in range(10):
+        node.propose(b"x" * 8, rid=number)
+
+    assert len(node.take(Append, to=2)) == 3
+    assert node.core.progress[2].inflight_bytes == 3 * ENTRY
+    acknowledge(node, 2, index=4)
+    assert node.core.progress[2].inflight_bytes == 7 * ENTRY
+
+
+def test_an_acknowledgement_frees_the_window_of_all_before_it() -> None:
+    node = streaming_leader(Options(max_inflight_messages=4))
+    for number in range(4):
+        node.propose(b"x" * 8, rid=number)
+
+    acknowledge(node, 2, index=4)
+
+    assert node.core.progress[2].inflight_bytes == ENTRY
+
+
+@pytest.mark.parametrize(("size", "per_message"), [(8, 3), (200, 1)])
+def test_a_message_is_bounded_unless_a_single_entry_is_larger(size: int, per_message: int) -> None:
+    node = streaming_leader(Options(max_append_bytes=3 * ENTRY))
+
+    node.propose(*[b"x" * size] * 7)
+
+    counts = [len(m.entries) for m in node.take(Append, to=2)]
+    assert counts == [per_message] * (7 // per_message) + [7 % per_message] * (per_message > 1)
+
+
+def test_a_full_window_whose_messages_were_lost_recovers() -> None:
+    """etcd#14633: nothing in flight is ever answered, and the window lets nothing more out."""
+    cluster = make_cluster(3, options=Options(max_inflight_messages=2, max_append_bytes=1))
+    cluster.elect(1)
+    cluster.tick()
+    cluster.isolate(3)
+    for number in range(8):
+        cluster[1].propose(b"x", rid=number)
+        cluster.settle()
+    assert cluster.core(3).log.last_index == 1
+    cluster.heal()
+
+    cluster.tick(2)
+
+    assert cluster.core(3).log.entries == cluster.core(1).log.entries
+
+
+def test_lost_acknowledgements_are_made_up_for() -> None:
+    node = streaming_leader(Options(max_inflight_messages=2))
+    for number in range(4):
+        node.propose(b"x" * 8, rid=number)
+    node.sent.clear()
+
+    node.receive(HeartbeatResponse(2, 1, 1, 1))
+    (empty,) = node.take(Append, to=2)
+    assert (empty.prev_index, empty.entries) == (3, [])
+    acknowledge(node, 2, index=3)
+
+    assert [e.index for m in node.take(Append, to=2) for e in m.entries] == [4, 5]
+
+
+def test_a_broken_link_makes_a_stream_feel_its_way_again() -> None:
+    node = streaming_leader()
+    node.propose(b"x" * 8)
+    node.sent.clear()
+
+    node.step(PeerUnreachable(2))
+
+    progress = node.core.progress[2]
+    assert (progress.state, progress.inflight_bytes) == (ProgressState.PROBE, 0)
+    (probe,) = node.take(Append, to=2)
+    assert (probe.prev_index, len(probe.entries)) == (1, 1)
+    node.propose(b"y" * 8, rid=2)
+    assert node.take(Append, to=2) == []
+    acknowledge(node, 2, index=2)
+    assert progress.state is ProgressState.REPLICATE
+
+
+def test_a_probe_waits_for_an_answer_or_a_heartbeats_answer() -> None:
+    node = make_leader([1, 1], term=2)
+    node.sent.clear()
+    node.propose(b"x")
+    assert node.take(Append) == []
+
+    node.receive(HeartbeatResponse(2, 1, 2, 1))
+    assert [(m.to, m.prev_index) for m in node.take(Append)] == [(2, 2)]
+
+
+def test_entries_are_sent_once_while_all_goes_well() -> None:
+    cluster = make_cluster(3)
+    cluster.elect(1)
+    cluster.tick()
+    sent = []
+    for number in range(50):
+        cluster[1].propose(b"%d" % number, rid=number)
+        sent += [e.index for m in cluster[1].sent if isinstance(m, Append) for e in m.entries]
+        cluster.settle()
+        cluster.tick(number % 7 == 0)
+
+    assert sorted(sent) == sorted([*range(2, 52), *range(2, 52)])
+
+
+# -- answers that are late, doubled or wrong ------------------------------------------------
+
+
+def test_a_late_rejection_of_a_stream_is_ignored() -> None:
+    node = streaming_leader()
+    node.propose(b"x" * 8)
+    acknowledge(node, 2)
+    progress = node.core.progress[2]
+
+    node.receive(AppendResponse(2, 1, 1, 1, rejected=True, hint_index=0))
+
+    assert (progress.state, progress.match, progress.next) == (ProgressState.REPLICATE, 2, 3)
+
+
+def test_a_late_rejection_of_another_probe_is_ignored() -> None:
+    node = make_leader([1, 1, 1], term=2)
+    node.receive(AppendResponse(2, 1, 2, 3, rejected=True, hint_index=2, hint_term=1))
+    assert node.core.progress[2].next == 3
+    node.sent.clear()
+
+    node.receive(AppendResponse(2, 1, 2, 3, rejected=True, hint_index=0, hint_term=0))
+
+    assert node.core.progress[2].next == 3
+    assert node.take(Append) == []
+
+
+def test_a_rejection_never_goes_below_the_match() -> None:
+    """D20: nextIndex > matchIndex always."""
+    node = streaming_leader()
+    node.propose(b"a", b"b", b"c")
+    acknowledge(node, 2, index=3)
+    node.step(PeerUnreachable(2))
+
+    node.receive(AppendResponse(2, 1, 1, 3, rejected=True, hint_index=0, hint_term=0))
+
+    progress = node.core.progress[2]
+    assert (progress.match, progress.next) == (3, 4)
+
+
+def test_acknowledgements_of_strangers_and_learners_commit_nothing() -> None:
+    node = make_leader(term=1, learners=(4,))
+
+    acknowledge(node, 4, 9)
+
+    assert node.core.log.commit == 0
+
+
+def test_a_heartbeat_commits_no_more_than_its_receiver_is_known_to_have() -> None:
+    """What lies behind the match at the follower may be another leader's (R7)."""
+    cluster = make_cluster(3)
+    cluster.elect(1)
+    cluster.tick()
+    cluster.isolate(3)
+    cluster[1].propose(b"x")
+    cluster.settle()
+    assert cluster.core(1).log.commit == 2
+
+    cluster[1].tick()
+
+    assert {m.to: m.commit for m in cluster[1].take(Heartbeat)} == {2: 2, 3: 1}
+
+
+def test_a_heartbeats_commit_beyond_the_log_is_not_believed() -> None:
+    node = make_follower([1], term=1)
+
+    node.receive(Heartbeat(2, 1, 1, 5, 1))
+
+    assert node.core.log.commit == 0
+
+
+def test_an_append_below_the_commit_is_answered_with_the_commit() -> None:
+    node = make_follower([1, 1, 1, 1], term=1, commit=3)
+
+    answer = node.ask(append_from(2, 1, terms=[1, 1]), AppendResponse)
+
+    assert (answer.rejected, answer.index) == (False, 3)
+
+
+def test_a_conflict_with_a_committed_entry_stops_the_node() -> None:
+    """R7: truncation never below the commit; a leader of this term that holds another entry there
+    is proof of broken safety, and a polite answer would spread the damage."""
+    node = make_follower([1, 1, 1], term=2, commit=2)
+
+    with pytest.raises(CoreBug, match="conflicts at 2"):
+        node.receive(append_from(2, 2, prev=(0, 0), terms=[1, 2]))
+
+
+def test_late_appends_below_a_compacted_log_are_no_conflict() -> None:
+    node = make_follower([1, 1, 1, 1], term=2, commit=3)
+    node.tick()
+    node.step(Compact(3))
+
+    assert node.ask(append_from(2, 2, terms=[1, 1, 1]), AppendResponse).index == 3
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Append(2, 1, 2, 1, 1, entries_of([2], 3), 0),
+        Append(2, 1, 2, 1, 1, [*entries_of([2], 2), *entries_of([2], 2)], 0),
+        Append(2, 1, 2, 1, 1, entries_of([2, 1], 2), 0),
+        Append(2, 1, 2, 1, 1, entries_of([3], 2), 0),
+        Append(2, 1, 2, -1, 0, entries_of([1], 0), 0),
+        Append(2, 1, 2, 2, 2, entries_of([1], 3), 0),
+    ],
+    ids=["gap", "doubled", "falling", "future", "negative", "below prev"],
+)
+def test_a_malformed_append_is_dropped(message: Append) -> None:
+    node = make_follower([1], term=2)
+
+    update = node.receive(message)
+
+    assert (update.persist, node.sent) == (None, [])
+    assert terms_of(node.core) == [1]
+
+
+# -- snapshots ------------------------------------------------------------------------------
+
+
+def test_a_slow_follower_is_not_lost_when_its_next_entry_is_compacted() -> None:
+    """etcd-io/raft#31: a stream whose next entry is gone must turn to a snapshot."""
+    node = streaming_leader(Options(max_inflight_messages=1))
+    node.propose(b"x" * 8, rid=900)
+    assert node.core.progress[3].state is ProgressState.REPLICATE
+
+    lags(node)
+    node.receive(HeartbeatResponse(3, 1, 1, 1))
+
+    assert node.wanted == [3]
+    assert node.core.progress[3].state is ProgressState.SNAPSHOT
+
+
+def test_nothing_is_sent_to_a_peer_whose_snapshot_is_under_way() -> None:
+    node = streaming_leader()
+    node.step(PeerUnreachable(3))
+    lags(node)
+    node.receive(AppendResponse(3, 1, 1, 1, rejected=True))
+    assert node.wanted == [3]
+
+    node.propose(b"y", rid=99)
+    node.receive(HeartbeatResponse(3, 1, 1, 1))
+
+    assert node.take(Append, to=3) == []
+    assert node.wanted == [3]
+
+
+def wants_snapshot() -> Node:
+    node = streaming_leader()
+    node.step(PeerUnreachable(3))
+    lags(node)
+    node.receive(HeartbeatResponse(3, 1, 1, 1))
+    assert node.wanted == [3]
+    node.sent.clear()
+    return node
+
+
+def test_after_a_snapshot_the_stream_goes_on_behind_it() -> None:
+    node = wants_snapshot()
+    index = node.core.log.snapshot_index
+    node.propose(b"y", rid=99)
+
+    node.step(SnapshotSent(3, index, ok=True))
+    assert node.take(Append, to=3) == []
+    node.receive(AppendResponse(3, 1, 1, index))
+
+    assert [(m.prev_index, len(m.entries)) for m in node.take(Append, to=3)] == [(index, 1)]
+
+
+def test_the_acknowledgement_of_a_snapshot_may_overtake_its_end() -> None:
+    node = wants_snapshot()
+    index = node.core.log.snapshot_index
+
+    node.receive(AppendResponse(3, 1, 1, index))
+    node.step(SnapshotSent(3, index, ok=True))
+
+    progress = node.core.progress[3]
+    assert (progress.state, progress.match, progress.next) == (
+        ProgressState.REPLICATE, index, index + 1,
+    )  # fmt: skip
+
+
+def test_a_failed_snapshot_is_tried_again_at_the_next_sign_of_life() -> None:
+    """D12: else the peer stays where it is for ever."""
+    node = wants_snapshot()
+
+    node.step(SnapshotSent(3, 0, ok=False))
+    assert node.wanted == [3]
+    node.receive(HeartbeatResponse(3, 1, 1, 1))
+
+    assert node.wanted == [3, 3]
+
+
+def test_a_snapshot_that_was_compacted_past_meanwhile_leads_to_another() -> None:
+    node = wants_snapshot()
+    index = node.core.log.snapshot_index
+    for number in range(5):
+        node.propose(b"z", rid=200 + number)
+    acknowledge(node, 2)
+    node.step(Compact(node.core.log.applied))
+
+    node.step(SnapshotSent(3, index, ok=True))
+    node.receive(AppendResponse(3, 1, 1, index))
+
+    assert node.wanted == [3, 3]
+
+
+def test_no_snapshot_is_made_for_a_peer_that_gives_no_sign_of_life() -> None:
+    node = make_leader([1, 1, 1], term=2)
+    acknowledge(node, 2)
+    node.step(Compact(4))
+    node.step(PeerUnreachable(3))
+    node.tick(3)
+    assert node.wanted == []
+
+    node.receive(HeartbeatResponse(3, 1, 2, 1))
+    node.receive(AppendResponse(3, 1, 2, 4, rejected=True))
+    assert node.wanted == [3]
+
+
+def test_a_snapshot_result_for_a_peer_that_needs_none_is_ignored() -> None:
+    node = streaming_leader()
+
+    node.step(SnapshotSent(2, 9, ok=True), SnapshotSent(77, 9, ok=True))
+
+    assert node.core.progress[2].state is ProgressState.REPLICATE
+
+
+def test_a_snapshot_that_is_not_newer_is_refused() -> None:
+    """An old one would leave a gap or undo what was applied (camunda#3573)."""
+    node = make_follower([1, 1, 1], term=2, commit=3)
+
+    update = node.receive(InstallSnapshot(2, 1, 2, SnapshotMeta(2, 1, CONFIG)))
+
+    assert update.snapshot_refused
+    assert terms_of(node.core) == [1, 1, 1]
+    assert node.take(AppendResponse) == [AppendResponse(1, 2, 2, 3)]
+
+
+def test_a_snapshot_of_a_stale_term_is_refused() -> None:
+    """Else its content would stay staged for ever."""
+    node = make_follower([1], term=3)
+
+    update = node.receive(InstallSnapshot(2, 1, 2, SnapshotMeta(9, 2, CONFIG)))
+
+    assert update.snapshot_refused
+    assert node.take(AppendResponse) == [AppendResponse(1, 2, 3, 0, rejected=True)]
+    assert node.core.log.last_index == 1
+
+
+def test_a_snapshot_installs_over_entries_that_are_being_applied() -> None:
+    node = make_follower([1, 1, 1], term=2, is_apply_held=True)
+    node.receive(Heartbeat(2, 1, 2, 2, 1))
+    assert [e.index for e in node.batch] == [1, 2]
+
+    node.receive(InstallSnapshot(2, 1, 2, SnapshotMeta(9, 2, CONFIG)))
+    node.apply()
+
+    assert node.core.log.applied == 9
+    node.receive(append_from(2, 2, prev=(9, 2), terms=[2], commit=10))
+    assert [e.index for e in node.batch] == [10]
+
+
+def test_a_cluster_brings_an_empty_disk_up_by_snapshot() -> None:
+    cluster = make_cluster(3)
+    cluster.elect(1)
+    cluster.isolate(3)
+    for number in range(20):
+        cluster[1].propose(b"%d" % number, rid=number)
+        cluster.settle()
+    cluster[1].step(Compact(15))
+    cluster.heal()
+    cluster.tick()
+    assert cluster[1].wanted == [3]
+
+    meta = cluster.core(1).meta_at(cluster.core(1).log.applied)
+    cluster[3].receive(InstallSnapshot(1, 3, cluster.core(1).term, meta))
+    cluster[1].step(SnapshotSent(3, meta.index, ok=True))
+    cluster[1].propose(b"after", rid=99)
+    cluster.tick(2)
+
+    assert cluster.core(3).log.last_index == cluster.core(1).log.last_index
+    assert [e.index for e in cluster[3].applied] == [1, meta.index + 1]
+
+
+# -- bounds ---------------------------------------------------------------------------------
+
+
+def test_more_than_the_bound_of_uncommitted_bytes_is_overloaded() -> None:
+    node = streaming_leader(Options(max_uncommitted_bytes=2 * ENTRY))
+
+    for rid in range(5):
+        node.propose(b"x" * 8, rid=rid)
+
+    overloaded = Reason.OVERLOADED
+    assert node.answers == {0: 2, 1: 3, 2: 4, 3: overloaded, 4: overloaded}
+    assert node.core.log.last_index == 4
+    acknowledge(node, 2)
+    node.propose(b"x" * 8, rid=9)
+    assert node.answers[9] == 5
+
+
+def test_uncommitted_bytes_of_the_leader_before_count_too() -> None:
+    options = Options(max_uncommitted_bytes=2 * ENTRY)
+    node = make_leader([1] * 9, term=2, options=options)
+
+    node.propose(b"x", rid=1)
+    assert node.answers == {1: Reason.OVERLOADED}
+    acknowledge(node, 2)
+
+    assert node.core.uncommitted_bytes == 0
+
+
+def test_a_proposal_is_taken_whole_or_not_at_all() -> None:
+    node = streaming_leader(Options(max_uncommitted_bytes=ENTRY))
+
+    node.propose(*[b"x" * 8] * 5, rid=1)
+    node.propose(*[b"y" * 8] * 2, rid=11)
+
+    assert [node.answers[rid] for rid in (1, 5)] == [2, 6]
+    assert {node.answers[rid] for rid in (11, 12)} == {Reason.OVERLOADED}
+
+
+def test_batches_to_apply_are_bounded() -> None:
+    options = replace(Options(), max_apply_bytes=2 * ENTRY)
+    node = make_follower([1] * 5, term=1, options=options, is_apply_held=True)
+
+    node.receive(Heartbeat(2, 1, 1, 5, 1))
+
+    assert len(node.batch) == 2
+    assert [e.index for e in node.batch] == [1, 2]
+
+
+def test_who_does_not_lead_takes_no_proposal() -> None:
+    node = make_follower([1], term=1)
+
+    node.propose(b"a", b"b", rid=1)
+
+    assert node.answers == {1: Reason.NOT_LEADER, 2: Reason.NOT_LEADER}
+    assert node.core.log.last_index == 1
