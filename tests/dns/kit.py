@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable
 
 import dnslib
+
 from hstore.dns.answers import Answers
 from hstore.dns.view import ClusterView, Member
 

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 import dnslib
 import pytest
 import trio
+
 from hstore.dns import client as client_module
 from hstore.dns import finder
 from hstore.dns.answers import Answers

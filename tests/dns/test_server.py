@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
+
 from hstore.dns import server as server_module
 from hstore.dns.server import (
     TCP_CONNECTIONS_MAX,

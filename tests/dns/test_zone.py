@@ -6,6 +6,7 @@ from collections import Counter
 
 import dnslib
 import pytest
+
 from hstore.dns.zone import build_zone
 
 from .kit import answers_from, asked, contents, member, texts, view
