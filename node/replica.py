@@ -345,15 +345,7 @@ class Replica:
             self._send(message.to, message)
         if update.apply:
             self._apply(update)
-        for rid, term, index in update.appended:
-            self._waiting.in_log.add(self._waiting.proposed.pop(rid), index, term)
-        for rid, reason, text in update.rejected:
-            self._reject(self._waiting.proposed.pop(rid), reason, text)
-        for rid, index in update.reads_ready:
-            self._waiting.reads_for_index.add(index, *self._waiting.asked_reads.pop(rid))
-        self._waiting.reads_for_index.applied(self.state.applied)
-        for rid, reason in update.reads_failed:
-            self._waiting.retry_reads(rid, reason)
+        self._answer(update)
         for peer in update.snapshots_wanted:
             self.on_snapshot_wanted(peer)
         if update.compact is not None:
@@ -363,6 +355,19 @@ class Replica:
         if update.snapshot_refused and self._staged is not None:
             self._staged.abort()
             self._staged = None
+
+    def _answer(self, update: Update) -> None:
+        """Move on everybody whose request this update is about."""
+        waiting = self._waiting
+        for rid, term, index in update.appended:
+            waiting.in_log.add(waiting.proposed.pop(rid), index, term)
+        for rid, reason, text in update.rejected:
+            self._reject(waiting.proposed.pop(rid), reason, text)
+        for rid, index in update.reads_ready:
+            waiting.reads_for_index.add(index, *waiting.asked_reads.pop(rid))
+        waiting.reads_for_index.applied(self.state.applied)
+        for rid, reason in update.reads_failed:
+            waiting.retry_reads(rid, reason)
 
     def _persist(self, persist: Persist) -> None:
         if persist.snapshot is not None:

@@ -92,7 +92,8 @@ class Core:
         term, vote: As in Figure 2; 0 is "no vote".
         role: See `Role`.
         leader: Id of the leader of `term` as far as known, 0 for none.
-        leader_gone: The link of *this* node to that leader is down: its lease is waived.
+        gone: Id of the last leader while the link of *this* node to it is down, else 0: its
+            lease is waived, and its vote is not waited for.
         log: The log and its marks.
         history: The configurations of the log.
         progress: The leader's view of every other member, by id, in the order of ids.
@@ -135,7 +136,7 @@ class Core:
                 self.history.push(entry.index, membership.decode(entry.data))
         self.role = Role.FOLLOWER
         self.leader = 0
-        self.leader_gone = False
+        self.gone = 0
         self.early_token = 0
         self.early_attempts = 0
         self.progress: dict[int, Progress] = {}
@@ -179,6 +180,11 @@ class Core:
     def config(self) -> Configuration:
         """The configuration in force: the newest in the log, committed or not (rule D9)."""
         return self.history.current
+
+    @property
+    def leader_gone(self) -> bool:
+        """Whether the link to the leader that this node follows is down."""
+        return self.gone != 0 and self.gone == self.leader
 
     def is_promotable(self) -> bool:
         """Whether this node may call an election.
@@ -236,8 +242,8 @@ class Core:
         self.elapsed = 0
         self.randomize_timeout()
         if leader:
-            self.leader_gone = False
-        elif self.leader_gone and was is not Role.LEADER:
+            self.gone = 0
+        elif self.gone and was in (Role.PRE_CANDIDATE, Role.CANDIDATE):
             election.schedule_early(self)
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -382,13 +388,13 @@ class Core:
         """Waive the lease of a leader whose port is dead, and think of an election."""
         self.on_peer_unreachable(PeerUnreachable(event.peer))
         if event.peer == self.leader:
-            self.leader_gone = True
+            self.gone = event.peer
             self.early_attempts = 0
             election.schedule_early(self)
 
     def on_early_election(self, event: EarlyElection) -> None:
         """Call the election that was put off by a short random time."""
-        if event.token == self.early_token and self.leader_gone and self.role is Role.FOLLOWER:
+        if event.token == self.early_token and self.gone and self.role is Role.FOLLOWER:
             election.campaign(self)
 
     def on_propose(self, event: Propose) -> None:

@@ -58,7 +58,8 @@ def campaign(core: Core) -> None:
     core.role = Role.PRE_CANDIDATE
     # Who asks has given up on its leader, and must not hold a lease against others who ask.
     core.leader = 0
-    core.votes = {core.id: True}
+    core.votes = _without_the_gone(core)
+    core.votes[core.id] = True
     for peer in core.config.all_voters():
         if peer != core.id:
             log = core.log
@@ -71,7 +72,9 @@ def schedule_early(core: Core) -> None:
     if core.is_promotable() and core.early_attempts < _EARLY_ATTEMPTS:
         core.early_attempts += 1
         core.early_token += 1
-        core.update.early_election = (core.early_token, core.rng.randrange(_EARLY_DELAY))
+        # Wider with each attempt in vain: the ballots themselves may be slow on this machine.
+        delay = _EARLY_DELAY * min(core.early_attempts, 4)
+        core.update.early_election = (core.early_token, core.rng.randrange(delay))
 
 
 def is_in_lease(core: Core) -> bool:
@@ -126,6 +129,8 @@ def on_vote_request(core: Core, message: VoteRequest) -> None:
     if granted:
         core.vote = message.frm
         core.elapsed = 0
+        # Whoever got the vote gets the time to use it.
+        core.early_token += 1
     core.send_durably(VoteResponse(core.id, message.frm, core.term, granted))
 
 
@@ -133,6 +138,15 @@ def on_vote_response(core: Core, message: VoteResponse) -> None:
     """Count it if this node still stands in that term (terms are equal here)."""
     if core.role is Role.CANDIDATE:
         record_vote(core, message.frm, granted=message.granted)
+
+
+def _without_the_gone(core: Core) -> dict[int, bool]:
+    """Return the votes of a ballot that begins: a dead leader will not answer it.
+
+    So a split vote among the survivors is seen as lost, and held again soon, in place of waiting
+    an election timeout for a vote that never comes.
+    """
+    return {core.gone: False} if core.gone else {}
 
 
 def _become_candidate(core: Core) -> None:
@@ -144,7 +158,7 @@ def _become_candidate(core: Core) -> None:
     core.term += 1
     core.vote = core.id
     core.leader = 0
-    core.votes = {}
+    core.votes = _without_the_gone(core)
     # The flush of an earlier term's vote may be on its way still, and says nothing of this one's.
     core.own_vote_seq = 0
     core.elapsed = 0
@@ -176,7 +190,7 @@ def _become_leader(core: Core) -> None:
         raise CoreBug(f"{core.role} wins an election")
     core.role = Role.LEADER
     core.leader = core.id
-    core.leader_gone = False
+    core.gone = 0
     core.elapsed = 0
     core.round = 0
     core.votes = {}

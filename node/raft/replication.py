@@ -188,7 +188,7 @@ def _hear_leader(core: Core, leader: int) -> None:
     if core.role is not Role.FOLLOWER or core.leader == 0:
         core.become_follower(core.term, leader)
     core.elapsed = 0
-    core.leader_gone = False
+    core.gone = 0
 
 
 def _is_well_formed(message: Append) -> bool:
