@@ -170,13 +170,15 @@ class Simulation:
         self.clients.stop()
         self.apply_mean = min(self.apply_mean, 10)
         self.window = min(self.window, 20)
-        members = self._possible_members()
-        is_protected = self.options.core.pre_vote and self.options.core.check_quorum
-        for node in self.nodes.values():
-            if node.id not in members and not is_protected:
-                # Without these two options, who does not know of its removal disturbs for ever.
-                self._retire(node)
+        self._retire_strangers(self._possible_members())
         self.faults.stop()
+
+    def _retire_strangers(self, members: set[int]) -> None:
+        """Without both protections, who does not know of its removal would disturb for ever."""
+        if not (self.options.core.pre_vote and self.options.core.check_quorum):
+            for node in self.nodes.values():
+                if node.id not in members:
+                    self._retire(node)
 
     def _possible_members(self) -> set[int]:
         """Return who belongs to the last committed configuration, or to a newer one anywhere."""
@@ -222,6 +224,7 @@ class Simulation:
         assert leader is not None
         assert leader.core is not None
         term = leader.core.term
+        self._retire_strangers(set(leader.core.config.all_members()))
         for node in self.nodes.values():
             node.give(ReadIndex(self.clients.next_rid()))
         timeout = self.options.core.election_ticks * TICK
