@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import httpx
 import msgspec
 import pytest
+from trio.testing import MockClock
+
 from hstore.cli.client import NodeClient
 from hstore.cli.find import Finder
 from hstore.dns.finder import Sighting
 from hstore.node.cluster import ClusterInfo, NodeInfo
-from trio.testing import MockClock
 
 
 def make_node(number=1, **changes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import msgspec
 import pytest
+
 from hstore.cli.client import NotFound, Unreachable
 from hstore.node.errors import ConfigError, NotApplied, OutcomeUnknown, Refused
 

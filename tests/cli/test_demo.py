@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from hstore.cli import demo
 from hstore.cli.clock import Clock
 from hstore.cli.watch import Lost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
+
 from hstore.cli import ending
 from hstore.cli.client import Unreachable
 from hstore.node.errors import Refused

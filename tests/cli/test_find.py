@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from hstore.cli.client import Unreachable
 from hstore.node.errors import ConfigError, Refused
 
@@ -88,7 +89,9 @@ def test_a_name_that_nobody_has_is_refused_with_the_names_there_are(
 
     monkeypatch.setattr("socket.getaddrinfo", unknown)
     cluster.set(A, "/v1/cluster", make.info())
-    with pytest.raises(Refused, match=r"n9 is neither a node of .*which has n1, n2, n3, nor a host"):
+    with pytest.raises(
+        Refused, match=r"n9 is neither a node of .*which has n1, n2, n3, nor a host"
+    ):
         make_finder([A]).address_of("n9")
 
 

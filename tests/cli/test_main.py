@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from hstore.cli import main as cli
 
 

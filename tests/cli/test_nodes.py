@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+
 from hstore.cli import nodes
 from hstore.cli.client import Unreachable
 from hstore.node.errors import ConfigError, Refused

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hstore.cli import tables
 from rich.console import Console
+
+from hstore.cli import tables
 
 
 def text(renderable, width, **options):

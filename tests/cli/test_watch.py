@@ -6,10 +6,11 @@ import io
 import json
 
 import pytest
+from rich.console import Console
+
 from hstore.cli.client import Unreachable
 from hstore.cli.watch import GIVE_UP_S, Lost, follow, show
 from hstore.node.cluster import ClusterInfo
-from rich.console import Console
 
 A, B, C = (f"127.0.0.1:{port}" for port in (8500, 8501, 8502))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from hstore.node.commands import ClusterSettings
 from hstore.node.errors import ConfigError
 from hstore.node.settings import at_port, load_settings

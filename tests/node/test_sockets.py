@@ -6,6 +6,7 @@ import os
 import socket
 
 import pytest
+
 from hstore.node.errors import ConfigError, Refused
 from hstore.node.settings import load_settings
 from hstore.node.sockets import AddressTaken, bind_first_free, bind_node_sockets
