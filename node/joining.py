@@ -33,7 +33,7 @@ def find_cluster(addresses: tuple[str, ...]) -> str:
     tried = []
     for address in addresses:
         try:
-            answer = httpx.get(f"http://{address}/v1/cluster", timeout=_TIMEOUT_SECONDS)
+            answer = _request("GET", f"http://{address}/v1/cluster")
             return msgspec.json.decode(answer.content, type=ClusterInfo).cluster_id
         except httpx.TransportError as error:
             tried.append(f"{address}: {error}")
@@ -70,12 +70,7 @@ def ask_to_join(
     for attempt in range(_ATTEMPTS):
         for address in addresses:
             try:
-                answer = httpx.post(
-                    f"http://{address}/v1/cluster/join",
-                    content=request,
-                    headers={"Content-Type": "application/json"},
-                    timeout=_TIMEOUT_SECONDS,
-                )
+                answer = _request("POST", f"http://{address}/v1/cluster/join", request)
             except httpx.TransportError as error:
                 problem = f"{address}: {error}"
                 continue
@@ -88,6 +83,17 @@ def ask_to_join(
         if attempt < _ATTEMPTS - 1:
             time.sleep(_PAUSE_SECONDS)  # noqa: TID251 - no event loop runs yet
     raise NoLeader(f"the cluster could not take the node in: {problem}; try again in a moment")
+
+
+def _request(method: str, url: str, content: bytes | None = None) -> httpx.Response:
+    return httpx.request(
+        method,
+        url,
+        content=content,
+        headers={"Content-Type": "application/json"},
+        timeout=_TIMEOUT_SECONDS,
+        trust_env=False,  # a proxy for the web is no way to a neighbour
+    )
 
 
 def _error_of(answer: httpx.Response) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -35,7 +34,7 @@ from .raft.membership import Configuration
 from .settings import NodeSettings
 from .sockets import NodeSockets
 from .status import split_address
-from .storage.directory import has_data, read_identity
+from .storage.directory import has_data, read_identity, remove_data
 from .storage.interface import Identity
 from .storage.rocks import RocksStorage
 from .wire import ForwardKind
@@ -66,6 +65,7 @@ def serve(
     when the storage or consensus fails, 2 for a wrong configuration.
     """
     _configure_log(settings.log_level)
+    os.umask(0o077)  # RocksDB would let everybody read its files
     try:
         storage, hints = _prepare(settings, mode, join_to)
         return trio.run(partial(_run, settings, sockets, storage, hints))
@@ -137,8 +137,8 @@ def _prepare(
     try:
         hints = ask_to_join(settings, identity, join_to)
     except Refused:
-        # Nobody knows this id: the directory is as good as new, and should be.
-        shutil.rmtree(path, ignore_errors=True)
+        # Nobody knows this id: the directory is as good as unused, and should be.
+        remove_data(path)
         raise
     return _open(settings), hints
 

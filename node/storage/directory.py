@@ -109,6 +109,24 @@ def making(path: Path, identity: Identity) -> Iterator[Path]:
         raise StorageError(f"{path} cannot be used as a data directory: {error}") from error
 
 
+def remove_data(path: Path) -> None:
+    """Undo `making` for a node that nobody knows; whatever else lies in `path` is left alone.
+
+    Raises:
+        StorageError: A process has the directory, or the disk refuses.
+    """
+    lock = DirectoryLock(path)
+    try:
+        # Under the name of one in the making first: a crash in between leaves no half a node.
+        new = path / "db.new"
+        database_path(path).rename(new)
+        shutil.rmtree(new)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be cleared: {error}") from error
+    finally:
+        lock.release()
+
+
 def encode_identity(identity: Identity) -> bytes:
     """Return the content of `hstore.json`."""
     return msgspec.json.encode(_About(FORMAT, identity.cluster_id, f"{identity.node_id:016x}"))
