@@ -233,3 +233,12 @@ def test_large_bodies_share_a_budget_and_give_it_back():
 def test_targets_are_taken_apart(target, path, query, host):
     (request,) = Connection().receive(b"OPTIONS %b HTTP/1.1\r\nHost: a\r\n\r\n" % target)
     assert (request.path, request.query, request.headers[b"host"]) == (path, query, host)
+
+
+def test_a_trailer_never_counts_as_a_header():
+    """Else it could bring in, after the checks, what they would have refused."""
+    data = request_with(
+        b"Transfer-Encoding: chunked\r\n", body=b"0\r\nHost: b\r\nOrigin: c\r\n\r\n"
+    )
+    (request,) = Connection().receive(data)
+    assert request.headers == {b"host": b"a", b"transfer-encoding": b"chunked"}
