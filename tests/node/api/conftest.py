@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+
 from hstore.node.api.server import ApiServer
 from hstore.node.cluster import ClusterInfo, JoinReply, JoinRequest, NodeInfo
 from hstore.node.commands import Command, Delete, DeletePrefix, Outcome, Put

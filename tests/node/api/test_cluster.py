@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+
 from hstore.node.cluster import JoinRequest
 from hstore.node.errors import NoLeader, OutcomeUnknown, Refused
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from hstore.node.api.connection import (
     BODY_BYTES_MAX,
     HEADER_BYTES_MAX,
@@ -15,8 +18,6 @@ from hstore.node.api.connection import (
     Connection,
     Phase,
 )
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 
 def facts(requests):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+
 from hstore.node.errors import NoLeader, NotApplied, OutcomeUnknown, Overloaded, StorageError
 
 WRITES = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from hstore.node.api.guard import is_loopback
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from hstore.node.commands import Delete, DeletePrefix, Put
 
 U64_MAX = 2**64 - 1

@@ -8,6 +8,7 @@ import math
 import pytest
 import trio
 import trio.testing
+
 from hstore.node.api.connection import BODY_BYTES_MAX
 from hstore.node.api.server import (
     BODY_S,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from hstore.node.commands import Delete, Put
 
 MIB = 1024 * 1024

@@ -6,6 +6,7 @@ Half of this is llhttp's own strictness: these tests hold it to that, for it has
 from __future__ import annotations
 
 import pytest
+
 from hstore.node.api.connection import Connection
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"

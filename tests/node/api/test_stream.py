@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 import trio
+
 from hstore.node.api.stream import TcpStream, accept
 
 
