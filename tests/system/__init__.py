@@ -1,0 +1,5 @@
+"""Real processes on loopback, real time, real `dig` and `curl`: what no other test can see.
+
+`cluster.py` runs nodes, `load.py` writes to them and knows what was acknowledged. Only what needs
+processes is tested here; each rule by itself has its test in the folder of its room.
+"""

@@ -1,0 +1,95 @@
+"""Nodes end, on purpose and not: nothing that was acknowledged is lost, and the work goes on."""
+
+from __future__ import annotations
+
+import signal
+
+from .cluster import Cluster, Node, eventually
+from .load import kill_and_measure, load
+
+GENEROUS_S = 5.0
+"""A bound that a machine which is busy with other things keeps too; the figure is a benchmark's."""
+
+
+def restarted(cluster: Cluster, node: Node) -> None:
+    node.start()
+    cluster.wait_healthy()
+
+
+def test_a_leader_killed_under_load_is_replaced_and_nothing_acknowledged_is_lost(
+    three: Cluster,
+) -> None:
+    leader = three.leader()
+    with load(three.nodes) as running:
+        running.wait_more(100)
+        took = kill_and_measure(leader, running)
+        print(f"{took * 1000:.0f} ms from SIGKILL to the next acknowledged write")  # noqa: T201
+        running.wait_more(100)
+        restarted(three, leader)
+        running.wait_more(50)
+    running.check(three.nodes)
+    assert took < GENEROUS_S
+
+
+def test_a_follower_killed_under_load_is_not_missed_and_catches_up(three: Cluster) -> None:
+    follower = three.followers()[0]
+    leader = three.leader()
+    with load(three.nodes) as running:
+        running.wait_more(100)
+        follower.kill()
+        eventually(lambda: leader.sees(follower).health == "failed", "its end is seen")
+        running.wait_more(100)
+        restarted(three, follower)
+        running.wait_more(50)
+    assert three.leader() is leader
+    running.check(three.nodes)
+
+
+def test_three_nodes_killed_at_once_come_back_with_all_that_was_acknowledged(
+    three: Cluster,
+) -> None:
+    with load(three.nodes) as running:
+        running.wait_more(200)
+        for node in three.nodes:
+            node.signal(signal.SIGKILL)
+        for node in three.nodes:
+            node.wait_end()
+    for node in three.nodes:
+        node.start()
+    three.wait_healthy()
+    running.check(three.nodes)
+
+
+def test_a_node_that_is_told_to_stop_is_shown_as_stopped_and_resumes(three: Cluster) -> None:
+    leader, (stopped, other) = three.leader(), three.followers()
+    assert leader.write("before", "1").status == 200
+    stopped.signal(signal.SIGTERM)
+    assert stopped.wait_end() == 0
+    for node in (leader, other):
+        eventually(lambda node=node: node.sees(stopped).health == "stopped", "shown as stopped")
+        assert node.sees(stopped).voter
+    assert other.write("during", "2").status == 200
+    restarted(three, stopped)
+    assert stopped.read_all() == {"before": "1", "during": "2"}
+
+
+def test_a_leader_that_is_told_to_stop_is_replaced_under_load(three: Cluster) -> None:
+    leader = three.leader()
+    with load(three.nodes) as running:
+        running.wait_more(50)
+        leader.signal(signal.SIGTERM)
+        assert leader.wait_end() == 0
+        running.wait_more(50)
+    successor = three.leader()
+    eventually(lambda: successor.sees(leader).health == "stopped", "shown as stopped")
+    restarted(three, leader)
+    running.check(three.nodes)
+
+
+def test_a_member_that_was_down_is_resumed_by_join_as_well(three: Cluster) -> None:
+    follower, other = three.followers()
+    follower.kill()
+    assert other.write("meanwhile", "1").status == 200
+    follower.join(other.address)
+    three.wait_healthy()
+    assert follower.read("meanwhile") == "1"

@@ -1,0 +1,121 @@
+"""What dig sees of real nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from .cluster import Cluster, Node, eventually
+
+ZONE = "hstore.local"
+
+
+@pytest.fixture(autouse=True)
+def _dig(require_tool: Callable[[str], str]) -> None:
+    require_tool("dig")
+
+
+def status_of(answer: str) -> str:
+    found = re.search(r"status: ([A-Z]+)", answer)
+    assert found, answer
+    return found[1]
+
+
+def names(cluster: Cluster) -> dict[str, Node]:
+    """Return the nodes by the names that the cluster gave them."""
+    by_address = {node.address: node for node in cluster.nodes}
+    return {one.name: by_address[one.address] for one in cluster.nodes[0].info().nodes}
+
+
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+def test_every_node_answers_every_name(shared: Cluster, transport: str) -> None:
+    leader = shared.leader()
+    named = names(shared)
+    leader_name = next(name for name, node in named.items() if node is leader)
+    for node in shared.nodes:
+
+        def short(name: str, kind: str, node: Node = node) -> list[str]:
+            return sorted(node.dig(name, kind, "+short", transport).out.splitlines())
+
+        assert short(f"leader.{ZONE}", "A") == ["127.0.0.1"]
+        assert short(f"nodes.{ZONE}", "A") == ["127.0.0.1"]
+        assert short(f"{leader_name}.node.{ZONE}", "A") == ["127.0.0.1"]
+        assert short(f"LEADER.{ZONE.upper()}", "A") == ["127.0.0.1"]
+        assert short(f"_hstore-leader._tcp.{ZONE}", "SRV") == [
+            f"0 0 {leader.port} {leader_name}.node.{ZONE}."
+        ] or short(f"_hstore-leader._tcp.{ZONE}", "SRV")[0].split()[2:] == [
+            str(leader.port),
+            f"{leader_name}.node.{ZONE}.",
+        ]
+        assert [row.split()[2:] for row in short(f"_hstore._tcp.{ZONE}", "SRV")] == sorted(
+            [str(one.port), f"{name}.node.{ZONE}."] for name, one in named.items()
+        )
+        text = " ".join(short(f"leader.{ZONE}", "TXT"))
+        assert f"api={leader.address}" in text
+        assert f"name={leader_name}" in text
+        assert short(f"leader.{ZONE}", "AAAA") == []
+        assert len(short(ZONE, "SOA")) == 1
+        assert len(short(ZONE, "NS")) >= 1
+
+
+def test_answers_are_authoritative_with_the_ttl_of_the_cluster(shared: Cluster) -> None:
+    answer = shared.nodes[1].dig(f"leader.{ZONE}").out
+    assert status_of(answer) == "NOERROR"
+    flags = re.search(r"flags: ([a-z ]+);", answer)
+    assert flags
+    assert "aa" in flags[1].split()
+    assert re.search(rf"^leader\.{ZONE}\.\s+1\s+IN\s+A\s+127\.0\.0\.1$", answer, re.MULTILINE)
+
+
+def test_what_is_absent_what_is_foreign_and_what_is_not_answered(shared: Cluster) -> None:
+    node = shared.nodes[2]
+    absent = node.dig(f"absent.{ZONE}").out
+    assert status_of(absent) == "NXDOMAIN"
+    assert "SOA" in absent
+    between = node.dig(f"node.{ZONE}").out
+    assert status_of(between) == "NOERROR"
+    assert "SOA" in between
+    assert status_of(node.dig("example.com").out) == "REFUSED"
+    assert status_of(node.dig(ZONE, "SOA", "+opcode=notify").out) == "NOTIMP"
+    assert "Transfer failed" in node.dig(ZONE, "AXFR").out
+    assert status_of(node.dig(f"leader.{ZONE}", "A", "-c", "CH").out) == "REFUSED"
+    assert status_of(node.dig(f"leader.{ZONE}", "A", "+edns=1", "+noednsneg").out) == "BADVERS"
+
+
+def test_a_node_without_majority_fails_for_the_leader_and_answers_the_rest_with_ttl_0(
+    three: Cluster,
+) -> None:
+    survivor = three.followers()[0]
+    by_name = names(three)
+    for node in three.nodes:
+        if node is not survivor:
+            node.kill()
+    for name in (f"leader.{ZONE}", f"_hstore-leader._tcp.{ZONE}"):
+        for kind in ("A", "TXT", "SRV", "AAAA"):
+            eventually(
+                lambda name=name, kind=kind: (
+                    status_of(survivor.dig(name, kind).out) == "SERVFAIL"
+                ),
+                f"SERVFAIL for {name} {kind}",
+            )
+    own = next(name for name, node in by_name.items() if node is survivor)
+    rest = survivor.dig(f"{own}.node.{ZONE}").out
+    assert re.search(rf"^{own}\.node\.{ZONE}\.\s+0\s+IN\s+A\s+127\.0\.0\.1$", rest, re.MULTILINE)
+    assert status_of(survivor.dig(f"nodes.{ZONE}").out) == "NOERROR"
+
+    other = next(node for node in three.nodes if node is not survivor)
+    other.start()
+    eventually(lambda: survivor.dig_short(f"leader.{ZONE}") == ["127.0.0.1"], "a leader again")
+
+
+def test_a_leader_that_lost_its_majority_does_not_name_itself(three: Cluster) -> None:
+    leader = three.leader()
+    for node in three.followers():
+        node.kill()
+    eventually(
+        lambda: status_of(leader.dig(f"leader.{ZONE}").out) == "SERVFAIL",
+        "SERVFAIL by a leader alone",
+        within=10,
+    )
