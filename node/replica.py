@@ -133,7 +133,7 @@ class Replica:
         self._waiting = Waiting()
         self._staged: SnapshotInstall | None = None
         self._next_id = 0
-        self._applied_members = object()
+        self._seen: tuple[object, object] = (None, None)
         self._nursery: trio.Nursery | None = None
 
     # -- what others ask --------------------------------------------------------------------
@@ -454,8 +454,9 @@ class Replica:
     def _notice_changes(self) -> None:
         core = self.core
         now = Leadership(core.role, core.term, core.leader)
-        members = self.state.members
-        if now == self.leadership and members is self._applied_members:
+        # Both are replaced whole when they change.
+        seen = (core.config, self.state.members)
+        if now == self.leadership and seen[0] is self._seen[0] and seen[1] is self._seen[1]:
             return
         if now.leader != self.leadership.leader or now.term != self.leadership.term:
             self._waiting.fail_forwarded("the leader changed")
@@ -463,7 +464,7 @@ class Replica:
         if now != self.leadership:
             _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")
         self.leadership = now
-        self._applied_members = members
+        self._seen = seen
         self.on_change()
 
     def _new_id(self) -> int:
