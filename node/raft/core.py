@@ -323,6 +323,9 @@ class Core:
         """Compare terms first (section 5.1), then let the message's own handler have it."""
         message = event.message
         kind = type(message)
+        if message.frm == self.gone:
+            # It is back, and perhaps nobody can be elected without its vote.
+            self.gone = 0
         if message.term > self.term:
             if kind is messages.VoteRequest and election.is_in_lease(self):
                 # Section 6: a server that hears a current leader neither grants the vote nor

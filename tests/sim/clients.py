@@ -81,6 +81,17 @@ class Clients:
         self.refused.add(rid)
         self.sim.checker.refused(rid)
 
+    def committed(self, node: SimNode) -> None:
+        """Something is committed: at times somebody reads at once where it may not be known."""
+        if not self.sim.options.read_every or self.is_over or self._reads.random() > 0.1:
+            return
+        for other in self.sim.nodes.values():
+            if other is node or other.core is None:
+                continue
+            if other.core.role is Role.LEADER or self._reads.random() < 0.1:
+                self.sim.counts["reads behind a commit"] += 1
+                self.sim.give(other.id, ReadIndex(self.next_rid()))
+
     # -- requests ---------------------------------------------------------------------------
 
     def leader(self) -> SimNode | None:

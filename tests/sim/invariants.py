@@ -185,6 +185,7 @@ class Checker:
             elif entry.kind == EntryKind.COMMAND:
                 self._commit_command(node, entry)
         self.committed = commit
+        self.sim.clients.committed(node)
         term = image.last_term if commit == image.last_index else core.log.term_at(commit) or 0
         self._committed_in[term] = commit
 
@@ -346,6 +347,12 @@ class Checker:
             self._fail("I8", node, f"acknowledges what the leader does not have: {message}")
 
     # -- states and clients -----------------------------------------------------------------
+
+    def handed_out(self, node: SimNode, entries: list[Entry]) -> None:
+        """A core wants entries applied: they must be durable here (rule D7)."""
+        index, durable = entries[-1].index, node.disk.durable
+        if durable.chain_at(index) != node.disk.image.chain_at(index):
+            self._fail("I8", node, f"wants {index} applied, which is not durable")
 
     def applied(self, node: SimNode) -> None:
         """A state machine has come to some index (I4, I13)."""

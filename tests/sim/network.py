@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from hstore.node.raft.events import PeerUnreachable
 from hstore.node.raft.messages import Message
 
+from . import truths
 from .disk import Content
-from .options import SimOptions, stream
+from .options import TICK, SimOptions, stream
 
 if TYPE_CHECKING:
     from .simulation import Simulation
@@ -42,20 +43,27 @@ class SimNetwork:
         self.cut: set[tuple[int, int]] = set()
         self.clogged: dict[tuple[int, int], int] = {}
         self.is_calm = False
+        self._calm_since = 0
         self._old: deque[Parcel] = deque(maxlen=_REMEMBERED)
         self._last_arrival: dict[tuple[int, int], int] = {}
         self._delays = stream(seed, "delay")
         self._drops = stream(seed, "drop")
         self._duplicates = stream(seed, "duplicate")
         self._replays = stream(seed, "replay")
+        self._odds = stream(seed, "odd")
 
     def send(self, message: Message, content: tuple[Content, int] | None = None) -> None:
         """Let a message go its way."""
         parcel = (message, content)
         if self.is_calm:
-            self._arrive_at(parcel, self._delays.randrange(20, 100))
+            self.sim.after(self._delays.randrange(20, 100), self._arrive_in_peace, parcel)
             return
         options = self.options
+        if options.odd and self._odds.random() < options.odd:
+            odd = truths.draw(self.sim.nodes[message.frm], message.to, self._odds)
+            if odd is not None:
+                self.counts["odd, but true"] += 1
+                self._arrive_at(odd, self._delay())
         if options.replay:
             self._old.append(parcel)
             if self._replays.random() < options.replay:
@@ -81,6 +89,7 @@ class SimNetwork:
     def heal(self) -> None:
         """From now on deliver everything, soon."""
         self.is_calm = True
+        self._calm_since = self.sim.now
         self.cut.clear()
         self.clogged.clear()
 
@@ -113,6 +122,13 @@ class SimNetwork:
         self.sim.at(time, self._arrive, parcel)
 
     def _arrive(self, parcel: Parcel) -> None:
+        if self.is_calm and self.sim.now > self._calm_since + TICK:
+            # What was sent among faults and is this late could still depose a leader.
+            self.counts["too late"] += 1
+        else:
+            self._arrive_in_peace(parcel)
+
+    def _arrive_in_peace(self, parcel: Parcel) -> None:
         message, content = parcel
         if (message.frm, message.to) in self.cut:
             self.counts["cut off"] += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hstore.node.raft.core import Core
@@ -88,10 +89,14 @@ class SimNode:
         sim, image = self.sim, self.disk.image
         self._reset()
         self.boot += 1
+        rng = stream(sim.seed, f"core/{self.id}/{self.boot}")
+        options = sim.options.core
+        if sim.options.is_mixed:
+            options = replace(options, pre_vote=rng.random() < 0.5)
         self.core = Core(
             self.id,
-            sim.options.core,
-            stream(sim.seed, f"core/{self.id}/{self.boot}"),
+            options,
+            rng,
             hard_state=image.hard,
             snapshot=image.base,
             entries=list(image.entries),
@@ -204,6 +209,7 @@ class SimNode:
         if self._to_flush:
             self._flush()
         if update.apply:
+            checker.handed_out(self, update.apply)
             self._apply(update.apply)
             if boundary == 5:
                 raise Crash

@@ -25,10 +25,12 @@ class SimOptions:
         nodes: Members at the beginning.
         ticks: How long faults last, in nominal ticks.
         core: What the cores are given.
+        is_mixed: Whether each start of a node draws its own `pre_vote`: a migration.
         delay_min, delay_mean: Of a message, beside the tail.
         tail, tail_mean: How often a message takes very long, and how long.
         is_fifo: Whether messages of one link keep their order.
         drop, duplicate: Per message.
+        odd: Chance per message that a leader says something else that is true.
         replay: Chance per message that an old one, of anybody, arrives once more.
         partition_every, partition_for: Groups that do not hear each other.
         one_way: Share of partitions that cut one direction only.
@@ -54,6 +56,7 @@ class SimOptions:
     nodes: int
     ticks: int
     core: Options
+    is_mixed: bool
     delay_min: int
     delay_mean: int
     tail: float
@@ -62,6 +65,7 @@ class SimOptions:
     drop: float
     duplicate: float
     replay: float
+    odd: float
     partition_every: int
     partition_for: int
     one_way: float
@@ -113,6 +117,7 @@ def draw(seed: int) -> SimOptions:
         nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5)),
         ticks=rng.choice((60, 120, 120, 240)),
         core=_draw_core(rng),
+        is_mixed=rng.random() < 0.15,
         delay_min=pick(1, 10, 50),
         delay_mean=pick(10, 50, 200, 500, 1500),
         tail=often(0.4, 0.002, 0.05),
@@ -121,6 +126,7 @@ def draw(seed: int) -> SimOptions:
         drop=often(0.6, 0.005, 0.25),
         duplicate=often(0.5, 0.01, 0.25),
         replay=often(0.5, 0.002, 0.1),
+        odd=often(0.4, 0.005, 0.1),
         partition_every=every(0.6, 10, 60),
         partition_for=pick(3, 10, 30) * TICK,
         one_way=pick(0, 1, 2) / 2,

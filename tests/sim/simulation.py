@@ -173,9 +173,14 @@ class Simulation:
         self._retire_strangers(self._possible_members())
         self.faults.stop()
 
+    def _is_protected(self) -> bool:
+        """Whether nobody can disturb a leader that a majority hears (6.2, 9.6)."""
+        options = self.options
+        return options.core.pre_vote and options.core.check_quorum and not options.is_mixed
+
     def _retire_strangers(self, members: set[int]) -> None:
         """Without both protections, who does not know of its removal would disturb for ever."""
-        if not (self.options.core.pre_vote and self.options.core.check_quorum):
+        if not self._is_protected():
             for node in self.nodes.values():
                 if node.id not in members:
                     self._retire(node)
@@ -191,27 +196,27 @@ class Simulation:
         core = self.options.core
         lag = self.checker.committed + max(n.disk.image.last_index for n in self.nodes.values())
         deadline = self.now + (80 * core.election_ticks + 2 * lag + 100) * TICK
-        term = max((n.core.term for n in self.nodes.values() if n.core), default=0)
-        proposed = 0
-        while not self._is_settled(proposed):
+        term = rid = 0
+        self.run_until(self.now + 2 * TICK)
+        while not self._is_settled(rid):
             if self.now > deadline:
                 raise Violation(f"liveness: no progress by {self.now // TICK}: {self.describe()}")
             leader = self.clients.leader()
-            if leader is not None and (proposed == 0 or leader.seen.term != term):
+            is_refused = rid in self.clients.refused
+            if leader is not None and (is_refused or leader.seen.term != term):
                 term = leader.seen.term
-                self.clients.propose_at(leader, 1, 0)
-                proposed = leader.disk.image.last_index
+                (rid,) = self.clients.propose_at(leader, 1, 0)
             self.run_until(self.now + TICK // 4)
         self._see_peace_last()
 
-    def _is_settled(self, proposed: int) -> bool:
-        """Whether a leader and all members have applied everything, and something of its term."""
+    def _is_settled(self, rid: int) -> bool:
+        """Whether a leader has taken a proposal, and all members have applied all there is."""
         leader = self.clients.leader()
-        if leader is None or leader.core is None or proposed == 0:
+        if leader is None or leader.core is None or rid not in self.clients.acked:
             return False
         core = leader.core
         last = core.log.last_index
-        if last < proposed or core.log.commit != last or last < core.noop_index:
+        if core.log.commit != last:
             return False
         return all(
             (node := self.nodes[member]).core is not None and node.content.applied == last
@@ -242,9 +247,8 @@ class Simulation:
 
     def _deafen_one(self, leader: int, config: Configuration) -> bool:
         """Let one voter hear nothing of its leader, if the others must bear that (6.2, 9.6)."""
-        options = self.options.core
         others = [voter for voter in config.voters if voter != leader]
-        if len(others) < 2 or not (options.pre_vote and options.check_quorum):
+        if len(others) < 2 or not self._is_protected():
             return False
         self.network.cut.add((leader, others[self.seed % len(others)]))
         return True

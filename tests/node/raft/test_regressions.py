@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from hstore.node.raft.entry import HardState
-from hstore.node.raft.events import Propose, Receive
+from hstore.node.raft.events import EarlyElection, PeerDown, Propose, Receive
 from hstore.node.raft.membership import Configuration
-from hstore.node.raft.messages import VoteRequest
+from hstore.node.raft.messages import PreVoteRequest, PreVoteResponse, VoteRequest
 from hstore.node.raft.roles import Role
-
 from tests.node.raft.harness import (
     T,
     append_from,
     config_entry,
     make_candidate,
+    make_follower,
     make_leader,
     make_node,
 )
@@ -58,3 +58,20 @@ def test_a_candidate_does_not_ask_for_votes_before_its_term_is_durable() -> None
     node.flush()
 
     assert [message.to for message in node.take(VoteRequest)] == [2, 3]
+
+
+def test_the_vote_of_a_leader_that_came_back_counts_again() -> None:
+    """Each ballot began with its refusal, so two nodes never elected the one with the longer log."""
+    node = make_follower([1, 1], term=1, voters=(1, 2))
+    node.receive(append_from(2, 1))
+    node.step(PeerDown(2))
+    (token, _delay), *_ = node.early
+    node.step(EarlyElection(token))
+    assert node.core.role is Role.FOLLOWER
+
+    node.receive(PreVoteRequest(2, 1, 2, 1, 1))
+    node.tick(2 * T)
+
+    assert node.core.role is Role.PRE_CANDIDATE
+    node.receive(PreVoteResponse(2, 1, 2, granted=True))
+    assert node.core.role is Role.CANDIDATE
