@@ -1,1 +1,16 @@
-"""The command line of hstore."""
+"""The command line of hstore: what a person or a script says to a cluster.
+
+Words. A command is *thin*: options in, one call, print. A *finder* turns what was said (an address,
+a name, nothing) into a node that answers; what it *found* is a cluster and the node that proved
+it. A *sighting* is the cluster at one moment of a watch. Commands are synchronous: Trio runs for
+the length of a search by DNS, and in a node that is started here.
+
+main.py       the commands, exit statuses, and the form of errors; options.py, __main__.py
+nodes.py      start and join: what is settled and refused before a node runs
+find.py       which node to talk to; client.py: talking to it; clock.py: waiting
+listing.py    list; watch.py follows a cluster, tables.py draws it
+ending.py     stop, kill, leave
+demo.py       a cluster in a temporary directory
+
+No logic of a cluster lives here: it is asked over HTTP as by any other client.
+"""

@@ -1,10 +1,16 @@
 """The DNS server of an hstore cluster, and the search for a cluster by name.
 
-Imports nothing of the rest of hstore: it is given plain data (`view.ClusterView`) and bound sockets.
+Words. A *view* is what is known of the cluster at one moment, the *zone* what is published of it.
+An *RRset* is the records of one name and type. A name is *unavailable* while only a leader could
+answer for it and there is none. An answer is *compiled* once for each view and question. A *source*
+is a place where a cluster may be found, a *sighting* what one server says, and an *attempt* one
+question with what came of it.
 
     view.py      what is known of the cluster        records.py   names, types, contents
     zone.py      a view as names and RRsets          message.py   queries from bytes
     answers.py   query bytes to reply bytes          wire.py      records to bytes (dnslib)
     server.py    UDP and TCP on Trio
     client.py    one question to one server          finder.py    who is asked, and what they said
+
+Imports nothing of the rest of hstore: it is given plain data (`ClusterView`) and bound sockets.
 """

@@ -1,1 +1,16 @@
-"""One hstore node."""
+"""One hstore node: a process with a data directory, a name and a permanent id.
+
+Words. The *core* (`raft/`) decides and does nothing; the *driver* (`replica.py`) carries out what it
+wants, in the one order that is safe. A *turn* is one pass of the driver over the *events* that have
+gathered. A *command* is what an entry of the log asks of the *state*; its *outcome* is the same on
+every node. A *link* carries frames to one peer. A *request* waits here until it is answered.
+
+The process:       main.py, settings.py, values.py, sockets.py, joining.py, errors.py
+The node:          node.py puts the rooms together; replica.py, requests.py, forwarding.py, flag.py
+The cluster:       members.py, status.py, cluster.py
+Between nodes:     peers.py, link.py, wire.py, snapshots.py
+The state machine: commands.py, state.py, state_records.py
+Rooms:             `raft/` consensus, `storage/` the disk, `api/` HTTP
+
+`main` runs `node`, which runs `replica`, which asks the core; none of them knows who calls it.
+"""

@@ -94,7 +94,7 @@ class Replica:
         on_change: Called after a turn that changed leadership, configuration or members.
         on_admin: Called at the leader for a request that is not a plain write.
         on_snapshot_wanted: Called with a peer that needs a snapshot.
-        stats: Counters: turns, flushes, writes.
+        stats: Counters: turns, flushes, writes, reads.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """What the API asks of the node behind it.
 
-The driver (`node/replica.py`) stands behind this in a node, a fake in the tests. Deadlines are
-absolute, in seconds of `trio.current_time()`.
+`node/node.py` stands behind this in a node, a fake in the tests. Deadlines are absolute, in seconds
+of `trio.current_time()`.
 """
 
 from __future__ import annotations
