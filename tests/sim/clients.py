@@ -82,13 +82,13 @@ class Clients:
         self.sim.checker.refused(rid)
 
     def committed(self, node: SimNode) -> None:
-        """Something is committed: at times somebody reads at once where it may not be known."""
-        if not self.sim.options.read_every or self.is_over or self._reads.random() > 0.1:
+        """Something is committed: somebody reads at once where that may not be known yet."""
+        if not self.sim.options.read_every or self.is_over:
             return
         for other in self.sim.nodes.values():
             if other is node or other.core is None:
                 continue
-            if other.core.role is Role.LEADER or self._reads.random() < 0.1:
+            if other.core.role is Role.LEADER or self._reads.random() < 0.02:
                 self.sim.counts["reads behind a commit"] += 1
                 self.sim.give(other.id, ReadIndex(self.next_rid()))
 

@@ -288,6 +288,7 @@ class SimNode:
     # -- the state machine ------------------------------------------------------------------
 
     def _apply(self, entries: list[Entry]) -> None:
+        assert not self._applying, "a batch is out already (rule D7)"
         self._applying = entries
         if self.sim.apply_mean:
             self.sim.after(self.sim.faults.apply_time(), self._applied, self.boot)

@@ -232,26 +232,34 @@ class Simulation:
         self._retire_strangers(set(leader.core.config.all_members()))
         for node in self.nodes.values():
             node.give(ReadIndex(self.clients.next_rid()))
-        timeout = self.options.core.election_ticks * TICK
-        self.run_until(self.now + 6 * timeout)
-        if self._deafen_one(leader.id, leader.core.config):
+        self._pass_timeouts(6)
+        others = [voter for voter in leader.core.config.voters if voter != leader.id]
+        if len(others) >= 2 and self._is_protected():
             self.counts["a deaf member disturbs nobody"] += 1
-            self.run_until(self.now + 6 * timeout)
-            self.network.cut.clear()
-            self.run_until(self.now + 2 * timeout)
+            self.network.cut = {(leader.id, others[self.seed % len(others)])}
+            self._pass_timeouts(6)
+            self.network.cut = set()
+            self._pass_timeouts(2)
         if leader.core.term != term or leader.core.role is not Role.LEADER:
             raise Violation(f"liveness: term {term} did not last: {self.describe()}")
         for node in self.nodes.values():
             if node.core is not None and node.reads:
                 raise Violation(f"liveness: node {node.id} never answers reads {node.reads}")
+        if len(others) >= 2 and self._is_protected():
+            self._replace_a_deaf_leader(leader)
 
-    def _deafen_one(self, leader: int, config: Configuration) -> bool:
-        """Let one voter hear nothing of its leader, if the others must bear that (6.2, 9.6)."""
-        others = [voter for voter in config.voters if voter != leader]
-        if len(others) < 2 or not self._is_protected():
-            return False
-        self.network.cut.add((leader, others[self.seed % len(others)]))
-        return True
+    def _replace_a_deaf_leader(self, leader: SimNode) -> None:
+        """Section 6.2 of the thesis: who cannot hear a majority does not go on in its way."""
+        self.counts["a deaf leader is replaced"] += 1
+        self.network.cut = {(other, leader.id) for other in self.nodes if other != leader.id}
+        self._pass_timeouts(40)
+        new = self.clients.leader()
+        if new is None or new is leader:
+            raise Violation(f"liveness: deaf {leader.id} leads on: {self.describe()}")
+        self.network.cut = set()
+
+    def _pass_timeouts(self, count: int) -> None:
+        self.run_until(self.now + count * self.options.core.election_ticks * TICK)
 
     def describe(self) -> str:
         """Return where everybody stands, for a report."""

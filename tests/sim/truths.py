@@ -25,7 +25,7 @@ def draw(node: SimNode, peer: int, rng: Random) -> Parcel | None:
     if core is None or core.role is not Role.LEADER or peer == node.id:
         return None
     log = core.log
-    if rng.random() < 0.1:
+    if rng.random() < 0.1 and node.content.applied:
         chain = node.disk.image.chain_at(node.content.applied)
         assert chain is not None
         meta = core.meta_at(node.content.applied)
