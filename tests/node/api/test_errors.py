@@ -74,6 +74,16 @@ async def test_a_failing_disk_is_503_without_retry_after(client, backend):
     assert "retry-after" not in answer.headers
 
 
+async def test_a_disk_that_fails_under_a_listing_is_503(client, backend, monkeypatch):
+    def fail():
+        raise StorageError("damaged")
+
+    monkeypatch.setattr(backend, "view", fail)
+    for target in ["/read", "/v1/kv/?recurse"]:
+        answer = await client.request("GET", target)
+        assert (answer.status, answer.json()) == (503, {"error": "damaged"})
+
+
 @pytest.mark.parametrize(
     ("query", "seconds"),
     [("", 5.0), ("?timeout=500ms", 0.5), ("?timeout=1s", 1.0), ("?timeout=2m", 120.0),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 import pytest
 import trio
 import trio.testing
+from structlog.testing import capture_logs
 
 from hstore.node.api.connection import BODY_BYTES_MAX
 from hstore.node.api.server import (
@@ -150,6 +150,13 @@ async def test_a_refused_client_that_goes_on_sending_still_gets_its_answer(clien
     assert (await client.response()).status == 413
 
 
+async def test_a_client_that_sends_a_body_after_411_still_gets_its_answer(client):
+    await client.send(b"PUT /v1/kv/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+    await client.send(b"x" * 10_000)  # Raises, were the stream closed.
+    assert (await client.response()).status == 411
+
+
 async def test_head_sends_no_body_of_a_listing(client, backend):
     backend.set(b"a", b"1")
     answer = await client.request("HEAD", "/read")
@@ -212,6 +219,17 @@ async def test_a_connection_in_use_stays_open(client, autojump_clock):
         await trio.sleep(PATIENCE_S_MIN - 1)
 
 
+async def test_a_request_at_the_end_of_patience_gets_its_own(server, nursery, autojump_clock):
+    near, far = slow_pair()
+    nursery.start_soon(server.serve_stream, far)
+    for _ in range(2):
+        await near.send_all(GET)
+        # The client is slow to read, within reason, and has been silent before.
+        await trio.sleep(PATIENCE_S_MIN - 1)
+        assert await near.receive_some(100_000)
+        await trio.sleep(PATIENCE_S_MIN - 1)
+
+
 async def test_a_long_request_leaves_no_long_patience_behind(client, backend, autojump_clock):
     await client.request("PUT", "/v1/kv/a?timeout=5m", b"")
     assert await client.read_to_end() == b""
@@ -260,15 +278,15 @@ async def test_a_listing_yields_to_others(client, backend):
 # Ends
 
 
-async def test_a_client_that_goes_away_ends_the_task_quietly(server, backend, caplog):
-    caplog.set_level(logging.WARNING)
+async def test_a_client_that_goes_away_ends_the_task_quietly(server):
     for sent in [b"", b"GET", GET, GET * 3, put(b"a")]:
         near, far = trio.testing.memory_stream_pair()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve_stream, far)
-            await near.send_all(sent)
-            await near.aclose()
-    assert not caplog.records
+        with capture_logs() as logged:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.serve_stream, far)
+                await near.send_all(sent)
+                await near.aclose()
+        assert logged == []
 
 
 async def test_a_half_closed_client_still_gets_its_answers(client):
