@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -47,6 +48,8 @@ _STOP_SECONDS = 4.0
 _ANNOUNCE_SECONDS = 30.0
 """For one attempt to tell the cluster who this node is."""
 
+_FILES = 8192
+
 _log = structlog.get_logger()
 
 
@@ -66,6 +69,7 @@ def serve(
     """
     _configure_log(settings.log_level)
     os.umask(0o077)  # RocksDB would let everybody read its files
+    _raise_file_limit()
     try:
         storage, hints = _prepare(settings, mode, join_to)
         return trio.run(partial(_run, settings, sockets, storage, hints))
@@ -115,6 +119,14 @@ def _configure_log(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _raise_file_limit() -> None:
+    """Have descriptors for every connection beside RocksDB's files; many systems begin at 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 # -- the directory --------------------------------------------------------------------------
