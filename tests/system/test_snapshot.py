@@ -63,7 +63,7 @@ def test_a_follower_that_was_away_while_the_log_was_compacted_comes_back_by_snap
 
     away.start()
     three.wait_healthy()
-    assert "installed a snapshot" in away.log()
+    eventually(lambda: "installed a snapshot" in away.log(), "it gets the whole state")
     assert away.read("kept") == "before"
     assert away.read("changed") == "after"
     assert away.read("deleted") is None
