@@ -302,6 +302,19 @@ def test_each_election_restarts_the_randomized_timeout() -> None:
     assert len(set(timeouts)) > 5
 
 
+def test_a_new_term_draws_a_new_timeout() -> None:
+    """ "To prevent split votes in the first place, election timeouts are chosen randomly": also by
+    a server that falls back to follower, or the same two would collide again and again.
+    """
+    node = make_follower(term=1, options=PAPER, rng=Random(2))
+    timeouts = set()
+    for term in range(2, 30):
+        node.receive(Heartbeat(2, 1, term, 0, 1))
+        timeouts.add(node.core.timeout)
+
+    assert len(timeouts) > 5
+
+
 def test_in_most_cases_a_single_server_times_out_first() -> None:
     """ "This spreads out the servers so that in most cases only a single server will time out" """
     conflicts = 0

@@ -153,6 +153,29 @@ def test_a_late_flush_does_not_make_the_next_terms_own_vote_count() -> None:
     assert node.disk.hard_state == HardState(2, 1, 0)
 
 
+def test_the_flush_of_an_earlier_write_is_not_that_of_the_own_vote() -> None:
+    node = make_follower([1], term=1, voters=(1, 2), options=PAPER, is_disk_held=True)
+    node.receive(append_from(2, 1, prev=(1, 1), terms=[1]))
+    node.tick(node.core.timeout)
+    node.receive(VoteResponse(2, 1, 2, granted=True))
+
+    node.flush(1)
+    assert node.core.role is Role.CANDIDATE
+    node.flush(1)
+    assert node.core.role is Role.LEADER
+
+
+def test_a_vote_in_a_term_that_is_durable_already_is_written_all_the_same() -> None:
+    node = make_follower([1], term=2, options=PAPER, is_disk_held=True)
+
+    node.receive(VoteRequest(3, 1, 2, 1, 1))
+    assert node.sent == []
+    node.flush()
+
+    assert node.disk.hard_state == HardState(2, 3, 0)
+    assert node.sent == [VoteResponse(1, 3, 2, granted=True)]
+
+
 def test_the_own_match_counts_when_it_is_durable() -> None:
     node = make_leader(term=1, is_disk_held=True)
     acknowledge(node, 2)

@@ -90,6 +90,22 @@ def test_a_refused_pre_vote_shows_the_responders_term() -> None:
     assert (asking.core.role, asking.core.term) == (Role.FOLLOWER, 5)
 
 
+def test_a_pre_vote_for_a_term_that_has_begun_is_refused() -> None:
+    node = make_follower([1], term=2)
+
+    assert not node.ask(PreVoteRequest(2, 1, 2, 9, 2), PreVoteResponse).granted
+
+
+@pytest.mark.parametrize("why", ["log", "lease"])
+def test_a_refused_pre_vote_does_not_show_the_term_that_was_asked_about(why: str) -> None:
+    """It would push the asker into a term that nobody is in."""
+    node = make_follower([1, 1], term=2) if why == "log" else follower_of(3, term=2)
+
+    answer = node.ask(PreVoteRequest(2, 1, 3, 1, 1), PreVoteResponse)
+
+    assert answer == PreVoteResponse(1, 2, 2, granted=False)
+
+
 def test_a_refusal_of_the_same_term_counts_as_one() -> None:
     node = make_follower([1], term=2)
     node.tick(2 * T)
@@ -358,7 +374,7 @@ def test_early_elections_in_vain_come_to_an_end() -> None:
         count += 1
         assert count < 100
         node.step(EarlyElection(node.early.pop()[0]))
-        node.receive(*(PreVoteResponse(p, 1, 1, granted=False) for p in (2, 3)))
+        node.receive(PreVoteResponse(3, 1, 1, granted=False))
 
     assert count > 3
     assert node.core.role is Role.FOLLOWER
@@ -395,3 +411,18 @@ def test_a_voter_demoted_to_learner_leads_no_more() -> None:
     node.sent.clear()
     node.tick(3 * T)
     assert node.sent == []
+
+
+def test_a_split_vote_among_the_survivors_of_a_dead_leader_is_held_again_soon() -> None:
+    """Waiting for the dead leader's answer would cost a whole election timeout."""
+    node = follower_of(2)
+    node.step(PeerDown(2))
+    node.step(EarlyElection(node.early[-1][0]))
+    node.receive(PreVoteResponse(3, 1, 2, granted=True))
+    assert node.core.role is Role.CANDIDATE
+    waiting = len(node.early)
+
+    node.receive(VoteResponse(3, 1, 2, granted=False))
+
+    assert node.core.role is Role.FOLLOWER
+    assert len(node.early) == waiting + 1

@@ -213,6 +213,7 @@ def test_compaction_keeps_the_configuration_of_its_index() -> None:
     meta = node.step(Compact(3)).compact
 
     assert meta == SnapshotMeta(3, 1, WITH_LEARNER)
+    assert [index for index, _ in node.core.history.items()] == [2, 4]
     assert node.core.config == Configuration((1, 2), (4,))
     assert node.core.meta_at(3).config == WITH_LEARNER
 
