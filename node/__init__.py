@@ -1,6 +1,6 @@
 """One hstore node: a process with a data directory, a name and a permanent id.
 
-Words. The *core* (`raft/`) decides and does nothing; the *driver* (`replica.py`) carries out what it
+Words. The *core* (`raft/`) decides and does nothing; the *driver* (`replica.py`) does what the core
 wants, in the one order that is safe. A *turn* is one pass of the driver over the *events* that have
 gathered. A *command* is what an entry of the log asks of the *state*; its *outcome* is the same on
 every node. A *link* carries frames to one peer. A *request* waits here until it is answered.

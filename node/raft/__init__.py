@@ -3,8 +3,8 @@
 Words. An *entry* has an index, a term, a kind and opaque bytes. A *tick* is one heartbeat interval.
 *Persisted* is durable on this node, *committed* is durable on a quorum, *applied* has taken effect.
 A message is *gated* when it vouches for something, and leaves only once that is durable. A *round*
-is a numbered broadcast of heartbeats. "Section 5.3" is of the Raft paper (extended version), "thesis
-section 6.4" of Diego Ongaro's dissertation; "etcd#14633" is an issue of a project that had the bug.
+is a numbered broadcast of heartbeats. "Section 5.3" is of the Raft paper (extended version),
+"thesis section 6.4" of Diego Ongaro's dissertation; "etcd#14633" is an issue of a project that had the bug.
 
 The interface: core.py (`Core.step`), events.py in, update.py out, errors.py
 The data:      entry.py, membership.py, messages.py, roles.py
