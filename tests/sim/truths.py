@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .network import Parcel
     from .node import SimNode
 
-_MOST_ENTRIES = 4
+_MOST_ENTRIES = 3
 
 
 def draw(node: SimNode, peer: int, rng: Random) -> Parcel | None:
@@ -32,6 +32,12 @@ def draw(node: SimNode, peer: int, rng: Random) -> Parcel | None:
         node.sim.checker.snapshot_taken(node, meta, chain)
         return InstallSnapshot(node.id, peer, core.term, meta), (node.content, chain)
     prev = rng.randint(log.snapshot_index, log.last_index)
+    other = node.sim.nodes[peer].core if peer in node.sim.nodes else None
+    if other is not None and rng.random() < 0.7:
+        # Mostly where it matters: among what the receiver has, and has not seen committed.
+        low = max(log.snapshot_index, other.log.commit)
+        prev = rng.randint(low, max(low, min(log.last_index, other.log.last_index)))
+        prev = min(prev, log.last_index)
     prev_term = log.term_at(prev)
     assert prev_term is not None
     first = prev - log.snapshot_index
