@@ -200,7 +200,7 @@ class NodeClient:
         if status == 400:
             return ConfigError(body.error)
         if body.outcome == "unknown":
-            return OutcomeUnknown(f"{body.error} (it may or may not take effect: read it back)")
+            return OutcomeUnknown(body.error)
         return NotApplied(body.error) if status == 503 else Refused(body.error)
 
     def _stranger(self, response: httpx.Response) -> Unreachable:

@@ -22,6 +22,9 @@ _TIMEOUT_SECONDS = 10.0
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.3
 
+_PATIENCE_SECONDS = 4.0
+"""After that no further attempt is made: each may itself take the time that a member gives it."""
+
 
 def find_cluster(addresses: tuple[str, ...]) -> str:
     """Return the id of the cluster that the first of these members to answer belongs to.
@@ -66,23 +69,26 @@ def ask_to_join(
             learner=settings.learner,
         )
     )
-    problem = ""
+    begun = time.monotonic()
+    silent = said = ""
     for attempt in range(_ATTEMPTS):
         for address in addresses:
             try:
                 answer = _request("POST", f"http://{address}/v1/cluster/join", request)
             except httpx.TransportError as error:
-                problem = f"{address}: {error}"
+                silent = f"{address}: {error}; is it running?"
                 continue
             if answer.status_code == 200:
                 reply = msgspec.json.decode(answer.content, type=JoinReply)
                 return {int(node, 16): at for node, at in reply.peers.items()}
-            problem = _error_of(answer)
             if answer.status_code != Unavailable.http_status:
-                raise Refused(problem)
-        if attempt < _ATTEMPTS - 1:
-            time.sleep(_PAUSE_SECONDS)  # noqa: TID251 - no event loop runs yet
-    raise NoLeader(f"the cluster could not take the node in: {problem}; try again in a moment")
+                raise Refused(_error_of(answer))
+            said = f"{address} answers: {_error_of(answer)}"
+        if attempt == _ATTEMPTS - 1 or time.monotonic() - begun > _PATIENCE_SECONDS:
+            break
+        time.sleep(_PAUSE_SECONDS)  # noqa: TID251 - no event loop runs yet
+    # Why a member cannot help says more than that another one is down.
+    raise NoLeader(f"the cluster could not take the node in: {said or silent}")
 
 
 def _request(method: str, url: str, content: bytes | None = None) -> httpx.Response:

@@ -217,6 +217,12 @@ async def _run(
     finally:
         with trio.move_on_after(_STOP_SECONDS, shield=True):
             await storage.close()
+    if node.was_removed and not node.replica.heard:
+        # Refused at the door, by all; a node that is removed while it runs has done as it was told.
+        raise Refused(
+            f"{settings.data_dir} is of a node that was removed from its cluster for good: "
+            "choose another --data-dir to join again"
+        )
     _log.info("stopped", why=node.stop_reason)
     return 0
 

@@ -36,6 +36,10 @@ _FRESHNESS_SECONDS = 0.5
 _GOODBYE_SECONDS = 0.05
 """For the last frames to leave; nobody waits for their answer."""
 
+_FAREWELL_SECONDS = 1.0
+"""How long a member that was removed keeps its links: for the answer to its own request, and for
+the others to see its end at once, should it have led."""
+
 _log = structlog.get_logger()
 
 
@@ -75,6 +79,7 @@ class Node:
         self.kill_requested = trio.Event()
         self.was_removed = False
         self._addresses: dict[int, str] = {}
+        self._going: dict[int, float] = {}
         self._given_name = name
         self.replica.on_change = self._on_change
         self.replica.on_tick = self._on_tick
@@ -218,7 +223,8 @@ class Node:
     def is_removed(self, peer: int) -> bool:
         """Whether `peer` was removed, and that is in force."""
         core = self.replica.core
-        return peer in self.replica.state.removed and peer not in core.config.all_members()
+        is_member = peer in core.config.all_members() or not self._is_config_committed()
+        return peer in self.replica.state.removed and not is_member
 
     async def receive_snapshot(
         self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame]
@@ -246,17 +252,35 @@ class Node:
 
     def _on_change(self) -> None:
         """Leadership, configuration or members have changed: everything that follows from it."""
-        core, state = self.replica.core, self.replica.state
-        for member in state.members.values():
-            self._addresses[member.id] = member.peer_address
-        if core.config.all_members():
-            wanted = {*core.config.all_members(), *state.members}
-            self._addresses = {n: a for n, a in self._addresses.items() if n in wanted}
-        self.peers.set_addresses({n: a for n, a in self._addresses.items() if n != core.id})
+        self._set_links()
         self.members.look()
         self.status.refresh()
 
+    def _set_links(self) -> None:
+        """Have a link to each member, and to who was one a moment ago.
+
+        A configuration holds from its append on, but who it leaves out is needed until it is
+        committed (a leader that leaves must hear that), and to be told so.
+        """
+        core, state = self.replica.core, self.replica.state
+        for member in state.members.values():
+            self._addresses[member.id] = member.peer_address
+        members = core.config.all_members()
+        if members and self._is_config_committed():
+            now = trio.current_time()
+            for peer in list(self._addresses):
+                if peer in members or peer in state.members:
+                    self._going.pop(peer, None)
+                elif self._going.setdefault(peer, now + _FAREWELL_SECONDS) <= now:
+                    del self._going[peer], self._addresses[peer]
+        self.peers.set_addresses({n: a for n, a in self._addresses.items() if n != core.id})
+
+    def _is_config_committed(self) -> bool:
+        core = self.replica.core
+        return core.log.commit >= core.history.index
+
     def _on_tick(self) -> None:
+        self._set_links()
         self.status.refresh()
         if self.replica.core.role is Role.LEADER:
             self.members.look()

@@ -55,7 +55,7 @@ def test_writes_return_the_revision(client, cluster):
         (refusal(413, error="too large"), Refused, 1, "too large"),
         (refusal(409, error="no"), Refused, 1, "no"),
         (refusal(503, error="no leader", outcome="not applied"), NotApplied, 1, "no leader"),
-        (refusal(503, error="lost", outcome="unknown"), OutcomeUnknown, 1, "read it back"),
+        (refusal(503, error="lost", outcome="unknown"), OutcomeUnknown, 1, "lost"),
         (httpx.Response(404, text="<html>"), Unreachable, 3, "not an hstore node"),
         (httpx.Response(200, text="<html>"), Unreachable, 3, "not an hstore node"),
     ],

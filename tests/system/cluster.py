@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
+
 from hstore.node.cluster import ClusterInfo, NodeInfo
 
 from .place import DNS_OFFSET, PEER_OFFSET, free_base
@@ -57,7 +58,7 @@ class Said(NamedTuple):
     err: str
 
 
-def eventually(look: Callable[[], T], what: str, within: float = WAIT_S) -> T:
+def eventually(look: Callable[[], T | None], what: str, within: float = WAIT_S) -> T:
     """Return what `look` gives as soon as that is true; what it raises of the network is a no."""
     end = time.monotonic() + within
     last: object = None

@@ -131,5 +131,5 @@ def kill_and_measure(leader: Node, running: Load) -> float:
     """SIGKILL the leader; return the seconds until a write begun after that is acknowledged."""
     moment = time.monotonic()
     leader.kill()
-    end = eventually(lambda: running.first_begun_after(moment), "a write after the kill")
+    end: float = eventually(lambda: running.first_begun_after(moment), "a write after the kill")
     return end - moment

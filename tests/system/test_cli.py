@@ -144,7 +144,7 @@ def test_joining_oneself_is_refused(shared: Cluster, newcomer: Node) -> None:
 
 def test_joining_what_is_no_hstore_node_is_refused(newcomer: Node) -> None:
     class Stranger(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - as the library calls it
+        def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"hello")
@@ -167,7 +167,7 @@ def test_joining_what_is_no_hstore_node_is_refused(newcomer: Node) -> None:
 def test_joining_where_nobody_answers_is_status_3(newcomer: Node) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         # Bound and then closed: nobody listens there.
-        address = "127.0.0.1:{}".format(silent.getsockname()[1])
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
     newcomer.join(address)
     assert address in refused(newcomer, 3)
     assert not newcomer.directory.exists()

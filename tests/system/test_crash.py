@@ -16,6 +16,10 @@ def restarted(cluster: Cluster, node: Node) -> None:
     cluster.wait_healthy()
 
 
+def wait_shown(node: Node, other: Node, health: str) -> None:
+    eventually(lambda: node.sees(other).health == health, f"{other.address} is shown as {health}")
+
+
 def test_a_leader_killed_under_load_is_replaced_and_nothing_acknowledged_is_lost(
     three: Cluster,
 ) -> None:
@@ -37,7 +41,7 @@ def test_a_follower_killed_under_load_is_not_missed_and_catches_up(three: Cluste
     with load(three.nodes) as running:
         running.wait_more(100)
         follower.kill()
-        eventually(lambda: leader.sees(follower).health == "failed", "its end is seen")
+        wait_shown(leader, follower, "failed")
         running.wait_more(100)
         restarted(three, follower)
         running.wait_more(50)
@@ -66,7 +70,7 @@ def test_a_node_that_is_told_to_stop_is_shown_as_stopped_and_resumes(three: Clus
     stopped.signal(signal.SIGTERM)
     assert stopped.wait_end() == 0
     for node in (leader, other):
-        eventually(lambda node=node: node.sees(stopped).health == "stopped", "shown as stopped")
+        wait_shown(node, stopped, "stopped")
         assert node.sees(stopped).voter
     assert other.write("during", "2").status == 200
     restarted(three, stopped)
@@ -81,7 +85,7 @@ def test_a_leader_that_is_told_to_stop_is_replaced_under_load(three: Cluster) ->
         assert leader.wait_end() == 0
         running.wait_more(50)
     successor = three.leader()
-    eventually(lambda: successor.sees(leader).health == "stopped", "shown as stopped")
+    wait_shown(successor, leader, "stopped")
     restarted(three, leader)
     running.check(three.nodes)
 

@@ -60,8 +60,10 @@ def test_start_and_join_without_a_word_make_a_cluster_that_is_found_by_name(
     second.spawn("join")
     third.spawn("join")
     eventually(
-        lambda: sorted(kind for _, _, kind in listed(here).values())
-        == ["follower", "follower", "leader"],
+        lambda: (
+            sorted(kind for _, _, kind in listed(here).values())
+            == ["follower", "follower", "leader"]
+        ),
         "both join",
     )
     assert {address for address, _, _ in listed(here).values()} == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -21,6 +22,10 @@ def status_of(answer: str) -> str:
     found = re.search(r"status: ([A-Z]+)", answer)
     assert found, answer
     return found[1]
+
+
+def fails(node: Node, name: str, kind: str) -> bool:
+    return status_of(node.dig(name, kind).out) == "SERVFAIL"
 
 
 def names(cluster: Cluster) -> dict[str, Node]:
@@ -95,9 +100,7 @@ def test_a_node_without_majority_fails_for_the_leader_and_answers_the_rest_with_
     for name in (f"leader.{ZONE}", f"_hstore-leader._tcp.{ZONE}"):
         for kind in ("A", "TXT", "SRV", "AAAA"):
             eventually(
-                lambda name=name, kind=kind: (
-                    status_of(survivor.dig(name, kind).out) == "SERVFAIL"
-                ),
+                partial(fails, survivor, name, kind),
                 f"SERVFAIL for {name} {kind}",
             )
     own = next(name for name, node in by_name.items() if node is survivor)

@@ -91,7 +91,7 @@ def test_a_page_of_another_site_cannot_end_a_node(shared: Cluster) -> None:
 def test_a_local_read_says_how_old_it_may_be(shared: Cluster) -> None:
     node = shared.nodes[2]
     assert node.write("fresh", "1").status == 200
-    answer = eventually(lambda: _fresh(node), "the copy has caught up")
+    answer: str = eventually(lambda: _fresh(node), "the copy has caught up")
     assert 0 <= int(answer) < 5000
 
 

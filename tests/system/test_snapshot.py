@@ -31,7 +31,9 @@ def write_pipelined(node: Node, keys: list[str]) -> None:
 def _send(sock: socket.socket, keys: list[str]) -> None:
     for key in keys:
         value = key.encode().ljust(VALUE_BYTES, b".")
-        head = f"PUT /v1/kv/{key} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(value)}\r\n\r\n"
+        head = (
+            f"PUT /v1/kv/{key} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(value)}\r\n\r\n"
+        )
         sock.sendall(head.encode() + value)
 
 

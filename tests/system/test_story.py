@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+
+from hstore.node.cluster import ClusterInfo
 
 from .cluster import Cluster, eventually, follow_events
 from .load import kill_and_measure, load
 
 
-def steps_of(seen, address: str) -> list[tuple[str, str]]:
+def ends_as_voter(seen: list[ClusterInfo], address: str) -> bool:
+    return steps_of(seen, address)[-1:] == [("follower", "alive")]
+
+
+def steps_of(seen: list[ClusterInfo], address: str) -> list[tuple[str, str]]:
     """Return the type and health that a node went through, without repetitions."""
     steps: list[tuple[str, str]] = []
     for info in seen:
@@ -31,7 +38,7 @@ def test_three_nodes_elect_keep_what_they_are_given_and_survive_their_leader(
         info = cluster.wait_healthy()
         for node in (second, third):
             eventually(
-                lambda node=node: steps_of(seen, node.address)[-1] == ("follower", "alive"),
+                partial(ends_as_voter, seen, node.address),
                 "the events show the newcomer as a voter",
             )
             assert steps_of(seen, node.address)[0] == ("learner", "joining")
@@ -60,7 +67,7 @@ def test_three_nodes_elect_keep_what_they_are_given_and_survive_their_leader(
     assert leader in (second, third)
     for node in (second, third):
         answers = eventually(
-            lambda node=node: node.dig_short("_hstore-leader._tcp.hstore.local", "SRV"),
+            partial(node.dig_short, "_hstore-leader._tcp.hstore.local", "SRV"),
             "dig finds the new leader",
         )
         assert [answer.split()[2] for answer in answers] == [str(leader.port)]
