@@ -35,7 +35,13 @@ def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 zone = click.option("--zone", metavar="ZONE", help="DNS domain of the cluster [hstore.local].")
 
-host = click.option("-h", "--host", metavar="ADDR|NAME", help="The node: HOST:PORT, HOST or name.")
+host = click.option(
+    "-h",
+    "--host",
+    envvar="HSTORE_HOST",
+    metavar="ADDR|NAME",
+    help="The node: HOST:PORT, HOST or name [HSTORE_HOST, else found by name].",
+)
 
 host_required = click.option(
     "-h", "--host", metavar="ADDR|NAME", required=True, help="The node: HOST:PORT, HOST or name."

@@ -24,7 +24,7 @@ from ..dns.server import DnsServer
 from ..dns.view import ClusterView
 from . import commands
 from .api.server import ApiServer
-from .commands import InitCluster, Member, PutMember
+from .commands import ClusterSettings, InitCluster, Member, PutMember
 from .errors import HstoreError, NoLeader, Refused
 from .joining import ask_to_join, find_cluster
 from .node import Node
@@ -35,15 +35,19 @@ from .raft.membership import Configuration
 from .settings import NodeSettings
 from .sockets import NodeSockets
 from .status import split_address
-from .storage.directory import has_data, read_identity, remove_data
+from .storage.directory import has_data, remove_data
 from .storage.interface import Identity
 from .storage.rocks import RocksStorage
 from .wire import ForwardKind
 
 Mode = Literal["start", "join"]
 
-_STOP_SECONDS = 4.0
-"""For open requests and last words; with the storage's close it makes the contract's 5 s."""
+_STOP_SECONDS = 2.5
+"""For last words and the requests that are open."""
+
+_CLOSE_SECONDS = 2.0
+"""For the storage to close, then the process ends all the same: what was acknowledged is durable.
+With `_STOP_SECONDS` it keeps the 5 s of the contract."""
 
 _ANNOUNCE_SECONDS = 30.0
 """For one attempt to tell the cluster who this node is."""
@@ -160,16 +164,9 @@ def _resume(
 ) -> tuple[RocksStorage, dict[int, str]]:
     """Resume a used directory; one whose join was cut short asks again, under the same id."""
     path = settings.data_dir
-    identity = read_identity(path)
-    storage = _open(settings)
+    storage = _open(settings, find_cluster(join_to) if join_to else None)
     found = storage.load()
-    is_member = bool(found.entries or found.snapshot.index)
-    if mode == "join" and join_to and find_cluster(join_to) != identity.cluster_id:
-        raise Refused(
-            f"{path} belongs to cluster {identity.cluster_id}, which is not the one to join: "
-            "choose another --data-dir, or join a member of its own cluster"
-        )
-    if is_member:
+    if found.entries or found.snapshot.index:
         return storage, {}
     if mode == "start":
         raise Refused(
@@ -178,11 +175,13 @@ def _resume(
         )
     if not join_to:
         raise NoLeader("no cluster was found to join")
-    return storage, ask_to_join(settings, identity, join_to)
+    return storage, ask_to_join(settings, storage.identity, join_to)
 
 
-def _open(settings: NodeSettings) -> RocksStorage:
-    return RocksStorage.open(settings.data_dir, cache_bytes=settings.cache_mb << 20)
+def _open(settings: NodeSettings, cluster_id: str | None = None) -> RocksStorage:
+    return RocksStorage.open(
+        settings.data_dir, cache_bytes=settings.cache_mb << 20, expect_cluster=cluster_id
+    )
 
 
 def _found_cluster(settings: NodeSettings) -> None:
@@ -215,7 +214,7 @@ async def _run(
         )
         await _run_node(node, settings, sockets, hints)
     finally:
-        with trio.move_on_after(_STOP_SECONDS, shield=True):
+        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await storage.close()
     if node.was_removed and not node.replica.heard:
         # Refused at the door, by all; a node that is removed while it runs has done as it was told.
@@ -336,6 +335,7 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
             state = node.replica.state
             if not state.cluster_id:
                 await node.write(InitCluster(identity.cluster_id, settings.cluster), deadline)
+            _warn_of_differences(settings, state.settings)
             known = state.members.get(identity.node_id)
             wanted = Member(
                 identity.node_id,
@@ -353,6 +353,20 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
         except HstoreError:
             continue
         return
+
+
+def _warn_of_differences(settings: NodeSettings, agreed: ClusterSettings) -> None:
+    """Say so when this node was given cluster settings that are not the cluster's."""
+    for field in ClusterSettings.__struct_fields__:
+        ours, theirs = getattr(settings.cluster, field), getattr(agreed, field)
+        key = f"cluster.{field.removesuffix('_ms').removesuffix('_s')}"
+        if key in settings.given and ours != theirs:
+            _log.warning(
+                "a cluster setting given to this node is not the cluster's, which counts",
+                key=key,
+                given=ours,
+                cluster=theirs,
+            )
 
 
 def _is_loopback(host: str) -> bool:

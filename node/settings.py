@@ -34,7 +34,7 @@ DNS_OFFSET = 100
 VARIABLE_PREFIX = "HSTORE_"
 
 # Read by other parts of the program, so they are known although they are no settings of a node.
-_OTHER_VARIABLES = ("HSTORE_CONFIG", "HSTORE_DEBUG", "HSTORE_DNS", "HSTORE_HOST")
+_OTHER_VARIABLES = ("HSTORE_CONFIG", "HSTORE_DEBUG", "HSTORE_HOST")
 
 # Kubernetes and Docker links set these for a service called "hstore"; they say nothing to us.
 _FOREIGN_VARIABLE = re.compile(r"HSTORE_(SERVICE_.*|PORT|PORT_\d+_.*)")

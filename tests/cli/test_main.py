@@ -19,6 +19,13 @@ def test_read_prints_the_value_and_a_newline_or_the_bytes_alone(server, capfdbin
     assert capfdbinary.readouterr().out == b"b\xffr"
 
 
+def test_the_host_may_come_from_the_environment(server, capfd, monkeypatch):
+    monkeypatch.setenv("HSTORE_HOST", server.address)
+    server.answers["GET", "/read"] = (200, {"a": "1"})
+    assert cli.run(["read"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"a": "1"}
+
+
 def test_read_without_a_key_prints_all(server, capfd):
     server.answers["GET", "/read"] = (200, {"a": "1", "b": "2"})
     assert cli.run(["read", "-h", server.address]) == 0
