@@ -407,13 +407,15 @@ def test_a_snapshot_and_entries_behind_it_in_one_group() -> None:
     node = make_follower([1, 1], term=2, options=PAPER)
 
     update = node.receive(
-        append_from(2, 2, prev=(2, 1), terms=[1, 1]),
+        append_from(2, 2, prev=(1, 1), terms=[2, 2]),
         InstallSnapshot(2, 1, 2, META_9),
         append_from(2, 2, prev=(9, 2), terms=[2]),
     )
 
     assert update.persist is not None
     assert update.persist.snapshot == META_9
+    # What the snapshot replaces needs no cutting off, least of all from what stands behind it.
+    assert update.persist.truncate_from is None
     assert [e.index for e in update.persist.entries] == [10]
     assert update.persist.hard_state is not None
     assert (node.disk.snapshot.index, node.disk.last_index) == (9, 10)

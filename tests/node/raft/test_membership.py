@@ -9,7 +9,7 @@ import pytest
 from hstore.node.raft.core import Core, Options
 from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
 from hstore.node.raft.errors import Reason
-from hstore.node.raft.events import Compact, ProposeChange
+from hstore.node.raft.events import Compact, PeerUnreachable, ProposeChange
 from hstore.node.raft.membership import (
     Change,
     ChangeKind,
@@ -145,11 +145,14 @@ def test_those_who_stay_keep_their_progress() -> None:
 
 
 def test_a_change_to_a_smaller_quorum_commits_what_that_quorum_has() -> None:
-    node = changing_leader(voters=(1, 2))
+    node = changing_leader(voters=(1, 2), is_disk_held=True)
     node.propose(b"x")
+    node.flush()
     assert node.core.log.commit == 1
 
     node.change(remove(2))
+    assert node.core.log.commit == 2
+    node.flush()
 
     assert node.core.log.commit == 3
     assert [e.kind for e in node.applied] == [
@@ -237,6 +240,25 @@ def test_a_learner_that_does_not_answer_is_not_ready() -> None:
     assert node.core.learners_caught_up() == []
     node.change(add(4), rid=1)
     assert node.answers == {1: Reason.INVALID_CHANGE}
+
+
+def test_a_learner_whose_link_broke_is_not_ready() -> None:
+    node = changing_leader(learners=(4,))
+    assert node.core.learners_caught_up() == [4]
+
+    node.step(PeerUnreachable(4))
+
+    assert node.core.learners_caught_up() == []
+
+
+def test_a_learner_without_an_entry_of_this_leader_is_not_ready() -> None:
+    node = make_leader([1] * 5, term=2, learners=(4,))
+    acknowledge(node, 2, 3)
+    acknowledge(node, 4, index=5)
+    assert node.core.learners_caught_up() == []
+
+    acknowledge(node, 4, index=6)
+    assert node.core.learners_caught_up() == [4]
 
 
 def test_no_learner_is_ready_while_a_change_is_pending() -> None:

@@ -75,6 +75,18 @@ def test_one_server_confirms_once_however_often_it_answers() -> None:
     assert node.reads == {}
 
 
+def test_a_late_confirmation_does_not_take_back_a_newer_one() -> None:
+    node = reading_leader(voters=(1, 2, 3, 4, 5))
+    old = node.core.round
+    node.read(1)
+
+    confirm(node, 2)
+    confirm(node, 2, round_=old)
+    confirm(node, 3)
+
+    assert node.reads == {1: 1}
+
+
 def test_confirmations_of_a_round_that_was_never_sent_count_as_the_last() -> None:
     node = reading_leader()
     node.read(1)

@@ -22,6 +22,7 @@ from hstore.node.raft.messages import (
 from hstore.node.raft.progress import ProgressState
 from tests.node.raft.harness import (
     Node,
+    T,
     acknowledge,
     append_from,
     entries_of,
@@ -343,6 +344,26 @@ def test_after_a_snapshot_the_stream_goes_on_behind_it() -> None:
     assert [(m.prev_index, len(m.entries)) for m in node.take(Append, to=3)] == [(index, 1)]
 
 
+def test_an_acknowledgement_of_before_the_snapshot_leaves_it_under_way() -> None:
+    node = wants_snapshot()
+
+    acknowledge(node, 3, index=2)
+
+    assert node.core.progress[3].state is ProgressState.SNAPSHOT
+    assert node.wanted == [3]
+
+
+def test_a_snapshot_whose_acknowledgement_was_lost_is_not_sent_again() -> None:
+    node = wants_snapshot()
+    index = node.core.log.snapshot_index
+    node.step(SnapshotSent(3, index, ok=True))
+
+    node.receive(HeartbeatResponse(3, 1, 1, 1))
+
+    assert [m.prev_index for m in node.take(Append, to=3)] == [index]
+    assert node.wanted == [3]
+
+
 def test_the_acknowledgement_of_a_snapshot_may_overtake_its_end() -> None:
     node = wants_snapshot()
     index = node.core.log.snapshot_index
@@ -382,15 +403,16 @@ def test_a_snapshot_that_was_compacted_past_meanwhile_leads_to_another() -> None
 
 
 def test_no_snapshot_is_made_for_a_peer_that_gives_no_sign_of_life() -> None:
-    node = make_leader([1, 1, 1], term=2)
-    acknowledge(node, 2)
-    node.step(Compact(4))
+    node = streaming_leader()
+    for _ in range(2 * T):
+        node.tick()
+        node.receive(HeartbeatResponse(2, 1, 1, node.core.round))
+    lags(node)
     node.step(PeerUnreachable(3))
     node.tick(3)
     assert node.wanted == []
 
-    node.receive(HeartbeatResponse(3, 1, 2, 1))
-    node.receive(AppendResponse(3, 1, 2, 4, rejected=True))
+    node.receive(HeartbeatResponse(3, 1, 1, 1))
     assert node.wanted == [3]
 
 
@@ -514,3 +536,10 @@ def test_who_does_not_lead_takes_no_proposal() -> None:
 
     assert node.answers == {1: Reason.NOT_LEADER, 2: Reason.NOT_LEADER}
     assert node.core.log.last_index == 1
+
+
+def test_a_proposal_of_nothing_is_none() -> None:
+    node = streaming_leader()
+
+    assert node.propose().persist is None
+    assert node.answers == {}
