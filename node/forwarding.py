@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from . import wire
-from .errors import HstoreError, NoLeader, NotApplied, OutcomeUnknown, Overloaded, Refused
-from .requests import Answer, unknown
-from .wire import ForwardReply, ForwardStatus
+import msgspec
+
+from . import commands, wire
+from .errors import (
+    HstoreError,
+    NoLeader,
+    NotApplied,
+    OutcomeUnknown,
+    Overloaded,
+    PeerError,
+    Refused,
+)
+from .requests import Answer, NotLeading, unknown
+from .wire import Forward, ForwardKind, ForwardReply, ForwardStatus
+
+_MAX_COMMAND = 2 * 1024 * 1024
+"""Bytes of a command: the largest value is 1 MiB, and an entry must fit into one frame."""
 
 _STATUS: dict[type[HstoreError], ForwardStatus] = {
+    NotLeading: ForwardStatus.NOT_LEADER,
     NotApplied: ForwardStatus.NOT_APPLIED,
     NoLeader: ForwardStatus.NOT_APPLIED,
     Overloaded: ForwardStatus.OVERLOADED,
@@ -16,6 +30,23 @@ _STATUS: dict[type[HstoreError], ForwardStatus] = {
     HstoreError: ForwardStatus.UNKNOWN,
 }
 """What an error is on the wire. The first class that fits is taken, in both directions."""
+
+
+def refusal(frame: Forward) -> str:
+    """Return why this request is not taken from a peer, or nothing.
+
+    A command that no node understands would end every node that finds it in its log.
+    """
+    if frame.kind not in tuple(ForwardKind):
+        return f"a request of kind {frame.kind} is not known here"
+    if frame.kind == ForwardKind.WRITE:
+        if len(frame.data) > _MAX_COMMAND:
+            return f"a command of {len(frame.data)} bytes, more than {_MAX_COMMAND}"
+        try:
+            commands.decode(frame.data)
+        except msgspec.MsgspecError as error:
+            return f"the command is not understood: {error}"
+    return ""
 
 
 def reply(rid: int, answer: Answer) -> ForwardReply:
@@ -34,7 +65,10 @@ def answer(frame: ForwardReply, kind: int) -> Answer:
         kind: The `ForwardKind` of the request.
     """
     if frame.status == ForwardStatus.DONE:
-        return wire.decode_result(kind, frame.data)
+        try:
+            return wire.decode_result(kind, frame.data)
+        except PeerError:
+            return unknown("the leader's answer cannot be read")
     for error, status in _STATUS.items():
         if status == frame.status:
             return error(frame.data.decode(errors="replace"))

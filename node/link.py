@@ -37,6 +37,10 @@ _MAX_OUTBOX_BYTES = 32 * 1024 * 1024
 _PAUSE_MIN, _PAUSE_MAX = 0.05, 1.0
 """Seconds between attempts, doubling, each multiplied by a random factor in [0.5, 1)."""
 
+_STABLE_SECONDS = 0.1
+"""A connection that lived for so long is made anew at once; one that ended sooner counts as an
+attempt that failed, or two nodes could make and end connections as fast as the machine can."""
+
 _log = structlog.get_logger()
 
 LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, PeerError)
@@ -101,7 +105,7 @@ def _check_welcome(welcome: wire.Welcome, to: int) -> None:
 
 
 async def _read_welcome(stream: trio.abc.Stream) -> wire.Welcome:
-    reader = wire.FrameReader()
+    reader = wire.FrameReader(wire.MAX_GREETING)
     while True:
         data = await stream.receive_some(4096)
         if not data:
@@ -182,16 +186,19 @@ class Link:
             if pause:
                 with trio.move_on_after(pause * self._rng.uniform(0.5, 1.0)):
                     await self._hurry.wait()
-            was_connected = await self._attempt()
-            pause = 0.0 if was_connected else min(max(2 * pause, _PAUSE_MIN), _PAUSE_MAX)
+            lived = await self._attempt()
+            is_stable = lived >= _STABLE_SECONDS
+            pause = 0.0 if is_stable else min(max(2 * pause, _PAUSE_MIN), _PAUSE_MAX)
 
-    async def _attempt(self) -> bool:
-        """Connect and send until it breaks; return whether it was ever connected."""
+    async def _attempt(self) -> float:
+        """Connect and send until it breaks; return for how many seconds it was connected."""
         was_connected = was_refused = False
+        since = 0.0
         try:
             stream = await self._connect()
             async with stream:
                 was_connected = self.is_connected = True
+                since = trio.current_time()
                 _log.info("connected to peer", peer=f"{self.peer:016x}", address=self.address)
                 await self._pump(stream)
         except RefusedError as error:
@@ -209,7 +216,7 @@ class Link:
             self._events.link_broken(self.peer)
         else:
             self._events.peer_down(self.peer, refused=was_refused)
-        return was_connected
+        return trio.current_time() - since if was_connected else 0.0
 
     async def _connect(self) -> trio.abc.Stream:
         """Connect, and say that the peer is down when that takes longer than a heartbeat."""

@@ -9,14 +9,17 @@ No protocol decision is taken here: whether a step is possible now is the core's
 
 from __future__ import annotations
 
+import ipaddress
+import re
+
 import msgspec
 import structlog
 import trio
 
-from . import commands
+from . import commands, values
 from .cluster import JoinReply, JoinRequest
 from .commands import Member, PutMember, RemoveMember
-from .errors import HstoreError, Refused, Unavailable
+from .errors import HstoreError, Overloaded, Refused, Unavailable
 from .flag import Flag
 from .raft.membership import Change, ChangeKind
 from .raft.roles import Role
@@ -27,6 +30,9 @@ from .wire import PROTOCOL, ForwardKind
 
 _STEP_SECONDS = 5.0
 """For one membership change to be committed before it is looked at again."""
+
+_MAX_REQUESTS = 256
+"""Joins and removals that may wait at once; one more is refused as overload."""
 
 _log = structlog.get_logger()
 
@@ -41,6 +47,7 @@ class Members:
         self._look = Flag()
         self._settled = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self._requests = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the configuration as it is wished for, whenever this node leads."""
@@ -60,7 +67,10 @@ class Members:
 
     def handle(self, request: Request) -> None:
         """Take a request of another node or of this one's API; answers it in its own time."""
-        if self._nursery is not None:
+        if self._requests >= _MAX_REQUESTS:
+            request.finish(Overloaded("too many wait to join or to leave; try again in a moment"))
+        elif self._nursery is not None:
+            self._requests += 1
             self._nursery.start_soon(self._handle, request)
 
     async def _handle(self, request: Request) -> None:
@@ -75,6 +85,8 @@ class Members:
             request.finish(error)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             request.finish(Refused(f"the request is not understood: {error}"))
+        finally:
+            self._requests -= 1
 
     # -- wishes -----------------------------------------------------------------------------
 
@@ -85,10 +97,8 @@ class Members:
                 f"this cluster speaks protocol {PROTOCOL}, the node speaks {join.protocol}: "
                 "install the same version of hstore on both"
             )
-        node = int(join.id, 16)
-        member = Member(
-            node, join.name, join.address, join.peer_address, join.dns_address, join.learner
-        )
+        member = _member_of(join)
+        node = member.id
         command = commands.encode(PutMember(member))
         outcome = await self._replica.request(ForwardKind.WRITE, command, deadline)
         if not outcome.ok:
@@ -176,3 +186,31 @@ class Members:
             if not wished[node].learner:
                 return Change(ChangeKind.ADD_VOTER, node)
         return None
+
+
+def _member_of(join: JoinRequest) -> Member:
+    """Return the member that a newcomer asks to be.
+
+    Every node acts on what is in the log, so nothing gets there that some node would fall over.
+
+    Raises:
+        Refused: The id is none, or an address is not `HOST:PORT` with an IP literal.
+    """
+    if not re.fullmatch("[0-9a-f]{16}", join.id) or int(join.id, 16) == 0:
+        raise Refused(f"{join.id[:32]!r} is not the id of a node: 16 hex digits, not all 0")
+    for address in (join.address, join.peer_address, join.dns_address):
+        try:
+            host, port = values.split_address(address)
+            ipaddress.ip_address(host)
+        except ValueError:
+            port = 0
+        if not port or address != f"{values.Address(host, port)}":
+            raise Refused(f"{address[:64]!r} is not an address: HOST:PORT with an IP literal")
+    return Member(
+        int(join.id, 16),
+        join.name,
+        join.address,
+        join.peer_address,
+        join.dns_address,
+        join.learner,
+    )

@@ -146,13 +146,14 @@ class Peers:
             self._accepting -= 1
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
-        reader = wire.FrameReader()
+        reader = wire.FrameReader(wire.MAX_GREETING)
         frames: list[wire.Frame] = []
         hello: wire.Hello | None = None
         with trio.move_on_after(_HELLO_SECONDS):
             hello = await self._greet(stream, reader, frames)
         if hello is None:
             return
+        reader.limit = wire.MAX_FRAME
         if hello.purpose == wire.Purpose.SNAPSHOT:
             await self._serve_snapshot(stream, hello.node_id, reader, frames)
         else:

@@ -60,7 +60,7 @@ from .raft.membership import Change
 from .raft.messages import Base, InstallSnapshot, Message
 from .raft.roles import Role
 from .raft.update import Persist, Update
-from .requests import Answer, Request, Waiting
+from .requests import Answer, NotLeading, Request, Waiting
 from .state import State
 from .storage.interface import SnapshotInstall, Storage
 from .wire import ForwardKind, ForwardStatus
@@ -133,6 +133,7 @@ class Replica:
         self._waiting = Waiting()
         self._staged: SnapshotInstall | None = None
         self._next_id = 0
+        self._denied_term = -1
         self._seen: tuple[object, object] = (None, None)
         self._nursery: trio.Nursery | None = None
 
@@ -165,7 +166,10 @@ class Replica:
         """
         read = self._waiting.add_read(deadline)
         self._wake.set()
-        await read.wait()
+        try:
+            await read.wait()
+        finally:
+            self._waiting.reads -= 1
 
     async def change_members(self, changes: tuple[Change, ...], deadline: float) -> None:
         """Propose a membership change at this leader and wait until it is committed here.
@@ -184,6 +188,11 @@ class Replica:
         """Queue an event for the next turn."""
         self._events.append(event)
         self._wake.set()
+
+    @property
+    def is_installing(self) -> bool:
+        """Whether a received snapshot waits for the next turn."""
+        return self._staged is not None
 
     def install_snapshot(self, message: InstallSnapshot, staged: SnapshotInstall) -> None:
         """Offer a received snapshot to the core, which takes or refuses it in the next turn."""
@@ -209,6 +218,10 @@ class Replica:
         if self.core.role is not Role.LEADER:
             self._send(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
             return
+        refusal = forwarding.refusal(frame)
+        if refusal:
+            tell(Refused(refusal))
+            return
         deadline = trio.current_time() + min(frame.timeout_ms, 300_000) / 1000
         try:
             self.submit(Request(frame.kind, frame.data, deadline, tell))
@@ -221,7 +234,9 @@ class Replica:
         if request is None:
             return
         if frame.status == ForwardStatus.NOT_LEADER:
-            # Certainly not done: it may wait for the next leader as any other.
+            # Certainly not done: it may wait for the next leader as any other. Asking the same one
+            # again would be answered as fast as it is asked, over and over.
+            self._denied_term = max(self._denied_term, request.term)
             self._waiting.queued.append(request)
             self._wake.set()
         else:
@@ -290,9 +305,14 @@ class Replica:
             self._propose(events)
             return
         leader = self.core.leader
-        if leader and not self.core.leader_gone and self._peers is not None:
-            while self._waiting.queued and self._peers.is_connected(leader):
+        if self.core.term > self._denied_term:
+            while self._waiting.queued and self._can_ask(leader):
                 self._pass_on(leader, self._waiting.queued.popleft())
+
+    def _can_ask(self, leader: int) -> bool:
+        """Whether what is sent to this leader now is likely to reach it."""
+        is_there = leader != 0 and not self.core.leader_gone
+        return is_there and self._peers is not None and self._peers.is_connected(leader)
 
     def _propose(self, events: deque[Event]) -> None:
         items: list[tuple[int, bytes]] = []
@@ -316,6 +336,10 @@ class Replica:
     def _pass_on(self, leader: int, request: Request) -> None:
         if request.is_done:
             return
+        if request.is_foreign:  # It was passed on once, and this node leads no more.
+            request.finish(NotLeading("this node does not lead any more"))
+            return
+        request.term = self.core.term
         left = max(request.deadline - trio.current_time(), 0)
         rid = self._new_id()
         frame = wire.Forward(rid, request.kind, request.data, int(left * 1000))
@@ -326,9 +350,9 @@ class Replica:
 
     def _take_reads(self, events: deque[Event]) -> None:
         """One read index serves all reads that have gathered."""
-        if self._waiting.new_reads and (self.core.role is Role.LEADER or self.core.leader):
-            if self.core.leader_gone:
-                return
+        if not self._waiting.new_reads:
+            return
+        if self.core.role is Role.LEADER or self._can_ask(self.core.leader):
             rid = self._new_id()
             self._waiting.asked_reads[rid] = (trio.current_time(), self._waiting.new_reads)
             self.stats["reads"] += len(self._waiting.new_reads)

@@ -26,6 +26,10 @@ Answer = Any
 """What a request gets: its result, or an HstoreError that is raised where it waits."""
 
 
+class NotLeading(NoLeader):
+    """The node that it was passed on to does not lead: it certainly was not done there."""
+
+
 class Request:
     """One request of this node's clients, or passed on by another node.
 
@@ -33,7 +37,8 @@ class Request:
         kind: A `wire.ForwardKind`.
         data: As the kind has it.
         deadline: In seconds of `trio.current_time()`.
-        index, term: Where it stands in the log, once it does.
+        index, term: Where it stands in the log, once it does; passed on: the term of the leader.
+        is_foreign: Another node has passed it on to this one.
         is_done: Whether it has been answered or given up.
     """
 
@@ -51,6 +56,11 @@ class Request:
         self.is_done = False
         self._tell = tell
         self._task: trio.lowlevel.Task | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """See the class's text."""
+        return self._tell is not None
 
     async def wait(self) -> Answer:
         """Wait for the answer.
@@ -148,6 +158,7 @@ class Waiting:
         new_reads: Reads that have not asked for an index.
         asked_reads: Reads that have, by read id: when they asked, and which they are.
         reads_for_index: Reads that know their index.
+        reads: How many reads there are, in whatever state.
     """
 
     def __init__(self) -> None:
@@ -159,6 +170,7 @@ class Waiting:
         self.new_reads: list[Request] = []
         self.asked_reads: dict[int, tuple[float, list[Request]]] = {}
         self.reads_for_index = ReadsForIndex()
+        self.reads = 0
 
     def submit(self, request: Request) -> None:
         """Queue a write; raises Overloaded when too many wait."""
@@ -167,9 +179,13 @@ class Waiting:
         self.queued.append(request)
 
     def add_read(self, deadline: float) -> Request:
-        """Queue a read and return it; raises Overloaded when too many wait."""
-        if len(self.new_reads) >= MAX_WAITING:
+        """Queue a read and return it; raises Overloaded when too many wait.
+
+        Whoever waits for it takes it off `reads` afterwards.
+        """
+        if self.reads >= MAX_WAITING:
             raise Overloaded("too many reads are waiting; try again in a moment")
+        self.reads += 1
         read = Request(-1, b"", deadline)
         self.new_reads.append(read)
         return read

@@ -18,6 +18,7 @@ from .errors import PeerError
 from .link import LOST, Dial, connect
 from .peers import Peers
 from .raft.messages import InstallSnapshot
+from .raft.roles import Role
 from .replica import Replica
 from .storage.interface import SnapshotInstall
 
@@ -81,6 +82,9 @@ class Snapshots:
         async with stream:
             # From here to the reader nothing waits: state, index and term are of one moment.
             replica = self._replica
+            if replica.core.role is not Role.LEADER:
+                # The term may be another leader's by now: nobody may lead it but that one.
+                raise PeerError("this node does not lead any more")
             index = replica.state.applied
             meta = replica.core.meta_at(index)
             chain = replica.storage.snapshot_meta_chain(index)
@@ -115,7 +119,7 @@ class Snapshots:
 
         Cancellation: what has come so far is thrown away.
         """
-        if self._receiving:
+        if self._receiving or self._replica.is_installing:
             raise PeerError("another snapshot is coming in")
         self._receiving = True
         staged = self._replica.storage.begin_install()

@@ -20,6 +20,9 @@ from .raft.messages import Message
 PROTOCOL = 1
 """Version of everything here. Nodes of different versions refuse each other's hello."""
 
+MAX_GREETING = 4096
+"""Bytes of a hello or a welcome, the only frames of somebody who is not known yet."""
+
 MAX_FRAME = 8 * 1024 * 1024
 """Bytes of one frame. An append is at most 512 KiB or one entry, which is a little over 1 MiB."""
 
@@ -202,10 +205,15 @@ def encode(frame: Frame) -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames."""
+    """Cuts a stream of bytes into frames.
 
-    def __init__(self) -> None:
+    Attributes:
+        limit: Bytes of the longest frame that is taken; who is not known yet gets less.
+    """
+
+    def __init__(self, limit: int = MAX_FRAME) -> None:
         """Start at a frame's first byte."""
+        self.limit = limit
         self._buffer = bytearray()
 
     def feed(self, data: bytes | bytearray) -> list[Frame]:
@@ -221,8 +229,8 @@ class FrameReader:
         with memoryview(buffer) as view:
             while end - start >= 4:
                 length = int.from_bytes(view[start : start + 4])
-                if length > MAX_FRAME:
-                    raise PeerError(f"a frame of {length} bytes, more than {MAX_FRAME}")
+                if length > self.limit:
+                    raise PeerError(f"a frame of {length} bytes, more than {self.limit}")
                 if end - start - 4 < length:
                     break
                 start += 4

@@ -6,10 +6,8 @@ import pytest
 
 from tests.node.cluster import running
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-
-async def test_a_write_on_any_node_is_readable_on_every_other() -> None:
+async def test_a_write_on_any_node_is_readable_on_every_other(autojump_clock) -> None:
     async with running(3) as cluster:
         for writer in cluster.members:
             await cluster.write(writer, f"by-{writer}", "value")

@@ -1,0 +1,148 @@
+"""What once went wrong between the rooms of a node, each named after what it broke."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+import pytest
+import trio
+
+from hstore.node import wire
+from hstore.node.errors import HstoreError, OutcomeUnknown, PeerError, Refused
+from hstore.node.raft.messages import InstallSnapshot
+from hstore.node.wire import ForwardKind, ForwardStatus
+from tests.node.cluster import running
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", "xyz"),
+        ("id", "-5"),
+        ("id", "0"),
+        ("id", "f" * 17),
+        ("address", "nowhere"),
+        ("address", ""),
+        ("peer_address", "10.0.0.9"),
+        ("peer_address", "host.example:8300"),
+        ("dns_address", "10.0.0.9:dns"),
+        ("dns_address", "10.0.0.9:99999"),
+    ],
+)
+async def test_a_newcomer_with_a_nonsensical_id_or_address_does_not_end_every_node(
+    field: str, value: str, autojump_clock
+) -> None:
+    async with running(2) as cluster:
+        request = msgspec.structs.replace(cluster.add().request(), **{field: value})
+        with pytest.raises(Refused):
+            await cluster[2].node.join(request, trio.current_time() + 5)
+        await cluster.write(2, "key", "value")
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"garbage", msgspec.msgpack.encode(["?", 1])])
+async def test_a_forwarded_command_that_nobody_understands_does_not_end_every_node(
+    data: bytes, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        request = cluster[2].node.replica.request(ForwardKind.WRITE, data, trio.current_time() + 5)
+        with pytest.raises(Refused):
+            await request
+        await cluster.write(2, "key", "value")
+
+
+async def test_a_forwarded_request_of_an_unknown_kind_removes_nobody(autojump_clock) -> None:
+    async with running(3) as cluster:
+        replica = cluster[2].node.replica
+        with pytest.raises(HstoreError):
+            await replica.request(cast(ForwardKind, 77), b"n3", trio.current_time() + 2)
+        assert cluster[3].id in cluster[1].core.config.voters
+
+
+async def test_a_reply_that_cannot_be_read_leaves_nobody_waiting_for_ever(autojump_clock) -> None:
+    async with running(2) as cluster:
+
+        def damage(_frm: int, _to: int, frame: wire.Frame) -> wire.Frame:
+            if isinstance(frame, wire.ForwardReply):
+                return wire.ForwardReply(frame.id, ForwardStatus.DONE, b"\xc1")
+            return frame
+
+        cluster.network.edit = damage
+        with trio.fail_after(20), pytest.raises(OutcomeUnknown):
+            await cluster.write(2, "key", "value")
+
+
+async def test_a_leader_deposed_while_it_dials_sends_no_snapshot_in_anothers_term(
+    autojump_clock,
+) -> None:
+    """The receiver would meet a second leader of that term, and stop for a broken invariant."""
+    async with running(3) as cluster:
+        seen: list[wire.Frame] = []
+        cluster.network.taps.append(lambda _f, _t, frame: seen.append(frame))
+        # As a leader would that is deposed while the connection is made.
+        with pytest.raises(PeerError, match="does not lead"):
+            await cluster[2].node.snapshots._stream(3)
+        assert not any(isinstance(frame, wire.SnapshotStart) for frame in seen)
+        await cluster.write(3, "key", "value")
+
+
+async def test_a_follower_that_is_removed_by_others_while_it_runs_notices(autojump_clock) -> None:
+    async with running(3) as cluster:
+        await cluster[1].node.remove("n3", trio.current_time() + 5)
+
+        assert await cluster.until(cluster[3].ended.is_set) < 2.0
+        assert cluster[3].node.was_removed
+
+
+async def test_a_leader_that_stepped_down_is_not_asked_again_and_again(autojump_clock) -> None:
+    """It says that it does not lead; until somebody does, the request has to wait."""
+    async with running(3) as cluster:
+        forwards = []
+
+        def count(_frm: int, _to: int, frame: wire.Frame) -> None:
+            if isinstance(frame, wire.Forward):
+                forwards.append(frame)
+
+        cluster.network.taps.append(count)
+        leader = cluster[1].node.replica
+        leader.core.become_follower(leader.core.term, 0)
+        await cluster.write(2, "key", "value")
+        assert len(forwards) <= 2
+
+
+async def test_a_peer_that_ends_each_connection_at_once_is_not_dialled_without_pause(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+
+        def serve(stream: trio.abc.Stream) -> None:
+            async def welcome() -> None:
+                await stream.receive_some()
+                await stream.send_all(wire.encode(wire.Welcome(wire.PROTOCOL, 3, "n3", "")))
+                await stream.aclose()
+
+            cluster.nursery.start_soon(welcome)
+
+        cluster[3].crash()
+        await cluster[3].ended.wait()
+        cluster[3].listener.serve = serve
+        before = cluster.network.dials[1, 3]
+        with trio.move_on_after(60):
+            await trio.sleep(10)
+        assert 5 < cluster.network.dials[1, 3] - before < 100
+
+
+async def test_a_snapshot_that_arrives_beside_another_does_not_take_its_content_away(
+    autojump_clock,
+) -> None:
+    """The second one began between the end of the first and the turn that installs it."""
+    async with running(2) as cluster:
+        replica = cluster[2].node.replica
+        send, receive = trio.open_memory_channel[wire.Frame](1)
+        send.close()
+        # No await from here on: the turn that installs must not come between.
+        staged = cluster[2].storage.begin_install()
+        meta = replica.core.meta_at(replica.state.applied)
+        replica.install_snapshot(InstallSnapshot(1, 2, replica.core.term, meta), staged)
+        with pytest.raises(PeerError, match="another snapshot"):
+            await cluster[2].node.snapshots.receive(1, receive)
