@@ -37,9 +37,9 @@ def three(cluster: Cluster) -> Cluster:
     return cluster.up()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three nodes of one healthy cluster that a module's tests use, and leave healthy."""
+    """Three nodes of one healthy cluster that many tests use, and leave healthy."""
     with Cluster(tmp_path_factory.mktemp("shared")) as cluster:
         yield cluster.up()
     cluster.assert_no_traceback()

@@ -7,6 +7,7 @@ else may be: so each client keeps what it tried as well.
 from __future__ import annotations
 
 import http.client
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -129,7 +130,9 @@ def load(nodes: Sequence[Node], clients: int = 4) -> Iterator[Load]:
 
 def kill_and_measure(leader: Node, running: Load) -> float:
     """SIGKILL the leader; return the seconds until a write begun after that is acknowledged."""
-    moment = time.monotonic()
-    leader.kill()
-    end: float = eventually(lambda: running.first_begun_after(moment), "a write after the kill")
-    return end - moment
+    before = time.monotonic()
+    leader.signal(signal.SIGKILL)
+    after = time.monotonic()
+    leader.wait_end()
+    end: float = eventually(lambda: running.first_begun_after(after), "a write after the kill")
+    return end - before

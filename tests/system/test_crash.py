@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from .cluster import Cluster, Node, eventually
+from .cluster import Cluster, Node, eventually, follow_events
 from .load import kill_and_measure, load
 
 GENEROUS_S = 5.0
@@ -88,6 +88,40 @@ def test_a_leader_that_is_told_to_stop_is_replaced_under_load(three: Cluster) ->
     wait_shown(successor, leader, "stopped")
     restarted(three, leader)
     running.check(three.nodes)
+
+
+def test_a_leader_that_was_frozen_reads_nothing_stale_when_it_thaws(three: Cluster) -> None:
+    leader, (one, other) = three.leader(), three.followers()
+    assert leader.write("key", "old").status == 200
+    leader.signal(signal.SIGSTOP)
+    try:
+        eventually(lambda: one.write("key", "new").status == 200, "a successor takes writes")
+        assert other.read("key") == "new"
+    finally:
+        leader.signal(signal.SIGCONT)
+    # It believes to lead until it hears of the new term; no majority confirms that to it.
+    assert leader.read("key") == "new"
+    three.wait_healthy()
+    assert three.leader() is not leader
+
+
+def test_a_frozen_follower_is_suspect_then_failed_then_alive(three: Cluster) -> None:
+    leader, follower = three.leader(), three.followers()[0]
+    with follow_events(leader) as seen:
+        follower.signal(signal.SIGSTOP)
+        try:
+            wait_shown(leader, follower, "failed")
+            assert leader.write("key", "1").status == 200
+        finally:
+            follower.signal(signal.SIGCONT)
+        wait_shown(leader, follower, "alive")
+    healths: list[str] = []
+    for info in seen:
+        now = next(node.health for node in info.nodes if node.address == follower.address)
+        if now not in healths[-1:]:
+            healths.append(now)
+    assert healths[:3] == ["alive", "suspect", "failed"]
+    assert follower.read("key") == "1"
 
 
 def test_a_member_that_was_down_is_resumed_by_join_as_well(three: Cluster) -> None:
