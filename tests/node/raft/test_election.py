@@ -382,6 +382,17 @@ def test_early_elections_in_vain_come_to_an_end() -> None:
     assert node.core.role is Role.PRE_CANDIDATE
 
 
+def test_whoever_got_the_vote_gets_the_time_to_use_it() -> None:
+    node = follower_of(2)
+    node.step(PeerDown(2))
+    node.receive(VoteRequest(3, 1, 2, 1, 1))
+    assert node.core.vote == 3
+
+    node.step(EarlyElection(node.early[-1][0]))
+
+    assert node.core.role is Role.FOLLOWER
+
+
 def test_reads_fail_at_once_while_the_leader_is_down() -> None:
     node = follower_of(2)
     node.read(1)

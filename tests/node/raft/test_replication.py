@@ -435,6 +435,18 @@ def test_a_snapshot_that_is_not_newer_is_refused() -> None:
     assert node.take(AppendResponse) == [AppendResponse(1, 2, 2, 3)]
 
 
+def test_a_snapshot_older_than_the_own_one_is_refused() -> None:
+    node = make_follower([1, 1, 1, 1], term=2, commit=4)
+    node.tick()
+    node.step(Compact(3))
+
+    update = node.receive(InstallSnapshot(2, 1, 2, SnapshotMeta(2, 1, CONFIG)))
+
+    assert update.snapshot_refused
+    assert update.persist is None
+    assert (node.core.log.snapshot_index, node.core.log.applied) == (3, 4)
+
+
 def test_a_snapshot_of_a_stale_term_is_refused() -> None:
     """Else its content would stay staged for ever."""
     node = make_follower([1], term=3)
