@@ -10,7 +10,7 @@ from hstore.node.raft.events import Propose, ProposeChange, ReadIndex
 from hstore.node.raft.membership import Change, ChangeKind, Configuration
 from hstore.node.raft.roles import Role
 
-from .options import stream
+from .options import TICK, stream
 
 if TYPE_CHECKING:
     from .node import SimNode
@@ -92,6 +92,23 @@ class Clients:
                 self.sim.counts["reads behind a commit"] += 1
                 self.sim.give(other.id, ReadIndex(self.next_rid()))
 
+    def turn_to(self, leader: SimNode) -> None:
+        """A leader is about to be cut off: some write there, read there, change members there."""
+        if self.is_over:
+            return
+        for delay in (TICK, 2 * TICK, 4 * TICK):
+            self.sim.after(delay, self._use_once, leader)
+
+    def _use_once(self, node: SimNode) -> None:
+        options = self.sim.options
+        if node.core is None or node.core.role is not Role.LEADER or self.is_over:
+            return
+        self.propose_at(node, 1, options.payload)
+        if options.read_every:
+            node.give(ReadIndex(self.next_rid()))
+        if options.change_every and node.core is not None:
+            self._change_at(node, node.core.config)
+
     # -- requests ---------------------------------------------------------------------------
 
     def leader(self) -> SimNode | None:
@@ -141,7 +158,10 @@ class Clients:
         # Any leader, also one that is none any more: that is where old majorities are counted.
         node = rng.choice(leaders)
         assert node.core is not None
-        change = self._draw_change(node.core.config)
+        self._change_at(node, node.core.config)
+
+    def _change_at(self, node: SimNode, config: Configuration) -> None:
+        change = self._draw_change(config)
         if change is not None:
             rid = self.next_rid()
             self._changes_under_way.add(rid)

@@ -163,6 +163,12 @@ class Faults:
         self._plan(rng, options.partition_every, self._cut)
         ids = list(self.sim.nodes)
         rng.shuffle(ids)
+        leader = self.sim.clients.leader()
+        if leader is not None and rng.random() < 0.4:
+            # The side of a leader that will be one no more: old news can be had only there.
+            ids.remove(leader.id)
+            ids.insert(0, leader.id)
+            self.sim.clients.turn_to(leader)
         side = set(ids[: 1 if rng.random() < 0.5 else rng.randrange(len(ids) + 1)])
         is_one_way = rng.random() < options.one_way
         is_outward = rng.random() < 0.5

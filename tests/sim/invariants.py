@@ -22,6 +22,7 @@ from hstore.node.raft.messages import (
     InstallSnapshot,
     Message,
     PreVoteResponse,
+    VoteRequest,
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
@@ -134,6 +135,8 @@ class Checker:
             self._fail("I2", node, f"applied {log.applied}, was {seen.applied}")
         seen.applied = log.applied
         config = core.config
+        if config != image.configs[-1][1]:
+            self._fail("I9", node, f"{config} is in force, the log says {image.config}")
         if config != seen.config:
             self._check_config(node, core)
             seen.config = config
@@ -212,8 +215,6 @@ class Checker:
     def _check_config(self, node: SimNode, core: Core) -> None:
         """I9: what is in force is the fold of what is written; changes come one at a time."""
         image = node.disk.image
-        if core.config != image.config:
-            self._fail("I9", node, f"{core.config} is in force, the log says {image.config}")
         self.ever_members.update(image.config.all_members())
         self.sim.config_appended(image.config)
         index = image.configs[-1][0]
@@ -326,6 +327,10 @@ class Checker:
             return 0 if kind in _OF_LEADERS else image.hard_written_at
         if type(message) is VoteResponse and message.granted and image.hard.vote != message.to:
             self._fail("I8", node, f"grants a vote that it has not written: {message}")
+        is_standing = node.core is not None and node.core.role is Role.CANDIDATE
+        if type(message) is VoteRequest and is_standing:
+            # The log it speaks of, too: votes won by it must not elect a shorter one.
+            return max(image.hard_written_at, image.written_before(message.last_index))
         if type(message) is AppendResponse and not message.rejected:
             if message.index > image.last_index:
                 self._fail("I8", node, f"acknowledges what it does not have: {message}")
@@ -404,4 +409,4 @@ class Checker:
 
 
 _OF_LEADERS = frozenset((Append, Heartbeat, InstallSnapshot))
-_VOUCHING = _OF_LEADERS | {AppendResponse, VoteResponse, PreVoteResponse}
+_VOUCHING = _OF_LEADERS | {AppendResponse, VoteResponse, PreVoteResponse, VoteRequest}

@@ -197,7 +197,8 @@ class Simulation:
         lag = self.checker.committed + max(n.disk.image.last_index for n in self.nodes.values())
         deadline = self.now + (80 * core.election_ticks + 2 * lag + 100) * TICK
         term = rid = 0
-        self.run_until(self.now + 2 * TICK)
+        # Until the last late message is lost, and the slowest clock has ticked.
+        self.run_until(self.now + int((2 + self.options.skew) * TICK))
         while not self._is_settled(rid):
             if self.now > deadline:
                 raise Violation(f"liveness: no progress by {self.now // TICK}: {self.describe()}")

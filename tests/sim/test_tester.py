@@ -1,0 +1,68 @@
+"""The simulator is worth what it finds: mistakes that others have made, put in one at a time.
+
+Each is caught within a few seeds, by the invariant that it breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hstore.node.raft import election, quorum, reads, reconfigure
+from hstore.node.raft.core import Core
+from hstore.node.raft.log import RaftLog
+from hstore.node.raft.membership import Configuration, History
+from hstore.node.raft.progress import Progress
+
+from .runner import run_seeds
+
+_become_follower = Core.become_follower
+
+
+def _forget_the_vote(core: Core, term: int, leader: int) -> None:
+    _become_follower(core, term, leader)
+    core.vote = 0
+
+
+def _count_learners(config: Configuration, acked: Callable[[int], int]) -> int:
+    return quorum.majority_committed(config.all_members(), acked)
+
+
+def _let_match_fall(progress: Progress, index: int) -> bool:
+    progress.next = max(progress.next, index + 1)
+    progress.match = index
+    return True
+
+
+_MISTAKES: list[tuple[str, Any, str, Any, str]] = [
+    ("answers leave before they are durable", Core, "send_durably", Core.send, "I8"),
+    ("a vote is forgotten within its term", Core, "become_follower", _forget_the_vote, "I2"),
+    ("learners count", quorum, "committed", _count_learners, "I5"),
+    ("any log is good enough for a vote", RaftLog, "is_up_to_date", lambda *_: True, "I6"),
+    (
+        "changes do not wait for the no-op",
+        reconfigure, "is_settled", lambda core: core.log.commit >= core.history.index, "I9",
+    ),
+    ("truncation leaves configurations", History, "truncate", lambda *_: False, "I9"),
+    ("acknowledgements go back", Progress, "acknowledged", _let_match_fall, "I10"),
+    ("reads do not wait for the no-op", reads, "_has_committed_in_term", lambda _: True, "I12"),
+    ("leases are always waived", election, "is_in_lease", lambda _: False, "liveness"),
+    ("forwarded reads never expire", reads, "expire_forwarded", lambda _: None, "liveness"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "mistake", "invariant"),
+    [mistake[1:] for mistake in _MISTAKES],
+    ids=[mistake[0].replace(" ", "_") for mistake in _MISTAKES],
+)
+def test_a_mistake_is_found_by_the_invariant_it_breaks(
+    owner: Any, name: str, mistake: Any, invariant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, name, mistake)
+
+    failures = run_seeds(range(150)).failures
+
+    assert [failure.text.split(":")[1].strip() for failure in failures] == [invariant]
