@@ -100,14 +100,15 @@ class RaftLog:
 
     def slice(self, low: int, high: int, max_bytes: int) -> list[Entry]:
         """Return entries `low` to `high`, both included, until `max_bytes`; at least one."""
+        entries = self.entries
         first = low - self.snapshot_index - 1
-        chosen = self.entries[first : high - self.snapshot_index]
         size = 0
-        for count, entry in enumerate(chosen):
-            size += len(entry.data) + _OVERHEAD
-            if size > max_bytes and count:
-                return chosen[:count]
-        return chosen
+        # By position, not by copying the rest of the log for each message of a long catch-up.
+        for end in range(first, high - self.snapshot_index):
+            size += len(entries[end].data) + _OVERHEAD
+            if size > max_bytes and end > first:
+                return entries[first:end]
+        return entries[first : high - self.snapshot_index]
 
     def is_up_to_date(self, last_index: int, last_term: int) -> bool:
         """Whether a candidate's log is at least as up-to-date as this one (section 5.4.1)."""
