@@ -11,6 +11,7 @@ refused, or unanswered for a heartbeat, the peer is *down*.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
@@ -19,7 +20,7 @@ from typing import Protocol
 import structlog
 import trio
 
-from . import wire
+from . import values, wire
 from .errors import PeerError
 from .flag import Flag
 
@@ -70,12 +71,31 @@ class Self:
     cluster_id: str
     node_id: int
     name: str
+    address: str = ""
 
     def hello(self, to: int, purpose: wire.Purpose) -> bytes:
         """Return the first frame of a connection."""
         return wire.encode(
-            wire.Hello(wire.PROTOCOL, self.cluster_id, self.node_id, to, self.name, purpose)
+            wire.Hello(
+                wire.PROTOCOL,
+                self.cluster_id,
+                self.node_id,
+                to,
+                self.name,
+                purpose,
+                self.address,
+            )
         )
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` can be dialled: `HOST:PORT` with an IP literal, written as it is everywhere."""
+    try:
+        host, port = values.split_address(text)
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return text == str(values.Address(host, port))
 
 
 async def connect(

@@ -211,6 +211,7 @@ async def _run(
             dial=_dial,
             rng=Random(SystemRandom().getrandbits(64)),  # noqa: S311 - timeouts, not secrets
             name=settings.name,
+            peer_address=settings.peer_address,
         )
         await _run_node(node, settings, sockets, hints)
     finally:

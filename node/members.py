@@ -9,18 +9,18 @@ No protocol decision is taken here: whether a step is possible now is the core's
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 import msgspec
 import structlog
 import trio
 
-from . import commands, values
+from . import commands
 from .cluster import JoinReply, JoinRequest
 from .commands import Member, PutMember, RemoveMember
 from .errors import HstoreError, Overloaded, Refused, Unavailable
 from .flag import Flag
+from .link import is_address
 from .raft.membership import Change, ChangeKind
 from .raft.roles import Role
 from .replica import Replica
@@ -199,12 +199,7 @@ def _member_of(join: JoinRequest) -> Member:
     if not re.fullmatch("[0-9a-f]{16}", join.id) or int(join.id, 16) == 0:
         raise Refused(f"{join.id[:32]!r} is not the id of a node: 16 hex digits, not all 0")
     for address in (join.address, join.peer_address, join.dns_address):
-        try:
-            host, port = values.split_address(address)
-            ipaddress.ip_address(host)
-        except ValueError:
-            port = 0
-        if not port or address != f"{values.Address(host, port)}":
+        if not is_address(address):
             raise Refused(f"{address[:64]!r} is not an address: HOST:PORT with an IP literal")
     return Member(
         int(join.id, 16),

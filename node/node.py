@@ -54,9 +54,24 @@ class Node:
     """
 
     def __init__(
-        self, storage: Storage, *, address: str, dial: Dial, rng: Random, name: str = ""
+        self,
+        storage: Storage,
+        *,
+        address: str,
+        dial: Dial,
+        rng: Random,
+        name: str = "",
+        peer_address: str = "",
     ) -> None:
         """Recover from `storage`; nothing runs before `run`.
+
+        Args:
+            storage: Owned by the caller, who closes it.
+            address: `HOST:PORT` of the node's API.
+            dial: How others are reached.
+            rng: For timeouts.
+            name: What it is called until the cluster has given it a name.
+            peer_address: `HOST:PORT` where others reach it; empty: they know already.
 
         Raises:
             StorageError, CoreBug: What is on disk cannot be used.
@@ -71,7 +86,7 @@ class Node:
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self.status = Status(self.replica, self._send)
         self.members = Members(self.replica, self.status)
-        me = Self(identity.cluster_id, identity.node_id, name)
+        me = Self(identity.cluster_id, identity.node_id, name, peer_address)
         self.peers = Peers(me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng)
         self.snapshots = Snapshots(self.replica, self.peers, dial)
         self.stop_requested = trio.Event()

@@ -14,7 +14,7 @@ import trio
 
 from . import wire
 from .errors import PeerError
-from .link import LOST, Dial, Link, LinkEvents, Self
+from .link import LOST, Dial, Link, LinkEvents, Self, is_address
 
 _HELLO_SECONDS = 3.0
 _MAX_ACCEPTED = 128
@@ -65,6 +65,7 @@ class Peers:
         self._heartbeat_s = heartbeat_s
         self._rng = rng
         self._links: dict[int, tuple[Link, trio.CancelScope]] = {}
+        self._given: dict[int, str] = {}
         self._accepted: dict[int, trio.CancelScope] = {}
         self._accepting = 0
         self._nursery: trio.Nursery | None = None
@@ -77,22 +78,26 @@ class Peers:
             await trio.sleep_forever()
 
     def set_addresses(self, addresses: Mapping[int, str]) -> None:
-        """Have a link to each of these (id to `HOST:PORT`), and to nobody else."""
+        """Have a link to each of these (id to `HOST:PORT`), and to nobody else.
+
+        What a peer has said of itself since an address was given here goes before that.
+        """
         if self._nursery is None:
             raise RuntimeError("set_addresses before run")
         for peer in [p for p in self._links if p not in addresses]:
             self._links.pop(peer)[1].cancel()
+            del self._given[peer]
             if peer in self._accepted:
                 self._accepted[peer].cancel()
         for peer, address in addresses.items():
             if peer == self.me.node_id:
                 continue
             if peer in self._links:
-                link = self._links[peer][0]
-                if link.address != address:
-                    link.address = address
-                    link.hurry()
+                if self._given[peer] != address:
+                    self._given[peer] = address
+                    self._move(peer, address)
                 continue
+            self._given[peer] = address
             link = Link(
                 peer,
                 address,
@@ -105,6 +110,12 @@ class Peers:
             scope = trio.CancelScope()
             self._links[peer] = link, scope
             self._nursery.start_soon(self._run_link, link, scope)
+
+    def _move(self, peer: int, address: str) -> None:
+        link = self._links[peer][0]
+        if link.address != address:
+            link.address = address
+            link.hurry()
 
     async def _run_link(self, link: Link, scope: trio.CancelScope) -> None:
         with scope:
@@ -157,6 +168,9 @@ class Peers:
         if hello.purpose == wire.Purpose.SNAPSHOT:
             await self._serve_snapshot(stream, hello.node_id, reader, frames)
         else:
+            if hello.address and hello.node_id in self._links:
+                # A member that moved cannot tell the cluster before it is dialled.
+                self._move(hello.node_id, hello.address)
             await self._serve_messages(stream, hello.node_id, reader, frames)
 
     async def _greet(
@@ -171,6 +185,8 @@ class Peers:
         hello = frames.pop(0)
         if not isinstance(hello, wire.Hello):
             raise PeerError(f"{type(hello).__name__} in place of a hello")
+        if hello.address and not is_address(hello.address):
+            raise PeerError(f"{hello.address[:64]!r} is not an address")
         refusal = self._refusal(hello)
         me = self.me
         await stream.send_all(

@@ -44,6 +44,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=32, gc=False):
         to: The node it means to reach.
         name: The dialling node's name, for logs.
         purpose: A `Purpose`.
+        address: `HOST:PORT` where the dialling node is dialled; empty: it does not say.
     """
 
     protocol: int
@@ -52,6 +53,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=32, gc=False):
     to: int
     name: str
     purpose: int
+    address: str = ""
 
 
 class Refusal(enum.StrEnum):

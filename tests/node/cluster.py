@@ -84,7 +84,7 @@ class Member:
 
     @property
     def is_up(self) -> bool:
-        return self.starts > 0 and not self.ended.is_set()
+        return self.starts > 0 and not self.ended.is_set() and not self._scope.cancel_called
 
     @property
     def is_leader(self) -> bool:
@@ -122,6 +122,7 @@ class Member:
             address=self.address,
             dial=cluster.network.dialler(self.id),
             rng=Random(f"{cluster.seed} {self.id} {self.starts}"),
+            peer_address=self.settings.peer_address,
         )
         await cluster.nursery.start(self._run, hints)
 
@@ -163,6 +164,12 @@ class Member:
         self.node.stop()
         await self.ended.wait()
         await self.storage.close()
+
+    def take_error(self) -> BaseException:
+        """Return what the node ended with, which the test then accounts for."""
+        error, self.error = self.error, None
+        assert error is not None, f"node {self.id} has not ended by itself"
+        return error
 
     def value(self, key: str) -> str | None:
         """Return what the node's own copy holds."""

@@ -55,7 +55,7 @@ async def test_a_forwarded_request_of_an_unknown_kind_removes_nobody(autojump_cl
     async with running(3) as cluster:
         replica = cluster[2].node.replica
         with pytest.raises(HstoreError):
-            await replica.request(cast(ForwardKind, 77), b"n3", trio.current_time() + 2)
+            await replica.request(cast("ForwardKind", 77), b"n3", trio.current_time() + 2)
         assert cluster[3].id in cluster[1].core.config.voters
 
 
