@@ -39,23 +39,9 @@ from . import forwarding, wire
 from .errors import NoLeader, Overloaded, Refused
 from .flag import Flag
 from .peers import Peers
+from .raft import events as happened
 from .raft.core import Core, Options
 from .raft.errors import Reason
-from .raft.events import (
-    Applied,
-    Compact,
-    EarlyElection,
-    Event,
-    PeerDown,
-    PeerUnreachable,
-    Persisted,
-    Propose,
-    ProposeChange,
-    ReadIndex,
-    Receive,
-    SnapshotSent,
-    Tick,
-)
 from .raft.membership import Change
 from .raft.messages import Base, InstallSnapshot, Message
 from .raft.roles import Role
@@ -125,9 +111,10 @@ class Replica:
         self.on_tick: Callable[[], None] = lambda: None
         self.stats = {"turns": 0, "flushes": 0, "writes": 0, "reads": 0}
         self._peers: Peers | None = None
-        self._events: deque[Event] = deque()
+        self._events: deque[happened.Event] = deque()
         self._wake = Flag()
         self._to_flush = Flag()
+        self._flushing = trio.Lock()
         self._then: list[Message] = []
         self._written_seq = 0
         self._waiting = Waiting()
@@ -181,10 +168,10 @@ class Replica:
         request = Request(ForwardKind.WRITE, b"", deadline)
         rid = self._new_id()
         self._waiting.proposed[rid] = request
-        self.feed(ProposeChange(rid, changes))
+        self.feed(happened.ProposeChange(rid, changes))
         await request.wait()
 
-    def feed(self, event: Event) -> None:
+    def feed(self, event: happened.Event) -> None:
         """Queue an event for the next turn."""
         self._events.append(event)
         self._wake.set()
@@ -199,14 +186,14 @@ class Replica:
         if self._staged is not None:
             self._staged.abort()
         self._staged = staged
-        self.feed(Receive(message))
+        self.feed(happened.Receive(message))
 
     # -- what peers send (see `peers.PeerHandler`) ------------------------------------------
 
     def received(self, peer: int, frame: Message) -> None:
         """Take a consensus message; one that speaks in another's name is dropped."""
         if frame.frm == peer and frame.to == self.core.id:
-            self._events.append(Receive(frame))
+            self._events.append(happened.Receive(frame))
             self._wake.set()
 
     def forwarded(self, peer: int, frame: wire.Forward) -> None:
@@ -270,7 +257,7 @@ class Replica:
     async def _tick_forever(self, tick_s: Callable[[], float]) -> None:
         while True:
             await trio.sleep(tick_s())
-            self.feed(Tick())
+            self.feed(happened.Tick())
             self._waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
             self.on_tick()
 
@@ -280,11 +267,22 @@ class Replica:
             await self._to_flush.wait()
             seq, then = self._written_seq, self._then
             self._then = []
-            await self.storage.flush()
-            self.stats["flushes"] += 1
+            await self.flush()
             for message in then:
                 self._send(message.to, message)
-            self.feed(Persisted(seq))
+            self.feed(happened.Persisted(seq))
+
+    async def flush(self) -> None:
+        """Make durable what is written; one at a time, as the storage wants it.
+
+        Raises:
+            StorageError: The node must stop.
+
+        Cancellation: nothing may be concluded from it.
+        """
+        async with self._flushing:
+            await self.storage.flush()
+        self.stats["flushes"] += 1
 
     def _turn(self) -> None:
         """Handle everything that has gathered."""
@@ -297,7 +295,7 @@ class Replica:
             self._carry_out(self.core.step_all(events))
         self._notice_changes()
 
-    def _take_writes(self, events: deque[Event]) -> None:
+    def _take_writes(self, events: deque[happened.Event]) -> None:
         """Turn queued requests into proposals, or pass them on to the leader."""
         if not self._waiting.queued:
             return
@@ -314,7 +312,7 @@ class Replica:
         is_there = leader != 0 and not self.core.leader_gone
         return is_there and self._peers is not None and self._peers.is_connected(leader)
 
-    def _propose(self, events: deque[Event]) -> None:
+    def _propose(self, events: deque[happened.Event]) -> None:
         items: list[tuple[int, bytes]] = []
         size = 0
         while self._waiting.queued and size < _MAX_PROPOSAL_BYTES:
@@ -329,7 +327,7 @@ class Replica:
             items.append((rid, request.data))
             size += len(request.data)
         if items:
-            events.append(Propose(items))
+            events.append(happened.Propose(items))
         if self._waiting.queued:
             self._wake.set()
 
@@ -348,7 +346,7 @@ class Replica:
         else:
             request.finish(Overloaded("the link to the leader is full; try again in a moment"))
 
-    def _take_reads(self, events: deque[Event]) -> None:
+    def _take_reads(self, events: deque[happened.Event]) -> None:
         """One read index serves all reads that have gathered."""
         if not self._waiting.new_reads:
             return
@@ -357,7 +355,7 @@ class Replica:
             self._waiting.asked_reads[rid] = (trio.current_time(), self._waiting.new_reads)
             self.stats["reads"] += len(self._waiting.new_reads)
             self._waiting.new_reads = []
-            events.append(ReadIndex(rid))
+            events.append(happened.ReadIndex(rid))
 
     # -- carrying out -----------------------------------------------------------------------
 
@@ -420,10 +418,12 @@ class Replica:
         entries = update.apply
         self._waiting.in_log.applied(entries, self.state.apply(entries))
         last = entries[-1].index
-        self._events.append(Applied(last))
+        self._events.append(happened.Applied(last))
         log = self.core.log
         if len(log.entries) > 2 * _KEEP_ENTRIES or log.size > 2 * _KEEP_BYTES:
-            self._events.append(Compact(log.index_to_keep(last, _KEEP_ENTRIES, _KEEP_BYTES)))
+            self._events.append(
+                happened.Compact(log.index_to_keep(last, _KEEP_ENTRIES, _KEEP_BYTES))
+            )
         self._wake.set()
 
     def _reject(self, request: Request, reason: Reason, text: str) -> None:
@@ -439,7 +439,7 @@ class Replica:
 
     async def _elect_early(self, token: int, thousandths: int) -> None:
         await trio.sleep(self.tick_seconds() * thousandths / 1000)
-        self.feed(EarlyElection(token))
+        self.feed(happened.EarlyElection(token))
 
     @property
     def fresh_at(self) -> float | None:
@@ -454,17 +454,17 @@ class Replica:
 
     def link_broken(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""
-        self.feed(PeerUnreachable(peer))
+        self.feed(happened.PeerUnreachable(peer))
 
     def peer_down(self, peer: int) -> None:
         """`peer` refuses or is silent: what it was asked as the leader has an unknown outcome."""
-        self.feed(PeerDown(peer))
+        self.feed(happened.PeerDown(peer))
         if peer == self.core.leader:
             self._waiting.fail_forwarded("the link to the leader broke")
 
     def snapshot_sent(self, peer: int, index: int, *, ok: bool) -> None:
         """Tell the core how a snapshot ended (rule D12)."""
-        self.feed(SnapshotSent(peer, index, ok))
+        self.feed(happened.SnapshotSent(peer, index, ok))
 
     def _send(self, peer: int, frame: wire.Frame) -> bool:
         """Encode and hand over; what is dropped is told to the core, which sends it again."""
@@ -472,7 +472,7 @@ class Replica:
             return False
         sent = self._peers.send(peer, wire.encode(frame))
         if not sent and isinstance(frame, Base) and self._peers.is_connected(peer):
-            self._events.append(PeerUnreachable(peer))
+            self._events.append(happened.PeerUnreachable(peer))
         return sent
 
     def _notice_changes(self) -> None:
