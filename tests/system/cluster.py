@@ -284,6 +284,13 @@ class Cluster:
         self.wait_healthy()
         return self
 
+    def revive(self) -> None:
+        """Start the nodes that do not run again, and wait until all is healthy."""
+        for node in self.nodes:
+            if not node.is_running:
+                node.start()
+        self.wait_healthy()
+
     def running(self) -> list[Node]:
         """Return the nodes whose processes run."""
         return [node for node in self.nodes if node.is_running]

@@ -38,8 +38,14 @@ def three(cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three nodes of one healthy cluster that many tests use, and leave healthy."""
+def _kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(tmp_path_factory.mktemp("shared")) as cluster:
         yield cluster.up()
-    cluster.assert_no_traceback()
+
+
+@pytest.fixture
+def shared(_kept: Cluster) -> Iterator[Cluster]:
+    """Three nodes of one cluster that many tests use: it has keys of others, and is healthy."""
+    _kept.revive()
+    yield _kept
+    _kept.assert_no_traceback()

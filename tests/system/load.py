@@ -7,6 +7,7 @@ else may be: so each client keeps what it tried as well.
 from __future__ import annotations
 
 import http.client
+import itertools
 import signal
 import threading
 import time
@@ -18,6 +19,9 @@ from .cluster import Node, eventually
 
 _TIMEOUT_S = 10.0
 _PAUSE_S = 0.02
+
+_runs = itertools.count(1)
+"""Several loads on one cluster write to keys of their own."""
 
 
 class Client:
@@ -32,8 +36,8 @@ class Client:
         times: When each acknowledged write was begun and when its answer came.
     """
 
-    def __init__(self, number: int, nodes: Sequence[Node]) -> None:
-        self.prefix = f"load/{number}/"
+    def __init__(self, prefix: str, number: int, nodes: Sequence[Node]) -> None:
+        self.prefix = f"{prefix}{number}/"
         self.acknowledged: dict[str, str] = {}
         self.tried: dict[str, list[str]] = {}
         self.times: list[tuple[float, float]] = []
@@ -87,7 +91,8 @@ class Client:
 class Load:
     """All clients of a test."""
 
-    def __init__(self, clients: Sequence[Client]) -> None:
+    def __init__(self, prefix: str, clients: Sequence[Client]) -> None:
+        self.prefix = prefix
         self.clients = clients
 
     @property
@@ -108,7 +113,7 @@ class Load:
     def check(self, nodes: Sequence[Node]) -> None:
         """Read all back from each node."""
         for node in nodes:
-            found = node.read_all("load/")
+            found = node.read_all(self.prefix)
             for client in self.clients:
                 client.check(found)
 
@@ -117,11 +122,12 @@ class Load:
 def load(nodes: Sequence[Node], clients: int = 4) -> Iterator[Load]:
     """Have clients write to `nodes` until the end of `with`."""
     stop = threading.Event()
-    all_clients = [Client(number, nodes) for number in range(clients)]
+    prefix = f"load/{next(_runs)}/"
+    all_clients = [Client(prefix, number, nodes) for number in range(clients)]
     with ThreadPoolExecutor(clients) as pool:
         running = [pool.submit(client.run, stop) for client in all_clients]
         try:
-            yield Load(all_clients)
+            yield Load(prefix, all_clients)
         finally:
             stop.set()
         for one in running:

@@ -173,9 +173,9 @@ def test_joining_where_nobody_answers_is_status_3(newcomer: Node) -> None:
     assert not newcomer.directory.exists()
 
 
-def test_joining_while_there_is_no_leader_says_so(three: Cluster, tmp_path: Path) -> None:
-    survivor = three.followers()[0]
-    for node in three.nodes:
+def test_joining_while_there_is_no_leader_says_so(shared: Cluster, tmp_path: Path) -> None:
+    survivor = shared.followers()[0]
+    for node in shared.nodes:
         if node is not survivor:
             node.kill()
     eventually(lambda: survivor.info().leader is None, "it has no leader")
@@ -190,20 +190,20 @@ def test_joining_while_there_is_no_leader_says_so(three: Cluster, tmp_path: Path
 # -- ends -------------------------------------------------------------------------------------
 
 
-def test_stop_keeps_the_member_and_kill_is_a_crash(three: Cluster) -> None:
-    leader, (stopped, killed) = three.leader(), three.followers()
-    said = three.hstore("stop", "-h", stopped.address)
+def test_stop_keeps_the_member_and_kill_is_a_crash(shared: Cluster) -> None:
+    leader, (stopped, killed) = shared.leader(), shared.followers()
+    said = shared.hstore("stop", "-h", stopped.address)
     assert said.status == 0, said
     assert stopped.wait_end() == 0
     eventually(lambda: leader.sees(stopped).health == "stopped", "shown as stopped")
     stopped.start()
-    three.wait_healthy()
-    said = three.hstore("kill", "-h", killed.address)
+    shared.wait_healthy()
+    said = shared.hstore("kill", "-h", killed.address)
     assert said.status == 0, said
     assert killed.wait_end() == -signal.SIGKILL
     eventually(lambda: leader.sees(killed).health == "failed", "shown as failed")
     killed.start()
-    three.wait_healthy()
+    shared.wait_healthy()
 
 
 def test_nodes_leave_one_after_the_other_the_leader_too_and_cannot_come_back(
@@ -236,11 +236,11 @@ def test_nodes_leave_one_after_the_other_the_leader_too_and_cannot_come_back(
     assert last.is_running
 
 
-def test_a_removal_that_leaves_no_live_majority_is_refused(three: Cluster) -> None:
-    leader, (gone, other) = three.leader(), three.followers()
+def test_a_removal_that_leaves_no_live_majority_is_refused(shared: Cluster) -> None:
+    leader, (gone, other) = shared.leader(), shared.followers()
     gone.kill()
     eventually(lambda: leader.sees(gone).health == "failed", "its end is seen")
-    said = three.hstore("leave", "-h", other.address)
+    said = shared.hstore("leave", "-h", other.address)
     assert said.status == 1
     assert "majority" in said.err
     assert other.is_running

@@ -21,77 +21,77 @@ def wait_shown(node: Node, other: Node, health: str) -> None:
 
 
 def test_a_leader_killed_under_load_is_replaced_and_nothing_acknowledged_is_lost(
-    three: Cluster,
+    shared: Cluster,
 ) -> None:
-    leader = three.leader()
-    with load(three.nodes) as running:
+    leader = shared.leader()
+    with load(shared.nodes) as running:
         running.wait_more(100)
         took = kill_and_measure(leader, running)
         print(f"{took * 1000:.0f} ms from SIGKILL to the next acknowledged write")  # noqa: T201
         running.wait_more(100)
-        restarted(three, leader)
+        restarted(shared, leader)
         running.wait_more(50)
-    running.check(three.nodes)
+    running.check(shared.nodes)
     assert took < GENEROUS_S
 
 
-def test_a_follower_killed_under_load_is_not_missed_and_catches_up(three: Cluster) -> None:
-    follower = three.followers()[0]
-    leader = three.leader()
-    with load(three.nodes) as running:
+def test_a_follower_killed_under_load_is_not_missed_and_catches_up(shared: Cluster) -> None:
+    follower = shared.followers()[0]
+    leader = shared.leader()
+    with load(shared.nodes) as running:
         running.wait_more(100)
         follower.kill()
         wait_shown(leader, follower, "failed")
         running.wait_more(100)
-        restarted(three, follower)
+        restarted(shared, follower)
         running.wait_more(50)
-    assert three.leader() is leader
-    running.check(three.nodes)
+    assert shared.leader() is leader
+    running.check(shared.nodes)
 
 
 def test_three_nodes_killed_at_once_come_back_with_all_that_was_acknowledged(
-    three: Cluster,
+    shared: Cluster,
 ) -> None:
-    with load(three.nodes) as running:
+    with load(shared.nodes) as running:
         running.wait_more(200)
-        for node in three.nodes:
+        for node in shared.nodes:
             node.signal(signal.SIGKILL)
-        for node in three.nodes:
+        for node in shared.nodes:
             node.wait_end()
-    for node in three.nodes:
+    for node in shared.nodes:
         node.start()
-    three.wait_healthy()
-    running.check(three.nodes)
+    shared.wait_healthy()
+    running.check(shared.nodes)
 
 
-def test_a_node_that_is_told_to_stop_is_shown_as_stopped_and_resumes(three: Cluster) -> None:
-    leader, (stopped, other) = three.leader(), three.followers()
-    assert leader.write("before", "1").status == 200
+def test_a_node_that_is_told_to_stop_is_shown_as_stopped_and_resumes(shared: Cluster) -> None:
+    leader, (stopped, other) = shared.leader(), shared.followers()
+    assert leader.write("stop/before", "1").status == 200
     stopped.signal(signal.SIGTERM)
     assert stopped.wait_end() == 0
     for node in (leader, other):
         wait_shown(node, stopped, "stopped")
         assert node.sees(stopped).voter
-    assert other.write("during", "2").status == 200
-    restarted(three, stopped)
-    assert stopped.read_all() == {"before": "1", "during": "2"}
+    assert other.write("stop/during", "2").status == 200
+    restarted(shared, stopped)
+    assert stopped.read_all("stop/") == {"stop/before": "1", "stop/during": "2"}
 
 
-def test_a_leader_that_is_told_to_stop_is_replaced_under_load(three: Cluster) -> None:
-    leader = three.leader()
-    with load(three.nodes) as running:
+def test_a_leader_that_is_told_to_stop_is_replaced_under_load(shared: Cluster) -> None:
+    leader = shared.leader()
+    with load(shared.nodes) as running:
         running.wait_more(50)
         leader.signal(signal.SIGTERM)
         assert leader.wait_end() == 0
         running.wait_more(50)
-    successor = three.leader()
+    successor = shared.leader()
     wait_shown(successor, leader, "stopped")
-    restarted(three, leader)
-    running.check(three.nodes)
+    restarted(shared, leader)
+    running.check(shared.nodes)
 
 
-def test_a_leader_that_was_frozen_reads_nothing_stale_when_it_thaws(three: Cluster) -> None:
-    leader, (one, other) = three.leader(), three.followers()
+def test_a_leader_that_was_frozen_reads_nothing_stale_when_it_thaws(shared: Cluster) -> None:
+    leader, (one, other) = shared.leader(), shared.followers()
     assert leader.write("key", "old").status == 200
     leader.signal(signal.SIGSTOP)
     try:
@@ -101,12 +101,12 @@ def test_a_leader_that_was_frozen_reads_nothing_stale_when_it_thaws(three: Clust
         leader.signal(signal.SIGCONT)
     # It believes to lead until it hears of the new term; no majority confirms that to it.
     assert leader.read("key") == "new"
-    three.wait_healthy()
-    assert three.leader() is not leader
+    shared.wait_healthy()
+    assert shared.leader() is not leader
 
 
-def test_a_frozen_follower_is_suspect_then_failed_then_alive(three: Cluster) -> None:
-    leader, follower = three.leader(), three.followers()[0]
+def test_a_frozen_follower_is_suspect_then_failed_then_alive(shared: Cluster) -> None:
+    leader, follower = shared.leader(), shared.followers()[0]
     with follow_events(leader) as seen:
         follower.signal(signal.SIGSTOP)
         try:
@@ -124,10 +124,10 @@ def test_a_frozen_follower_is_suspect_then_failed_then_alive(three: Cluster) -> 
     assert follower.read("key") == "1"
 
 
-def test_a_member_that_was_down_is_resumed_by_join_as_well(three: Cluster) -> None:
-    follower, other = three.followers()
+def test_a_member_that_was_down_is_resumed_by_join_as_well(shared: Cluster) -> None:
+    follower, other = shared.followers()
     follower.kill()
     assert other.write("meanwhile", "1").status == 200
     follower.join(other.address)
-    three.wait_healthy()
+    shared.wait_healthy()
     assert follower.read("meanwhile") == "1"

@@ -90,11 +90,11 @@ def test_what_is_absent_what_is_foreign_and_what_is_not_answered(shared: Cluster
 
 
 def test_a_node_without_majority_fails_for_the_leader_and_answers_the_rest_with_ttl_0(
-    three: Cluster,
+    shared: Cluster,
 ) -> None:
-    survivor = three.followers()[0]
-    by_name = names(three)
-    for node in three.nodes:
+    survivor = shared.followers()[0]
+    by_name = names(shared)
+    for node in shared.nodes:
         if node is not survivor:
             node.kill()
     for name in (f"leader.{ZONE}", f"_hstore-leader._tcp.{ZONE}"):
@@ -108,14 +108,14 @@ def test_a_node_without_majority_fails_for_the_leader_and_answers_the_rest_with_
     assert re.search(rf"^{own}\.node\.{ZONE}\.\s+0\s+IN\s+A\s+127\.0\.0\.1$", rest, re.MULTILINE)
     assert status_of(survivor.dig(f"nodes.{ZONE}").out) == "NOERROR"
 
-    other = next(node for node in three.nodes if node is not survivor)
+    other = next(node for node in shared.nodes if node is not survivor)
     other.start()
     eventually(lambda: survivor.dig_short(f"leader.{ZONE}") == ["127.0.0.1"], "a leader again")
 
 
-def test_a_leader_that_lost_its_majority_does_not_name_itself(three: Cluster) -> None:
-    leader = three.leader()
-    for node in three.followers():
+def test_a_leader_that_lost_its_majority_does_not_name_itself(shared: Cluster) -> None:
+    leader = shared.leader()
+    for node in shared.followers():
         node.kill()
     eventually(
         lambda: status_of(leader.dig(f"leader.{ZONE}").out) == "SERVFAIL",

@@ -101,12 +101,12 @@ def _fresh(node: Node) -> str | None:
 
 
 def test_without_a_quorum_requests_end_in_time_with_503_and_when_to_try_again(
-    three: Cluster,
+    shared: Cluster,
 ) -> None:
-    survivor = three.followers()[0]
+    survivor = shared.followers()[0]
     assert survivor.write("kept", "1").status == 200
     eventually(lambda: survivor.get("/read/kept?stale").status == 200, "it has the key")
-    for node in three.nodes:
+    for node in shared.nodes:
         if node is not survivor:
             node.signal(signal.SIGKILL)
             node.wait_end()
@@ -129,6 +129,6 @@ def test_without_a_quorum_requests_end_in_time_with_503_and_when_to_try_again(
     assert survivor.get("/read/kept?stale").json()["value"] == "1"
     assert survivor.get("/v1/health").status == 503
     assert survivor.get("/v1/status/leader").json() == ""
-    said = three.hstore("list", "-h", survivor.address)
+    said = shared.hstore("list", "-h", survivor.address)
     assert said.status == 1
     assert "no leader" in said.err
