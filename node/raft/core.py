@@ -186,6 +186,10 @@ class Core:
         """Whether the link to the leader that this node follows is down."""
         return self.gone != 0 and self.gone == self.leader
 
+    def leader_hint(self) -> str:
+        """Return who leads as far as this node knows, as 16 hex digits; empty for nobody."""
+        return f"{self.leader:016x}" if self.leader else ""
+
     def is_promotable(self) -> bool:
         """Whether this node may call an election.
 

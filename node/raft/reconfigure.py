@@ -51,7 +51,7 @@ def propose_change(core: Core, event: ProposeChange) -> None:
 
 def _refusal(core: Core, event: ProposeChange) -> tuple[Reason, str] | None:
     if core.role is not Role.LEADER or not core.config.is_voter(core.id):
-        return Reason.NOT_LEADER, ""
+        return Reason.NOT_LEADER, core.leader_hint()
     if not is_settled(core):
         return Reason.CHANGE_PENDING, "another membership change is under way"
     for change in event.changes:

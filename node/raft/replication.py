@@ -43,7 +43,8 @@ def propose(core: Core, event: Propose) -> None:
     elif core.uncommitted_bytes > core.options.max_uncommitted_bytes:
         reason = Reason.OVERLOADED
     if reason is not None:
-        core.update.rejected.extend((rid, reason, "") for rid, _ in event.items)
+        hint = core.leader_hint() if reason is Reason.NOT_LEADER else ""
+        core.update.rejected.extend((rid, reason, hint) for rid, _ in event.items)
         return
     if not event.items:
         return

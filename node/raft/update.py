@@ -49,7 +49,8 @@ class Update:
         apply: Committed, locally durable entries, contiguous; at most one batch is out at a time.
         appended: (rid, term, index) of proposals that are, or within this step were, in the log. The
             term is the entry's: at the end of the step the core may have gone on to another.
-        rejected: (rid, reason, text) of proposals and changes that are certainly not in the log.
+        rejected: (rid, reason, text) of proposals and changes that are certainly not in the log;
+            the text of NOT_LEADER is the hint: the leader's id in hex, or nothing.
         reads_ready: (rid, index): answer once applied is at least the index.
         reads_failed: (rid, reason): ask again, with a new rid.
         snapshots_wanted: Peers that need a whole snapshot; answer each by `SnapshotSent`.

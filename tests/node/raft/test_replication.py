@@ -10,7 +10,7 @@ import pytest
 from hstore.node.raft.core import Options
 from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.errors import CoreBug, Reason
-from hstore.node.raft.events import Compact, PeerUnreachable, SnapshotSent
+from hstore.node.raft.events import Compact, PeerUnreachable, Propose, SnapshotSent
 from hstore.node.raft.membership import Configuration
 from hstore.node.raft.messages import (
     Append,
@@ -555,3 +555,13 @@ def test_a_proposal_of_nothing_is_none() -> None:
 
     assert node.propose().persist is None
     assert node.answers == {}
+
+
+def test_a_proposal_at_a_follower_is_refused_with_a_hint_who_leads() -> None:
+    node = make_follower([1], term=1)
+    assert node.step(Propose([(7, b"x")])).rejected == [(7, Reason.NOT_LEADER, "")]
+
+    node.receive(Heartbeat(2, 1, 1, 0, 1))
+
+    hint = "0000000000000002"
+    assert node.step(Propose([(8, b"x")])).rejected == [(8, Reason.NOT_LEADER, hint)]
