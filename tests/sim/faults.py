@@ -163,13 +163,15 @@ class Faults:
         self._plan(rng, options.partition_every, self._cut)
         ids = list(self.sim.nodes)
         rng.shuffle(ids)
+        size = 1 if rng.random() < 0.5 else rng.randrange(len(ids) + 1)
         leader = self.sim.clients.leader()
         if leader is not None and rng.random() < 0.4:
             # The side of a leader that will be one no more: old news can be had only there.
             ids.remove(leader.id)
             ids.insert(0, leader.id)
+            size = rng.randint(1, (len(ids) + 1) // 2)
             self.sim.clients.turn_to(leader)
-        side = set(ids[: 1 if rng.random() < 0.5 else rng.randrange(len(ids) + 1)])
+        side = set(ids[:size])
         is_one_way = rng.random() < options.one_way
         is_outward = rng.random() < 0.5
         cut = set()

@@ -10,7 +10,13 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from hstore.node.raft.events import PeerUnreachable
-from hstore.node.raft.messages import Message
+from hstore.node.raft.messages import (
+    Message,
+    PreVoteRequest,
+    PreVoteResponse,
+    VoteRequest,
+    VoteResponse,
+)
 
 from . import truths
 from .disk import Content
@@ -23,6 +29,8 @@ Parcel = tuple[Message, tuple[Content, int] | None]
 
 _REMEMBERED = 300
 """Old messages that may come back: enough to reach back over several terms."""
+
+_VOTES = frozenset((PreVoteRequest, PreVoteResponse, VoteRequest, VoteResponse))
 
 
 class SimNetwork:
@@ -45,6 +53,7 @@ class SimNetwork:
         self.is_calm = False
         self._calm_since = 0
         self._old: deque[Parcel] = deque(maxlen=_REMEMBERED)
+        self._old_votes: deque[Parcel] = deque(maxlen=_REMEMBERED // 5)
         self._last_arrival: dict[tuple[int, int], int] = {}
         self._delays = stream(seed, "delay")
         self._drops = stream(seed, "drop")
@@ -65,9 +74,12 @@ class SimNetwork:
                 self.counts["odd, but true"] += 1
                 self._arrive_at(odd, self._delay())
         if options.replay:
-            self._old.append(parcel)
+            old = self._old_votes if type(message) in _VOTES else self._old
+            old.append(parcel)
             if self._replays.random() < options.replay:
-                self._replay(self._replays.choice(self._old))
+                # Ballots are few, and what is late of them does the most harm.
+                is_vote = self._old_votes and self._replays.random() < 0.3
+                self._replay(self._replays.choice(self._old_votes if is_vote else old))
         if (message.frm, message.to) in self.cut:
             self.counts["cut off"] += 1
             self._lost(message)
@@ -82,7 +94,7 @@ class SimNetwork:
 
     def replay_to(self, node: int, most: int) -> None:
         """Let old messages to a node that has just come back arrive once more."""
-        old = [parcel for parcel in self._old if parcel[0].to == node]
+        old = [parcel for parcel in (*self._old, *self._old_votes) if parcel[0].to == node]
         for parcel in self._replays.sample(old, min(most, len(old))):
             self._replay(parcel)
 

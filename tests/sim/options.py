@@ -165,7 +165,7 @@ def _draw_core(rng: Random) -> Options:
         pre_vote=rng.random() < 0.75,
         check_quorum=rng.random() < 0.85,
         max_append_bytes=rng.choice((1, 80, 300, 512 * 1024)),
-        max_inflight_messages=rng.choice((1, 2, 8, 256)),
+        max_inflight_messages=rng.choice((1, 2, 8, 32)),
         max_inflight_bytes=rng.choice((1, 200, 2000, 8 * 1024 * 1024)),
         max_uncommitted_bytes=rng.choice((300, 3000, 64 * 1024 * 1024)),
         max_apply_bytes=rng.choice((1, 100, 1024 * 1024)),

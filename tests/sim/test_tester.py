@@ -18,6 +18,7 @@ from hstore.node.raft.progress import Progress
 
 from .runner import run_seeds
 
+_acknowledged = Progress.acknowledged
 _become_follower = Core.become_follower
 
 
@@ -31,7 +32,7 @@ def _count_learners(config: Configuration, acked: Callable[[int], int]) -> int:
 
 
 def _let_match_fall(progress: Progress, index: int) -> bool:
-    progress.next = max(progress.next, index + 1)
+    _acknowledged(progress, index)
     progress.match = index
     return True
 
