@@ -1,0 +1,235 @@
+"""Whole states between nodes: for who is too far behind, in chunks, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from hstore.node import replica, snapshots, wire
+from hstore.node.errors import PeerError
+from hstore.node.raft.entry import SnapshotMeta
+from tests.node.cluster import Cluster, Member, running
+
+
+@pytest.fixture(autouse=True)
+def small_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logs are short and chunks small, so that few keys make both matter."""
+    monkeypatch.setattr(replica, "_KEEP_ENTRIES", 10)
+    monkeypatch.setattr(snapshots, "_CHUNK_BYTES", 200)
+
+
+def chunks_of(cluster: Cluster) -> list[wire.SnapshotChunk]:
+    """Return a list that fills with the chunks that leave any node."""
+    chunks: list[wire.SnapshotChunk] = []
+
+    def tap(_frm: int, _to: int, frame: wire.Frame) -> None:
+        if isinstance(frame, wire.SnapshotChunk):
+            chunks.append(frame)
+
+    cluster.network.taps.append(tap)
+    return chunks
+
+
+async def leave_behind(cluster: Cluster, member: Member) -> None:
+    """Let the others write so much that the log `member` lacks is gone."""
+    member.crash()
+    await member.ended.wait()
+    for number in range(60):
+        await cluster.write(1, f"key-{number:02}", f"value-{number}")
+    assert cluster.leader.core.log.snapshot_index > member.disk.durable.snapshot.index + 20
+
+
+def state_of(member: Member) -> dict[bytes, bytes]:
+    return dict(member.disk.live.state)
+
+
+async def test_a_follower_behind_the_compacted_log_gets_a_snapshot_in_chunks(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        await leave_behind(cluster, cluster[3])
+        chunks = chunks_of(cluster)
+        await cluster[3].start()
+        assert await cluster.read(3, "key-59") == "value-59"
+
+        assert len(chunks) > 10
+        assert "install" in cluster[3].storage.order()
+        await cluster.write(3, "after", "snapshot")
+        await trio.sleep(1)
+        assert state_of(cluster[3]) == state_of(cluster[1])
+        assert cluster[3].core.config == cluster[1].core.config
+
+
+async def test_a_newcomer_gets_a_snapshot_and_becomes_a_voter(autojump_clock) -> None:
+    async with running(2) as cluster:
+        for number in range(60):
+            await cluster.write(1, f"key-{number:02}", f"value-{number}")
+        member = await cluster.join()
+
+        assert "install" in member.storage.order()
+        assert await cluster.read(member.id, "key-00") == "value-0"
+
+
+async def test_a_snapshot_that_breaks_off_is_sent_again(autojump_clock) -> None:
+    async with running(3) as cluster:
+        await leave_behind(cluster, cluster[3])
+        chunks = chunks_of(cluster)
+        breaks = 0
+
+        def break_off(_frm: int, _to: int, frame: wire.Frame) -> None:
+            nonlocal breaks
+            if isinstance(frame, wire.SnapshotChunk) and breaks < 3 and len(chunks) % 7 == 5:
+                breaks += 1
+                cluster.network.reset(1, 3)
+
+        cluster.network.taps.append(break_off)
+        await cluster[3].start()
+
+        assert await cluster.read(3, "key-59") == "value-59"
+        assert breaks == 3
+        assert cluster[3].storage.order().count("install") == 1
+
+
+@pytest.mark.parametrize("damage", ["crc", "pair", "count", "missing"])
+async def test_a_damaged_snapshot_is_refused_and_the_next_one_taken(
+    damage: str, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        await leave_behind(cluster, cluster[3])
+        damaged: list[wire.Frame] = []
+
+        def edit(_frm: int, _to: int, frame: wire.Frame) -> wire.Frame | None:
+            is_chunk = isinstance(frame, wire.SnapshotChunk)
+            if damaged or not isinstance(frame, wire.SnapshotChunk | wire.SnapshotEnd):
+                return frame
+            if isinstance(frame, wire.SnapshotEnd):
+                if damage != "count":
+                    return frame
+                damaged.append(frame)
+                return wire.SnapshotEnd(frame.count + 1, frame.crc)
+            if damage == "count" or not is_chunk:
+                return frame
+            damaged.append(frame)
+            if damage == "missing":
+                return None
+            if damage == "crc":
+                return wire.SnapshotChunk(frame.pairs, frame.crc ^ 1)
+            key, value = frame.pairs[0]
+            return wire.SnapshotChunk([(key, value + b"!"), *frame.pairs[1:]], frame.crc)
+
+        cluster.network.edit = edit
+        await cluster[3].start()
+        assert await cluster.read(3, "key-59") == "value-59"
+        assert len(damaged) == 1
+        assert cluster[3].storage.order().count("install") == 1
+        assert state_of(cluster[3]) == state_of(cluster[1])
+
+
+@pytest.mark.parametrize("moment", ["before install", "before flush", "after flush"])
+async def test_a_crash_around_an_install_leaves_the_old_state_or_the_new(
+    moment: str, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        await leave_behind(cluster, cluster[3])
+        old = dict(cluster[3].disk.durable.state)
+        if moment == "before flush":
+            cluster[3].disk.flush_gate = trio.Event()
+        if moment == "before install":
+            cluster.network.taps.append(
+                lambda _f, _t, x: cluster[3].crash() if isinstance(x, wire.SnapshotEnd) else None
+            )
+            await cluster[3].start()
+        else:
+            await cluster[3].start()
+            wanted = "flush ended" if moment == "after flush" else "install"
+            order = cluster[3].storage.order
+            await cluster.until(
+                lambda: "install" in order() and wanted in order()[order().index("install") :]
+            )
+            cluster[3].crash()
+        await cluster[3].ended.wait()
+
+        found = cluster[3].disk.durable
+        is_new = found.state != old
+        assert is_new == (moment == "after flush")
+        assert is_new == (found.snapshot.index > 0)
+        cluster[3].disk.flush_gate = None
+        if moment == "before install":
+            cluster.network.taps.pop()
+        await cluster[3].start()
+        assert await cluster.read(3, "key-59") == "value-59"
+        assert state_of(cluster[3]) == state_of(cluster[1])
+
+
+async def test_d12_the_core_is_told_how_every_snapshot_ends(autojump_clock) -> None:
+    """A peer whose snapshot failed would otherwise be fed nothing for ever."""
+    async with running(3) as cluster:
+        told: list[bool] = []
+        leader = cluster[1].node.replica
+        tell = leader.snapshot_sent
+
+        def listen(peer: int, index: int, *, ok: bool) -> None:
+            told.append(ok)
+            tell(peer, index, ok=ok)
+
+        leader.snapshot_sent = listen  # type: ignore[method-assign]
+        await leave_behind(cluster, cluster[3])
+
+        def refuse_all(_frm: int, _to: int, frame: wire.Frame) -> wire.Frame | None:
+            return None if isinstance(frame, wire.SnapshotStart) else frame
+
+        cluster.network.edit = refuse_all
+        await cluster[3].start()
+        await cluster.until(lambda: len(told) >= 2, within_s=30)
+        cluster.network.edit = None
+        assert await cluster.read(3, "key-59", within_s=30) == "value-59"
+        await cluster.until(lambda: told[-1])
+
+
+async def test_writes_go_on_while_a_slow_snapshot_is_on_its_way(autojump_clock) -> None:
+    async with running(3) as cluster:
+        await leave_behind(cluster, cluster[3])
+        for way in cluster.network.between(1, 3):
+            way.delay_s = 0.05
+        await cluster[3].start()
+        for number in range(30):
+            await cluster.write(2, f"during-{number}", "value", within_s=0.5)
+            await trio.sleep(0.05)
+
+        assert await cluster.read(3, "during-29", within_s=30) == "value"
+        assert cluster[1].is_leader
+
+
+async def test_a_second_snapshot_beside_the_first_is_refused(autojump_clock) -> None:
+    async with running(2) as cluster:
+        room = cluster[2].node.snapshots
+        send, receive = trio.open_memory_channel[wire.Frame](1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(room.receive, 1, receive)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(PeerError, match="another snapshot"):
+                await room.receive(1, receive)
+            nursery.cancel_scope.cancel()
+        await send.aclose()
+
+        send, receive = trio.open_memory_channel[wire.Frame](1)
+        await send.aclose()
+        with pytest.raises(PeerError, match="ended early"):
+            await room.receive(1, receive)
+
+
+async def test_a_snapshot_that_is_not_needed_is_thrown_away(autojump_clock) -> None:
+    async with running(2) as cluster:
+        member = cluster[2]
+        before = state_of(member)
+        staged = member.storage.begin_install()
+        staged.write([(b"k" + b"foreign", b"value")])
+        meta = SnapshotMeta(1, 1, member.core.config, b"")
+        message = snapshots.InstallSnapshot(1, 2, member.core.term, meta)
+        member.node.replica.install_snapshot(message, staged)
+        await trio.sleep(0.5)
+
+        assert not member.node.replica.is_installing
+        assert state_of(member) == before
+        await cluster.write(2, "key", "value")
