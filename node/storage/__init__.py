@@ -11,6 +11,7 @@ rocks_state.py   the state's family, and one on its way in
 codec.py         the bytes of the log family, CRC and chain hash
 directory.py     the files around the database, the lock, the identity
 engine.py        the one door to rocksdict, and its traps
+flusher.py       the thread that flushes
 options.py       memory, stalls, recovery: RocksDB's settings
 
 Nothing here knows of roles, links, commands or requests.

@@ -36,6 +36,7 @@ from rocksdict import (
 )
 
 from ..errors import StorageError
+from .flusher import Flusher
 from .interface import StateReader
 from .options import MEMTABLES_MAX, Setup, write_options
 
@@ -94,8 +95,7 @@ class Engine:
         self._write_options = write_options()
         self._failure: StorageError | None = None
         self._closed = False
-        # One at a time, and a close waits for a flush that nobody waits for any more.
-        self._limiter = trio.CapacityLimiter(1)
+        self._flusher = Flusher(self._flush_blocking)
         self._views: weakref.WeakSet[View] = weakref.WeakSet()
         self._families = {name: self._open_family(name) for name in families if name != _DEFAULT}
 
@@ -170,7 +170,7 @@ class Engine:
         raise self.failed("writing", stalled)
 
     async def flush(self) -> None:
-        """Make every write that returned before this call durable.
+        """Make every write that returned before this call durable. One task at a time.
 
         Returns only when RocksDB takes writes again, if it is about to stall: whoever writes in
         step with flushes is slowed down here and never waits inside a write.
@@ -182,9 +182,7 @@ class Engine:
         Cancellation: the flush goes on in its thread, and is remembered when it fails.
         """
         self.check()
-        await trio.to_thread.run_sync(
-            self._flush_blocking, limiter=self._limiter, abandon_on_cancel=True
-        )
+        await self._flusher.run()
         for _ in range(_CROWDED_PAUSES_MAX):
             if self._closed or not self._is_crowded():
                 return
@@ -202,9 +200,7 @@ class Engine:
             return
         self._closed = True
         with trio.move_on_after(_CLOSE_GRACE_S, shield=True):
-            await trio.to_thread.run_sync(
-                self._close_blocking, limiter=self._limiter, abandon_on_cancel=True
-            )
+            await trio.to_thread.run_sync(self._close_blocking, abandon_on_cancel=True)
 
     def close_blocking(self) -> None:
         """Do what `close` does, in this thread. Idempotent."""
@@ -213,6 +209,9 @@ class Engine:
             self._close_blocking()
 
     def _close_blocking(self) -> None:
+        # Also a flush that nobody waits for any more: closing under it would crash the process.
+        if not self._flusher.close(_CLOSE_GRACE_S):
+            return
         for view in list(self._views):
             view.close()
         families, self._families = list(self._families.values()), {}

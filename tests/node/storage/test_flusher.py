@@ -1,0 +1,67 @@
+"""The thread that flushes."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import trio
+import trio.testing
+
+from hstore.node.storage.flusher import Flusher
+
+
+async def test_each_run_waits_for_work_that_began_after_it_was_asked_for():
+    runs: list[int] = []
+    flusher = Flusher(lambda: runs.append(len(runs)))
+    for count in range(1, 50):
+        await flusher.run()
+        assert len(runs) == count
+    assert flusher.close(5)
+
+
+async def test_what_the_work_raises_is_raised_where_it_is_waited_for():
+    def fail() -> None:
+        raise OSError("the disk is gone")
+
+    flusher = Flusher(fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        await flusher.run()
+    assert flusher.close(5)
+
+
+async def test_a_run_after_a_cancelled_one_does_not_take_the_old_work_for_its_own():
+    """Else a write would be taken for durable that came after the flush had begun."""
+    gate = threading.Semaphore(0)
+    runs: list[str] = []
+
+    def work() -> None:
+        gate.acquire(timeout=10)
+        runs.append("done")
+
+    flusher = Flusher(work)
+    with trio.move_on_after(0.05):
+        await flusher.run()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flusher.run)
+        gate.release()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        gate.release()
+    assert runs == ["done", "done"]
+    assert flusher.close(5)
+
+
+def test_closing_one_that_never_ran_leaves_nothing_open():
+    flusher = Flusher(lambda: None)
+    assert flusher.close(5)
+    assert flusher.close(5)
+
+
+async def test_closing_does_not_wait_for_work_that_hangs():
+    gate = threading.Semaphore(0)
+    flusher = Flusher(lambda: gate.acquire(timeout=10) and None)
+    with trio.move_on_after(0.05):
+        await flusher.run()
+    assert not flusher.close(0.05)
+    gate.release()
+    assert flusher.close(5)
