@@ -96,6 +96,9 @@ def run_seeds(
                     break
             if summary.seeds % 20 == 0:
                 gc.collect()
+    except KeyboardInterrupt:
+        # Whoever ends a long run wants to know what it has met.
+        pass
     finally:
         if was_enabled:
             gc.enable()
