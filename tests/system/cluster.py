@@ -59,7 +59,7 @@ class Said(NamedTuple):
 
 
 def eventually(look: Callable[[], T | None], what: str, within: float = WAIT_S) -> T:
-    """Return what `look` gives as soon as that is true; what it raises of the network is a no."""
+    """Return what `look` gives as soon as that is true; that something is not there is a no."""
     end = time.monotonic() + within
     last: object = None
     while True:
@@ -68,7 +68,7 @@ def eventually(look: Callable[[], T | None], what: str, within: float = WAIT_S) 
             if found:
                 return found
             last = found
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, LookupError, http.client.HTTPException) as error:
             last = error
         if time.monotonic() > end:
             raise AssertionError(f"did not happen in {within:g} s: {what}; last seen: {last!r}")
@@ -228,8 +228,11 @@ class Node:
         return msgspec.json.decode(self.get("/v1/cluster").body, type=ClusterInfo)
 
     def sees(self, other: Node) -> NodeInfo:
-        """Return what this node says of another."""
-        return next(one for one in self.info().nodes if one.address == other.address)
+        """Return what this node says of another; a `LookupError` when it knows none there."""
+        for one in self.info().nodes:
+            if one.address == other.address:
+                return one
+        raise LookupError(f"{self.address} knows no member at {other.address}")
 
     def dig(self, name: str, kind: str = "A", *options: str) -> Said:
         """Ask its DNS server."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from .cluster import Cluster, Node, eventually, follow_events, run
+from .cluster import HSTORE, Cluster, Node, eventually, follow_events, run
+from .load import load
 from .place import free_base
 
 
@@ -114,6 +116,35 @@ def test_the_installed_command_is_the_same_program(shared: Cluster) -> None:
     assert json.loads(said.out)["cluster_id"] == shared.nodes[0].info().cluster_id
 
 
+def test_the_watched_list_follows_the_end_of_the_node_it_watches(shared: Cluster) -> None:
+    watched = shared.followers()[0]
+    name = shared.leader().sees(watched).name
+    lines: list[str] = []
+    with (
+        subprocess.Popen(
+            [*HSTORE, "list", "--watch", "-h", watched.address],
+            env=shared.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as watch,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        try:
+            assert watch.stdout is not None
+            pool.submit(lines.extend, watch.stdout)
+            eventually(lambda: any("leader" in line for line in lines), "the first look")
+            watched.kill()
+            eventually(
+                lambda: f"{name}: failed follower, was alive follower" in map(str.strip, lines),
+                "another node tells of its end",
+            )
+        finally:
+            watch.kill()
+    assert not [line for line in lines if "Traceback" in line]
+
+
 # -- who may not join -------------------------------------------------------------------------
 
 
@@ -132,6 +163,19 @@ def test_a_name_that_is_taken_is_refused_and_the_place_stays_good(
     left = shared.hstore("leave", "-h", newcomer.address)
     assert left.status == 0, left
     assert newcomer.wait_end() == 0
+    shared.wait_healthy()
+
+
+def test_a_join_that_is_cut_short_is_finished_by_the_next_as_the_same_member(
+    shared: Cluster, newcomer: Node
+) -> None:
+    newcomer.join(shared.nodes[0].address, "-n", "late")
+    eventually(newcomer.directory.exists, "it has begun")
+    newcomer.kill()
+    newcomer.join(shared.nodes[1].address, "-n", "late")
+    eventually(lambda: shared.nodes[0].sees(newcomer).voter, "it votes")
+    assert len(shared.nodes[0].info().nodes) == 4
+    assert shared.hstore("leave", "-h", newcomer.address).status == 0
     shared.wait_healthy()
 
 
@@ -223,9 +267,13 @@ def test_nodes_leave_one_after_the_other_the_leader_too_and_cannot_come_back(
     follower.join(last.address)
     assert "removed" in refused(follower, 1)
 
-    said = three.hstore("leave", "-h", leader.address)
-    assert said.status == 0, said
-    assert leader.wait_end() == 0
+    with load([last], clients=2) as running:
+        running.wait_more(20)
+        said = three.hstore("leave", "-h", leader.address)
+        assert said.status == 0, said
+        assert leader.wait_end() == 0
+        running.wait_more(20)
+    running.check([last])
     eventually(lambda: last.info().leader, "the last one leads")
     assert [node.address for node in last.info().nodes] == [last.address]
     assert last.read("kept") == "1"

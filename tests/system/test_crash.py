@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 from .cluster import Cluster, Node, eventually, follow_events
 from .load import kill_and_measure, load
@@ -122,6 +123,22 @@ def test_a_frozen_follower_is_suspect_then_failed_then_alive(shared: Cluster) ->
             healths.append(now)
     assert healths[:3] == ["alive", "suspect", "failed"]
     assert follower.read("key") == "1"
+
+
+def test_a_node_that_comes_back_at_another_address_is_found_there(tmp_path: Path) -> None:
+    with Cluster(tmp_path, 4) as cluster:
+        *three, elsewhere = cluster.nodes
+        cluster.nodes = three
+        cluster.up()
+        moved, other = cluster.followers()
+        moved.kill()
+        elsewhere.directory = moved.directory
+        elsewhere.start()
+        cluster.nodes = [*(node for node in three if node is not moved), elsewhere]
+        cluster.wait_healthy()
+        assert other.write("key", "1").status == 200
+        assert elsewhere.read("key") == "1"
+    cluster.assert_no_traceback()
 
 
 def test_a_member_that_was_down_is_resumed_by_join_as_well(shared: Cluster) -> None:
