@@ -14,6 +14,7 @@ from hstore.node.errors import (
     OutcomeUnknown,
     Overloaded,
     Refused,
+    Unavailable,
 )
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.raft.messages import Append, HeartbeatResponse
@@ -135,8 +136,8 @@ async def test_a_leader_lost_while_it_had_the_request_leaves_the_outcome_unknown
 
 
 async def expect(
-    cluster: Cluster, via: int, error: type[HstoreError], within_s: float = 5.0
-) -> HstoreError:
+    cluster: Cluster, via: int, error: type[Unavailable], within_s: float = 5.0
+) -> Unavailable:
     with pytest.raises(error) as caught:
         await cluster.write(via, "expected", "failure", within_s=within_s)
     return caught.value
@@ -186,7 +187,7 @@ async def test_a_write_whose_entry_was_overwritten_was_certainly_not_applied(
     autojump_clock,
 ) -> None:
     async with running(3) as cluster:
-        errors: list[HstoreError] = []
+        errors: list[Unavailable] = []
 
         async def write() -> None:
             errors.append(await expect(cluster, 1, NotApplied, 60))

@@ -9,6 +9,7 @@ import trio.testing
 from hstore.node import replica, snapshots, wire
 from hstore.node.errors import PeerError
 from hstore.node.raft.entry import SnapshotMeta
+from hstore.node.raft.messages import InstallSnapshot
 from tests.node.cluster import Cluster, Member, running
 
 
@@ -226,7 +227,7 @@ async def test_a_snapshot_that_is_not_needed_is_thrown_away(autojump_clock) -> N
         staged = member.storage.begin_install()
         staged.write([(b"k" + b"foreign", b"value")])
         meta = SnapshotMeta(1, 1, member.core.config, b"")
-        message = snapshots.InstallSnapshot(1, 2, member.core.term, meta)
+        message = InstallSnapshot(1, 2, member.core.term, meta)
         member.node.replica.install_snapshot(message, staged)
         await trio.sleep(0.5)
 
