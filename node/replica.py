@@ -119,7 +119,9 @@ class Replica:
         self._written_seq = 0
         self._waiting = Waiting()
         self._staged: SnapshotInstall | None = None
-        self._next_id = 0
+        # From anywhere: an answer to what this node asked in its last life must not pass for one
+        # to what it asks in this.
+        self._next_id = rng.getrandbits(62)
         self._denied_term = -1
         self._seen: tuple[object, object] = (None, None)
         self._nursery: trio.Nursery | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import cast
 
 import msgspec
@@ -9,10 +10,11 @@ import pytest
 import trio
 
 from hstore.node import wire
+from hstore.node.commands import Put
 from hstore.node.errors import HstoreError, OutcomeUnknown, PeerError, Refused
-from hstore.node.raft.messages import InstallSnapshot
+from hstore.node.raft.messages import AppendResponse, InstallSnapshot
 from hstore.node.wire import ForwardKind, ForwardStatus
-from tests.node.cluster import running
+from tests.node.cluster import Cluster, running
 
 
 @pytest.mark.parametrize(
@@ -146,3 +148,44 @@ async def test_a_snapshot_that_arrives_beside_another_does_not_take_its_content_
         replica.install_snapshot(InstallSnapshot(1, 2, replica.core.term, meta), staged)
         with pytest.raises(PeerError, match="another snapshot"):
             await cluster[2].node.snapshots.receive(1, receive)
+
+
+async def test_an_answer_to_a_write_of_a_nodes_last_life_confirms_none_of_this_one(
+    autojump_clock,
+) -> None:
+    """Ids began at 1 in each life, and the leader's late answer met a newer write of that id."""
+    async with running(3) as cluster:
+        forwards: list[int] = []
+
+        def drop_acknowledgements(frm: int, _to: int, frame: wire.Frame) -> wire.Frame | None:
+            if isinstance(frame, wire.Forward):
+                forwards.append(frame.id)
+            return None if frm == 2 and isinstance(frame, AppendResponse) else frame
+
+        async def write(key: bytes) -> None:
+            with contextlib.suppress(OutcomeUnknown):
+                outcome = await cluster[2].node.write(Put(key, b""), trio.current_time() + 5)
+                item = cluster[1].node.get(key)
+                assert item is not None, "confirmed, and not committed"
+                assert item.revision == outcome.revision
+
+        # Young, as after any restart; its write gets into the leader's log and no further.
+        await _restart(cluster, 2)
+        await cluster.until(cluster.agrees)
+        cluster[3].crash()
+        cluster.network.edit = drop_acknowledgements
+        cluster.nursery.start_soon(write, b"old")
+        await cluster.until(lambda: forwards)
+        await _restart(cluster, 2)
+        cluster.network.edit = None
+        cluster.network.ways[2, 1].delay_s = 0.02
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(write, b"new %d" % number)
+        assert cluster[1].node.get(b"old") is not None, "the schedule is not the one meant"
+
+
+async def _restart(cluster: Cluster, node: int) -> None:
+    cluster[node].crash()
+    await cluster[node].ended.wait()
+    await cluster[node].start()
