@@ -52,6 +52,8 @@ With `_STOP_SECONDS` it keeps the 5 s of the contract."""
 _ANNOUNCE_SECONDS = 30.0
 """For one attempt to tell the cluster who this node is."""
 
+_ANNOUNCE_PAUSE_SECONDS = 0.1
+
 _FILES = 8192
 
 _log = structlog.get_logger()
@@ -352,6 +354,8 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
                 if not outcome.ok:
                     _log.warning("the cluster does not take the new address", why=outcome.text)
         except HstoreError:
+            # Some errors come without any wait, and a loop without one stops the whole node.
+            await trio.sleep(_ANNOUNCE_PAUSE_SECONDS)
             continue
         return
 

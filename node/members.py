@@ -18,7 +18,7 @@ import trio
 from . import commands
 from .cluster import JoinReply, JoinRequest
 from .commands import Member, PutMember, RemoveMember
-from .errors import HstoreError, Overloaded, Refused, Unavailable
+from .errors import HstoreError, NoLeader, Overloaded, Refused, Unavailable
 from .flag import Flag
 from .link import is_address
 from .raft.membership import Change, ChangeKind
@@ -100,6 +100,7 @@ class Members:
         member = _member_of(join)
         node = member.id
         command = commands.encode(PutMember(member))
+        await self._until_founded(deadline)
         outcome = await self._replica.request(ForwardKind.WRITE, command, deadline)
         if not outcome.ok:
             raise Refused(outcome.text)
@@ -107,6 +108,17 @@ class Members:
         state = self._replica.state
         peers = {f"{m.id:016x}": m.peer_address for m in state.members.values()}
         return JoinReply(state.cluster_id, outcome.text, state.settings.zone, peers)
+
+    async def _until_founded(self, deadline: float) -> None:
+        """Wait until the founder is a member: who came before it could have its name.
+
+        The founder would be refused then, and the cluster could only wish its one voter away.
+        """
+        with trio.move_on_at(deadline):
+            while not self._replica.state.members:
+                await self._settled.wait()
+            return
+        raise NoLeader("the cluster is only just being founded; try again in a moment")
 
     async def _remove(self, name: str, deadline: float) -> None:
         """Wish a member away, and wait until it is out of the configuration."""

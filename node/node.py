@@ -7,6 +7,7 @@ the HTTP API talks to (`api/backend.py`). It decides nothing about consensus.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from random import Random
 
 import msgspec
@@ -15,7 +16,7 @@ import trio
 
 from . import commands, wire
 from .cluster import ClusterInfo, JoinReply, JoinRequest
-from .commands import Command, Outcome
+from .commands import ClusterSettings, Command, Outcome
 from .errors import HstoreError, Refused
 from .link import Dial, Self
 from .members import Members
@@ -78,10 +79,7 @@ class Node:
         """
         identity = storage.identity
         state = State(storage.state)
-        settings = state.settings
-        options = Options(
-            election_ticks=max(settings.election_timeout_ms // settings.heartbeat_ms, 2)
-        )
+        options = Options(election_ticks=_election_ticks(state.settings))
         self.address = address
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self.status = Status(self.replica, self._send)
@@ -294,7 +292,15 @@ class Node:
         core = self.replica.core
         return core.log.commit >= core.history.index
 
+    def _adopt_settings(self) -> None:
+        """Keep to the cluster's election timeout, which a new node only learns from the log."""
+        core, ticks = self.replica.core, _election_ticks(self.replica.state.settings)
+        if ticks != core.options.election_ticks:
+            core.options = dataclasses.replace(core.options, election_ticks=ticks)
+            core.randomize_timeout()
+
     def _on_tick(self) -> None:
+        self._adopt_settings()
         self._set_links()
         self.status.refresh()
         if self.replica.core.role is Role.LEADER:
@@ -319,3 +325,7 @@ class Node:
 
     def _send(self, peer: int, frame: wire.Frame) -> bool:
         return self.peers.send(peer, wire.encode(frame))
+
+
+def _election_ticks(settings: ClusterSettings) -> int:
+    return max(settings.election_timeout_ms // settings.heartbeat_ms, 2)

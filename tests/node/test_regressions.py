@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import pairwise
 from typing import cast
 
 import msgspec
@@ -10,8 +11,9 @@ import pytest
 import trio
 
 from hstore.node import wire
-from hstore.node.commands import Put
-from hstore.node.errors import HstoreError, OutcomeUnknown, PeerError, Refused
+from hstore.node.commands import ClusterSettings, Put
+from hstore.node.errors import HstoreError, OutcomeUnknown, Overloaded, PeerError, Refused
+from hstore.node.main import _announce
 from hstore.node.raft.messages import AppendResponse, InstallSnapshot
 from hstore.node.wire import ForwardKind, ForwardStatus
 from tests.node.cluster import Cluster, running
@@ -189,3 +191,46 @@ async def _restart(cluster: Cluster, node: int) -> None:
     cluster[node].crash()
     await cluster[node].ended.wait()
     await cluster[node].start()
+
+
+async def test_a_newcomer_that_asks_before_the_founder_is_a_member_does_not_take_its_name(
+    autojump_clock,
+) -> None:
+    """The founder, refused, was never wished for: nobody could be added any more, for good."""
+    async with trio.open_nursery() as nursery:
+        cluster = Cluster(nursery, 1, ClusterSettings())
+        founder, newcomer = cluster.add(), cluster.add()
+        founder.found()
+        founder.settings = msgspec.structs.replace(founder.settings, name="n1")
+        await founder.start()
+        await cluster.let_in(newcomer, via=founder.id)  # no leader yet, no member yet
+        await cluster.until(lambda: founder.core.config.is_voter(newcomer.id))
+        assert (founder.node.name, newcomer.node.name) == ("n1", "n2")
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_election_timeout_of_a_cluster_holds_from_its_first_life_on(
+    autojump_clock,
+) -> None:
+    """It was read when the node was made, when a new node knows only the defaults."""
+    async with running(3, settings=ClusterSettings(election_timeout_ms=3000)) as cluster:
+        await cluster.until(lambda: all(m.core.timeout >= 30 for m in cluster.up), within_s=0.2)
+        for other in cluster.followers:
+            cluster.silence(cluster.leader.id, of=(other.id,))
+        assert await cluster.until(lambda: len({m.core.term for m in cluster.up}) > 1) > 2.9
+
+
+async def test_a_node_too_busy_to_be_announced_tries_again_later(autojump_clock) -> None:
+    """An error that comes without a wait made the attempts a loop that nothing else got into."""
+    async with running(1) as cluster:
+        attempts = []
+
+        async def read_barrier(_deadline: float) -> None:
+            attempts.append(trio.current_time())
+            if len(attempts) < 5:
+                raise Overloaded("too many reads are waiting")
+
+        cluster[1].node.read_barrier = read_barrier
+        await _announce(cluster[1].node, cluster[1].settings)
+        assert all(later - one > 0.01 for one, later in pairwise(attempts))
+        assert len(attempts) == 5
