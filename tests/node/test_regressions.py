@@ -220,7 +220,9 @@ async def test_the_election_timeout_of_a_cluster_holds_from_its_first_life_on(
         assert await cluster.until(lambda: len({m.core.term for m in cluster.up}) > 1) > 2.9
 
 
-async def test_a_node_too_busy_to_be_announced_tries_again_later(autojump_clock) -> None:
+async def test_a_node_too_busy_to_be_announced_tries_again_later(
+    autojump_clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An error that comes without a wait made the attempts a loop that nothing else got into."""
     async with running(1) as cluster:
         attempts = []
@@ -230,7 +232,7 @@ async def test_a_node_too_busy_to_be_announced_tries_again_later(autojump_clock)
             if len(attempts) < 5:
                 raise Overloaded("too many reads are waiting")
 
-        cluster[1].node.read_barrier = read_barrier
+        monkeypatch.setattr(cluster[1].node, "read_barrier", read_barrier)
         await _announce(cluster[1].node, cluster[1].settings)
         assert all(later - one > 0.01 for one, later in pairwise(attempts))
         assert len(attempts) == 5
