@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
@@ -32,6 +33,11 @@ CONNECT_SECONDS = 3.0
 
 SEND_SECONDS = 10.0
 """For one write: a peer that reads nothing for so long is gone."""
+
+_UNACKNOWLEDGED_SECONDS = 5.0
+"""What the peer's machine has not acknowledged for so long ends the connection, and a new one is
+made. TCP alone tries for a quarter of an hour, and ever more rarely: when a network is whole again
+that was cut for a minute, its links would stay dead for up to another."""
 
 _MAX_OUTBOX_FRAMES = 8192
 _MAX_OUTBOX_BYTES = 32 * 1024 * 1024
@@ -217,6 +223,7 @@ class Link:
         try:
             stream = await self._connect()
             async with stream:
+                _limit_patience(stream)
                 was_connected = self.is_connected = True
                 since = trio.current_time()
                 _log.info("connected to peer", peer=f"{self.peer:016x}", address=self.address)
@@ -282,3 +289,10 @@ class Link:
         with contextlib.suppress(*LOST):
             await stream.receive_some(1)
         scope.cancel()
+
+
+def _limit_patience(stream: trio.abc.Stream) -> None:
+    """See `_UNACKNOWLEDGED_SECONDS`; where the system has no such limit, TCP's own holds."""
+    if isinstance(stream, trio.SocketStream) and hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = int(_UNACKNOWLEDGED_SECONDS * 1000)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

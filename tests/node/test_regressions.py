@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from itertools import pairwise
+from random import Random
 from typing import cast
 
 import msgspec
@@ -13,7 +15,8 @@ import trio
 from hstore.node import wire
 from hstore.node.commands import ClusterSettings, Put
 from hstore.node.errors import HstoreError, OutcomeUnknown, Overloaded, PeerError, Refused
-from hstore.node.main import _announce
+from hstore.node.link import Link
+from hstore.node.main import _announce, _dial
 from hstore.node.raft.messages import AppendResponse, InstallSnapshot
 from hstore.node.wire import ForwardKind, ForwardStatus
 from tests.node.cluster import Cluster, running
@@ -236,3 +239,35 @@ async def test_a_node_too_busy_to_be_announced_tries_again_later(
         await _announce(cluster[1].node, cluster[1].settings)
         assert all(later - one > 0.01 for one, later in pairwise(attempts))
         assert len(attempts) == 5
+
+
+async def test_a_link_does_not_share_tcps_patience_with_a_network_that_was_cut() -> None:
+    """40 s without a network kept a cluster from a leader for 13 s more: TCP had backed off."""
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    streams: list[trio.SocketStream] = []
+
+    async def dial(address: str) -> trio.abc.Stream:
+        stream = await _dial(address)
+        assert isinstance(stream, trio.SocketStream)
+        streams.append(stream)
+        return stream
+
+    async with running(1) as cluster, trio.open_nursery() as nursery:
+        link = Link(
+            2,
+            f"127.0.0.1:{port}",
+            me=cluster[1].node.peers.me,
+            dial=dial,
+            events=cluster[1].node,
+            heartbeat_s=lambda: 60.0,
+            rng=Random(1),
+        )
+        nursery.start_soon(link.run)
+        async with listener, await listener.accept() as accepted:
+            await accepted.receive_some()
+            await accepted.send_all(wire.encode(wire.Welcome(wire.PROTOCOL, 2, "n2", "")))
+            await cluster.until(lambda: link.is_connected)
+            patience_ms = streams[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert 0 < patience_ms <= 10_000
+        nursery.cancel_scope.cancel()
