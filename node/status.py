@@ -230,6 +230,9 @@ class Status:
         core = self._replica.core
         if core.term != self._leading_term:
             self._leading_term, self._leading_since = core.term, trio.current_time()
+            # A learner that was past joining is not joining again because somebody else leads.
+            known = self._bulletin.members.items()
+            self._caught_up.update(member for member, seen in known if seen[0] != "joining")
         self._caught_up.update(core.config.voters, core.learners_caught_up())
 
     def _judgements(self) -> dict[int, Judgement]:

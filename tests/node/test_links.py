@@ -403,8 +403,13 @@ async def test_a_peer_that_reads_nothing_for_long_is_left(autojump_clock) -> Non
 
 
 async def test_links_are_to_the_members_and_to_nobody_else(autojump_clock) -> None:
-    notes = Notes()
-    mine = peers_of(notes)
+    dialled: list[str] = []
+
+    async def dial(address: str) -> trio.abc.Stream:
+        dialled.append(address)
+        return await refuse(address)
+
+    mine = peers_of(Notes(), dial)
     async with trio.open_nursery() as nursery:
         await nursery.start(mine.run)
         mine.set_addresses({2: "10.0.0.2:8300", 3: "10.0.0.3:8300", 9: "10.0.0.9:8300"})
@@ -414,6 +419,10 @@ async def test_links_are_to_the_members_and_to_nobody_else(autojump_clock) -> No
         assert mine.address_of(2) is None
         assert mine.address_of(3) == "10.0.1.3:8300"
         assert not mine.send(2, b"frame")
+        await trio.sleep(5)
+        dialled.clear()
+        await trio.sleep(5)
+        assert set(dialled) == {"10.0.1.3:8300"}
         nursery.cancel_scope.cancel()
 
 

@@ -17,7 +17,8 @@ from hstore.node.errors import (
     Unavailable,
 )
 from hstore.node.raft.entry import Entry, EntryKind
-from hstore.node.raft.messages import Append, HeartbeatResponse
+from hstore.node.raft.messages import Append, AppendResponse, HeartbeatResponse
+from hstore.node.raft.roles import Role
 from hstore.node.requests import Request, Waiting
 from hstore.node.wire import Forward, ForwardKind, ForwardReply, ForwardStatus
 from tests.node.cluster import Cluster, Member, running
@@ -133,6 +134,35 @@ async def test_a_leader_lost_while_it_had_the_request_leaves_the_outcome_unknown
         # At once, not at the deadline.
         assert trio.current_time() - started < 0.3
         gate.set()
+
+
+async def test_a_learner_whose_leader_died_knows_at_once_that_no_answer_comes(
+    autojump_clock,
+) -> None:
+    """It calls no election that would tell it."""
+    async with running(2) as cluster:
+        learner = await cluster.join(learner=True)
+        cluster[2].disk.flush_gate = gate = trio.Event()
+        started = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(expect, cluster, learner.id, OutcomeUnknown)
+            await trio.sleep(0.05)
+            cluster[1].crash()
+        assert trio.current_time() - started < 0.3
+        gate.set()
+
+
+async def test_a_write_in_the_turn_in_which_its_leader_is_deposed_goes_to_the_next(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        replica = cluster[1].node.replica
+        newer = AppendResponse(2, 1, replica.core.term + 1, 0, rejected=True)
+        replica.received(2, newer)
+        assert replica.core.role is Role.LEADER
+        await cluster.write(1, "key", "value")
+        assert replica.core.term >= newer.term
+        assert await cluster.read(2, "key") == "value"
 
 
 async def expect(
@@ -309,6 +339,10 @@ async def test_a_client_that_gives_up_leaves_nothing_behind(via: int, autojump_c
                 for number in range(20):
                     nursery.start_soon(cluster.write, via, f"k{number}", "v", 600)
                     nursery.start_soon(cluster.read, via, "key", 600)
+        await trio.sleep(2 * TICK_S + 0.01)
+        # Nothing of it can have been answered yet: it was forgotten.
+        waiting = cluster[via].node.replica._waiting
+        assert (len(waiting.in_log), len(waiting.forwarded), len(waiting.queued)) == (0, 0, 0)
         cluster.network.edit = None
         gate.set()
         await trio.sleep(0.45)
@@ -436,6 +470,20 @@ async def test_one_turn_proposes_no_more_than_its_bound(autojump_clock) -> None:
                 nursery.start_soon(cluster.write, 1, f"k{number}", "v" * 100_000)
         writes = [r.index for r in cluster[1].storage.records if r.what == "write"]
         assert len(writes) >= 3
+
+
+async def test_d16_a_copy_is_as_fresh_as_when_its_reads_were_asked_not_answered() -> None:
+    told: list[object] = []
+    reads = requests.ReadsForIndex()
+    reads.add(5, 1.0, [Request(-1, b"", 9.0, told.append)])
+    reads.add(7, 3.0, [Request(-1, b"", 9.0, told.append)])
+    reads.applied(4)
+    assert (told, reads.fresh_at) == ([], None)
+    reads.applied(6)
+    assert (told, reads.fresh_at) == ([None], 1.0)
+    reads.add(2, 0.5, [])
+    reads.applied(7)
+    assert (told, reads.fresh_at) == ([None, None], 3.0)
 
 
 async def test_every_bound_is_given_back() -> None:

@@ -10,6 +10,7 @@ from hstore.node import replica, snapshots, wire
 from hstore.node.errors import PeerError
 from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.messages import InstallSnapshot
+from hstore.node.storage.interface import APPLIED_KEY
 from tests.node.cluster import Cluster, Member, running
 
 
@@ -38,7 +39,9 @@ async def leave_behind(cluster: Cluster, member: Member) -> None:
     await member.ended.wait()
     for number in range(60):
         await cluster.write(1, f"key-{number:02}", f"value-{number}")
-    assert cluster.leader.core.log.snapshot_index > member.disk.durable.snapshot.index + 20
+    index = cluster.leader.core.log.snapshot_index
+    assert index > member.disk.durable.snapshot.index + 20
+    assert cluster.leader.disk.live.snapshot.index == index
 
 
 def state_of(member: Member) -> dict[bytes, bytes]:
@@ -92,7 +95,7 @@ async def test_a_snapshot_that_breaks_off_is_sent_again(autojump_clock) -> None:
         assert cluster[3].storage.order().count("install") == 1
 
 
-@pytest.mark.parametrize("damage", ["crc", "pair", "count", "missing"])
+@pytest.mark.parametrize("damage", ["crc", "pair", "count", "missing", "last"])
 async def test_a_damaged_snapshot_is_refused_and_the_next_one_taken(
     damage: str, autojump_clock
 ) -> None:
@@ -111,8 +114,10 @@ async def test_a_damaged_snapshot_is_refused_and_the_next_one_taken(
                 return wire.SnapshotEnd(frame.count + 1, frame.crc)
             if damage == "count" or not is_chunk:
                 return frame
+            if damage == "last" and frame.pairs[-1][0] != APPLIED_KEY:
+                return frame
             damaged.append(frame)
-            if damage == "missing":
+            if damage in ("missing", "last"):
                 return None
             if damage == "crc":
                 return wire.SnapshotChunk(frame.pairs, frame.crc ^ 1)

@@ -197,6 +197,39 @@ async def test_a_follower_whose_leader_dies_is_out_of_contact_at_once(autojump_c
         assert await cluster.until(lambda: cluster[2].node.unhealthy() is not None) < 0.1
 
 
+async def test_a_learner_whose_leader_dies_is_out_of_contact_at_once(autojump_clock) -> None:
+    """It calls no election, and yet names no leader that refuses it."""
+    async with running(2) as cluster:
+        learner = await cluster.join(learner=True)
+        cluster[2].disk.flush_gate = gate = trio.Event()
+        cluster[1].crash()
+        assert await cluster.until(lambda: learner.node.unhealthy() is not None) < 0.05
+        gate.set()
+
+
+async def test_a_new_leader_calls_nobody_failed_whom_it_could_not_yet_hear(
+    autojump_clock,
+) -> None:
+    """Followers and learners talk to the leader only: the next one has never heard a learner."""
+    async with running(3) as cluster:
+        learner = await cluster.join(learner=True)
+        seen: set[str | None] = set()
+
+        await trio.sleep(10)
+        cluster[2].node.replica.heard.pop(learner.id, None)
+        for at in (2, 3):
+            views = cluster[at].node.status
+
+            def note(_view: object, at: int = at) -> None:
+                seen.add(cluster[at].health_of(learner.id))
+
+            views.on_view = note
+        cluster[1].crash()
+        await cluster.until(cluster.agrees)
+        await trio.sleep(3)
+        assert seen == {"alive"}
+
+
 # -- who waits for news ------------------------------------------------------------------------
 
 
@@ -223,6 +256,22 @@ async def test_the_structure_changes_at_once_and_only_when_something_shown_does(
             started = trio.current_time()
             cluster[1].crash()
         assert changes[0] - started < 0.1
+
+
+@pytest.mark.parametrize("wait_s", [0.02, 0.13, 0.24, 0.35, 0.46])
+async def test_contact_that_lapses_by_time_alone_is_news_within_a_tick(
+    wait_s: float, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        await trio.sleep(wait_s)
+        cluster.silence(1)
+        started = trio.current_time()
+        views: list[tuple[float, ClusterView | None]] = []
+        cluster[1].node.status.on_view = lambda view: views.append((trio.current_time(), view))
+        await cluster.until(lambda: any(view and view.leader is None for _, view in views))
+
+        lapsed = next(at for at, view in views if view and view.leader is None)
+        assert lapsed - started <= 1.0 + 0.1 + 0.001
 
 
 async def test_the_dns_view_follows_at_once_and_names_a_leader_only_in_contact(
