@@ -31,7 +31,7 @@ class Flusher:
         self._jobs: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._asked = 0
         self._done = 0
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._thread: threading.Thread | None = None  # noqa: TID251 - see above
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._readable, False)
@@ -75,7 +75,9 @@ class Flusher:
         while self._jobs.get():
             try:
                 self._work()
-            except Exception as error:  # noqa: BLE001 - it is raised where the work is waited for
+            except BaseException as error:  # noqa: BLE001 - it is raised where the work is waited for
+                # Also what is no Exception, as a panic inside rocksdict: a thread that ended of
+                # it would leave the node waiting, and leading, for ever.
                 self._error = error
             self._done += 1
             with suppress(BlockingIOError):

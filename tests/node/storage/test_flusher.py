@@ -30,6 +30,19 @@ async def test_what_the_work_raises_is_raised_where_it_is_waited_for():
     assert flusher.close(5)
 
 
+async def test_a_panic_in_the_work_does_not_leave_anybody_waiting_for_ever():
+    class Panic(BaseException):
+        """As rocksdict's, which is no Exception."""
+
+    def fail() -> None:
+        raise Panic
+
+    flusher = Flusher(fail)
+    with trio.fail_after(5), pytest.raises(Panic):
+        await flusher.run()
+    assert flusher.close(5)
+
+
 async def test_a_run_after_a_cancelled_one_does_not_take_the_old_work_for_its_own():
     """Else a write would be taken for durable that came after the flush had begun."""
     gate = threading.Semaphore(0)
