@@ -108,10 +108,7 @@ class NodeClient:
             self._errors(),
             self._http.stream("GET", "/v1/events", timeout=timeout) as response,
         ):
-            if response.status_code != 200:
-                response.read()
-                raise self._refusal(response)
-            for data in _server_sent(response.iter_lines(), "cluster"):
+            for data in _server_sent(self._check(response).iter_lines(), "cluster"):
                 try:
                     info = msgspec.json.decode(data, type=ClusterInfo)
                 except msgspec.DecodeError:
@@ -130,10 +127,7 @@ class NodeClient:
     def read_all(self) -> Iterator[bytes]:
         """Yield the pieces of one JSON object that holds all keys and values."""
         with self._errors(), self._http.stream("GET", "/read") as response:
-            if response.status_code != 200:
-                response.read()
-                raise self._refusal(response)
-            yield from response.iter_bytes()
+            yield from self._check(response).iter_bytes()
 
     def write(self, key: str, value: str) -> int:
         """Create or overwrite a key; return its revision."""
@@ -184,7 +178,11 @@ class NodeClient:
 
     def _check(self, response: httpx.Response) -> httpx.Response:
         if response.status_code != 200:
+            response.read()
             raise self._refusal(response)
+        if "x-hstore-index" not in response.headers:
+            # Some other program's 200: its text is no value, and it has done nothing of ours.
+            raise self._stranger(response)
         return response
 
     def _refusal(self, response: httpx.Response) -> HstoreError:

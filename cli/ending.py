@@ -40,7 +40,7 @@ def kill(address: str, finder: Finder) -> None:
     """
     with finder.connect(address, REQUEST_TIMEOUT_S) as client:
         client.kill()
-    _wait_gone(address, finder)
+    _wait_gone(address, finder, is_killed=True)
 
 
 def leave(host: str, finder: Finder) -> str:
@@ -83,7 +83,7 @@ def _another(found: Found, but: str) -> str:
     raise Refused(f"{but} does not answer, and its cluster has no other live node to remove it")
 
 
-def _wait_gone(address: str, finder: Finder) -> None:
+def _wait_gone(address: str, finder: Finder, *, is_killed: bool = False) -> None:
     """Wait until nothing listens at `address`."""
     end = finder.clock.now() + _GONE_S
     while finder.clock.now() < end:
@@ -96,7 +96,8 @@ def _wait_gone(address: str, finder: Finder) -> None:
             pass  # it says that it is about to stop, or is too busy with that to answer
         finder.clock.sleep(_PAUSE_S)
     port = values.split_address(address).port
+    harder = "" if is_killed else f"`hstore kill -h {address}` ends it, or "
     raise Refused(
         f"the node at {address} is still there after {_GONE_S:g} s; "
-        f"`hstore kill -h {address}` ends it, or look for the process on port {port}"
+        f"{harder}look for the process on port {port}"
     )

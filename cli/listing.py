@@ -35,7 +35,7 @@ def show_once(found: Found, *, as_json: bool = False, console: Console | None = 
     if info.leader is None:
         click.echo(
             f"hstore: the cluster has no leader, as the node at {found.address} sees it; "
-            f"it takes {info.quorum} live voters to elect one",
+            f"it takes {info.quorum} live voter{'s' * (info.quorum != 1)} to elect one",
             err=True,
         )
         return 1

@@ -38,8 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = cli.main(list(arguments), prog_name="hstore", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
-        return EXIT_USAGE
+        return _fail_usage(error)
     except HstoreError as error:
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
@@ -251,6 +250,18 @@ def _text(option: str, value: str) -> str:
 def _fail(message: str, status: int) -> int:
     click.echo(f"hstore: {message}", err=True)
     return status
+
+
+def _fail_usage(error: click.ClickException) -> int:
+    """Say in a line what click would say in four."""
+    message = error.format_message()
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None or "\n" in message:  # all of the help, where no command was given
+        error.show()
+        return EXIT_USAGE
+    return _fail(
+        f"{message.rstrip('.')}; `{context.command_path} --help` shows what there is", EXIT_USAGE
+    )
 
 
 def _fail_unexpectedly(error: BaseException) -> int:

@@ -85,6 +85,7 @@ class FakeCluster:
     def __init__(self):
         self.answers = {}
         self.asked = []
+        self.strangers = set()  # addresses of programs that are no hstore nodes
 
     def set(self, address, path, answer):
         """An answer is a body, a response, an exception, or a list of these, one for each time."""
@@ -100,9 +101,11 @@ class FakeCluster:
             raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
         if isinstance(answer, Exception):
             raise answer
-        if isinstance(answer, httpx.Response):
-            return answer
-        return httpx.Response(200, content=msgspec.json.encode(answer))
+        if not isinstance(answer, httpx.Response):
+            answer = httpx.Response(200, content=msgspec.json.encode(answer))
+        if answer.status_code == 200 and address not in self.strangers:
+            answer.headers["X-Hstore-Index"] = "1"
+        return answer
 
     def connect(self, address, timeout_s):
         return NodeClient(address, timeout_s=timeout_s, transport=httpx.MockTransport(self.handle))
@@ -165,6 +168,7 @@ class FakeServer:
                 body = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(body)))
+                self.send_header("x-hstore-index", "1")
                 self.end_headers()
                 self.wfile.write(body)
 

@@ -73,6 +73,16 @@ def test_a_missing_key_without_a_message_is_still_a_missing_key(client, cluster)
         client.read("foo")
 
 
+def test_the_text_of_another_program_is_not_taken_for_a_value(client, cluster):
+    cluster.strangers.add(ADDRESS)
+    for path in ("/v1/kv/foo", "/read"):
+        cluster.set(ADDRESS, path, httpx.Response(200, text="hello"))
+    with pytest.raises(Unreachable, match="not an hstore node"):
+        client.read("foo")
+    with pytest.raises(Unreachable, match="not an hstore node"):
+        list(client.read_all())
+
+
 def test_a_refused_connection_names_address_and_reason(client):
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:8500 \(Connection refused\)"):
         client.write("foo", "bar")

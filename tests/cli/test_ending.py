@@ -39,6 +39,21 @@ def test_kill_need_not_be_answered(make_finder, cluster):
     ending.kill(A, make_finder())
 
 
+def test_a_kill_that_did_not_help_does_not_advise_a_kill(make_finder, cluster, make):
+    cluster.set(A, "/v1/node/kill", httpx.ReadTimeout(""))
+    cluster.set(A, "/v1/cluster", make.info())
+    with pytest.raises(Refused, match="after 7 s; look for the process on port 8500"):
+        ending.kill(A, make_finder())
+
+
+def test_what_is_no_hstore_node_is_not_waited_for_as_if_it_would_stop(make_finder, cluster, clock):
+    cluster.strangers.add(A)
+    cluster.set(A, "/v1/node/stop", {})
+    with pytest.raises(Unreachable, match="not an hstore node"):
+        ending.stop(A, make_finder())
+    assert clock.now() == 0
+
+
 def test_leave_is_done_by_the_node_itself(make_finder, cluster):
     cluster.set(A, "/v1/node/leave", {})
     assert "has left" in ending.leave(A, make_finder())

@@ -100,6 +100,14 @@ def test_wrong_usage_is_status_2_on_standard_error(arguments, capfd):
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("arguments", [["bogus"], ["write", "-k", "a"], ["demo", "x"], ["--bad"]])
+def test_wrong_usage_is_said_in_one_line_that_names_the_help(arguments, capfd):
+    assert cli.run(arguments) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("hstore: ")
+    assert "--help`" in line
+
+
 def test_an_argument_that_is_not_utf8_is_wrong_usage(capfd):
     assert cli.run(["write", "-h", "127.0.0.1:1", "-k", "a", "-v", "\udcff"]) == 2
     assert "-v" in capfd.readouterr().err
