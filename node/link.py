@@ -57,6 +57,10 @@ LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, PeerError)
 class LinkEvents(Protocol):
     """Who is told what happens to links. All calls are made on the event loop and return soon."""
 
+    def link_made(self, peer: int) -> None:
+        """Frames to `peer` leave from now on."""
+        ...
+
     def link_broken(self, peer: int) -> None:
         """What was sent to `peer` may be lost; a new attempt is made at once."""
         ...
@@ -226,6 +230,7 @@ class Link:
                 _limit_patience(stream)
                 was_connected = self.is_connected = True
                 since = trio.current_time()
+                self._events.link_made(self.peer)
                 _log.info("connected to peer", peer=f"{self.peer:016x}", address=self.address)
                 await self._pump(stream)
         except RefusedError as error:

@@ -218,7 +218,7 @@ class Node:
     def received(self, peer: int, frames: list[wire.Frame]) -> None:
         """Hand frames to who they are for."""
         self.replica.heard[peer] = trio.current_time()
-        self.status.heard(peer)
+        self.status.port_answered(peer)
         for frame in frames:
             if isinstance(frame, Base):
                 self.replica.received(peer, frame)
@@ -244,6 +244,11 @@ class Node:
     ) -> None:
         """Take a snapshot in."""
         await self.snapshots.receive(peer, frames)
+
+    def link_made(self, peer: int) -> None:
+        """`peer` has welcomed this node."""
+        self.status.port_answered(peer)
+        self.replica.link_made()
 
     def link_broken(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""

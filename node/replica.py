@@ -12,7 +12,7 @@ The rules of the driver, by their numbers:
 - D5, D6: the core says what must be written; the commit index in it is within the log.
 - D7: one batch is applied at a time, in the turn; clients are answered from it.
 - D8: every `Persist` is answered once, in order, by its number.
-- D9, D10: membership is the core's.
+- D9, D10, D20: the core's.
 - D11, D12: snapshots are `snapshots.py`'s, which reports every end of one.
 - D13: messages are encoded when they are handed over, so nothing can change them.
 - D14: links refuse other clusters, other ids and removed nodes (`peers.py`); the directory knows
@@ -22,7 +22,6 @@ The rules of the driver, by their numbers:
 - D17: a storage error ends `run`, and with it the node: the core gets no further event.
 - D18: ticks come from one timer; a long pause makes one tick, not many.
 - D19: the core starts from `Storage.load`.
-- D20: the core's, too.
 """
 
 from __future__ import annotations
@@ -223,8 +222,7 @@ class Replica:
         if request is None:
             return
         if frame.status == ForwardStatus.NOT_LEADER:
-            # Certainly not done: it may wait for the next leader as any other. Asking the same one
-            # again would be answered as fast as it is asked, over and over.
+            # Certainly not done: it may wait, for the next leader (this one would say so again).
             self._denied_term = max(self._denied_term, request.term)
             self._waiting.queued.append(request)
             self._wake.set()
@@ -305,9 +303,8 @@ class Replica:
             self._propose(events)
             return
         leader = self.core.leader
-        if self.core.term > self._denied_term:
-            while self._waiting.queued and self._can_ask(leader):
-                self._pass_on(leader, self._waiting.queued.popleft())
+        while self._waiting.queued and self._can_ask(leader) and self.core.term > self._denied_term:
+            self._pass_on(leader, self._waiting.queued.popleft())
 
     def _can_ask(self, leader: int) -> bool:
         """Whether what is sent to this leader now is likely to reach it."""
@@ -453,6 +450,10 @@ class Replica:
         return self.state.settings.heartbeat_ms / 1000
 
     # -- the rest ---------------------------------------------------------------------------
+
+    def link_made(self) -> None:
+        """What waited for a link may leave."""
+        self._wake.set()
 
     def link_broken(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""

@@ -86,8 +86,8 @@ class Status:
 
     # -- what is heard ----------------------------------------------------------------------
 
-    def heard(self, peer: int) -> None:
-        """A frame of `peer` has arrived: its port is not dead, whatever refused."""
+    def port_answered(self, peer: int) -> None:
+        """`peer` takes connections, or a frame of it has arrived: whatever refused, it runs."""
         self._refused.discard(peer)
 
     def port_refused(self, peer: int) -> None:

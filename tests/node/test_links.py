@@ -28,6 +28,7 @@ class Notes:
         self.frames: list[tuple[int, wire.Frame]] = []
         self.told: list[tuple[str, float]] = []
         self.removed: set[int] = set()
+        self.made = 0
 
     def received(self, peer: int, frames: list[wire.Frame]) -> None:
         self.frames += [(peer, frame) for frame in frames]
@@ -40,6 +41,9 @@ class Notes:
     ) -> None:
         async for frame in frames:
             self.frames.append((peer, frame))
+
+    def link_made(self, peer: int) -> None:
+        self.made += 1
 
     def link_broken(self, peer: int) -> None:
         self.told.append(("broken", trio.current_time()))
@@ -343,6 +347,7 @@ async def test_a_connection_that_broke_is_made_anew_at_once_and_nobody_is_down(
         await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
     assert notes.what() == ["broken"] * 3
+    assert notes.made == 4
     assert [round(at - dialled[0]) for at in dialled] == [0, 1, 2, 3]
 
 

@@ -318,6 +318,29 @@ async def test_a_deadline_that_is_over_is_answered_too(autojump_clock) -> None:
                     continue
 
 
+@pytest.mark.parametrize("what", ["write", "read"])
+async def test_a_request_that_waits_for_a_link_leaves_when_it_is_made(
+    what: str, autojump_clock
+) -> None:
+    """Not at the next tick, and not into the void."""
+    async with running(3) as cluster:
+        for way in cluster.network.between(1, 2):
+            way.delay_s = 0.02
+        for wait_ms in range(0, 100, 13):
+            await trio.sleep(0.5 + wait_ms / 1000)
+            cluster.network.reset(1, 2)
+            await trio.sleep(0.001)
+            assert not cluster[2].node.peers.is_connected(1)
+            started = trio.current_time()
+            if what == "write":
+                await cluster.write(2, "key", "value")
+            else:
+                await cluster.read(2, "key")
+            # Two ways for the connection, two for the greeting, two for the request itself, which
+            # may wait for the piece before it.
+            assert trio.current_time() - started < 6 * 0.02 + 0.04
+
+
 async def test_a_request_that_waits_for_a_leader_is_served_by_the_next(autojump_clock) -> None:
     async with running(3) as cluster:
         cluster[1].crash()
