@@ -81,6 +81,10 @@ class Options:
     promotion_gap: int = 1000
 
 
+_STUCK_TIMEOUTS = 3
+"""Election timeouts that one write may take before the disk counts as stuck."""
+
+
 class Core:
     """One node's Raft.
 
@@ -156,6 +160,7 @@ class Core:
         self._seq = 0
         self._saved = (hard_state.term, hard_state.vote)
         self._restored: SnapshotMeta | None = None
+        self._oldest_write = self._oldest_since = 0
         self.own_vote_seq = 0
 
     # -- the interface ----------------------------------------------------------------------
@@ -186,6 +191,12 @@ class Core:
         """Whether the link to the leader that this node follows is down."""
         return self.gone != 0 and self.gone == self.leader
 
+    @property
+    def is_disk_stuck(self) -> bool:
+        """Whether one write has been on its way to the disk for ever so long, as of this tick."""
+        waited = self.ticks - self._oldest_since
+        return self._oldest_write != 0 and waited >= _STUCK_TIMEOUTS * self.options.election_ticks
+
     def leader_hint(self) -> str:
         """Return who leads as far as this node knows, as 16 hex digits; empty for nobody."""
         return f"{self.leader:016x}" if self.leader else ""
@@ -194,8 +205,11 @@ class Core:
         """Whether this node may call an election.
 
         Also when only a change that is not yet committed takes its vote away: it may be the one
-        whose log the others need, and then nobody else can win (thesis section 4.2.2).
+        whose log the others need, and then nobody else can win (thesis section 4.2.2). Not while
+        its disk is stuck: it could not even vote for itself.
         """
+        if self.is_disk_stuck:
+            return False
         if self.config.is_voter(self.id):
             return True
         pending = self.history.index > self.log.commit
@@ -317,6 +331,9 @@ class Core:
         """Let a heartbeat interval pass."""
         self.ticks += 1
         self.elapsed += 1
+        oldest = self.log.oldest_write()
+        if oldest != self._oldest_write:
+            self._oldest_write, self._oldest_since = oldest, self.ticks
         if self.role is Role.LEADER:
             election.tick_leader(self)
         else:

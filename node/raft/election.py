@@ -29,8 +29,13 @@ def tick_leader(core: Core) -> None:
     """Send heartbeats; once per election timeout, see whether a majority still answers.
 
     Section 6 (thesis 6.2): "a leader steps down if an election timeout elapses without a
-    successful round of heartbeats to a majority of its cluster".
+    successful round of heartbeats to a majority of its cluster". A leader whose disk is stuck
+    steps down, too: what it cannot make durable it cannot apply, so nobody would ever get an
+    answer while its heartbeats kept the others from electing one that can (hashicorp/raft#503).
     """
+    if core.is_disk_stuck:
+        core.become_follower(core.term, 0)
+        return
     if core.elapsed >= core.options.election_ticks:
         core.elapsed = 0
         if core.options.check_quorum and not _is_quorum_active(core):

@@ -175,6 +175,10 @@ class RaftLog:
         """Whether some write is handed out and not yet durable."""
         return bool(self._writes)
 
+    def oldest_write(self) -> int:
+        """Return the number of the oldest write that is not durable yet, 0 for none."""
+        return self._writes[0][0] if self._writes else 0
+
     def persisted_to(self, seq: int) -> None:
         """Take note that all writes up to `seq` are durable."""
         while self._writes and self._writes[0][0] <= seq:

@@ -14,7 +14,14 @@ import trio
 
 from hstore.node import wire
 from hstore.node.commands import ClusterSettings, Put
-from hstore.node.errors import HstoreError, OutcomeUnknown, Overloaded, PeerError, Refused
+from hstore.node.errors import (
+    HstoreError,
+    OutcomeUnknown,
+    Overloaded,
+    PeerError,
+    Refused,
+    Unavailable,
+)
 from hstore.node.link import Link
 from hstore.node.main import _announce, _dial
 from hstore.node.raft.messages import AppendResponse, InstallSnapshot
@@ -271,3 +278,17 @@ async def test_a_link_does_not_share_tcps_patience_with_a_network_that_was_cut()
             patience_ms = streams[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
             assert 0 < patience_ms <= 10_000
         nursery.cancel_scope.cancel()
+
+
+async def test_a_leader_whose_disk_hangs_does_not_keep_the_cluster_from_answering(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        cluster[1].disk.flush_gate = gate = trio.Event()
+        with contextlib.suppress(Unavailable):
+            await cluster.write(2, "key", "lost or not")
+        await cluster.write(2, "key", "value")
+        assert cluster.leader.id != 1
+        gate.set()
+        cluster[1].disk.flush_gate = None
+        assert await cluster.read(1, "key") == "value"

@@ -5,7 +5,12 @@ from __future__ import annotations
 from hstore.node.raft.entry import HardState
 from hstore.node.raft.events import EarlyElection, PeerDown, Propose, Receive
 from hstore.node.raft.membership import Configuration
-from hstore.node.raft.messages import PreVoteRequest, PreVoteResponse, VoteRequest
+from hstore.node.raft.messages import (
+    HeartbeatResponse,
+    PreVoteRequest,
+    PreVoteResponse,
+    VoteRequest,
+)
 from hstore.node.raft.roles import Role
 from tests.node.raft.harness import (
     T,
@@ -75,3 +80,37 @@ def test_the_vote_of_a_leader_that_came_back_counts_again() -> None:
     assert node.core.role is Role.PRE_CANDIDATE
     node.receive(PreVoteResponse(2, 1, 2, granted=True))
     assert node.core.role is Role.CANDIDATE
+
+
+def test_a_leader_whose_disk_is_stuck_makes_room_for_one_that_can_answer() -> None:
+    """Its heartbeats went on, the others committed, and no client ever heard of it."""
+    node = make_leader(term=2, is_disk_held=True)
+    node.propose(b"x")
+
+    for _ in range(3 * T):
+        assert node.core.role is Role.LEADER
+        node.tick()
+        node.receive(*(HeartbeatResponse(peer, 1, 2, node.core.round) for peer in (2, 3)))
+    node.tick()
+
+    assert node.core.role is Role.FOLLOWER
+    node.take(PreVoteRequest)
+    node.tick(3 * T)
+    assert not node.take(PreVoteRequest), "it could not even vote for itself"
+    node.flush()
+    node.tick(2 * T)
+    assert node.take(PreVoteRequest)
+
+
+def test_a_leader_whose_disk_is_slow_but_goes_on_leads_on() -> None:
+    node = make_leader(term=2, is_disk_held=True)
+
+    for number in range(8 * T):
+        node.propose(b"x", rid=1000 + number)
+        node.tick()
+        node.receive(*(HeartbeatResponse(peer, 1, 2, node.core.round) for peer in (2, 3)))
+        if number > 2 * T:
+            node.flush(1)
+
+    assert node.core.log.is_write_pending()
+    assert node.core.role is Role.LEADER
