@@ -51,6 +51,7 @@ class Faults:
         self.sim.network.heal()
         for node in self.sim.nodes.values():
             node.rate = TICK
+            node.end_flush()
             if node.core is not None:
                 node.resume(node.boot)
             elif not node.is_retired:

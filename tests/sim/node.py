@@ -285,6 +285,11 @@ class SimNode:
         if seq:
             self.give(Persisted(seq))
 
+    def end_flush(self) -> None:
+        """Let a flush that is under way take no longer."""
+        if self._flushing:
+            self.sim.after(TICK // 10, self._flushed, (self.boot, self.disk.position))
+
     # -- the state machine ------------------------------------------------------------------
 
     def _apply(self, entries: list[Entry]) -> None:
