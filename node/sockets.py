@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ConfigError, Refused
 from .settings import at_port
-from .values import API_PORT, Address
+from .values import API_PORT, Address, is_wildcard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,8 +113,10 @@ def _bind(role: str, address: Address, kind: socket.SocketKind) -> socket.socket
     try:
         one.setblocking(False)
         if family == socket.AF_INET6:
-            # What `::` covers must not hang on a setting of the machine.
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # `::` is every address, so the IPv4 ones too, whatever the machine is set to: a node
+            # may well advertise one of those.
+            every = is_wildcard(address.host)
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not every))
         if kind == socket.SOCK_STREAM:
             # Lets a node start again while connections of its last life are in TIME_WAIT. Two
             # sockets may then be bound to one port as long as neither listens, so listen at once:

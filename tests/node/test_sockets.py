@@ -91,6 +91,19 @@ def test_when_no_port_is_free_the_error_says_what_to_do():
             bind_first_free(settings_at(peer_port=8300), ENV)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_ipv6_wildcard_takes_connections_to_every_address_of_the_machine(host):
+    port = 20000 + os.getpid() % 10000  # nobody else is at all addresses of these
+    sockets = bind_node_sockets(
+        load_settings({"listen": f"[::]:{port}", "advertise": "192.0.2.7"}, ENV)
+    )
+    try:
+        for one in (sockets.api, sockets.peer, sockets.dns_tcp):
+            socket.create_connection((host, port_of(one)), timeout=2).close()
+    finally:
+        sockets.close()
+
+
 def test_an_address_of_another_machine_is_a_wrong_setting():
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1:8500.*assign requested address"):
         bind_node_sockets(load_settings({"listen": "192.0.2.1"}, ENV))
