@@ -22,6 +22,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 START_S = 30.0
@@ -53,11 +54,9 @@ def main() -> int:
 def _compare(
     title: str, options: argparse.Namespace, ours: tuple[str, str], theirs: tuple[str, str]
 ) -> None:
-    pairs = []
-    for _ in range(options.pairs + 1):
-        pairs.append((_wrk(options, *ours), _wrk(options, *theirs)))
+    turns = range(options.pairs + 1)
     # The first pair warms both up, and writes the keys that are read later.
-    pairs = pairs[1:]
+    pairs = [(_wrk(options, *ours), _wrk(options, *theirs)) for _ in turns][1:]
     print(f"\n{title}, {options.connections} connections, {options.pairs} pairs")
     for name, at, what in (("per second", 0, ".0f"), ("p50 ms", 1, ".2f"), ("p99 ms", 2, ".2f")):
         mine = [pair[0][at] for pair in pairs]
@@ -129,17 +128,20 @@ def _etcd(folder: Path) -> Iterator[str]:
 
 def _etcd_leader() -> str | None:
     for k in range(3):
-        status = _get(f"http://127.0.0.1:{19279 + k}/v3/maintenance/status", b"{}")
-        if isinstance(status, dict) and status.get("leader"):
-            if status["leader"] == status["header"]["member_id"]:
-                return f"127.0.0.1:{19279 + k}"
+        status: Any = _get(f"http://127.0.0.1:{19279 + k}/v3/maintenance/status", b"{}")
+        leader = status.get("leader") if isinstance(status, dict) else None
+        if leader and leader == status["header"]["member_id"]:
+            return f"127.0.0.1:{19279 + k}"
     return None
 
 
 @contextlib.contextmanager
 def _process(command: list[str], env: dict[str, str]) -> Iterator[None]:
     with subprocess.Popen(
-        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
         try:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 import trio
+
 from hstore.node import commands
 from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.state import State

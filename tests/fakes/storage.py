@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import trio
+
 from hstore.node.errors import StorageError
 from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.storage import codec

@@ -6,6 +6,9 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hstore.node import commands, state
 from hstore.node.commands import (
     ClusterSettings,
@@ -23,9 +26,6 @@ from hstore.node.errors import StorageError
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.state import Item, State
 from hstore.node.storage.interface import APPLIED_KEY, Identity
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.fakes.storage import MemoryDisk, MemoryStorage
 
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+
 from hstore.node.raft.entry import Entry
 from hstore.node.storage.interface import Identity, Storage
 from hstore.node.storage.rocks import RocksStorage
-
 from tests.fakes.storage import MemoryDisk
 
 IDENTITY = Identity("0011223344556677", 0x8899AABBCCDDEEFF)

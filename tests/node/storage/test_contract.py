@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from hstore.node.errors import StorageError
 from hstore.node.raft.entry import HardState, SnapshotMeta
 from hstore.node.raft.membership import Configuration

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from rocksdict import WriteBatch, WriteOptions
+
 from hstore.node import commands
 from hstore.node.commands import Put
 from hstore.node.errors import StorageError
@@ -21,7 +23,6 @@ from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.state import State
 from hstore.node.storage.interface import APPLIED_KEY, Recovered, pack_applied
 from hstore.node.storage.rocks import RocksStorage
-from rocksdict import WriteBatch, WriteOptions
 
 from .conftest import CACHE_BYTES, IDENTITY, entries
 

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 import trio
-from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
-from hstore.node.storage.interface import APPLIED_KEY, Storage, pack_applied
-from hstore.node.storage.rocks import RocksStorage
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,6 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
+from hstore.node.storage.interface import APPLIED_KEY, Storage, pack_applied
+from hstore.node.storage.rocks import RocksStorage
 from tests.fakes.storage import MemoryDisk
 
 from .conftest import CACHE_BYTES, IDENTITY

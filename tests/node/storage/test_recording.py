@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import trio
+
 from hstore.node.errors import StorageError
 from hstore.node.raft.entry import HardState
-
 from tests.fakes.recording import RecordingStorage
 from tests.fakes.storage import MemoryDisk
 

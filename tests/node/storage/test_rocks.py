@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+from rocksdict import Rdict, WriteBatch, WriteOptions
+
 from hstore.node.errors import StorageError
 from hstore.node.raft.entry import HardState, SnapshotMeta
 from hstore.node.storage import codec, engine
@@ -18,7 +20,6 @@ from hstore.node.storage.directory import has_data, read_identity
 from hstore.node.storage.interface import APPLIED_KEY, Identity, pack_applied
 from hstore.node.storage.options import Setup
 from hstore.node.storage.rocks import RocksStorage
-from rocksdict import Rdict, WriteBatch, WriteOptions
 
 from .conftest import CACHE_BYTES, IDENTITY, entries
 
