@@ -70,13 +70,16 @@ def ask_to_join(
         )
     )
     begun = time.monotonic()
-    silent = said = ""
+    silent = said = pending = ""
     for attempt in range(_ATTEMPTS):
         for address in addresses:
             try:
                 answer = _request("POST", f"http://{address}/v1/cluster/join", request)
             except httpx.TransportError as error:
                 silent = f"{address}: {error}; is it running?"
+                if isinstance(error, httpx.ReadTimeout):
+                    # It has the request, and will find it there when it can go on.
+                    pending = f"; {address} may do so yet: repeat the command, or let it leave"
                 continue
             if answer.status_code == 200:
                 reply = msgspec.json.decode(answer.content, type=JoinReply)
@@ -88,7 +91,7 @@ def ask_to_join(
             break
         time.sleep(_PAUSE_SECONDS)  # noqa: TID251 - no event loop runs yet
     # Why a member cannot help says more than that another one is down.
-    raise NoLeader(f"the cluster could not take the node in: {said or silent}")
+    raise NoLeader(f"the cluster could not take the node in: {said or silent}{pending}")
 
 
 def _request(method: str, url: str, content: bytes | None = None) -> httpx.Response:
