@@ -162,6 +162,22 @@ async def test_d2_heartbeats_go_on_while_a_flush_hangs(hanging: int, autojump_cl
         assert await cluster.read(3, "key") == "value"
 
 
+async def test_a_leader_whose_disk_hangs_for_long_is_replaced_and_the_work_goes_on(
+    autojump_clock,
+) -> None:
+    """Its heartbeats alone would keep everybody waiting for answers that never come."""
+    async with running(3) as cluster:
+        cluster[1].disk.flush_gate = gate = trio.Event()
+        with trio.move_on_after(0.1):
+            await cluster.write(1, "hangs", "value")
+        rest = [cluster[2], cluster[3]]
+        await cluster.until(lambda: any(m.is_leader for m in rest), within_s=10)
+        await cluster.until(lambda: cluster[2].core.leader == cluster[3].core.leader)
+        await cluster.write(2, "key", "value")
+        gate.set()
+        assert await cluster.read(1, "key") == "value"
+
+
 async def test_d2_a_leaders_appends_leave_before_its_own_flush(autojump_clock) -> None:
     async with running(3) as cluster:
         cluster[1].disk.flush_gate = gate = trio.Event()
