@@ -247,7 +247,7 @@ class Node:
 
     def link_made(self, peer: int) -> None:
         """`peer` has welcomed this node."""
-        self.status.port_answered(peer)
+        self.status.welcomed(peer)
         self.replica.link_made()
 
     def link_broken(self, peer: int) -> None:

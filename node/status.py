@@ -90,6 +90,14 @@ class Status:
         """`peer` takes connections, or a frame of it has arrived: whatever refused, it runs."""
         self._refused.discard(peer)
 
+    def welcomed(self, peer: int) -> None:
+        """A new connection to `peer` was welcomed: a goodbye of before is over."""
+        self.port_answered(peer)
+        figures = self._figures.get(peer)
+        if figures is not None and figures.state == "stopping":
+            # It reports to the leader only, which this node may yet become.
+            del self._figures[peer]
+
     def port_refused(self, peer: int) -> None:
         """The port of `peer` refuses connections: it is not running."""
         self._refused.add(peer)

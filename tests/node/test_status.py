@@ -83,6 +83,30 @@ async def test_a_member_that_stops_on_purpose_is_stopped_and_not_failed(
         assert await time_until(cluster, 2, who, "alive") < 2
 
 
+async def test_a_goodbye_is_forgotten_when_the_member_is_back_whoever_leads_then(
+    autojump_clock,
+) -> None:
+    """A leader's goodbye goes to all; once it is back, it reports to the new leader only."""
+    async with running(5) as cluster:
+        await cluster[1].stop()
+        leader = await _leader_after(cluster)
+        await cluster[1].start()
+        await time_until(cluster, leader, 1, "alive")
+
+        cluster.silence(1)
+        cluster[leader].crash()
+        leader = await _leader_after(cluster)
+        await cluster.until(lambda: cluster[leader].health_of(1) in ("failed", "stopped"))
+
+        assert cluster[leader].health_of(1) == "failed"
+
+
+async def _leader_after(cluster: Cluster) -> int:
+    others = [member for member in cluster.up if member.id != 1]
+    await cluster.until(lambda: any(member.is_leader for member in others))
+    return next(member.id for member in others if member.is_leader)
+
+
 async def test_a_newcomer_is_joining_until_it_has_caught_up(autojump_clock) -> None:
     async with running(2) as cluster:
         member = cluster.add()
