@@ -6,7 +6,8 @@ gathered. A *command* is what an entry of the log asks of the *state*; its *outc
 every node. A *link* carries frames to one peer. A *request* waits here until it is answered.
 
 The process:       main.py, settings.py, values.py, sockets.py, joining.py, errors.py
-The node:          node.py puts the rooms together; replica.py, requests.py, forwarding.py, flag.py
+The node:          node.py puts the rooms together; replica.py, requests.py, forwarding.py,
+                   compaction.py, flag.py
 The cluster:       members.py, status.py, cluster.py
 Between nodes:     peers.py, link.py, wire.py, snapshots.py
 The state machine: commands.py, state.py, state_records.py

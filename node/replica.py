@@ -34,7 +34,7 @@ from random import Random
 import structlog
 import trio
 
-from . import forwarding, wire
+from . import compaction, forwarding, wire
 from .errors import NoLeader, Overloaded, Refused
 from .flag import Flag
 from .peers import Peers
@@ -52,10 +52,6 @@ from .wire import ForwardKind, ForwardStatus
 
 _MAX_PROPOSAL_BYTES = 1024 * 1024
 """Of payloads proposed in one turn: RocksDB holds the GIL while it writes them."""
-
-_KEEP_ENTRIES = 10_000
-_KEEP_BYTES = 16 * 1024 * 1024
-"""Applied entries kept for followers that are a little behind; twice as much starts compaction."""
 
 _log = structlog.get_logger()
 
@@ -418,11 +414,9 @@ class Replica:
         self._waiting.in_log.applied(entries, self.state.apply(entries))
         last = entries[-1].index
         self._events.append(happened.Applied(last))
-        log = self.core.log
-        if len(log.entries) > 2 * _KEEP_ENTRIES or log.size > 2 * _KEEP_BYTES:
-            self._events.append(
-                happened.Compact(log.index_to_keep(last, _KEEP_ENTRIES, _KEEP_BYTES))
-            )
+        compact_to = compaction.due(self.core, last)
+        if compact_to is not None:
+            self._events.append(happened.Compact(compact_to))
         self._wake.set()
 
     def _reject(self, request: Request, reason: Reason, text: str) -> None:

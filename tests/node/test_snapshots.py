@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from hstore.node import replica, snapshots, wire
+from hstore.node import compaction, snapshots, wire
 from hstore.node.errors import PeerError
 from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.messages import InstallSnapshot
@@ -17,7 +17,7 @@ from tests.node.cluster import Cluster, Member, running
 @pytest.fixture(autouse=True)
 def small_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Logs are short and chunks small, so that few keys make both matter."""
-    monkeypatch.setattr(replica, "_KEEP_ENTRIES", 10)
+    monkeypatch.setattr(compaction, "KEEP_ENTRIES", 10)
     monkeypatch.setattr(snapshots, "_CHUNK_BYTES", 200)
 
 
@@ -37,6 +37,8 @@ async def leave_behind(cluster: Cluster, member: Member) -> None:
     """Let the others write so much that the log `member` lacks is gone."""
     member.crash()
     await member.ended.wait()
+    # Until the leader has given up on it: for who lives, it keeps more.
+    await trio.sleep(3)
     for number in range(60):
         await cluster.write(1, f"key-{number:02}", f"value-{number}")
     index = cluster.leader.core.log.snapshot_index
@@ -239,3 +241,31 @@ async def test_a_snapshot_that_is_not_needed_is_thrown_away(autojump_clock) -> N
         assert not member.node.replica.is_installing
         assert state_of(member) == before
         await cluster.write(2, "key", "value")
+
+
+async def test_a_newcomer_under_load_is_not_sent_one_snapshot_after_the_other(
+    autojump_clock,
+) -> None:
+    """What follows a snapshot must still be there when it has crossed, however slow the way."""
+    async with running(1) as cluster:
+        for number in range(60):
+            await cluster.write(1, f"key-{number:02}", "value")
+        sent: list[int] = []
+
+        def tap(_frm: int, to: int, frame: wire.Frame) -> None:
+            if isinstance(frame, wire.SnapshotStart):
+                sent.append(to)
+
+        async def load() -> None:
+            while True:
+                await cluster.write(1, "key-00", "value")
+                await trio.sleep(0.01)
+
+        cluster.network.taps.append(tap)
+        newcomer = cluster.add()
+        cluster.network.ways[1, newcomer.id].delay_s = 0.3
+        cluster.nursery.start_soon(load)
+        await cluster.let_in(newcomer, 1)
+        await cluster.until(lambda: cluster[1].core.config.is_voter(newcomer.id), 20)
+
+        assert len(sent) <= 2
