@@ -6,7 +6,12 @@ never change. Nothing here is executed; `state.py` does that.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+"""Checked where a command is decoded: one that a record cannot hold must never get into a log."""
 
 
 class Put(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
@@ -22,8 +27,8 @@ class Put(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
 
     key: bytes
     value: bytes
-    flags: int = 0
-    cas: int | None = None
+    flags: Unsigned = 0
+    cas: Unsigned | None = None
     must_exist: bool = False
 
 
@@ -31,7 +36,7 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False):
     """Remove a key; with `cas`, only if its revision is this."""
 
     key: bytes
-    cas: int | None = None
+    cas: Unsigned | None = None
 
 
 class DeletePrefix(msgspec.Struct, frozen=True, array_like=True, tag="D", gc=False):

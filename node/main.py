@@ -79,22 +79,25 @@ def serve(
     try:
         storage, hints = _prepare(settings, mode, join_to)
         return trio.run(partial(_run, settings, sockets, storage, hints))
-    except HstoreError as error:
-        return _fail(str(error), error.exit_code)
+    except (HstoreError, CoreBug) as error:
+        return _fail(error, settings)
     except BaseExceptionGroup as group:
         cause = _cause(group)
-        if isinstance(cause, HstoreError):
-            return _fail(f"the node stops: {cause}", cause.exit_code)
-        if isinstance(cause, CoreBug):
-            return _fail(
-                f"the node stops, because an invariant of consensus is broken: {cause}; keep "
-                f"{settings.data_dir} as it is and report this",
-                1,
-            )
+        if isinstance(cause, (HstoreError, CoreBug)):
+            return _fail(cause, settings, doing="the node stops: ")
         raise
 
 
-def _fail(message: str, status: int) -> int:
+def _fail(error: HstoreError | CoreBug, settings: NodeSettings, doing: str = "") -> int:
+    """Say why the node ends, and return the exit status."""
+    status = 1
+    if isinstance(error, HstoreError):
+        message, status = f"{doing}{error}", error.exit_code
+    else:
+        message = (
+            f"the node stops, because an invariant of consensus is broken: {error}\n"
+            f"keep {settings.data_dir} as it is, and report this"
+        )
     sys.stderr.write(f"hstore: {message}\n")
     return status
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hstore.node import forwarding, wire
+from hstore.node import commands, forwarding, wire
 from hstore.node.cluster import NodeFigures
-from hstore.node.commands import Outcome
+from hstore.node.commands import Delete, Outcome, Put
 from hstore.node.errors import (
     HstoreError,
     NoLeader,
@@ -130,3 +131,12 @@ def test_a_result_comes_back_as_it_was() -> None:
 def test_a_status_from_the_future_is_an_unknown_outcome() -> None:
     answer = forwarding.answer(wire.ForwardReply(1, 99, b"x"), ForwardKind.WRITE)
     assert isinstance(answer, OutcomeUnknown)
+
+
+@pytest.mark.parametrize(
+    "bad", [Put(b"k", b"v", flags=-1), Put(b"k", b"v", cas=-1), Delete(b"k", -1)]
+)
+def test_a_command_that_no_record_can_hold_is_not_decoded(bad) -> None:
+    """It would be committed, and then stop every node that applies it, at each start anew."""
+    with pytest.raises(msgspec.ValidationError):
+        commands.decode(commands.encode(bad))
