@@ -181,8 +181,8 @@ class Node:
         return "there is no leader, or this node cannot reach it"
 
     def cluster(self) -> ClusterInfo:
-        """Return the cluster as this node sees it now."""
-        return self.status.info()
+        """Return the cluster as this node sees it now; what is new in it, watchers are told, too."""
+        return self.status.refresh()
 
     async def wait_cluster_change(self, seen: int) -> int:
         """Wait until the structural version is not `seen`, and return it."""

@@ -134,10 +134,10 @@ class Status:
         """Whether `node` counts among the live: alive or suspect."""
         return self._judgements().get(node, ("failed", None, None))[0] in ("alive", "suspect")
 
-    def refresh(self) -> None:
+    def refresh(self) -> ClusterInfo:
         """Compare with what was last shown; wake the watchers and renew the view on a change.
 
-        Cheap enough for every tick: contact lapses by time alone.
+        Cheap enough for every tick: contact lapses by time alone. Returns the cluster as it is now.
         """
         core = self._replica.core
         if core.role is Role.LEADER:
@@ -153,7 +153,7 @@ class Status:
             ],
         )
         if shown == self._shown:
-            return
+            return info
         self._shown = shown
         self.structure += 1
         changed, self._changed = self._changed, trio.Event()
@@ -161,6 +161,7 @@ class Status:
         self.on_view(self.view())
         if core.role is Role.LEADER:
             self._publish()
+        return info
 
     async def wait_change(self, seen: int) -> int:
         """Wait until `structure` is not `seen`, and return it."""

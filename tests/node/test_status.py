@@ -35,6 +35,21 @@ async def test_a_silent_member_is_suspect_after_two_intervals_and_failed_after_f
         assert 5 * INTERVAL_S - 0.15 <= failed <= 5 * INTERVAL_S + 0.15
 
 
+async def test_whoever_asks_sees_nothing_that_watchers_are_not_told(autojump_clock) -> None:
+    """Health lapses by time alone: a look between two ticks once showed what no event did."""
+    async with running(3) as cluster:
+        cluster.silence(3)
+        await time_until(cluster, 1, 3, "suspect")
+        status = cluster[1].node.status
+        for _ in range(3000):
+            before = status.structure
+            await trio.sleep(0.001)
+            if cluster[1].health_of(3) == "failed":
+                break
+        assert cluster[1].health_of(3) == "failed"
+        assert status.structure > before
+
+
 async def test_the_intervals_of_health_are_the_clusters_setting(autojump_clock) -> None:
     settings = ClusterSettings(health_interval_ms=2000)
     async with running(3, settings=settings) as cluster:
