@@ -49,7 +49,7 @@ async def test_a_newcomer_is_a_learner_then_catches_up_then_votes_and_each_step_
         assert cluster[1].core.config.learners == (member.id,), "it votes before it has caught up"
 
         await member.start({int(node, 16): at for node, at in reply.peers.items()})
-        await cluster.until(lambda: cluster[1].health_of(member.id) == "alive")
+        await cluster.until(lambda: ("follower", True, "alive") in steps)
         assert steps == [
             ("learner", False, "joining"),
             ("learner", False, "alive"),
