@@ -67,7 +67,6 @@ class NodeClient:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.address = address
-        self._timeout_s = timeout_s
         self._http = httpx.Client(
             base_url=f"http://{address}",
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),

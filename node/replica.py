@@ -104,7 +104,7 @@ class Replica:
         self.on_admin: Callable[[Request], None] = lambda _request: None
         self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None
         self.on_tick: Callable[[], None] = lambda: None
-        self.stats = {"turns": 0, "flushes": 0, "writes": 0, "reads": 0}
+        self.stats = {"reads": 0}
         self._peers: Peers | None = None
         self._events: deque[happened.Event] = deque()
         self._wake = Flag()
@@ -278,11 +278,9 @@ class Replica:
         """
         async with self._flushing:
             await self.storage.flush()
-        self.stats["flushes"] += 1
 
     def _turn(self) -> None:
         """Handle everything that has gathered."""
-        self.stats["turns"] += 1
         events = self._events
         self._events = deque()
         self._take_writes(events)
@@ -394,7 +392,6 @@ class Replica:
             hard_state = persist.hard_state
         if hard_state is not None or persist.entries or persist.truncate_from is not None:
             self.storage.append(hard_state, persist.truncate_from, persist.entries)
-            self.stats["writes"] += 1
         self._written_seq = persist.seq
         self._then += persist.then
         self._to_flush.set()

@@ -24,7 +24,7 @@ from .storage.interface import SnapshotInstall
 
 _CHUNK_BYTES = 256 * 1024
 _CHUNK_PAIRS = 512
-"""One chunk is read, or written, without a pause: 512 small keys take about 4 ms."""
+"""One chunk is read, or written, without a pause: small keys are held short."""
 
 _FLUSH_BYTES = 4 * 1024 * 1024
 """A receiver flushes this often, off the loop, so that no write has to wait for RocksDB."""

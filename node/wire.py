@@ -63,7 +63,6 @@ class Refusal(enum.StrEnum):
     CLUSTER = "cluster"
     WRONG_NODE = "wrong node"
     REMOVED = "removed"
-    BUSY = "busy"
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=33, gc=False):

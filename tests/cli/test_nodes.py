@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from hstore.cli import nodes
 from hstore.cli.client import Unreachable
+from hstore.node import joining
 from hstore.node.errors import ConfigError, Refused
 
 # Any of 127.0.0.0/8 is this machine; one per test process, so that runs do not meet.
@@ -194,3 +196,12 @@ class FakeSockets:
 
     def close(self):
         pass
+
+
+def test_a_proxy_of_the_environment_does_not_come_between_a_newcomer_and_its_cluster(
+    monkeypatch, server, make
+):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    server.answers["GET", "/v1/cluster"] = (200, msgspec.to_builtins(make.info()))
+    assert joining.find_cluster((server.address,)) == make.info().cluster_id

@@ -269,3 +269,30 @@ async def test_a_newcomer_under_load_is_not_sent_one_snapshot_after_the_other(
         await cluster.until(lambda: cluster[1].core.config.is_voter(newcomer.id), 20)
 
         assert len(sent) <= 2
+
+
+async def test_a_snapshot_is_cut_by_the_number_of_keys_as_well_and_flushed_on_its_way_in(
+    autojump_clock, monkeypatch
+) -> None:
+    """Many small keys hold the loop as long as a few large ones; writes must not outrun a disk."""
+    monkeypatch.setattr(snapshots, "_CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(snapshots, "_CHUNK_PAIRS", 7)
+    monkeypatch.setattr(snapshots, "_FLUSH_BYTES", 1)
+    async with running(3) as cluster:
+        await leave_behind(cluster, cluster[3])
+        chunks = chunks_of(cluster)
+        await cluster[3].start()
+        replica, flushes = cluster[3].node.replica, 0
+        flush = replica.flush
+
+        async def counted() -> None:
+            nonlocal flushes
+            flushes += replica.state.applied < cluster[1].core.log.snapshot_index
+            await flush()
+
+        monkeypatch.setattr(replica, "flush", counted)
+        await cluster.until(lambda: cluster[3].value("key-59") == "value-59")
+
+        assert len(chunks) >= 60 // 7
+        assert all(len(chunk.pairs) <= 7 for chunk in chunks)
+        assert flushes >= len(chunks)
