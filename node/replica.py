@@ -75,7 +75,7 @@ class Replica:
         on_change: Called after a turn that changed leadership, configuration or members.
         on_admin: Called at the leader for a request that is not a plain write.
         on_snapshot_wanted: Called with a peer that needs a snapshot.
-        stats: Counters: turns, flushes, writes, reads.
+        stats: Counters: flushes of the disk, and reads that asked for an index.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Replica:
         self.on_admin: Callable[[Request], None] = lambda _request: None
         self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None
         self.on_tick: Callable[[], None] = lambda: None
-        self.stats = {"reads": 0}
+        self.stats = {"flushes": 0, "reads": 0}
         self._peers: Peers | None = None
         self._events: deque[happened.Event] = deque()
         self._wake = Flag()
@@ -278,6 +278,7 @@ class Replica:
         """
         async with self._flushing:
             await self.storage.flush()
+        self.stats["flushes"] += 1
 
     def _turn(self) -> None:
         """Handle everything that has gathered."""
