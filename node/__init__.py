@@ -9,7 +9,7 @@ The process:       main.py, settings.py, values.py, sockets.py, joining.py, erro
 The node:          node.py puts the rooms together; replica.py, requests.py, forwarding.py,
                    compaction.py, flag.py
 The cluster:       members.py, status.py, cluster.py
-Between nodes:     peers.py, link.py, wire.py, snapshots.py
+Between nodes:     peers.py, link.py, wire.py, snapshots.py, snapshot_transfer.py
 The state machine: commands.py, state.py, state_records.py
 Rooms:             `raft/` consensus, `storage/` the disk, `api/` HTTP
 
