@@ -295,7 +295,8 @@ class Replica:
         if not self._waiting.queued:
             return
         if self.core.role is Role.LEADER:
-            self._propose(events)
+            if self.core.transfer is None:
+                self._propose(events)
             return
         leader = self.core.leader
         while self._waiting.queued and self._can_ask(leader) and self.core.term > self._denied_term:
@@ -418,7 +419,7 @@ class Replica:
         self._wake.set()
 
     def _reject(self, request: Request, reason: Reason, text: str) -> None:
-        if reason is Reason.NOT_LEADER and request.data:
+        if reason in (Reason.NOT_LEADER, Reason.TRANSFERRING) and request.data:
             # Never appended, so it may wait for whoever leads next.
             self._waiting.queued.append(request)
         elif reason is Reason.NOT_LEADER:

@@ -9,7 +9,7 @@ is a numbered broadcast of heartbeats. "Section 5.3" is of the Raft paper (exten
 The interface: core.py (`Core.step`), events.py in, update.py out, errors.py
 The data:      entry.py, membership.py, messages.py, roles.py
 What is known: log.py of this node, progress.py of the others, quorum.py the arithmetic
-What is done:  election.py, replication.py, reads.py, reconfigure.py: functions of a core
+What is done:  election.py, replication.py, reads.py, reconfigure.py, transfer.py: functions of a core
 
 Nothing of the other rooms may be imported here, and nothing that could surprise.
 """

@@ -12,7 +12,7 @@ back. A leader's requests go out at once (thesis, section 10.2.1), and so do pre
 wait like answers, see `election.py`.
 
 This module holds the state, the term rule and the gathering. What each role does stands beside it:
-`election.py`, `replication.py`, `reads.py`, `reconfigure.py`, as functions of a core.
+`election.py`, `replication.py`, `reads.py`, `reconfigure.py`, `transfer.py`, as functions of a core.
 
 Rule: no trio, no sockets, no files, no clocks, no global randomness, no logging, and no iteration
 over a set that reaches the outside.
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from . import election, membership, messages, reads, reconfigure, replication
+from . import election, membership, messages, reads, reconfigure, replication, transfer
 from .entry import Entry, EntryKind, HardState, SnapshotMeta
 from .events import (
     Applied,
@@ -42,6 +42,7 @@ from .events import (
     Receive,
     SnapshotSent,
     Tick,
+    TransferLeader,
 )
 from .log import RaftLog, entry_size
 from .membership import Configuration, History
@@ -64,6 +65,7 @@ class Options:
         max_inflight_messages: Unanswered messages with entries, per peer.
         max_inflight_bytes: Likewise in bytes; the message that crosses it still leaves.
         max_uncommitted_bytes: Of entries not yet committed; more is `OVERLOADED`.
+        max_unapplied_bytes: Of entries committed and not yet applied at the leader; likewise.
         max_apply_bytes: Of entries in one batch to apply.
         max_pending_reads: Of this node and of those that ask it; more is `OVERLOADED`.
         promotion_gap: Entries a learner may lack when it becomes a voter.
@@ -76,13 +78,18 @@ class Options:
     max_inflight_messages: int = 256
     max_inflight_bytes: int = 8 * 1024 * 1024
     max_uncommitted_bytes: int = 64 * 1024 * 1024
+    max_unapplied_bytes: int = 64 * 1024 * 1024
     max_apply_bytes: int = 1024 * 1024
     max_pending_reads: int = 4096
     promotion_gap: int = 1000
 
 
-_STUCK_TIMEOUTS = 3
-"""Election timeouts that one write may take before the disk counts as stuck."""
+_STUCK_TIMEOUTS = 1.5
+"""Election timeouts that one write may take before the disk counts as stuck.
+
+A write that begins just after a tick is noticed a tick late: so a leader whose flush hangs is none
+any more within two.
+"""
 
 
 class Core:
@@ -107,6 +114,8 @@ class Core:
         timeout: Ticks after which this node calls an election.
         round: Number of the last heartbeat broadcast of this term.
         uncommitted_bytes: Of the leader's entries that are not yet committed.
+        unapplied_bytes: Of entries that were committed while it leads, and are not yet applied.
+        transfer: The leadership transfer under way at this leader, if any.
     """
 
     def __init__(
@@ -119,8 +128,15 @@ class Core:
         snapshot: SnapshotMeta | None = None,
         entries: Sequence[Entry] = (),
         applied: int = 0,
+        recover_to: int = 0,
     ) -> None:
         """Start from what was durable (rule D19): without arguments, from nothing.
+
+        Args:
+            recover_to: This node has lost entries that it had acknowledged, up to this index; 0:
+                none. It begins a term of its own, so that no leader goes on counting on them, and
+                neither votes nor stands until it has the log of a later leader up to there: its
+                vote could elect one that lacks what is committed (the rule of PAR, FAST'18).
 
         Raises:
             CoreBug: What is given does not fit together.
@@ -138,6 +154,9 @@ class Core:
         for entry in entries:
             if entry.kind == EntryKind.CONFIG:
                 self.history.push(entry.index, membership.decode(entry.data))
+        self._recover_to = recover_to
+        if recover_to:
+            self.term, self.vote = self.term + 1, 0
         self.role = Role.FOLLOWER
         self.leader = 0
         self.gone = 0
@@ -150,7 +169,8 @@ class Core:
         self.randomize_timeout()
         self.round = 0
         self.noop_index = 0
-        self.uncommitted_bytes = 0
+        self.uncommitted_bytes = self.unapplied_bytes = 0
+        self.transfer: transfer.Transfer | None = None
         self.waiting_reads: deque[tuple[int, int]] = deque()
         self.pending_reads: deque[reads.PendingRead] = deque()
         self.forwarded_reads: dict[int, int] = {}
@@ -197,6 +217,11 @@ class Core:
         waited = self.ticks - self._oldest_since
         return self._oldest_write != 0 and waited >= _STUCK_TIMEOUTS * self.options.election_ticks
 
+    @property
+    def is_recovering(self) -> bool:
+        """Whether this node has lost acknowledged log, and has not got it again (`recover_to`)."""
+        return self._recover_to > 0
+
     def leader_hint(self) -> str:
         """Return who leads as far as this node knows, as 16 hex digits; empty for nobody."""
         return f"{self.leader:016x}" if self.leader else ""
@@ -206,9 +231,9 @@ class Core:
 
         Also when only a change that is not yet committed takes its vote away: it may be the one
         whose log the others need, and then nobody else can win (thesis section 4.2.2). Not while
-        its disk is stuck: it could not even vote for itself.
+        its disk is stuck: it could not even vote for itself. Nor while it is recovering.
         """
-        if self.is_disk_stuck:
+        if self.is_disk_stuck or self.is_recovering:
             return False
         if self.config.is_voter(self.id):
             return True
@@ -251,6 +276,7 @@ class Core:
             self.term, self.vote = term, 0
         if was is Role.LEADER:
             reads.fail_pending(self)
+            transfer.finish(self)
         reads.fail_forwarded(self)
         self.role = Role.FOLLOWER
         self.leader = leader
@@ -291,6 +317,7 @@ class Core:
 
     def _gather(self) -> None:
         if self.role is Role.LEADER:
+            reconfigure.leave_if_due(self)
             reads.broadcast_if_wanted(self)
             replication.send_appends(self)
             reconfigure.step_down_if_removed(self)
@@ -336,6 +363,7 @@ class Core:
             self._oldest_write, self._oldest_since = oldest, self.ticks
         if self.role is Role.LEADER:
             election.tick_leader(self)
+            transfer.tick(self)
         else:
             election.tick_follower(self)
         reads.expire_forwarded(self)
@@ -348,9 +376,13 @@ class Core:
             # It is back, and perhaps nobody can be elected without its vote.
             self.gone = 0
         if message.term > self.term:
-            if kind is messages.VoteRequest and election.is_in_lease(self):
+            if (
+                isinstance(message, messages.VoteRequest)
+                and not message.transfer
+                and election.is_in_lease(self)
+            ):
                 # Section 6: a server that hears a current leader neither grants the vote nor
-                # takes over the term.
+                # takes over the term. Unless that leader wishes it (thesis 3.10).
                 return
             if kind is messages.PreVoteRequest or (
                 isinstance(message, messages.PreVoteResponse) and message.granted
@@ -383,6 +415,8 @@ class Core:
     def on_persisted(self, event: Persisted) -> None:
         """Count what is durable now: own entries, or the own vote."""
         self.log.persisted_to(event.seq)
+        if self._recover_to and self.log.persisted >= self._recover_to:
+            self._recover_to = 0
         if self.role is Role.LEADER:
             replication.advance_commit(self)
         elif self.own_vote_seq and event.seq >= self.own_vote_seq:
@@ -391,7 +425,10 @@ class Core:
 
     def on_applied(self, event: Applied) -> None:
         """Take note of how far the state machine is."""
+        before = self.log.applied
         self.log.applied_to(event.index)
+        if self.role is Role.LEADER:
+            self.unapplied_bytes -= self.log.size_between(before, event.index)
 
     def on_compact(self, event: Compact) -> None:
         """Drop the log up to an index, unless a snapshot has already."""
@@ -421,22 +458,6 @@ class Core:
         if event.token == self.early_token and self.gone and self.role is Role.FOLLOWER:
             election.campaign(self)
 
-    def on_propose(self, event: Propose) -> None:
-        """See `replication.propose`."""
-        replication.propose(self, event)
-
-    def on_propose_change(self, event: ProposeChange) -> None:
-        """See `reconfigure.propose_change`."""
-        reconfigure.propose_change(self, event)
-
-    def on_read_index(self, event: ReadIndex) -> None:
-        """See `reads.read_index`."""
-        reads.read_index(self, event.rid)
-
-    def on_snapshot_sent(self, event: SnapshotSent) -> None:
-        """See `replication.snapshot_sent`."""
-        replication.snapshot_sent(self, event)
-
 
 _Handler = Callable[[Core, Any], None]
 
@@ -445,16 +466,17 @@ _OF_LEADERS = frozenset((messages.Append, messages.Heartbeat, messages.InstallSn
 _EVENTS: dict[type, _Handler] = {
     Tick: Core.on_tick,
     Receive: Core.on_receive,
-    Propose: Core.on_propose,
-    ProposeChange: Core.on_propose_change,
-    ReadIndex: Core.on_read_index,
+    Propose: replication.propose,
+    ProposeChange: reconfigure.propose_change,
+    TransferLeader: transfer.start,
+    ReadIndex: reads.read_index,
     Persisted: Core.on_persisted,
     Applied: Core.on_applied,
     Compact: Core.on_compact,
     PeerUnreachable: Core.on_peer_unreachable,
     PeerDown: Core.on_peer_down,
     EarlyElection: Core.on_early_election,
-    SnapshotSent: Core.on_snapshot_sent,
+    SnapshotSent: replication.snapshot_sent,
 }
 
 _MESSAGES: dict[type, _Handler] = {
@@ -469,4 +491,5 @@ _MESSAGES: dict[type, _Handler] = {
     messages.InstallSnapshot: replication.on_install_snapshot,
     messages.ReadIndexRequest: reads.on_read_index_request,
     messages.ReadIndexResponse: reads.on_read_index_response,
+    messages.TimeoutNow: transfer.on_timeout_now,
 }

@@ -58,7 +58,7 @@ def tick_follower(core: Core) -> None:
 def campaign(core: Core) -> None:
     """Ask for votes, or first whether asking makes sense."""
     if not core.options.pre_vote:
-        _become_candidate(core)
+        become_candidate(core)
         return
     core.role = Role.PRE_CANDIDATE
     # Who asks has given up on its leader, and must not hold a lease against others who ask.
@@ -109,6 +109,7 @@ def on_pre_vote_request(core: Core, message: PreVoteRequest) -> None:
     """
     granted = (
         message.term > core.term
+        and not core.is_recovering
         and not is_in_lease(core)
         and core.log.is_up_to_date(message.last_index, message.last_term)
     )
@@ -130,7 +131,11 @@ def on_vote_request(core: Core, message: VoteRequest) -> None:
     (etcd#10998).
     """
     is_free = core.vote == message.frm or (core.vote == 0 and core.leader == 0)
-    granted = is_free and core.log.is_up_to_date(message.last_index, message.last_term)
+    granted = (
+        is_free
+        and not core.is_recovering
+        and core.log.is_up_to_date(message.last_index, message.last_term)
+    )
     if granted:
         core.vote = message.frm
         core.elapsed = 0
@@ -154,10 +159,10 @@ def _without_the_gone(core: Core) -> dict[int, bool]:
     return {core.gone: False} if core.gone else {}
 
 
-def _become_candidate(core: Core) -> None:
+def become_candidate(core: Core, *, is_transfer: bool = False) -> None:
     """Section 5.2: increment the term, vote for oneself, ask everyone else.
 
-    The own vote is counted when it is durable, see `_tally`.
+    The own vote is counted when it is durable, see `_tally`. `is_transfer`: the leader wishes it.
     """
     core.role = Role.CANDIDATE
     core.term += 1
@@ -174,7 +179,8 @@ def _become_candidate(core: Core) -> None:
             # Not before the term and the log it speaks of are durable: after a crash this node
             # would ask in the same term once more, and the votes that its longer log had won the
             # first time would elect it with a shorter one.
-            core.send_durably(VoteRequest(core.id, peer, core.term, log.last_index, log.last_term))
+            last = log.last_index, log.last_term
+            core.send_durably(VoteRequest(core.id, peer, core.term, *last, is_transfer))
 
 
 def _tally(core: Core) -> None:
@@ -183,7 +189,7 @@ def _tally(core: Core) -> None:
         core.become_follower(core.term, 0)
     elif result is VoteResult.WON:
         if core.role is Role.PRE_CANDIDATE:
-            _become_candidate(core)
+            become_candidate(core)
         elif core.votes.get(core.id):
             # Never before the own vote is durable, even when the others suffice: this node could
             # crash, forget that it led this term, and be elected in it once more with another log.

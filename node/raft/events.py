@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .membership import Change
+from .membership import Change, Transition
 from .messages import Message
 
 
@@ -34,10 +34,19 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class ProposeChange:
-    """Append the configuration that results from these changes."""
+    """Append the configuration that results from these changes; none leave a joint one."""
 
     rid: int
     changes: tuple[Change, ...]
+    transition: Transition = Transition.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class TransferLeader:
+    """Hand leadership to the voter `to`; 0: to the one that is furthest."""
+
+    rid: int
+    to: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,7 @@ Event = (
     | Receive
     | Propose
     | ProposeChange
+    | TransferLeader
     | ReadIndex
     | Persisted
     | Applied

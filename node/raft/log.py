@@ -110,6 +110,11 @@ class RaftLog:
                 return entries[first:end]
         return entries[first : high - self.snapshot_index]
 
+    def size_between(self, low: int, high: int) -> int:
+        """Return the bytes of the entries after `low` up to `high`, none of them compacted."""
+        base = self.snapshot_index
+        return sum(map(entry_size, self.entries[low - base : max(high - base, 0)]))
+
     def is_up_to_date(self, last_index: int, last_term: int) -> bool:
         """Whether a candidate's log is at least as up-to-date as this one (section 5.4.1)."""
         return (last_term, last_index) >= (self.last_term, self.last_index)

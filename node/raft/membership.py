@@ -65,6 +65,17 @@ class InvalidChange(Exception):
     """The change cannot be made; the text says why."""
 
 
+class Transition(enum.Enum):
+    """How a configuration becomes the next one."""
+
+    AUTO = "auto"
+    """In one step where at most one voter changes, else as JOINT_IMPLICIT."""
+    JOINT_IMPLICIT = "implicit"
+    """Through a joint configuration, which the leader leaves by itself."""
+    JOINT_EXPLICIT = "explicit"
+    """Through a joint configuration, which is left when that is asked for: by no changes."""
+
+
 def simple(config: Configuration, changes: Iterable[Change]) -> Configuration:
     """Return `config` after `changes` that alter at most one voter (thesis section 4.1).
 
@@ -76,21 +87,86 @@ def simple(config: Configuration, changes: Iterable[Change]) -> Configuration:
     """
     if config.outgoing:
         raise InvalidChange("can't apply simple config change in joint config")
+    changed = _changed(config, changes)
+    if len(set(changed.voters).symmetric_difference(config.voters)) > 1:
+        raise InvalidChange("more than one voter changed without entering joint config")
+    return changed
+
+
+def enter_joint(
+    config: Configuration, changes: Iterable[Change], *, auto_leave: bool
+) -> Configuration:
+    """Return the joint configuration on the way from `config` to what `changes` make of it.
+
+    Both halves must agree until it is left (section 6). A voter that is to become a learner
+    votes on in the old half, and waits in `learners_next`.
+
+    Raises:
+        InvalidChange: The change leaves no voter, or `config` is joint already or has no voters.
+    """
+    if config.outgoing:
+        raise InvalidChange("config is already joint")
+    if not config.voters:
+        raise InvalidChange("can't make a zero-voter config joint")
+    both = msgspec.structs.replace(config, outgoing=config.voters)
+    return msgspec.structs.replace(_changed(both, changes), auto_leave=auto_leave)
+
+
+def leave_joint(config: Configuration) -> Configuration:
+    """Return the configuration behind a joint one: the old half is gone.
+
+    Raises:
+        InvalidChange: `config` is not joint.
+    """
+    if not config.outgoing:
+        raise InvalidChange("can't leave a non-joint config")
+    learners = {*config.learners, *config.learners_next}
+    return Configuration(voters=config.voters, learners=tuple(sorted(learners)))
+
+
+def next_configuration(
+    config: Configuration, changes: Sequence[Change], transition: Transition = Transition.AUTO
+) -> Configuration:
+    """Return the configuration that follows `config` in the log; no changes leave a joint one.
+
+    Raises:
+        InvalidChange: There is none.
+    """
+    if not changes:
+        return leave_joint(config)
+    if transition is not Transition.AUTO:
+        is_auto = transition is Transition.JOINT_IMPLICIT
+        return enter_joint(config, changes, auto_leave=is_auto)
+    if config.outgoing:
+        raise InvalidChange("can't apply simple config change in joint config")
+    after = set(_changed(config, changes).voters)
+    if len(after.symmetric_difference(config.voters)) > 1:
+        return enter_joint(config, changes, auto_leave=True)
+    return simple(config, changes)
+
+
+def _changed(config: Configuration, changes: Iterable[Change]) -> Configuration:
     voters, learners = set(config.voters), set(config.learners)
+    learners_next = set(config.learners_next)
     for change in changes:
-        if change.node == 0:
+        node = change.node
+        if node == 0 or (change.kind is ChangeKind.ADD_LEARNER and node in learners):
             continue
-        voters.discard(change.node)
-        learners.discard(change.node)
+        for group in (voters, learners, learners_next):
+            group.discard(node)
         if change.kind is ChangeKind.ADD_VOTER:
-            voters.add(change.node)
+            voters.add(node)
         elif change.kind is ChangeKind.ADD_LEARNER:
-            learners.add(change.node)
+            # Who votes in the old half cannot be counted as a learner before that half is gone.
+            (learners_next if node in config.outgoing else learners).add(node)
     if not voters:
         raise InvalidChange("removed all voters")
-    if len(voters.symmetric_difference(config.voters)) > 1:
-        raise InvalidChange("more than one voter changed without entering joint config")
-    return Configuration(voters=tuple(sorted(voters)), learners=tuple(sorted(learners)))
+    return Configuration(
+        voters=tuple(sorted(voters)),
+        learners=tuple(sorted(learners)),
+        outgoing=config.outgoing,
+        learners_next=tuple(sorted(learners_next)),
+    )
 
 
 _encoder = msgspec.msgpack.Encoder()

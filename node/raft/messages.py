@@ -40,10 +40,14 @@ class PreVoteResponse(Base, frozen=True, array_like=True, tag=2, gc=False):
 
 
 class VoteRequest(Base, frozen=True, array_like=True, tag=3, gc=False):
-    """RequestVote (section 5.2): `last_*` describe the candidate's log (section 5.4.1)."""
+    """RequestVote (section 5.2): `last_*` describe the candidate's log (section 5.4.1).
+
+    `transfer`: the leader itself has asked for this election, so its lease does not count.
+    """
 
     last_index: int
     last_term: int
+    transfer: bool = False
 
 
 class VoteResponse(Base, frozen=True, array_like=True, tag=4, gc=False):
@@ -120,6 +124,10 @@ class ReadIndexResponse(Base, frozen=True, array_like=True, tag=11, gc=False):
     index: int | None
 
 
+class TimeoutNow(Base, frozen=True, array_like=True, tag=12, gc=False):
+    """The leader asks a voter with the whole log to call an election at once (thesis 3.10)."""
+
+
 Message = (
     PreVoteRequest
     | PreVoteResponse
@@ -132,4 +140,5 @@ Message = (
     | InstallSnapshot
     | ReadIndexRequest
     | ReadIndexResponse
+    | TimeoutNow
 )

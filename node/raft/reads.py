@@ -21,6 +21,7 @@ from .roles import Role
 
 if TYPE_CHECKING:
     from .core import Core
+    from .events import ReadIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,9 @@ class PendingRead:
     rid: int
 
 
-def read_index(core: Core, rid: int) -> None:
+def read_index(core: Core, event: ReadIndex) -> None:
     """Start a read of this node's own."""
+    rid = event.rid
     if core.role is Role.LEADER:
         _register(core, core.id, rid)
     elif core.leader == 0 or core.leader_gone:

@@ -1,4 +1,9 @@
-"""Membership changes at the leader, one at a time (thesis chapter 4)."""
+"""Membership changes at the leader, one at a time (thesis chapter 4, paper section 6).
+
+A change of one voter takes one entry. One of several goes through a joint configuration, in which
+both the old and the new majority decide; once that is committed the leader appends the entry that
+leaves it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from typing import TYPE_CHECKING
 from . import membership, replication
 from .entry import EntryKind
 from .errors import Reason
-from .membership import ChangeKind, InvalidChange
+from .membership import ChangeKind, Configuration, InvalidChange
 from .progress import Progress, ProgressState
 from .roles import Role
 
@@ -42,16 +47,32 @@ def propose_change(core: Core, event: ProposeChange) -> None:
     if refusal is not None:
         core.update.rejected.append((event.rid, *refusal))
         return
-    config = membership.simple(core.config, event.changes)
+    config = membership.next_configuration(core.config, event.changes, event.transition)
+    core.update.appended.append((event.rid, core.term, _append(core, config)))
+
+
+def leave_if_due(core: Core) -> None:
+    """Leave a joint configuration that says so, once it is committed (section 6).
+
+    Whoever leads then does it: the leader that began may be gone.
+    """
+    config = core.config
+    if config.auto_leave and is_settled(core):
+        _append(core, membership.leave_joint(config))
+
+
+def _append(core: Core, config: Configuration) -> int:
     index = core.append_as_leader(EntryKind.CONFIG, [membership.encode(config)])
-    core.update.appended.append((event.rid, core.term, index))
     # A smaller quorum may already have what the larger one had not.
     replication.advance_commit(core)
+    return index
 
 
 def _refusal(core: Core, event: ProposeChange) -> tuple[Reason, str] | None:
     if core.role is not Role.LEADER or not core.config.is_voter(core.id):
         return Reason.NOT_LEADER, core.leader_hint()
+    if core.transfer is not None:
+        return Reason.TRANSFERRING, "leadership is being handed over"
     if not is_settled(core):
         return Reason.CHANGE_PENDING, "another membership change is under way"
     for change in event.changes:
@@ -59,7 +80,7 @@ def _refusal(core: Core, event: ProposeChange) -> tuple[Reason, str] | None:
         if is_promotion and not is_caught_up(core, change.node):
             return Reason.INVALID_CHANGE, "the learner has not caught up"
     try:
-        membership.simple(core.config, event.changes)
+        membership.next_configuration(core.config, event.changes, event.transition)
     except InvalidChange as error:
         return Reason.INVALID_CHANGE, str(error)
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import membership, quorum, reads
+from . import membership, quorum, reads, transfer
 from .entry import Entry, EntryKind
 from .errors import CoreBug, Reason
 from .log import entry_size
@@ -31,8 +31,8 @@ def start_leading(core: Core) -> None:
     core.progress = {
         peer: Progress(log.last_index + 1) for peer in core.config.all_members() if peer != core.id
     }
-    uncommitted = log.entries[log.commit - log.snapshot_index :]
-    core.uncommitted_bytes = sum(map(entry_size, uncommitted))
+    core.uncommitted_bytes = log.size_between(log.commit, log.last_index)
+    core.unapplied_bytes = log.size_between(log.applied, log.commit)
 
 
 def propose(core: Core, event: Propose) -> None:
@@ -40,7 +40,12 @@ def propose(core: Core, event: Propose) -> None:
     reason: Reason | None = None
     if core.role is not Role.LEADER or core.id not in core.config.all_voters():
         reason = Reason.NOT_LEADER
-    elif core.uncommitted_bytes > core.options.max_uncommitted_bytes:
+    elif core.transfer is not None:
+        reason = Reason.TRANSFERRING
+    elif (
+        core.uncommitted_bytes > core.options.max_uncommitted_bytes
+        or core.unapplied_bytes > core.options.max_unapplied_bytes
+    ):
         reason = Reason.OVERLOADED
     if reason is not None:
         hint = core.leader_hint() if reason is Reason.NOT_LEADER else ""
@@ -137,6 +142,7 @@ def on_append_response(core: Core, message: AppendResponse) -> None:
         progress.become_replicate()
     if is_news:
         advance_commit(core)
+        transfer.ask_if_ready(core, message.frm)
 
 
 def on_heartbeat_response(core: Core, message: HeartbeatResponse) -> None:
@@ -171,8 +177,9 @@ def advance_commit(core: Core) -> None:
     index = quorum.committed(core.config, match)
     if index <= log.commit or log.term_at(index) != core.term:
         return
-    newly = log.entries[log.commit - log.snapshot_index : index - log.snapshot_index]
-    core.uncommitted_bytes -= sum(map(entry_size, newly))
+    newly = log.size_between(log.commit, index)
+    core.uncommitted_bytes -= newly
+    core.unapplied_bytes += newly
     log.commit_to(index)
     reads.start_waiting(core)
 

@@ -49,8 +49,10 @@ class Update:
         apply: Committed, locally durable entries, contiguous; at most one batch is out at a time.
         appended: (rid, term, index) of proposals that are, or within this step were, in the log. The
             term is the entry's: at the end of the step the core may have gone on to another.
-        rejected: (rid, reason, text) of proposals and changes that are certainly not in the log;
+        rejected: (rid, reason, text) of proposals, changes and transfers that are certainly not done;
             the text of NOT_LEADER is the hint: the leader's id in hex, or nothing.
+        transferred: rids of transfers after which this node does not lead any more. One that
+            fails is in `rejected`.
         reads_ready: (rid, index): answer once applied is at least the index.
         reads_failed: (rid, reason): ask again, with a new rid.
         snapshots_wanted: Peers that need a whole snapshot; answer each by `SnapshotSent`.
@@ -64,6 +66,7 @@ class Update:
     apply: list[Entry] = field(default_factory=list)
     appended: list[tuple[int, int, int]] = field(default_factory=list)
     rejected: list[tuple[int, Reason, str]] = field(default_factory=list)
+    transferred: list[int] = field(default_factory=list)
     reads_ready: list[tuple[int, int]] = field(default_factory=list)
     reads_failed: list[tuple[int, Reason]] = field(default_factory=list)
     snapshots_wanted: list[int] = field(default_factory=list)

@@ -26,8 +26,9 @@ from hstore.node.raft.events import (
     ReadIndex,
     Receive,
     Tick,
+    TransferLeader,
 )
-from hstore.node.raft.membership import Change, Configuration
+from hstore.node.raft.membership import Change, Configuration, Transition
 from hstore.node.raft.messages import (
     Append,
     AppendResponse,
@@ -52,6 +53,13 @@ class Longest(Random):
 
     def randrange(self, *args: Any, **_kwargs: Any) -> int:
         return int(args[-1]) - 1
+
+
+class Shortest(Random):
+    """Draws the shortest election timeout: below what makes a held disk count as stuck."""
+
+    def randrange(self, *_args: Any, **_kwargs: Any) -> int:
+        return 0
 
 
 def entries_of(terms: Iterable[int], first: int = 1) -> list[Entry]:
@@ -122,6 +130,7 @@ class Node:
         self.applied: list[Entry] = []
         self.reads: dict[int, int | Reason] = {}
         self.answers: dict[int, int | Reason] = {}
+        self.transferred: list[int] = []
         self.wanted: list[int] = []
         self.early: list[tuple[int, int]] = []
 
@@ -147,8 +156,13 @@ class Node:
     def propose(self, *payloads: bytes, rid: int = 100) -> Update:
         return self.step(Propose(list(enumerate(payloads, rid))))
 
-    def change(self, *changes: Change, rid: int = 500) -> Update:
-        return self.step(ProposeChange(rid, changes))
+    def change(
+        self, *changes: Change, rid: int = 500, transition: Transition = Transition.AUTO
+    ) -> Update:
+        return self.step(ProposeChange(rid, changes, transition))
+
+    def transfer(self, to: int, rid: int = 700) -> Update:
+        return self.step(TransferLeader(rid, to))
 
     def read(self, rid: int) -> Update:
         return self.step(ReadIndex(rid))
@@ -190,6 +204,7 @@ class Node:
         for rid, read in reads:
             assert rid not in self.reads, "a read is answered once"
             self.reads[rid] = read
+        self.transferred += update.transferred
         self.wanted += update.snapshots_wanted
         if update.early_election is not None:
             self.early.append(update.early_election)
@@ -231,6 +246,7 @@ def make_node(
     snapshot: SnapshotMeta | None = None,
     entries: Sequence[Entry] = (),
     applied: int = 0,
+    recover_to: int = 0,
     options: Options | None = None,
     rng: Random | None = None,
     is_disk_held: bool = False,
@@ -247,6 +263,7 @@ def make_node(
         snapshot=snapshot,
         entries=entries,
         applied=applied,
+        recover_to=recover_to,
     )
     disk = Disk(hard_state, snapshot, entries)
     return Node(core, disk, is_disk_held=is_disk_held, is_apply_held=is_apply_held)

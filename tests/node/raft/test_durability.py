@@ -32,6 +32,7 @@ from hstore.node.raft.roles import Role
 from tests.node.raft.harness import (
     PAPER,
     Node,
+    Shortest,
     acknowledge,
     append_from,
     make_candidate,
@@ -137,7 +138,7 @@ def test_a_late_flush_does_not_make_the_next_terms_own_vote_count() -> None:
 
     Both events can arrive as one group, before the second vote was even handed to the disk.
     """
-    node = make_follower(term=0, voters=(1, 2), options=PAPER, is_disk_held=True)
+    node = make_follower(term=0, voters=(1, 2), options=PAPER, is_disk_held=True, rng=Shortest())
     node.tick(node.core.timeout)
     assert (node.core.role, node.core.term) == (Role.CANDIDATE, 1)
     first = node.writes.popleft()
@@ -154,7 +155,9 @@ def test_a_late_flush_does_not_make_the_next_terms_own_vote_count() -> None:
 
 
 def test_the_flush_of_an_earlier_write_is_not_that_of_the_own_vote() -> None:
-    node = make_follower([1], term=1, voters=(1, 2), options=PAPER, is_disk_held=True)
+    node = make_follower(
+        [1], term=1, voters=(1, 2), options=PAPER, is_disk_held=True, rng=Shortest()
+    )
     node.receive(append_from(2, 1, prev=(1, 1), terms=[1]))
     node.tick(node.core.timeout)
     node.receive(VoteResponse(2, 1, 2, granted=True))

@@ -521,6 +521,29 @@ def test_uncommitted_bytes_of_the_leader_before_count_too() -> None:
     assert node.core.uncommitted_bytes == 0
 
 
+def test_a_state_machine_that_lags_holds_proposals_back() -> None:
+    node = streaming_leader(Options(max_unapplied_bytes=2 * ENTRY), is_apply_held=True)
+    node.propose(*[b"x" * 8] * 3, rid=0)
+    acknowledge(node, 2)
+
+    node.propose(b"x" * 8, rid=5)
+    assert node.answers[5] is Reason.OVERLOADED
+    node.apply()
+    node.propose(b"x" * 8, rid=6)
+
+    assert node.answers[6] == node.core.log.last_index
+    assert node.core.unapplied_bytes == 0
+
+
+def test_what_a_new_leader_has_not_applied_counts_too() -> None:
+    options = Options(max_unapplied_bytes=2 * ENTRY)
+    node = make_leader([1] * 9, term=2, commit=9, options=options, is_apply_held=True)
+
+    node.propose(b"x", rid=1)
+
+    assert node.answers == {1: Reason.OVERLOADED}
+
+
 def test_a_proposal_is_taken_whole_or_not_at_all() -> None:
     node = streaming_leader(Options(max_uncommitted_bytes=ENTRY))
 

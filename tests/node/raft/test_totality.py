@@ -21,8 +21,9 @@ from hstore.node.raft.core import Options
 from hstore.node.raft.entry import Entry, SnapshotMeta
 from hstore.node.raft.errors import CoreBug
 from hstore.node.raft.events import Event, Receive
-from hstore.node.raft.membership import Change, ChangeKind, Configuration, encode
+from hstore.node.raft.membership import Change, ChangeKind, Configuration, Transition, encode
 from hstore.node.raft.messages import Message
+from hstore.node.raft.roles import Role
 from tests.node.raft.harness import Node, make_candidate, make_follower, make_leader
 
 PROOFS = re.compile(r"two leaders in term|conflicts at \d+, which is committed")
@@ -44,7 +45,8 @@ entries = sensible_entries | st.lists(
 MESSAGES: list[st.SearchStrategy[Message]] = [
     st.builds(messages.PreVoteRequest, node_id, node_id, term, number, number),
     st.builds(messages.PreVoteResponse, node_id, node_id, term, st.booleans()),
-    st.builds(messages.VoteRequest, node_id, node_id, term, number, number),
+    st.builds(messages.VoteRequest, node_id, node_id, term, number, number, st.booleans()),
+    st.builds(messages.TimeoutNow, node_id, node_id, term),
     st.builds(messages.VoteResponse, node_id, node_id, term, st.booleans()),
     st.builds(messages.Append, node_id, node_id, term, number, number, entries, number),
     st.builds(
@@ -66,7 +68,13 @@ change = st.builds(Change, st.sampled_from(ChangeKind), node_id)
 LOCAL: list[st.SearchStrategy[Event]] = [
     st.just(events.Tick()),
     st.builds(events.Propose, st.lists(item, max_size=3)),
-    st.builds(events.ProposeChange, st.integers(0, 10**6), st.lists(change, max_size=3).map(tuple)),
+    st.builds(
+        events.ProposeChange,
+        st.integers(0, 10**6),
+        st.lists(change, max_size=3).map(tuple),
+        st.sampled_from(Transition),
+    ),
+    st.builds(events.TransferLeader, st.integers(0, 10**6), node_id),
     st.builds(events.PeerUnreachable, node_id),
     st.builds(events.PeerDown, node_id),
     st.builds(events.EarlyElection, st.integers(0, 5)),
@@ -97,6 +105,8 @@ def check(node: Node) -> None:
     for progress in node.core.progress.values():
         assert 0 <= progress.match < progress.next
     assert node.core.uncommitted_bytes >= 0
+    assert node.core.unapplied_bytes >= 0
+    assert node.core.transfer is None or node.core.role is Role.LEADER
 
 
 @pytest.mark.parametrize("start", START)
