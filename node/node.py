@@ -25,7 +25,7 @@ from .raft.core import Options
 from .raft.messages import Base
 from .raft.roles import Role
 from .replica import Replica
-from .snapshots import Snapshots
+from .snapshots import Reply, Snapshots
 from .state import Item, KeyReader, State
 from .status import Status
 from .storage.interface import Storage
@@ -86,7 +86,7 @@ class Node:
         self.members = Members(self.replica, self.status)
         me = Self(identity.cluster_id, identity.node_id, name, peer_address)
         self.peers = Peers(me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng)
-        self.snapshots = Snapshots(self.replica, self.peers, dial)
+        self.snapshots = Snapshots(self.replica, self.peers, dial, rng)
         self.stop_requested = trio.Event()
         self.stop_reason = ""
         self.kill_requested = trio.Event()
@@ -240,10 +240,10 @@ class Node:
         return peer in self.replica.state.removed and not is_member
 
     async def receive_snapshot(
-        self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame]
+        self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame], reply: Reply
     ) -> None:
         """Take a snapshot in."""
-        await self.snapshots.receive(peer, frames)
+        await self.snapshots.receive(peer, frames, reply)
 
     def link_made(self, peer: int) -> None:
         """`peer` has welcomed this node."""

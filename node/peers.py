@@ -5,7 +5,7 @@ No message is judged here. Frames that arrive are handed on in batches, as they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Protocol
 
@@ -25,6 +25,9 @@ _RECEIVE_BYTES = 256 * 1024
 _SNAPSHOT_SILENCE_SECONDS = 10.0
 """A sender of a snapshot that sends nothing for so long has given up."""
 
+_SNAPSHOT_FRAMES = 4
+"""Of a snapshot, read and not yet taken in; the sender waits then."""
+
 _log = structlog.get_logger()
 
 
@@ -40,9 +43,12 @@ class PeerHandler(LinkEvents, Protocol):
         ...
 
     async def receive_snapshot(
-        self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame]
+        self,
+        peer: int,
+        frames: trio.MemoryReceiveChannel[wire.Frame],
+        reply: Callable[[wire.Frame], Awaitable[None]],
     ) -> None:
-        """Take in a snapshot of `peer`; returns or raises PeerError when it is through."""
+        """Take in a snapshot of `peer`; returns or raises one of `LOST` when it is through."""
         ...
 
 
@@ -240,24 +246,26 @@ class Peers:
         self, stream: trio.abc.Stream, peer: int, reader: wire.FrameReader, frames: list[wire.Frame]
     ) -> None:
         """Hand a snapshot's frames on as fast as they are taken, not faster."""
-        send, receive = trio.open_memory_channel[wire.Frame](4)
+        send, receive = trio.open_memory_channel[wire.Frame](_SNAPSHOT_FRAMES)
+
+        async def reply(frame: wire.Frame) -> None:
+            await stream.send_all(wire.encode(frame))
+
+        async def take(scope: trio.CancelScope) -> None:
+            async with receive:
+                try:
+                    await self._handler.receive_snapshot(peer, receive, reply)
+                except LOST as error:
+                    _log.warning("a snapshot failed", peer=f"{peer:016x}", error=str(error))
+            scope.cancel()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._take_snapshot, peer, receive, nursery.cancel_scope)
+            nursery.start_soon(take, nursery.cancel_scope)
             async with send:
                 try:
                     await _relay(stream, reader, frames, send)
                 except LOST as error:
                     _log.warning("a snapshot broke off", peer=f"{peer:016x}", error=str(error))
-
-    async def _take_snapshot(
-        self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame], scope: trio.CancelScope
-    ) -> None:
-        async with frames:
-            try:
-                await self._handler.receive_snapshot(peer, frames)
-            except PeerError as error:
-                _log.warning("a snapshot failed", peer=f"{peer:016x}", error=str(error))
-        scope.cancel()
 
 
 async def _relay(

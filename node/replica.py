@@ -178,11 +178,16 @@ class Replica:
         """Whether a received snapshot waits for the next turn."""
         return self._staged is not None
 
-    def install_snapshot(self, message: InstallSnapshot, staged: SnapshotInstall) -> None:
-        """Offer a received snapshot to the core, which takes or refuses it in the next turn."""
-        if self._staged is not None:
-            self._staged.abort()
-        self._staged = staged
+    def install_snapshot(self, message: InstallSnapshot, staged: SnapshotInstall | None) -> None:
+        """Offer a received snapshot to the core, which takes or refuses it in the next turn.
+
+        Args:
+            message: What the snapshot stands for, and whose it is.
+            staged: Its content; None when its index is committed here, so that it is not needed
+                and the core's answer to the leader is all that is wanted.
+        """
+        if staged is not None:
+            self._staged = staged
         self.feed(happened.Receive(message))
 
     # -- what peers send (see `peers.PeerHandler`) ------------------------------------------

@@ -3,12 +3,18 @@
 Only the state machine's keys cross, with the index, term and configuration they belong to; never
 a vote, a term of another node or an identity. Each snapshot has a connection of its own, so it
 holds no heartbeat up, and is read and written in chunks, so neither side holds it in memory.
+
+Owns connections, times and limits; what is said on them, and what is believed, is
+`snapshot_transfer.py`'s. When a link breaks, the sender keeps its view of the state and the receiver
+what it has staged, each for `_KEEP_SECONDS`: the core asks again as soon as the peer answers, and
+the next connection goes on from there. A restart of either side begins anew.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
 
 import structlog
 import trio
@@ -20,11 +26,14 @@ from .peers import Peers
 from .raft.messages import InstallSnapshot
 from .raft.roles import Role
 from .replica import Replica
-from .storage.interface import SnapshotInstall
-
-_CHUNK_BYTES = 256 * 1024
-_CHUNK_PAIRS = 512
-"""One chunk is read, or written, without a pause: small keys are held short."""
+from .snapshot_transfer import (
+    Incoming,
+    Outgoing,
+    SnapshotPosition,
+    SnapshotStart,
+    SnapshotTaken,
+)
+from .storage.interface import SnapshotInstall, StateReader
 
 _FLUSH_BYTES = 4 * 1024 * 1024
 """A receiver flushes this often, off the loop, so that no write has to wait for RocksDB."""
@@ -33,35 +42,89 @@ _SEND_SECONDS = 30.0
 """For one chunk to be taken: the other side writes it to its disk meanwhile."""
 
 _MAX_SENDING = 4
-"""Snapshots on their way out at once; another peer's waits for its turn."""
+"""Views that are open at once, whether they travel or wait for their peer; one for each peer."""
+
+_KEEP_SECONDS = 60.0
+"""For a peer to be back: an open view keeps old data on disk, a staged state is disk space."""
+
+_SWEEP_SECONDS = 5.0
+
+_ANSWER_BYTES = 16 * 1024
+"""Of the longest answer of a receiver, which names a key."""
 
 _log = structlog.get_logger()
 
-Pairs = list[tuple[bytes, bytes]]
+Reply = Callable[[wire.Frame], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _View:
+    """The state as of one moment, on its way to one peer, or waiting for it since `idle_since`."""
+
+    outgoing: Outgoing
+    reader: StateReader
+    is_busy: bool = True
+    idle_since: float = 0.0
+
+
+@dataclass(slots=True)
+class _Staging:
+    """What has come of a state; `scope` is that of the connection that brings more, if any."""
+
+    peer: int
+    incoming: Incoming
+    install: SnapshotInstall
+    scope: trio.CancelScope | None = field(default=None)
+    idle_since: float = 0.0
 
 
 class Snapshots:
     """Sends and receives snapshots for one node."""
 
-    def __init__(self, replica: Replica, peers: Peers, dial: Dial) -> None:
-        """Nothing happens before `run`."""
+    def __init__(self, replica: Replica, peers: Peers, dial: Dial, rng: Random) -> None:
+        """Nothing happens before `run`; `rng` draws the ids of views."""
         self._replica = replica
         self._peers = peers
         self._dial = dial
+        self._rng = rng
         self._nursery: trio.Nursery | None = None
         self._limit = trio.CapacityLimiter(_MAX_SENDING)
-        self._receiving = False
+        self._sending: set[int] = set()
+        self._views: dict[int, _View] = {}
+        self._staging: _Staging | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Send what is asked for, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            await trio.sleep_forever()
+        """Send what is asked for, and give up what nobody comes back for, until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                while True:
+                    await trio.sleep(_SWEEP_SECONDS)
+                    self._sweep()
+        finally:
+            for peer in list(self._views):
+                self._close_view(peer)
+
+    def _sweep(self) -> None:
+        """Give up what has waited for too long."""
+        oldest = trio.current_time() - _KEEP_SECONDS
+        for peer, view in list(self._views.items()):
+            if not view.is_busy and view.idle_since <= oldest:
+                self._close_view(peer)
+        staging = self._staging
+        if staging is not None and staging.scope is None and staging.idle_since <= oldest:
+            self._unstage()
+
+    # -- sending ----------------------------------------------------------------------------
 
     def send(self, peer: int) -> None:
-        """Start sending a snapshot; its end is told to the core, however it ends (rule D12)."""
-        if self._nursery is not None:
+        """Start sending a snapshot; its end is told to the core, however it ends (rule D12).
+
+        Asked for again while one is on its way, the end of that one is the answer.
+        """
+        if self._nursery is not None and peer not in self._sending:
+            self._sending.add(peer)
             self._nursery.start_soon(self._send, peer)
 
     async def _send(self, peer: int) -> None:
@@ -74,10 +137,11 @@ class Snapshots:
         except LOST as error:
             _log.warning("could not send a snapshot", peer=f"{peer:016x}", error=str(error))
         finally:
+            self._sending.remove(peer)
             self._replica.snapshot_sent(peer, index, ok=ok)
 
     async def _stream(self, peer: int) -> int:
-        """Send the present state; return its index. Raises one of `LOST` when that fails."""
+        """Send a state; return its index. Raises one of `LOST` when that fails."""
         address = self._peers.address_of(peer)
         if address is None:
             raise PeerError("the peer is not a member any more")
@@ -86,84 +150,183 @@ class Snapshots:
         if scope.cancelled_caught:
             raise PeerError("the peer does not answer")
         async with stream:
-            # From here to the reader nothing waits: state, index and term are of one moment.
-            replica = self._replica
-            if replica.core.role is not Role.LEADER:
-                # The term may be another leader's by now: nobody may lead it but that one.
-                raise PeerError("this node does not lead any more")
-            index = replica.state.applied
-            meta = replica.core.meta_at(index)
-            chain = replica.storage.snapshot_meta_chain(index)
-            meta = type(meta)(meta.index, meta.term, meta.config, chain)
-            reader = replica.state.snapshot()
+            view = self._view_for(peer)
             try:
-                start = wire.SnapshotStart(replica.core.term, meta)
-                await _send_all(stream, start)
-                crc = count = 0
-                for pairs in _chunks(reader.scan(b"")):
-                    crc = _crc(pairs, crc)
-                    count += len(pairs)
-                    await _send_all(stream, wire.SnapshotChunk(pairs, crc))
-                await _send_all(stream, wire.SnapshotEnd(count, crc))
+                chunks = await self._converse(stream, peer, view.outgoing)
             finally:
-                reader.close()
-            # The receiver closes once it has handed the snapshot to its core.
-            with trio.move_on_after(_SEND_SECONDS) as scope:
-                await stream.receive_some(1)
-            if scope.cancelled_caught:
-                raise PeerError("the peer did not take the snapshot")
-        _log.info("sent a snapshot", peer=f"{peer:016x}", index=index, keys=count)
+                view.is_busy, view.idle_since = False, trio.current_time()
+        index = view.outgoing.meta.index
+        self._close_view(peer)
+        _log.info("sent a snapshot", peer=f"{peer:016x}", index=index, chunks=chunks)
         return index
+
+    async def _converse(self, stream: trio.abc.Stream, peer: int, outgoing: Outgoing) -> int:
+        """Say what `snapshot_transfer.py` says; return how many chunks were sent."""
+        term = self._replica.core.term
+        answers = _Answers(stream)
+        await _send_all(stream, outgoing.start(term))
+        answer = await answers.next()
+        if isinstance(answer, SnapshotTaken):
+            return 0
+        if not isinstance(answer, SnapshotPosition):
+            raise PeerError(f"{type(answer).__name__} in answer to the start of a snapshot")
+        try:
+            outgoing.resume(answer)
+        except PeerError:
+            self._close_view(peer)
+            raise
+        chunks = -1
+        while not outgoing.is_exhausted:
+            self._check_leading(term)
+            if self._peers.address_of(peer) is None:
+                raise PeerError("the peer is not a member any more")
+            chunks += 1
+            await _send_all(stream, outgoing.next_frame())
+        if not isinstance(await answers.next(), SnapshotTaken):
+            raise PeerError("the peer did not take the snapshot")
+        return chunks
+
+    def _check_leading(self, term: int | None = None) -> None:
+        """Only a leader may send, and in its own term only: nobody else may be followed in it."""
+        core = self._replica.core
+        if core.role is not Role.LEADER or term not in (None, core.term):
+            raise PeerError("this node does not lead any more")
+
+    def _view_for(self, peer: int) -> _View:
+        """Return the view that waits for `peer`, if it is still of use, or a new one."""
+        self._check_leading()
+        replica = self._replica
+        view = self._views.get(peer)
+        # Without the entries that follow it, the peer would need another one right after it.
+        if view is not None and view.outgoing.meta.index >= replica.core.log.snapshot_index:
+            view.is_busy = True
+            return view
+        self._close_view(peer)
+        if len(self._views) >= _MAX_SENDING:
+            idle = [(v.idle_since, p) for p, v in self._views.items() if not v.is_busy]
+            self._close_view(min(idle)[1])
+        # From here to the reader nothing waits: state, index and term are of one moment.
+        index = replica.state.applied
+        meta = replica.core.meta_at(index)
+        chain = replica.storage.snapshot_meta_chain(index)
+        meta = type(meta)(meta.index, meta.term, meta.config, chain)
+        reader = replica.state.snapshot()
+        view = _View(Outgoing(self._rng.getrandbits(64), meta, reader.scan), reader)
+        self._views[peer] = view
+        return view
+
+    def _close_view(self, peer: int) -> None:
+        view = self._views.pop(peer, None)
+        if view is not None:
+            view.reader.close()
 
     # -- the other side ---------------------------------------------------------------------
 
-    async def receive(self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame]) -> None:
+    async def receive(
+        self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame], reply: Reply
+    ) -> None:
         """Take a snapshot in, and offer it to the core.
 
         Raises:
-            PeerError: It is not whole, or another one is coming in.
+            PeerError: It broke off, is damaged, or another one is coming in.
 
-        Cancellation: what has come so far is thrown away.
+        Cancellation: what has come so far waits for its sender to be back.
         """
-        if self._receiving or self._replica.is_installing:
-            raise PeerError("another snapshot is coming in")
-        self._receiving = True
-        staged = self._replica.storage.begin_install()
-        offered = False
-        try:
-            start = await _next(frames)
-            if not isinstance(start, wire.SnapshotStart):
-                raise PeerError(f"{type(start).__name__} at the start of a snapshot")
-            await self._receive_chunks(frames, staged)
-            message = InstallSnapshot(peer, self._replica.core.id, start.term, start.meta)
-            self._replica.install_snapshot(message, staged)
-            offered = True
-        finally:
-            self._receiving = False
-            if not offered:
-                staged.abort()
+        start = await _next(frames)
+        if not isinstance(start, SnapshotStart):
+            raise PeerError(f"{type(start).__name__} at the start of a snapshot")
+        if start.term < self._replica.core.term:
+            raise PeerError("the sender of the snapshot does not lead any more")
+        if not self._is_needed(start.meta.index):
+            self._offer(peer, start, None)
+            await reply(SnapshotTaken(start.id))
+            return
+        staging = self._stage(peer, start)
+        with trio.CancelScope() as scope:
+            staging.scope = scope
+            try:
+                await self._receive_into(staging, frames, reply)
+            finally:
+                if staging.scope is scope:
+                    staging.scope, staging.idle_since = None, trio.current_time()
+        if scope.cancelled_caught:
+            raise PeerError("another connection brings a snapshot")
 
-    async def _receive_chunks(
-        self, frames: trio.MemoryReceiveChannel[wire.Frame], staged: SnapshotInstall
+    def _is_needed(self, index: int) -> bool:
+        return index > self._replica.core.log.commit
+
+    def _stage(self, peer: int, start: SnapshotStart) -> _Staging:
+        """Return where the snapshot goes, with what there is of it already."""
+        if self._replica.is_installing:
+            raise PeerError("another snapshot is coming in")
+        staging = self._staging
+        if staging is not None and staging.scope is not None:
+            # The same sender knows better than this node which of its connections is alive, and
+            # a newer leader which snapshot is of use.
+            if peer != staging.peer and start.term <= staging.incoming.term:
+                raise PeerError("another snapshot is coming in")
+            staging.scope.cancel()
+            staging.scope = None
+        if staging is None or not staging.incoming.continues(start):
+            self._unstage()
+            install = self._replica.storage.begin_install()
+            staging = self._staging = _Staging(peer, Incoming(start), install)
+        return staging
+
+    def _unstage(self) -> None:
+        staging, self._staging = self._staging, None
+        if staging is not None:
+            staging.install.abort()
+
+    async def _receive_into(
+        self, staging: _Staging, frames: trio.MemoryReceiveChannel[wire.Frame], reply: Reply
     ) -> None:
-        crc = count = unflushed = 0
-        while True:
+        incoming = staging.incoming
+        await reply(incoming.position())
+        unflushed = 0
+        while not incoming.is_whole:
             frame = await _next(frames)
-            if isinstance(frame, wire.SnapshotEnd):
-                if (frame.count, frame.crc) != (count, crc):
-                    raise PeerError("the snapshot is not whole")
-                return
-            if not isinstance(frame, wire.SnapshotChunk):
-                raise PeerError(f"{type(frame).__name__} inside a snapshot")
-            crc = _crc(frame.pairs, crc)
-            count += len(frame.pairs)
-            if crc != frame.crc:
-                raise PeerError("a chunk of the snapshot is damaged")
-            staged.write(frame.pairs)
-            unflushed += sum(len(key) + len(value) for key, value in frame.pairs)
+            if not self._is_needed(incoming.meta.index):
+                break  # The log has come first.
+            pairs = incoming.take(frame)
+            staging.install.write(pairs)
+            unflushed += sum(len(key) + len(value) for key, value in pairs)
             if unflushed >= _FLUSH_BYTES:
                 unflushed = 0
                 await self._replica.flush()
+        if incoming.is_whole:
+            self._staging = None
+            self._offer(staging.peer, incoming, staging.install)
+        else:
+            self._unstage()
+            self._offer(staging.peer, incoming, None)
+        await reply(SnapshotTaken(incoming.id))
+
+    def _offer(
+        self, peer: int, what: SnapshotStart | Incoming, install: SnapshotInstall | None
+    ) -> None:
+        """Tell the core; without a state it only answers the leader how far its log is."""
+        message = InstallSnapshot(peer, self._replica.core.id, what.term, what.meta)
+        self._replica.install_snapshot(message, install)
+
+
+class _Answers:
+    """What the receiver says, frame by frame."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._reader = wire.FrameReader(_ANSWER_BYTES)
+        self._frames: list[wire.Frame] = []
+
+    async def next(self) -> wire.Frame:
+        with trio.move_on_after(_SEND_SECONDS):
+            while not self._frames:
+                data = await self._stream.receive_some(_ANSWER_BYTES)
+                if not data:
+                    raise PeerError("the peer does not want the snapshot")
+                self._frames = self._reader.feed(data)
+            return self._frames.pop(0)
+        raise PeerError("the peer does not answer")
 
 
 async def _next(frames: trio.MemoryReceiveChannel[wire.Frame]) -> wire.Frame:
@@ -178,25 +341,3 @@ async def _send_all(stream: trio.abc.Stream, frame: wire.Frame) -> None:
         await stream.send_all(wire.encode(frame))
     if scope.cancelled_caught:
         raise PeerError("the peer takes nothing any more")
-
-
-def _chunks(pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[Pairs]:
-    """Cut an iteration into lists of about `_CHUNK_BYTES`, or of `_CHUNK_PAIRS`."""
-    chunk: Pairs = []
-    size = 0
-    for key, value in pairs:
-        chunk.append((key, value))
-        size += len(key) + len(value) + 16
-        if size >= _CHUNK_BYTES or len(chunk) >= _CHUNK_PAIRS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-def _crc(pairs: Pairs, crc: int) -> int:
-    """Continue the CRC-32 over keys and values, each preceded by its length."""
-    for key, value in pairs:
-        crc = zlib.crc32(len(key).to_bytes(4) + key + len(value).to_bytes(4), crc)
-        crc = zlib.crc32(value, crc)
-    return crc

@@ -119,7 +119,7 @@ class State:
         Every pair of `scan(b"")` belongs to the snapshot, and they come in an order in which
         the applied index is last: a receiver that misses the end cannot install it.
         """
-        return self._store.view()
+        return self._store.view(bulk=True)
 
     def apply(self, entries: Sequence[Entry]) -> list[Outcome | None]:
         """Let `entries` take effect, all or nothing, and return what came of each.

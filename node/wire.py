@@ -1,8 +1,10 @@
 """What crosses a link between nodes, and how it is framed.
 
 A frame is four bytes of length, big-endian, and one tagged msgpack array. Consensus messages have
-the tags 1 to 31 (`raft/messages.py`); those of the drivers have the tags from 32 on. A connection
-carries frames in one direction only, from the node that dialled; what comes back is one `Welcome`.
+the tags 1 to 31 (`raft/messages.py`); those of the drivers have the tags from 32 on, snapshots from
+50 (`snapshot_transfer.py`). A connection
+carries frames in one direction only, from the node that dialled; what comes back is one `Welcome`,
+and the receiver's part of `snapshot_transfer.py` where that is what the connection is for.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ import enum
 
 import msgspec
 
+from . import snapshot_transfer
 from .cluster import JoinReply, NodeFigures
 from .commands import Outcome
 from .errors import PeerError
-from .raft.entry import SnapshotMeta
 from .raft.messages import Message
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of everything here. Nodes of different versions refuse each other's hello."""
 
 MAX_GREETING = 4096
@@ -134,38 +136,8 @@ class Bulletin(msgspec.Struct, frozen=True, array_like=True, tag=43, gc=False):
     members: dict[int, tuple[str, int | None, NodeFigures | None]]
 
 
-class SnapshotStart(msgspec.Struct, frozen=True, array_like=True, tag=50, gc=False):
-    """The first frame of a snapshot after the hello."""
-
-    term: int
-    meta: SnapshotMeta
-
-
-class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag=51, gc=False):
-    """Some of the state's keys and values, in order. `crc` is the CRC-32 of all bytes so far."""
-
-    pairs: list[tuple[bytes, bytes]]
-    crc: int
-
-
-class SnapshotEnd(msgspec.Struct, frozen=True, array_like=True, tag=52, gc=False):
-    """The last frame: how many pairs there were, and the CRC-32 of them all."""
-
-    count: int
-    crc: int
-
-
 Frame = (
-    Message
-    | Hello
-    | Welcome
-    | Forward
-    | ForwardReply
-    | Report
-    | Bulletin
-    | SnapshotStart
-    | SnapshotChunk
-    | SnapshotEnd
+    Message | Hello | Welcome | Forward | ForwardReply | Report | Bulletin | snapshot_transfer.Frame
 )
 
 Result = Outcome | JoinReply | None

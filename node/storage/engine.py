@@ -38,7 +38,7 @@ from rocksdict import (
 from ..errors import StorageError
 from .flusher import Flusher
 from .interface import StateReader
-from .options import MEMTABLES_MAX, Setup, write_options
+from .options import MEMTABLES_MAX, Setup, read_options, write_options
 
 _DEFAULT = "default"
 
@@ -253,11 +253,11 @@ class Engine:
         except Exception as error:
             raise self.failed(f"opening the column family {name}", error) from error
 
-    def view_of(self, rdict: Rdict) -> View:
-        """Return a reader of one family as it is now."""
+    def view_of(self, rdict: Rdict, *, bulk: bool = False) -> View:
+        """Return a reader of one family as it is now; see `StateStore.view`."""
         self.check()
         try:
-            view = View(rdict, self)
+            view = View(rdict, self, bulk=bulk)
         except Exception as error:
             raise self.failed("taking a view", error) from error
         self._views.add(view)
@@ -296,9 +296,9 @@ class Family:
             raise self._engine.failed("reading", error) from error
         return found
 
-    def view(self) -> View:
-        """Return a reader of the family as it is now."""
-        return self._engine.view_of(self.rdict)
+    def view(self, *, bulk: bool = False) -> View:
+        """Return a reader of the family as it is now; see `StateStore.view`."""
+        return self._engine.view_of(self.rdict, bulk=bulk)
 
     def close(self) -> None:
         """Give the handles up."""
@@ -313,10 +313,10 @@ class View(StateReader):
     long as it lives. It keeps the memtables of then, at most those of the whole database once.
     """
 
-    def __init__(self, rdict: Rdict, engine: Engine) -> None:
+    def __init__(self, rdict: Rdict, engine: Engine, *, bulk: bool) -> None:
         # An iterator does not keep its family, and reading on after that is a segmentation fault.
         self._family: Rdict | None = rdict
-        self._cursor: RdictIter | None = rdict.iter()
+        self._cursor: RdictIter | None = rdict.iter(read_options(bulk=bulk))
         self._engine = engine
         # Who moved the cursor last: a scan that finds somebody else's position seeks its own.
         self._positioned_by: _Scan | None = None

@@ -120,8 +120,13 @@ class StateStore(Protocol):
         """
         ...
 
-    def view(self) -> StateReader:
-        """Return a reader of the state as it is now, unaffected by later writes."""
+    def view(self, *, bulk: bool = False) -> StateReader:
+        """Return a reader of the state as it is now, unaffected by later writes.
+
+        Args:
+            bulk: It is going to read everything once: that shall take no room from what is read
+                often.
+        """
         ...
 
 

@@ -14,6 +14,7 @@ from rocksdict import (
     DBCompressionType,
     DBRecoveryMode,
     Options,
+    ReadOptions,
     WriteOptions,
 )
 
@@ -91,6 +92,13 @@ class Setup:
         options.set_soft_pending_compaction_bytes_limit(0)  # 0: no limit
         options.set_hard_pending_compaction_bytes_limit(0)
         return options
+
+
+def read_options(*, bulk: bool) -> ReadOptions:
+    """Return how a view reads; one that reads all of a database once leaves the cache as it is."""
+    options = ReadOptions()
+    options.fill_cache(not bulk)
+    return options
 
 
 def write_options() -> WriteOptions:

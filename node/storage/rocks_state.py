@@ -50,9 +50,9 @@ class RocksState:
 
         self._engine.write(fill)
 
-    def view(self) -> StateReader:
+    def view(self, *, bulk: bool = False) -> StateReader:
         """Return a reader of the state as it is now, unaffected by later writes and installs."""
-        return self.family.view()
+        return self.family.view(bulk=bulk)
 
 
 class RocksInstall:

@@ -158,5 +158,5 @@ class _RecordingState:
         self._inner.write(puts, deletes, delete_ranges)
         self._owner.records.append(Record("apply", -1, 0))
 
-    def view(self) -> StateReader:
-        return self._inner.view()
+    def view(self, *, bulk: bool = False) -> StateReader:
+        return self._inner.view(bulk=bulk)

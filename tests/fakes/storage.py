@@ -316,7 +316,7 @@ class MemoryState:
 
         self._storage.commit(batch)
 
-    def view(self) -> MemoryView:
+    def view(self, *, bulk: bool = False) -> MemoryView:
         return MemoryView(dict(self._storage.image().state))
 
 

@@ -15,6 +15,8 @@ from hstore.node.errors import PeerError
 from hstore.node.link import Link, Self, connect
 from hstore.node.peers import Peers
 from hstore.node.raft.messages import Heartbeat
+from hstore.node.snapshot_transfer import SnapshotEnd
+from hstore.node.snapshots import Reply
 from hstore.node.wire import Purpose, Refusal
 from tests.node.cluster import CLUSTER_ID, Cluster, running
 
@@ -37,7 +39,7 @@ class Notes:
         return peer in self.removed
 
     async def receive_snapshot(
-        self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame]
+        self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame], _reply: Reply
     ) -> None:
         async for frame in frames:
             self.frames.append((peer, frame))
@@ -217,7 +219,7 @@ async def test_garbage_behind_a_hello_ends_the_connection_only(data: bytes, auto
 async def test_what_does_not_belong_on_a_link_is_ignored(autojump_clock) -> None:
     async with running(1) as cluster:
         stream, _ = await greet(cluster, hello())
-        await stream.send_all(wire.encode(hello()) + wire.encode(wire.SnapshotEnd(1, 1)))
+        await stream.send_all(wire.encode(hello()) + wire.encode(SnapshotEnd(1, 1, b"")))
         await stream.send_all(wire.encode(wire.ForwardReply(12345, 0, b"")))
         await cluster.write(1, "key", "value")
 
@@ -473,9 +475,9 @@ async def test_a_snapshot_whose_sender_falls_silent_is_given_up(autojump_clock) 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(peers_of(notes).serve, far)
         start = hello(node_id=2, to=9, purpose=Purpose.SNAPSHOT)
-        await near.send_all(wire.encode(start) + wire.encode(wire.SnapshotEnd(0, 0)))
+        await near.send_all(wire.encode(start) + wire.encode(SnapshotEnd(0, 0, b"")))
         await near.receive_some()
         began = trio.current_time()
         assert await near.receive_some() == b""
         assert 9 < trio.current_time() - began < 11
-    assert notes.frames == [(2, wire.SnapshotEnd(0, 0))]
+    assert notes.frames == [(2, SnapshotEnd(0, 0, b""))]

@@ -24,9 +24,15 @@ from hstore.node.errors import (
 )
 from hstore.node.link import Link
 from hstore.node.main import _announce, _dial
+from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.messages import AppendResponse, InstallSnapshot
+from hstore.node.snapshot_transfer import SnapshotStart
 from hstore.node.wire import ForwardKind, ForwardStatus
 from tests.node.cluster import Cluster, running
+
+
+async def no_reply(_frame: wire.Frame) -> None:
+    await trio.lowlevel.checkpoint()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ async def test_a_leader_deposed_while_it_dials_sends_no_snapshot_in_anothers_ter
         # As a leader would that is deposed while the connection is made.
         with pytest.raises(PeerError, match="does not lead"):
             await cluster[2].node.snapshots._stream(3)
-        assert not any(isinstance(frame, wire.SnapshotStart) for frame in seen)
+        assert not any(isinstance(frame, SnapshotStart) for frame in seen)
         await cluster.write(3, "key", "value")
 
 
@@ -153,13 +159,14 @@ async def test_a_snapshot_that_arrives_beside_another_does_not_take_its_content_
     async with running(2) as cluster:
         replica = cluster[2].node.replica
         send, receive = trio.open_memory_channel[wire.Frame](1)
-        send.close()
+        meta = replica.core.meta_at(replica.state.applied)
+        next_meta = SnapshotMeta(meta.index + 1, meta.term, meta.config, b"c" * 16)
+        send.send_nowait(SnapshotStart(replica.core.term, next_meta, 7))
         # No await from here on: the turn that installs must not come between.
         staged = cluster[2].storage.begin_install()
-        meta = replica.core.meta_at(replica.state.applied)
         replica.install_snapshot(InstallSnapshot(1, 2, replica.core.term, meta), staged)
         with pytest.raises(PeerError, match="another snapshot"):
-            await cluster[2].node.snapshots.receive(1, receive)
+            await cluster[2].node.snapshots.receive(1, receive, no_reply)
 
 
 async def test_an_answer_to_a_write_of_a_nodes_last_life_confirms_none_of_this_one(

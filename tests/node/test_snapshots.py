@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 
-from hstore.node import compaction, snapshots, wire
-from hstore.node.errors import PeerError
+from hstore.node import compaction, snapshot_transfer, snapshots, wire
 from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.messages import InstallSnapshot
+from hstore.node.snapshot_transfer import (
+    SnapshotChunk,
+    SnapshotEnd,
+    SnapshotStart,
+    decode_pairs,
+)
 from hstore.node.storage.interface import APPLIED_KEY
 from tests.node.cluster import Cluster, Member, running
 
@@ -18,15 +24,15 @@ from tests.node.cluster import Cluster, Member, running
 def small_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Logs are short and chunks small, so that few keys make both matter."""
     monkeypatch.setattr(compaction, "KEEP_ENTRIES", 10)
-    monkeypatch.setattr(snapshots, "_CHUNK_BYTES", 200)
+    monkeypatch.setattr(snapshot_transfer, "CHUNK_BYTES", 200)
 
 
-def chunks_of(cluster: Cluster) -> list[wire.SnapshotChunk]:
+def chunks_of(cluster: Cluster) -> list[SnapshotChunk]:
     """Return a list that fills with the chunks that leave any node."""
-    chunks: list[wire.SnapshotChunk] = []
+    chunks: list[SnapshotChunk] = []
 
     def tap(_frm: int, _to: int, frame: wire.Frame) -> None:
-        if isinstance(frame, wire.SnapshotChunk):
+        if isinstance(frame, SnapshotChunk):
             chunks.append(frame)
 
     cluster.network.taps.append(tap)
@@ -44,6 +50,10 @@ async def leave_behind(cluster: Cluster, member: Member) -> None:
     index = cluster.leader.core.log.snapshot_index
     assert index > member.disk.durable.snapshot.index + 20
     assert cluster.leader.disk.live.snapshot.index == index
+
+
+IN_FLIGHT = 8
+"""Chunks that are lost with a connection: in the receiver's channel, and in the ways."""
 
 
 def state_of(member: Member) -> dict[bytes, bytes]:
@@ -77,7 +87,7 @@ async def test_a_newcomer_gets_a_snapshot_and_becomes_a_voter(autojump_clock) ->
         assert await cluster.read(member.id, "key-00") == "value-0"
 
 
-async def test_a_snapshot_that_breaks_off_is_sent_again(autojump_clock) -> None:
+async def test_a_snapshot_that_breaks_off_goes_on_where_it_was(autojump_clock) -> None:
     async with running(3) as cluster:
         await leave_behind(cluster, cluster[3])
         chunks = chunks_of(cluster)
@@ -85,7 +95,7 @@ async def test_a_snapshot_that_breaks_off_is_sent_again(autojump_clock) -> None:
 
         def break_off(_frm: int, _to: int, frame: wire.Frame) -> None:
             nonlocal breaks
-            if isinstance(frame, wire.SnapshotChunk) and breaks < 3 and len(chunks) % 7 == 5:
+            if isinstance(frame, SnapshotChunk) and breaks < 3 and len(chunks) % 7 == 5:
                 breaks += 1
                 cluster.network.reset(1, 3)
 
@@ -95,36 +105,44 @@ async def test_a_snapshot_that_breaks_off_is_sent_again(autojump_clock) -> None:
         assert await cluster.read(3, "key-59") == "value-59"
         assert breaks == 3
         assert cluster[3].storage.order().count("install") == 1
+        assert len({chunk.id for chunk in chunks}) == 1
+        again = len(chunks) - 1 - max(chunk.number for chunk in chunks)
+        assert again <= 3 * IN_FLIGHT, "only what was on its way is sent again"
 
 
-@pytest.mark.parametrize("damage", ["crc", "pair", "count", "missing", "last"])
-async def test_a_damaged_snapshot_is_refused_and_the_next_one_taken(
+DAMAGES = {
+    "data": {"data": b"\x90"},
+    "digest": {"digest": b"\0" * 16},
+    "after": {"after": b"k"},
+    "number": {"number": 99},
+    "id": {"id": 99},
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "missing", "last", "end"])
+async def test_a_damaged_snapshot_is_refused_and_what_was_whole_of_it_is_not_sent_again(
     damage: str, autojump_clock
 ) -> None:
     async with running(3) as cluster:
         await leave_behind(cluster, cluster[3])
+        chunks = chunks_of(cluster)
         damaged: list[wire.Frame] = []
 
         def edit(_frm: int, _to: int, frame: wire.Frame) -> wire.Frame | None:
-            is_chunk = isinstance(frame, wire.SnapshotChunk)
-            if damaged or not isinstance(frame, wire.SnapshotChunk | wire.SnapshotEnd):
+            if damaged or not isinstance(frame, SnapshotChunk | SnapshotEnd):
                 return frame
-            if isinstance(frame, wire.SnapshotEnd):
-                if damage != "count":
+            if isinstance(frame, SnapshotEnd):
+                if damage != "end":
                     return frame
                 damaged.append(frame)
-                return wire.SnapshotEnd(frame.count + 1, frame.crc)
-            if damage == "count" or not is_chunk:
-                return frame
-            if damage == "last" and frame.pairs[-1][0] != APPLIED_KEY:
+                return SnapshotEnd(frame.id, frame.chunks, b"\0" * 16)
+            is_last = decode_pairs(frame.data)[-1][0] == APPLIED_KEY
+            if damage == "end" or frame.number < 5 or (damage == "last" and not is_last):
                 return frame
             damaged.append(frame)
             if damage in ("missing", "last"):
                 return None
-            if damage == "crc":
-                return wire.SnapshotChunk(frame.pairs, frame.crc ^ 1)
-            key, value = frame.pairs[0]
-            return wire.SnapshotChunk([(key, value + b"!"), *frame.pairs[1:]], frame.crc)
+            return msgspec.structs.replace(frame, **DAMAGES[damage])
 
         cluster.network.edit = edit
         await cluster[3].start()
@@ -132,6 +150,7 @@ async def test_a_damaged_snapshot_is_refused_and_the_next_one_taken(
         assert len(damaged) == 1
         assert cluster[3].storage.order().count("install") == 1
         assert state_of(cluster[3]) == state_of(cluster[1])
+        assert sum(chunk.number == 0 for chunk in chunks) == 1
 
 
 @pytest.mark.parametrize("moment", ["before install", "before flush", "after flush"])
@@ -145,7 +164,7 @@ async def test_a_crash_around_an_install_leaves_the_old_state_or_the_new(
             cluster[3].disk.flush_gate = trio.Event()
         if moment == "before install":
             cluster.network.taps.append(
-                lambda _f, _t, x: cluster[3].crash() if isinstance(x, wire.SnapshotEnd) else None
+                lambda _f, _t, x: cluster[3].crash() if isinstance(x, SnapshotEnd) else None
             )
             await cluster[3].start()
         else:
@@ -185,7 +204,7 @@ async def test_d12_the_core_is_told_how_every_snapshot_ends(autojump_clock) -> N
         await leave_behind(cluster, cluster[3])
 
         def refuse_all(_frm: int, _to: int, frame: wire.Frame) -> wire.Frame | None:
-            return None if isinstance(frame, wire.SnapshotStart) else frame
+            return None if isinstance(frame, SnapshotStart) else frame
 
         cluster.network.edit = refuse_all
         await cluster[3].start()
@@ -207,24 +226,6 @@ async def test_writes_go_on_while_a_slow_snapshot_is_on_its_way(autojump_clock) 
 
         assert await cluster.read(3, "during-29", within_s=30) == "value"
         assert cluster[1].is_leader
-
-
-async def test_a_second_snapshot_beside_the_first_is_refused(autojump_clock) -> None:
-    async with running(2) as cluster:
-        room = cluster[2].node.snapshots
-        send, receive = trio.open_memory_channel[wire.Frame](1)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(room.receive, 1, receive)
-            await trio.testing.wait_all_tasks_blocked()
-            with pytest.raises(PeerError, match="another snapshot"):
-                await room.receive(1, receive)
-            nursery.cancel_scope.cancel()
-        await send.aclose()
-
-        send, receive = trio.open_memory_channel[wire.Frame](1)
-        await send.aclose()
-        with pytest.raises(PeerError, match="ended early"):
-            await room.receive(1, receive)
 
 
 async def test_a_snapshot_that_is_not_needed_is_thrown_away(autojump_clock) -> None:
@@ -253,7 +254,7 @@ async def test_a_newcomer_under_load_is_not_sent_one_snapshot_after_the_other(
         sent: list[int] = []
 
         def tap(_frm: int, to: int, frame: wire.Frame) -> None:
-            if isinstance(frame, wire.SnapshotStart):
+            if isinstance(frame, SnapshotStart):
                 sent.append(to)
 
         async def load() -> None:
@@ -275,8 +276,8 @@ async def test_a_snapshot_is_cut_by_the_number_of_keys_as_well_and_flushed_on_it
     autojump_clock, monkeypatch
 ) -> None:
     """Many small keys hold the loop as long as a few large ones; writes must not outrun a disk."""
-    monkeypatch.setattr(snapshots, "_CHUNK_BYTES", 1 << 20)
-    monkeypatch.setattr(snapshots, "_CHUNK_PAIRS", 7)
+    monkeypatch.setattr(snapshot_transfer, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(snapshot_transfer, "CHUNK_PAIRS", 7)
     monkeypatch.setattr(snapshots, "_FLUSH_BYTES", 1)
     async with running(3) as cluster:
         await leave_behind(cluster, cluster[3])
@@ -294,5 +295,5 @@ async def test_a_snapshot_is_cut_by_the_number_of_keys_as_well_and_flushed_on_it
         await cluster.until(lambda: cluster[3].value("key-59") == "value-59")
 
         assert len(chunks) >= 60 // 7
-        assert all(len(chunk.pairs) <= 7 for chunk in chunks)
+        assert all(len(decode_pairs(chunk.data)) <= 7 for chunk in chunks)
         assert flushes >= len(chunks)

@@ -23,6 +23,13 @@ from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
 from hstore.node.raft.membership import Configuration
 from hstore.node.raft.messages import Append, AppendResponse, ReadIndexResponse, VoteRequest
 from hstore.node.requests import NotLeading
+from hstore.node.snapshot_transfer import (
+    SnapshotChunk,
+    SnapshotEnd,
+    SnapshotPosition,
+    SnapshotStart,
+    SnapshotTaken,
+)
 from hstore.node.wire import ForwardKind, ForwardStatus
 
 FIGURES = NodeFigures("running", 3, 10, 9, "0.1.0", 60)
@@ -38,9 +45,11 @@ FRAMES: list[wire.Frame] = [
     wire.ForwardReply(1, ForwardStatus.DONE, b"data"),
     wire.Report(FIGURES),
     wire.Bulletin(3, {1: ("alive", 0, FIGURES), 2: ("failed", None, None)}),
-    wire.SnapshotStart(3, META),
-    wire.SnapshotChunk([(b"key", b"value")], 12),
-    wire.SnapshotEnd(1, 12),
+    SnapshotStart(3, META, 2**64 - 1),
+    SnapshotPosition(9, 3, b"key", b"digest"),
+    SnapshotChunk(9, 3, b"key", b"data", b"digest"),
+    SnapshotEnd(9, 4, b"digest"),
+    SnapshotTaken(9),
 ]
 
 
