@@ -8,15 +8,20 @@ import trio
 import trio.testing
 
 from hstore.node import compaction, snapshot_transfer, snapshots, wire
+from hstore.node.errors import PeerError, StorageError
 from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.messages import InstallSnapshot
+from hstore.node.raft.roles import Role
 from hstore.node.snapshot_transfer import (
+    Outgoing,
     SnapshotChunk,
     SnapshotEnd,
+    SnapshotPosition,
     SnapshotStart,
+    SnapshotTaken,
     decode_pairs,
 )
-from hstore.node.storage.interface import APPLIED_KEY
+from hstore.node.storage.interface import APPLIED_KEY, pack_applied
 from tests.node.cluster import Cluster, Member, running
 
 
@@ -110,7 +115,7 @@ async def test_a_snapshot_that_breaks_off_goes_on_where_it_was(autojump_clock) -
         assert again <= 3 * IN_FLIGHT, "only what was on its way is sent again"
 
 
-DAMAGES = {
+DAMAGES: dict[str, dict[str, object]] = {
     "data": {"data": b"\x90"},
     "digest": {"digest": b"\0" * 16},
     "after": {"after": b"k"},
@@ -189,18 +194,24 @@ async def test_a_crash_around_an_install_leaves_the_old_state_or_the_new(
         assert state_of(cluster[3]) == state_of(cluster[1])
 
 
+def ends_told_to(member: Member) -> list[bool]:
+    """Return a list that fills with what the core is told of the ends of snapshots."""
+    told: list[bool] = []
+    replica = member.node.replica
+    tell = replica.snapshot_sent
+
+    def listen(peer: int, index: int, *, ok: bool) -> None:
+        told.append(ok)
+        tell(peer, index, ok=ok)
+
+    replica.snapshot_sent = listen  # type: ignore[method-assign]
+    return told
+
+
 async def test_d12_the_core_is_told_how_every_snapshot_ends(autojump_clock) -> None:
     """A peer whose snapshot failed would otherwise be fed nothing for ever."""
     async with running(3) as cluster:
-        told: list[bool] = []
-        leader = cluster[1].node.replica
-        tell = leader.snapshot_sent
-
-        def listen(peer: int, index: int, *, ok: bool) -> None:
-            told.append(ok)
-            tell(peer, index, ok=ok)
-
-        leader.snapshot_sent = listen  # type: ignore[method-assign]
+        told = ends_told_to(cluster[1])
         await leave_behind(cluster, cluster[3])
 
         def refuse_all(_frm: int, _to: int, frame: wire.Frame) -> wire.Frame | None:
@@ -297,3 +308,325 @@ async def test_a_snapshot_is_cut_by_the_number_of_keys_as_well_and_flushed_on_it
         assert len(chunks) >= 60 // 7
         assert all(len(decode_pairs(chunk.data)) <= 7 for chunk in chunks)
         assert flushes >= len(chunks)
+
+
+# --- what can happen meanwhile ----------------------------------------------------------------
+
+
+class Conversation:
+    """A snapshot's connection into a node, whose sender is the test.
+
+    Attributes:
+        replies: What the node answered.
+        refusal: Why it ended the connection, if it did.
+    """
+
+    def __init__(self, member: Member, peer: int) -> None:
+        self.replies: list[wire.Frame] = []
+        self.refusal: str | None = None
+        self.ended = trio.Event()
+        self._member, self._peer = member, peer
+        self.send, self._frames = trio.open_memory_channel[wire.Frame](100)
+
+    async def run(self) -> None:
+        try:
+            await self._member.node.snapshots.receive(self._peer, self._frames, self._reply)
+        except PeerError as error:
+            self.refusal = str(error)
+        self.ended.set()
+
+    async def _reply(self, frame: wire.Frame) -> None:
+        await trio.lowlevel.checkpoint()
+        self.replies.append(frame)
+
+    async def say(self, *frames: wire.Frame) -> None:
+        for frame in frames:
+            await self.send.send(frame)
+        await trio.sleep(0.001)
+
+
+def talk(cluster: Cluster, member: Member, peer: int) -> Conversation:
+    conversation = Conversation(member, peer)
+    cluster.nursery.start_soon(conversation.run)
+    return conversation
+
+
+def view_at(member: Member, index: int, snapshot_id: int = 9) -> Outgoing:
+    """Return a state that nobody has, on its way."""
+    pairs = [(b"k%d" % number, b"x" * 50) for number in range(20)]
+    pairs.append((APPLIED_KEY, pack_applied(index, member.core.term)))
+    meta = SnapshotMeta(index, member.core.term, member.core.config, b"c" * 16)
+    return Outgoing(snapshot_id, meta, lambda start: iter([p for p in pairs if p[0] >= start]))
+
+
+async def test_while_a_snapshot_comes_in_another_senders_of_the_same_term_is_refused(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        member = cluster[3]
+        term, index = member.core.term, member.core.log.last_index + 100
+        first, second = talk(cluster, member, 1), talk(cluster, member, 2)
+        await first.say(view_at(member, index).start(term))
+        await second.say(view_at(member, index, 8).start(term))
+
+        assert second.refusal == "another snapshot is coming in"
+        assert not first.ended.is_set()
+        assert len(first.replies) == 1
+
+
+@pytest.mark.parametrize("who", ["its sender again", "a newer leader"])
+async def test_a_sender_that_knows_better_takes_a_snapshots_place(who: str, autojump_clock) -> None:
+    """A connection that died unnoticed on this side would hold the next one up for seconds."""
+    async with running(3) as cluster:
+        member = cluster[3]
+        term, index = member.core.term, member.core.log.last_index + 100
+        view = view_at(member, index)
+        first = talk(cluster, member, 1)
+        await first.say(view.start(term))
+        assert isinstance(first.replies[0], SnapshotPosition)
+        view.resume(first.replies[0])
+        await first.say(view.next_frame(), view.next_frame())
+        peer, start = (1, view.start(term)) if "again" in who else (2, view.start(term + 1))
+        second = talk(cluster, member, peer)
+        await second.say(start)
+
+        assert first.refusal == "another connection brings a snapshot"
+        (position,) = second.replies
+        assert isinstance(position, SnapshotPosition)
+        assert position.chunks == 2
+
+
+async def test_a_newer_snapshot_takes_the_place_of_what_is_left_of_an_older_one(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        member = cluster[3]
+        term, index = member.core.term, member.core.log.last_index + 100
+        old, new = view_at(member, index), view_at(member, index + 1, 8)
+        for view, chunks in ((old, 0), (new, 0), (old, 0)):
+            conversation = talk(cluster, member, 1)
+            await conversation.say(view.start(term))
+            position = conversation.replies[0]
+            assert isinstance(position, SnapshotPosition)
+            assert (position.id, position.chunks) == (view.id, chunks)
+            view.resume(position)
+            await conversation.say(view.next_frame())
+            conversation.send.close()
+            await conversation.ended.wait()
+
+
+async def test_a_snapshot_of_an_older_term_is_refused_before_anything_of_it_is_kept(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        member = cluster[3]
+        conversation = talk(cluster, member, 2)
+        index = member.core.log.last_index + 100
+        await conversation.say(view_at(member, index).start(member.core.term - 1))
+
+        assert conversation.refusal == "the sender of the snapshot does not lead any more"
+        assert conversation.replies == []
+
+
+async def test_a_snapshot_of_what_is_committed_here_is_answered_and_not_taken(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        member = cluster[3]
+        conversation = talk(cluster, member, 1)
+        view = view_at(member, member.core.log.commit)
+        await conversation.say(view.start(member.core.term))
+
+        assert conversation.replies == [SnapshotTaken(view.id)]
+        await cluster.write(3, "key", "value")
+        assert await cluster.read(3, "key") == "value"
+        assert "install" not in member.storage.order()
+
+
+async def test_a_receiver_that_gets_ahead_by_its_log_takes_no_more_of_a_snapshot(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        member = cluster[3]
+        view = view_at(member, member.core.log.commit + 2)
+        conversation = talk(cluster, member, 1)
+        await conversation.say(view.start(member.core.term))
+        position = conversation.replies[0]
+        assert isinstance(position, SnapshotPosition)
+        view.resume(position)
+        await conversation.say(view.next_frame())
+        for number in range(3):
+            await cluster.write(3, "key", str(number))
+        await conversation.say(view.next_frame())
+
+        assert conversation.replies[1:] == [SnapshotTaken(view.id)]
+        assert await cluster.read(3, "key") == "2"
+        assert "install" not in member.storage.order()
+        await cluster.write(3, "key", "after")
+
+
+async def interrupted(cluster: Cluster, after_chunks: int = 5) -> list[SnapshotChunk]:
+    """Have node 3 come back, and cut it off from the others in the middle of its snapshot."""
+    await leave_behind(cluster, cluster[3])
+    chunks = chunks_of(cluster)
+
+    def cut(_frm: int, _to: int, frame: wire.Frame) -> None:
+        if isinstance(frame, SnapshotChunk) and frame.number == after_chunks:
+            cluster.silence(3)
+
+    cluster.network.taps.append(cut)
+    await cluster[3].start()
+    await cluster.until(lambda: len(chunks) > after_chunks)
+    cluster.network.reset(1, 3)
+    cluster.network.taps.remove(cut)
+    await cluster.until(lambda: not cluster[1].node.snapshots._sending, 40)
+    return chunks
+
+
+async def test_a_view_and_what_is_staged_of_it_wait_for_a_minute_and_not_for_ever(
+    autojump_clock,
+) -> None:
+    """An open view keeps old data on disk, and a staged state takes its room beside the other."""
+    async with running(3) as cluster:
+        chunks = await interrupted(cluster)
+        leader, member = cluster[1].node.snapshots, cluster[3].node.snapshots
+        await trio.sleep(40)
+        assert list(leader._views) == [3]
+        assert member._staging is not None
+        reader = leader._views[3].reader
+        await trio.sleep(30)
+        assert leader._views == {}
+        assert member._staging is None
+        with pytest.raises(StorageError, match="closed"):
+            reader.get(b"z")
+
+        cluster.network.heal()
+        assert await cluster.read(3, "key-59", within_s=30) == "value-59"
+        assert len({chunk.id for chunk in chunks}) == 2
+
+
+async def test_a_snapshot_goes_on_after_half_a_minute_without_a_link(autojump_clock) -> None:
+    async with running(3) as cluster:
+        chunks = await interrupted(cluster)
+        await trio.sleep(20)
+        cluster.network.heal()
+        assert await cluster.read(3, "key-59", within_s=30) == "value-59"
+
+        assert len({chunk.id for chunk in chunks}) == 1
+        assert sum(chunk.number == 0 for chunk in chunks) == 1
+
+
+async def test_a_receiver_that_was_restarted_begins_anew(autojump_clock) -> None:
+    """What it had staged is gone; the view is there still, and is sent from its first key on."""
+    async with running(3) as cluster:
+        chunks = await interrupted(cluster)
+        cluster[3].crash()
+        await cluster[3].ended.wait()
+        cluster.network.heal()
+        await cluster[3].start()
+        assert await cluster.read(3, "key-59", within_s=30) == "value-59"
+
+        assert sum(chunk.number == 0 for chunk in chunks) == 2
+        assert len({chunk.id for chunk in chunks}) == 1
+        assert state_of(cluster[3]) == state_of(cluster[1])
+
+
+async def test_a_view_whose_following_entries_are_compacted_is_not_gone_on_with(
+    autojump_clock,
+) -> None:
+    """The receiver would need another snapshot at once."""
+    async with running(3) as cluster:
+        chunks = await interrupted(cluster)
+        for number in range(200):
+            await cluster.write(1, f"key-{number % 60:02}", "new")
+        cluster.network.heal()
+        assert await cluster.read(3, "key-59", within_s=30) == "new"
+
+        assert len({chunk.id for chunk in chunks}) == 2
+        assert cluster[3].storage.order().count("install") == 1
+
+
+async def test_a_leader_that_is_deposed_while_it_sends_stops_and_the_next_one_sends(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        await leave_behind(cluster, cluster[3])
+        chunks = chunks_of(cluster)
+        senders: list[int] = []
+        told = ends_told_to(cluster[1])
+
+        def depose(frm: int, _to: int, frame: wire.Frame) -> None:
+            if isinstance(frame, SnapshotStart):
+                senders.append(frm)
+            if isinstance(frame, SnapshotChunk) and frame.number == 5 and frm == 1:
+                core = cluster[1].core
+                core.become_follower(core.term, 0)
+                cluster.silence(1)
+
+        cluster.network.taps.append(depose)
+        await cluster[3].start()
+        await cluster.until(lambda: cluster[2].core.role is Role.LEADER, 20)
+        await cluster.until(lambda: cluster[3].value("key-59") == "value-59", 30)
+
+        assert senders == [1, 2]
+        assert told == [False]
+        assert len({chunk.id for chunk in chunks}) == 2
+        assert max(c.number for c in chunks if c.id == chunks[0].id) == 5
+        cluster.network.heal()
+        await cluster.until(lambda: state_of(cluster[3]) == state_of(cluster[2]))
+
+
+async def test_a_member_that_is_removed_gets_no_more_of_its_snapshot(autojump_clock) -> None:
+    async with running(3) as cluster:
+        await leave_behind(cluster, cluster[3])
+        chunks = chunks_of(cluster)
+        told = ends_told_to(cluster[1])
+        peers = cluster[1].node.peers
+
+        def remove(_frm: int, _to: int, frame: wire.Frame) -> None:
+            if isinstance(frame, SnapshotChunk) and not told and frame.number == 3:
+                peers.set_addresses({2: cluster[2].settings.peer_address})
+
+        cluster.network.taps.append(remove)
+        await cluster[3].start()
+        await cluster.until(lambda: told)
+
+        assert told == [False]
+        assert [chunk.number for chunk in chunks] == [0, 1, 2, 3]
+
+
+async def test_d12_asked_for_twice_a_snapshot_is_sent_once_and_its_end_told_once(
+    autojump_clock,
+) -> None:
+    """A leader that lost its term and won another asks again while the first is on its way."""
+    async with running(3) as cluster:
+        await leave_behind(cluster, cluster[3])
+        starts: list[wire.Frame] = []
+        told = ends_told_to(cluster[1])
+
+        def ask_again(_frm: int, _to: int, frame: wire.Frame) -> None:
+            if isinstance(frame, SnapshotStart):
+                starts.append(frame)
+            if isinstance(frame, SnapshotChunk) and frame.number == 3:
+                cluster[1].node.snapshots.send(3)
+
+        cluster.network.taps.append(ask_again)
+        await cluster[3].start()
+        assert await cluster.read(3, "key-59") == "value-59"
+        await cluster.until(lambda: told)
+
+        assert len(starts) == 1
+        assert told == [True]
+
+
+async def test_no_more_than_four_views_are_open_and_the_one_idle_for_longest_is_given_up(
+    autojump_clock,
+) -> None:
+    async with running(1) as cluster:
+        await cluster.write(1, "key", "value")
+        room = cluster[1].node.snapshots
+        for peer in range(11, 17):
+            view = room._view_for(peer)
+            view.is_busy, view.idle_since = peer == 11, float(peer)
+
+        assert list(room._views) == [11, 14, 15, 16]
