@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING
 
 from hstore.node.raft.entry import Entry
@@ -11,6 +12,7 @@ from hstore.node.raft.membership import Change, ChangeKind, Configuration
 from hstore.node.raft.roles import Role
 
 from .options import TICK, stream
+from .tape import Strikes, What, decision
 
 if TYPE_CHECKING:
     from .node import SimNode
@@ -32,25 +34,23 @@ class Clients:
         self.sim = sim
         self.acked: dict[int, int] = {}
         self.refused: set[int] = set()
-        self.is_over = False
         self._last_rid = 0
         self._changes_under_way: set[int] = set()
         self._proposals = stream(seed, "propose")
         self._reads = stream(seed, "read")
+        self._readers = stream(seed, "readers")
         self._changes = stream(seed, "change")
+        self._late_changes = stream(seed, "late change")
 
     def begin(self) -> None:
         """Start to use the cluster."""
-        options = self.sim.options
-        self.sim.after(options.propose_every, self._propose, None)
-        if options.read_every:
-            self.sim.after(options.read_every, self._read, None)
-        if options.change_every:
-            self.sim.after(options.change_every, self._change, None)
-
-    def stop(self) -> None:
-        """End all requests."""
-        self.is_over = True
+        sim, options = self.sim, self.sim.options
+        every = options.propose_every
+        Strikes(sim, "propose", self._proposals, self._draw_proposal, self._propose).begin(every)
+        Strikes(sim, "read", self._reads, self._draw_read, self._read).begin(options.read_every)
+        Strikes(sim, "change", self._changes, self._draw_change, self._change).begin(
+            options.change_every
+        )
 
     def next_rid(self) -> int:
         """Return an id that was never used, by any node in any life."""
@@ -83,31 +83,45 @@ class Clients:
 
     def committed(self, node: SimNode) -> None:
         """Something is committed: somebody reads at once where that may not be known yet."""
-        if not self.sim.options.read_every or self.is_over:
+        if not self.sim.options.read_every or self.sim.is_healed:
             return
-        for other in self.sim.nodes.values():
-            if other is node or other.core is None:
-                continue
-            if other.core.role is Role.LEADER or self._reads.random() < 0.02:
-                self.sim.counts["reads behind a commit"] += 1
-                self.sim.give(other.id, ReadIndex(self.next_rid()))
+        for reader in self.draw_readers(node.id):
+            self.sim.counts["reads behind a commit"] += 1
+            self.sim.give(reader, ReadIndex(self.next_rid()))
+
+    @decision(lambda _, node: node, lambda *_: [])
+    def draw_readers(self, node: int) -> list[int]:
+        """Return who reads as a node learns of a commit: other leaders always, others rarely."""
+        return [
+            other.id
+            for other in self.sim.nodes.values()
+            if other.id != node and other.core is not None
+            if other.core.role is Role.LEADER or self._readers.random() < 0.02
+        ]
 
     def turn_to(self, leader: SimNode) -> None:
         """A leader is about to be cut off: some write there, read there, change members there."""
-        if self.is_over:
-            return
         for delay in (TICK, 2 * TICK, 4 * TICK):
             self.sim.after(delay, self._use_once, leader)
 
     def _use_once(self, node: SimNode) -> None:
         options = self.sim.options
-        if node.core is None or node.core.role is not Role.LEADER or self.is_over:
+        if node.core is None or node.core.role is not Role.LEADER or self.sim.is_healed:
             return
         self.propose_at(node, 1, options.payload)
         if options.read_every:
             node.give(ReadIndex(self.next_rid()))
         if options.change_every and node.core is not None:
-            self._change_at(node, node.core.config)
+            change = self.draw_change_at(node.id)
+            if change is not None:
+                self._change(node.id, *change)
+
+    @decision(lambda _, node: node, lambda *_: None)
+    def draw_change_at(self, node: int) -> tuple[str, int] | None:
+        """Return what is changed at a leader that is about to be cut off."""
+        core = self.sim.nodes[node].core
+        assert core is not None
+        return self._choose_change(core.config, self._late_changes)
 
     # -- requests ---------------------------------------------------------------------------
 
@@ -122,77 +136,72 @@ class Clients:
                 best = node
         return best
 
-    def _propose(self, _: None) -> None:
-        if self.is_over:
-            return
+    def _draw_proposal(self) -> What | None:
         rng, options = self._proposals, self.sim.options
-        self.sim.after(int(rng.expovariate(1 / options.propose_every)), self._propose, None)
         node = self.leader() if rng.random() < 0.7 else None
         if node is None:
             node = rng.choice(list(self.sim.nodes.values()))
-        if node.core is not None:
-            self.propose_at(node, rng.randint(1, options.propose_most), options.payload)
+        return (node.id, rng.randint(1, options.propose_most)) if node.core is not None else None
 
-    def _read(self, _: None) -> None:
-        if self.is_over:
-            return
-        rng = self._reads
-        self.sim.after(int(rng.expovariate(1 / self.sim.options.read_every)), self._read, None)
-        node = rng.choice(list(self.sim.nodes.values()))
-        if node.core is not None:
+    def _propose(self, node_id: int, count: int) -> None:
+        node = self.sim.nodes.get(node_id)
+        if node is not None and node.core is not None:
+            self.propose_at(node, count, self.sim.options.payload)
+
+    def _draw_read(self) -> What:
+        return (self._reads.choice(list(self.sim.nodes)),)
+
+    def _read(self, node_id: int) -> None:
+        node = self.sim.nodes.get(node_id)
+        if node is not None and node.core is not None:
             self.sim.counts["reads"] += 1
             node.give(ReadIndex(self.next_rid()))
 
-    def _change(self, _: None) -> None:
-        if self.is_over:
-            return
-        rng = self._changes
-        self.sim.after(int(rng.expovariate(1 / self.sim.options.change_every)), self._change, None)
+    # -- changes of the membership ------------------------------------------------------------
+
+    def _draw_change(self) -> What | None:
         leaders = [
             node
             for node in self.sim.nodes.values()
             if node.core is not None and node.core.role is Role.LEADER
         ]
         if not leaders:
-            return
+            return None
         # Any leader, also one that is none any more: that is where old majorities are counted.
-        node = rng.choice(leaders)
+        node = self._changes.choice(leaders)
         assert node.core is not None
-        self._change_at(node, node.core.config)
+        change = self._choose_change(node.core.config, self._changes)
+        return (node.id, *change) if change is not None else None
 
-    def _change_at(self, node: SimNode, config: Configuration) -> None:
-        change = self._draw_change(config)
-        if change is not None:
-            rid = self.next_rid()
-            self._changes_under_way.add(rid)
-            self.sim.counts[f"change: {change.kind.name.lower()}"] += 1
-            node.give(ProposeChange(rid, (change,)))
+    def _change(self, node_id: int, kind: str, member: int) -> None:
+        node = self.sim.nodes.get(node_id)
+        if node is None or node.core is None:
+            return
+        while member > len(self.sim.nodes):
+            self.sim.add_node()
+        rid = self.next_rid()
+        self._changes_under_way.add(rid)
+        self.sim.counts[f"change: {kind.lower()}"] += 1
+        node.give(ProposeChange(rid, (Change(ChangeKind[kind], member),)))
 
-    def _draw_change(self, config: Configuration) -> Change | None:
-        rng = self._changes
+    def _choose_change(self, config: Configuration, rng: Random) -> tuple[str, int] | None:
         kinds = ["promote", "promote", "demote", "remove", "remove", "learner", "learner", "voter"]
         kind = rng.choice(kinds)
         if kind in ("learner", "voter"):
-            node = self._newcomer(config)
+            node = self._newcomer()
             if node is None or len(config.all_members()) >= _MOST_MEMBERS:
                 return None
-            return Change(
-                ChangeKind.ADD_LEARNER if kind == "learner" else ChangeKind.ADD_VOTER, node
-            )
+            return "ADD_LEARNER" if kind == "learner" else "ADD_VOTER", node
         if kind == "promote":
-            if not config.learners:
-                return None
-            return Change(ChangeKind.ADD_VOTER, rng.choice(config.learners))
+            return ("ADD_VOTER", rng.choice(config.learners)) if config.learners else None
         if kind == "demote":
-            return Change(ChangeKind.ADD_LEARNER, rng.choice(config.voters))
-        return Change(ChangeKind.REMOVE, rng.choice(config.all_members()))
+            return "ADD_LEARNER", rng.choice(config.voters)
+        return "REMOVE", rng.choice(config.all_members())
 
-    def _newcomer(self, config: Configuration) -> int | None:
-        """Return a node that was never a member, starting one if need be (rule D14)."""
+    def _newcomer(self) -> int | None:
+        """Return a node that was never a member, perhaps one still to be started (rule D14)."""
         ever = self.sim.checker.ever_members
         spare = [i for i, n in self.sim.nodes.items() if i not in ever and not n.is_retired]
         if spare:
             return spare[0]
-        if len(self.sim.nodes) >= _MOST_NODES:
-            return None
-        return self.sim.add_node().id
+        return len(self.sim.nodes) + 1 if len(self.sim.nodes) < _MOST_NODES else None

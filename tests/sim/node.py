@@ -103,13 +103,14 @@ class SimNode:
             applied=image.content.applied,
         )
         sim.checker.started(self)
-        sim.after(sim.faults.phase(self), self._tick, self.boot)
+        self.rate, phase = sim.faults.draw_clock(self.id)
+        sim.after(phase, self._tick, self.boot)
 
     def crash(self) -> None:
         """Die: what is not flushed is lost, entirely or from some write on."""
         self.core = None
         self.is_paused = False
-        self.disk.crash(self.sim.faults.kept(len(self.disk.unsynced)))
+        self.disk.crash(self.sim.faults.draw_kept(self.id, len(self.disk.unsynced)))
         self.sim.crashed(self)
 
     def pause(self) -> None:
@@ -141,7 +142,7 @@ class SimNode:
         self._inbox.append(event)
         if not self._draining and not self.is_paused:
             self._draining = True
-            self.sim.after(self.sim.faults.gather(window), self._drain, self.boot)
+            self.sim.after(self.sim.faults.draw_window(self.id, window), self._drain, self.boot)
 
     def receive(self, message: Message, content: tuple[Content, int] | None) -> None:
         """Let a message arrive, with the content of its snapshot, if it is one."""
@@ -193,7 +194,7 @@ class SimNode:
 
     def _carry_out(self, core: Core, update: Update) -> None:
         sim, disk, checker = self.sim, self.disk, self.sim.checker
-        boundary = sim.faults.boundary()
+        boundary = sim.faults.draw_boundary(self.id)
         if boundary == 1:
             raise Crash
         if update.persist is not None:
@@ -261,7 +262,7 @@ class SimNode:
         if not self._flushing:
             self._flushing = True
             self.sim.after(
-                self.sim.faults.flush_time(), self._flushed, (self.boot, self.disk.position)
+                self.sim.faults.draw_flush(self.id), self._flushed, (self.boot, self.disk.position)
             )
 
     def _flushed(self, planned: tuple[int, int]) -> None:
@@ -296,7 +297,7 @@ class SimNode:
         assert not self._applying, "a batch is out already (rule D7)"
         self._applying = entries
         if self.sim.apply_mean:
-            self.sim.after(self.sim.faults.apply_time(), self._applied, self.boot)
+            self.sim.after(self.sim.faults.draw_apply(self.id), self._applied, self.boot)
 
     def _applied(self, boot: int) -> None:
         """Apply the batch that is out, and say so, which may bring the next one.
@@ -338,7 +339,7 @@ class SimNode:
         self.sim.checker.snapshot_taken(self, meta, chain)
         message = InstallSnapshot(self.id, peer, core.term, meta)
         self.sim.after(
-            self.sim.faults.snapshot_time(),
+            self.sim.faults.draw_snapshot(self.id),
             self._snapshot_through,
             (self.boot, message, (self.content, chain)),
         )
@@ -347,7 +348,7 @@ class SimNode:
         boot, message, content = planned
         if not self.is_alive(boot):
             return
-        is_ok = not self.sim.faults.is_snapshot_lost()
+        is_ok = not self.sim.faults.draw_snapshot_loss(self.id)
         if is_ok:
             self.sim.checker.leaving(self, message)
             self.sim.network.send(message, content)

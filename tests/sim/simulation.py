@@ -27,6 +27,7 @@ from .invariants import Checker, Violation
 from .network import SimNetwork
 from .node import SimNode
 from .options import TICK, SimOptions, draw
+from .tape import Tape
 
 
 class Simulation:
@@ -38,11 +39,17 @@ class Simulation:
         core_events: Given to all cores so far.
         counts: How often each thing worth counting has happened.
         digest: Of the run so far: equal runs have equal ones.
+        is_healed: Whether faults and requests are over.
         apply_mean, window: See `SimOptions`; smaller once faults are over.
     """
 
-    def __init__(self, seed: int, options: SimOptions | None = None) -> None:
+    def __init__(
+        self, seed: int, options: SimOptions | None = None, tape: Tape | None = None
+    ) -> None:
+        """Without a tape all is drawn from the seed; `tape` is written, or followed."""
         self.seed = seed
+        self.tape = tape
+        self.is_healed = False
         self.options = options or draw(seed)
         self.now = 0
         self.core_events = 0
@@ -57,6 +64,8 @@ class Simulation:
         self.network = SimNetwork(self, seed, self.options, self.counts)
         self.faults = Faults(self, seed)
         self.clients = Clients(self, seed)
+        if tape is not None:
+            tape.install(self)
 
     # -- the clock --------------------------------------------------------------------------
 
@@ -167,7 +176,7 @@ class Simulation:
 
     def heal(self) -> None:
         """End all faults and all requests; who was removed for good stays away."""
-        self.clients.stop()
+        self.is_healed = True
         self.apply_mean = min(self.apply_mean, 10)
         self.window = min(self.window, 20)
         self._retire_strangers(self._possible_members())
