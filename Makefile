@@ -1,5 +1,6 @@
 # make run    install into .venv and run a cluster of three on this machine
 # make test   install into .venv and run every test            (ARGS="-k name -x" goes to pytest)
+# make histories DIR=folder   say of each recorded history in it whether it is linearizable
 # make check  format, lint, types, import rules and sizes: what has to hold before a commit
 # make fmt    rewrite the code as `make check` wants it
 # make types  links through which type checkers find the packages
@@ -9,7 +10,7 @@
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: run test check fmt types
+.PHONY: run test histories check fmt types
 
 BIN := .venv/bin
 PYTHON ?=
@@ -25,6 +26,11 @@ run: .venv/installed
 # would stand before dnspython.
 test: .venv/installed-dev
 	$(BIN)/pytest $(ARGS)
+
+DIR ?= ../shared/data/histories
+
+histories: .venv/installed-dev
+	@$(BIN)/python -m tests.histories "$(DIR)"
 
 check: .venv/installed-dev types
 	$(BIN)/ruff check
