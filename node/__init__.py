@@ -10,7 +10,7 @@ The node:          node.py puts the rooms together; replica.py, requests.py, for
                    compaction.py, flag.py
 The cluster:       members.py, status.py, cluster.py
 Between nodes:     peers.py, link.py, wire.py, snapshots.py, snapshot_transfer.py
-The state machine: commands.py, state.py, state_records.py
+The state machine: commands.py, state.py, state_records.py, sessions.py
 Rooms:             `raft/` consensus, `storage/` the disk, `api/` HTTP
 
 `main` runs `node`, which runs `replica`, which asks the core; none of them knows who calls it.

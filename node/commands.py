@@ -6,12 +6,17 @@ never change. Nothing here is executed; `state.py` does that.
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated
 
 import msgspec
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 """Checked where a command is decoded: one that a record cannot hold must never get into a log."""
+
+IDEMPOTENCY_KEY_BYTES_MAX = 256
+DIGEST_BYTES = 16
+"""Of a request. Only requests under one key are compared, so it has to withstand no search."""
 
 
 class Put(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
@@ -43,6 +48,22 @@ class DeletePrefix(msgspec.Struct, frozen=True, array_like=True, tag="D", gc=Fal
     """Remove every key that starts with `prefix`; the empty prefix is all of them."""
 
     prefix: bytes
+
+
+class Keyed(msgspec.Struct, frozen=True, array_like=True, tag="k", gc=False):
+    """A write that takes effect once, however often it is proposed under the same key.
+
+    Attributes:
+        key: The client's idempotency key.
+        digest: Of the request: it tells a request that is sent again from another one.
+        command: What is to be done once.
+        time_ms: The cluster's time when a leader proposed it; 0 until then (`sessions.py`).
+    """
+
+    key: Annotated[bytes, msgspec.Meta(min_length=1, max_length=IDEMPOTENCY_KEY_BYTES_MAX)]
+    digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+    command: Put | Delete | DeletePrefix
+    time_ms: Unsigned = 0
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +122,17 @@ class RemoveMember(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=Fal
     id: int
 
 
-Command = Put | Delete | DeletePrefix | InitCluster | PutMember | RemoveMember
+Command = Put | Delete | DeletePrefix | Keyed | InitCluster | PutMember | RemoveMember
+
+
+class Denial(enum.IntEnum):
+    """Why a keyed write was not even tried."""
+
+    NONE = 0
+    KEY_REUSED = 1
+    """Another request was answered under its key."""
+    KEYS_EXHAUSTED = 2
+    """As many keys as are kept are too young to be forgotten."""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -112,15 +143,18 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
         revision: The index of the entry where it took effect, else the key's present revision
             (0: it does not exist).
         text: A name or a reason, for commands about members.
+        denial: A `Denial`, for keyed writes.
     """
 
     ok: bool
     revision: int
     text: str = ""
+    denial: int = Denial.NONE
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Command)
+_keyed_decoder = msgspec.msgpack.Decoder(Keyed)
 
 encode = _encoder.encode
 """Encode a command as the payload of an entry."""
@@ -134,3 +168,8 @@ def decode(data: bytes) -> Command:
     """
     command: Command = _decoder.decode(data)
     return command
+
+
+def stamped(data: bytes, time_ms: int) -> bytes:
+    """Return the encoded `Keyed` with the cluster's time in it, for the leader that proposes it."""
+    return encode(msgspec.structs.replace(_keyed_decoder.decode(data), time_ms=time_ms))

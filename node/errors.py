@@ -3,6 +3,7 @@
     HstoreError
       ConfigError            a flag, a variable or a file is wrong            exit 2
       Refused                understood, and not done                         exit 1, HTTP 409
+      KeyReused              an idempotency key of another request        exit 1, HTTP 422
       Unavailable            cannot be done now; later it may                 exit 1, HTTP 503
         NoLeader             no leader, or no majority, within the time
         Overloaded           a queue or a quota is full
@@ -37,6 +38,12 @@ class Refused(HstoreError):
     """The request was understood and will not be done; the message says why."""
 
     http_status: ClassVar[int] = 409
+
+
+class KeyReused(HstoreError):
+    """The idempotency key was used before, with another request; nothing was changed."""
+
+    http_status: ClassVar[int] = 422
 
 
 class Unavailable(HstoreError):

@@ -39,13 +39,16 @@ def refusal(frame: Forward) -> str:
     """
     if frame.kind not in tuple(ForwardKind):
         return f"a request of kind {frame.kind} is not known here"
-    if frame.kind == ForwardKind.WRITE:
+    if frame.kind in (ForwardKind.WRITE, ForwardKind.KEYED):
         if len(frame.data) > _MAX_COMMAND:
             return f"a command of {len(frame.data)} bytes, more than {_MAX_COMMAND}"
         try:
-            commands.decode(frame.data)
+            command = commands.decode(frame.data)
         except msgspec.MsgspecError as error:
             return f"the command is not understood: {error}"
+        if isinstance(command, commands.Keyed) != (frame.kind == ForwardKind.KEYED):
+            # Proposed as it is, it would carry another node's word for the cluster's time.
+            return "a keyed write has to be passed on as one, and only a keyed write"
     return ""
 
 

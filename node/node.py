@@ -14,9 +14,9 @@ import msgspec
 import structlog
 import trio
 
-from . import commands, wire
+from . import commands, sessions, wire
 from .cluster import ClusterInfo, JoinReply, JoinRequest
-from .commands import ClusterSettings, Command, Outcome
+from .commands import ClusterSettings, Command, Keyed, Outcome
 from .errors import HstoreError, Refused
 from .link import Dial, Self
 from .members import Members
@@ -158,8 +158,10 @@ class Node:
     async def write(self, command: Command, deadline: float) -> Outcome:
         """See `Backend.write`."""
         data = commands.encode(command)
-        outcome: Outcome = await self.replica.request(ForwardKind.WRITE, data, deadline)
-        return outcome
+        if not isinstance(command, Keyed):
+            outcome: Outcome = await self.replica.request(ForwardKind.WRITE, data, deadline)
+            return outcome
+        return sessions.answered(await self.replica.request(ForwardKind.KEYED, data, deadline))
 
     async def read_barrier(self, deadline: float) -> None:
         """See `Backend.read_barrier`."""

@@ -34,7 +34,7 @@ from random import Random
 import structlog
 import trio
 
-from . import compaction, forwarding, wire
+from . import commands, compaction, forwarding, wire
 from .errors import NoLeader, Overloaded, Refused
 from .flag import Flag
 from .peers import Peers
@@ -71,6 +71,7 @@ class Replica:
     Attributes:
         core: Read its state freely; only this class feeds it.
         leadership: As of the last turn.
+        cluster_ms: The cluster's time, as far as this node knows it (`sessions.py`).
         heard: By peer: when its last frame arrived, in seconds of `trio.current_time()`.
         on_change: Called after a turn that changed leadership, configuration or members.
         on_admin: Called at the leader for a request that is not a plain write.
@@ -99,6 +100,7 @@ class Replica:
             applied=found.applied,
         )
         self.leadership = Leadership(Role.FOLLOWER, self.core.term, 0)
+        self.cluster_ms = state.sessions.time_ms
         self.heard: dict[int, float] = {}
         self.on_change: Callable[[], None] = lambda: None
         self.on_admin: Callable[[Request], None] = lambda _request: None
@@ -257,7 +259,10 @@ class Replica:
 
     async def _tick_forever(self, tick_s: Callable[[], float]) -> None:
         while True:
-            await trio.sleep(tick_s())
+            seconds = tick_s()
+            await trio.sleep(seconds)
+            self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
+            self.cluster_ms += int(seconds * 1000)
             self.feed(happened.Tick())
             self._waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
             self.on_tick()
@@ -319,13 +324,16 @@ class Replica:
             request = self._waiting.queued.popleft()
             if request.is_done:
                 continue
-            if request.kind != ForwardKind.WRITE:
+            data = request.data
+            if request.kind == ForwardKind.KEYED:
+                data = commands.stamped(data, self.cluster_ms)
+            elif request.kind != ForwardKind.WRITE:
                 self.on_admin(request)
                 continue
             rid = self._new_id()
             self._waiting.proposed[rid] = request
-            items.append((rid, request.data))
-            size += len(request.data)
+            items.append((rid, data))
+            size += len(data)
         if items:
             events.append(happened.Propose(items))
         if self._waiting.queued:

@@ -18,16 +18,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
 import msgspec
 
-from . import commands
+from . import commands, sessions
 from . import state_records as records
 from .commands import ClusterSettings, Member, Outcome
 from .errors import StorageError
 from .raft.entry import Entry, EntryKind
+from .sessions import Table
 from .state_records import Item
 from .storage.interface import APPLIED_KEY, StateReader, StateStore, pack_applied, unpack_applied
 
@@ -68,6 +70,7 @@ class State:
         settings: The cluster's settings; defaults until then.
         members: All members by id. Never changed in place: a change is a new dictionary.
         removed: Ids of members that were removed and can never come back.
+        sessions: Which keyed writes are remembered, and the cluster's time.
 
     Raises:
         StorageError: The store fails or its records are damaged.
@@ -79,6 +82,7 @@ class State:
     settings: ClusterSettings
     members: dict[int, Member]
     removed: frozenset[int]
+    sessions: Table
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
@@ -101,6 +105,7 @@ class State:
             }
             removed = view.scan(records.REMOVED, records.REMOVED_END)
             self.removed = frozenset(records.id_of(key) for key, _ in removed)
+            self.sessions = sessions.load(view.get(records.SESSIONS_KEY))
         finally:
             view.close()
 
@@ -148,6 +153,7 @@ class State:
         self.applied, self.applied_term = last.index, last.term
         self.cluster_id, self.settings = batch.cluster_id, batch.settings
         self.members, self.removed = batch.members, batch.removed
+        self.sessions = batch.sessions
         return outcomes
 
 
@@ -183,6 +189,7 @@ class _Batch:
         self.settings = state.settings
         self.members = state.members
         self.removed = state.removed
+        self.sessions = state.sessions
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -243,22 +250,33 @@ def _run(batch: _Batch, entry: Entry) -> Outcome | None:
             f"entry {entry.index} holds a command that this version does not know ({error}):"
             " upgrade hstore on this node"
         ) from error
+    if isinstance(command, commands.Put):  # Most are: without the call more, and first.
+        return _put(batch, entry.index, command)
+    return _take_effect(batch, entry.index, command)
+
+
+def _take_effect(batch: _Batch, index: int, command: commands.Command) -> Outcome:
     match command:
         case commands.Put():
-            return _put(batch, entry.index, command)
+            return _put(batch, index, command)
         case commands.Delete():
-            return _delete(batch, entry.index, command)
+            return _delete(batch, index, command)
         case commands.DeletePrefix(prefix):
             start = records.USER + prefix
             # Every such prefix has an end, because it begins with `USER`.
             batch.delete_range(start, records.prefix_end(start) or records.USER_END)
-            return Outcome(True, entry.index)
+            return Outcome(True, index)
+        case commands.Keyed():
+            batch.sessions, outcome = sessions.take_effect_once(
+                batch, batch.sessions, command, partial(_take_effect, batch, index, command.command)
+            )
+            return outcome
         case commands.InitCluster():
-            return _init_cluster(batch, entry.index, command)
+            return _init_cluster(batch, index, command)
         case commands.PutMember(member):
-            return _put_member(batch, entry.index, member)
+            return _put_member(batch, index, member)
         case commands.RemoveMember(node_id):
-            return _remove_member(batch, entry.index, node_id)
+            return _remove_member(batch, index, node_id)
 
 
 def _put(batch: _Batch, index: int, command: commands.Put) -> Outcome:

@@ -6,7 +6,11 @@ a layout is never changed, only added to. Knows nothing of commands (`state.py`)
     k<user key>     >QQQ create revision, flags, revision; then the value
     m<id >Q>        a `Member`, msgpack
     r<id >Q>        empty: a member that was removed and can never come back
-    s               `_Cluster`, msgpack: the cluster's id and settings
+    s               `Cluster`, msgpack: the cluster's id and settings
+    w<client's key> a keyed write that took effect: 16 bytes digest of the request; then >BQ whether
+                    it was done and the revision that was answered
+    x<number >Q>    >Q the cluster's time in ms when it was proposed; then the client's key
+    y               >QQQ the cluster's time in ms; the first number of `x` that is there, the next
     z               >QQ index and term of the last applied entry (`storage.interface.APPLIED_KEY`)
 """
 
@@ -16,7 +20,7 @@ import struct
 
 import msgspec
 
-from .commands import ClusterSettings, Member
+from .commands import DIGEST_BYTES, ClusterSettings, Member
 from .errors import StorageError
 
 USER = b"k"
@@ -26,9 +30,14 @@ MEMBER_END = b"n"
 REMOVED = b"r"
 REMOVED_END = b"s"
 CLUSTER_KEY = b"s"
+ANSWER = b"w"
+TURN = b"x"
+SESSIONS_KEY = b"y"
 
 _RECORD = struct.Struct(">QQQ")
 _ID = struct.Struct(">Q")
+_ANSWER = struct.Struct(f">{DIGEST_BYTES}s?Q")
+_SESSIONS = struct.Struct(">QQQ")
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -89,6 +98,65 @@ def id_of(key: bytes) -> int:
     """Return the node id in a key that `id_key` made."""
     node_id: int = _ID.unpack_from(key, 1)[0]
     return node_id
+
+
+def turn_key(number: int) -> bytes:
+    """Return the key of the place that a keyed write has in the order of all."""
+    return TURN + _ID.pack(number)
+
+
+def encode_turn(time_ms: int, key: bytes) -> bytes:
+    """Return the stored form of such a place: when it was, and whose."""
+    return _ID.pack(time_ms) + key
+
+
+def decode_turn(record: bytes | None) -> tuple[int, bytes]:
+    """Return when a keyed write was, and its key.
+
+    Raises:
+        StorageError: There is none where one has to be, or it is damaged.
+    """
+    if record is None or len(record) <= _ID.size:
+        raise StorageError("the order of the idempotency keys is damaged")
+    return _ID.unpack_from(record)[0], record[_ID.size :]
+
+
+def encode_answer(digest: bytes, *, ok: bool, revision: int) -> bytes:
+    """Return the stored form of what was answered to a keyed write."""
+    return _ANSWER.pack(digest, ok, revision)
+
+
+def decode_answer(record: bytes) -> tuple[bytes, bool, int]:
+    """Return the digest of a keyed write's request, whether it was done, and the revision.
+
+    Raises:
+        StorageError: It is not such a record.
+    """
+    try:
+        answer: tuple[bytes, bool, int] = _ANSWER.unpack(record)
+    except struct.error as error:
+        raise StorageError(f"the record of an idempotency key is damaged: {error}") from error
+    return answer
+
+
+def encode_sessions(time_ms: int, first: int, following: int) -> bytes:
+    """Return the stored form of the cluster's time and the ends of the order of keyed writes."""
+    return _SESSIONS.pack(time_ms, first, following)
+
+
+def decode_sessions(record: bytes | None) -> tuple[int, int, int]:
+    """Return the cluster's time and the ends of the order; None (no such key) is the beginning.
+
+    Raises:
+        StorageError: It is not such a record.
+    """
+    if record is None:
+        return 0, 0, 0
+    try:
+        ends: tuple[int, int, int] = _SESSIONS.unpack(record)
+    except struct.error as error:
+        raise StorageError(f"the record of the cluster's time is damaged: {error}") from error
+    return ends
 
 
 _member_decoder = msgspec.msgpack.Decoder(Member)

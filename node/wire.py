@@ -85,6 +85,8 @@ class ForwardKind(enum.IntEnum):
     """`data` is a `JoinRequest`."""
     REMOVE = 2
     """`data` names a member."""
+    KEYED = 3
+    """`data` is an encoded `Keyed`, which the leader puts the cluster's time into."""
 
 
 class Forward(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
@@ -149,6 +151,7 @@ _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
 _RESULTS: dict[int, msgspec.msgpack.Decoder[Result]] = {
     ForwardKind.WRITE: msgspec.msgpack.Decoder(Outcome),
+    ForwardKind.KEYED: msgspec.msgpack.Decoder(Outcome),
     ForwardKind.JOIN: msgspec.msgpack.Decoder(JoinReply),
     ForwardKind.REMOVE: msgspec.msgpack.Decoder(None),
 }

@@ -13,6 +13,7 @@ import trio
 
 from ..errors import HstoreError, StorageError, Unavailable
 from .answers import HttpError
+from .idempotency import IDEMPOTENCY_KEY, keyed
 from .values import timeout_s
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from ..commands import Command, Outcome
     from .backend import Backend
+    from .connection import Request
     from .guard import Guard
+    from .idempotency import Write
     from .values import Query
 
 RETRY_AFTER_S = 1
@@ -77,15 +80,20 @@ class Exchange:
             raise unavailable(error) from error
         self.is_fresh = True
 
-    async def write(self, command: Command, query: Query) -> Outcome:
-        """Have a command committed and applied.
+    async def write(self, command: Write, query: Query, request: Request) -> Outcome:
+        """Have a command committed and applied; once for all requests with its `Idempotency-Key`.
 
         Raises:
-            HttpError: 503 with the outcome: whether it may have taken effect.
+            HttpError: 400 for a bad key, 422 for one of another request; 503 with the outcome:
+                whether it may have taken effect.
         """
+        if IDEMPOTENCY_KEY in request.headers:
+            write: Command = keyed(request, command)
+        else:
+            write = command
         deadline = await self._begin_wait(query)
         try:
-            return await self.backend.write(command, deadline)
+            return await self.backend.write(write, deadline)
         except HstoreError as error:
             raise unavailable(error, is_write=True) from error
 

@@ -105,7 +105,7 @@ async def put(x: Exchange, request: Request, rest: bytes) -> Answer:
         command = Put(key, value, number(query, "flags") or 0, number(query, "cas"))
     else:
         command = Put(key, value)
-    outcome = await x.write(command, query)
+    outcome = await x.write(command, query, request)
     return ok(x.backend.applied_index, b"true" if outcome.ok else b"false")
 
 
@@ -116,8 +116,8 @@ async def delete(x: Exchange, request: Request, rest: bytes) -> Answer:
     if "recurse" in query:
         if cas is not None:
             raise HttpError(400, "?cas= is for one key: it does not go with ?recurse")
-        await x.write(DeletePrefix(prefix_from_path(rest)), query)
+        await x.write(DeletePrefix(prefix_from_path(rest)), query, request)
         return ok(x.backend.applied_index, b"true")
-    outcome = await x.write(Delete(key_from_path(rest), cas), query)
+    outcome = await x.write(Delete(key_from_path(rest), cas), query, request)
     is_done = outcome.ok or cas is None
     return ok(x.backend.applied_index, b"true" if is_done else b"false")

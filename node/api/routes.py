@@ -16,6 +16,7 @@ from . import admin, cluster, kv, simple
 from .answers import Answer, HttpError, failure
 from .connection import Request
 from .exchange import Exchange, unavailable
+from .idempotency import IDEMPOTENCY_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +54,7 @@ WITH_KEY: tuple[tuple[bytes, Methods], ...] = (
     (b"/delete/", {b"GET": simple.delete_by_get, b"DELETE": simple.delete}),
 )
 _CHANGING = frozenset({b"POST", b"PUT", b"DELETE"})
+_WRITES = frozenset({simple.write, simple.update, simple.delete, kv.put, kv.delete})
 
 
 async def respond(x: Exchange, request: Request) -> Answer:
@@ -93,7 +95,11 @@ def _find(request: Request) -> tuple[Handler, bytes]:
     if handler is None:
         allow = b", ".join(sorted(methods))
         raise HttpError(405, f"{request.method.decode()} is not for this path", allow=allow)
-    if b"idempotency-key" in request.headers and request.method in _CHANGING:
+    if (
+        IDEMPOTENCY_KEY in request.headers
+        and request.method in _CHANGING
+        and handler not in _WRITES
+    ):
         # To ignore it would be to promise what is not kept.
-        raise HttpError(400, "this version does not know Idempotency-Key: send none")
+        raise HttpError(400, "Idempotency-Key is for writes of keys: send none here")
     return handler, rest

@@ -122,7 +122,7 @@ async def _put(x: Exchange, request: Request, *, must_exist: bool) -> Answer:
     key = key_from_text(pair.key)
     value = checked_value(pair.value.encode())
     command = Put(key, value, must_exist=must_exist)
-    outcome = await x.write(command, parse_query(request.query))
+    outcome = await x.write(command, parse_query(request.query), request)
     if not outcome.ok:
         raise _no_key(key)
     return _done(x, key, outcome.revision)
@@ -131,7 +131,7 @@ async def _put(x: Exchange, request: Request, *, must_exist: bool) -> Answer:
 async def delete(x: Exchange, request: Request, rest: bytes) -> Answer:
     """`DELETE /delete/<key>`."""
     key = key_from_path(rest)
-    outcome = await x.write(Delete(key), parse_query(request.query))
+    outcome = await x.write(Delete(key), parse_query(request.query), request)
     if not outcome.ok:
         raise _no_key(key)
     return _done(x, key, outcome.revision)

@@ -51,6 +51,8 @@ def test_a_follower_that_was_away_while_the_log_was_compacted_comes_back_by_snap
         assert leader.write(key, "before").status == 200
     eventually(lambda: away.get("/v1/kv/deleted?stale").status == 200, "it has them")
     away.kill()
+    keyed = ("PUT", "/v1/kv/keyed?cas=0", b"once", {"Idempotency-Key": "k"})
+    assert leader.request(*keyed).body == b"true"
     assert other.write("changed", "after").status == 200
     assert other.request("DELETE", "/delete/deleted").status == 200
 
@@ -77,3 +79,5 @@ def test_a_follower_that_was_away_while_the_log_was_compacted_comes_back_by_snap
     away.start()
     three.wait_healthy()
     assert kv(away, "?recurse&stale") == everything[0], "what came by snapshot is durable"
+    leader.kill()
+    eventually(lambda: away.request(*keyed).body == b"true", "it is answered, and the same")

@@ -15,8 +15,8 @@ import trio.testing
 
 from hstore.node.api.server import ApiServer
 from hstore.node.cluster import ClusterInfo, JoinReply, JoinRequest, NodeInfo
-from hstore.node.commands import Command, Delete, DeletePrefix, Outcome, Put
-from hstore.node.errors import HstoreError
+from hstore.node.commands import Command, Delete, DeletePrefix, Keyed, Outcome, Put
+from hstore.node.errors import HstoreError, KeyReused
 from hstore.node.state import Item
 
 
@@ -73,6 +73,7 @@ class FakeBackend:
         self.calls: list[Any] = []
         self.barriers = 0
         self.readers: list[FakeReader] = []
+        self.answered: dict[bytes, tuple[bytes, Outcome]] = {}
         # What a test puts in the way of each write: called with the command.
         self.before_write: Callable[[Command], Awaitable[None]] | None = None
         self.version = 0
@@ -101,6 +102,13 @@ class FakeBackend:
         return self._apply(command)
 
     def _apply(self, command: Command) -> Outcome:
+        if isinstance(command, Keyed):
+            if command.key not in self.answered:
+                self.answered[command.key] = command.digest, self._apply(command.command)
+            digest, outcome = self.answered[command.key]
+            if digest != command.digest:
+                raise KeyReused("used before, with another request")
+            return outcome
         if isinstance(command, DeletePrefix):
             self.applied_index += 1
             for key in [key for key in self.items if key.startswith(command.prefix)]:

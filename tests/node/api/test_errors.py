@@ -149,12 +149,6 @@ async def test_a_body_without_a_length_is_411_and_ends_the_connection(
     assert not backend.calls
 
 
-async def test_an_idempotency_key_is_not_silently_ignored(client, backend):
-    answer = await client.request("PUT", "/v1/kv/a", b"", Idempotency_Key="x")
-    assert answer.status == 400
-    assert not backend.calls
-
-
 async def test_a_defect_is_500_and_the_connection_goes_on(client, backend):
     async def fail(_command):
         raise ZeroDivisionError
