@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from unittest.mock import patch
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -262,7 +263,7 @@ def test_a_damaged_table_stops_the_node(machine: State) -> None:
     "bad", [once(b""), once(b"x" * 257), once(b"k", digest=b"short"), once(b"k", time_ms=-1)]
 )
 def test_a_keyed_write_that_no_record_can_hold_is_not_decoded(bad: Keyed) -> None:
-    with pytest.raises(commands.msgspec.ValidationError):
+    with pytest.raises(msgspec.ValidationError):
         commands.decode(commands.encode(bad))
 
 

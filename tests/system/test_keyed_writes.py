@@ -17,7 +17,12 @@ def send(node: Node, value: str = "1", headers: dict[str, str] = KEY) -> Answer:
 
 def answered(node: Node) -> Answer:
     """Send until it is answered: a 503 is not an answer."""
-    return eventually(lambda: (a := send(node)).status != 503 and a, "the write is answered")
+
+    def look() -> Answer | None:
+        answer = send(node)
+        return None if answer.status == 503 else answer
+
+    return eventually(look, "the write is answered")
 
 
 def test_a_keyed_write_is_done_once_whatever_dies_between(shared: Cluster) -> None:
