@@ -35,12 +35,11 @@ import structlog
 import trio
 
 from . import commands, compaction, forwarding, wire
-from .errors import NoLeader, Overloaded, Refused
+from .errors import Overloaded, Refused
 from .flag import Flag
 from .peers import Peers
 from .raft import events as happened
 from .raft.core import Core, Options
-from .raft.errors import Reason
 from .raft.membership import Change
 from .raft.messages import Base, InstallSnapshot, Message
 from .raft.roles import Role
@@ -392,7 +391,7 @@ class Replica:
         for rid, term, index in update.appended:
             waiting.in_log.add(waiting.proposed.pop(rid), index, term)
         for rid, reason, text in update.rejected:
-            self._reject(waiting.proposed.pop(rid), reason, text)
+            waiting.reject(rid, reason, text)
         for rid, index in update.reads_ready:
             waiting.reads_for_index.add(index, *waiting.asked_reads.pop(rid))
         waiting.reads_for_index.applied(self.state.applied)
@@ -430,17 +429,6 @@ class Replica:
         if compact_to is not None:
             self._events.append(happened.Compact(compact_to))
         self._wake.set()
-
-    def _reject(self, request: Request, reason: Reason, text: str) -> None:
-        if reason in (Reason.NOT_LEADER, Reason.TRANSFERRING) and request.data:
-            # Never appended, so it may wait for whoever leads next.
-            self._waiting.queued.append(request)
-        elif reason is Reason.NOT_LEADER:
-            request.finish(NoLeader("this node does not lead any more"))
-        elif reason is Reason.OVERLOADED:
-            request.finish(Overloaded("too much is not committed yet; try again in a moment"))
-        else:
-            request.finish(Refused(text))
 
     async def _elect_early(self, token: int, thousandths: int) -> None:
         await trio.sleep(self.tick_seconds() * thousandths / 1000)

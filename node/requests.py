@@ -15,7 +15,7 @@ import outcome as _outcome
 import trio
 
 from .commands import Outcome
-from .errors import HstoreError, NoLeader, NotApplied, OutcomeUnknown, Overloaded
+from .errors import HstoreError, NoLeader, NotApplied, OutcomeUnknown, Overloaded, Refused
 from .raft.entry import Entry
 from .raft.errors import Reason
 
@@ -189,6 +189,19 @@ class Waiting:
         read = Request(-1, b"", deadline)
         self.new_reads.append(read)
         return read
+
+    def reject(self, rid: int, reason: Reason, text: str) -> None:
+        """Take back a proposal that the core has refused, or give its requester the reason."""
+        request = self.proposed.pop(rid)
+        if reason in (Reason.NOT_LEADER, Reason.TRANSFERRING) and request.data:
+            # Never appended, so it may wait for whoever leads next.
+            self.queued.append(request)
+        elif reason is Reason.NOT_LEADER:
+            request.finish(NoLeader("this node does not lead any more"))
+        elif reason is Reason.OVERLOADED:
+            request.finish(Overloaded("too much is not committed yet; try again in a moment"))
+        else:
+            request.finish(Refused(text))
 
     def retry_reads(self, rid: int, reason: Reason) -> None:
         """Take up again, under a new id (rule D15), reads whose index could not be found."""
