@@ -1,6 +1,7 @@
 # make run    install into .venv and run a cluster of three on this machine
 # make test   install into .venv and run every test            (ARGS="-k name -x" goes to pytest)
 # make histories DIR=folder   say of each recorded history in it whether it is linearizable
+# make soak   the long runs: what takes too long for every `make test`
 # make check  format, lint, types, import rules and sizes: what has to hold before a commit
 # make fmt    rewrite the code as `make check` wants it
 # make types  links through which type checkers find the packages
@@ -10,7 +11,7 @@
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: run test histories check fmt types
+.PHONY: run test histories soak check fmt types
 
 BIN := .venv/bin
 PYTHON ?=
@@ -31,6 +32,9 @@ DIR ?= ../shared/data/histories
 
 histories: .venv/installed-dev
 	@$(BIN)/python -m tests.histories "$(DIR)"
+
+soak: .venv/installed-dev
+	$(BIN)/pytest tests/soak $(ARGS)
 
 check: .venv/installed-dev types
 	$(BIN)/ruff check

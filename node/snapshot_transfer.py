@@ -33,10 +33,10 @@ import msgspec
 from .errors import PeerError
 from .raft.entry import SnapshotMeta
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 64 * 1024
 CHUNK_PAIRS = 512
-"""One chunk is read, or written, without a pause: small keys are held short. A pair that is larger
-than a chunk is a chunk by itself: a little over 1 MiB."""
+"""One chunk is read, or written, without a pause, and a request meets several on its way: so they are
+short. A pair that is larger than a chunk is a chunk by itself: a little over 1 MiB."""
 
 _DIGEST_BYTES = 16
 _PAIR_OVERHEAD = 16
@@ -171,7 +171,7 @@ class Outgoing:
         self._pairs: Iterator[tuple[bytes, bytes]] = iter(())
         self._ahead: tuple[bytes, bytes] | None = None
         self._after = b""
-        # Of the whole after 0, 1, 2, ... chunks: 64 KiB for each GiB of the state.
+        # Of the whole after 0, 1, 2, ... chunks: 256 KiB for each GiB of the state.
         self._digests = bytearray(_first_digest(meta))
 
     def start(self, term: int) -> SnapshotStart:

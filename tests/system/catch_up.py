@@ -10,7 +10,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -149,6 +149,7 @@ class Figures:
     before: Served
     meanwhile: Served
     snapshots: int
+    member: Node
 
 
 def catch_up(
@@ -159,6 +160,7 @@ def catch_up(
     quiet_s: float,
     per_second: int,
     served_bytes: int = 256,
+    meanwhile: Callable[[], object] = lambda: None,
     within: float,
 ) -> Figures:
     """Leave a member behind by so much, let it come back, and say what that cost.
@@ -170,11 +172,13 @@ def catch_up(
         quiet_s: How long to measure writes before the member is back.
         per_second: Writes at the leader, then and meanwhile; 0: as many as it takes.
         served_bytes: Of the value of each of those.
+        meanwhile: Called while it is away, too.
         within: Seconds that catching up may take.
     """
     leader, (away, _) = cluster.leader(), cluster.followers()
     member_before = resident_mib(away)
     away.kill()
+    meanwhile()
     fill(leader, keys, size)
     with serving(leader, "served", per_second, served_bytes) as before:
         time.sleep(quiet_s)  # noqa: TID251 - it is what is measured
@@ -185,7 +189,7 @@ def catch_up(
     eventually(lambda: resident_mib(away), "it runs")
     with (
         watching(leader, away) as (leader_peak, member_peak),
-        serving(leader, "served", per_second, served_bytes) as meanwhile,
+        serving(leader, "served", per_second, served_bytes) as served,
     ):
         eventually(lambda: away.log().count("installed a snapshot"), "it gets the state", within)
         eventually(lambda: away.sees(away).health == "alive", "it is alive", within)
@@ -196,9 +200,22 @@ def catch_up(
         leader_peak.mib - leader_before,
         member_peak.mib - member_before,
         before,
-        meanwhile,
+        served,
         leader.log().count("sent a snapshot") - sent,
+        away,
     )
+
+
+def is_same(cluster: Cluster, keys: list[str], size: int) -> bool:
+    """Whether every node's own copy has, under each of these keys, what `fill` wrote."""
+    for node in cluster.nodes:
+        connection = http.client.HTTPConnection(node.address, timeout=_PATIENCE_S)
+        for key in keys:
+            connection.request("GET", f"/v1/kv/{key}?raw&stale")
+            if connection.getresponse().read() != value_of(key, size):
+                return False
+        connection.close()
+    return True
 
 
 def _gap(leader: Node, member: Node) -> int:
