@@ -15,14 +15,14 @@ tried again.
 
 What makes it fast enough for Python, and why nothing is lost by it:
 
-- An operation that only reads is taken as soon as it is legal, without a choice: any order from here
+- A completed operation that only reads is taken as soon as it is legal, without a choice: any order from here
   on stays one when it is moved to the front.
 - An open operation that would change nothing is not taken.
 - Of equal open operations the one that was called first is taken first.
 - Who has used fewer open operations for the same can do all that another can: a set is not tried
   when a smaller one failed.
-- When an answer that somebody got cannot come about any more (`Model.fits`), the search turns
-  back at once.
+- When an answer that somebody got cannot come about any more (`Outlook.settle`), the search turns
+  back at once; and states between which nobody left can tell are one state.
 
 Deciding this is NP-complete, so there is a bound on steps and a third verdict.
 """
@@ -97,7 +97,7 @@ def check(
     count = steps = 0
     undecided: Result[A] | None = None
     for key, own in sorted(by_key(operations).items()):
-        search = _Search(own, model)
+        search = _Search(*model.ready(own))
         verdict = search.run(most_steps)
         count += len(own)
         steps += search.steps
@@ -131,8 +131,9 @@ class _Search(Generic[S, A]):
         self._edge = 2 * self._count
         self._next, self._prev = self._marks()
         self._twin = self._twins()
-        self._expecting, self._sources = self._expectations()
+        self._settle = model.outlook(self.operations).settle
         self._reads = [model.only_reads(action) for action in self._actions[: self._closed]]
+        self._all = (1 << self._count) - 1
         self._taken = 0
         self._state = model.initial
         self._seen: dict[tuple[int, S], list[int]] = {}
@@ -163,28 +164,13 @@ class _Search(Generic[S, A]):
     def _twins(self) -> list[int]:
         """Return for each open operation the set of the equal one before it."""
         twins = [0] * self._count
-        last: dict[A, int] = {}
+        last: dict[tuple[type, A], int] = {}
         for number in range(self._closed, self._count):
-            twins[number] = last.get(self._actions[number], 0)
-            last[self._actions[number]] = 1 << number
+            # Actions may be tuples, and those of two types may have the same content.
+            what = (type(self._actions[number]), self._actions[number])
+            twins[number] = last.get(what, 0)
+            last[what] = 1 << number
         return twins
-
-    def _expectations(self) -> tuple[int, list[int]]:
-        """Return who expects something, and for each of them who may provide it."""
-        model, actions = self._model, self._actions
-        expecting = 0
-        sources = [0] * self._count
-        for number in range(self._closed):
-            action, end = actions[number], self.operations[number].end
-            if not model.expects(action):
-                continue
-            expecting |= 1 << number
-            for other in range(self._count):
-                if other != number and model.provides(actions[other], action):
-                    assert end is not None
-                    if self.operations[other].call <= end:
-                        sources[number] |= 1 << other
-        return expecting, sources
 
     # -- the search -------------------------------------------------------------------------
 
@@ -192,8 +178,11 @@ class _Search(Generic[S, A]):
         """Search until an order is found, or all is tried, or the bound is reached."""
         following, apply, edge, count = self._next, self._apply, self._edge, self._count
         self._first = self._take_reads()
-        if self._is_hopeless():
+        settled = self._settle(self._state, -1, self._state, self._all & ~self._taken)
+        if settled is ILLEGAL:
             return Verdict.NOT_LINEARIZABLE
+        self._state = settled
+        self._first += self._take_reads()
         mark = following[edge]
         while mark != edge:
             if mark < count:
@@ -221,10 +210,17 @@ class _Search(Generic[S, A]):
         before = self._state
         self._lift(number)
         self._state = after
-        self._choices.append((number, before, self._take_reads()))
+        reads = self._take_reads()
+        self._choices.append((number, before, reads))
+        settled = self._settle(before, number, after, self._all & ~self._taken)
+        if settled is ILLEGAL:
+            return False
+        if settled != after:
+            self._state = settled
+            reads += self._take_reads()
         if len(self._choices) > len(self._most_choices):
             self._most_choices = self._choices.copy()
-        return self._is_new() and not self._is_hopeless()
+        return self._is_new()
 
     def _undo(self) -> int:
         """Take the last choice back; return it."""
@@ -256,16 +252,6 @@ class _Search(Generic[S, A]):
             return False
         tried.append(used)
         return True
-
-    def _is_hopeless(self) -> bool:
-        """Tell whether the next answer that somebody expects cannot come about any more."""
-        waiting = self._expecting & ~self._taken
-        if not waiting:
-            return False
-        number = (waiting & -waiting).bit_length() - 1
-        if self._model.fits(self._state, self._actions[number]):
-            return False
-        return not self._sources[number] & ~self._taken
 
     def _lift(self, number: int) -> None:
         following, before = self._next, self._prev

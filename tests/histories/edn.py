@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .models import Append, Get, Put
 from .operation import Operation
 from .pairing import Calls, FormatError
+from .texts import Append, Get, Put
 
 Action = Get | Put | Append
 

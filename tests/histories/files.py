@@ -7,8 +7,9 @@ from typing import Any
 
 from . import edn, jepsen
 from .checker import MOST_STEPS, Result, check
-from .models import Register, Text
+from .models import Register
 from .pairing import FormatError
+from .texts import Text
 
 _MOST_BYTES = 64 << 20
 """Files are read whole; one of 50 clients has less than 1 MiB."""

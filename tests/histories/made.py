@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
-from .models import Append, Cas, Get, Put, Read, Write
+from .models import Cas, Read, Write
 from .operation import Operation
+from .texts import Append, Get, Put
 
 A = TypeVar("A", bound=Hashable)
 

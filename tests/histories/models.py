@@ -4,19 +4,23 @@ A model is told an action together with its answer, and says which state is left
 that answer cannot be given in that state. An open action has no answer; it does what it would do if
 it took effect.
 
-`only_reads`, `expects`, `fits` and `provides` are there for speed alone: they spare the checker
-choices, and tell it early that an answer somebody got cannot come about any more. A model that says
-less is slower and not wrong.
+`only_reads` and `outlook` are there for speed alone: they spare the checker choices, and tell it
+early that an answer somebody got cannot come about any more. A model that says less is slower and
+not wrong.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from .operation import Operation
 
 S = TypeVar("S", bound=Hashable)
+A = TypeVar("A", bound=Hashable)
+S_contra = TypeVar("S_contra", bound=Hashable, contravariant=True)
 A_contra = TypeVar("A_contra", bound=Hashable, contravariant=True)
 
 
@@ -29,27 +33,83 @@ class Illegal(enum.Enum):
 ILLEGAL: Final = Illegal.ILLEGAL
 
 
-class Model(Protocol[S, A_contra]):
+class Outlook(Protocol[S]):
+    """What one history says of the future of its object."""
+
+    def settle(self, before: S, number: int, after: S, left: int) -> S | Illegal:
+        """Return a state that is as good as `after` for all that is left, if only that state itself.
+
+        `ILLEGAL`: something that is left, and has to be placed, cannot be any more.
+
+        Args:
+            before: The state to which operation `number` was applied; -1: none was.
+            number: Its place in the sequence that the outlook was made of.
+            after: The state it left.
+            left: The set of operations that are not yet placed: the bits of their numbers.
+        """
+
+
+Ready = tuple[Sequence[Operation[Any]], "Model[Any, Any]"]
+
+
+class Model(Protocol[S, A]):
     """An object."""
 
     @property
     def initial(self) -> S:
         """The state before everything."""
 
-    def apply(self, state: S, action: A_contra) -> S | Illegal:
+    def apply(self, state: S, action: A) -> S | Illegal:
         """Return the state after an action, or `ILLEGAL`."""
 
-    def only_reads(self, action: A_contra) -> bool:
-        """Tell whether an action, answer included, leaves every state as it was."""
+    def only_reads(self, action: A) -> bool:
+        """Tell whether an action, where it is legal and changes nothing, may be taken at once."""
+
+    def outlook(self, operations: Sequence[Operation[A]]) -> Outlook[S]:
+        """Return what all operations of one object say of its future."""
+
+    def ready(self, operations: Sequence[Operation[A]]) -> Ready:
+        """Return the operations and the model to search with: often these, or equivalent ones."""
+
+
+class Expecting(Protocol[S_contra, A_contra]):
+    """A model that can say of single actions what they wait for."""
 
     def expects(self, action: A_contra) -> bool:
         """Tell whether `fits` and `provides` have to be asked about an action."""
 
-    def fits(self, state: S, action: A_contra) -> bool:
+    def fits(self, state: S_contra, action: A_contra) -> bool:
         """Tell whether an action may become legal after `state` without one that provides for it."""
 
     def provides(self, source: A_contra, action: A_contra) -> bool:
         """Tell whether `source` may make `action` legal, though the state before did not fit."""
+
+
+class Expectations(Generic[S, A]):
+    """The outlook for who expects something, of whom the next to end is looked at."""
+
+    def __init__(self, model: Expecting[S, A], operations: Sequence[Operation[A]]) -> None:
+        self._model = model
+        self._actions = [operation.action for operation in operations]
+        self._expecting = 0
+        self._sources = [0] * len(operations)
+        for number, one in enumerate(operations):
+            if one.end is None or not model.expects(one.action):
+                continue
+            self._expecting |= 1 << number
+            for place, other in enumerate(operations):
+                if other.call <= one.end and place != number:
+                    self._sources[number] |= model.provides(other.action, one.action) << place
+
+    def settle(self, before: S, number: int, after: S, left: int) -> S | Illegal:
+        """See `Outlook`."""
+        waiting = self._expecting & left
+        if not waiting:
+            return after
+        first = (waiting & -waiting).bit_length() - 1
+        if self._sources[first] & left or self._model.fits(after, self._actions[first]):
+            return after
+        return ILLEGAL
 
 
 # --- a register -------------------------------------------------------------------------------
@@ -97,6 +157,16 @@ class Register:
         """Who read, or was told that the value did not match."""
         return isinstance(action, Read) or (isinstance(action, Cas) and action.is_done is False)
 
+    def outlook(
+        self, operations: Sequence[Operation[Read | Write | Cas]]
+    ) -> Expectations[int | str | None, Read | Write | Cas]:
+        """See `Model`."""
+        return Expectations(self, operations)
+
+    def ready(self, operations: Sequence[Operation[Read | Write | Cas]]) -> Ready:
+        """See `Model`."""
+        return operations, self
+
     def expects(self, action: Read | Write | Cas) -> bool:
         """Who read, or was told that the value matched."""
         return isinstance(action, Read) or (isinstance(action, Cas) and action.is_done is True)
@@ -118,57 +188,6 @@ class Register:
 
 def _wanted(action: Read | Write | Cas) -> int | str | None:
     return action.old if isinstance(action, Cas) else action.value
-
-
-# --- text that grows --------------------------------------------------------------------------
-
-
-class Get(NamedTuple):
-    """What a reader saw."""
-
-    value: str
-
-
-class Put(NamedTuple):
-    """A text for whatever was there."""
-
-    value: str
-
-
-class Append(NamedTuple):
-    """A text behind what was there."""
-
-    value: str
-
-
-class Text:
-    """One text, empty at first."""
-
-    initial: str = ""
-
-    def apply(self, state: str, action: Get | Put | Append) -> str | Illegal:
-        """See `Model`."""
-        if isinstance(action, Append):
-            return state + action.value
-        if isinstance(action, Put):
-            return action.value
-        return state if state == action.value else ILLEGAL
-
-    def only_reads(self, action: Get | Put | Append) -> bool:
-        """Who read."""
-        return isinstance(action, Get)
-
-    def expects(self, action: Get | Put | Append) -> bool:
-        """Who read."""
-        return isinstance(action, Get)
-
-    def fits(self, state: str, action: Get | Put | Append) -> bool:
-        """What was seen begins with what is there: the rest can still be appended."""
-        return action.value.startswith(state)
-
-    def provides(self, source: Get | Put | Append, action: Get | Put | Append) -> bool:
-        """It begins anew, with what was seen at the beginning."""
-        return isinstance(source, Put) and action.value.startswith(source.value)
 
 
 # --- a key of hstore --------------------------------------------------------------------------
@@ -258,6 +277,14 @@ class Key:
     def only_reads(self, action: Action) -> bool:
         """Who read, and who was told that there was nothing to do."""
         return action.kind is Kind.READ or action.result in (Result.ABSENT, Result.MISMATCH)
+
+    def outlook(self, operations: Sequence[Operation[Action]]) -> Expectations[Cell, Action]:
+        """See `Model`."""
+        return Expectations(self, operations)
+
+    def ready(self, operations: Sequence[Operation[Action]]) -> Ready:
+        """See `Model`."""
+        return operations, self
 
     def expects(self, action: Action) -> bool:
         """Who was told a revision, or was the first after one."""

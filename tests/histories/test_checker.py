@@ -16,22 +16,19 @@ from .made import Shape, make, spoil
 from .models import (
     ILLEGAL,
     Action,
-    Append,
     Cas,
     Cell,
-    Get,
     Key,
     Kind,
     Model,
-    Put,
     Read,
     Register,
     Result,
-    Text,
     Write,
 )
 from .operation import Operation
 from .recorder import History
+from .texts import Append, Get, Put, Text
 
 # The same in each run of CI, others at each run of a user's; a red test prints its seed.
 _FIRST = 0 if os.environ.get("CI") else Random().randrange(1 << 32)
@@ -93,6 +90,12 @@ TEXTS: list[tuple[str, bool, list[Operation[Any]]]] = [
     ("twice", False, [op(1, None, Append("a")), op(5, 6, Get("aa"))]),
     ("anew", True, [op(1, 2, Append("a")), op(3, 4, Put("b")), op(5, 6, Get("b"))]),
     ("anew in vain", False, [op(1, 2, Append("a")), op(3, 4, Put("b")), op(5, 6, Get("ab"))]),
+    ("a lost put is no lost append", True, [op(1, None, Put("b")), op(2, None, Append("b")), op(3, 4, Append("a")), op(5, 6, Get("ab"))]),
+    ("a put is at the beginning", False, [op(1, 2, Append("a")), op(1, None, Put("b")), op(3, 4, Get("ab"))]),
+    ("two texts at once", False, [op(1, 9, Put("a")), op(1, 9, Put("b")), op(2, 3, Get("a")), op(4, 5, Get("b")), op(6, 7, Get("a"))]),
+    ("read before it is written", False, [op(1, 2, Get("a")), op(3, None, Append("a"))]),
+    ("seen before another is called", False, [op(1, 9, Append("a")), op(2, 3, Get("a")), op(4, 5, Append("b")), op(6, 7, Get("ba"))]),
+    ("values that can be split in two ways", True, [op(1, 2, Append("a")), op(3, 4, Append("aa")), op(5, 6, Get("aaa"))]),
     ("another key", False, [op(1, 2, Append("a"), "x"), op(3, 4, Get("a"), "y")]),
     ("its key", True, [op(1, 2, Append("a"), "x"), op(3, 4, Get("a"), "x"), op(5, 6, Get(""), "y")]),
 ]  # fmt: skip
@@ -229,6 +232,14 @@ def spoilt_text(action: Any) -> Any:
     return Get(action.value[:-5] or "x 1 y") if isinstance(action, Get) else action
 
 
+def spoilt_chain(action: Any) -> Any:
+    """Leave out the first piece, or exchange two, as may well have been if that was the order."""
+    if not isinstance(action, Get) or action.value.count("y") < 2:
+        return spoilt_text(action)
+    first, second, rest = action.value.split("y", 2)
+    return Get(f"{second}y{rest}" if len(rest) % 4 else f"{second}y{first}y{rest}")
+
+
 def answered_key(state: Cell, action: Action) -> tuple[Cell, Action]:
     """Do it, at a revision that nobody else had."""
     revision = state.revision + 1
@@ -263,11 +274,12 @@ def spoilt_key(action: Any) -> Any:
 KINDS: list[tuple[Model[Any, Any], Any, Any, Any]] = [
     (Register(), lambda r, n: made.ask_register(r, n, 3), made.answered_register, spoilt_register),
     (Text(), lambda r, n: made.ask_text(r, n % 3, 0.3), made.answered_text, spoilt_text),
+    (Text(), lambda r, n: made.ask_text(r, n, 0.3), made.answered_text, spoilt_chain),
     (Key(), ask_key, answered_key, spoilt_key),
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["register", "text", "key"])
+@pytest.mark.parametrize("kind", KINDS, ids=["register", "text", "chained_text", "key"])
 def test_tiny_histories_get_the_verdict_of_trying_everything(kind: tuple[Any, ...]) -> None:
     model, ask, answered, spoilt = kind
     said = {True: 0, False: 0}
@@ -288,7 +300,7 @@ def test_tiny_histories_get_the_verdict_of_trying_everything(kind: tuple[Any, ..
 # --- large ones -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["register", "text", "key"])
+@pytest.mark.parametrize("kind", KINDS, ids=["register", "text", "chained_text", "key"])
 @pytest.mark.parametrize("lost", [0.0, 0.1], ids=["all_answered", "some_lost"])
 def test_a_large_history_that_was_made_linearizable_is_found_to_be_so(
     kind: tuple[Any, ...], lost: float

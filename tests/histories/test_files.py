@@ -8,9 +8,10 @@ import pytest
 
 from . import edn, jepsen
 from .__main__ import main
-from .models import Append, Cas, Get, Put, Read, Write
+from .models import Cas, Read, Write
 from .operation import Operation
 from .pairing import FormatError
+from .texts import Append, Get, Put
 
 
 def log(*lines: str) -> list[Operation[jepsen.Action]]:
