@@ -96,6 +96,7 @@ class Member(msgspec.Struct, frozen=True, gc=False):
         peer_address: `HOST:PORT` for other nodes.
         dns_address: `HOST:PORT` of its DNS server.
         learner: It is to stay a learner for good.
+        stopped: It was stopped on purpose, and is to stay a learner until it runs again.
     """
 
     id: int
@@ -104,6 +105,7 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     peer_address: str
     dns_address: str
     learner: bool = False
+    stopped: bool = False
 
 
 class PutMember(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):

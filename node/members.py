@@ -1,8 +1,8 @@
 """Membership as the leader keeps it: the configuration follows what the log wants.
 
 Who belongs to the cluster is wished for in the replicated state (`PutMember`, `RemoveMember`), and
-made true here: the leader compares wishes and configuration, and takes one step at a time until
-they agree. A leader that dies half-way leaves nothing undone, because the next one compares too.
+made true here: the leader compares wishes and configuration, and takes one step after the other
+until they agree. A leader that dies half-way leaves nothing undone, because the next one compares too.
 
 No protocol decision is taken here: whether a step is possible now is the core's to say.
 """
@@ -10,6 +10,7 @@ No protocol decision is taken here: whether a step is possible now is the core's
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -21,7 +22,8 @@ from .commands import Member, PutMember, RemoveMember
 from .errors import HstoreError, NoLeader, Overloaded, Refused, Unavailable
 from .flag import Flag
 from .link import is_address
-from .raft.membership import Change, ChangeKind
+from .raft.events import ProposeChange, TransferLeader
+from .raft.membership import Change, ChangeKind, Configuration
 from .raft.roles import Role
 from .replica import Replica
 from .requests import Request
@@ -38,7 +40,7 @@ _log = structlog.get_logger()
 
 
 class Members:
-    """Joins, removals, promotions; at the leader only."""
+    """Joins, removals, promotions, demotions, transfers; at the leader only."""
 
     def __init__(self, replica: Replica, status: Status) -> None:
         """Nothing happens before `run`."""
@@ -79,7 +81,8 @@ class Members:
                 join = msgspec.json.decode(request.data, type=JoinRequest)
                 request.finish(await self._join(join, request.deadline))
             else:
-                await self._remove(request.data.decode(), request.deadline)
+                do = _HANDLERS[ForwardKind(request.kind)]
+                await do(self, request.data.decode(), request.deadline)
                 request.finish(None)
         except HstoreError as error:
             request.finish(error)
@@ -104,7 +107,7 @@ class Members:
         outcome = await self._replica.request(ForwardKind.WRITE, command, deadline)
         if not outcome.ok:
             raise Refused(outcome.text)
-        await self._wait_until(node, present=True, deadline=deadline)
+        await self._wait_until(lambda config: node in config.all_members(), deadline)
         state = self._replica.state
         peers = {f"{m.id:016x}": m.peer_address for m in state.members.values()}
         return JoinReply(state.cluster_id, outcome.text, state.settings.zone, peers)
@@ -123,21 +126,75 @@ class Members:
     async def _remove(self, name: str, deadline: float) -> None:
         """Wish a member away, and wait until it is out of the configuration."""
         member = self._find(name)
-        voters = [v for v in self._replica.core.config.all_voters() if v != member.id]
-        if not voters:
+        if not self._rest(member):
             raise Refused(
                 f"{member.name} is the only voter: to end the cluster, stop it "
                 f"(hstore stop -h {member.address})"
             )
-        live = sum(self._status.is_live(voter) for voter in voters)
-        if live < len(voters) // 2 + 1:
-            raise Refused(
-                f"without {member.name} only {live} of {len(voters)} voters would be live, "
-                "which is no majority: bring another node back first"
-            )
+        self._check_majority(member)
         command = commands.encode(RemoveMember(member.id))
         await self._replica.request(ForwardKind.WRITE, command, deadline)
-        await self._wait_until(member.id, present=False, deadline=deadline)
+        await self._wait_until(lambda config: member.id not in config.all_members(), deadline)
+
+    async def _stop(self, name: str, deadline: float) -> None:
+        """Take a member that is about to stop out of the quorum, so that the others keep one.
+
+        Nothing to do for the only voter, and for who is to be the last one: it just stops.
+        """
+        member = self._find(name)
+        if not self._rest(member):
+            return
+        self._check_majority(member)
+        marked = commands.encode(PutMember(msgspec.structs.replace(member, stopped=True)))
+        await self._replica.request(ForwardKind.WRITE, marked, deadline)
+        await self._wait_until(lambda config: not config.is_voter(member.id), deadline)
+
+    async def _transfer(self, name: str, deadline: float) -> None:
+        """Hand leadership to a member, or to the one that is furthest."""
+        core = self._replica.core
+        if name:
+            member = self._find(name)
+            if member.id == core.id:
+                return
+            if not core.config.is_voter(member.id):
+                raise Refused(f"{member.name} is a learner: only a voter can lead")
+            if not self._status.is_live(member.id):
+                raise Refused(f"{member.name} is not live: it could not lead")
+            to = member.id
+        else:
+            to = self._successor()
+        await self._replica.ask_core(lambda rid: TransferLeader(rid, to), deadline)
+
+    def _successor(self) -> int:
+        """Return the voter that could lead soonest, of those that run and are to go on running."""
+        core, status = self._replica.core, self._status
+        ready = [
+            (core.progress[node].match, -node)
+            for node in core.config.voters
+            if node in core.progress and status.is_live(node) and not status.is_ending(node)
+        ]
+        if not ready:
+            raise Refused("there is no other live voter that could lead")
+        return -max(ready)[1]
+
+    def _rest(self, member: Member) -> list[int]:
+        """Return the voters that stay when `member` is none any more, and nobody who stops is."""
+        wished = self._replica.state.members
+        return [
+            voter
+            for voter in self._replica.core.config.all_voters()
+            if voter != member.id and not (voter in wished and wished[voter].stopped)
+        ]
+
+    def _check_majority(self, member: Member) -> None:
+        """Refuse what would leave no live majority."""
+        rest = self._rest(member)
+        live = sum(self._status.is_live(voter) for voter in rest)
+        if live < len(rest) // 2 + 1:
+            raise Refused(
+                f"without {member.name} only {live} of {len(rest)} voters would be live, "
+                "which is no majority: bring another node back first"
+            )
 
     def _find(self, name: str) -> Member:
         for member in self._replica.state.members.values():
@@ -146,13 +203,13 @@ class Members:
         names = ", ".join(sorted(m.name for m in self._replica.state.members.values()))
         raise Refused(f"no member is called {name}; the members are {names}")
 
-    async def _wait_until(self, node: int, *, present: bool, deadline: float) -> None:
-        """Wait until `node` is in the committed configuration, or out of it."""
+    async def _wait_until(self, holds: Callable[[Configuration], bool], deadline: float) -> None:
+        """Wait until something holds of the configuration, and that is committed."""
         core = self._replica.core
         with trio.move_on_at(deadline):
             while True:
                 committed = core.log.commit >= core.history.index
-                if committed and (node in core.config.all_members()) is present:
+                if committed and holds(core.config):
                     return
                 settled = self._settled
                 self._look.set()
@@ -163,41 +220,45 @@ class Members:
 
     async def _reconcile(self) -> None:
         """Take one step, if one is due."""
-        if self._due() is None:
+        if not self._due():
             return
         deadline = trio.current_time() + _STEP_SECONDS
         try:
             # Nothing may be proposed before the no-op of the term is committed (rule D10).
             await self._replica.read_barrier(deadline)
-            change = self._due()
-            if change is None:
+            changes = self._due()
+            if not changes:
                 return
-            await self._replica.change_members((change,), deadline)
+            await self._replica.ask_core(lambda rid: ProposeChange(rid, changes), deadline)
         except HstoreError as error:
             _log.info("membership change put off", why=str(error))
             return
-        _log.info("membership changed", change=change.kind.name, node=f"{change.node:016x}")
+        done = ", ".join(f"{change.kind.name} {change.node:016x}" for change in changes)
+        _log.info("membership changed", changes=done)
         self.look()
 
-    def _due(self) -> Change | None:
-        """Return the next change that brings the configuration nearer to the wishes."""
+    def _due(self) -> tuple[Change, ...]:
+        """Return the changes that bring the configuration to the wishes, as far as it can be now.
+
+        All of them are proposed as one: the core goes through a joint configuration where several
+        voters change, so that to replace a node is one step.
+        """
         replica = self._replica
-        present = replica.core.config.all_members()
-        wished = replica.state.members
+        config, wished = replica.core.config, replica.state.members
         if not wished or replica.state.applied < replica.core.noop_index:
             # A configuration holds from its append on, a wish from its apply: a new leader that
             # has not yet applied all it took over knows members before it knows their wishes.
-            return None
-        for node in present:
-            if node not in wished:
-                return Change(ChangeKind.REMOVE, node)
-        for node in sorted(wished):
-            if node not in present:
-                return Change(ChangeKind.ADD_LEARNER, node)
-        for node in replica.core.learners_caught_up():
-            if not wished[node].learner:
-                return Change(ChangeKind.ADD_VOTER, node)
-        return None
+            return ()
+        present = config.all_members()
+        changes = [Change(ChangeKind.REMOVE, node) for node in present if node not in wished]
+        ready = replica.core.learners_caught_up()
+        for node, member in sorted(wished.items()):
+            votes = not (member.learner or member.stopped)
+            if node not in present or (config.is_voter(node) and not votes):
+                changes.append(Change(ChangeKind.ADD_LEARNER, node))
+            elif node in ready and votes:
+                changes.append(Change(ChangeKind.ADD_VOTER, node))
+        return tuple(changes)
 
 
 def _member_of(join: JoinRequest) -> Member:
@@ -221,3 +282,10 @@ def _member_of(join: JoinRequest) -> Member:
         join.dns_address,
         join.learner,
     )
+
+
+_HANDLERS: dict[ForwardKind, Callable[[Members, str, float], Awaitable[None]]] = {
+    ForwardKind.REMOVE: Members._remove,  # noqa: SLF001 - it is the class's own table
+    ForwardKind.STOP: Members._stop,  # noqa: SLF001
+    ForwardKind.TRANSFER: Members._transfer,  # noqa: SLF001
+}

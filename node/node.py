@@ -18,6 +18,7 @@ from . import commands, sessions, wire
 from .cluster import ClusterInfo, JoinReply, JoinRequest
 from .commands import ClusterSettings, Command, Keyed, Outcome
 from .errors import HstoreError, Refused
+from .handover import Handover
 from .link import Dial, Self
 from .members import Members
 from .peers import Peers
@@ -40,6 +41,9 @@ _GOODBYE_SECONDS = 0.05
 _FAREWELL_SECONDS = 1.0
 """How long a member that was removed keeps its links: for the answer to its own request, and for
 the others to see its end at once, should it have led."""
+
+_STOP_SECONDS = 2.0
+"""For the cluster to agree that it does without this node; a stop takes 5 s in all."""
 
 _log = structlog.get_logger()
 
@@ -84,6 +88,7 @@ class Node:
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self.status = Status(self.replica, self._send)
         self.members = Members(self.replica, self.status)
+        self.handover = Handover(self.replica)
         me = Self(identity.cluster_id, identity.node_id, name, peer_address)
         self.peers = Peers(me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng)
         self.snapshots = Snapshots(self.replica, self.peers, dial, rng)
@@ -125,7 +130,11 @@ class Node:
             task_status.started()
 
     async def say_goodbye(self) -> None:
-        """Tell the others that this node stops on purpose; returns soon, whoever listens."""
+        """Hand the lead over and tell the others that this node stops on purpose.
+
+        Returns soon, whoever listens.
+        """
+        await self.handover.give_up_lead()
         self.status.say_goodbye()
         await trio.sleep(_GOODBYE_SECONDS)
 
@@ -204,12 +213,21 @@ class Node:
 
     async def leave(self, deadline: float) -> None:
         """See `Backend.leave`."""
+        # The next leader removes it: nobody has to find out that the old one is gone.
+        await self.handover.give_up_lead()
         await self.remove(f"{self.replica.core.id:016x}", deadline)
         self._removed()
 
-    def stop(self) -> None:
-        """Ask the node to stop cleanly."""
-        self.request_stop("asked to stop")
+    async def transfer(self, to: str, deadline: float) -> str:
+        """See `Backend.transfer`."""
+        return await self.handover.transfer(to, deadline)
+
+    async def stop(self) -> str:
+        """See `Backend.stop`."""
+        try:
+            return await self.handover.leave_quorum(trio.current_time() + _STOP_SECONDS)
+        finally:
+            self.request_stop("asked to stop")
 
     def kill(self) -> None:
         """End the process as a crash would, once the answer to who asked has left."""

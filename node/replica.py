@@ -40,7 +40,6 @@ from .flag import Flag
 from .peers import Peers
 from .raft import events as happened
 from .raft.core import Core, Options
-from .raft.membership import Change
 from .raft.messages import Base, InstallSnapshot, Message
 from .raft.roles import Role
 from .raft.update import Persist, Update
@@ -156,17 +155,20 @@ class Replica:
         finally:
             self._waiting.reads -= 1
 
-    async def change_members(self, changes: tuple[Change, ...], deadline: float) -> None:
-        """Propose a membership change at this leader and wait until it is committed here.
+    async def ask_core(self, ask: Callable[[int], happened.Event], deadline: float) -> None:
+        """Have this leader's core change the membership, or hand over; return when it is done.
+
+        Args:
+            ask: Makes the event, given the id that the core answers to.
 
         Raises:
-            Refused: The core will not have it now; the text says why.
-            NoLeader, OutcomeUnknown: This node does not lead, or lost the lead.
+            Refused, NoLeader: The core will not have it now; the text says why.
+            Unavailable, OutcomeUnknown: It was begun, and given up or lost sight of.
         """
         request = Request(ForwardKind.WRITE, b"", deadline)
         rid = self._new_id()
         self._waiting.proposed[rid] = request
-        self.feed(happened.ProposeChange(rid, changes))
+        self.feed(ask(rid))
         await request.wait()
 
     def feed(self, event: happened.Event) -> None:
@@ -344,7 +346,7 @@ class Replica:
         if request.is_foreign:  # It was passed on once, and this node leads no more.
             request.finish(NotLeading("this node does not lead any more"))
             return
-        request.term = self.core.term
+        request.term, request.passed_to = self.core.term, leader
         left = max(request.deadline - trio.current_time(), 0)
         rid = self._new_id()
         frame = wire.Forward(rid, request.kind, request.data, int(left * 1000))
@@ -392,6 +394,10 @@ class Replica:
             waiting.in_log.add(waiting.proposed.pop(rid), index, term)
         for rid, reason, text in update.rejected:
             waiting.reject(rid, reason, text)
+        for rid in update.transferred:
+            waiting.proposed.pop(rid).finish(None)
+        if update.rejected or update.transferred:
+            self._wake.set()  # for what a transfer held back
         for rid, index in update.reads_ready:
             waiting.reads_for_index.add(index, *waiting.asked_reads.pop(rid))
         waiting.reads_for_index.applied(self.state.applied)
@@ -456,8 +462,7 @@ class Replica:
     def peer_down(self, peer: int) -> None:
         """`peer` refuses or is silent: what it was asked as the leader has an unknown outcome."""
         self.feed(happened.PeerDown(peer))
-        if peer == self.core.leader:
-            self._waiting.fail_forwarded("the link to the leader broke")
+        self._waiting.fail_forwarded(peer, "the link to the leader broke")
 
     def snapshot_sent(self, peer: int, index: int, *, ok: bool) -> None:
         """Tell the core how a snapshot ended (rule D12)."""
@@ -480,7 +485,8 @@ class Replica:
         if now == self.leadership and seen[0] is self._seen[0] and seen[1] is self._seen[1]:
             return
         if now.leader != self.leadership.leader or now.term != self.leadership.term:
-            self._waiting.fail_forwarded("the leader changed")
+            patience = self.core.options.election_ticks * self.tick_seconds()
+            self._waiting.hurry_forwarded(now.leader, trio.current_time() + patience)
             self._wake.set()
         if now != self.leadership:
             _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")

@@ -15,7 +15,15 @@ import outcome as _outcome
 import trio
 
 from .commands import Outcome
-from .errors import HstoreError, NoLeader, NotApplied, OutcomeUnknown, Overloaded, Refused
+from .errors import (
+    HstoreError,
+    NoLeader,
+    NotApplied,
+    OutcomeUnknown,
+    Overloaded,
+    Refused,
+    Unavailable,
+)
 from .raft.entry import Entry
 from .raft.errors import Reason
 
@@ -38,11 +46,22 @@ class Request:
         data: As the kind has it.
         deadline: In seconds of `trio.current_time()`.
         index, term: Where it stands in the log, once it does; passed on: the term of the leader.
+        passed_to: The leader that it was passed on to, 0: none.
         is_foreign: Another node has passed it on to this one.
         is_done: Whether it has been answered or given up.
     """
 
-    __slots__ = ("_task", "_tell", "data", "deadline", "index", "is_done", "kind", "term")
+    __slots__ = (
+        "_task",
+        "_tell",
+        "data",
+        "deadline",
+        "index",
+        "is_done",
+        "kind",
+        "passed_to",
+        "term",
+    )
 
     def __init__(
         self, kind: int, data: bytes, deadline: float, tell: Callable[[Answer], None] | None = None
@@ -53,6 +72,7 @@ class Request:
         self.deadline = deadline
         self.index = 0
         self.term = 0
+        self.passed_to = 0
         self.is_done = False
         self._tell = tell
         self._task: trio.lowlevel.Task | None = None
@@ -200,6 +220,8 @@ class Waiting:
             request.finish(NoLeader("this node does not lead any more"))
         elif reason is Reason.OVERLOADED:
             request.finish(Overloaded("too much is not committed yet; try again in a moment"))
+        elif reason is Reason.TRANSFER_ABORTED:
+            request.finish(Unavailable(text))
         else:
             request.finish(Refused(text))
 
@@ -212,11 +234,21 @@ class Waiting:
         for read in reads:
             read.finish(Overloaded("too many reads are waiting; try again in a moment"))
 
-    def fail_forwarded(self, why: str) -> None:
+    def fail_forwarded(self, leader: int, why: str) -> None:
         """Give up on what was passed on to a leader that will not answer any more."""
-        forwarded, self.forwarded = self.forwarded, {}
-        for request in forwarded.values():
-            request.finish(unknown(why))
+        for rid, request in list(self.forwarded.items()):
+            if request.passed_to == leader:
+                del self.forwarded[rid]
+                request.finish(unknown(why))
+
+    def hurry_forwarded(self, leader: int, by: float) -> None:
+        """Wait no longer than until `by` for leaders other than `leader`.
+
+        One that has handed over still answers: what it had appended, its successor commits.
+        """
+        for request in self.forwarded.values():
+            if request.passed_to != leader:
+                request.deadline = min(request.deadline, by)
 
     def expire(self, now: float, *, has_leader: bool) -> None:
         """Answer every request whose time is over."""

@@ -134,6 +134,11 @@ class Status:
         """Whether `node` counts among the live: alive or suspect."""
         return self._judgements().get(node, ("failed", None, None))[0] in ("alive", "suspect")
 
+    def is_ending(self, node: int) -> bool:
+        """Whether `node` has said that it is about to stop."""
+        figures = self._figures.get(node)
+        return figures is not None and figures.state == "stopping"
+
     def refresh(self) -> ClusterInfo:
         """Compare with what was last shown; wake the watchers and renew the view on a change.
 
@@ -261,12 +266,13 @@ class Status:
         last = self._last_heard(member)
         silent = now - last
         contact_ms = int(silent * 1000) if member in self._replica.heard else None
-        if member not in core.config.voters and member not in self._caught_up:
-            return "joining", contact_ms, figures
         intervals = silent / self._interval()
         is_refused = member in self._refused
-        if figures is not None and figures.state == "stopping" and (is_refused or intervals >= 1):
+        is_stopped = self._replica.state.members[member].stopped or self.is_ending(member)
+        if is_stopped and (is_refused or intervals >= 1):
             return "stopped", contact_ms, figures
+        if member not in core.config.voters and member not in self._caught_up:
+            return "joining", contact_ms, figures
         if is_refused or intervals >= _FAILED_INTERVALS:
             return "failed", contact_ms, figures
         health = "suspect" if intervals >= _SUSPECT_INTERVALS else "alive"

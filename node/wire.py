@@ -87,6 +87,10 @@ class ForwardKind(enum.IntEnum):
     """`data` names a member."""
     KEYED = 3
     """`data` is an encoded `Keyed`, which the leader puts the cluster's time into."""
+    STOP = 4
+    """`data` is the id of a member that is about to stop, as 16 hex digits."""
+    TRANSFER = 5
+    """`data` is the id of the member that shall lead, likewise; empty: the leader chooses."""
 
 
 class Forward(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
@@ -154,6 +158,8 @@ _RESULTS: dict[int, msgspec.msgpack.Decoder[Result]] = {
     ForwardKind.KEYED: msgspec.msgpack.Decoder(Outcome),
     ForwardKind.JOIN: msgspec.msgpack.Decoder(JoinReply),
     ForwardKind.REMOVE: msgspec.msgpack.Decoder(None),
+    ForwardKind.STOP: msgspec.msgpack.Decoder(None),
+    ForwardKind.TRANSFER: msgspec.msgpack.Decoder(None),
 }
 
 

@@ -1,4 +1,4 @@
-"""What changes or ends this node, for programs on this machine only, until tokens exist.
+"""What ends this node or changes who leads and who belongs, for programs on this machine only, until tokens exist.
 
 Owns the check for that. What the requests do is the node's business.
 """
@@ -26,7 +26,14 @@ class _Member(msgspec.Struct):
     node: str
 
 
+class _Successor(msgspec.Struct):
+    """The body of /v1/leader/transfer."""
+
+    to: str = ""
+
+
 _member = msgspec.json.Decoder(_Member)
+_successor = msgspec.json.Decoder(_Successor)
 
 
 def _check(x: Exchange) -> None:
@@ -35,12 +42,14 @@ def _check(x: Exchange) -> None:
 
 
 async def stop(x: Exchange, request: Request, _rest: bytes) -> Answer:
-    """`POST /v1/node/stop`: end cleanly, after this answer."""
+    """`POST /v1/node/stop`: leave the quorum and end cleanly, after this answer."""
     _check(x)
-    x.backend.stop()
+    await x.begin_change(parse_query(request.query))
+    why = await x.backend.stop()
     # No further request is taken: the answer goes out, and then nothing holds the node up.
     request.keep_alive = False
-    return ok(x.backend.applied_index, b'{"stopping":true}')
+    still_voter = b',"still_voter":%b' % msgspec.json.encode(why) if why else b""
+    return ok(x.backend.applied_index, b'{"stopping":true%b}' % still_voter)
 
 
 async def kill(x: Exchange, request: Request, _rest: bytes) -> Answer:
@@ -76,3 +85,16 @@ async def remove(x: Exchange, request: Request, _rest: bytes) -> Answer:
     except HstoreError as error:
         raise unavailable(error, is_write=True) from error
     return ok(x.backend.applied_index, b'{"removed":%b}' % msgspec.json.encode(member.node))
+
+
+async def transfer(x: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`POST /v1/leader/transfer` `{"to"}`: have another member lead; empty: any that can."""
+    _check(x)
+    need_length(request)
+    to = decode_json(_successor, request.body).to
+    deadline = await x.begin_change(parse_query(request.query))
+    try:
+        leader = await x.backend.transfer(to, deadline)
+    except HstoreError as error:
+        raise unavailable(error, is_write=True) from error
+    return ok(x.backend.applied_index, b'{"leader":%b}' % msgspec.json.encode(leader))

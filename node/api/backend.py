@@ -106,8 +106,21 @@ class Backend(Protocol):
         """Remove this node from the cluster, then stop it (`stop` is called by this)."""
         ...
 
-    def stop(self) -> None:
-        """Ask the node to stop cleanly, soon after the answer to this request is sent."""
+    async def transfer(self, to: str, deadline: float) -> str:
+        """Have a member lead (its name, id or API address; empty: any); return who leads then.
+
+        Raises:
+            Refused: There is no such member, or it cannot lead.
+            Unavailable: It has not come to that in time.
+        """
+        ...
+
+    async def stop(self) -> str:
+        """Leave the quorum, then stop cleanly, soon after the answer to this request is sent.
+
+        Returns:
+            Why the node is still a voter; empty when the others can do without it.
+        """
         ...
 
     def kill(self) -> None:

@@ -45,6 +45,7 @@ EXACT: Mapping[bytes, Methods] = {
     b"/v1/node/kill": {b"POST": admin.kill},
     b"/v1/node/leave": {b"POST": admin.leave},
     b"/v1/leader/remove": {b"POST": admin.remove},
+    b"/v1/leader/transfer": {b"POST": admin.transfer},
 }
 # The rest of the path is a key, of which a slash may be a part.
 WITH_KEY: tuple[tuple[bytes, Methods], ...] = (

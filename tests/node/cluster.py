@@ -160,8 +160,8 @@ class Member:
         self.listener.serve = None
 
     async def stop(self) -> None:
-        """End the node as a user does."""
-        self.node.stop()
+        """End the node as a signal does."""
+        self.node.request_stop("SIGTERM")
         await self.ended.wait()
         await self.storage.close()
 

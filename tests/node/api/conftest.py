@@ -66,6 +66,7 @@ class FakeBackend:
         self.applied_index = 10
         self.items: dict[bytes, Item] = {}
         self.error: HstoreError | None = None
+        self.still_voter = ""
         self.reason: str | None = None
         self.stale: int | None = 12
         self.leader: str | None = "n1"
@@ -181,8 +182,15 @@ class FakeBackend:
         if self.error is not None:
             raise self.error
 
-    def stop(self) -> None:
+    async def transfer(self, to: str, deadline: float) -> str:
+        self.calls.append(("transfer", to))
+        if self.error is not None:
+            raise self.error
+        return to or "n2"
+
+    async def stop(self) -> str:
         self.calls.append("stop")
+        return self.still_voter
 
     def kill(self) -> None:
         self.calls.append("kill")

@@ -1,0 +1,89 @@
+"""What a node hands over before it ends: the lead, and its vote.
+
+The leader does the work (`members.py`); this is the side of the node that goes. Everything here is
+bounded by a deadline, and whatever fails, the node ends all the same: a crash would be safe, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import trio
+
+from .errors import HstoreError, OutcomeUnknown, Refused, Unavailable
+from .raft.roles import Role
+from .replica import Replica
+from .wire import ForwardKind
+
+_LEAD_SECONDS = 1.5
+"""For another node to take over: an election timeout, after which the leader gives up, and more."""
+
+_LOOK_SECONDS = 0.01
+
+
+class Handover:
+    """Hands over leadership and vote of one node."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    async def transfer(self, to: str, deadline: float) -> str:
+        """Have a member lead, whoever leads now; return the new leader's name.
+
+        Args:
+            to: Its name, id or API address; empty: whoever is furthest.
+            deadline: In seconds of `trio.current_time()`.
+
+        Raises:
+            Refused: There is no such member, or it cannot lead.
+            Unavailable: It has not come to lead in time; who leads is open.
+
+        Cancellation: the transfer may yet take place.
+        """
+        core, before = self._replica.core, self._replica.core.leader
+        wished = self._id_of(to) if to else 0
+        name = f"{wished:016x}".encode() if wished else b""
+        with contextlib.suppress(OutcomeUnknown):  # Who was asked leads no more: just as wished.
+            await self._replica.request(ForwardKind.TRANSFER, name, deadline)
+        while trio.current_time() < deadline:
+            leads = core.leader
+            if leads and (leads == wished or (not wished and leads != before)):
+                member = self._replica.state.members.get(leads)
+                return member.name if member else f"{leads:016x}"
+            await trio.sleep(_LOOK_SECONDS)
+        raise Unavailable("leadership was not handed over in time; see hstore list")
+
+    async def give_up_lead(self) -> None:
+        """If this node leads, have another one lead, so that nobody has to wait for an election.
+
+        Returns after `_LEAD_SECONDS` at the latest, whatever came of it.
+        """
+        if self._replica.core.role is Role.LEADER:
+            deadline = trio.current_time() + _LEAD_SECONDS
+            with contextlib.suppress(HstoreError):
+                await self._replica.request(ForwardKind.TRANSFER, b"", deadline)
+
+    async def leave_quorum(self, deadline: float) -> str:
+        """Have the cluster do without this node's vote, by a committed change.
+
+        Returns:
+            Why it is still a voter; empty when it is none, or the only one.
+        """
+        await self.give_up_lead()
+        core = self._replica.core
+        if not core.config.is_voter(core.id) or core.config.all_voters() == (core.id,):
+            return ""
+        try:
+            name = f"{core.id:016x}".encode()
+            await self._replica.request(ForwardKind.STOP, name, deadline)
+        except HstoreError as error:
+            return str(error)
+        return ""
+
+    def _id_of(self, name: str) -> int:
+        members = self._replica.state.members
+        for member in members.values():
+            if name in (member.name, member.address, f"{member.id:016x}"):
+                return member.id
+        names = ", ".join(sorted(m.name for m in members.values()))
+        raise Refused(f"no member is called {name}; the members are {names}")
