@@ -50,6 +50,10 @@ class _ErrorBody(msgspec.Struct):
     outcome: str | None = None
 
 
+class _Stopping(msgspec.Struct):
+    still_voter: str = ""
+
+
 class NodeClient:
     """A connection to one node. Closes: its connections, at the end of `with`.
 
@@ -149,8 +153,16 @@ class NodeClient:
         return self._write("DELETE", f"/delete/{_path(key)}")
 
     def command(self, path: str, body: dict[str, str] | None = None) -> None:
-        """Send an order to the node itself, such as `/v1/node/stop`."""
+        """Send an order to the node itself, such as `/v1/node/leave`."""
         self._ask("POST", path, body or {})
+
+    def stop(self) -> str:
+        """Have the node stop; return why it is still a voter of its cluster, if it is."""
+        response = self._ask("POST", "/v1/node/stop", {})
+        try:
+            return msgspec.json.decode(response.content, type=_Stopping).still_voter
+        except msgspec.DecodeError:
+            raise self._stranger(response) from None
 
     def kill(self) -> None:
         """Have the process end at once. That it ends before it has answered is no error."""

@@ -24,11 +24,17 @@ def stop(address: str, finder: Finder) -> None:
 
     Raises:
         Unreachable: It does not answer.
-        Refused: It would not, or it is still there after `_GONE_S`.
+        Refused: It is gone, but the others still count on its vote; or it is still there after
+            `_GONE_S`.
     """
     with finder.connect(address, REQUEST_TIMEOUT_S) as client:
-        client.command("/v1/node/stop")
+        still_voter = client.stop()
     _wait_gone(address, finder)
+    if still_voter:
+        raise Refused(
+            f"the node at {address} has stopped, but is still a voter, so the others need it for a "
+            f"majority: {still_voter}. Start it again, or remove it: hstore leave -h {address}"
+        )
 
 
 def kill(address: str, finder: Finder) -> None:

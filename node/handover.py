@@ -7,25 +7,26 @@ bounded by a deadline, and whatever fails, the node ends all the same: a crash w
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import trio
 
 from .errors import HstoreError, OutcomeUnknown, Refused, Unavailable
 from .raft.roles import Role
 from .replica import Replica
+from .status import Status
 from .wire import ForwardKind
 
 _LEAD_SECONDS = 1.5
 """For another node to take over: an election timeout, after which the leader gives up, and more."""
 
-_LOOK_SECONDS = 0.01
-
 
 class Handover:
     """Hands over leadership and vote of one node."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, status: Status) -> None:
         self._replica = replica
+        self._status = status
 
     async def transfer(self, to: str, deadline: float) -> str:
         """Have a member lead, whoever leads now; return the new leader's name.
@@ -45,13 +46,12 @@ class Handover:
         name = f"{wished:016x}".encode() if wished else b""
         with contextlib.suppress(OutcomeUnknown):  # Who was asked leads no more: just as wished.
             await self._replica.request(ForwardKind.TRANSFER, name, deadline)
-        while trio.current_time() < deadline:
-            leads = core.leader
-            if leads and (leads == wished or (not wished and leads != before)):
-                member = self._replica.state.members.get(leads)
-                return member.name if member else f"{leads:016x}"
-            await trio.sleep(_LOOK_SECONDS)
-        raise Unavailable("leadership was not handed over in time; see hstore list")
+        if not await self._until(
+            lambda: core.leader == wished if wished else core.leader not in (0, before), deadline
+        ):
+            raise Unavailable("leadership was not handed over in time; see hstore list")
+        member = self._replica.state.members.get(core.leader)
+        return member.name if member else f"{core.leader:016x}"
 
     async def give_up_lead(self) -> None:
         """If this node leads, have another one lead, so that nobody has to wait for an election.
@@ -62,6 +62,8 @@ class Handover:
             deadline = trio.current_time() + _LEAD_SECONDS
             with contextlib.suppress(HstoreError):
                 await self._replica.request(ForwardKind.TRANSFER, b"", deadline)
+                # Until this node follows another, its vote may be needed.
+                await self._until(lambda: self._replica.core.leader != 0, deadline)
 
     async def leave_quorum(self, deadline: float) -> str:
         """Have the cluster do without this node's vote, by a committed change.
@@ -79,6 +81,14 @@ class Handover:
         except HstoreError as error:
             return str(error)
         return ""
+
+    async def _until(self, holds: Callable[[], bool], deadline: float) -> bool:
+        """Wait until something holds of who leads; return whether it does."""
+        with trio.move_on_at(deadline):
+            seen = self._status.structure
+            while not holds():
+                seen = await self._status.wait_change(seen)
+        return holds()
 
     def _id_of(self, name: str) -> int:
         members = self._replica.state.members

@@ -81,8 +81,10 @@ class Status:
         self.is_stopping = True
         core = self._replica.core
         report = wire.Report(self._own_figures())
-        for peer in core.progress if core.role is Role.LEADER else [core.leader]:
-            self._send(peer, report)
+        # To all: who leads may just be changing, because this node has handed over.
+        for peer in core.config.all_members():
+            if peer != core.id:
+                self._send(peer, report)
 
     # -- what is heard ----------------------------------------------------------------------
 

@@ -240,6 +240,8 @@ def test_stop_keeps_the_member_and_kill_is_a_crash(shared: Cluster) -> None:
     assert said.status == 0, said
     assert stopped.wait_end() == 0
     eventually(lambda: leader.sees(stopped).health == "stopped", "shown as stopped")
+    seen = leader.sees(stopped)
+    assert (seen.type, seen.voter) == ("learner", False), "the other two keep a quorum"
     stopped.start()
     shared.wait_healthy()
     said = shared.hstore("kill", "-h", killed.address)
@@ -248,6 +250,20 @@ def test_stop_keeps_the_member_and_kill_is_a_crash(shared: Cluster) -> None:
     eventually(lambda: leader.sees(killed).health == "failed", "shown as failed")
     killed.start()
     shared.wait_healthy()
+
+
+def test_a_stop_that_no_majority_can_agree_to_says_that_the_node_is_still_a_voter(
+    three: Cluster,
+) -> None:
+    last, *others = three.nodes
+    for node in others:
+        node.kill()
+
+    said = three.hstore("stop", "-h", last.address)
+
+    assert said.status == 1, said
+    assert "still a voter" in said.err
+    assert last.wait_end() == 0
 
 
 def test_nodes_leave_one_after_the_other_the_leader_too_and_cannot_come_back(

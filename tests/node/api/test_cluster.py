@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from hstore.node.cluster import JoinRequest
-from hstore.node.errors import NoLeader, OutcomeUnknown, Refused
+from hstore.node.errors import NoLeader, OutcomeUnknown, Refused, Unavailable
 
 NEWCOMER = {
     "id": "00000000000000aa",
@@ -24,6 +24,7 @@ ADMIN = [
     ("/v1/node/kill", None, "kill"),
     ("/v1/node/leave", None, "leave"),
     ("/v1/leader/remove", {"node": "n2"}, ("remove", "n2")),
+    ("/v1/leader/transfer", {"to": "n2"}, ("transfer", "n2")),
 ]
 
 
@@ -164,6 +165,20 @@ async def test_admin_requests_are_refused_to_pages_of_other_sites(
 ):
     answer = await connect().request("POST", path, body, Origin="http://evil.example")
     assert (answer.status, backend.calls) == (403, [])
+
+
+async def test_a_stop_without_a_majority_says_that_the_node_is_still_a_voter(client, backend):
+    backend.still_voter = "there is no leader"
+    answer = await client.request("POST", "/v1/node/stop")
+    assert answer.json() == {"stopping": True, "still_voter": "there is no leader"}
+
+
+async def test_a_transfer_names_who_leads_then(client, backend):
+    answer = await client.request("POST", "/v1/leader/transfer", {})
+    assert (answer.status, answer.json()) == (200, {"leader": "n2"})
+    backend.error = Unavailable("not in time")
+    answer = await client.request("POST", "/v1/leader/transfer", {"to": "n2"})
+    assert answer.status == 503
 
 
 @pytest.mark.parametrize("path", ["/v1/node/leave", "/v1/leader/remove"])

@@ -34,6 +34,7 @@ PATHS = {
     "/v1/node/kill": "POST",
     "/v1/node/leave": "POST",
     "/v1/leader/remove": "POST",
+    "/v1/leader/transfer": "POST",
 }
 
 
@@ -133,7 +134,7 @@ async def test_an_unknown_path_is_404(client, path):
 @pytest.mark.parametrize(
     ("method", "path"),
     [("PUT", "/v1/kv/a"), ("POST", "/write"), ("POST", "/update"), ("POST", "/v1/cluster/join"),
-     ("POST", "/v1/leader/remove")],
+     ("POST", "/v1/leader/remove"), ("POST", "/v1/leader/transfer")],
 )  # fmt: skip
 async def test_a_body_without_a_length_is_411_and_ends_the_connection(
     client, backend, method, path
