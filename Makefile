@@ -3,6 +3,9 @@
 # make histories DIR=folder   say of each recorded history in it whether it is linearizable
 # make soak   the long runs: what takes too long for every `make test`
 # make check  format, lint, types, import rules and sizes: what has to hold before a commit
+# make sim    clusters of cores among faults, from seeds, on all cores      (SEEDS=0:2000)
+# make mutants  mistakes put in on purpose: is each still found?   (FIND=1 searches for them anew)
+# make soak   the long version of everything, about an hour
 # make fmt    rewrite the code as `make check` wants it
 # make types  links through which type checkers find the packages
 #
@@ -42,6 +45,20 @@ check: .venv/installed-dev types
 	$(BIN)/mypy -p hstore -p tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/test_tidy.py
+
+SEEDS ?= 0:2000
+sim: .venv/installed-dev
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+FIND ?=
+mutants: .venv/installed-dev
+	$(BIN)/python -m tests.mutants $(if $(FIND),--find)
+
+# Each line a part; a part that is not there yet says so and is left out. The first that fails ends it.
+soak: .venv/installed-dev
+	$(BIN)/python -m tests.sim --seeds 0:40000
+	$(BIN)/python -m tests.mutants
+	$(BIN)/pytest $(wildcard tests/soak)
 
 fmt: .venv/installed-dev
 	$(BIN)/ruff check --fix-only

@@ -1,4 +1,4 @@
-"""Runs seeds, reports what they met, and says how to meet it again."""
+"""Runs seeds and tapes, reports what they met, and says how to meet it again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from .artefact import Artefact, describe_options, revision
+from .invariants import Violation
+from .options import SimOptions
 from .simulation import Simulation
+from .tape import Tape, TooLong
 
 
 @dataclass(slots=True)
@@ -19,14 +23,16 @@ class Failure:
     Attributes:
         seed: The seed.
         events: Core events until then.
+        invariant: "I5", "liveness", or the kind of an exception that is not a `Violation`.
         text: What went wrong.
         trace: Where in the code.
     """
 
     seed: int
     events: int
+    invariant: str
     text: str
-    trace: str
+    trace: str = ""
 
     def report(self) -> str:
         """Return what a person needs to see it again."""
@@ -39,36 +45,92 @@ class Failure:
 
 @dataclass(slots=True)
 class Summary:
-    """What some seeds have met."""
+    """What some seeds have met.
+
+    Attributes:
+        seconds: Of computing, all processes together.
+        elapsed: Of waiting for it.
+    """
 
     seeds: int = 0
     events: int = 0
     seconds: float = 0.0
+    elapsed: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
 
+    def add(self, other: Summary) -> None:
+        """Take over what others have met; their waiting overlaps with ours."""
+        self.seeds += other.seeds
+        self.events += other.events
+        self.seconds += other.seconds
+        self.counts.update(other.counts)
+        self.failures.extend(other.failures)
+        self.failures.sort(key=lambda failure: failure.seed)
+
+    def headline(self) -> str:
+        """Return one line."""
+        rate = self.events / self.seconds if self.seconds else 0.0
+        total = self.events / self.elapsed if self.elapsed else rate
+        return (
+            f"{self.seeds} seeds, {self.events} core events, {self.elapsed or self.seconds:.1f} s, "
+            f"{rate:.0f} events/s per core, {total:.0f} in total, {len(self.failures)} failures"
+        )
+
     def report(self) -> str:
         """Return it as lines."""
-        rate = self.events / self.seconds if self.seconds else 0.0
-        head = (
-            f"{self.seeds} seeds, {self.events} core events, {self.seconds:.1f} s, "
-            f"{rate:.0f} events/s, {len(self.failures)} failures"
-        )
         width = max(map(len, self.counts), default=0)
-        return "\n".join(
-            [head, *(f"  {name:{width}} {count:9}" for name, count in sorted(self.counts.items()))]
-        )
+        counts = (f"  {name:{width}} {count:9}" for name, count in sorted(self.counts.items()))
+        return "\n".join([self.headline(), *counts])
 
 
-def run_seed(seed: int) -> tuple[Simulation, Failure | None]:
-    """Run one seed to its end or to its first failure."""
-    sim = Simulation(seed)
+def run_seed(
+    seed: int, options: SimOptions | None = None, tape: Tape | None = None
+) -> tuple[Simulation, Failure | None]:
+    """Run one seed, or one tape, to its end or to its first failure.
+
+    Raises:
+        TooLong: The tape allows fewer events.
+    """
+    sim = Simulation(seed, options, tape)
     try:
         sim.run()
+    except TooLong:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a core raises is what is looked for
+        kind = type(error).__name__
+        invariant = str(error).split(":", 1)[0] if isinstance(error, Violation) else kind
         trace = "".join(traceback.format_tb(error.__traceback__)[-3:])
-        return sim, Failure(seed, sim.core_events, f"{type(error).__name__}: {error}", trace)
+        return sim, Failure(seed, sim.core_events, invariant, f"{kind}: {error}", trace)
     return sim, None
+
+
+def record(seed: int, mutant: str = "") -> Artefact | None:
+    """Run a seed that fails once more, and write down every decision; None if it holds."""
+    tape = Tape()
+    sim, failure = run_seed(seed, tape=tape)
+    if failure is None:
+        return None
+    return Artefact(
+        seed=seed,
+        invariant=failure.invariant,
+        text=failure.text,
+        events=failure.events,
+        options=describe_options(sim.options),
+        draws=tape.draws,
+        strikes=tape.strikes,
+        mutant=mutant,
+        revision=revision(),
+    )
+
+
+def play(artefact: Artefact, *, most_events: int = 0) -> tuple[Simulation, Failure | None]:
+    """Run a tape.
+
+    Raises:
+        TooLong: It takes more than `most_events`, if that is not 0.
+    """
+    return run_seed(artefact.seed, artefact.sim_options(), artefact.tape(most_events=most_events))
 
 
 def run_seeds(
@@ -81,6 +143,7 @@ def run_seeds(
     summary = Summary()
     begin = time.perf_counter()
     was_enabled = gc.isenabled()
+    # Cycles are few and die with their run; looking for them all the time costs a tenth.
     gc.disable()
     try:
         for seed in seeds:

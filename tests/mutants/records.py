@@ -1,0 +1,79 @@
+"""Where each mistake was found, and the search for it. What runs in other processes is here."""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+
+import msgspec
+
+from tests.sim.runner import Failure, run_seed
+
+from .gallery import named
+from .mutant import Mutant, Outdated
+
+MOST_SEEDS = 5000
+RECORDS = Path(__file__).with_name("found.json")
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """Where a mistake was found."""
+
+    seed: int
+    events: int
+    invariant: str
+    text: str
+
+
+def load() -> dict[str, Record]:
+    """Return the records by the name of the mutant."""
+    if not RECORDS.exists():
+        return {}
+    return msgspec.json.decode(RECORDS.read_bytes(), type=dict[str, Record])
+
+
+def save(records: dict[str, Record]) -> None:
+    """Write them down, in the order of names."""
+    plain = msgspec.json.encode(dict(sorted(records.items())))
+    RECORDS.write_bytes(msgspec.json.format(plain, indent=1) + b"\n")
+
+
+def check(mutant: Mutant, seed: int) -> Record | None:
+    """Return what a seed shows of a mutant, if the seed holds without it."""
+    with mutant.applied():
+        _, failure = run_seed(seed)
+    if failure is None or run_seed(seed)[1] is not None:
+        return None
+    return _record(failure)
+
+
+def _record(failure: Failure) -> Record:
+    return Record(failure.seed, failure.events, failure.invariant, failure.text[:200])
+
+
+def replay(name: str, seed: int) -> Record | str:
+    """In a process of its own: see whether a record still holds."""
+    try:
+        found = check(named(name), seed)
+    except Outdated as error:
+        return str(error)
+    return found if found is not None else f"seed {seed} does not show it any more"
+
+
+def find(name: str, seeds: range) -> Record | str:
+    """In a process of its own: search; seeds that fail without the mistake do not count."""
+    mutant = named(name)
+    gc.disable()
+    begin = time.monotonic()
+    try:
+        for seed in seeds:
+            with mutant.applied():
+                _, failure = run_seed(seed)
+            if failure is not None and run_seed(seed)[1] is None:
+                return _record(failure)
+            if seed % 20 == 0:
+                gc.collect()
+    except Outdated as error:
+        return str(error)
+    return f"not found in seeds {seeds.start}:{seeds.stop}, {time.monotonic() - begin:.0f} s"

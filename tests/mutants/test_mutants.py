@@ -1,0 +1,65 @@
+"""The gallery as far as a test run has time for it; `make mutants` runs all of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from hstore.node.raft import log, quorum
+from tests.sim.runner import run_seed
+
+from .gallery import GALLERY, named
+from .mutant import Mutant, Outdated
+from .records import check, load
+
+_RECORDS = load()
+
+_CHEAP = sorted(_RECORDS, key=lambda name: _RECORDS[name].events)[:12]
+
+
+def test_every_mistake_can_still_be_put_in() -> None:
+    for mutant in GALLERY:
+        with mutant.applied():
+            pass
+
+
+def test_names_are_unique_and_records_are_of_the_gallery() -> None:
+    names = Counter(mutant.name for mutant in GALLERY)
+
+    assert max(names.values()) == 1
+    assert set(_RECORDS) <= set(names)
+
+
+def test_at_least_forty_are_known_to_be_found() -> None:
+    assert len(_RECORDS) >= 40
+
+
+@pytest.mark.parametrize("name", _CHEAP)
+def test_a_mistake_is_found_where_it_was_found(name: str) -> None:
+    known = _RECORDS[name]
+
+    found = check(named(name), known.seed)
+
+    assert found is not None
+    assert (found.invariant, found.events) == (known.invariant, known.events)
+
+
+def test_a_mistake_is_there_only_as_long_as_it_is_wanted() -> None:
+    mutant = named("even-quorums-are-a-half")
+
+    with mutant.applied():
+        assert quorum.majority_committed((1, 2), lambda node: node) == 2
+    assert quorum.majority_committed((1, 2), lambda node: node) == 1
+
+
+def test_a_mistake_whose_code_is_gone_is_refused() -> None:
+    gone = Mutant("gone", (), "", (("node/raft/log.py", "no such line", "nor this"),))
+    twice = Mutant("twice", (), "", (("node/raft/log.py", "self.", "self._"),))
+    nothing = Mutant("nothing", (), "", (("node/raft/log.py", '"""The log of', '"""A log of'),))
+
+    for mutant in (gone, twice, nothing):
+        with pytest.raises(Outdated), mutant.applied():
+            pass
+    assert run_seed(1)[1] is None
+    assert log.RaftLog.truncate.__code__.co_name == "truncate"
