@@ -1,20 +1,32 @@
-"""When the log is cut, and how much of it stays: a trade of memory against whole snapshots."""
+"""When the log is cut, and how much of it stays: a trade of memory and disk against whole snapshots.
+
+Two marks. The core's log, which is in memory, is cut by `due`. The disk's is cut by `DiskLog`, at the
+same place but for one case: while a member is being brought up by a snapshot, what follows that
+snapshot stays on the disk, and is fed to the member from there (`snapshots.py`). However long a
+snapshot takes to cross, it is then not in vain, and the leader's memory does not pay for it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .raft.core import Core
+from .raft.entry import Entry, SnapshotMeta
+from .raft.log import entry_size
 from .raft.progress import ProgressState
+from .storage.interface import Storage
 
 KEEP_ENTRIES = 10_000
 KEEP_BYTES = 16 * 1024 * 1024
 """Applied entries kept for followers that are a little behind; twice as much starts compaction."""
 
-STRAGGLER_FACTOR = 8
-"""So much more is kept while a live member is further behind than that.
+STRAGGLER_ENTRIES, STRAGGLER_BYTES = 8, 4
+"""So many times as much is kept while a live member is further behind than that, and is being fed:
+it would need a whole snapshot else. The factors bound what one slow member can cost in memory."""
 
-A snapshot takes time to cross, and is of no use when the entries that follow it are gone by then:
-the member would be sent one after the other, for ever. The factor bounds what one can cost.
-"""
+HELD_BYTES = 512 * 1024 * 1024
+"""Of entries on the disk that follow a snapshot on its way. A node that starts reads all its log: so
+much memory it may then need for a moment."""
 
 
 def due(core: Core, applied: int) -> int | None:
@@ -22,20 +34,77 @@ def due(core: Core, applied: int) -> int | None:
 
     Args:
         core: Its log is looked at and, at the leader, how far the members are.
-        applied: Index of the last entry that has taken effect.
+        applied: Index of the last entry that has taken effect. Its effects are written; that they
+            are durable before the cut is the storage's, whose writes become durable in order.
     """
     log = core.log
-    factor = STRAGGLER_FACTOR if _has_straggler(core, applied) else 1
-    entries, size = factor * KEEP_ENTRIES, factor * KEEP_BYTES
-    if len(log.entries) <= 2 * entries and log.size <= 2 * size:
+    entries, size = KEEP_ENTRIES, KEEP_BYTES
+    if _has_straggler(core, applied):
+        entries, size = STRAGGLER_ENTRIES * entries, STRAGGLER_BYTES * size
+    if len(log.entries) <= entries + KEEP_ENTRIES and log.size <= size + KEEP_BYTES:
         return None
     return log.index_to_keep(applied, entries, size)
 
 
 def _has_straggler(core: Core, applied: int) -> bool:
-    """Whether a member that is being fed, or was heard of lately, lacks more than all keep."""
+    """Whether the log in memory is of use to a member that lacks more than all keep.
+
+    Who is brought up by a snapshot is fed from the disk until it is near.
+    """
     behind = applied - KEEP_ENTRIES
-    return any(
-        p.match < behind and (p.active or p.state is not ProgressState.PROBE)
-        for p in core.progress.values()
-    )
+    near = applied - STRAGGLER_ENTRIES * KEEP_ENTRIES
+    for progress in core.progress.values():
+        if progress.state is ProgressState.SNAPSHOT:
+            is_fed = progress.match >= near
+        else:
+            is_fed = progress.active or progress.state is ProgressState.REPLICATE
+        if is_fed and progress.match < behind:
+            return True
+    return False
+
+
+class DiskLog:
+    """The log on the disk of one node, as far as it outlasts the one in memory.
+
+    What is held ends with `release`, with the process, or when more than `HELD_BYTES` follow it.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._held: dict[int, int] = {}
+        self._bytes = 0
+        self._due: SnapshotMeta | None = None
+
+    def hold(self, peer: int, index: int) -> None:
+        """Keep the entries after `index`, which are there now, for `peer`."""
+        if not self._held:
+            self._bytes = 0
+        self._held[peer] = index
+
+    def is_held(self, peer: int) -> bool:
+        """Whether what `hold` was asked for is still there."""
+        return peer in self._held
+
+    def release(self, peer: int) -> None:
+        """Keep nothing for `peer` any more. Idempotent."""
+        if self._held.pop(peer, None) is not None:
+            self._cut()
+
+    def appended(self, entries: Sequence[Entry]) -> None:
+        """Take note of what the log has grown by."""
+        if self._held:
+            self._bytes += sum(map(entry_size, entries))
+            if self._bytes > HELD_BYTES:
+                self._held.clear()
+                self._cut()
+
+    def compact(self, meta: SnapshotMeta) -> None:
+        """Drop entries up to `meta.index`, as `Storage.compact`, now or when nobody needs them."""
+        self._due = meta
+        self._cut()
+
+    def _cut(self) -> None:
+        meta = self._due
+        if meta is not None and all(meta.index <= index for index in self._held.values()):
+            self._due = None
+            self._storage.compact(meta)

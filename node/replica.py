@@ -67,6 +67,7 @@ class Replica:
     """One node's core with everything it needs to be driven.
 
     Attributes:
+        disk_log: What of the log outlasts the one in memory.
         core: Read its state freely; only this class feeds it.
         leadership: As of the last turn.
         cluster_ms: The cluster's time, as far as this node knows it (`sessions.py`).
@@ -87,6 +88,7 @@ class Replica:
         """
         found = storage.load()
         self.storage = storage
+        self.disk_log = compaction.DiskLog(storage)
         self.state = state
         self.core = Core(
             node_id,
@@ -184,10 +186,7 @@ class Replica:
     def install_snapshot(self, message: InstallSnapshot, staged: SnapshotInstall | None) -> None:
         """Offer a received snapshot to the core, which takes or refuses it in the next turn.
 
-        Args:
-            message: What the snapshot stands for, and whose it is.
-            staged: Its content; None when its index is committed here, so that it is not needed
-                and the core's answer to the leader is all that is wanted.
+        `staged`: its content; None when its index is committed here, so that it is not needed.
         """
         if staged is not None:
             self._staged = staged
@@ -380,7 +379,7 @@ class Replica:
         for peer in update.snapshots_wanted:
             self.on_snapshot_wanted(peer)
         if update.compact is not None:
-            self.storage.compact(update.compact)
+            self.disk_log.compact(update.compact)
         if update.early_election is not None and self._nursery is not None:
             self._nursery.start_soon(self._elect_early, *update.early_election)
         if update.snapshot_refused and self._staged is not None:
@@ -412,6 +411,7 @@ class Replica:
             hard_state = persist.hard_state
         if hard_state is not None or persist.entries or persist.truncate_from is not None:
             self.storage.append(hard_state, persist.truncate_from, persist.entries)
+        self.disk_log.appended(persist.entries)
         self._written_seq = persist.seq
         self._then += persist.then
         self._to_flush.set()

@@ -8,10 +8,15 @@ Owns connections, times and limits; what is said on them, and what is believed, 
 `snapshot_transfer.py`'s. When a link breaks, the sender keeps its view of the state and the receiver
 what it has staged, each for `_KEEP_SECONDS`: the core asks again as soon as the peer answers, and
 the next connection goes on from there. A restart of either side begins anew.
+
+What is written meanwhile stays on the leader's disk (`compaction.DiskLog`) and follows the snapshot
+as appends, until the log in memory reaches back to where the peer is. So one snapshot is enough,
+however slow the way and however many the writes.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -23,7 +28,8 @@ from . import wire
 from .errors import PeerError
 from .link import LOST, Dial, connect
 from .peers import Peers
-from .raft.messages import InstallSnapshot
+from .raft.log import entry_size
+from .raft.messages import Append, InstallSnapshot
 from .raft.roles import Role
 from .replica import Replica
 from .snapshot_transfer import (
@@ -48,6 +54,15 @@ _KEEP_SECONDS = 60.0
 """For a peer to be back: an open view keeps old data on disk, a staged state is disk space."""
 
 _SWEEP_SECONDS = 5.0
+
+_FEED_BYTES = 256 * 1024
+_FEED_WINDOW_BYTES = 4 * 1024 * 1024
+"""Of what follows a snapshot, read from the disk: in one message, and without an answer."""
+
+_FEED_PAUSE_SECONDS = 0.01
+_FEED_LOST_SECONDS = 2.0
+_FEED_PATIENCE_SECONDS = 10.0
+"""Between two looks at the answers; until what has none is sent again; until it is given up."""
 
 _ANSWER_BYTES = 16 * 1024
 """Of the longest answer of a receiver, which names a key."""
@@ -141,7 +156,7 @@ class Snapshots:
             self._replica.snapshot_sent(peer, index, ok=ok)
 
     async def _stream(self, peer: int) -> int:
-        """Send a state; return its index. Raises one of `LOST` when that fails."""
+        """Send a state and what follows it; return its index. Raises one of `LOST`."""
         address = self._peers.address_of(peer)
         if address is None:
             raise PeerError("the peer is not a member any more")
@@ -156,9 +171,49 @@ class Snapshots:
             finally:
                 view.is_busy, view.idle_since = False, trio.current_time()
         index = view.outgoing.meta.index
-        self._close_view(peer)
         _log.info("sent a snapshot", peer=f"{peer:016x}", index=index, chunks=chunks)
+        view.is_busy = True
+        view.reader.close()
+        try:
+            await self._feed(peer, index)
+        finally:
+            self._close_view(peer)
         return index
+
+    async def _feed(self, peer: int, index: int) -> None:
+        """Send what follows `index` from the disk, until the log in memory reaches back far enough.
+
+        These are appends like any other: the core counts the answers, and takes over by itself.
+        """
+        core = self._replica.core
+        term = core.term
+        feed = _Feed(index, trio.current_time())
+        while index < core.log.snapshot_index:
+            self._check_leading(term)
+            progress = core.progress.get(peer)
+            if progress is None:
+                raise PeerError("the peer is not a member any more")
+            if progress.match >= core.log.snapshot_index:
+                return
+            feed.heard(progress.match, trio.current_time())
+            if feed.next <= core.log.snapshot_index and self._feed_some(peer, feed):
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.sleep(_FEED_PAUSE_SECONDS)
+
+    def _feed_some(self, peer: int, feed: _Feed) -> bool:
+        """Send one append; return whether that was possible now."""
+        if feed.unanswered_bytes >= _FEED_WINDOW_BYTES:
+            return False
+        found = self._replica.storage.read(feed.next, _FEED_BYTES)
+        if found is None:
+            raise PeerError("what follows the snapshot is compacted: the disk holds only so much")
+        (term, entries), core = found, self._replica.core
+        message = Append(core.id, peer, core.term, feed.next - 1, term, entries, core.log.commit)
+        if not self._peers.send(peer, wire.encode(message)):
+            return False
+        feed.sent(entries[-1].index, sum(map(entry_size, entries)))
+        return True
 
     async def _converse(self, stream: trio.abc.Stream, peer: int, outgoing: Outgoing) -> int:
         """Say what `snapshot_transfer.py` says; return how many chunks were sent."""
@@ -198,7 +253,7 @@ class Snapshots:
         replica = self._replica
         view = self._views.get(peer)
         # Without the entries that follow it, the peer would need another one right after it.
-        if view is not None and view.outgoing.meta.index >= replica.core.log.snapshot_index:
+        if view is not None and replica.disk_log.is_held(peer):
             view.is_busy = True
             return view
         self._close_view(peer)
@@ -213,12 +268,14 @@ class Snapshots:
         reader = replica.state.snapshot()
         view = _View(Outgoing(self._rng.getrandbits(64), meta, reader.scan), reader)
         self._views[peer] = view
+        replica.disk_log.hold(peer, index)
         return view
 
     def _close_view(self, peer: int) -> None:
         view = self._views.pop(peer, None)
         if view is not None:
             view.reader.close()
+            self._replica.disk_log.release(peer)
 
     # -- the other side ---------------------------------------------------------------------
 
@@ -308,6 +365,47 @@ class Snapshots:
         """Tell the core; without a state it only answers the leader how far its log is."""
         message = InstallSnapshot(peer, self._replica.core.id, what.term, what.meta)
         self._replica.install_snapshot(message, install)
+
+
+class _Feed:
+    """Entries on their way from the disk to one peer.
+
+    Attributes:
+        next: Index of the entry to send next.
+        unanswered_bytes: Of what was sent, as far as no answer says that it is there.
+    """
+
+    def __init__(self, index: int, now: float) -> None:
+        """Begin after `index`."""
+        self.next = index + 1
+        self.unanswered_bytes = 0
+        self._match = index
+        self._moved_at = self._sent_again_at = now
+        self._unanswered: deque[tuple[int, int]] = deque()
+
+    def sent(self, last: int, size: int) -> None:
+        """Take note of entries up to `last`."""
+        self._unanswered.append((last, size))
+        self.unanswered_bytes += size
+        self.next = last + 1
+
+    def heard(self, match: int, now: float) -> None:
+        """Take note of how far the peer is; go back to there when what was sent seems lost.
+
+        Raises:
+            PeerError: It has not got any further for too long.
+        """
+        if match > self._match:
+            self._match, self._moved_at = match, now
+            self.next = max(self.next, match + 1)
+            while self._unanswered and self._unanswered[0][0] <= match:
+                self.unanswered_bytes -= self._unanswered.popleft()[1]
+        elif now - self._moved_at > _FEED_PATIENCE_SECONDS:
+            raise PeerError("the peer does not take what follows the snapshot")
+        elif now - max(self._moved_at, self._sent_again_at) > _FEED_LOST_SECONDS:
+            self._sent_again_at = now
+            self._unanswered.clear()
+            self.unanswered_bytes, self.next = 0, self._match + 1
 
 
 class _Answers:

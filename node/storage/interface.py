@@ -190,6 +190,14 @@ class Storage(Protocol):
         """
         ...
 
+    def read(self, first: int, max_bytes: int) -> tuple[int, list[Entry]] | None:
+        """Return the term of the entry before `first`, and the entries from there on.
+
+        None: one of them is compacted, or not there yet. As many entries as `max_bytes` hold, and
+        at least one.
+        """
+        ...
+
     def snapshot_meta_chain(self, index: int) -> bytes:
         """Return the chain hash of the log at `index`, which must not be compacted away."""
         ...

@@ -271,6 +271,35 @@ class RocksStorage:
         self._engine.write(fill)
         self._snapshot = snapshot
 
+    def read(self, first: int, max_bytes: int) -> tuple[int, list[Entry]] | None:
+        """Return the term of the entry before `first`, and entries from there on; None: not there.
+
+        Raises:
+            StorageError: A record is damaged or missing.
+        """
+        self._check_loaded()
+        if not self._snapshot.index < first <= self._last_index:
+            return None
+        if first - 1 == self._snapshot.index:
+            chain, term = self._chain_at(first - 1), self._snapshot.term
+        else:
+            chain, term = self._head_at(first - 1)
+        entries: list[Entry] = []
+        size = 0
+        view = self._engine.view()
+        try:
+            for key, record in view.scan(codec.entry_key(first), codec.ENTRY_END):
+                size += len(record)
+                if entries and size > max_bytes:
+                    break
+                entry, chain = codec.decode_entry(first + len(entries), record, chain)
+                if codec.entry_index(key) != entry.index:
+                    raise StorageError(f"entry {entry.index} is missing in {self._path}")
+                entries.append(entry)
+        finally:
+            view.close()
+        return term, entries
+
     def snapshot_meta_chain(self, index: int) -> bytes:
         """Return the chain hash of the log at `index`, which must not be compacted away.
 

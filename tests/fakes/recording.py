@@ -102,6 +102,9 @@ class RecordingStorage:
         self._inner.compact(meta)
         self.note("compact")
 
+    def read(self, first: int, max_bytes: int) -> tuple[int, list[Entry]] | None:
+        return self._inner.read(first, max_bytes)
+
     def snapshot_meta_chain(self, index: int) -> bytes:
         return self._inner.snapshot_meta_chain(index)
 

@@ -219,6 +219,21 @@ class MemoryStorage:
 
         self.commit(batch)
 
+    def read(self, first: int, max_bytes: int) -> tuple[int, list[Entry]] | None:
+        image = self._ready()
+        at = first - image.snapshot.index - 1
+        if not 0 <= at < len(image.entries):
+            return None
+        term = image.entries[at - 1][0].term if at else image.snapshot.term
+        found: list[Entry] = []
+        size = 0
+        for entry, _ in image.entries[at:]:
+            size += len(entry.data)
+            if found and size > max_bytes:
+                break
+            found.append(entry)
+        return term, found
+
     def snapshot_meta_chain(self, index: int) -> bytes:
         self._ready()
         return self._chain_at(index)

@@ -10,7 +10,7 @@ import trio.testing
 from hstore.node import compaction, snapshot_transfer, snapshots, wire
 from hstore.node.errors import PeerError, StorageError
 from hstore.node.raft.entry import SnapshotMeta
-from hstore.node.raft.messages import InstallSnapshot
+from hstore.node.raft.messages import Append, InstallSnapshot
 from hstore.node.raft.roles import Role
 from hstore.node.snapshot_transfer import (
     Outgoing,
@@ -531,19 +531,56 @@ async def test_a_receiver_that_was_restarted_begins_anew(autojump_clock) -> None
         assert state_of(cluster[3]) == state_of(cluster[1])
 
 
-async def test_a_view_whose_following_entries_are_compacted_is_not_gone_on_with(
-    autojump_clock,
+@pytest.mark.parametrize("held", [1 << 20, 1], ids=["held", "more than is held"])
+async def test_what_follows_a_snapshot_stays_on_the_disk_for_as_long_as_it_needs(
+    held: int, autojump_clock, monkeypatch
 ) -> None:
-    """The receiver would need another snapshot at once."""
+    """Else the receiver needed another snapshot after it; and when too much follows, it does."""
+    monkeypatch.setattr(compaction, "HELD_BYTES", held)
     async with running(3) as cluster:
         chunks = await interrupted(cluster)
+        leader = cluster[1]
         for number in range(200):
-            await cluster.write(1, f"key-{number % 60:02}", "new")
+            await cluster.write(1, f"key-{number % 60:02}", f"{number}")
+        on_disk = leader.disk.live.snapshot.index
+        assert leader.core.log.snapshot_index > cluster[3].core.log.last_index + 100
+        assert (on_disk < leader.core.log.snapshot_index - 100) == (held > 1)
         cluster.network.heal()
-        assert await cluster.read(3, "key-59", within_s=30) == "new"
+        assert await cluster.read(3, "key-59", within_s=30) == "179"
 
-        assert len({chunk.id for chunk in chunks}) == 2
+        assert len({chunk.id for chunk in chunks}) == (1 if held > 1 else 2)
         assert cluster[3].storage.order().count("install") == 1
+        await cluster.until(lambda: not leader.node.snapshots._views)
+        assert leader.disk.live.snapshot.index == leader.core.log.snapshot_index
+
+
+@pytest.mark.parametrize("trouble", ["lost once", "lost for ever"])
+async def test_what_follows_a_snapshot_is_sent_again_when_it_is_lost(
+    trouble: str, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        chunks = await interrupted(cluster)
+        leader, member = cluster[1], cluster[3]
+        for number in range(200):
+            await cluster.write(1, f"key-{number % 60:02}", f"{number}")
+        told = ends_told_to(leader)
+        lost: list[wire.Frame] = []
+
+        def lose(_frm: int, to: int, frame: wire.Frame) -> wire.Frame | None:
+            if isinstance(frame, Append) and frame.entries and to == 3 and not told:
+                lost.append(frame)
+                return None if trouble == "lost for ever" or len(lost) == 1 else frame
+            return frame
+
+        cluster.network.edit = lose
+        cluster.network.heal()
+        assert await cluster.read(3, "key-59", within_s=40) == "179"
+
+        await cluster.until(lambda: told)
+        assert len(lost) > 1
+        assert told[0] == (trouble == "lost once")
+        assert state_of(member) == state_of(leader)
+        assert len({chunk.id for chunk in chunks}) == (1 if told[0] else 2)
 
 
 async def test_a_leader_that_is_deposed_while_it_sends_stops_and_the_next_one_sends(

@@ -93,6 +93,23 @@ async def test_what_is_committed_or_applied_is_never_truncated(storage: Storage)
     assert storage.load().entries == entries(1, 4) + entries(5, 5, term=2)
 
 
+async def test_entries_are_read_back_as_far_as_asked_with_the_term_before_them(
+    storage: Storage,
+) -> None:
+    log = entries(1, 4) + entries(5, 9, term=2)
+    storage.append(HardState(2, 0, 9), None, log)
+    apply(storage, 6)
+
+    assert storage.read(1, 1 << 20) == (0, log)
+    assert storage.read(6, 1) == (2, log[5:6])
+    assert storage.read(5, 1 << 20) == (1, log[4:])
+    storage.compact(SnapshotMeta(5, 2))
+    assert storage.read(6, 1 << 20) == (2, log[5:])
+    assert storage.read(9, 1 << 20) == (2, log[8:])
+    assert storage.read(5, 1 << 20) is None
+    assert storage.read(10, 1 << 20) is None
+
+
 async def test_the_stored_commit_never_exceeds_the_stored_log(place: Place) -> None:
     """Rule D6: a node that was told of a commit it has no entries for must be able to restart."""
     place.storage.load()
