@@ -1,7 +1,7 @@
 """What every test may use.
 
-Owns the rule for outside tools, the Hypothesis profiles, and nothing else: fixtures of one room
-belong into that room's own `conftest.py`.
+Owns the rule for outside tools, the Hypothesis profiles and the options of the command line, and
+nothing else: fixtures of one room belong into that room's own `conftest.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,16 @@ settings.register_profile("default", deadline=None, print_blob=True)
 # The same examples in each run, so that a red run says something about the change it came with.
 settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True)
 settings.load_profile("ci" if IN_CI else "default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options stand here, because only this file is read before the command line is."""
+    parser.addoption(
+        "--scenarios",
+        metavar="DIR",
+        help="scenario files to replay, or folders interaction, quorum and confchange of them "
+        "(default: ../shared/data)",
+    )
 
 
 def find_tool(name: str, *, in_ci: bool) -> str:
