@@ -124,7 +124,11 @@ class RemoveMember(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=Fal
     id: int
 
 
-Command = Put | Delete | DeletePrefix | Keyed | InitCluster | PutMember | RemoveMember
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
+    """Change nothing: a point at which all replicas compare what they hold (`replica_check.py`)."""
+
+
+Command = Put | Delete | DeletePrefix | Keyed | InitCluster | PutMember | RemoveMember | Checkpoint
 
 
 class Denial(enum.IntEnum):

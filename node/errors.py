@@ -10,6 +10,7 @@
         NotApplied           a write that certainly took no effect
         OutcomeUnknown       a write that may or may not take effect
       StorageError           the disk or its data failed: the node stops      exit 1
+        StateDiverged        this replica is not what the majority has
       PeerError              the other end broke the peer protocol
 
 Messages say what happened, where, and what to do. Nobody parses them.
@@ -73,6 +74,10 @@ class OutcomeUnknown(Unavailable):
 
 class StorageError(HstoreError):
     """The disk or what is on it failed. The node stops (rule D17)."""
+
+
+class StateDiverged(StorageError):
+    """What this node holds differs from what the majority holds at the same entry."""
 
 
 class PeerError(HstoreError):

@@ -26,6 +26,7 @@ from .raft.core import Options
 from .raft.messages import Base
 from .raft.roles import Role
 from .replica import Replica
+from .replica_check import ReplicaCheck
 from .snapshots import Reply, Snapshots
 from .state import Item, KeyReader, State
 from .status import Status
@@ -92,6 +93,7 @@ class Node:
         me = Self(identity.cluster_id, identity.node_id, name, peer_address)
         self.peers = Peers(me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng)
         self.snapshots = Snapshots(self.replica, self.peers, dial, rng)
+        self.check = ReplicaCheck(self.replica, self._send)
         self.stop_requested = trio.Event()
         self.stop_reason = ""
         self.kill_requested = trio.Event()
@@ -117,12 +119,14 @@ class Node:
 
         Raises:
             StorageError, CoreBug: The node must stop (rule D17).
+            StateDiverged: Its copy is not what the majority has (`replica_check.py`).
         """
         self._addresses.update(hints or {})
         async with trio.open_nursery() as nursery:
             await nursery.start(self.peers.run)
             await nursery.start(self.snapshots.run)
             await nursery.start(self.members.run)
+            await nursery.start(self.check.run)
             await nursery.start(self.replica.run, self.peers, self.replica.tick_seconds)
             await nursery.start(self.status.run)
             nursery.start_soon(self._stay_fresh)
@@ -250,6 +254,8 @@ class Node:
                 self.status.reported(peer, frame)
             elif isinstance(frame, wire.Bulletin):
                 self.status.bulletin(frame)
+            elif isinstance(frame, wire.StateDigest):
+                self.check.reported(peer, frame)
             else:
                 _log.warning("a frame that does not belong here", frame=type(frame).__name__)
 

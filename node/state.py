@@ -17,7 +17,7 @@ Snapshots: `State.snapshot()` is a reader of everything, as of one moment. A sen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Protocol
@@ -71,6 +71,8 @@ class State:
         members: All members by id. Never changed in place: a change is a new dictionary.
         removed: Ids of members that were removed and can never come back.
         sessions: Which keyed writes are remembered, and the cluster's time.
+        on_checkpoint: Called by `apply` with the index of each `Checkpoint` and a reader of the
+            whole state as of that entry, which the callee closes; None: nobody wants it.
 
     Raises:
         StorageError: The store fails or its records are damaged.
@@ -86,6 +88,7 @@ class State:
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
+        self.on_checkpoint: Callable[[int, StateReader], None] | None = None
         self.reload()
 
     def reload(self) -> None:
@@ -127,9 +130,10 @@ class State:
         return self._store.view(bulk=True)
 
     def apply(self, entries: Sequence[Entry]) -> list[Outcome | None]:
-        """Let `entries` take effect, all or nothing, and return what came of each.
+        """Let `entries` take effect, and return what came of each.
 
-        None stands for an entry that is not a command.
+        None stands for an entry that is not a command. The effects are one atomic batch; up to
+        each `Checkpoint` that is looked at, and from there, one of its own.
 
         Args:
             entries: Committed and locally durable, from `applied` + 1 on, without a gap.
@@ -185,6 +189,7 @@ class _Batch:
         self._changed: dict[bytes, bytes | None] = {}
         # Ranges that were deleted before any of what is in `_changed` was put.
         self._ranges: list[tuple[bytes, bytes]] = []
+        self._on_checkpoint = state.on_checkpoint
         self.cluster_id = state.cluster_id
         self.settings = state.settings
         self.members = state.members
@@ -227,6 +232,14 @@ class _Batch:
             for key in (*inside, *stored):
                 self._changed[key] = None
 
+    def checkpoint(self, entry: Entry) -> None:
+        """Hand out a view of the state as `entry` leaves it, which those after it do not change."""
+        if self._on_checkpoint is None:
+            return
+        self.commit(entry)
+        self._changed, self._ranges = {}, []
+        self._on_checkpoint(entry.index, self._store.view())
+
     def commit(self, last: Entry) -> None:
         puts = [(key, value) for key, value in self._changed.items() if value is not None]
         puts.append((APPLIED_KEY, pack_applied(last.index, last.term)))
@@ -252,6 +265,8 @@ def _run(batch: _Batch, entry: Entry) -> Outcome | None:
         ) from error
     if isinstance(command, commands.Put):  # Most are: without the call more, and first.
         return _put(batch, entry.index, command)
+    if isinstance(command, commands.Checkpoint):
+        batch.checkpoint(entry)
     return _take_effect(batch, entry.index, command)
 
 
@@ -277,6 +292,8 @@ def _take_effect(batch: _Batch, index: int, command: commands.Command) -> Outcom
             return _put_member(batch, index, member)
         case commands.RemoveMember(node_id):
             return _remove_member(batch, index, node_id)
+        case commands.Checkpoint():
+            return Outcome(True, index)
 
 
 def _put(batch: _Batch, index: int, command: commands.Put) -> Outcome:

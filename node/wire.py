@@ -10,6 +10,7 @@ and the receiver's part of `snapshot_transfer.py` where that is what the connect
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -27,6 +28,10 @@ MAX_GREETING = 4096
 
 MAX_FRAME = 8 * 1024 * 1024
 """Bytes of one frame. An append is at most 512 KiB or one entry, which is a little over 1 MiB."""
+
+
+DIGEST_BYTES = 16
+"""Of a state: it tells states that differ by mistake, not by somebody's design."""
 
 
 class Purpose(enum.IntEnum):
@@ -142,8 +147,23 @@ class Bulletin(msgspec.Struct, frozen=True, array_like=True, tag=43, gc=False):
     members: dict[int, tuple[str, int | None, NodeFigures | None]]
 
 
+class StateDigest(msgspec.Struct, frozen=True, array_like=True, tag=44, gc=False):
+    """The digest of the sender's state as the entry at `index`, a `Checkpoint`, left it."""
+
+    index: int
+    digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+
+
 Frame = (
-    Message | Hello | Welcome | Forward | ForwardReply | Report | Bulletin | snapshot_transfer.Frame
+    Message
+    | Hello
+    | Welcome
+    | Forward
+    | ForwardReply
+    | Report
+    | Bulletin
+    | StateDigest
+    | snapshot_transfer.Frame
 )
 
 Result = Outcome | JoinReply | None
