@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Self
 
 import msgspec
 import pytest
 import trio
 
-from hstore.node import commands
+from hstore.node import commands, wire
 from hstore.node.commands import PutMember
 from hstore.node.errors import Refused, Unavailable
+from hstore.node.raft.events import Event
+from hstore.node.raft.messages import TimeoutNow
+from hstore.node.raft.update import Update
 from hstore.node.wire import ForwardKind
 from tests.node.cluster import Cluster, Member, running
 
@@ -143,6 +147,58 @@ async def test_the_mark_survives_the_leader_that_made_it(autojump_clock) -> None
         assert voters(cluster) == {1, 2, 3}
 
 
+async def test_the_mark_is_known_to_leaders_that_never_heard_the_goodbye(autojump_clock) -> None:
+    async with running(3) as cluster:
+        await stop(cluster[3])
+        for node in (1, 2):
+            cluster[node].crash()
+        for node in (1, 2):
+            await cluster[node].start()
+        await cluster.until(cluster.agrees)
+
+        await cluster.until(lambda: cluster.leader.health_of(3) == "stopped")
+
+
+async def test_who_is_to_stop_is_not_counted_on_by_the_next_who_stops(autojump_clock) -> None:
+    """The wish holds from its apply, the configuration a moment later."""
+    async with running(2) as cluster:
+        members = cluster[1].node.members
+        members._reconcile = trio.lowlevel.checkpoint
+        marked = msgspec.structs.replace(cluster[1].node.replica.state.members[2], stopped=True)
+        command = commands.encode(PutMember(marked))
+        await cluster[1].node.replica.request(ForwardKind.WRITE, command, trio.current_time() + 5)
+
+        assert members._rest(cluster[1].node.replica.state.members[1]) == []
+
+
+async def fail_to_transfer(cluster: Cluster) -> None:
+    with pytest.raises(Unavailable):
+        await cluster[1].node.transfer("n3", trio.current_time() + 3)
+
+
+async def test_writes_wait_for_the_end_of_a_transfer_without_being_tried_again_and_again(
+    autojump_clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(3) as cluster:
+        core, steps = cluster[1].core, 0
+        step_all = core.step_all
+
+        def count(events: Iterable[Event]) -> Update:
+            nonlocal steps
+            steps += 1
+            return step_all(events)
+
+        cluster.silence(3)
+        monkeypatch.setattr(core, "step_all", count)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_to_transfer, cluster)
+            await cluster.until(lambda: core.transfer)
+            await cluster.write(1, "key", "value")
+
+        assert core.transfer is None
+        assert steps < 200
+
+
 async def test_several_wishes_become_one_change_through_a_joint_configuration(
     autojump_clock,
 ) -> None:
@@ -178,6 +234,10 @@ async def test_a_leader_that_goes_costs_nobody_a_write(end: str, autojump_clock)
     async with running(3) as cluster, Load(cluster, 2, 3) as load:
         await trio.sleep(1)
         term = cluster[1].core.term
+        asked: list[wire.Frame] = []
+        cluster.network.taps.append(
+            lambda _frm, _to, frame: asked.append(frame) if isinstance(frame, TimeoutNow) else None
+        )
         if end == "signal":
             await cluster[1].stop()
         elif end == "stop":
@@ -189,6 +249,7 @@ async def test_a_leader_that_goes_costs_nobody_a_write(end: str, autojump_clock)
         await trio.sleep(0.2)
 
         assert load.done > before + 10, "nobody had to wait for an election timeout"
+        assert asked, "another node was asked to lead"
         assert cluster.leader.core.term == term + 1
         assert cluster.leader.id != 1
 
