@@ -186,6 +186,7 @@ async def test_writes_wait_for_the_end_of_a_transfer_without_being_tried_again_a
         def count(events: Iterable[Event]) -> Update:
             nonlocal steps
             steps += 1
+            assert steps < 2000, "a loop without a pause"
             return step_all(events)
 
         cluster.silence(3)
