@@ -12,6 +12,7 @@ import trio
 from hstore.node import commands, wire
 from hstore.node.commands import PutMember
 from hstore.node.errors import Refused, Unavailable
+from hstore.node.raft.core import Core
 from hstore.node.raft.events import Event
 from hstore.node.raft.messages import TimeoutNow
 from hstore.node.raft.update import Update
@@ -159,11 +160,13 @@ async def test_the_mark_is_known_to_leaders_that_never_heard_the_goodbye(autojum
         await cluster.until(lambda: cluster.leader.health_of(3) == "stopped")
 
 
-async def test_who_is_to_stop_is_not_counted_on_by_the_next_who_stops(autojump_clock) -> None:
+async def test_who_is_to_stop_is_not_counted_on_by_the_next_who_stops(
+    autojump_clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The wish holds from its apply, the configuration a moment later."""
     async with running(2) as cluster:
         members = cluster[1].node.members
-        members._reconcile = trio.lowlevel.checkpoint
+        monkeypatch.setattr(members, "_reconcile", trio.lowlevel.checkpoint)
         marked = msgspec.structs.replace(cluster[1].node.replica.state.members[2], stopped=True)
         command = commands.encode(PutMember(marked))
         await cluster[1].node.replica.request(ForwardKind.WRITE, command, trio.current_time() + 5)
@@ -180,8 +183,8 @@ async def test_writes_wait_for_the_end_of_a_transfer_without_being_tried_again_a
     autojump_clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(3) as cluster:
-        core, steps = cluster[1].core, 0
-        step_all = core.step_all
+        core: Core = cluster[1].core
+        steps, step_all = 0, core.step_all
 
         def count(events: Iterable[Event]) -> Update:
             nonlocal steps
