@@ -483,18 +483,19 @@ async def interrupted(cluster: Cluster, after_chunks: int = 5) -> list[SnapshotC
     return chunks
 
 
-async def test_a_view_and_what_is_staged_of_it_wait_for_a_minute_and_not_for_ever(
-    autojump_clock,
+async def test_a_view_and_what_is_staged_of_it_wait_for_a_while_and_not_for_ever(
+    autojump_clock, monkeypatch
 ) -> None:
     """An open view keeps old data on disk, and a staged state takes its room beside the other."""
+    monkeypatch.setattr(snapshots, "_KEEP_SECONDS", 20)
     async with running(3) as cluster:
         chunks = await interrupted(cluster)
         leader, member = cluster[1].node.snapshots, cluster[3].node.snapshots
-        await trio.sleep(40)
+        await trio.sleep(3)
         assert list(leader._views) == [3]
         assert member._staging is not None
         reader = leader._views[3].reader
-        await trio.sleep(30)
+        await trio.sleep(26)
         assert leader._views == {}
         assert member._staging is None
         with pytest.raises(StorageError, match="closed"):
@@ -505,10 +506,10 @@ async def test_a_view_and_what_is_staged_of_it_wait_for_a_minute_and_not_for_eve
         assert len({chunk.id for chunk in chunks}) == 2
 
 
-async def test_a_snapshot_goes_on_after_half_a_minute_without_a_link(autojump_clock) -> None:
+async def test_a_snapshot_goes_on_after_seconds_without_a_link(autojump_clock) -> None:
     async with running(3) as cluster:
         chunks = await interrupted(cluster)
-        await trio.sleep(20)
+        await trio.sleep(10)
         cluster.network.heal()
         assert await cluster.read(3, "key-59", within_s=30) == "value-59"
 

@@ -8,7 +8,7 @@ from .cluster import Cluster, Node, eventually
 MIB = 64
 """More than the 32 MiB of entries after which a log is compacted; 1 GiB is in `tests/soak/`."""
 
-VALUE_BYTES = 8192
+VALUE_BYTES = 16384
 KEYS = [f"big/{number:05}" for number in range(MIB * 2**20 // VALUE_BYTES)]
 
 GROWTH_MIB = 100
