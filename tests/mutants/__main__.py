@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from concurrent.futures import Future, as_completed
+from itertools import pairwise
 
 from tests.sim.parallel import cores, workers
 
@@ -40,12 +41,18 @@ def main() -> int:
     with workers(arguments.processes) as pool:
         replays = {pool.submit(replay, name, seed): name for name, seed in with_record.items()}
         results |= _gathered(replays)
-        missing = [name for name, result in results.items() if isinstance(result, str)]
-        if arguments.find and missing:
-            searches = {pool.submit(find, name, range(arguments.seeds)): name for name in missing}
+        for seeds in _rounds(arguments.seeds) if arguments.find else ():
+            missing = [name for name, result in results.items() if isinstance(result, str)]
+            searches = {pool.submit(find, name, seeds): name for name in missing}
             results |= _gathered(searches, records)
     _say(_table(chosen, results, time.monotonic() - begin))
     return 0 if all(isinstance(result, Record) for result in results.values()) else 1
+
+
+def _rounds(most: int) -> list[range]:
+    """Return seeds in rounds: what is found soon is not kept waiting by what is not."""
+    ends = [0, *(end for end in (40, 200, 1000) if end < most), most]
+    return [range(*pair) for pair in pairwise(ends)]
 
 
 def _gathered(
@@ -56,7 +63,7 @@ def _gathered(
     for future in as_completed(futures):
         name = futures[future]
         result = results[name] = future.result()
-        if records is not None:
+        if records is not None and not (isinstance(result, str) and "not found" in result):
             shown = result if isinstance(result, str) else f"seed {result.seed}: {result.text}"
             _say(f"{name}: {shown}")
             if isinstance(result, Record):

@@ -74,8 +74,12 @@ _DURABILITY = (
         _LOG, "self.persisted = 0\n", "self.persisted = meta.index\n",
     ),
     _mutant(
-        "leads-before-its-own-vote-is-durable", (44, 55), "The others' votes suffice.",
-        _ELECTION, "elif core.votes.get(core.id):", "else:",
+        "own-vote-counts-before-it-is-durable",
+        (44, 55),
+        "A cluster of one leads a term that it may forget.",
+        _ELECTION,
+        "*last, is_transfer))\n",
+        "*last, is_transfer))\n    record_vote(core, core.id, granted=True)\n",
     ),
     _mutant(
         "flush-of-an-older-vote-counts", (65, 55), "A late flush stands for the newer vote.",

@@ -60,9 +60,9 @@ class Artefact(msgspec.Struct):
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
     def save(self, path: Path) -> Path:
-        """Write it, and return where."""
+        """Write it, a line for each thing that a person may look for, and return where."""
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+        path.write_text(_lines(msgspec.to_builtins(self), 2) + "\n")
         return path
 
     def sim_options(self) -> SimOptions:
@@ -81,6 +81,15 @@ class Artefact(msgspec.Struct):
     def decisions(self) -> int:
         """Return how many there are on the tape."""
         return sum(map(len, self.draws.values())) + sum(map(len, self.strikes.values()))
+
+
+def _lines(value: Any, depth: int) -> str:
+    if not depth or not isinstance(value, dict) or "nodes" in value:
+        return msgspec.json.encode(value).decode()
+    items = (
+        f"{msgspec.json.encode(str(k)).decode()}: {_lines(v, depth - 1)}" for k, v in value.items()
+    )
+    return "{\n" + ",\n".join(items) + "\n}"
 
 
 def describe_options(options: SimOptions) -> dict[str, Any]:
