@@ -158,15 +158,13 @@ async def test_a_snapshot_that_arrives_beside_another_does_not_take_its_content_
     """The second one began between the end of the first and the turn that installs it."""
     async with running(2) as cluster:
         replica = cluster[2].node.replica
-        send, receive = trio.open_memory_channel[wire.Frame](1)
         meta = replica.core.meta_at(replica.state.applied)
         next_meta = SnapshotMeta(meta.index + 1, meta.term, meta.config, b"c" * 16)
-        send.send_nowait(SnapshotStart(replica.core.term, next_meta, 7))
         # No await from here on: the turn that installs must not come between.
         staged = cluster[2].storage.begin_install()
         replica.install_snapshot(InstallSnapshot(1, 2, replica.core.term, meta), staged)
         with pytest.raises(PeerError, match="another snapshot"):
-            await cluster[2].node.snapshots.receive(1, receive, no_reply)
+            cluster[2].node.snapshots._stage(1, SnapshotStart(replica.core.term, next_meta, 7))
 
 
 async def test_an_answer_to_a_write_of_a_nodes_last_life_confirms_none_of_this_one(
