@@ -6,12 +6,18 @@ from collections import Counter
 
 HAPPENS = (
     "a deaf leader is replaced", "a deaf member disturbs nobody", "acknowledged",
-    "changes acknowledged", "clogged", "compactions", "crash", "crash at a boundary",
-    "crash noticed", "crash of everybody", "cut off", "dropped", "duplicated",
-    "early elections planned", "false alarm", "leaders", "members removed", "odd, but true",
-    "one-way partition", "partition", "pause", "reads answered", "reads behind a commit",
+    "bursts of ticks", "changes acknowledged", "changes just after an election", "clogged",
+    "compactions", "cores healed alone", "crash", "crash at a boundary", "crash noticed",
+    "crash of everybody", "crashes in a joint configuration", "cut off", "dropped", "duplicated",
+    "early elections planned", "false alarm", "joint configurations entered",
+    "joint configurations left", "joint configurations left by another leader",
+    "joint configurations of several changes", "leaders",
+    "learners held back until a joint one was left", "members removed", "odd, but true",
+    "one-way partition", "partition", "partition: bridge", "partition: halves", "partition: ring",
+    "partition: single", "pause", "queue overflow", "reads answered", "reads behind a commit",
     "reads failed", "replayed", "restart", "slow flushes", "snapshots installed",
-    "snapshots refused", "very late",
+    "snapshots refused", "transfers aborted", "transfers completed", "transfers to a learner",
+    "transfers to one that is far behind", "very late", "writes that expected something else",
 )  # fmt: skip
 """Met by any hundred seeds."""
 

@@ -10,27 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
-from zlib import crc32
 
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from hstore.node.raft.membership import Configuration
 from hstore.node.raft.update import Persist
 
-
-class Content(NamedTuple):
-    """A state machine: how far it has come, and a hash over everything applied."""
-
-    applied: int
-    digest: int
-
-
-def link(chain: int, entry: Entry) -> int:
-    """Return the chain hash at `entry`, given that at the one before.
-
-    A tuple of integers hashes the same in every process, unlike bytes.
-    """
-    return hash((chain, entry.term, entry.kind, crc32(entry.data)))
+from .machine import EMPTY, Content, link
 
 
 class Image:
@@ -63,7 +49,7 @@ class Image:
         self.configs: list[tuple[int, Configuration]] = [(0, Configuration())]
         self.hard = HardState()
         self.hard_written_at = 0
-        self.content = Content(0, 0)
+        self.content = EMPTY
 
     def copy(self) -> Image:
         """Return an image that shares nothing that changes."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hstore.node.raft.events import PeerDown, PeerUnreachable
 
+from . import partitions
 from .options import TICK, stream
 from .tape import Strikes, What, decision
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Faults:
-    """The source of all trouble of one run. `stop` ends it."""
+    """The source of all trouble of one run."""
 
     def __init__(self, sim: Simulation, seed: int) -> None:
         self.sim = sim
@@ -38,6 +39,8 @@ class Faults:
         self._applies = stream(seed, "apply")
         self._snapshots = stream(seed, "snapshot")
         self._losses = stream(seed, "snapshot loss")
+        self._bursts = stream(seed, "burst")
+        self._rings = stream(seed, "ring")
         self._calm = stream(seed, "calm")
         self._until_boundary = self._next_boundary()
 
@@ -47,6 +50,7 @@ class Faults:
         for name, rng, every, draw, carry_out in (
             ("crash", self._crashes, options.crash_every, self._draw_crash, self._crash),
             ("cut", self._cuts, options.partition_every, self._draw_cut, self._cut),
+            ("ring", self._rings, options.ring_every, self._draw_ring, self._ring),
             ("clog", self._clogs, options.clog_every, self._draw_clog, self._clog),
             ("pause", self._pauses, options.pause_every, self._draw_pause, self._pause),
             (
@@ -56,16 +60,14 @@ class Faults:
         ):  # fmt: skip
             Strikes(sim, name, rng, draw, carry_out).begin(every)
 
-    def stop(self) -> None:
-        """End all faults: clocks run alike, disks are quick, everybody is there."""
-        self.sim.network.heal()
-        for node in self.sim.nodes.values():
-            node.rate = TICK
-            node.end_flush()
-            if node.core is not None:
-                node.resume(node.boot)
-            elif not node.is_retired:
-                node.start()
+    def mend(self, node: SimNode) -> None:
+        """End a node's troubles: its clock runs as others do, its disk is quick, it is there."""
+        node.rate = TICK
+        node.end_flush()
+        if node.core is not None:
+            node.resume(node.boot)
+        elif not node.is_retired:
+            node.start()
 
     # -- decisions asked for by nodes ---------------------------------------------------------
 
@@ -98,6 +100,14 @@ class Faults:
             case _:
                 rng = self._calm if self.sim.is_healed else self._keeps
                 return rng.randrange(unsynced + 1)
+
+    @decision(lambda _, node, missed: node, lambda *_: 0)
+    def draw_burst(self, node: int, missed: int) -> int:
+        """Return how many of the ticks that a paused node has missed it makes up for at once."""
+        if self.sim.is_healed or self._bursts.random() >= self.sim.options.burst:
+            return 0
+        self.sim.counts["bursts of ticks"] += bool(missed)
+        return self._bursts.randint(missed // 2, missed)
 
     @decision(lambda _, node: node, lambda *_: 0)
     def draw_flush(self, node: int) -> int:
@@ -185,6 +195,8 @@ class Faults:
 
     def _restart(self, planned: tuple[SimNode, int]) -> None:
         node, boot = planned
+        if self.sim.awakening.is_outside(node.id):
+            return
         if node.core is None and node.boot == boot and not node.is_retired:
             self.sim.counts["restart"] += 1
             node.start()
@@ -225,6 +237,20 @@ class Faults:
         if turn_to in self.sim.nodes:
             self.sim.clients.turn_to(self.sim.nodes[turn_to])
 
+    def _draw_ring(self) -> What:
+        rng = self._rings
+        ids = list(self.sim.nodes)
+        rng.shuffle(ids)
+        name = rng.choice(list(partitions.SHAPES))
+        return name, ids, int(rng.expovariate(1 / self.sim.options.partition_for))
+
+    def _ring(self, name: str, ids: list[int], time: int) -> None:
+        cut = partitions.SHAPES[name](ids)
+        if cut:
+            self.sim.counts[f"partition: {name}"] += 1
+            self.sim.network.cut = cut
+            self.sim.after(time, self._mend, cut)
+
     def _mend(self, cut: set[tuple[int, int]]) -> None:
         if self.sim.network.cut is cut:
             self.sim.network.cut = set()
@@ -245,7 +271,12 @@ class Faults:
         for node in self._alive([node_id]):
             self.sim.counts["pause"] += 1
             node.pause()
-            self.sim.after(time, node.resume, node.boot)
+            self.sim.after(time, self._resume, (node, node.boot))
+
+    def _resume(self, planned: tuple[SimNode, int]) -> None:
+        node, boot = planned
+        if not self.sim.awakening.is_outside(node.id):
+            node.resume(boot)
 
     def _draw_false_alarm(self) -> What | None:
         rng, ids = self._false_alarms, list(self.sim.nodes)

@@ -28,7 +28,9 @@ from hstore.node.raft.messages import (
 from hstore.node.raft.roles import Role
 from hstore.node.raft.update import Persist
 
-from .disk import Image, link
+from . import configurations
+from .disk import Image
+from .machine import EMPTY, link, register_of, rid_of
 
 if TYPE_CHECKING:
     from .node import SimNode
@@ -42,7 +44,7 @@ class Violation(Exception):
 class Life:
     """What is remembered of one node between its start and its crash."""
 
-    __slots__ = ("applied", "commit", "config", "matches", "persisted", "term", "vote")
+    __slots__ = ("applied", "commit", "config", "matches", "persisted", "shown", "term", "vote")
 
     def __init__(self) -> None:
         self.term = 0
@@ -50,6 +52,7 @@ class Life:
         self.commit = 0
         self.applied = 0
         self.persisted = 0
+        self.shown = 0
         self.config = Configuration()
         self.matches: dict[int, int] = {}
 
@@ -60,7 +63,7 @@ class Checker:
     Attributes:
         committed: The highest index that anybody has called committed.
         chains: The chain hash of the committed log, by index.
-        digests: Of the state machine, by index.
+        states: The state machine, by index.
         configs: (index, configuration) of the committed log.
         leaders: Leader by term.
         ever_members: Whoever was in some configuration in some log.
@@ -70,7 +73,8 @@ class Checker:
         self.sim = sim
         self.committed = 0
         self.chains = [0]
-        self.digests = [0]
+        self.states = [EMPTY]
+        self._undone: set[int] = set()
         self.configs: list[tuple[int, Configuration]] = []
         self.leaders: dict[int, int] = {}
         self.ever_members: set[int] = set()
@@ -93,6 +97,7 @@ class Checker:
         seen.term, seen.vote = core.term, core.vote
         seen.persisted = core.log.last_index
         seen.applied = core.log.applied
+        seen.shown = node.content.applied
         if (core.term, core.vote) < (image.hard.term, image.hard.vote):
             self._fail("I2", node, f"starts in {core.term}/{core.vote}, but wrote {image.hard}")
         self._advance_commit(node, core)
@@ -178,12 +183,16 @@ class Checker:
             self._fail("I5", node, f"{commit} is committed, but not on a durable quorum")
         first = self.committed + 1 - image.base.index - 1
         for entry in image.entries[first : commit - image.base.index]:
-            self.chains.append(link(self.chains[-1], entry))
-            self.digests.append(link(self.digests[-1], entry))
+            state, is_done = self.states[-1].after(entry)
+            self.states.append(state)
+            self.chains.append(state.digest)
+            if not is_done:
+                self._undone.add(entry.index)
             if entry.kind == EntryKind.CONFIG:
                 config = image.config_at(entry.index)
                 before = self.configs[-1][1] if self.configs else config
                 self.configs.append((entry.index, config))
+                configurations.count(self.sim.counts, before, config)
                 self.sim.config_committed(before, config)
             elif entry.kind == EntryKind.COMMAND:
                 self._commit_command(node, entry)
@@ -193,7 +202,7 @@ class Checker:
         self._committed_in[term] = commit
 
     def _commit_command(self, node: SimNode, entry: Entry) -> None:
-        rid = int.from_bytes(entry.data[:8])
+        rid = rid_of(entry)
         if rid in self._rids:
             self._fail("I7", node, f"proposal {rid} is committed twice")
         if rid in self._refused:
@@ -217,18 +226,22 @@ class Checker:
         image = node.disk.image
         self.ever_members.update(image.config.all_members())
         self.sim.config_appended(image.config)
-        index = image.configs[-1][0]
-        if core.role is not Role.LEADER or core.log.term_at(index) != core.term:
+        after = image.configs[-1]
+        if wrong := configurations.fault_of(after[1]):
+            self._fail("I9", node, f"{after} {wrong}")
+        if core.role is not Role.LEADER or core.log.term_at(after[0]) != core.term:
             return
         if len(image.configs) < 2:
             return
-        before, after = image.configs[-2], image.configs[-1]
+        before = image.configs[-2]
         if before[0] > core.log.commit:
             self._fail("I9", node, f"two changes are under way: {before} and {after}")
-        if len(set(before[1].voters) ^ set(after[1].voters)) > 1:
-            self._fail("I9", node, f"more than one voter changes: {before} to {after}")
+        if wrong := configurations.fault_between(before[1], after[1]):
+            self._fail("I9", node, f"{after} {wrong}, {before}")
         if core.log.term_at(core.log.commit) != core.term:
             self._fail("I9", node, f"{after} is proposed before anything of the term is committed")
+        if before[1].outgoing and core.log.term_at(before[0]) != core.term:
+            self.sim.counts["joint configurations left by another leader"] += 1
 
     def _check_persisted(self, node: SimNode, persisted: int) -> None:
         """What a core takes for durable here, is (the ABA of a rewritten entry)."""
@@ -265,6 +278,7 @@ class Checker:
     def _new_leader(self, node: SimNode, core: Core) -> None:
         self.leaders[core.term] = node.id
         self.sim.counts["leaders"] += 1
+        self.sim.operator.elected(node)
         node.seen.matches = {}
         durable = node.disk.durable.hard
         if (durable.term, durable.vote) != (core.term, node.id):
@@ -359,11 +373,20 @@ class Checker:
         if durable.chain_at(index) != node.disk.image.chain_at(index):
             self._fail("I8", node, f"wants {index} applied, which is not durable")
 
+    def applying(self, node: SimNode, applied: int, entry: Entry) -> None:
+        """A state machine takes one more entry: each once, and in order (rule D7, L4)."""
+        if entry.index != applied + 1:
+            self._fail("L4", node, f"applies {entry.index} after {applied}")
+
     def applied(self, node: SimNode) -> None:
         """A state machine has come to some index (I4, I13)."""
-        index, digest = node.content
-        if index > self.committed or self.digests[index] != digest:
+        content, seen = node.content, node.seen
+        index = content.applied
+        if index > self.committed or self.states[index] != content:
             self._fail("I13", node, f"has applied something else up to {index}")
+        if index <= seen.shown:
+            self._fail("L4", node, f"shows {index} to those who watch, after {seen.shown}")
+        seen.shown = index
 
     def snapshot_taken(self, node: SimNode, meta: SnapshotMeta, chain: int) -> None:
         """A leader offers its state (I11)."""
@@ -375,17 +398,37 @@ class Checker:
 
     def read_ready(self, node: SimNode, rid: int, index: int) -> None:
         """A read has got its index (I12)."""
-        expected = node.reads.pop(rid)
-        self.sim.counts["reads answered"] += 1
+        expected = node.reads[rid]
         if index < expected:
             self._fail("I12", node, f"read {rid} gets {index}, {expected} was committed before")
         if index > self.committed:
             self._fail("I12", node, f"read {rid} gets {index}, which is not committed")
 
-    def acknowledged(self, rid: int, entry: Entry) -> None:
-        """A client is told that its proposal is done (I7)."""
-        if int.from_bytes(entry.data[:8]) != rid or rid not in self._rids:
+    def read_served(self, node: SimNode, rid: int) -> int:
+        """A client is told what a register holds; return it (L3).
+
+        The order of commits is the witness of linearizability: every write stands in it behind all
+        that had been answered when it was asked for, and so does every read, which sees just what
+        stands before it.
+        """
+        state, expected = node.content, node.reads.pop(rid)
+        register = register_of(rid)
+        value = state.values[register]
+        self.sim.counts["reads answered"] += 1
+        if state.applied < expected:
+            self._fail("L3", node, f"reads at {state.applied}, {expected} was committed before")
+        if value != self.states[state.applied].values[register]:
+            self._fail("L3", node, f"reads {value} at {state.applied}")
+        return value
+
+    def acknowledged(self, rid: int, entry: Entry, began: int, *, is_done: bool) -> None:
+        """A client is told that its proposal is done (I7), or that what it expected was not so."""
+        if rid_of(entry) != rid or rid not in self._rids:
             raise Violation(f"I7: {rid} is acknowledged by the entry at {entry.index}")
+        if entry.index <= began:
+            raise Violation(f"L3: {rid} takes effect at {entry.index}, asked for after {began}")
+        if is_done == (entry.index in self._undone):
+            raise Violation(f"L3: {rid} at {entry.index} is said to be done: {is_done}")
 
     def refused(self, rid: int) -> None:
         """A client is told that its proposal will never be done (I7)."""

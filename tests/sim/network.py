@@ -20,7 +20,7 @@ from hstore.node.raft.messages import (
 )
 
 from . import truths
-from .disk import Content
+from .machine import Content
 from .options import TICK, SimOptions, stream
 from .tape import decision, link
 
@@ -56,6 +56,7 @@ class SimNetwork:
         self._old: deque[Parcel] = deque(maxlen=_REMEMBERED)
         self._old_votes: deque[Parcel] = deque(maxlen=_REMEMBERED // 5)
         self._last_arrival: dict[tuple[int, int], int] = {}
+        self._on_the_way: Counter[tuple[int, int]] = Counter()
         self._delays = stream(seed, "delay")
         self._drops = stream(seed, "drop")
         self._duplicates = stream(seed, "duplicate")
@@ -174,6 +175,12 @@ class SimNetwork:
         message = parcel[0]
         time = self.sim.now + delay
         link = (message.frm, message.to)
+        if self.options.capacity:
+            if self._on_the_way[link] >= self.options.capacity:
+                self.counts["queue overflow"] += 1
+                self._lost(message)
+                return
+            self._on_the_way[link] += 1
         if link in self.clogged:
             self.counts["clogged"] += 1
             time = max(time, self.clogged[link])
@@ -183,6 +190,8 @@ class SimNetwork:
         self.sim.at(time, self._arrive, parcel)
 
     def _arrive(self, parcel: Parcel) -> None:
+        if self.options.capacity:
+            self._on_the_way[parcel[0].frm, parcel[0].to] -= 1
         if self.sim.is_healed and self.sim.now > self._calm_since + TICK:
             # What was sent among faults and is this late could still depose a leader.
             self.counts["too late"] += 1

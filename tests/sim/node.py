@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING
 
 from hstore.node.raft.core import Core
@@ -27,7 +28,8 @@ from hstore.node.raft.events import (
 from hstore.node.raft.messages import InstallSnapshot, Message
 from hstore.node.raft.update import Persist, Update
 
-from .disk import Content, SimDisk, link
+from .disk import Image, SimDisk
+from .machine import Content
 from .options import TICK, stream
 
 if TYPE_CHECKING:
@@ -50,13 +52,14 @@ class SimNode:
         rate: Time between ticks.
         content: The state machine, as far as this process has applied.
         waiting: rid and term of proposals by index.
-        reads: Highest commit index anywhere when each read began, by rid.
+        reads: Highest commit index anywhere when each read began, by rid, until it is answered.
+        due: (index, rid) of reads that wait for the state machine to come so far.
         seen: What `invariants` remembers of this life.
     """
 
     __slots__ = (
-        "_applying", "_draining", "_flushing", "_inbox", "_to_flush", "boot", "content", "core",
-        "disk", "id", "is_paused", "is_retired", "rate", "reads", "received", "seen", "sim", "waiting",
+        "_applying", "_draining", "_flushing", "_inbox", "_missed", "_to_flush", "boot", "content", "core",
+        "disk", "due", "id", "is_paused", "is_retired", "rate", "reads", "received", "seen", "sim", "waiting",
     )  # fmt: skip
 
     def __init__(self, sim: Simulation, node_id: int, disk: SimDisk) -> None:
@@ -74,10 +77,12 @@ class SimNode:
         self.content = self.disk.image.content
         self.waiting: dict[int, tuple[int, int]] = {}
         self.reads: dict[int, int] = {}
+        self.due: list[tuple[int, int]] = []
         self.received: dict[tuple[int, int], tuple[Content, int]] = {}
         self.seen = self.sim.checker.new_life()
         self._inbox: list[Event] = []
         self._draining = False
+        self._missed = 0
         self._to_flush: deque[tuple[int, int, Sequence[Message]]] = deque()
         self._flushing = False
         self._applying: list[Entry] = []
@@ -86,14 +91,21 @@ class SimNode:
 
     def start(self) -> None:
         """Start from what is on the disk (rule D19)."""
-        sim, image = self.sim, self.disk.image
+        sim = self.sim
         self._reset()
         self.boot += 1
         rng = stream(sim.seed, f"core/{self.id}/{self.boot}")
-        options = sim.options.core
-        if sim.options.is_mixed:
+        self.core = self.made_core(self.disk.image, rng)
+        sim.checker.started(self)
+        self.rate, phase = sim.faults.draw_clock(self.id)
+        sim.after(phase, self._tick, self.boot)
+
+    def made_core(self, image: Image, rng: Random) -> Core:
+        """Return the core that an image of the disk makes."""
+        options = self.sim.options.core
+        if self.sim.options.is_mixed:
             options = replace(options, pre_vote=rng.random() < 0.5)
-        self.core = Core(
+        return Core(
             self.id,
             options,
             rng,
@@ -102,12 +114,11 @@ class SimNode:
             entries=list(image.entries),
             applied=image.content.applied,
         )
-        sim.checker.started(self)
-        self.rate, phase = sim.faults.draw_clock(self.id)
-        sim.after(phase, self._tick, self.boot)
 
     def crash(self) -> None:
         """Die: what is not flushed is lost, entirely or from some write on."""
+        if self.core is not None and self.core.config.outgoing:
+            self.sim.counts["crashes in a joint configuration"] += 1
         self.core = None
         self.is_paused = False
         self.disk.crash(self.sim.faults.draw_kept(self.id, len(self.disk.unsynced)))
@@ -116,11 +127,13 @@ class SimNode:
     def pause(self) -> None:
         """Neither tick nor hear, until `resume`. The disk goes on by itself."""
         self.is_paused = True
+        self._missed = 0
 
     def resume(self, boot: int) -> None:
         """Hear at once what has come meanwhile."""
         if self.is_alive(boot) and self.is_paused:
             self.is_paused = False
+            self._inbox.extend([_TICK] * self.sim.faults.draw_burst(self.id, self._missed))
             self._drain(boot)
 
     def is_alive(self, boot: int) -> bool:
@@ -166,7 +179,9 @@ class SimNode:
         if not self.is_alive(boot):
             return
         self.sim.after(self.rate, self._tick, boot)
-        if not self.is_paused:
+        if self.is_paused:
+            self._missed += 1
+        else:
             self.give(_TICK)
             if self.core is not None:
                 self._maybe_compact(self.core)
@@ -222,7 +237,10 @@ class SimNode:
             self.sim.counts["snapshots installed"] += 1
             received = self.received[persist.snapshot.index, persist.snapshot.term]
             self.content = received[0]
+            self.seen.shown = received[0].applied
             self._applying = []
+            # What became of these nobody here will ever know.
+            self.waiting = {i: w for i, w in self.waiting.items() if i > self.content.applied}
         self.sim.checker.writing(self, persist)
         self.disk.write_persist(persist, received)
         self._to_flush.append((self.disk.position, persist.seq, persist.then))
@@ -242,8 +260,13 @@ class SimNode:
             self.waiting[index] = (rid, term)
         for rid, reason, _text in update.rejected:
             sim.clients.rejected(rid, reason)
+        for rid in update.transferred:
+            sim.operator.transferred(rid)
         for rid, index in update.reads_ready:
             sim.checker.read_ready(self, rid, index)
+            self.due.append((index, rid))
+        if self.due:
+            self._serve_reads()
         for rid, _reason in update.reads_failed:
             del self.reads[rid]
             sim.counts["reads failed"] += 1
@@ -306,17 +329,20 @@ class SimNode:
         """
         while self.is_alive(boot) and self._applying:
             entries, self._applying = self._applying, []
-            applied, digest = self.content
+            content, waiting = self.content, self.waiting
             for entry in entries:
-                assert entry.index == applied + 1, f"{entry.index} is applied after {applied}"
-                applied, digest = entry.index, link(digest, entry)
-                if applied in self.waiting:
-                    rid, term = self.waiting.pop(applied)
+                self.sim.checker.applying(self, content.applied, entry)
+                content, is_done = content.after(entry)
+                if entry.index in waiting:
+                    rid, term = waiting.pop(entry.index)
                     if term == entry.term:
-                        self.sim.clients.acknowledged(rid, entry)
-            self.content = Content(applied, digest)
+                        self.sim.clients.acknowledged(rid, entry, is_done=is_done)
+            self.content = content
+            applied = content.applied
             self.sim.checker.applied(self)
-            self.disk.write_content(self.content)
+            self.disk.write_content(content)
+            if self.due:
+                self._serve_reads()
             if self.sim.apply_mean:
                 self.give(Applied(applied))
                 return
@@ -324,6 +350,15 @@ class SimNode:
             assert core is not None
             self.sim.core_events += 1
             self._carry_out(core, core.step(Applied(applied)))
+
+    def _serve_reads(self) -> None:
+        """Answer the reads that the state machine has come far enough for."""
+        applied = self.content.applied
+        for index, rid in self.due:
+            if index <= applied:
+                value = self.sim.checker.read_served(self, rid)
+                self.sim.clients.read(rid, value)
+        self.due = [read for read in self.due if read[0] > applied]
 
     def _maybe_compact(self, core: Core) -> None:
         options = self.sim.options

@@ -51,6 +51,12 @@ class SimOptions:
         read_every, change_every: Reads and membership changes.
         compact_above, compact_keep: Compaction when the log is this long; how much of it stays.
         snapshot_mean, snapshot_loss: How long a snapshot is on its way; how often it fails.
+        transfer_every: Leadership is asked to go elsewhere.
+        joint: Share of membership changes with several steps, or through a joint configuration.
+        change_soon: Chance that members are changed just after an election.
+        capacity: Messages on one link at the same time, more are lost; 0: no limit.
+        burst: Chance that a node that was paused ticks at once as often as it has missed.
+        ring_every: Like `partition_every`, for partitions in which there are several majorities.
     """
 
     nodes: int
@@ -95,6 +101,12 @@ class SimOptions:
     compact_keep: int
     snapshot_mean: int
     snapshot_loss: float
+    transfer_every: int
+    joint: float
+    change_soon: float
+    capacity: int
+    burst: float
+    ring_every: int
 
 
 def stream(seed: int, name: str) -> Random:
@@ -114,7 +126,7 @@ def draw(seed: int) -> SimOptions:
 
     pick: Callable[..., int] = lambda *values: rng.choice(values)  # noqa: E731 - a short name
     return SimOptions(
-        nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5)),
+        nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 7)),
         ticks=rng.choice((60, 120, 120, 240)),
         core=_draw_core(rng),
         is_mixed=rng.random() < 0.15,
@@ -156,6 +168,12 @@ def draw(seed: int) -> SimOptions:
         compact_keep=pick(0, 1, 5),
         snapshot_mean=pick(20, 300, 3000),
         snapshot_loss=often(0.4, 0.05, 0.4),
+        transfer_every=every(0.4, 4, 40),
+        joint=often(0.7, 0.2, 1.0),
+        change_soon=often(0.4, 0.2, 1.0),
+        capacity=pick(0, 0, 0, 2, 8, 20),
+        burst=often(0.4, 0.3, 1.0),
+        ring_every=every(0.3, 10, 60),
     )
 
 

@@ -1,8 +1,7 @@
 """One run: the clock, the nodes, and the two phases.
 
-First faults and clients do what they like, and nothing unsafe may happen. Then all faults end, and
-the cluster has to come to life: a leader that stays, and every member of its configuration with
-everything committed, and something new.
+First faults and clients do what they like, and nothing unsafe may happen. Then faults end, and the
+cluster has to come to life, see `liveness.py`.
 """
 
 from __future__ import annotations
@@ -14,18 +13,20 @@ from typing import Any
 
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind, HardState
-from hstore.node.raft.events import Event, ReadIndex
+from hstore.node.raft.events import Event
 from hstore.node.raft.membership import Configuration
 from hstore.node.raft.messages import Message
-from hstore.node.raft.roles import Role
 from hstore.node.raft.update import Persist
 
 from .clients import Clients
-from .disk import Content, Image, SimDisk
+from .disk import Image, SimDisk
 from .faults import Faults
-from .invariants import Checker, Violation
+from .invariants import Checker
+from .liveness import Awakening
+from .machine import Content
 from .network import SimNetwork
 from .node import SimNode
+from .operator import Operator
 from .options import TICK, SimOptions, draw
 from .tape import Tape
 
@@ -39,6 +40,7 @@ class Simulation:
         core_events: Given to all cores so far.
         counts: How often each thing worth counting has happened.
         digest: Of the run so far: equal runs have equal ones.
+        deciders: Who owns decisions, see `tape`.
         is_healed: Whether faults and requests are over.
         apply_mean, window: See `SimOptions`; smaller once faults are over.
     """
@@ -64,6 +66,9 @@ class Simulation:
         self.network = SimNetwork(self, seed, self.options, self.counts)
         self.faults = Faults(self, seed)
         self.clients = Clients(self, seed)
+        self.operator = Operator(self, seed)
+        self.awakening = Awakening(self, seed)
+        self.deciders = (self.faults, self.network, self.clients, self.operator)
         if tape is not None:
             tape.install(self)
 
@@ -120,7 +125,7 @@ class Simulation:
         for gone in set(before.all_members()) - set(config.all_members()):
             self.counts["members removed"] += 1
             if gone % 2 == 0:
-                self.after(5 * TICK, self._retire, self.nodes[gone])
+                self.after(5 * TICK, self.retire, self.nodes[gone])
 
     def config_appended(self, config: Configuration) -> None:
         """Switch those on again whom a late change makes members once more."""
@@ -135,7 +140,8 @@ class Simulation:
         if node.core is None and not node.is_retired:
             node.start()
 
-    def _retire(self, node: SimNode) -> None:
+    def retire(self, node: SimNode) -> None:
+        """Switch a node off for ever."""
         node.is_retired = True
         if node.core is not None:
             node.crash()
@@ -152,9 +158,9 @@ class Simulation:
         self._bootstrap()
         self.faults.begin()
         self.clients.begin()
+        self.operator.begin()
         self.run_until(self.options.ticks * TICK)
-        self.heal()
-        self.come_to_life()
+        self.awakening.run()
         self.checker.finished()
 
     def _bootstrap(self) -> None:
@@ -172,104 +178,27 @@ class Simulation:
         node = SimNode(self, len(self.nodes) + 1, SimDisk(image))
         self.nodes[node.id] = node
 
-    # -- coming to life ---------------------------------------------------------------------
+    # -- the end of trouble -----------------------------------------------------------------
 
-    def heal(self) -> None:
-        """End all faults and all requests; who was removed for good stays away."""
+    def quieten(self) -> None:
+        """Nothing new goes wrong from now on, and clients are gone."""
         self.is_healed = True
         self.apply_mean = min(self.apply_mean, 10)
         self.window = min(self.window, 20)
-        self._retire_strangers(self._possible_members())
-        self.faults.stop()
 
-    def _is_protected(self) -> bool:
-        """Whether nobody can disturb a leader that a majority hears (6.2, 9.6)."""
-        options = self.options
-        return options.core.pre_vote and options.core.check_quorum and not options.is_mixed
+    def heal_some(self, core: list[int], *, is_outside_heard: bool) -> None:
+        """End the faults among these; the others stay as they are, and are cut off."""
+        self.network.heal()
+        pairs = ((a, b) for a in self.nodes for b in self.nodes if (a in core) != (b in core))
+        self.network.cut = {(a, b) for a, b in pairs if a in core or not is_outside_heard}
+        for node in core:
+            self.faults.mend(self.nodes[node])
 
-    def _retire_strangers(self, members: set[int]) -> None:
-        """Without both protections, who does not know of its removal would disturb for ever."""
-        if not self._is_protected():
-            for node in self.nodes.values():
-                if node.id not in members:
-                    self._retire(node)
-
-    def _possible_members(self) -> set[int]:
-        """Return who belongs to the last committed configuration, or to a newer one anywhere."""
-        index, config = self.checker.configs[-1]
-        newer = [c for n in self.nodes.values() for i, c in n.disk.image.configs if i > index]
-        return {member for c in (config, *newer) for member in c.all_members()}
-
-    def come_to_life(self) -> None:
-        """See a leader emerge, everybody catch up, and the peace last."""
-        core = self.options.core
-        lag = self.checker.committed + max(n.disk.image.last_index for n in self.nodes.values())
-        deadline = self.now + (80 * core.election_ticks + 2 * lag + 100) * TICK
-        term = rid = 0
-        # Until the last late message is lost, and the slowest clock has ticked.
-        self.run_until(self.now + int((2 + self.options.skew) * TICK))
-        while not self._is_settled(rid):
-            if self.now > deadline:
-                raise Violation(f"liveness: no progress by {self.now // TICK}: {self.describe()}")
-            leader = self.clients.leader()
-            is_refused = rid in self.clients.refused
-            if leader is not None and (is_refused or leader.seen.term != term):
-                term = leader.seen.term
-                (rid,) = self.clients.propose_at(leader, 1, 0)
-            self.run_until(self.now + TICK // 4)
-        self._see_peace_last()
-
-    def _is_settled(self, rid: int) -> bool:
-        """Whether a leader has taken a proposal, and all members have applied all there is."""
-        leader = self.clients.leader()
-        if leader is None or leader.core is None or rid not in self.clients.acked:
-            return False
-        core = leader.core
-        last = core.log.last_index
-        if core.log.commit != last:
-            return False
-        return all(
-            (node := self.nodes[member]).core is not None and node.content.applied == last
-            for member in core.config.all_members()
-        )
-
-    def _see_peace_last(self) -> None:
-        """Nobody disturbs a leader when nothing goes wrong, and every read gets an answer."""
-        leader = self.clients.leader()
-        assert leader is not None
-        assert leader.core is not None
-        term = leader.core.term
-        self._retire_strangers(set(leader.core.config.all_members()))
+    def heal_all(self) -> None:
+        """End all faults; who was removed for good stays away."""
+        self.network.heal()
         for node in self.nodes.values():
-            node.give(ReadIndex(self.clients.next_rid()))
-        self._pass_timeouts(6)
-        others = [voter for voter in leader.core.config.voters if voter != leader.id]
-        if len(others) >= 2 and self._is_protected():
-            self.counts["a deaf member disturbs nobody"] += 1
-            self.network.cut = {(leader.id, others[self.seed % len(others)])}
-            self._pass_timeouts(6)
-            self.network.cut = set()
-            self._pass_timeouts(2)
-        if leader.core.term != term or leader.core.role is not Role.LEADER:
-            raise Violation(f"liveness: term {term} did not last: {self.describe()}")
-        for node in self.nodes.values():
-            if node.core is not None and node.reads:
-                raise Violation(f"liveness: node {node.id} never answers reads {node.reads}")
-        if len(others) >= 2 and self._is_protected():
-            self._replace_a_deaf_leader(leader)
-
-    def _replace_a_deaf_leader(self, leader: SimNode) -> None:
-        """Section 6.2 of the thesis: who cannot hear a majority does not go on in its way."""
-        self.counts["a deaf leader is replaced"] += 1
-        self.network.cut = {(other, leader.id) for other in self.nodes if other != leader.id}
-        self._pass_timeouts(40)
-        new = self.clients.leader()
-        if new is None or new is leader:
-            raise Violation(f"liveness: deaf {leader.id} leads on: {self.describe()}")
-        self.network.cut = set()
-
-    def _pass_timeouts(self, count: int) -> None:
-        self.run_until(self.now + count * self.options.core.election_ticks * TICK)
+            self.faults.mend(node)
 
     def describe(self) -> str:
         """Return where everybody stands, for a report."""
@@ -284,7 +213,8 @@ class Simulation:
                 f"{node.id} {core.role.value} term {core.term} leader {core.leader} "
                 f"log {log.snapshot_index}..{log.last_index}/{log.last_term} "
                 f"persisted {log.persisted} commit {log.commit} applied {log.applied} "
-                f"voters {core.config.voters} learners {core.config.learners} "
+                f"voters {core.config.voters} of before {core.config.outgoing} "
+                f"learners {core.config.learners} "
                 + " ".join(
                     f"[{p}: {g.state.value} {g.match}<{g.next}]" for p, g in core.progress.items()
                 )

@@ -153,7 +153,7 @@ class Tape:
 
     def install(self, sim: Simulation) -> None:
         """Come between a run and those of its methods that are marked."""
-        for owner in (sim.faults, sim.network, sim.clients):
+        for owner in sim.deciders:
             for name in dir(type(owner)):
                 mark = getattr(getattr(owner, name), "decision", None)
                 if mark is not None:

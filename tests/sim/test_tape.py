@@ -40,7 +40,7 @@ def test_a_tape_alone_brings_the_same_run_again(seed: int) -> None:
 def test_the_streams_have_no_part_in_a_run_from_a_tape() -> None:
     plain, tape = record(4)
     sim = Simulation(4, tape=Tape(tape.draws, tape.strikes, is_played=True))
-    for owner in (sim.faults, sim.network, sim.clients):
+    for owner in sim.deciders:
         for name, value in vars(owner).items():
             if isinstance(value, Random) and name != "_calm":
                 setattr(owner, name, None)

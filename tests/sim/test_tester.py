@@ -49,8 +49,8 @@ _MISTAKES: list[tuple[str, Any, str, Any, str]] = [
     ("truncation leaves configurations", History, "truncate", lambda *_: False, "I9"),
     ("acknowledgements go back", Progress, "acknowledged", _let_match_fall, "I10"),
     ("reads do not wait for the no-op", reads, "_has_committed_in_term", lambda _: True, "I12"),
-    ("leases are always waived", election, "is_in_lease", lambda _: False, "liveness"),
-    ("forwarded reads never expire", reads, "expire_forwarded", lambda _: None, "liveness"),
+    ("leases are always waived", election, "is_in_lease", lambda _: False, "L2"),
+    ("forwarded reads never expire", reads, "expire_forwarded", lambda _: None, "L1"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,70 @@
+"""The state machine of the simulated cluster: a few registers, each with the id of its last write.
+
+A command is a proposal's id, what it does (write, or write if the register holds what is expected)
+and to which register. Ids are unique, so every value says which write it is from.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+from hstore.node.raft.entry import Entry, EntryKind
+
+REGISTERS = 4
+
+_COMMAND = Struct(">QBQ")
+_ALWAYS = 0xFF
+_IS_COMMAND = int(EntryKind.COMMAND)
+
+
+def link(chain: int, entry: Entry) -> int:
+    """Return the chain hash at `entry`, given that at the one before.
+
+    A tuple of integers hashes the same in every process, unlike bytes.
+    """
+    return hash((chain, entry.term, entry.kind, crc32(entry.data)))
+
+
+def put(rid: int, padding: int) -> bytes:
+    """Return the command that writes the register of `rid`."""
+    return _COMMAND.pack(rid, _ALWAYS, 0) + b"." * padding
+
+
+def cas(rid: int, expected: int, padding: int) -> bytes:
+    """Return the command that writes the register of `rid` if it holds `expected`."""
+    return _COMMAND.pack(rid, 0, expected) + b"." * padding
+
+
+def register_of(rid: int) -> int:
+    """Return the register that a request is about."""
+    return rid % REGISTERS
+
+
+def rid_of(entry: Entry) -> int:
+    """Return the id of the proposal that an entry with a command carries."""
+    return int.from_bytes(entry.data[:8])
+
+
+class Content(NamedTuple):
+    """A state: how far it has come, a hash over everything applied, and the registers."""
+
+    applied: int
+    digest: int
+    values: tuple[int, ...]
+
+    def after(self, entry: Entry) -> tuple[Content, bool]:
+        """Return the state after one more entry, and whether its command, if it is one, did it."""
+        digest = link(self.digest, entry)
+        if entry.kind != _IS_COMMAND:
+            return Content(entry.index, digest, self.values), True
+        rid, kind, expected = _COMMAND.unpack_from(entry.data)
+        register = rid % REGISTERS
+        if kind != _ALWAYS and self.values[register] != expected:
+            return Content(entry.index, digest, self.values), False
+        values = (*self.values[:register], rid, *self.values[register + 1 :])
+        return Content(entry.index, digest, values), True
+
+
+EMPTY = Content(0, 0, (0,) * REGISTERS)
