@@ -20,6 +20,7 @@ from hstore.node.raft.events import (
     EarlyElection,
     Event,
     Persisted,
+    ProposeChange,
     ReadIndex,
     Receive,
     SnapshotSent,
@@ -164,6 +165,10 @@ class SimNode:
         if content is not None and isinstance(message, InstallSnapshot):
             self.received[message.meta.index, message.meta.term] = content
         self.give(Receive(message))
+
+    def forget_unheard(self) -> None:
+        """Lose the messages and changes that wait to be heard: they could surprise a healed core."""
+        self._inbox = [e for e in self._inbox if type(e) not in (Receive, ProposeChange)]
 
     def _drain(self, boot: int) -> None:
         if not self.is_alive(boot) or self.is_paused:

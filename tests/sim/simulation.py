@@ -185,6 +185,8 @@ class Simulation:
         self.is_healed = True
         self.apply_mean = min(self.apply_mean, 10)
         self.window = min(self.window, 20)
+        for node in self.nodes.values():
+            node.forget_unheard()
 
     def heal_some(self, core: list[int], *, is_outside_heard: bool) -> None:
         """End the faults among these; the others stay as they are, and are cut off."""
