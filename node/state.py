@@ -7,8 +7,9 @@ in `state_records.py`; when to apply is the driver's.
 
 Theory of operation: `apply` runs a batch of entries against an overlay, a dictionary of the keys
 that the batch has changed so far, in front of the store. So a command sees those before it. Then
-the whole overlay and the new applied index go to the store as one atomic batch: after a crash the
-index and the effects agree, and no entry takes effect twice (rules D5, D7).
+the whole overlay and the new applied index go to the store as one atomic batch (a `Checkpoint` ends
+one in between, for the view that is taken there): after a crash the index and the effects agree,
+and no entry takes effect twice (rules D5, D7).
 
 Snapshots: `State.snapshot()` is a reader of everything, as of one moment. A sender iterates over
 `snapshot().scan(b"")`; a receiver hands the very same pairs to `Storage.begin_install().write()`.

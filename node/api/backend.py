@@ -51,6 +51,7 @@ class Backend(Protocol):
         Raises:
             NoLeader, Overloaded, NotApplied: It certainly took no effect.
             OutcomeUnknown: It may or may not take effect.
+            KeyReused: It is a `Keyed`, and another request was answered under its key.
 
         Cancellation: the outcome is unknown.
         """

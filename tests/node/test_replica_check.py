@@ -10,6 +10,8 @@ import msgspec
 import pytest
 import structlog
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hstore.node import commands, compaction, replica_check, wire
 from hstore.node.commands import Checkpoint, Command, Delete, DeletePrefix, Keyed, Put
@@ -60,6 +62,29 @@ def test_a_majority_of_the_voters_decides_and_nothing_less(
     config: Configuration, own: bytes, reports: dict[int, bytes], verdict: Verdict
 ) -> None:
     assert judge(own, reports, config) is verdict
+
+
+@given(
+    st.sampled_from([THREE, FOUR, JOINT, Configuration(voters=(1, 2, 3, 4, 5))]),
+    st.permutations([1, 2, 3, 4, 5, 9]),
+    st.lists(st.sampled_from([A, B, C]), min_size=6, max_size=6),
+)
+def test_a_verdict_stands_whatever_else_is_reported(
+    config: Configuration, order: list[int], digests: list[bytes]
+) -> None:
+    """Nobody stops on what later reports would take back, and two that judge alike never both
+    find themselves in the majority with different digests."""
+    reports: dict[int, bytes] = {}
+    last: dict[bytes, Verdict] = {}
+    for node, digest in zip(order, digests, strict=True):
+        reports[node] = digest
+        verdicts = {own: judge(own, reports, config) for own in (A, B, C)}
+        assert list(verdicts.values()).count(Verdict.AGREED) <= 1
+        for own, verdict in verdicts.items():
+            if last.get(own, Verdict.PENDING) is not Verdict.PENDING:
+                assert verdict is last[own]
+        last = verdicts
+    assert Verdict.PENDING not in last.values()
 
 
 # --- the point in the log ---------------------------------------------------------------------
