@@ -124,13 +124,18 @@ class Node:
         directory, log_path: Its data, and what all its processes wrote to standard error.
     """
 
-    def __init__(self, cluster: Cluster, port: int) -> None:
+    def __init__(
+        self, cluster: Cluster, port: int, host: str = "127.0.0.1", prefix: Sequence[str] = ()
+    ) -> None:
+        """`host` and `prefix`: where it listens, and the words that put its process there."""
         self.port = port
-        self.address = f"127.0.0.1:{port}"
+        self.address = f"{host}:{port}"
         self.dns_port = port + DNS_OFFSET
         self.peer_port = port + PEER_OFFSET
-        self.directory = cluster.folder / str(port)
-        self.log_path = cluster.folder / f"{port}.log"
+        place = str(port) if host == "127.0.0.1" else f"{host}-{port}"
+        self.directory = cluster.folder / place
+        self.log_path = cluster.folder / f"{place}.log"
+        self._prefix = [*cluster.prefix, *prefix]
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -150,7 +155,7 @@ class Node:
         assert not self.is_running, f"{self.address} runs already"
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._cluster.prefix, *HSTORE, *arguments, "--no-shell", *self._cluster.leash],
+                [*self._prefix, *HSTORE, *arguments, "--no-shell", *self._cluster.leash],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -246,6 +251,9 @@ class Node:
 
 class Cluster:
     """Nodes of one test. Closes: all their processes, at the end of `with`.
+
+    Attributes:
+        nodes: All of them; a test that places its own puts them here before the first starts.
 
     Args:
         folder: Where data and logs go.

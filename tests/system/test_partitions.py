@@ -1,0 +1,142 @@
+"""Links between nodes break in several ways; what clients on both sides are told fits together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from .clients import record
+from .cluster import Cluster, Node
+from .network import Network, why_not
+from .test_linearizability import wait_led
+
+SIZE = 3
+
+
+class Parted(Cluster):
+    """Three nodes, each on a network of its own."""
+
+    network: Network
+
+    def number(self, node: Node) -> int:
+        """Return what the network calls a node."""
+        return self.nodes.index(node)
+
+
+@pytest.fixture(scope="module")
+def _network(
+    require_tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Parted]:
+    for tool in ("ip", "unshare", "nsenter"):
+        require_tool(tool)
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("parted")
+    with Network(SIZE) as network, Parted(folder, 0) as cluster:
+        cluster.network = network
+        cluster.nodes = [
+            Node(cluster, 8500, host, network.prefix(number))
+            for number, host in enumerate(network.hosts)
+        ]
+        with network.inside():
+            cluster.up()
+        yield cluster
+        cluster.assert_no_traceback()
+
+
+@pytest.fixture
+def parted(_network: Parted) -> Iterator[Parted]:
+    """Three nodes, each on a network of its own, of one healthy cluster."""
+    with _network.network.inside():
+        _network.wait_healthy()
+        yield _network
+
+
+def test_a_leader_cut_off_from_the_others_acknowledges_and_reads_nothing_more(
+    parted: Parted,
+) -> None:
+    leader, others = parted.leader(), parted.followers()
+    name = leader.info().leader
+    with record(parted.nodes) as running:
+        running.wait_more(60)
+        parted.network.isolate(parted.number(leader))
+        wait_led(others, name)
+        running.wait_more(60)
+        parted.network.reunite(parted.number(leader))
+        running.wait_more(30)
+    parted.wait_healthy()
+    running.read_everywhere(parted.nodes)
+    running.judge()
+
+
+def test_a_leader_whose_link_goes_down_is_replaced_and_comes_back_as_a_follower(
+    parted: Parted,
+) -> None:
+    leader, others = parted.leader(), parted.followers()
+    name = leader.info().leader
+    with record(parted.nodes) as running:
+        running.wait_more(60)
+        parted.network.unplug(parted.number(leader))
+        wait_led(others, name)
+        running.wait_more(60)
+        parted.network.plug(parted.number(leader))
+        running.wait_more(30)
+    parted.wait_healthy()
+    running.read_everywhere(parted.nodes)
+    running.judge()
+
+
+def test_a_leader_that_hears_the_others_and_is_not_heard_by_them_is_replaced(
+    parted: Parted,
+) -> None:
+    leader, others = parted.leader(), parted.followers()
+    name = leader.info().leader
+    deaf = [(parted.number(leader), parted.number(other)) for other in others]
+    with record(parted.nodes) as running:
+        running.wait_more(60)
+        for pair in deaf:
+            parted.network.mute(*pair)
+        wait_led(others, name)
+        running.wait_more(60)
+        for pair in deaf:
+            parted.network.unmute(*pair)
+        running.wait_more(30)
+    parted.wait_healthy()
+    running.read_everywhere(parted.nodes)
+    running.judge()
+
+
+def test_two_followers_that_lose_each_other_disturb_nobody(parted: Parted) -> None:
+    leader, (one, other) = parted.leader(), parted.followers()
+    term = leader.info().term
+    with record(parted.nodes) as running:
+        running.wait_more(30)
+        parted.network.separate(parted.number(one), parted.number(other))
+        running.wait_more(200)
+        parted.network.join(parted.number(one), parted.number(other))
+    parted.wait_healthy()
+    assert (parted.leader(), leader.info().term) == (leader, term)
+    running.read_everywhere(parted.nodes)
+    running.judge()
+
+
+def test_without_any_majority_nothing_is_acknowledged_until_two_meet_again(
+    parted: Parted,
+) -> None:
+    with record(parted.nodes) as running:
+        running.wait_more(60)
+        for pair in ((0, 1), (1, 2), (0, 2)):
+            parted.network.separate(*pair)
+        for node in parted.nodes:
+            answer = node.request("POST", "/write?timeout=2s", b'{"key":"alone","value":"1"}')
+            assert answer.status == 503, answer
+        parted.network.join(0, 1)
+        running.wait_more(30)
+        parted.network.join(1, 2)
+        parted.network.join(0, 2)
+        running.wait_more(30)
+    parted.wait_healthy()
+    running.read_everywhere(parted.nodes)
+    running.judge()
