@@ -6,8 +6,10 @@ from each of them, and has the whole record checked.
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.histories.models import Action, Kind
 
@@ -29,13 +31,13 @@ def test_kills_of_leaders_and_of_a_follower_are_not_seen_in_what_clients_are_tol
     shared: Cluster,
 ) -> None:
     with record(shared.nodes) as running:
-        running.wait_more(100)
+        running.wait_more(60)
         for is_leader in (True, False, True):
             victim = shared.leader() if is_leader else shared.followers()[0]
             victim.kill()
-            running.wait_more(60)
+            running.wait_more(40)
             shared.revive()
-            running.wait_more(60)
+        running.wait_more(40)
     running.read_everywhere(shared.nodes)
     running.judge()
 
@@ -48,7 +50,7 @@ def test_a_frozen_leader_answers_nothing_stale_when_it_thaws(shared: Cluster) ->
         leader.signal(signal.SIGSTOP)
         try:
             wait_led(others, name)
-            running.wait_more(60)
+            running.wait_more(15)
             # These come after all that was acknowledged meanwhile, and are the first it finds.
             connections = [Connections() for _ in range(3)]
             latest = sorted(running.keys)[-len(connections) :]
@@ -71,7 +73,7 @@ def test_a_frozen_leader_answers_nothing_stale_when_it_thaws(shared: Cluster) ->
 def test_all_nodes_killed_at_once_come_back_with_what_clients_were_told(shared: Cluster) -> None:
     with record(shared.nodes) as running:
         for _ in range(2):
-            running.wait_more(150)
+            running.wait_more(80)
             for node in shared.nodes:
                 node.signal(signal.SIGKILL)
             for node in shared.nodes:
@@ -80,3 +82,48 @@ def test_all_nodes_killed_at_once_come_back_with_what_clients_were_told(shared: 
         running.wait_more(50)
     running.read_everywhere(shared.nodes)
     running.judge()
+
+
+def test_the_lead_goes_round_and_members_stop_and_return_while_clients_are_at_work(
+    shared: Cluster,
+) -> None:
+    with record(shared.nodes) as running:
+        running.wait_more(30)
+        for node in shared.nodes:
+            wish = json.dumps({"to": node.address}).encode()
+            answer = node.request("POST", "/v1/leader/transfer", wish)
+            assert answer.status == 200, answer
+            eventually(lambda node=node: shared.leader() is node, "the lead is where it was sent")
+            running.wait_more(20)
+        for ending in (shared.leader(), shared.followers()[0]):
+            said = shared.hstore("stop", "-h", ending.address)
+            assert said.status == 0, said
+            ending.wait_end()
+            running.wait_more(20)
+            ending.start()
+            shared.wait_healthy()
+    running.read_everywhere(shared.nodes)
+    running.judge()
+
+
+def test_a_leader_that_leaves_and_one_that_joins_are_not_seen_in_what_clients_are_told(
+    tmp_path: Path,
+) -> None:
+    with Cluster(tmp_path, 4) as cluster:
+        *three, newcomer = cluster.nodes
+        cluster.nodes = three
+        cluster.up()
+        leader, (through, other) = cluster.leader(), cluster.followers()
+        with record(three) as running:
+            running.wait_more(40)
+            newcomer.join(through.address)
+            eventually(lambda: through.sees(newcomer).voter, "the newcomer votes")
+            running.wait_more(20)
+            said = cluster.hstore("leave", "-h", leader.address)
+            assert said.status == 0, said
+            cluster.nodes = [through, other, newcomer]
+            running.wait_more(40)
+        cluster.wait_healthy()
+        running.read_everywhere(cluster.nodes)
+        running.judge()
+    cluster.assert_no_traceback()
