@@ -56,9 +56,13 @@ class History(Generic[A]):
         """The answer is that nothing was done, nor will be."""
         del self._asked[asked]
 
+    def __len__(self) -> int:
+        """Return how many are over, the open ones that will not be answered included."""
+        return len(self._done)
+
     def operations(self) -> list[Operation[A]]:
         """Return all of them; what is still under way is open."""
-        return [*self._done, *self._asked.values()]
+        return self._done.copy() + list(self._asked.values())
 
     def counts(self) -> dict[str, int]:
         """Return how many were answered, and how many are open."""

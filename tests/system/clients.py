@@ -163,13 +163,14 @@ class Record:
 
         return end
 
-    def _failed(self, call: int, asked: Action, error: Exception) -> None:
+    def _failed(self, call: int, asked: Action, error: Exception) -> Action | None:
         if isinstance(error, NotSent):
             self._count(asked, "not sent")
             self.history.never_was(call)
         else:
             self._count(asked, "broken")
             self.history.unknown(call, is_harmless=asked.kind is Kind.READ)
+        return None
 
     def _told(self, call: int, asked: Action, answer: Answer) -> Action | None:
         if answer.status == 503:

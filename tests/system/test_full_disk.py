@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from .clients import record
-from .cluster import Cluster, Node, eventually
+from .cluster import Answer, Cluster, Node, eventually
 
 _DISK_BYTES = 64 << 20
 _LEFT_BYTES = 256 << 10
@@ -81,10 +82,12 @@ def test_a_full_disk_stops_at_most_its_own_node_and_loses_nothing(
 def write_much(nodes: list[Node]) -> None:
     """Write more than there is room for; all of it is acknowledged, whoever leads meanwhile."""
     for number in range(_WRITES):
-        eventually(
-            lambda number=number: nodes[number % 2].write(f"big/{number}", _VALUE).status == 200,
-            "the nodes that have room take writes",
-        )
+        write = partial(nodes[number % 2].write, f"big/{number}", _VALUE)
+        eventually(partial(is_done, write), "the nodes that have room take writes")
+
+
+def is_done(write: Callable[[], Answer]) -> bool:
+    return write().status == 200
 
 
 def errors_in(log: str) -> list[str]:

@@ -11,20 +11,28 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from hstore.node.cluster import ClusterInfo
 from tests.histories.models import Action, Kind
 
 from .clients import Connections, record
 from .cluster import Cluster, Node, eventually
 
 
-def wait_led(nodes: Sequence[Node], instead_of: str | None) -> None:
-    """Wait until these nodes follow one leader, who is another than this."""
+def wait_led(nodes: Sequence[Node], instead_of: str | None, by: Node | None = None) -> None:
+    """Wait until these nodes follow one leader, who is another than this, or is `by`."""
 
     def look() -> bool:
-        leaders = {node.info().leader for node in nodes}
+        seen = [node.info() for node in nodes]
+        leaders = {info.leader for info in seen}
+        if by is not None:
+            return leaders == {name_in(seen[0], by)}
         return len(leaders) == 1 and not leaders & {None, instead_of}
 
-    eventually(look, f"another than {instead_of} leads")
+    eventually(look, f"{by.address if by else f'another than {instead_of}'} leads")
+
+
+def name_in(info: ClusterInfo, node: Node) -> str:
+    return next(one.name for one in info.nodes if one.address == node.address)
 
 
 def test_kills_of_leaders_and_of_a_follower_are_not_seen_in_what_clients_are_told(
@@ -93,7 +101,7 @@ def test_the_lead_goes_round_and_members_stop_and_return_while_clients_are_at_wo
             wish = json.dumps({"to": node.address}).encode()
             answer = node.request("POST", "/v1/leader/transfer", wish)
             assert answer.status == 200, answer
-            eventually(lambda node=node: shared.leader() is node, "the lead is where it was sent")
+            wait_led([node], None, by=node)
             running.wait_more(20)
         for ending in (shared.leader(), shared.followers()[0]):
             said = shared.hstore("stop", "-h", ending.address)
@@ -121,6 +129,7 @@ def test_a_leader_that_leaves_and_one_that_joins_are_not_seen_in_what_clients_ar
             running.wait_more(20)
             said = cluster.hstore("leave", "-h", leader.address)
             assert said.status == 0, said
+            leader.wait_end()
             cluster.nodes = [through, other, newcomer]
             running.wait_more(40)
         cluster.wait_healthy()

@@ -7,43 +7,16 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from .clients import record
-from .cluster import Cluster, Node
-from .network import Network, why_not
+from .parted import Parted, parted_cluster
 from .test_linearizability import wait_led
-
-SIZE = 3
-
-
-class Parted(Cluster):
-    """Three nodes, each on a network of its own."""
-
-    network: Network
-
-    def number(self, node: Node) -> int:
-        """Return what the network calls a node."""
-        return self.nodes.index(node)
 
 
 @pytest.fixture(scope="module")
 def _network(
     require_tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Parted]:
-    for tool in ("ip", "unshare", "nsenter"):
-        require_tool(tool)
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("parted")
-    with Network(SIZE) as network, Parted(folder, 0) as cluster:
-        cluster.network = network
-        cluster.nodes = [
-            Node(cluster, 8500, host, network.prefix(number))
-            for number, host in enumerate(network.hosts)
-        ]
-        with network.inside():
-            cluster.up()
+    with parted_cluster(tmp_path_factory.mktemp("parted"), require_tool) as cluster:
         yield cluster
-        cluster.assert_no_traceback()
 
 
 @pytest.fixture
@@ -60,11 +33,11 @@ def test_a_leader_cut_off_from_the_others_acknowledges_and_reads_nothing_more(
     leader, others = parted.leader(), parted.followers()
     name = leader.info().leader
     with record(parted.nodes) as running:
-        running.wait_more(60)
-        parted.network.isolate(parted.number(leader))
+        running.wait_more(30)
+        parted.isolate(leader)
         wait_led(others, name)
-        running.wait_more(60)
-        parted.network.reunite(parted.number(leader))
+        running.wait_more(30)
+        parted.reunite(leader)
         running.wait_more(30)
     parted.wait_healthy()
     running.read_everywhere(parted.nodes)
@@ -77,11 +50,11 @@ def test_a_leader_whose_link_goes_down_is_replaced_and_comes_back_as_a_follower(
     leader, others = parted.leader(), parted.followers()
     name = leader.info().leader
     with record(parted.nodes) as running:
-        running.wait_more(60)
-        parted.network.unplug(parted.number(leader))
+        running.wait_more(30)
+        parted.unplug(leader)
         wait_led(others, name)
-        running.wait_more(60)
-        parted.network.plug(parted.number(leader))
+        running.wait_more(30)
+        parted.plug(leader)
         running.wait_more(30)
     parted.wait_healthy()
     running.read_everywhere(parted.nodes)
@@ -93,15 +66,12 @@ def test_a_leader_that_hears_the_others_and_is_not_heard_by_them_is_replaced(
 ) -> None:
     leader, others = parted.leader(), parted.followers()
     name = leader.info().leader
-    deaf = [(parted.number(leader), parted.number(other)) for other in others]
     with record(parted.nodes) as running:
-        running.wait_more(60)
-        for pair in deaf:
-            parted.network.mute(*pair)
+        running.wait_more(30)
+        parted.mute(leader)
         wait_led(others, name)
-        running.wait_more(60)
-        for pair in deaf:
-            parted.network.unmute(*pair)
+        running.wait_more(30)
+        parted.unmute(leader)
         running.wait_more(30)
     parted.wait_healthy()
     running.read_everywhere(parted.nodes)
@@ -114,7 +84,7 @@ def test_two_followers_that_lose_each_other_disturb_nobody(parted: Parted) -> No
     with record(parted.nodes) as running:
         running.wait_more(30)
         parted.network.separate(parted.number(one), parted.number(other))
-        running.wait_more(200)
+        running.wait_more(150)
         parted.network.join(parted.number(one), parted.number(other))
     parted.wait_healthy()
     assert (parted.leader(), leader.info().term) == (leader, term)
@@ -126,7 +96,7 @@ def test_without_any_majority_nothing_is_acknowledged_until_two_meet_again(
     parted: Parted,
 ) -> None:
     with record(parted.nodes) as running:
-        running.wait_more(60)
+        running.wait_more(30)
         for pair in ((0, 1), (1, 2), (0, 2)):
             parted.network.separate(*pair)
         for node in parted.nodes:
