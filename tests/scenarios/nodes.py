@@ -42,6 +42,7 @@ from hstore.node.raft.events import (
 )
 from hstore.node.raft.membership import Change, Configuration, Transition
 from hstore.node.raft.messages import Message
+from hstore.node.raft.progress import ProgressState
 from hstore.node.raft.roles import Role
 from hstore.node.raft.update import Persist, Update
 from tests.node.raft.harness import Disk, Longest
@@ -151,6 +152,7 @@ class Node:
         known: (role, leader, hard state, last index) as of the last batch.
         outbox: What the next batch sends.
         texts: How the entries of membership changes read in a file, by (term, index); all nodes'.
+        unreachable, compact_to: What the core is not told yet, see `_late`.
         held: Proposals that the core does not take yet, in order.
         trace: Every hard state the core has passed through.
         roles: Every (role, term) it has been in.
@@ -170,6 +172,7 @@ class Node:
         self.apply_work: deque[list[Entry]] = deque()
         self.held: deque[Proposal] = deque()
         self.unreachable: set[int] = set()
+        self.compact_to = 0
         self.rid = 0
         self.known = (core.role, core.leader)
         self.known_hard = self.hard_state()
@@ -195,8 +198,10 @@ class Node:
         return self.step_all([event])
 
     def step_all(self, events: Sequence[Event]) -> Update:
-        update = self.core.step_all([*self._late_reports(events), *events])
-        self._collect(update)
+        update = self.core.step_all([*self._late(events), *events])
+        received = [event.message for event in events if isinstance(event, Receive)]
+        answered = {m.frm for m in received if isinstance(m, messages.HeartbeatResponse)}
+        self._collect(update, answered)
         if self.core.role is not Role.LEADER:
             self.held.clear()
         for _ in range(len(self.held)):
@@ -205,25 +210,58 @@ class Node:
             self.held.popleft()
         return update
 
-    def _late_reports(self, events: Sequence[Event]) -> list[Event]:
-        """Return the reports of unreachable peers that the files' leader would act on now.
+    def _late(self, events: Sequence[Event]) -> list[Event]:
+        """Return what the core is told only now, together with these events.
 
-        Ours feels for the peer at once. In the files that waits until something is to be sent to
-        it, or until it answers a heartbeat.
+        Ours feels at once for a peer that is unreachable, and sees at once that one lacks what is
+        compacted. The files' leader sees it when something is to be sent to that peer, or when it
+        answers.
         """
-        if not self.unreachable:
-            return []
+        late: list[Event] = []
         received = [event.message for event in events if isinstance(event, Receive)]
-        answered = {m.frm for m in received if isinstance(m, messages.HeartbeatResponse)}
-        is_for_all = any(isinstance(event, Propose | ProposeChange) for event in events)
-        is_for_all = is_for_all or any(isinstance(m, messages.AppendResponse) for m in received)
-        due = self.unreachable if is_for_all else self.unreachable & answered
-        self.unreachable = self.unreachable - due
-        return [PeerUnreachable(peer) for peer in sorted(due)]
+        if self.unreachable:
+            answered = {m.frm for m in received if isinstance(m, messages.HeartbeatResponse)}
+            is_for_all = any(isinstance(event, Propose | ProposeChange) for event in events)
+            is_for_all = is_for_all or any(isinstance(m, messages.AppendResponse) for m in received)
+            due = self.unreachable if is_for_all else self.unreachable & answered
+            self.unreachable = self.unreachable - due
+            late += [PeerUnreachable(peer) for peer in sorted(due)]
+        if self.compact_to and (
+            not self._lacking(self.compact_to)
+            or any(m.frm in self._lacking(self.compact_to) for m in received)
+        ):
+            late.append(Compact(self.compact_to))
+            self.compact_to = 0
+        return late
 
-    def _collect(self, update: Update) -> None:
+    def _lacking(self, index: int) -> list[int]:
+        """Return the peers that would at once be sent a snapshot if the log began after `index`."""
+        streaming = ProgressState.REPLICATE
+        progress = self.core.progress.items()
+        return [peer for peer, p in progress if p.state is streaming and p.next <= index]
+
+    def _is_idle(self, message: Message, answered: set[int]) -> bool:
+        """Whether this is an empty append to a peer whose window is full.
+
+        The files' leader sends one only when the peer answers a heartbeat. One that is refused
+        would have the entries sent anew.
+        """
+        if not isinstance(message, messages.Append) or message.entries:
+            return False
+        options, progress = self.core.options, self.core.progress.get(message.to)
+        limits = options.max_inflight_messages, options.max_inflight_bytes
+        if progress is None or progress.is_window_open(*limits):
+            return False
+        if message.to in answered:
+            answered.discard(message.to)
+            return False
+        progress.sent_commit = 0
+        return True
+
+    def _collect(self, update: Update, answered: set[int]) -> None:
         # The files' leader asks for an election after it has told what is committed.
-        in_order = sorted(update.messages, key=lambda m: isinstance(m, messages.TimeoutNow))
+        wanted = [m for m in update.messages if not self._is_idle(m, answered)]
+        in_order = sorted(wanted, key=lambda m: isinstance(m, messages.TimeoutNow))
         self.outbox += map(parcel_of, in_order)
         if update.persist is not None:
             self.persists.append(update.persist)
@@ -300,6 +338,8 @@ class Node:
     def tick(self, count: int) -> None:
         for _ in range(count):
             self.step(Tick())
+            # A write waits until the file asks for it: that is no disk that hangs.
+            self.core._oldest_since = self.core.ticks
 
     def campaign(self) -> None:
         """Let the election timeout pass, if this node may call an election at all.
@@ -365,10 +405,10 @@ class Node:
             event = Propose([(self.rid, proposal.data)])
         else:
             event = ProposeChange(self.rid, proposal.changes, proposal.transition)
-        update = self.core.step_all([*self._late_reports([event]), event])
+        update = self.core.step_all([*self._late([event]), event])
         for _, term, index in update.appended:
             self.texts[term, index] = proposal.text
-        self._collect(update)
+        self._collect(update, set())
         return update.rejected[0][1] if update.rejected else None
 
     def transfer(self, to: int) -> None:
@@ -381,12 +421,16 @@ class Node:
             self.step(event)
 
     def compact(self, index: int) -> None:
-        update = self.core.step(Compact(index))
-        self._collect(update)
-        if update.compact is not None:
-            drop = index - self.disk.snapshot.index
-            self.disk.snapshot = update.compact
-            del self.disk.entries[:drop]
+        """Drop the log on the disk up to an index, and tell the core, perhaps a little later."""
+        term = self.core.log.term_at(index)
+        if term is None or index <= self.disk.snapshot.index:
+            return
+        meta = SnapshotMeta(index, term, self.core.history.at(index))
+        del self.disk.entries[: index - self.disk.snapshot.index]
+        self.disk.snapshot = meta
+        self.compact_to = index
+        if not self._lacking(index):
+            self.step_all(())
 
     # -- batches ----------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from .commands import LEVELS, ROLES, Cluster, NotOffered, describe_configuration
 from .datadriven import Command, ScenarioError, parse
 from .facts import Fact, Kind, read
 from .nodes import Node
-from .waivers import NOT_TOLD, STEPS_DOWN, WAIVERS, Waiver
+from .waivers import NOT_TOLD, POLICIES, STEPS_DOWN, WAIVERS, Waiver
 
 _QUESTIONS = ("raft-log", "raft-state", "status", "log-level", "_breakpoint")
 _Ballot = tuple[tuple[str | int, ...], tuple[str | int, ...]]
@@ -268,7 +268,11 @@ class _Replay:
             for position, fact in enumerate(wanted):
                 if not left[fact.value]:
                     got = values[position] if position < len(values) else None
-                    self._deviates(fact.line, f"{fact}; ours: {_plain(got)}")
+                    policy = self._policy(fact, got) if fact.kind is Kind.STATE and got else None
+                    if policy is not None:
+                        self._waive(fact.line, policy)
+                    else:
+                        self._deviates(fact.line, f"{fact}; ours: {_plain(got)}")
                 left[fact.value] -= 1
             if len(values) > len(wanted) or Counter(values) == Counter(f.value for f in wanted):
                 self._deviates(command.line, f"{wanted[0]}: ours are others, {len(values)} in all")
@@ -389,24 +393,33 @@ class _Replay:
     def _policy(self, fact: Fact, ours: tuple[str | int, ...]) -> str | None:
         """Return why this may deviate in any file, if it may."""
         node = self.cluster.nodes[int(fact.key[0])]
-        if fact.kind in (Kind.ROLE, Kind.STATE):
-            is_removed = not node.configuration().is_voter(node.id)
-            is_role_alone = fact.value[0] == "StateLeader" and fact.value[1:] == ours[1:]
-            if self.keeps_removed_leaders and is_removed and is_role_alone:
-                return STEPS_DOWN
-            return None
+        if self._is_stepped_down(fact, ours, node):
+            return STEPS_DOWN
         newest = max(self.cluster.nodes.values(), key=lambda other: other.core.log.applied)
-        if node.id in newest.configuration().all_members():
+        is_removed = node.id not in newest.configuration().all_members()
+        if not is_removed or node.core.log.applied == newest.core.log.applied:
             return None
         limits = {Kind.HARD_STATE: newest.core.log.commit, Kind.LAST: newest.core.log.last_index}
         if fact.kind in limits:
             is_behind = int(ours[-1]) < int(fact.value[-1]) <= limits[fact.kind]
             return NOT_TOLD if is_behind and ours[:-1] == fact.value[:-1] else None
-        is_behind = node.core.log.applied < newest.core.log.applied
-        return NOT_TOLD if fact.kind is Kind.CONFIGURATION and is_behind else None
+        is_member_still = fact.kind is Kind.STATE and (
+            ours == (fact.value[0], "Voter", fact.value[2]) and fact.value[1] == "Non-Voter"
+        )
+        return NOT_TOLD if is_member_still or fact.kind is Kind.CONFIGURATION else None
+
+    def _is_stepped_down(self, fact: Fact, ours: tuple[str | int, ...], node: Node) -> bool:
+        return (
+            self.keeps_removed_leaders
+            and fact.kind in (Kind.ROLE, Kind.STATE)
+            and (fact.value[0], ours[0]) == ("StateLeader", "StateFollower")
+            and fact.value[1:] == ours[1:]
+            and not node.configuration().is_voter(node.id)
+            and (Role.LEADER, node.core.term) in node.roles
+        )
 
     def _sort_out(self) -> None:
-        table = {(w.file, w.line): w for w in WAIVERS}
+        table = {(w.file, w.line): w for w in WAIVERS if w.reason not in POLICIES}
         for deviation in sorted(self.found):
             waiver = table.get((self.name, deviation.line))
             if waiver is None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from hstore.node.raft import membership, quorum
-from hstore.node.raft.membership import Configuration, InvalidChange
+from hstore.node.raft.membership import Change, ChangeKind, Configuration, InvalidChange
 from hstore.node.raft.quorum import VoteResult
 
 from .commands import changes_of, describe_configuration
@@ -102,11 +102,18 @@ class Changer:
                 self.config = membership.leave_joint(self.config)
         except InvalidChange as error:
             return [str(error)]
-        # A node that is new is fed from the last index on, one that stays as before.
-        self.next = {
-            node: self.next.get(node, max(last_index, 1)) for node in self.config.all_members()
-        }
+        for change in changes:
+            self._feed(change, max(last_index, 1))
+        members = self.config.all_members()
+        self.next = {node: self.next[node] for node in members}
         return [describe_configuration(self.config), *self._progress()]
+
+    def _feed(self, change: Change, index: int) -> None:
+        """A node that is new is fed from the last index on, one that stays as before."""
+        if change.kind is not ChangeKind.REMOVE:
+            self.next.setdefault(change.node, index)
+        elif change.node not in self.config.outgoing:
+            self.next.pop(change.node, None)
 
     def _progress(self) -> Sequence[str]:
         learners = self.config.learners

@@ -16,6 +16,9 @@ NOT_TOLD = "who is removed is fed no more: a configuration is in force from its 
 REFUSED = "a pre-vote that a lease forbids is refused, not ignored"
 OLD_VOTE = "who asks for a vote in an old term is told the new one"
 OLD_LEADER = "who leads in an old term is told the new one"
+POLICIES = frozenset({STEPS_DOWN, LET_IN, NOT_TOLD, REFUSED, OLD_VOTE, OLD_LEADER})
+"""Recognized in any file, wherever they show. A row with another reason waives its own line."""
+
 NEW_QUORUM = "the quorum of a removal is the new one: it commits later, and with more (rule R9)"
 
 
