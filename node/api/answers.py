@@ -97,14 +97,15 @@ _starts: dict[tuple[int, bytes], bytes] = {(200, JSON): _OK_JSON}
 
 
 class _Date:
-    """The `Date` line (RFC 9110 section 6.6.1), made once a second."""
+    """The `Date` line (RFC 9110 section 6.6.1), made once a second; `clock` is that of the wall."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._second = -1
         self._line = b""
 
     def line(self) -> bytes:
-        second = int(time.time())
+        second = int(self._clock())
         if second != self._second:
             self._second = second
             self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()

@@ -1,0 +1,309 @@
+"""What goes wrong: each kind of fault on a stream of chance of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+import trio
+
+from hstore.node import wire
+from hstore.node.raft.messages import Base
+
+from ..options import stream
+from .wires import CLIENTS, Way
+
+if TYPE_CHECKING:
+    from .member import SimMember
+    from .simulation import WholeSimulation
+
+
+class Faults:
+    """All that strikes in a run.
+
+    Attributes:
+        clients_quiet_since: Since when nothing was done to ways of clients.
+        cuts: How much of what is on its way survives a broken connection.
+    """
+
+    def __init__(self, sim: WholeSimulation) -> None:
+        self.sim = sim
+        self.options = sim.options
+        self.counts = sim.counts
+        self.clients_quiet_since = 0.0
+        self.is_over = False
+        self.cuts = self._stream("cuts")
+        self._flushes = self._stream("flushes")
+        self._kept = self._stream("kept")
+        self._skews = self._stream("skews")
+        self._boundaries = self._stream("boundaries")
+        self._steps = self._stream("steps")
+        self._restarts = self._stream("restarts")
+        self._held: dict[Way, int] = {}
+
+    def _stream(self, name: str) -> Random:
+        return stream(self.sim.seed, f"whole {name}")
+
+    # -- draws ------------------------------------------------------------------------------
+
+    def draw_flush(self) -> float:
+        """Return how long a flush takes."""
+        mean = self.options.flush_mean
+        if self.is_over:
+            mean = min(mean, 0.005)
+        return self._flushes.expovariate(1 / mean) if mean else 0.0
+
+    def draw_kept(self, unflushed: int) -> int:
+        """Return how many batches that were not flushed survive a crash."""
+        keep = self.options.keep
+        if keep == "none":
+            return 0
+        return unflushed if keep == "all" else self._kept.randint(0, unflushed)
+
+    def draw_skew(self) -> float:
+        """Return how much slower than others a node ticks."""
+        skew = self.options.skew
+        return self._skews.uniform(1.0, skew) ** self._skews.choice((-1, 1))
+
+    # -- strikes ----------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Let all kinds strike from now on."""
+        options, start = self.options, self._begin
+        start("crash", options.crash_every, self._plan_crash)
+        start("cut", options.cut_every, self._cut)
+        start("partition", options.partition_every, self._partition)
+        start("refuse", options.refuse_every, self._refuse)
+        start("replay", options.replay_every, self._replay)
+        start("hang", options.hang_every, self._hang)
+        start("fail", options.fail_every, self._fail_disk)
+        start("pause", options.pause_every, self._pause)
+        start("stop", options.stop_every, self._stop)
+
+    def _begin(self, name: str, every: float, strike: Callable[[Random], Awaitable[None]]) -> None:
+        if every:
+            self.sim.nursery.start_soon(self._strike, self._stream(name), every, strike, name=name)
+
+    async def _strike(
+        self, rng: Random, every: float, strike: Callable[[Random], Awaitable[None]]
+    ) -> None:
+        while True:
+            await trio.sleep(rng.expovariate(1 / every))
+            if self.is_over:
+                return
+            await strike(rng)
+
+    def _some(self, rng: Random) -> SimMember | None:
+        up = [member for member in self.sim.members.values() if member.is_up]
+        return rng.choice(up) if up else None
+
+    def heal(self) -> None:
+        """End all faults."""
+        self.is_over = True
+        self.sim.trace.quench()
+        self.sim.wires.heal()
+        self._held.clear()
+        for member in self.sim.members.values():
+            disk = member.disk
+            if disk.flush_gate is not None:
+                disk.flush_gate.set()
+            disk.flush_gate = None
+            member.skew = 1.0
+            member.start()
+
+    # -- nodes ------------------------------------------------------------------------------
+
+    async def _plan_crash(self, rng: Random) -> None:
+        """Light a fuse: the node dies right after some step of its tasks."""
+        if rng.random() < self.options.crash_all:
+            self.counts["crash of everybody"] += 1
+            for each in self.sim.members.values():
+                each.crash("of everybody")
+            return
+        member = self._some(rng)
+        if member is not None:
+            self._light(member, rng.randint(1, self.options.crash_steps))
+
+    def _light(self, member: SimMember, steps: int) -> None:
+        self.sim.trace.burn(member.id, steps, lambda: member.crash("at a step"))
+
+    def at_boundary(self, member: SimMember, what: str) -> None:
+        """An operation of the storage begins, or has ended."""
+        chance = self.options.crash_at_boundary
+        if chance and not self.is_over and self._boundaries.random() < chance:
+            self.counts[f"crash {what}"] += 1
+            member.crash("at a boundary")
+
+    def started(self, member: SimMember) -> None:
+        """A node has come up."""
+        if member.lives > 1:
+            self.counts["restart"] += 1
+            if not self.is_over and self._steps.random() < self.options.crash_again:
+                self.counts["fuse lit at a restart"] += 1
+                self._light(member, self._steps.randint(1, 300))
+
+    def ended(self, member: SimMember) -> None:
+        """A node runs no more; it comes back."""
+        after = 0.0
+        if not self.is_over and self._restarts.random() < 0.8:
+            after = self._restarts.expovariate(1 / self.options.down_for)
+        self.sim.nursery.start_soon(self._start_again, member, after)
+
+    async def _start_again(self, member: SimMember, after: float) -> None:
+        await trio.sleep(after)
+        member.start()
+
+    async def _pause(self, rng: Random) -> None:
+        """Nothing is heard of a node, and it hears nothing; its clock and its disk stand, too."""
+        member = self._some(rng)
+        if member is None:
+            return
+        self.counts["pause"] += 1
+        hosts = {CLIENTS, *self.sim.members}
+        wires = self.sim.wires
+        ways = wires.between({member.id}, hosts) + wires.between(hosts, {member.id})
+        gate, skew = self._close_gate(member), member.skew
+        member.skew = skew * 50
+        await self._hold_for(ways, rng.expovariate(1 / self.options.pause_for))
+        if not self.is_over:
+            member.skew = skew
+        self._open_gate(member, gate)
+
+    async def _stop(self, rng: Random) -> None:
+        """Somebody stops a node cleanly; it is started again some time."""
+        member = self._some(rng)
+        if member is not None:
+            self.counts["stop"] += 1
+            member.node.stop()
+
+    # -- disks ------------------------------------------------------------------------------
+
+    async def _hang(self, rng: Random) -> None:
+        """No flush ends for a while."""
+        member = self._some(rng)
+        if member is None:
+            return
+        gate = self._close_gate(member)
+        await trio.sleep(rng.expovariate(1 / self.options.hang_for))
+        if gate is not None and member.is_up and member.storage.is_flushing:
+            self.counts["a flush hangs"] += 1
+            if member.node.replica._waiting.queued or len(member.node.replica._waiting.in_log):
+                self.counts["a flush hangs with requests waiting"] += 1
+        self._open_gate(member, gate)
+
+    def _close_gate(self, member: SimMember) -> trio.Event | None:
+        if member.disk.flush_gate is not None:
+            return None
+        member.disk.flush_gate = trio.Event()
+        return member.disk.flush_gate
+
+    def _open_gate(self, member: SimMember, gate: trio.Event | None) -> None:
+        if gate is not None:
+            gate.set()
+            if member.disk.flush_gate is gate:
+                member.disk.flush_gate = None
+
+    async def _fail_disk(self, rng: Random) -> None:
+        """The next write, or the next flush, fails."""
+        member = self._some(rng)
+        if member is None or member.is_frozen:
+            return
+        if rng.random() < 0.5:
+            member.disk.write_error = "Input/output error"
+            member.may_fail = "write failed"
+        else:
+            member.disk.flush_error = "Input/output error"
+            member.may_fail = "flush failed"
+
+    # -- connections ------------------------------------------------------------------------
+
+    async def _cut(self, rng: Random) -> None:
+        """One connection breaks."""
+        ends = list(self.sim.wires.ends)
+        if ends:
+            self.counts["cut"] += 1
+            self.sim.wires.cut(rng.choice(ends), self.cuts)
+
+    async def _partition(self, rng: Random) -> None:
+        """Two groups do not hear each other, or one does not hear the other."""
+        hosts = list(self.sim.members)
+        if len(hosts) < 2:
+            return
+        rng.shuffle(hosts)
+        some = set(hosts[: rng.randint(1, len(hosts) - 1)])
+        others = set(hosts) - some
+        wires = self.sim.wires
+        ways = wires.between(some, others)
+        self.counts["partition"] += 1
+        if rng.random() < self.options.one_way:
+            self.counts["one-way partition"] += 1
+        else:
+            ways += wires.between(others, some)
+        await self._hold_for(ways, rng.expovariate(1 / self.options.partition_for))
+        if rng.random() < self.options.partition_resets and not self.is_over:
+            for end in list(wires.ends):
+                if end.out.way in ways:
+                    wires.cut(end, self.cuts)
+
+    async def _hold_for(self, ways: list[Way], seconds: float) -> None:
+        """Hold ways that nobody else holds, and let them go."""
+        for way in ways:
+            self._held[way] = self._held.get(way, 0) + 1
+            way.hold()
+        await trio.sleep(seconds)
+        for way in ways:
+            if way in self._held:
+                self._held[way] -= 1
+                if not self._held[way]:
+                    del self._held[way]
+                    way.release()
+        self.clients_quiet_since = trio.current_time()
+
+    async def _refuse(self, rng: Random) -> None:
+        """A node refuses others, as one does whose backlog is full."""
+        member = self._some(rng)
+        if member is None:
+            return
+        ways = self.sim.wires.between(set(self.sim.members), {member.id})
+        for way in ways:
+            way.is_refusing = True
+        await trio.sleep(rng.expovariate(1 / self.options.refuse_for))
+        for way in ways:
+            way.is_refusing = False
+
+    async def _replay(self, rng: Random) -> None:
+        """What an old connection carried arrives once more: with its hello, or from later on."""
+        wires = self.sim.wires
+        old = [(frm, to, sent) for frm, to, sent in wires.old if to in self.sim.members]
+        if not old:
+            return
+        frm, to, sent = rng.choice(old)
+        frames = _frames(sent)
+        with_hello = rng.random() < 0.5
+        if not frames or not isinstance(frames[0], wire.Hello):
+            return
+        chosen = [f for f in frames if isinstance(f, Base)]
+        rng.shuffle(chosen)
+        if with_hello:
+            chosen = [frames[0], *chosen]  # type: ignore[list-item]
+        member = self.sim.members[to]
+        with trio.move_on_after(2):
+            try:
+                end = await wires.dial(frm, member.settings.peer_address)
+            except OSError:
+                return
+            self.counts["replay with a hello" if with_hello else "replay without a hello"] += 1
+            try:
+                await end.send_all(b"".join(map(wire.encode, chosen)) or b"\0\0\0\0")
+                await trio.sleep(0.2)
+                if not with_hello and chosen and await end.receive_some():
+                    self.sim.fail(f"N9: node {to} answers to a connection without a hello")
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            end.close()
+
+
+def _frames(data: bytes) -> list[wire.Frame]:
+    """Return the whole frames at the start of `data`."""
+    return wire.FrameReader().feed(data)

@@ -1,0 +1,311 @@
+"""What must hold of whole nodes: looked at after each turn of a driver, and where things leave it.
+
+The numbers are those of `tests/sim/invariants.py`; some are rules of the driver itself:
+
+- I1 election safety, I2 terms, votes, commit and applied index do not go back, I3 log matching,
+  I4 state machine safety, I5 what is committed is durable on a majority, I6 a leader has all that is
+  committed: after each turn. They are read off what is written, not off what a core says of it.
+- D1 (I8): an answer leaves only when what it vouches for is durable on the disk below.
+- D3, D6, D19: what a node starts with is what was written, and its commit index is within it.
+- D5, D7: entries are applied once, in order, and only when they are durable here.
+- I11, I13: equal applied indexes mean equal states, also after a snapshot.
+- D17 (I14): a node ends by itself only when its disk was told to fail, and never by another error.
+- I7 and D15, D16: what clients see is judged in `clients.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hstore.node import commands, wire
+from hstore.node.commands import Delete, DeletePrefix, Keyed, Outcome, Put
+from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
+from hstore.node.raft.messages import AppendResponse, PreVoteResponse, VoteRequest, VoteResponse
+from hstore.node.raft.roles import Role
+from hstore.node.storage.interface import APPLIED_KEY, unpack_applied
+
+from .disk import digest
+
+if TYPE_CHECKING:
+    from .member import SimMember
+    from .simulation import WholeSimulation
+
+
+class Life:
+    """What is remembered of a node."""
+
+    __slots__ = ("applied", "commit", "durable_term", "durable_vote", "lead_term", "term", "vote")
+
+    def __init__(self) -> None:
+        self.term = self.vote = self.commit = self.applied = self.lead_term = 0
+        self.durable_term = self.durable_vote = 0
+
+
+class Checker:
+    """The watcher of one run.
+
+    Attributes:
+        committed: The highest index that is committed.
+        commands: What is committed there, by index: commands of keys only.
+        at: Index by the value that was written there.
+    """
+
+    def __init__(self, sim: WholeSimulation) -> None:
+        self.sim = sim
+        self.committed = 0
+        self.commands: dict[int, Put | Delete | DeletePrefix] = {}
+        self.at: dict[bytes, list[int]] = {}
+        self.keyed: dict[bytes, list[tuple[int, Outcome | None]]] = {}
+        self._chains: dict[int, tuple[int, bytes]] = {}
+        self._logs: dict[tuple[int, int], bytes] = {}
+        self._leaders: dict[int, int] = {}
+        self._committed_in: dict[int, int] = {}
+        self._states: dict[int, int] = {}
+        self._lives: dict[int, Life] = {}
+        self._outcomes: dict[int, Any] = {}
+
+    def _fail(self, name: str, member: SimMember, text: str) -> None:
+        self.sim.fail(f"{name}: node {member.id} {text}")
+
+    # -- lives ------------------------------------------------------------------------------
+
+    def started(self, member: SimMember) -> None:
+        """A node has read its disk, and runs soon."""
+        core, image = member.core, member.disk.durable
+        life = self._lives.setdefault(member.id, Life())
+        if (core.term, core.vote) != (image.hard_state.term, image.hard_state.vote):
+            self._fail("D19", member, f"starts in {core.term}/{core.vote}: {image.hard_state}")
+        if core.term < life.durable_term:
+            self._fail("I2", member, f"comes back in term {core.term}, was {life.durable_term}")
+        if core.term == life.durable_term and life.durable_vote not in (0, core.vote):
+            self._fail("I2", member, f"has forgotten its vote for {life.durable_vote}")
+        if not core.log.applied <= core.log.commit <= core.log.last_index:
+            self._fail("D19", member, f"{core.log.applied} <= {core.log.commit} does not hold")
+        life.term, life.vote = core.term, core.vote
+        life.commit = life.applied = life.lead_term = 0
+
+    def crashes(self, member: SimMember) -> None:
+        """A node is about to die: what it dies in the middle of is counted."""
+        storage = member.storage
+        replica, snapshots = member.node.replica, member.node.snapshots
+        config = replica.core.config
+        found = {
+            "while a flush is under way": storage.is_flushing,
+            "between write and flush": bool(member.disk.unflushed) and not storage.is_flushing,
+            "with answers that wait for a flush": bool(replica._then),
+            "with requests passed on": bool(replica._waiting.forwarded),
+            "with writes in the log": len(replica._waiting.in_log) > 0,
+            "while a snapshot comes in": snapshots._staging is not None,
+            "while a snapshot is sent": bool(snapshots._sending),
+            "of a leader": member.is_leader,
+            "in a joint configuration": bool(config.outgoing),
+        }
+        self.sim.counts.update(f"crash {what}" for what, is_so in found.items() if is_so)
+
+    # -- writing ----------------------------------------------------------------------------
+
+    def written(self, member: SimMember, entries: Sequence[Entry]) -> None:
+        """Entries have been written: the same index and term mean the same history (I3)."""
+        if not entries:
+            return
+        stored = member.disk.live.entries
+        for entry, chain in stored[len(stored) - len(entries) :]:
+            known = self._logs.setdefault((entry.index, entry.term), chain)
+            if known != chain:
+                self._fail("I3", member, f"({entry.index}, {entry.term}) has two histories")
+
+    # -- turns ------------------------------------------------------------------------------
+
+    def turned(self, member: SimMember) -> None:
+        """A driver has taken a turn."""
+        core, life = member.core, self._lives[member.id]
+        if core.term != life.term or core.vote != life.vote:
+            self._check_term(member, life)
+        commit = core.log.commit
+        if commit != life.commit:
+            if commit < life.commit:
+                self._fail("I2", member, f"commit fell from {life.commit} to {commit}")
+            life.commit = commit
+            self._check_commit(member, commit)
+        if core.role is Role.LEADER and life.lead_term != core.term:
+            life.lead_term = core.term
+            self._check_leader(member)
+        hard = member.disk.durable.hard_state
+        life.durable_term, life.durable_vote = hard.term, hard.vote
+
+    def _check_term(self, member: SimMember, life: Life) -> None:
+        core = member.core
+        hard = member.disk.live.hard_state
+        if core.term < life.term:
+            self._fail("I2", member, f"term fell from {life.term} to {core.term}")
+        if core.term == life.term and life.vote:
+            self._fail("I2", member, f"vote of {core.term}: from {life.vote} to {core.vote}")
+        if (hard.term, hard.vote) != (core.term, core.vote):
+            self._fail("D5", member, f"is in {core.term}/{core.vote}, has written {hard}")
+        life.term, life.vote = core.term, core.vote
+
+    def _check_commit(self, member: SimMember, commit: int) -> None:
+        live = member.disk.live
+        first, last = live.snapshot.index, live.snapshot.index + len(live.entries)
+        if commit > last:
+            self._fail("D6", member, f"commit {commit} is beyond its log, {last}")
+            return
+        low = min(commit, self.committed)
+        if low > first and low in self._chains:
+            entry, chain = live.entries[low - first - 1]
+            if (entry.term, chain) != self._chains[low]:
+                self._fail("I4", member, f"another history is committed at {low}")
+        if commit <= self.committed:
+            return
+        self._check_quorum(member, commit)
+        for entry, chain in live.entries[max(self.committed - first, 0) : commit - first]:
+            self._chains[entry.index] = entry.term, chain
+            if entry.kind == EntryKind.COMMAND:
+                self._commit_command(entry)
+        self.committed = commit
+        self._committed_in[member.core.term] = commit
+
+    def _commit_command(self, entry: Entry) -> None:
+        try:
+            command = commands.decode(entry.data)
+        except msgspec.MsgspecError:
+            return
+        if isinstance(command, Keyed):
+            self.keyed.setdefault(command.key, []).append((entry.index, None))
+            command = command.command
+        if isinstance(command, (Put, Delete, DeletePrefix)):
+            self.commands[entry.index] = command
+        if isinstance(command, Put):
+            self.at.setdefault(command.value, []).append(entry.index)
+
+    def _check_quorum(self, member: SimMember, commit: int) -> None:
+        """I5: in the durable logs of a majority, in the configuration of who says so."""
+        live = member.disk.live
+        at = commit - live.snapshot.index - 1
+        if at < 0:
+            return
+        wanted = live.entries[at][1]
+        config = member.core.config
+        for voters in filter(None, (config.voters, config.outgoing)):
+            have = sum(self._has_durably(voter, commit, wanted) for voter in voters)
+            if have <= len(voters) // 2 and not self._had_quorum(member, commit, wanted):
+                self._fail("I5", member, f"calls {commit} committed, {have} of {voters} have it")
+
+    def _had_quorum(self, member: SimMember, commit: int, chain: bytes) -> bool:
+        """The configuration may have moved on since: then any earlier one in the log will do."""
+        for _, config in reversed(member.core.history.items()):
+            groups = list(filter(None, (config.voters, config.outgoing)))
+            if groups and all(
+                sum(self._has_durably(v, commit, chain) for v in voters) > len(voters) // 2
+                for voters in groups
+            ):
+                return True
+        return False
+
+    def _has_durably(self, node: int, index: int, chain: bytes) -> bool:
+        member = self.sim.members.get(node)
+        if member is None:
+            return False
+        image = member.disk.durable
+        at = index - image.snapshot.index - 1
+        return at < 0 or (at < len(image.entries) and image.entries[at][1] == chain)
+
+    def _check_leader(self, member: SimMember) -> None:
+        core, sim = member.core, self.sim
+        term = core.term
+        sim.counts["leaders"] += 1
+        if self._leaders.setdefault(term, member.id) != member.id:
+            self._fail("I1", member, f"leads term {term}, and so does {self._leaders[term]}")
+        hard = member.disk.durable.hard_state
+        if (hard.term, hard.vote) != (term, member.id):
+            self._fail("D2", member, f"leads {term} before its own vote is durable: {hard}")
+        index = max((i for t, i in self._committed_in.items() if t < term), default=0)
+        live = member.disk.live
+        at = index - live.snapshot.index - 1
+        if at >= 0 and index in self._chains:
+            found = live.entries[at][1] if at < len(live.entries) else None
+            if found != self._chains[index][1]:
+                self._fail("I6", member, f"leads {term} without what is committed at {index}")
+
+    # -- leaving ----------------------------------------------------------------------------
+
+    def leaves(self, member: SimMember, frame: wire.Frame) -> None:
+        """A frame is handed over to a link (D1)."""
+        kind = type(frame)
+        if kind is AppendResponse:
+            assert isinstance(frame, AppendResponse)
+            image = self._vouches(member, frame.term, "answers an append")
+            last = image.snapshot.index + len(image.entries)
+            if not frame.rejected and frame.index > last and image.hard_state.term == frame.term:
+                self._fail("D1", member, f"acknowledges {frame.index}, durable is {last}")
+        elif kind is VoteResponse:
+            assert isinstance(frame, VoteResponse)
+            hard = self._vouches(member, frame.term, "answers a vote").hard_state
+            if frame.granted and hard.term == frame.term and hard.vote != frame.to:
+                self._fail("D1", member, f"grants {frame.to} its vote, durable is {hard}")
+        elif kind is VoteRequest:
+            assert isinstance(frame, VoteRequest)
+            self._vouches(member, frame.term, "stands")
+        elif kind is PreVoteResponse:
+            assert isinstance(frame, PreVoteResponse)
+            if not frame.granted:
+                self._vouches(member, frame.term, "refuses a pre-vote")
+
+    def _vouches(self, member: SimMember, term: int, what: str) -> Any:
+        image = member.disk.durable
+        if image.hard_state.term < term and not member.is_frozen:
+            self._fail("D1", member, f"{what} of term {term}, durable is {image.hard_state}")
+        return image
+
+    # -- states -----------------------------------------------------------------------------
+
+    def applied(
+        self, member: SimMember, entries: Sequence[Entry], outcomes: Sequence[Outcome | None]
+    ) -> None:
+        """A driver has applied entries (D7, I4, I13)."""
+        if member.is_frozen:
+            return
+        life, durable = self._lives[member.id], member.disk.durable
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            known = self._chains.get(entry.index)
+            if entry.index > self.committed or (known is not None and known[0] != entry.term):
+                if entry.index > max(self.committed, member.core.log.commit):
+                    self._fail("I4", member, f"applies {entry.index}, which is not committed")
+                elif known is not None:
+                    self._fail("I4", member, f"applies another entry at {entry.index}")
+            told = self._outcomes.setdefault(entry.index, outcome)
+            if told != outcome:
+                self._fail("I13", member, f"{entry.index} has outcome {outcome}, had {told}")
+        first, last = entries[0].index, entries[-1].index
+        if life.applied and first != life.applied + 1:
+            self._fail("D7", member, f"applies {first} after {life.applied}")
+        if last - first + 1 != len(entries):
+            self._fail("D7", member, f"applies {len(entries)} entries as {first} to {last}")
+        if last > durable.snapshot.index + len(durable.entries):
+            self._fail("D7", member, f"applies {last}, which is not durable here")
+        life.applied = last
+        self._check_state(member, last)
+
+    def installed(self, member: SimMember, meta: SnapshotMeta) -> None:
+        """A snapshot has taken the place of a state (I11)."""
+        if member.is_frozen:
+            return
+        self._lives[member.id].applied = meta.index
+        if meta.index > self.committed:
+            self._fail("I11", member, f"installs {meta.index}, which is not committed")
+        known = self._chains.get(meta.index)
+        if known is not None and known != (meta.term, meta.chain):
+            self._fail("I11", member, f"installs another history at {meta.index}")
+        self._check_state(member, meta.index)
+
+    def _check_state(self, member: SimMember, index: int) -> None:
+        state = member.disk.live.state
+        at, _ = unpack_applied(state.get(APPLIED_KEY))
+        if at != index:
+            self._fail("D5", member, f"has applied {index}, its state says {at}")
+        found = digest(state)
+        if self._states.setdefault(index, found) != found:
+            self._fail("I13", member, f"has another state than others at {index}")

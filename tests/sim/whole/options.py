@@ -1,0 +1,174 @@
+"""What one run of whole nodes is like, drawn from its seed: as in `tests.sim.options`.
+
+All times are virtual seconds; `*_every` are mean intervals, 0: never.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from hstore.node.commands import ClusterSettings
+
+from ..options import stream
+
+
+@dataclass(slots=True)
+class WholeOptions:
+    """One run.
+
+    Attributes:
+        nodes: Members at the beginning.
+        seconds: How long faults last.
+        settings: The cluster's.
+        pre_vote, check_quorum: Of the cores.
+        max_inflight: Messages to one peer that are not answered.
+        max_uncommitted, max_apply: Bytes, of the cores.
+        keep_entries: What compaction leaves (`node/compaction.py`).
+        outbox_frames: How many frames a link holds for its peer.
+        max_waiting: How many requests may wait at a node.
+        chunk_pairs: Of a snapshot.
+        delay_mean: Of a piece of data on its way, beside the tail.
+        tail, tail_mean: How often a piece takes very long, and how long.
+        split: Chance that a reader gets only part of what has come.
+        window: Bytes that a connection holds before who sends has to wait.
+        cut_every: One connection breaks, somewhere in what is on its way.
+        partition_every, partition_for: Groups that do not hear each other.
+        one_way: Share of partitions that cut one direction only.
+        partition_resets: Chance that connections do not survive a partition.
+        refuse_every, refuse_for: A node refuses new connections.
+        replay_every: What an old connection carried arrives once more, on a new one.
+        flush_mean: Of a flush; 0: it takes no time.
+        hang_every, hang_for: A disk whose flush does not end.
+        fail_every: A disk that fails for good, at a write or at a flush; its node stops.
+        keep: What a crash leaves of unsynced writes: "none", "all", or "some" of the first.
+        crash_every, down_for: Of the cluster as a whole; how long a node stays down.
+        crash_steps: A crash comes up to so many steps of its node after it was planned.
+        crash_at_boundary: Chance per operation of the storage to crash before or after it.
+        crash_all: Share of crashes that hit everybody at once.
+        crash_again: Chance to crash soon after a restart.
+        pause_every, pause_for: A node of which nothing is heard, and that hears nothing.
+        skew: Ticks of a node come between 1/skew and skew times as often.
+        change_every: A node joins, or is removed.
+        stop_every: A node is asked to stop, and is started again.
+        clients: How many there are; `think_mean`: how long each pauses between requests.
+        keys: How many keys they share.
+        keyed: Share of writes with an idempotency key.
+        payload: Most bytes that a value is made longer by.
+        timeout_ms: What clients allow for a request.
+    """
+
+    nodes: int
+    seconds: float
+    settings: ClusterSettings
+    pre_vote: bool
+    check_quorum: bool
+    max_inflight: int
+    max_uncommitted: int
+    max_apply: int
+    keep_entries: int
+    outbox_frames: int
+    max_waiting: int
+    chunk_pairs: int
+    delay_mean: float
+    tail: float
+    tail_mean: float
+    split: float
+    window: int
+    cut_every: float
+    partition_every: float
+    partition_for: float
+    one_way: float
+    partition_resets: float
+    refuse_every: float
+    refuse_for: float
+    replay_every: float
+    flush_mean: float
+    hang_every: float
+    hang_for: float
+    fail_every: float
+    keep: str
+    crash_every: float
+    down_for: float
+    crash_steps: int
+    crash_at_boundary: float
+    crash_all: float
+    crash_again: float
+    pause_every: float
+    pause_for: float
+    skew: float
+    change_every: float
+    stop_every: float
+    clients: int
+    think_mean: float
+    keys: int
+    keyed: float
+    payload: int
+    timeout_ms: int
+
+
+def draw(seed: int) -> WholeOptions:
+    """Draw the options of a run."""
+    rng = stream(seed, "whole options")
+
+    def often(chance: float, low: float, high: float) -> float:
+        return rng.uniform(low, high) if rng.random() < chance else 0.0
+
+    return WholeOptions(
+        nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5)),
+        seconds=rng.choice((4.0, 6.0, 10.0)),
+        settings=_draw_settings(rng),
+        pre_vote=rng.random() < 0.85,
+        check_quorum=rng.random() < 0.9,
+        max_inflight=rng.choice((1, 4, 64)),
+        max_uncommitted=rng.choice((400, 10_000, 1 << 24)),
+        max_apply=rng.choice((1, 300, 1 << 20)),
+        keep_entries=rng.choice((2, 5, 20, 10_000)),
+        outbox_frames=rng.choice((3, 8, 8192, 8192)),
+        max_waiting=rng.choice((2, 16384, 16384)),
+        chunk_pairs=rng.choice((1, 3, 512)),
+        delay_mean=rng.choice((0.0005, 0.002, 0.01, 0.03)),
+        tail=often(0.4, 0.002, 0.03),
+        tail_mean=rng.choice((0.2, 1.0)),
+        split=often(0.5, 0.05, 0.5),
+        window=rng.choice((200, 4096, 65536)),
+        cut_every=often(0.5, 0.2, 3),
+        partition_every=often(0.5, 1, 5),
+        partition_for=rng.choice((0.3, 1.0, 3.0)),
+        one_way=rng.choice((0.0, 0.5, 1.0)),
+        partition_resets=rng.choice((0.0, 0.5, 1.0)),
+        refuse_every=often(0.3, 1, 5),
+        refuse_for=rng.choice((0.2, 1.5)),
+        replay_every=often(0.4, 0.3, 2),
+        flush_mean=rng.choice((0.0, 0.001, 0.005, 0.03, 0.15)),
+        hang_every=often(0.3, 1, 6),
+        hang_for=rng.choice((0.5, 3.0)),
+        fail_every=often(0.3, 1, 6),
+        keep=rng.choice(("none", "none", "some", "some", "all")),
+        crash_every=often(0.7, 0.5, 4),
+        down_for=rng.choice((0.05, 0.3, 1.5)),
+        crash_steps=rng.choice((20, 200, 2000)),
+        crash_at_boundary=often(0.5, 0.0005, 0.01),
+        crash_all=rng.choice((0.0, 0.0, 0.1, 0.4)),
+        crash_again=rng.choice((0.0, 0.3, 0.6)),
+        pause_every=often(0.4, 1, 5),
+        pause_for=rng.choice((0.4, 2.0)),
+        skew=rng.choice((1.0, 1.0, 1.1, 1.5, 3.0)),
+        change_every=often(0.5, 0.7, 3),
+        stop_every=often(0.3, 1, 5),
+        clients=rng.choice((2, 4, 8)),
+        think_mean=rng.choice((0.01, 0.05, 0.3)),
+        keys=rng.choice((1, 3, 8)),
+        keyed=rng.choice((0.0, 0.3, 0.8)),
+        payload=rng.choice((0, 0, 100, 3000)),
+        timeout_ms=rng.choice((300, 1000, 3000)),
+    )
+
+
+def _draw_settings(rng: Random) -> ClusterSettings:
+    heartbeat = rng.choice((20, 50, 100))
+    return ClusterSettings(
+        heartbeat_ms=heartbeat,
+        election_timeout_ms=heartbeat * rng.choice((3, 5, 10)),
+        health_interval_ms=rng.choice((100, 500)),
+    )

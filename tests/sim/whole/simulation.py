@@ -1,0 +1,247 @@
+"""One run of whole nodes: faults and clients, then peace, and what must be true at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+import trio
+
+from hstore.node import commands, compaction, link, requests, snapshot_transfer
+from hstore.node.api import answers
+from hstore.node.commands import InitCluster, Member, PutMember
+from hstore.node.raft import membership
+from hstore.node.raft.entry import Entry, EntryKind, HardState
+from hstore.node.raft.membership import Configuration
+from hstore.node.storage.interface import Identity
+from tests.fakes.storage import MemoryDisk
+
+from ..invariants import Violation
+from . import scheduler
+from .clients import Clients
+from .disk import digest
+from .faults import Faults
+from .invariants import Checker
+from .member import CLUSTER_ID, SimMember
+from .options import WholeOptions, draw
+from .scheduler import Trace
+from .wires import Wires
+
+_SETTLE_S = 60.0
+"""For the cluster to come to life when nothing goes wrong any more."""
+
+
+class WholeSimulation:
+    """One run.
+
+    Attributes:
+        trace: What has run; `digest` is its digest, `core_events` the steps of all tasks.
+        members: By id, whether they run or not.
+        counts: How often each thing worth counting has happened.
+        is_healed: Whether faults and requests are over.
+        violation: What has gone wrong first.
+    """
+
+    nursery: trio.Nursery
+
+    def __init__(self, seed: int, options: WholeOptions | None = None) -> None:
+        self.seed = seed
+        self.options = options or draw(seed)
+        self.trace = Trace()
+        self.counts: Counter[str] = Counter()
+        self.is_healed = False
+        self.violation: Violation | None = None
+        self.members: dict[int, SimMember] = {}
+        self.wires = Wires(self)
+        self.faults = Faults(self)
+        self.checker = Checker(self)
+        self.clients = Clients(self)
+        self._scope = trio.CancelScope()
+
+    @property
+    def digest(self) -> int:
+        """Of all that has run."""
+        return self.trace.digest
+
+    @property
+    def core_events(self) -> int:
+        """Steps of tasks: what takes the place of the events of cores."""
+        return self.trace.steps
+
+    def fail(self, text: str, cause: BaseException | None = None) -> None:
+        """Remember what is wrong, and end the run. May be called anywhere, also between steps."""
+        if self.violation is None:
+            self.violation = Violation(text)
+            self.violation.__cause__ = cause
+            self.trace.note(text)
+            self._scope.cancel()
+
+    def run(self) -> None:
+        """Run to the end; raises Violation."""
+        with _limits(self.options), _quiet(self.counts):
+            scheduler.run(self.seed, self._main, self.trace)
+        if self.violation is not None:
+            raise self.violation
+
+    async def _main(self) -> None:
+        with self._scope:
+            async with trio.open_nursery() as self.nursery:
+                self._found()
+                for member in self.members.values():
+                    member.start()
+                self.faults.begin()
+                for number in range(1, self.options.clients + 1):
+                    self.nursery.start_soon(self.clients.run, number)
+                await trio.sleep(self.options.seconds)
+                await self._end()
+                self.nursery.cancel_scope.cancel()
+
+    def _found(self) -> None:
+        """Give every member the same log to begin with: the configuration, and who they are."""
+        ids = tuple(range(1, self.options.nodes + 1))
+        config = membership.encode(Configuration(voters=ids))
+        entries = [Entry(1, 1, EntryKind.CONFIG, config)]
+        first = [commands.encode(InitCluster(CLUSTER_ID, self.options.settings))]
+        for i in ids:
+            api, peer, dns = (f"10.0.0.{i}:{port}" for port in (8500, 8300, 8600))
+            first.append(commands.encode(PutMember(Member(i, f"n{i}", api, peer, dns))))
+        for data in first:
+            entries.append(Entry(len(entries) + 1, 1, EntryKind.COMMAND, data))
+        for i in ids:
+            hard = HardState(1, 0, len(entries))
+            disk = MemoryDisk(Identity(CLUSTER_ID, i), hard_state=hard, entries=entries)
+            self.members[i] = SimMember(self, i, disk)
+
+    # -- the end ----------------------------------------------------------------------------
+
+    async def _end(self) -> None:
+        self.is_healed = True
+        self.faults.heal()
+        await self.clients.ended()
+        await self._settle("after the faults")
+        self.clients.finished()
+        before = await self._write_once()
+        for member in self.members.values():
+            member.crash("of everybody, at the end")
+        await self._settle("after a restart of everybody")
+        self._check_same(before)
+
+    async def _settle(self, when: str) -> None:
+        """Wait until there is a leader, and all members have applied all there is."""
+        with trio.move_on_after(_SETTLE_S):
+            while not self._is_settled():  # noqa: ASYNC110 - it is looked at from outside
+                await trio.sleep(0.05)
+            return
+        self.fail(f"L1: no peace {when}: {self.describe()}")
+        await trio.sleep_forever()
+
+    def _is_settled(self) -> bool:
+        leader = self.leader()
+        if leader is None or leader.core.log.commit != leader.core.log.last_index:
+            return False
+        last = leader.core.log.commit
+        return all(
+            (member := self.members[i]).is_up and member.node.applied_index == last
+            for i in leader.core.config.all_members()
+        )
+
+    def leader(self) -> SimMember | None:
+        """Return who leads the newest term, if a majority follows."""
+        leaders = [m for m in self.members.values() if m.is_leader]
+        if not leaders:
+            return None
+        leader = max(leaders, key=lambda m: m.core.term)
+        return leader if leader.core.log.commit >= leader.core.noop_index else None
+
+    async def _write_once(self) -> dict[bytes, bytes]:
+        """See a write go through at every member, and all hold the same after it."""
+        for member in list(self.members.values()):
+            if not member.is_up:
+                continue
+            target = f"end-{member.id}"
+            put = commands.Put(target.encode(), b"there")
+            outcome = await member.node.write(put, trio.current_time() + 30)
+            if not outcome.ok:
+                self.fail(f"L1: node {member.id} does not write: {outcome}")
+        await self._settle("after the last writes")
+        states = {
+            m.id: digest(m.disk.live.state)
+            for m in self.members.values()
+            if m.is_up and m.id in self._members()
+        }
+        if len(set(states.values())) != 1:
+            self.fail(f"I13: states differ at the end: {states}")
+        return self._keys(next(m for m in self.members.values() if m.is_up))
+
+    def _members(self) -> tuple[int, ...]:
+        leader = self.leader()
+        return tuple(leader.core.config.all_members()) if leader is not None else ()
+
+    def _keys(self, member: SimMember) -> dict[bytes, bytes]:
+        reader = member.node.view()
+        try:
+            return {item.key: b"%d %b" % (item.revision, item.value) for item in reader.scan()}
+        finally:
+            reader.close()
+
+    def _check_same(self, before: dict[bytes, bytes]) -> None:
+        """L5: who starts from its disk has what it had."""
+        for member in self.members.values():
+            if member.is_up and self._keys(member) != before:
+                self.fail(f"L5: node {member.id} has other keys after a restart")
+
+    def describe(self) -> str:
+        """Return where everybody stands."""
+        lines = [""]
+        for member in self.members.values():
+            if not member.is_up:
+                lines.append(f"{member.id} down")
+                continue
+            core = member.core
+            log = core.log
+            lines.append(
+                f"{member.id} {core.role.value} term {core.term} leader {core.leader} log "
+                f"{log.snapshot_index}..{log.last_index} commit {log.commit} applied {log.applied} "
+                f"voters {core.config.voters} learners {core.config.learners}"
+            )
+        return "\n  ".join(lines)
+
+
+@contextmanager
+def _limits(options: WholeOptions) -> Iterator[None]:
+    """Give the driver the bounds of this run: its own are for real loads, and never reached here."""
+    changes: list[tuple[Any, str, object]] = [
+        (compaction, "KEEP_ENTRIES", options.keep_entries),
+        (compaction, "STRAGGLER_FACTOR", 2),
+        (link, "_MAX_OUTBOX_FRAMES", options.outbox_frames),
+        (requests, "MAX_WAITING", options.max_waiting),
+        (snapshot_transfer, "CHUNK_PAIRS", options.chunk_pairs),
+        (answers, "_date_line", answers._Date(lambda: 0.0).line),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
+    try:
+        for module, name, value in changes:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+@contextmanager
+def _quiet(counts: Counter[str]) -> Iterator[None]:
+    """Count what nodes log, and show nothing of it."""
+
+    def count(_logger: object, _method: str, event: Any) -> Any:
+        counts[f"log: {event['event']}"] += 1
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[count], cache_logger_on_first_use=False)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

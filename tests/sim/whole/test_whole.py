@@ -1,0 +1,79 @@
+"""Whole nodes among faults of every kind: a sample of the seeds that were run by the hundred.
+
+A red test prints its seed and the command that runs it again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from .runner import WholeFailure, run_seed
+from .simulation import WholeSimulation
+
+_ROOT = Path(__file__).resolve().parents[3]
+
+_SEEDS = range(12)
+
+_PRINT = """
+from tests.sim.whole.runner import run_seed
+print(run_seed({})[0].digest, run_seed({})[0].digest)
+"""
+
+Runs = list[tuple[WholeSimulation, WholeFailure | None]]
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    return [run_seed(seed) for seed in _SEEDS]
+
+
+def test_nothing_unsafe_happens_and_the_cluster_comes_back_to_life(runs: Runs) -> None:
+    failures = [failure.report() for _, failure in runs if failure is not None]
+
+    assert failures == []
+
+
+def test_a_seed_is_the_same_run_every_time(runs: Runs) -> None:
+    """Also in another process with another hash seed: nothing from outside decides anything."""
+    seed = _SEEDS[1]
+    again = run_seed(seed)[0].digest
+    there = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            _PRINT.format(seed + 1, seed),
+        ],
+        env={**os.environ, "PYTHONHASHSEED": "12345"},
+        cwd=_ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+
+    assert again == runs[1][0].digest
+    assert there.stdout.split() == [str(runs[2][0].digest), str(again)]
+    assert runs[2][0].digest != again
+
+
+def test_what_a_run_is_for_happens_in_the_sample(runs: Runs) -> None:
+    counts: Counter[str] = Counter()
+    for sim, _ in runs:
+        counts.update(sim.counts)
+
+    assert [name for name in _HAPPENS if not counts[name]] == []
+
+
+_HAPPENS = (
+    "HTTP 200", "HTTP 404", "HTTP 503", "compactions", "crash at a boundary", "crash at a step",
+    "crash while a flush is under way", "crash between write and flush",
+    "crash with writes in the log", "cut", "cut in what was on its way", "histories checked",
+    "leaders", "outcomes not applied", "outcomes unknown", "part of a piece", "partition",
+    "refused a connection", "restart", "stale reads", "very late",
+)  # fmt: skip
+"""What must have happened somewhere in the sample: without it, it would show less than it claims."""
