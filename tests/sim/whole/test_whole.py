@@ -18,7 +18,7 @@ from .simulation import WholeSimulation
 
 _ROOT = Path(__file__).resolve().parents[3]
 
-_SEEDS = range(12)
+_SEEDS = range(8)
 
 _PRINT = """
 from tests.sim.whole.runner import run_seed
