@@ -88,6 +88,10 @@ class WatchedStorage:
         self.sim.counts["compactions"] += 1
         self.after("compact")
 
+    def read(self, first: int, max_bytes: int) -> tuple[int, list[Entry]] | None:
+        """See `Storage`."""
+        return self.inner.read(first, max_bytes)
+
     def snapshot_meta_chain(self, index: int) -> bytes:
         """See `Storage`."""
         return self.inner.snapshot_meta_chain(index)

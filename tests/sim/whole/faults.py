@@ -175,7 +175,7 @@ class Faults:
         member = self._some(rng)
         if member is not None:
             self.counts["stop"] += 1
-            member.node.stop()
+            member.ask_to_stop()
 
     # -- disks ------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ import trio
 from hstore.node import wire
 from hstore.node.api.server import ApiServer
 from hstore.node.errors import HstoreError, StorageError
-from hstore.node.main import _announce, _cause
+from hstore.node.main import _STOP_SECONDS, _announce, _cause
 from hstore.node.node import Node
 from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry
@@ -157,7 +157,7 @@ class SimMember:
     async def _end_as_asked(self, scope: trio.CancelScope) -> None:
         """What `node/main.py` does when a node shall stop."""
         await self.node.stop_requested.wait()
-        with trio.move_on_after(2.5):
+        with trio.move_on_after(_STOP_SECONDS):
             await self.node.say_goodbye()
             self.api.close()
         scope.cancel()
@@ -186,6 +186,11 @@ class SimMember:
         replica._send = watched_send  # type: ignore[method-assign]
         replica.state.apply = watched_apply  # type: ignore[method-assign,assignment]
         replica.tick_seconds = lambda: ticks() * self.skew  # type: ignore[method-assign]
+
+    def ask_to_stop(self) -> None:
+        """Stop the node as a user does."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self.node.stop)
 
     def crash(self, why: str) -> None:
         """Cut the power."""

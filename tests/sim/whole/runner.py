@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import traceback
 
+from ..invariants import Violation
 from ..runner import Failure
 from .simulation import WholeSimulation
 
@@ -32,7 +33,9 @@ def run_seed(seed: int) -> tuple[WholeSimulation, WholeFailure | None]:
     except Exception as error:  # noqa: BLE001 - whatever a node raises is what is looked for
         cause = error.__cause__ or error
         trace = "".join(traceback.format_tb(cause.__traceback__)[-4:])
-        return sim, WholeFailure(seed, sim.trace.steps, f"{type(error).__name__}: {error}", trace)
+        kind = type(error).__name__
+        invariant = str(error).split(":", 1)[0] if isinstance(error, Violation) else kind
+        return sim, WholeFailure(seed, sim.trace.steps, invariant, f"{kind}: {error}", trace)
     finally:
         if was_enabled:
             gc.enable()

@@ -215,7 +215,7 @@ def _limits(options: WholeOptions) -> Iterator[None]:
     """Give the driver the bounds of this run: its own are for real loads, and never reached here."""
     changes: list[tuple[Any, str, object]] = [
         (compaction, "KEEP_ENTRIES", options.keep_entries),
-        (compaction, "STRAGGLER_FACTOR", 2),
+        (compaction, "STRAGGLER_ENTRIES", 2),
         (link, "_MAX_OUTBOX_FRAMES", options.outbox_frames),
         (requests, "MAX_WAITING", options.max_waiting),
         (snapshot_transfer, "CHUNK_PAIRS", options.chunk_pairs),
