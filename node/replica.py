@@ -34,12 +34,12 @@ from random import Random
 import structlog
 import trio
 
-from . import commands, compaction, forwarding, wire
+from . import commands, compaction, forwarding, restart, wire
 from .errors import Overloaded, Refused
 from .flag import Flag
 from .peers import Peers
 from .raft import events as happened
-from .raft.core import Core, Options
+from .raft.core import Options
 from .raft.messages import Base, InstallSnapshot, Message
 from .raft.roles import Role
 from .raft.update import Persist, Update
@@ -86,19 +86,11 @@ class Replica:
         Raises:
             StorageError, CoreBug: What is on disk cannot be used.
         """
-        found = storage.load()
         self.storage = storage
         self.disk_log = compaction.DiskLog(storage)
         self.state = state
-        self.core = Core(
-            node_id,
-            options,
-            rng,
-            hard_state=found.hard_state,
-            snapshot=found.snapshot,
-            entries=found.entries,
-            applied=found.applied,
-        )
+        self.core = restart.core_on(storage, node_id, options, rng)
+        self._is_recovering = self.core.is_recovering
         self.leadership = Leadership(Role.FOLLOWER, self.core.term, 0)
         self.cluster_ms = state.sessions.time_ms
         self.heard: dict[int, float] = {}
@@ -264,6 +256,9 @@ class Replica:
             self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
             self.cluster_ms += int(seconds * 1000)
             self.feed(happened.Tick())
+            self._is_recovering = restart.still_recovering(
+                self.core, self.storage, before=self._is_recovering
+            )
             self._waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
             self.on_tick()
 

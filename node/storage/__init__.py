@@ -8,6 +8,9 @@ The *chain hash* of an index tells whether two logs are the same up to there.
 interface.py     what the driver may ask: `Storage`, and the rule behind it
 rocks.py         `Storage` on RocksDB: which batches, in which order
 rocks_state.py   the state's family, and one on its way in
+recovery.py      what a node may believe of its own disk: pure decisions
+witness.py       the file that says how much was durable
+rocks_recovery.py  a database as `recovery.py` wants to see it, damage included
 codec.py         the bytes of the log family, CRC and chain hash
 directory.py     the files around the database, the lock, the identity
 engine.py        the one door to rocksdict, and its traps

@@ -3,10 +3,13 @@
 Owns the bytes of the log family and the two checks on them; knows nothing of RocksDB or files.
 A layout is on every node's disk: it changes only together with `directory.FORMAT`.
 
+    c<index >Q>   the same record again, of an entry that holds a configuration
     e<index >Q>   an entry: CRC32 (>I) | chain hash (16) | term (>Q) | kind (>B) | data
     g             >Q, the generation of the state family that is in force
     h             `HardState`, msgpack
     i             `Identity`, JSON: which directory this database belongs to
+    l             `Loss`, msgpack: acknowledged log that this node lost and has not got again
+    n             `End`: CRC32 (>I) | batch number, last index (>QQ) | its chain hash (16)
     s             `SnapshotMeta`, msgpack: what the log starts after
 
 Two checks, for two failures. The CRC32, over index and record, finds bytes that changed. The
@@ -32,9 +35,13 @@ _T = TypeVar("_T")
 GENERATION_KEY = b"g"
 HARD_STATE_KEY = b"h"
 IDENTITY_KEY = b"i"
+LOSS_KEY = b"l"
+END_KEY = b"n"
 SNAPSHOT_KEY = b"s"
 ENTRY_END = b"f"
 """The first key behind every entry's."""
+CONFIG_START, CONFIG_END = b"c", b"d"
+"""Around the second copies of configurations: an entry that is lost must not hide one."""
 
 CHAIN_SIZE = 16
 GENESIS = bytes(CHAIN_SIZE)
@@ -47,6 +54,32 @@ _HEAD = struct.Struct(">QB")
 _CHAIN_AT = _CRC.size
 _HEAD_AT = _CHAIN_AT + CHAIN_SIZE
 _DATA_AT = _HEAD_AT + _HEAD.size
+_END = struct.Struct(f">QQ{CHAIN_SIZE}s")
+
+
+class End(msgspec.Struct, frozen=True, gc=False):
+    """What every batch on the log says of itself (`recovery.py`).
+
+    Attributes:
+        batch: Its number, from 1; the next batch has the next one.
+        index, chain: The last entry after it, and the chain hash there.
+    """
+
+    batch: int
+    index: int
+    chain: bytes
+
+
+class Loss(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Acknowledged log that was lost.
+
+    Attributes:
+        recover_to: The node counts as before when it has the log up to here.
+        text: What was lost and why, for the operator.
+    """
+
+    recover_to: int
+    text: str
 
 
 def entry_key(index: int) -> bytes:
@@ -54,8 +87,13 @@ def entry_key(index: int) -> bytes:
     return _ENTRY_KEY.pack(b"e", index)
 
 
+def config_key(index: int) -> bytes:
+    """Return the key of the second copy of a configuration entry."""
+    return _ENTRY_KEY.pack(b"c", index)
+
+
 def entry_index(key: bytes) -> int:
-    """Return the index in a key that `entry_key` made."""
+    """Return the index in a key that `entry_key` or `config_key` made."""
     index: int = _ENTRY_KEY.unpack(key)[1]
     return index
 
@@ -84,8 +122,7 @@ def decode_entry(index: int, record: bytes, chain: bytes) -> tuple[Entry, bytes]
     if blake2b(chain + record[_HEAD_AT:], digest_size=CHAIN_SIZE).digest() != found:
         raise StorageError(
             f"entry {index} of the log does not continue entry {index - 1}: one of them is from"
-            " another log, or an older one. The log cannot be trusted: restore this node by"
-            " removing it from the cluster and joining it again with an empty directory"
+            " another log, or an older one"
         )
     return entry, found
 
@@ -99,21 +136,39 @@ def entry_head(index: int, record: bytes) -> tuple[bytes, int, int]:
     if len(record) < _DATA_AT or _CRC.unpack_from(record)[0] != crc32(
         record[_CHAIN_AT:], index & 0xFFFFFFFF
     ):
-        raise StorageError(
-            f"entry {index} of the log is damaged on disk (its CRC differs). The log cannot be"
-            " trusted: restore this node by removing it from the cluster and joining it again"
-            " with an empty directory"
-        )
+        raise StorageError(f"entry {index} of the log is damaged on disk (its CRC differs)")
     term, kind = _HEAD.unpack_from(record, _HEAD_AT)
     return record[_CHAIN_AT:_HEAD_AT], term, kind
+
+
+def entry_data(record: bytes) -> bytes:
+    """Return the payload in a record."""
+    return record[_DATA_AT:]
+
+
+def encode_end(end: End) -> bytes:
+    """Return the value of `END_KEY`."""
+    body = _END.pack(end.batch, end.index, end.chain)
+    return _CRC.pack(crc32(body)) + body
+
+
+def decode_end(record: bytes | None) -> End | None:
+    """Return what the last batch said of itself; None: nobody knows."""
+    if record is None or len(record) != _CRC.size + _END.size:
+        return None
+    if _CRC.unpack_from(record)[0] != crc32(record[_CRC.size :]):
+        return None
+    return End(*_END.unpack_from(record, _CRC.size))
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _hard_state = msgspec.msgpack.Decoder(HardState)
 _snapshot = msgspec.msgpack.Decoder(SnapshotMeta)
+_loss = msgspec.msgpack.Decoder(Loss)
 
 encode_hard_state = _encode
 encode_snapshot = _encode
+encode_loss = _encode
 
 
 def decode_hard_state(record: bytes | None) -> HardState:
@@ -132,6 +187,15 @@ def decode_snapshot(record: bytes | None) -> SnapshotMeta:
         StorageError: There is no such record, or it is damaged.
     """
     return _decode(_snapshot, record, "snapshot record")
+
+
+def decode_loss(record: bytes | None) -> Loss | None:
+    """Return what was lost before and is not made up for; None: nothing.
+
+    Raises:
+        StorageError: It is damaged.
+    """
+    return None if record is None else _decode(_loss, record, "record of what was lost")
 
 
 def encode_generation(generation: int) -> bytes:

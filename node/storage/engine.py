@@ -39,6 +39,7 @@ from ..errors import StorageError
 from .flusher import Flusher
 from .interface import StateReader
 from .options import MEMTABLES_MAX, Setup, read_options, write_options
+from .witness import WitnessFile
 
 _DEFAULT = "default"
 
@@ -73,12 +74,14 @@ class Engine:
     Args:
         path: The database's directory.
         cache_bytes: Capacity of the block cache that all families share.
+        witness: Synced now and then in the flusher's thread, and closed with the database.
 
     Raises:
         StorageError: It cannot be opened.
     """
 
-    def __init__(self, path: Path, cache_bytes: int) -> None:
+    def __init__(self, path: Path, cache_bytes: int, witness: WitnessFile | None = None) -> None:
+        self._witness = witness
         self._setup = Setup(cache_bytes)
         self._path = path
         options = self._setup.database()
@@ -111,6 +114,24 @@ class Engine:
     def view(self) -> View:
         """Return a reader of the default family as it is now."""
         return self.view_of(self._db)
+
+    def salvage(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+        """Iterate over the default family as far as it can be read, whatever its state.
+
+        Where the disk refuses, one pair has no value (and its key means nothing); then comes the
+        last key before `end`, if that can be read, and no more.
+        """
+        self.check()
+        cursor = self._db.iter(read_options(bulk=True))
+        pair = _position(cursor, start, end)
+        while pair is not None:
+            yield pair
+            if pair[1] is None:
+                last = _last_before(cursor, end)
+                if last is not None and last[0] >= start:
+                    yield last
+                return
+            pair = _position(cursor, None, end)
 
     def families(self) -> list[str]:
         """Return the names of all families but the default one."""
@@ -219,6 +240,9 @@ class Engine:
             for family in families:
                 family.close()
             self._db.close()
+            if self._witness is not None:
+                self._witness.sync()
+                self._witness.close()
         except Exception as error:
             if self._failure is None:
                 raise StorageError(f"closing {self._path} failed: {error}") from error
@@ -226,6 +250,8 @@ class Engine:
     def _flush_blocking(self) -> None:
         try:
             self._writer.flush_wal(True)
+            if self._witness is not None:
+                self._witness.sync_if_due()
         except Exception as error:
             raise self.failed("flushing", error) from error
 
@@ -392,6 +418,29 @@ class _Scan(Iterator[tuple[bytes, bytes]]):
             raise self._engine.failed("reading", error) from error
         self._ended = True
         raise StopIteration
+
+
+def _position(
+    cursor: RdictIter, start: bytes | None, end: bytes
+) -> tuple[bytes, bytes | None] | None:
+    """Move to `start`, or on by one; None: behind the end."""
+    try:
+        cursor.next() if start is None else cursor.seek(start)
+        if not cursor.valid():
+            cursor.status()
+            return None
+        key: bytes = cursor.key()
+        return (key, cursor.value()) if key < end else None
+    except Exception:  # noqa: BLE001 - rocksdict has nothing more exact
+        return b"", None
+
+
+def _last_before(cursor: RdictIter, end: bytes) -> tuple[bytes, bytes] | None:
+    try:
+        cursor.seek_for_prev(end)
+        return (cursor.key(), cursor.value()) if cursor.valid() else None
+    except Exception:  # noqa: BLE001 - the same
+        return None
 
 
 def _is_stall(error: Exception) -> bool:

@@ -73,12 +73,17 @@ class Recovered:
         snapshot: What the log starts after.
         entries: The entries after `snapshot.index`, contiguous, verified by CRC and chain hash.
         applied: The index up to which the state has taken effect.
+        recover_to: Entries up to here were acknowledged and are lost: the node must neither vote
+            nor stand until it has them again (`recovery.py`). 0: nothing is lost.
+        lost: What was lost and why, for the operator.
     """
 
     hard_state: HardState
     snapshot: SnapshotMeta
     entries: list[Entry]
     applied: int
+    recover_to: int = 0
+    lost: str = ""
 
 
 class StateReader(Protocol):
@@ -156,7 +161,14 @@ class Storage(Protocol):
         ...
 
     def load(self) -> Recovered:
-        """Read everything the core starts from."""
+        """Read everything the core starts from, and drop what cannot be believed.
+
+        May be called again before anything else is, with the same answer.
+        """
+        ...
+
+    def recovered(self) -> None:
+        """Forget a loss that `load` found: the log is durable up to `recover_to` again."""
         ...
 
     def append(

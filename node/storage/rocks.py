@@ -21,14 +21,14 @@ rules follow from which batch comes first:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rocksdict import WriteBatch
 
 from ..errors import StorageError
-from ..raft.entry import Entry, HardState, SnapshotMeta
-from . import codec
+from ..raft.entry import Entry, EntryKind, HardState, SnapshotMeta
+from . import codec, recovery, rocks_recovery
 from .directory import (
     DirectoryLock,
     check_cluster,
@@ -37,9 +37,11 @@ from .directory import (
     making,
     read_identity,
 )
-from .engine import Engine
+from .engine import Engine, Family
 from .interface import APPLIED_KEY, Identity, Recovered, SnapshotInstall, unpack_applied
+from .recovery import RESET, Witness
 from .rocks_state import RocksInstall, RocksState
+from .witness import WitnessFile
 
 __all__ = ["RocksStorage"]
 
@@ -51,20 +53,30 @@ _NOTHING_YET = HardState()
 class RocksStorage:
     """One node's log, hard state and state. Made by `open`; `load` comes before anything else."""
 
-    def __init__(self, path: Path, identity: Identity, engine: Engine, lock: DirectoryLock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        engine: Engine,
+        witness: WitnessFile,
+        lock: DirectoryLock,
+    ) -> None:
         self._path = path
         self._identity = identity
         self._engine = engine
         self._lock = lock
         self._generation = codec.decode_generation(engine.get(codec.GENERATION_KEY))
-        self._state = RocksState(engine, engine.family(_family_name(self._generation)))
+        self._state = RocksState(engine, _family_in_force(engine, self._generation))
         self._staged: RocksInstall | None = None
         self._doomed: list[str] = []
         self._loaded = False
         self._snapshot = SnapshotMeta()
-        self._commit = 0
+        self._hard_state = HardState()
+        self._batch = 0
         self._last_index = 0
         self._last_chain = codec.GENESIS
+        self._witness = witness
+        self._claimed = witness.found
 
     @classmethod
     def create(
@@ -119,9 +131,14 @@ class RocksStorage:
             check_cluster(path, identity, expect_cluster)
         lock = DirectoryLock(path)
         try:
-            engine = Engine(database_path(path), cache_bytes)
+            witness = WitnessFile(database_path(path))
             try:
-                storage = cls(path, identity, engine, lock)
+                engine = Engine(database_path(path), cache_bytes, witness)
+            except BaseException:
+                witness.close()
+                raise
+            try:
+                storage = cls(path, identity, engine, witness, lock)
                 storage._check_identity()
                 storage._drop_leftovers()
             except BaseException:
@@ -143,41 +160,30 @@ class RocksStorage:
         return self._state
 
     def load(self) -> Recovered:
-        """Read everything the core starts from, and check that it belongs together.
+        """Read everything the core starts from, and drop what cannot be believed.
 
         Raises:
-            StorageError: A record is damaged or missing, or two contradict each other.
+            StorageError: This node cannot go on with what is there; the text says what to do.
         """
-        hard_state = codec.decode_hard_state(self._engine.get(codec.HARD_STATE_KEY))
-        snapshot = codec.decode_snapshot(self._engine.get(codec.SNAPSHOT_KEY))
-        applied, _ = unpack_applied(self._state.get(APPLIED_KEY))
-        chain = snapshot.chain if snapshot.index else codec.GENESIS
-        entries: list[Entry] = []
-        index = snapshot.index
-        view = self._engine.view()
-        try:
-            for key, record in view.scan(codec.entry_key(0), codec.ENTRY_END):
-                index += 1
-                if codec.entry_index(key) != index:
-                    raise StorageError(
-                        f"the log in {self._path} has entry {codec.entry_index(key)} where entry"
-                        f" {index} should be: entries were lost"
-                    )
-                entry, chain = codec.decode_entry(index, record, chain)
-                entries.append(entry)
-        finally:
-            view.close()
-        if not snapshot.index <= applied <= index or hard_state.commit > index:
-            raise StorageError(
-                f"the log in {self._path} goes from {snapshot.index + 1} to {index}, but commit is"
-                f" {hard_state.commit} and {applied} is applied: entries were lost"
-            )
-        commit = max(hard_state.commit, applied)
-        self._snapshot, self._commit = snapshot, commit
-        self._last_index, self._last_chain = index, chain
+        applied = unpack_applied(self._state.get(APPLIED_KEY))
+        found = recovery.recover(rocks_recovery.read(self._engine, applied, self._witness.found))
+        if found.must_repair:
+            rocks_recovery.repair(self._engine, found)
+        recovered = found.recovered
+        self._snapshot, self._hard_state = recovered.snapshot, recovered.hard_state
+        self._batch, self._last_index = found.end.batch, found.end.index
+        self._last_chain = found.end.chain
         self._loaded = True
-        recovered_hard_state = HardState(hard_state.term, hard_state.vote, commit)
-        return Recovered(recovered_hard_state, snapshot, entries, applied)
+        return recovered
+
+    def recovered(self) -> None:
+        """Forget a loss that `load` found: the log is durable up to `recover_to` again.
+
+        Raises:
+            StorageError: RocksDB refused.
+        """
+        self._check_loaded()
+        self._write_log(lambda batch: batch.delete(codec.LOSS_KEY))
 
     def append(
         self,
@@ -196,7 +202,7 @@ class RocksStorage:
         chain = self._last_chain
         if truncate_from is not None:
             applied, _ = unpack_applied(self._state.get(APPLIED_KEY))
-            fixed = max(self._commit, self._snapshot.index, applied)
+            fixed = max(self._hard_state.commit, self._snapshot.index, applied)
             if not fixed < truncate_from <= last + 1:
                 raise StorageError(
                     f"entries from {truncate_from} on cannot be dropped: the log ends at {last}"
@@ -204,29 +210,24 @@ class RocksStorage:
                 )
             last = truncate_from - 1
             chain = self._chain_at(last)
-        records = []
-        for entry in entries:
-            last += 1
-            if entry.index != last:
-                raise StorageError(f"entry {entry.index} does not follow entry {last - 1}")
-            record, chain = codec.encode_entry(entry, chain)
-            records.append((codec.entry_key(last), record))
-        commit = self._commit
+        records, chain = _encode(entries, last, chain)
+        last += len(entries)
         if hard_state is not None:
-            commit = max(commit, min(hard_state.commit, last))
+            commit = max(self._hard_state.commit, min(hard_state.commit, last))
             hard_state = HardState(hard_state.term, hard_state.vote, commit)
 
         def fill(batch: WriteBatch) -> None:
             put = batch.put
             if truncate_from is not None and truncate_from <= old_last:
                 batch.delete_range(codec.entry_key(truncate_from), codec.entry_key(old_last + 1))
+                batch.delete_range(codec.config_key(truncate_from), codec.CONFIG_END)
             for key, record in records:
                 put(key, record)
             if hard_state is not None:
                 put(codec.HARD_STATE_KEY, codec.encode_hard_state(hard_state))
 
-        self._engine.write(fill)
-        self._last_index, self._last_chain, self._commit = last, chain, commit
+        self._write_log(fill, last, chain)
+        self._hard_state = hard_state or self._hard_state
 
     async def flush(self) -> None:
         """Make durable every write that returned before this call.
@@ -239,7 +240,12 @@ class RocksStorage:
             StorageError: It failed, now or ever before.
         """
         doomed = tuple(self._doomed)
+        ballot = self._hard_state
+        claim = Witness(self._batch, self._last_index, ballot.term, ballot.vote)
         await self._engine.flush()
+        if claim != self._claimed:
+            self._witness.write(claim)
+            self._claimed = claim
         for name in doomed:
             self._engine.drop_family(name)
             self._doomed.remove(name)
@@ -267,8 +273,9 @@ class RocksStorage:
         def fill(batch: WriteBatch) -> None:
             batch.put(codec.SNAPSHOT_KEY, codec.encode_snapshot(snapshot))
             batch.delete_range(first, end)
+            batch.delete_range(codec.CONFIG_START, codec.config_key(meta.index + 1))
 
-        self._engine.write(fill)
+        self._write_log(fill)
         self._snapshot = snapshot
 
     def read(self, first: int, max_bytes: int) -> tuple[int, list[Entry]] | None:
@@ -335,10 +342,10 @@ class RocksStorage:
             raise StorageError(f"the state received is not the whole state at entry {meta.index}")
         if len(meta.chain) != codec.CHAIN_SIZE:
             raise StorageError(f"the snapshot at entry {meta.index} has no chain hash")
-        if meta.index <= max(self._snapshot.index, self._commit):
+        if meta.index <= max(self._snapshot.index, self._hard_state.commit):
             raise StorageError(
                 f"a snapshot at entry {meta.index} cannot replace a log that is committed up to"
-                f" {self._commit}"
+                f" {self._hard_state.commit}"
             )
         hard_state = HardState(hard_state.term, hard_state.vote, meta.index)
 
@@ -347,14 +354,14 @@ class RocksStorage:
             batch.put(codec.SNAPSHOT_KEY, codec.encode_snapshot(meta))
             batch.put(codec.HARD_STATE_KEY, codec.encode_hard_state(hard_state))
             batch.delete_range(codec.entry_key(0), codec.ENTRY_END)
+            batch.delete_range(codec.CONFIG_START, codec.CONFIG_END)
 
-        self._engine.write(fill)
+        self._write_log(fill, meta.index, meta.chain)
         ready.finish()
         self._doomed.append(_family_name(self._generation))
         self._staged, self._generation = None, ready.generation
         self._state.family = family
-        self._snapshot, self._commit = meta, meta.index
-        self._last_index, self._last_chain = meta.index, meta.chain
+        self._snapshot, self._hard_state = meta, hard_state
 
     async def close(self) -> None:
         """Flush and close. Idempotent. A closed directory can be opened again in this process.
@@ -398,6 +405,22 @@ class RocksStorage:
         chain, term, _ = codec.entry_head(index, record)
         return chain, term
 
+    def _write_log(
+        self, fill: Callable[[WriteBatch], None], last: int = -1, chain: bytes = b""
+    ) -> None:
+        """Write a batch on the log, which then ends at `last`, or where it did."""
+        if last < 0:
+            last, chain = self._last_index, self._last_chain
+        end = codec.encode_end(codec.End(self._batch + 1, last, chain))
+
+        def fill_all(batch: WriteBatch) -> None:
+            fill(batch)
+            batch.put(codec.END_KEY, end)
+
+        self._engine.write(fill_all)
+        self._batch += 1
+        self._last_index, self._last_chain = last, chain
+
     def _check_loaded(self) -> None:
         if not self._loaded:
             raise StorageError("load() comes first: it verifies what everything else builds on")
@@ -408,13 +431,8 @@ def _initialize(
 ) -> None:
     """Write what an empty database begins with."""
     engine.create_family(_family_name(_FIRST_GENERATION))
-    records = []
-    chain = codec.GENESIS
-    for index, entry in enumerate(entries, 1):
-        if entry.index != index:
-            raise StorageError(f"entry {entry.index} cannot be entry {index} of a new log")
-        record, chain = codec.encode_entry(entry, chain)
-        records.append((codec.entry_key(index), record))
+    records, chain = _encode(entries, 0, codec.GENESIS)
+    end = codec.End(1, len(entries), chain)
     commit = min(hard_state.commit, len(entries))
     hard_state = HardState(hard_state.term, hard_state.vote, commit)
 
@@ -423,14 +441,39 @@ def _initialize(
         batch.put(codec.GENERATION_KEY, codec.encode_generation(_FIRST_GENERATION))
         batch.put(codec.HARD_STATE_KEY, codec.encode_hard_state(hard_state))
         batch.put(codec.SNAPSHOT_KEY, codec.encode_snapshot(SnapshotMeta()))
+        batch.put(codec.END_KEY, codec.encode_end(end))
         for key, record in records:
             batch.put(key, record)
 
     engine.write(fill)
 
 
+def _encode(
+    entries: Sequence[Entry], last: int, chain: bytes
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the records of `entries`, which follow entry `last`, and the chain hash after them."""
+    records = []
+    for entry in entries:
+        last += 1
+        if entry.index != last:
+            raise StorageError(f"entry {entry.index} does not follow entry {last - 1}")
+        record, chain = codec.encode_entry(entry, chain)
+        records.append((codec.entry_key(last), record))
+        if entry.kind == EntryKind.CONFIG:
+            records.append((codec.config_key(last), record))
+    return records, chain
+
+
 def _family_name(generation: int) -> str:
     return f"state-{generation}"
+
+
+def _family_in_force(engine: Engine, generation: int) -> Family:
+    """Return the state's family; it is gone when the log that named its successor is."""
+    name = _family_name(generation)
+    if name not in engine.families():
+        raise StorageError(f"the state in force is gone: {name} is not there. {RESET}")
+    return engine.family(name)
 
 
 def _generation_of(name: str) -> int:

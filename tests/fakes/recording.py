@@ -73,6 +73,9 @@ class RecordingStorage:
         self.durable_index, self.durable_hard_state = self._index, self._hard_state
         return recovered
 
+    def recovered(self) -> None:
+        self._inner.recovered()
+
     def append(
         self,
         hard_state: HardState | None,

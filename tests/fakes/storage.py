@@ -10,18 +10,35 @@ autojump clock.
     ...
     disk.crash()                # power cut: all that no finished flush covers is gone
     storage = disk.open()       # the old object raises StorageError from now on
+
+What it remembers of its log, and what it makes of a damaged one, is decided by the same
+`recovery.recover` as on RocksDB: batches have numbers, a flush leaves a witness. Faults:
+
+    disk.flush_gate = trio.Event()      # a flush hangs, until it is set
+    disk.flush_delay_s = 3.0            # a slow disk
+    disk.flush_error = "EIO"            # every flush fails from now on
+    disk.flush_error_once = "EIO"       # one fails, and what it covered is gone; later ones "succeed"
+    disk.write_error = "ENOSPC"         # every write fails from now on
+    disk.read_error = "EIO"             # every read of the state fails from now on
+    disk.crash(keep=2)                  # of what no flush covers, two batches reach the disk
+    disk.crash(stale_witness=True)      # the last writing of the witness did not
+  and, between a crash and the next `open`:
+    disk.damage(index)                  # a bit flips in an entry that was flushed
+    disk.damage_hard_state()            # term and vote cannot be read
+    disk.lose_flushed(3)                # the last three flushed batches are gone (see `remember`)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
 from hstore.node.errors import StorageError
-from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
+from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from hstore.node.storage import codec
+from hstore.node.storage.codec import End, Loss
 from hstore.node.storage.interface import (
     APPLIED_KEY,
     Identity,
@@ -29,6 +46,7 @@ from hstore.node.storage.interface import (
     SnapshotInstall,
     unpack_applied,
 )
+from hstore.node.storage.recovery import OnDisk, Witness, recover
 
 
 @dataclass
@@ -39,9 +57,34 @@ class _Image:
     snapshot: SnapshotMeta = field(default_factory=SnapshotMeta)
     entries: list[tuple[Entry, bytes]] = field(default_factory=list)  # each with its chain hash
     state: dict[bytes, bytes] = field(default_factory=dict)
+    end: End = field(default_factory=lambda: End(1, 0, codec.GENESIS))
+    loss: Loss | None = None
+    configs: dict[int, bytes] = field(default_factory=dict)  # second copies of their records
+    damaged: set[int] = field(default_factory=set)
+    has_hard_state: bool = True
 
     def copy(self) -> _Image:
-        return _Image(self.hard_state, self.snapshot, list(self.entries), dict(self.state))
+        return replace(
+            self,
+            entries=list(self.entries),
+            state=dict(self.state),
+            configs=dict(self.configs),
+            damaged=set(self.damaged),
+        )
+
+    def cut(self, first: int, last: int) -> None:
+        """Forget what is only known by its index outside `first` to `last`."""
+        self.configs = {i: r for i, r in self.configs.items() if first <= i <= last}
+        self.damaged = {i for i in self.damaged if first <= i <= last}
+
+    def records(self, first: int) -> Iterator[tuple[int, bytes | None]]:
+        """Read the log as a disk would."""
+        chain = self.snapshot.chain or codec.GENESIS
+        for at, (entry, own) in enumerate(self.entries, self.snapshot.index + 1):
+            if at >= first:
+                record, _ = codec.encode_entry(entry, chain)
+                yield at, record[:-1] + bytes([record[-1] ^ 1]) if at in self.damaged else record
+            chain = own
 
 
 _Batch = Callable[[_Image], None]
@@ -54,8 +97,14 @@ class MemoryDisk:
         flush_delay_s: How long each flush takes.
         flush_gate: When set, no flush ends before this event is set: a hanging disk.
         flush_error: When set, the next flush fails with this text, and all that follow.
+        flush_error_once: When set, the next flush fails with this text, and what it covers never
+            becomes durable; whoever flushes again is told that all is well (fsyncgate).
         write_error: When set, the next write fails with this text, and all that follow.
+        read_error: When set, reading the state fails with this text.
+        free_bytes: What the file system has left; None: plenty.
         flushes: How many flushes have ended.
+        remember: How many flushed batches `lose_flushed` can take back.
+        witness: What the last flush left outside the log.
     """
 
     def __init__(
@@ -69,13 +118,24 @@ class MemoryDisk:
         self.flush_delay_s = 0.0
         self.flush_gate: trio.Event | None = None
         self.flush_error: str | None = None
+        self.flush_error_once: str | None = None
         self.write_error: str | None = None
+        self.read_error: str | None = None
+        self.free_bytes: int | None = None
         self.flushes = 0
+        self.remember = 0
+        self.witness: Witness | None = None
+        self._witness_before: Witness | None = None
         self.durable = _Image(hard_state or HardState())
         chain = codec.GENESIS
         for entry in entries:
-            _, chain = codec.encode_entry(entry, chain)
+            record, chain = codec.encode_entry(entry, chain)
             self.durable.entries.append((entry, chain))
+            if entry.kind == EntryKind.CONFIG:
+                self.durable.configs[entry.index] = record
+        self.durable.end = End(1, len(entries), chain)
+        self._base = self.durable.copy()
+        self._flushed: list[_Batch] = []
         self.live = self.durable.copy()
         self.unflushed: list[_Batch] = []
         self._storage: MemoryStorage | None = None
@@ -87,11 +147,12 @@ class MemoryDisk:
         self._storage = MemoryStorage(self)
         return self._storage
 
-    def crash(self, keep: int = 0) -> None:
+    def crash(self, keep: int = 0, *, stale_witness: bool = False) -> None:
         """Cut the power: only what was flushed is left, and the first `keep` batches after it."""
-        for batch in self.unflushed[:keep]:
-            batch(self.durable)
+        self.sync(min(keep, len(self.unflushed)))
         self.unflushed.clear()
+        if stale_witness:
+            self.witness = self._witness_before
         self.live = self.durable.copy()
         if self._storage is not None:
             self._storage.failure = "the power was cut"
@@ -106,7 +167,33 @@ class MemoryDisk:
         """Make the first `count` unflushed batches durable."""
         for batch in self.unflushed[:count]:
             batch(self.durable)
+        if self.remember:
+            self._flushed += self.unflushed[:count]
+            while len(self._flushed) > self.remember:
+                self._flushed.pop(0)(self._base)
         del self.unflushed[:count]
+
+    def testify(self, witness: Witness) -> None:
+        """Write the witness down, as a flush does that has ended."""
+        self._witness_before, self.witness = self.witness, witness
+
+    def damage(self, index: int) -> None:
+        """Flip a bit in the entry at `index`."""
+        self.durable.damaged.add(index)
+        self.live = self.durable.copy()
+
+    def damage_hard_state(self) -> None:
+        """Make term and vote unreadable."""
+        self.durable.has_hard_state = False
+        self.live = self.durable.copy()
+
+    def lose_flushed(self, count: int) -> None:
+        """Take back the last `count` flushed batches, at most `remember`; `remember` came first."""
+        del self._flushed[len(self._flushed) - min(count, len(self._flushed)) :]
+        self.durable = self._base.copy()
+        for batch in self._flushed:
+            batch(self.durable)
+        self.live = self.durable.copy()
 
     def detach(self) -> None:
         """Let another storage be opened."""
@@ -138,14 +225,41 @@ class MemoryStorage:
 
     def load(self) -> Recovered:
         image = self.image()
-        applied, _ = unpack_applied(image.state.get(APPLIED_KEY))
-        last = image.snapshot.index + len(image.entries)
-        if not image.snapshot.index <= applied <= last:
-            raise StorageError("entries were lost")
+        found = recover(
+            OnDisk(
+                image.hard_state if image.has_hard_state else None,
+                image.snapshot,
+                image.end,
+                image.loss,
+                *unpack_applied(image.state.get(APPLIED_KEY)),
+                image.records,
+                sorted(image.configs.items()),
+                self._disk.witness,
+            )
+        )
+        recovered = found.recovered
+        loss = Loss(recovered.recover_to, recovered.lost) if recovered.recover_to else None
+        chains = {entry.index: chain for entry, chain in image.entries}
+        entries = [(entry, chains[entry.index]) for entry in recovered.entries]
+
+        def repair(image: _Image) -> None:
+            image.hard_state, image.has_hard_state = recovered.hard_state, True
+            image.snapshot, image.entries = recovered.snapshot, list(entries)
+            image.end, image.loss = found.end, loss
+            image.configs, image.damaged = dict(found.copies), set()
+
+        if found.must_repair:
+            self.commit(repair)
         self._loaded = True
-        term, vote, commit = image.hard_state.term, image.hard_state.vote, image.hard_state.commit
-        hard_state = HardState(term, vote, max(commit, applied))
-        return Recovered(hard_state, image.snapshot, [e for e, _ in image.entries], applied)
+        return recovered
+
+    def recovered(self) -> None:
+        self._ready()
+
+        def forget(image: _Image) -> None:
+            image.loss = None
+
+        self._commit_log(forget)
 
     def append(
         self,
@@ -164,28 +278,35 @@ class MemoryStorage:
         keep = last - first
         chain = self._chain_at(last)
         records = []
+        configs: dict[int, bytes] = {}
         for entry in entries:
             last += 1
             if entry.index != last:
                 raise StorageError(f"entry {entry.index} does not follow entry {last - 1}")
-            _, chain = codec.encode_entry(entry, chain)
+            record, chain = codec.encode_entry(entry, chain)
             records.append((entry, chain))
+            if entry.kind == EntryKind.CONFIG:
+                configs[entry.index] = record
         if hard_state is not None:
             commit = max(image.hard_state.commit, min(hard_state.commit, last))
             hard_state = HardState(hard_state.term, hard_state.vote, commit)
 
         def batch(image: _Image) -> None:
             image.entries[keep:] = records
+            image.cut(0, first + keep)
+            image.configs |= configs
             if hard_state is not None:
                 image.hard_state = hard_state
 
-        self.commit(batch)
+        self._commit_log(batch, last, chain)
 
     async def flush(self) -> None:
         self.image()
         assert not self._flushing, "one flush at a time"
         disk = self._disk
         covered = len(disk.unflushed)
+        end, ballot = disk.live.end, disk.live.hard_state
+        witness = Witness(end.batch, end.index, ballot.term, ballot.vote)
         self._flushing = True
         try:
             await trio.sleep(disk.flush_delay_s)
@@ -197,7 +318,12 @@ class MemoryStorage:
             self.failure = disk.flush_error
         if self.failure is not None:  # a crash while it flushed is one too
             raise StorageError(self.failure)
+        if disk.flush_error_once is not None:
+            error, disk.flush_error_once = disk.flush_error_once, None
+            del disk.unflushed[:covered]
+            raise StorageError(error)
         disk.sync(covered)
+        disk.testify(witness)
         disk.flushes += 1
 
     def compact(self, meta: SnapshotMeta) -> None:
@@ -216,8 +342,9 @@ class MemoryStorage:
         def batch(image: _Image) -> None:
             image.snapshot = snapshot
             del image.entries[:count]
+            image.cut(snapshot.index + 1, 1 << 64)
 
-        self.commit(batch)
+        self._commit_log(batch)
 
     def read(self, first: int, max_bytes: int) -> tuple[int, list[Entry]] | None:
         image = self._ready()
@@ -262,9 +389,10 @@ class MemoryStorage:
             image.state = dict(pairs)
             image.snapshot = meta
             image.entries = []
+            image.cut(1, 0)
             image.hard_state = HardState(hard_state.term, hard_state.vote, meta.index)
 
-        self.commit(batch)
+        self._commit_log(batch, meta.index, meta.chain)
         self._staged = ready.pairs = None
 
     async def close(self) -> None:
@@ -280,6 +408,14 @@ class MemoryStorage:
             raise StorageError(self.failure)
         return self._disk.live
 
+    def readable(self) -> _Image:
+        """Return what is there now, for reading the state."""
+        image = self.image()
+        if self._disk.read_error is not None:
+            self.failure = self._disk.read_error
+            raise StorageError(self.failure)
+        return image
+
     def commit(self, batch: _Batch) -> None:
         """Write a batch, not durably."""
         self.image()
@@ -287,6 +423,21 @@ class MemoryStorage:
             self.failure = self._disk.write_error
             raise StorageError(self.failure)
         self._disk.write(batch)
+
+    def _commit_log(self, batch: _Batch, last: int = -1, chain: bytes = b"") -> None:
+        """Write a batch on the log, which then ends at `last`, or where it did."""
+        end = self.image().end
+        end = (
+            End(end.batch + 1, last, chain)
+            if last >= 0
+            else End(end.batch + 1, end.index, end.chain)
+        )
+
+        def numbered(image: _Image) -> None:
+            batch(image)
+            image.end = end
+
+        self.commit(numbered)
 
     def _ready(self) -> _Image:
         if not self._loaded:
@@ -310,7 +461,7 @@ class MemoryState:
         self._storage = storage
 
     def get(self, key: bytes) -> bytes | None:
-        return self._storage.image().state.get(key)
+        return self._storage.readable().state.get(key)
 
     def write(
         self,
@@ -332,7 +483,7 @@ class MemoryState:
         self._storage.commit(batch)
 
     def view(self, *, bulk: bool = False) -> MemoryView:
-        return MemoryView(dict(self._storage.image().state))
+        return MemoryView(dict(self._storage.readable().state))
 
 
 class MemoryView:

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from rocksdict import Rdict
 
-from hstore.node.raft.entry import Entry
+from hstore.node.raft.entry import Entry, HardState
 from hstore.node.storage.interface import Identity, Storage
+from hstore.node.storage.options import Setup
 from hstore.node.storage.rocks import RocksStorage
 from tests.fakes.storage import MemoryDisk
 
@@ -60,3 +62,27 @@ async def rocks(tmp_path: Path) -> AsyncIterator[RocksStorage]:
 
 def entries(first: int, last: int, term: int = 1, data: bytes = b"data") -> list[Entry]:
     return [Entry(i, term, 0, b"%s %d" % (data, i)) for i in range(first, last + 1)]
+
+
+def edit(path: Path, key: bytes, change: bytes | None) -> None:
+    """Change a record of the log family behind the storage's back; None deletes it."""
+    setup = Setup(CACHE_BYTES)
+    options, database = setup.database(), str(path / "db")
+    families = {name: setup.state() for name in Rdict.list_cf(database, options)}
+    db = Rdict(database, options, column_families={**families, "default": options})
+    if change is None:
+        db.delete(key)
+    else:
+        db.put(key, change)
+    db.close()
+
+
+async def nine_entries(path: Path, *, flush: bool = False) -> None:
+    """Make a log of nine entries, to be damaged."""
+    RocksStorage.create(path, IDENTITY)
+    storage = RocksStorage.open(path, cache_bytes=CACHE_BYTES)
+    storage.load()
+    storage.append(HardState(1, 7, 2), None, entries(1, 9))
+    if flush:
+        await storage.flush()
+    await storage.close()

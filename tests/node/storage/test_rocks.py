@@ -11,34 +11,20 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-from rocksdict import Rdict, WriteBatch, WriteOptions
+from rocksdict import WriteBatch, WriteOptions
 
 from hstore.node.errors import StorageError
 from hstore.node.raft.entry import HardState, SnapshotMeta
 from hstore.node.storage import codec, engine
 from hstore.node.storage.directory import has_data, read_identity
 from hstore.node.storage.interface import APPLIED_KEY, Identity, pack_applied
-from hstore.node.storage.options import Setup
 from hstore.node.storage.rocks import RocksStorage
 
-from .conftest import CACHE_BYTES, IDENTITY, entries
+from .conftest import CACHE_BYTES, IDENTITY, edit, entries, nine_entries
 
 
 def reopen(path: Path) -> RocksStorage:
     return RocksStorage.open(path, cache_bytes=CACHE_BYTES)
-
-
-def edit(path: Path, key: bytes, change: bytes | None) -> None:
-    """Change a record of the log family behind the storage's back; None deletes it."""
-    setup = Setup(CACHE_BYTES)
-    options, database = setup.database(), str(path / "db")
-    families = {name: setup.state() for name in Rdict.list_cf(database, options)}
-    db = Rdict(database, options, column_families={**families, "default": options})
-    if change is None:
-        db.delete(key)
-    else:
-        db.put(key, change)
-    db.close()
 
 
 # --- the directory ----------------------------------------------------------------------------
@@ -206,87 +192,13 @@ def test_a_path_that_cannot_be_a_directory_is_a_clear_error(tmp_path: Path) -> N
 # --- damage -----------------------------------------------------------------------------------
 
 
-async def damaged(path: Path) -> None:
-    """Make a log of nine entries, to be damaged."""
-    RocksStorage.create(path, IDENTITY)
-    storage = reopen(path)
-    storage.load()
-    storage.append(HardState(1, 0, 2), None, entries(1, 9))
-    await storage.close()
-
-
-@pytest.mark.parametrize("at", [0, 4, 21, 28, 30, -1])
-async def test_any_flipped_byte_in_an_entry_is_found(tmp_path: Path, at: int) -> None:
-    await damaged(tmp_path)
-    record, _ = codec.encode_entry(entries(5, 5)[0], await chain_at(tmp_path, 4))
-    flipped = bytearray(record)
-    flipped[at] ^= 1
-    edit(tmp_path, codec.entry_key(5), bytes(flipped))
-
-    storage = reopen(tmp_path)
-    with pytest.raises(StorageError, match=r"entry 5 of the log is damaged.*CRC"):
-        storage.load()
-    await storage.close()
-
-
-async def chain_at(path: Path, index: int) -> bytes:
-    storage = reopen(path)
-    storage.load()
-    chain = storage.snapshot_meta_chain(index)
-    await storage.close()
-    return chain
-
-
-async def test_a_whole_entry_of_another_log_is_found(tmp_path: Path) -> None:
-    await damaged(tmp_path)
-    record, _ = codec.encode_entry(entries(5, 5, term=2)[0], await chain_at(tmp_path, 4))
-    edit(tmp_path, codec.entry_key(5), record)
-
-    storage = reopen(tmp_path)
-    with pytest.raises(StorageError, match="entry 6 of the log does not continue entry 5"):
-        storage.load()
-    await storage.close()
-
-
-async def test_an_entry_at_another_place_is_found(tmp_path: Path) -> None:
-    await damaged(tmp_path)
-    record, _ = codec.encode_entry(entries(6, 6)[0], await chain_at(tmp_path, 4))
-    edit(tmp_path, codec.entry_key(5), record)
-
-    storage = reopen(tmp_path)
-    with pytest.raises(StorageError, match="entry 5"):
-        storage.load()
-    await storage.close()
-
-
-@pytest.mark.parametrize("index", [1, 5])
-async def test_a_missing_entry_is_found(tmp_path: Path, index: int) -> None:
-    await damaged(tmp_path)
-    edit(tmp_path, codec.entry_key(index), None)
-
-    storage = reopen(tmp_path)
-    with pytest.raises(StorageError, match=f"where entry {index} should be"):
-        storage.load()
-    await storage.close()
-
-
-async def test_a_log_that_ends_before_what_is_committed_is_found(tmp_path: Path) -> None:
-    await damaged(tmp_path)
-    for index in range(2, 10):
-        edit(tmp_path, codec.entry_key(index), None)
-
-    storage = reopen(tmp_path)
-    with pytest.raises(StorageError, match="entries were lost"):
-        storage.load()
-    await storage.close()
-
-
 @pytest.mark.parametrize("key", [codec.HARD_STATE_KEY, codec.SNAPSHOT_KEY, codec.GENERATION_KEY])
 @pytest.mark.parametrize("change", [None, b"", b"\xc1"])
 async def test_a_missing_or_damaged_companion_of_the_log_is_found(
     tmp_path: Path, key: bytes, change: bytes | None
 ) -> None:
-    await damaged(tmp_path)
+    """Nothing was ever flushed here, so no witness stands in for the hard state."""
+    await nine_entries(tmp_path)
     edit(tmp_path, key, change)
 
     with pytest.raises(StorageError, match=r"missing|damaged"):

@@ -1,0 +1,52 @@
+"""A core made from what was durable (rule D19), and the end of its recovery when log was lost.
+
+What was lost is decided in `storage/recovery.py`, what a core may do meanwhile in `raft/core.py`;
+here both are brought together, and the operator is told.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import structlog
+
+from .raft.core import Core, Options
+from .storage.interface import Storage
+
+_log = structlog.get_logger()
+
+
+def core_on(storage: Storage, node_id: int, options: Options, rng: Random) -> Core:
+    """Return the core of the node whose disk this is.
+
+    Raises:
+        StorageError, CoreBug: What is on disk cannot be used.
+    """
+    found = storage.load()
+    if found.recover_to:
+        _log.error(
+            f"lost acknowledged log: {found.lost}; this node does not vote until it has the log"
+            f" up to {found.recover_to} again"
+        )
+    return Core(
+        node_id,
+        options,
+        rng,
+        hard_state=found.hard_state,
+        snapshot=found.snapshot,
+        entries=found.entries,
+        applied=found.applied,
+        recover_to=found.recover_to,
+    )
+
+
+def still_recovering(core: Core, storage: Storage, *, before: bool) -> bool:
+    """Return whether `core` is recovering; when it was `before` and is over, note and say so.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    if before and not core.is_recovering:
+        storage.recovered()
+        _log.info(f"the lost log is here again, up to {core.log.last_index}: this node votes")
+    return core.is_recovering

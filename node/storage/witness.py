@@ -1,0 +1,117 @@
+"""The file that says how much was durable, beside the database and not in it.
+
+Owns the bytes and the two slots of the file; what a witness is for is `recovery.py`'s.
+
+    0, 512        slots; the one with the higher number is in force
+
+    a slot        CRC32 (>I) | its number, batch, index, term, vote (>Q each)
+
+Each writing goes to the slot that is not in force, so a torn one leaves the one before. It comes
+after the flush that it speaks of, and never claims more; it may claim less, by what the operating
+system had not written back yet when the power went: at most about a second (`sync_if_due`).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from pathlib import Path
+from zlib import crc32
+
+from ..errors import StorageError
+from .recovery import Witness
+
+FILE = "witness"
+
+_SLOT_BYTES = 512
+_BODY = struct.Struct(">5Q")
+_CRC = struct.Struct(">I")
+_SYNC_S = 1.0
+
+
+class WitnessFile:
+    """An open witness file, made if there is none.
+
+    Attributes:
+        found: What it said when it was opened; None: nothing that can be believed.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE
+        self._dirty = False
+        self._synced_at = time.monotonic()
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            content = os.pread(self._fd, 2 * _SLOT_BYTES, 0)
+            if len(content) < 2 * _SLOT_BYTES:
+                # All of its room now: a full disk must not get in the way of a flush's end.
+                os.pwrite(self._fd, bytes(2 * _SLOT_BYTES - len(content)), len(content))
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be used: {error}") from error
+        slots = (_decode(content[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES))
+        self._number = 0
+        self.found: Witness | None = None
+        for slot in slots:
+            if slot is not None and slot[0] > self._number:
+                self._number, self.found = slot
+
+    def write(self, witness: Witness) -> None:
+        """Say what a flush that has returned made durable. Some microseconds, unsynced.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        self._number += 1
+        body = _BODY.pack(
+            self._number,
+            witness.batch,
+            witness.index,
+            witness.hard_term,
+            witness.vote,
+        )
+        record = _CRC.pack(crc32(body)) + body
+        try:
+            written = os.pwrite(self._fd, record, self._number % 2 * _SLOT_BYTES)
+        except OSError as error:
+            raise StorageError(f"writing {self._path} failed: {error}") from error
+        if written != len(record):
+            raise StorageError(f"writing {self._path} failed: {written} bytes of {len(record)}")
+        self._dirty = True
+
+    def sync_if_due(self) -> None:
+        """Make what was written durable, at most once a second. Blocks: for the flusher's thread.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        if self._dirty and time.monotonic() - self._synced_at >= _SYNC_S:
+            self.sync()
+
+    def sync(self) -> None:
+        """Make what was written durable. Blocks.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        if self._dirty and self._fd >= 0:
+            self._dirty = False
+            os.fdatasync(self._fd)
+            self._synced_at = time.monotonic()
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _decode(slot: bytes) -> tuple[int, Witness] | None:
+    body = slot[_CRC.size : _CRC.size + _BODY.size]
+    if len(body) < _BODY.size or _CRC.unpack_from(slot)[0] != crc32(body):
+        return None
+    number, *said = _BODY.unpack(body)
+    return number, Witness(*said)
