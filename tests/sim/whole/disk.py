@@ -57,6 +57,12 @@ class WatchedStorage:
         """See `Storage`."""
         return self.inner.load()
 
+    def recovered(self) -> None:
+        """See `Storage`."""
+        self.before("write")
+        self.inner.recovered()
+        self.after("write")
+
     def append(
         self, hard_state: HardState | None, truncate_from: int | None, entries: Sequence[Entry]
     ) -> None:
