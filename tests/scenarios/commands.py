@@ -494,7 +494,7 @@ def _report_unreachable(cluster: Cluster, command: Command) -> list[str]:
 def _send_snapshot(cluster: Cluster, command: Command) -> list[str]:
     command.only()
     nodes = cluster.chosen(command)
-    if len(nodes) != 2:
+    if len(nodes) != 2 or nodes[0] is nodes[1]:
         raise command.error("takes the node that sends and the one that receives")
     if nodes[0].core.role is not Role.LEADER:
         raise command.error("a snapshot is the word of a leader here, and this node does not lead")

@@ -32,6 +32,7 @@ _STRICT = (
     Kind.ROLE, Kind.ENTRY, Kind.SNAPSHOT, Kind.VOTE, Kind.APPEND,
     Kind.LOG, Kind.LOG_ENDS, Kind.STATE, Kind.MEMBER,
 )  # fmt: skip
+_REPEATED = (Kind.ROLE, Kind.VOTE, Kind.APPEND)
 _SHOWN_BY_QUESTIONS = (Kind.LOG, Kind.LOG_ENDS, Kind.STATE, Kind.MEMBER)
 
 
@@ -264,6 +265,10 @@ class _Replay:
             values = [fact.value for fact in _grouped(ours).get(kind_key, ())]
             if [fact.value for fact in wanted] == values:
                 continue
+            if {fact.value for fact in wanted} == set(values) and _is_repeated(
+                kind_key[0], expected, ours
+            ):
+                continue
             left = Counter(values)
             for position, fact in enumerate(wanted):
                 if not left[fact.value]:
@@ -437,6 +442,15 @@ def _grouped(facts: Iterable[Fact]) -> _Groups:
     for fact in facts:
         groups.setdefault((fact.kind, fact.key), []).append(fact)
     return groups
+
+
+def _is_repeated(kind: Kind, expected: list[Fact], ours: list[Fact]) -> bool:
+    """Whether the same was said once more, or less, which is one batch more or less.
+
+    As often in all, it was said to somebody else.
+    """
+    counts = [sum(fact.kind is kind for fact in facts) for facts in (expected, ours)]
+    return kind in _REPEATED and counts[0] != counts[1]
 
 
 def _entry_of(append: Fact) -> Fact:
