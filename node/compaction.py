@@ -51,13 +51,13 @@ def due(core: Core, applied: int) -> int | None:
 def _has_straggler(core: Core, applied: int) -> bool:
     """Whether the log in memory is of use to a member that lacks more than all keep.
 
-    Who is brought up by a snapshot is fed from the disk until it is near.
+    Of none while a snapshot crosses: what follows it waits on the disk. Once it is there, the log in
+    memory shall stay where it begins, for the member to come up to it.
     """
     behind = applied - KEEP_ENTRIES
-    near = applied - STRAGGLER_ENTRIES * KEEP_ENTRIES
     for progress in core.progress.values():
         if progress.state is ProgressState.SNAPSHOT:
-            is_fed = progress.match >= near
+            is_fed = progress.match >= progress.snapshot
         else:
             is_fed = progress.active or progress.state is ProgressState.REPLICATE
         if is_fed and progress.match < behind:

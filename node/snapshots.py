@@ -74,11 +74,15 @@ Reply = Callable[[wire.Frame], Awaitable[None]]
 
 @dataclass(slots=True)
 class _View:
-    """The state as of one moment, on its way to one peer, or waiting for it since `idle_since`."""
+    """The state as of one moment, on its way to one peer, or waiting for it since `idle_since`.
+
+    When the peer has taken it, the reader is closed, and the disk holds what follows for a while.
+    """
 
     outgoing: Outgoing
     reader: StateReader
     is_busy: bool = True
+    is_taken: bool = False
     idle_since: float = 0.0
 
 
@@ -147,7 +151,7 @@ class Snapshots:
         ok = False
         try:
             async with self._limit:
-                index = await self._stream(peer)
+                index = await self._bring_up(peer)
                 ok = True
         except LOST as error:
             _log.warning("could not send a snapshot", peer=f"{peer:016x}", error=str(error))
@@ -155,8 +159,27 @@ class Snapshots:
             self._sending.remove(peer)
             self._replica.snapshot_sent(peer, index, ok=ok)
 
-    async def _stream(self, peer: int) -> int:
-        """Send a state and what follows it; return its index. Raises one of `LOST`."""
+    async def _bring_up(self, peer: int) -> int:
+        """Send a state, and what follows it; return up to where. Raises one of `LOST`."""
+        view, progress = self._views.get(peer), self._replica.core.progress.get(peer)
+        index = progress.match if progress is not None else 0
+        is_up = view is not None and view.is_taken and index >= view.outgoing.meta.index
+        if view is None or not is_up or not self._replica.disk_log.is_held(peer):
+            # Else the log in memory has got away from it once more: it needs no second snapshot.
+            view = await self._stream(peer)
+            index = view.outgoing.meta.index
+        view.is_busy = True
+        try:
+            await self._feed(peer, index)
+        except PeerError:
+            self._close_view(peer)
+            raise
+        finally:
+            view.is_busy, view.idle_since = False, trio.current_time()
+        return index
+
+    async def _stream(self, peer: int) -> _View:
+        """Send a state. Raises one of `LOST` when that fails."""
         address = self._peers.address_of(peer)
         if address is None:
             raise PeerError("the peer is not a member any more")
@@ -172,13 +195,9 @@ class Snapshots:
                 view.is_busy, view.idle_since = False, trio.current_time()
         index = view.outgoing.meta.index
         _log.info("sent a snapshot", peer=f"{peer:016x}", index=index, chunks=chunks)
-        view.is_busy = True
+        view.is_taken = True
         view.reader.close()
-        try:
-            await self._feed(peer, index)
-        finally:
-            self._close_view(peer)
-        return index
+        return view
 
     async def _feed(self, peer: int, index: int) -> None:
         """Send what follows `index` from the disk, until the log in memory reaches back far enough.
@@ -253,7 +272,7 @@ class Snapshots:
         replica = self._replica
         view = self._views.get(peer)
         # Without the entries that follow it, the peer would need another one right after it.
-        if view is not None and replica.disk_log.is_held(peer):
+        if view is not None and not view.is_taken and replica.disk_log.is_held(peer):
             view.is_busy = True
             return view
         self._close_view(peer)

@@ -26,8 +26,9 @@ def core_with(count: int, size: int = 1) -> Core:
     return Core(1, Options(), Random(1), hard_state=HardState(1, 1, count), entries=log)
 
 
-def member(match: int, state: ProgressState, *, active: bool) -> Progress:
+def member(match: int, state: ProgressState, *, active: bool, snapshot: int = 0) -> Progress:
     progress = Progress(match + 1)
+    progress.snapshot = snapshot
     progress.match, progress.state, progress.active = match, state, active
     return progress
 
@@ -75,8 +76,8 @@ PROBE, REPLICATE, SNAPSHOT = ProgressState.PROBE, ProgressState.REPLICATE, Progr
         (member(100, REPLICATE, active=False), 80),
         (member(100, PROBE, active=True), 80),
         (member(100, PROBE, active=False), 10),
-        (member(100, SNAPSHOT, active=True), 10),
-        (member(125, SNAPSHOT, active=True), 80),
+        (member(100, SNAPSHOT, active=True, snapshot=120), 10),
+        (member(125, SNAPSHOT, active=True, snapshot=120), 80),
     ],
     ids=[
         "near",
@@ -84,8 +85,8 @@ PROBE, REPLICATE, SNAPSHOT = ProgressState.PROBE, ProgressState.REPLICATE, Progr
         "slow and silent",
         "sought",
         "gone",
-        "far, and fed from the disk",
-        "brought near from the disk",
+        "waiting for its snapshot",
+        "fed from the disk",
     ],
 )
 def test_more_is_kept_while_it_is_of_use_to_a_member_that_is_behind(

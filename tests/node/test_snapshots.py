@@ -551,8 +551,35 @@ async def test_what_follows_a_snapshot_stays_on_the_disk_for_as_long_as_it_needs
 
         assert len({chunk.id for chunk in chunks}) == (1 if held > 1 else 2)
         assert cluster[3].storage.order().count("install") == 1
-        await cluster.until(lambda: not leader.node.snapshots._views)
+        await cluster.until(lambda: not leader.node.snapshots._views, 80)
         assert leader.disk.live.snapshot.index == leader.core.log.snapshot_index
+
+
+async def test_a_member_that_falls_behind_again_soon_after_its_snapshot_needs_no_other(
+    autojump_clock,
+) -> None:
+    """The log in memory had got away from it at once, and it was sent one after the other."""
+    async with running(3) as cluster:
+        await leave_behind(cluster, cluster[3])
+        chunks = chunks_of(cluster)
+        leader, member = cluster[1], cluster[3]
+        told = ends_told_to(leader)
+        await member.start()
+        assert await cluster.read(3, "key-59") == "value-59"
+        await cluster.until(lambda: told)
+        cluster.silence(3)
+        await trio.sleep(3)
+        for number in range(150):
+            await cluster.write(1, f"key-{number % 60:02}", f"new-{number}")
+        assert leader.core.log.snapshot_index > member.core.log.last_index + 9
+        cluster.network.reset(1, 3)
+        cluster.network.heal()
+        assert await cluster.read(3, "key-59", within_s=30) == "new-119"
+        await cluster.until(lambda: len(told) == 2)
+
+        assert len({chunk.id for chunk in chunks}) == 1
+        assert told == [True, True]
+        assert state_of(member) == state_of(leader)
 
 
 @pytest.mark.parametrize("trouble", ["lost once", "lost for ever"])
