@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from .member import SimMember
     from .simulation import WholeSimulation
 
-_LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, EOFError)
+LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, EOFError)
+"""What a connection of a client can die of."""
+
 _MOST_STEPS = 200_000
 _RETRIES = 3
 _PATIENCE_S = 60.0
@@ -70,7 +72,7 @@ class Connection:
     async def ask(
         self, method: str, target: str, body: bytes = b"", headers: tuple[str, ...] = ()
     ) -> Answer:
-        """Send a request and return its answer; raises one of `_LOST`."""
+        """Send a request and return its answer; raises one of `LOST`."""
         lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *headers]
         if method != "GET":
             lines.append(f"Content-Length: {len(body)}")
@@ -239,7 +241,7 @@ class Client:
             try:
                 connection = await self._connection(member)
                 answer = await connection.ask(method, target, body, headers)
-            except _LOST:
+            except LOST:
                 sim.counts["clients lost their node"] += 1
         if answer is None:
             if connection is not None:

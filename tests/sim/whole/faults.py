@@ -79,7 +79,8 @@ class Faults:
         start("hang", options.hang_every, self._hang)
         start("fail", options.fail_every, self._fail_disk)
         start("pause", options.pause_every, self._pause)
-        start("stop", options.stop_every, self._stop)
+        start("stop", options.stop_every, self.sim.operator.stop)
+        start("operator", options.change_every, self.sim.operator.act)
 
     def _begin(self, name: str, every: float, strike: Callable[[Random], Awaitable[None]]) -> None:
         if every:
@@ -110,7 +111,8 @@ class Faults:
                 disk.flush_gate.set()
             disk.flush_gate = None
             member.skew = 1.0
-            member.start()
+            if member.lives:
+                member.start()
 
     # -- nodes ------------------------------------------------------------------------------
 
@@ -154,6 +156,17 @@ class Faults:
         await trio.sleep(after)
         member.start()
 
+    def start_strangers(self) -> None:
+        """Start who was let in, and was never told."""
+        sim = self.sim
+        peers = {m.id: m.settings.peer_address for m in sim.members.values() if m.lives}
+        leader = sim.leader()
+        for node in leader.core.config.all_members() if leader is not None else ():
+            if not sim.members[node].lives:
+                self.counts["let in without being told"] += 1
+                sim.members[node].hints = peers
+                sim.members[node].start()
+
     async def _pause(self, rng: Random) -> None:
         """Nothing is heard of a node, and it hears nothing; its clock and its disk stand, too."""
         member = self._some(rng)
@@ -169,13 +182,6 @@ class Faults:
         if not self.is_over:
             member.skew = skew
         self._open_gate(member, gate)
-
-    async def _stop(self, rng: Random) -> None:
-        """Somebody stops a node cleanly; it is started again some time."""
-        member = self._some(rng)
-        if member is not None:
-            self.counts["stop"] += 1
-            member.ask_to_stop()
 
     # -- disks ------------------------------------------------------------------------------
 

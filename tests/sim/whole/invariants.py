@@ -58,7 +58,6 @@ class Checker:
         self.committed = 0
         self.commands: dict[int, Put | Delete | DeletePrefix] = {}
         self.at: dict[bytes, list[int]] = {}
-        self.keyed: dict[bytes, list[tuple[int, Outcome | None]]] = {}
         self._chains: dict[int, tuple[int, bytes]] = {}
         self._logs: dict[tuple[int, int], bytes] = {}
         self._leaders: dict[int, int] = {}
@@ -173,13 +172,16 @@ class Checker:
             command = commands.decode(entry.data)
         except msgspec.MsgspecError:
             return
+        is_keyed = isinstance(command, Keyed)
         if isinstance(command, Keyed):
-            self.keyed.setdefault(command.key, []).append((entry.index, None))
             command = command.command
         if isinstance(command, (Put, Delete, DeletePrefix)):
             self.commands[entry.index] = command
         if isinstance(command, Put):
-            self.at.setdefault(command.value, []).append(entry.index)
+            places = self.at.setdefault(command.value, [])
+            places.append(entry.index)
+            if len(places) > 1 and not is_keyed:
+                self.sim.fail(f"D15: {command} was asked for once, and is committed at {places}")
 
     def _check_quorum(self, member: SimMember, commit: int) -> None:
         """I5: in the durable logs of a majority, in the configuration of who says so."""

@@ -187,11 +187,6 @@ class SimMember:
         replica.state.apply = watched_apply  # type: ignore[method-assign,assignment]
         replica.tick_seconds = lambda: ticks() * self.skew  # type: ignore[method-assign]
 
-    def ask_to_stop(self) -> None:
-        """Stop the node as a user does."""
-        if self._nursery is not None:
-            self._nursery.start_soon(self.node.stop)
-
     def crash(self, why: str) -> None:
         """Cut the power."""
         if not (self._runs or self.is_starting) or self.is_frozen:

@@ -36,7 +36,10 @@ class Trace(trio.abc.Instrument):
         recorded: When it is a list, steps and notes are kept in it, too: to compare two runs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_steps: int, exhausted: Callable[[str], None]) -> None:
+        """Call `exhausted` when there are more than so many steps: a loop that waits for nothing."""
+        self._most_steps = most_steps
+        self._exhausted = exhausted
         self.digest = 0
         self.steps = 0
         self.steps_of: Counter[int] = Counter()
@@ -71,6 +74,8 @@ class Trace(trio.abc.Instrument):
         self.steps_of[owner] += 1
         if self.recorded is not None:
             self.recorded.append(f"{trio.current_time():.6f} step {owner} {task.name}")
+        if self.steps == self._most_steps:
+            self._exhausted(f"I14: more than {self.steps} steps, the last in {task.name}")
         if owner in self._fuses:
             at, end = self._fuses[owner]
             if self.steps_of[owner] >= at:

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 import trio
 
-from hstore.node import commands, compaction, link, requests, snapshot_transfer
+from hstore.node import commands, compaction, link, replica_check, requests, snapshot_transfer
 from hstore.node.api import answers
 from hstore.node.commands import InitCluster, Member, PutMember
 from hstore.node.raft import membership
@@ -26,12 +26,16 @@ from .disk import digest
 from .faults import Faults
 from .invariants import Checker
 from .member import CLUSTER_ID, SimMember
+from .operator import Operator
 from .options import WholeOptions, draw
 from .scheduler import Trace
 from .wires import Wires
 
 _SETTLE_S = 60.0
 """For the cluster to come to life when nothing goes wrong any more."""
+
+_MOST_STEPS = 400_000
+"""Five times what the longest runs take."""
 
 
 class WholeSimulation:
@@ -50,13 +54,14 @@ class WholeSimulation:
     def __init__(self, seed: int, options: WholeOptions | None = None) -> None:
         self.seed = seed
         self.options = options or draw(seed)
-        self.trace = Trace()
+        self.trace = Trace(_MOST_STEPS, self.fail)
         self.counts: Counter[str] = Counter()
         self.is_healed = False
         self.violation: Violation | None = None
         self.members: dict[int, SimMember] = {}
         self.wires = Wires(self)
         self.faults = Faults(self)
+        self.operator = Operator(self)
         self.checker = Checker(self)
         self.clients = Clients(self)
         self._scope = trio.CancelScope()
@@ -132,6 +137,7 @@ class WholeSimulation:
     async def _settle(self, when: str) -> None:
         """Wait until there is a leader, and all members have applied all there is."""
         with trio.move_on_after(_SETTLE_S):
+            self.faults.start_strangers()
             while not self._is_settled():  # noqa: ASYNC110 - it is looked at from outside
                 await trio.sleep(0.05)
             return
@@ -142,10 +148,15 @@ class WholeSimulation:
         leader = self.leader()
         if leader is None or leader.core.log.commit != leader.core.log.last_index:
             return False
-        last = leader.core.log.commit
+        last, config = leader.core.log.commit, leader.core.config
+        wished = leader.node.replica.state.members
+        if sorted(wished) != sorted(config.all_members()) or config.outgoing:
+            return False
         return all(
-            (member := self.members[i]).is_up and member.node.applied_index == last
-            for i in leader.core.config.all_members()
+            (member := self.members[i]).is_up
+            and member.node.applied_index == last
+            and config.is_voter(i) is not wished[i].learner
+            for i in config.all_members()
         )
 
     def leader(self) -> SimMember | None:
@@ -162,7 +173,7 @@ class WholeSimulation:
             if not member.is_up:
                 continue
             target = f"end-{member.id}"
-            put = commands.Put(target.encode(), b"there")
+            put = commands.Put(target.encode(), target.encode())
             outcome = await member.node.write(put, trio.current_time() + 30)
             if not outcome.ok:
                 self.fail(f"L1: node {member.id} does not write: {outcome}")
@@ -219,6 +230,8 @@ def _limits(options: WholeOptions) -> Iterator[None]:
         (link, "_MAX_OUTBOX_FRAMES", options.outbox_frames),
         (requests, "MAX_WAITING", options.max_waiting),
         (snapshot_transfer, "CHUNK_PAIRS", options.chunk_pairs),
+        (replica_check, "INTERVAL_S", 1.0),
+        (replica_check, "PATIENCE_S", 5.0),
         (answers, "_date_line", answers._Date(lambda: 0.0).line),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]

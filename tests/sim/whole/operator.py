@@ -1,0 +1,103 @@
+"""Who runs the cluster: nodes join, leave, are stopped and replaced, and the lead is moved about.
+
+All of it over HTTP, as the command line does it. What is refused or not answered is no failure: the
+checker, and the peace at the end, say whether the cluster has come through.
+"""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import TYPE_CHECKING
+
+import trio
+
+from hstore.node.wire import PROTOCOL
+
+from .clients import LOST, Answer, Connection
+from .member import SimMember
+from .wires import CLIENTS
+
+if TYPE_CHECKING:
+    from .simulation import WholeSimulation
+
+_MOST_MEMBERS = 6
+_PATIENCE_S = 4.0
+
+
+class Operator:
+    """Does one thing after the other."""
+
+    def __init__(self, sim: WholeSimulation) -> None:
+        self.sim = sim
+        self.counts = sim.counts
+
+    async def act(self, rng: Random) -> None:
+        """Do something."""
+        members = [m for m in self.sim.members.values() if not m.is_gone]
+        up = [m for m in members if m.is_up]
+        if not up:
+            return
+        at, whom = rng.choice(up), rng.choice(members)
+        kind = rng.choice(("join", "join learner", "remove", "leave", "transfer", "transfer to"))
+        if kind.startswith("join") and len(members) < _MOST_MEMBERS:
+            await self._join(at, is_learner=kind == "join learner")
+        elif kind == "remove" and len(members) > 1:
+            await self._tell(kind, at, "/v1/leader/remove", {"node": f"{whom.id:016x}"})
+        elif kind == "leave" and len(members) > 1:
+            await self._tell(kind, at, "/v1/node/leave", {})
+        elif kind.startswith("transfer"):
+            to = f"{whom.id:016x}" if kind == "transfer to" else ""
+            await self._tell(kind, at, "/v1/leader/transfer", {"to": to})
+
+    async def stop(self, rng: Random) -> None:
+        """Stop a node cleanly; it is started again some time."""
+        up = [m for m in self.sim.members.values() if m.is_up]
+        if up:
+            await self._tell("stop", rng.choice(up), "/v1/node/stop", {})
+
+    async def _join(self, at: SimMember, *, is_learner: bool) -> None:
+        newcomer = SimMember(self.sim, max(self.sim.members) + 1)
+        self.sim.members[newcomer.id] = newcomer
+        settings = newcomer.settings
+        answer = await self._tell(
+            "join a learner" if is_learner else "join",
+            at,
+            "/v1/cluster/join",
+            {
+                "id": f"{newcomer.id:016x}",
+                "address": settings.api_address,
+                "peer_address": settings.peer_address,
+                "dns_address": settings.dns_address,
+                "protocol": PROTOCOL,
+                "learner": is_learner,
+            },
+        )
+        if answer is not None and answer.status == 200:
+            peers = answer.json()["peers"]
+            newcomer.hints = {int(node, 16): address for node, address in peers.items()}
+            newcomer.start()
+
+    async def _tell(
+        self, kind: str, at: SimMember, path: str, body: dict[str, object]
+    ) -> Answer | None:
+        self.counts[kind] += 1
+        answer = None
+        with trio.move_on_after(_PATIENCE_S + 2):
+            try:
+                end = await self.sim.wires.dial(CLIENTS, at.settings.api_address)
+                target = f"{path}?timeout={int(_PATIENCE_S)}s"
+                headers = ("Content-Type: application/json",)
+                answer = await Connection(at, end).ask(
+                    "POST", target, json.dumps(body).encode(), headers
+                )
+                end.close()
+            except LOST:
+                pass
+        if answer is None:
+            self.counts[f"{kind}: no answer"] += 1
+        elif answer.status == 200:
+            self.counts[f"{kind}: done"] += 1
+        elif answer.status not in (409, 503):
+            self.sim.fail(f"I14: {kind} gets HTTP {answer.status}: {answer.body!r:.300}")
+        return answer
