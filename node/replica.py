@@ -300,7 +300,8 @@ class Replica:
         if not self._waiting.queued:
             return
         if self.core.role is Role.LEADER:
-            if self.core.transfer is None:
+            # Else its core would refuse them: they wait for whoever leads next.
+            if self.core.transfer is None and self.core.id in self.core.config.all_voters():
                 self._propose(events)
             return
         leader = self.core.leader

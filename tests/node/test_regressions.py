@@ -25,6 +25,8 @@ from hstore.node.errors import (
 from hstore.node.link import Link
 from hstore.node.main import _announce, _dial
 from hstore.node.raft.entry import SnapshotMeta
+from hstore.node.raft.events import ProposeChange
+from hstore.node.raft.membership import Change, ChangeKind
 from hstore.node.raft.messages import AppendResponse, InstallSnapshot
 from hstore.node.snapshot_transfer import SnapshotStart
 from hstore.node.wire import ForwardKind, ForwardStatus
@@ -297,3 +299,34 @@ async def test_a_leader_whose_disk_hangs_does_not_keep_the_cluster_from_answerin
         gate.set()
         cluster[1].disk.flush_gate = None
         assert await cluster.read(1, "key") == "value"
+
+
+async def test_a_leader_that_is_being_removed_does_not_spin_while_a_write_waits(
+    autojump_clock, nursery
+) -> None:
+    async with running(3) as cluster:
+        replica = cluster[1].node.replica
+        turn, turns = replica._turn, 0
+
+        def counted() -> None:
+            nonlocal turns
+            turns += 1
+            assert turns < 500, "the driver takes one turn after the other"
+            turn()
+
+        async def remove() -> None:
+            with contextlib.suppress(HstoreError):
+                await replica.ask_core(
+                    lambda rid: ProposeChange(rid, (Change(ChangeKind.REMOVE, 1),)),
+                    trio.current_time() + 5,
+                )
+
+        cluster.silence(1)  # so that the removal stands in the log, and is not committed
+        nursery.start_soon(remove)
+        await cluster.until(lambda: 1 not in replica.core.config.all_voters())
+        replica._turn = counted
+        with contextlib.suppress(Unavailable):
+            await cluster.write(1, "key", "value", within_s=0.3)
+        replica._turn = turn
+        cluster.network.heal()
+        nursery.cancel_scope.cancel()

@@ -31,6 +31,8 @@ def run_seed(seed: int) -> tuple[WholeSimulation, WholeFailure | None]:
     try:
         sim.run()
     except Exception as error:  # noqa: BLE001 - whatever a node raises is what is looked for
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
         cause = error.__cause__ or error
         trace = "".join(traceback.format_tb(cause.__traceback__)[-4:])
         kind = type(error).__name__
