@@ -324,9 +324,9 @@ async def test_a_leader_that_is_being_removed_does_not_spin_while_a_write_waits(
         cluster.silence(1)  # so that the removal stands in the log, and is not committed
         nursery.start_soon(remove)
         await cluster.until(lambda: 1 not in replica.core.config.all_voters())
-        replica._turn = counted
+        replica._turn = counted  # type: ignore[method-assign]
         with contextlib.suppress(Unavailable):
             await cluster.write(1, "key", "value", within_s=0.3)
-        replica._turn = turn
+        replica._turn = turn  # type: ignore[method-assign]
         cluster.network.heal()
         nursery.cancel_scope.cancel()
