@@ -17,6 +17,8 @@ from tests.histories.models import Action, Kind
 from .clients import Connections, record
 from .cluster import Cluster, Node, eventually
 
+READERS = 12
+
 
 def wait_led(nodes: Sequence[Node], instead_of: str | None, by: Node | None = None) -> None:
     """Wait until these nodes follow one leader, who is another than this, or is `by`."""
@@ -53,24 +55,29 @@ def test_kills_of_leaders_and_of_a_follower_are_not_seen_in_what_clients_are_tol
 def test_a_frozen_leader_answers_nothing_stale_when_it_thaws(shared: Cluster) -> None:
     leader, others = shared.leader(), shared.followers()
     name = leader.info().leader
+    readers = [Connections() for _ in range(READERS)]
     with record(shared.nodes) as running:
         running.wait_more(60)
+        latest = sorted(running.keys)[-1]
+        for one in readers:
+            running.do(one, leader, latest, Action(Kind.READ), "before the frost")
         leader.signal(signal.SIGSTOP)
         try:
             wait_led(others, name)
-            running.wait_more(15)
-            # These come after all that was acknowledged meanwhile, and are the first it finds.
-            connections = [Connections() for _ in range(3)]
-            latest = sorted(running.keys)[-len(connections) :]
+            change = Action(Kind.WRITE, "written during the frost")
+            eventually(
+                lambda: running.do(readers[0], others[0], latest, change), "others take a write"
+            )
+            # These come after that write, and are among the first things that the leader finds.
             waiting = [
-                running.begin(one, leader, key, Action(Kind.READ), "waited for the thaw")
-                for one, key in zip(connections, latest, strict=True)
+                running.begin(one, leader, latest, Action(Kind.READ), "waited for the thaw")
+                for one in readers
             ]
         finally:
             leader.signal(signal.SIGCONT)
         for end in waiting:
             end()
-        for one in connections:
+        for one in readers:
             one.close()
         running.wait_more(30)
     shared.wait_healthy()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from .clients import record
+from tests.histories.models import Action, Kind
+
+from .clients import Connections, record
+from .cluster import eventually
 from .parted import Parted, parted_cluster
 from .test_linearizability import wait_led
 
@@ -39,6 +43,42 @@ def test_a_leader_cut_off_from_the_others_acknowledges_and_reads_nothing_more(
         running.wait_more(30)
         parted.reunite(leader)
         running.wait_more(30)
+    parted.wait_healthy()
+    running.read_everywhere(parted.nodes)
+    running.judge()
+
+
+def test_a_leader_that_thaws_where_nobody_tells_it_what_happened_answers_nothing_stale(
+    parted: Parted,
+) -> None:
+    """Its own clock stood still: only who asks the others finds out that it leads no more."""
+    leader, others = parted.leader(), parted.followers()
+    name = leader.info().leader
+    readers = [Connections() for _ in range(12)]
+    with record(parted.nodes) as running:
+        running.wait_more(30)
+        key = sorted(running.keys)[-1]
+        for one in readers:
+            running.do(one, leader, key, Action(Kind.READ), "before the frost")
+        leader.signal(signal.SIGSTOP)
+        try:
+            parted.isolate(leader)
+            wait_led(others, name)
+            change = Action(Kind.WRITE, "written during the frost")
+            writer = Connections()
+            eventually(lambda: running.do(writer, others[0], key, change), "others take a write")
+            waiting = [
+                running.begin(one, leader, key, Action(Kind.READ), "waited for the thaw")
+                for one in readers
+            ]
+        finally:
+            leader.signal(signal.SIGCONT)
+        for end in waiting:
+            end()
+        parted.reunite(leader)
+        for one in (writer, *readers):
+            one.close()
+        running.wait_more(10)
     parted.wait_healthy()
     running.read_everywhere(parted.nodes)
     running.judge()
