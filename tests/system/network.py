@@ -129,6 +129,16 @@ class Network:
             if other != node:
                 self.join(node, other)
 
+    def heal(self) -> None:
+        """End all faults, whatever they were."""
+        for pid in self._pids:
+            self._ip(
+                pid,
+                "link set eth0 up",
+                "route flush type blackhole",
+                "neigh flush dev eth0 nud permanent",
+            )
+
     # -- how --------------------------------------------------------------------------------
 
     def _hold(self, stack: ExitStack) -> int:
