@@ -58,7 +58,7 @@ def test_a_frozen_leader_answers_nothing_stale_when_it_thaws(shared: Cluster) ->
     readers = [Connections() for _ in range(READERS)]
     with record(shared.nodes) as running:
         running.wait_more(60)
-        latest = sorted(running.keys)[-1]
+        latest = max(running.keys.copy())
         for one in readers:
             running.do(one, leader, latest, Action(Kind.READ), "before the frost")
         leader.signal(signal.SIGSTOP)
