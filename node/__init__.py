@@ -7,7 +7,7 @@ every node. A *link* carries frames to one peer. A *request* waits here until it
 
 The process:       main.py, settings.py, values.py, sockets.py, joining.py, errors.py
 The node:          node.py puts the rooms together; replica.py, requests.py, forwarding.py,
-                   compaction.py, restart.py, flag.py
+                   compaction.py, restart.py, room.py, flag.py
 The cluster:       members.py, handover.py, status.py, cluster.py, replica_check.py
 Between nodes:     peers.py, link.py, wire.py, snapshots.py, snapshot_transfer.py
 The state machine: commands.py, state.py, state_records.py, sessions.py

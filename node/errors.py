@@ -7,6 +7,7 @@
       Unavailable            cannot be done now; later it may                 exit 1, HTTP 503
         NoLeader             no leader, or no majority, within the time
         Overloaded           a queue or a quota is full
+        NoSpace              the leader's disk is nearly full
         NotApplied           a write that certainly took no effect
         OutcomeUnknown       a write that may or may not take effect
       StorageError           the disk or its data failed: the node stops      exit 1
@@ -60,6 +61,10 @@ class NoLeader(Unavailable):
 
 class Overloaded(Unavailable):
     """A queue or a quota is full; nothing was written."""
+
+
+class NoSpace(Unavailable):
+    """The leader's disk is nearly full; nothing was written. Waiting does not mend it."""
 
 
 class NotApplied(Unavailable):

@@ -8,6 +8,7 @@ from . import commands, wire
 from .errors import (
     HstoreError,
     NoLeader,
+    NoSpace,
     NotApplied,
     OutcomeUnknown,
     Overloaded,
@@ -25,6 +26,7 @@ _STATUS: dict[type[HstoreError], ForwardStatus] = {
     NotApplied: ForwardStatus.NOT_APPLIED,
     NoLeader: ForwardStatus.NOT_APPLIED,
     Overloaded: ForwardStatus.OVERLOADED,
+    NoSpace: ForwardStatus.NO_SPACE,
     OutcomeUnknown: ForwardStatus.UNKNOWN,
     Refused: ForwardStatus.REFUSED,
     HstoreError: ForwardStatus.UNKNOWN,

@@ -44,6 +44,7 @@ from .raft.messages import Base, InstallSnapshot, Message
 from .raft.roles import Role
 from .raft.update import Persist, Update
 from .requests import Answer, NotLeading, Request, Waiting
+from .room import Room
 from .state import State
 from .storage.interface import SnapshotInstall, Storage
 from .wire import ForwardKind, ForwardStatus
@@ -91,6 +92,7 @@ class Replica:
         self.state = state
         self.core = restart.core_on(storage, node_id, options, rng)
         self._is_recovering = self.core.is_recovering
+        self._room = Room(storage)
         self.leadership = Leadership(Role.FOLLOWER, self.core.term, 0)
         self.cluster_ms = state.sessions.time_ms
         self.heard: dict[int, float] = {}
@@ -255,6 +257,7 @@ class Replica:
             await trio.sleep(seconds)
             self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
             self.cluster_ms += int(seconds * 1000)
+            self._room.check()
             self.feed(happened.Tick())
             self._is_recovering = restart.still_recovering(
                 self.core, self.storage, before=self._is_recovering
@@ -325,6 +328,8 @@ class Replica:
                 data = commands.stamped(data, self.cluster_ms)
             elif request.kind != ForwardKind.WRITE:
                 self.on_admin(request)
+                continue
+            if self._room.refuses(request):
                 continue
             rid = self._new_id()
             self._waiting.proposed[rid] = request

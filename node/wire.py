@@ -119,6 +119,7 @@ class ForwardStatus(enum.IntEnum):
     UNKNOWN = 4
     REFUSED = 5
     """`data` says why, in UTF-8; likewise for all but DONE."""
+    NO_SPACE = 6
 
 
 class ForwardReply(msgspec.Struct, frozen=True, array_like=True, tag=41, gc=False):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..errors import HstoreError, StorageError, Unavailable
+from ..errors import HstoreError, NoSpace, StorageError, Unavailable
 from .answers import HttpError
 from .idempotency import IDEMPOTENCY_KEY, keyed
 from .values import timeout_s
@@ -121,9 +121,9 @@ def unavailable(error: HstoreError, *, is_write: bool = False) -> HttpError:
             error.http_status,
             str(error),
             outcome=error.outcome if is_write else None,
-            retry_after_s=RETRY_AFTER_S,
+            # Waiting does not mend a disk.
+            retry_after_s=None if isinstance(error, NoSpace) else RETRY_AFTER_S,
         )
     if isinstance(error, StorageError):
-        # Waiting does not mend a disk: no Retry-After.
         return HttpError(503, str(error), outcome="unknown" if is_write else None)
     return HttpError(error.http_status, str(error))

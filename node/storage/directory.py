@@ -28,6 +28,11 @@ from .interface import Identity
 FORMAT = 1
 """The layout of directory, log and state that this version writes, and the newest it reads."""
 
+_RESERVE_BYTES = 256 << 20
+_RESERVE_SHARE = 8
+"""Kept free of clients' writes: a WAL, the memtables and a compaction beside what they replace;
+an eighth where the whole file system is too small for that."""
+
 _IDENTITY_FILE = "hstore.json"
 
 
@@ -125,6 +130,26 @@ def remove_data(path: Path) -> None:
         raise StorageError(f"{path} cannot be cleared: {error}") from error
     finally:
         lock.release()
+
+
+def shortage(path: Path) -> str:
+    """Return why no new write should be taken, for lack of room; empty: there is room.
+
+    Raises:
+        StorageError: The file system does not answer.
+    """
+    try:
+        system = os.statvfs(path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be asked for its free space: {error}") from error
+    total, free = (blocks * system.f_frsize for blocks in (system.f_blocks, system.f_bavail))
+    reserve = min(_RESERVE_BYTES, total // _RESERVE_SHARE)
+    if free >= reserve:
+        return ""
+    return (
+        f"the disk of {path} has {free >> 20} MiB left, less than the {reserve >> 20} MiB that"
+        " hstore keeps for itself"
+    )
 
 
 def encode_identity(identity: Identity) -> bytes:

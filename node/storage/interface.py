@@ -214,6 +214,13 @@ class Storage(Protocol):
         """Return the chain hash of the log at `index`, which must not be compacted away."""
         ...
 
+    def shortage(self) -> str:
+        """Return why no new write should be taken, for lack of room; empty: there is room.
+
+        Asks the file system: some microseconds.
+        """
+        ...
+
     def begin_install(self) -> SnapshotInstall:
         """Start receiving a whole state; an install begun before and not finished is dropped."""
         ...

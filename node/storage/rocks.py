@@ -36,6 +36,7 @@ from .directory import (
     encode_identity,
     making,
     read_identity,
+    shortage,
 )
 from .engine import Engine, Family
 from .interface import APPLIED_KEY, Identity, Recovered, SnapshotInstall, unpack_applied
@@ -315,6 +316,14 @@ class RocksStorage:
         """
         self._check_loaded()
         return self._chain_at(index)
+
+    def shortage(self) -> str:
+        """Return why no new write should be taken, for lack of room; empty: there is room.
+
+        Raises:
+            StorageError: The file system does not answer.
+        """
+        return shortage(self._path)
 
     def begin_install(self) -> RocksInstall:
         """Start receiving a whole state; an install begun before and not finished is dropped."""

@@ -111,6 +111,9 @@ class RecordingStorage:
     def snapshot_meta_chain(self, index: int) -> bytes:
         return self._inner.snapshot_meta_chain(index)
 
+    def shortage(self) -> str:
+        return self._inner.shortage()
+
     def begin_install(self) -> SnapshotInstall:
         return self._inner.begin_install()
 

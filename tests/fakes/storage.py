@@ -19,6 +19,7 @@ What it remembers of its log, and what it makes of a damaged one, is decided by 
     disk.flush_error = "EIO"            # every flush fails from now on
     disk.flush_error_once = "EIO"       # one fails, and what it covered is gone; later ones "succeed"
     disk.write_error = "ENOSPC"         # every write fails from now on
+    disk.shortage = "full"              # no room for new writes: the leader refuses them
     disk.read_error = "EIO"             # every read of the state fails from now on
     disk.crash(keep=2)                  # of what no flush covers, two batches reach the disk
     disk.crash(stale_witness=True)      # the last writing of the witness did not
@@ -101,7 +102,7 @@ class MemoryDisk:
             becomes durable; whoever flushes again is told that all is well (fsyncgate).
         write_error: When set, the next write fails with this text, and all that follow.
         read_error: When set, reading the state fails with this text.
-        free_bytes: What the file system has left; None: plenty.
+        shortage: When not empty, why the disk has no room for new writes.
         flushes: How many flushes have ended.
         remember: How many flushed batches `lose_flushed` can take back.
         witness: What the last flush left outside the log.
@@ -118,6 +119,7 @@ class MemoryDisk:
         self.flush_delay_s = 0.0
         self.flush_gate: trio.Event | None = None
         self.flush_error: str | None = None
+        self.shortage = ""
         self.flush_error_once: str | None = None
         self.write_error: str | None = None
         self.read_error: str | None = None
@@ -364,6 +366,9 @@ class MemoryStorage:
     def snapshot_meta_chain(self, index: int) -> bytes:
         self._ready()
         return self._chain_at(index)
+
+    def shortage(self) -> str:
+        return self._disk.shortage
 
     def begin_install(self) -> MemoryInstall:
         self._ready()

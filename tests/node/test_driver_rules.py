@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from hstore.node import wire
 from hstore.node.commands import Put
-from hstore.node.errors import HstoreError, OutcomeUnknown, StorageError
+from hstore.node.errors import HstoreError, NoSpace, OutcomeUnknown, StorageError
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.raft.messages import (
     Append,
@@ -22,7 +22,11 @@ from hstore.node.raft.messages import (
     ReadIndexResponse,
     VoteResponse,
 )
+from hstore.node.requests import Request
+from hstore.node.room import Room
+from hstore.node.storage.interface import Identity
 from hstore.node.wire import ForwardReply
+from tests.fakes.storage import MemoryDisk
 from tests.node.cluster import Cluster, running
 
 
@@ -374,3 +378,37 @@ async def test_d18_after_a_pause_of_everybody_the_work_goes_on(autojump_clock: M
             autojump_clock.jump(10)
             await cluster.write(2, "key", "value", within_s=5)
             assert await cluster.read(3, "key") == "value"
+
+
+# -- a full disk ------------------------------------------------------------------------------
+
+
+async def test_a_leader_whose_disk_is_nearly_full_refuses_writes_and_serves_reads(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(3) as cluster:
+        before = await cluster.write(cluster.leader.id, "key", "value")
+        leader = cluster.leader
+        leader.disk.shortage = "the disk has 3 MiB left"
+        await trio.sleep(1)
+
+        for via in [leader.id, *(m.id for m in cluster.up if m is not leader)]:
+            with pytest.raises(NoSpace, match="3 MiB left"):
+                await cluster.write(via, "key", "more")
+            await cluster.members[via].node.read_barrier(trio.current_time() + 5)
+        assert cluster.leader is leader
+
+        leader.disk.shortage = ""
+        await trio.sleep(1)
+        assert await cluster.write(leader.id, "key", "more") > before
+
+
+async def test_the_room_is_looked_at_again_after_a_few_mib_between_two_ticks() -> None:
+    disk = MemoryDisk(Identity("00" * 8, 1))
+    room = Room(disk.open())
+    disk.shortage = "full"
+
+    request = Request(0, bytes(1 << 20), 0)
+
+    assert [room.refuses(request) for _ in range(5)] == [False] * 4 + [True]
+    assert request.is_done

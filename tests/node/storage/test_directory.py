@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
+
+from hstore.node.storage import directory
 from hstore.node.storage.directory import has_data, remove_data
 from hstore.node.storage.interface import Identity
 from hstore.node.storage.rocks import RocksStorage
@@ -21,3 +25,20 @@ def test_removing_a_nodes_data_leaves_the_users_files_alone(tmp_path: Path) -> N
     assert own.read_text() == "years of work"
     assert not has_data(tmp_path)
     RocksStorage.create(tmp_path, identity)
+
+
+@pytest.mark.parametrize(
+    ("total_mib", "free_mib", "is_short"),
+    [(60, 8, False), (60, 7, True), (100_000, 256, False), (100_000, 255, True)],
+)
+def test_a_small_file_system_keeps_less_for_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, total_mib: int, free_mib: int, is_short: bool
+) -> None:
+    class System:
+        f_frsize = 4096
+        f_blocks = total_mib * 256
+        f_bavail = free_mib * 256
+
+    monkeypatch.setattr(os, "statvfs", lambda _path: System)
+
+    assert bool(directory.shortage(tmp_path)) == is_short

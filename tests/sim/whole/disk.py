@@ -63,6 +63,10 @@ class WatchedStorage:
         self.inner.recovered()
         self.after("write")
 
+    def shortage(self) -> str:
+        """See `Storage`."""
+        return self.inner.shortage()
+
     def append(
         self, hard_state: HardState | None, truncate_from: int | None, entries: Sequence[Entry]
     ) -> None:
