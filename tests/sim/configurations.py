@@ -7,6 +7,7 @@ configuration, in which both the old and the new majority decide (section 6 of t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from hstore.node.raft.membership import Configuration
 
@@ -52,3 +53,12 @@ def count(counts: Counter[str], before: Configuration, after: Configuration) -> 
     elif before.outgoing:
         counts["joint configurations left"] += 1
         counts["learners held back until a joint one was left"] += bool(before.learners_next)
+
+
+def has_majority(config: Configuration, nodes: Collection[int]) -> bool:
+    """Whether `nodes` are a majority of each half."""
+    return all(
+        len(set(half) & set(nodes)) > len(half) // 2
+        for half in (config.voters, config.outgoing)
+        if half
+    )

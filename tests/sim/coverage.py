@@ -18,10 +18,24 @@ HAPPENS = (
     "reads failed", "replayed", "restart", "slow flushes", "snapshots installed",
     "snapshots refused", "transfers aborted", "transfers completed", "transfers to a learner",
     "transfers to one that is far behind", "very late", "writes that expected something else",
+    "crashes soon after a start", "disk refuses to flush", "disk refuses to write", "disks lost",
+    "disks stuck for two election timeouts", "flushes that hang",
+    "lost members replaced under a new id", "windows full", "damage that took nothing",
+    "entries rewritten while their flush is under way", "leaders deposed with uncommitted entries",
+    "leaders removed", "leaders elected in a joint configuration",
+    "leaders that step down because of their disk",
+    "leaders with uncommitted entries of older terms", "lost log recovered", "old votes replayed",
+    "reads pending over a change of leader", "starts with lost log",
 )  # fmt: skip
 """Met by any hundred seeds."""
 
-RARE: tuple[str, ...] = ("members that came back",)
+RARE: tuple[str, ...] = (
+    "crashes between a snapshot's write and its flush", "crashes while leadership is handed over",
+    "crashes while lost log is recovered", "damage: end", "damage: entry", "damage: hard state",
+    "damage: misdirected", "damage: tail", "damage: unreadable", "damaged disks given up",
+    "leaders elected that are on their way out", "members that came back",
+    "transfers to a stranger",
+)  # fmt: skip
 """Met by any `FULL` seeds."""
 
 FULL = 2000

@@ -15,6 +15,8 @@ from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from hstore.node.raft.membership import Configuration
 from hstore.node.raft.update import Persist
+from hstore.node.storage.codec import Loss
+from hstore.node.storage.recovery import Witness
 
 from .machine import EMPTY, Content, link
 
@@ -32,11 +34,13 @@ class Image:
         hard: The hard state.
         hard_written_at: The number of the write that brought it.
         content: The state machine.
+        batch: The number of the last write that concerned the log.
+        loss: What was lost of it and is not there again.
     """
 
     __slots__ = (
-        "base", "base_chain", "base_written_at", "chains", "configs", "content", "entries",
-        "hard", "hard_written_at", "written_at",
+        "base", "base_chain", "base_written_at", "batch", "chains", "configs", "content",
+        "entries", "hard", "hard_written_at", "loss", "written_at",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -50,6 +54,8 @@ class Image:
         self.hard = HardState()
         self.hard_written_at = 0
         self.content = EMPTY
+        self.batch = 0
+        self.loss: Loss | None = None
 
     def copy(self) -> Image:
         """Return an image that shares nothing that changes."""
@@ -94,6 +100,7 @@ class Image:
         self, position: int, persist: Persist, received: tuple[Content, int] | None
     ) -> None:
         """Carry out a core's write; `received` is the content and chain of its snapshot, if any."""
+        self.batch = position
         if persist.snapshot is not None:
             assert received is not None, "a snapshot is to be stored that never arrived"
             self.base = persist.snapshot
@@ -102,7 +109,7 @@ class Image:
             self.entries, self.chains, self.written_at = [], [], []
             self.configs = [(self.base.index, self.base.config)]
         if persist.truncate_from is not None:
-            self._truncate(persist.truncate_from)
+            self.truncate(persist.truncate_from)
         if persist.entries:
             self._append(position, persist.entries)
         if persist.hard_state is not None:
@@ -123,7 +130,8 @@ class Image:
         self.base = meta
         del self.entries[:offset], self.chains[:offset], self.written_at[:offset]
 
-    def _truncate(self, index: int) -> None:
+    def truncate(self, index: int) -> None:
+        """Drop the log from an index on."""
         offset = index - self.base.index - 1
         assert 0 <= offset <= len(self.entries), f"truncation at {index} is outside the log"
         del self.entries[offset:], self.chains[offset:], self.written_at[offset:]
@@ -148,6 +156,7 @@ class _Write(NamedTuple):
     received: tuple[Content, int] | None = None
     content: Content | None = None
     compact: SnapshotMeta | None = None
+    is_recovered: bool = False
 
     def carry_out(self, image: Image) -> None:
         if self.persist is not None:
@@ -156,6 +165,10 @@ class _Write(NamedTuple):
             image.content = self.content
         if self.compact is not None:
             image.compact(self.compact)
+            image.batch = self.position
+        if self.is_recovered:
+            image.loss = None
+            image.batch = self.position
 
 
 class SimDisk:
@@ -166,12 +179,23 @@ class SimDisk:
         durable: Those that are flushed.
         position: Number of the newest write.
         synced: Number of the newest one that is flushed.
+        witness: What was flushed when the node died, as it is written down beside the log.
+        owed: The chain hashes of lost entries that may still count as durable, by index.
+        remembered: So many flushed writes can be lost.
     """
 
-    __slots__ = ("durable", "image", "position", "synced", "unsynced")
+    __slots__ = (
+        "_older", "_recent", "durable", "image", "owed", "position", "remembered", "synced",
+        "unsynced", "witness",
+    )  # fmt: skip
 
     def __init__(self, image: Image | None = None) -> None:
         self.image = image or Image()
+        self.witness: Witness | None = None
+        self.owed: dict[int, int] = {}
+        self.remembered = 0
+        self._recent: deque[_Write] = deque()
+        self._older: Image | None = None
         self.durable = self.image.copy()
         self.position = 0
         self.synced = 0
@@ -192,16 +216,57 @@ class SimDisk:
     def sync(self, position: int) -> None:
         """Make every write up to `position` durable."""
         while self.unsynced and self.unsynced[0].position <= position:
-            self.unsynced.popleft().carry_out(self.durable)
+            self._make_durable(self.unsynced.popleft())
         self.synced = max(self.synced, position)
 
     def crash(self, keep: int) -> None:
         """Lose all unsynced writes but the first `keep`."""
+        durable = self.durable
+        self.witness = Witness(
+            durable.batch, durable.last_index, durable.hard.term, durable.hard.vote
+        )
         for _ in range(keep):
-            self.unsynced.popleft().carry_out(self.durable)
+            self._make_durable(self.unsynced.popleft())
         self.unsynced.clear()
         self.image = self.durable.copy()
         self.position = self.synced = self.position + 1
+
+    # -- losing what was flushed --------------------------------------------------------------
+
+    def _make_durable(self, write: _Write) -> None:
+        if self.remembered:
+            if self._older is None:
+                self._older = self.durable.copy()
+            self._recent.append(write)
+            if len(self._recent) > self.remembered:
+                self._recent.popleft().carry_out(self._older)
+        write.carry_out(self.durable)
+
+    def lose_batches(self, count: int) -> Image:
+        """Return what is left without the last flushed writes."""
+        if self._older is None:
+            return self.durable
+        image = self._older.copy()
+        for write in list(self._recent)[: max(len(self._recent) - count, 0)]:
+            write.carry_out(image)
+        return image
+
+    def adopt(self, image: Image) -> None:
+        """Go on with what a restart has made of the disk."""
+        self.position = self.synced = max(self.position, image.batch) + 1
+        self.durable, self.image = image, image.copy()
+        self._older = None
+        self._recent.clear()
+
+    def owe(self, before: Image, last: int) -> None:
+        """Remember what was there: others may count on it up to `last`."""
+        for index, chain in enumerate(before.chains, before.base.index + 1):
+            if index <= last:
+                self.owed.setdefault(index, chain)
+
+    def write_recovered(self) -> None:
+        """Write that nothing is missing any more."""
+        self._write(_Write(self.position + 1, is_recovered=True))
 
     def _write(self, write: _Write) -> None:
         self.position = write.position

@@ -21,6 +21,7 @@ from hstore.node.raft.messages import (
     Heartbeat,
     InstallSnapshot,
     Message,
+    PreVoteRequest,
     PreVoteResponse,
     VoteRequest,
     VoteResponse,
@@ -28,8 +29,8 @@ from hstore.node.raft.messages import (
 from hstore.node.raft.roles import Role
 from hstore.node.raft.update import Persist
 
-from . import configurations
-from .disk import Image
+from . import bounds, configurations, rare
+from .disk import Image, SimDisk
 from .machine import EMPTY, link, register_of, rid_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,17 @@ class Violation(Exception):
 class Life:
     """What is remembered of one node between its start and its crash."""
 
-    __slots__ = ("applied", "commit", "config", "matches", "persisted", "shown", "term", "vote")
+    __slots__ = (
+        "applied",
+        "commit",
+        "config",
+        "is_leader",
+        "matches",
+        "persisted",
+        "shown",
+        "term",
+        "vote",
+    )
 
     def __init__(self) -> None:
         self.term = 0
@@ -53,6 +64,7 @@ class Life:
         self.applied = 0
         self.persisted = 0
         self.shown = 0
+        self.is_leader = False
         self.config = Configuration()
         self.matches: dict[int, int] = {}
 
@@ -150,6 +162,19 @@ class Checker:
             seen.persisted = log.persisted
         if core.role is Role.LEADER:
             self._check_leader(node, core)
+        elif seen.is_leader:
+            rare.deposed(self.sim.counts, node, core)
+        seen.is_leader = core.role is Role.LEADER
+
+    def ticked(self, node: SimNode, core: Core) -> None:
+        """A tick has passed: who cannot write does not lead (R3), and nothing grows (I14)."""
+        options = self.sim.options.core
+        since = node.flushing_since()
+        if since is not None and core.ticks - since > 2 * options.election_ticks:
+            self.sim.counts["disks stuck for two election timeouts"] += 1
+            if core.role is Role.LEADER:
+                self._fail("R3", node, f"leads, and its flush hangs since {since}")
+        bounds.check(self, node, core)
 
     def _check_term(self, node: SimNode, core: Core) -> None:
         seen, hard = node.seen, node.disk.image.hard
@@ -213,8 +238,7 @@ class Checker:
         chain = image.chain_at(index)
         for voters in filter(None, (config.voters, config.outgoing)):
             have = sum(
-                voter in self.sim.nodes
-                and self.sim.nodes[voter].disk.durable.chain_at(index) == chain
+                voter in self.sim.nodes and _counts(self.sim.nodes[voter].disk, index, chain)
                 for voter in voters
             )
             if have <= len(voters) // 2:
@@ -277,7 +301,7 @@ class Checker:
 
     def _new_leader(self, node: SimNode, core: Core) -> None:
         self.leaders[core.term] = node.id
-        self.sim.counts["leaders"] += 1
+        rare.elected(self.sim.counts, core)
         self.sim.operator.elected(node)
         node.seen.matches = {}
         durable = node.disk.durable.hard
@@ -291,7 +315,7 @@ class Checker:
 
     def _check_match(self, node: SimNode, term: int, peer: int, match: int) -> None:
         other = self.sim.nodes.get(peer)
-        if other is None or not match:
+        if other is None or not match or match in other.disk.owed:
             return
         durable, image = other.disk.durable, node.disk.image
         if durable.hard.term > term:
@@ -318,6 +342,8 @@ class Checker:
 
     def answered(self, node: SimNode, message: Message) -> None:
         """A message leaves; votes are remembered for ever (I2)."""
+        if node.core is not None and node.core.is_recovering and _is_ballot(message):
+            self._fail("R11", node, f"has lost log, and takes part in an election: {message}")
         if message.frm != node.id:
             self._fail("I8", node, f"speaks for another: {message}")
         if type(message) is VoteResponse and message.granted:
@@ -364,6 +390,15 @@ class Checker:
         is_known = index >= max(theirs.base.index, ours.base.index)
         if is_known and theirs.chain_at(index) != ours.chain_at(index):
             self._fail("I8", node, f"acknowledges what the leader does not have: {message}")
+
+    def recovered(self, node: SimNode) -> None:
+        """A node says that it has again all that it had lost (R11)."""
+        durable = node.disk.durable
+        for index, chain in node.disk.owed.items():
+            if index > self.committed or self.chains[index] != chain:
+                continue
+            if index > durable.base.index and durable.chain_at(index) != chain:
+                self._fail("R11", node, f"counts again without what is committed at {index}")
 
     # -- states and clients -----------------------------------------------------------------
 
@@ -439,7 +474,8 @@ class Checker:
     def finished(self) -> None:
         """At the end: all that was acknowledged is in the log of the leader (I7)."""
         leader = self.sim.clients.leader()
-        assert leader is not None
+        if leader is None:
+            return
         image = leader.disk.image
         if image.chain_at(self.committed) != self.chains[self.committed]:
             self._fail("I7", leader, f"leads without what is committed at {self.committed}")
@@ -447,8 +483,28 @@ class Checker:
             if node.core is not None and node.core.log.entries != node.disk.image.entries:
                 self._fail("I3", node, "holds in memory what it has not written")
 
+    def fail(self, name: str, node: SimNode, text: str) -> NoReturn:
+        """Report that an invariant is broken.
+
+        Raises:
+            Violation: Always.
+        """
+        self._fail(name, node, text)
+
     def _fail(self, name: str, node: SimNode, text: str) -> NoReturn:
         raise Violation(f"{name}: node {node.id} {text}")
+
+
+def _is_ballot(message: Message) -> bool:
+    kind = type(message)
+    if type(message) is VoteResponse or type(message) is PreVoteResponse:
+        return message.granted
+    return kind is VoteRequest or kind is PreVoteRequest
+
+
+def _counts(disk: SimDisk, index: int, chain: int | None) -> bool:
+    """Whether a disk has an entry, or owes it: then its node cannot elect anybody without it."""
+    return disk.durable.chain_at(index) == chain or disk.owed.get(index) == chain
 
 
 _OF_LEADERS = frozenset((Append, Heartbeat, InstallSnapshot))

@@ -10,7 +10,7 @@ its answer; and every node comes up from its disk as it went down (L5).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
 from hstore.node.raft.core import Core
@@ -18,6 +18,7 @@ from hstore.node.raft.events import ReadIndex
 from hstore.node.raft.membership import Configuration, Transition
 from hstore.node.raft.roles import Role
 
+from .configurations import has_majority
 from .invariants import Violation
 from .machine import Content
 from .options import TICK, stream
@@ -52,6 +53,11 @@ class Awakening:
         sim.quieten()
         before = max(node.disk.image.hard.term for node in sim.nodes.values())
         core = self._choose_core()
+        sound = [node.id for node in sim.nodes.values() if node.is_sound()]
+        if not all(has_majority(config, sound) for config in sim.possible_configs()):
+            # A change that was on its way has left a majority to those who have lost log.
+            sim.counts["no majority was left"] += 1
+            return
         self._outside = [node for node in sim.nodes if node not in core]
         if self._outside:
             sim.counts["cores healed alone"] += 1
@@ -79,23 +85,18 @@ class Awakening:
     def _choose_core(self) -> list[int]:
         """Return some who are a majority of every configuration that may count."""
         sim, rng = self.sim, self._rng
-        configs = self._possible_configs()
+        configs = self.sim.possible_configs()
         members = sorted({m for config in configs for m in config.all_members()})
-        core = [member for member in members if member in sim.nodes]
+        core = [member for member in members if not sim.nodes[member].is_wiped]
         for member in rng.sample(core, rng.randint(0, len(core))):
             rest = [m for m in core if m != member]
-            if all(_has_majority(config, rest) for config in configs):
+            sound = [m for m in rest if sim.nodes[m].is_sound()]
+            if all(has_majority(config, sound) for config in configs):
                 core = rest
         return core
 
-    def _possible_configs(self) -> list[Configuration]:
-        """Return the last committed configuration, and whatever follows it in anybody's log."""
-        index, config = self.sim.checker.configs[-1]
-        newer = [c for n in self.sim.nodes.values() for i, c in n.disk.image.configs if i > index]
-        return [config, *newer]
-
     def _possible_members(self) -> set[int]:
-        return {m for config in self._possible_configs() for m in config.all_members()}
+        return {m for config in self.sim.possible_configs() for m in config.all_members()}
 
     # -- coming to life -----------------------------------------------------------------------
 
@@ -137,11 +138,11 @@ class Awakening:
         log = leader.core.log
         if log.commit != log.last_index:
             return False
+        nodes = self.sim.nodes
         return all(
-            (node := self.sim.nodes[member]).core is not None
-            and node.content.applied == log.last_index
+            _is_up(nodes[member]) and nodes[member].content.applied == log.last_index
             for member in leader.core.config.all_members()
-            if core is None or member in core
+            if (core is None or member in core) and not nodes[member].is_wiped
         )
 
     # -- peace --------------------------------------------------------------------------------
@@ -167,8 +168,9 @@ class Awakening:
         for node in sim.nodes.values():
             node.give(ReadIndex(sim.clients.next_rid()))
         self._pass_timeouts(6)
+        gone = [node.id for node in sim.nodes.values() if node.is_wiped]
         others = [voter for voter in config.all_voters() if voter != leader.id]
-        spare = [other for other in others if _has_majority(config, _without(config, other))]
+        spare = [other for other in others if has_majority(config, _without(config, other, gone))]
         if spare and self._is_protected():
             sim.counts["a deaf member disturbs nobody"] += 1
             sim.network.cut = {(leader.id, spare[sim.seed % len(spare)])}
@@ -177,7 +179,7 @@ class Awakening:
             self._pass_timeouts(2)
         if core.term != term or core.role is not Role.LEADER:
             self._fail(f"L2: term {term} did not last")
-        if _has_majority(config, _without(config, leader.id)) and self._is_protected():
+        if has_majority(config, _without(config, leader.id, gone)) and self._is_protected():
             self._replace_a_deaf_leader(leader)
 
     def _replace_a_deaf_leader(self, leader: SimNode) -> None:
@@ -222,6 +224,8 @@ class Awakening:
         checker = self.sim.checker
         for member in checker.configs[-1][1].all_members():
             node = self.sim.nodes[member]
+            if node.is_wiped:
+                continue
             image = node.disk.durable
             found = [self._replayed(node), self._replayed(node)]
             applied = found[0][0].applied
@@ -243,19 +247,18 @@ class Awakening:
         raise Violation(f"{text}: {self.sim.describe()}")
 
 
+def _is_up(node: SimNode) -> bool:
+    """Whether a node runs, and counts again if it has all that it had lost."""
+    core, loss = node.core, node.disk.image.loss
+    if core is None:
+        return False
+    return not core.is_recovering or loss is None or core.log.persisted < loss.recover_to
+
+
 def _summary(core: Core) -> tuple[object, ...]:
     log = core.log
     return core.term, core.vote, log.snapshot_index, log.last_index, log.last_term, core.config
 
 
-def _without(config: Configuration, node: int) -> list[int]:
-    return [member for member in config.all_members() if member != node]
-
-
-def _has_majority(config: Configuration, nodes: Sequence[int]) -> bool:
-    """Whether `nodes` are a majority of each half."""
-    return all(
-        len(set(half) & set(nodes)) > len(half) // 2
-        for half in (config.voters, config.outgoing)
-        if half
-    )
+def _without(config: Configuration, node: int, gone: list[int]) -> list[int]:
+    return [member for member in config.all_members() if member not in (node, *gone)]

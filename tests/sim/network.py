@@ -159,6 +159,8 @@ class SimNetwork:
 
     def _replay(self, parcel: Parcel, delay: int) -> None:
         self.counts["replayed"] += 1
+        if type(parcel[0]) is VoteResponse and parcel[0].granted:
+            self.counts["old votes replayed"] += 1
         self._arrive_at(parcel, delay)
 
     def _send_odd(self, message: Message, odd: truths.Odd) -> None:

@@ -29,6 +29,7 @@ from hstore.node.raft.events import (
 from hstore.node.raft.messages import InstallSnapshot, Message
 from hstore.node.raft.update import Persist, Update
 
+from . import rare
 from .disk import Image, SimDisk
 from .machine import Content
 from .options import TICK, stream
@@ -50,6 +51,7 @@ class SimNode:
         core: None while the node is down.
         disk: Outlives crashes.
         boot: Counts starts; what was planned for an earlier life does not happen.
+        is_wiped: Its disk is lost: it does not come back.
         rate: Time between ticks.
         content: The state machine, as far as this process has applied.
         waiting: rid and term of proposals by index.
@@ -59,8 +61,8 @@ class SimNode:
     """
 
     __slots__ = (
-        "_applying", "_draining", "_flushing", "_inbox", "_missed", "_to_flush", "boot", "content", "core",
-        "disk", "due", "id", "is_paused", "is_retired", "rate", "reads", "received", "seen", "sim", "waiting",
+        "_applying", "_draining", "_flush_began", "_flushing", "_inbox", "_missed", "_to_flush", "boot", "content", "core",
+        "disk", "due", "id", "is_paused", "is_retired", "is_wiped", "rate", "reads", "received", "seen", "sim", "waiting",
     )  # fmt: skip
 
     def __init__(self, sim: Simulation, node_id: int, disk: SimDisk) -> None:
@@ -72,6 +74,7 @@ class SimNode:
         self.rate = TICK
         self.is_paused = False
         self.is_retired = False
+        self.is_wiped = False
         self._reset()
 
     def _reset(self) -> None:
@@ -85,6 +88,7 @@ class SimNode:
         self._draining = False
         self._missed = 0
         self._to_flush: deque[tuple[int, int, Sequence[Message]]] = deque()
+        self._flush_began = 0
         self._flushing = False
         self._applying: list[Entry] = []
 
@@ -93,11 +97,15 @@ class SimNode:
     def start(self) -> None:
         """Start from what is on the disk (rule D19)."""
         sim = self.sim
+        self.disk.remembered = 12 if sim.options.damage else 0
+        if not sim.damages.recover(self):
+            return
         self._reset()
         self.boot += 1
         rng = stream(sim.seed, f"core/{self.id}/{self.boot}")
         self.core = self.made_core(self.disk.image, rng)
         sim.checker.started(self)
+        sim.disks.crash_soon(self)
         self.rate, phase = sim.faults.draw_clock(self.id)
         sim.after(phase, self._tick, self.boot)
 
@@ -114,12 +122,17 @@ class SimNode:
             snapshot=image.base,
             entries=list(image.entries),
             applied=image.content.applied,
+            recover_to=image.loss.recover_to if image.loss else 0,
         )
+
+    def is_sound(self) -> bool:
+        """Whether the disk has kept all it had promised to."""
+        return not self.is_wiped and not self.disk.owed and self.disk.durable.loss is None
 
     def crash(self) -> None:
         """Die: what is not flushed is lost, entirely or from some write on."""
-        if self.core is not None and self.core.config.outgoing:
-            self.sim.counts["crashes in a joint configuration"] += 1
+        if self.core is not None:
+            rare.crashed(self.sim.counts, self, self.core)
         self.core = None
         self.is_paused = False
         self.disk.crash(self.sim.faults.draw_kept(self.id, len(self.disk.unsynced)))
@@ -189,6 +202,9 @@ class SimNode:
         else:
             self.give(_TICK)
             if self.core is not None:
+                self.sim.checker.ticked(self, self.core)
+                if self.disk.owed and not self.core.is_recovering:
+                    self._has_recovered()
                 self._maybe_compact(self.core)
 
     def _early(self, planned: tuple[int, int]) -> None:
@@ -238,6 +254,8 @@ class SimNode:
 
     def _write(self, persist: Persist) -> None:
         received = None
+        if self.sim.disks.is_refused(self, "write"):
+            raise Crash
         if persist.snapshot is not None:
             self.sim.counts["snapshots installed"] += 1
             received = self.received[persist.snapshot.index, persist.snapshot.term]
@@ -246,6 +264,7 @@ class SimNode:
             self._applying = []
             # What became of these nobody here will ever know.
             self.waiting = {i: w for i, w in self.waiting.items() if i > self.content.applied}
+        rare.writing(self.sim.counts, self, persist)
         self.sim.checker.writing(self, persist)
         self.disk.write_persist(persist, received)
         self._to_flush.append((self.disk.position, persist.seq, persist.then))
@@ -287,15 +306,20 @@ class SimNode:
     # -- the disk ---------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        if not self._flushing:
+        if not self._flushing and self.core is not None:
             self._flushing = True
+            self._flush_began = self.core.ticks
             self.sim.after(
-                self.sim.faults.draw_flush(self.id), self._flushed, (self.boot, self.disk.position)
+                self.sim.disks.flush_time(self), self._flushed, (self.boot, self.disk.position)
             )
 
     def _flushed(self, planned: tuple[int, int]) -> None:
         boot, position = planned
         if not self.is_alive(boot):
+            return
+        if self.sim.disks.is_refused(self, "flush"):
+            # Never tried again: what a second one says is not true (rule D17).
+            self.crash()
             return
         self.disk.sync(position)
         if self.is_paused:
@@ -313,6 +337,21 @@ class SimNode:
             self._flush()
         if seq:
             self.give(Persisted(seq))
+
+    def _has_recovered(self) -> None:
+        """What was lost is here again: from now on it counts as any other."""
+        self.sim.counts["lost log recovered"] += 1
+        self.sim.checker.recovered(self)
+        self.disk.owed = {}
+        self.disk.write_recovered()
+
+    def is_flushing(self) -> bool:
+        """Whether a flush is under way."""
+        return self._flushing
+
+    def flushing_since(self) -> int | None:
+        """Return the core's tick at which the flush began that is under way."""
+        return self._flush_began if self._flushing else None
 
     def end_flush(self) -> None:
         """Let a flush that is under way take no longer."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from hstore.node.raft.core import Options
 
@@ -56,6 +57,11 @@ class SimOptions:
         change_soon: Chance that members are changed just after an election.
         capacity: Messages on one link at the same time, more are lost; 0: no limit.
         burst: Chance that a node that was paused ticks at once as often as it has missed.
+        hang, hang_for: How often a flush never ends, and when the node is killed then.
+        disk_failure: Chance that a write or a flush fails, which stops the node.
+        crash_loop: Chance that a node dies again soon after its start.
+        wipe_every: A disk is lost, and a new node takes the place of its node.
+        damage: Chance per start that the disk has lost what it had promised to keep.
         ring_every: Like `partition_every`, for partitions in which there are several majorities.
     """
 
@@ -107,6 +113,12 @@ class SimOptions:
     capacity: int
     burst: float
     ring_every: int
+    hang: float
+    hang_for: int
+    disk_failure: float
+    crash_loop: float
+    wipe_every: int
+    damage: float
 
 
 def stream(seed: int, name: str) -> Random:
@@ -168,13 +180,30 @@ def draw(seed: int) -> SimOptions:
         compact_keep=pick(0, 1, 5),
         snapshot_mean=pick(20, 300, 3000),
         snapshot_loss=often(0.4, 0.05, 0.4),
-        transfer_every=every(0.4, 4, 40),
-        joint=often(0.7, 0.2, 1.0),
-        change_soon=often(0.4, 0.2, 1.0),
-        capacity=pick(0, 0, 0, 2, 8, 20),
-        burst=often(0.4, 0.3, 1.0),
-        ring_every=every(0.3, 10, 60),
+        **_draw_rest(often, every, pick),
     )
+
+
+def _draw_rest(
+    often: Callable[[float, float, float], float],
+    every: Callable[[float, float, float], int],
+    pick: Callable[..., int],
+) -> dict[str, Any]:
+    """Draw what operators and disks do."""
+    return {
+        "transfer_every": every(0.4, 4, 40),
+        "joint": often(0.7, 0.2, 1.0),
+        "change_soon": often(0.4, 0.2, 1.0),
+        "capacity": pick(0, 0, 0, 2, 8, 20),
+        "burst": often(0.4, 0.3, 1.0),
+        "ring_every": every(0.3, 10, 60),
+        "hang": often(0.3, 0.0005, 0.01),
+        "hang_for": pick(5, 20, 60) * TICK,
+        "disk_failure": often(0.3, 0.0003, 0.005),
+        "crash_loop": often(0.3, 0.2, 0.8),
+        "wipe_every": every(0.3, 20, 100),
+        "damage": often(0.35, 0.05, 0.4),
+    }
 
 
 def _draw_core(rng: Random) -> Options:

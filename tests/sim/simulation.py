@@ -19,7 +19,9 @@ from hstore.node.raft.messages import Message
 from hstore.node.raft.update import Persist
 
 from .clients import Clients
+from .damage import Damages
 from .disk import Image, SimDisk
+from .disk_faults import DiskFaults
 from .faults import Faults
 from .invariants import Checker
 from .liveness import Awakening
@@ -67,8 +69,17 @@ class Simulation:
         self.faults = Faults(self, seed)
         self.clients = Clients(self, seed)
         self.operator = Operator(self, seed)
+        self.disks = DiskFaults(self, seed)
+        self.damages = Damages(self, seed)
         self.awakening = Awakening(self, seed)
-        self.deciders = (self.faults, self.network, self.clients, self.operator)
+        self.deciders = (
+            self.faults,
+            self.network,
+            self.clients,
+            self.operator,
+            self.disks,
+            self.damages,
+        )
         if tape is not None:
             tape.install(self)
 
@@ -131,7 +142,7 @@ class Simulation:
         """Switch those on again whom a late change makes members once more."""
         for member in config.all_members():
             node = self.nodes.get(member)
-            if node is not None and node.is_retired:
+            if node is not None and node.is_retired and not node.is_wiped:
                 self.counts["members that came back"] += 1
                 node.is_retired = False
                 self.after(TICK, self._revive, node)
@@ -159,6 +170,7 @@ class Simulation:
         self.faults.begin()
         self.clients.begin()
         self.operator.begin()
+        self.disks.begin()
         self.run_until(self.options.ticks * TICK)
         self.awakening.run()
         self.checker.finished()
@@ -187,6 +199,13 @@ class Simulation:
         self.window = min(self.window, 20)
         for node in self.nodes.values():
             node.forget_unheard()
+        self.disks.find_again()
+
+    def possible_configs(self) -> list[Configuration]:
+        """Return the last committed configuration, and whatever follows it in anybody's log."""
+        index, config = self.checker.configs[-1] if self.checker.configs else (0, None)
+        newer = [c for n in self.nodes.values() for i, c in n.disk.image.configs if i > index]
+        return [config, *newer] if config is not None else newer
 
     def heal_some(self, core: list[int], *, is_outside_heard: bool) -> None:
         """End the faults among these; the others stay as they are, and are cut off."""

@@ -1,0 +1,139 @@
+"""What goes wrong with disks, beside being slow: they hang, refuse, fill up, and are lost.
+
+A node whose write or flush has failed stops at once and never tries again (rule D17); whoever runs
+it starts it once more later, with what the disk has kept. One whose flush hangs is killed after a
+while. One whose disk is lost may not come back under its id (rule D14): everybody would refuse it,
+and so it stays away until a new node with an id of its own takes its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hstore.node.raft.membership import Change, ChangeKind, Transition
+
+from . import configurations
+from .options import TICK, stream
+from .tape import Strikes, What, decision
+
+if TYPE_CHECKING:
+    from .node import SimNode
+    from .simulation import Simulation
+
+_NEVER = 10**9
+"""Longer than any run."""
+
+
+class DiskFaults:
+    """The disks' faults of one run."""
+
+    def __init__(self, sim: Simulation, seed: int) -> None:
+        self.sim = sim
+        self._hangs = stream(seed, "hang")
+        self._failures = stream(seed, "disk failure")
+        self._loops = stream(seed, "crash loop")
+        self._wipes = stream(seed, "wipe")
+
+    def begin(self) -> None:
+        """Plan the first strike of each kind."""
+        Strikes(self.sim, "wipe", self._wipes, self._draw_wipe, self._wipe).begin(
+            self.sim.options.wipe_every
+        )
+
+    # -- decisions ----------------------------------------------------------------------------
+
+    def flush_time(self, node: SimNode) -> int:
+        """Return how long a flush takes that begins now; one that hangs never ends."""
+        if self.sim.options.hang and not self.sim.is_healed and self.draw_hang(node.id):
+            self.sim.counts["flushes that hang"] += 1
+            self.sim.after(self.sim.options.hang_for, self._kill, (node, node.boot))
+            return _NEVER
+        return self.sim.faults.draw_flush(node.id)
+
+    @decision(lambda _, node: node, lambda *_: False)
+    def draw_hang(self, node: int) -> bool:
+        """Whether a flush never ends."""
+        return self._hangs.random() < self.sim.options.hang
+
+    def is_refused(self, node: SimNode, what: str) -> bool:
+        """Whether the disk refuses to write or to flush: then the node must stop."""
+        if not self.sim.options.disk_failure or self.sim.is_healed:
+            return False
+        if not self.draw_failure(node.id, what):
+            return False
+        self.sim.counts[f"disk refuses to {what}"] += 1
+        return True
+
+    @decision(lambda _, node, what: f"{what} {node}", lambda *_: False)
+    def draw_failure(self, node: int, what: str) -> bool:
+        """Whether an operation of the disk fails."""
+        return self._failures.random() < self.sim.options.disk_failure
+
+    def crash_soon(self, node: SimNode) -> None:
+        """A node has come up: perhaps it dies again at once, while it replays (P5)."""
+        if self.sim.options.crash_loop and not self.sim.is_healed:
+            delay = self.draw_crash_soon(node.id)
+            if delay is not None:
+                self.sim.counts["crashes soon after a start"] += 1
+                self.sim.after(delay, self._kill, (node, node.boot))
+
+    @decision(lambda _, node: node, lambda *_: None)
+    def draw_crash_soon(self, node: int) -> int | None:
+        """Return how soon after its start a node dies once more, if it does."""
+        rng = self._loops
+        return rng.randrange(TICK // 2) if rng.random() < self.sim.options.crash_loop else None
+
+    def _kill(self, planned: tuple[SimNode, int]) -> None:
+        node, boot = planned
+        if node.is_alive(boot) and not self.sim.is_healed:
+            node.crash()
+
+    # -- a disk is lost -----------------------------------------------------------------------
+
+    def _draw_wipe(self) -> What | None:
+        configs = self.sim.checker.configs
+        return (self._wipes.choice(configs[-1][1].all_members()),) if configs else None
+
+    def _wipe(self, node_id: int) -> None:
+        node = self.sim.nodes.get(node_id)
+        if node is None or node.is_retired or not self.may_lose(node_id):
+            return
+        self.sim.counts["disks lost"] += 1
+        self.give_up(node)
+
+    def give_up(self, node: SimNode) -> None:
+        """A node is lost with its disk: whoever came back under its id would be refused."""
+        node.is_wiped = True
+        self.sim.retire(node)
+        self.sim.after(2 * TICK, self._replace, node.id)
+
+    def _replace(self, lost: int) -> None:
+        """Let a new node, under a new id, take the place of one whose disk is lost."""
+        if self.sim.is_healed:
+            return
+        leader = self.sim.clients.leader()
+        if leader is not None and leader.core is not None:
+            if lost not in leader.core.config.all_members():
+                return
+            new = self.sim.operator.newcomer([])
+            steps = [Change(ChangeKind.REMOVE, lost)]
+            if new is not None:
+                while new > len(self.sim.nodes):
+                    self.sim.add_node()
+                steps.append(Change(ChangeKind.ADD_VOTER, new))
+            self.sim.counts["lost members replaced under a new id"] += new is not None
+            self.sim.operator.ask(leader, tuple(steps), Transition.AUTO)
+        self.sim.after(10 * TICK, self._replace, lost)
+
+    def may_lose(self, node_id: int) -> bool:
+        """Whether those that are left are a majority of every configuration that may count."""
+        nodes = self.sim.nodes
+        left = [n for n in nodes if n != node_id and nodes[n].is_sound()]
+        return all(configurations.has_majority(c, left) for c in self.sim.possible_configs())
+
+    def find_again(self) -> None:
+        """At the end: if too many disks are lost to go on, it was an outage and no loss."""
+        for node in self.sim.nodes.values():
+            if node.is_wiped and not self.may_lose(node.id):
+                self.sim.counts["lost disks found again"] += 1
+                node.is_wiped = node.is_retired = False
