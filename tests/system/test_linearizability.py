@@ -87,14 +87,13 @@ def test_a_frozen_leader_answers_nothing_stale_when_it_thaws(shared: Cluster) ->
 
 def test_all_nodes_killed_at_once_come_back_with_what_clients_were_told(shared: Cluster) -> None:
     with record(shared.nodes) as running:
-        for _ in range(2):
-            running.wait_more(80)
-            for node in shared.nodes:
-                node.signal(signal.SIGKILL)
-            for node in shared.nodes:
-                node.wait_end()
-            shared.revive()
-        running.wait_more(50)
+        running.wait_more(100)
+        for node in shared.nodes:
+            node.signal(signal.SIGKILL)
+        for node in shared.nodes:
+            node.wait_end()
+        shared.revive()
+        running.wait_more(20)
     running.read_everywhere(shared.nodes)
     running.judge()
 
