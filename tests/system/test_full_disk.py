@@ -1,7 +1,8 @@
-"""A disk with no room left: the node says so or stops, the others go on, and nothing is lost."""
+"""A disk with no room left: a leader takes no writes, a follower stops, and nothing is lost."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from .clients import record
-from .cluster import Answer, Cluster, Node, eventually
+from .cluster import WAIT_S, Answer, Cluster, Node, eventually
 
 _DISK_BYTES = 64 << 20
 _LEFT_BYTES = 256 << 10
@@ -47,36 +48,77 @@ def fill(disk: Path) -> Path:
     return filler
 
 
-@pytest.mark.parametrize("role", ["leader", "follower"])
-def test_a_full_disk_stops_at_most_its_own_node_and_loses_nothing(
-    role: str, small_disk: Path, tmp_path: Path
+def test_a_follower_with_a_full_disk_stops_with_one_line_and_loses_nothing(
+    small_disk: Path, tmp_path: Path
 ) -> None:
     with Cluster(tmp_path) as cluster:
-        # The seed leads, unless something happens to it.
-        place = 0 if role == "leader" else 2
-        full = cluster.nodes[place]
+        full, others = cluster.nodes[2], cluster.nodes[:2]
         full.directory = small_disk / "data"
         cluster.up()
-        assert (cluster.leader() is full) is (role == "leader")
-        others = [node for node in cluster.nodes if node is not full]
+        assert cluster.leader() is not full
         with record(cluster.nodes) as running:
             running.wait_more(30)
             filler = fill(small_disk)
-            begun = len(full.log())
             write_much(others)
-            running.wait_more(40)
-        said = eventually(lambda: errors_in(full.log()[begun:]), "the node says what is wrong")
-        assert "No space left on device" in said[0]
-        if "the node stops" in said[0]:
-            assert full.wait_end() == 1
-            assert len(errors_in(full.log()[begun:])) == 1
+            assert_stops(full)
+            running.wait_more(30)
         filler.unlink()
         cluster.revive()
-        for node in cluster.nodes:
-            assert len(node.read_all("big/")) == _WRITES
+        assert_all_there(cluster)
         running.read_everywhere(cluster.nodes)
         running.judge()
     cluster.assert_no_traceback()
+
+
+def test_a_leader_with_a_full_disk_takes_no_writes_until_another_leads(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    with Cluster(tmp_path) as cluster:
+        full, *others = cluster.nodes
+        full.directory = small_disk / "data"
+        cluster.up()
+        assert cluster.leader() is full
+        with record(cluster.nodes) as running:
+            running.wait_more(30)
+            filler = fill(small_disk)
+            refused: Answer = eventually(lambda: is_refused(others[0]), "writes are refused")
+            assert refused.json()["outcome"] == "not applied"
+            assert "MiB left" in refused.json()["error"]
+            assert "retry-after" not in refused.headers
+            assert full.is_running
+            assert {node.read("nothing") for node in cluster.nodes} == {None}
+
+            wish = json.dumps({"to": others[0].address}).encode()
+            answer = full.request("POST", "/v1/leader/transfer", wish)
+            assert answer.status == 200, answer
+            write_much(others)
+            assert_stops(full)
+            running.wait_more(30)
+        filler.unlink()
+        cluster.revive()
+        assert_all_there(cluster)
+        running.read_everywhere(cluster.nodes)
+        running.judge()
+    cluster.assert_no_traceback()
+
+
+def is_refused(node: Node) -> Answer | None:
+    answer = node.write("refused", "1")
+    return answer if answer.status == 503 else None
+
+
+def assert_stops(node: Node) -> None:
+    """It ends by itself, and says why in one line."""
+    assert node.wait_end(WAIT_S) == 1
+    said = errors_in(node.log())
+    assert len(said) == 1, said
+    assert "the node stops" in said[0]
+    assert "No space left on device" in said[0]
+
+
+def assert_all_there(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        assert len(node.read_all("big/")) == _WRITES
 
 
 def write_much(nodes: list[Node]) -> None:
