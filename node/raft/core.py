@@ -320,6 +320,7 @@ class Core:
             reconfigure.leave_if_due(self)
             reads.broadcast_if_wanted(self)
             replication.send_appends(self)
+            transfer.ask_if_ready(self)
             reconfigure.step_down_if_removed(self)
         self._gather_persist()
         self.update.apply = self.log.take_committed(self.options.max_apply_bytes)

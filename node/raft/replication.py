@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import membership, quorum, reads, transfer
+from . import membership, quorum, reads
 from .entry import Entry, EntryKind
 from .errors import CoreBug, Reason
 from .log import entry_size
@@ -87,12 +87,14 @@ def _send_append(core: Core, peer: int, progress: Progress) -> bool:
         return False
     is_probe = progress.state is ProgressState.PROBE
     entries: list[Entry] = []
-    if prev < log.last_index and (
-        is_probe
-        or progress.is_window_open(options.max_inflight_messages, options.max_inflight_bytes)
-    ):
+    is_open = is_probe or progress.is_window_open(
+        options.max_inflight_messages, options.max_inflight_bytes
+    )
+    if prev < log.last_index and is_open:
         entries = log.slice(prev + 1, log.last_index, options.max_append_bytes)
-    if not entries and not is_probe and progress.sent_commit >= log.commit:
+    if not entries and not is_probe and (progress.sent_commit >= log.commit or not is_open):
+        # Nothing goes past a full window, not even the news of a commit: if what is in flight was
+        # overtaken or lost, each such message would be rejected, and the window sent once more.
         return False
     core.send(Append(core.id, peer, core.term, prev, prev_term, entries, log.commit))
     progress.sent_commit = log.commit
@@ -142,7 +144,6 @@ def on_append_response(core: Core, message: AppendResponse) -> None:
         progress.become_replicate()
     if is_news:
         advance_commit(core)
-        transfer.ask_if_ready(core, message.frm)
 
 
 def on_heartbeat_response(core: Core, message: HeartbeatResponse) -> None:

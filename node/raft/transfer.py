@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .events import TransferLeader
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transfer:
     """One under way.
 
@@ -29,11 +29,13 @@ class Transfer:
         rid: The asker's id of it.
         to: The voter that shall lead.
         since: The tick at which it began.
+        asked: The tick at which the voter was last asked to call an election, or None.
     """
 
     rid: int
     to: int
     since: int
+    asked: int | None = None
 
 
 def start(core: Core, event: TransferLeader) -> None:
@@ -48,7 +50,6 @@ def start(core: Core, event: TransferLeader) -> None:
         core.update.rejected.append((event.rid, Reason.INVALID_TRANSFER, text))
         return
     core.transfer = Transfer(event.rid, to, core.ticks)
-    ask_if_ready(core, to)
 
 
 def _refusal(core: Core, to: int) -> tuple[Reason, str] | None:
@@ -74,26 +75,28 @@ def _furthest(core: Core) -> int:
     return max(others, key=readiness, default=0)
 
 
-def ask_if_ready(core: Core, peer: int) -> None:
-    """If `peer` is the chosen voter and has everything, ask it to call an election."""
-    if core.transfer is None or core.transfer.to != peer:
+def ask_if_ready(core: Core) -> None:
+    """Ask the chosen voter to call an election once it has everything; once a tick at most.
+
+    Asked again, for the question may be lost. It leaves behind the appends of the same step, so
+    that the next leader begins with all that is known to be committed.
+    """
+    transfer = core.transfer
+    if transfer is None or transfer.asked == core.ticks:
         return
-    progress = core.progress.get(peer)
+    progress = core.progress.get(transfer.to)
     if progress is not None and progress.match == core.log.last_index:
-        core.send(TimeoutNow(core.id, peer, core.term))
+        transfer.asked = core.ticks
+        core.send(TimeoutNow(core.id, transfer.to, core.term))
 
 
 def tick(core: Core) -> None:
-    """Ask again, for the question may have been lost; give up after an election timeout."""
+    """Give up after an election timeout."""
     transfer = core.transfer
-    if transfer is None:
-        return
-    if core.ticks - transfer.since >= core.options.election_ticks:
+    if transfer is not None and core.ticks - transfer.since >= core.options.election_ticks:
         core.transfer = None
         text = "the node that was to lead has not taken over in time"
         core.update.rejected.append((transfer.rid, Reason.TRANSFER_ABORTED, text))
-    else:
-        ask_if_ready(core, transfer.to)
 
 
 def finish(core: Core) -> None:

@@ -496,6 +496,19 @@ def test_a_cluster_brings_an_empty_disk_up_by_snapshot() -> None:
 # -- bounds ---------------------------------------------------------------------------------
 
 
+def test_nothing_goes_past_a_full_window_not_even_the_news_of_a_commit() -> None:
+    """A window that was overtaken or lost was sent once more for each message that went past it."""
+    node = streaming_leader(Options(max_inflight_messages=1))
+    node.propose(b"x")
+    node.propose(b"y")
+    node.sent.clear()
+
+    acknowledge(node, 2)
+
+    assert node.core.log.commit == node.core.log.last_index
+    assert not [m for m in node.sent if m.to == 3]
+
+
 def test_more_than_the_bound_of_uncommitted_bytes_is_overloaded() -> None:
     node = streaming_leader(Options(max_uncommitted_bytes=2 * ENTRY))
 

@@ -53,6 +53,17 @@ def test_the_target_is_asked_once_it_has_everything() -> None:
     assert [m.to for m in node.take(TimeoutNow)] == [2]
 
 
+def test_the_question_leaves_behind_the_news_of_the_last_commit() -> None:
+    node = make_leader(term=1)
+    node.transfer(2)
+    node.sent.clear()
+
+    acknowledge(node, 2)
+
+    kinds = [type(m) for m in node.sent if m.to == 2]
+    assert kinds == [Append, TimeoutNow]
+
+
 def test_nobody_in_particular_is_the_one_that_is_furthest() -> None:
     node = leader()
     acknowledge(node, 3)
