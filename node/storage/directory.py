@@ -29,9 +29,10 @@ FORMAT = 1
 """The layout of directory, log and state that this version writes, and the newest it reads."""
 
 _RESERVE_BYTES = 256 << 20
-_RESERVE_SHARE = 8
-"""Kept free of clients' writes: a WAL, the memtables and a compaction beside what they replace;
-an eighth where the whole file system is too small for that."""
+_SWITCH_BYTES = 40 << 20
+"""Kept free of clients' writes: a WAL, the memtables and a compaction beside what they replace.
+On a small file system an eighth, but what RocksDB takes at once for a full memtable, which is a
+table and the room of the next WAL, or half of all where there is not even twice that."""
 
 _IDENTITY_FILE = "hstore.json"
 
@@ -143,7 +144,7 @@ def shortage(path: Path) -> str:
     except OSError as error:
         raise StorageError(f"{path} cannot be asked for its free space: {error}") from error
     total, free = (blocks * system.f_frsize for blocks in (system.f_blocks, system.f_bavail))
-    reserve = min(_RESERVE_BYTES, total // _RESERVE_SHARE)
+    reserve = min(_RESERVE_BYTES, max(total // 8, min(_SWITCH_BYTES, total // 2)))
     if free >= reserve:
         return ""
     return (

@@ -29,7 +29,14 @@ def test_removing_a_nodes_data_leaves_the_users_files_alone(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("total_mib", "free_mib", "is_short"),
-    [(60, 8, False), (60, 7, True), (100_000, 256, False), (100_000, 255, True)],
+    [
+        (60, 30, False),
+        (60, 29, True),
+        (800, 100, False),
+        (800, 99, True),
+        (100_000, 256, False),
+        (100_000, 255, True),
+    ],
 )
 def test_a_small_file_system_keeps_less_for_itself(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, total_mib: int, free_mib: int, is_short: bool
