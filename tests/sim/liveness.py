@@ -168,7 +168,7 @@ class Awakening:
         for node in sim.nodes.values():
             node.give(ReadIndex(sim.clients.next_rid()))
         self._pass_timeouts(6)
-        gone = [node.id for node in sim.nodes.values() if node.is_wiped]
+        gone = [node.id for node in sim.nodes.values() if not node.is_sound()]
         others = [voter for voter in config.all_voters() if voter != leader.id]
         spare = [other for other in others if has_majority(config, _without(config, other, gone))]
         if spare and self._is_protected():

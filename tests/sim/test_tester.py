@@ -5,21 +5,22 @@ Each is caught within a few seeds, by the invariant that it breaks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
-from hstore.node.raft import election, quorum, reads, reconfigure
+from hstore.node.raft import election, membership, quorum, reads, reconfigure
 from hstore.node.raft.core import Core
 from hstore.node.raft.log import RaftLog
-from hstore.node.raft.membership import Configuration, History
+from hstore.node.raft.membership import Change, Configuration, History
 from hstore.node.raft.progress import Progress
 
 from .runner import run_seeds
 
 _acknowledged = Progress.acknowledged
 _become_follower = Core.become_follower
+_enter_joint = membership.enter_joint
 
 
 def _forget_the_vote(core: Core, term: int, leader: int) -> None:
@@ -37,6 +38,17 @@ def _let_match_fall(progress: Progress, index: int) -> bool:
     return True
 
 
+def _apply_again(log: RaftLog, index: int) -> None:
+    log.applied = log.handed_out = max(log.applied, index - 1)
+
+
+def _leave_out_joint(
+    config: Configuration, changes: Iterable[Change], *, auto_leave: bool
+) -> Configuration:
+    both = _enter_joint(config, changes, auto_leave=auto_leave)
+    return membership.leave_joint(both)
+
+
 _MISTAKES: list[tuple[str, Any, str, Any, str]] = [
     ("answers leave before they are durable", Core, "send_durably", Core.send, "I8"),
     ("a vote is forgotten within its term", Core, "become_follower", _forget_the_vote, "I2"),
@@ -50,6 +62,14 @@ _MISTAKES: list[tuple[str, Any, str, Any, str]] = [
     ("acknowledgements go back", Progress, "acknowledged", _let_match_fall, "I10"),
     ("reads do not wait for the no-op", reads, "_has_committed_in_term", lambda _: True, "I12"),
     ("leases are always waived", election, "is_in_lease", lambda _: False, "L2"),
+    (
+        "who has lost log counts as before",
+        Core, "is_recovering", property(lambda _: False), "R11",
+    ),
+    ("a stuck disk is not noticed", Core, "is_disk_stuck", property(lambda _: False), "R3"),
+    ("windows never close", Progress, "is_window_open", lambda *_: True, "I14"),
+    ("what is handed out is forgotten", RaftLog, "applied_to", _apply_again, "L4"),
+    ("a joint configuration is left out", membership, "enter_joint", _leave_out_joint, "I9"),
     ("forwarded reads never expire", reads, "expire_forwarded", lambda _: None, "L1"),
 ]  # fmt: skip
 
