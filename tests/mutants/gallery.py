@@ -1,4 +1,4 @@
-"""The gallery: mistakes in the core that others have made before.
+"""The gallery: mistakes that others have made before; those in the core are here.
 
 The numbers are those of the list of real bugs that the project keeps its tests against; each is
 explained in one line here, and by what `python -m tests.sim --replay` shows of its failure.
@@ -6,6 +6,7 @@ explained in one line here, and by what `python -m tests.sim --replay` shows of 
 
 from __future__ import annotations
 
+from .driver import DRIVER
 from .mutant import Mutant
 
 _CORE = "node/raft/core.py"
@@ -447,7 +448,9 @@ _HANDOVER = (
     ),
 )  # fmt: skip
 
-GALLERY = (*_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER)
+GALLERY = (
+    *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *DRIVER,
+)  # fmt: skip
 
 
 def named(name: str) -> Mutant:

@@ -1,0 +1,97 @@
+"""The part of the gallery that needs whole nodes: mistakes in the driver, its requests, its state."""
+
+from __future__ import annotations
+
+from .mutant import Mutant
+
+_REPLICA = "node/replica.py"
+_REQUESTS = "node/requests.py"
+_STATE = "node/state.py"
+
+_FLUSH = """            await self.flush()
+            for message in then:
+                self._send(message.to, message)
+            self.feed(happened.Persisted(seq))"""
+
+
+def _mutant(name: str, bugs: tuple[int, ...], about: str, file: str, old: str, new: str) -> Mutant:
+    return Mutant(name, bugs, about, ((file, old, new),), layer="B")
+
+
+DRIVER = (
+    _mutant(
+        "driver-answers-before-the-flush", (5, 44), "What waits for the disk leaves at once.",
+        _REPLICA, _FLUSH, """            for message in then:
+                self._send(message.to, message)
+            await self.flush()
+            self.feed(happened.Persisted(seq))""",
+    ),
+    _mutant(
+        "driver-calls-durable-before-the-flush", (4, 5), "The core hears of it at once.",
+        _REPLICA, _FLUSH, """            self.feed(happened.Persisted(seq))
+            await self.flush()
+            for message in then:
+                self._send(message.to, message)""",
+    ),
+    _mutant(
+        "driver-calls-durable-what-came-later", (65, 56), "Also what was written during the flush.",
+        _REPLICA, "self.feed(happened.Persisted(seq))",
+        "self.feed(happened.Persisted(self._written_seq))",
+    ),
+    _mutant(
+        "driver-writes-no-vote", (44, 67), "A hard state without entries is left out.",
+        _REPLICA, "            hard_state = persist.hard_state\n",
+        "            hard_state = persist.hard_state if persist.entries else None\n",
+    ),
+    _mutant(
+        "driver-does-not-truncate", (56, 71), "The disk keeps what the log has cut off.",
+        _REPLICA, "self.storage.append(hard_state, persist.truncate_from, persist.entries)",
+        "self.storage.append(hard_state, None, persist.entries)",
+    ),
+    _mutant(
+        "driver-serves-reads-before-they-are-applied", (2, 21), "The index is not waited for.",
+        _REPLICA, "waiting.reads_for_index.add(index, *waiting", "waiting.reads_for_index.add(0, *waiting",
+    ),
+    _mutant(
+        "driver-reads-without-asking", (19, 34), "Whoever believes to lead answers from its state.",
+        _REPLICA, "            events.append(happened.ReadIndex(rid))",
+        "            self._waiting.reads_for_index.add(0, *self._waiting.asked_reads.pop(rid))",
+    ),
+    _mutant(
+        "driver-says-nothing-of-a-sent-snapshot", (9,), "The core waits for it for ever.",
+        _REPLICA, "self.feed(happened.SnapshotSent(peer, index, ok))",
+        "self.stats['reads'] += 0 if ok else 0",
+    ),
+    _mutant(
+        "driver-keeps-the-old-state-in-memory", (32, 57), "An installed snapshot is not read again.",
+        _REPLICA, "        self.state.reload()\n", "",
+    ),
+    _mutant(
+        "driver-acknowledges-what-took-its-place", (37, 32), "The terms are not compared.",
+        _REQUESTS, "if entry.term == request.term:", "if entry.term >= request.term:",
+    ),
+    _mutant(
+        "driver-calls-overwritten-what-may-live-on", (37,), "A snapshot has leapt over it: done.",
+        _REQUESTS, 'self._by_index.pop(at).finish(unknown("the log was replaced by a snapshot"))',
+        'self._by_index.pop(at).finish(NotApplied("the log was replaced by a snapshot"))',
+    ),
+    _mutant(
+        "driver-sends-a-forwarded-write-again", (38,), "After a broken link, whatever came of it.",
+        _REQUESTS, "                del self.forwarded[rid]\n                request.finish(unknown(why))",
+        "                del self.forwarded[rid]\n                self.queued.append(request)",
+    ),
+    _mutant(
+        "forwarded-writes-get-no-answer", (61, 38), "When the leader is gone nobody says so.",
+        _REQUESTS, "if request.is_done or request.deadline <= now:\n                del self.forwarded",
+        "if request.is_done:\n                del self.forwarded",
+    ),
+    _mutant(
+        "failed-reads-are-forgotten", (22, 61), "They are not asked again.",
+        _REQUESTS, "            self.new_reads += reads\n            return", "            return",
+    ),
+    _mutant(
+        "comparison-with-the-revision-is-skipped", (33, 49), "A conditional write always succeeds.",
+        _STATE, "if not allowed or (command.cas is not None and command.cas != revision):",
+        "if not allowed:",
+    ),
+)  # fmt: skip
