@@ -84,6 +84,12 @@ def _table(chosen: list[Mutant], results: dict[str, Record | str], seconds: floa
             else f"NOT CAUGHT: {result}"
         )
         lines.append(f"{bugs:11} {mutant.name:{width}}  {what}")
+    shown: dict[str, list[str]] = {}
+    for name, result in results.items():
+        if isinstance(result, Record):
+            shown.setdefault(result.invariant, []).append(name)
+    lines += ["", "invariant  mutants that break it first"]
+    lines += [f"{name:10} {len(by):3}  {', '.join(by[:3])}" for name, by in sorted(shown.items())]
     caught = sum(isinstance(result, Record) for result in results.values())
     lines.append(f"{caught} of {len(chosen)} caught, {seconds:.0f} s")
     return "\n".join(lines)

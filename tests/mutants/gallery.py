@@ -255,6 +255,22 @@ _REPLICATIONS = (
         _CORE, "self.unapplied_bytes -= self.log", "self.unapplied_bytes -= 0 * self.log",
     ),
     _mutant(
+        "applied-before-it-is-committed",
+        (32, 64),
+        "What is durable here counts as agreed on.",
+        _LOG,
+        "high = min(self.commit, self.persisted)",
+        "high = self.persisted",
+    ),
+    _mutant(
+        "refused-writes-are-appended",
+        (51, 38),
+        "A leader that is overloaded refuses what it appends.",
+        _REPLICATION,
+        "for rid, _ in event.items)\n        return",
+        "for rid, _ in event.items)\n        if reason is not Reason.OVERLOADED:\n            return",
+    ),
+    _mutant(
         "two-batches-are-applied-at-once", (14,), "The next one does not wait for the last.",
         _LOG, "if self.handed_out != self.applied:\n            return []", "pass",
     ),

@@ -8,6 +8,7 @@ code has gone on, and the mutant must be thought of again.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,21 +65,35 @@ class Mutant:
 
     def _altered(self, file: str) -> Iterator[tuple[FunctionType, CodeType]]:
         path = ROOT / file
-        source = new = path.read_text()
+        source = new = _source(path)
         for name, old_text, new_text in self.changes:
             if name == file:
                 if new.count(old_text) != 1:
                     times = new.count(old_text)
                     raise Outdated(f"{self.name}: {times} times in {file}, not once: {old_text}")
                 new = new.replace(old_text, new_text)
-        before = dict(_functions(compile(source, str(path), "exec", dont_inherit=True)))
-        after = dict(_functions(compile(new, str(path), "exec", dont_inherit=True)))
+        before, after = _compiled(source, path), dict(_functions(_compile(new, path)))
         altered = [name for name, code in after.items() if not _is_same(code, before.get(name))]
         if not altered or set(after) != set(before):
             raise Outdated(f"{self.name}: must alter some functions of {file}, and add none")
         module = importlib.import_module(_module_of(file))
         for name in altered:
             yield _live(module, name), after[name]
+
+
+@functools.cache
+def _source(path: Path) -> str:
+    return path.read_text()
+
+
+@functools.cache
+def _compiled(source: str, path: Path) -> dict[str, CodeType]:
+    return dict(_functions(_compile(source, path)))
+
+
+def _compile(source: str, path: Path) -> CodeType:
+    code: CodeType = compile(source, str(path), "exec", dont_inherit=True)
+    return code
 
 
 def _module_of(file: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import time
 from pathlib import Path
 
 import msgspec
 
-from tests.sim.runner import Failure, run_seed
+from tests.sim import runner as cores
+from tests.sim.runner import Failure
 
 from .gallery import named
 from .mutant import Mutant, Outdated
@@ -39,11 +41,21 @@ def save(records: dict[str, Record]) -> None:
     RECORDS.write_bytes(msgspec.json.format(plain, indent=1) + b"\n")
 
 
+def run_seed(mutant: Mutant, seed: int) -> Failure | None:
+    """Run a seed of the layer that a mutant belongs to."""
+    if mutant.layer == "A":
+        return cores.run_seed(seed)[1]
+    # Whole nodes take a second to import, and most mutants do without.
+    runner = importlib.import_module("tests.sim.whole.runner")
+    failure: Failure | None = runner.run_seed(seed)[1]
+    return failure
+
+
 def check(mutant: Mutant, seed: int) -> Record | None:
     """Return what a seed shows of a mutant, if the seed holds without it."""
     with mutant.applied():
-        _, failure = run_seed(seed)
-    if failure is None or run_seed(seed)[1] is not None:
+        failure = run_seed(mutant, seed)
+    if failure is None or run_seed(mutant, seed) is not None:
         return None
     return _record(failure)
 
@@ -69,8 +81,8 @@ def find(name: str, seeds: range) -> Record | str:
     try:
         for seed in seeds:
             with mutant.applied():
-                _, failure = run_seed(seed)
-            if failure is not None and run_seed(seed)[1] is None:
+                failure = run_seed(mutant, seed)
+            if failure is not None and run_seed(mutant, seed) is None:
                 return _record(failure)
             if seed % 20 == 0:
                 gc.collect()

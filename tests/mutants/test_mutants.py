@@ -15,7 +15,12 @@ from .records import check, load
 
 _RECORDS = load()
 
-_CHEAP = sorted(_RECORDS, key=lambda name: _RECORDS[name].events)[:12]
+_CHEAP = {
+    _RECORDS[name].invariant: name
+    for name in sorted(_RECORDS, key=lambda name: -_RECORDS[name].events)
+    if named(name).layer == "A" and _RECORDS[name].events < 20_000
+}
+"""Of each invariant that was ever broken, the mutant that shows it soonest."""
 
 
 def test_every_mistake_can_still_be_put_in() -> None:
@@ -32,11 +37,11 @@ def test_names_are_unique_and_records_are_of_the_gallery() -> None:
 
 
 def test_at_least_forty_are_known_to_be_found() -> None:
-    assert len(_RECORDS) >= 10
+    assert len(_RECORDS) >= 40
 
 
-@pytest.mark.parametrize("name", _CHEAP)
-def test_a_mistake_is_found_where_it_was_found(name: str) -> None:
+@pytest.mark.parametrize("name", _CHEAP.values(), ids=_CHEAP)
+def test_each_invariant_finds_a_mistake_where_it_was_found(name: str) -> None:
     known = _RECORDS[name]
 
     found = check(named(name), known.seed)

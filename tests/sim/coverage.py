@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+FAULTS = (
+    "bursts of ticks", "change: ", "clogged", "crash", "cut off", "disk: ", "dropped", "duplicated",
+    "false alarm", "late", "odd, but true", "one-way partition", "partition", "pause",
+    "queue overflow", "replayed", "slow flushes", "transfers", "very late",
+)  # fmt: skip
+"""How the names of counters begin that say what was done to a cluster; others say what it did."""
+
 HAPPENS = (
     "a deaf leader is replaced", "a deaf member disturbs nobody", "acknowledged",
     "bursts of ticks", "changes acknowledged", "changes just after an election", "clogged",

@@ -8,8 +8,10 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 from .artefact import Artefact, describe_options, revision
+from .coverage import FAULTS
 from .invariants import Violation
 from .options import SimOptions
 from .simulation import Simulation
@@ -33,6 +35,14 @@ class Failure:
     invariant: str
     text: str
     trace: str = ""
+
+    @classmethod
+    def of(cls, seed: int, events: int, error: Exception) -> Self:
+        """Return what an exception means: a `Violation` names its invariant."""
+        kind = type(error).__name__
+        invariant = str(error).split(":", 1)[0] if isinstance(error, Violation) else kind
+        trace = "".join(traceback.format_tb(error.__traceback__)[-3:])
+        return cls(seed, events, invariant, f"{kind}: {error}", trace)
 
     def report(self) -> str:
         """Return what a person needs to see it again."""
@@ -78,10 +88,13 @@ class Summary:
         )
 
     def report(self) -> str:
-        """Return it as lines."""
+        """Return it as lines: what was done to the clusters, and what they did."""
         width = max(map(len, self.counts), default=0)
-        counts = (f"  {name:{width}} {count:9}" for name, count in sorted(self.counts.items()))
-        return "\n".join([self.headline(), *counts])
+        done = {name: count for name, count in self.counts.items() if name.startswith(FAULTS)}
+        lines = [self.headline()]
+        for title, names in (("faults:", done), ("met:", set(self.counts) - set(done))):
+            lines += [title, *(f"  {name:{width}} {self.counts[name]:9}" for name in sorted(names))]
+        return "\n".join(lines)
 
 
 def run_seed(
@@ -98,10 +111,7 @@ def run_seed(
     except TooLong:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a core raises is what is looked for
-        kind = type(error).__name__
-        invariant = str(error).split(":", 1)[0] if isinstance(error, Violation) else kind
-        trace = "".join(traceback.format_tb(error.__traceback__)[-3:])
-        return sim, Failure(seed, sim.core_events, invariant, f"{kind}: {error}", trace)
+        return sim, Failure.of(seed, sim.core_events, error)
     return sim, None
 
 
