@@ -41,6 +41,10 @@ def main() -> int:
     with workers(arguments.processes) as pool:
         replays = {pool.submit(replay, name, seed): name for name, seed in with_record.items()}
         results |= _gathered(replays)
+        if arguments.find:
+            records = {n: r for n, r in records.items() if n not in results}
+            records |= {n: r for n, r in results.items() if isinstance(r, Record)}
+            save(records)
         for seeds in _rounds(arguments.seeds) if arguments.find else ():
             missing = [name for name, result in results.items() if isinstance(result, str)]
             searches = {pool.submit(find, name, seeds): name for name in missing}
