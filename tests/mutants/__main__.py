@@ -32,9 +32,16 @@ def main() -> int:
     parser.add_argument("--find", action="store_true", help="search for those without a record")
     parser.add_argument("--seeds", type=int, default=MOST_SEEDS, help="search so many")
     parser.add_argument("--only", default="", help="those whose name contains this")
+    parser.add_argument(
+        "--layer", default="AB", help="those that cores (A) or whole nodes (B) show"
+    )
     parser.add_argument("--processes", type=int, default=cores(), help="run in so many at once")
     arguments = parser.parse_args()
-    chosen = [mutant for mutant in GALLERY if arguments.only in mutant.name]
+    chosen = [
+        mutant
+        for mutant in GALLERY
+        if arguments.only in mutant.name and mutant.layer in arguments.layer
+    ]
     records, begin = load(), time.monotonic()
     with_record = {m.name: records[m.name].seed for m in chosen if m.name in records}
     results: dict[str, Record | str] = {m.name: "no record" for m in chosen}
