@@ -50,11 +50,13 @@ FIND ?=
 mutants: .venv/installed-dev
 	$(BIN)/python -m tests.mutants $(if $(FIND),--find)
 
-# One line a part: cores from many seeds, the gallery, snapshots in full size. The first that fails
-# ends it.
+# One line a part: cores from many seeds, whole nodes, the gallery, histories, snapshots in full size.
+# The first that fails ends it. Other seeds than every test run has.
 soak: .venv/installed-dev
 	$(BIN)/python -m tests.sim --seeds 100000:140000
+	$(BIN)/python -m tests.sim.whole --seeds 1000:2000
 	$(BIN)/python -m tests.mutants
+	$(if $(wildcard $(DIR)),$(BIN)/python -m tests.histories "$(DIR)")
 	$(BIN)/pytest tests/soak $(ARGS)
 
 fmt: .venv/installed-dev

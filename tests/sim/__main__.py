@@ -63,11 +63,14 @@ def _run(arguments: argparse.Namespace) -> int:
     for failure in summary.failures[:3]:
         _keep(failure.seed, arguments.seconds, arguments.mutant)
     _print(summary.report())
-    return 1 if summary.failures or _misses(summary, len(seeds)) else 0
+    if not summary.failures and summary.seeds < len(seeds):
+        _print(f"interrupted: {summary.seeds} of {len(seeds)} seeds")
+        return 130
+    return 1 if summary.failures or _misses(summary) else 0
 
 
-def _misses(summary: Summary, seeds: int) -> bool:
-    names = missed(summary.counts, summary.seeds) if summary.seeds == seeds else []
+def _misses(summary: Summary) -> bool:
+    names = missed(summary.counts, summary.seeds)
     for name in names:
         _print(f"never happened: {name}")
     return bool(names)
