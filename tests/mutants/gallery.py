@@ -446,8 +446,8 @@ _READ = (
 _HANDOVER = (
     _mutant(
         "transfer-is-never-given-up", (25,), "Proposals are refused for ever.",
-        _TRANSFER, "if core.ticks - transfer.since >= core.options.election_ticks:",
-        "if core.ticks < transfer.since:",
+        _TRANSFER, "if transfer is not None and core.ticks - transfer.since >= core.options.election_ticks:",
+        "if transfer is not None and core.ticks < transfer.since:",
     ),
     _mutant(
         "recovering-node-votes", (18, 39), "Though it has lost what it acknowledged.",
