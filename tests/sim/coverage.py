@@ -41,6 +41,8 @@ RARE: tuple[str, ...] = (
     "crashes while lost log is recovered", "damage: end", "damage: entry", "damage: hard state",
     "damage: misdirected", "damage: tail", "damage: unreadable", "damaged disks given up",
     "leaders elected that are on their way out", "members that came back",
+    "snapshots behind another one", "snapshots that arrive twice",
+    "snapshots whose sender has gone on to another term",
     "transfers to a stranger",
 )  # fmt: skip
 """Met by any `FULL` seeds."""

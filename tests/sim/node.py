@@ -176,6 +176,7 @@ class SimNode:
         if self.core is None:
             return
         if content is not None and isinstance(message, InstallSnapshot):
+            rare.snapshot_received(self.sim.counts, self, message.meta)
             self.received[message.meta.index, message.meta.term] = content
         self.give(Receive(message))
 
@@ -428,6 +429,8 @@ class SimNode:
         if not self.is_alive(boot):
             return
         is_ok = not self.sim.faults.draw_snapshot_loss(self.id)
+        if self.core is not None and self.core.term != message.term:
+            self.sim.counts["snapshots whose sender has gone on to another term"] += 1
         if is_ok:
             self.sim.checker.leaving(self, message)
             self.sim.network.send(message, content)

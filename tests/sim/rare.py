@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from hstore.node.raft.core import Core
+from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.update import Persist
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ def crashed(counts: Counter[str], node: SimNode, core: Core) -> None:
         counts["crashes while leadership is handed over"] += 1
     if any(write.persist and write.persist.snapshot for write in node.disk.unsynced):
         counts["crashes between a snapshot's write and its flush"] += 1
+
+
+def snapshot_received(counts: Counter[str], node: SimNode, meta: SnapshotMeta) -> None:
+    """A whole state has arrived."""
+    if (meta.index, meta.term) in node.received:
+        counts["snapshots that arrive twice"] += 1
+    elif node.received:
+        counts["snapshots behind another one"] += 1
 
 
 def writing(counts: Counter[str], node: SimNode, persist: Persist) -> None:
