@@ -259,6 +259,15 @@ class Node:
             else:
                 _log.warning("a frame that does not belong here", frame=type(frame).__name__)
 
+    def said_hello(self, peer: int, address: str) -> None:
+        """Learn where to reach a member that is being removed: its record has gone before it.
+
+        Who starts meanwhile finds it in the configuration only, and may need its vote.
+        """
+        if peer in self.replica.core.config.all_members() and peer not in self._addresses:
+            self._addresses[peer] = address
+            self._set_links()
+
     def is_removed(self, peer: int) -> bool:
         """Whether `peer` was removed, and that is in force."""
         core = self.replica.core

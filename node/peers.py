@@ -38,6 +38,10 @@ class PeerHandler(LinkEvents, Protocol):
         """Frames of `peer`, in the order they were sent."""
         ...
 
+    def said_hello(self, peer: int, address: str) -> None:
+        """`peer` has connected, and can be dialled at `address`."""
+        ...
+
     def is_removed(self, peer: int) -> bool:
         """Whether `peer` was removed from the cluster for good."""
         ...
@@ -174,9 +178,11 @@ class Peers:
         if hello.purpose == wire.Purpose.SNAPSHOT:
             await self._serve_snapshot(stream, hello.node_id, reader, frames)
         else:
-            if hello.address and hello.node_id in self._links:
-                # A member that moved cannot tell the cluster before it is dialled.
-                self._move(hello.node_id, hello.address)
+            if hello.address:
+                self._handler.said_hello(hello.node_id, hello.address)
+                if hello.node_id in self._links:
+                    # A member that moved cannot tell the cluster before it is dialled.
+                    self._move(hello.node_id, hello.address)
             await self._serve_messages(stream, hello.node_id, reader, frames)
 
     async def _greet(

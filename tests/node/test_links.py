@@ -44,6 +44,9 @@ class Notes:
         async for frame in frames:
             self.frames.append((peer, frame))
 
+    def said_hello(self, peer: int, address: str) -> None:
+        pass
+
     def link_made(self, peer: int) -> None:
         self.made += 1
 

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 import trio
 
-from hstore.node import wire
-from hstore.node.commands import ClusterSettings, Put
+from hstore.node import commands, wire
+from hstore.node.commands import ClusterSettings, Put, RemoveMember
 from hstore.node.errors import (
     HstoreError,
     OutcomeUnknown,
@@ -329,4 +329,22 @@ async def test_a_leader_that_is_being_removed_does_not_spin_while_a_write_waits(
             await cluster.write(1, "key", "value", within_s=0.3)
         replica._turn = turn  # type: ignore[method-assign]
         cluster.network.heal()
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_starts_while_a_voter_is_being_removed_finds_it_all_the_same(
+    autojump_clock, nursery
+) -> None:
+    async with running(2) as cluster:
+        # The wish is committed, the change is not: the record of node 2 is gone, its vote is not.
+        cluster[1].node.members.look = lambda: None  # type: ignore[method-assign]
+        remove = commands.encode(RemoveMember(2))
+        await cluster[1].node.replica.request(ForwardKind.WRITE, remove, trio.current_time() + 5)
+        await cluster.until(lambda: all(2 in m.node.replica.state.removed for m in cluster.up))
+        for member in cluster.members.values():
+            member.crash(keep=len(member.disk.unflushed))
+        for member in cluster.members.values():
+            await member.ended.wait()
+            await member.start()
+        await cluster.until(lambda: any(m.is_leader for m in cluster.up))
         nursery.cancel_scope.cancel()

@@ -78,6 +78,7 @@ class Faults:
         start("replay", options.replay_every, self._replay)
         start("hang", options.hang_every, self._hang)
         start("fail", options.fail_every, self._fail_disk)
+        start("lose", options.lose_every, self._lose)
         start("pause", options.pause_every, self._pause)
         start("stop", options.stop_every, self.sim.operator.stop)
         start("operator", options.change_every, self.sim.operator.act)
@@ -215,12 +216,39 @@ class Faults:
         member = self._some(rng)
         if member is None or member.is_frozen:
             return
-        if rng.random() < 0.5:
-            member.disk.write_error = "Input/output error"
-            member.may_fail = "write failed"
+        kind = rng.choice(("write", "full", "flush", "flush once", "read"))
+        error = "No space left on device" if kind == "full" else "Input/output error"
+        disk, member.may_fail = member.disk, f"disk failed: {kind}"
+        if kind in ("write", "full"):
+            disk.write_error = error
+        elif kind == "flush":
+            disk.flush_error = error
+        elif kind == "flush once":
+            disk.flush_error_once = error
         else:
-            member.disk.flush_error = "Input/output error"
-            member.may_fail = "flush failed"
+            disk.read_error = error
+
+    async def _lose(self, rng: Random) -> None:
+        """A machine goes down and its disk comes back without some of what was flushed.
+
+        Only one at a time: what is committed keeps a good copy elsewhere, or nobody could help.
+        """
+        member = self._some(rng)
+        leader = self.sim.leader()
+        if member is None or leader is None or len(leader.core.config.all_voters()) < 3:
+            return
+        config = leader.core.config.all_members()
+        if any(m.is_short_of_log for i in config if (m := self.sim.members[i]) is not member):
+            return
+        member.crash("with a loss")
+        log = member.disk.durable
+        if rng.random() < 0.5 or not log.entries:
+            member.disk.lose_flushed(rng.randint(1, 6))
+            self.counts["flushed log is lost"] += 1
+        else:
+            member.disk.damage(rng.choice(log.entries[-8:])[0].index)
+            self.counts["a bit of the log is flipped"] += 1
+        member.has_lost = True
 
     # -- connections ------------------------------------------------------------------------
 

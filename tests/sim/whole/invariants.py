@@ -75,11 +75,17 @@ class Checker:
         """A node has read its disk, and runs soon."""
         core, image = member.core, member.disk.durable
         life = self._lives.setdefault(member.id, Life())
-        if (core.term, core.vote) != (image.hard_state.term, image.hard_state.vote):
+        witness = member.disk.witness
+        if member.has_lost or (witness is not None and witness.batch > image.end.batch):
+            # It knows, or does not need it: I6 says whether what it does then is safe.
+            self.sim.counts["starts after a loss"] += 1
+            self.sim.counts["recovers lost log"] += core.is_recovering
+            member.has_lost = False
+        elif (core.term, core.vote) != (image.hard_state.term, image.hard_state.vote):
             self._fail("D19", member, f"starts in {core.term}/{core.vote}: {image.hard_state}")
-        if core.term < life.durable_term:
+        elif core.term < life.durable_term:
             self._fail("I2", member, f"comes back in term {core.term}, was {life.durable_term}")
-        if core.term == life.durable_term and life.durable_vote not in (0, core.vote):
+        elif core.term == life.durable_term and life.durable_vote not in (0, core.vote):
             self._fail("I2", member, f"has forgotten its vote for {life.durable_vote}")
         if not core.log.applied <= core.log.commit <= core.log.last_index:
             self._fail("D19", member, f"{core.log.applied} <= {core.log.commit} does not hold")

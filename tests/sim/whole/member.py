@@ -46,6 +46,7 @@ class SimMember:
         is_frozen: Whether its power is off while its tasks still end.
         is_gone: Whether it has been removed, or never got in: it is not started again.
         lives: How often it was started.
+        has_lost: Whether its disk lost what it had flushed, and it has not started since.
         may_fail: Why it may end by itself; empty: it may not.
         ended: Set when it does not run.
     """
@@ -68,6 +69,9 @@ class SimMember:
         self._runs = self.is_frozen = self.is_gone = self.is_starting = False
         self.lives = 0
         self.may_fail = ""
+        self.has_lost = False
+        if sim.options.lose_every:
+            self.disk.remember = 40
         self.ended = trio.Event()
         self.ended.set()
         self.hints: dict[int, str] = {}
@@ -88,6 +92,18 @@ class SimMember:
         return self._runs and not self.is_frozen
 
     @property
+    def was_removed(self) -> bool:
+        """Whether it knows that it is a member no more."""
+        return self.lives > 0 and self.node.was_removed
+
+    @property
+    def is_short_of_log(self) -> bool:
+        """Whether it lost log, and does not have it again."""
+        durable = self.disk.durable
+        lost = self.has_lost or bool(durable.loss) or bool(durable.damaged)
+        return lost or not self.is_up or self.core.is_recovering
+
+    @property
     def is_leader(self) -> bool:
         """Whether it runs and believes that it leads."""
         return self.is_up and self.core.role is Role.LEADER
@@ -106,7 +122,9 @@ class SimMember:
         OWNER.set(self.id)
         self.lives += 1
         self.may_fail, self.is_frozen = "", False
-        self.disk.flush_gate = self.disk.flush_error = self.disk.write_error = None
+        disk = self.disk
+        disk.flush_gate = disk.flush_error = disk.write_error = None
+        disk.flush_error_once = disk.read_error = None
         self.sim.trace.note(f"start {self.id}")
         self._scope = trio.CancelScope()
         error: BaseException | None = None
@@ -223,7 +241,10 @@ class SimMember:
 
     def _ended_by(self, error: BaseException) -> None:
         sim = self.sim
-        if isinstance(error, StorageError) and self.may_fail:
+        if isinstance(error, StorageError) and self.has_lost:
+            sim.counts["ended: its disk is of no use any more"] += 1
+            self.is_gone = True
+        elif isinstance(error, StorageError) and self.may_fail:
             sim.counts[f"ended: {self.may_fail}"] += 1
         elif isinstance(error, (HstoreError, CoreBug)):
             sim.fail(f"I14: node {self.id} ends by {type(error).__name__}: {error}", error)

@@ -50,6 +50,15 @@ class Operator:
             to = f"{whom.id:016x}" if kind == "transfer to" else ""
             await self._tell(kind, at, "/v1/leader/transfer", {"to": to})
 
+    async def clear_up(self) -> None:
+        """At the end: start who was let in without being told, remove whose disk is of no use."""
+        self.sim.faults.start_strangers()
+        leader = self.sim.leader()
+        for node in leader.core.config.all_members() if leader is not None else ():
+            member = self.sim.members[node]
+            if leader is not None and member.is_gone and not member.was_removed:
+                await self._tell("clear up", leader, "/v1/leader/remove", {"node": f"{node:016x}"})
+
     async def stop(self, rng: Random) -> None:
         """Stop a node cleanly; it is started again some time."""
         up = [m for m in self.sim.members.values() if m.is_up]

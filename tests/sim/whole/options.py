@@ -41,6 +41,7 @@ class WholeOptions:
         flush_mean: Of a flush; 0: it takes no time.
         hang_every, hang_for: A disk whose flush does not end.
         fail_every: A disk that fails for good, at a write or at a flush; its node stops.
+        lose_every: A disk that loses log it had flushed, or flips a bit of it; one at a time.
         keep: What a crash leaves of unsynced writes: "none", "all", or "some" of the first.
         crash_every, down_for: Of the cluster as a whole; how long a node stays down.
         crash_steps: A crash comes up to so many steps of its node after it was planned.
@@ -87,6 +88,7 @@ class WholeOptions:
     hang_every: float
     hang_for: float
     fail_every: float
+    lose_every: float
     keep: str
     crash_every: float
     down_for: float
@@ -144,6 +146,7 @@ def draw(seed: int) -> WholeOptions:
         hang_every=often(0.3, 1, 6),
         hang_for=rng.choice((0.5, 3.0)),
         fail_every=often(0.3, 1, 6),
+        lose_every=often(0.3, 0.5, 3),
         keep=rng.choice(("none", "none", "some", "some", "all")),
         crash_every=often(0.7, 0.5, 4),
         down_for=rng.choice((0.05, 0.3, 1.5)),

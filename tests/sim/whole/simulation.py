@@ -137,9 +137,9 @@ class WholeSimulation:
     async def _settle(self, when: str) -> None:
         """Wait until there is a leader, and all members have applied all there is."""
         with trio.move_on_after(_SETTLE_S):
-            self.faults.start_strangers()
-            while not self._is_settled():  # noqa: ASYNC110 - it is looked at from outside
+            while not self._is_settled():
                 await trio.sleep(0.05)
+                await self.operator.clear_up()
             return
         self.fail(f"L1: no peace {when}: {self.describe()}")
         await trio.sleep_forever()
