@@ -189,6 +189,10 @@ class MemoryDisk:
         self.durable.has_hard_state = False
         self.live = self.durable.copy()
 
+    def remember_from_now(self, count: int) -> None:
+        """Let `lose_flushed` take back up to `count` of the batches that are flushed from now on."""
+        self._base, self._flushed, self.remember = self.durable.copy(), [], count
+
     def lose_flushed(self, count: int) -> None:
         """Take back the last `count` flushed batches, at most `remember`; `remember` came first."""
         del self._flushed[len(self._flushed) - min(count, len(self._flushed)) :]

@@ -1,0 +1,99 @@
+"""A whole node that has lost log which it had acknowledged: it knows, is silent, and heals."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from hstore.node.errors import NoLeader
+from hstore.node.raft.messages import PreVoteResponse, VoteResponse
+from tests.node.cluster import Cluster, running
+
+
+async def lose(cluster: Cluster, node: int, batches: int) -> None:
+    """Crash a node, and let its disk forget what it had flushed."""
+    disk = cluster[node].disk
+    cluster[node].crash()
+    await cluster[node].ended.wait()
+    disk.lose_flushed(batches)
+
+
+@pytest.mark.parametrize("who", [3, 1], ids=["follower", "leader"])
+async def test_it_catches_up_without_a_vote_and_then_votes_again(who: int, autojump_clock) -> None:
+    async with running(3) as cluster:
+        cluster[who].disk.remember_from_now(20)
+        for number in range(10):
+            await cluster.write(who, f"k{number}", "value")
+        last = cluster[who].core.log.last_index
+        granted: list[int] = []
+
+        def watch(frm: int, _to: int, frame: object) -> None:
+            votes = isinstance(frame, (VoteResponse, PreVoteResponse)) and frame.granted
+            if frm == who and votes and cluster[who].core.is_recovering:
+                granted.append(frm)
+
+        cluster.network.taps.append(watch)
+        await lose(cluster, who, 5)
+        await cluster[who].start()
+        assert cluster[who].core.is_recovering
+        assert cluster[who].core.log.last_index < last
+
+        await cluster.until(lambda: not cluster[who].core.is_recovering)
+        await cluster.until(cluster.agrees)
+        assert granted == []
+        assert cluster[who].core.log.last_index >= last
+        for number in range(10):
+            assert await cluster.read(who, f"k{number}") == "value"
+
+        # The disk is told at the next tick.
+        await cluster.until(lambda: not cluster[who].node.replica._is_recovering)
+        revision = await cluster.write(who, "last", "value")
+        await cluster.until(lambda: cluster[who].core.log.persisted >= revision)
+        cluster[who].crash()
+        await cluster[who].ended.wait()
+        await cluster[who].start()
+        assert not cluster[who].core.is_recovering, "it is over for good"
+
+
+async def test_a_loss_is_remembered_over_another_crash(autojump_clock) -> None:
+    async with running(3) as cluster:
+        cluster[3].disk.remember_from_now(20)
+        for number in range(5):
+            await cluster.write(1, f"k{number}", "value")
+        await lose(cluster, 3, 4)
+        for node in (1, 2):
+            cluster.network.refuse(3, node)
+            cluster.network.refuse(node, 3)
+        await cluster[3].start()
+        await trio.sleep(3)
+        cluster[3].crash()
+        await cluster[3].ended.wait()
+        await cluster[3].start()
+        assert cluster[3].core.is_recovering
+
+        cluster.network.heal()
+        await cluster.until(lambda: not cluster[3].core.is_recovering)
+
+
+async def test_who_never_had_a_write_is_not_elected_with_the_help_of_who_forgot_it(
+    autojump_clock,
+) -> None:
+    """1 and 3 had it; 3 forgot it, 1 is away: 2 and 3 together must not go on without it."""
+    async with running(3) as cluster:
+        cluster[3].disk.remember_from_now(20)
+        cluster.silence(2)
+        revision = await cluster.write(1, "key", "value")
+        await cluster.until(lambda: cluster[3].core.log.persisted >= revision)
+        cluster[1].crash()
+        await lose(cluster, 3, 3)
+        cluster.network.heal()
+        await cluster[3].start()
+        assert cluster[3].core.is_recovering
+
+        with pytest.raises(NoLeader):
+            await cluster.write(2, "other", "value")
+        await cluster[1].start()
+        await cluster.until(cluster.agrees)
+        await cluster.until(lambda: not cluster[3].core.is_recovering)
+
+        assert await cluster.read(2, "key") == "value"
