@@ -183,6 +183,9 @@ class Faults:
         if not self.is_over:
             member.skew = skew
         self._open_gate(member, gate)
+        # Its last slow tick may still be to come, and requests are given up at ticks.
+        late = 50 * skew * self.options.settings.heartbeat_ms / 1000
+        self.clients_quiet_since = trio.current_time() + late
 
     # -- disks ------------------------------------------------------------------------------
 
