@@ -43,6 +43,9 @@ _FAREWELL_SECONDS = 1.0
 """How long a member that was removed keeps its links: for the answer to its own request, and for
 the others to see its end at once, should it have led."""
 
+_MAX_SAID = 128
+"""Addresses that are remembered of who has said hello; the oldest goes first."""
+
 _STOP_SECONDS = 2.0
 """For the cluster to agree that it does without this node; a stop takes 5 s in all."""
 
@@ -99,6 +102,7 @@ class Node:
         self.kill_requested = trio.Event()
         self.was_removed = False
         self._addresses: dict[int, str] = {}
+        self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
         self._given_name = name
         self.replica.on_change = self._on_change
@@ -260,13 +264,16 @@ class Node:
                 _log.warning("a frame that does not belong here", frame=type(frame).__name__)
 
     def said_hello(self, peer: int, address: str) -> None:
-        """Learn where to reach a member that is being removed: its record has gone before it.
+        """Learn where to reach who has no record here, and is needed all the same.
 
-        Who starts meanwhile finds it in the configuration only, and may need its vote.
+        A member that is being removed: its record has gone before its vote. A leader that joined
+        later than this node's log ends: without an answer it does not know what to send.
         """
-        if peer in self.replica.core.config.all_members() and peer not in self._addresses:
-            self._addresses[peer] = address
-            self._set_links()
+        self._said.pop(peer, None)
+        self._said[peer] = address
+        if len(self._said) > _MAX_SAID:
+            del self._said[next(iter(self._said))]
+        self._set_links()
 
     def is_removed(self, peer: int) -> bool:
         """Whether `peer` was removed, and that is in force."""
@@ -319,10 +326,13 @@ class Node:
         for member in state.members.values():
             self._addresses[member.id] = member.peer_address
         members = core.config.all_members()
+        for peer in (*members, core.leader):
+            if peer not in self._addresses and peer in self._said:
+                self._addresses[peer] = self._said[peer]
         if members and self._is_config_committed():
             now = trio.current_time()
             for peer in list(self._addresses):
-                if peer in members or peer in state.members:
+                if peer in members or peer in state.members or peer == core.leader:
                     self._going.pop(peer, None)
                 elif self._going.setdefault(peer, now + _FAREWELL_SECONDS) <= now:
                     del self._going[peer], self._addresses[peer]

@@ -348,3 +348,16 @@ async def test_who_starts_while_a_voter_is_being_removed_finds_it_all_the_same(
             await member.start()
         await cluster.until(lambda: any(m.is_leader for m in cluster.up))
         nursery.cancel_scope.cancel()
+
+
+async def test_a_node_that_is_behind_answers_a_leader_that_joined_after_its_log_ends(
+    autojump_clock,
+) -> None:
+    async with running(2) as cluster:
+        node = cluster[2].node
+        node.said_hello(9, "10.0.0.9:8300")
+        assert node.peers.address_of(9) is None
+        cluster[2].core.leader = 9
+        node._set_links()
+        assert node.peers.address_of(9) == "10.0.0.9:8300"
+        cluster[2].core.leader = 1
