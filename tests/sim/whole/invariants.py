@@ -76,7 +76,11 @@ class Checker:
         core, image = member.core, member.disk.durable
         life = self._lives.setdefault(member.id, Life())
         witness = member.disk.witness
-        if member.has_lost or (witness is not None and witness.batch > image.end.batch):
+        if (
+            member.has_lost
+            or image.loss
+            or (witness is not None and witness.batch > image.end.batch)
+        ):
             # It knows, or does not need it: I6 says whether what it does then is safe.
             self.sim.counts["starts after a loss"] += 1
             self.sim.counts["recovers lost log"] += core.is_recovering
