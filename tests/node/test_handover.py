@@ -153,6 +153,7 @@ async def test_the_mark_is_known_to_leaders_that_never_heard_the_goodbye(autojum
         await stop(cluster[3])
         for node in (1, 2):
             cluster[node].crash()
+            await cluster[node].ended.wait()
         for node in (1, 2):
             await cluster[node].start()
         await cluster.until(cluster.agrees)
