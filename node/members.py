@@ -171,7 +171,7 @@ class Members:
         ready = [
             (core.progress[node].match, -node)
             for node in core.config.voters
-            if node in core.progress and status.is_live(node) and not status.is_ending(node)
+            if node in core.progress and status.can_vote(node) and not status.is_ending(node)
         ]
         if not ready:
             raise Refused("there is no other live voter that could lead")
@@ -189,7 +189,7 @@ class Members:
     def _check_majority(self, member: Member) -> None:
         """Refuse what would leave no live majority."""
         rest = self._rest(member)
-        live = sum(self._status.is_live(voter) for voter in rest)
+        live = sum(self._status.can_vote(voter) for voter in rest)
         if live < len(rest) // 2 + 1:
             raise Refused(
                 f"without {member.name} only {live} of {len(rest)} voters would be live, "

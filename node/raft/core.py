@@ -135,8 +135,9 @@ class Core:
         Args:
             recover_to: This node has lost entries that it had acknowledged, up to this index; 0:
                 none. It begins a term of its own, so that no leader goes on counting on them, and
-                neither votes nor stands until it has the log of a later leader up to there: its
-                vote could elect one that lacks what is committed (the rule of PAR, FAST'18).
+                neither votes nor stands until it has the log of a later leader up to there, or an
+                entry of that leader's own, behind which nothing older can be committed: its vote
+                could elect one that lacks what is committed (the rule of PAR, FAST'18).
 
         Raises:
             CoreBug: What is given does not fit together.
@@ -157,6 +158,7 @@ class Core:
         self._recover_to = recover_to
         if recover_to:
             self.term, self.vote = self.term + 1, 0
+        self._recover_term = self.term
         self.role = Role.FOLLOWER
         self.leader = 0
         self.gone = 0
@@ -416,7 +418,8 @@ class Core:
     def on_persisted(self, event: Persisted) -> None:
         """Count what is durable now: own entries, or the own vote."""
         self.log.persisted_to(event.seq)
-        if self._recover_to and self.log.persisted >= self._recover_to:
+        last = self.log.persisted
+        if last >= self._recover_to or (self.log.term_at(last) or 0) >= self._recover_term:
             self._recover_to = 0
         if self.role is Role.LEADER:
             replication.advance_commit(self)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
-from hstore.node.errors import NoLeader
-from hstore.node.raft.messages import PreVoteResponse, VoteResponse
+from hstore.node.errors import NoLeader, Refused
+from hstore.node.raft.messages import Append, PreVoteResponse, VoteResponse
 from tests.node.cluster import Cluster, running
 
 
@@ -53,6 +53,30 @@ async def test_it_catches_up_without_a_vote_and_then_votes_again(who: int, autoj
         await cluster[who].ended.wait()
         await cluster[who].start()
         assert not cluster[who].core.is_recovering, "it is over for good"
+
+
+async def test_nobody_is_removed_or_stopped_who_is_needed_while_another_has_no_vote(
+    autojump_clock,
+) -> None:
+    """Of two that were left, one could not vote: the other could never be elected again."""
+    async with running(3) as cluster:
+        cluster[3].disk.remember_from_now(20)
+        for number in range(5):
+            await cluster.write(1, f"k{number}", "value")
+        await lose(cluster, 3, 4)
+        # It is heard, and hears nothing: so it does not recover.
+        cluster.network.edit = lambda _frm, to, frame: (
+            None if (to == 3 and isinstance(frame, Append)) else frame
+        )
+        await cluster[3].start()
+        await cluster.until(lambda: cluster.agrees() and cluster.leader.health_of(3) == "alive")
+        await cluster.until(lambda: not cluster.leader.node.status.can_vote(3))
+
+        for follower in (m for m in (cluster[1], cluster[2]) if not m.is_leader):
+            with pytest.raises(Refused, match="live"):
+                await follower.node.leave(trio.current_time() + 5)
+        cluster.network.edit = None
+        await cluster.until(lambda: not cluster[3].core.is_recovering)
 
 
 async def test_a_loss_is_remembered_over_another_crash(autojump_clock) -> None:

@@ -75,6 +75,19 @@ def test_it_votes_again_once_it_has_durably_what_it_had() -> None:
     assert [m.granted for m in node.take(VoteResponse)] == [True]
 
 
+def test_an_entry_of_a_later_leader_is_as_good_where_the_lost_tail_was_never_committed() -> None:
+    """Its log may end before what was lost: for want of new writes the node had no vote for long."""
+    node = recovering(is_disk_held=True)
+    node.receive(append_from(2, 5, prev=(2, 1), terms=[1]))
+    node.flush()
+    assert node.core.is_recovering, "an older entry says nothing of what follows it"
+    node.receive(append_from(2, 5, prev=(3, 1), terms=[5]))
+    assert node.core.is_recovering
+    node.flush()
+
+    assert not node.core.is_recovering
+
+
 def test_a_snapshot_recovers_it_too() -> None:
     node = recovering()
     meta = SnapshotMeta(8, 4, Configuration((1, 2, 3)))
