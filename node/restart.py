@@ -25,8 +25,9 @@ def core_on(storage: Storage, node_id: int, options: Options, rng: Random) -> Co
     found = storage.load()
     if found.recover_to:
         _log.error(
-            f"lost acknowledged log: {found.lost}; this node does not vote until it has the log"
-            f" up to {found.recover_to} again"
+            "lost acknowledged log: this node does not vote until it has it again",
+            lost=found.lost,
+            up_to=found.recover_to,
         )
     return Core(
         node_id,
@@ -48,5 +49,5 @@ def still_recovering(core: Core, storage: Storage, *, before: bool) -> bool:
     """
     if before and not core.is_recovering:
         storage.recovered()
-        _log.info(f"the lost log is here again, up to {core.log.last_index}: this node votes")
+        _log.info("the lost log is here again: this node votes", up_to=core.log.last_index)
     return core.is_recovering

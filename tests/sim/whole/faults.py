@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from hstore.node import wire
+from hstore.node.errors import PeerError
 from hstore.node.raft.messages import Base
 
 from ..options import stream
@@ -342,5 +343,8 @@ class Faults:
 
 
 def _frames(data: bytes) -> list[wire.Frame]:
-    """Return the whole frames at the start of `data`."""
-    return wire.FrameReader().feed(data)
+    """Return the whole frames at the start of `data`; none of what a replay itself had sent."""
+    try:
+        return wire.FrameReader().feed(data)
+    except PeerError:
+        return []
