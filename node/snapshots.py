@@ -67,6 +67,8 @@ _FEED_PATIENCE_SECONDS = 10.0
 _ANSWER_BYTES = 16 * 1024
 """Of the longest answer of a receiver, which names a key."""
 
+_ANOTHER = "another connection brings a snapshot"
+
 _log = structlog.get_logger()
 
 Reply = Callable[[wire.Frame], Awaitable[None]]
@@ -321,12 +323,12 @@ class Snapshots:
         with trio.CancelScope() as scope:
             staging.scope = scope
             try:
-                await self._receive_into(staging, frames, reply)
+                await self._receive_into(staging, scope, frames, reply)
             finally:
                 if staging.scope is scope:
                     staging.scope, staging.idle_since = None, trio.current_time()
         if scope.cancelled_caught:
-            raise PeerError("another connection brings a snapshot")
+            raise PeerError(_ANOTHER)
 
     def _is_needed(self, index: int) -> bool:
         return index > self._replica.core.log.commit
@@ -355,13 +357,20 @@ class Snapshots:
             staging.install.abort()
 
     async def _receive_into(
-        self, staging: _Staging, frames: trio.MemoryReceiveChannel[wire.Frame], reply: Reply
+        self,
+        staging: _Staging,
+        scope: trio.CancelScope,
+        frames: trio.MemoryReceiveChannel[wire.Frame],
+        reply: Reply,
     ) -> None:
         incoming = staging.incoming
         await reply(incoming.position())
         unflushed = 0
         while not incoming.is_whole:
             frame = await _next(frames)
+            if staging.scope is not scope:
+                # Cancelled while this frame was handed over, which cannot be cancelled any more.
+                raise PeerError(_ANOTHER)
             if not self._is_needed(incoming.meta.index):
                 break  # The log has come first.
             pairs = incoming.take(frame)

@@ -326,11 +326,11 @@ class Conversation:
         self.refusal: str | None = None
         self.ended = trio.Event()
         self._member, self._peer = member, peer
-        self.send, self._frames = trio.open_memory_channel[wire.Frame](100)
+        self.send, self.frames = trio.open_memory_channel[wire.Frame](100)
 
     async def run(self) -> None:
         try:
-            await self._member.node.snapshots.receive(self._peer, self._frames, self._reply)
+            await self._member.node.snapshots.receive(self._peer, self.frames, self._reply)
         except PeerError as error:
             self.refusal = str(error)
         self.ended.set()
@@ -413,6 +413,42 @@ async def test_a_newer_snapshot_takes_the_place_of_what_is_left_of_an_older_one(
             await conversation.say(view.next_frame())
             conversation.send.close()
             await conversation.ended.wait()
+
+
+async def test_a_frame_handed_over_as_its_connection_was_replaced_does_not_stop_the_node(
+    autojump_clock,
+) -> None:
+    """It was written into a state that had been thrown away, which passed for a failed disk."""
+    async with running(3) as cluster:
+        member = cluster[3]
+        term, index = member.core.term, member.core.log.last_index + 100
+        old, new = view_at(member, index), view_at(member, index + 1, 8)
+        first = talk(cluster, member, 1)
+        await first.say(old.start(term))
+        assert isinstance(first.replies[0], SnapshotPosition)
+        old.resume(first.replies[0])
+        # The receiver sits in `receive`: from `send_nowait` on, a cancellation does not reach it.
+        is_after = trio.Event()
+
+        async def handed_over() -> wire.Frame:
+            with trio.CancelScope(shield=True):
+                await is_after.wait()
+            return old.next_frame()
+
+        first.frames.receive = handed_over  # type: ignore[method-assign]
+        await first.say(old.next_frame())
+        second = talk(cluster, member, 1)
+        await second.say(new.start(term))
+        is_after.set()
+        await first.ended.wait()
+
+        assert first.refusal == "another connection brings a snapshot"
+        (position,) = second.replies
+        assert isinstance(position, SnapshotPosition)
+        assert (position.id, position.chunks) == (new.id, 0)
+        new.resume(position)
+        await second.say(new.next_frame())
+        assert not second.ended.is_set()
 
 
 async def test_a_snapshot_of_an_older_term_is_refused_before_anything_of_it_is_kept(
