@@ -239,7 +239,7 @@ class _Batch:
             return
         self.commit(entry)
         self._changed, self._ranges = {}, []
-        self._on_checkpoint(entry.index, self._store.view())
+        self._on_checkpoint(entry.index, self._store.view(bulk=True))
 
     def commit(self, last: Entry) -> None:
         puts = [(key, value) for key, value in self._changed.items() if value is not None]

@@ -111,9 +111,9 @@ class Engine:
             raise self.failed("reading", error) from error
         return found
 
-    def view(self) -> View:
-        """Return a reader of the default family as it is now."""
-        return self.view_of(self._db)
+    def view(self, *, bulk: bool = False) -> View:
+        """Return a reader of the default family as it is now; see `StateStore.view`."""
+        return self.view_of(self._db, bulk=bulk)
 
     def salvage(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes | None]]:
         """Iterate over the default family as far as it can be read, whatever its state.

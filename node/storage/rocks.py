@@ -294,7 +294,7 @@ class RocksStorage:
             chain, term = self._head_at(first - 1)
         entries: list[Entry] = []
         size = 0
-        view = self._engine.view()
+        view = self._engine.view(bulk=True)  # Each is read once, for a member that is far behind.
         try:
             for key, record in view.scan(codec.entry_key(first), codec.ENTRY_END):
                 size += len(record)

@@ -7,17 +7,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
 import trio
 from rocksdict import WriteBatch, WriteOptions
 
+from hstore.node import commands
+from hstore.node.commands import Checkpoint, Put
 from hstore.node.errors import StorageError
-from hstore.node.raft.entry import HardState, SnapshotMeta
+from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
+from hstore.node.state import State
 from hstore.node.storage import codec, engine
 from hstore.node.storage.directory import has_data, read_identity
-from hstore.node.storage.interface import APPLIED_KEY, Identity, pack_applied
+from hstore.node.storage.interface import APPLIED_KEY, Identity, StateReader, pack_applied
 from hstore.node.storage.rocks import RocksStorage
 
 from .conftest import CACHE_BYTES, IDENTITY, edit, entries, nine_entries
@@ -466,3 +470,43 @@ def test_memory_does_not_grow_with_what_is_stored(tmp_path: Path) -> None:
     figures = msgspec.json.decode(done.stdout.splitlines()[0])
     assert figures["keys_read"] == 12_500
     assert figures["growth_mib"] < 80, figures
+
+
+# --- the block cache --------------------------------------------------------------------------
+
+CACHE_8_MIB = 8 << 20
+
+
+async def test_what_is_read_once_takes_no_room_in_the_cache(tmp_path: Path) -> None:
+    """The log fed to a member, and the state digested for the check, once filled the cache."""
+    RocksStorage.create(tmp_path, IDENTITY)
+    storage = RocksStorage.open(tmp_path, cache_bytes=CACHE_8_MIB)
+    storage.load()
+    machine = State(storage.state)
+    views: list[StateReader] = []
+    machine.on_checkpoint = lambda _index, view: views.append(view)
+    random = Random(1)
+    puts = [commands.encode(Put(b"%d" % n, random.randbytes(32 << 10))) for n in range(100)]
+    log = [Entry(n, 1, EntryKind.COMMAND, put) for n, put in enumerate(puts, 1)]
+    log.append(Entry(101, 1, EntryKind.COMMAND, commands.encode(Checkpoint())))
+    storage.append(HardState(1, 1, 0), None, log)
+    machine.apply(log[:100])
+    for rdict in (storage._engine._db, storage._state.family.rdict):
+        rdict.flush()
+    machine.apply(log[100:])
+    cache = storage._engine._setup._cache
+    before = cache.get_usage()
+
+    next_index = 1
+    while next_index <= 101:
+        found = storage.read(next_index, 256 << 10)
+        assert found is not None
+        next_index = found[1][-1].index + 1
+    from_log = cache.get_usage() - before
+    (view,) = views
+    assert sum(len(value) for _, value in view.scan(b"")) > 3 << 20
+    view.close()
+
+    assert from_log < 1 << 19
+    assert cache.get_usage() - before < 1 << 19
+    await storage.close()
