@@ -156,18 +156,27 @@ class Outgoing:
         is_exhausted: `SnapshotEnd` was the last frame made.
     """
 
-    def __init__(self, snapshot_id: int, meta: SnapshotMeta, scan: Scan) -> None:
+    def __init__(
+        self,
+        snapshot_id: int,
+        meta: SnapshotMeta,
+        scan: Scan,
+        *,
+        chunk_pairs: int = 0,
+    ) -> None:
         """Begin before the first key.
 
         Args:
             snapshot_id: Never used for another view, by any node: random, up to 64 bits.
             meta: What the view stands for.
             scan: Called anew after each interruption; always of the same view.
+            chunk_pairs: A chunk has no more of them; 0: than `CHUNK_PAIRS`.
         """
         self.id = snapshot_id
         self.meta = meta
         self.is_exhausted = False
         self._scan = scan
+        self._chunk_pairs = chunk_pairs
         self._pairs: Iterator[tuple[bytes, bytes]] = iter(())
         self._ahead: tuple[bytes, bytes] | None = None
         self._after = b""
@@ -220,7 +229,8 @@ class Outgoing:
         """Take pairs until the next would make the chunk too large."""
         pairs: Pairs = []
         size = 0
-        while self._ahead is not None and len(pairs) < CHUNK_PAIRS:
+        most = self._chunk_pairs or CHUNK_PAIRS
+        while self._ahead is not None and len(pairs) < most:
             size += len(self._ahead[0]) + len(self._ahead[1]) + _PAIR_OVERHEAD
             if pairs and size > CHUNK_BYTES:
                 break

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 FAULTS = (
-    "bursts of ticks", "change: ", "clogged", "crash", "cut off", "disk: ", "dropped", "duplicated",
+    "bursts of ticks", "change: ", "chunks: ", "clogged", "crash", "cut off", "disk: ", "dropped", "duplicated",
     "false alarm", "late", "odd, but true", "one-way partition", "partition", "pause",
     "queue overflow", "replayed", "slow flushes", "transfers", "very late",
 )  # fmt: skip
@@ -33,6 +33,9 @@ HAPPENS = (
     "leaders that step down because of their disk",
     "leaders with uncommitted entries of older terms", "lost log recovered", "old votes replayed",
     "reads pending over a change of leader", "starts with lost log",
+    "chunks not taken", "chunks: cut", "chunks: damaged", "chunks: missing", "chunks: twice",
+    "positions of no use", "snapshots over one that is staged",
+    "states left half staged by a crash", "streams begun", "streams resumed",
 )  # fmt: skip
 """Met by any hundred seeds."""
 
@@ -43,7 +46,11 @@ RARE: tuple[str, ...] = (
     "leaders elected that are on their way out", "members that came back",
     "snapshots behind another one", "snapshots that arrive twice",
     "snapshots whose sender has gone on to another term",
-    "transfers to a stranger",
+    "transfers to a stranger", "crash in an install: after the answer",
+    "crash in an install: all is staged", "crash in an install: before the answer",
+    "crash in an install: before the flush", "crash in an install: before the write",
+    "crash in an install: while staging", "streams that make way for a newer one",
+    "streams that the log was faster than",
 )  # fmt: skip
 """Met by any `FULL` seeds."""
 

@@ -18,7 +18,10 @@ from hstore.node.raft.update import Persist
 from hstore.node.storage.codec import Loss
 from hstore.node.storage.recovery import Witness
 
-from .machine import EMPTY, Content, link
+from .machine import EMPTY, Content, content_of, link
+
+Received = tuple[Content, int] | int | None
+"""A state and its chain hash, or the place where it is staged."""
 
 
 class Image:
@@ -36,11 +39,12 @@ class Image:
         content: The state machine.
         batch: The number of the last write that concerned the log.
         loss: What was lost of it and is not there again.
+        staged: Keys and values of states on their way in, by place.
     """
 
     __slots__ = (
         "base", "base_chain", "base_written_at", "batch", "chains", "configs", "content",
-        "entries", "hard", "hard_written_at", "loss", "written_at",
+        "entries", "hard", "hard_written_at", "loss", "staged", "written_at",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -56,6 +60,7 @@ class Image:
         self.content = EMPTY
         self.batch = 0
         self.loss: Loss | None = None
+        self.staged: dict[int, dict[bytes, bytes]] = {}
 
     def copy(self) -> Image:
         """Return an image that shares nothing that changes."""
@@ -63,6 +68,7 @@ class Image:
         for name in Image.__slots__:
             value = getattr(self, name)
             setattr(new, name, list(value) if isinstance(value, list) else value)
+        new.staged = {place: dict(pairs) for place, pairs in self.staged.items()}
         return new
 
     @property
@@ -96,12 +102,13 @@ class Image:
         """Return the configuration in force at `index`, which is not compacted away."""
         return next(config for i, config in reversed(self.configs) if i <= index)
 
-    def persist(
-        self, position: int, persist: Persist, received: tuple[Content, int] | None
-    ) -> None:
+    def persist(self, position: int, persist: Persist, received: Received) -> None:
         """Carry out a core's write; `received` is the content and chain of its snapshot, if any."""
         self.batch = position
         if persist.snapshot is not None:
+            if isinstance(received, int):
+                # Of what is there, and not of what was sent: half of it is not a state.
+                received = content_of(self.staged.pop(received, {}))
             assert received is not None, "a snapshot is to be stored that never arrived"
             self.base = persist.snapshot
             self.content, self.base_chain = received
@@ -153,10 +160,11 @@ class Image:
 class _Write(NamedTuple):
     position: int
     persist: Persist | None = None
-    received: tuple[Content, int] | None = None
+    received: Received = None
     content: Content | None = None
     compact: SnapshotMeta | None = None
     is_recovered: bool = False
+    stage: tuple[int, dict[bytes, bytes]] | None = None
 
     def carry_out(self, image: Image) -> None:
         if self.persist is not None:
@@ -166,6 +174,9 @@ class _Write(NamedTuple):
         if self.compact is not None:
             image.compact(self.compact)
             image.batch = self.position
+        if self.stage is not None:
+            place, pairs = self.stage
+            image.staged.setdefault(place, {}).update(pairs)
         if self.is_recovered:
             image.loss = None
             image.batch = self.position
@@ -201,7 +212,7 @@ class SimDisk:
         self.synced = 0
         self.unsynced: deque[_Write] = deque()
 
-    def write_persist(self, persist: Persist, received: tuple[Content, int] | None) -> None:
+    def write_persist(self, persist: Persist, received: Received) -> None:
         """Write what a core wants durable."""
         self._write(_Write(self.position + 1, persist=persist, received=received))
 
@@ -212,6 +223,24 @@ class SimDisk:
     def write_compact(self, meta: SnapshotMeta) -> None:
         """Write that the log is shorter."""
         self._write(_Write(self.position + 1, compact=meta))
+
+    def begin_stage(self) -> int:
+        """Return a place for a state on its way in; what was staged before is dropped."""
+        self.drop_staged()
+        return self.position + 1
+
+    def write_stage(self, place: int, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write some of a state that nobody reads yet."""
+        self._write(_Write(self.position + 1, stage=(place, dict(pairs))))
+
+    def drop_staged(self) -> int:
+        """Drop what is staged and in nobody's use; return how much of that there was."""
+        # What an unsynced install is made of must be there when its flush ends.
+        count = sum(map(len, self.image.staged.values()))
+        self.image.staged.clear()
+        if not self.unsynced:
+            self.durable.staged.clear()
+        return count
 
     def sync(self, position: int) -> None:
         """Make every write up to `position` durable."""

@@ -30,8 +30,8 @@ from hstore.node.raft.roles import Role
 from hstore.node.raft.update import Persist
 
 from . import bounds, configurations, rare
-from .disk import Image, SimDisk
-from .machine import EMPTY, link, register_of, rid_of
+from .disk import Image, Received, SimDisk
+from .machine import EMPTY, content_of, link, register_of, rid_of
 
 if TYPE_CHECKING:
     from .node import SimNode
@@ -113,6 +113,8 @@ class Checker:
         if (core.term, core.vote) < (image.hard.term, image.hard.vote):
             self._fail("I2", node, f"starts in {core.term}/{core.vote}, but wrote {image.hard}")
         self._advance_commit(node, core)
+        if self.states[node.content.applied] != node.content:
+            self._fail("I13", node, f"starts with a state that never was at {seen.shown}")
         seen.commit = core.log.commit
         seen.config = image.config
         self.ever_members.update(image.config.all_members())
@@ -430,6 +432,21 @@ class Checker:
         config = next(c for i, c in reversed(self.configs) if i <= meta.index)
         if config != meta.config:
             self._fail("I11", node, f"says {meta.config} at {meta.index}, it was {config}")
+
+    def installing(self, node: SimNode, received: Received) -> None:
+        """A snapshot is about to take the place of log and state (I11)."""
+        staged = node.disk.image.staged
+        if isinstance(received, int) and content_of(staged.get(received, {})) is None:
+            self._fail("I11", node, f"installs half a state: {staged.get(received)}")
+
+    def installed(self, node: SimNode) -> None:
+        """A snapshot has taken the place of log and state (I11)."""
+        content, image = node.content, node.disk.image
+        index = content.applied
+        if index != image.base.index or index > self.committed or self.states[index] != content:
+            self._fail("I11", node, f"installs a state that never was at {image.base}")
+        if self.chains[index] != image.base_chain:
+            self._fail("I11", node, f"installs another history up to {index}")
 
     def read_ready(self, node: SimNode, rid: int, index: int) -> None:
         """A read has got its index (I12)."""

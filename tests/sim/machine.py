@@ -67,4 +67,19 @@ class Content(NamedTuple):
         return Content(entry.index, digest, values), True
 
 
+def pairs_of(content: Content, chain: int) -> list[tuple[bytes, bytes]]:
+    """Return a state, and the chain hash that belongs to it, as keys and values in order."""
+    numbers = (content.applied, chain, content.digest, *content.values)
+    return [(b"%d" % place, b"%d" % number) for place, number in enumerate(numbers)]
+
+
+def content_of(pairs: dict[bytes, bytes]) -> tuple[Content, int] | None:
+    """Return what `pairs_of` was given, or None if something is missing."""
+    numbers = [int(pairs[key]) for key in sorted(pairs)]
+    if len(numbers) != 3 + REGISTERS:
+        return None
+    applied, chain, digest, *values = numbers
+    return Content(applied, digest, tuple(values)), chain
+
+
 EMPTY = Content(0, 0, (0,) * REGISTERS)

@@ -30,9 +30,10 @@ from hstore.node.raft.messages import InstallSnapshot, Message
 from hstore.node.raft.update import Persist, Update
 
 from . import rare
-from .disk import Image, SimDisk
+from .disk import Image, Received, SimDisk
 from .machine import Content
 from .options import TICK, stream
+from .snapshots import Staging
 
 if TYPE_CHECKING:
     from .simulation import Simulation
@@ -56,13 +57,17 @@ class SimNode:
         content: The state machine, as far as this process has applied.
         waiting: rid and term of proposals by index.
         reads: Highest commit index anywhere when each read began, by rid, until it is answered.
+        staging: What has come of a snapshot, if one is coming in.
+        offered: Where one is staged that the core is about to hear of, or 0.
         due: (index, rid) of reads that wait for the state machine to come so far.
         seen: What `invariants` remembers of this life.
     """
 
     __slots__ = (
-        "_applying", "_draining", "_flush_began", "_flushing", "_inbox", "_missed", "_to_flush", "boot", "content", "core",
-        "disk", "due", "id", "is_paused", "is_retired", "is_wiped", "rate", "reads", "received", "seen", "sim", "waiting",
+        "_applying", "_draining", "_flush_began", "_flushing", "_inbox", "_installing", "_missed", "_to_flush", "boot",
+        "content", "core",
+        "disk", "due", "id", "is_paused", "is_retired", "is_wiped", "offered", "rate", "reads", "received", "seen", "sim",
+        "staging", "waiting",
     )  # fmt: skip
 
     def __init__(self, sim: Simulation, node_id: int, disk: SimDisk) -> None:
@@ -82,7 +87,10 @@ class SimNode:
         self.waiting: dict[int, tuple[int, int]] = {}
         self.reads: dict[int, int] = {}
         self.due: list[tuple[int, int]] = []
-        self.received: dict[tuple[int, int], tuple[Content, int]] = {}
+        self.received: dict[tuple[int, int], tuple[Content, int] | int] = {}
+        self.staging: Staging | None = None
+        self.offered = 0
+        self._installing = 0
         self.seen = self.sim.checker.new_life()
         self._inbox: list[Event] = []
         self._draining = False
@@ -100,6 +108,8 @@ class SimNode:
         self.disk.remembered = 12 if sim.options.damage else 0
         if not sim.damages.recover(self):
             return
+        if self.disk.drop_staged():
+            sim.counts["states left half staged by a crash"] += 1
         self._reset()
         self.boot += 1
         rng = stream(sim.seed, f"core/{self.id}/{self.boot}")
@@ -134,6 +144,7 @@ class SimNode:
         if self.core is not None:
             rare.crashed(self.sim.counts, self, self.core)
         self.core = None
+        self.staging = None
         self.is_paused = False
         self.disk.crash(self.sim.faults.draw_kept(self.id, len(self.disk.unsynced)))
         self.sim.crashed(self)
@@ -180,9 +191,18 @@ class SimNode:
             self.received[message.meta.index, message.meta.term] = content
         self.give(Receive(message))
 
+    def offer(self, message: InstallSnapshot, place: int) -> None:
+        """Let the core hear of a snapshot that is staged."""
+        if self.core is None:
+            return
+        rare.snapshot_received(self.sim.counts, self, message.meta)
+        self.received[message.meta.index, message.meta.term] = self.offered = place
+        self.give(Receive(message))
+
     def forget_unheard(self) -> None:
         """Lose the messages and changes that wait to be heard: they could surprise a healed core."""
         self._inbox = [e for e in self._inbox if type(e) not in (Receive, ProposeChange)]
+        self.offered = 0
 
     def _drain(self, boot: int) -> None:
         if not self.is_alive(boot) or self.is_paused:
@@ -225,6 +245,7 @@ class SimNode:
             self._carry_out(core, core.step_all(events))
             if self._applying and not sim.apply_mean:
                 self._applied(self.boot)
+            self.offered = 0
         except Crash:
             sim.counts["crash at a boundary"] += 1
             self.crash()
@@ -254,23 +275,35 @@ class SimNode:
         self._rest(core, update)
 
     def _write(self, persist: Persist) -> None:
-        received = None
+        received: Received = None
         if self.sim.disks.is_refused(self, "write"):
             raise Crash
         if persist.snapshot is not None:
+            if self.sim.snapshots.dies(self, "before the write"):
+                raise Crash
             self.sim.counts["snapshots installed"] += 1
             received = self.received[persist.snapshot.index, persist.snapshot.term]
-            self.content = received[0]
-            self.seen.shown = received[0].applied
-            self._applying = []
-            # What became of these nobody here will ever know.
-            self.waiting = {i: w for i, w in self.waiting.items() if i > self.content.applied}
+            self.sim.checker.installing(self, received)
         rare.writing(self.sim.counts, self, persist)
         self.sim.checker.writing(self, persist)
         self.disk.write_persist(persist, received)
+        if persist.snapshot is not None:
+            self._installed()
         self._to_flush.append((self.disk.position, persist.seq, persist.then))
         for message in persist.then:
             self.sim.checker.promised(self, message)
+
+    def _installed(self) -> None:
+        """A snapshot is written: the state is another one from now on."""
+        self.content = self.disk.image.content
+        self.seen.shown = self.content.applied
+        self.sim.checker.installed(self)
+        self._applying = []
+        # What became of these nobody here will ever know.
+        self.waiting = {i: w for i, w in self.waiting.items() if i > self.content.applied}
+        self._installing = self.disk.position
+        if self.sim.snapshots.dies(self, "before the flush"):
+            raise Crash
 
     def _send(self, messages: Sequence[Message], die_after: int | None) -> None:
         for position, message in enumerate(messages):
@@ -328,12 +361,26 @@ class SimNode:
             self.sim.after(TICK, self._flushed, planned)
             return
         self._flushing = False
+        try:
+            self._after_flush(position)
+        except Crash:
+            self.crash()
+
+    def _after_flush(self, position: int) -> None:
+        """Let go what has waited for a flush, and tell the core."""
+        is_installed = 0 < self._installing <= position
+        if is_installed and self.sim.snapshots.dies(self, "before the answer"):
+            raise Crash
         seq = 0
         while self._to_flush and self._to_flush[0][0] <= position:
             _, seq, then = self._to_flush.popleft()
             for message in then:
                 self.sim.checker.answered(self, message)
                 self.sim.network.send(message)
+        if is_installed:
+            self._installing = 0
+            if self.sim.snapshots.dies(self, "after the answer"):
+                raise Crash
         if self._to_flush:
             self._flush()
         if seq:
@@ -413,6 +460,9 @@ class SimNode:
 
     def _send_snapshot(self, core: Core, peer: int) -> None:
         """Send the state as it is now, in the name of the term in which it was asked for."""
+        if self.sim.options.chunk_pairs:
+            self.sim.snapshots.send(self, core, peer)
+            return
         meta = core.meta_at(self.content.applied)
         chain = self.disk.image.chain_at(meta.index)
         assert chain is not None

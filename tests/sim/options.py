@@ -62,6 +62,9 @@ class SimOptions:
         crash_loop: Chance that a node dies again soon after its start.
         wipe_every: A disk is lost, and a new node takes the place of its node.
         damage: Chance per start that the disk has lost what it had promised to keep.
+        chunk_pairs: Keys in one chunk of a snapshot; 0: it goes as one message.
+        stream_cut, chunk_damage, chunk_repeat, chunk_gap: Per chunk.
+        install_crash: Chance that a node dies at each of the steps of an install.
         ring_every: Like `partition_every`, for partitions in which there are several majorities.
     """
 
@@ -119,6 +122,12 @@ class SimOptions:
     crash_loop: float
     wipe_every: int
     damage: float
+    chunk_pairs: int
+    stream_cut: float
+    chunk_damage: float
+    chunk_repeat: float
+    chunk_gap: float
+    install_crash: float
 
 
 def stream(seed: int, name: str) -> Random:
@@ -203,6 +212,12 @@ def _draw_rest(
         "crash_loop": often(0.3, 0.2, 0.8),
         "wipe_every": every(0.3, 20, 100),
         "damage": often(0.35, 0.05, 0.4),
+        "chunk_pairs": pick(0, 1, 2, 2, 3),
+        "stream_cut": often(0.5, 0.02, 0.25),
+        "chunk_damage": often(0.4, 0.02, 0.2),
+        "chunk_repeat": often(0.4, 0.05, 0.5),
+        "chunk_gap": often(0.3, 0.02, 0.2),
+        "install_crash": often(0.4, 0.02, 0.2),
     }
 
 

@@ -30,6 +30,7 @@ from .network import SimNetwork
 from .node import SimNode
 from .operator import Operator
 from .options import TICK, SimOptions, draw
+from .snapshots import Snapshots
 from .tape import Tape
 
 
@@ -71,6 +72,7 @@ class Simulation:
         self.operator = Operator(self, seed)
         self.disks = DiskFaults(self, seed)
         self.damages = Damages(self, seed)
+        self.snapshots = Snapshots(self, seed)
         self.awakening = Awakening(self, seed)
         self.deciders = (
             self.faults,
@@ -79,6 +81,7 @@ class Simulation:
             self.operator,
             self.disks,
             self.damages,
+            self.snapshots,
         )
         if tape is not None:
             tape.install(self)

@@ -15,6 +15,7 @@ from hstore.node.raft.core import Core
 from hstore.node.raft.log import RaftLog
 from hstore.node.raft.membership import Change, Configuration, History
 from hstore.node.raft.progress import Progress
+from hstore.node.snapshot_transfer import Incoming, Pairs, SnapshotChunk, decode_pairs
 
 from .runner import run_seeds
 
@@ -49,6 +50,13 @@ def _leave_out_joint(
     return membership.leave_joint(both)
 
 
+def _take_anything(incoming: Incoming, frame: object) -> Pairs:
+    if isinstance(frame, SnapshotChunk):
+        return decode_pairs(frame.data)
+    incoming.is_whole = True
+    return []
+
+
 _MISTAKES: list[tuple[str, Any, str, Any, str]] = [
     ("answers leave before they are durable", Core, "send_durably", Core.send, "I8"),
     ("a vote is forgotten within its term", Core, "become_follower", _forget_the_vote, "I2"),
@@ -70,6 +78,7 @@ _MISTAKES: list[tuple[str, Any, str, Any, str]] = [
     ("windows never close", Progress, "is_window_open", lambda *_: True, "I14"),
     ("what is handed out is forgotten", RaftLog, "applied_to", _apply_again, "L4"),
     ("a joint configuration is left out", membership, "enter_joint", _leave_out_joint, "I9"),
+    ("chunks of a snapshot are not checked", Incoming, "take", _take_anything, "I11"),
     ("forwarded reads never expire", reads, "expire_forwarded", lambda _: None, "L1"),
 ]  # fmt: skip
 
