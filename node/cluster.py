@@ -77,8 +77,7 @@ class JoinReply(msgspec.Struct, frozen=True):
 class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a node says of itself to the others, once in a health-check interval.
 
-    `state` is `running`; `recovering` while it has no vote because it lost acknowledged log; or
-    `stopping` in the last report of a node that stops on purpose.
+    `state` is `running`, or `stopping` in the last report of a node that stops on purpose.
     """
 
     state: str

@@ -33,6 +33,9 @@ from .wire import PROTOCOL, ForwardKind
 _STEP_SECONDS = 5.0
 """For one membership change to be committed before it is looked at again."""
 
+_ABREAST_SECONDS = 1.0
+"""For the voters that a removal leaves to have the leader's first entry, before it is refused."""
+
 _MAX_REQUESTS = 256
 """Joins and removals that may wait at once; one more is refused as overload."""
 
@@ -131,7 +134,7 @@ class Members:
                 f"{member.name} is the only voter: to end the cluster, stop it "
                 f"(hstore stop -h {member.address})"
             )
-        self._check_majority(member)
+        await self._check_majority(member, deadline)
         command = commands.encode(RemoveMember(member.id))
         await self._replica.request(ForwardKind.WRITE, command, deadline)
         await self._wait_until(lambda config: member.id not in config.all_members(), deadline)
@@ -144,7 +147,7 @@ class Members:
         member = self._find(name)
         if not self._rest(member):
             return
-        self._check_majority(member)
+        await self._check_majority(member, deadline)
         marked = commands.encode(PutMember(msgspec.structs.replace(member, stopped=True)))
         await self._replica.request(ForwardKind.WRITE, marked, deadline)
         await self._wait_until(lambda config: not config.is_voter(member.id), deadline)
@@ -171,7 +174,7 @@ class Members:
         ready = [
             (core.progress[node].match, -node)
             for node in core.config.voters
-            if node in core.progress and status.can_vote(node) and not status.is_ending(node)
+            if node in core.progress and status.is_live(node) and not status.is_ending(node)
         ]
         if not ready:
             raise Refused("there is no other live voter that could lead")
@@ -186,15 +189,34 @@ class Members:
             if voter != member.id and not (voter in wished and wished[voter].stopped)
         ]
 
-    def _check_majority(self, member: Member) -> None:
-        """Refuse what would leave no live majority."""
-        rest = self._rest(member)
-        live = sum(self._status.can_vote(voter) for voter in rest)
-        if live < len(rest) // 2 + 1:
+    async def _check_majority(self, member: Member, deadline: float) -> None:
+        """Refuse what would leave no live majority, or none that has what this leader has.
+
+        Who lacks the first entry of this leader may have lost log, and have no vote until it has
+        that entry: if it were needed for the next election, there would be none. A new leader
+        gives it a moment.
+        """
+        core, rest = self._replica.core, self._rest(member)
+        live = [voter for voter in rest if self._status.is_live(voter)]
+        needed = len(rest) // 2 + 1
+        if len(live) < needed:
             raise Refused(
-                f"without {member.name} only {live} of {len(rest)} voters would be live, "
+                f"without {member.name} only {len(live)} of {len(rest)} voters would be live, "
                 "which is no majority: bring another node back first"
             )
+
+        def is_abreast(voter: int) -> bool:
+            progress = core.progress.get(voter)
+            return voter == core.id or (progress is not None and progress.match >= core.noop_index)
+
+        with trio.move_on_at(min(deadline, trio.current_time() + _ABREAST_SECONDS)):
+            while sum(map(is_abreast, live)) < needed:
+                await self._settled.wait()
+            return
+        raise Refused(
+            f"without {member.name} too few of the live voters would be up to date: wait until "
+            "they have caught up"
+        )
 
     def _find(self, name: str) -> Member:
         for member in self._replica.state.members.values():

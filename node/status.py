@@ -136,11 +136,6 @@ class Status:
         """Whether `node` counts among the live: alive or suspect."""
         return self._judgements().get(node, ("failed", None, None))[0] in ("alive", "suspect")
 
-    def can_vote(self, node: int) -> bool:
-        """Whether `node` is live, and has not said that it must not vote until it has caught up."""
-        figures = self._figures.get(node)
-        return self.is_live(node) and (figures is None or figures.state != "recovering")
-
     def is_ending(self, node: int) -> bool:
         """Whether `node` has said that it is about to stop."""
         figures = self._figures.get(node)
@@ -238,18 +233,13 @@ class Status:
     def _own_figures(self) -> NodeFigures:
         core = self._replica.core
         return NodeFigures(
-            state=self._own_state(),
+            state="stopping" if self.is_stopping else "running",
             term=core.term,
             commit_index=core.log.commit,
             applied_index=self._replica.state.applied,
             version=VERSION,
             uptime_s=int(trio.current_time() - self._started_at),
         )
-
-    def _own_state(self) -> str:
-        if self.is_stopping:
-            return "stopping"
-        return "recovering" if self._replica.core.is_recovering else "running"
 
     def _note_progress(self) -> None:
         """At the leader: when it began to lead, and which learners are past joining."""
