@@ -53,6 +53,11 @@ class Clients:
         """Propose at a node; return the rids."""
         rids = [self.next_rid() for _ in range(count)]
         self.sim.counts["proposals"] += count
+        if self.sim.disks.is_short(node) and node.core is not None:
+            # As the driver does, before anything reaches the log.
+            for rid in rids:
+                self._refused(rid, "no room")
+            return rids
         committed = self.sim.checker.committed
         for rid in rids:
             self._began[rid] = committed
@@ -86,9 +91,12 @@ class Clients:
 
     def rejected(self, rid: int, reason: Reason) -> None:
         """A node says that a proposal is certainly not in the log."""
-        self.sim.counts[f"refused: {reason.value}"] += 1
-        self.refused.add(rid)
         self.sim.operator.rejected(rid, reason)
+        self._refused(rid, reason.value)
+
+    def _refused(self, rid: int, why: str) -> None:
+        self.sim.counts[f"refused: {why}"] += 1
+        self.refused.add(rid)
         self.sim.checker.refused(rid)
 
     def committed(self, node: SimNode) -> None:

@@ -36,6 +36,8 @@ HAPPENS = (
     "chunks not taken", "chunks: cut", "chunks: damaged", "chunks: missing", "chunks: twice",
     "positions of no use", "snapshots over one that is staged",
     "states left half staged by a crash", "streams begun", "streams resumed",
+    "disk: last write torn", "disk: no room", "refused: no room",
+    "witnesses behind the last flush",
 )  # fmt: skip
 """Met by any hundred seeds."""
 
@@ -50,7 +52,7 @@ RARE: tuple[str, ...] = (
     "crash in an install: all is staged", "crash in an install: before the answer",
     "crash in an install: before the flush", "crash in an install: before the write",
     "crash in an install: while staging", "streams that make way for a newer one",
-    "streams that the log was faster than",
+    "disk: no room, a write is refused", "streams that the log was faster than",
 )  # fmt: skip
 """Met by any `FULL` seeds."""
 

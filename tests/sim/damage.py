@@ -56,7 +56,9 @@ class Damages:
         """Make of a disk what a restart makes of it; return whether the node can start."""
         disk, counts = node.disk, self.sim.counts
         damage: Damage | None = None
-        if self.sim.options.damage and not self.sim.is_healed and self.may_damage(node.id):
+        # A power cut that takes the witness, and a disk that breaks, are not one misfortune.
+        may_break = self.sim.options.damage and not disk.is_witness_late
+        if may_break and not self.sim.is_healed and self.may_damage(node.id):
             damage = self.draw_damage(node.id)
         before = disk.durable
         image = before

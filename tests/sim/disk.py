@@ -191,18 +191,21 @@ class SimDisk:
         position: Number of the newest write.
         synced: Number of the newest one that is flushed.
         witness: What was flushed when the node died, as it is written down beside the log.
+        is_witness_late: It is older: it had not reached the disk when the power went.
         owed: The chain hashes of lost entries that may still count as durable, by index.
         remembered: So many flushed writes can be lost.
     """
 
     __slots__ = (
-        "_older", "_recent", "durable", "image", "owed", "position", "remembered", "synced",
+        "_older", "_recent", "_witnesses", "durable", "image", "is_witness_late", "owed", "position", "remembered", "synced",
         "unsynced", "witness",
     )  # fmt: skip
 
     def __init__(self, image: Image | None = None) -> None:
         self.image = image or Image()
         self.witness: Witness | None = None
+        self.is_witness_late = False
+        self._witnesses: deque[Witness] = deque(maxlen=4)
         self.owed: dict[int, int] = {}
         self.remembered = 0
         self._recent: deque[_Write] = deque()
@@ -248,12 +251,22 @@ class SimDisk:
             self._make_durable(self.unsynced.popleft())
         self.synced = max(self.synced, position)
 
-    def crash(self, keep: int) -> None:
-        """Lose all unsynced writes but the first `keep`."""
+    def note_witness(self) -> None:
+        """Write down what is flushed, outside the log: a crash may take the last of these."""
+        self._witnesses.append(self._witness_now())
+
+    def _witness_now(self) -> Witness:
         durable = self.durable
-        self.witness = Witness(
-            durable.batch, durable.last_index, durable.hard.term, durable.hard.vote
-        )
+        return Witness(durable.batch, durable.last_index, durable.hard.term, durable.hard.vote)
+
+    def crash(self, keep: int, late: int = 0) -> None:
+        """Lose all unsynced writes but the first `keep`, and the last `late` of the witnesses."""
+        last = self._witness_now()
+        kept = list(self._witnesses)[: max(len(self._witnesses) - late, 1)] if late else []
+        self.witness = kept[-1] if kept else last
+        self.is_witness_late = self.witness != last
+        self._witnesses.clear()
+        self._witnesses.append(self.witness)
         for _ in range(keep):
             self._make_durable(self.unsynced.popleft())
         self.unsynced.clear()

@@ -33,11 +33,18 @@ class DiskFaults:
         self._failures = stream(seed, "disk failure")
         self._loops = stream(seed, "crash loop")
         self._wipes = stream(seed, "wipe")
+        self._witnesses = stream(seed, "witness")
+        self._torn = stream(seed, "torn")
+        self._shortages = stream(seed, "shortage")
+        self._full = stream(seed, "full")
 
     def begin(self) -> None:
         """Plan the first strike of each kind."""
         Strikes(self.sim, "wipe", self._wipes, self._draw_wipe, self._wipe).begin(
             self.sim.options.wipe_every
+        )
+        Strikes(self.sim, "shortage", self._shortages, self._draw_shortage, self._run_short).begin(
+            self.sim.options.shortage_every
         )
 
     # -- decisions ----------------------------------------------------------------------------
@@ -57,6 +64,9 @@ class DiskFaults:
 
     def is_refused(self, node: SimNode, what: str) -> bool:
         """Whether the disk refuses to write or to flush: then the node must stop."""
+        if what == "write" and self.is_short(node) and self.draw_full(node.id):
+            self.sim.counts["disk: no room, a write is refused"] += 1
+            return True
         if not self.sim.options.disk_failure or self.sim.is_healed:
             return False
         if not self.draw_failure(node.id, what):
@@ -87,6 +97,58 @@ class DiskFaults:
         node, boot = planned
         if node.is_alive(boot) and not self.sim.is_healed:
             node.crash()
+
+    # -- what a crash takes -------------------------------------------------------------------
+
+    def torn(self, node: SimNode, kept: int) -> int:
+        """Return how many unsynced writes a crash leaves: half a write is none (D4f)."""
+        unsynced = len(node.disk.unsynced)
+        if not unsynced or not self.sim.options.torn or self.sim.is_healed:
+            return kept
+        if not self.draw_torn(node.id):
+            return kept
+        self.sim.counts["disk: last write torn"] += 1
+        return min(kept, unsynced - 1)
+
+    @decision(lambda _, node: node, lambda *_: False)
+    def draw_torn(self, node: int) -> bool:
+        """Whether a crash leaves half of a write."""
+        return self._torn.random() < self.sim.options.torn
+
+    def witness_lag(self, node: SimNode) -> int:
+        """Return how many writings of the witness a crash takes (D3f)."""
+        if not self.sim.options.lost_witness or self.sim.is_healed:
+            return 0
+        return self.draw_witness_lag(node.id)
+
+    @decision(lambda _, node: node, lambda *_: 0)
+    def draw_witness_lag(self, node: int) -> int:
+        """Return how many writings of the witness never reach the disk."""
+        rng = self._witnesses
+        return rng.randint(1, 3) if rng.random() < self.sim.options.lost_witness else 0
+
+    # -- no room ------------------------------------------------------------------------------
+
+    def _draw_shortage(self) -> What:
+        rng = self._shortages
+        leader = self.sim.clients.leader() if rng.random() < 0.5 else None
+        node = leader.id if leader is not None else rng.choice(list(self.sim.nodes))
+        return node, int(rng.expovariate(1 / self.sim.options.shortage_for))
+
+    def _run_short(self, node_id: int, time: int) -> None:
+        node = self.sim.nodes.get(node_id)
+        if node is not None:
+            self.sim.counts["disk: no room"] += 1
+            node.short_until = max(node.short_until, self.sim.now + time)
+
+    def is_short(self, node: SimNode) -> bool:
+        """Whether there is no room on a disk: its node takes no proposals (D7f)."""
+        return self.sim.now < node.short_until and not self.sim.is_healed
+
+    @decision(lambda _, node: node, lambda *_: False)
+    def draw_full(self, node: int) -> bool:
+        """Whether a disk without room has none even for what is kept free."""
+        return self._full.random() < 0.02
 
     # -- a disk is lost -----------------------------------------------------------------------
 

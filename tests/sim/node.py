@@ -58,16 +58,39 @@ class SimNode:
         waiting: rid and term of proposals by index.
         reads: Highest commit index anywhere when each read began, by rid, until it is answered.
         staging: What has come of a snapshot, if one is coming in.
+        short_until: Until then its disk has no room.
         offered: Where one is staged that the core is about to hear of, or 0.
         due: (index, rid) of reads that wait for the state machine to come so far.
         seen: What `invariants` remembers of this life.
     """
 
     __slots__ = (
-        "_applying", "_draining", "_flush_began", "_flushing", "_inbox", "_installing", "_missed", "_to_flush", "boot",
-        "content", "core",
-        "disk", "due", "id", "is_paused", "is_retired", "is_wiped", "offered", "rate", "reads", "received", "seen", "sim",
-        "staging", "waiting",
+        "_applying",
+        "_draining",
+        "_flush_began",
+        "_flushing",
+        "_inbox",
+        "_installing",
+        "_missed",
+        "_to_flush",
+        "boot",
+        "content",
+        "core",
+        "disk",
+        "due",
+        "id",
+        "is_paused",
+        "is_retired",
+        "is_wiped",
+        "offered",
+        "rate",
+        "reads",
+        "received",
+        "seen",
+        "short_until",
+        "sim",
+        "staging",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, sim: Simulation, node_id: int, disk: SimDisk) -> None:
@@ -80,6 +103,7 @@ class SimNode:
         self.is_paused = False
         self.is_retired = False
         self.is_wiped = False
+        self.short_until = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -146,7 +170,10 @@ class SimNode:
         self.core = None
         self.staging = None
         self.is_paused = False
-        self.disk.crash(self.sim.faults.draw_kept(self.id, len(self.disk.unsynced)))
+        disks, unsynced = self.sim.disks, len(self.disk.unsynced)
+        kept = self.sim.faults.draw_kept(self.id, unsynced)
+        self.disk.crash(disks.torn(self, kept), disks.witness_lag(self))
+        self.sim.counts["witnesses behind the last flush"] += self.disk.is_witness_late
         self.sim.crashed(self)
 
     def pause(self) -> None:
@@ -356,6 +383,8 @@ class SimNode:
             self.crash()
             return
         self.disk.sync(position)
+        if self.sim.options.lost_witness:
+            self.disk.note_witness()
         if self.is_paused:
             # The disk goes on, but nobody takes note of it.
             self.sim.after(TICK, self._flushed, planned)

@@ -65,6 +65,9 @@ class SimOptions:
         chunk_pairs: Keys in one chunk of a snapshot; 0: it goes as one message.
         stream_cut, chunk_damage, chunk_repeat, chunk_gap: Per chunk.
         install_crash: Chance that a node dies at each of the steps of an install.
+        lost_witness: Chance that a crash takes the last writings of the witness.
+        torn: Chance that a crash leaves half of a write.
+        shortage_every, shortage_for: A disk without room.
         ring_every: Like `partition_every`, for partitions in which there are several majorities.
     """
 
@@ -128,6 +131,10 @@ class SimOptions:
     chunk_repeat: float
     chunk_gap: float
     install_crash: float
+    lost_witness: float
+    torn: float
+    shortage_every: int
+    shortage_for: int
 
 
 def stream(seed: int, name: str) -> Random:
@@ -218,6 +225,10 @@ def _draw_rest(
         "chunk_repeat": often(0.4, 0.05, 0.5),
         "chunk_gap": often(0.3, 0.02, 0.2),
         "install_crash": often(0.4, 0.02, 0.2),
+        "lost_witness": often(0.4, 0.2, 1.0),
+        "torn": often(0.4, 0.2, 1.0),
+        "shortage_every": every(0.3, 10, 60),
+        "shortage_for": pick(2, 8, 25) * TICK,
     }
 
 
