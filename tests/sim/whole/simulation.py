@@ -174,10 +174,10 @@ class WholeSimulation:
             if not member.is_up or member.id not in self._members():
                 continue  # who was removed may be about to end, and then nobody answers
             target = f"end-{member.id}"
-            put = commands.Put(target.encode(), target.encode())
             with trio.move_on_after(90) as scope:
                 # The limits of a run may be so tight that an answer finds no room on its way.
-                for _ in range(3):
+                for attempt in range(3):
+                    put = commands.Put(target.encode(), f"{target}.{attempt}".encode())
                     try:
                         outcome = await member.node.write(put, trio.current_time() + 30)
                     except Unavailable as error:
