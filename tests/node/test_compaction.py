@@ -6,6 +6,7 @@ from random import Random
 from typing import cast
 
 import pytest
+import trio
 
 from hstore.node import compaction
 from hstore.node.compaction import DiskLog, due
@@ -13,6 +14,7 @@ from hstore.node.raft.core import Core, Options
 from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.raft.progress import Progress, ProgressState
 from hstore.node.storage.interface import Storage
+from tests.node.cluster import running
 
 
 @pytest.fixture(autouse=True)
@@ -173,3 +175,23 @@ def test_what_is_held_is_bounded(
     disk_log.hold(2, 25)
     disk_log.appended([Entry(26, 1, 0, b"x" * 900)])
     assert disk_log.is_held(2), "it is counted from when something is held"
+
+
+async def test_a_node_that_starts_with_a_long_log_cuts_it_though_nothing_is_written(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock
+) -> None:
+    """What its disk had held for another stayed in its memory until the next writes came."""
+    monkeypatch.setattr(compaction, "KEEP_ENTRIES", 1000)
+    async with running(3) as cluster:
+        for number in range(60):
+            await cluster.write(1, f"key-{number}", "value")
+        member = cluster[3]
+        member.crash()
+        await member.ended.wait()
+        monkeypatch.setattr(compaction, "KEEP_ENTRIES", 10)
+        await member.start()
+        assert len(member.core.log.entries) > 50
+        await trio.sleep(5)
+
+        assert len(member.core.log.entries) <= 20
+        assert member.disk.live.snapshot.index == member.core.log.snapshot_index
