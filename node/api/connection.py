@@ -37,6 +37,10 @@ SMALL_BODY_BYTES = 64 * 1024
 RECEIVE_BYTES = 64 * 1024
 UNFINISHED_BYTES_MAX = TARGET_BYTES_MAX + HEADER_BYTES_MAX + RECEIVE_BYTES
 
+# Headers of which two are an error. Others are joined by a comma, but of two keys that would make a
+# third, under which a write takes effect once more.
+_SAID_ONCE = {b"host": "Host", b"idempotency-key": "Idempotency-Key"}
+
 
 class Phase(enum.Enum):
     """How much of the next request has come."""
@@ -236,8 +240,8 @@ class Connection:
         name = name.lower()
         value = value.strip(b" \t")
         if name in self._headers:
-            if name == b"host":
-                raise self._refuse(400, "there is more than one Host header")
+            if name in _SAID_ONCE:
+                raise self._refuse(400, f"there is more than one {_SAID_ONCE[name]} header")
             value = self._headers[name] + b", " + value
         self._headers[name] = value
 

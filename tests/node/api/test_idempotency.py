@@ -115,6 +115,17 @@ async def test_a_key_is_any_bytes_up_to_256(client, backend, key):
     assert [command.key for command in keyed(backend)] == [key.encode("latin-1")]
 
 
+async def test_two_keys_are_400_and_not_a_third_one(client, backend):
+    """A proxy that adds a header each time it tries again had a write take effect each time."""
+    await client.send(
+        b"PUT /v1/kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
+        b"Idempotency-Key: k\r\nIdempotency-Key: k\r\n\r\n"
+    )
+    answer = await client.response()
+    assert (answer.status, "more than one" in answer.json()["error"]) == (400, True)
+    assert not backend.calls
+
+
 @pytest.mark.parametrize("key", ["", "x" * 257])
 async def test_a_key_that_is_empty_or_longer_is_400(client, backend, key):
     answer = await client.request("PUT", "/v1/kv/a", b"", Idempotency_Key=key)
