@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from .raft.core import Core
 from .raft.entry import Entry, SnapshotMeta
+from .raft.events import Compact
 from .raft.log import entry_size
 from .raft.progress import ProgressState
 from .storage.interface import Storage
@@ -46,6 +47,12 @@ def due(core: Core, applied: int) -> int | None:
     # What a straggler kept is given up in steps: 70,000 entries at once would stop the loop for
     # 30 to 50 ms, each of these for 5.
     return min(log.index_to_keep(applied, entries, size), log.snapshot_index + KEEP_ENTRIES)
+
+
+def cuts(core: Core, applied: int) -> tuple[Compact, ...]:
+    """Return what `due` asks for as events for the core: one, or none."""
+    index = due(core, applied)
+    return () if index is None else (Compact(index),)
 
 
 def _has_straggler(core: Core, applied: int) -> bool:

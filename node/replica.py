@@ -260,7 +260,7 @@ class Replica:
             self._room.check()
             self.feed(happened.Tick())
             # Also where nothing is written: a node that starts may have a long log on its disk.
-            self._compact_if_due(self.core.log.applied)
+            self._events += compaction.cuts(self.core, self.core.log.applied)
             self._is_recovering = restart.still_recovering(
                 self.core, self.storage, before=self._is_recovering
             )
@@ -434,13 +434,8 @@ class Replica:
         self._waiting.in_log.applied(entries, self.state.apply(entries))
         last = entries[-1].index
         self._events.append(happened.Applied(last))
-        self._compact_if_due(last)
+        self._events += compaction.cuts(self.core, last)
         self._wake.set()
-
-    def _compact_if_due(self, applied: int) -> None:
-        compact_to = compaction.due(self.core, applied)
-        if compact_to is not None:
-            self._events.append(happened.Compact(compact_to))
 
     async def _elect_early(self, token: int, thousandths: int) -> None:
         await trio.sleep(self.tick_seconds() * thousandths / 1000)
