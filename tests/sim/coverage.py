@@ -51,7 +51,7 @@ RARE: tuple[str, ...] = (
     "transfers to a stranger", "crash in an install: after the answer",
     "crash in an install: all is staged", "crash in an install: before the answer",
     "crash in an install: before the flush", "crash in an install: before the write",
-    "crash in an install: while staging", "streams that make way for a newer one",
+    "crash in an install: while staging",
     "disk: no room, a write is refused", "streams that the log was faster than",
 )  # fmt: skip
 """Met by any `FULL` seeds."""
