@@ -29,6 +29,10 @@ def check(checker: Checker, node: SimNode, core: Core) -> None:
     log = core.log
     if core.uncommitted_bytes != log.size_between(log.commit, log.last_index):
         checker.fail("I14", node, f"counts {core.uncommitted_bytes} uncommitted bytes")
+    if core.unapplied_bytes != log.size_between(log.applied, log.commit):
+        checker.fail("I14", node, f"counts {core.unapplied_bytes} bytes not applied")
+    if core.transfer is not None and core.ticks - core.transfer.since > options.election_ticks:
+        checker.fail("I14", node, f"waits for a transfer since {core.transfer.since}")
     for peer, progress in core.progress.items():
         if progress.state is not ProgressState.REPLICATE:
             continue

@@ -36,6 +36,7 @@ class Clients:
         self._proposals = stream(seed, "propose")
         self._reads = stream(seed, "read")
         self._readers = stream(seed, "readers")
+        self._haste = stream(seed, "hasty reads")
 
     def begin(self) -> None:
         """Start to use the cluster."""
@@ -116,6 +117,22 @@ class Clients:
             if other.id != node and other.core is not None
             if other.core.role is Role.LEADER or self._readers.random() < 0.02
         ]
+
+    def elected(self, leader: SimNode) -> None:
+        """Somebody leads now: perhaps somebody reads there at once."""
+        if self.sim.options.read_every and not self.sim.is_healed and self.draw_haste(leader.id):
+            self.sim.after(0, self.read_at, leader)
+
+    @decision(lambda _, node: node, lambda *_: False)
+    def draw_haste(self, node: int) -> bool:
+        """Whether somebody reads at a leader that was elected just now."""
+        return self._haste.random() < 0.5
+
+    def read_at(self, node: SimNode) -> None:
+        """Read at a node, if it runs."""
+        if node.core is not None and self.sim.options.read_every and not self.sim.is_healed:
+            self.sim.counts["reads"] += 1
+            node.give(ReadIndex(self.next_rid()))
 
     def turn_to(self, leader: SimNode) -> None:
         """A leader is about to be cut off: some write there, read there, change members there."""

@@ -285,6 +285,8 @@ class Checker:
             self._new_leader(node, core)
         elif known != node.id:
             self._fail("I1", node, f"{known} leads term {core.term} already")
+        if not core.config.is_voter(node.id) and core.log.commit >= core.history.index:
+            self._fail("I9", node, f"leads on, and is out since {core.history.index}")
         last, seen = core.log.last_index, node.seen.matches
         for peer, progress in core.progress.items():
             match = progress.match
@@ -305,11 +307,15 @@ class Checker:
         self.leaders[core.term] = node.id
         rare.elected(self.sim.counts, core)
         self.sim.operator.elected(node)
+        self.sim.clients.elected(node)
         node.seen.matches = {}
         durable = node.disk.durable.hard
         if (durable.term, durable.vote) != (core.term, node.id):
             self._fail("I8", node, f"leads {core.term} before its own vote is durable")
         self._vote(node, core.term, node.id)
+        given = [v for v in core.config.all_voters() if self._votes.get((core.term, v)) == node.id]
+        if not configurations.has_majority(core.config, given):
+            self._fail("I1", node, f"leads {core.term} by the votes of {given}: {core.config}")
         index = max((i for t, i in self._committed_in.items() if t < core.term), default=0)
         image = node.disk.image
         if index >= image.base.index and image.chain_at(index) != self.chains[index]:

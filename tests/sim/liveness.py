@@ -107,7 +107,7 @@ class Awakening:
         deadline = sim.now + (80 * options.core.election_ticks + 2 * lag + 100) * TICK
         term = rid = 0
         # Until the last late message is lost, and the slowest clock has ticked.
-        sim.run_until(sim.now + int((2 + options.skew) * TICK))
+        sim.run_until(sim.now + int((2 + max(options.skew, options.hunt_slow)) * TICK))
         while not self._is_settled(rid, core):
             if sim.now > deadline:
                 self._fail(f"L1: no progress by {sim.now // TICK} of {core or 'all'}")
@@ -136,7 +136,7 @@ class Awakening:
         if leader is None or leader.core is None or rid not in self.sim.clients.acked:
             return False
         log = leader.core.log
-        if log.commit != log.last_index:
+        if log.commit != log.last_index or leader.core.config.auto_leave:
             return False
         nodes = self.sim.nodes
         return all(
@@ -184,9 +184,11 @@ class Awakening:
 
     def _replace_a_deaf_leader(self, leader: SimNode) -> None:
         """Section 6.2 of the thesis: who cannot hear a majority does not go on in its way."""
-        sim = self.sim
+        sim, config = self.sim, leader.seen.config
         sim.counts["a deaf leader is replaced"] += 1
-        sim.network.cut = {(other, leader.id) for other in sim.nodes if other != leader.id}
+        # What learners say is no reason to go on.
+        others = [*config.all_voters()] if sim.seed % 2 else [*sim.nodes]
+        sim.network.cut = {(other, leader.id) for other in others if other != leader.id}
         self._pass_timeouts(40)
         new = sim.clients.leader()
         if new is None or new is leader:

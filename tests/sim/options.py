@@ -69,6 +69,8 @@ class SimOptions:
         torn: Chance that a crash leaves half of a write.
         shortage_every, shortage_for: A disk without room.
         ring_every: Like `partition_every`, for partitions in which there are several majorities.
+        hunt_every: Likewise, for those around whoever leads.
+        hunt_slow: Ticks that one tick of a leader takes at least that is cut off so.
     """
 
     nodes: int
@@ -135,6 +137,8 @@ class SimOptions:
     torn: float
     shortage_every: int
     shortage_for: int
+    hunt_every: int
+    hunt_slow: int
 
 
 def stream(seed: int, name: str) -> Random:
@@ -156,7 +160,7 @@ def draw(seed: int) -> SimOptions:
     return SimOptions(
         nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 7)),
         ticks=rng.choice((60, 120, 120, 240)),
-        core=_draw_core(rng),
+        core=_draw_core(rng, stream(seed, "more of the core")),
         is_mixed=rng.random() < 0.15,
         delay_min=pick(1, 10, 50),
         delay_mean=pick(10, 50, 200, 500, 1500),
@@ -197,6 +201,7 @@ def draw(seed: int) -> SimOptions:
         snapshot_mean=pick(20, 300, 3000),
         snapshot_loss=often(0.4, 0.05, 0.4),
         **_draw_rest(often, every, pick),
+        **_draw_hunts(stream(seed, "hunts")),
     )
 
 
@@ -232,7 +237,15 @@ def _draw_rest(
     }
 
 
-def _draw_core(rng: Random) -> Options:
+def _draw_hunts(rng: Random) -> dict[str, Any]:
+    is_on = rng.random() < 0.5
+    return {
+        "hunt_every": int(rng.uniform(10, 60) * TICK) if is_on else 0,
+        "hunt_slow": rng.choice((1, 2, 4)),
+    }
+
+
+def _draw_core(rng: Random, more: Random) -> Options:
     return Options(
         election_ticks=rng.choice((3, 5, 10)),
         pre_vote=rng.random() < 0.75,
@@ -241,6 +254,7 @@ def _draw_core(rng: Random) -> Options:
         max_inflight_messages=rng.choice((1, 2, 8, 32)),
         max_inflight_bytes=rng.choice((1, 200, 2000, 8 * 1024 * 1024)),
         max_uncommitted_bytes=rng.choice((300, 3000, 64 * 1024 * 1024)),
+        max_unapplied_bytes=more.choice((300, 3000, 64 * 1024 * 1024)),
         max_apply_bytes=rng.choice((1, 100, 1024 * 1024)),
         max_pending_reads=rng.choice((2, 10, 4096)),
         promotion_gap=rng.choice((0, 3, 1000)),

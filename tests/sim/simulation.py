@@ -23,6 +23,7 @@ from .damage import Damages
 from .disk import Image, SimDisk
 from .disk_faults import DiskFaults
 from .faults import Faults
+from .hunts import Hunts
 from .invariants import Checker
 from .liveness import Awakening
 from .machine import Content
@@ -68,6 +69,7 @@ class Simulation:
         self.checker = Checker(self)
         self.network = SimNetwork(self, seed, self.options, self.counts)
         self.faults = Faults(self, seed)
+        self.hunts = Hunts(self, seed)
         self.clients = Clients(self, seed)
         self.operator = Operator(self, seed)
         self.disks = DiskFaults(self, seed)
@@ -171,6 +173,7 @@ class Simulation:
         """
         self._bootstrap()
         self.faults.begin()
+        self.hunts.begin()
         self.clients.begin()
         self.operator.begin()
         self.disks.begin()
