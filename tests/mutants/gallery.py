@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .driver import DRIVER
 from .mutant import Mutant
+from .storage import STORAGE
 
 _CORE = "node/raft/core.py"
 _ELECTION = "node/raft/election.py"
@@ -51,11 +52,6 @@ _DURABILITY = (
         "term-is-taken-from-the-log-at-start", (45,), "What the hard state says is not looked at.",
         _CORE, "self.term = max(hard_state.term, snapshot.term)",
         "self.term = entries[-1].term if entries else snapshot.term",
-    ),
-    _mutant(
-        "commit-beyond-the-log-at-start", (46, 18), "The commit index on disk is believed.",
-        _CORE, "self.log.commit_to(min(hard_state.commit, self.log.last_index))",
-        "self.log.commit_to(hard_state.commit)",
     ),
     _mutant(
         "newcomer-does-not-write-its-vote", (67,), "No hard state before the first entry.",
@@ -388,6 +384,11 @@ _MEMBERS = (
         "if not core.config.is_voter(core.id) and core.log.commit < 0:",
     ),
     _mutant(
+        "demoted-voters-learn-too-early", (43, 48), "They still vote in the old half.",
+        _MEMBERSHIP, "(learners_next if node in config.outgoing else learners).add(node)",
+        "learners.add(node)",
+    ),
+    _mutant(
         "demoted-voters-are-dropped", (16, 48), "Who should become a learner is out.",
         _MEMBERSHIP, "learners = {*config.learners, *config.learners_next}",
         "learners = {*config.learners}",
@@ -450,6 +451,18 @@ _HANDOVER = (
         "if transfer is not None and core.ticks < transfer.since:",
     ),
     _mutant(
+        "transfer-does-not-override-the-lease", (25, 26), "Nobody votes for the chosen one.",
+        _CORE, "and not message.transfer\n", "",
+    ),
+    _mutant(
+        "whoever-is-asked-calls-an-election", (28, 61), "Also one that may not stand.",
+        _TRANSFER, "if is_free and core.is_promotable():", "if is_free:",
+    ),
+    _mutant(
+        "recovering-node-stands", (18, 39), "Though it has lost what it acknowledged.",
+        _CORE, "if self.is_disk_stuck or self.is_recovering:", "if self.is_disk_stuck:",
+    ),
+    _mutant(
         "recovering-node-votes", (18, 39), "Though it has lost what it acknowledged.",
         _ELECTION, "        is_free\n        and not core.is_recovering\n", "        is_free\n",
     ),
@@ -459,13 +472,14 @@ _HANDOVER = (
     ),
     _mutant(
         "recovery-ends-with-the-first-write", (18,), "It votes before it has its log again.",
-        _CORE, "if self._recover_to and self.log.persisted >= self._recover_to:",
-        "if self._recover_to:",
+        _CORE, "if last >= self._recover_to or (self.log.term_at(last) or 0) >= self._recover_term:",
+        "if True:",
     ),
 )  # fmt: skip
 
 GALLERY = (
-    *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *DRIVER,
+    *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *STORAGE,
+    *DRIVER,
 )  # fmt: skip
 
 

@@ -29,10 +29,7 @@ def check(checker: Checker, node: SimNode, core: Core) -> None:
     log = core.log
     if core.uncommitted_bytes != log.size_between(log.commit, log.last_index):
         checker.fail("I14", node, f"counts {core.uncommitted_bytes} uncommitted bytes")
-    if core.unapplied_bytes != log.size_between(log.applied, log.commit):
-        checker.fail("I14", node, f"counts {core.unapplied_bytes} bytes not applied")
-    if core.transfer is not None and core.ticks - core.transfer.since > options.election_ticks:
-        checker.fail("I14", node, f"waits for a transfer since {core.transfer.since}")
+    _check_leader(checker, node, core)
     for peer, progress in core.progress.items():
         if progress.state is not ProgressState.REPLICATE:
             continue
@@ -41,6 +38,14 @@ def check(checker: Checker, node: SimNode, core: Core) -> None:
             checker.fail("I14", node, f"{progress.inflight_bytes} bytes are in flight to {peer}")
         if not progress.is_window_open(options.max_inflight_messages, options.max_inflight_bytes):
             counts["windows full"] += 1
+
+
+def _check_leader(checker: Checker, node: SimNode, core: Core) -> None:
+    log, transfer = core.log, core.transfer
+    if core.unapplied_bytes != log.size_between(log.applied, log.commit):
+        checker.fail("I14", node, f"counts {core.unapplied_bytes} bytes not applied")
+    if transfer is not None and core.ticks - transfer.since > core.options.election_ticks:
+        checker.fail("I14", node, f"waits for a transfer since {transfer.since}")
 
 
 def _largest(core: Core) -> int:

@@ -72,6 +72,7 @@ class Damages:
             return False
         recovered = found.recovered
         had_lost = before.loss is not None
+        self._check_entries(node, image, found)
         if damage is None and recovered.recover_to and not had_lost:
             self.sim.checker.fail("R11", node, f"takes a crash for a loss: {recovered.lost}")
         if recovered.recover_to:
@@ -84,6 +85,13 @@ class Damages:
         if found.must_repair or image is not before:
             disk.adopt(_repaired(image, found))
         return True
+
+    def _check_entries(self, node: SimNode, image: Image, found: recovery.Recovery) -> None:
+        """What a restart takes for whole must be what was written."""
+        first = found.recovered.snapshot.index - image.base.index
+        written = image.entries[first : found.end.index - image.base.index]
+        if list(found.recovered.entries) != written:
+            self.sim.checker.fail("R11", node, "takes damaged entries for whole")
 
     def may_damage(self, node_id: int) -> bool:
         """Whether the others are a sound majority of every configuration that may count."""

@@ -316,8 +316,10 @@ class Checker:
         given = [v for v in core.config.all_voters() if self._votes.get((core.term, v)) == node.id]
         if not configurations.has_majority(core.config, given):
             self._fail("I1", node, f"leads {core.term} by the votes of {given}: {core.config}")
-        index = max((i for t, i in self._committed_in.items() if t < core.term), default=0)
         image = node.disk.image
+        if not any(config.is_voter(node.id) for _, config in image.configs[-2:]):
+            self._fail("I9", node, f"leads {core.term} and is no voter: {core.config}")
+        index = max((i for t, i in self._committed_in.items() if t < core.term), default=0)
         if index >= image.base.index and image.chain_at(index) != self.chains[index]:
             self._fail("I6", node, f"leads {core.term} without what is committed at {index}")
 

@@ -74,6 +74,7 @@ class Awakening:
             self._fail(f"L2: terms rose from {before}")
         self._see_peace_last(leader)
         self._check_answers(list(sim.nodes))
+        self._hand_over()
         self._restart_from_disk()
 
     def is_outside(self, node: int) -> bool:
@@ -195,6 +196,22 @@ class Awakening:
             self._fail(f"L1: deaf {leader.id} leads on")
         sim.network.cut = set()
         self._pass_timeouts(2)
+
+    def _hand_over(self) -> None:
+        """Leadership goes elsewhere when it is asked to, and nothing is in the way (thesis 3.10)."""
+        sim, leader = self.sim, self.sim.clients.leader()
+        if leader is None or leader.core is None or not self._is_protected():
+            return
+        config, term = leader.core.config, leader.core.term
+        voters = [sim.nodes[voter] for voter in config.all_voters()]
+        if config.outgoing or len(voters) < 2 or not all(v.is_sound() and v.core for v in voters):
+            return
+        sim.operator.hand_over(leader, 0)
+        self._pass_timeouts(2)
+        new = sim.clients.leader()
+        if new is None or new is leader or new.seen.term > term + 1:
+            self._fail(f"L1: {leader.id} cannot hand leadership over in term {term}")
+        sim.counts["leadership handed over in peace"] += 1
 
     def _pass_timeouts(self, count: int) -> None:
         self.sim.run_until(self.sim.now + count * self.sim.options.core.election_ticks * TICK)

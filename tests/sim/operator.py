@@ -203,8 +203,11 @@ class Operator:
 
     def _transfer(self, node_id: int, to: int) -> None:
         node = self.sim.nodes.get(node_id)
-        if node is None or node.core is None:
-            return
+        if node is not None and node.core is not None:
+            self.hand_over(node, to)
+
+    def hand_over(self, node: SimNode, to: int) -> None:
+        """Ask a node to hand its leadership over."""
         self.count_transfer(node, to)
         rid = self.sim.clients.next_rid()
         self.transfers[rid] = (node.id, node.boot)
