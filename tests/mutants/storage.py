@@ -44,14 +44,14 @@ STORAGE = (
     ),
     _mutant(
         "damaged-hard-state-is-zero", (45, 44), "Its term begins anew.",
-        (_RECOVERY, "    if witness is not None:\n        ballots", "    if found is not None and "
-         "witness is not None:\n        ballots"),
+        (_RECOVERY, "    if witness is not None:\n        ballots", ("    if found is not None and "
+         "witness is not None:\n        ballots")),
         (_RECOVERY, "(log.entries[-1].term if log.entries else 0, 0)", "(0, 0)"),
     ),
     _mutant(
         "lost-vote-is-no-loss", (44, 51), "Nobody asks whether a hard state was lost.",
-        (_RECOVERY, "    if hard_state is None:\n        return True", "    if hard_state is None:\n"
-         "        return False"),
+        (_RECOVERY, "    if hard_state is None:\n        return True", ("    if hard_state is None:\n"
+         "        return False")),
     ),
     _mutant(
         "what-is-left-is-all-there-was", (18, 37), "It counts again before it has what it lost.",

@@ -28,7 +28,7 @@ HAPPENS = (
     "crashes soon after a start", "disk refuses to flush", "disk refuses to write", "disks lost",
     "disks stuck for two election timeouts", "flushes that hang",
     "lost members replaced under a new id", "windows full", "damage that took nothing",
-    "entries rewritten while their flush is under way", "leaders deposed with uncommitted entries",
+    "leadership handed over in peace", "partition: around a leader", "leaders deposed with uncommitted entries",
     "leaders removed", "leaders elected in a joint configuration",
     "leaders that step down because of their disk",
     "leaders with uncommitted entries of older terms", "lost log recovered", "old votes replayed",
@@ -42,6 +42,7 @@ HAPPENS = (
 """Met by any hundred seeds."""
 
 RARE: tuple[str, ...] = (
+    "entries rewritten while their flush is under way",
     "crashes between a snapshot's write and its flush", "crashes while leadership is handed over",
     "crashes while lost log is recovered", "damage: end", "damage: entry", "damage: hard state",
     "damage: misdirected", "damage: tail", "damage: unreadable", "damaged disks given up",
