@@ -75,7 +75,7 @@ class Awakening:
         self._see_peace_last(leader)
         self._check_answers(list(sim.nodes))
         self._hand_over()
-        self._restart_from_disk()
+        self.see_restarts()
 
     def is_outside(self, node: int) -> bool:
         """Whether a node stays as it was for now."""
@@ -238,7 +238,7 @@ class Awakening:
 
     # -- disks --------------------------------------------------------------------------------
 
-    def _restart_from_disk(self) -> None:
+    def see_restarts(self) -> None:
         """L5: what is durable makes the same node each time, and no other than the one before."""
         checker = self.sim.checker
         for member in checker.configs[-1][1].all_members():

@@ -12,16 +12,21 @@ import pytest
 
 from hstore.node.raft import election, membership, quorum, reads, reconfigure
 from hstore.node.raft.core import Core
+from hstore.node.raft.entry import Entry
 from hstore.node.raft.log import RaftLog
 from hstore.node.raft.membership import Change, Configuration, History
 from hstore.node.raft.progress import Progress
 from hstore.node.snapshot_transfer import Incoming, Pairs, SnapshotChunk, decode_pairs
 
-from .runner import run_seeds
+from .invariants import Violation
+from .node import SimNode
+from .runner import run_seed, run_seeds
+from .simulation import Simulation
 
 _acknowledged = Progress.acknowledged
 _become_follower = Core.become_follower
 _enter_joint = membership.enter_joint
+_take_committed = RaftLog.take_committed
 
 
 def _forget_the_vote(core: Core, term: int, leader: int) -> None:
@@ -41,6 +46,11 @@ def _let_match_fall(progress: Progress, index: int) -> bool:
 
 def _apply_again(log: RaftLog, index: int) -> None:
     log.applied = log.handed_out = max(log.applied, index - 1)
+
+
+def _alter_applied(log: RaftLog, max_bytes: int) -> list[Entry]:
+    batch = _take_committed(log, max_bytes)
+    return [Entry(e.index, e.term, e.kind, e.data + b"!") for e in batch]
 
 
 def _leave_out_joint(
@@ -75,6 +85,7 @@ _MISTAKES: list[tuple[str, Any, str, Any, str]] = [
         Core, "is_recovering", property(lambda _: False), "R11",
     ),
     ("a stuck disk is not noticed", Core, "is_disk_stuck", property(lambda _: False), "R3"),
+    ("what is applied is not what was written", RaftLog, "take_committed", _alter_applied, "I13"),
     ("windows never close", Progress, "is_window_open", lambda *_: True, "I14"),
     ("what is handed out is forgotten", RaftLog, "applied_to", _apply_again, "L4"),
     ("a joint configuration is left out", membership, "enter_joint", _leave_out_joint, "I9"),
@@ -96,3 +107,50 @@ def test_a_mistake_is_found_by_the_invariant_it_breaks(
     failures = run_seeds(range(150)).failures
 
     assert [failure.text.split(":")[1].strip() for failure in failures] == [invariant]
+
+
+@pytest.fixture(scope="module")
+def finished() -> Simulation:
+    """A run that holds."""
+    sim, failure = run_seed(1)
+    assert failure is None
+    return sim
+
+
+def _member(sim: Simulation) -> SimNode:
+    """Return a member that runs and has applied something."""
+    members = sim.checker.configs[-1][1].all_members()
+    return next(n for n in map(sim.nodes.__getitem__, members) if n.core and n.content.applied)
+
+
+def test_a_disk_with_another_state_is_found_by_its_restart(finished: Simulation) -> None:
+    disk = _member(finished).disk
+    true = disk.durable.content
+    disk.durable.content = true._replace(values=(-1, *true.values[1:]))
+
+    with pytest.raises(Violation, match=r"L5: .* comes up differently"):
+        finished.awakening.see_restarts()
+
+    disk.durable.content = true
+    finished.awakening.see_restarts()
+
+
+def test_a_stale_answer_is_no_linearizable_read() -> None:
+    sim, failure = run_seed(2)
+    assert failure is None
+    node = _member(sim)
+    node.reads[10**9] = node.content.applied + 1
+
+    with pytest.raises(Violation, match=r"L3: .* was committed before"):
+        sim.checker.read_served(node, 10**9)
+
+
+def test_an_answer_that_nobody_wrote_is_no_linearizable_read() -> None:
+    sim, failure = run_seed(2)
+    assert failure is None
+    node = _member(sim)
+    node.content = node.content._replace(values=(-1,) * len(node.content.values))
+    node.reads[10**9] = 0
+
+    with pytest.raises(Violation, match=r"L3: .* reads -1"):
+        sim.checker.read_served(node, 10**9)
