@@ -12,6 +12,7 @@ from collections.abc import Callable
 import trio
 
 from .errors import HstoreError, OutcomeUnknown, Refused, Unavailable
+from .members import Members
 from .raft.roles import Role
 from .replica import Replica
 from .status import Status
@@ -20,13 +21,17 @@ from .wire import ForwardKind
 _LEAD_SECONDS = 1.5
 """For another node to take over: an election timeout, after which the leader gives up, and more."""
 
+_PAUSE_SECONDS = 0.1
+"""Before the next leader is asked what the last one has not answered."""
+
 
 class Handover:
     """Hands over leadership and vote of one node."""
 
-    def __init__(self, replica: Replica, status: Status) -> None:
+    def __init__(self, replica: Replica, status: Status, members: Members) -> None:
         self._replica = replica
         self._status = status
+        self._members = members
 
     async def transfer(self, to: str, deadline: float) -> str:
         """Have a member lead, whoever leads now; return the new leader's name.
@@ -58,12 +63,15 @@ class Handover:
 
         Returns after `_LEAD_SECONDS` at the latest, whatever came of it.
         """
-        if self._replica.core.role is Role.LEADER:
+        core = self._replica.core
+        if core.role is Role.LEADER:
             deadline = trio.current_time() + _LEAD_SECONDS
             with contextlib.suppress(HstoreError):
-                await self._replica.request(ForwardKind.TRANSFER, b"", deadline)
+                if core.transfer is None:
+                    # Not as a request: that would go on to the next leader, and depose it.
+                    await self._members.hand_over("", deadline)
                 # Until this node follows another, its vote may be needed.
-                await self._until(lambda: self._replica.core.leader != 0, deadline)
+                await self._until(lambda: core.leader not in (0, core.id), deadline)
 
     async def leave_quorum(self, deadline: float) -> str:
         """Have the cluster do without this node's vote, by a committed change.
@@ -71,16 +79,25 @@ class Handover:
         Returns:
             Why it is still a voter; empty when it is none, or the only one.
         """
-        await self.give_up_lead()
         core = self._replica.core
-        if not core.config.is_voter(core.id) or core.config.all_voters() == (core.id,):
+        # So that nobody who gives up the lead now chooses this node.
+        self._status.say_goodbye()
+        await self.give_up_lead()
+        if core.config.all_voters() == (core.id,):
             return ""
-        try:
-            name = f"{core.id:016x}".encode()
-            await self._replica.request(ForwardKind.STOP, name, deadline)
-        except HstoreError as error:
-            return str(error)
-        return ""
+        # Also who is no voter asks: it may be about to become one.
+        name = f"{core.id:016x}".encode()
+        while True:
+            try:
+                await self._replica.request(ForwardKind.STOP, name, deadline)
+            except HstoreError as error:
+                is_final = isinstance(error, Refused) or not core.config.is_voter(core.id)
+                if is_final or trio.current_time() + _PAUSE_SECONDS >= deadline:
+                    return str(error) if core.config.is_voter(core.id) else ""
+                # The leader may just be stopping as well. To ask twice does no harm.
+                await trio.sleep(_PAUSE_SECONDS)
+            else:
+                return ""
 
     async def _until(self, holds: Callable[[], bool], deadline: float) -> bool:
         """Wait until something holds of who leads; return whether it does."""

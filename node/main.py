@@ -54,6 +54,9 @@ _ANNOUNCE_SECONDS = 30.0
 
 _ANNOUNCE_PAUSE_SECONDS = 0.1
 
+_ANNOUNCE_LOOK_SECONDS = 1.0
+"""How often a node looks whether the cluster still knows it as it is; no request is made for it."""
+
 _FILES = 8192
 
 _log = structlog.get_logger()
@@ -331,10 +334,11 @@ _KILL_DELAY = 0.05
 async def _announce(node: Node, settings: NodeSettings) -> None:
     """See to it that the cluster knows this node as it is now; the seed creates the cluster.
 
-    A node that comes back at other addresses keeps its id: addresses are hints.
+    A node that comes back at other addresses keeps its id: addresses are hints. It goes on looking:
+    what its last life has asked for when it stopped may be agreed to only now that it runs again.
     """
     identity = node.replica.storage.identity
-    while True:
+    while not node.status.is_stopping:
         deadline = trio.current_time() + _ANNOUNCE_SECONDS
         try:
             await node.read_barrier(deadline)
@@ -351,7 +355,8 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
                 settings.dns_address,
                 known.learner if known else settings.learner,
             )
-            if known != wanted and identity.node_id not in state.removed:
+            is_ours = identity.node_id not in state.removed and not node.status.is_stopping
+            if known != wanted and is_ours:
                 data = commands.encode(PutMember(wanted))
                 outcome = await node.replica.request(ForwardKind.WRITE, data, deadline)
                 if not outcome.ok:
@@ -360,7 +365,9 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
             # Some errors come without any wait, and a loop without one stops the whole node.
             await trio.sleep(_ANNOUNCE_PAUSE_SECONDS)
             continue
-        return
+        await trio.sleep(_ANNOUNCE_LOOK_SECONDS)
+        while node.replica.state.members.get(identity.node_id) == wanted:
+            await trio.sleep(_ANNOUNCE_LOOK_SECONDS)
 
 
 def _warn_of_differences(settings: NodeSettings, agreed: ClusterSettings) -> None:

@@ -9,8 +9,9 @@ No protocol decision is taken here: whether a step is possible now is the core's
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 import structlog
@@ -53,6 +54,7 @@ class Members:
         self._settled = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._requests = 0
+        self._wishing = trio.Lock()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the configuration as it is wished for, whenever this node leads."""
@@ -128,32 +130,60 @@ class Members:
 
     async def _remove(self, name: str, deadline: float) -> None:
         """Wish a member away, and wait until it is out of the configuration."""
-        member = self._find(name)
-        if not self._rest(member):
-            raise Refused(
-                f"{member.name} is the only voter: to end the cluster, stop it "
-                f"(hstore stop -h {member.address})"
-            )
-        await self._check_majority(member, deadline)
-        command = commands.encode(RemoveMember(member.id))
-        await self._replica.request(ForwardKind.WRITE, command, deadline)
+        async with self._one_at_a_time(deadline):
+            member = self._find(name)
+            if not self._rest(member):
+                raise Refused(
+                    f"{member.name} is the only voter: to end the cluster, stop it "
+                    f"(hstore stop -h {member.address})"
+                )
+            await self._check_majority(member, deadline)
+            command = commands.encode(RemoveMember(member.id))
+            await self._replica.request(ForwardKind.WRITE, command, deadline)
         await self._wait_until(lambda config: member.id not in config.all_members(), deadline)
 
     async def _stop(self, name: str, deadline: float) -> None:
         """Take a member that is about to stop out of the quorum, so that the others keep one.
 
-        Nothing to do for the only voter, and for who is to be the last one: it just stops.
+        The only voter just stops. Who is to be the last one waits until the others are out: that
+        takes its vote.
         """
-        member = self._find(name)
-        if not self._rest(member):
-            return
-        await self._check_majority(member, deadline)
-        marked = commands.encode(PutMember(msgspec.structs.replace(member, stopped=True)))
-        await self._replica.request(ForwardKind.WRITE, marked, deadline)
-        await self._wait_until(lambda config: not config.is_voter(member.id), deadline)
+        async with self._one_at_a_time(deadline):
+            member = self._find(name)
+            is_last = not self._rest(member)
+            if not is_last:
+                await self._check_majority(member, deadline)
+                marked = commands.encode(PutMember(msgspec.structs.replace(member, stopped=True)))
+                await self._replica.request(ForwardKind.WRITE, marked, deadline)
+        if is_last:
+            await self._wait_until(lambda config: config.all_voters() == (member.id,), deadline)
+        else:
+            await self._wait_until(lambda config: not config.is_voter(member.id), deadline)
 
-    async def _transfer(self, name: str, deadline: float) -> None:
-        """Hand leadership to a member, or to the one that is furthest."""
+    @contextlib.asynccontextmanager
+    async def _one_at_a_time(self, deadline: float) -> AsyncIterator[None]:
+        """Look at who would be left, and make the wish, before the next one looks.
+
+        Else each of two would count on the other, and nobody be left.
+        """
+        with trio.move_on_at(deadline) as waiting:
+            await self._wishing.acquire()
+        if waiting.cancelled_caught:
+            raise NoLeader("other members are being removed or stopped; try again")
+        try:
+            # What earlier leaders have agreed to is in the state then.
+            await self._replica.read_barrier(deadline)
+            yield
+        finally:
+            self._wishing.release()
+
+    async def hand_over(self, name: str, deadline: float) -> None:
+        """Hand leadership to a member, or to the one that is furthest, if this node leads.
+
+        Raises:
+            Refused, NoLeader: It cannot be.
+            Unavailable, OutcomeUnknown: It was begun, and given up or lost sight of.
+        """
         core = self._replica.core
         if name:
             member = self._find(name)
@@ -174,20 +204,23 @@ class Members:
         ready = [
             (core.progress[node].match, -node)
             for node in core.config.voters
-            if node in core.progress and status.is_live(node) and not status.is_ending(node)
+            if node in core.progress
+            and status.is_live(node)
+            and not (status.is_ending(node) or self._is_going(node))
         ]
         if not ready:
             raise Refused("there is no other live voter that could lead")
         return -max(ready)[1]
 
     def _rest(self, member: Member) -> list[int]:
-        """Return the voters that stay when `member` is none any more, and nobody who stops is."""
-        wished = self._replica.state.members
-        return [
-            voter
-            for voter in self._replica.core.config.all_voters()
-            if voter != member.id and not (voter in wished and wished[voter].stopped)
-        ]
+        """Return the voters that stay when `member` is none any more, and nobody who goes is."""
+        voters = self._replica.core.config.all_voters()
+        return [voter for voter in voters if voter != member.id and not self._is_going(voter)]
+
+    def _is_going(self, voter: int) -> bool:
+        """Whether it is agreed that `voter` shall be none any more, done or not."""
+        wished = self._replica.state.members.get(voter)
+        return wished is None or wished.stopped
 
     async def _check_majority(self, member: Member, deadline: float) -> None:
         """Refuse what would leave no live majority, or none that has what this leader has.
@@ -278,7 +311,7 @@ class Members:
             votes = not (member.learner or member.stopped)
             if node not in present or (config.is_voter(node) and not votes):
                 changes.append(Change(ChangeKind.ADD_LEARNER, node))
-            elif node in ready and votes:
+            elif node in ready and votes and self._status.is_live(node):
                 changes.append(Change(ChangeKind.ADD_VOTER, node))
         return tuple(changes)
 
@@ -309,5 +342,5 @@ def _member_of(join: JoinRequest) -> Member:
 _HANDLERS: dict[ForwardKind, Callable[[Members, str, float], Awaitable[None]]] = {
     ForwardKind.REMOVE: Members._remove,  # noqa: SLF001 - it is the class's own table
     ForwardKind.STOP: Members._stop,  # noqa: SLF001
-    ForwardKind.TRANSFER: Members._transfer,  # noqa: SLF001
+    ForwardKind.TRANSFER: Members.hand_over,
 }

@@ -92,7 +92,7 @@ class Node:
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self.status = Status(self.replica, self._send)
         self.members = Members(self.replica, self.status)
-        self.handover = Handover(self.replica, self.status)
+        self.handover = Handover(self.replica, self.status, self.members)
         me = Self(identity.cluster_id, identity.node_id, name, peer_address)
         self.peers = Peers(me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng)
         self.snapshots = Snapshots(self.replica, self.peers, dial, rng)
