@@ -66,7 +66,7 @@ class Handover:
         core = self._replica.core
         if core.role is Role.LEADER:
             deadline = trio.current_time() + _LEAD_SECONDS
-            with contextlib.suppress(HstoreError):
+            with contextlib.suppress(HstoreError), trio.move_on_at(deadline):
                 if core.transfer is None:
                     # Not as a request: that would go on to the next leader, and depose it.
                     await self._members.hand_over("", deadline)

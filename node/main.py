@@ -365,9 +365,10 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
             # Some errors come without any wait, and a loop without one stops the whole node.
             await trio.sleep(_ANNOUNCE_PAUSE_SECONDS)
             continue
-        await trio.sleep(_ANNOUNCE_LOOK_SECONDS)
-        while node.replica.state.members.get(identity.node_id) == wanted:
+        while True:
             await trio.sleep(_ANNOUNCE_LOOK_SECONDS)
+            if node.replica.state.members.get(identity.node_id) != wanted:
+                break
 
 
 def _warn_of_differences(settings: NodeSettings, agreed: ClusterSettings) -> None:
