@@ -239,7 +239,7 @@ class Faults:
         """
         member = self._some(rng)
         leader = self.sim.leader()
-        if member is None or leader is None or len(leader.core.config.all_voters()) < 3:
+        if member is None or leader is None or not self._keeps_a_majority(leader):
             return
         config = leader.core.config.all_members()
         if any(m.is_short_of_log for i in config if (m := self.sim.members[i]) is not member):
@@ -253,6 +253,19 @@ class Faults:
             member.disk.damage(rng.choice(log.entries[-8:])[0].index)
             self.counts["a bit of the log is flipped"] += 1
         member.has_lost = True
+
+    def _keeps_a_majority(self, leader: SimMember) -> bool:
+        """Whether three voters are left in every configuration there is, and when all who are
+        wished away have gone: of two, the other could never be elected without the one that lost.
+        """
+        wished = leader.node.replica.state.members
+        staying = [
+            v
+            for v in leader.core.config.voters
+            if v in wished and not (wished[v].stopped or wished[v].learner)
+        ]
+        known = [m.core.config for m in self.sim.members.values() if m.is_up]
+        return len(staying) >= 3 and all(len(config.voters) >= 3 for config in known)
 
     # -- connections ------------------------------------------------------------------------
 
