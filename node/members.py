@@ -229,7 +229,7 @@ class Members:
         that entry: if it were needed for the next election, there would be none. A new leader
         gives it a moment.
         """
-        core, rest = self._replica.core, self._rest(member)
+        rest = self._rest(member)
         live = [voter for voter in rest if self._status.is_live(voter)]
         needed = len(rest) // 2 + 1
         if len(live) < needed:
@@ -237,19 +237,20 @@ class Members:
                 f"without {member.name} only {len(live)} of {len(rest)} voters would be live, "
                 "which is no majority: bring another node back first"
             )
-
-        def is_abreast(voter: int) -> bool:
-            progress = core.progress.get(voter)
-            return voter == core.id or (progress is not None and progress.match >= core.noop_index)
-
         with trio.move_on_at(min(deadline, trio.current_time() + _ABREAST_SECONDS)):
-            while sum(map(is_abreast, live)) < needed:
+            while sum(map(self._is_abreast, live)) < needed:
                 await self._settled.wait()
             return
         raise Refused(
             f"without {member.name} too few of the live voters would be up to date: wait until "
             "they have caught up"
         )
+
+    def _is_abreast(self, voter: int) -> bool:
+        """Whether `voter` has, durably, the first entry of this leader."""
+        core = self._replica.core
+        progress = core.progress.get(voter)
+        return voter == core.id or (progress is not None and progress.match >= core.noop_index)
 
     def _find(self, name: str) -> Member:
         for member in self._replica.state.members.values():
@@ -305,11 +306,18 @@ class Members:
             # has not yet applied all it took over knows members before it knows their wishes.
             return ()
         present = config.all_members()
-        changes = [Change(ChangeKind.REMOVE, node) for node in present if node not in wished]
+        # Since a wish was agreed to, one of those who stay may have lost log.
+        staying = [voter for voter in config.all_voters() if not self._is_going(voter)]
+        may_go = 2 * sum(map(self._is_abreast, staying)) > len(staying)
+        changes = [
+            Change(ChangeKind.REMOVE, node)
+            for node in present
+            if node not in wished and (may_go or not config.is_voter(node))
+        ]
         ready = replica.core.learners_caught_up()
         for node, member in sorted(wished.items()):
             votes = not (member.learner or member.stopped)
-            if node not in present or (config.is_voter(node) and not votes):
+            if node not in present or (config.is_voter(node) and not votes and may_go):
                 changes.append(Change(ChangeKind.ADD_LEARNER, node))
             elif node in ready and votes and self._status.is_live(node):
                 changes.append(Change(ChangeKind.ADD_VOTER, node))

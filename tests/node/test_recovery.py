@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import trio
 
+from hstore.node import commands
+from hstore.node.commands import PutMember
 from hstore.node.errors import NoLeader, Refused
 from hstore.node.raft.messages import Append, PreVoteResponse, VoteResponse
+from hstore.node.wire import ForwardKind
 from tests.node.cluster import Cluster, running
 
 
@@ -76,6 +80,31 @@ async def test_nobody_is_removed_or_stopped_who_is_needed_while_another_has_no_v
                 await follower.node.leave(trio.current_time() + 5)
         cluster.network.edit = None
         await cluster.until(lambda: not cluster[3].core.is_recovering)
+
+
+async def test_what_was_agreed_before_the_loss_waits_until_the_vote_is_back(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        cluster[3].disk.remember_from_now(20)
+        for number in range(5):
+            await cluster.write(1, f"k{number}", "value")
+        await lose(cluster, 3, 4)
+        cluster.network.edit = lambda _frm, to, frame: (
+            None if to == 3 and isinstance(frame, Append) else frame
+        )
+        await cluster[3].start()
+        await cluster.until(lambda: cluster.agrees() and cluster.leader.health_of(3) == "alive")
+        follower = next(m for m in (cluster[1], cluster[2]) if not m.is_leader)
+        known = cluster.leader.node.replica.state.members[follower.id]
+        wish = commands.encode(PutMember(msgspec.structs.replace(known, stopped=True)))
+        leader = cluster.leader
+        await leader.node.replica.request(ForwardKind.WRITE, wish, trio.current_time() + 5)
+        await trio.sleep(3)
+        assert leader.core.config.voters == (1, 2, 3)
+
+        cluster.network.edit = None
+        await cluster.until(lambda: not leader.core.config.is_voter(follower.id))
 
 
 async def test_a_loss_is_remembered_over_another_crash(autojump_clock) -> None:
