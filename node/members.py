@@ -220,7 +220,7 @@ class Members:
     def _is_going(self, voter: int) -> bool:
         """Whether it is agreed that `voter` shall be none any more, done or not."""
         wished = self._replica.state.members.get(voter)
-        return wished is None or wished.stopped
+        return wished is None or wished.stopped or wished.learner
 
     async def _check_majority(self, member: Member, deadline: float) -> None:
         """Refuse what would leave no live majority, or none that has what this leader has.

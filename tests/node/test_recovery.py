@@ -97,7 +97,7 @@ async def test_what_was_agreed_before_the_loss_waits_until_the_vote_is_back(
         await cluster.until(lambda: cluster.agrees() and cluster.leader.health_of(3) == "alive")
         follower = next(m for m in (cluster[1], cluster[2]) if not m.is_leader)
         known = cluster.leader.node.replica.state.members[follower.id]
-        wish = commands.encode(PutMember(msgspec.structs.replace(known, stopped=True)))
+        wish = commands.encode(PutMember(msgspec.structs.replace(known, learner=True)))
         leader = cluster.leader
         await leader.node.replica.request(ForwardKind.WRITE, wish, trio.current_time() + 5)
         await trio.sleep(3)
