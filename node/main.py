@@ -346,17 +346,9 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
             if not state.cluster_id:
                 await node.write(InitCluster(identity.cluster_id, settings.cluster), deadline)
             _warn_of_differences(settings, state.settings)
-            known = state.members.get(identity.node_id)
-            wanted = Member(
-                identity.node_id,
-                known.name if known else settings.name,
-                settings.api_address,
-                settings.peer_address,
-                settings.dns_address,
-                known.learner if known else settings.learner,
-            )
+            wanted = _as_it_is(node, settings)
             is_ours = identity.node_id not in state.removed and not node.status.is_stopping
-            if known != wanted and is_ours:
+            if state.members.get(identity.node_id) != wanted and is_ours:
                 data = commands.encode(PutMember(wanted))
                 outcome = await node.replica.request(ForwardKind.WRITE, data, deadline)
                 if not outcome.ok:
@@ -367,8 +359,22 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
             continue
         while True:
             await trio.sleep(_ANNOUNCE_LOOK_SECONDS)
-            if node.replica.state.members.get(identity.node_id) != wanted:
+            if node.replica.state.members.get(identity.node_id) != _as_it_is(node, settings):
                 break
+
+
+def _as_it_is(node: Node, settings: NodeSettings) -> Member:
+    """Return what the cluster shall know of this node: that it runs, and where."""
+    node_id = node.replica.storage.identity.node_id
+    known = node.replica.state.members.get(node_id)
+    return Member(
+        node_id,
+        known.name if known else settings.name,
+        settings.api_address,
+        settings.peer_address,
+        settings.dns_address,
+        known.learner if known else settings.learner,
+    )
 
 
 def _warn_of_differences(settings: NodeSettings, agreed: ClusterSettings) -> None:
