@@ -19,7 +19,7 @@ from tests.sim.parallel import cores, workers
 
 from .gallery import GALLERY
 from .mutant import Mutant
-from .records import MOST_SEEDS, Record, find, load, replay, save
+from .records import BY_TESTS, INVARIANTS, MOST_SEEDS, Record, find, load, replay, save
 
 
 def main() -> int:
@@ -99,8 +99,11 @@ def _table(chosen: list[Mutant], results: dict[str, Record | str], seconds: floa
     for name, result in results.items():
         if isinstance(result, Record):
             shown.setdefault(result.invariant, []).append(name)
-    lines += ["", "invariant  mutants that break it first"]
-    lines += [f"{name:10} {len(by):3}  {', '.join(by[:3])}" for name, by in sorted(shown.items())]
+    lines += ["", "invariant         mutants that break it first, or the tests that show it"]
+    for name in [*INVARIANTS, *sorted(shown.keys() - {*INVARIANTS})]:
+        by = shown.get(name, [])
+        what = ", ".join(by[:3]) or "; ".join(BY_TESTS.get(name, ("NOT SHOWN",)))
+        lines.append(f"{name:14} {len(by):4}  {what}")
     caught = sum(isinstance(result, Record) for result in results.values())
     lines.append(f"{caught} of {len(chosen)} caught, {seconds:.0f} s")
     return "\n".join(lines)

@@ -15,6 +15,20 @@ from tests.sim.runner import Failure
 from .gallery import named
 from .mutant import Mutant, Outdated
 
+INVARIANTS = (*(f"I{n}" for n in range(1, 15)), *(f"L{n}" for n in range(1, 6)))
+"""What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
+
+_TESTER = "tests/sim/test_tester.py::"
+BY_TESTS = {
+    "I13": (f"{_TESTER}test_a_mistake_is_found_by_the_invariant_it_breaks",),
+    "L3": (
+        f"{_TESTER}test_a_stale_answer_is_no_linearizable_read",
+        f"{_TESTER}test_an_answer_that_nobody_wrote_is_no_linearizable_read",
+    ),
+    "L4": (f"{_TESTER}test_a_mistake_is_found_by_the_invariant_it_breaks",),
+    "L5": (f"{_TESTER}test_a_disk_with_another_state_is_found_by_its_restart",),
+}
+
 MOST_SEEDS = 5000
 RECORDS = Path(__file__).with_name("found.json")
 

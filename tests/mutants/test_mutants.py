@@ -10,8 +10,8 @@ from hstore.node.raft import log, quorum
 from tests.sim.runner import run_seed
 
 from .gallery import GALLERY, named
-from .mutant import Mutant, Outdated
-from .records import Record, check, find, load
+from .mutant import ROOT, Mutant, Outdated
+from .records import BY_TESTS, INVARIANTS, Record, check, find, load
 
 _RECORDS = load()
 
@@ -34,6 +34,15 @@ def test_names_are_unique_and_records_are_of_the_gallery() -> None:
 
     assert max(names.values()) == 1
     assert set(_RECORDS) <= set(names)
+
+
+def test_every_invariant_was_shown_to_fire() -> None:
+    shown = {record.invariant for record in _RECORDS.values()}
+
+    assert [name for name in INVARIANTS if name not in shown and name not in BY_TESTS] == []
+    for test in [test for tests in BY_TESTS.values() for test in tests]:
+        file, name = test.split("::")
+        assert f"def {name}(" in (ROOT / file).read_text()
 
 
 def test_at_least_forty_are_known_to_be_found() -> None:
