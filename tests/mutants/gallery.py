@@ -454,14 +454,6 @@ _HANDOVER = (
         "transfer-does-not-override-the-lease", (25, 26), "Nobody votes for the chosen one.",
         _CORE, "and not message.transfer\n", "",
     ),
-    Mutant(
-        "leadership-goes-to-learners", (28, 61), "Any member can be chosen, and calls an election.",
-        (
-            (_TRANSFER, "if to and to not in core.config.voters:",
-             "if to and to not in core.config.all_members():"),
-            (_TRANSFER, "if is_free and core.is_promotable():", "if is_free:"),
-        ),
-    ),
     _mutant(
         "recovering-node-stands", (18, 39), "Though it has lost what it acknowledged.",
         _CORE, "if self.is_disk_stuck or self.is_recovering:", "if self.is_disk_stuck:",
