@@ -73,6 +73,7 @@ class Damages:
         recovered = found.recovered
         had_lost = before.loss is not None
         self._check_entries(node, image, found)
+        self._check_loss(node, image, found, damage[0] if damage else "")
         if damage is None and recovered.recover_to and not had_lost:
             self.sim.checker.fail("R11", node, f"takes a crash for a loss: {recovered.lost}")
         if recovered.recover_to:
@@ -92,6 +93,20 @@ class Damages:
         written = image.entries[first : found.end.index - image.base.index]
         if list(found.recovered.entries) != written:
             self.sim.checker.fail("R11", node, "takes damaged entries for whole")
+
+    def _check_loss(self, node: SimNode, image: Image, found: recovery.Recovery, kind: str) -> None:
+        """What shows on the disk to have been there must be missed."""
+        recovered, witness = found.recovered, node.disk.witness
+        is_known = kind in ("entry", "unreadable", "misdirected")
+        if is_known and found.end.index < image.last_index > recovered.recover_to:
+            text = f"has {found.end.index} of {image.last_index}, misses {recovered.recover_to}"
+            self.sim.checker.fail("R11", node, text)
+        if witness is None:
+            return
+        if witness.batch > image.batch and not recovered.recover_to:
+            self.sim.checker.fail("R11", node, "has lost what was flushed, and does not know it")
+        if witness.hard_term > recovered.hard_state.term:
+            self.sim.checker.fail("R11", node, f"falls below term {witness.hard_term}")
 
     def may_damage(self, node_id: int) -> bool:
         """Whether the others are a sound majority of every configuration that may count."""
