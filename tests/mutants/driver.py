@@ -71,19 +71,9 @@ DRIVER = (
         _REQUESTS, "if entry.term == request.term:", "if entry.term >= request.term:",
     ),
     _mutant(
-        "driver-calls-overwritten-what-may-live-on", (37,), "A snapshot has leapt over it: done.",
-        _REQUESTS, 'self._by_index.pop(at).finish(unknown("the log was replaced by a snapshot"))',
-        'self._by_index.pop(at).finish(NotApplied("the log was replaced by a snapshot"))',
-    ),
-    _mutant(
         "driver-sends-a-forwarded-write-again", (38,), "After a broken link, whatever came of it.",
         _REQUESTS, "                del self.forwarded[rid]\n                request.finish(unknown(why))",
         "                del self.forwarded[rid]\n                self.queued.append(request)",
-    ),
-    _mutant(
-        "forwarded-writes-get-no-answer", (61, 38), "When the leader is gone nobody says so.",
-        _REQUESTS, "if request.is_done or request.deadline <= now:\n                del self.forwarded",
-        "if request.is_done:\n                del self.forwarded",
     ),
     _mutant(
         "failed-reads-are-forgotten", (22, 61), "They are not asked again.",

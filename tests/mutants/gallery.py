@@ -138,18 +138,9 @@ _ELECTIONS = (
         "core.options.check_quorum\n        and core.leader < 0",
     ),
     _mutant(
-        "leader-of-nobody-stays", (28, 6), "Learners count as the majority that is heard.",
-        _ELECTION, "return quorum.vote_result(core.config, heard) is VoteResult.WON",
-        "return sum(heard.values()) > len(heard) // 2",
-    ),
-    _mutant(
         "old-leader-is-not-told", (6,), "An older term gets no answer.",
         _CORE, "if kind in _OF_LEADERS:\n            self.send_durably(",
         "if kind in _OF_LEADERS and self.role is Role.LEADER:\n            self.send_durably(",
-    ),
-    _mutant(
-        "pre-candidate-behind-is-not-told", (54, 61), "A refusal of it shows the asked term.",
-        _CORE, "elif kind is messages.PreVoteRequest:", "elif kind is None:",
     ),
     _mutant(
         "learner-refuses-its-vote", (12,), "It may be a voter in the newer configuration.",
@@ -176,10 +167,6 @@ _REPLICATIONS = (
     _mutant(
         "even-quorums-are-a-half", (31,), "Of four, two suffice.",
         _QUORUM, "return indexes[count - (count // 2 + 1)]", "return indexes[count // 2]",
-    ),
-    _mutant(
-        "follower-commits-what-it-has", (64,), "Also what no message has verified.",
-        _REPLICATION, "min(message.commit, last))", "min(message.commit, log.last_index))",
     ),
     _mutant(
         "heartbeat-commits-what-is-not-verified", (64,), "It carries the leader's commit index.",
@@ -461,10 +448,6 @@ _HANDOVER = (
     _mutant(
         "recovering-node-votes", (18, 39), "Though it has lost what it acknowledged.",
         _ELECTION, "        is_free\n        and not core.is_recovering\n", "        is_free\n",
-    ),
-    _mutant(
-        "recovery-stays-in-its-term", (18, 63), "The leader goes on counting what was lost.",
-        _CORE, "self.term, self.vote = self.term + 1, 0", "pass",
     ),
     _mutant(
         "recovery-ends-with-the-first-write", (18,), "It votes before it has its log again.",

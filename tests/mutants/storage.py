@@ -23,11 +23,6 @@ _CRC_CHECK = """len(record) < _DATA_AT or _CRC.unpack_from(record)[0] != crc32(
 
 STORAGE = (
     _mutant(
-        "witness-is-ignored", (5, 44), "A database that ends early looks like a torn tail.",
-        (_RECOVERY, "is_short = witness is not None and (end is None or end.batch < witness.batch)",
-         "is_short = False"),
-    ),
-    _mutant(
         "loss-is-forgotten-over-a-restart", (18, 37), "The next start takes the rest for all.",
         (_RECOVERY, "    loss = disk.loss\n", "    loss = None\n"),
     ),
@@ -47,11 +42,6 @@ STORAGE = (
         (_RECOVERY, "    if witness is not None:\n        ballots", ("    if found is not None and "
          "witness is not None:\n        ballots")),
         (_RECOVERY, "(log.entries[-1].term if log.entries else 0, 0)", "(0, 0)"),
-    ),
-    _mutant(
-        "lost-vote-is-no-loss", (44, 51), "Nobody asks whether a hard state was lost.",
-        (_RECOVERY, "    if hard_state is None:\n        return True", ("    if hard_state is None:\n"
-         "        return False")),
     ),
     _mutant(
         "what-is-left-is-all-there-was", (18, 37), "It counts again before it has what it lost.",
