@@ -52,13 +52,28 @@ class Durability:
                 sizes[file.name] = file.stat().st_size
         return sizes
 
+    def _files(self) -> dict[str, int]:
+        found = {}
+        for file in (self.path / "db").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found[file.name] = file.stat().st_size
+        return found
+
     def power_cut(self, to: Path, extra_bytes: int = 0) -> Path:
         """Make a copy in which only `extra_bytes` more than what is durable is left."""
         written = self.written()
-        (to / "db").mkdir(parents=True)
-        for file in (self.path / "db").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # obsolete: deleted in the background
-                shutil.copy(file, to / "db")
+        for _ in range(200):
+            before = self._files()
+            shutil.rmtree(to, ignore_errors=True)
+            (to / "db").mkdir(parents=True)
+            for file in (self.path / "db").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # obsolete: deleted in the background
+                    shutil.copy(file, to / "db")
+            # A crash is one moment: what RocksDB makes in the background meanwhile is begun anew.
+            if self._files() == before:
+                break
+        else:
+            raise AssertionError("the files are never at rest")
         for file in (to / "db").glob("*.log"):
             left = self.sizes.get(file.name, 0) + extra_bytes
             os.truncate(file, min(written.get(file.name, 0), left))

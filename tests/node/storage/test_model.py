@@ -80,6 +80,8 @@ class StorageMachine(RuleBasedStateMachine):
         last = start - 1 + len(entries)
         if with_hard_state:
             commit = data.draw(st.integers(self.hard_state.commit, last + 2), "commit")
+            if term == self.hard_state.term and self.hard_state.vote:
+                vote = self.hard_state.vote  # No core takes a vote back; a disk that does, lies.
             hard_state = HardState(term, vote, commit)
 
         self.storage.append(hard_state, start if truncate else None, entries)
