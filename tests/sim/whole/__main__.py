@@ -1,4 +1,7 @@
-"""`python -m tests.sim.whole --seeds 0:100`: run a range of seeds; `--seed 17`: one, once more."""
+"""`python -m tests.sim.whole --seeds 0:100`: run a range of seeds; `--seed 17`: one, once more.
+
+What fails is made smaller and kept in `.sim/`; `--replay FILE` runs that.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import argparse
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 from .runner import run_seed
+from .shrink import WholeArtefact, shrink
 
 
 def main() -> int:
@@ -16,7 +21,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="run this one")
     parser.add_argument("--seeds", default="0:20", help="run FIRST:END, END excluded")
     parser.add_argument("--failures", type=int, default=1, help="go on until so many failed")
+    parser.add_argument("--replay", type=Path, help="run what a failure has left")
     arguments = parser.parse_args()
+    if arguments.replay is not None:
+        return _replay(arguments.replay)
     first, end = map(int, arguments.seeds.split(":"))
     if arguments.seed is not None:
         first, end = arguments.seed, arguments.seed + 1
@@ -30,6 +38,9 @@ def main() -> int:
             failures += 1
             sys.stdout.write(failure.report() + "\n")
             sys.stdout.flush()
+            path = WholeArtefact.of(*shrink(failure, sim.options)).save()
+            sys.stdout.write(f"smaller: .venv/bin/python -m tests.sim.whole --replay {path}\n")
+            sys.stdout.flush()
             if failures >= arguments.failures:
                 break
     seconds = time.perf_counter() - begin
@@ -40,6 +51,14 @@ def main() -> int:
         f"{failures} failures\n"
     )
     return 1 if failures else 0
+
+
+def _replay(path: Path) -> int:
+    kept = WholeArtefact.load(path)
+    _, failure = run_seed(kept.seed, kept.options)
+    text = "it holds now" if failure is None else failure.report()
+    sys.stdout.write(f"{kept.invariant} did not hold at {kept.revision}: {kept.text}\n{text}\n")
+    return 0 if failure is None else 1
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import traceback
 
 from ..invariants import Violation
 from ..runner import Failure
+from .options import WholeOptions
 from .simulation import WholeSimulation
 
 
@@ -22,9 +23,11 @@ class WholeFailure(Failure):
         )
 
 
-def run_seed(seed: int) -> tuple[WholeSimulation, WholeFailure | None]:
-    """Run one seed to its end or to its first failure."""
-    sim = WholeSimulation(seed)
+def run_seed(
+    seed: int, options: WholeOptions | None = None
+) -> tuple[WholeSimulation, WholeFailure | None]:
+    """Run one seed, with the options it draws or with others, to its end or its first failure."""
+    sim = WholeSimulation(seed, options)
     was_enabled = gc.isenabled()
     # What is collected when would be a decision from outside: finalizers run tasks' code.
     gc.disable()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from hstore.node.raft.entry import HardState
 from hstore.node.replica import Replica
 from hstore.node.requests import Waiting, WritesInLog
 
+from . import shrink as shrinking
 from .runner import WholeFailure, run_seed
+from .shrink import WholeArtefact, shrink
 
 Patch = pytest.MonkeyPatch
 
@@ -146,3 +149,20 @@ def test_a_broken_driver_is_found(
             break
 
     assert [failure.invariant for failure in found] == [invariant]
+
+
+def test_a_failing_run_is_made_smaller_and_fails_again_from_what_it_leaves(
+    monkeypatch: Patch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(shrinking, "FOLDER", tmp_path)
+    a_write_is_answered_when_it_is_in_the_log(monkeypatch)
+    sim, failure = run_seed(0)
+    assert failure is not None
+
+    smaller, options = shrink(failure, sim.options, most_runs=12)
+    kept = WholeArtefact.load(WholeArtefact.of(smaller, options).save())
+
+    assert options != sim.options
+    again = run_seed(kept.seed, kept.options)[1]
+    assert again is not None
+    assert again.invariant == failure.invariant == kept.invariant
