@@ -51,7 +51,7 @@ class Awakening:
         """
         sim = self.sim
         sim.quieten()
-        before = max(node.disk.image.hard.term for node in sim.nodes.values())
+        before = self._highest_term()
         core = self._choose_core()
         sound = [node.id for node in sim.nodes.values() if node.is_sound()]
         if not all(has_majority(config, sound) for config in sim.possible_configs()):
@@ -64,18 +64,29 @@ class Awakening:
             sim.heal_some(core, is_outside_heard=self._is_protected() and self._rng.random() < 0.5)
             self._come_to_life(core)
             self._check_answers(core)
+            self._check_terms(before, core)
+            if not self._is_protected():
+                # Who is alone without PreVote raises its term with each timeout, as it should.
+                before = self._highest_term()
         self._retire_strangers(self._possible_members())
         self._outside = []
         sim.heal_all()
         self._come_to_life(None)
-        leader = sim.clients.leader()
-        most = _MOST_TERMS if self._is_protected() else _MOST_TERMS_WITHOUT_PRE_VOTE
-        if leader is None or leader.core is None or leader.core.term > before + most:
-            self._fail(f"L2: terms rose from {before}")
-        self._see_peace_last(leader)
+        self._see_peace_last(self._check_terms(before, None))
         self._check_answers(list(sim.nodes))
         self._hand_over()
         self.see_restarts()
+
+    def _highest_term(self) -> int:
+        return max(node.disk.image.hard.term for node in self.sim.nodes.values())
+
+    def _check_terms(self, before: int, core: list[int] | None) -> SimNode:
+        """Return the leader, who must have come to lead without a race of terms (L2)."""
+        most = _MOST_TERMS if self._is_protected() else _MOST_TERMS_WITHOUT_PRE_VOTE
+        leader = self._leader(core)
+        if leader is None or leader.core is None or leader.core.term > before + most:
+            self._fail(f"L2: terms rose from {before}")
+        return leader
 
     def is_outside(self, node: int) -> bool:
         """Whether a node stays as it was for now."""
