@@ -61,10 +61,13 @@ class Members:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
-            while True:
-                await self._look.wait()
-                if self._replica.core.role is Role.LEADER:
-                    await self._reconcile()
+            try:
+                while True:
+                    await self._look.wait()
+                    if self._replica.core.role is Role.LEADER:
+                        await self._reconcile()
+            finally:
+                self._nursery = None  # the driver may take one more turn while all is ended
 
     def look(self) -> None:
         """Something may have changed: compare again. Cheap; called at every tick, too."""

@@ -79,19 +79,25 @@ class Peers:
         self._accepted: dict[int, trio.CancelScope] = {}
         self._accepting = 0
         self._nursery: trio.Nursery | None = None
+        self._is_over = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the links that `set_addresses` asks for, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._is_over = True  # the driver may take one more turn while all is ended
 
     def set_addresses(self, addresses: Mapping[int, str]) -> None:
         """Have a link to each of these (id to `HOST:PORT`), and to nobody else.
 
         What a peer has said of itself since an address was given here goes before that.
         """
+        if self._is_over:
+            return
         if self._nursery is None:
             raise RuntimeError("set_addresses before run")
         for peer in [p for p in self._links if p not in addresses]:

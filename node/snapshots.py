@@ -120,9 +120,12 @@ class Snapshots:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 task_status.started()
-                while True:
-                    await trio.sleep(_SWEEP_SECONDS)
-                    self._sweep()
+                try:
+                    while True:
+                        await trio.sleep(_SWEEP_SECONDS)
+                        self._sweep()
+                finally:
+                    self._nursery = None  # the driver may take one more turn while all is ended
         finally:
             for peer in list(self._views):
                 self._close_view(peer)

@@ -28,6 +28,7 @@ from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.events import ProposeChange
 from hstore.node.raft.membership import Change, ChangeKind
 from hstore.node.raft.messages import AppendResponse, InstallSnapshot
+from hstore.node.requests import Request
 from hstore.node.snapshot_transfer import SnapshotStart
 from hstore.node.wire import ForwardKind, ForwardStatus
 from tests.node.cluster import Cluster, running
@@ -362,3 +363,16 @@ async def test_a_node_that_is_behind_answers_a_leader_that_joined_after_its_log_
         node._set_links()
         assert node.peers.address_of(9) == "10.0.0.9:8300"
         cluster[2].core.leader = 1
+
+
+async def test_the_last_turn_of_a_node_that_ends_finds_its_rooms_closed_and_bears_it(
+    autojump_clock,
+) -> None:
+    """Tasks end in any order: the driver asked for a link when there was no nursery for one."""
+    async with running(1) as cluster:
+        await cluster[1].stop()
+
+        node = cluster[1].node
+        node.peers.set_addresses({9: "10.0.0.9:8300"})
+        node.snapshots.send(9)
+        node.members.handle(Request(wire.ForwardKind.REMOVE, b"n9", trio.current_time() + 1))

@@ -246,6 +246,7 @@ class Faults:
             return
         member.crash("with a loss")
         log = member.disk.durable
+        member.lost.update((entry.index, chain) for entry, chain in log.entries)
         if rng.random() < 0.5 or not log.entries:
             member.disk.lose_flushed(rng.randint(1, 6))
             self.counts["flushed log is lost"] += 1

@@ -223,7 +223,10 @@ class Checker:
             return False
         image = member.disk.durable
         at = index - image.snapshot.index - 1
-        return at < 0 or (at < len(image.entries) and image.entries[at][1] == chain)
+        if at < 0 or (at < len(image.entries) and image.entries[at][1] == chain):
+            return True
+        # A disk that has lost it meanwhile had it when that was said.
+        return (index, chain) in member.lost
 
     def _check_leader(self, member: SimMember) -> None:
         core, sim = member.core, self.sim

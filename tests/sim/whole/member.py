@@ -70,6 +70,7 @@ class SimMember:
         self.lives = 0
         self.may_fail = ""
         self.has_lost = False
+        self.lost: set[tuple[int, bytes]] = set()
         if sim.options.lose_every:
             self.disk.remember = 40
         self.ended = trio.Event()
