@@ -7,11 +7,11 @@ from it; the words of a log are not printed, but for the changes of a configurat
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from hstore.node.raft import messages
 from hstore.node.raft.core import Options
-from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
+from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from hstore.node.raft.membership import Change, ChangeKind, Configuration, Transition
 from hstore.node.raft.roles import Role
 
@@ -27,6 +27,7 @@ from .nodes import (
     Ready,
     Settings,
     Shared,
+    Write,
     make_node,
     parcel_of,
 )
@@ -178,15 +179,16 @@ class Cluster:
             case _:
                 source = "AppendThread" if parcel.kind == "MsgStorageAppendResp" else "ApplyThread"
                 frm = source if parcel.is_local else f"{parcel.frm:x}"
-                yield f"{frm}->{parcel.to:x} {parcel.kind} Term:0 Log:0/0"
+                entries = [self.describe_entry(entry) for entry in parcel.entries]
+                yield from _with_entries(f"{frm}->{parcel.to:x} {parcel.kind} Term:0 Log:0/0", entries)
 
-    def describe_ready(self, ready: Ready) -> list[str]:
-        lines = list(self._describe_rest(ready))
+    def describe_ready(self, number: int, ready: Ready) -> list[str]:
+        lines = list(self._describe_rest(number, ready))
         if not lines:
             return ["<empty Ready>"]
         return [f"Ready MustSync={str(ready.is_synced).lower()}:", *lines]
 
-    def _describe_rest(self, ready: Ready) -> Iterator[str]:
+    def _describe_rest(self, number: int, ready: Ready) -> Iterator[str]:
         if ready.role is not None:
             yield f"Lead:{ready.leader:x} State:{ROLES[ready.role]}"
         hard = ready.hard_state
@@ -201,16 +203,34 @@ class Cluster:
         if ready.committed:
             yield "CommittedEntries:"
             yield from map(self.describe_entry, ready.committed)
-        if ready.parcels or ready.queued:
+        if ready.parcels or ready.write or ready.batch:
             yield "Messages:"
         for parcel in ready.parcels:
             yield from self.describe_parcel(parcel)
-        if ready.queued:
-            frm = ready.queued[0].frm
-            yield f"{frm:x}->AppendThread MsgStorageAppend Term:0 Log:0/0 Responses:["
-            for parcel in ready.queued:
-                yield from (f"  {line}" for line in self.describe_parcel(parcel))
-            yield "]"
+        if ready.write is not None:
+            yield from self.describe_write(number, ready.write, has_answers=True)
+        if ready.batch:
+            word = self.nodes[number].word_of(ready.batch)
+            yield from self.describe_batch(number, ready.batch, list(self.describe_parcel(word)))
+
+    def describe_write(
+        self, number: int, write: Write, *, has_answers: bool = False
+    ) -> Iterator[str]:
+        """Say what a node's disk is asked for; `has_answers`: and what waits for that."""
+        hard = write.hard_state or HardState()
+        head = f"{number:x}->AppendThread MsgStorageAppend Term:{hard.term} Log:0/0"
+        head += f" Commit:{hard.commit}" if hard.commit else ""
+        head += f" Vote:{hard.vote}" if hard.vote else ""
+        answers = [line for p in write.answers for line in self.describe_parcel(p)]
+        entries = [self.describe_entry(entry) for entry in write.entries]
+        yield from _with_entries(head, entries, answers if has_answers else ())
+
+    def describe_batch(
+        self, number: int, batch: list[Entry], answers: Sequence[str] = ()
+    ) -> Iterator[str]:
+        """Say what a node's state machine is asked for, and what waits for that."""
+        head = f"{number:x}->ApplyThread MsgStorageApply Term:0 Log:0/0"
+        yield from _with_entries(head, [self.describe_entry(entry) for entry in batch], answers)
 
     def switched(self) -> Iterator[str]:
         """Say which nodes have another configuration than when this was last asked."""
@@ -226,7 +246,7 @@ class Cluster:
 
     def process_ready(self, node: Node) -> Iterator[str]:
         ready = node.ready()
-        yield from self.describe_ready(ready)
+        yield from self.describe_ready(node.id, ready)
         self.pool += ready.parcels
         yield from self.switched()
 
@@ -252,9 +272,11 @@ class Cluster:
         if not node.append_work:
             yield "no append work to perform"
             return
+        write = node.append_work[0]
         parcels = node.append()
         self.pool += parcels
         yield "Processing:"
+        yield from self.describe_write(node.id, write)
         yield "Responses:"
         for parcel in parcels:
             yield from self.describe_parcel(parcel)
@@ -263,9 +285,11 @@ class Cluster:
         if not node.apply_work:
             yield "no apply work to perform"
             return
+        batch = node.apply_work[0]
         parcels = node.apply()
         self.pool += parcels
         yield "Processing:"
+        yield from self.describe_batch(node.id, batch)
         yield "Responses:"
         for parcel in parcels:
             yield from self.describe_parcel(parcel)
@@ -308,13 +332,21 @@ def _section(node: Node, title: str, lines: Iterable[str]) -> list[str]:
     return [f"> {node.id} {title}", *(f"  {line}" for line in lines)]
 
 
-def _with_entries(head: str, entries: list[str]) -> Iterator[str]:
+def _with_entries(
+    head: str, entries: Sequence[str], answers: Sequence[str] = ()
+) -> Iterator[str]:
+    """Say what a message carries: one entry on its own line, several on lines of theirs."""
+    responses = " Responses:[" if answers else ""
     if len(entries) > 1:
         yield f"{head} Entries:["
         yield from (f"  {entry}" for entry in entries)
-        yield "]"
+        yield f"]{responses}"
     else:
-        yield f"{head} Entries:[{entries[0]}]" if entries else head
+        carried = f" Entries:[{entries[0]}]" if entries else ""
+        yield f"{head}{carried}{responses}"
+    if answers:
+        yield from (f"  {line}" for line in answers)
+        yield "]"
 
 
 def _describe_snapshot(meta: SnapshotMeta) -> str:

@@ -28,6 +28,8 @@ class Kind(enum.Enum):
     SNAPSHOT = "snapshot in place of the log"  # (node): index, term, configuration
     VOTE = "vote"  # (way, from, to): kind, term, and the log's end or the verdict
     APPEND = "append"  # (way, from, to): term, prev index, prev term, entry
+    WRITE = "hard state to be written"  # (way, from, to): term, vote, commit
+    STORED = "entry to be written"  # (way, from, to): term, index, text
     LOG = "entry in the log"  # (node): term, index, text
     LOG_ENDS = "first and last index"  # (node): first, last
     LAST = "last index of the log"  # (node): index
@@ -35,6 +37,7 @@ class Kind(enum.Enum):
     MEMBER = "member"  # (node): id, learner or not
     CONFIGURATION = "configuration"  # (node): text
     ANSWER = "answer"  # (line of the command): text
+    APPLIED = "entry to be applied"  # (): term, index, text
     MENTION = "entry"  # (): term, index, text
 
 
@@ -64,7 +67,7 @@ _SNAPSHOT = re.compile(r"Snapshot Index:(\d+) Term:(\d+) ConfState:(.*)")
 _MESSAGE = re.compile(
     r"(?P<dropped>dropped: )?(?P<frm>\w+)->(?P<to>\w+) (?P<kind>Msg\w+) Term:(?P<term>\d+) "
     r"Log:(?P<log_term>\d+)/(?P<log_index>\d+)(?P<rejected> Rejected \(Hint: \d+\))?"
-    r"(?: Commit:\d+)?(?: Vote:\d+)?(?P<rest>.*)"
+    r"(?: Commit:(?P<commit>\d+))?(?: Vote:(?P<vote>\d+))?(?P<rest>.*)"
 )
 _STATE = re.compile(r"(\d+): (State\w+) \((Voter|Non-Voter)\) Term:(\d+) Lead:\d+")
 _PROGRESS = re.compile(r"(\d+): State\w+.*?( learner)?")
@@ -156,6 +159,9 @@ class _Reading:
             verdict = "rejected" if match["rejected"] else "granted"
             said = [verdict] if kind in _VERDICTS else [match["log_term"], match["log_index"]]
             yield Fact(Kind.VOTE, self._way(match), (kind, int(match["term"]), *said), number)
+        if kind == "MsgStorageAppend":
+            hard = int(match["term"]), int(match["vote"] or 0), int(match["commit"] or 0)
+            yield Fact(Kind.WRITE, self._way(match), hard, number)
         if rest.startswith(" Entries:["):
             self.append = match
             self.previous = int(match["log_index"]), int(match["log_term"])
@@ -190,6 +196,8 @@ class _Reading:
         if append["kind"] == "MsgApp":
             value = int(append["term"]), *self.previous, text
             yield Fact(Kind.APPEND, self._way(append), value, number)
-        elif append["kind"].startswith("MsgStorage"):
-            yield Fact(Kind.MENTION, (), (term, index, entry[3]), number)
+        elif append["kind"] == "MsgStorageAppend":
+            yield Fact(Kind.STORED, self._way(append), (term, index, entry[3]), number)
+        elif append["kind"].startswith("MsgStorageApply"):
+            yield Fact(Kind.APPLIED, (), (term, index, entry[3]), number)
         self.previous = index, term

@@ -18,6 +18,7 @@ _NUMBERS = {
     Kind.LOG_ENDS: ("first index=", "last index="),
     Kind.VOTE: ("Term:",),
     Kind.APPEND: ("Term:",),
+    Kind.WRITE: ("Term:", "Vote:", "Commit:"),
     Kind.CONFIGURATION: ("voters=(",),
 }
 
@@ -143,7 +144,8 @@ _CHANGES: dict[Kind, tuple[_Change, ...]] = {
     Kind.ENTRY: (_other_entry,),
     Kind.COMMITTED: (_other_entry,),
     Kind.LOG: (_other_entry,),
-    Kind.MENTION: (_other_entry,),
+    Kind.STORED: (_other_entry,),
+    Kind.APPLIED: (_other_entry,),
     Kind.MEMBER: (_other_member,),
     Kind.ANSWER: (_other_answer,),
 }

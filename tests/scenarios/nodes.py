@@ -97,12 +97,16 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Something on its way to a node: a message, or word from the node's own storage."""
+    """Something on its way to a node: a message, or word from the node's own storage.
+
+    `entries` is what word of the state machine is about.
+    """
 
     frm: int
     to: int
     kind: str
     content: Message | Event | Proposal
+    entries: tuple[Entry, ...] = ()
 
     @property
     def is_local(self) -> bool:
@@ -115,8 +119,22 @@ class Parcel:
 
 
 @dataclass(slots=True)
+class Write:
+    """The append work of one batch: what it comes to, in which writes, and the answers that wait."""
+
+    hard_state: HardState | None
+    entries: list[Entry]
+    persists: list[Persist]
+    answers: list[Parcel]
+
+
+@dataclass(slots=True)
 class Ready:
-    """What one batch brought, for the file to be compared with; `queued` waits for the disk."""
+    """What one batch brought, for the file to be compared with.
+
+    Attributes:
+        write, batch: What waits for the disk, and for the state machine, with asynchronous storage.
+    """
 
     is_synced: bool = False
     role: Role | None = None
@@ -126,15 +144,8 @@ class Ready:
     snapshot: SnapshotMeta | None = None
     committed: list[Entry] = field(default_factory=list)
     parcels: list[Parcel] = field(default_factory=list)
-    queued: list[Parcel] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Write:
-    """The append work of one batch: writes, and the answers that wait for them."""
-
-    persists: list[Persist]
-    answers: list[Parcel]
+    write: Write | None = None
+    batch: list[Entry] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,14 +495,16 @@ class Node:
         return ready
 
     def _queue(self, ready: Ready, persists: list[Persist], *, is_hard_new: bool) -> None:
-        answers = ready.queued = [p for p in ready.parcels if p.is_answer]
+        answers = [p for p in ready.parcels if p.is_answer]
         ready.parcels = [p for p in ready.parcels if not p.is_answer]
         # The files' nodes vote for themselves through their disk, before a ballot, too.
         is_ballot = any(p.kind == "MsgPreVote" for p in ready.parcels)
         if persists or answers or is_hard_new or is_ballot:
-            self.append_work.append(Write(persists, answers))
+            ready.write = Write(ready.hard_state, ready.entries, persists, answers)
+            self.append_work.append(ready.write)
         if ready.committed:
-            self.apply_work.append(ready.committed)
+            ready.batch = ready.committed
+            self.apply_work.append(ready.batch)
 
     def _write(self, persists: list[Persist]) -> None:
         for persist in persists:
@@ -516,9 +529,12 @@ class Node:
 
     def apply(self) -> list[Parcel]:
         """Do the oldest apply work; return the word of it."""
-        batch = self.apply_work.popleft()
+        return [self.word_of(self.apply_work.popleft())]
+
+    def word_of(self, batch: Sequence[Entry]) -> Parcel:
+        """Return the word that a batch is applied."""
         event = Applied(batch[-1].index)
-        return [Parcel(self.id, self.id, "MsgStorageApplyResp", event)]
+        return Parcel(self.id, self.id, "MsgStorageApplyResp", event, tuple(batch))
 
 
 def make_node(

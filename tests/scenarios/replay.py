@@ -29,7 +29,7 @@ from .waivers import NOT_TOLD, POLICIES, STEPS_DOWN, WAIVERS, Waiver
 _QUESTIONS = ("raft-log", "raft-state", "status", "log-level", "_breakpoint")
 _Ballot = tuple[tuple[str | int, ...], tuple[str | int, ...]]
 _STRICT = (
-    Kind.ROLE, Kind.ENTRY, Kind.SNAPSHOT, Kind.VOTE, Kind.APPEND,
+    Kind.ROLE, Kind.ENTRY, Kind.SNAPSHOT, Kind.VOTE, Kind.APPEND, Kind.WRITE, Kind.STORED,
     Kind.LOG, Kind.LOG_ENDS, Kind.STATE, Kind.MEMBER,
 )  # fmt: skip
 _REPEATED = (Kind.ROLE, Kind.VOTE, Kind.APPEND)
@@ -165,7 +165,7 @@ class _Replay:
         self.late: list[Fact] = []
         self.votes: list[Fact] = []
         self.first_index = 0
-        self.keeps_removed_leaders = False
+        self.keeps_leading: set[int] = set()
 
     def run(self) -> Result:
         last = max((i for i, c in enumerate(self.commands) if c.name not in _QUESTIONS), default=-1)
@@ -202,7 +202,8 @@ class _Replay:
         start.hard_state = Fact(Kind.HARD_STATE, key, hard, command.line)
         start.configuration = Fact(Kind.CONFIGURATION, key, (config,), command.line)
         self.first_index = max(self.first_index, hard[2])
-        self.keeps_removed_leaders = not command.flag("step-down-on-removal")
+        if not command.flag("step-down-on-removal"):
+            self.keeps_leading.add(number)
 
     # -- one command ------------------------------------------------------------------------
 
@@ -250,9 +251,9 @@ class _Replay:
             [fact for fact in facts if fact.kind in _STRICT] for facts in (expected, ours)
         ))  # fmt: skip
         for fact in expected:
-            if fact.kind in (Kind.COMMITTED, Kind.MENTION):
+            if fact.kind in (Kind.COMMITTED, Kind.APPLIED):
                 self.result.compared.add(fact)
-                self._compare_entry(fact)
+                self._compare_committed(fact)
             if fact.kind is Kind.COMMITTED:
                 node = self.cluster.nodes[int(fact.key[0])]
                 if int(fact.value[1]) > node.known_hard.commit:
@@ -308,6 +309,18 @@ class _Replay:
         if self.cluster.entries.get((int(term), int(index))) != text:
             self._deviates(fact.line, f"{fact} is in no log of ours")
 
+    def _compare_committed(self, fact: Fact) -> None:
+        """What is committed is the same in all logs, so there is one entry that it can be."""
+        index = int(fact.value[1])
+        for node in self.cluster.nodes.values():
+            log = node.core.log
+            if log.snapshot_index < index <= log.commit:
+                text = self.cluster.describe_entry(log.entries[index - log.snapshot_index - 1])
+                if text != "{}/{} {}".format(*fact.value):
+                    self._deviates(fact.line, f"{fact}; ours: {text}")
+                return
+        self._compare_entry(fact)
+
     def _compare_shown(self, *, is_settled: bool) -> None:
         for number, shown in self.shown.items():
             node = self.cluster.nodes[number]
@@ -356,7 +369,10 @@ class _Replay:
         for fact in self.votes:
             by_asker.setdefault((fact.key[1:], fact.value[:2]), set()).add(fact.value)
         for fact in self.late:
-            if fact.kind in (Kind.ENTRY, Kind.COMMITTED, Kind.LOG, Kind.MENTION):
+            if fact.kind in (Kind.COMMITTED, Kind.APPLIED):
+                self.result.named.add(fact)
+                self._compare_committed(fact)
+            elif fact.kind in (Kind.ENTRY, Kind.LOG, Kind.STORED):
                 self.result.named.add(fact)
                 self._compare_entry(fact)
             elif fact.kind is Kind.APPEND:
@@ -415,7 +431,7 @@ class _Replay:
 
     def _is_stepped_down(self, fact: Fact, ours: tuple[str | int, ...], node: Node) -> bool:
         return (
-            self.keeps_removed_leaders
+            node.id in self.keeps_leading
             and fact.kind in (Kind.ROLE, Kind.STATE)
             and (fact.value[0], ours[0]) == ("StateLeader", "StateFollower")
             and fact.value[1:] == ours[1:]

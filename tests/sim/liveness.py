@@ -63,8 +63,8 @@ class Awakening:
             sim.counts["cores healed alone"] += 1
             sim.heal_some(core, is_outside_heard=self._is_protected() and self._rng.random() < 0.5)
             self._come_to_life(core)
-            self._check_answers(core)
             self._check_terms(before, core)
+            self._check_answers(core)
             if not self._is_protected():
                 # Who is alone without PreVote raises its term with each timeout, as it should.
                 before = self._highest_term()
