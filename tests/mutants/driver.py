@@ -6,8 +6,12 @@ from .mutant import Mutant
 
 _REPLICA = "node/replica.py"
 _REQUESTS = "node/requests.py"
+_SESSIONS = "node/sessions.py"
 _STATE = "node/state.py"
 
+_TAKEN = """            seq, then = self._written_seq, self._then
+            self._then = []
+"""
 _FLUSH = """            await self.flush()
             for message in then:
                 self._send(message.to, message)
@@ -37,6 +41,28 @@ DRIVER = (
         "driver-calls-durable-what-came-later", (65, 56), "Also what was written during the flush.",
         _REPLICA, "self.feed(happened.Persisted(seq))",
         "self.feed(happened.Persisted(self._written_seq))",
+    ),
+    _mutant(
+        "driver-answers-what-came-later", (5, 56), "What was written during the flush leaves, too.",
+        _REPLICA, f"{_TAKEN}            await self.flush()\n",
+        f"            await self.flush()\n{_TAKEN}",
+    ),
+    _mutant(
+        "driver-goes-on-after-a-failed-flush", (58, 5), "As if it had not been.",
+        _REPLICA, "            await self.storage.flush()\n",
+        "            try:\n                await self.storage.flush()\n"
+        "            except Exception:\n                self.stats['flushes'] -= 1\n",
+    ),
+    _mutant(
+        "driver-acknowledges-what-is-in-its-log", (4, 19), "Before anybody else has it.",
+        _REQUESTS, "        request.index, request.term = index, term\n",
+        "        request.index, request.term = index, term\n"
+        "        request.finish(Outcome(True, index))\n",
+    ),
+    _mutant(
+        "deadlines-are-forgotten", (61, 22), "Who gets no answer waits for ever.",
+        _REQUESTS, "        keep: deque[Request] = deque()\n",
+        "        keep: deque[Request] = deque()\n        if now:\n            return\n",
     ),
     _mutant(
         "driver-writes-no-vote", (44, 67), "A hard state without entries is left out.",
@@ -78,6 +104,14 @@ DRIVER = (
     _mutant(
         "failed-reads-are-forgotten", (22, 61), "They are not asked again.",
         _REQUESTS, "            self.new_reads += reads\n            return", "            return",
+    ),
+    _mutant(
+        "keyed-write-takes-effect-again", (38, 33), "Its key is not looked up.",
+        _SESSIONS, "    if known is not None:\n", "    if known is not None and not write.key:\n",
+    ),
+    _mutant(
+        "time-is-what-the-leader-says", (49,), "Though its clock is behind what the log has seen.",
+        _SESSIONS, "time_ms = max(table.time_ms, write.time_ms)", "time_ms = write.time_ms",
     ),
     _mutant(
         "comparison-with-the-revision-is-skipped", (33, 49), "A conditional write always succeeds.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .driver import DRIVER
 from .mutant import Mutant
+from .own import OWN
 from .storage import STORAGE
 
 _CORE = "node/raft/core.py"
@@ -458,7 +459,7 @@ _HANDOVER = (
 
 GALLERY = (
     *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *STORAGE,
-    *DRIVER,
+    *DRIVER, *OWN,
 )  # fmt: skip
 
 

@@ -180,7 +180,9 @@ class Cluster:
                 source = "AppendThread" if parcel.kind == "MsgStorageAppendResp" else "ApplyThread"
                 frm = source if parcel.is_local else f"{parcel.frm:x}"
                 entries = [self.describe_entry(entry) for entry in parcel.entries]
-                yield from _with_entries(f"{frm}->{parcel.to:x} {parcel.kind} Term:0 Log:0/0", entries)
+                yield from _with_entries(
+                    f"{frm}->{parcel.to:x} {parcel.kind} Term:0 Log:0/0", entries
+                )
 
     def describe_ready(self, number: int, ready: Ready) -> list[str]:
         lines = list(self._describe_rest(number, ready))
@@ -332,9 +334,7 @@ def _section(node: Node, title: str, lines: Iterable[str]) -> list[str]:
     return [f"> {node.id} {title}", *(f"  {line}" for line in lines)]
 
 
-def _with_entries(
-    head: str, entries: Sequence[str], answers: Sequence[str] = ()
-) -> Iterator[str]:
+def _with_entries(head: str, entries: Sequence[str], answers: Sequence[str] = ()) -> Iterator[str]:
     """Say what a message carries: one entry on its own line, several on lines of theirs."""
     responses = " Responses:[" if answers else ""
     if len(entries) > 1:

@@ -126,10 +126,10 @@ class Checker:
         image = node.disk.image
         if persist.snapshot is not None or not persist.entries:
             return
-        base = persist.entries[0].index - 1
+        base, cut = persist.entries[0].index - 1, persist.truncate_from
         chain = image.chain_at(base)
-        if chain is None:
-            self._fail("I3", node, f"writes {base + 1} after {image.last_index}")
+        if chain is None or base != (image.last_index if cut is None else cut - 1):
+            self._fail("I3", node, f"writes {base + 1} after {image.last_index}, cut at {cut}")
         for entry in persist.entries:
             chain = link(chain, entry)
             known = self._entries.setdefault((entry.index, entry.term), chain)
@@ -444,6 +444,8 @@ class Checker:
     def installing(self, node: SimNode, received: Received) -> None:
         """A snapshot is about to take the place of log and state (I11)."""
         staged = node.disk.image.staged
+        if received is None:
+            self._fail("I11", node, "installs a snapshot that never arrived")
         if isinstance(received, int) and content_of(staged.get(received, {})) is None:
             self._fail("I11", node, f"installs half a state: {staged.get(received)}")
 

@@ -278,11 +278,8 @@ class Awakening:
 
 
 def _is_up(node: SimNode) -> bool:
-    """Whether a node runs, and counts again if it has all that it had lost."""
-    core, loss = node.core, node.disk.image.loss
-    if core is None:
-        return False
-    return not core.is_recovering or loss is None or core.log.persisted < loss.recover_to
+    """Whether a node runs, and counts: whoever has an entry of the present leader has its vote."""
+    return node.core is not None and not node.core.is_recovering
 
 
 def _summary(core: Core) -> tuple[object, ...]:

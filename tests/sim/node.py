@@ -309,7 +309,7 @@ class SimNode:
             if self.sim.snapshots.dies(self, "before the write"):
                 raise Crash
             self.sim.counts["snapshots installed"] += 1
-            received = self.received[persist.snapshot.index, persist.snapshot.term]
+            received = self.received.get((persist.snapshot.index, persist.snapshot.term))
             self.sim.checker.installing(self, received)
         rare.writing(self.sim.counts, self, persist)
         self.sim.checker.writing(self, persist)
@@ -438,7 +438,8 @@ class SimNode:
     # -- the state machine ------------------------------------------------------------------
 
     def _apply(self, entries: list[Entry]) -> None:
-        assert not self._applying, "a batch is out already (rule D7)"
+        if self._applying:
+            self.sim.checker.fail("I8", self, "hands out a batch while one is out (rule D7)")
         self._applying = entries
         if self.sim.apply_mean:
             self.sim.after(self.sim.faults.draw_apply(self.id), self._applied, self.boot)

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 
 from .runner import Failure, Summary, run_seeds
 
-_CHUNK = 20
 _AHEAD = 4
 """Chunks per process that are dealt out before the first one's result is taken."""
 
@@ -75,27 +74,29 @@ def workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
-def _run_chunk(seeds: range, most_failures: int) -> Summary:
-    return run_seeds(seeds, most_failures=most_failures)
-
-
 def run_everywhere(
     seeds: range,
     *,
     processes: int,
     most_failures: int = 1,
     on_failure: Callable[[Failure], None] = lambda _: None,
+    run: Callable[..., Summary] = run_seeds,
+    chunk_size: int = 20,
+    unit: str = "core events",
 ) -> Summary:
-    """Run seeds until some have failed, or somebody interrupts."""
-    summary, begin = Summary(), time.perf_counter()
+    """Run seeds until some have failed, or somebody interrupts.
+
+    `run` is called with some of the seeds and `most_failures`, in another process.
+    """
+    summary, begin = Summary(unit=unit), time.perf_counter()
     progress = Progress(len(seeds))
-    chunks = (seeds[i : i + _CHUNK] for i in range(0, len(seeds), _CHUNK))
+    chunks = (seeds[i : i + chunk_size] for i in range(0, len(seeds), chunk_size))
     out: deque[Future[Summary]] = deque()
     try:
         with workers(processes) as pool:
             while len(summary.failures) < most_failures:
                 while len(out) < _AHEAD * processes and (chunk := next(chunks, None)) is not None:
-                    out.append(pool.submit(_run_chunk, chunk, most_failures))
+                    out.append(pool.submit(run, chunk, most_failures=most_failures))
                 if not out:
                     break
                 part = out.popleft().result()

@@ -8,7 +8,9 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Protocol, Self
+
+from hstore.node.raft.errors import CoreBug
 
 from .artefact import Artefact, describe_options, revision
 from .coverage import FAULTS
@@ -38,9 +40,14 @@ class Failure:
 
     @classmethod
     def of(cls, seed: int, events: int, error: Exception) -> Self:
-        """Return what an exception means: a `Violation` names its invariant."""
+        """Return what an exception means: a `Violation` names its invariant.
+
+        Any other that a core raises, but for the one it may (`CoreBug`), is I14.
+        """
         kind = type(error).__name__
-        invariant = str(error).split(":", 1)[0] if isinstance(error, Violation) else kind
+        invariant = "I14" if _is_ours(error) else kind
+        if isinstance(error, Violation):
+            invariant = str(error).split(":", 1)[0]
         trace = "".join(traceback.format_tb(error.__traceback__)[-3:])
         return cls(seed, events, invariant, f"{kind}: {error}", trace)
 
@@ -53,17 +60,27 @@ class Failure:
         )
 
 
+def _is_ours(error: Exception) -> bool:
+    """Whether the product raised it, and not the simulator."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    raised_in: str = frame.f_globals["__name__"]
+    return raised_in.startswith("hstore.") and not isinstance(error, CoreBug)
+
+
 @dataclass(slots=True)
 class Summary:
     """What some seeds have met.
 
     Attributes:
+        events: Of the cores; of whole nodes, the steps of all tasks.
+        unit: Which of these.
         seconds: Of computing, all processes together.
         elapsed: Of waiting for it.
     """
 
     seeds: int = 0
     events: int = 0
+    unit: str = "core events"
     seconds: float = 0.0
     elapsed: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
@@ -83,8 +100,8 @@ class Summary:
         rate = self.events / self.seconds if self.seconds else 0.0
         total = self.events / self.elapsed if self.elapsed else rate
         return (
-            f"{self.seeds} seeds, {self.events} core events, {self.elapsed or self.seconds:.1f} s, "
-            f"{rate:.0f} events/s per core, {total:.0f} in total, {len(self.failures)} failures"
+            f"{self.seeds} seeds, {self.events} {self.unit}, {self.elapsed or self.seconds:.1f} s, "
+            f"{rate:.0f}/s per core, {total:.0f}/s in total, {len(self.failures)} failures"
         )
 
     def report(self) -> str:
@@ -143,21 +160,34 @@ def play(artefact: Artefact, *, most_events: int = 0) -> tuple[Simulation, Failu
     return run_seed(artefact.seed, artefact.sim_options(), artefact.tape(most_events=most_events))
 
 
+class Run(Protocol):
+    """What a run leaves: `core_events` are what `Summary.events` counts."""
+
+    counts: Counter[str]
+
+    @property
+    def core_events(self) -> int:
+        """How long it was."""
+        ...
+
+
 def run_seeds(
     seeds: Iterable[int],
     *,
     most_failures: int = 1,
     on_failure: Callable[[Failure], None] | None = None,
+    run: Callable[[int], tuple[Run, Failure | None]] = run_seed,
+    unit: str = "core events",
 ) -> Summary:
     """Run seeds until some have failed; `on_failure` hears of each at once."""
-    summary = Summary()
+    summary = Summary(unit=unit)
     begin = time.perf_counter()
     was_enabled = gc.isenabled()
     # Cycles are few and die with their run; looking for them all the time costs a tenth.
     gc.disable()
     try:
         for seed in seeds:
-            sim, failure = run_seed(seed)
+            sim, failure = run(seed)
             summary.seeds += 1
             summary.events += sim.core_events
             summary.counts.update(sim.counts)

@@ -125,11 +125,22 @@ class Node:
     """
 
     def __init__(
-        self, cluster: Cluster, port: int, host: str = "127.0.0.1", prefix: Sequence[str] = ()
+        self,
+        cluster: Cluster,
+        port: int,
+        host: str = "127.0.0.1",
+        prefix: Sequence[str] = (),
+        *,
+        listening: str = "",
     ) -> None:
-        """`host` and `prefix`: where it listens, and the words that put its process there."""
+        """`host` and `prefix`: where it is reached, and the words that put its process there.
+
+        `listening`: where it listens, if something stands between.
+        """
         self.port = port
         self.address = f"{host}:{port}"
+        self._listening = f"{listening or host}:{port}"
+        self._advertised = ["--advertise", host] if listening else []
         self.dns_port = port + DNS_OFFSET
         self.peer_port = port + PEER_OFFSET
         place = str(port) if host == "127.0.0.1" else f"{host}-{port}"
@@ -143,11 +154,12 @@ class Node:
 
     def start(self, *options: str) -> None:
         """Run `hstore start` here: a seed node, or the node whose directory it is."""
-        self.spawn("start", "-h", self.address, "--data-dir", str(self.directory), *options)
+        own = ["-h", self._listening, *self._advertised, "--data-dir", str(self.directory)]
+        self.spawn("start", *own, *options)
 
     def join(self, through: str, *options: str) -> None:
         """Run `hstore join` here."""
-        own = ["--listen", self.address, "--data-dir", str(self.directory)]
+        own = ["--listen", self._listening, *self._advertised, "--data-dir", str(self.directory)]
         self.spawn("join", "-h", through, *own, *options)
 
     def spawn(self, *arguments: str) -> None:

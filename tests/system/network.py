@@ -12,7 +12,7 @@ Links are cut in three ways, as real ones fail in more than one:
 - `mute`: what one side sends goes to a hardware address that nobody has. Nothing is refused, it
   is lost, and only in this direction: the other side is still heard.
 
-It takes root, or to be it inside `unshare -rn`.
+It takes root, or to be it inside `unshare -rn`. Who is neither has `relay.Relay`.
 """
 
 from __future__ import annotations
@@ -34,16 +34,14 @@ _NOBODY = "02:00:00:00:00:ff"
 _HOLD = "import sys; print('up', flush=True); sys.stdin.read()"
 
 
-def why_not() -> str | None:
-    """Return why there can be no namespaces here, or None."""
-    if os.geteuid() != 0:
-        return "needs root, for network namespaces; `unshare -rn` before the command is enough"
+def is_permitted() -> bool:
+    """Whether there can be namespaces here: it takes root, and a machine that lets it."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return os.geteuid() == 0  # whoever needs the program says so
     tried = subprocess.run(
         ["unshare", "--net", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
-    if tried.returncode != 0:
-        return f"network namespaces are not permitted here: {tried.stderr.decode().strip()}"
-    return None
+    return tried.returncode == 0
 
 
 class Network:
@@ -74,6 +72,10 @@ class Network:
     def prefix(self, node: int) -> list[str]:
         """Return the words that put a command where a node is."""
         return _enter(self._pids[node])
+
+    def listening(self, _node: int) -> str:
+        """Return the address that a node must listen at, if it is not the one it is reached at."""
+        return ""
 
     @contextmanager
     def inside(self) -> Iterator[None]:

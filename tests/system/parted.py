@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from .cluster import Cluster, Node
-from .network import Network, why_not
+from .network import Network, is_permitted
+from .relay import Relay
 
 SIZE = 3
 
 
 class Parted(Cluster):
-    """Nodes that each have a network of their own."""
+    """Nodes whose links can be cut: each has a network of its own, or a relay stands between."""
 
-    network: Network
+    network: Network | Relay
 
     def number(self, node: Node) -> int:
         """Return what the network calls a node."""
@@ -53,17 +52,24 @@ class Parted(Cluster):
 
 
 @contextmanager
-def parted_cluster(folder: Path, require_tool: Callable[[str], str]) -> Iterator[Parted]:
-    """Give a healthy cluster of three, from outside of its network; or skip, and say why."""
-    for tool in ("ip", "unshare", "nsenter"):
-        require_tool(tool)
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with Network(SIZE) as network, Parted(folder, 0) as cluster:
+def parted_cluster(
+    folder: Path, require_tool: Callable[[str], str], *, is_relayed: bool = False
+) -> Iterator[Parted]:
+    """Give a healthy cluster of three, from outside of its network.
+
+    Where there can be no network namespaces, or where it is asked for, a relay cuts the links.
+    """
+    network: Network | Relay
+    if is_relayed or not is_permitted():
+        network = Relay(SIZE)
+    else:
+        for tool in ("ip", "unshare", "nsenter"):
+            require_tool(tool)
+        network = Network(SIZE)
+    with network, Parted(folder, 0) as cluster:
         cluster.network = network
         cluster.nodes = [
-            Node(cluster, 8500, host, network.prefix(number))
+            Node(cluster, 8500, host, network.prefix(number), listening=network.listening(number))
             for number, host in enumerate(network.hosts)
         ]
         with network.inside():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,9 +34,7 @@ def parted(_network: Parted) -> Iterator[Parted]:
         yield _network
 
 
-def test_a_leader_cut_off_from_the_others_acknowledges_and_reads_nothing_more(
-    parted: Parted,
-) -> None:
+def cut_off_the_leader(parted: Parted) -> None:
     leader, others = parted.leader(), parted.followers()
     name = leader.info().leader
     with record(parted.nodes) as running:
@@ -48,6 +47,12 @@ def test_a_leader_cut_off_from_the_others_acknowledges_and_reads_nothing_more(
     parted.wait_healthy()
     running.read_everywhere(parted.nodes)
     running.judge()
+
+
+def test_a_leader_cut_off_from_the_others_acknowledges_and_reads_nothing_more(
+    parted: Parted,
+) -> None:
+    cut_off_the_leader(parted)
 
 
 def test_a_leader_that_thaws_where_nobody_tells_it_what_happened_answers_nothing_stale(
@@ -103,9 +108,7 @@ def test_a_leader_whose_link_goes_down_is_replaced_and_comes_back_as_a_follower(
     running.judge()
 
 
-def test_a_leader_that_hears_the_others_and_is_not_heard_by_them_is_replaced(
-    parted: Parted,
-) -> None:
+def mute_the_leader(parted: Parted) -> None:
     leader, others = parted.leader(), parted.followers()
     name = leader.info().leader
     with record(parted.nodes) as running:
@@ -118,6 +121,12 @@ def test_a_leader_that_hears_the_others_and_is_not_heard_by_them_is_replaced(
     parted.wait_healthy()
     running.read_everywhere(parted.nodes)
     running.judge()
+
+
+def test_a_leader_that_hears_the_others_and_is_not_heard_by_them_is_replaced(
+    parted: Parted,
+) -> None:
+    mute_the_leader(parted)
 
 
 def test_two_followers_that_lose_each_other_disturb_nobody(parted: Parted) -> None:
@@ -152,3 +161,11 @@ def test_without_any_majority_nothing_is_acknowledged_until_two_meet_again(
     parted.wait_healthy()
     running.read_everywhere(parted.nodes)
     running.judge()
+
+
+def test_where_there_are_no_namespaces_a_relay_cuts_the_same(
+    require_tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    with parted_cluster(tmp_path, require_tool, is_relayed=True) as relayed:
+        cut_off_the_leader(relayed)
+        mute_the_leader(relayed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from hstore.node import wire
+from hstore.node import sessions, wire
 from hstore.node.errors import PeerError
 from hstore.node.raft.messages import Base
 
@@ -18,6 +18,13 @@ from .wires import CLIENTS, Way
 if TYPE_CHECKING:
     from .member import SimMember
     from .simulation import WholeSimulation
+
+
+_PAUSE_SLOWNESS = 50
+"""So much slower a node ticks that is paused."""
+
+_LEAP_MS_MAX = sessions.KEEP_MS - 60_000
+"""Less than the time that keys are kept, by more than a run lasts."""
 
 
 class Faults:
@@ -81,6 +88,7 @@ class Faults:
         start("fail", options.fail_every, self._fail_disk)
         start("lose", options.lose_every, self._lose)
         start("pause", options.pause_every, self._pause)
+        start("clock", options.clock_every, self._leap)
         start("stop", options.stop_every, self.sim.operator.stop)
         start("operator", options.change_every, self.sim.operator.act)
 
@@ -104,6 +112,9 @@ class Faults:
     def heal(self) -> None:
         """End all faults."""
         self.is_over = True
+        if self._held:
+            # Somebody may be in a slow tick until then.
+            self._disturb_clients_until(trio.current_time() + self._slow_tick(self.options.skew))
         self.sim.trace.quench()
         self.sim.wires.heal()
         self._held.clear()
@@ -179,14 +190,28 @@ class Faults:
         wires = self.sim.wires
         ways = wires.between({member.id}, hosts) + wires.between(hosts, {member.id})
         gate, skew = self._close_gate(member), member.skew
-        member.skew = skew * 50
+        member.skew = skew * _PAUSE_SLOWNESS
         await self._hold_for(ways, rng.expovariate(1 / self.options.pause_for))
         if not self.is_over:
             member.skew = skew
         self._open_gate(member, gate)
         # Its last slow tick may still be to come, and requests are given up at ticks.
-        late = 50 * skew * self.options.settings.heartbeat_ms / 1000
-        self.clients_quiet_since = trio.current_time() + late
+        self._disturb_clients_until(trio.current_time() + self._slow_tick(skew))
+
+    def _slow_tick(self, skew: float) -> float:
+        """Return how long a tick of a paused node takes."""
+        return _PAUSE_SLOWNESS * skew * self.options.settings.heartbeat_ms / 1000
+
+    async def _leap(self, rng: Random) -> None:
+        """A node takes another time for the cluster's: it slept, or was long behind (C2).
+
+        Never so late that keys may be forgotten which clients still use.
+        """
+        member = self._some(rng)
+        if member is not None:
+            self.counts["clock leaps"] += 1
+            leap_ms = rng.randrange(_LEAP_MS_MAX) if rng.random() < 0.5 else 0
+            member.node.replica.cluster_ms = leap_ms
 
     # -- disks ------------------------------------------------------------------------------
 
@@ -310,7 +335,11 @@ class Faults:
                 if not self._held[way]:
                     del self._held[way]
                     way.release()
-        self.clients_quiet_since = trio.current_time()
+        self._disturb_clients_until(trio.current_time())
+
+    def _disturb_clients_until(self, time: float) -> None:
+        """What ends sooner does not end what lasts longer."""
+        self.clients_quiet_since = max(self.clients_quiet_since, time)
 
     async def _refuse(self, rng: Random) -> None:
         """A node refuses others, as one does whose backlog is full."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hstore.node import commands, wire
-from hstore.node.commands import Delete, DeletePrefix, Keyed, Outcome, Put
+from hstore.node.commands import Delete, DeletePrefix, Denial, Keyed, Outcome, Put
 from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
 from hstore.node.raft.messages import AppendResponse, PreVoteResponse, VoteRequest, VoteResponse
 from hstore.node.raft.roles import Role
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 class Life:
     """What is remembered of a node."""
 
-    __slots__ = ("applied", "commit", "durable_term", "durable_vote", "lead_term", "term", "vote")
+    __slots__ = (
+        "applied", "commit", "durable_term", "durable_vote", "lead_term", "term", "time_ms", "vote",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.term = self.vote = self.commit = self.applied = self.lead_term = 0
+        self.term = self.vote = self.commit = self.applied = self.lead_term = self.time_ms = 0
         self.durable_term = self.durable_vote = 0
 
 
@@ -65,6 +67,7 @@ class Checker:
         self._states: dict[int, int] = {}
         self._lives: dict[int, Life] = {}
         self._outcomes: dict[int, Any] = {}
+        self._answers: dict[bytes, Outcome] = {}
 
     def _fail(self, name: str, member: SimMember, text: str) -> None:
         self.sim.fail(f"{name}: node {member.id} {text}")
@@ -94,7 +97,7 @@ class Checker:
         if not core.log.applied <= core.log.commit <= core.log.last_index:
             self._fail("D19", member, f"{core.log.applied} <= {core.log.commit} does not hold")
         life.term, life.vote = core.term, core.vote
-        life.commit = life.applied = life.lead_term = 0
+        life.commit = life.applied = life.lead_term = life.time_ms = 0
 
     def crashes(self, member: SimMember) -> None:
         """A node is about to die: what it dies in the middle of is counted."""
@@ -285,15 +288,7 @@ class Checker:
             return
         life, durable = self._lives[member.id], member.disk.durable
         for entry, outcome in zip(entries, outcomes, strict=True):
-            known = self._chains.get(entry.index)
-            if entry.index > self.committed or (known is not None and known[0] != entry.term):
-                if entry.index > max(self.committed, member.core.log.commit):
-                    self._fail("I4", member, f"applies {entry.index}, which is not committed")
-                elif known is not None:
-                    self._fail("I4", member, f"applies another entry at {entry.index}")
-            told = self._outcomes.setdefault(entry.index, outcome)
-            if told != outcome:
-                self._fail("I13", member, f"{entry.index} has outcome {outcome}, had {told}")
+            self._check_applied(member, entry, outcome)
         first, last = entries[0].index, entries[-1].index
         if life.applied and first != life.applied + 1:
             self._fail("D7", member, f"applies {first} after {life.applied}")
@@ -302,7 +297,33 @@ class Checker:
         if last > durable.snapshot.index + len(durable.entries):
             self._fail("D7", member, f"applies {last}, which is not durable here")
         life.applied = last
+        time_ms = member.node.replica.state.sessions.time_ms
+        if time_ms < life.time_ms:
+            self._fail("I2", member, f"the cluster's time fell from {life.time_ms} to {time_ms}")
+        life.time_ms = time_ms
         self._check_state(member, last)
+
+    def _check_applied(self, member: SimMember, entry: Entry, outcome: Outcome | None) -> None:
+        known = self._chains.get(entry.index)
+        if entry.index > self.committed or (known is not None and known[0] != entry.term):
+            if entry.index > max(self.committed, member.core.log.commit):
+                self._fail("I4", member, f"applies {entry.index}, which is not committed")
+            elif known is not None:
+                self._fail("I4", member, f"applies another entry at {entry.index}")
+        if outcome is not None and entry.index not in self._outcomes:
+            self._check_keyed(member, entry, outcome)
+        told = self._outcomes.setdefault(entry.index, outcome)
+        if told != outcome:
+            self._fail("I13", member, f"{entry.index} has outcome {outcome}, had {told}")
+
+    def _check_keyed(self, member: SimMember, entry: Entry, outcome: Outcome) -> None:
+        """A keyed write takes effect once: all entries of a key have the first one's outcome."""
+        command = commands.decode(entry.data)
+        if not isinstance(command, Keyed) or outcome.denial != Denial.NONE:
+            return
+        first = self._answers.setdefault(command.key, outcome)
+        if outcome != first:
+            self._fail("I7", member, f"answers {command.key!r} by {outcome}, and did by {first}")
 
     def installed(self, member: SimMember, meta: SnapshotMeta) -> None:
         """A snapshot has taken the place of a state (I11)."""

@@ -5,8 +5,11 @@ All times are virtual seconds; `*_every` are mean intervals, 0: never.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
+
+import msgspec
 
 from hstore.node.commands import ClusterSettings
 
@@ -50,6 +53,7 @@ class WholeOptions:
         crash_again: Chance to crash soon after a restart.
         pause_every, pause_for: A node of which nothing is heard, and that hears nothing.
         skew: Ticks of a node come between 1/skew and skew times as often.
+        clock_every: A node's idea of the cluster's time leaps, forward or back.
         change_every: A node joins, or is removed.
         stop_every: A node is asked to stop, and is started again.
         clients: How many there are; `think_mean`: how long each pauses between requests.
@@ -99,6 +103,7 @@ class WholeOptions:
     pause_every: float
     pause_for: float
     skew: float
+    clock_every: float
     change_every: float
     stop_every: float
     clients: int
@@ -116,7 +121,7 @@ def draw(seed: int) -> WholeOptions:
     def often(chance: float, low: float, high: float) -> float:
         return rng.uniform(low, high) if rng.random() < chance else 0.0
 
-    return WholeOptions(
+    options = WholeOptions(
         nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5)),
         seconds=rng.choice((4.0, 6.0, 10.0)),
         settings=_draw_settings(rng),
@@ -165,7 +170,19 @@ def draw(seed: int) -> WholeOptions:
         keyed=rng.choice((0.0, 0.3, 0.8)),
         payload=rng.choice((0, 0, 100, 3000)),
         timeout_ms=rng.choice((300, 1000, 3000)),
+        clock_every=0.0,
     )
+    # Drawn last: what came later must not make another run of a seed.
+    options.clock_every = often(0.4, 0.2, 2)
+    return options
+
+
+def known(seed: int, values: dict[str, Any]) -> WholeOptions:
+    """Return the options of a run that was written down: what it did not know has no part in it."""
+    options = draw(seed)
+    options.clock_every = 0.0
+    settings = msgspec.convert(values["settings"], ClusterSettings)
+    return replace(options, **{**values, "settings": settings})
 
 
 def _draw_settings(rng: Random) -> ClusterSettings:

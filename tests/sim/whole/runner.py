@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gc
 import traceback
+from collections.abc import Callable, Iterable
 
+from .. import runner
 from ..invariants import Violation
-from ..runner import Failure
+from ..runner import Failure, Summary
 from .options import WholeOptions
-from .simulation import WholeSimulation
+from .simulation import MOST_STEPS, WholeSimulation
+
+UNIT = "steps"
+"""Of tasks: what takes the place of the events of cores."""
 
 
 class WholeFailure(Failure):
@@ -24,10 +29,10 @@ class WholeFailure(Failure):
 
 
 def run_seed(
-    seed: int, options: WholeOptions | None = None
+    seed: int, options: WholeOptions | None = None, most_steps: int = MOST_STEPS
 ) -> tuple[WholeSimulation, WholeFailure | None]:
     """Run one seed, with the options it draws or with others, to its end or its first failure."""
-    sim = WholeSimulation(seed, options)
+    sim = WholeSimulation(seed, options, most_steps)
     was_enabled = gc.isenabled()
     # What is collected when would be a decision from outside: finalizers run tasks' code.
     gc.disable()
@@ -45,3 +50,15 @@ def run_seed(
         if was_enabled:
             gc.enable()
     return sim, None
+
+
+def run_seeds(
+    seeds: Iterable[int],
+    *,
+    most_failures: int = 1,
+    on_failure: Callable[[Failure], None] | None = None,
+) -> Summary:
+    """Run seeds until some have failed; `on_failure` hears of each at once."""
+    return runner.run_seeds(
+        seeds, most_failures=most_failures, on_failure=on_failure, run=run_seed, unit=UNIT
+    )

@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 
 from ..artefact import FOLDER, revision
-from .options import WholeOptions
+from .options import WholeOptions, known
 from .runner import WholeFailure, run_seed
 
 _OFF = (
-    "lose_every", "fail_every", "hang_every", "crash_every", "crash_at_boundary", "pause_every",
+    "clock_every", "lose_every", "fail_every", "hang_every", "crash_every", "crash_at_boundary", "pause_every",
     "partition_every", "refuse_every", "cut_every", "replay_every", "tail", "split", "stop_every",
     "change_every", "keyed", "payload", "flush_mean",
 )  # fmt: skip
@@ -35,32 +35,44 @@ _LESS: tuple[tuple[str, Any], ...] = (
 
 
 class WholeArtefact(msgspec.Struct):
-    """One failure: `options` and `seed` are the whole run; the rest says what and where it was."""
+    """One failure: `options` and `seed` are the whole run; the rest says what and where it was.
+
+    Attributes:
+        options: `WholeOptions` as plain data.
+        mutant: The mistake that was put in, if any.
+        about: What went wrong, in words; for those that are kept.
+    """
 
     seed: int
     invariant: str
     text: str
     steps: int
-    options: WholeOptions
+    options: dict[str, Any]
+    mutant: str = ""
+    about: str = ""
     python: str = platform.python_version()
     hash_seed: str = os.environ.get("PYTHONHASHSEED", "random")
     revision: str = ""
 
     @classmethod
-    def of(cls, failure: WholeFailure, options: WholeOptions) -> WholeArtefact:
+    def of(cls, failure: WholeFailure, options: WholeOptions, mutant: str = "") -> WholeArtefact:
         """Return what is to be kept of a failure."""
         what = failure.seed, failure.invariant, failure.text, failure.events
-        return cls(*what, options, revision=revision())
+        return cls(*what, msgspec.to_builtins(options), mutant, revision=revision())
 
     @classmethod
     def load(cls, path: Path) -> WholeArtefact:
         """Read one; raises OSError or msgspec.DecodeError when it is not there, or is none."""
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
+    def whole_options(self) -> WholeOptions:
+        """Return the options of the run."""
+        return known(self.seed, self.options)
+
     def save(self) -> Path:
         """Write it where today's failures lie, and return where."""
         FOLDER.mkdir(exist_ok=True)
-        path = FOLDER / f"whole-{self.seed}.json"
+        path = FOLDER / f"{self.mutant or 'whole'}-{self.seed}.json"
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
         return path
 

@@ -35,7 +35,7 @@ from .wires import Wires
 _SETTLE_S = 60.0
 """For the cluster to come to life when nothing goes wrong any more."""
 
-_MOST_STEPS = 400_000
+MOST_STEPS = 400_000
 """Five times what the longest runs take."""
 
 
@@ -52,10 +52,12 @@ class WholeSimulation:
 
     nursery: trio.Nursery
 
-    def __init__(self, seed: int, options: WholeOptions | None = None) -> None:
+    def __init__(
+        self, seed: int, options: WholeOptions | None = None, most_steps: int = MOST_STEPS
+    ) -> None:
         self.seed = seed
         self.options = options or draw(seed)
-        self.trace = Trace(_MOST_STEPS, self.fail)
+        self.trace = Trace(most_steps, self.fail)
         self.counts: Counter[str] = Counter()
         self.is_healed = False
         self.violation: Violation | None = None
@@ -170,9 +172,7 @@ class WholeSimulation:
 
     async def _write_once(self) -> dict[bytes, bytes]:
         """See a write go through at every member, and all hold the same after it."""
-        for member in list(self.members.values()):
-            if not member.is_up or member.id not in self._members():
-                continue  # who was removed may be about to end, and then nobody answers
+        for member in self._present():
             target = f"end-{member.id}"
             with trio.move_on_after(90) as scope:
                 # The limits of a run may be so tight that an answer finds no room on its way.
@@ -190,18 +190,19 @@ class WholeSimulation:
             if scope.cancelled_caught:
                 self.fail(f"L1: node {member.id} does not answer a write: {self.describe()}")
         await self._settle("after the last writes")
-        states = {
-            m.id: digest(m.disk.live.state)
-            for m in self.members.values()
-            if m.is_up and m.id in self._members()
-        }
+        states = {member.id: digest(member.disk.live.state) for member in self._present()}
         if len(set(states.values())) != 1:
             self.fail(f"I13: states differ at the end: {states}")
-        return self._keys(next(m for m in self.members.values() if m.is_up))
+        return self._keys(self._present()[0])
 
     def _members(self) -> tuple[int, ...]:
         leader = self.leader()
         return tuple(leader.core.config.all_members()) if leader is not None else ()
+
+    def _present(self) -> list[SimMember]:
+        """Return the members that run; one that was removed may be about to end, far behind."""
+        known = self._members()
+        return [member for member in self.members.values() if member.is_up and member.id in known]
 
     def _keys(self, member: SimMember) -> dict[bytes, bytes]:
         reader = member.node.view()
@@ -212,8 +213,8 @@ class WholeSimulation:
 
     def _check_same(self, before: dict[bytes, bytes]) -> None:
         """L5: who starts from its disk has what it had."""
-        for member in self.members.values():
-            if member.is_up and self._keys(member) != before:
+        for member in self._present():
+            if self._keys(member) != before:
                 self.fail(f"L5: node {member.id} has other keys after a restart")
 
     def describe(self) -> str:

@@ -1,0 +1,69 @@
+"""The part of the gallery that was our own: bugs that were met here, put back in.
+
+What is asked of the others is asked of these: an ordinary seed finds each. Their shrunk failures are
+in `tests/regressions/`.
+"""
+
+from __future__ import annotations
+
+from .mutant import Mutant
+
+_CORE = "node/raft/core.py"
+_MEMBERS = "node/members.py"
+_NODE = "node/node.py"
+_PEERS = "node/peers.py"
+_REPLICA = "node/replica.py"
+
+
+def _mutant(name: str, about: str, file: str, old: str, new: str, *, layer: str = "A") -> Mutant:
+    return Mutant(name, (), about, ((file, old, new),), layer)
+
+
+OWN = (
+    _mutant(
+        "overwritten-proposal-has-the-later-term", "A step appends it, and goes on to a newer term.",
+        _CORE, "        self._gather_persist()\n",
+        "        self.update.appended = [(rid, self.term, at) for rid, _, at in self.update.appended]\n"
+        "        self._gather_persist()\n",
+    ),
+    _mutant(
+        "gone-peer-is-gone-for-ever", "Who is back gets no vote counted, if its port refused once.",
+        _CORE, "if message.frm == self.gone:", "if message.frm == self.gone < 0:",
+    ),
+    _mutant(
+        "lost-tail-of-nobody-is-waited-for", "Until the log has grown as far again, though what was "
+        "lost was never committed.",
+        _CORE, "if last >= self._recover_to or (self.log.term_at(last) or 0) >= self._recover_term:",
+        "if last >= self._recover_to:",
+    ),
+    _mutant(
+        "removed-leader-proposes-on", "Turn after turn, while its core refuses.",
+        _REPLICA, "if self.core.transfer is None and self.core.id in self.core.config.all_voters():",
+        "if self.core.transfer is None:", layer="B",
+    ),
+    _mutant(
+        "member-on-its-way-out-has-no-address", "Who starts meanwhile cannot ask for its vote.",
+        _NODE, "for peer in (*members, core.leader):", "for peer in (core.leader,):", layer="B",
+    ),
+    _mutant(
+        "leader-that-joined-later-has-no-address", "Who is behind cannot answer it.",
+        _NODE, "for peer in (*members, core.leader):", "for peer in members:", layer="B",
+    ),
+    _mutant(
+        "who-has-lost-log-is-counted-on", "A member is let go whose vote is needed instead.",
+        _MEMBERS, "while sum(map(self._is_abreast, live)) < needed:", "while len(live) < needed:",
+        layer="B",
+    ),
+    _mutant(
+        "a-loss-does-not-put-off-what-was-agreed", "A member goes though one of the rest has no vote.",
+        _MEMBERS, "may_go = 2 * sum(map(self._is_abreast, staying)) > len(staying)", "may_go = True",
+        layer="B",
+    ),
+    Mutant(
+        "last-turn-asks-closed-rooms", (), "A node that ends raises.",
+        (
+            (_MEMBERS, "elif self._nursery is not None:", "else:"),
+            (_PEERS, "        if self._is_over:\n            return\n", ""),
+        ), "B",
+    ),
+)  # fmt: skip

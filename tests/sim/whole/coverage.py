@@ -1,0 +1,41 @@
+"""What must have happened somewhere for runs of whole nodes to show what they claim to show."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+HAPPENS = (
+    "HTTP 200", "HTTP 404", "HTTP 503", "compactions", "crash at a boundary", "crash at a step",
+    "crash while a flush is under way", "crash between write and flush",
+    "crash with writes in the log", "cut", "cut in what was on its way", "histories checked",
+    "leaders", "outcomes not applied", "outcomes unknown", "part of a piece", "partition",
+    "refused a connection", "restart", "stale reads", "very late",
+)  # fmt: skip
+"""Met by any eight seeds."""
+
+RARE: tuple[str, ...] = (
+    "a bit of the log is flipped", "a flush hangs with requests waiting",
+    "a sender waits for a slow reader", "clear up: done", "clock leaps", "crash after apply",
+    "crash after compact", "crash after flush", "crash after write", "crash before apply",
+    "crash before chunk", "crash before compact", "crash before flush", "crash before write",
+    "crash of a leader", "crash of everybody", "crash while a snapshot comes in",
+    "crash while a snapshot is sent", "crash with a loss",
+    "crash with answers that wait for a flush", "crash with requests passed on",
+    "ended: disk failed: flush", "ended: disk failed: flush once", "ended: disk failed: full",
+    "ended: disk failed: read", "ended: disk failed: write", "ended: removed",
+    "entries dropped while a flush is under way", "flushed log is lost", "fuse lit at a restart",
+    "join a learner: done", "join: done", "keyed writes sent again and answered", "leave: done",
+    "let in without being told", "one-way partition", "pause", "recovers lost log",
+    "remove: done", "replay with a hello", "replay without a hello", "snapshots installed",
+    "stop: done", "transfer to: done", "transfer: done",
+)  # fmt: skip
+"""Met by any `FULL` seeds."""
+
+FULL = 500
+"""Seeds from which on a run must have met the rare things, too."""
+
+
+def missed(counts: Counter[str], seeds: int) -> list[str]:
+    """Return what should have happened in so many seeds, and has not."""
+    names = (HAPPENS if seeds >= 8 else ()) + (RARE if seeds >= FULL else ())
+    return [name for name in names if not counts[name]]
