@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from hstore.node.raft import log, quorum
@@ -11,6 +12,7 @@ from tests.sim.runner import run_seed
 
 from .gallery import GALLERY, named
 from .mutant import ROOT, Mutant, Outdated
+from .own import RARE
 from .records import BY_TESTS, INVARIANTS, Record, check, find, load
 
 _RECORDS = load()
@@ -24,7 +26,7 @@ _CHEAP = {
 
 
 def test_every_mistake_can_still_be_put_in() -> None:
-    for mutant in GALLERY:
+    for mutant in (*GALLERY, *RARE):
         with mutant.applied():
             pass
 
@@ -43,6 +45,13 @@ def test_every_invariant_was_shown_to_fire() -> None:
     for test in [test for tests in BY_TESTS.values() for test in tests]:
         file, name = test.split("::")
         assert f"def {name}(" in (ROOT / file).read_text()
+
+
+def test_what_no_seed_is_asked_to_find_has_a_regression() -> None:
+    kept = ROOT.glob("tests/regressions/**/*.json")
+    names = {msgspec.json.decode(path.read_bytes())["mutant"] for path in kept}
+
+    assert {mutant.name for mutant in RARE} <= names
 
 
 def test_at_least_forty_are_known_to_be_found() -> None:

@@ -48,6 +48,7 @@ class Faults:
         self._boundaries = self._stream("boundaries")
         self._steps = self._stream("steps")
         self._restarts = self._stream("restarts")
+        self._haste = self._stream("haste")
         self._held: dict[Way, int] = {}
 
     def _stream(self, name: str) -> Random:
@@ -279,6 +280,14 @@ class Faults:
             member.disk.damage(rng.choice(log.entries[-8:])[0].index)
             self.counts["a bit of the log is flipped"] += 1
         member.has_lost = True
+        if self.options.change_every and self._haste.random() < 0.5:
+            self.sim.nursery.start_soon(self._let_go_soon, member)
+
+    async def _let_go_soon(self, but: SimMember) -> None:
+        """Another member goes while one has lost log, and may have no vote."""
+        await trio.sleep(self._haste.uniform(0.0, 2.0))
+        if not self.is_over:
+            await self.sim.operator.let_go(self._haste, but)
 
     def _keeps_a_majority(self, leader: SimMember) -> bool:
         """Whether three voters are left in every configuration there is, and when all who are

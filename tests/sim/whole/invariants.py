@@ -82,6 +82,7 @@ class Checker:
         if (
             member.has_lost
             or image.loss
+            or image.damaged
             or (witness is not None and witness.batch > image.end.batch)
         ):
             # It knows, or does not need it: I6 says whether what it does then is safe.

@@ -65,6 +65,19 @@ class Operator:
         if up:
             await self._tell("stop", rng.choice(up), "/v1/node/stop", {})
 
+    async def let_go(self, rng: Random, but: SimMember) -> None:
+        """Remove or stop somebody else than one that may be missed already."""
+        up = [m for m in self.sim.members.values() if m.is_up and m is not but]
+        if not up:
+            return
+        whom, self_asked = rng.choice(up), rng.random() < 0.5
+        self.counts["let go while another has lost log"] += 1
+        if self_asked:
+            await self._tell("stop", whom, "/v1/node/stop", {})
+        else:
+            node: dict[str, object] = {"node": f"{whom.id:016x}"}
+            await self._tell("remove", rng.choice(up), "/v1/leader/remove", node)
+
     async def _join(self, at: SimMember, *, is_learner: bool) -> None:
         newcomer = SimMember(self.sim, max(self.sim.members) + 1)
         self.sim.members[newcomer.id] = newcomer
