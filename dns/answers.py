@@ -65,7 +65,7 @@ class Answers:
         self._view: ClusterView | None = None
         self._zone: Zone | None = None
         self._compiled: dict[bytes, _Compiled] = {}
-        self._nxdomain: _Compiled | None = None
+        self._nxdomains: dict[Name, _Compiled] = {}
 
     @property
     def view(self) -> ClusterView | None:
@@ -86,7 +86,7 @@ class Answers:
         self._zone = None if view is None else build_zone(view)
         self._view = view
         self._compiled = {}
-        self._nxdomain = None
+        self._nxdomains = {}
 
     def reply(self, packet: bytes, *, over_tcp: bool = False) -> bytes | None:
         """The reply to a query, no larger than the client takes; None when there must be none."""
@@ -132,35 +132,37 @@ class Answers:
             return empty_reply(query, Rcode.REFUSED)
         if self._zone is None:
             return empty_reply(query, Rcode.SERVFAIL)
-        if not self._zone.covers(query.name):
+        apex = self._zone.apex_of(query.name)
+        if apex is None:
             return empty_reply(query, Rcode.REFUSED)
         node = self._zone.nodes.get(query.name)
         if node is not None and not node.available:
             return empty_reply(query, Rcode.SERVFAIL, aa=True)
-        compiled = self._find(self._zone, node, query)
+        compiled = self._find(self._zone, apex, node, query)
         return self._assemble(query, compiled, TCP_LIMIT if over_tcp else query.udp_limit)
 
-    def _find(self, zone: Zone, node: Node | None, query: Query) -> _Compiled:
+    def _find(self, zone: Zone, apex: Name, node: Node | None, query: Query) -> _Compiled:
         if node is None:
-            # Names that do not exist are without number: they share one answer, and no cache.
-            if self._nxdomain is None:
-                self._nxdomain = _negative(zone, Rcode.NXDOMAIN)
-            return self._nxdomain
+            # Names that do not exist are without number: under one apex they share one answer.
+            compiled = self._nxdomains.get(apex)
+            if compiled is None:
+                compiled = self._nxdomains[apex] = _negative(zone, apex, Rcode.NXDOMAIN)
+            return compiled
         key = name_bytes(query.name) + query.question[-4:]
         compiled = self._compiled.get(key)
         if compiled is None:
             if len(self._compiled) >= _COMPILED_MAX:
                 self._compiled.clear()
-            compiled = self._compiled[key] = self._compile(zone, node, query)
+            compiled = self._compiled[key] = self._compile(zone, apex, node, query)
         return compiled
 
-    def _compile(self, zone: Zone, node: Node, query: Query) -> _Compiled:
+    def _compile(self, zone: Zone, apex: Name, node: Node, query: Query) -> _Compiled:
         rdatas: tuple[Rdata, ...] = node.rrsets.get(query.rtype, ())
         if query.rtype == RRType.ANY:
             # RFC 8482 section 4.2: one synthesized HINFO in place of everything there is.
             rdatas = (Hinfo(b"RFC8482", b""),)
         if not rdatas:
-            return _negative(zone, Rcode.NOERROR)
+            return _negative(zone, apex, Rcode.NOERROR)
         glue = zone.glue(rdatas)
         orders = [
             _Order(query.name, query.rtype, zone.ttl_s, order, glue)
@@ -239,9 +241,9 @@ class _Compiled:
         return body
 
 
-def _negative(zone: Zone, rcode: Rcode) -> _Compiled:
-    """RFC 2308 section 3: the SOA, with which the negative answer is cached."""
-    soa = pack_anywhere(Record(zone.apex, RRType.SOA, zone.soa.minimum_s, zone.soa))
+def _negative(zone: Zone, apex: Name, rcode: Rcode) -> _Compiled:
+    """RFC 2308 section 3: the SOA of the apex above, with which the negative answer is cached."""
+    soa = pack_anywhere(Record(apex, RRType.SOA, zone.soa.minimum_s, zone.soa))
     return _Compiled(rcode, (0, 1, 0), [soa])
 
 

@@ -24,6 +24,7 @@ class RRType(enum.IntEnum):
     A = 1
     NS = 2
     SOA = 6
+    PTR = 12
     HINFO = 13
     TXT = 16
     AAAA = 28
@@ -81,6 +82,13 @@ class Ns:
 
 
 @dataclass(frozen=True, slots=True)
+class Ptr:
+    """Contents of a PTR record."""
+
+    target: Name
+
+
+@dataclass(frozen=True, slots=True)
 class Hinfo:
     """Contents of an HINFO record (RFC 1035 section 3.3.2)."""
 
@@ -101,7 +109,7 @@ class Soa:
     minimum_s: int
 
 
-Rdata: TypeAlias = Address | Srv | Txt | Ns | Hinfo | Soa
+Rdata: TypeAlias = Address | Srv | Txt | Ns | Ptr | Hinfo | Soa
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,20 @@ import dnslib
 from dnslib.label import DNSBuffer, DNSLabel, DNSLabelError
 
 from .message import HEADER_SIZE, OWN_UDP_SIZE, TC, MalformedError, name_bytes
-from .records import CLASS_IN, Address, Hinfo, Name, Ns, Rdata, Record, RRType, Soa, Srv, Txt
+from .records import (
+    CLASS_IN,
+    Address,
+    Hinfo,
+    Name,
+    Ns,
+    Ptr,
+    Rdata,
+    Record,
+    RRType,
+    Soa,
+    Srv,
+    Txt,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +138,8 @@ def _contents(rdata: Rdata) -> Any:
             return dnslib.TXT(list(strings))
         case Ns(target):
             return dnslib.NS(DNSLabel(target))
+        case Ptr(target):
+            return dnslib.PTR(DNSLabel(target))
         case Hinfo(cpu, os):
             return dnslib.RD(bytes((len(cpu),)) + cpu + bytes((len(os),)) + os)
         case Soa():
@@ -158,6 +173,8 @@ def _known(rr: Any) -> Rdata | None:
             return Txt(tuple(rr.rdata.data))
         case RRType.NS:
             return Ns(_name(rr.rdata.label))
+        case RRType.PTR:
+            return Ptr(_name(rr.rdata.label))
         case _:
             return None
 

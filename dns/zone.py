@@ -7,6 +7,13 @@ service by service, and `_Builder` turns the pairs into nodes. Whatever lies bet
 listed name comes to exist without data (an empty non-terminal, RFC 8020), so a new group or service
 is one more line in `_GROUPS` or `_SERVICES`, and nothing else.
 
+Services can be browsed (DNS-SD, RFC 6763): beside its SRV records, `_hstore._tcp` has one PTR for
+each instance `<name>._hstore._tcp`, which has an SRV and a TXT record.
+
+The reverse names of members' addresses lie outside the apex. Each of them is an apex of its own,
+with its SOA, so that negative answers there have one whose owner they lie under (RFC 2308 section
+3); the reverse tree around them is somebody else's.
+
 Names that only a cluster with a leader can answer are *unavailable* while there is none: the
 question gets SERVFAIL, which makes a resolver try another server, where NXDOMAIN would be believed
 and cached (RFC 2308 section 7.1).
@@ -18,7 +25,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .records import Address, Name, Ns, Rdata, Record, RRType, Soa, Srv, Txt, name_of
+from .records import Address, Name, Ns, Ptr, Rdata, Record, RRType, Soa, Srv, Txt, name_of
 from .view import ClusterView, Member
 
 # Nobody transfers this zone (AXFR is refused), so these three only have to look sensible to checkers
@@ -49,8 +56,8 @@ class Zone:
     Attributes:
         apex: The zone's own name.
         ttl_s: TTL of every record and minimum of the SOA, in seconds.
-        nodes: Every existing name, absolute.
-        soa: Contents of the apex's SOA, which negative answers carry.
+        nodes: Every existing name, absolute; the reverse names of members' addresses too.
+        soa: Contents of every apex's SOA, which negative answers carry.
     """
 
     apex: Name
@@ -58,19 +65,35 @@ class Zone:
     nodes: Mapping[Name, Node]
     soa: Soa
 
-    def covers(self, name: Name) -> bool:
-        """Whether `name` is the apex or below it."""
-        return name[-len(self.apex) :] == self.apex
+    def apex_of(self, name: Name) -> Name | None:
+        """The apex that `name` is or lies under: the zone's, or a reverse name; else None."""
+        if name[-len(self.apex) :] == self.apex:
+            return self.apex
+        for labels in _REVERSE_LABELS:
+            if len(name) >= labels and name[-labels:] in self.nodes:
+                return name[-labels:]
+        return None
 
     def glue(self, rdatas: Iterable[Rdata]) -> list[Record]:
-        """Addresses of the hosts that SRV and NS contents point to, for the additional section."""
-        targets = dict.fromkeys(r.target for r in rdatas if isinstance(r, (Srv, Ns)))
+        """What goes with an answer in the additional section.
+
+        For SRV and NS the addresses of the hosts that they name; for PTR to an instance of a
+        service its SRV and TXT, too (RFC 6763 section 12.1).
+        """
+        rdatas = list(rdatas)
+        instances = [r.target for r in rdatas if isinstance(r, Ptr) and _is_instance(r.target)]
+        services = self._records(instances, (RRType.SRV, RRType.TXT))
+        pointing = [*rdatas, *(record.rdata for record in services)]
+        hosts = [r.target for r in pointing if isinstance(r, (Srv, Ns))]
+        return services + self._records(hosts, (RRType.A, RRType.AAAA))
+
+    def _records(self, names: Iterable[Name], rtypes: Iterable[RRType]) -> list[Record]:
         return [
-            Record(target, rtype, self.ttl_s, rdata)
-            for target in targets
-            if target in self.nodes
-            for rtype in (RRType.A, RRType.AAAA)
-            for rdata in self.nodes[target].rrsets.get(rtype, ())
+            Record(name, rtype, self.ttl_s, rdata)
+            for name in dict.fromkeys(names)
+            if name in self.nodes
+            for rtype in rtypes
+            for rdata in self.nodes[name].rrsets.get(rtype, ())
         ]
 
 
@@ -88,23 +111,57 @@ def build_zone(view: ClusterView) -> Zone:
     soa = _soa(view, apex, ttl_s)
 
     zone = _Builder(apex)
-    zone.add(apex, (soa, *_name_servers(view, live, apex)))
+    name_servers = _name_servers(view, live, apex)
+    zone.add(apex, (soa, *name_servers))
     zone.add((b"node", *apex), ())
     for member in view.members:
         zone.add(_host(member.name, apex), _member_rdatas(view, member, apex))
     zone.add((b"leader", *apex), _member_rdatas(view, leader, apex), available=leader is not None)
     for label, belongs in _GROUPS:
-        chosen = [m for m in live if belongs(m)]
+        chosen = [m for m in live if belongs(m, leader)]
         addresses = [address for m in chosen for address in _addresses(m)]
         zone.add((label, *apex), [*addresses, *(_api(m, apex) for m in chosen)])
-    for label, rdata_of in _SERVICES:
-        zone.add((label, b"_tcp", *apex), [rdata_of(m, apex) for m in live])
-    zone.add(
-        (b"_hstore-leader", b"_tcp", *apex),
-        () if leader is None else (_api(leader, apex),),
-        available=leader is not None,
-    )
+    for label, srv_of in _SERVICES:
+        _add_service(zone, view, (label, b"_tcp", *apex), live, srv_of)
+    _add_leader_service(zone, view, leader, apex)
+    browsing = (b"_dns-sd", b"_udp", *apex)
+    for label in _BROWSED_BY:
+        zone.add((label, *browsing), (Ptr(apex),))
+    types = [*(label for label, _ in _SERVICES), _LEADER_SERVICE]
+    zone.add((b"_services", *browsing), [Ptr((label, b"_tcp", *apex)) for label in types])
+    for name, members in _reverse(view.members).items():
+        hosts = [Ptr(_host(member.name, apex)) for member in members]
+        zone.add_apex(name, (soa, *name_servers, *hosts))
     return Zone(apex, ttl_s, zone.nodes, soa)
+
+
+def _add_service(
+    zone: _Builder,
+    view: ClusterView,
+    service: Name,
+    members: Iterable[Member],
+    srv_of: Callable[[Member, Name], Srv],
+) -> None:
+    """A service with its instances, each under the name of the member that offers it."""
+    apex = service[2:]
+    found: list[Rdata] = []
+    for member in members:
+        instance, srv = (*name_of(member.name), *service), srv_of(member, apex)
+        zone.add(instance, (srv, _facts(view, member)))
+        found += (srv, Ptr(instance))
+    zone.add(service, found)
+
+
+def _add_leader_service(
+    zone: _Builder, view: ClusterView, leader: Member | None, apex: Name
+) -> None:
+    """The service with one instance, and with none of which anything can be said without a leader."""
+    service = (_LEADER_SERVICE, b"_tcp", *apex)
+    if leader is not None:
+        _add_service(zone, view, service, (leader,), _api)
+        return
+    for name in (service, *((*name_of(member.name), *service) for member in view.members)):
+        zone.add(name, (), available=False)
 
 
 class _Builder:
@@ -115,12 +172,16 @@ class _Builder:
         self._apex = apex
 
     def add(self, name: Name, rdatas: Iterable[Rdata], *, available: bool = True) -> None:
+        self.add_apex(name, rdatas, available=available)
+        for depth in range(1, len(name) - len(self._apex)):
+            self.nodes.setdefault(name[depth:], Node())
+
+    def add_apex(self, name: Name, rdatas: Iterable[Rdata], *, available: bool = True) -> None:
+        """The name alone; what lies above it is not ours."""
         rrsets: dict[int, dict[Rdata, None]] = {}
         for rdata in rdatas:
             rrsets.setdefault(_type_of(rdata), {})[rdata] = None
         self.nodes[name] = Node({rtype: tuple(r) for rtype, r in rrsets.items()}, available)
-        for depth in range(1, len(name) - len(self._apex)):
-            self.nodes.setdefault(name[depth:], Node())
 
 
 def _soa(view: ClusterView, apex: Name, ttl_s: int) -> Soa:
@@ -160,8 +221,28 @@ def _addresses(member: Member) -> tuple[Address, ...]:
     return (Address(ip),)
 
 
+def _reverse(members: Iterable[Member]) -> dict[Name, list[Member]]:
+    """The members at each address by its name under in-addr.arpa or ip6.arpa."""
+    found: dict[Name, list[Member]] = {}
+    for member in members:
+        for address in _addresses(member):
+            # The text would have a zone index (`fe80::1%eth0`), which no reverse name has.
+            ip = ipaddress.ip_address(address.ip.packed)
+            found.setdefault(name_of(ip.reverse_pointer), []).append(member)
+    return found
+
+
+def _is_instance(name: Name) -> bool:
+    """Whether it is that of a service's instance: `<name>._hstore._tcp`, not `<name>.node`."""
+    return len(name) > 1 and name[1].startswith(b"_")
+
+
 def _api(member: Member, apex: Name) -> Srv:
     return Srv(member.api_port, _host(member.name, apex))
+
+
+def _peer(member: Member, apex: Name) -> Srv:
+    return Srv(member.peer_port, _host(member.name, apex))
 
 
 def _facts(view: ClusterView, member: Member) -> Txt:
@@ -191,14 +272,33 @@ def _type_of(rdata: Rdata) -> RRType:
             return RRType.TXT
         case Ns():
             return RRType.NS
+        case Ptr():
+            return RRType.PTR
         case Soa():
             return RRType.SOA
         case _:
             return RRType.HINFO
 
 
-_GROUPS: tuple[tuple[bytes, Callable[[Member], bool]], ...] = ((b"nodes", lambda _member: True),)
-"""Names that stand for those of the live members of whom the predicate holds."""
+_GROUPS: tuple[tuple[bytes, Callable[[Member, Member | None], bool]], ...] = (
+    (b"nodes", lambda _member, _leader: True),
+    (b"voters", lambda member, _leader: member.voter),
+    (b"followers", lambda member, leader: member.voter and member is not leader),
+    (b"learners", lambda member, leader: not member.voter and member is not leader),
+)
+"""Names that stand for those of the live members of whom the predicate holds; it gets the leader, too.
+A leader that leaves is no voter any more, and still no learner."""
 
-_SERVICES: tuple[tuple[bytes, Callable[[Member, Name], Rdata]], ...] = ((b"_hstore", _api),)
+_SERVICES: tuple[tuple[bytes, Callable[[Member, Name], Srv]], ...] = (
+    (b"_hstore", _api),
+    (b"_hstore-peer", _peer),
+)
 """Services (under `_tcp`) that every live member offers."""
+
+_LEADER_SERVICE = b"_hstore-leader"
+
+_BROWSED_BY = (b"b", b"lb")
+"""RFC 6763 section 11: where who browses learns that this domain is worth it."""
+
+_REVERSE_LABELS = (4 + 2, 32 + 2)
+"""Of a name under in-addr.arpa and ip6.arpa."""

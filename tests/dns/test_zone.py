@@ -16,6 +16,7 @@ SRVS = {f"0 0 {8499 + i} n{i}.{NODE}" for i in (1, 2, 3)}
 FACTS = (
     '"id=000000000000000{0}","name=n{0}","term=7","api=10.0.0.{0}:850{1}","peer=10.0.0.{0}:830{1}"'
 )
+SERVICES = ("_hstore", "_hstore-peer", "_hstore-leader")
 
 TABLE = [
     ("leader", "A", {"10.0.0.1"}),
@@ -28,6 +29,22 @@ TABLE = [
     ("n2.node", "TXT", {FACTS.format(2, 1)}),
     ("_hstore._tcp", "SRV", SRVS),
     ("_hstore-leader._tcp", "SRV", {f"0 0 8500 n1.{NODE}"}),
+    ("voters", "A", {"10.0.0.1", "10.0.0.2", "10.0.0.3"}),
+    ("voters", "SRV", SRVS),
+    ("followers", "A", {"10.0.0.2", "10.0.0.3"}),
+    ("followers", "SRV", {f"0 0 8501 n2.{NODE}", f"0 0 8502 n3.{NODE}"}),
+    ("_hstore-peer._tcp", "SRV", {f"0 0 {8299 + i} n{i}.{NODE}" for i in (1, 2, 3)}),
+    ("_services._dns-sd._udp", "PTR", {f"{one}._tcp.hstore.local." for one in SERVICES}),
+    ("b._dns-sd._udp", "PTR", {"hstore.local."}),
+    ("lb._dns-sd._udp", "PTR", {"hstore.local."}),
+    ("_hstore._tcp", "PTR", {f"n{i}._hstore._tcp.hstore.local." for i in (1, 2, 3)}),
+    ("_hstore-peer._tcp", "PTR", {f"n{i}._hstore-peer._tcp.hstore.local." for i in (1, 2, 3)}),
+    ("_hstore-leader._tcp", "PTR", {"n1._hstore-leader._tcp.hstore.local."}),
+    ("n2._hstore._tcp", "SRV", {f"0 0 8501 n2.{NODE}"}),
+    ("n2._hstore._tcp", "TXT", {FACTS.format(2, 1)}),
+    ("n2._hstore-peer._tcp", "SRV", {f"0 0 8301 n2.{NODE}"}),
+    ("n1._hstore-leader._tcp", "SRV", {f"0 0 8500 n1.{NODE}"}),
+    ("n1._hstore-leader._tcp", "TXT", {FACTS.format(1, 0)}),
     ("@", "NS", {f"n1.{NODE}", f"n2.{NODE}", f"n3.{NODE}"}),
     ("@", "SOA", {f"n1.{NODE} hostmaster.hstore.local. 42 3600 600 86400 1"}),
 ]
@@ -57,9 +74,17 @@ def test_a_name_has_the_records_of_the_contract(name, rtype, expected):
         ("@", "A"),
         ("@", "DS"),
         ("@", "HINFO"),
+        ("learners", "A"),
+        ("learners", "SRV"),
+        ("voters", "TXT"),
+        ("_hstore-peer._tcp", "TXT"),
+        ("n1._hstore._tcp", "A"),
+        ("_services._dns-sd._udp", "SRV"),
         # Between the zone and its leaves (RFC 8020).
         ("node", "A"),
         ("_tcp", "SRV"),
+        ("_udp", "PTR"),
+        ("_dns-sd._udp", "PTR"),
     ],
 )
 def test_a_name_without_the_type_exists_and_gives_the_soa(name, rtype):
@@ -74,7 +99,10 @@ def test_a_name_without_the_type_exists_and_gives_the_soa(name, rtype):
 
 @pytest.mark.parametrize(
     "name",
-    ["x", "x.leader", "n4.node", "n1", "x.n1.node", "_udp", "_hstore._udp", "_x._tcp", "a\x00b"],
+    [
+        *("x", "x.leader", "n4.node", "n1", "x.n1.node", "_hstore._udp", "_x._tcp", "a\x00b"),
+        *("n4._hstore._tcp", "n2._hstore-leader._tcp", "x.voters", "x._dns-sd._udp"),
+    ],
 )
 @pytest.mark.parametrize("rtype", ["A", "TXT", "ANY"])
 def test_a_name_that_does_not_exist_is_nxdomain_with_the_soa(name, rtype):
@@ -102,6 +130,37 @@ def test_members_that_are_not_live_are_left_out_of_groups_and_kept_under_their_o
     assert contents(asked(answers, "n2.node").rr) == ["10.0.0.2"]
 
 
+def test_groups_are_of_live_members_by_what_they_are():
+    kinds = [member(1), member(2), member(3, voter=False), member(4, live=False)]
+    answers = answers_from(view([*kinds, member(5, voter=False, live=False)]))
+    for group, ports in (
+        ("nodes", {"8500", "8501", "8502"}),
+        ("voters", {"8500", "8501"}),
+        ("followers", {"8501"}),
+        ("learners", {"8502"}),
+    ):
+        found = {record.split()[2] for record in contents(asked(answers, group, "SRV").rr)}
+        assert found == ports, group
+        assert {f"10.0.0.{int(port) - 8499}" for port in ports} == set(
+            contents(asked(answers, group, "A").rr)
+        )
+
+
+def test_a_leader_that_leaves_is_neither_voter_nor_learner_nor_follower():
+    answers = answers_from(view([member(1, voter=False), member(2)]))
+    for group, expected in (
+        ("voters", ["10.0.0.2"]),
+        ("learners", []),
+        ("followers", ["10.0.0.2"]),
+    ):
+        assert contents(asked(answers, group).rr) == expected
+
+
+def test_without_a_leader_every_live_voter_is_a_follower():
+    answers = answers_from(view(leader=None))
+    assert len(asked(answers, "followers").rr) == 3
+
+
 def test_a_leader_in_contact_counts_as_live_whatever_the_health_checks_say():
     answers = answers_from(view([member(1, live=False), member(2)]))
     assert set(contents(asked(answers, "nodes").rr)) == {"10.0.0.1", "10.0.0.2"}
@@ -110,7 +169,8 @@ def test_a_leader_in_contact_counts_as_live_whatever_the_health_checks_say():
 def test_group_names_exist_when_nobody_is_live():
     members = [member(1, live=False), member(2, live=False)]
     answers = answers_from(view(members, leader=None))
-    for name in ("nodes", "_hstore._tcp", "_tcp", "node"):
+    groups = ("nodes", "voters", "followers", "learners")
+    for name in (*groups, "_hstore._tcp", "_hstore-peer._tcp", "_tcp", "node"):
         reply = asked(answers, name, "SRV")
         assert (reply.header.rcode, reply.rr) == (0, [])
     assert contents(asked(answers, "@", "NS").rr) == [f"n1.{NODE}"]
@@ -147,7 +207,10 @@ def test_the_addresses_of_targets_are_in_the_additional_section(name, rtype):
 
 
 @pytest.mark.parametrize("rtype", ["A", "AAAA", "SRV", "TXT", "ANY", "TYPE65280"])
-@pytest.mark.parametrize("name", ["leader", "_hstore-leader._tcp"])
+@pytest.mark.parametrize(
+    "name",
+    ["leader", "_hstore-leader._tcp", "n1._hstore-leader._tcp", "n2._hstore-leader._tcp"],
+)
 @pytest.mark.parametrize("leader", [None, "stranger"])
 def test_without_contact_to_a_leader_its_names_are_servfail_for_every_type(name, rtype, leader):
     reply = asked(answers_from(view(leader=leader)), name, rtype)
@@ -191,8 +254,9 @@ def test_the_order_behind_the_first_record_differs_too():
 def test_a_zone_of_one_label_and_a_deep_one_are_served():
     for zone in ("local", "a.b.c.d.example.com"):
         built = build_zone(view(zone=zone))
-        assert built.covers(tuple(f"leader.{zone}".encode().split(b".")))
-        assert not built.covers((b"example",))
+        name = tuple(f"leader.{zone}".encode().split(b"."))
+        assert built.apex_of(name) == built.apex == name[1:]
+        assert built.apex_of((b"example",)) is None
 
 
 @pytest.mark.parametrize("zone", ["", "a..b", "x" * 64, ".".join(["x" * 60] * 5), "bücher.de"])
