@@ -10,6 +10,7 @@ nodes.py      start and join: what is settled and refused before a node runs
 find.py       which node to talk to; client.py: talking to it; clock.py: waiting
 listing.py    list; watch.py follows a cluster, tables.py draws it
 ending.py     stop, kill, leave
+forwarding.py dns setup; resolvers.py: the files it prints
 demo.py       a cluster in a temporary directory
 
 No logic of a cluster lives here: it is asked over HTTP as by any other client.

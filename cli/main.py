@@ -17,6 +17,7 @@ import click
 from hstore.node.errors import ConfigError, HstoreError
 
 from . import options as opt
+from .resolvers import RESOLVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -209,6 +210,28 @@ def demo(*, count: int) -> int:
     from .demo import run_demo
 
     return run_demo(count, os.environ)
+
+
+@cli.group(no_args_is_help=True)
+def dns() -> None:
+    """Resolve the cluster's names with what resolves all others on a machine."""
+
+
+@dns.command("setup", no_args_is_help=True, epilog=f"SYSTEM is one of {', '.join(RESOLVERS)}.")
+@click.argument(
+    "system", metavar="SYSTEM", type=click.Choice(list(RESOLVERS), case_sensitive=False)
+)
+@opt.host
+@opt.zone
+def dns_setup(*, system: str, host: str | None, zone: str | None) -> None:
+    """Print what makes a resolver ask the cluster for its zone, and change nothing.
+
+    It begins with how to install and try it. The servers are those of the cluster that is found,
+    else the first three nodes on this machine.
+    """
+    from . import forwarding
+
+    forwarding.setup(system, host, _finder(zone))
 
 
 def _finder(zone: str | None) -> Finder:
