@@ -15,7 +15,16 @@ import httpx
 import msgspec
 
 from hstore.node.cluster import ClusterInfo
-from hstore.node.errors import ConfigError, HstoreError, NotApplied, OutcomeUnknown, Refused
+from hstore.node.errors import (
+    ConfigError,
+    HstoreError,
+    NotApplied,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
+
+from .plain import plain_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +33,7 @@ REQUEST_TIMEOUT_S = 8.0
 """More than the 5 s after which a node gives up by itself and says why."""
 
 # While a node lives it sends figures about once a second.
-STALL_TIMEOUT_S = 5.0
+STALL_TIMEOUT_S = 3.0
 
 CONNECT_TIMEOUT_S = 2.0
 
@@ -96,7 +105,7 @@ class NodeClient:
         """Return the cluster as the node sees it."""
         response = self._ask("GET", "/v1/cluster")
         try:
-            return msgspec.json.decode(response.content, type=ClusterInfo)
+            return plain_cluster(msgspec.json.decode(response.content, type=ClusterInfo))
         except msgspec.DecodeError:
             raise self._stranger(response) from None
 
@@ -116,8 +125,20 @@ class NodeClient:
                     info = msgspec.json.decode(data, type=ClusterInfo)
                 except msgspec.DecodeError:
                     raise self._stranger(response) from None
-                yield info
+                yield plain_cluster(info)
         raise Unreachable(f"the node at {self.address} has ended")
+
+    def unhealthy(self) -> str | None:
+        """Return why the node is not in contact with a leader, or None when it is.
+
+        Raises:
+            Unreachable: It does not answer.
+        """
+        try:
+            self._ask("GET", "/v1/health")
+        except Unavailable as error:
+            return str(error)
+        return None
 
     def read(self, key: str) -> bytes:
         """Return the value of a key.

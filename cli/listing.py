@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -11,18 +12,27 @@ from rich.console import Console
 from . import tables
 from .client import Unreachable
 from .find import live_addresses
+from .plain import plain_json
 from .watch import follow, show, write_line
 
 if TYPE_CHECKING:
     from .find import Finder, Found
 
 
+def terminal() -> Console:
+    """Return standard output: a terminal if it is one, whatever variables say of colours.
+
+    FORCE_COLOR would have rich send escape codes, and a live picture, into a pipe.
+    """
+    return Console(force_terminal=sys.stdout.isatty())
+
+
 def show_once(found: Found, *, as_json: bool = False, console: Console | None = None) -> int:
     """Print a cluster; return 1 when it has no leader, else 0."""
-    console = console or Console()
+    console = console or terminal()
     info = found.info
     if as_json:
-        write_line(console, msgspec.json.encode(info).decode())
+        write_line(console, plain_json(msgspec.json.encode(info).decode()))
     elif console.is_terminal:
         console.print(tables.cluster_view(info, console.width))
     else:
@@ -55,6 +65,6 @@ def watch(
         addresses = [found.address, *live_addresses(found.info)]
     else:
         addresses = [finder.address_of(host)]
-    sightings = follow(addresses, finder.connect, finder.clock)
-    show(sightings, console or Console(), as_json=as_json)
+    sightings = follow(addresses, finder.connect, finder.clock, finder.find)
+    show(sightings, console or terminal(), as_json=as_json)
     raise Unreachable("the watch has ended")

@@ -271,7 +271,10 @@ def _text(option: str, value: str) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    click.echo(f"hstore: {message}", err=True)
+    from .plain import plain
+
+    shown = plain(message, keep="\n")  # it may quote a node, or what calls itself one
+    click.echo(f"hstore: {shown}", err=True)
     return status
 
 

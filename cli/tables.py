@@ -1,12 +1,14 @@
 """What a cluster looks like to a person: pure functions from its facts to rich renderables.
 
-Nothing is printed, asked or decided here. Text is ASCII, so that it survives every terminal.
+Nothing is printed, asked or decided here. Text is ASCII, so that it survives every terminal; what
+comes from the network was made plain on its way in (`plain.py`), and is never read as markup.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -24,13 +26,15 @@ _HEALTH_STYLE = {
     "joining": "cyan",
 }
 
+_LIVE = {"alive", "suspect"}
+
 _GAP = 2
 """Spaces between columns."""
 
 
 class _Column(NamedTuple):
     title: str
-    cell: Callable[[NodeInfo], str]
+    cell: Callable[[NodeInfo, ClusterInfo], str]
     right: bool = False
 
 
@@ -38,14 +42,36 @@ def _figure(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
+def _voter(node: NodeInfo) -> str:
+    return "yes" if node.voter else "no"
+
+
+def _lag(node: NodeInfo, info: ClusterInfo) -> str:
+    """Entries that are committed, as far as anybody says, and that the node has not applied.
+
+    Both as last heard of, so a node that keeps up under load shows what came since its report.
+    """
+    if node.applied_index is None:
+        return "-"
+    committed = max(one.commit_index or 0 for one in info.nodes)
+    return str(max(0, committed - node.applied_index))
+
+
 def _contact(node: NodeInfo) -> str:
-    return "-" if node.last_contact_ms is None else f"{node.last_contact_ms} ms"
+    """How long ago the leader last heard of it; a minute and more in larger units."""
+    ms = node.last_contact_ms
+    if ms is None:
+        return "-"
+    return f"{ms} ms" if ms < 10_000 else _duration(ms // 1000)
 
 
 def _uptime(node: NodeInfo) -> str:
-    if node.uptime_s is None:
-        return "-"
-    minutes, seconds = divmod(node.uptime_s, 60)
+    return "-" if node.uptime_s is None else _duration(node.uptime_s)
+
+
+def _duration(seconds: int) -> str:
+    """Return seconds in their two largest units."""
+    minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 24:
         return f"{hours // 24}d{hours % 24:02}h"
@@ -55,42 +81,50 @@ def _uptime(node: NodeInfo) -> str:
 
 
 _ALWAYS = (
-    _Column("NAME", lambda node: node.name),
-    _Column("ADDRESS", lambda node: node.address),
-    _Column("HEALTH", lambda node: node.health),
-    _Column("TYPE", lambda node: node.type),
+    _Column("NAME", lambda node, _: node.name),
+    _Column("ADDRESS", lambda node, _: node.address),
+    _Column("HEALTH", lambda node, _: node.health),
+    _Column("TYPE", lambda node, _: node.type),
 )
 
 # In the order in which they are taken in as long as there is room.
 _MORE = (
-    _Column("CONTACT", _contact, right=True),
-    _Column("APPLIED", lambda node: _figure(node.applied_index), right=True),
-    _Column("COMMIT", lambda node: _figure(node.commit_index), right=True),
-    _Column("TERM", lambda node: _figure(node.term), right=True),
-    _Column("UP", _uptime, right=True),
-    _Column("DNS", lambda node: node.dns_address),
-    _Column("PEER", lambda node: node.peer_address),
-    _Column("VERSION", lambda node: node.version or "-"),
-    _Column("ID", lambda node: node.id),
+    _Column("VOTER", lambda node, _: _voter(node)),
+    _Column("APPLIED", lambda node, _: _figure(node.applied_index), right=True),
+    _Column("LAG", _lag, right=True),
+    _Column("CONTACT", lambda node, _: _contact(node), right=True),
+    _Column("TERM", lambda node, _: _figure(node.term), right=True),
+    _Column("UP", lambda node, _: _uptime(node), right=True),
+    _Column("VERSION", lambda node, _: node.version or "-"),
+    _Column("COMMIT", lambda node, _: _figure(node.commit_index), right=True),
+    _Column("DNS", lambda node, _: node.dns_address),
+    _Column("PEER", lambda node, _: node.peer_address),
+    _Column("ID", lambda node, _: node.id),
 )
 
 
-def cluster_view(info: ClusterInfo, width: int) -> Group:
-    """Return the table of a cluster's nodes with a line about the whole above it.
+def cluster_view(info: ClusterInfo, width: int, note: Text | None = None) -> Group:
+    """Return the table of a cluster's nodes; above it a line about the whole, and warnings.
 
     Args:
         info: The cluster.
         width: Characters in a line of the terminal. Name, address, health and type are shown
             whatever it is; of the rest as much as fits.
+        note: A further line below the warnings.
     """
-    if natural_width(info) > width:
-        return Group(headline(info), *_stacked(info))
-    return Group(headline(info), node_table(info, width))
+    is_narrow = natural_width(info) > width
+    above = [headline(info, is_brief=is_narrow)]
+    above += [Text(f"! {one}", style="yellow") for one in warnings(info)]
+    if note:
+        above.append(note)
+    return Group(*above, *(_stacked(info) if is_narrow else [node_table(info, width)]))
 
 
-def headline(info: ClusterInfo) -> Text:
-    """Return one line about the whole cluster."""
-    line = Text(f"cluster {info.cluster_id}  zone {info.zone}  term {info.term}  ")
+def headline(info: ClusterInfo, *, is_brief: bool = False) -> Text:
+    """Return one line about the whole cluster; in brief, without what never changes."""
+    line = Text()
+    if not is_brief:
+        line.append(f"cluster {info.cluster_id}  zone {info.zone}  term {info.term}  ")
     if info.leader is None:
         line.append("no leader", style="bold red")
     else:
@@ -101,14 +135,51 @@ def headline(info: ClusterInfo) -> Text:
 
 def tolerance(info: ClusterInfo) -> str:
     """Say how many nodes may fail."""
-    count = info.failure_tolerance
-    return f"can lose {count} node{'' if count == 1 else 's'}"
+    return f"can lose {_count(info.failure_tolerance, 'node')}"
+
+
+def warnings(info: ClusterInfo) -> list[str]:
+    """Say what an operator should know, the worst first, each in a line."""
+    voters = [node for node in info.nodes if node.voter]
+    live = [node for node in voters if node.health in _LIVE]
+    found = []
+    if info.leader is None:
+        found.append(
+            f"no leader: electing one takes {_count(info.quorum, 'live voter')}, "
+            f"and of {len(voters)} {_are(len(live))} live"
+        )
+    found += [
+        f"{health}: {', '.join(node.name for node in info.nodes if node.health == health)}"
+        for health in ("failed", "suspect")
+        if any(node.health == health for node in info.nodes)
+    ]
+    if info.leader is not None and info.failure_tolerance == 0:
+        found.append(_without_margin(len(voters)))
+    elif len(voters) % 2 == 0 and voters:
+        found.append(f"{len(voters)} voters survive no more failures than {len(voters) - 1}")
+    return found
+
+
+def _without_margin(voters: int) -> str:
+    if voters <= 2:
+        return (
+            f"{_count(voters, 'voter')} survive{'s' * (voters == 1)} no failure; three survive one"
+        )
+    return "with one voter less there will be no leader"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _are(count: int) -> str:
+    return f"{count} {'is' if count == 1 else 'are'}"
 
 
 def node_table(info: ClusterInfo, width: int) -> Table:
     """Return the table of nodes, with the columns that fit into `width`."""
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    columns = _fitting(info.nodes, width)
+    columns = _fitting(info, width)
     for column in columns:
         table.add_column(
             column.title,
@@ -117,13 +188,13 @@ def node_table(info: ClusterInfo, width: int) -> Table:
             no_wrap=True,
         )
     for node in info.nodes:
-        table.add_row(*(_styled(column, node, info.leader) for column in columns))
+        table.add_row(*(_styled(column, node, info) for column in columns))
     return table
 
 
 def natural_width(info: ClusterInfo) -> int:
     """Return the characters that name, address, health and type need in one line."""
-    return sum(_width(column, info.nodes) + _GAP for column in _ALWAYS) - _GAP
+    return sum(_width(column, info) + _GAP for column in _ALWAYS) - _GAP
 
 
 def changes(before: ClusterInfo | None, after: ClusterInfo) -> list[str]:
@@ -168,25 +239,25 @@ def _stacked(info: ClusterInfo) -> list[Text]:
     return blocks
 
 
-def _styled(column: _Column, node: NodeInfo, leader: str | None) -> Text:
+def _styled(column: _Column, node: NodeInfo, info: ClusterInfo) -> Text:
     style = ""
     if column.title == "HEALTH":
         style = _HEALTH_STYLE.get(node.health, "")
-    elif node.name == leader and column.title in {"NAME", "TYPE"}:
+    elif node.name == info.leader and column.title in {"NAME", "TYPE"}:
         style = "bold"
-    return Text(column.cell(node), style=style)
+    return Text(column.cell(node, info), style=style)
 
 
-def _width(column: _Column, nodes: list[NodeInfo]) -> int:
-    return max(len(column.title), *(len(column.cell(node)) for node in nodes), 0)
+def _width(column: _Column, info: ClusterInfo) -> int:
+    return max(len(column.title), *(cell_len(column.cell(node, info)) for node in info.nodes), 0)
 
 
-def _fitting(nodes: list[NodeInfo], width: int) -> list[_Column]:
+def _fitting(info: ClusterInfo, width: int) -> list[_Column]:
     columns = list(_ALWAYS)
-    used = sum(_width(column, nodes) + _GAP for column in columns) - _GAP
+    used = sum(_width(column, info) + _GAP for column in columns) - _GAP
     for column in _MORE:
         # The first that does not fit ends it: which columns there are must not jump about.
-        used += _width(column, nodes) + _GAP
+        used += _width(column, info) + _GAP
         if used > width:
             break
         columns.append(column)

@@ -1,7 +1,7 @@
 """Following a cluster as it changes, from one node to the next when the watched one ends.
 
 `follow` yields what was seen; `show` puts it on a terminal that is redrawn, or as lines where there
-is none. What a cluster looks like is in `tables.py`.
+is none. What a cluster looks like is in `tables.py`, what a terminal is owed in `screen.py`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from hstore.node.cluster import ClusterInfo
 from hstore.node.errors import HstoreError, Unavailable
 
 from . import tables
-from .client import STALL_TIMEOUT_S, Unreachable
+from .client import STALL_TIMEOUT_S, NodeClient, Unreachable
 from .find import live_addresses
+from .plain import plain, plain_json
+from .screen import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .clock import Clock
-    from .find import Connect
+    from .find import Connect, Found
 
 GIVE_UP_S = 30.0
 """How long no node at all may answer, in seconds, before a watch ends: all may be restarting."""
@@ -34,6 +35,9 @@ GIVE_UP_S = 30.0
 _PAUSE_S = 0.2
 _PAUSE_BETWEEN_S = 0.02
 
+# Addresses of old members are kept as a last resort; nobody needs a year of them.
+_KNOWN_MAX = 64
+
 
 class Lost(NamedTuple):
     """The watched node does not answer any more; another one is looked for."""
@@ -42,38 +46,52 @@ class Lost(NamedTuple):
     reason: str
 
 
-Sighting = ClusterInfo | Lost
+class Leaderless(NamedTuple):
+    """The watched node has said why it has no leader; follows the cluster without one."""
+
+    address: str
+    reason: str
 
 
-def follow(addresses: Iterable[str], connect: Connect, clock: Clock) -> Iterator[Sighting]:
+Sighting = ClusterInfo | Lost | Leaderless
+
+
+def follow(
+    addresses: Iterable[str],
+    connect: Connect,
+    clock: Clock,
+    find: Callable[[], Found] | None = None,
+) -> Iterator[Sighting]:
     """Yield the cluster now and at each change, from the first of the nodes that answers.
 
     Args:
         addresses: API addresses to begin with.
         connect: Makes clients.
         clock: The time.
+        find: Finds the cluster by name, for when no member that was known answers.
 
     Raises:
         Unreachable: No node has answered for `GIVE_UP_S`, or none did at the beginning.
     """
     known = list(dict.fromkeys(addresses))
     failure: HstoreError = Unreachable("there is no node to watch")
-    heard_at: float | None = None
-    silent = 0
+    cluster_id: str | None = None
+    heard_at, silent = 0.0, 0
     while known:
         address = known[0]
         try:
             with connect(address, STALL_TIMEOUT_S) as client:
-                for info in client.events():
-                    heard_at, silent = clock.now(), -1
-                    known = _next(known, info, address)
-                    yield info
+                for sighting in _sightings(client, cluster_id):
+                    if isinstance(sighting, ClusterInfo):
+                        heard_at, silent = clock.now(), -1
+                        known, cluster_id = _next(known, sighting, address), sighting.cluster_id
+                    yield sighting
         except (Unreachable, Unavailable) as error:
             failure = error
         silent += 1
         if silent:
             known = [*known[1:], address]
-        if heard_at is None:
+        if cluster_id is None:
             if silent == len(known):
                 raise failure
             continue
@@ -81,7 +99,37 @@ def follow(addresses: Iterable[str], connect: Connect, clock: Clock) -> Iterator
         if clock.now() - heard_at > GIVE_UP_S:
             raise failure
         clock.sleep(_PAUSE_S if silent >= len(known) else _PAUSE_BETWEEN_S)
+        if silent and silent % len(known) == 0:
+            known = _and_found(known, cluster_id, find)
     raise failure
+
+
+def _sightings(client: NodeClient, cluster_id: str | None) -> Iterator[ClusterInfo | Leaderless]:
+    """Yield what one node says, as long as it is of the cluster that is watched."""
+    for info in client.events():
+        if cluster_id not in {None, info.cluster_id}:
+            raise Unreachable(
+                f"{client.address} is a node of another cluster now, {info.cluster_id}; "
+                f"{cluster_id} is watched"
+            )
+        yield info
+        if info.leader is None:
+            reason = client.unhealthy()
+            if reason is not None:
+                yield Leaderless(client.address, reason)
+
+
+def _and_found(known: list[str], cluster_id: str, find: Callable[[], Found] | None) -> list[str]:
+    """Return whom to ask after nobody has answered: first whoever is found by name."""
+    if find is None:
+        return known
+    try:
+        found = find()
+    except HstoreError:
+        return known  # none is there, or several: those that were known may come back
+    if found.info.cluster_id != cluster_id:
+        return known
+    return _next(known, found.info, known[-1])
 
 
 def show(
@@ -102,8 +150,8 @@ def show(
     if as_json:
         for sighting in sightings:
             if isinstance(sighting, ClusterInfo):
-                write_line(console, msgspec.json.encode(sighting).decode())
-    elif console.is_terminal:
+                write_line(console, plain_json(msgspec.json.encode(sighting).decode()))
+    elif console.is_terminal and not console.is_dumb_terminal:
         _show_live(sightings, console, footer)
     else:
         for line in lines(sightings):
@@ -113,10 +161,15 @@ def show(
 def lines(sightings: Iterable[Sighting]) -> Iterator[str]:
     """Yield a line for each change."""
     before: ClusterInfo | None = None
+    reason = ""
     for sighting in sightings:
         if isinstance(sighting, ClusterInfo):
             yield from tables.changes(before, sighting)
             before = sighting
+            reason = "" if sighting.leader else reason
+        elif isinstance(sighting, Leaderless) and sighting.reason != reason:
+            reason = sighting.reason
+            yield f"cluster: no leader, for {plain(reason)}"
 
 
 def write_line(console: Console, line: str) -> None:
@@ -132,23 +185,33 @@ def _show_live(
 ) -> None:
     info: ClusterInfo | None = None
     note = Text("waiting for the first answer", style="dim")
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+
+    def picture() -> RenderableType:
+        if info is None:
+            return note
+        # The note stands above the table: of many nodes in a low window the last are cut off.
+        view = tables.cluster_view(info, console.width, note)
+        return Group(view, footer(info)) if footer else view
+
+    with Screen(console, picture) as screen:
         for sighting in sightings:
             if isinstance(sighting, ClusterInfo):
-                info, note = sighting, Text("")
+                if info is None or sighting.leader or info.leader:
+                    note = Text("")  # why there is no leader stays until there is one
+                info = sighting
             else:
-                note = Text(sighting.reason, style="yellow")
-            parts: list[RenderableType] = []
-            if info:
-                parts.append(tables.cluster_view(info, console.width))
-                if footer is not None:
-                    parts.append(footer(info))
-            if note.plain:
-                parts.append(note)
-            live.update(Group(*parts), refresh=True)
+                note = Text(_told(sighting), style="yellow")
+            screen.draw()
+
+
+def _told(sighting: Lost | Leaderless) -> str:
+    if isinstance(sighting, Lost):
+        return plain(sighting.reason)
+    return f"{sighting.address} says: {plain(sighting.reason)}"
 
 
 def _next(known: list[str], info: ClusterInfo, current: str) -> list[str]:
     """Return whom to ask when `current` ends: the others that live, the rest, itself last."""
     order = [*live_addresses(info), *(node.address for node in info.nodes), *known]
-    return [*(one for one in dict.fromkeys(order) if one != current), current]
+    others = [one for one in dict.fromkeys(order) if one != current]
+    return [*others[: _KNOWN_MAX - 1], current]

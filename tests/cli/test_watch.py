@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 
+import httpx
 import pytest
 from rich.console import Console
 
 from hstore.cli.client import Unreachable
-from hstore.cli.watch import GIVE_UP_S, Lost, follow, show
+from hstore.cli.find import Found
+from hstore.cli.watch import GIVE_UP_S, Leaderless, Lost, follow, lines, show
 from hstore.node.cluster import ClusterInfo
 
 A, B, C = (f"127.0.0.1:{port}" for port in (8500, 8501, 8502))
@@ -59,6 +61,66 @@ def test_nodes_that_answer_and_end_at_once_are_not_asked_in_a_hot_loop(cluster, 
     assert clock.now() > 0.9
 
 
+def test_when_no_known_node_answers_the_cluster_is_found_by_name(cluster, clock, make):
+    moved = make.info(make.node(1, address="127.0.0.1:9999"), leader=None)
+    cluster.set(A, "/v1/events", [make.events(make.info(make.node(1)))])
+    cluster.set("127.0.0.1:9999", "/v1/events", make.events(moved))
+    asked = []
+
+    def find():
+        asked.append(len(cluster.asked))
+        if len(asked) == 1:
+            raise Unreachable("none yet")
+        return Found("127.0.0.1:9999", moved)
+
+    seen = follow([A], cluster.connect, clock, find)
+    assert next(one for one in seen if one == moved)
+    # Not before those that were known have been asked once more, and again after each round.
+    assert asked == [2, 3]
+
+
+def test_another_cluster_at_a_known_address_or_name_is_not_shown(cluster, clock, make):
+    other = make.info(cluster_id="00000000000000ff")
+    cluster.set(A, "/v1/events", [make.events(make.info(make.node(1))), make.events(other)])
+    seen = follow([A], cluster.connect, clock, lambda: Found(B, other))
+    assert isinstance(next(seen), ClusterInfo)
+    assert isinstance(next(seen), Lost)
+    again = next(seen)
+    assert isinstance(again, Lost)
+    assert "another cluster" in again.reason
+    with pytest.raises(Unreachable):
+        assert [one for one in seen if isinstance(one, ClusterInfo)] == []
+    assert {address for address, _, _ in cluster.asked} == {A}
+
+
+def test_a_node_without_a_leader_is_asked_why(cluster, clock, make):
+    lost = make.info(leader=None)
+    reason = httpx.Response(503, json={"error": "waiting for 3 nodes", "outcome": "not applied"})
+    cluster.set(A, "/v1/events", make.events(make.info(), lost, lost, make.info()))
+    cluster.set(A, "/v1/health", [reason, reason])
+    seen = take(follow([A], cluster.connect, clock), 6)
+    assert seen[2] == seen[4] == Leaderless(A, "waiting for 3 nodes")
+    assert list(lines(seen))[-3:] == [
+        "cluster: no leader, term 2, can lose 1 node",
+        "cluster: no leader, for waiting for 3 nodes",
+        "cluster: leader n1, term 2, can lose 1 node",
+    ]
+
+
+def test_what_a_stranger_calls_its_nodes_cannot_steer_the_terminal(cluster, clock, make):
+    wild = make.node(1, name="\x1b[2Jn1", version="\x9b31m", address="a\nb\u202e")
+    cluster.set(A, "/v1/events", make.events(make.info(wild, leader="\x1b[2Jn1")))
+    (info,) = take(follow([A], cluster.connect, clock), 1)
+    assert info.leader == info.nodes[0].name == r"\x1b[2Jn1"
+    assert info.nodes[0].version == r"\x9b31m"
+    assert info.nodes[0].address == r"a\nb\u202e"
+    out = io.StringIO()
+    reason = Lost(A, "\x1b]0;title\x07")
+    show(iter([info, reason]), Console(file=out, force_terminal=True, width=200))
+    for steering in ("\x1b[2J", "\x9b", "\u202e", "\x07", "\x1b]"):
+        assert steering not in out.getvalue()
+
+
 def test_without_a_terminal_each_change_is_a_line(make):
     out = io.StringIO()
     console = Console(file=out, width=20)
@@ -71,6 +133,22 @@ def test_without_a_terminal_each_change_is_a_line(make):
         "cluster: leader n1, term 2, can lose 1 node",
         "n2: failed follower, was alive follower",
     ]
+
+
+def test_a_terminal_that_cannot_be_redrawn_gets_lines(make, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    out = io.StringIO()
+    show(iter([make.info()]), Console(file=out, width=80, force_terminal=True))
+    assert "\x1b" not in out.getvalue()
+    assert out.getvalue().count("\n") == 4
+
+
+def test_json_for_a_terminal_has_no_raw_control_characters_and_means_the_same(make):
+    out = io.StringIO()
+    info = make.info(zone="a\x9b\u202e\x7fä")
+    show(iter([info]), Console(file=out, force_terminal=True), as_json=True)
+    assert out.getvalue().strip().isprintable()
+    assert json.loads(out.getvalue())["zone"] == info.zone
 
 
 def test_as_json_each_sight_of_the_cluster_is_a_line(make):
