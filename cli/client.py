@@ -7,9 +7,16 @@ never sends a write twice, and decides nothing about which node to ask: see `fin
 from __future__ import annotations
 
 import contextlib
+import ssl
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
+
+# With httpx comes a command line of its own, and with that pygments and half of rich: as much again
+# as all that is needed of it. Told that this part is not there, httpx goes on without, as it does
+# where click is not installed.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: not to be imported
 
 import httpx
 import msgspec
@@ -39,6 +46,10 @@ CONNECT_TIMEOUT_S = 2.0
 
 _EVENT_BYTES_MAX = 16 << 20
 
+# Only plain HTTP is spoken here. By default httpx would read every authority of the system for each
+# client, which takes longer than all the rest of a command.
+_TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
 
 class Unreachable(HstoreError):
     """No node could be reached; the message says what was tried."""
@@ -63,6 +74,19 @@ class _Stopping(msgspec.Struct):
     still_voter: str = ""
 
 
+class _Written(msgspec.Struct):
+    revision: int
+
+
+# Made here and not at each use: clients run in several threads at a time (`find.py`), and where two
+# threads are the first to decode into one type, msgspec 0.22 reads a table that is half filled and
+# crashes the process.
+_cluster = msgspec.json.Decoder(ClusterInfo)
+_error_body = msgspec.json.Decoder(_ErrorBody)
+_stopping = msgspec.json.Decoder(_Stopping)
+_written = msgspec.json.Decoder(_Written)
+
+
 class NodeClient:
     """A connection to one node. Closes: its connections, at the end of `with`.
 
@@ -84,6 +108,7 @@ class NodeClient:
             base_url=f"http://{address}",
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
             transport=transport,
+            verify=_TRUSTS_NOBODY,
             # A proxy of the environment must not come between a command and a node on loopback.
             trust_env=False,
         )
@@ -105,7 +130,7 @@ class NodeClient:
         """Return the cluster as the node sees it."""
         response = self._ask("GET", "/v1/cluster")
         try:
-            return plain_cluster(msgspec.json.decode(response.content, type=ClusterInfo))
+            return plain_cluster(_cluster.decode(response.content))
         except msgspec.DecodeError:
             raise self._stranger(response) from None
 
@@ -122,7 +147,7 @@ class NodeClient:
         ):
             for data in _server_sent(self._check(response).iter_lines(), "cluster"):
                 try:
-                    info = msgspec.json.decode(data, type=ClusterInfo)
+                    info = _cluster.decode(data)
                 except msgspec.DecodeError:
                     raise self._stranger(response) from None
                 yield plain_cluster(info)
@@ -181,7 +206,7 @@ class NodeClient:
         """Have the node stop; return why it is still a voter of its cluster, if it is."""
         response = self._ask("POST", "/v1/node/stop", {})
         try:
-            return msgspec.json.decode(response.content, type=_Stopping).still_voter
+            return _stopping.decode(response.content).still_voter
         except msgspec.DecodeError:
             raise self._stranger(response) from None
 
@@ -204,7 +229,7 @@ class NodeClient:
             response = self._http.request(method, path, json=body)
         content = self._check(response).content
         try:
-            return msgspec.json.decode(content, type=_Written).revision
+            return _written.decode(content).revision
         except msgspec.DecodeError:
             raise self._stranger(response) from None
 
@@ -220,7 +245,7 @@ class NodeClient:
     def _refusal(self, response: httpx.Response) -> HstoreError:
         status = response.status_code
         try:
-            body = msgspec.json.decode(response.content, type=_ErrorBody)
+            body = _error_body.decode(response.content)
         except msgspec.DecodeError:
             if status == 404 and "x-hstore-index" in response.headers:
                 return NotFound("there is no such key")
@@ -265,10 +290,6 @@ class NodeClient:
             raise Unreachable(
                 f"the node at {self.address} {lost}; try another one with -h"
             ) from None
-
-
-class _Written(msgspec.Struct):
-    revision: int
 
 
 def _path(key: str) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+
 import httpx
 import msgspec
 import pytest
 
-from hstore.cli.client import NotFound, Unreachable
+from hstore.cli import client as client_module
+from hstore.cli.client import NodeClient, NotFound, Unreachable
 from hstore.node.errors import ConfigError, NotApplied, OutcomeUnknown, Refused
 
 ADDRESS = "127.0.0.1:8500"
@@ -16,6 +20,25 @@ ADDRESS = "127.0.0.1:8500"
 def client(cluster):
     with cluster.connect(ADDRESS, 5.0) as one:
         yield one
+
+
+def test_a_client_reads_no_certificates(monkeypatch):
+    """By default each client reads all authorities of the system, for nothing: HTTP is spoken."""
+
+    def read(*_arguments, **_options):
+        pytest.fail("certificates were read")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", read)
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", read)
+    with NodeClient(ADDRESS):
+        pass
+
+
+def test_no_type_is_first_met_by_msgspec_when_several_threads_may_decode():
+    """Two threads that are the first to decode into a type crash the process, one time in 60."""
+    source = Path(client_module.__file__).read_text()
+    assert "json.decode(" not in source
+    assert source.count("json.Decoder(") >= 4
 
 
 def refusal(status, **body):
