@@ -34,10 +34,18 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run a command; print what goes wrong in a line or two; return the exit status."""
+def run(
+    arguments: Sequence[str], command: click.Command | None = None, prog_name: str = "hstore"
+) -> int:
+    """Run a command; print what goes wrong in a line or two; return the exit status.
+
+    Args:
+        arguments: What follows the program's name.
+        command: What is run; by default all of `hstore`.
+        prog_name: What it is called.
+    """
     try:
-        result = cli.main(list(arguments), prog_name="hstore", standalone_mode=False)
+        result = (command or cli).main(list(arguments), prog_name, standalone_mode=False)
     except click.ClickException as error:
         return _fail_usage(error)
     except HstoreError as error:
@@ -232,6 +240,21 @@ def dns_setup(*, system: str, host: str | None, zone: str | None) -> None:
     from . import forwarding
 
     forwarding.setup(system, host, _finder(zone))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(*, shell: str) -> None:
+    """Print what completes commands, options and nodes in a SHELL.
+
+    \b
+    bash: eval "$(hstore completion bash)" in ~/.bashrc
+    zsh:  eval "$(hstore completion zsh)" in ~/.zshrc, after compinit
+    fish: hstore completion fish | source, in ~/.config/fish/config.fish
+    """
+    from . import completion as completing
+
+    click.echo(completing.script(shell), nl=False)
 
 
 def _finder(zone: str | None) -> Finder:

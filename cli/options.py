@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +36,14 @@ def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def _nodes(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from .completion import nodes
+
+    return nodes(context, parameter, incomplete)
+
+
 zone = click.option("--zone", metavar="ZONE", help="DNS domain of the cluster [hstore.local].")
 
 host = click.option(
@@ -40,11 +51,17 @@ host = click.option(
     "--host",
     envvar="HSTORE_HOST",
     metavar="ADDR|NAME",
+    shell_complete=_nodes,
     help="The node: HOST:PORT, HOST or name [HSTORE_HOST, else found by name].",
 )
 
 host_required = click.option(
-    "-h", "--host", metavar="ADDR|NAME", required=True, help="The node: HOST:PORT, HOST or name."
+    "-h",
+    "--host",
+    metavar="ADDR|NAME",
+    required=True,
+    shell_complete=_nodes,
+    help="The node: HOST:PORT, HOST or name.",
 )
 
 node = _all(

@@ -1,0 +1,112 @@
+"""Other names for the same commands: `hstore-server`, `hstore-cli`, and the table of `mgmt.py`.
+
+Each is an arrangement of what `main.py` has. No command is implemented here.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from .main import cli, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SERVER_COMMANDS = ("start", "join", "list", "kill", "stop", "restart")
+CLIENT_COMMANDS = ("read", "write", "update", "delete")
+
+_COMMANDS = {"server": SERVER_COMMANDS, "client": CLIENT_COMMANDS}
+
+# What each command takes of -n, -h, -k and -v; the first letters of what it cannot do without.
+_TAKES = {
+    "start": ("nh", ""),
+    "join": ("nh", ""),
+    "list": ("h", ""),
+    "kill": ("h", "h"),
+    "stop": ("h", "h"),
+    "restart": ("h", "h"),
+    "read": ("hk", ""),
+    "write": ("hkv", "kv"),
+    "update": ("hkv", "kv"),
+    "delete": ("hk", "k"),
+}
+
+
+def server() -> None:
+    """Run `hstore-server COMMAND` and exit with its status."""
+    sys.exit(run_server(sys.argv[1:]))
+
+
+def shell() -> None:
+    """Run `hstore-cli`, which is `hstore cli`, and exit with its status."""
+    sys.exit(run_shell(sys.argv[1:]))
+
+
+def run_server(arguments: Sequence[str]) -> int:
+    """Run a command of those that are about nodes; return the exit status."""
+    return run(arguments, server_group(), "hstore-server")
+
+
+def run_shell(arguments: Sequence[str]) -> int:
+    """Run `hstore cli`; return the exit status."""
+    return run(arguments, cli.commands.get("cli"), "hstore-cli")
+
+
+def run_mgmt(arguments: Sequence[str]) -> int:
+    """Run the command that a line of the table stands for; return the exit status."""
+    return run(arguments, mgmt, "mgmt.py")
+
+
+def server_group() -> click.Group:
+    """Return the commands that are about nodes, as a command line of their own."""
+    return click.Group(
+        "hstore-server",
+        {name: cli.commands[name] for name in SERVER_COMMANDS if name in cli.commands},
+        help="Starts, lists and ends nodes: the same as `hstore COMMAND`.",
+        no_args_is_help=True,
+    )
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="What else a command takes (--listen, --data-dir, --watch) may follow, as for `hstore`.",
+)
+@click.option("-r", "--role", metavar="server|client", help="What it is about.")
+@click.option("-c", "--command", metavar="COMMAND", help="See above.")
+@click.option("-n", "--name", metavar="NAME", help="start, join: name of the node.")
+@click.option(
+    "-h", "--host", metavar="ADDR", help="start: its own address; join: a member; else the node."
+)
+@click.option("-k", "--key", metavar="KEY", help="The key; read without it: all of them.")
+@click.option("-v", "--value", metavar="VALUE", help="write, update: the value.")
+@click.argument("others", nargs=-1, type=click.UNPROCESSED, metavar="")
+def mgmt(
+    *, role: str | None, command: str | None, others: tuple[str, ...], **options: str | None
+) -> int:
+    """Manage nodes (-r server) and keys (-r client).
+
+    \b
+    -r server -c start|join [-n NAME] [-h ADDR]
+    -r server -c list [-h ADDR]
+    -r server -c kill|stop|restart -h ADDR
+    -r client -c read [-k KEY] [-h ADDR]
+    -r client -c write|update -k KEY -v VALUE [-h ADDR]
+    -r client -c delete -k KEY [-h ADDR]
+    """
+    if role not in _COMMANDS:
+        raise click.UsageError(f"-r takes {' or '.join(_COMMANDS)}")
+    if command not in _COMMANDS[role]:
+        raise click.UsageError(f"-r {role} takes -c {', '.join(_COMMANDS[role])}")
+    takes, needs = _TAKES[command]
+    given = {name[0]: value for name, value in options.items() if value is not None}
+    for letter in given:
+        if letter not in takes:
+            raise click.UsageError(f"-c {command} takes no -{letter}")
+    missing = [f"-{letter}" for letter in needs if letter not in given]
+    if missing:
+        raise click.UsageError(f"-c {command} needs {' and '.join(missing)}")
+    words = [word for letter, value in given.items() for word in (f"-{letter}", value)]
+    return run([command, *words, *others])

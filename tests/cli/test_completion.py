@@ -1,0 +1,92 @@
+"""Completion, by the shells themselves and by what they ask of the program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from hstore.cli import completion
+from hstore.cli import main as cli
+from hstore.cli.client import Unreachable
+
+# Each asks its own completion function what follows `hstore li` and `hstore-server jo`.
+ASKED = {
+    "bash": """
+        eval "$(hstore completion bash)"
+        COMP_WORDS=(hstore li) COMP_CWORD=1; _hstore_completion hstore
+        COMP_WORDS=(hstore-server jo) COMP_CWORD=1; _hstore_server_completion hstore-server
+        printf '%s\\n' "${COMPREPLY[@]}"
+        """,
+    "zsh": """
+        autoload -U compinit; compinit -u -D
+        eval "$(hstore completion zsh)"
+        [[ $_comps[hstore] = _hstore_completion ]] || exit 1
+        _describe() { print -l -- "${(P)3[@]%%:*}" }
+        words=(hstore li) CURRENT=2; _hstore_completion
+        words=(hstore-server jo) CURRENT=2; _hstore_server_completion
+        """,
+    "fish": """
+        hstore completion fish | source
+        complete -C 'hstore li' | string replace -r '\\t.*' ''
+        complete -C 'hstore-server jo' | string replace -r '\\t.*' ''
+        """,
+}
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_a_shell_completes_the_commands_of_each_program(require_tool, tmp_path, shell):
+    program = require_tool(shell)
+    no_rc = {"bash": "--norc", "zsh": "-f", "fish": "--no-config"}[shell]
+    ours = str(Path(sys.executable).parent)
+    done = subprocess.run(
+        [program, no_rc, "-c", ASKED[shell]],
+        env={"PATH": f"{ours}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["list", "join"]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_a_script_says_first_how_it_is_installed(shell, capfd):
+    assert cli.run(["completion", shell]) == 0
+    first = capfd.readouterr().out.partition("\n")[0]
+    assert first.startswith("#")
+    assert f"hstore completion {shell}" in first
+
+
+def offered(incomplete, command="list"):
+    asked = ShellComplete(cli.cli, {}, "hstore", "_HSTORE_COMPLETE")
+    return [item.value for item in asked.get_completions([command, "-h"], incomplete)]
+
+
+def test_a_host_is_completed_to_names_and_where_one_was_begun_to_addresses(
+    make, cluster, make_finder, monkeypatch
+):
+    cluster.set("127.0.0.1:8500", "/v1/cluster", make.info(make.node(1), make.node(12)))
+    monkeypatch.setattr(cli, "_finder", lambda _zone: make_finder(["127.0.0.1:8500"]))
+    assert offered("") == ["n1", "n12"]
+    assert offered("n1", "stop") == ["n1", "n12"]
+    assert offered("n12") == ["n12"]
+    assert offered("127.0.0.1:85") == ["127.0.0.1:8500", "127.0.0.1:8511"]
+    assert offered("x") == []
+
+
+def test_without_a_cluster_there_is_no_completion_and_no_error(make_finder, monkeypatch, capfd):
+    monkeypatch.setattr(cli, "_finder", lambda _zone: make_finder([]))
+    assert offered("") == []
+
+    def fail(_zone):
+        raise Unreachable("none")
+
+    monkeypatch.setattr(cli, "_finder", fail)
+    assert offered("") == []
+    assert capfd.readouterr() == ("", "")
