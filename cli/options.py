@@ -74,6 +74,9 @@ node = _all(
     click.option("--cache-mb", metavar="MIB", help="Memory for hot keys and values [64]."),
     click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error [info]."),
     click.option("--http-hosts", metavar="NAMES", help="More `Host` names its API answers to."),
+    click.option(
+        "--recursors", metavar="IPS", help="DNS servers asked for names outside the zone."
+    ),
     click.option("--no-shell", is_flag=True, help="Stay in the foreground and log to stderr."),
     # The read end of a pipe: when its writer is gone, so is the node. For `demo`.
     click.option("--parent-pipe", type=int, hidden=True),

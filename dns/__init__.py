@@ -4,12 +4,13 @@ Words. A *view* is what is known of the cluster at one moment, the *zone* what i
 An *RRset* is the records of one name and type. A name is *unavailable* while only a leader could
 answer for it and there is none. An answer is *compiled* once for each view and question. A *source*
 is a place where a cluster may be found, a *sighting* what one server says, and an *attempt* one
-question with what came of it.
+question with what came of it. A *recursor* is a resolver that is asked for names outside the zone.
 
     view.py      what is known of the cluster        records.py   names, types, contents
     zone.py      a view as names and RRsets          message.py   queries from bytes
     answers.py   query bytes to reply bytes          wire.py      records to bytes (dnslib)
-    server.py    UDP and TCP on Trio
+    server.py    UDP and TCP on Trio                 ratelimit.py  how many replies a network gets
+    recursor.py  names outside the zone
     client.py    one question to one server          finder.py    who is asked, and what they said
 
 Imports nothing of the rest of hstore: it is given plain data (`ClusterView`) and bound sockets.

@@ -48,6 +48,8 @@ _COMPILED_MAX = 4096
 _ORDERS_MIN = 8
 _ORDERS_MAX = 32
 
+_TRANSFERS = {RRType.AXFR, RRType.IXFR}
+
 _OPT_START = b"\0\0\x29"
 _OPT_REPLIES = {b"\0\0": opt_record(), b"\x80\0": opt_record(dnssec_ok=True)}
 """Our OPT by the 16 flags of the query's. Other flags than DO mean nothing yet."""
@@ -103,6 +105,30 @@ class Answers:
             return None
         return empty_reply(Query(packet[:2], (packet[2], packet[3])), Rcode.SERVFAIL)
 
+    def outside(self, packet: bytes) -> Query | None:
+        """The query that got REFUSED, when a recursor could answer it; else None.
+
+        That is one that asks for recursion, of class IN, and for a name outside the zone.
+        """
+        query = parse_query(packet)
+        if query is None or query.error is not None or not query.flags[0] & RD:
+            return None
+        if query.rclass != CLASS_IN or query.rtype in _TRANSFERS or self._zone is None:
+            return None
+        if query.edns is not None and query.edns.version > 0:
+            return None
+        return query if self._zone.apex_of(query.name) is None else None
+
+    def truncated(self, packet: bytes) -> bytes | None:
+        """In place of `reply`, one no longer than the query: with TC, so that it comes by TCP."""
+        query = parse_query(packet)
+        if query is None:
+            return None
+        if query.error is not None:
+            return empty_reply(query, query.error)
+        is_ours = self._zone is not None and self._zone.apex_of(query.name) is not None
+        return empty_reply(query, Rcode.NOERROR, aa=is_ours, tc=True)
+
     def _shortcut(self, packet: bytes, *, over_tcp: bool) -> bytes | None:
         """The reply to a usual query for what is compiled; None for all else, which says nothing."""
         shape = _SHAPES.get(packet[2:HEADER_SIZE])
@@ -128,7 +154,7 @@ class Answers:
             return empty_reply(query, query.error)
         if query.edns is not None and query.edns.version > 0:
             return empty_reply(query, Rcode.BADVERS)
-        if query.rclass != CLASS_IN or query.rtype in {RRType.AXFR, RRType.IXFR}:
+        if query.rclass != CLASS_IN or query.rtype in _TRANSFERS:
             return empty_reply(query, Rcode.REFUSED)
         if self._zone is None:
             return empty_reply(query, Rcode.SERVFAIL)

@@ -25,6 +25,7 @@ AA = 0x04
 TC = 0x02
 RD = 0x01
 OPCODE = 0x78
+RA = 0x80
 CD = 0x10
 
 _NAME_SIZE_MAX = 255
@@ -106,13 +107,15 @@ def opt_record(rcode: int = 0, *, dnssec_ok: bool = False) -> bytes:
     return _OPT.pack(0, RRType.OPT, OWN_UDP_SIZE, ttl, 0)
 
 
-def empty_reply(query: Query, rcode: int, *, aa: bool = False, tc: bool = False) -> bytes:
+def empty_reply(
+    query: Query, rcode: int, *, aa: bool = False, tc: bool = False, ra: bool = False
+) -> bytes:
     """A reply without records but the OPT, which a query with one always gets back."""
     opt = b""
     if query.edns is not None:
         opt = opt_record(rcode, dnssec_ok=query.edns.dnssec_ok)
     high = QR | query.flags[0] & (OPCODE | RD) | (AA if aa else 0) | (TC if tc else 0)
-    low = query.flags[1] & CD | rcode & 15
+    low = (RA if ra else 0) | query.flags[1] & CD | rcode & 15
     counts = _COUNTS.pack(bool(query.question), 0, 0, bool(opt))
     return query.ident + bytes((high, low)) + counts + query.question + opt
 
@@ -120,6 +123,33 @@ def empty_reply(query: Query, rcode: int, *, aa: bool = False, tc: bool = False)
 def name_bytes(name: Name) -> bytes:
     """A name as in a message, uncompressed."""
     return b"".join(bytes((len(label),)) + label for label in name) + b"\0"
+
+
+def record_bounds(packet: bytes, at: int) -> tuple[int, int]:
+    """Where the record at `at` has its type, and where it ends. Pointers are not followed.
+
+    Raises:
+        MalformedError: It does not end within the packet.
+    """
+    while True:
+        if at >= len(packet):
+            raise MalformedError("record cut short")
+        length = packet[at]
+        at += 1
+        if not length:
+            break
+        if length >= 0xC0:
+            at += 1
+            break
+        if length > 63:
+            raise MalformedError("unknown label type")
+        at += length
+    if at + _RECORD.size > len(packet):
+        raise MalformedError("record cut short")
+    end = at + _RECORD.size + _RECORD.unpack_from(packet, at)[3]
+    if end > len(packet):
+        raise MalformedError("record cut short")
+    return at, end
 
 
 def _read_sections(packet: bytes, query: Query) -> None:
@@ -134,10 +164,10 @@ def _read_sections(packet: bytes, query: Query) -> None:
     at += 4
     # Each record takes at least 11 bytes or is an error, so lying counts cost nothing.
     for _ in range(answers + authorities):
-        _fixed, at = _record_bounds(packet, at)
+        _fixed, at = record_bounds(packet, at)
     for _ in range(additionals):
         start = at
-        fixed, at = _record_bounds(packet, start)
+        fixed, at = record_bounds(packet, start)
         if _TWO.unpack_from(packet, fixed)[0] == RRType.OPT:
             # RFC 6891 sections 6.1.1 and 6.1.2: a second OPT is FORMERR; the owner is the root.
             if query.edns is not None or packet[start]:
@@ -165,29 +195,6 @@ def _read_name(packet: bytes, at: int) -> tuple[Name, int]:
     if at - start > _NAME_SIZE_MAX:
         raise MalformedError("name longer than 255 bytes")
     return tuple(labels), at
-
-
-def _record_bounds(packet: bytes, at: int) -> tuple[int, int]:
-    """Where the record at `at` has its type, and where it ends. Pointers are not followed."""
-    while True:
-        if at >= len(packet):
-            raise MalformedError("record cut short")
-        length = packet[at]
-        at += 1
-        if not length:
-            break
-        if length >= 0xC0:
-            at += 1
-            break
-        if length > 63:
-            raise MalformedError("unknown label type")
-        at += length
-    if at + _RECORD.size > len(packet):
-        raise MalformedError("record cut short")
-    end = at + _RECORD.size + _RECORD.unpack_from(packet, at)[3]
-    if end > len(packet):
-        raise MalformedError("record cut short")
-    return at, end
 
 
 def _read_opt(packet: bytes, start: int, end: int) -> Edns:

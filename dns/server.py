@@ -5,21 +5,29 @@ survived. Which reply a query gets is not decided here.
 
 Theory of operation: one task drains the UDP socket, up to a batch between two turns of the loop,
 because a turn costs more than an answer; replies are sent at once and never waited for. TCP has one
-task per connection; all of them live in the nursery of `run`.
+task per connection, and a query by UDP that is passed on to a recursor has one; all of them live in
+the nursery of `run`. Only a socket that can be reached from beyond this machine pays for the rate
+limit and for packet information.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
 
-from .answers import Answers
+from .answers import TCP_LIMIT, Answers
+from .message import Query, empty_reply
+from .ratelimit import RateLimit, Verdict
+from .records import Rcode
+from .recursor import Recursor, may_recurse
 from .view import ClusterView
 
 log = structlog.get_logger(__name__)
@@ -43,6 +51,8 @@ TCP_REPLIES_MAX = 65536
 # Python's socket module names it from 3.14 on; this is Linux's number (ip(7)).
 _IP_PKTINFO = 8
 
+_NOBODY = "0.0.0.0"  # noqa: S104  # no client has it, and none that has it may ask a recursor
+
 Bound = tuple[str, int]
 
 
@@ -54,6 +64,7 @@ class DnsStats:
         queries: Datagrams and TCP messages taken in, good and bad.
         replies: Replies handed to the kernel.
         unsent: UDP replies that the kernel did not take.
+        limited: UDP queries beyond their network's rate: dropped, or answered with TC.
         failures: Queries that met an error of ours and got SERVFAIL.
         evicted: Connections ended to make room for newer ones.
     """
@@ -61,6 +72,7 @@ class DnsStats:
     queries: int = 0
     replies: int = 0
     unsent: int = 0
+    limited: int = 0
     failures: int = 0
     evicted: int = 0
 
@@ -72,17 +84,26 @@ class DnsServer:
         udp: A bound datagram socket.
         tcp: A bound and listening stream socket.
         answers: What the replies come from.
+        recursor: Answers for names outside the zone, for clients that may ask it; None: nobody.
 
     Closes:
         Both sockets, when `run` ends.
     """
 
     def __init__(
-        self, udp: socket.socket, tcp: socket.socket, *, answers: Answers | None = None
+        self,
+        udp: socket.socket,
+        tcp: socket.socket,
+        *,
+        answers: Answers | None = None,
+        recursor: Recursor | None = None,
     ) -> None:
         self._udp = udp
         self._tcp = tcp
         self._answers = answers if answers is not None else Answers()
+        self._recursor = recursor
+        self._limit = RateLimit()
+        self._nursery: trio.Nursery | None = None
         self._connections: OrderedDict[trio.abc.Stream, trio.CancelScope] = OrderedDict()
         self.stats = DnsStats()
 
@@ -110,6 +131,7 @@ class DnsServer:
             with contextlib.suppress(OSError):
                 self._udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_RECEIVE_BUFFER)
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 nursery.start_soon(self._serve_udp)
                 await nursery.start(trio.serve_listeners, self.serve_stream, [listener])
                 host, port, *_flow_and_scope = self._udp.getsockname()
@@ -143,7 +165,7 @@ class DnsServer:
         Raises:
             trio.TooSlowError: No whole query came, or a reply was not taken, in time.
         """
-        buffer = bytearray()
+        buffer, client = bytearray(), _client_of(stream)
         while True:
             # The time is for a whole message: one byte now and then does not extend it.
             with trio.fail_after(TCP_IDLE_S):
@@ -154,34 +176,51 @@ class DnsServer:
                     buffer += chunk
             if stream in self._connections:
                 self._connections.move_to_end(stream)
-            replies = self._reply_to_messages(buffer)
-            with trio.fail_after(TCP_SEND_S):
-                await stream.send_all(b"".join(replies))
-            self.stats.replies += len(replies)
+            replies, outside = self._reply_to_messages(buffer, client)
+            await self._send_framed(stream, replies)
+            if outside is not None:
+                await self._send_framed(stream, [await self._resolve(outside, TCP_LIMIT)])
 
-    def _reply_to_messages(self, buffer: bytearray) -> list[bytes]:
-        """Take whole queries from the front of the buffer, up to a bound, and frame the replies."""
+    async def _send_framed(self, stream: trio.abc.Stream, replies: list[bytes]) -> None:
+        framed = b"".join(len(reply).to_bytes(2, "big") + reply for reply in replies)
+        with trio.fail_after(TCP_SEND_S):
+            await stream.send_all(framed)
+        self.stats.replies += len(replies)
+
+    def _reply_to_messages(
+        self, buffer: bytearray, client: str
+    ) -> tuple[list[bytes], Query | None]:
+        """Take whole queries from the front of the buffer, up to a bound.
+
+        Returns:
+            The replies, and the query behind them that a recursor has to answer, if there is one:
+            who pipelines gets the replies in order.
+        """
         replies: list[bytes] = []
         size = 0
         while _is_whole(buffer) and size < TCP_REPLIES_MAX:
             end = 2 + int.from_bytes(buffer[:2], "big")
-            reply = self._reply(bytes(buffer[2:end]), over_tcp=True)
+            packet = bytes(buffer[2:end])
+            reply = self._reply(packet, over_tcp=True)
             del buffer[:end]
+            outside = self._outside(packet, reply, client)
+            if outside is not None:
+                return replies, outside
             if reply is not None:
-                replies.append(len(reply).to_bytes(2, "big") + reply)
+                replies.append(reply)
             # Messages that get no reply count too: a flood of them must not hold up the loop.
-            size += end if reply is None else len(reply)
-        return replies
+            size += end if reply is None else 2 + len(reply)
+        return replies, None
 
     async def _serve_udp(self) -> None:
-        drain = self._drain_wildcard if _is_wildcard(self._udp) else self._drain
+        drain = self._drain_beyond if _is_reached_from_beyond(self._udp) else self._drain
         while True:
             await trio.lowlevel.wait_readable(self._udp)
             drain()
 
     def _drain(self) -> None:
         """Answer what waits in the socket, up to a batch."""
-        receive, send = self._udp.recvfrom, self._udp.sendto
+        receive, send, recursor = self._udp.recvfrom, self._udp.sendto, self._recursor
         for _ in range(UDP_BATCH):
             try:
                 packet, client = receive(UDP_QUERY_MAX)
@@ -191,17 +230,27 @@ class DnsServer:
                 # Linux reports an ICMP error for an earlier reply here; it is nobody's failure.
                 continue
             reply = self._reply(packet)
+            if recursor is not None:
+                outside = self._outside(packet, reply, client[0])
+                if outside is not None:
+                    self._forward(outside, partial(self._send_to, client))
+                    continue
             if reply is not None:
                 self._send(send, reply, client)
 
-    def _drain_wildcard(self) -> None:
-        """The same for a socket bound to all addresses, on a machine that may have several.
+    def _send_to(self, client: object, reply: bytes) -> None:
+        self._send(self._udp.sendto, reply, client)
 
-        The reply has to come from the address that was asked, or the client drops it. Only the
-        packet knows which that was, so its packet information goes back with the reply (ip(7),
-        ipv6(7)). The interface is left to routing, but for IPv6, whose link-local addresses mean
-        nothing without it.
+    def _drain_beyond(self) -> None:
+        """The same for a socket that is reached from beyond this machine.
+
+        Networks are answered so often and no more. From a socket bound to all addresses, on a
+        machine that may have several, the reply has to come from the address that was asked, or
+        the client drops it. Only the packet knows which that was, so its packet information goes
+        back with the reply (ip(7), ipv6(7)). The interface is left to routing, but for IPv6, whose
+        link-local addresses mean nothing without it.
         """
+        now = trio.current_time()
         for _ in range(UDP_BATCH):
             try:
                 packet, control, _flags, client = self._udp.recvmsg(UDP_QUERY_MAX, 64)
@@ -209,13 +258,53 @@ class DnsServer:
                 return
             except OSError:
                 continue
-            reply = self._reply(packet)
-            if reply is not None:
-                source = [
-                    (level, kind, bytes(4) + info[4:] if level == socket.IPPROTO_IP else info)
-                    for level, kind, info in control
-                ]
-                self._send(self._udp.sendmsg, [reply], source, 0, client)
+            source = [
+                (level, kind, bytes(4) + info[4:] if level == socket.IPPROTO_IP else info)
+                for level, kind, info in control
+            ]
+            send = partial(self._send_from, source, client)
+            verdict = self._limit.judge(client[0], now)
+            if verdict is Verdict.SEND:
+                reply = self._reply(packet)
+            else:
+                self.stats.limited += 1
+                reply = None
+                if verdict is Verdict.TRUNCATE:
+                    reply = self._answers.truncated(packet)
+            outside = self._outside(packet, reply, client[0])
+            if outside is not None:
+                self._forward(outside, send)
+            elif reply is not None:
+                send(reply)
+
+    def _send_from(
+        self, source: list[tuple[int, int, bytes]], client: object, reply: bytes
+    ) -> None:
+        self._send(self._udp.sendmsg, [reply], source, 0, client)
+
+    def _outside(self, packet: bytes, reply: bytes | None, client: str) -> Query | None:
+        """The query, when its reply is REFUSED and a recursor has to answer it instead."""
+        if self._recursor is None or reply is None or reply[3] & 15 != Rcode.REFUSED:
+            return None
+        return self._answers.outside(packet) if may_recurse(client) else None
+
+    def _forward(self, query: Query, send: Callable[[bytes], None]) -> None:
+        """Have a query by UDP answered by a recursor, in a task of its own."""
+
+        async def forward() -> None:
+            send(await self._resolve(query, query.udp_limit))
+
+        assert self._nursery is not None, "UDP is served by run"
+        self._nursery.start_soon(forward)
+
+    async def _resolve(self, query: Query, limit: int) -> bytes:
+        assert self._recursor is not None, "queries are outside only with a recursor"
+        try:
+            return await self._recursor.resolve(query, limit)
+        except Exception:  # one reply that meets a bug must not end the server
+            if self._count_failure():
+                log.exception("dns forwarding failed", count=self.stats.failures)
+            return empty_reply(query, Rcode.SERVFAIL, ra=True)
 
     def _send(self, send: Callable[..., int], *arguments: object) -> None:
         try:
@@ -231,11 +320,17 @@ class DnsServer:
         try:
             return self._answers.reply(packet, over_tcp=over_tcp)
         except Exception:  # a query that meets a bug must not end the server
-            self.stats.failures += 1
-            # A flood of them must not fill the log: it gets the 1st, 2nd, 4th, 8th, ...
-            if self.stats.failures & (self.stats.failures - 1) == 0:
+            if self._count_failure():
                 log.exception("dns query failed", count=self.stats.failures, query=packet.hex())
             return self._answers.failure(packet)
+
+    def _count_failure(self) -> bool:
+        """Count one, and tell whether it is to be logged: the 1st, 2nd, 4th, 8th, ...
+
+        A flood of them must not fill the log.
+        """
+        self.stats.failures += 1
+        return self.stats.failures & (self.stats.failures - 1) == 0
 
 
 def _is_whole(buffer: bytearray) -> bool:
@@ -243,13 +338,24 @@ def _is_whole(buffer: bytearray) -> bool:
     return len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big")
 
 
-def _is_wildcard(udp: socket.socket) -> bool:
-    """Whether it is bound to every address; then it is told to say which one a packet was for."""
+def _is_reached_from_beyond(udp: socket.socket) -> bool:
+    """Whether others than this machine reach it.
+
+    One that is bound to every address is told to say which of them a packet was for.
+    """
     host = udp.getsockname()[0]
     if host == "0.0.0.0":  # noqa: S104  # compared, not bound
         udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     elif host == "::":
         udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    else:
-        return False
-    return True
+    return not ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def _client_of(stream: trio.abc.Stream) -> str:
+    """The client's IP literal; what is no socket is inside this process."""
+    if not isinstance(stream, trio.SocketStream):
+        return "127.0.0.1"
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:  # it is gone already
+        return _NOBODY

@@ -20,6 +20,7 @@ from typing import Literal
 import structlog
 import trio
 
+from ..dns.recursor import Recursor
 from ..dns.server import DnsServer
 from ..dns.view import ClusterView
 from . import commands
@@ -32,7 +33,7 @@ from .raft import membership
 from .raft.entry import Entry, EntryKind, HardState
 from .raft.errors import CoreBug
 from .raft.membership import Configuration
-from .settings import NodeSettings
+from .settings import NodeSettings, refuse_own_dns_among_recursors
 from .sockets import NodeSockets
 from .status import split_address
 from .storage.directory import has_data, remove_data
@@ -80,6 +81,7 @@ def serve(
     os.umask(0o077)  # RocksDB would let everybody read its files
     _raise_file_limit()
     try:
+        refuse_own_dns_among_recursors(settings)
         storage, hints = _prepare(settings, mode, join_to)
         return trio.run(partial(_run, settings, sockets, storage, hints))
     except (HstoreError, CoreBug) as error:
@@ -239,7 +241,8 @@ async def _run_node(
     node: Node, settings: NodeSettings, sockets: NodeSockets, hints: dict[int, str]
 ) -> None:
     api = ApiServer(node, http_hosts=settings.http_hosts)
-    dns = DnsServer(sockets.dns_udp, sockets.dns_tcp)
+    recursor = Recursor(settings.recursors) if settings.recursors else None
+    dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor)
 
     def show(view: ClusterView | None) -> None:
         dns.view = view

@@ -53,6 +53,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
         cache_mb: RocksDB's block cache, in MiB.
         log_level: `debug`, `info`, `warning` or `error`.
         http_hosts: `Host` headers that its API accepts beside its own names.
+        recursors: DNS servers that its own asks for names outside the zone; none: it refuses them.
         learner: It joins as a learner for good.
         cluster: Settings for a cluster that this node creates.
         given: The keys, as in the file (`cluster.zone`), that were set and not left to defaults.
@@ -67,6 +68,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     cache_mb: int = 64
     log_level: str = "info"
     http_hosts: tuple[str, ...] = ()
+    recursors: tuple[Address, ...] = ()
     learner: bool = False
     cluster: ClusterSettings = ClusterSettings()
     given: frozenset[str] = frozenset()
@@ -120,6 +122,7 @@ def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> NodeSe
             "log_level", values.choice("debug", "info", "warning", "error"), "info"
         ),
         http_hosts=sources.take("http.hosts", values.hosts, ()),
+        recursors=sources.take("recursors", values.recursors, ()),
         learner=flags.get("learner") is True,
         cluster=_cluster_settings(sources),
         given=frozenset(sources.given),
@@ -141,6 +144,24 @@ def at_port(settings: NodeSettings, port: int, env: Mapping[str, str]) -> NodeSe
         dns_port=settings.dns_port if "dns_port" in given else port + DNS_OFFSET,
         data_dir=settings.data_dir if "data_dir" in given else default_data_dir(env, port),
     )
+
+
+def refuse_own_dns_among_recursors(settings: NodeSettings) -> None:
+    """Refuse recursors that are the node's own DNS server, which would ask itself.
+
+    Raises:
+        ConfigError: One of them is.
+    """
+    own = {settings.listen.host, settings.advertised_host}
+    for host, port in settings.recursors:
+        is_own = host in own or (
+            values.is_wildcard(settings.listen.host) and values.is_loopback(host)
+        )
+        if port == settings.dns_port and is_own:
+            raise ConfigError(
+                f"recursors: '{Address(host, port)}' is this node's own DNS server; "
+                "allowed: servers that resolve names outside the zone"
+            )
 
 
 def default_data_dir(env: Mapping[str, str], port: int) -> Path:

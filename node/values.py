@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 API_PORT = 8500
 """The API port of a node that is not told another."""
 
+_DNS_PORT = 53
+
+# A question is given up after a few seconds, so more would never be asked.
+_RECURSORS_MAX = 8
+
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """A node's name: a DNS label in lower case (RFC 1123, section 2.1)."""
 
@@ -52,14 +57,14 @@ def text(value: object) -> str:
     return value.strip()
 
 
-def split_address(value: str) -> Address:
-    """Split `HOST:PORT`, `HOST`, `[V6]:PORT` or a bare IPv6 literal; the port is 8500 by default.
+def split_address(value: str, default_port: int = API_PORT) -> Address:
+    """Split `HOST:PORT`, `HOST`, `[V6]:PORT` or a bare IPv6 literal.
 
     Raises:
         ValueError: It is none of these.
     """
     allowed = "HOST:PORT or HOST, with a port from 1 to 65535 and an IPv6 host in brackets"
-    host, port = value, str(API_PORT)
+    host, port = value, str(default_port)
     if value.startswith("["):
         host, bracket, rest = value[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")) or not _is_ip(host, 6):
@@ -206,6 +211,33 @@ def hosts(value: object) -> tuple[str, ...]:
             "host names without port, such as kv.example.org, as a list or with commas"
         )
     return tuple(found)
+
+
+def recursors(value: object) -> tuple[Address, ...]:
+    """Take the DNS servers for names outside the zone: a list of them, or one text with commas.
+
+    Raises:
+        ValueError: One of them is not the address of a server.
+    """
+    allowed = (
+        f"at most {_RECURSORS_MAX} IP addresses with or without a port, such as 192.0.2.53 or "
+        "[2001:db8::53]:5353, as a list or with commas"
+    )
+    written = value.split(",") if isinstance(value, str) else value
+    written = written if isinstance(written, list | tuple) else [written]
+    found = []
+    for one in written:
+        try:
+            host, port = split_address(one.strip() if isinstance(one, str) else "", _DNS_PORT)
+            ip = ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError(allowed) from None
+        if ip.is_unspecified or ip.is_multicast:
+            raise ValueError(allowed)
+        found.append(Address(str(ip), port))
+    if len(found) > _RECURSORS_MAX:
+        raise ValueError(allowed)
+    return tuple(dict.fromkeys(found))
 
 
 def path(value: object) -> Path:

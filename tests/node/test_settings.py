@@ -9,7 +9,7 @@ import pytest
 
 from hstore.node.commands import ClusterSettings
 from hstore.node.errors import ConfigError
-from hstore.node.settings import at_port, load_settings
+from hstore.node.settings import at_port, load_settings, refuse_own_dns_among_recursors
 
 ENV = {"HOME": "/home/ada"}
 
@@ -96,6 +96,14 @@ def test_without_a_home_the_error_asks_for_a_data_directory():
         ("log_level", "loud", "debug, info, warning, error"),
         ("http.hosts", ["a b"], "host names"),
         ("http.hosts", 5, "host names"),
+        ("recursors", "dns.example", "IP addresses"),
+        ("recursors", "192.0.2.53,", "IP addresses"),
+        ("recursors", "192.0.2.53:0", "IP addresses"),
+        ("recursors", ["0.0.0.0"], "IP addresses"),
+        ("recursors", ["224.0.0.251"], "IP addresses"),
+        ("recursors", [f"192.0.2.{number}" for number in range(9)], "at most 8"),
+        ("recursors", [53], "IP addresses"),
+        ("recursors", 53, "IP addresses"),
         ("cluster.zone", "a..b", "DNS domain"),
         ("cluster.zone", ".".join(["a" * 63] * 3), "at most 184"),
         ("cluster.heartbeat", "100", "500ms, 1s or 2m"),
@@ -189,6 +197,38 @@ def test_an_api_port_without_room_for_the_others_is_refused_unless_they_are_give
         load_settings({"listen": "127.0.0.1:65500"}, ENV)
     settings = load_settings({"listen": "127.0.0.1:80", "peer_port": "8300"}, ENV)
     assert (settings.peer_port, settings.dns_port) == (8300, 180)
+
+
+def test_recursors_are_a_list_or_a_text_with_commas_and_their_port_is_53(tmp_path):
+    expected = (("192.0.2.53", 53), ("2001:db8::53", 53), ("192.0.2.54", 5353), ("2001:db8::1", 54))
+    written = ["192.0.2.53", "2001:DB8::53", "192.0.2.54:5353", "[2001:db8::1]:54", "192.0.2.53"]
+    config = write_config(tmp_path, f"recursors = {written}")
+    assert load_settings(config, ENV).recursors == expected
+    text = ", ".join(written)
+    assert load_settings({}, ENV | {"HSTORE_RECURSORS": text}).recursors == expected
+    assert load_settings({"recursors": text}, ENV).recursors == expected
+    assert load_settings({}, ENV).recursors == ()
+
+
+@pytest.mark.parametrize(
+    ("listen", "own", "fine"),
+    [
+        ("127.0.0.1", "127.0.0.1:8600", "127.0.0.1:8601"),
+        ("127.0.0.1", "127.0.0.1:8600", "127.0.0.53:8600"),
+        ("10.0.0.7", "10.0.0.7:8600", "10.0.0.7:53"),
+        ("::1", "[::1]:8600", "[::1]:53"),
+        ("0.0.0.0", "127.0.0.2:8600", "10.0.0.9:8600"),
+        ("0.0.0.0", "10.0.0.8:8600", "10.0.0.8:53"),
+    ],
+)
+def test_a_node_is_no_recursor_of_itself(listen, own, fine):
+    flags = {"listen": f"{listen}:8500" if "." in listen else f"[{listen}]:8500"}
+    if listen == "0.0.0.0":
+        flags["advertise"] = "10.0.0.8"
+    refuse_own_dns_among_recursors(load_settings(flags | {"recursors": fine}, ENV))
+    settings = load_settings(flags | {"recursors": f"{fine},{own}"}, ENV)
+    with pytest.raises(ConfigError, match=r"^recursors: .* own DNS server; allowed: "):
+        refuse_own_dns_among_recursors(settings)
 
 
 def test_the_three_ports_must_differ():

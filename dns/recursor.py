@@ -1,0 +1,320 @@
+"""Questions for names outside the zone, passed on to resolvers that the operator named.
+
+Owns what is sent to them, which of the packets that come back is believed, how long is waited, and
+what the client gets of it. Who may ask is said here, too (`may_recurse`): a node that listens beyond
+this machine must not resolve for the whole Internet. Nothing is cached; names in the zone never
+come here.
+
+Theory of operation (RFC 5452): every attempt has a random id and a socket of its own, so a random
+port, which the kernel draws; the socket is connected, so only the address that was asked is heard.
+A reply has to repeat id and question byte for byte. Whoever guesses at all that is given a few
+tries, then the question is asked by TCP, where there is nothing to guess. The same question is in
+flight only once, whoever waits for it: two tries would double the chance of the guess, and
+resolvers that name each other in a circle would multiply it without end.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from .message import (
+    CD,
+    HEADER_SIZE,
+    OPCODE,
+    QR,
+    RA,
+    RD,
+    TC,
+    MalformedError,
+    Query,
+    empty_reply,
+    opt_record,
+    record_bounds,
+)
+from .records import Rcode, RRType
+
+# A cold cache behind the recursor may need a second; a lost datagram shall not cost the whole time.
+ATTEMPT_S = 1.5
+# Stub resolvers wait 5 s (resolv.conf(5)): they shall get a SERVFAIL and not silence.
+TOTAL_S = 4.5
+# Clients that wait at one time. Each has a task and at most one socket; more get SERVFAIL at once.
+IN_FLIGHT_MAX = 256
+# Datagrams that are not the reply before the question is asked by TCP.
+STRAY_MAX = 8
+
+_REPLY_MAX = 65535
+_CHUNK = 16384
+_COUNTS = struct.Struct("!4H")
+
+Server = tuple[str, int]
+"""IP literal and port of a recursor."""
+
+Exchange = Callable[[Server, bytes], Awaitable[bytes]]
+"""Sends a question to a server, and returns the packet that answers it."""
+
+# What is local to a machine, a link or a site: RFC 1122, 1918, 3927, 4193, 4291.
+_NEAR = [
+    ipaddress.ip_network(network)
+    for network in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
+        *("::1/128", "fc00::/7", "fe80::/10"),
+    )
+]
+
+
+class ForgedError(Exception):
+    """So many packets came that were not the reply that somebody may be guessing."""
+
+
+def may_recurse(host: str) -> bool:
+    """Whether a client at this IP literal may have names resolved that are not the cluster's."""
+    ip = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip in network for network in _NEAR)
+
+
+async def by_udp(server: Server, question: bytes) -> bytes:
+    """Ask by UDP.
+
+    Raises:
+        ForgedError: Too many packets came that do not answer it.
+        OSError: Nothing listens there, or there is no way to it.
+
+    Cancellation: Leaves nothing behind.
+    """
+    family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
+    with trio.socket.socket(family, socket.SOCK_DGRAM) as udp:
+        await udp.connect(server)
+        await udp.send(question)
+        for _ in range(STRAY_MAX):
+            packet = await udp.recv(_REPLY_MAX)
+            if is_reply(packet, question):
+                return packet
+    raise ForgedError
+
+
+async def by_tcp(server: Server, question: bytes) -> bytes:
+    """Ask by TCP.
+
+    Raises:
+        MalformedError: What came is not the reply.
+        OSError, trio.BrokenResourceError: There was no connection, or it broke.
+
+    Cancellation: Leaves nothing behind.
+    """
+    async with await trio.open_tcp_stream(*server) as stream:
+        await stream.send_all(len(question).to_bytes(2, "big") + question)
+        buffer = bytearray()
+        while len(buffer) < 2 or len(buffer) < 2 + int.from_bytes(buffer[:2], "big"):
+            chunk = await stream.receive_some(_CHUNK)
+            if not chunk:
+                raise MalformedError("the connection ended before the reply")
+            buffer += chunk
+    packet = bytes(buffer[2 : 2 + int.from_bytes(buffer[:2], "big")])
+    if not is_reply(packet, question):
+        raise MalformedError("not the reply")
+    return packet
+
+
+def is_reply(packet: bytes, question: bytes) -> bool:
+    """Whether a packet answers a question of ours (RFC 5452 section 9.1), its case included."""
+    asked = question[HEADER_SIZE : _question_end(question)]
+    return (
+        len(packet) >= HEADER_SIZE
+        and packet[:2] == question[:2]
+        and packet[2] & (QR | OPCODE) == QR
+        and packet[4:6] == b"\0\1"
+        and packet[HEADER_SIZE : HEADER_SIZE + len(asked)] == asked
+    )
+
+
+@dataclass(slots=True)
+class RecursorStats:
+    """Counts since the start.
+
+    Attributes:
+        forwarded: Questions that were asked of recursors.
+        failed: Those of them to which none gave an answer.
+        overloaded: Clients that got SERVFAIL because too many waited.
+    """
+
+    forwarded: int = 0
+    failed: int = 0
+    overloaded: int = 0
+
+
+class Recursor:
+    """Asks recursors, one after the other, on behalf of clients.
+
+    Args:
+        servers: At least one; who answered last is asked first.
+        udp: How a question is asked by UDP.
+        tcp: The same by TCP.
+    """
+
+    def __init__(
+        self, servers: Sequence[Server], *, udp: Exchange = by_udp, tcp: Exchange = by_tcp
+    ) -> None:
+        self._servers = list(servers)
+        self._udp = udp
+        self._tcp = tcp
+        self._random = random.SystemRandom()
+        self._flights: dict[tuple[bytes, bool, bool], _Flight] = {}
+        self._waiting = 0
+        self.stats = RecursorStats()
+
+    async def resolve(self, query: Query, limit: int) -> bytes:
+        """The reply for a client: what the recursors say, or SERVFAIL, in at most `TOTAL_S`.
+
+        Args:
+            query: A question without error, for a name outside the zone.
+            limit: The most bytes that the client takes; what is longer has TC and no records.
+
+        Cancellation: Who waits for the same question gets SERVFAIL.
+        """
+        if self._waiting >= IN_FLIGHT_MAX:
+            self.stats.overloaded += 1
+            return empty_reply(query, Rcode.SERVFAIL, ra=True)
+        self._waiting += 1
+        try:
+            found = await self._find(query)
+        finally:
+            self._waiting -= 1
+        if found is None:
+            return empty_reply(query, Rcode.SERVFAIL, ra=True)
+        reply = found.relayed(query)
+        return reply if len(reply) <= limit else empty_reply(query, found.rcode, tc=True, ra=True)
+
+    async def _find(self, query: Query) -> _Found | None:
+        dnssec_ok = query.edns is not None and query.edns.dnssec_ok
+        key = (query.question, dnssec_ok, bool(query.flags[1] & CD))
+        flight = self._flights.get(key)
+        if flight is not None:
+            await flight.landed.wait()
+            return flight.found
+        flight = self._flights[key] = _Flight(trio.Event())
+        self.stats.forwarded += 1
+        try:
+            with trio.move_on_after(TOTAL_S):
+                flight.found = await self._ask_all(*key)
+        finally:
+            del self._flights[key]
+            flight.landed.set()
+        if flight.found is None:
+            self.stats.failed += 1
+        return flight.found
+
+    async def _ask_all(self, asked: bytes, dnssec_ok: bool, cd: bool) -> _Found | None:
+        """What the first says that gives an answer; those that were late are asked again."""
+        untried = list(self._servers)
+        while untried:
+            late = []
+            for server in untried:
+                question = _question(self._random.randrange(1 << 16), asked, dnssec_ok, cd)
+                found = None
+                with trio.move_on_after(ATTEMPT_S) as attempt:
+                    found = await self._ask(server, question)
+                if found is not None:
+                    self._prefer(server)
+                    return found
+                if attempt.cancelled_caught:
+                    late.append(server)
+            untried = late
+        return None
+
+    async def _ask(self, server: Server, question: bytes) -> _Found | None:
+        """What one server says; None when that is no answer."""
+        try:
+            try:
+                packet = await self._udp(server, question)
+            except ForgedError:
+                packet = await self._tcp(server, question)
+            else:
+                if packet[2] & TC:
+                    packet = await self._tcp(server, question)
+            found = _read(packet, _question_end(question))
+        except (OSError, trio.BrokenResourceError, MalformedError):
+            return None
+        return found if found.rcode not in _NO_ANSWER else None
+
+    def _prefer(self, server: Server) -> None:
+        if self._servers[0] != server:
+            self._servers.remove(server)
+            self._servers.insert(0, server)
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A question that is being asked, for all who wait for its answer."""
+
+    landed: trio.Event
+    found: _Found | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a recursor said: its records, with the OPT taken out, which is between it and us."""
+
+    rcode: int
+    counts: tuple[int, int, int]
+    records: bytes
+
+    def relayed(self, query: Query) -> bytes:
+        """The reply to a client's own query.
+
+        AD is not passed on: nothing here has validated anything, nor is the way here protected.
+        """
+        answers, authorities, additionals = self.counts
+        opt = b""
+        if query.edns is not None:
+            opt = opt_record(dnssec_ok=query.edns.dnssec_ok)
+        flags = bytes((QR | query.flags[0] & RD, RA | query.flags[1] & CD | self.rcode))
+        counts = _COUNTS.pack(1, answers, authorities, additionals + bool(opt))
+        return b"".join((query.ident, flags, counts, query.question, self.records, opt))
+
+
+def _question(ident: int, asked: bytes, dnssec_ok: bool, cd: bool) -> bytes:
+    """The query for a recursor: the client's question byte for byte, and EDNS of our own."""
+    flags = bytes((RD, CD if cd else 0))
+    counts = _COUNTS.pack(1, 0, 0, 1)
+    return ident.to_bytes(2, "big") + flags + counts + asked + opt_record(dnssec_ok=dnssec_ok)
+
+
+def _question_end(question: bytes) -> int:
+    """Where the question section of a query of ours ends: its OPT is all that follows."""
+    return len(question) - len(opt_record())
+
+
+def _read(packet: bytes, at: int) -> _Found:
+    """Read a reply whose records begin at `at`.
+
+    An OPT is nearly always the last record. What stands behind one that is not is left out with it,
+    because names there may point to others behind it, and nothing of it is needed.
+
+    Raises:
+        MalformedError: Its records are not what its header says.
+    """
+    answers, authorities, additionals = _COUNTS.unpack_from(packet, 4)[1:]
+    start = at
+    for _ in range(answers + authorities):
+        _fixed, at = record_bounds(packet, at)
+    kept, end, rcode = 0, at, packet[3] & 15
+    for number in range(additionals):
+        fixed, at = record_bounds(packet, at)
+        if int.from_bytes(packet[fixed : fixed + 2], "big") == RRType.OPT:
+            rcode |= packet[fixed + 4] << 4  # RFC 6891 section 6.1.3
+            break
+        kept, end = number + 1, at
+    return _Found(rcode, (answers, authorities, kept), packet[start:end])
+
+
+_NO_ANSWER = {Rcode.FORMERR, Rcode.SERVFAIL, Rcode.NOTIMP, Rcode.REFUSED, *range(16, 4096)}
+"""Another recursor may do better. All from 16 on are errors of EDNS or of signed messages."""
