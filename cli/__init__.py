@@ -14,6 +14,7 @@ ending.py     stop, kill, leave
 forwarding.py dns setup; resolvers.py: the files it prints
 spellings.py  the same commands as hstore-server, hstore-cli, and lines of mgmt.py, a script
 completion.py what a shell asks while something is typed
+config.py     config, rename
 demo.py       a cluster in a temporary directory
 
 No logic of a cluster lives here: it is asked over HTTP as by any other client.

@@ -21,7 +21,7 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: n
 import httpx
 import msgspec
 
-from hstore.node.cluster import ClusterInfo
+from hstore.node.cluster import ClusterInfo, ConfigValue
 from hstore.node.errors import (
     ConfigError,
     HstoreError,
@@ -68,6 +68,10 @@ class NotFound(HstoreError):
 class _ErrorBody(msgspec.Struct):
     error: str
     outcome: str | None = None
+
+
+class _Renamed(msgspec.Struct):
+    was: str
 
 
 class _Stopping(msgspec.Struct):
@@ -197,6 +201,36 @@ class NodeClient:
             NotFound: It does not exist.
         """
         return self._write("DELETE", f"/delete/{_path(key)}")
+
+    def config(self, *, is_stale: bool = False) -> dict[str, ConfigValue]:
+        """Return every setting by key; `is_stale`: as this node knows them, whoever leads.
+
+        Raises:
+            NotApplied: There is no leader.
+        """
+        response = self._ask("GET", "/v1/config?stale" if is_stale else "/v1/config?timeout=2s")
+        try:
+            return msgspec.json.decode(response.content, type=dict[str, ConfigValue])
+        except msgspec.DecodeError:
+            raise self._stranger(response) from None
+
+    def configure(self, key: str, value: str) -> ConfigValue:
+        """Change a setting; return what it is then."""
+        with self._errors(sent=True):
+            response = self._http.put(f"/v1/config/{_path(key)}", json={"value": value})
+        try:
+            return msgspec.json.decode(self._check(response).content, type=ConfigValue)
+        except msgspec.DecodeError:
+            raise self._stranger(response) from None
+
+    def rename(self, name: str) -> str:
+        """Give the node another name; return the one it had."""
+        with self._errors(sent=True):
+            response = self._http.post("/v1/node/rename", json={"name": name})
+        try:
+            return msgspec.json.decode(self._check(response).content, type=_Renamed).was
+        except msgspec.DecodeError:
+            raise self._stranger(response) from None
 
     def command(self, path: str, body: dict[str, str] | None = None) -> None:
         """Send an order to the node itself, such as `/v1/node/leave`."""

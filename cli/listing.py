@@ -42,6 +42,14 @@ def show_once(found: Found, *, as_json: bool = False, console: Console | None = 
             wide.print(tables.node_table(info, wide.width))
         for line in captured.get().splitlines():
             write_line(console, line.rstrip())
+    if info.waiting_for:
+        voters = sum(node.voter for node in info.nodes)
+        click.echo(
+            f"hstore: the cluster waits for {info.waiting_for} nodes and names no leader until "
+            f"then; {voters} can vote by now: `hstore join` adds another",
+            err=True,
+        )
+        return 1
     if info.leader is None:
         click.echo(
             f"hstore: the cluster has no leader, as the node at {found.address} sees it; "

@@ -78,6 +78,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option("-h", "--host", "--listen", "listen", metavar="ADDR", help="Its own address.")
+@click.option("--expect", metavar="N", help="Serve nobody until N voters have joined, once.")
 @opt.node
 @opt.cluster
 def start(*, no_shell: bool, parent_pipe: int | None, **options: Any) -> int:
@@ -209,6 +210,40 @@ def leave(*, host: str, zone: str | None) -> None:
     from . import ending
 
     click.echo(ending.leave(host, _finder(zone)))
+
+
+@cli.command()
+@opt.host
+@opt.zone
+@click.argument("key", required=False)
+@click.argument("value", required=False)
+def config(*, host: str | None, zone: str | None, key: str | None, value: str | None) -> None:
+    """Show the settings of a cluster, or one, or change it on all nodes.
+
+    KEY is heartbeat, election_timeout, health_interval or dns_ttl; NAME.type (voter or learner) of
+    a node; or log_level, which is of the node at -h alone.
+    """
+    from . import config as settings
+
+    if key == settings.LOG_LEVEL and value is not None and host is None:
+        raise ConfigError(f"{key}: each node has its own: say of which with -h ADDR")
+    with _client(host, zone) as client:
+        if key is None or value is None:
+            settings.show(client, key)
+        else:
+            settings.change(client, key, value)
+
+
+@cli.command()
+@opt.host_required
+@opt.zone
+@click.argument("name")
+def rename(*, host: str, zone: str | None, name: str) -> None:
+    """Give a node another NAME, in DNS and everywhere."""
+    from . import config as settings
+
+    with _client(host, zone) as client:
+        settings.rename(client, name)
 
 
 @cli.command()

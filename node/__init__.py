@@ -5,12 +5,14 @@ wants, in the one order that is safe. A *turn* is one pass of the driver over th
 gathered. A *command* is what an entry of the log asks of the *state*; its *outcome* is the same on
 every node. A *link* carries frames to one peer. A *request* waits here until it is answered.
 
-The process:       main.py, settings.py, values.py, sockets.py, joining.py, errors.py
+The process:       main.py, settings.py, values.py, sockets.py, joining.py, errors.py,
+                   logs.py
 The node:          node.py puts the rooms together; replica.py, requests.py, forwarding.py,
-                   compaction.py, restart.py, room.py, flag.py
-The cluster:       members.py, handover.py, status.py, cluster.py, replica_check.py
+                   compaction.py, restart.py, room.py, flag.py, pace.py
+The cluster:       members.py, handover.py, status.py, cluster.py, replica_check.py, configure.py,
+                   cluster_settings.py
 Between nodes:     peers.py, link.py, wire.py, snapshots.py, snapshot_transfer.py
-The state machine: commands.py, state.py, state_records.py, sessions.py
+The state machine: commands.py, state.py, state_cluster.py, state_records.py, sessions.py
 Rooms:             `raft/` consensus, `storage/` the disk, `api/` HTTP
 
 `main` runs `node`, which runs `replica`, which asks the core; none of them knows who calls it.

@@ -37,8 +37,11 @@ class NodeInfo(msgspec.Struct, frozen=True):
     uptime_s: int | None
 
 
-class ClusterInfo(msgspec.Struct, frozen=True):
-    """The `/v1/cluster` object. `nodes` are sorted by name (n2 before n10)."""
+class ClusterInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The `/v1/cluster` object. `nodes` are sorted by name (n2 before n10).
+
+    `waiting_for` is there only while the cluster waits for so many voters (`start --expect`).
+    """
 
     cluster_id: str
     leader: str | None
@@ -47,6 +50,21 @@ class ClusterInfo(msgspec.Struct, frozen=True):
     failure_tolerance: int
     zone: str
     nodes: list[NodeInfo]
+    waiting_for: int = 0
+
+
+class ConfigValue(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A setting as it is shown.
+
+    Attributes:
+        value: As a user writes it.
+        source: Where it comes from, in words.
+        note: What else whoever has just changed it must know; mostly nothing.
+    """
+
+    value: str
+    source: str
+    note: str = ""
 
 
 class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

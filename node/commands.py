@@ -7,7 +7,7 @@ never change. Nothing here is executed; `state.py` does that.
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -80,10 +80,15 @@ class ClusterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class InitCluster(msgspec.Struct, frozen=True, array_like=True, tag="i", gc=False):
-    """The first command of a cluster: its permanent id and its settings."""
+    """The first command of a cluster: its permanent id and its settings.
+
+    Attributes:
+        expect: Voters that it waits for before it serves clients; 0: none.
+    """
 
     cluster_id: str
     settings: ClusterSettings
+    expect: Unsigned = 0
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
@@ -128,7 +133,42 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False
     """Change nothing: a point at which all replicas compare what they hold (`replica_check.py`)."""
 
 
-Command = Put | Delete | DeletePrefix | Keyed | InitCluster | PutMember | RemoveMember | Checkpoint
+class ChangeSetting(msgspec.Struct, frozen=True, array_like=True, tag="s", gc=False):
+    """Change one of the cluster's settings; refused where it does not fit the others by then."""
+
+    field: Literal["heartbeat_ms", "election_timeout_ms", "health_interval_ms", "dns_ttl_s"]
+    value: Unsigned
+
+
+class ChangeMember(msgspec.Struct, frozen=True, array_like=True, tag="M", gc=False):
+    """Change some of what is known of a member, and nothing else: several may be under way.
+
+    Attributes:
+        id: Of the member; who is none is refused.
+        name: Its new name; None: the one it has. One that another member has is refused.
+        learner, stopped: As in `Member`; None: as it is.
+        addresses: Of its API, for other nodes, of its DNS server; None: as they are.
+    """
+
+    id: int
+    name: str | None = None
+    learner: bool | None = None
+    stopped: bool | None = None
+    addresses: tuple[str, str, str] | None = None
+
+
+Command = (
+    Put
+    | Delete
+    | DeletePrefix
+    | Keyed
+    | InitCluster
+    | PutMember
+    | RemoveMember
+    | Checkpoint
+    | ChangeSetting
+    | ChangeMember
+)
 
 
 class Denial(enum.IntEnum):

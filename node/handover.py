@@ -12,7 +12,7 @@ from collections.abc import Callable
 import trio
 
 from .errors import HstoreError, OutcomeUnknown, Refused, Unavailable
-from .members import Members
+from .members import Members, find
 from .raft.roles import Role
 from .replica import Replica
 from .status import Status
@@ -47,7 +47,7 @@ class Handover:
         Cancellation: the transfer may yet take place.
         """
         core, before = self._replica.core, self._replica.core.leader
-        wished = self._id_of(to) if to else 0
+        wished = find(self._replica.state.members, to).id if to else 0
         name = f"{wished:016x}".encode() if wished else b""
         with contextlib.suppress(OutcomeUnknown):  # Who was asked leads no more: just as wished.
             await self._replica.request(ForwardKind.TRANSFER, name, deadline)
@@ -106,11 +106,3 @@ class Handover:
             while not holds():
                 seen = await self._status.wait_change(seen)
         return holds()
-
-    def _id_of(self, name: str) -> int:
-        members = self._replica.state.members
-        for member in members.values():
-            if name in (member.name, member.address, f"{member.id:016x}"):
-                return member.id
-        names = ", ".join(sorted(m.name for m in members.values()))
-        raise Refused(f"no member is called {name}; the members are {names}")

@@ -6,7 +6,6 @@ its listeners; what accepts from outside stops first.
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import secrets
@@ -23,9 +22,16 @@ import trio
 from ..dns.recursor import Recursor
 from ..dns.server import DnsServer
 from ..dns.view import ClusterView
-from . import commands
+from . import cluster_settings, commands, logs
 from .api.server import ApiServer
-from .commands import ClusterSettings, InitCluster, Member, PutMember
+from .commands import (
+    ChangeMember,
+    ClusterSettings,
+    InitCluster,
+    Member,
+    Outcome,
+    PutMember,
+)
 from .errors import HstoreError, NoLeader, Refused
 from .joining import ask_to_join, find_cluster
 from .node import Node
@@ -77,7 +83,7 @@ def serve(
     Errors end up on standard error in a line or two, never as a traceback, and in the status: 1
     when the storage or consensus fails, 2 for a wrong configuration.
     """
-    _configure_log(settings.log_level)
+    logs.configure(settings.log_level)
     os.umask(0o077)  # RocksDB would let everybody read its files
     _raise_file_limit()
     try:
@@ -113,26 +119,6 @@ def _cause(error: BaseException) -> BaseException:
         known = error.subgroup((HstoreError, CoreBug))
         error = (known or error).exceptions[0]
     return error
-
-
-def _configure_log(level: str) -> None:
-    on_terminal = sys.stderr.isatty()
-    renderer = (
-        structlog.dev.ConsoleRenderer(colors=on_terminal and "NO_COLOR" not in os.environ)
-        if on_terminal
-        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 def _raise_file_limit() -> None:
@@ -222,6 +208,7 @@ async def _run(
             rng=Random(SystemRandom().getrandbits(64)),  # noqa: S311 - timeouts, not secrets
             name=settings.name,
             peer_address=settings.peer_address,
+            log_level=settings.log_level,
         )
         await _run_node(node, settings, sockets, hints)
     finally:
@@ -344,16 +331,16 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
     while not node.status.is_stopping:
         deadline = trio.current_time() + _ANNOUNCE_SECONDS
         try:
-            await node.read_barrier(deadline)
+            await node.replica.read_barrier(deadline)
             state = node.replica.state
             if not state.cluster_id:
-                await node.write(InitCluster(identity.cluster_id, settings.cluster), deadline)
+                created = InitCluster(identity.cluster_id, settings.cluster, settings.expect)
+                await _agree(node, created, deadline)
             _warn_of_differences(settings, state.settings)
-            wanted = _as_it_is(node, settings)
+            wanted, known = _as_it_is(node, settings), state.members.get(identity.node_id)
             is_ours = identity.node_id not in state.removed and not node.status.is_stopping
-            if state.members.get(identity.node_id) != wanted and is_ours:
-                data = commands.encode(PutMember(wanted))
-                outcome = await node.replica.request(ForwardKind.WRITE, data, deadline)
+            if known != wanted and is_ours:
+                outcome = await _agree(node, _announcement(wanted, known), deadline)
                 if not outcome.ok:
                     _log.warning("the cluster does not take the new address", why=outcome.text)
         except HstoreError:
@@ -364,6 +351,23 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
             await trio.sleep(_ANNOUNCE_LOOK_SECONDS)
             if node.replica.state.members.get(identity.node_id) != _as_it_is(node, settings):
                 break
+
+
+async def _agree(node: Node, command: commands.Command, deadline: float) -> Outcome:
+    data = commands.encode(command)
+    outcome: Outcome = await node.replica.request(ForwardKind.WRITE, data, deadline)
+    return outcome
+
+
+def _announcement(wanted: Member, known: Member | None) -> PutMember | ChangeMember:
+    """Return the command that tells the cluster of this node, and takes back nothing else.
+
+    For somebody may be giving it another name at this moment.
+    """
+    if known is None:
+        return PutMember(wanted)
+    addresses = (wanted.address, wanted.peer_address, wanted.dns_address)
+    return ChangeMember(wanted.id, stopped=False, addresses=addresses)
 
 
 def _as_it_is(node: Node, settings: NodeSettings) -> Member:
@@ -382,15 +386,15 @@ def _as_it_is(node: Node, settings: NodeSettings) -> Member:
 
 def _warn_of_differences(settings: NodeSettings, agreed: ClusterSettings) -> None:
     """Say so when this node was given cluster settings that are not the cluster's."""
-    for field in ClusterSettings.__struct_fields__:
-        ours, theirs = getattr(settings.cluster, field), getattr(agreed, field)
-        key = f"cluster.{field.removesuffix('_ms').removesuffix('_s')}"
+    for setting in cluster_settings.SETTINGS:
+        ours, theirs = getattr(settings.cluster, setting.field), getattr(agreed, setting.field)
+        key = f"cluster.{setting.key}"
         if key in settings.given and ours != theirs:
             _log.warning(
                 "a cluster setting given to this node is not the cluster's, which counts",
                 key=key,
-                given=ours,
-                cluster=theirs,
+                given=setting.show(ours),
+                cluster=setting.show(theirs),
             )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
 import structlog
@@ -19,7 +19,7 @@ import trio
 
 from . import commands
 from .cluster import JoinReply, JoinRequest
-from .commands import Member, PutMember, RemoveMember
+from .commands import ChangeMember, Member, PutMember, RemoveMember
 from .errors import HstoreError, NoLeader, Overloaded, Refused, Unavailable
 from .flag import Flag
 from .link import is_address
@@ -156,12 +156,47 @@ class Members:
             is_last = not self._rest(member)
             if not is_last:
                 await self._check_majority(member, deadline)
-                marked = commands.encode(PutMember(msgspec.structs.replace(member, stopped=True)))
-                await self._replica.request(ForwardKind.WRITE, marked, deadline)
+                await self._change(ChangeMember(member.id, stopped=True), deadline)
         if is_last:
             await self._wait_until(lambda config: config.all_voters() == (member.id,), deadline)
         else:
             await self._wait_until(lambda config: not config.is_voter(member.id), deadline)
+
+    async def _demote(self, name: str, deadline: float) -> None:
+        """Have a member be a learner for good, and wait until it is one.
+
+        A leader first has another one lead, which then does it: else there would be none for an
+        election timeout.
+        """
+        async with self._one_at_a_time(deadline):
+            member = self._find(name)
+            is_leading = member.id == self._replica.core.id
+            if not member.learner:
+                if not self._rest(member):
+                    raise Refused(
+                        f"{member.name} is the only voter: a cluster needs one; let another node "
+                        "join and become a voter first"
+                    )
+                await self._check_majority(member, deadline)
+                if not is_leading:
+                    await self._change(ChangeMember(member.id, learner=True), deadline)
+        if is_leading and self._rest(member):
+            await self.hand_over("", deadline)
+            await self._replica.request(ForwardKind.DEMOTE, name.encode(), deadline)
+        else:
+            await self._wait_until(lambda config: not config.is_voter(member.id), deadline)
+
+    async def _promote(self, name: str, deadline: float) -> None:
+        """Have a member be a voter again, as soon as it has caught up and runs."""
+        member = self._find(name)
+        if member.learner:
+            await self._change(ChangeMember(member.id, learner=False), deadline)
+
+    async def _change(self, command: ChangeMember, deadline: float) -> None:
+        data = commands.encode(command)
+        outcome = await self._replica.request(ForwardKind.WRITE, data, deadline)
+        if not outcome.ok:
+            raise Refused(outcome.text)
 
     @contextlib.asynccontextmanager
     async def _one_at_a_time(self, deadline: float) -> AsyncIterator[None]:
@@ -256,11 +291,7 @@ class Members:
         return voter == core.id or (progress is not None and progress.match >= core.noop_index)
 
     def _find(self, name: str) -> Member:
-        for member in self._replica.state.members.values():
-            if name in (member.name, member.address, f"{member.id:016x}"):
-                return member
-        names = ", ".join(sorted(m.name for m in self._replica.state.members.values()))
-        raise Refused(f"no member is called {name}; the members are {names}")
+        return find(self._replica.state.members, name)
 
     async def _wait_until(self, holds: Callable[[Configuration], bool], deadline: float) -> None:
         """Wait until something holds of the configuration, and that is committed."""
@@ -327,6 +358,19 @@ class Members:
         return tuple(changes)
 
 
+def find(members: Mapping[int, Member], name: str) -> Member:
+    """Return the member with a name, an API address or an id (16 hex digits).
+
+    Raises:
+        Refused: There is none.
+    """
+    for member in members.values():
+        if name in (member.name, member.address, f"{member.id:016x}"):
+            return member
+    names = ", ".join(sorted(member.name for member in members.values()))
+    raise Refused(f"no member is called {name}; the members are {names}")
+
+
 def _member_of(join: JoinRequest) -> Member:
     """Return the member that a newcomer asks to be.
 
@@ -354,4 +398,6 @@ _HANDLERS: dict[ForwardKind, Callable[[Members, str, float], Awaitable[None]]] =
     ForwardKind.REMOVE: Members._remove,  # noqa: SLF001 - it is the class's own table
     ForwardKind.STOP: Members._stop,  # noqa: SLF001
     ForwardKind.TRANSFER: Members.hand_over,
+    ForwardKind.DEMOTE: Members._demote,  # noqa: SLF001
+    ForwardKind.PROMOTE: Members._promote,  # noqa: SLF001
 }

@@ -7,7 +7,6 @@ the HTTP API talks to (`api/backend.py`). It decides nothing about consensus.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from random import Random
 
 import msgspec
@@ -15,13 +14,16 @@ import structlog
 import trio
 
 from . import commands, sessions, wire
-from .cluster import ClusterInfo, JoinReply, JoinRequest
+from .cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest
 from .commands import ClusterSettings, Command, Keyed, Outcome
-from .errors import HstoreError, Refused
+from .configure import Configure
+from .errors import HstoreError, NoLeader, Refused
 from .handover import Handover
 from .link import Dial, Self
 from .members import Members
+from .pace import Pace
 from .peers import Peers
+from .raft import election
 from .raft.core import Options
 from .raft.messages import Base
 from .raft.roles import Role
@@ -71,6 +73,7 @@ class Node:
         rng: Random,
         name: str = "",
         peer_address: str = "",
+        log_level: str = "info",
     ) -> None:
         """Recover from `storage`; nothing runs before `run`.
 
@@ -81,6 +84,7 @@ class Node:
             rng: For timeouts.
             name: What it is called until the cluster has given it a name.
             peer_address: `HOST:PORT` where others reach it; empty: they know already.
+            log_level: What the process logs from the start.
 
         Raises:
             StorageError, CoreBug: What is on disk cannot be used.
@@ -92,6 +96,7 @@ class Node:
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self.status = Status(self.replica, self._send)
         self.members = Members(self.replica, self.status)
+        self.settings = Configure(self.replica, self.status, log_level)
         self.handover = Handover(self.replica, self.status, self.members)
         me = Self(identity.cluster_id, identity.node_id, name, peer_address)
         self.peers = Peers(me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng)
@@ -104,7 +109,9 @@ class Node:
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
+        self._pace = Pace(lambda: self.replica.tick_seconds())  # noqa: PLW0108 - a test has its own
         self._given_name = name
+        self._adopted = state.settings
         self.replica.on_change = self._on_change
         self.replica.on_tick = self._on_tick
         self.replica.on_admin = self.members.handle
@@ -131,7 +138,7 @@ class Node:
             await nursery.start(self.snapshots.run)
             await nursery.start(self.members.run)
             await nursery.start(self.check.run)
-            await nursery.start(self.replica.run, self.peers, self.replica.tick_seconds)
+            await nursery.start(self.replica.run, self.peers, self._pace)
             await nursery.start(self.status.run)
             nursery.start_soon(self._stay_fresh)
             self._on_change()
@@ -172,8 +179,18 @@ class Node:
         """Return a reader of the local copy as of now; the caller closes it."""
         return self.replica.state.view()
 
+    @property
+    def waiting(self) -> str:
+        """See `Backend.waiting`."""
+        expect = self.replica.state.cluster.expect
+        if not expect:
+            return ""
+        here = len(self.replica.core.config.voters)
+        return f"waiting for {expect} nodes, of which {here} can vote by now: let more of them join"
+
     async def write(self, command: Command, deadline: float) -> Outcome:
         """See `Backend.write`."""
+        await self._admit(deadline)
         data = commands.encode(command)
         if not isinstance(command, Keyed):
             outcome: Outcome = await self.replica.request(ForwardKind.WRITE, data, deadline)
@@ -182,6 +199,7 @@ class Node:
 
     async def read_barrier(self, deadline: float) -> None:
         """See `Backend.read_barrier`."""
+        await self._admit(deadline)
         await self.replica.read_barrier(deadline)
 
     def stale_ms(self) -> int | None:
@@ -218,6 +236,22 @@ class Node:
     async def remove(self, node: str, deadline: float) -> None:
         """See `Backend.remove`."""
         await self.replica.request(ForwardKind.REMOVE, node.encode(), deadline)
+
+    def config(self) -> dict[str, ConfigValue]:
+        """See `Backend.config`."""
+        return self.settings.show()
+
+    async def config_barrier(self, deadline: float) -> None:
+        """See `Backend.config_barrier`."""
+        await self.replica.read_barrier(deadline)
+
+    async def configure(self, key: str, value: str, deadline: float) -> ConfigValue:
+        """See `Backend.configure`."""
+        return await self.settings.change(key, value, deadline)
+
+    async def rename(self, node: str, name: str, deadline: float) -> str:
+        """See `Backend.rename`."""
+        return await self.settings.rename(node, name, deadline)
 
     async def leave(self, deadline: float) -> None:
         """See `Backend.leave`."""
@@ -310,8 +344,28 @@ class Node:
 
     # -- inside -----------------------------------------------------------------------------
 
+    async def _admit(self, deadline: float) -> None:
+        """Let no client's request through while the cluster waits for nodes.
+
+        A node that has not yet learnt of the cluster's creation does not know whether it waits.
+
+        Raises:
+            NoLeader: It waits, or its creation is not agreed in time.
+        """
+        state, seen = self.replica.state, -1
+        if not state.cluster_id:
+            await self.replica.read_barrier(deadline)
+            with trio.move_on_at(deadline):
+                while not state.cluster_id:
+                    seen = await self.status.wait_change(seen)
+        if not state.cluster_id:
+            raise NoLeader("the cluster is only just being founded; try again in a moment")
+        if state.cluster.expect:
+            raise NoLeader(self.waiting)
+
     def _on_change(self) -> None:
-        """Leadership, configuration or members have changed: everything that follows from it."""
+        """Leadership, configuration, members or settings have changed: all that follows from it."""
+        self._adopt_settings()
         self._set_links()
         self.members.look()
         self.status.refresh()
@@ -343,18 +397,18 @@ class Node:
         return core.log.commit >= core.history.index
 
     def _adopt_settings(self) -> None:
-        """Keep to the cluster's election timeout, which a new node only learns from the log."""
-        core, ticks = self.replica.core, _election_ticks(self.replica.state.settings)
-        if ticks != core.options.election_ticks:
-            core.options = dataclasses.replace(core.options, election_ticks=ticks)
-            core.randomize_timeout()
+        """Keep to the cluster's times, which a new node only learns from the log."""
+        settings = self.replica.state.settings
+        if settings is not self._adopted:
+            self._adopted = settings
+            election.adopt_timeout(self.replica.core, _election_ticks(settings))
+            self._pace.look()
+            self.status.settings_changed()
 
     def _on_tick(self) -> None:
-        self._adopt_settings()
         self._set_links()
         self.status.refresh()
-        if self.replica.core.role is Role.LEADER:
-            self.members.look()
+        self.members.look()
 
     async def _stay_fresh(self) -> None:
         """Know how stale the copy is, even when nobody reads here."""

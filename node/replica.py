@@ -26,6 +26,7 @@ The rules of the driver, by their numbers:
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ import trio
 from . import commands, compaction, forwarding, restart, wire
 from .errors import Overloaded, Refused
 from .flag import Flag
+from .pace import Pace
 from .peers import Peers
 from .raft import events as happened
 from .raft.core import Options
@@ -73,7 +75,7 @@ class Replica:
         leadership: As of the last turn.
         cluster_ms: The cluster's time, as far as this node knows it (`sessions.py`).
         heard: By peer: when its last frame arrived, in seconds of `trio.current_time()`.
-        on_change: Called after a turn that changed leadership, configuration or members.
+        on_change: Called after a turn that changed leadership, configuration, members or settings.
         on_admin: Called at the leader for a request that is not a plain write.
         on_snapshot_wanted: Called with a peer that needs a snapshot.
         stats: Counters: flushes of the disk, and reads that asked for an index.
@@ -114,7 +116,7 @@ class Replica:
         # to what it asks in this.
         self._next_id = rng.getrandbits(62)
         self._denied_term = -1
-        self._seen: tuple[object, object] = (None, None)
+        self._seen: tuple[object, ...] = (None, None, None)
         self._nursery: trio.Nursery | None = None
 
     # -- what others ask --------------------------------------------------------------------
@@ -231,11 +233,11 @@ class Replica:
     async def run(
         self,
         peers: Peers,
-        tick_s: Callable[[], float],
+        pace: Pace,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Drive the core until cancelled.
+        """Drive the core until cancelled, with a tick after each wait of `pace`.
 
         Raises:
             StorageError: The disk failed; nothing that was not durable has been answered for.
@@ -245,16 +247,15 @@ class Replica:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._flush_forever)
-            nursery.start_soon(self._tick_forever, tick_s)
+            nursery.start_soon(self._tick_forever, pace)
             task_status.started()
             while True:
                 await self._wake.wait()
                 self._turn()
 
-    async def _tick_forever(self, tick_s: Callable[[], float]) -> None:
+    async def _tick_forever(self, pace: Pace) -> None:
         while True:
-            seconds = tick_s()
-            await trio.sleep(seconds)
+            seconds = await pace.wait()
             self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
             self.cluster_ms += int(seconds * 1000)
             self._room.check()
@@ -351,8 +352,7 @@ class Replica:
         request.term, request.passed_to = self.core.term, leader
         left = max(request.deadline - trio.current_time(), 0)
         rid = self._new_id()
-        frame = wire.Forward(rid, request.kind, request.data, int(left * 1000))
-        if self._send(leader, frame):
+        if self._send(leader, wire.Forward(rid, request.kind, request.data, int(left * 1000))):
             self._waiting.forwarded[rid] = request
         else:
             request.finish(Overloaded("the link to the leader is full; try again in a moment"))
@@ -481,9 +481,9 @@ class Replica:
     def _notice_changes(self) -> None:
         core = self.core
         now = Leadership(core.role, core.term, core.leader)
-        # Both are replaced whole when they change.
-        seen = (core.config, self.state.members)
-        if now == self.leadership and seen[0] is self._seen[0] and seen[1] is self._seen[1]:
+        # Each is replaced whole when it changes.
+        seen = (core.config, self.state.members, self.state.cluster)
+        if now == self.leadership and all(map(operator.is_, seen, self._seen)):
             return
         if now.leader != self.leadership.leader or now.term != self.leadership.term:
             patience = self.core.options.election_ticks * self.tick_seconds()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from . import values
+from . import cluster_settings, values
 from .commands import ClusterSettings
 from .errors import ConfigError
 from .values import API_PORT, Address
@@ -30,6 +30,10 @@ T = TypeVar("T")
 
 PEER_OFFSET = -200
 DNS_OFFSET = 100
+
+EXPECT_MAX = 99
+"""Nodes that a new cluster can be told to wait for: as many as `join` finds ports for on one
+machine. Beyond single digits a cluster only gets slower."""
 
 VARIABLE_PREFIX = "HSTORE_"
 
@@ -55,6 +59,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
         http_hosts: `Host` headers that its API accepts beside its own names.
         recursors: DNS servers that its own asks for names outside the zone; none: it refuses them.
         learner: It joins as a learner for good.
+        expect: Voters that a cluster which this node creates waits for; 0: none.
         cluster: Settings for a cluster that this node creates.
         given: The keys, as in the file (`cluster.zone`), that were set and not left to defaults.
     """
@@ -70,6 +75,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     http_hosts: tuple[str, ...] = ()
     recursors: tuple[Address, ...] = ()
     learner: bool = False
+    expect: int = 0
     cluster: ClusterSettings = ClusterSettings()
     given: frozenset[str] = frozenset()
 
@@ -124,6 +130,7 @@ def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> NodeSe
         http_hosts=sources.take("http.hosts", values.hosts, ()),
         recursors=sources.take("recursors", values.recursors, ()),
         learner=flags.get("learner") is True,
+        expect=sources.take("expect", values.integer(1, EXPECT_MAX), 0),
         cluster=_cluster_settings(sources),
         given=frozenset(sources.given),
     )
@@ -189,23 +196,11 @@ def _with(settings: NodeSettings, **changes: object) -> NodeSettings:
 
 def _cluster_settings(sources: _Sources) -> ClusterSettings:
     default = ClusterSettings()
-    return ClusterSettings(
-        zone=sources.take("cluster.zone", values.zone, default.zone),
-        heartbeat_ms=sources.take(
-            "cluster.heartbeat", values.duration_ms("10ms", "10s"), default.heartbeat_ms
-        ),
-        election_timeout_ms=sources.take(
-            "cluster.election_timeout",
-            values.duration_ms("50ms", "60s"),
-            default.election_timeout_ms,
-        ),
-        health_interval_ms=sources.take(
-            "cluster.health_interval", values.duration_ms("50ms", "60s"), default.health_interval_ms
-        ),
-        dns_ttl_s=sources.take(
-            "cluster.dns_ttl", values.duration_s("0s", "1440m"), default.dns_ttl_s
-        ),
-    )
+    taken = {
+        one.field: sources.take(f"cluster.{one.key}", one.parse, getattr(default, one.field))
+        for one in cluster_settings.SETTINGS
+    }
+    return msgspec.convert(taken, ClusterSettings)
 
 
 def _check(settings: NodeSettings) -> None:
@@ -227,13 +222,9 @@ def _check(settings: NodeSettings) -> None:
             f"listen: '{settings.listen}' is every address of this machine; say with "
             "--advertise ADDR which of them others shall use"
         )
-    cluster = settings.cluster
-    if cluster.election_timeout_ms < 4 * cluster.heartbeat_ms:
-        # With fewer, one lost or late heartbeat would start an election.
-        raise ConfigError(
-            f"cluster.election_timeout: '{cluster.election_timeout_ms}ms' is too short; allowed: "
-            f"at least 4 times cluster.heartbeat, which is {cluster.heartbeat_ms}ms"
-        )
+    wrong = cluster_settings.misfit(settings.cluster, prefix="cluster.")
+    if wrong:
+        raise ConfigError(wrong)
 
 
 class _Sources:

@@ -17,7 +17,6 @@ Snapshots: `State.snapshot()` is a reader of everything, as of one moment. A sen
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -25,10 +24,11 @@ from typing import Protocol
 
 import msgspec
 
-from . import commands, sessions
+from . import commands, sessions, state_cluster
 from . import state_records as records
 from .commands import ClusterSettings, Member, Outcome
 from .errors import StorageError
+from .raft import membership
 from .raft.entry import Entry, EntryKind
 from .sessions import Table
 from .state_records import Item
@@ -38,8 +38,6 @@ __all__ = ["Item", "KeyReader", "State"]
 
 # Below this, a prefix is deleted key by key: some 30 us of reading, and as much of writing.
 _FEW_KEYS = 64
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class KeyReader(Protocol):
@@ -67,8 +65,7 @@ class State:
     Attributes:
         applied: Index of the last entry that took effect, 0 for none.
         applied_term: Its term.
-        cluster_id: The cluster's permanent id; empty until `InitCluster` was applied.
-        settings: The cluster's settings; defaults until then.
+        cluster: Its id, its settings, what it waits for. Never changed in place.
         members: All members by id. Never changed in place: a change is a new dictionary.
         removed: Ids of members that were removed and can never come back.
         sessions: Which keyed writes are remembered, and the cluster's time.
@@ -81,8 +78,7 @@ class State:
 
     applied: int
     applied_term: int
-    cluster_id: str
-    settings: ClusterSettings
+    cluster: records.Cluster
     members: dict[int, Member]
     removed: frozenset[int]
     sessions: Table
@@ -98,11 +94,7 @@ class State:
         try:
             self.applied, self.applied_term = unpack_applied(view.get(APPLIED_KEY))
             found = view.get(records.CLUSTER_KEY)
-            if found is None:
-                self.cluster_id, self.settings = "", ClusterSettings()
-            else:
-                cluster = records.decode_cluster(found)
-                self.cluster_id, self.settings = cluster.cluster_id, cluster.settings
+            self.cluster = records.Cluster() if found is None else records.decode_cluster(found)
             members = view.scan(records.MEMBER, records.MEMBER_END)
             self.members = {
                 records.id_of(key): records.decode_member(value) for key, value in members
@@ -112,6 +104,16 @@ class State:
             self.sessions = sessions.load(view.get(records.SESSIONS_KEY))
         finally:
             view.close()
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster's permanent id; empty until `InitCluster` was applied."""
+        return self.cluster.cluster_id
+
+    @property
+    def settings(self) -> ClusterSettings:
+        """The cluster's settings; defaults until `InitCluster` was applied."""
+        return self.cluster.settings
 
     def get(self, key: bytes) -> Item | None:
         """Return what is stored under the user's `key` now, or None."""
@@ -156,7 +158,7 @@ class State:
         last = entries[-1]
         batch.commit(last)
         self.applied, self.applied_term = last.index, last.term
-        self.cluster_id, self.settings = batch.cluster_id, batch.settings
+        self.cluster = batch.cluster
         self.members, self.removed = batch.members, batch.removed
         self.sessions = batch.sessions
         return outcomes
@@ -191,8 +193,7 @@ class _Batch:
         # Ranges that were deleted before any of what is in `_changed` was put.
         self._ranges: list[tuple[bytes, bytes]] = []
         self._on_checkpoint = state.on_checkpoint
-        self.cluster_id = state.cluster_id
-        self.settings = state.settings
+        self.cluster = state.cluster
         self.members = state.members
         self.removed = state.removed
         self.sessions = state.sessions
@@ -251,6 +252,8 @@ class _Batch:
 def _run(batch: _Batch, entry: Entry) -> Outcome | None:
     """Let one entry take effect in `batch`."""
     if entry.kind != EntryKind.COMMAND:
+        if entry.kind == EntryKind.CONFIG and batch.cluster.expect:
+            state_cluster.configuration(batch, membership.decode(entry.data))
         if entry.kind in (EntryKind.NOOP, EntryKind.CONFIG):
             return None
         raise StorageError(
@@ -287,14 +290,10 @@ def _take_effect(batch: _Batch, index: int, command: commands.Command) -> Outcom
                 batch, batch.sessions, command, partial(_take_effect, batch, index, command.command)
             )
             return outcome
-        case commands.InitCluster():
-            return _init_cluster(batch, index, command)
-        case commands.PutMember(member):
-            return _put_member(batch, index, member)
-        case commands.RemoveMember(node_id):
-            return _remove_member(batch, index, node_id)
         case commands.Checkpoint():
             return Outcome(True, index)
+        case _:
+            return state_cluster.take_effect(batch, index, command)
 
 
 def _put(batch: _Batch, index: int, command: commands.Put) -> Outcome:
@@ -322,57 +321,3 @@ def _delete(batch: _Batch, index: int, command: commands.Delete) -> Outcome:
         return Outcome(False, revision)
     batch.delete(key)
     return Outcome(True, index)
-
-
-def _init_cluster(batch: _Batch, index: int, command: commands.InitCluster) -> Outcome:
-    if batch.cluster_id:
-        return Outcome(False, 0, f"the cluster exists already, its id is {batch.cluster_id}")
-    batch.cluster_id, batch.settings = command.cluster_id, command.settings
-    record = records.Cluster(command.cluster_id, command.settings)
-    batch.put(records.CLUSTER_KEY, records.encode_msgpack(record))
-    return Outcome(True, index)
-
-
-def _put_member(batch: _Batch, index: int, member: Member) -> Outcome:
-    if member.id in batch.removed:
-        return Outcome(
-            False, 0, f"node {member.id:016x} was removed from the cluster and cannot come back"
-        )
-    others = [other for other in batch.members.values() if other.id != member.id]
-    name = member.name or _default_name(batch, member.id, {other.name for other in others})
-    if not _NAME.fullmatch(name):
-        return Outcome(
-            False, 0, f"the name {name!r} is not 1 to 63 of a-z, 0-9 and -, with no - at an end"
-        )
-    for other in others:
-        if other.name == name:
-            return Outcome(False, 0, f"the name {name} is taken by the node at {other.address}")
-        if other.address == member.address:
-            return Outcome(False, 0, f"the address {member.address} is that of {other.name}")
-    named = msgspec.structs.replace(member, name=name)
-    batch.members = {**batch.members, member.id: named}
-    batch.put(records.id_key(records.MEMBER, member.id), records.encode_msgpack(named))
-    return Outcome(True, index, name)
-
-
-def _default_name(batch: _Batch, node_id: int, taken: set[str]) -> str:
-    """Return the name the node has already, or the first of n1, n2, … that nobody else has."""
-    if node_id in batch.members:
-        return batch.members[node_id].name
-    number = 1
-    while f"n{number}" in taken:
-        number += 1
-    return f"n{number}"
-
-
-def _remove_member(batch: _Batch, index: int, node_id: int) -> Outcome:
-    if node_id in batch.removed:
-        return Outcome(False, 0, f"node {node_id:016x} was removed before")
-    # An id that was never a member is refused for good too: it may be a newcomer that gave up
-    # between becoming a learner and being named.
-    name = batch.members[node_id].name if node_id in batch.members else ""
-    batch.members = {key: value for key, value in batch.members.items() if key != node_id}
-    batch.removed |= {node_id}
-    batch.delete(records.id_key(records.MEMBER, node_id))
-    batch.put(records.id_key(records.REMOVED, node_id), b"")
-    return Outcome(True, index, name)

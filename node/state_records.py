@@ -6,7 +6,7 @@ a layout is never changed, only added to. Knows nothing of commands (`state.py`)
     k<user key>     >QQQ create revision, flags, revision; then the value
     m<id >Q>        a `Member`, msgpack
     r<id >Q>        empty: a member that was removed and can never come back
-    s               `Cluster`, msgpack: the cluster's id and settings
+    s               `Cluster`, msgpack: the cluster's id, its settings, how many nodes it waits for
     w<client's key> a keyed write that took effect: 16 bytes digest of the request; then >BQ whether
                     it was done and the revision that was answered
     x<number >Q>    >Q the cluster's time in ms when it was proposed; then the client's key
@@ -59,10 +59,19 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cluster(msgspec.Struct, frozen=True, array_like=True):
-    """What the first command of a cluster fixed."""
+    """What is known of the cluster as a whole.
 
-    cluster_id: str
-    settings: ClusterSettings
+    Attributes:
+        cluster_id: Its permanent id; empty: it has not been created yet.
+        settings: Its settings.
+        changed: By field of the settings: the revision that last changed it.
+        expect: Voters that it still waits for before it serves clients; 0: it does not wait.
+    """
+
+    cluster_id: str = ""
+    settings: ClusterSettings = ClusterSettings()
+    changed: dict[str, int] = {}
+    expect: int = 0
 
 
 def encode_record(create_revision: int, flags: int, revision: int, value: bytes) -> bytes:

@@ -19,6 +19,7 @@ from ..dns.view import Member as DnsMember
 from . import wire
 from .cluster import ClusterInfo, NodeFigures, NodeInfo
 from .commands import Member
+from .pace import Pace
 from .raft import quorum
 from .raft.quorum import VoteResult
 from .raft.roles import Role
@@ -50,6 +51,7 @@ class Status:
         self.structure = 0
         self.on_view: Callable[[ClusterView | None], None] = lambda _view: None
         self.is_stopping = False
+        self._pace = Pace(self._interval)
         self._started_at = trio.current_time()
         self._leading_since = 0.0
         self._leading_term = 0
@@ -65,7 +67,11 @@ class Status:
         task_status.started()
         while True:
             self.tell()
-            await trio.sleep(self._interval())
+            await self._pace.wait()
+
+    def settings_changed(self) -> None:
+        """Keep to the health-check interval that the cluster has now."""
+        self._pace.look()
 
     def tell(self) -> None:
         """Tell the others now: the leader everyone's state, everyone else its own."""
@@ -154,6 +160,10 @@ class Status:
             info.leader,
             info.term,
             info.quorum,
+            info.waiting_for,
+            # The view for DNS has the one; clients wait for the other.
+            self._replica.state.settings.dns_ttl_s,
+            self._replica.state.cluster_id,
             [
                 (n.name, n.id, n.address, n.dns_address, n.type, n.voter, n.health)
                 for n in info.nodes
@@ -180,7 +190,9 @@ class Status:
         """Return the cluster as this node sees it now."""
         replica = self._replica
         core, state = replica.core, replica.state
-        leader = core.leader if self.in_contact() else 0
+        # While it waits for nodes, a cluster names no leader to anybody (`start --expect`).
+        expect = state.cluster.expect
+        leader = core.leader if self.in_contact() and not expect else 0
         judgements = self._judgements()
         nodes = [
             self._node_info(member, leader, judgements.get(member.id, ("joining", None, None)))
@@ -198,6 +210,7 @@ class Status:
             failure_tolerance=max(live - needed, 0),
             zone=state.settings.zone,
             nodes=nodes,
+            waiting_for=expect,
         )
 
     def view(self) -> ClusterView | None:

@@ -96,6 +96,10 @@ class ForwardKind(enum.IntEnum):
     """`data` is the id of a member that is about to stop, as 16 hex digits."""
     TRANSFER = 5
     """`data` is the id of the member that shall lead, likewise; empty: the leader chooses."""
+    DEMOTE = 6
+    """`data` is the id of a member that shall be a learner for good, likewise."""
+    PROMOTE = 7
+    """`data` is the id of a member that shall vote again, likewise."""
 
 
 class Forward(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
@@ -181,6 +185,8 @@ _RESULTS: dict[int, msgspec.msgpack.Decoder[Result]] = {
     ForwardKind.REMOVE: msgspec.msgpack.Decoder(None),
     ForwardKind.STOP: msgspec.msgpack.Decoder(None),
     ForwardKind.TRANSFER: msgspec.msgpack.Decoder(None),
+    ForwardKind.DEMOTE: msgspec.msgpack.Decoder(None),
+    ForwardKind.PROMOTE: msgspec.msgpack.Decoder(None),
 }
 
 

@@ -36,14 +36,19 @@ _member = msgspec.json.Decoder(_Member)
 _successor = msgspec.json.Decoder(_Successor)
 
 
-def _check(x: Exchange) -> None:
+def check_local(x: Exchange) -> None:
+    """Refuse who is not on this machine.
+
+    Raises:
+        HttpError: 403.
+    """
     if not x.is_local:
         raise HttpError(403, "this is for programs on the node's own machine: connect to loopback")
 
 
 async def stop(x: Exchange, request: Request, _rest: bytes) -> Answer:
     """`POST /v1/node/stop`: leave the quorum and end cleanly, after this answer."""
-    _check(x)
+    check_local(x)
     await x.begin_change(parse_query(request.query))
     why = await x.backend.stop()
     # No further request is taken: the answer goes out, and then nothing holds the node up.
@@ -54,7 +59,7 @@ async def stop(x: Exchange, request: Request, _rest: bytes) -> Answer:
 
 async def kill(x: Exchange, request: Request, _rest: bytes) -> Answer:
     """`POST /v1/node/kill`: end as a crash would, after this answer."""
-    _check(x)
+    check_local(x)
     x.backend.kill()
     request.keep_alive = False
     return ok(x.backend.applied_index, b'{"killing":true}')
@@ -62,7 +67,7 @@ async def kill(x: Exchange, request: Request, _rest: bytes) -> Answer:
 
 async def leave(x: Exchange, request: Request, _rest: bytes) -> Answer:
     """`POST /v1/node/leave`: be removed from the cluster for good, then stop."""
-    _check(x)
+    check_local(x)
     deadline = await x.begin_change(parse_query(request.query))
     try:
         await x.backend.leave(deadline)
@@ -74,7 +79,7 @@ async def leave(x: Exchange, request: Request, _rest: bytes) -> Answer:
 
 async def remove(x: Exchange, request: Request, _rest: bytes) -> Answer:
     """`POST /v1/leader/remove` `{"node"}`: remove a member for good."""
-    _check(x)
+    check_local(x)
     need_length(request)
     member = decode_json(_member, request.body)
     if not member.node:
@@ -89,7 +94,7 @@ async def remove(x: Exchange, request: Request, _rest: bytes) -> Answer:
 
 async def transfer(x: Exchange, request: Request, _rest: bytes) -> Answer:
     """`POST /v1/leader/transfer` `{"to"}`: have another member lead; empty: any that can."""
-    _check(x)
+    check_local(x)
     need_length(request)
     to = decode_json(_successor, request.body).to
     deadline = await x.begin_change(parse_query(request.query))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ..cluster import ClusterInfo, JoinReply, JoinRequest
+    from ..cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest
     from ..commands import Command, Outcome
     from ..state import Item, KeyReader
 
@@ -37,6 +37,14 @@ class Backend(Protocol):
         """Index of the last entry whose effect reads on this node can see."""
         ...
 
+    @property
+    def waiting(self) -> str:
+        """Why clients must wait for nodes that have yet to join; empty: they need not.
+
+        While it is said, `write` and `read_barrier` raise it; only local reads have to ask.
+        """
+        ...
+
     def get(self, key: bytes) -> Item | None:
         """Read one key from the local copy."""
         ...
@@ -49,7 +57,8 @@ class Backend(Protocol):
         """Have a command committed and applied; forwarded once when another node leads.
 
         Raises:
-            NoLeader, Overloaded, NotApplied: It certainly took no effect.
+            NoLeader, Overloaded, NotApplied: It certainly took no effect; the cluster may be
+                waiting for nodes.
             OutcomeUnknown: It may or may not take effect.
             KeyReused: It is a `Keyed`, and another request was answered under its key.
 
@@ -99,6 +108,35 @@ class Backend(Protocol):
 
         Raises:
             Refused: There is no such member, or the rest would have no live majority.
+            Unavailable: As for `write`.
+        """
+        ...
+
+    def config(self) -> dict[str, ConfigValue]:
+        """Return every setting by key, as this node knows it."""
+        ...
+
+    async def config_barrier(self, deadline: float) -> None:
+        """As `read_barrier`, for `config`; also while the cluster waits for nodes."""
+        ...
+
+    async def configure(self, key: str, value: str, deadline: float) -> ConfigValue:
+        """Change a setting, on every node but for `log_level`; return what it is then.
+
+        Raises:
+            ConfigError: There is no such key, or the value is not allowed.
+            Refused: It does not fit what was agreed meanwhile; there is no such member; or
+                without that voter there would be no live majority.
+            Unavailable: As for `write`.
+        """
+        ...
+
+    async def rename(self, node: str, name: str, deadline: float) -> str:
+        """Rename a member (its name, id or API address; empty: this node); return the old name.
+
+        Raises:
+            ConfigError: It is not a name.
+            Refused: Another member has it, or there is no such member.
             Unavailable: As for `write`.
         """
         ...

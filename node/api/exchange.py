@@ -72,6 +72,8 @@ class Exchange:
         """
         if self.is_fresh or "stale" in query:
             timeout_s(query)  # Refused also where it is not needed.
+            if self.backend.waiting:
+                raise HttpError(503, self.backend.waiting, retry_after_s=RETRY_AFTER_S)
             return
         deadline = await self._begin_wait(query)
         try:

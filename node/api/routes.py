@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..errors import HstoreError
-from . import admin, cluster, kv, simple
+from . import admin, cluster, config, kv, simple
 from .answers import Answer, HttpError, failure
 from .connection import Request
 from .exchange import Exchange, unavailable
@@ -41,6 +41,8 @@ EXACT: Mapping[bytes, Methods] = {
     b"/v1/cluster/join": {b"POST": cluster.join},
     b"/v1/events": _get(cluster.events),
     b"/v1/health": _get(cluster.health),
+    b"/v1/config": _get(config.show),
+    b"/v1/node/rename": {b"POST": config.rename},
     b"/v1/node/stop": {b"POST": admin.stop},
     b"/v1/node/kill": {b"POST": admin.kill},
     b"/v1/node/leave": {b"POST": admin.leave},
@@ -50,6 +52,7 @@ EXACT: Mapping[bytes, Methods] = {
 # The rest of the path is a key, of which a slash may be a part.
 WITH_KEY: tuple[tuple[bytes, Methods], ...] = (
     (b"/v1/kv/", {**_get(kv.get), b"PUT": kv.put, b"DELETE": kv.delete}),
+    (b"/v1/config/", {**_get(config.show_one), b"PUT": config.change}),
     (b"/read/", _get(simple.read_one)),
     # HEAD must not change anything, so it is not what GET is without a body.
     (b"/delete/", {b"GET": simple.delete_by_get, b"DELETE": simple.delete}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import quorum, replication
@@ -23,6 +24,19 @@ against an election timeout, which is what it replaces.
 
 _EARLY_ATTEMPTS = 20
 """After so many early elections in vain for one dead leader, the ordinary timeout takes over."""
+
+
+def adopt_timeout(core: Core, election_ticks: int) -> None:
+    """Have another election timeout from now on, as if the leader (a majority) had just been heard.
+
+    What has been counted so far, perhaps in ticks of another length, says nothing any more. No
+    safety hangs on it, for no vote and no read trusts a clock: who fell silent is missed a timeout
+    later, once, and who still keeps to other settings asks too early, which PreVote makes harmless.
+    """
+    if election_ticks != core.options.election_ticks:
+        core.options = replace(core.options, election_ticks=election_ticks)
+        core.elapsed = 0
+        core.randomize_timeout()
 
 
 def tick_leader(core: Core) -> None:

@@ -172,7 +172,7 @@ class FakeServer:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_POST = do_DELETE = answer  # noqa: N815  # names of the base class
+            do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815  # names of the base class
 
             def log_message(self, *_arguments):
                 pass

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from structlog.testing import capture_logs
 
-from hstore.node import main
+from hstore.node import logs, main
 from hstore.node.commands import ClusterSettings
 from hstore.node.errors import Refused
 from hstore.node.settings import load_settings
@@ -24,7 +24,7 @@ def test_only_the_setting_that_was_given_and_differs_is_warned_of(tmp_path):
     with capture_logs() as logs:
         main._warn_of_differences(settings, agreed)
     assert [(log["key"], log["given"], log["cluster"]) for log in logs] == [
-        ("cluster.heartbeat", 50, 100)
+        ("cluster.heartbeat", "50ms", "100ms")
     ]
 
 
@@ -39,7 +39,7 @@ def test_what_a_node_writes_is_its_owners_alone(tmp_path, monkeypatch):
         raise Refused("enough seen")
 
     monkeypatch.setattr(main, "_prepare", prepare)
-    monkeypatch.setattr(main, "_configure_log", lambda _level: None)
+    monkeypatch.setattr(logs, "configure", lambda _level: None)
     monkeypatch.setattr(main, "_raise_file_limit", lambda: None)
     try:
         assert main.serve(settings_of(tmp_path), sockets, "start") == Refused.exit_code

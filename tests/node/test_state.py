@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hstore.node import commands, state
 from hstore.node.commands import (
+    ChangeMember,
+    ChangeSetting,
     ClusterSettings,
     Command,
     Delete,
@@ -23,8 +26,11 @@ from hstore.node.commands import (
     RemoveMember,
 )
 from hstore.node.errors import StorageError
+from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind
+from hstore.node.raft.membership import Configuration
 from hstore.node.state import Item, State
+from hstore.node.state_records import Cluster
 from hstore.node.storage.interface import APPLIED_KEY, Identity
 from tests.fakes.storage import MemoryDisk, MemoryStorage
 
@@ -318,6 +324,55 @@ def test_a_snapshot_makes_the_same_state_elsewhere(machine: State) -> None:
     assert everything(machine)[-1][0] == APPLIED_KEY
 
 
+def test_settings_their_source_and_the_wait_for_nodes_survive_restart_and_snapshot(
+    storage: MemoryStorage, machine: State
+) -> None:
+    change = msgspec.convert(["s", "dns_ttl_s", 9], ChangeSetting)
+    run(machine, InitCluster("ab" * 8, ClusterSettings(heartbeat_ms=50), 3), change)
+    other = new_storage()
+    receiver = State(other.state)
+    other.state.write(everything(machine))
+    receiver.reload()
+
+    for one in (machine, State(storage.state), receiver):
+        assert one.settings == ClusterSettings(heartbeat_ms=50, dns_ttl_s=9)
+        assert one.cluster == Cluster("ab" * 8, one.settings, {"dns_ttl_s": 2}, 3)
+
+
+def test_a_record_of_a_cluster_that_knew_neither_sources_nor_waits_is_read(
+    storage: MemoryStorage,
+) -> None:
+    record = msgspec.msgpack.encode(["ab" * 8, ClusterSettings(heartbeat_ms=50)])
+    storage.state.write([(b"s", record)])
+
+    assert State(storage.state).cluster == Cluster("ab" * 8, ClusterSettings(heartbeat_ms=50))
+
+
+@pytest.mark.parametrize(
+    ("configurations", "left"),
+    [
+        ([(1,)], 3),
+        ([(1, 2), (1, 2, 3)], 0),
+        ([(1, 2, 3), (1,)], 0),
+    ],
+)
+def test_the_wait_for_nodes_ends_with_the_first_configuration_of_so_many(
+    machine: State, configurations: list[tuple[int, ...]], left: int
+) -> None:
+    run(machine, InitCluster("ab" * 8, ClusterSettings(), 3))
+    for index, voters in enumerate(configurations, 2):
+        data = membership.encode(Configuration(voters))
+        machine.apply([Entry(index, 1, EntryKind.CONFIG, data)])
+    assert machine.cluster.expect == left
+
+
+def test_a_joint_configuration_does_not_end_the_wait_for_nodes(machine: State) -> None:
+    run(machine, InitCluster("ab" * 8, ClusterSettings(), 3))
+    joint = Configuration((1, 2, 3), outgoing=(1,), auto_leave=True)
+    machine.apply([Entry(2, 1, EntryKind.CONFIG, membership.encode(joint))])
+    assert machine.cluster.expect == 3
+
+
 simple = st.sampled_from([b"a", b"b", b"ab", b"abc", b"\xff"])
 some_commands = st.one_of(
     st.builds(Put, simple, st.binary(max_size=3), cas=st.none() | st.integers(0, 20)),
@@ -326,6 +381,17 @@ some_commands = st.one_of(
     st.builds(PutMember, st.builds(member, st.integers(1, 4), st.sampled_from(["", "n1", "x"]))),
     st.builds(RemoveMember, st.integers(1, 4)),
     st.just(InitCluster("ab" * 8, ClusterSettings())),
+    st.builds(
+        ChangeMember,
+        st.integers(1, 4),
+        st.none() | st.sampled_from(["n2", "x", "-"]),
+        stopped=st.none() | st.booleans(),
+    ),
+    st.builds(
+        ChangeSetting,
+        st.sampled_from(["heartbeat_ms", "election_timeout_ms"]),
+        st.sampled_from([0, 100, 250, 400, 1000]),
+    ),
 )
 
 

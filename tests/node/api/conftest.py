@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from hstore.node.api.server import ApiServer
-from hstore.node.cluster import ClusterInfo, JoinReply, JoinRequest, NodeInfo
+from hstore.node.cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest, NodeInfo
 from hstore.node.commands import Command, Delete, DeletePrefix, Keyed, Outcome, Put
 from hstore.node.errors import HstoreError, KeyReused
 from hstore.node.state import Item
@@ -67,6 +67,7 @@ class FakeBackend:
         self.items: dict[bytes, Item] = {}
         self.error: HstoreError | None = None
         self.still_voter = ""
+        self.waiting = ""
         self.reason: str | None = None
         self.stale: int | None = 12
         self.leader: str | None = "n1"
@@ -176,6 +177,24 @@ class FakeBackend:
         self.calls.append(("remove", node))
         if self.error is not None:
             raise self.error
+
+    def config(self) -> dict[str, ConfigValue]:
+        return {"zone": ConfigValue(self.zone, "default"), "heartbeat": ConfigValue("1s", "set")}
+
+    async def config_barrier(self, deadline: float) -> None:
+        await self.read_barrier(deadline)
+
+    async def configure(self, key: str, value: str, deadline: float) -> ConfigValue:
+        self.calls.append(("configure", key, value))
+        if self.error is not None:
+            raise self.error
+        return ConfigValue(value, "changed at revision 11")
+
+    async def rename(self, node: str, name: str, deadline: float) -> str:
+        self.calls.append(("rename", node, name))
+        if self.error is not None:
+            raise self.error
+        return node or self.name
 
     async def leave(self, deadline: float) -> None:
         self.calls.append("leave")

@@ -1,0 +1,62 @@
+"""`hstore config` and `hstore rename`: settings and names, shown and changed through one node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hstore.node.errors import ConfigError, NotApplied
+
+if TYPE_CHECKING:
+    from hstore.node.cluster import ConfigValue
+
+    from .client import NodeClient
+
+LOG_LEVEL = "log_level"
+
+
+def show(client: NodeClient, key: str | None) -> None:
+    """Print one value, or a table of all.
+
+    Raises:
+        ConfigError: There is no such key.
+    """
+    settings = _settings(client)
+    if key is None:
+        for line in table(settings):
+            click.echo(line)
+    elif key in settings:
+        click.echo(settings[key].value)
+    else:
+        raise ConfigError(f"{key}: unknown key; there are {', '.join(settings)}")
+
+
+def change(client: NodeClient, key: str, value: str) -> None:
+    """Change a setting, and print what it is then."""
+    changed = client.configure(key, value)
+    click.echo(f"{key} is {changed.value} ({changed.source})")
+    if changed.note:
+        click.echo(changed.note)
+
+
+def rename(client: NodeClient, name: str) -> None:
+    """Give the node another name."""
+    click.echo(f"{client.rename(name)} is {name} now")
+
+
+def table(settings: dict[str, ConfigValue]) -> list[str]:
+    """Return the lines of a table: for people, and for programs that split at spaces."""
+    rows = [("KEY", "VALUE", "SOURCE")]
+    rows += [(key, setting.value, setting.source) for key, setting in settings.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return [f"{key:{widths[0]}}  {value:{widths[1]}}  {source}" for key, value, source in rows]
+
+
+def _settings(client: NodeClient) -> dict[str, ConfigValue]:
+    """Return the settings; without a leader, those that this node knows."""
+    try:
+        return client.config()
+    except NotApplied as error:
+        click.echo(f"hstore: {error}; what the node at {client.address} knows:", err=True)
+        return client.config(is_stale=True)

@@ -1,0 +1,102 @@
+"""The settings of the cluster and the names of its nodes: shown to all, changed from this machine.
+
+Owns how they look over HTTP. Which there are and what they may be is the node's business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import HstoreError
+from .admin import check_local
+from .answers import Answer, HttpError, ok
+from .exchange import unavailable
+from .simple import need_length
+from .values import decode_json, key_from_path, parse_query
+
+if TYPE_CHECKING:
+    from ..cluster import ConfigValue
+    from .connection import Request
+    from .exchange import Exchange
+
+_KEY_SHOWN = 100
+"""Characters of an unknown key in the answer."""
+
+
+class _Value(msgspec.Struct):
+    """The body of a change."""
+
+    value: str
+
+
+class _Name(msgspec.Struct):
+    """The body of /v1/node/rename."""
+
+    name: str
+    node: str = ""
+
+
+_encode = msgspec.json.encode
+_value = msgspec.json.Decoder(_Value)
+_name = msgspec.json.Decoder(_Name)
+
+
+async def show(x: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/config`: every setting by key, with where its value comes from."""
+    return ok(x.backend.applied_index, _encode(await _current(x, request)))
+
+
+async def show_one(x: Exchange, request: Request, rest: bytes) -> Answer:
+    """`GET /v1/config/<key>`."""
+    key = key_from_path(rest).decode()
+    settings = await _current(x, request)
+    if key not in settings:
+        raise HttpError(
+            404, f"there is no setting {key[:_KEY_SHOWN]!r}; there are {', '.join(settings)}"
+        )
+    return ok(x.backend.applied_index, _body(key, settings[key]))
+
+
+async def change(x: Exchange, request: Request, rest: bytes) -> Answer:
+    """`PUT /v1/config/<key>` `{"value"}`: change a setting on every node."""
+    check_local(x)
+    need_length(request)
+    key = key_from_path(rest).decode()
+    value = decode_json(_value, request.body).value
+    deadline = await x.begin_change(parse_query(request.query))
+    try:
+        changed = await x.backend.configure(key, value, deadline)
+    except HstoreError as error:
+        raise unavailable(error, is_write=True) from error
+    return ok(x.backend.applied_index, _body(key, changed))
+
+
+async def rename(x: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`POST /v1/node/rename` `{"node", "name"}`: without `node`, the one that is asked."""
+    check_local(x)
+    need_length(request)
+    wanted = decode_json(_name, request.body)
+    deadline = await x.begin_change(parse_query(request.query))
+    try:
+        before = await x.backend.rename(wanted.node, wanted.name, deadline)
+    except HstoreError as error:
+        raise unavailable(error, is_write=True) from error
+    body = b'{"name":%b,"was":%b}' % (_encode(wanted.name), _encode(before))
+    return ok(x.backend.applied_index, body)
+
+
+async def _current(x: Exchange, request: Request) -> dict[str, ConfigValue]:
+    """Return the settings as they are now; with `?stale`, as this node knows them."""
+    query = parse_query(request.query)
+    if "stale" not in query:
+        try:
+            await x.backend.config_barrier(await x.begin_change(query))
+        except HstoreError as error:
+            raise unavailable(error) from error
+    return x.backend.config()
+
+
+def _body(key: str, setting: ConfigValue) -> bytes:
+    return _encode({"key": key, **msgspec.to_builtins(setting)})

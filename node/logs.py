@@ -1,0 +1,39 @@
+"""What this process logs, where to, and from which level on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import structlog
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def configure(level: str) -> None:
+    """Log to standard error, from `level` (one of `LEVELS`) on."""
+    on_terminal = sys.stderr.isatty()
+    renderer = (
+        structlog.dev.ConsoleRenderer(colors=on_terminal and "NO_COLOR" not in os.environ)
+        if on_terminal
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A logger that was kept would keep its level; none is used where it would be felt.
+        cache_logger_on_first_use=False,
+    )
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log from `level` (one of `LEVELS`) on, from now on."""
+    wrapper = structlog.make_filtering_bound_logger(getattr(logging, level.upper()))
+    structlog.configure(wrapper_class=wrapper)

@@ -1,0 +1,34 @@
+"""Waits whose length is a setting of the cluster, and so may change while they last.
+
+Whoever waits for a heartbeat of ten seconds must not finish it when the cluster has agreed on one
+of a tenth of a second: the others would take it for dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+
+class Pace:
+    """Waits of as many seconds as `seconds` says when they end."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._changed = trio.Event()
+
+    def look(self) -> None:
+        """The length has perhaps changed: a wait under way takes the new one, from its beginning."""
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+    async def wait(self) -> float:
+        """Wait once; return the length in seconds, which is that of the wait or shorter."""
+        begun = trio.current_time()
+        while True:
+            seconds = self._seconds()
+            with trio.move_on_at(begun + seconds):
+                await self._changed.wait()
+                continue
+            return seconds
