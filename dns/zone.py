@@ -246,7 +246,7 @@ def _peer(member: Member, apex: Name) -> Srv:
 
 
 def _facts(view: ClusterView, member: Member) -> Txt:
-    """One string per fact, as in DNS-SD (RFC 6763 section 6.3)."""
+    """One string per fact, as in DNS-SD (RFC 6763 section 6.3), none longer than a string can be."""
     host = f"[{member.host}]" if ":" in member.host else member.host
     facts = (
         f"id={member.node_id}",
@@ -255,7 +255,7 @@ def _facts(view: ClusterView, member: Member) -> Txt:
         f"api={host}:{member.api_port}",
         f"peer={host}:{member.peer_port}",
     )
-    return Txt(tuple(fact.encode("ascii") for fact in facts))
+    return Txt(tuple(fact.encode("ascii")[:255] for fact in facts))
 
 
 def _host(member_name: str, apex: Name) -> Name:

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 import trio
 
-from . import commands
+from . import commands, values
 from .cluster import JoinReply, JoinRequest
 from .commands import ChangeMember, Member, PutMember, RemoveMember
 from .errors import HstoreError, NoLeader, Overloaded, Refused, Unavailable
@@ -377,13 +377,19 @@ def _member_of(join: JoinRequest) -> Member:
     Every node acts on what is in the log, so nothing gets there that some node would fall over.
 
     Raises:
-        Refused: The id is none, or an address is not `HOST:PORT` with an IP literal.
+        Refused: The id is none, an address is not `HOST:PORT` with an IP literal, or the name is not
+            a DNS label.
     """
     if not re.fullmatch("[0-9a-f]{16}", join.id) or int(join.id, 16) == 0:
         raise Refused(f"{join.id[:32]!r} is not the id of a node: 16 hex digits, not all 0")
     for address in (join.address, join.peer_address, join.dns_address):
         if not is_address(address):
             raise Refused(f"{address[:64]!r} is not an address: HOST:PORT with an IP literal")
+    if join.name:
+        try:
+            values.label(join.name)
+        except ValueError as error:
+            raise Refused(f"{join.name[:64]!r} is not a node's name; allowed: {error}") from None
     return Member(
         int(join.id, 16),
         join.name,

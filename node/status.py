@@ -136,7 +136,25 @@ class Status:
             return quorum.vote_result(core.config, heard) is VoteResult.WON
         if not core.leader or core.leader_gone:
             return False
-        return now - self._replica.heard.get(core.leader, -1e9) <= self._patience()
+        is_heard = now - self._replica.heard.get(core.leader, -1e9) <= self._patience()
+        return is_heard and self._had_leader_its_majority()
+
+    def _had_leader_its_majority(self) -> bool:
+        """Whether the leader heard a majority when it last told how everyone is.
+
+        It says so at once when it does not. Who is cut off together with it hears it all the same,
+        and would name it as the leader while the majority has another.
+        """
+        core = self._replica.core
+        if self._bulletin.term != core.term:
+            return True
+        told = self._bulletin.members
+        patience_ms = self._patience() * 1000
+        heard = {
+            voter: voter not in told or (told[voter][1] or 0) < patience_ms
+            for voter in core.config.all_voters()
+        }
+        return quorum.vote_result(core.config, heard) is VoteResult.WON
 
     def is_live(self, node: int) -> bool:
         """Whether `node` counts among the live: alive or suspect."""
@@ -161,11 +179,12 @@ class Status:
             info.term,
             info.quorum,
             info.waiting_for,
-            # The view for DNS has the one; clients wait for the other.
+            info.zone,
+            # The view for DNS has these, too.
             self._replica.state.settings.dns_ttl_s,
             self._replica.state.cluster_id,
             [
-                (n.name, n.id, n.address, n.dns_address, n.type, n.voter, n.health)
+                (n.name, n.id, n.address, n.peer_address, n.dns_address, n.type, n.voter, n.health)
                 for n in info.nodes
             ],
         )

@@ -97,6 +97,20 @@ async def test_a_taken_name_is_refused_and_the_newcomer_is_no_member(autojump_cl
         assert cluster[1].core.config.all_members() == (1, 2)
 
 
+@pytest.mark.parametrize("name", ["N3", "-n", "n-", "a.b", "n_3", "n 3", "ü", "n" * 64, "n\n"])
+async def test_a_name_that_is_no_dns_label_is_refused_with_what_is_allowed(
+    name: str, autojump_clock
+) -> None:
+    """Whatever the newcomer's own version let pass."""
+    async with running(1) as cluster:
+        before = cluster[1].core.log.last_index
+        with pytest.raises(Refused, match=r"not a node's name; allowed: 1 to 63 of a-z, 0-9") as no:
+            await cluster[1].node.join(cluster.add().request(name=name * 2), deadline())
+        assert len(str(no.value)) < 200
+        assert members_at(cluster, 1) == ["n1"]
+        assert cluster[1].core.log.last_index == before
+
+
 async def test_a_taken_address_is_refused(autojump_clock) -> None:
     async with running(2) as cluster:
         request = msgspec.structs.replace(cluster.add().request(), address=cluster[2].address)
