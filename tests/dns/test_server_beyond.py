@@ -253,11 +253,11 @@ class Datagrams:
     def recvmsg(self, _size, _ancillary):
         if not self.came:
             raise BlockingIOError
-        packet, host = self.came.pop(0)
-        return packet, [], 0, (host, 5353)
+        packet, client = self.came.pop(0)
+        return packet, [], 0, client
 
     def sendmsg(self, buffers, _ancillary, _flags, client):
-        self.sent.append((b"".join(buffers), client[0]))
+        self.sent.append((b"".join(buffers), client))
 
 
 def beyond(*came):
@@ -266,7 +266,7 @@ def beyond(*came):
     tcp.close()
     server = DnsServer(udp, tcp)
     server.view = view(20)
-    server._udp = datagrams = Datagrams(*came)  # type: ignore[assignment]  # a stand-in
+    server._udp = datagrams = Datagrams(*((packet, (host, 5353)) for packet, host in came))  # type: ignore[assignment]  # a stand-in
     return server, datagrams
 
 
@@ -284,7 +284,7 @@ async def test_a_flood_from_one_network_gets_its_share_and_short_replies_with_tc
         assert reply[2] & 0x86 == 0x86  # QR, AA, TC
         assert reply[6:10] == bytes(4)
         assert len(reply) <= len(packet)
-    assert [host for _reply, host in datagrams.sent[-2:]] == ["198.51.100.1", "127.0.0.1"]
+    assert [client[0] for _reply, client in datagrams.sent[-2:]] == ["198.51.100.1", "127.0.0.1"]
     assert all(reply[2] & 2 == 0 and reply[6:8] != b"\0\0" for reply, _ in datagrams.sent[-2:])
 
 
