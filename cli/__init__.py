@@ -15,6 +15,7 @@ forwarding.py dns setup; resolvers.py: the files it prints
 spellings.py  the same commands as hstore-server, hstore-cli, and lines of mgmt.py, a script
 completion.py what a shell asks while something is typed
 config.py     config, rename
+doctor.py     dns doctor: what observations.py holds and diagnosis.py explains; name_service.py
 demo.py       a cluster in a temporary directory
 
 No logic of a cluster lives here: it is asked over HTTP as by any other client.

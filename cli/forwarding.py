@@ -37,7 +37,7 @@ def setup(system: str, host: str | None, finder: Finder) -> None:
     found = _look(host, finder)
     servers = dns_servers(found.info) if found else []
     if found and servers:
-        zone = _checked_zone(found)
+        zone = checked_zone(found)
         whose = f"the {len(servers)} nodes of the cluster, those first that were live"
     else:
         zone, whose, servers = finder.zone, "", list(DEFAULT_SERVERS)
@@ -67,8 +67,12 @@ def dns_servers(info: ClusterInfo) -> list[Server]:
     return list(dict.fromkeys(servers))
 
 
-def _checked_zone(found: Found) -> str:
-    """The zone as the cluster gives it, which is also the case for a cluster of another one."""
+def checked_zone(found: Found) -> str:
+    """Return the zone of a cluster: it may be another than the one that was looked for.
+
+    Raises:
+        Refused: What the node says is no domain.
+    """
     try:
         return values.zone(found.info.zone)
     except ValueError as error:

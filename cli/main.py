@@ -292,6 +292,20 @@ def completion(*, shell: str) -> None:
     click.echo(completing.script(shell), nl=False)
 
 
+@dns.command("doctor")
+@opt.host
+@opt.zone
+def dns_doctor(*, host: str | None, zone: str | None) -> int:
+    """Find out where the names of the cluster resolve and where not, and what to do.
+
+    Asks each node, the servers of /etc/resolv.conf and getaddrinfo, and changes nothing. Status 1
+    when something does not resolve, 3 when no node could be reached.
+    """
+    from . import doctor
+
+    return doctor.examine(host, _finder(zone))
+
+
 def _finder(zone: str | None) -> Finder:
     from hstore.node import values
     from hstore.node.commands import ClusterSettings

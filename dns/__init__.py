@@ -12,6 +12,7 @@ question with what came of it. A *recursor* is a resolver that is asked for name
     server.py    UDP and TCP on Trio                 ratelimit.py  how many replies a network gets
     recursor.py  names outside the zone
     client.py    one question to one server          finder.py    who is asked, and what they said
+    probe.py     one question by one transport
 
 Imports nothing of the rest of hstore: it is given plain data (`ClusterView`) and bound sockets.
 """

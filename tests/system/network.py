@@ -82,10 +82,10 @@ class Network:
         """Be in the room of the test: this thread, and the threads and processes it starts."""
         before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         try:
-            _set_namespace(Path(f"/proc/{self._room}/ns/net"))
+            set_namespace(Path(f"/proc/{self._room}/ns/net"))
             yield
         finally:
-            _set_namespace(Path(f"/proc/self/fd/{before}"))
+            set_namespace(Path(f"/proc/self/fd/{before}"))
             os.close(before)
 
     # -- faults -----------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def _enter(pid: int) -> list[str]:
     return ["nsenter", "--target", str(pid), "--net", "--"]
 
 
-def _set_namespace(path: Path) -> None:
+def set_namespace(path: Path) -> None:
     """Move this thread; `os.setns` came with Python 3.12."""
     fd = os.open(path, os.O_RDONLY)
     try:

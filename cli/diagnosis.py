@@ -1,0 +1,371 @@
+"""What is wrong with the resolution of a cluster's names, and what to do: from observations.
+
+A pure function. There is one check for each place on the way of a name: the nodes, the servers that
+/etc/resolv.conf names, the files that say who is asked, and `getaddrinfo`. A fault shows in all
+places behind it, so checks come in this order, and what only follows from an earlier fault says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from hstore.dns.records import Rcode
+
+from .name_service import is_resolved, multicast_keeper
+from .observations import FOREIGN, Check, Lookup, NodeSeen, Observations, ResolverSeen, Result
+
+# REFUSED costs a node a millisecond; a resolver that waits longer has moved on to another server.
+_FAST_S = 0.5
+
+# A look-up takes this long only where glibc has waited for a server that does not answer.
+_SLOW_S = 2.0
+
+# systemd learned `DNS=ADDRESS:PORT` then.
+_PORTS_IN_RESOLVED = 246
+
+
+def explain(seen: Observations) -> list[Check]:
+    """Return the checks, in the order of a name's way from the nodes to a program."""
+    checks = [_cluster(seen), *(_node(seen, one) for one in seen.nodes)]
+    checks += [
+        _resolver(seen, one, rest=seen.resolvers[place + 1 :])
+        for place, one in enumerate(seen.resolvers)
+    ]
+    checks += [*_ignored(seen), _sources(seen), _getaddrinfo(seen)]
+    return checks
+
+
+def status(seen: Observations, checks: Iterable[Check]) -> int:
+    """Return the exit status: 0 all is well, 1 something is wrong, 3 no node was reached."""
+    if seen.info is None:
+        return 3
+    return int(any(check.result is Result.WRONG for check in checks))
+
+
+# --- the cluster and its nodes ----------------------------------------------------------------
+
+
+def _cluster(seen: Observations) -> Check:
+    info = seen.info
+    if info is None:
+        return Check("cluster", Result.WRONG, "no node was reached", seen.problem)
+    where = f"cluster {info.cluster_id}"
+    if info.leader is None:
+        return Check(
+            where,
+            Result.WRONG,
+            "no leader",
+            f"leader.{seen.zone} is SERVFAIL until there is one, which takes {info.quorum} live "
+            "voters: `hstore list` shows who is missing. The rest was checked with "
+            f"nodes.{seen.zone}.",
+        )
+    count = len(info.nodes)
+    return Check(where, Result.OK, f"{count} node{'s' * (count != 1)}, {info.leader} leads")
+
+
+def _node(seen: Observations, one: NodeSeen) -> Check:
+    node = one.node
+    where = f"node {node.name}, {node.dns_address}"
+    if node.health not in {"alive", "suspect"}:
+        return Check(where, Result.SKIPPED, f"it is {node.health}, as the leader sees it")
+    udp, tcp = seen.told(one), one.leader_by_tcp
+    port = node.dns_address.rpartition(":")[2]
+    if udp.rcode is None and tcp.rcode is None:
+        return Check(
+            where,
+            Result.WRONG,
+            udp.problem,
+            f"Its API answers, and its DNS server is not reached from here at {node.dns_address}: "
+            f"let UDP and TCP to port {port} through, or see in its log whether it could bind it.",
+        )
+    if udp.rcode is None:
+        return Check(
+            where,
+            Result.WRONG,
+            f"UDP: {udp.problem}",
+            f"TCP to port {port} goes through, UDP does not, and resolvers ask by UDP: let it "
+            "through between this machine and the node.",
+        )
+    if tcp.rcode is None:
+        return Check(
+            where,
+            Result.WRONG,
+            f"TCP: {tcp.problem}",
+            f"UDP to port {port} goes through, TCP does not. An answer that does not fit into one "
+            "datagram (many nodes) is cut and asked for again by TCP: let that through too.",
+        )
+    return _node_answers(seen, one, where)
+
+
+def _node_answers(seen: Observations, one: NodeSeen, where: str) -> Check:
+    """A node that is heard by UDP and by TCP: is it right, and does it leave other zones alone?"""
+    told, foreign = seen.told(one), one.foreign
+    name = seen.full_name
+    if told.rcode == Rcode.SERVFAIL and seen.name == "leader":
+        return Check(
+            where,
+            Result.WRONG,
+            f"SERVFAIL for {name}",
+            "The node is not in contact with the leader, and says so rather than name one that may "
+            "be gone. Resolvers ask the next node; look at the links between the nodes.",
+            may_pass=True,
+        )
+    if told.rcode != Rcode.NOERROR or not told.hosts:
+        return Check(
+            where,
+            Result.WRONG,
+            f"{told.said} for {name}",
+            f"What listens there does not serve {seen.zone}: is it the node, and is it in this "
+            "cluster? `dig` and `hstore list` show who it is.",
+        )
+    leaders = seen.leader_hosts()
+    if seen.name == "leader" and leaders and not told.hosts & leaders:
+        return Check(
+            where,
+            Result.WRONG,
+            f"{name} is {told.said}",
+            f"The cluster's leader is at {', '.join(leaders)}. The node's view is old: is it cut "
+            "off from the others?",
+            may_pass=True,
+        )
+    if foreign.rcode is None:
+        return Check(where, Result.WRONG, f"{FOREIGN}: {foreign.problem}", _FOREIGN_ADVICE)
+    if foreign.rcode == Rcode.SERVFAIL:
+        return Check(
+            where,
+            Result.WRONG,
+            f"SERVFAIL for {FOREIGN}",
+            "It has recursors to which it passes questions for other zones, and none of them "
+            "answers. Take them out of its settings, or mend them.",
+        )
+    if foreign.took_s > _FAST_S:
+        seconds = f"{foreign.said} for {FOREIGN} took {foreign.took_s:.1f} s"
+        return Check(where, Result.WRONG, seconds, _FOREIGN_ADVICE, may_pass=True)
+    outside = "REFUSED" if foreign.rcode == Rcode.REFUSED else "passed on to recursors"
+    return Check(where, Result.OK, f"UDP and TCP: {told.said}; other zones: {outside}")
+
+
+_FOREIGN_ADVICE = (
+    "A resolver such as systemd-resolved may send a node any question, and has to get REFUSED at "
+    "once to ask elsewhere; as it is, all names of that machine wait. Is the node overloaded?"
+)
+
+
+# --- the servers of resolv.conf ---------------------------------------------------------------
+
+
+def _resolver(seen: Observations, one: ResolverSeen, rest: tuple[ResolverSeen, ...]) -> Check:
+    where = f"resolver {one.address}"
+    told = seen.told(one)
+    if told.rcode == Rcode.NOERROR and told.hosts:
+        return _resolver_answers(seen, one, where)
+    if told.rcode is None:
+        return Check(where, Result.WRONG, told.problem, _not_there(seen, one, rest))
+    return Check(
+        where,
+        Result.WRONG,
+        f"{told.said} for {seen.full_name}",
+        _explained_rcode(seen, one),
+        may_pass=told.rcode == Rcode.SERVFAIL,
+    )
+
+
+def _resolver_answers(seen: Observations, one: ResolverSeen, where: str) -> Check:
+    told, truth = seen.told(one), seen.truth()
+    if truth and not told.hosts & truth:
+        return Check(
+            where,
+            Result.WRONG,
+            f"{seen.full_name} is {told.said}",
+            f"The nodes say {', '.join(sorted(truth))}. It keeps answers longer than their TTL "
+            "(min-cache-ttl, serve-expired, stale-answer-enable), or forwards to another cluster.",
+            may_pass=True,
+        )
+    if one.by_tcp is not None and one.by_tcp.rcode is None:
+        return Check(
+            where,
+            Result.WRONG,
+            f"a cut answer, and by TCP: {one.by_tcp.problem}",
+            "What does not fit into one datagram is asked for again by TCP, which does not get "
+            f"through to port 53 of {one.address}.",
+        )
+    return Check(where, Result.OK, told.said)
+
+
+def _not_there(seen: Observations, one: ResolverSeen, rest: tuple[ResolverSeen, ...]) -> str:
+    """A server of resolv.conf that does not answer at all."""
+    told = seen.told(one)
+    advice = [f"/etc/resolv.conf names {one.address}, and nothing answers at port 53 of it."]
+    if any(seen.told(other).rcode is not None for other in rest):
+        advice.append(
+            "It is asked before one that answers, and each look-up waits for it (5 s where it is "
+            "silent, and options timeout: does not say less): take it out, or put it last."
+        )
+    if one.address in {"127.0.0.1", "::1"}:
+        advice.append(
+            "That file cannot carry a port, so it cannot name a node's DNS server: let a resolver "
+            f"that forwards {seen.zone} listen there (`hstore dns setup dnsmasq`, or unbound)."
+        )
+    elif is_resolved(one.address):
+        advice.append("That is systemd-resolved: `systemctl status systemd-resolved` says more.")
+    elif told.problem and not rest:
+        advice.append("No name at all resolves until it does.")
+    return " ".join(advice)
+
+
+def _explained_rcode(seen: Observations, one: ResolverSeen) -> str:
+    """A server of resolv.conf that answers, and not with the address."""
+    rcode = seen.told(one).rcode
+    if rcode == Rcode.NXDOMAIN:
+        return _forwarding(seen, one)
+    if rcode == Rcode.NOERROR:
+        return (
+            f"It knows {seen.full_name} and gives no address: protection from rebinding, which "
+            "drops addresses of private networks. `hstore dns setup dnsmasq` and unbound print "
+            f"the exemption (rebind-domain-ok, private-domain). {_forwarding(seen, one)}"
+        )
+    if rcode == Rcode.SERVFAIL:
+        return (
+            "It could not get an answer that it trusts. Either it forwards to addresses where no "
+            "node answers (compare them with the nodes above), or it validates DNSSEC, and the "
+            "zone, which is not signed, needs an exemption (domain-insecure of unbound, "
+            f"validate-except of BIND). {_forwarding(seen, one)}"
+        )
+    if rcode == Rcode.REFUSED:
+        return (
+            f"It does not resolve names for this machine, or it only knows zones of its own: "
+            f"/etc/resolv.conf has to name one that does. {_forwarding(seen, one)}"
+        )
+    return f"That is no answer of a resolver: what listens at port 53 of {one.address}?"
+
+
+def _forwarding(seen: Observations, one: ResolverSeen) -> str:
+    """How to make a server of resolv.conf forward the zone."""
+    if not is_resolved(one.address):
+        return (
+            f"It has to forward {seen.zone} to the nodes: `hstore dns setup SYSTEM` prints how, "
+            "for dnsmasq, unbound, bind, coredns and others, and where to put it."
+        )
+    version = seen.systemd_version
+    if version is not None and version < _PORTS_IN_RESOLVED:
+        return (
+            f"That is systemd-resolved {version}, whose DNS= takes a port only from "
+            f"{_PORTS_IN_RESOLVED} on: put a dnsmasq between (`hstore dns setup dnsmasq`), and "
+            f"name that in DNS=, with Domains=~{seen.zone}."
+        )
+    if f"~{seen.zone}" in seen.routes.split():
+        return (
+            f"That is systemd-resolved, and it has the route ~{seen.zone}: its DNS= does not lead "
+            "to the nodes. `hstore dns setup systemd-resolved` prints their addresses."
+        )
+    return (
+        f"That is systemd-resolved, and it has no route for the zone: it needs Domains=~{seen.zone} "
+        "beside DNS=, or names in .local go to multicast DNS and the others elsewhere. "
+        "`hstore dns setup systemd-resolved` prints both."
+    )
+
+
+# --- the files, and what programs get ---------------------------------------------------------
+
+
+def _ignored(seen: Observations) -> Iterator[Check]:
+    """Lines that do not do what was meant; no fault as long as the name resolves all the same."""
+    if seen.service.ignored:
+        found = seen.lookups.get(seen.name, Lookup(problem="not asked"))
+        yield Check(
+            "/etc/resolv.conf",
+            Result.WRONG if found.problem else Result.SKIPPED,
+            f"ignored: {'; '.join(seen.service.ignored)}",
+            "`nameserver` takes an IP address and nothing else: the file cannot carry a port, and "
+            "only its first three servers are ever asked. A resolver at port 53 has to forward "
+            "the zone (`hstore dns setup SYSTEM`).",
+        )
+
+
+def _sources(seen: Observations) -> Check:
+    service = seen.service
+    where = "/etc/nsswitch.conf"
+    keeper = multicast_keeper(service, seen.full_name)
+    if keeper is not None:
+        return Check(
+            where,
+            Result.WRONG,
+            f"{keeper} keeps {seen.full_name} to multicast DNS",
+            f"Names that it takes are not asked for by DNS. Take what covers {seen.zone} out of "
+            "/etc/mdns.allow, or put `dns` before it, or use the _minimal module, which passes "
+            "names of three labels and more on; the zone must have two labels then.",
+        )
+    if not {"dns", "resolve"} & set(service.sources):
+        return Check(
+            where,
+            Result.WRONG,
+            f"hosts: {' '.join(service.sources)}",
+            "Programs that use getaddrinfo never ask DNS: put `dns` at the end of that line.",
+        )
+    keeper = multicast_keeper(service, seen.zone)
+    if keeper is not None:
+        return Check(
+            where,
+            Result.OK,
+            f"{keeper} keeps {seen.zone} itself to multicast DNS, and passes on what is below it",
+        )
+    return Check(where, Result.OK, f"hosts: {' '.join(service.sources)}")
+
+
+def _getaddrinfo(seen: Observations) -> Check:
+    where = f"getaddrinfo {seen.full_name}"
+    found = seen.lookups.get(seen.name)
+    if found is None:
+        return Check(where, Result.SKIPPED, "not asked")
+    working = [one.address for one in seen.resolvers if seen.told(one).hosts]
+    if found.problem:
+        return Check(where, Result.WRONG, found.problem, _not_found(seen, found, working))
+    said = ", ".join(sorted(found.hosts))
+    truth = seen.truth()
+    if truth and not found.hosts & truth:
+        fixed = [ip for name, ip in seen.service.fixed if name == seen.full_name]
+        advice = (
+            f"/etc/hosts has a line for it with {', '.join(fixed)}, which wins over DNS: take it out."
+            if fixed
+            else f"The nodes say {', '.join(sorted(truth))}: somebody keeps old answers (nscd, or "
+            "a resolver above)."
+        )
+        return Check(where, Result.WRONG, said, advice, may_pass=not fixed)
+    if not working and seen.resolvers:
+        said += ", though no resolver above gives it"
+        advice = (
+            "It comes from elsewhere (/etc/hosts, or systemd-resolved through nss-resolve). "
+            "Programs with a resolver of their own, such as dig, Go programs and containers, do "
+            "not see that."
+        )
+        return Check(where, Result.WRONG, said, advice)
+    if found.took_s > _SLOW_S:
+        said += f", after {found.took_s:.1f} s"
+    return Check(where, Result.OK, said)
+
+
+def _not_found(seen: Observations, found: Lookup, working: list[str]) -> str:
+    """Programs do not get an address: for what reason that is not in a line above?"""
+    if not working:
+        return "That follows from the above: no resolver that it asks has an answer."
+    sources = seen.service.sources
+    if multicast_keeper(seen.service, seen.full_name) or not {"dns", "resolve"} & set(sources):
+        return "That follows from /etc/nsswitch.conf."
+    if "resolve" in sources:
+        return (
+            "/etc/nsswitch.conf has `resolve`, so programs ask systemd-resolved, whatever "
+            f"/etc/resolv.conf says: it needs Domains=~{seen.zone} and DNS= "
+            "(`hstore dns setup systemd-resolved`)."
+        )
+    if working[0] != seen.resolvers[0].address:
+        return (
+            f"{seen.resolvers[0].address} is asked first, and {working[0]}, which has the answer, "
+            "only when that is silent: a negative answer of the first one is final."
+            if seen.told(seen.resolvers[0]).rcode is not None
+            else f"{seen.resolvers[0].address}, which is asked first, costs more time than was "
+            "waited for here."
+        )
+    return (
+        f"{working[0]} has the answer and was not asked in time, or not at all: does a cache "
+        "(nscd) or another line of /etc/nsswitch.conf stand between?"
+    )

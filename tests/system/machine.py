@@ -1,0 +1,137 @@
+"""A machine of its own, as far as names and the network go: its own loopback, and its own /etc.
+
+    with Machine(folder) as machine:
+        machine.ask("127.0.0.1")
+        run(*machine.prefix, "getent", "hosts", "leader.hstore.local", env=...)
+
+All ports are free there, port 53 included, and what stands in /etc is ours: nothing of the real
+machine is read or changed. It takes root, or to be it inside `unshare -rn`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self
+
+from .cluster import eventually
+from .network import set_namespace
+
+# Brings loopback up, puts the folder in the place of /etc, says so, and holds the namespaces until
+# its standard input ends.
+_HOLD = """
+import fcntl, socket, struct, subprocess, sys
+with socket.socket() as one:
+    fcntl.ioctl(one, 0x8914, struct.pack("16sh14x", b"lo", 1))
+subprocess.run(["mount", "--bind", sys.argv[1], "/etc"], check=True)
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+class Machine:
+    """Namespaces, and programs that run in them. Closes: all, at the end of `with`.
+
+    Attributes:
+        etc: Its /etc, where tests may write.
+        prefix: The words that put a command there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.etc = folder / "etc"
+        self.etc.mkdir(parents=True)
+        self.prefix: list[str] = []
+        self._folder = folder
+        self._stack = ExitStack()
+        self._pid = 0
+
+    def __enter__(self) -> Self:
+        """Make it."""
+        (self.etc / "passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
+        (self.etc / "group").write_text("root:x:0:\n")
+        (self.etc / "hosts").write_text("127.0.0.1 localhost\n")
+        shutil.copy("/etc/ld.so.cache", self.etc)
+        self.look_up_by("files dns")
+        self.ask("127.0.0.1")
+        holder = subprocess.Popen(
+            ["unshare", "--net", "--mount", sys.executable, "-c", _HOLD, str(self.etc)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._pid = holder.pid
+        self._stack.callback(holder.communicate)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"up\n"
+        self.prefix = ["nsenter", "--target", str(holder.pid), "--net", "--mount", "--"]
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End its programs, and with them the namespaces."""
+        self._stack.close()
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Be in its network, though not at its files: this thread, and those that it starts."""
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        try:
+            set_namespace(Path(f"/proc/{self._pid}/ns/net"))
+            yield
+        finally:
+            set_namespace(Path(f"/proc/self/fd/{before}"))
+            os.close(before)
+
+    def look_up_by(self, sources: str) -> None:
+        """Set the `hosts:` line of nsswitch.conf."""
+        (self.etc / "nsswitch.conf").write_text(f"hosts: {sources}\n")
+
+    def ask(self, *nameservers: str) -> None:
+        """Set the servers of resolv.conf."""
+        lines = [f"nameserver {one}\n" for one in nameservers]
+        (self.etc / "resolv.conf").write_text("".join(lines) + "options timeout:1 attempts:3\n")
+
+    def dnsmasq(self, host: str, forwarding: str, *options: str) -> None:
+        """Run a dnsmasq at `host`, with a file that it includes as a distribution's would."""
+        own = self._write(f"dnsmasq-{host}", forwarding)
+        command = ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--port=53"]
+        command += [f"--listen-address={host}", "--bind-interfaces", "--pid-file=", "--user=root"]
+        # Whoever is root in a namespace of users only may not change groups.
+        command += ["--group=", "--log-facility=-", f"--conf-file={own}", *options]
+        self._serve(host, command)
+
+    def unbound(self, host: str, forwarding: str, *options: str) -> None:
+        """Run an unbound at `host`, likewise; `options` are lines of its server section."""
+        own = self._write(f"unbound-{host}.included", forwarding)
+        lines = [f"interface: {host}", 'username: ""', 'chroot: ""', 'pidfile: ""', *options]
+        lines += [f'directory: "{self._folder}"', "use-syslog: no", "do-daemonize: no"]
+        main = "server:\n" + "".join(f"    {line}\n" for line in lines)
+        main += f'remote-control:\n    control-enable: no\ninclude: "{own}"\n'
+        self._serve(host, ["unbound", "-d", "-c", str(self._write(f"unbound-{host}", main))])
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self._folder / f"{name}.conf"
+        path.write_text(text)
+        return path
+
+    def _serve(self, host: str, command: Sequence[str]) -> None:
+        log = self._folder / f"{command[0]}-{host}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [*self.prefix, *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            )
+        self._stack.callback(process.wait, 10)
+        self._stack.callback(process.kill)
+
+        def listens() -> bool:
+            assert process.poll() is None, log.read_text()
+            words = ["dig", f"@{host}", "version.bind", "TXT", "CH", "+tries=1", "+time=1"]
+            asked = subprocess.run(
+                [*self.prefix, *words], stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
+            return asked.returncode == 0
+
+        eventually(listens, f"{command[0]} listens at {host}")
