@@ -1,12 +1,13 @@
-"""Which node a command talks to: given, named, or found by the DNS of nodes on this machine.
+"""Which node a command talks to: given, named, or found.
 
-Owns the proof that what DNS names is a live cluster, and the rule that two of them are an error.
-Whom DNS is asked of, and how often, is in `hstore.dns.finder`.
+Owns the proof that what was found is a live cluster, and the rule that two of them are an error.
+Who is asked, and how often, is in `hstore.dns.finder`; of whom there is to ask, in `sources.py`.
 """
 
 from __future__ import annotations
 
 import socket
+import textwrap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +18,7 @@ from hstore.dns import finder
 from hstore.node import values
 from hstore.node.errors import ConfigError, HstoreError, Refused
 
-from .client import NodeClient, Unreachable
+from .client import NodeClient, NothingListens, Unreachable
 from .clock import Clock
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ WAIT_FOR_NODE_S = 3.0
 """How long to wait for a node that was named and may be about to start; as long as a search."""
 
 _PAUSE_S = 0.2
+
+LEADERLESS_S = 1.0
+"""How long a cluster with a leader is hoped for, when one without a leader has answered. An election
+takes about so long; later, who asks is told by the nodes themselves what they cannot do."""
 
 # A node on the way down may accept and not answer; another one of its cluster will.
 _PROBE_TIMEOUT_S = 1.0
@@ -76,24 +81,21 @@ class Finder:
         self._sources = [finder.local_nodes()] if sources is None else sources
         self._trio_clock = trio_clock
 
-    def find(self) -> Found:
+    def find(self, cluster_id: str | None = None) -> Found:
         """Return the one live cluster of the zone; the search is repeated for 3 s.
+
+        Args:
+            cluster_id: The one that is looked for, where that is known; others are passed over.
 
         Raises:
             Refused: There are two.
             Unreachable: There is none; the message says what was tried.
         """
-        proved: list[Found] = []
-
-        async def prove(findings: finder.Findings) -> bool:
-            # Blocks this loop, which nobody else shares, for at most the time of one probe.
-            proved[:] = self._probe(findings)
-            return bool(proved)
-
-        findings = trio.run(finder.find, self.zone, self._sources, prove, clock=self._trio_clock)
-        if not proved:
-            raise Unreachable(_nothing(self.zone, findings))
-        return _the_one(self.zone, proved)
+        proof = _Proof(self, cluster_id)
+        findings = trio.run(finder.find, self.zone, self._sources, proof, clock=self._trio_clock)
+        if not proof.found:
+            raise Unreachable(_nothing(self.zone, findings, proof.failures))
+        return _the_one(self.zone, proof.found)
 
     def find_if_any(self) -> Found | None:
         """Return the live cluster of the zone if one look finds it.
@@ -101,9 +103,20 @@ class Finder:
         Raises:
             Refused: There are two.
         """
-        findings = trio.run(finder.look, self.zone, self._sources, clock=self._trio_clock)
-        proved = self._probe(findings)
-        return _the_one(self.zone, proved) if proved else None
+        return self._look(self._sources)
+
+    def find_here(self) -> Found | None:
+        """Return the cluster of the zone that is live on this machine, if one look finds it.
+
+        Raises:
+            Refused: There are two.
+        """
+        return self._look([one for one in self._sources if one.rank == finder.Rank.HERE])
+
+    def _look(self, sources: Sequence[finder.Source]) -> Found | None:
+        proof = _Proof(self, patience_s=0)
+        trio.run(finder.look, self.zone, sources, proof, clock=self._trio_clock)
+        return _the_one(self.zone, proof.found) if proof.found else None
 
     def wait_for(self, address: str, wait_s: float = WAIT_FOR_NODE_S) -> Found:
         """Return the cluster of a node that may be about to start.
@@ -147,20 +160,68 @@ class Finder:
         except ValueError as error:
             raise ConfigError(f"-h: {where!r} is neither a node's name nor {error}") from None
 
-    def _probe(self, findings: finder.Findings) -> list[Found]:
-        """Ask each address for its cluster; those that do not answer are left out."""
+    def probe(self, findings: finder.Findings) -> dict[str, Found | HstoreError]:
+        """Ask each address for its cluster; return what each says, or why it says nothing."""
         addresses = [finder.written(one) for one in findings.addresses()[:_PROBES_AT_ONCE]]
         if not addresses:
-            return []
+            return {}
         with ThreadPoolExecutor(len(addresses)) as pool:
-            return [found for found in pool.map(self._ask, addresses) if found]
+            return dict(zip(addresses, pool.map(self._ask, addresses), strict=True))
 
-    def _ask(self, address: str) -> Found | None:
+    def _ask(self, address: str) -> Found | HstoreError:
         try:
             with self.connect(address, _PROBE_TIMEOUT_S) as client:
                 return Found(address, client.cluster())
-        except HstoreError:
-            return None
+        except HstoreError as error:
+            return error
+
+
+class _Proof:
+    """Says of what was found whether there is a live cluster among it.
+
+    Attributes:
+        found: The nodes that proved it.
+        failures: Why the others did not, by address, in words.
+    """
+
+    def __init__(
+        self, finder_: Finder, cluster_id: str | None = None, patience_s: float = LEADERLESS_S
+    ) -> None:
+        self._finder = finder_
+        self._wanted = cluster_id
+        self._patience_s = patience_s
+        self._begun_at: float | None = None
+        self.found: list[Found] = []
+        self.failures: dict[str, str] = {}
+
+    async def __call__(self, findings: finder.Findings) -> bool:
+        now = trio.current_time()
+        if self._begun_at is None:
+            self._begun_at = now
+        # Blocks this loop, which nobody else shares, for at most the time of one probe.
+        found = []
+        for address, said in self._finder.probe(findings).items():
+            if isinstance(said, Found) and self._wanted in {None, said.info.cluster_id}:
+                found.append(said)
+                self.failures[address] = "has no leader"
+            else:
+                self.failures[address] = _why_not(said)
+        is_led = any(one.info.leader is not None for one in found)
+        if found and (is_led or now - self._begun_at >= self._patience_s):
+            self.found = found
+        return bool(self.found)
+
+
+def _why_not(said: Found | HstoreError) -> str:
+    match said:
+        case Found(info=info):
+            return f"is of another cluster, {info.cluster_id}"
+        case NothingListens():
+            return "nothing listens there"
+        case Unreachable():
+            return "did not answer as an hstore node"
+        case _:
+            return str(said)
 
 
 def member(info: ClusterInfo, which: str) -> NodeInfo | None:
@@ -202,13 +263,27 @@ def _is_host(name: str) -> bool:
     return True
 
 
-def _nothing(zone: str, findings: finder.Findings) -> str:
-    rows = [f"{what}: {outcome}" for what, outcome in finder.tried(findings.attempts)]
-    rows += [f"{finder.written(one)} did not answer" for one in findings.addresses()]
-    return (
-        f"no cluster of zone {zone} was found in {finder.FIND_S:g} s: {'; '.join(rows)}\n"
-        "`hstore start` starts one here; -h ADDR names a node of one elsewhere"
+def _nothing(zone: str, findings: finder.Findings, failures: dict[str, str]) -> str:
+    """The error that lists what was tried: as a table, for it is read when nothing else helps."""
+    rows = [f"{what}: {outcome}" for what, outcome in finder.tried(findings.attempts, zone)]
+    for sighting in findings.sightings:
+        for node in sighting.nodes:
+            address = finder.written(node)
+            outcome = failures.get(address, "did not answer in time")
+            rows.append(f"{sighting.source}, a node at {address}: {outcome}")
+    return "\n".join(
+        [
+            f"no cluster of zone {zone} was found in {finder.FIND_S:g} s. What was tried:",
+            *(_ROW.fill(row) for row in dict.fromkeys(rows)),
+            "`hstore start` starts a cluster here; `-h ADDR` names a node of one elsewhere,",
+            "and HSTORE_DNS=ADDR a DNS server that knows it",
+        ]
     )
+
+
+_ROW = textwrap.TextWrapper(
+    width=100, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+)
 
 
 def _the_one(zone: str, found: list[Found]) -> Found:

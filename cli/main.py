@@ -70,7 +70,7 @@ def cli() -> None:
     """A key-value store that agrees by Raft and answers DNS for its own cluster.
 
     ADDR is HOST:PORT of a node's API, or a host; NAME is a node's name. Without -h the cluster is
-    found through the DNS of the nodes on this machine.
+    found by name: on this machine, through DNS, or on the local network.
 
     Exit status: 0 done, 1 refused or nothing found, 2 wrong usage, 3 no node could be reached.
     """
@@ -307,16 +307,13 @@ def dns_doctor(*, host: str | None, zone: str | None) -> int:
 
 
 def _finder(zone: str | None) -> Finder:
-    from hstore.node import values
-    from hstore.node.commands import ClusterSettings
+    from hstore.node.settings import load_search
 
     from .find import Finder
+    from .sources import sources
 
-    wanted = zone or os.environ.get("HSTORE_ZONE") or ClusterSettings().zone
-    try:
-        return Finder(values.zone(wanted))
-    except ValueError as error:
-        raise ConfigError(f"cluster.zone: {wanted!r} is not allowed; allowed: {error}") from None
+    search = load_search({"cluster.zone": zone}, os.environ)
+    return Finder(search.zone, sources=sources(search.discovery, search.data_dir))
 
 
 def _found(host: str | None, finder: Finder) -> Found:

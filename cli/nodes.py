@@ -11,17 +11,19 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Literal
 
-from hstore.node import values
+from hstore.node import saved_members, values
 from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.settings import NodeSettings, load_settings
 from hstore.node.sockets import AddressTaken, NodeSockets, bind_first_free, bind_node_sockets
-from hstore.node.storage.directory import has_data
+from hstore.node.storage.directory import has_data, read_identity
 
 from .client import Unreachable
 from .find import Finder, Found, describe, live_addresses, member, own_address_towards
+from .sources import sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 # A clean stop takes at most 5 s (contract, section 3); what hangs longer must not outlive us.
 _PARENT_GONE_S = 8.0
@@ -34,7 +36,7 @@ def start(flags: Mapping[str, object], env: Mapping[str, str], finder: Finder | 
         ConfigError, Refused: It was not started; the message says why.
     """
     settings = load_settings(flags, env)
-    finder = finder or Finder(settings.cluster.zone)
+    finder = finder or _finder(settings)
     fresh = not has_data(settings.data_dir)
     if fresh and not settings.given & {"listen", "data_dir"}:
         _refuse_second_cluster(settings, finder)
@@ -63,8 +65,8 @@ def join(
         ConfigError, Refused, Unreachable: It did not join; the message says why.
     """
     settings = load_settings(flags, env)
-    finder = finder or Finder(settings.cluster.zone)
-    found, failure = _target(host, finder)
+    finder = finder or _finder(settings)
+    found, failure = _target(host, settings, finder)
     if found:
         _refuse_itself(settings, found)
         _refuse_loopback(settings, found)
@@ -110,13 +112,32 @@ def _serve(
         sockets.close()
 
 
-def _target(host: str | None, finder: Finder) -> tuple[Found | None, Unreachable | None]:
+def _finder(settings: NodeSettings) -> Finder:
+    return Finder(settings.cluster.zone, sources=sources(settings.discovery, settings.data_dir))
+
+
+def _target(
+    host: str | None, settings: NodeSettings, finder: Finder
+) -> tuple[Found | None, Unreachable | None]:
+    """Find the cluster to join. A node that was a member once looks for its own by itself."""
     try:
         if host is None:
-            return finder.find(), None
+            if has_data(settings.data_dir) and saved_members.read(settings.data_dir):
+                return None, None
+            return finder.find(_cluster_of(settings.data_dir)), None
         return finder.wait_for(finder.address_of(host)), None
     except Unreachable as error:
         return None, error
+
+
+def _cluster_of(data_dir: Path) -> str | None:
+    """Return the cluster that a directory belongs to: of a join, perhaps, that was cut short."""
+    if not has_data(data_dir):
+        return None
+    try:
+        return read_identity(data_dir).cluster_id
+    except HstoreError:
+        return None  # why it cannot be used is said when it is opened
 
 
 def _ways_in(found: Found | None) -> tuple[str, ...]:
@@ -138,7 +159,7 @@ def _bind_for_join(
 
 def _refuse_second_cluster(settings: NodeSettings, finder: Finder) -> None:
     """Refuse `start` where `join` was probably meant (contract, section 2)."""
-    found = finder.find_if_any()
+    found = finder.find_here()
     if found:
         raise Refused(
             f"{describe(found)} is live on this machine; `hstore join` joins it\n"

@@ -19,6 +19,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 _KEYS = {
     "data_dir": "data_dir",
     "http_hosts": "http.hosts",
+    "discovery_hosts": "discovery.hosts",
+    "discovery_dns": "discovery.dns",
+    "discovery_mdns": "discovery.mdns",
     "zone": "cluster.zone",
     "heartbeat": "cluster.heartbeat",
     "election_timeout": "cluster.election_timeout",
@@ -76,6 +79,13 @@ node = _all(
     click.option("--http-hosts", metavar="NAMES", help="More `Host` names its API answers to."),
     click.option(
         "--recursors", metavar="IPS", help="DNS servers asked for names outside the zone."
+    ),
+    click.option(
+        "--discovery-hosts", metavar="ADDRS", help="Nodes where the cluster may be found."
+    ),
+    click.option("--discovery-dns", metavar="ADDRS", help="DNS servers that may know it."),
+    click.option(
+        "--discovery-mdns/--no-discovery-mdns", default=None, help="Multicast DNS, too [yes]."
     ),
     click.option("--no-shell", is_flag=True, help="Stay in the foreground and log to stderr."),
     # The read end of a pipe: when its writer is gone, so is the node. For `demo`.

@@ -13,6 +13,9 @@ question with what came of it. A *recursor* is a resolver that is asked for name
     recursor.py  names outside the zone
     client.py    one question to one server          finder.py    who is asked, and what they said
     probe.py     one question by one transport
+    resolver.py  what the system's resolver knows    browser.py   asking the local network
+    multicast.py what is said by multicast DNS       responder.py a node says it
+    multicast_sockets.py                             sockets for both sides of it
 
 Imports nothing of the rest of hstore: it is given plain data (`ClusterView`) and bound sockets.
 """

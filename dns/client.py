@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import socket
 from dataclasses import dataclass
 
 import trio
@@ -56,7 +57,7 @@ async def ask(host: str, port: int, name: Name, rtype: int) -> Reply:
                 reply = await _ask_tcp(host, port, question)
     except trio.TooSlowError:
         raise NoAnswer(f"no answer within {ASK_S:g} s") from None
-    except (OSError, trio.BrokenResourceError) as error:
+    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
         raise NoAnswer(_reason(error)) from None
     if reply.rcode != Rcode.NOERROR:
         what = _MEANINGS.get(reply.rcode, f"response code {reply.rcode}")
@@ -116,6 +117,8 @@ async def _ask_tcp(host: str, port: int, question: _Question) -> Reply:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, socket.gaierror | UnicodeError):  # a name that is none cannot be asked for
+        return "no such host"
     code = error.errno if isinstance(error, OSError) else None
     if code == errno.ECONNREFUSED:
         return "nothing listens there"

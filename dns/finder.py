@@ -1,14 +1,18 @@
 """Finding a cluster by name: who is asked, how often, and what each said.
 
-Owns the search through DNS. It does not decide whether what was found is a live cluster: that takes
-HTTP, so the caller proves it (`prove`), and the search goes on until something is proved or its
-time is over. What was tried is kept, for the error that lists it.
+Owns the search. It does not decide whether what was found is a live cluster: that takes HTTP, so
+the caller proves it (`prove`), and the search goes on until something is proved or its time is
+over. What was tried is kept, for the error that lists it.
 
-A further source (servers named by the user, the system's resolver, multicast) is one more `Source`.
+All sources of a round are asked together. Each has a rank, and what one of them has found is put
+to the proof when all of its rank and of better ones have had their say: so who was named by the
+user wins over who merely answers, and nobody waits for a slow resolver when a node of this machine
+has answered. DNS servers are here; the other sources are in `resolver.py` and `browser.py`.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,8 +28,9 @@ FIND_S = 3.0
 LOOK_S = 1.0
 # Between two rounds: a node that is just starting is found soon, and nobody is flooded.
 ROUND_PAUSE_S = 0.2
-# Where an A record is all that is known of a node, it is tried at the default API port.
+# Where an A record is all that is known of a node, it is tried at the default port.
 API_PORT = 8500
+PEER_PORT = 8300
 # SRV targets without an address in the additional section that are looked up one by one.
 _LOOKUPS_MAX = 16
 
@@ -35,28 +40,55 @@ HostPort = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """What a node offers, by its DNS label, and the port it has where only an address is known."""
+
+    label: bytes
+    port: int
+
+
+API = Service(b"_hstore", API_PORT)
+PEER = Service(b"_hstore-peer", PEER_PORT)
+
+
+class Rank(enum.IntEnum):
+    """How much a source counts, the best first; two clusters of one rank are an ambiguity."""
+
+    NAMED = 1
+    """Addresses of nodes that the user named, or that were members when this node last ran."""
+    SERVERS = 2
+    """DNS servers that the user named."""
+    HERE = 3
+    """Nodes on this machine."""
+    SYSTEM = 4
+    """The system's resolver."""
+    LINK = 5
+    """Multicast on the local network."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """What one server says of the cluster.
 
     Attributes:
         source: Name of the source it belongs to.
-        server: Who said it, host and port.
+        server: Who said it: host and port, or the name of an interface, or nobody in particular.
         nodes: API addresses of live nodes, without duplicates, at least one.
         leader: The leader's API address, when the server knows it.
     """
 
     source: str
-    server: HostPort
+    server: HostPort | str
     nodes: tuple[HostPort, ...]
     leader: HostPort | None
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One question that was asked, and what came back, in words."""
+    """One question that was asked, and what came back, in words; of whom, as in `Sighting`."""
 
     source: str
-    server: HostPort
+    server: HostPort | str
     question: str
     outcome: str
 
@@ -90,6 +122,11 @@ class Findings:
 class Source(Protocol):
     """Some place where the cluster may be found."""
 
+    @property
+    def rank(self) -> int:
+        """A `Rank`."""
+        ...
+
     async def look(self, zone: Name, findings: Findings) -> None:
         """Ask once, in bounded time. Network errors become attempts, and are not raised.
 
@@ -105,14 +142,18 @@ class DnsServers:
     Attributes:
         name: What the user knows them as, for messages.
         servers: Their addresses.
+        rank: A `Rank`.
+        service: The service whose addresses are wanted, `_hstore` or `_hstore-peer`.
     """
 
     name: str
     servers: Sequence[HostPort]
+    rank: int = Rank.SERVERS
+    service: Service = API
 
     async def look(self, zone: Name, findings: Findings) -> None:
         """Ask each for SRV `_hstore._tcp`, and where that gives nothing for A and AAAA."""
-        inquiries = [_Inquiry(self.name, server, zone) for server in self.servers]
+        inquiries = [_Inquiry(self, server, zone) for server in self.servers]
         try:
             with trio.move_on_after(LOOK_S):
                 async with trio.open_nursery() as nursery:
@@ -124,36 +165,42 @@ class DnsServers:
                 findings.take(inquiry.findings)
 
 
-def local_nodes() -> DnsServers:
-    """The nodes of this machine, by the DNS ports they have unless told otherwise."""
-    servers = [(host, port) for host in ("127.0.0.1", "::1") for port in LOCAL_DNS_PORTS]
-    return DnsServers("nodes on this machine", servers)
+def local_nodes(recorded: Iterable[HostPort] = (), service: Service = API) -> DnsServers:
+    """The nodes of this machine, by the DNS ports they have unless told otherwise.
+
+    Args:
+        recorded: DNS servers of nodes that are known to run here, at whatever address.
+        service: As for `DnsServers`.
+    """
+    usual = [(host, port) for host in ("127.0.0.1", "::1") for port in LOCAL_DNS_PORTS]
+    servers = list(dict.fromkeys([*recorded, *usual]))
+    return DnsServers("this machine", servers, Rank.HERE, service)
 
 
-async def look(zone: str, sources: Sequence[Source]) -> Findings:
-    """Ask all sources together, once.
+Prove = Callable[[Findings], Awaitable[bool]]
+"""Given what one rank has found, says whether there is a live cluster among it."""
+
+
+async def look(zone: str, sources: Sequence[Source], prove: Prove | None = None) -> Findings:
+    """Ask all sources together, once; see `find`.
 
     Raises:
         ValueError: `zone` is no domain name.
     """
     findings = Findings()
-    await _round(name_of(zone), sources, findings)
-    findings.found = bool(findings.sightings)
+    await _round(name_of(zone), sources, findings, prove)
     return findings
 
 
-async def find(
-    zone: str,
-    sources: Sequence[Source],
-    prove: Callable[[Findings], Awaitable[bool]] | None = None,
-) -> Findings:
+async def find(zone: str, sources: Sequence[Source], prove: Prove | None = None) -> Findings:
     """Ask all sources together, round by round, until one round is proved or `FIND_S` are over.
 
     Args:
         zone: The domain of the cluster.
-        sources: Whom to ask, best first.
-        prove: Given each round with a sighting; says whether one is a live cluster. It shares the
-            time of the search, and may raise to end it.
+        sources: Whom to ask.
+        prove: Asked rank by rank, the best first, where there is a sighting; the first that it
+            says yes to ends the search. It shares the time of the search, and may raise to end it.
+            By default any sighting is enough.
 
     Returns:
         The proved round; when there is none, the last whole one, with `found` False.
@@ -167,26 +214,30 @@ async def find(
     with trio.move_on_after(FIND_S):
         while True:
             current = Findings()
-            await _round(apex, sources, current)
+            await _round(apex, sources, current, prove)
             whole = current
-            if whole.sightings and (prove is None or await prove(whole)):
-                whole.found = True
+            if whole.found:
                 break
             await trio.sleep(ROUND_PAUSE_S)
     return whole if whole is not None else current
 
 
-def tried(attempts: Iterable[Attempt]) -> list[tuple[str, str]]:
+def tried(attempts: Iterable[Attempt], zone: str = "") -> list[tuple[str, str]]:
     """The attempts as rows of a table: what was asked of whom, and what came back.
 
-    Servers of one source to which the same thing happened share a row.
+    Servers of one source to which the same thing happened share a row, and so do questions to which
+    they gave the same answer. Of names in `zone` only what stands before it is shown.
     """
-    rows: dict[tuple[str, str, str], list[HostPort]] = {}
+    servers: dict[tuple[str, str, str], list[HostPort | str]] = {}
     for one in attempts:
-        rows.setdefault((one.source, one.question, one.outcome), []).append(one.server)
+        question = one.question.removesuffix(f".{zone}")
+        servers.setdefault((one.source, question, one.outcome), []).append(one.server)
+    questions: dict[tuple[str, str, str], list[str]] = {}
+    for (source, question, outcome), who in servers.items():
+        questions.setdefault((source, _several(who), outcome), []).append(question)
     return [
-        (f"{source}, {question} at {_several(servers)}", outcome)
-        for (source, question, outcome), servers in rows.items()
+        (f"{source}, {', '.join(asked)}{' at ' if who else ''}{who}", outcome)
+        for (source, who, outcome), asked in questions.items()
     ]
 
 
@@ -196,33 +247,67 @@ def written(address: HostPort) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def _round(zone: Name, sources: Sequence[Source], findings: Findings) -> None:
-    parts = [Findings() for _ in sources]
+async def _round(
+    zone: Name, sources: Sequence[Source], findings: Findings, prove: Prove | None
+) -> None:
+    looks = [_Look(source) for source in sources]
+    error: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            for source, part in zip(sources, parts, strict=True):
-                nursery.start_soon(source.look, zone, part)
+            for one in looks:
+                nursery.start_soon(one.run, zone)
+            for rank in sorted({source.rank for source in sources}):
+                seen = Findings()
+                for one in looks:
+                    if one.source.rank == rank:
+                        await one.done.wait()
+                        seen.take(one.findings)
+                if not seen.sightings:
+                    continue
+                try:
+                    findings.found = prove is None or await prove(seen)
+                except Exception as raised:  # noqa: BLE001  # raised below: a nursery would wrap it
+                    error = raised
+                if findings.found or error:
+                    break
+            nursery.cancel_scope.cancel()
     finally:
-        for part in parts:
-            findings.take(part)
+        for one in looks:
+            findings.take(one.findings)
+    if error is not None:
+        raise error
+
+
+class _Look:
+    """One source in one round."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.findings = Findings()
+        self.done = trio.Event()
+
+    async def run(self, zone: Name) -> None:
+        await self.source.look(zone, self.findings)
+        self.done.set()
 
 
 class _Inquiry:
     """All questions to one server, one after the other, for it is one place that may be slow."""
 
-    def __init__(self, source: str, server: HostPort, zone: Name) -> None:
-        self._source = source
+    def __init__(self, source: DnsServers, server: HostPort, zone: Name) -> None:
+        self._source = source.name
         self._server = server
         self._zone = zone
+        self._wanted = source.service
         self._is_use_asking = True
         self.findings = Findings()
 
     async def run(self) -> None:
-        nodes = await self._service(b"_hstore")
+        nodes = await self._service(self._wanted.label)
         leaders: list[HostPort] = []
-        if nodes:
+        if nodes and self._wanted is API:
             leaders = await self._service(b"_hstore-leader")
-        elif self._is_use_asking:
+        elif not nodes and self._is_use_asking:
             leaders = await self._host((b"leader", *self._zone))
             nodes = await self._host((b"nodes", *self._zone)) or leaders
         if nodes:
@@ -249,12 +334,12 @@ class _Inquiry:
         return found
 
     async def _host(self, name: Name) -> list[HostPort]:
-        """Addresses of a name, with the default API port."""
+        """Addresses of a name, with the default port."""
         found: list[HostPort] = []
         for rtype in (RRType.A, RRType.AAAA):
             reply = await self._ask(name, rtype) if self._is_use_asking else None
             if reply is not None:
-                found += [(host, API_PORT) for host in _hosts(reply.answers)]
+                found += [(host, self._wanted.port) for host in _hosts(reply.answers)]
         return found
 
     async def _ask(self, name: Name, rtype: RRType) -> Reply | None:
@@ -278,14 +363,16 @@ def _hosts(records: Iterable[Record]) -> list[str]:
     return [str(record.rdata.ip) for record in records if isinstance(record.rdata, Address)]
 
 
-def _several(servers: Sequence[HostPort]) -> str:
+def _several(servers: Sequence[HostPort | str]) -> str:
     """Servers in few words: neighbouring ports of one host as a range."""
     ranges: list[list[HostPort]] = []
-    for host, port in servers:
-        if ranges and ranges[-1][-1] == (host, port - 1):
-            ranges[-1].append((host, port))
+    names: list[str] = []
+    for server in servers:
+        if isinstance(server, str):
+            names.append(server)
+        elif ranges and ranges[-1][-1] == (server[0], server[1] - 1):
+            ranges[-1].append(server)
         else:
-            ranges.append([(host, port)])
-    return ", ".join(
-        written(one[0]) + (f" to {one[-1][1]}" if len(one) > 1 else "") for one in ranges
-    )
+            ranges.append([server])
+    numbers = [written(one[0]) + (f" to {one[-1][1]}" if len(one) > 1 else "") for one in ranges]
+    return ", ".join(dict.fromkeys([*numbers, *names]))

@@ -78,9 +78,9 @@ def pack_anywhere(record: Record) -> bytes:
 
 
 def pack_question(name: Name, rtype: int, ident: int) -> bytes:
-    """A query for class IN, with EDNS, without asking for recursion."""
+    """A query for class IN, with EDNS; it asks for recursion, for the server may be a resolver."""
     message = dnslib.DNSRecord(
-        dnslib.DNSHeader(id=ident, bitmap=0),
+        dnslib.DNSHeader(id=ident, bitmap=0, rd=1),
         q=dnslib.DNSQuestion(DNSLabel(name), int(rtype), CLASS_IN),
         ar=[dnslib.EDNS0(udp_len=OWN_UDP_SIZE)],
     )
@@ -113,6 +113,43 @@ def parse_reply(packet: bytes) -> Reply:
     # dnslib follows chains of pointers by recursion, and some of its range checks are ValueErrors.
     except (dnslib.DNSError, DNSLabelError, ValueError, RecursionError) as error:
         raise MalformedError(f"not a DNS reply: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class MulticastQuery:
+    """A query of multicast DNS (RFC 6762 section 18).
+
+    Attributes:
+        ident: Its id; it counts only for a legacy querier.
+        questions: Name (in lower case), type and class of each; the top bit of the class asks for
+            a unicast reply.
+        known: Records that the querier has already.
+    """
+
+    ident: int
+    questions: tuple[tuple[Name, int, int], ...]
+    known: tuple[Record, ...]
+
+
+def parse_multicast_query(packet: bytes) -> MulticastQuery:
+    """Read a query of multicast DNS, which may hold many questions, with pointers in their names.
+
+    Raises:
+        MalformedError: It is none, or not to be answered: another opcode, a response code.
+    """
+    try:
+        message = dnslib.DNSRecord.parse(packet)
+        header = message.header
+        # RFC 6762 sections 18.3 and 18.11: those with another opcode or a code are ignored.
+        if header.qr or header.opcode or header.rcode:
+            raise MalformedError("not a query")
+        return MulticastQuery(
+            int(header.id),
+            tuple((_name(q.qname), int(q.qtype), int(q.qclass)) for q in message.questions),
+            _records(message.rr),
+        )
+    except (dnslib.DNSError, DNSLabelError, ValueError, RecursionError) as error:
+        raise MalformedError(f"not a query of multicast DNS: {error}") from error
 
 
 class _UncompressedBuffer(DNSBuffer):  # type: ignore[misc]  # its base is Any

@@ -11,6 +11,7 @@ The node:          node.py puts the rooms together; replica.py, requests.py, for
                    compaction.py, restart.py, room.py, flag.py, pace.py
 The cluster:       members.py, handover.py, status.py, cluster.py, replica_check.py, configure.py,
                    cluster_settings.py
+To be found:       saved_members.py, multicast.py, rediscovery.py
 Between nodes:     peers.py, link.py, wire.py, snapshots.py, snapshot_transfer.py
 The state machine: commands.py, state.py, state_cluster.py, state_records.py, sessions.py
 Rooms:             `raft/` consensus, `storage/` the disk, `api/` HTTP

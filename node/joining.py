@@ -30,21 +30,33 @@ def find_cluster(addresses: tuple[str, ...]) -> str:
     """Return the id of the cluster that the first of these members to answer belongs to.
 
     Raises:
-        Refused: What answers is no hstore node.
+        Refused: What answers is no hstore node, or one whose nodes this one could not talk to.
         NoLeader: Nobody answers.
     """
     tried = []
     for address in addresses:
         try:
             answer = _request("GET", f"http://{address}/v1/cluster")
-            return msgspec.json.decode(answer.content, type=ClusterInfo).cluster_id
+            info = msgspec.json.decode(answer.content, type=ClusterInfo)
         except httpx.TransportError as error:
             tried.append(f"{address}: {error}")
         except msgspec.MsgspecError:
             raise Refused(
                 f"{address} is not an hstore node: what answers there does not know /v1/cluster"
             ) from None
+        _check_protocol(address, answer)
+        return info.cluster_id
     raise NoLeader(f"no member answers ({'; '.join(tried)}): is the address right?")
+
+
+def _check_protocol(address: str, answer: httpx.Response) -> None:
+    """Refuse to begin what the leader, or each peer's hello, would refuse only later."""
+    theirs = answer.headers.get("X-Hstore-Protocol", str(PROTOCOL))
+    if theirs != str(PROTOCOL):
+        raise Refused(
+            f"the cluster at {address} speaks version {theirs[:20]} of the protocol between nodes,"
+            f" this hstore version {PROTOCOL}: install the version of hstore that the cluster runs"
+        )
 
 
 def ask_to_join(

@@ -127,6 +127,25 @@ async def connect(
     return stream
 
 
+async def identify(dial: Dial, address: str, me: Self, to: int) -> int:
+    """Return which node of this cluster is at an address, of which only `to` is to be reached.
+
+    Raises:
+        OSError, trio.BrokenResourceError: Nobody answers.
+        PeerError: It is no node of this cluster, or one that does not want this node.
+    """
+    stream = await dial(address)
+    try:
+        await stream.send_all(me.hello(to, wire.Purpose.MESSAGES))
+        welcome = await _read_welcome(stream)
+    finally:
+        await trio.aclose_forcefully(stream)
+    # Another cluster, or another version, would have been said before that it is another node.
+    if welcome.refusal not in {"", wire.Refusal.WRONG_NODE}:
+        raise RefusedError(welcome.refusal)
+    return welcome.node_id
+
+
 def _check_welcome(welcome: wire.Welcome, to: int) -> None:
     if welcome.refusal:
         raise RefusedError(welcome.refusal)

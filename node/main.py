@@ -22,7 +22,7 @@ import trio
 from ..dns.recursor import Recursor
 from ..dns.server import DnsServer
 from ..dns.view import ClusterView
-from . import cluster_settings, commands, logs
+from . import cluster_settings, commands, logs, multicast, saved_members
 from .api.server import ApiServer
 from .commands import (
     ChangeMember,
@@ -39,6 +39,7 @@ from .raft import membership
 from .raft.entry import Entry, EntryKind, HardState
 from .raft.errors import CoreBug
 from .raft.membership import Configuration
+from .rediscovery import Rediscovery, peer_sources
 from .settings import NodeSettings, refuse_own_dns_among_recursors
 from .sockets import NodeSockets
 from .status import split_address
@@ -227,6 +228,7 @@ async def _run(
 async def _run_node(
     node: Node, settings: NodeSettings, sockets: NodeSockets, hints: dict[int, str]
 ) -> None:
+    rng = Random(SystemRandom().getrandbits(64))  # noqa: S311 - pauses, not secrets
     api = ApiServer(node, http_hosts=settings.http_hosts)
     recursor = Recursor(settings.recursors) if settings.recursors else None
     dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor)
@@ -244,6 +246,10 @@ async def _run_node(
         api_done = trio.Event()
         await nursery.start(_serve_api, api, sockets.api, api_done)
         nursery.start_soon(_announce, node, settings)
+        nursery.start_soon(saved_members.keep, node, settings.data_dir, _warn_of_unsaved)
+        nursery.start_soon(Rediscovery(node, peer_sources(settings), rng).run)
+        if multicast.is_wanted(settings):
+            await nursery.start(multicast.run, node, settings, rng)
         _log.info(
             "serving",
             api=settings.api_address,
@@ -396,6 +402,10 @@ def _warn_of_differences(settings: NodeSettings, agreed: ClusterSettings) -> Non
                 given=setting.show(ours),
                 cluster=setting.show(theirs),
             )
+
+
+def _warn_of_unsaved(error: OSError) -> None:
+    _log.warning("the members' addresses could not be saved", error=str(error))
 
 
 def _is_loopback(host: str) -> bool:

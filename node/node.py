@@ -95,6 +95,7 @@ class Node:
         self.address = address
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self.status = Status(self.replica, self._send)
+        self.status.reached_at = (address, peer_address) if peer_address else None
         self.members = Members(self.replica, self.status)
         self.settings = Configure(self.replica, self.status, log_level)
         self.handover = Handover(self.replica, self.status, self.members)

@@ -14,7 +14,7 @@ import trio
 
 from . import wire
 from .errors import PeerError
-from .link import LOST, Dial, Link, LinkEvents, Self, is_address
+from .link import LOST, Dial, Link, LinkEvents, Self, identify, is_address
 
 _HELLO_SECONDS = 3.0
 _MAX_ACCEPTED = 128
@@ -146,6 +146,37 @@ class Peers:
         """Where `peer` is dialled, or None when there is no link to it."""
         entry = self._links.get(peer)
         return entry[0].address if entry else None
+
+    def missing(self) -> dict[int, str]:
+        """Return the members that there is no connection to, with where they should be."""
+        return {
+            peer: self._given[peer]
+            for peer, (link, _) in self._links.items()
+            if not link.is_connected
+        }
+
+    async def identify(self, address: str) -> int | None:
+        """See which member is at an address; one that is missing is dialled there from now on.
+
+        Returns its id then, and None when it is nobody who is missing. Believed is only what the
+        handshake says: cluster and id.
+        """
+        missing = self.missing()
+        if not missing or address == self.me.address or not is_address(address):
+            return None
+        links = [link for link, _ in self._links.values()]
+        if any(link.is_connected and link.address == address for link in links):
+            return None
+        try:
+            found = await identify(self._dial, address, self.me, next(iter(missing)))
+        except LOST as error:
+            _log.debug("nobody of ours", address=address, error=str(error))
+            return None
+        if found not in self.missing():
+            return None
+        self._move(found, address)
+        self._hurry(found)
+        return found
 
     def is_connected(self, peer: int) -> bool:
         """Whether frames to `peer` leave now."""

@@ -11,6 +11,7 @@ the default. Opening sockets and asking clusters is no business of this module.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ import msgspec
 from . import cluster_settings, values
 from .commands import ClusterSettings
 from .errors import ConfigError
-from .values import API_PORT, Address
+from .values import API_PORT, LABEL, Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,6 +36,9 @@ EXPECT_MAX = 99
 """Nodes that a new cluster can be told to wait for: as many as `join` finds ports for on one
 machine. Beyond single digits a cluster only gets slower."""
 
+DNS_PORT = 53
+"""Of a DNS server that is named without one."""
+
 VARIABLE_PREFIX = "HSTORE_"
 
 # Read by other parts of the program, so they are known although they are no settings of a node.
@@ -42,6 +46,21 @@ _OTHER_VARIABLES = ("HSTORE_CONFIG", "HSTORE_DEBUG", "HSTORE_HOST")
 
 # Kubernetes and Docker links set these for a service called "hstore"; they say nothing to us.
 _FOREIGN_VARIABLE = re.compile(r"HSTORE_(SERVICE_.*|PORT|PORT_\d+_.*)")
+
+
+class Discovery(msgspec.Struct, frozen=True):
+    """Where a cluster is looked for beside the places that need no telling (contract, section 6).
+
+    Attributes:
+        hosts: API addresses of nodes; of each the DNS and peer ports are where the API's put them.
+        dns: DNS servers.
+        mdns: Whether multicast DNS is used: asked, and answered where the node listens beyond
+            loopback.
+    """
+
+    hosts: tuple[Address, ...] = ()
+    dns: tuple[Address, ...] = ()
+    mdns: bool = True
 
 
 class NodeSettings(msgspec.Struct, frozen=True):
@@ -60,6 +79,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
         recursors: DNS servers that its own asks for names outside the zone; none: it refuses them.
         learner: It joins as a learner for good.
         expect: Voters that a cluster which this node creates waits for; 0: none.
+        discovery: Where it looks for its cluster.
         cluster: Settings for a cluster that this node creates.
         given: The keys, as in the file (`cluster.zone`), that were set and not left to defaults.
     """
@@ -76,6 +96,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     recursors: tuple[Address, ...] = ()
     learner: bool = False
     expect: int = 0
+    discovery: Discovery = Discovery()
     cluster: ClusterSettings = ClusterSettings()
     given: frozenset[str] = frozenset()
 
@@ -131,6 +152,7 @@ def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> NodeSe
         recursors=sources.take("recursors", values.recursors, ()),
         learner=flags.get("learner") is True,
         expect=sources.take("expect", values.integer(1, EXPECT_MAX), 0),
+        discovery=_discovery(sources),
         cluster=_cluster_settings(sources),
         given=frozenset(sources.given),
     )
@@ -139,6 +161,37 @@ def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> NodeSe
         settings = _with(settings, data_dir=default_data_dir(env, listen.port))
     _check(settings)
     return settings
+
+
+class SearchSettings(msgspec.Struct, frozen=True):
+    """What a command needs to know that looks for a cluster and is no node.
+
+    Attributes:
+        zone: The DNS domain of the cluster.
+        discovery: Where else to look.
+        data_dir: Of the node that would be started here; None: there is no home directory.
+    """
+
+    zone: str
+    discovery: Discovery
+    data_dir: Path | None
+
+
+def load_search(flags: Mapping[str, object], env: Mapping[str, str]) -> SearchSettings:
+    """Gather the settings of a search; those of a node are not looked at.
+
+    Raises:
+        ConfigError: A value is bad.
+    """
+    sources = _Sources(flags, env)
+    data_dir = sources.take("data_dir", values.path, None)
+    with contextlib.suppress(ConfigError):
+        data_dir = data_dir or default_data_dir(env, API_PORT)
+    return SearchSettings(
+        zone=sources.take("cluster.zone", values.zone, ClusterSettings().zone),
+        discovery=_discovery(sources),
+        data_dir=data_dir,
+    )
 
 
 def at_port(settings: NodeSettings, port: int, env: Mapping[str, str]) -> NodeSettings:
@@ -192,6 +245,16 @@ def default_data_dir(env: Mapping[str, str], port: int) -> Path:
 
 def _with(settings: NodeSettings, **changes: object) -> NodeSettings:
     return msgspec.structs.replace(settings, **changes)
+
+
+def _discovery(sources: _Sources) -> Discovery:
+    none: tuple[Address, ...] = ()
+    hosts = sources.take("discovery.hosts", values.peers_to_ask(API_PORT), none)
+    return Discovery(
+        hosts=(*sources.named_host(), *hosts),
+        dns=sources.take("discovery.dns", values.peers_to_ask(DNS_PORT), none),
+        mdns=sources.take("discovery.mdns", values.switch, True),
+    )
 
 
 def _cluster_settings(sources: _Sources) -> ClusterSettings:
@@ -264,6 +327,14 @@ class _Sources:
                 f"{key}: {value!r} {where} is not allowed; allowed: {error}"
             ) from None
 
+    def named_host(self) -> tuple[Address, ...]:
+        """Return what `HSTORE_HOST` names, where that is an address and no node's name."""
+        value = self._env.get("HSTORE_HOST", "")
+        with contextlib.suppress(ValueError):
+            if value and not LABEL.fullmatch(value):
+                return (values.split_address(value),)
+        return ()
+
     def refuse_unknown(self) -> None:
         """Refuse keys of the file and variables that no `take` asked for.
 
@@ -292,6 +363,8 @@ class _Sources:
 
 
 def _variable(key: str) -> str:
+    if key == "discovery.dns":
+        return "HSTORE_DNS"  # the contract's name for it
     return VARIABLE_PREFIX + key.removeprefix("cluster.").replace(".", "_").upper()
 
 

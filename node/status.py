@@ -8,10 +8,12 @@ its DNS server answers from.
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
+import msgspec
 import trio
 
 from ..dns.view import ClusterView
@@ -42,6 +44,7 @@ class Status:
         structure: Counts the changes that users are told of at once.
         on_view: Called with a new view for the DNS server whenever it changes.
         is_stopping: Set by a node that stops on purpose; its next report says so.
+        reached_at: API and peer address of this node now, for the view, whatever the log says.
     """
 
     def __init__(self, replica: Replica, send: Callable[[int, wire.Frame], object]) -> None:
@@ -52,6 +55,7 @@ class Status:
         self.on_view: Callable[[ClusterView | None], None] = lambda _view: None
         self.is_stopping = False
         self._pace = Pace(self._interval)
+        self.reached_at: tuple[str, str] | None = None
         self._started_at = trio.current_time()
         self._leading_since = 0.0
         self._leading_term = 0
@@ -246,8 +250,26 @@ class Status:
             term=info.term,
             leader=info.leader,
             self_name=own.name,
-            members=tuple(sorted((_dns_member(node) for node in info.nodes), key=_dns_name)),
+            members=tuple(sorted(self._dns_members(info), key=_dns_name)),
         )
+
+    def _dns_members(self, info: ClusterInfo) -> Iterator[DnsMember]:
+        """Return the members as DNS shows them: this node as it is, the others as they are known.
+
+        A node that comes back at another address can tell the cluster only when it has found it,
+        and is found by what its own DNS server says. Without a leader nobody else knows that it
+        lives, either.
+        """
+        own = f"{self._replica.core.id:016x}"
+        for node in info.nodes:
+            if node.id == own and self.reached_at:
+                address, peer_address = self.reached_at
+                here = msgspec.structs.replace(node, address=address, peer_address=peer_address)
+                member = _dns_member(here)
+                is_live = member.live or (info.leader is None and not self.is_stopping)
+                yield dataclasses.replace(member, live=is_live)
+            else:
+                yield _dns_member(node)
 
     # -- inside -----------------------------------------------------------------------------
 

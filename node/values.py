@@ -240,6 +240,40 @@ def recursors(value: object) -> tuple[Address, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def peers_to_ask(port: int) -> Callable[[object], tuple[Address, ...]]:
+    """Return a parser of hosts, as a list or one text with commas; `port` where none is given.
+
+    Host names stay as they are: they may be unknown now and known later.
+    """
+
+    def parse(value: object) -> tuple[Address, ...]:
+        given = value.split(",") if isinstance(value, str) else value
+        given = given if isinstance(given, list | tuple) else [given]
+        allowed = "HOST or HOST:PORT, several with commas or as a list"
+        found = []
+        for one in given:
+            try:
+                found.append(split_address(text(one), port))
+            except ValueError:
+                raise ValueError(allowed) from None
+        return tuple(found)
+
+    return parse
+
+
+def switch(value: object) -> bool:
+    """Take `true` or `false`.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    if value in {"true", "false"}:
+        return value == "true"
+    raise ValueError("true or false")
+
+
 def path(value: object) -> Path:
     """Take the path of a file or directory; `~` is the user's home; made absolute.
 

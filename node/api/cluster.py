@@ -12,7 +12,8 @@ import trio
 
 from ..cluster import JoinRequest
 from ..errors import HstoreError
-from .answers import EVENTS, Answer, HttpError, head, ok
+from ..wire import PROTOCOL
+from .answers import EVENTS, Answer, HttpError, answer, head, ok
 from .exchange import RETRY_AFTER_S, unavailable
 from .guard import refuse_browser
 from .simple import need_length
@@ -47,8 +48,9 @@ async def peers(x: Exchange, _request: Request, _rest: bytes) -> Answer:
 
 
 async def show(x: Exchange, _request: Request, _rest: bytes) -> Answer:
-    """`GET /v1/cluster`."""
-    return ok(x.backend.applied_index, _encode(x.backend.cluster()))
+    """`GET /v1/cluster`. A newcomer sees by the protocol's version whether it can join at all."""
+    body = _encode(x.backend.cluster())
+    return answer(x.backend.applied_index, body, extra=b"X-Hstore-Protocol: %d\r\n" % PROTOCOL)
 
 
 async def health(x: Exchange, _request: Request, _rest: bytes) -> Answer:

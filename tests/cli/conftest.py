@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from hstore.cli.client import NodeClient
 from hstore.cli.find import Finder
-from hstore.dns.finder import Sighting
+from hstore.dns.finder import Rank, Sighting
 from hstore.node.cluster import ClusterInfo, NodeInfo
 
 
@@ -66,6 +66,8 @@ class FakeClock:
 
 class FakeSource:
     """A source of addresses as DNS gives them, which may change with each look."""
+
+    rank = Rank.HERE
 
     def __init__(self, *rounds):
         self.rounds = list(rounds)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from hstore.cli.client import Unreachable
+from hstore.dns.resolver import Hosts
 from hstore.node.errors import ConfigError, Refused
 
 A, B = "127.0.0.1:8500", "127.0.0.1:8501"
@@ -26,7 +28,7 @@ def test_nothing_found_is_status_3_and_says_what_was_tried_and_what_to_do(make_f
         make_finder([A]).find()
     message = str(caught.value)
     assert caught.value.exit_code == 3
-    assert f"{A} did not answer" in message
+    assert f"\n  fake, a node at {A}: nothing listens there\n" in message
     assert "`hstore start`" in message
 
 
@@ -102,3 +104,52 @@ def test_a_name_is_a_host_where_no_cluster_is_found(make_finder):
 def test_what_is_neither_is_a_wrong_usage(make_finder):
     with pytest.raises(ConfigError, match="'a b' is neither a node's name nor"):
         make_finder().address_of("a b")
+
+
+def test_a_cluster_without_a_leader_is_taken_when_none_with_one_has_come_up(
+    make_finder, cluster, clock, make
+):
+    cluster.set(A, "/v1/cluster", make.info(leader=None))
+    assert make_finder([A]).find().info.leader is None
+    assert len(cluster.asked) > 3
+
+
+def test_a_leader_that_is_elected_meanwhile_is_waited_for(make_finder, cluster, make):
+    cluster.set(A, "/v1/cluster", [make.info(leader=None), make.info(leader=None), make.info()])
+    assert make_finder([A]).find().info.leader == "n1"
+
+
+def test_a_cluster_of_another_id_than_the_one_wanted_is_passed_over(make_finder, cluster, make):
+    cluster.set(A, "/v1/cluster", make.info(cluster_id="00000000000000c2"))
+    cluster.set(B, "/v1/cluster", make.info())
+    assert make_finder([A, B]).find("00000000000000c1").address == B
+    with pytest.raises(Unreachable, match=f"{A}: is of another cluster, 00000000000000c2"):
+        make_finder([A]).find("00000000000000c1")
+
+
+def test_what_each_address_said_is_in_the_error_and_its_lines_are_short(make_finder, cluster, make):
+    cluster.set(A, "/v1/cluster", httpx.Response(200, text="<html>"))
+    cluster.strangers.add(A)
+    with pytest.raises(Unreachable) as caught:
+        make_finder([A, B]).find()
+    lines = str(caught.value).splitlines()
+    assert f"  fake, a node at {A}: did not answer as an hstore node" in lines
+    assert f"  fake, a node at {B}: nothing listens there" in lines
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_better_rank_wins_over_another_cluster_at_a_worse_one(cluster, make, make_finder):
+    cluster.set(A, "/v1/cluster", make.info())
+    cluster.set(B, "/v1/cluster", make.info(cluster_id="00000000000000c2"))
+    finder = make_finder([A])
+    named = Hosts("discovery.hosts", [("127.0.0.1", 8501)])
+    finder._sources = [*finder._sources, named]
+    assert finder.find().info.cluster_id == "00000000000000c2"
+
+
+def test_only_this_machine_is_asked_for_what_is_live_on_it(cluster, make, make_finder):
+    cluster.set(B, "/v1/cluster", make.info())
+    finder = make_finder([])
+    finder._sources = [*finder._sources, Hosts("discovery.hosts", [("127.0.0.1", 8501)])]
+    assert finder.find_here() is None
+    assert finder.find_if_any().address == B

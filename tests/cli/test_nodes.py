@@ -15,6 +15,7 @@ from hstore.cli import nodes
 from hstore.cli.client import Unreachable
 from hstore.node import joining
 from hstore.node.errors import ConfigError, Refused
+from hstore.node.saved_members import SavedMember, SavedMembers, write
 
 # Any of 127.0.0.0/8 is this machine; one per test process, so that runs do not meet.
 HOST = f"127.{os.getpid() % 200 + 10}.{os.getpid() // 200 % 250}.2"
@@ -145,6 +146,47 @@ def test_join_where_nothing_is_found_is_status_3_and_leaves_no_port_bound(served
             nodes.join({"listen": f"{HOST}:8500"}, env, host, make_finder())
     assert served == []
     assert nodes.start({"listen": f"{HOST}:8500"}, env, make_finder()) == 0
+
+
+def save_members(tmp_path, port):
+    one = SavedMember("00000000000000a1", "n1", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
+    members = SavedMembers("00000000000000c1", "hstore.local", (one,))
+    write(tmp_path / ".local/share/hstore" / str(port), members)
+
+
+def test_join_in_a_members_directory_searches_for_nothing_for_the_node_does_so_itself(
+    served, env, make_finder, cluster, make, tmp_path
+):
+    use(tmp_path, 8500)
+    save_members(tmp_path, 8500)
+    cluster.set(SEED, "/v1/cluster", make.info(cluster_id="00000000000000c2"))
+    assert nodes.join({"listen": f"{HOST}:8500"}, env, None, make_finder([SEED])) == 0
+    assert served[0][2:] == ("join", ())
+    assert cluster.asked == []
+
+
+def test_join_where_only_the_members_are_left_of_a_directory_joins_anew(
+    served, env, make_finder, cluster, make, tmp_path
+):
+    (tmp_path / ".local/share/hstore/8500").mkdir(parents=True)
+    save_members(tmp_path, 8500)
+    cluster.set(SEED, "/v1/cluster", make.info())
+    assert nodes.join({"listen": f"{HOST}:8500"}, env, None, make_finder([SEED])) == 0
+    assert served[0][3][0] == SEED
+
+
+def test_join_in_a_directory_of_a_join_that_was_cut_short_passes_over_other_clusters(
+    served, env, make_finder, cluster, make, tmp_path
+):
+    use(tmp_path, 8500)
+    about = {"format": 1, "cluster_id": "00000000000000c1", "node_id": "00000000000000a1"}
+    path = tmp_path / ".local/share/hstore/8500/db/hstore.json"
+    path.write_bytes(msgspec.json.encode(about))
+    cluster.set(SEED, "/v1/cluster", make.info(cluster_id="00000000000000c2"))
+    cluster.set("127.0.0.1:8501", "/v1/cluster", make.info())
+    finder = make_finder([SEED, "127.0.0.1:8501"])
+    assert nodes.join({"listen": f"{HOST}:8500"}, env, None, finder) == 0
+    assert served[0][3][0] == "127.0.0.1:8501"
 
 
 def test_join_resumes_a_used_directory_while_no_other_node_runs(served, env, make_finder, tmp_path):

@@ -18,6 +18,7 @@ from hstore.dns.client import ASK_S, NoAnswer, ask
 from hstore.dns.finder import (
     FIND_S,
     LOOK_S,
+    PEER,
     ROUND_PAUSE_S,
     Attempt,
     DnsServers,
@@ -74,6 +75,13 @@ async def test_a_reply_is_read():
     async with answering(answered_by(answers_from(view()))) as (host, port):
         reply = await ask(host, port, LEADER, 1)
     assert [record.rdata for record in reply.answers] == [Address(IPv4Address("10.0.0.1"))]
+
+
+async def test_a_server_may_be_named_by_a_host_name_and_an_unknown_one_is_no_answer():
+    async with answering(answered_by(answers_from(view()))) as (_host, port):
+        assert (await ask("localhost", port, LEADER, 1)).answers
+    with pytest.raises(NoAnswer, match="no such host"):
+        await ask("a..b", port, LEADER, 1)
 
 
 async def test_a_truncated_reply_is_asked_for_again_by_tcp():
@@ -274,7 +282,8 @@ def test_the_nodes_of_this_machine_are_asked_at_the_ports_of_the_contract():
 class Scripted:
     """A source that gives prepared findings, one after the other; the last one again and again."""
 
-    def __init__(self, *rounds: Findings, takes_s: float = 0) -> None:
+    def __init__(self, *rounds: Findings, takes_s: float = 0, rank: int = 1) -> None:
+        self.rank = rank
         self.rounds = list(rounds)
         self.takes_s = takes_s
         self.looks = 0
@@ -346,6 +355,68 @@ async def test_an_error_of_the_proof_ends_the_search(autojump_clock):
         await find(ZONE, [Scripted(sighting(1))], prove)
 
 
+async def test_a_better_rank_is_proved_first_and_wins(autojump_clock):
+    proofs = []
+
+    async def prove(findings):
+        proofs.append(findings.addresses())
+        return True
+
+    slow, quick = Scripted(sighting(1), takes_s=0.3, rank=2), Scripted(sighting(2), rank=3)
+    findings = await find(ZONE, [quick, slow], prove)
+    assert proofs == [[("10.0.0.1", 1)]]
+    assert findings.found
+
+
+async def test_nobody_waits_for_a_worse_rank_than_the_one_that_is_proved(autojump_clock):
+    start = trio.current_time()
+    findings = await find(ZONE, [Scripted(sighting(1), rank=3), Scripted(takes_s=100, rank=4)])
+    assert findings.found
+    assert trio.current_time() == start
+
+
+async def test_a_worse_rank_has_its_turn_in_the_same_round_when_a_better_one_is_not_proved(
+    autojump_clock,
+):
+    proofs = []
+
+    async def prove(findings):
+        proofs.append(findings.addresses())
+        return findings.addresses() == [("10.0.0.1", 5)]
+
+    sources = [Scripted(sighting(rank), rank=rank) for rank in (5, 3, 4)]
+    start = trio.current_time()
+    assert (await find(ZONE, sources, prove)).found
+    assert proofs == [[("10.0.0.1", 3)], [("10.0.0.1", 4)], [("10.0.0.1", 5)]]
+    assert trio.current_time() == start
+
+
+async def test_sources_of_one_rank_are_put_to_the_proof_together(autojump_clock):
+    proofs = []
+
+    async def prove(findings):
+        proofs.append(set(findings.addresses()))
+        return True
+
+    await find(ZONE, [Scripted(sighting(1), takes_s=0.1), Scripted(sighting(2))], prove)
+    assert proofs == [{("10.0.0.1", 1), ("10.0.0.1", 2)}]
+
+
+async def test_a_server_asked_for_peers_gives_peer_ports():
+    async with answering(answered_by(answers_from(view()))) as server:
+        findings = await look(ZONE, [DnsServers("test", [server], service=PEER)])
+    (sighting,) = findings.sightings
+    assert {port for _, port in sighting.nodes} == {8300, 8301, 8302}
+    assert {one.question for one in findings.attempts} == {"SRV _hstore-peer._tcp.hstore.local"}
+
+
+def test_recorded_servers_of_this_machine_are_asked_beside_the_usual_ones():
+    recorded = [("127.0.0.1", 9999), ("127.0.0.1", 8600)]
+    servers = local_nodes(recorded).servers
+    assert servers[:2] == recorded
+    assert len(servers) == 33
+
+
 @pytest.mark.parametrize("search", [find, look])
 async def test_a_zone_that_is_no_domain_name_is_an_error(search):
     with pytest.raises(ValueError, match="not a domain name"):
@@ -360,6 +431,16 @@ def test_attempts_with_the_same_outcome_share_a_row():
     assert tried(attempts) == [
         ("here, A x at 127.0.0.1:8600 to 8602, 127.0.0.1:8604, [::1]:8600", "nothing"),
         ("here, A x at 127.0.0.1:8603", "no answer"),
+    ]
+
+
+def test_questions_with_the_same_outcome_share_a_row_and_leave_the_zone_out():
+    names = ["SRV _hstore._tcp.hstore.local", "A leader.hstore.local", "A nodes.hstore.local"]
+    attempts = [Attempt("dns", ("::1", 53), name, "NXDOMAIN") for name in names]
+    attempts[2] = replace(attempts[2], outcome="SERVFAIL")
+    assert tried(attempts, ZONE) == [
+        ("dns, SRV _hstore._tcp, A leader at [::1]:53", "NXDOMAIN"),
+        ("dns, A nodes at [::1]:53", "SERVFAIL"),
     ]
 
 

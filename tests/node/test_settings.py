@@ -9,7 +9,12 @@ import pytest
 
 from hstore.node.commands import ClusterSettings
 from hstore.node.errors import ConfigError
-from hstore.node.settings import at_port, load_settings, refuse_own_dns_among_recursors
+from hstore.node.settings import (
+    at_port,
+    load_search,
+    load_settings,
+    refuse_own_dns_among_recursors,
+)
 
 ENV = {"HOME": "/home/ada"}
 
@@ -104,6 +109,10 @@ def test_without_a_home_the_error_asks_for_a_data_directory():
         ("recursors", [f"192.0.2.{number}" for number in range(9)], "at most 8"),
         ("recursors", [53], "IP addresses"),
         ("recursors", 53, "IP addresses"),
+        ("discovery.hosts", ["a b"], "HOST or HOST:PORT"),
+        ("discovery.dns", "a,,b", "HOST or HOST:PORT"),
+        ("discovery.dns", 5, "HOST or HOST:PORT"),
+        ("discovery.mdns", "no", "true or false"),
         ("cluster.zone", "a..b", "DNS domain"),
         ("cluster.zone", ".".join(["a" * 63] * 3), "at most 184"),
         ("cluster.heartbeat", "100", "500ms, 1s or 2m"),
@@ -241,6 +250,32 @@ def test_at_another_port_what_was_given_stays_and_the_rest_moves():
     assert (moved.listen.port, moved.peer_port, moved.dns_port) == (8507, 8307, 53)
     assert moved.data_dir == Path("/home/ada/.local/share/hstore/8507")
     assert at_port(load_settings({"data_dir": "/d"}, ENV), 8507, ENV).data_dir == Path("/d")
+
+
+def test_where_to_look_is_read_with_commas_or_as_a_list_each_with_its_default_port(tmp_path):
+    config = write_config(tmp_path, '[discovery]\nhosts = ["db1", "10.0.0.2:9000"]\nmdns = false\n')
+    env = ENV | {"HSTORE_DNS": "10.0.0.53, [::1]:8600,::1"}
+    discovery = load_settings(config, env).discovery
+    assert discovery.hosts == (("db1", 8500), ("10.0.0.2", 9000))
+    assert discovery.dns == (("10.0.0.53", 53), ("::1", 8600), ("::1", 53))
+    assert not discovery.mdns
+    env["HSTORE_DISCOVERY_HOSTS"] = "db3"
+    assert load_settings(config, env).discovery.hosts == (("db3", 8500),)
+
+
+def test_a_node_that_is_named_by_its_address_is_one_of_the_hosts():
+    hosts = load_settings({}, ENV | {"HSTORE_HOST": "10.0.0.1:8500"}).discovery.hosts
+    assert hosts == (("10.0.0.1", 8500),)
+    assert load_settings({}, ENV | {"HSTORE_HOST": "n2"}).discovery.hosts == ()
+
+
+def test_a_search_takes_only_what_it_needs(tmp_path):
+    config = write_config(tmp_path, 'cache_mb = "much"\n[discovery]\ndns = ["10.0.0.1"]\n')
+    search = load_search({**config, "cluster.zone": "a.example"}, {})
+    assert (search.zone, search.discovery.dns) == ("a.example", (("10.0.0.1", 53),))
+    assert search.data_dir is None
+    assert load_search({}, ENV).data_dir == Path("/home/ada/.local/share/hstore/8500")
+    assert load_search({}, ENV | {"HSTORE_DATA_DIR": "/d"}).data_dir == Path("/d")
 
 
 def test_the_example_file_shows_the_defaults():

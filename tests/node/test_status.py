@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -10,6 +11,7 @@ from hstore.dns.view import ClusterView
 from hstore.node import wire
 from hstore.node.cluster import NodeFigures
 from hstore.node.commands import ClusterSettings
+from hstore.node.values import Address
 from tests.node.cluster import Cluster, running
 
 INTERVAL_S = 0.5
@@ -369,3 +371,27 @@ async def test_a_copy_that_was_never_compared_has_no_age(autojump_clock) -> None
         await cluster[3].start()
         await trio.sleep(5)
         assert cluster[3].node.stale_ms() is None
+
+
+async def test_a_node_shows_where_it_is_now_and_that_it_lives_before_anybody_else_knows(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        cluster[1].crash()
+        cluster[3].crash()
+        cluster[2].crash()
+        await cluster[2].ended.wait()
+        cluster[2].settings = msgspec.structs.replace(
+            cluster[2].settings, listen=Address("10.1.0.2", 8500)
+        )
+        await cluster[2].start()
+        view = cluster[2].node.status.view()
+        assert view is not None
+        assert view.leader is None
+        shown = {m.name: (m.host, m.api_port, m.peer_port, m.live) for m in view.members}
+        assert shown["n2"] == ("10.1.0.2", 8500, 8300, True)
+        assert shown["n1"] == ("10.0.0.1", 8500, 8300, False)
+        cluster[2].node.status.is_stopping = True
+        view = cluster[2].node.status.view()
+        assert view is not None
+        assert not view.members[1].live

@@ -88,6 +88,13 @@ class Network:
             set_namespace(Path(f"/proc/self/fd/{before}"))
             os.close(before)
 
+    def move(self, node: int, host: str) -> None:
+        """Give a node's machine another address in place of the one it has."""
+        # In this order: with the first address of a network, Linux drops those that came later.
+        self._ip(self._pids[node], f"addr del {self.hosts[node]}/24 dev eth0")
+        self._ip(self._pids[node], f"addr add {host}/24 dev eth0")
+        self.hosts[node] = host
+
     # -- faults -----------------------------------------------------------------------------
 
     def unplug(self, node: int) -> None:

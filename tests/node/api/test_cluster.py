@@ -11,6 +11,7 @@ import trio.testing
 
 from hstore.node.cluster import JoinRequest
 from hstore.node.errors import NoLeader, OutcomeUnknown, Refused, Unavailable
+from hstore.node.wire import PROTOCOL
 
 NEWCOMER = {
     "id": "00000000000000aa",
@@ -50,6 +51,11 @@ async def test_cluster_shows_every_member_of_the_contract(client, backend):
     ]  # fmt: skip
     backend.leader = None
     assert (await client.request("GET", "/v1/cluster")).json()["leader"] is None
+
+
+async def test_a_newcomer_sees_the_version_of_the_peer_protocol(client):
+    answer = await client.request("GET", "/v1/cluster")
+    assert answer.headers["x-hstore-protocol"] == str(PROTOCOL)
 
 
 async def test_health_is_503_with_the_reason_without_a_leader(client, backend):

@@ -1,0 +1,44 @@
+"""Where the command line looks for a cluster: the sources of contract section 6, in their order.
+
+`HSTORE_HOST` is not among them: who names a node gets that one, and nothing is searched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hstore.dns.browser import Neighbours
+from hstore.dns.finder import DnsServers, HostPort, Rank, Source, local_nodes
+from hstore.dns.resolver import Hosts, SystemNames, SystemServers
+from hstore.node import saved_members
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from hstore.node.settings import Discovery
+
+
+def sources(
+    discovery: Discovery, data_dir: Path | None = None, recorded: Iterable[HostPort] = ()
+) -> list[Source]:
+    """Return all sources.
+
+    Args:
+        discovery: What the settings name.
+        data_dir: The data directory whose members are asked; None: there is none.
+        recorded: DNS servers of nodes that are known to run on this machine.
+    """
+    found: list[Source] = [Hosts("discovery.hosts", discovery.hosts)]
+    saved = saved_members.read(data_dir) if data_dir is not None else None
+    if saved is not None:
+        found.append(Hosts(f"members saved in {data_dir}", saved.api_addresses()))
+    found += [
+        DnsServers("DNS server", discovery.dns, Rank.SERVERS),
+        local_nodes(recorded),
+        SystemServers(),
+        SystemNames(),
+    ]
+    if discovery.mdns:
+        found.append(Neighbours())
+    return found
