@@ -227,7 +227,6 @@ async def test_what_the_cluster_is_told_of_a_member_shows_on_every_node(
 async def test_a_new_ttl_shows_in_the_next_answers(autojump_clock) -> None:
     async with running(3) as cluster:
         server = dns_of(cluster[2])
-        state = cluster[2].node.replica.state
-        state.settings = msgspec.structs.replace(state.settings, dns_ttl_s=30)
+        await cluster[1].node.configure("dns_ttl", "30s", trio.current_time() + 5)
         took = await cluster.until(lambda: asked(server, "nodes").rr[0].ttl == 30)
         assert took <= 2 * TICK_S
