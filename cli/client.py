@@ -86,7 +86,10 @@ class _Written(msgspec.Struct):
 # threads are the first to decode into one type, msgspec 0.22 reads a table that is half filled and
 # crashes the process.
 _cluster = msgspec.json.Decoder(ClusterInfo)
+_config = msgspec.json.Decoder(dict[str, ConfigValue])
+_config_value = msgspec.json.Decoder(ConfigValue)
 _error_body = msgspec.json.Decoder(_ErrorBody)
+_renamed = msgspec.json.Decoder(_Renamed)
 _stopping = msgspec.json.Decoder(_Stopping)
 _written = msgspec.json.Decoder(_Written)
 
@@ -210,7 +213,7 @@ class NodeClient:
         """
         response = self._ask("GET", "/v1/config?stale" if is_stale else "/v1/config?timeout=2s")
         try:
-            return msgspec.json.decode(response.content, type=dict[str, ConfigValue])
+            return _config.decode(response.content)
         except msgspec.DecodeError:
             raise self._stranger(response) from None
 
@@ -219,7 +222,7 @@ class NodeClient:
         with self._errors(sent=True):
             response = self._http.put(f"/v1/config/{_path(key)}", json={"value": value})
         try:
-            return msgspec.json.decode(self._check(response).content, type=ConfigValue)
+            return _config_value.decode(self._check(response).content)
         except msgspec.DecodeError:
             raise self._stranger(response) from None
 
@@ -228,7 +231,7 @@ class NodeClient:
         with self._errors(sent=True):
             response = self._http.post("/v1/node/rename", json={"name": name})
         try:
-            return msgspec.json.decode(self._check(response).content, type=_Renamed).was
+            return _renamed.decode(self._check(response).content).was
         except msgspec.DecodeError:
             raise self._stranger(response) from None
 

@@ -337,7 +337,7 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
     while not node.status.is_stopping:
         deadline = trio.current_time() + _ANNOUNCE_SECONDS
         try:
-            await node.replica.read_barrier(deadline)
+            await node.cluster_barrier(deadline)
             state = node.replica.state
             if not state.cluster_id:
                 created = InitCluster(identity.cluster_id, settings.cluster, settings.expect)

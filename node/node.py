@@ -242,8 +242,8 @@ class Node:
         """See `Backend.config`."""
         return self.settings.show()
 
-    async def config_barrier(self, deadline: float) -> None:
-        """See `Backend.config_barrier`."""
+    async def cluster_barrier(self, deadline: float) -> None:
+        """See `Backend.cluster_barrier`."""
         await self.replica.read_barrier(deadline)
 
     async def configure(self, key: str, value: str, deadline: float) -> ConfigValue:

@@ -116,8 +116,8 @@ class Backend(Protocol):
         """Return every setting by key, as this node knows it."""
         ...
 
-    async def config_barrier(self, deadline: float) -> None:
-        """As `read_barrier`, for `config`; also while the cluster waits for nodes."""
+    async def cluster_barrier(self, deadline: float) -> None:
+        """As `read_barrier`, for what is known of the cluster itself; also while it waits."""
         ...
 
     async def configure(self, key: str, value: str, deadline: float) -> ConfigValue:

@@ -92,7 +92,7 @@ async def _current(x: Exchange, request: Request) -> dict[str, ConfigValue]:
     query = parse_query(request.query)
     if "stale" not in query:
         try:
-            await x.backend.config_barrier(await x.begin_change(query))
+            await x.backend.cluster_barrier(await x.begin_change(query))
         except HstoreError as error:
             raise unavailable(error) from error
     return x.backend.config()

@@ -181,7 +181,7 @@ class FakeBackend:
     def config(self) -> dict[str, ConfigValue]:
         return {"zone": ConfigValue(self.zone, "default"), "heartbeat": ConfigValue("1s", "set")}
 
-    async def config_barrier(self, deadline: float) -> None:
+    async def cluster_barrier(self, deadline: float) -> None:
         await self.read_barrier(deadline)
 
     async def configure(self, key: str, value: str, deadline: float) -> ConfigValue:

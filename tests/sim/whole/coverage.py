@@ -16,6 +16,8 @@ HAPPENS = (
 RARE: tuple[str, ...] = (
     "a bit of the log is flipped", "a flush hangs with requests waiting",
     "a sender waits for a slow reader", "clear up: done", "clock leaps", "crash after apply",
+    "config election_timeout: done", "config health_interval: done", "config heartbeat: done",
+    "config type: done", "rename: done",
     "crash after compact", "crash after flush", "crash after write", "crash before apply",
     "crash before chunk", "crash before compact", "crash before flush", "crash before write",
     "crash of a leader", "crash of everybody", "crash while a snapshot comes in",

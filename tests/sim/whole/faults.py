@@ -92,6 +92,7 @@ class Faults:
         start("clock", options.clock_every, self._leap)
         start("stop", options.stop_every, self.sim.operator.stop)
         start("operator", options.change_every, self.sim.operator.act)
+        start("configure", options.configure_every, self.sim.operator.configure)
 
     def _begin(self, name: str, every: float, strike: Callable[[Random], Awaitable[None]]) -> None:
         if every:

@@ -50,6 +50,31 @@ class Operator:
             to = f"{whom.id:016x}" if kind == "transfer to" else ""
             await self._tell(kind, at, "/v1/leader/transfer", {"to": to})
 
+    async def configure(self, rng: Random) -> None:
+        """Change a setting of the cluster, or the name or the type of a node."""
+        members = [m for m in self.sim.members.values() if not m.is_gone]
+        up = [m for m in members if m.is_up]
+        if not up:
+            return
+        at, whom = rng.choice(up), rng.choice(members)
+        kind = rng.choice(("rename", "type", "heartbeat", "election_timeout", "health_interval"))
+        if kind == "rename":
+            # Few names, so that two nodes want the same one.
+            name = rng.choice(("a", "b", f"n{len(members)}"))
+            await self._tell(kind, at, "/v1/node/rename", {"node": f"{whom.id:016x}", "name": name})
+            return
+        # Never slower than at the beginning: what is owed to clients is counted in that.
+        heartbeat = self.sim.options.settings.heartbeat_ms
+        values: dict[str, tuple[str, ...]] = {
+            "type": ("learner", "voter", "voter"),
+            "heartbeat": (f"{heartbeat // 2}ms", f"{heartbeat}ms"),
+            "election_timeout": tuple(f"{heartbeat * factor}ms" for factor in (4, 10)),
+            "health_interval": ("50ms", "100ms", "500ms"),
+        }
+        key = f"{whom.id:016x}.type" if kind == "type" else kind
+        value = rng.choice(values[kind])
+        await self._tell(f"config {kind}", at, f"/v1/config/{key}", {"value": value}, "PUT")
+
     async def clear_up(self) -> None:
         """At the end: start who was let in without being told, remove whose disk is of no use."""
         self.sim.faults.start_strangers()
@@ -101,7 +126,7 @@ class Operator:
             newcomer.start()
 
     async def _tell(
-        self, kind: str, at: SimMember, path: str, body: dict[str, object]
+        self, kind: str, at: SimMember, path: str, body: dict[str, object], method: str = "POST"
     ) -> Answer | None:
         self.counts[kind] += 1
         answer = None
@@ -111,7 +136,7 @@ class Operator:
                 target = f"{path}?timeout={int(_PATIENCE_S)}s"
                 headers = ("Content-Type: application/json",)
                 answer = await Connection(at, end).ask(
-                    "POST", target, json.dumps(body).encode(), headers
+                    method, target, json.dumps(body).encode(), headers
                 )
                 end.close()
             except LOST:
@@ -120,6 +145,6 @@ class Operator:
             self.counts[f"{kind}: no answer"] += 1
         elif answer.status == 200:
             self.counts[f"{kind}: done"] += 1
-        elif answer.status not in (409, 503):
+        elif answer.status not in ((400, 409, 503) if method == "PUT" else (409, 503)):
             self.sim.fail(f"I14: {kind} gets HTTP {answer.status}: {answer.body!r:.300}")
         return answer

@@ -55,6 +55,7 @@ class WholeOptions:
         skew: Ticks of a node come between 1/skew and skew times as often.
         clock_every: A node's idea of the cluster's time leaps, forward or back.
         change_every: A node joins, or is removed.
+        configure_every: A setting of the cluster is changed, or the name or the type of a node.
         stop_every: A node is asked to stop, and is started again.
         clients: How many there are; `think_mean`: how long each pauses between requests.
         keys: How many keys they share.
@@ -103,7 +104,6 @@ class WholeOptions:
     pause_every: float
     pause_for: float
     skew: float
-    clock_every: float
     change_every: float
     stop_every: float
     clients: int
@@ -112,6 +112,8 @@ class WholeOptions:
     keyed: float
     payload: int
     timeout_ms: int
+    clock_every: float = 0.0
+    configure_every: float = 0.0
 
 
 def draw(seed: int) -> WholeOptions:
@@ -170,17 +172,17 @@ def draw(seed: int) -> WholeOptions:
         keyed=rng.choice((0.0, 0.3, 0.8)),
         payload=rng.choice((0, 0, 100, 3000)),
         timeout_ms=rng.choice((300, 1000, 3000)),
-        clock_every=0.0,
     )
     # Drawn last: what came later must not make another run of a seed.
     options.clock_every = often(0.4, 0.2, 2)
+    options.configure_every = often(0.4, 0.3, 2)
     return options
 
 
 def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     """Return the options of a run that was written down: what it did not know has no part in it."""
     options = draw(seed)
-    options.clock_every = 0.0
+    options.clock_every = options.configure_every = 0.0
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})
 
