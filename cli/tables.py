@@ -143,7 +143,12 @@ def warnings(info: ClusterInfo) -> list[str]:
     voters = [node for node in info.nodes if node.voter]
     live = [node for node in voters if node.health in _LIVE]
     found = []
-    if info.leader is None:
+    if info.waiting_for:
+        found.append(
+            f"waiting for {info.waiting_for} nodes before anybody is served: "
+            f"{_are(len(voters))} there, `hstore join` adds one"
+        )
+    elif info.leader is None:
         found.append(
             f"no leader: electing one takes {_count(info.quorum, 'live voter')}, "
             f"and of {len(voters)} {_are(len(live))} live"
@@ -155,7 +160,7 @@ def warnings(info: ClusterInfo) -> list[str]:
     ]
     if info.leader is not None and info.failure_tolerance == 0:
         found.append(_without_margin(len(voters)))
-    elif len(voters) % 2 == 0 and voters:
+    elif info.leader is not None and len(voters) % 2 == 0:
         found.append(f"{len(voters)} voters survive no more failures than {len(voters) - 1}")
     return found
 

@@ -19,7 +19,6 @@ from . import tables
 from .client import STALL_TIMEOUT_S, NodeClient, Unreachable
 from .find import live_addresses
 from .plain import plain, plain_json
-from .screen import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -183,6 +182,8 @@ def _show_live(
     console: Console,
     footer: Callable[[ClusterInfo], RenderableType] | None,
 ) -> None:
+    from .screen import Screen  # rich's live display, which `hstore list` alone does not need
+
     info: ClusterInfo | None = None
     note = Text("waiting for the first answer", style="dim")
 

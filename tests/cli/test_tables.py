@@ -111,6 +111,11 @@ def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown
         ([{}] * 4, {}, ["4 voters survive no more failures than 3"]),
         ([{}, {}, {"voter": False}, {"health": "suspect"}], {}, ["suspect: n4"]),
         (
+            [{}, {}],
+            {"leader": None, "waiting_for": 3, "failure_tolerance": 0},
+            ["waiting for 3 nodes before anybody is served: 2 are there, `hstore join` adds one"],
+        ),
+        (
             [{}, {}, {"health": "failed"}],
             {"failure_tolerance": 0},
             ["failed: n3", "with one voter less there will be no leader"],
@@ -124,7 +129,7 @@ def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown
             ],
         ),
     ],
-    ids=["well", "one", "two", "four", "suspect", "no margin", "no leader"],
+    ids=["well", "one", "two", "four", "suspect", "waiting", "no margin", "no leader"],
 )
 def test_what_an_operator_should_know_is_said_the_worst_first(make, nodes, changes, said):
     nodes = [make.node(number, **one) for number, one in enumerate(nodes, 1)]
