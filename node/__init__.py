@@ -14,6 +14,7 @@ The cluster:       members.py, handover.py, status.py, cluster.py, replica_check
 To be found:       saved_members.py, multicast.py, rediscovery.py
 Between nodes:     peers.py, link.py, wire.py, snapshots.py, snapshot_transfer.py
 The state machine: commands.py, state.py, state_cluster.py, state_records.py, sessions.py
+Watching:          history.py, watches.py
 Rooms:             `raft/` consensus, `storage/` the disk, `api/` HTTP
 
 `main` runs `node`, which runs `replica`, which asks the core; none of them knows who calls it.

@@ -4,6 +4,7 @@
       ConfigError            a flag, a variable or a file is wrong            exit 2
       Refused                understood, and not done                         exit 1, HTTP 409
       KeyReused              an idempotency key of another request        exit 1, HTTP 422
+      Compacted              changes that are not kept any more           exit 1, HTTP 410
       Unavailable            cannot be done now; later it may                 exit 1, HTTP 503
         NoLeader             no leader, or no majority, within the time
         Overloaded           a queue or a quota is full
@@ -46,6 +47,12 @@ class KeyReused(HstoreError):
     """The idempotency key was used before, with another request; nothing was changed."""
 
     http_status: ClassVar[int] = 422
+
+
+class Compacted(HstoreError):
+    """The changes that were asked for are not kept any more; the message says from where on."""
+
+    http_status: ClassVar[int] = 410
 
 
 class Unavailable(HstoreError):

@@ -23,7 +23,7 @@ from ..dns.recursor import Recursor
 from ..dns.server import DnsServer
 from ..dns.view import ClusterView
 from . import cluster_settings, commands, logs, multicast, saved_members
-from .api.server import ApiServer
+from .api.server import STREAMS_MAX, ApiServer
 from .commands import (
     ChangeMember,
     ClusterSettings,
@@ -65,7 +65,11 @@ _ANNOUNCE_PAUSE_SECONDS = 0.1
 _ANNOUNCE_LOOK_SECONDS = 1.0
 """How often a node looks whether the cluster still knows it as it is; no request is made for it."""
 
-_FILES = 8192
+_FILES = 16_384
+
+_FILES_FOR_OTHERS = 2_000
+"""Of these for RocksDB, the peers, DNS, and requests that are answered at once; watches get the
+rest."""
 
 _log = structlog.get_logger()
 
@@ -128,6 +132,13 @@ def _raise_file_limit() -> None:
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _room_for_streams() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return STREAMS_MAX
+    return min(STREAMS_MAX, max(soft - _FILES_FOR_OTHERS, soft // 4))
 
 
 # -- the directory --------------------------------------------------------------------------
@@ -229,7 +240,7 @@ async def _run_node(
     node: Node, settings: NodeSettings, sockets: NodeSockets, hints: dict[int, str]
 ) -> None:
     rng = Random(SystemRandom().getrandbits(64))  # noqa: S311 - pauses, not secrets
-    api = ApiServer(node, http_hosts=settings.http_hosts)
+    api = ApiServer(node, http_hosts=settings.http_hosts, streams_max=_room_for_streams())
     recursor = Recursor(settings.recursors) if settings.recursors else None
     dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor)
 

@@ -33,6 +33,7 @@ from .snapshots import Reply, Snapshots
 from .state import Item, KeyReader, State
 from .status import Status
 from .storage.interface import Storage
+from .watches import Watch, Watches
 from .wire import ForwardKind
 
 _FRESHNESS_SECONDS = 0.5
@@ -58,7 +59,7 @@ class Node:
     """A node without its listeners: give it connections of peers, and requests.
 
     Attributes:
-        replica, status, peers: Its rooms.
+        replica, status, peers, watches: Its rooms.
         stop_requested: Set when the node shall stop; `stop_reason` says why.
         kill_requested: Set when the process shall end as by a crash.
         was_removed: Whether it stops because it is no member any more.
@@ -103,6 +104,7 @@ class Node:
         self.peers = Peers(me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng)
         self.snapshots = Snapshots(self.replica, self.peers, dial, rng)
         self.check = ReplicaCheck(self.replica, self._send)
+        self.watches = Watches(state.history)
         self.stop_requested = trio.Event()
         self.stop_reason = ""
         self.kill_requested = trio.Event()
@@ -188,6 +190,10 @@ class Node:
             return ""
         here = len(self.replica.core.config.voters)
         return f"waiting for {expect} nodes, of which {here} can vote by now: let more of them join"
+
+    def watch(self, prefix: bytes, after: int | None) -> Watch:
+        """See `Backend.watch`."""
+        return self.watches.open(prefix, after)
 
     async def write(self, command: Command, deadline: float) -> Outcome:
         """See `Backend.write`."""

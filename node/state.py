@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -28,6 +27,7 @@ from . import commands, sessions, state_cluster
 from . import state_records as records
 from .commands import ClusterSettings, Member, Outcome
 from .errors import StorageError
+from .history import Change, History
 from .raft import membership
 from .raft.entry import Entry, EntryKind
 from .sessions import Table
@@ -38,6 +38,11 @@ __all__ = ["Item", "KeyReader", "State"]
 
 # Below this, a prefix is deleted key by key: some 30 us of reading, and as much of writing.
 _FEW_KEYS = 64
+
+# Keys, and bytes of them and their values, that a deletion of a prefix looks through to tell who
+# watches what has gone: some 20 ms at most. When there are more, the history begins anew.
+_TOLD_KEYS = 10_000
+_TOLD_BYTES = 16 * 1024 * 1024
 
 
 class KeyReader(Protocol):
@@ -69,6 +74,7 @@ class State:
         members: All members by id. Never changed in place: a change is a new dictionary.
         removed: Ids of members that were removed and can never come back.
         sessions: Which keyed writes are remembered, and the cluster's time.
+        history: What has changed of late; this node's own, and no part of the state.
         on_checkpoint: Called by `apply` with the index of each `Checkpoint` and a reader of the
             whole state as of that entry, which the callee closes; None: nobody wants it.
 
@@ -85,6 +91,7 @@ class State:
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
+        self.history = History()
         self.on_checkpoint: Callable[[int, StateReader], None] | None = None
         self.reload()
 
@@ -104,6 +111,7 @@ class State:
             self.sessions = sessions.load(view.get(records.SESSIONS_KEY))
         finally:
             view.close()
+        self.history.restart(self.applied)
 
     @property
     def cluster_id(self) -> str:
@@ -161,6 +169,9 @@ class State:
         self.cluster = batch.cluster
         self.members, self.removed = batch.members, batch.removed
         self.sessions = batch.sessions
+        if batch.untold:
+            self.history.restart(batch.untold)
+        self.history.add(batch.changes, last.index)
         return outcomes
 
 
@@ -194,6 +205,8 @@ class _Batch:
         self._ranges: list[tuple[bytes, bytes]] = []
         self._on_checkpoint = state.on_checkpoint
         self.cluster = state.cluster
+        self.changes: list[Change] = []
+        self.untold = 0  # The last entry that changed more than is told; 0: none.
         self.members = state.members
         self.removed = state.removed
         self.sessions = state.sessions
@@ -203,9 +216,10 @@ class _Batch:
             return self._changed[key]
         except KeyError:
             pass
-        if any(start <= key < end for start, end in self._ranges):
-            return None
-        return self._store.get(key)
+        return None if self._in_range(key) else self._store.get(key)
+
+    def _in_range(self, key: bytes) -> bool:
+        return any(start <= key < end for start, end in self._ranges)
 
     def put(self, key: bytes, value: bytes) -> None:
         self._changed[key] = value
@@ -213,19 +227,16 @@ class _Batch:
     def delete(self, key: bytes) -> None:
         self._changed[key] = None
 
-    def delete_range(self, start: bytes, end: bytes) -> None:
-        """Delete all keys from `start` up to `end`, in memory that does not depend on how many.
+    def delete_range(self, start: bytes, end: bytes, index: int) -> None:
+        """Delete all users' keys from `start` up to `end`, in memory that is bounded.
 
-        Few are deleted one by one; many as a range, unseen. Ranges are not always used because
-        each read has to look through all that are still in memory: after a thousand of them it
-        takes 80 us instead of 1. The effect is the same, so nodes need not agree on the way.
+        Few are deleted one by one; many as a range. Ranges are not always used because each read
+        has to look through all that are still in memory: after a thousand of them it takes 80 us
+        instead of 1. The effect is the same, so nodes need not agree on the way.
         """
         inside = [key for key in self._changed if start <= key < end]
-        view = self._store.view()
-        try:
-            stored = [key for key, _ in islice(view.scan(start, end), _FEW_KEYS + 1)]
-        finally:
-            view.close()
+        stored, is_all = self._stored(start, end)
+        self._tell_deleted(inside, stored if is_all else None, index)
         if len(stored) > _FEW_KEYS:
             for key in inside:
                 del self._changed[key]
@@ -233,6 +244,31 @@ class _Batch:
         else:
             for key in (*inside, *stored):
                 self._changed[key] = None
+
+    def _stored(self, start: bytes, end: bytes) -> tuple[list[bytes], bool]:
+        """Return the keys that the store has there, as far as is told, and if that is all."""
+        stored: list[bytes] = []
+        size = 0
+        view = self._store.view()
+        try:
+            for key, record in view.scan(start, end):
+                stored.append(key)
+                size += len(key) + len(record)
+                if len(stored) > _FEW_KEYS and (len(stored) > _TOLD_KEYS or size > _TOLD_BYTES):
+                    return stored, False
+        finally:
+            view.close()
+        return stored, True
+
+    def _tell_deleted(self, inside: list[bytes], stored: list[bytes] | None, index: int) -> None:
+        """Note a change for each key that is there now; None: there are too many to tell."""
+        if stored is None:
+            self.changes.clear()
+            self.untold = index
+            return
+        gone = {key for key in inside if self._changed[key] is not None}
+        gone.update(key for key in stored if key not in self._changed and not self._in_range(key))
+        self.changes += [Change(key[1:], index, None) for key in sorted(gone)]
 
     def checkpoint(self, entry: Entry) -> None:
         """Hand out a view of the state as `entry` leaves it, which those after it do not change."""
@@ -283,7 +319,7 @@ def _take_effect(batch: _Batch, index: int, command: commands.Command) -> Outcom
         case commands.DeletePrefix(prefix):
             start = records.USER + prefix
             # Every such prefix has an end, because it begins with `USER`.
-            batch.delete_range(start, records.prefix_end(start) or records.USER_END)
+            batch.delete_range(start, records.prefix_end(start) or records.USER_END, index)
             return Outcome(True, index)
         case commands.Keyed():
             batch.sessions, outcome = sessions.take_effect_once(
@@ -308,6 +344,7 @@ def _put(batch: _Batch, index: int, command: commands.Put) -> Outcome:
     if not allowed or (command.cas is not None and command.cas != revision):
         return Outcome(False, revision)
     batch.put(key, records.encode_record(create_revision, command.flags, index, command.value))
+    batch.changes.append(Change(command.key, index, command.value))
     return Outcome(True, index)
 
 
@@ -320,4 +357,5 @@ def _delete(batch: _Batch, index: int, command: commands.Delete) -> Outcome:
     if command.cas is not None and command.cas != revision:
         return Outcome(False, revision)
     batch.delete(key)
+    batch.changes.append(Change(command.key, index, None))
     return Outcome(True, index)

@@ -8,5 +8,6 @@ walks over many keys as of one moment. The *backend* is the node, and all that i
 Bytes:    server.py, stream.py, connection.py (no I/O), answers.py
 Between:  exchange.py, routes.py, guard.py (browsers kept out), values.py, idempotency.py,
           backend.py
-Handlers: simple.py (/read, /write), kv.py (/v1/kv), listing.py, cluster.py, admin.py, config.py
+Handlers: simple.py (/read, /write), kv.py (/v1/kv), listing.py, cluster.py, watch.py, admin.py,
+          config.py
 """

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest
     from ..commands import Command, Outcome
     from ..state import Item, KeyReader
+    from ..watches import Watch
 
 
 class Backend(Protocol):
@@ -51,6 +52,14 @@ class Backend(Protocol):
 
     def view(self) -> KeyReader:
         """Return a reader of the local copy as of now; the caller closes it."""
+        ...
+
+    def watch(self, prefix: bytes, after: int | None) -> Watch:
+        """Begin to watch the changes that take effect on this node; the caller closes it.
+
+        Raises:
+            Compacted: It is not known any more what has changed after the revision `after`.
+        """
         ...
 
     async def write(self, command: Command, deadline: float) -> Outcome:

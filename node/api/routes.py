@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..errors import HstoreError
-from . import admin, cluster, config, kv, simple
+from . import admin, cluster, config, kv, simple, watch
 from .answers import Answer, HttpError, failure
 from .connection import Request
 from .exchange import Exchange, unavailable
@@ -40,6 +40,7 @@ EXACT: Mapping[bytes, Methods] = {
     b"/v1/cluster": _get(cluster.show),
     b"/v1/cluster/join": {b"POST": cluster.join},
     b"/v1/events": _get(cluster.events),
+    b"/v1/watch": _get(watch.watch),
     b"/v1/health": _get(cluster.health),
     b"/v1/config": _get(config.show),
     b"/v1/node/rename": {b"POST": config.rename},

@@ -23,7 +23,16 @@ from collections.abc import Sequence
 import structlog
 import trio
 
-from .answers import CONTINUE, HttpError, Streaming, failure, with_header, without_body
+from .answers import (
+    CONTINUE,
+    Answer,
+    HttpError,
+    Send,
+    Streaming,
+    failure,
+    with_header,
+    without_body,
+)
 from .backend import Backend
 from .connection import RECEIVE_BYTES, BodyBudget, Connection, Phase, Request, RequestError
 from .exchange import RETRY_AFTER_S, Exchange
@@ -33,6 +42,8 @@ from .stream import TcpStream, accept
 
 # Each takes a task, a file descriptor and some 10 KiB; the usual limit of descriptors is 1,024.
 CONNECTIONS_MAX = 768
+# Beside these, answers without end (watches, events): each is a connection that mostly waits.
+STREAMS_MAX = 12_000
 # So many more are told that there are too many; beyond that they are just closed.
 REFUSALS_MAX = 64
 # What all bodies together may take that are larger than most.
@@ -58,7 +69,9 @@ class ApiServer:
     Args:
         backend: The node.
         http_hosts: Further `Host` values to answer to (`http.hosts`).
-        connections_max: Beyond this many connections a new one gets 503.
+        connections_max: Beyond this many connections a new one gets 503; those that have an answer
+            without end are not among them.
+        streams_max: Beyond this many answers without end, a request for one gets 503.
     """
 
     def __init__(
@@ -67,10 +80,12 @@ class ApiServer:
         *,
         http_hosts: tuple[str, ...] = (),
         connections_max: int = CONNECTIONS_MAX,
+        streams_max: int = STREAMS_MAX,
     ) -> None:
         self._backend = backend
         self._guard = Guard(backend, http_hosts)
         self._connections_max = connections_max
+        self._streams = _Streams(streams_max)
         self._connections: set[_Serving] = set()
         self._budget = BodyBudget(LARGE_BODIES_BYTES_MAX)
         self._accepting = trio.CancelScope()
@@ -131,10 +146,11 @@ class ApiServer:
             self._backend,
             self._guard,
             self._budget,
+            self._streams,
             is_local=is_local,
         )
         self._connections.add(serving)
-        excess = len(self._connections) - self._connections_max
+        excess = len(self._connections) - self._streams.count - self._connections_max
         try:
             if excess <= 0:
                 await serving.run()
@@ -152,6 +168,14 @@ class ApiServer:
                 await stream.aclose()
 
 
+class _Streams:
+    """How many answers without end are being sent, and how many may be."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+
+
 def _as_http_error(bad: RequestError) -> HttpError:
     if bad.status != 503:
         return HttpError(bad.status, str(bad))
@@ -167,6 +191,7 @@ class _Serving:
         backend: Backend,
         guard: Guard,
         budget: BodyBudget,
+        streams: _Streams,
         *,
         is_local: bool,
     ) -> None:
@@ -176,7 +201,9 @@ class _Serving:
         self._x = Exchange(backend, guard, self._flush, is_local=is_local)
         self._out_bytes = 0
         self._is_idle = True
-        self._is_endless = False
+        self._streams = streams
+        self._endless: trio.CancelScope | None = None
+        self._is_sending = False
         self._is_ending = False
         self._strict_phase: Phase | None = None
 
@@ -187,7 +214,9 @@ class _Serving:
     def end_soon(self) -> None:
         """End now when nothing is under way, else after the answer to it."""
         self._is_ending = True
-        if self._is_idle or self._is_endless:
+        if self._endless is not None:
+            self._endless.cancel()
+        elif self._is_idle:
             self._x.scope.cancel()
 
     async def run(self) -> None:
@@ -264,6 +293,8 @@ class _Serving:
         self._lengthen()
         answer = await respond(x, request)
         goes_on = request.keep_alive and not self._is_ending
+        if not isinstance(answer, bytes) and answer.is_endless:
+            answer = self._within_bounds(answer)
         if not isinstance(answer, bytes):
             return await self._stream_answer(request, answer, goes_on=goes_on)
         if request.method == b"HEAD":
@@ -278,6 +309,15 @@ class _Serving:
             await self._flush()
         return goes_on
 
+    def _within_bounds(self, endless: Streaming) -> Answer:
+        """Return an answer without end, or a refusal in its place."""
+        if self._streams.count < self._streams.most:
+            return endless
+        endless.close()
+        text = f"{self._streams.most} clients watch this node already: ask another one"
+        error = HttpError(503, text, retry_after_s=RETRY_AFTER_S)
+        return failure(self._backend.applied_index, error)
+
     async def _stream_answer(
         self, request: Request, streaming: Streaming, *, goes_on: bool
     ) -> bool:
@@ -288,17 +328,33 @@ class _Serving:
         framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
         if not goes_on:
             framing += b"Connection: close\r\n"
-        self._is_endless = streaming.is_endless
         try:
             self._x.out.append(streaming.head + framing + b"\r\n")
             if request.method != b"HEAD":
-                await streaming.run(self._send_chunk if is_chunked else self._send_plain)
+                send = self._send_chunk if is_chunked else self._send_plain
+                if streaming.is_endless:
+                    await self._run_endless(streaming, send)
+                else:
+                    await streaming.run(send)
                 if is_chunked:
                     self._x.out.append(b"0\r\n\r\n")
         finally:
-            self._is_endless = False
             streaming.close()
         return goes_on
+
+    async def _run_endless(self, streaming: Streaming, send: Send) -> None:
+        """Send an answer that goes on until it ends itself, or the node does."""
+        self._streams.count += 1
+        try:
+            with trio.CancelScope() as self._endless:
+                await streaming.run(send)
+            if self._endless.cancelled_caught and self._is_sending:
+                # The client has a part of a chunk, after which nothing can be said.
+                self._x.scope.cancel()
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._endless = None
+            self._streams.count -= 1
 
     async def _send_chunk(self, piece: bytes) -> None:
         self._x.out.append(b"%x\r\n%b\r\n" % (len(piece), piece))
@@ -322,4 +378,6 @@ class _Serving:
             x.out.clear()
             self._out_bytes = 0
             self._lengthen()
+            self._is_sending = True
             await self._stream.send_all(whole)
+            self._is_sending = False

@@ -73,13 +73,14 @@ async def read_one(x: Exchange, request: Request, rest: bytes) -> Answer:
         raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
     body = b'{"key":%b,%b,"revision":%d}' % (
         _encode(key.decode()),
-        _value_member(item.value),
+        value_member(item.value),
         item.revision,
     )
     return answer(index, body, extra=extra) if extra else ok(index, body)
 
 
-def _value_member(value: bytes) -> bytes:
+def value_member(value: bytes) -> bytes:
+    """Return the member of a JSON object that holds a value, text or not."""
     try:
         return b'"value":%b' % _encode(value.decode())
     except UnicodeDecodeError:

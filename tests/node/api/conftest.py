@@ -17,7 +17,9 @@ from hstore.node.api.server import ApiServer
 from hstore.node.cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest, NodeInfo
 from hstore.node.commands import Command, Delete, DeletePrefix, Keyed, Outcome, Put
 from hstore.node.errors import HstoreError, KeyReused
+from hstore.node.history import Change, History
 from hstore.node.state import Item
+from hstore.node.watches import Watch, Watches
 
 
 def node_info(name: str, port: int, kind: str = "follower") -> NodeInfo:
@@ -80,9 +82,20 @@ class FakeBackend:
         self.before_write: Callable[[Command], Awaitable[None]] | None = None
         self.version = 0
         self._changed = trio.Event()
+        self.history = History()
+        self.history.restart(self.applied_index)
+        self.watches = Watches(self.history)
+
+    def watch(self, prefix: bytes, after: int | None) -> Watch:
+        return self.watches.open(prefix, after)
+
+    def changed(self, *keys: bytes, value: bytes | None = None) -> None:
+        changes = [Change(key, self.applied_index, value) for key in keys]
+        self.history.add(changes, self.applied_index)
 
     def set(self, key: bytes, value: bytes, flags: int = 0) -> None:
         self.applied_index += 1
+        self.changed(key, value=value)
         old = self.items.get(key)
         created = old.create_revision if old else self.applied_index
         self.items[key] = Item(key, value, flags, created, self.applied_index)
@@ -113,8 +126,10 @@ class FakeBackend:
             return outcome
         if isinstance(command, DeletePrefix):
             self.applied_index += 1
-            for key in [key for key in self.items if key.startswith(command.prefix)]:
+            gone = sorted(key for key in self.items if key.startswith(command.prefix))
+            for key in gone:
                 del self.items[key]
+            self.changed(*gone)
             return Outcome(ok=True, revision=self.applied_index)
         assert isinstance(command, Put | Delete)
         old = self.items.get(command.key)
@@ -126,6 +141,7 @@ class FakeBackend:
                 return Outcome(ok=False, revision=0)
             self.applied_index += 1
             del self.items[command.key]
+            self.changed(command.key)
         else:
             if command.must_exist and old is None:
                 return Outcome(ok=False, revision=0)

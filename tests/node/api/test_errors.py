@@ -123,7 +123,7 @@ async def test_a_wrong_method_is_405_with_the_right_ones(connect, path, allow):
             assert (method, answer.status, answer.headers["allow"]) == (method, 405, allow)
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/kv", "/reads", "/v1/watch", "/READ", "//read"])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/kv", "/reads", "/READ", "//read"])
 async def test_an_unknown_path_is_404(client, path):
     answer = await client.request("GET", path)
     assert answer.status == 404

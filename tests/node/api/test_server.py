@@ -334,6 +334,7 @@ async def test_closing_ends_idle_connections_and_streams_now_and_busy_ones_after
     await trio.testing.wait_all_tasks_blocked()
     server.close()
     assert await idle.read_to_end() == b""
+    assert await events.read_chunk() == b""
     assert await events.read_to_end() == b""
     assert trio.current_time() == 0
     answer = await busy.response()

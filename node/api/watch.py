@@ -1,0 +1,115 @@
+"""`GET /v1/watch`: the changes under a prefix as server-sent events (HTML standard, section 9.2).
+
+Owns how a change looks, and the pace of one client: one that is slow is waited for as any client
+is, and holds no change but the one that it is being sent. Which changes there are, and how far back
+they are known, is the node's business.
+
+Theory of operation. An event is one change; its data is JSON in one line. The last change of an
+entry carries the entry's revision as the event's `id`, and so does a bare `id:` line at the
+beginning and whenever nothing was sent for a while: it says that all up to this revision has been
+sent, also where nothing has changed. The standard has a client keep the last id and send it as
+`Last-Event-ID` when it connects again, to this node or another; `?after=` says the same. A deletion
+of a whole prefix makes many changes of one revision: who is cut off among them has not seen its id,
+and so gets them all.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from ..errors import Compacted
+from .answers import EVENTS, Answer, HttpError, head
+from .simple import value_member
+from .values import UNSIGNED_64_MAX, key_start, number, parse_query
+
+if TYPE_CHECKING:
+    from ..history import Change
+    from ..watches import Watch
+    from .answers import Send
+    from .connection import Request
+    from .exchange import Exchange
+
+# As for /v1/events: it shows a dead client to us, and a living node to the client and to proxies.
+KEEPALIVE_S = 15.0
+# Sent at once. A client that does not read holds so much of a change, beside the change itself,
+# which it shares with all that watch it.
+PIECE_BYTES = 64 * 1024
+
+_encode = msgspec.json.encode
+
+
+async def watch(x: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/watch`: `?prefix=`, `?after=`, or `Last-Event-ID`, which is the newer of the two."""
+    query = parse_query(request.query)
+    prefix = key_start(query, "prefix") or b""
+    after = number(query, "after")
+    last_id = request.headers.get(b"last-event-id")
+    if last_id:
+        after = _revision(last_id)
+    watching = x.backend.watch(prefix, after)
+    return _Changes(watching, head(x.backend.applied_index, content_type=EVENTS))
+
+
+def _revision(last_id: bytes) -> int:
+    if not last_id.isdigit() or len(last_id) > 20 or int(last_id) > UNSIGNED_64_MAX:
+        raise HttpError(
+            400, "Last-Event-ID is not a revision: send the id of an event of /v1/watch"
+        )
+    return int(last_id)
+
+
+class _Changes:
+    """The changes of a watch, without end. Closes: the watch."""
+
+    is_endless = True
+
+    def __init__(self, watching: Watch, head: bytes) -> None:
+        self.head = head
+        self._watch = watching
+
+    async def run(self, send: Send) -> None:
+        """Send all changes as they come; return only when some are not known any more."""
+        watch = self._watch
+        await send(b"id: %d\n\n" % watch.start)
+        try:
+            while True:
+                with trio.move_on_after(KEEPALIVE_S):
+                    await watch.wait()
+                if not watch.is_behind:
+                    await send(b"id: %d\n\n" % watch.seen)
+                while watch.is_behind:
+                    await self._send_some(send)
+        except Compacted as error:
+            await send(b"event: error\ndata: %b\n\n" % _encode({"error": str(error)}))
+
+    async def _send_some(self, send: Send) -> None:
+        pending = b""
+        for change, is_last in self._watch.take():
+            event = _event(change, is_last)
+            if len(pending) + len(event) <= PIECE_BYTES:
+                pending += event
+                continue
+            if pending:
+                await send(pending)
+                pending = b""
+            for start in range(0, len(event), PIECE_BYTES):
+                await send(event[start : start + PIECE_BYTES])
+        if pending:
+            await send(pending)
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._watch.close()
+
+
+# Whoever watches the same change is woken by it together: they share one text of it.
+@lru_cache(maxsize=1)
+def _event(change: Change, is_last: bool) -> bytes:
+    what = b'"deleted":true' if change.value is None else value_member(change.value)
+    data = b'{"key":%b,"revision":%d,%b}' % (_encode(change.key.decode()), change.revision, what)
+    return b"id: %d\ndata: %b\n\n" % (change.revision, data) if is_last else b"data: %b\n\n" % data

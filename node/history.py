@@ -1,0 +1,127 @@
+"""What has changed of late: the changes of the users' keys, in the order of the log, bounded.
+
+Owns the memory of recent changes that watches are served from, and the rule of how far back it
+reaches. Each node has its own, filled by its state machine as entries take effect; it is no part of
+the replicated state, and begins anew with the process and with an installed snapshot. No waiting
+and no watcher lives here: that is `watches.py`.
+
+Every change has a *number*, one more than the one before, by which those who read find it again;
+numbers mean something in this process only. To users a change is known by its revision, which the
+changes of one entry share.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+CHANGES_MAX = 50_000
+"""At 10,000 writes a second, 5 s: longer than a client takes to find another node and go on."""
+
+BYTES_MAX = 32 * 1024 * 1024
+"""Half of what the cache of hot keys has. Reached before `CHANGES_MAX` when values are large."""
+
+_OVERHEAD_BYTES = 200
+"""Of a change in memory beside its key and value: three objects and a place in the deque."""
+
+_FORGOTTEN_AT_ONCE = 32
+"""Changes that make room together, so that most writes need make none."""
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One key that was written or deleted.
+
+    Attributes:
+        key: As the user gave it.
+        revision: The Raft index of the entry that did it.
+        value: What it was set to; None: it was deleted.
+    """
+
+    key: bytes
+    revision: int
+    value: bytes | None
+
+
+class History:
+    """The last changes.
+
+    Attributes:
+        floor: Every change with a higher revision that has taken effect is here.
+        revision: Index of the last entry that took effect, whether or not it changed a key.
+        first: The number of the oldest change that is here.
+        on_add: Called with the number of the first of the changes that were added, and them.
+        on_restart: Called after `restart`.
+    """
+
+    def __init__(self) -> None:
+        self.floor = 0
+        self.revision = 0
+        self.first = 0
+        self.on_add: Callable[[int, Sequence[Change]], None] | None = None
+        self.on_restart: Callable[[], None] | None = None
+        self._changes: deque[Change] = deque()
+        self._bytes = 0
+
+    @property
+    def end(self) -> int:
+        """The number that the next change will have."""
+        return self.first + len(self._changes)
+
+    def __getitem__(self, number: int) -> Change:
+        """Return a change, which must be from `first` on and before `end`."""
+        return self._changes[number - self.first]
+
+    def after(self, revision: int) -> int:
+        """Return the number of the first change with a higher revision; `end` when none has."""
+        # Most ask for what is newest.
+        if not self._changes or self._changes[-1].revision <= revision:
+            return self.end
+        return self.first + bisect_right(self._changes, revision, key=_revision_of)
+
+    def add(self, changes: Sequence[Change], revision: int) -> None:
+        """Take in what the entries up to `revision` have changed; the oldest makes room for it.
+
+        Args:
+            changes: In the order of the log, those of one entry in the order of their keys.
+            revision: Index of the last of these entries.
+        """
+        self.revision = revision
+        if not changes:
+            return
+        number = self.end
+        self._changes.extend(changes)
+        self._bytes += _size(changes)
+        self._make_room()
+        if self.on_add is not None:
+            self.on_add(number, changes)
+
+    def _make_room(self) -> None:
+        kept = self._changes
+        while self._bytes > BYTES_MAX or len(kept) > CHANGES_MAX:
+            # Some at once, but few of few: what is newest was hardly seen yet.
+            count = min(_FORGOTTEN_AT_ONCE, len(kept) // 8 + 1)
+            oldest = [kept.popleft() for _ in range(count)]
+            self._bytes -= _size(oldest)
+            self.floor = oldest[-1].revision
+            self.first += len(oldest)
+
+    def restart(self, revision: int) -> None:
+        """Begin anew: what was changed up to `revision` is not known here."""
+        self.first = self.end
+        self._changes.clear()
+        self._bytes = 0
+        self.floor = self.revision = revision
+        if self.on_restart is not None:
+            self.on_restart()
+
+
+def _size(changes: Sequence[Change]) -> int:
+    sizes = [len(change.key) + len(change.value or b"") for change in changes]
+    return sum(sizes) + len(sizes) * _OVERHEAD_BYTES
+
+
+def _revision_of(change: Change) -> int:
+    return change.revision
