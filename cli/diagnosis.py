@@ -216,53 +216,55 @@ def _not_there(seen: Observations, one: ResolverSeen, rest: tuple[ResolverSeen, 
 def _explained_rcode(seen: Observations, one: ResolverSeen) -> str:
     """A server of resolv.conf that answers, and not with the address."""
     rcode = seen.told(one).rcode
+    if is_resolved(one.address):
+        return _resolved(seen, rcode)
+    how = (
+        f"It has to forward {seen.zone} to the nodes: `hstore dns setup SYSTEM` prints how, for "
+        "dnsmasq, unbound, bind, coredns and others, and where to put it."
+    )
     if rcode == Rcode.NXDOMAIN:
-        return _forwarding(seen, one)
+        return how
     if rcode == Rcode.NOERROR:
         return (
-            f"It knows {seen.full_name} and gives no address: protection from rebinding, which "
-            "drops addresses of private networks. `hstore dns setup dnsmasq` and unbound print "
-            f"the exemption (rebind-domain-ok, private-domain). {_forwarding(seen, one)}"
+            f"It knows {seen.full_name} and gives no address. If it forwards the zone, that is its "
+            "protection from rebinding, which drops addresses of private networks: what `hstore "
+            f"dns setup` prints has the exemption (rebind-domain-ok, private-domain). Else: {how}"
         )
     if rcode == Rcode.SERVFAIL:
         return (
             "It could not get an answer that it trusts. Either it forwards to addresses where no "
             "node answers (compare them with the nodes above), or it validates DNSSEC, and the "
             "zone, which is not signed, needs an exemption (domain-insecure of unbound, "
-            f"validate-except of BIND). {_forwarding(seen, one)}"
+            f"validate-except of BIND). {how}"
         )
     if rcode == Rcode.REFUSED:
-        return (
-            f"It does not resolve names for this machine, or it only knows zones of its own: "
-            f"/etc/resolv.conf has to name one that does. {_forwarding(seen, one)}"
-        )
+        return f"It does not resolve names for this machine, or only zones of its own. {how}"
     return f"That is no answer of a resolver: what listens at port 53 of {one.address}?"
 
 
-def _forwarding(seen: Observations, one: ResolverSeen) -> str:
-    """How to make a server of resolv.conf forward the zone."""
-    if not is_resolved(one.address):
-        return (
-            f"It has to forward {seen.zone} to the nodes: `hstore dns setup SYSTEM` prints how, "
-            "for dnsmasq, unbound, bind, coredns and others, and where to put it."
-        )
-    version = seen.systemd_version
+def _resolved(seen: Observations, rcode: int | None) -> str:
+    """The same of systemd-resolved."""
+    version, route = seen.systemd_version, f"~{seen.zone}"
     if version is not None and version < _PORTS_IN_RESOLVED:
         return (
             f"That is systemd-resolved {version}, whose DNS= takes a port only from "
             f"{_PORTS_IN_RESOLVED} on: put a dnsmasq between (`hstore dns setup dnsmasq`), and "
-            f"name that in DNS=, with Domains=~{seen.zone}."
+            f"name that in DNS=, with Domains={route}."
         )
-    if f"~{seen.zone}" in seen.routes.split():
-        return (
-            f"That is systemd-resolved, and it has the route ~{seen.zone}: its DNS= does not lead "
-            "to the nodes. `hstore dns setup systemd-resolved` prints their addresses."
+    if route in seen.routes.split():
+        advice = (
+            f"That is systemd-resolved, and it has the route {route}: so its DNS= does not lead to "
+            "the nodes. `hstore dns setup systemd-resolved` prints their addresses."
         )
-    return (
-        f"That is systemd-resolved, and it has no route for the zone: it needs Domains=~{seen.zone} "
-        "beside DNS=, or names in .local go to multicast DNS and the others elsewhere. "
-        "`hstore dns setup systemd-resolved` prints both."
-    )
+    else:
+        advice = (
+            f"That is systemd-resolved, and it needs Domains={route} beside DNS=: without, names "
+            "in .local go to multicast DNS, and others elsewhere. `hstore dns setup "
+            "systemd-resolved` prints both."
+        )
+    if rcode == Rcode.SERVFAIL:
+        advice += " (While loopback is the only network of this machine, it answers nothing.)"
+    return advice
 
 
 # --- the files, and what programs get ---------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -79,8 +80,8 @@ def examine(
         finder.clock.sleep(_SECOND_LOOK_S)
         seen = look()
         checks = diagnosis.explain(seen)
-    console = console or Console()
-    console.print(drawn(checks), width=None if console.is_terminal else _WIDTH)
+    console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console.print(drawn(checks))
     return diagnosis.status(seen, checks)
 
 
@@ -227,9 +228,18 @@ async def _output(*command: str) -> str:
     with trio.move_on_after(_PROGRAM_S):
         try:
             done = await trio.run_process(
-                command, capture_stdout=True, stderr=subprocess.DEVNULL, check=False
+                command,
+                capture_stdout=True,
+                stderr=subprocess.DEVNULL,
+                check=False,
+                deliver_cancel=_end,
             )
         except OSError:
             return ""
         return done.stdout.decode(errors="replace")
     return ""
+
+
+async def _end(process: trio.Process) -> None:
+    """At once: these programs only read, and there is nothing for them to tidy up."""
+    process.kill()

@@ -129,7 +129,8 @@ _SYSTEMD_RESOLVED = Template("""\
 # same lines below [Delegate] in /etc/systemd/dns-delegate.d/hstore.dns-delegate are better: then
 # no other question is sent to hstore. Here some are, and get REFUSED at once. If another file has
 # a DNS= without a domain of its own, use a delegate or dnsmasq: systemd-resolved takes all servers
-# of DNS= for equals, and asks only one of them.
+# of DNS= for equals, and asks only one of them. While loopback is the only network of a machine,
+# it answers nothing.
 [Resolve]
 DNS=$servers
 # The ~ makes it a route for these names, and no search domain. It is needed: names in .local go to
@@ -150,8 +151,8 @@ _DNSMASQ = Template("""\
 $servers
 # Where stop-dns-rebind is set, answers with private addresses are dropped, but not these.
 rebind-domain-ok=/$zone/
-# A node that is down costs the first look-up after that a second or a few; all-servers (for every
-# name, not only for these) asks all nodes at once, and costs nothing.
+# A node that goes down may cost one look-up a few seconds: the others are asked when the question
+# is repeated. With all-servers, which is for every name, all are asked at once.
 # Absent names are remembered for the zone's TTL (1 s) and no longer. Leave min-cache-ttl and
 # use-stale-cache unset: they would keep a leader that has gone.
 # Names of addresses (PTR) are optional: server=/$reverse/... as above.
@@ -178,8 +179,8 @@ server:
 stub-zone:
     name: "$zone."
 $servers
-    # A leader that has gone, or a SERVFAIL of an election, shall not be remembered, whatever
-    # cache-min-ttl and serve-expired are for other names.
+    # A leader that has gone, or a SERVFAIL of an election, shall not be remembered. (Leave
+    # cache-min-ttl at 0 all the same: it raises the TTL that whoever asks unbound goes by.)
     stub-no-cache: yes
 # Names of addresses (PTR) are optional: for $reverse and so on the same stub-zone,
 # the same domain-insecure, and a local-zone of type transparent.

@@ -175,6 +175,11 @@ def test_of_systemd_resolved_its_version_and_its_routes_are_known(well, version,
     assert words in wrong(seen)["resolver 127.0.0.53"]
 
 
+def test_systemd_resolved_resolves_nothing_on_a_machine_without_a_network(well):
+    seen = through(well, resolver(leader=SERVFAIL))
+    assert "loopback is the only network" in wrong(seen)["resolver 127.0.0.53"]
+
+
 def test_a_dead_server_before_a_good_one_is_said_to_cost_time(well):
     seen = through(
         well,

@@ -19,6 +19,9 @@ DNSMASQ, UNBOUND, BARE, DEAD = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.9
 HOSTS = ("127.0.1.1", "127.0.1.2", "127.0.1.3")
 LEADER, NODES = "leader.hstore.local", "nodes.hstore.local"
 
+ROOT_KEY = ". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D"
+"""With the root's key (of 2017) as trust anchor, unbound validates DNSSEC."""
+
 
 class House:
     """A cluster on a machine that has resolvers, all of them set up by what hstore prints."""
@@ -58,10 +61,11 @@ def _kept(
             house = House(cluster.up(), machine)
             forwarding = house.setup("dnsmasq")
             machine.dnsmasq(DNSMASQ, forwarding, "--stop-dns-rebind")
-            # All names are below domains that somebody else knows better, and addresses as ours
-            # are not to be believed: what is printed has to be an exemption from all that.
+            # Names above ours are somebody else's, addresses as ours are not believed, names that
+            # are not signed neither: what is printed has to be an exemption from all that.
             hostile = ['local-zone: "local." static', "private-address: 127.0.0.0/8"]
             hostile += ["use-caps-for-id: yes", "serve-expired: yes", "cache-min-ttl: 3600"]
+            hostile.append(f'trust-anchor: "{ROOT_KEY}"')
             machine.unbound(UNBOUND, house.setup("unbound"), *hostile)
             machine.dnsmasq(BARE, "")
             yield house
