@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .message import (
     AA,
@@ -190,11 +190,11 @@ class Answers:
         if not rdatas:
             return _negative(zone, apex, Rcode.NOERROR)
         glue = zone.glue(rdatas)
-        orders = [
-            _Order(query.name, query.rtype, zone.ttl_s, order, glue)
-            for order in _orders(rdatas, self._random)
-        ]
-        return _Compiled(Rcode.NOERROR, (len(rdatas), 0, len(glue)), orders)
+        orders = _orders(rdatas, self._random)
+        compiled = _with_glue(query, zone, orders, glue)
+        if glue and query.rtype == RRType.PTR:
+            compiled.bare = _with_glue(query, zone, orders, [])
+        return compiled
 
     def _assemble(self, query: Query, compiled: _Compiled, limit: int) -> bytes:
         """The reply from its parts; with TC and none of the records when they do not fit.
@@ -207,6 +207,8 @@ class Answers:
         shape |= (1 if query.flags[0] & RD else 0) | (2 if query.flags[1] & CD else 0)
         body = compiled.body(self._random)
         reply = b"".join((query.ident, compiled.heads[shape], query.question, body, opt))
+        if len(reply) > limit and compiled.bare is not None:
+            return self._assemble(query, compiled.bare, limit)
         if len(reply) > limit:
             return empty_reply(query, Rcode.NOERROR, aa=True, tc=True)
         return reply
@@ -215,7 +217,7 @@ class Answers:
 class _Order:
     """The records of one answer in one order, packed when first wanted."""
 
-    __slots__ = ("_bytes", "_glue", "_name", "_rdatas", "_rtype", "_ttl_s")
+    __slots__ = ("_glue", "_name", "_rtype", "_ttl_s", "rdatas")
 
     def __init__(
         self, name: Name, rtype: int, ttl_s: int, rdatas: Sequence[Rdata], glue: Sequence[Record]
@@ -223,12 +225,12 @@ class _Order:
         self._name = name
         self._rtype = rtype
         self._ttl_s = ttl_s
-        self._rdatas = rdatas
+        self.rdatas = rdatas
         self._glue = glue
 
     def pack(self) -> bytes:
         rtype = RRType.HINFO if self._rtype == RRType.ANY else self._rtype
-        answers = [Record(self._name, rtype, self._ttl_s, rdata) for rdata in self._rdatas]
+        answers = [Record(self._name, rtype, self._ttl_s, rdata) for rdata in self.rdatas]
         return pack_sections(self._name, self._rtype, answers, self._glue)
 
 
@@ -237,13 +239,16 @@ class _Compiled:
 
     Attributes:
         heads: Flags and counts by shape.
+        bare: The same without what only saves a browser more questions (RFC 6763 section 12), for
+            clients that cannot take that along (RFC 2181 section 9); None: there is no such thing.
     """
 
-    __slots__ = ("_bodies", "heads")
+    __slots__ = ("_bodies", "bare", "heads")
 
     def __init__(
         self, rcode: Rcode, counts: tuple[int, int, int], bodies: Sequence[_Order | bytes]
     ) -> None:
+        self.bare: _Compiled | None = None
         answers, authorities, additionals = counts
         self.heads = tuple(
             _HEAD.pack(
@@ -265,6 +270,13 @@ class _Compiled:
         if isinstance(body, _Order):
             body = self._bodies[at] = body.pack()
         return body
+
+
+def _with_glue(
+    query: Query, zone: Zone, orders: Iterable[Sequence[Rdata]], glue: Sequence[Record]
+) -> _Compiled:
+    packed = [_Order(query.name, query.rtype, zone.ttl_s, order, glue) for order in orders]
+    return _Compiled(Rcode.NOERROR, (len(packed[0].rdatas), 0, len(glue)), packed)
 
 
 def _negative(zone: Zone, apex: Name, rcode: Rcode) -> _Compiled:

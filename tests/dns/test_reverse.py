@@ -124,3 +124,24 @@ def test_types_that_can_be_browsed_are_those_that_exist():
     for record in asked(answers, "_services._dns-sd._udp", "PTR").rr:
         service = str(record.rdata).removesuffix(".hstore.local.")
         assert asked(answers, service, "PTR").rr
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "answers", "more"),
+    [(3, None, 3, 0), (3, 1232, 3, 9), (12, 1232, 12, 0), (80, 1232, 0, 0)],
+)
+def test_what_only_saves_a_browser_questions_is_left_out_before_anything_is_cut(
+    count, size, answers, more
+):
+    """RFC 2181 section 9: TC is for what belongs to the answer itself."""
+    server = answers_from(view(count))
+    extra = b"" if size is None else opt(size)
+    packet = query("_hstore._tcp.hstore.local", "PTR", additional=extra)
+    whole = asked(server, "_hstore._tcp", "PTR")
+    assert (len(whole.rr), len(texts(whole.ar))) == (count, 3 * count)
+    for _ in range(2):
+        reply = reply_of(server, packet)
+        assert len(reply) <= (size or 512)
+        parsed = dnslib.DNSRecord.parse(reply)
+        assert (len(parsed.rr), len(texts(parsed.ar))) == (answers, more)
+        assert bool(reply[2] & 2) == (answers == 0)
