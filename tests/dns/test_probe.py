@@ -82,8 +82,10 @@ async def test_a_truncated_answer_says_so_and_is_not_asked_for_again():
 async def test_what_does_not_answer_the_question_is_passed_over():
     def reply(packet):
         right = reply_of(answers_from(view()), packet)
-        other_id = bytes([right[0] ^ 1]) + right[1:]
-        return [b"", packet, right[:20], other_id, right.replace(b"leader", b"header"), right]
+        forged = right.replace(b"\x0a\0\0\1", b"\6\6\6\6")
+        other_id = bytes([forged[0] ^ 1]) + forged[1:]
+        other_name = forged.replace(b"leader", b"header")
+        return [b"", packet, right[:20], other_id, other_name, right]
 
     async with saying(reply) as address:
         assert (await addresses(address, LEADER)).hosts == {"10.0.0.1"}

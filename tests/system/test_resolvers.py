@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from .cluster import Cluster, Node, Said, eventually, run
-from .machine import Machine
-from .network import is_permitted
+from .machine import Machine, is_permitted
 
-pytestmark = pytest.mark.skipif(not is_permitted(), reason="takes root, and network namespaces")
+pytestmark = pytest.mark.skipif(not is_permitted(), reason="takes root, and namespaces")
 
 DNSMASQ, UNBOUND, BARE, DEAD = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.9"
 HOSTS = ("127.0.1.1", "127.0.1.2", "127.0.1.3")
@@ -52,7 +51,7 @@ class House:
 def _kept(
     tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str], str]
 ) -> Iterator[House]:
-    for tool in ("dnsmasq", "unbound", "getent", "dig", "mount"):
+    for tool in ("dnsmasq", "unbound", "getent", "dig", "unshare", "mount"):
         require_tool(tool)
     folder = tmp_path_factory.mktemp("house")
     with Machine(folder / "machine") as machine:
