@@ -93,7 +93,7 @@ class Watch:
         while number < stop and size < TAKEN_BYTES_MAX:
             change = history[number]
             number += 1
-            if change.revision > self.start and change.key.startswith(self.prefix):
+            if change.key.startswith(self.prefix):
                 # Those of one entry come in the order of keys, so those of a prefix are together.
                 goes_on = number < end and self._is_followed(change, history[number])
                 taken.append((change, not goes_on))

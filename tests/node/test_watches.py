@@ -186,7 +186,7 @@ WRITES = st.one_of(
 )
 STEPS = st.one_of(
     st.lists(WRITES, min_size=1, max_size=6),
-    st.tuples(st.just("open"), PREFIXES, st.integers(0, 40)),
+    st.tuples(st.just("open"), PREFIXES, st.integers(-14, 3)),
     st.tuples(st.just("take"), st.integers(0, 5)),
     st.just("install"),
 )
@@ -223,7 +223,8 @@ class Truth:
             del model[key]
         return [(key, index, None) for key in gone]
 
-    def open(self, prefix, after):
+    def open(self, prefix, distance):
+        after = max(self.machine.applied + distance, 0)
         if after < self.machine.history.floor:
             with pytest.raises(Compacted):
                 self.kept.open(prefix, after)
