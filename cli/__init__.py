@@ -7,8 +7,8 @@ the length of a search by DNS, and in a node that is started here.
 
 main.py       the commands, exit statuses, and the form of errors; options.py, __main__.py
 nodes.py      start and join: what is settled and refused before a node runs
-find.py       which node to talk to; sources.py: where to look; client.py: talking to it;
-              clock.py: waiting
+find.py       which node to talk to; sources.py: where to look; client.py: talking to it
+              (server_sent.py: its events); clock.py: waiting
 listing.py    list; watch.py follows a cluster, tables.py draws it; screen.py: what is redrawn
 plain.py      text from the network, made harmless to a terminal
 ending.py     stop, kill, leave
@@ -17,6 +17,8 @@ spellings.py  the same commands as hstore-server, hstore-cli, and lines of mgmt.
 completion.py what a shell asks while something is typed
 config.py     config, rename
 doctor.py     dns doctor: what observations.py holds and diagnosis.py explains; name_service.py
+shell.py      the shell; shell_commands.py what can be said in it, words.py how it is written,
+              session.py to which node, suggestions.py what Tab offers
 demo.py       a cluster in a temporary directory
 
 No logic of a cluster lives here: it is asked over HTTP as by any other client.

@@ -6,11 +6,14 @@ never sends a write twice, and decides nothing about which node to ask: see `fin
 
 from __future__ import annotations
 
+import binascii
 import contextlib
+import json
+import re
 import ssl
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
 # With httpx comes a command line of its own, and with that pygments and half of rich: as much again
@@ -23,6 +26,7 @@ import msgspec
 
 from hstore.node.cluster import ClusterInfo, ConfigValue
 from hstore.node.errors import (
+    Compacted,
     ConfigError,
     HstoreError,
     NotApplied,
@@ -32,9 +36,12 @@ from hstore.node.errors import (
 )
 
 from .plain import plain_cluster
+from .server_sent import TooLargeError, blocks, data_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+T = TypeVar("T")
 
 REQUEST_TIMEOUT_S = 8.0
 """More than the 5 s after which a node gives up by itself and says why."""
@@ -42,9 +49,12 @@ REQUEST_TIMEOUT_S = 8.0
 # While a node lives it sends figures about once a second.
 STALL_TIMEOUT_S = 3.0
 
+# A watch says every 15 s that it lives.
+WATCH_STALL_S = 40.0
+
 CONNECT_TIMEOUT_S = 2.0
 
-_EVENT_BYTES_MAX = 16 << 20
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 # Only plain HTTP is spoken here. By default httpx would read every authority of the system for each
 # client, which takes longer than all the rest of a command.
@@ -57,7 +67,11 @@ class Unreachable(HstoreError):
     exit_code = 3
 
 
-class NothingListens(Unreachable):
+class NotConnected(Unreachable):
+    """Nothing was sent, for there is no connection."""
+
+
+class NothingListens(NotConnected):
     """There is no process at the address, or it takes no connections any more."""
 
 
@@ -82,6 +96,48 @@ class _Written(msgspec.Struct):
     revision: int
 
 
+class _Base64(msgspec.Struct):
+    base64: str
+
+
+class _Entry(msgspec.Struct):
+    key: str
+    revision: int
+    value: str = ""
+    value_base64: str | None = None
+    deleted: bool = False
+
+    def data(self) -> bytes:
+        return self.value.encode() if self.value_base64 is None else _from_base64(self.value_base64)
+
+
+def _from_base64(text: str) -> bytes:
+    return binascii.a2b_base64(text)
+
+
+class Value(NamedTuple):
+    """What is stored under a key, and the revision of the write that last touched it."""
+
+    data: bytes
+    revision: int
+
+
+class Seen(NamedTuple):
+    """What a watch says.
+
+    Attributes:
+        position: All up to this revision has been said; None: not all of this one.
+        key: The key that has changed; None: none has, it only says how far it is.
+        revision: Of the change.
+        value: What it was set to; None: it was deleted.
+    """
+
+    position: int | None
+    key: str | None = None
+    revision: int = 0
+    value: bytes | None = None
+
+
 # Made here and not at each use: clients run in several threads at a time (`find.py`), and where two
 # threads are the first to decode into one type, msgspec 0.22 reads a table that is half filled and
 # crashes the process.
@@ -90,6 +146,9 @@ _config = msgspec.json.Decoder(dict[str, ConfigValue])
 _config_value = msgspec.json.Decoder(ConfigValue)
 _error_body = msgspec.json.Decoder(_ErrorBody)
 _renamed = msgspec.json.Decoder(_Renamed)
+_entry = msgspec.json.Decoder(_Entry)
+_done = msgspec.json.Decoder(bool)
+_listing = msgspec.json.Decoder(dict[str, str | _Base64])
 _stopping = msgspec.json.Decoder(_Stopping)
 _written = msgspec.json.Decoder(_Written)
 
@@ -152,7 +211,7 @@ class NodeClient:
             self._errors(),
             self._http.stream("GET", "/v1/events", timeout=timeout) as response,
         ):
-            for data in _server_sent(self._check(response).iter_lines(), "cluster"):
+            for data in data_of(self._check(response).iter_bytes(), "cluster"):
                 try:
                     info = _cluster.decode(data)
                 except msgspec.DecodeError:
@@ -235,6 +294,97 @@ class NodeClient:
         except msgspec.DecodeError:
             raise self._stranger(response) from None
 
+    def get(self, key: str) -> Value:
+        """Return what is stored under a key.
+
+        Raises:
+            NotFound: Nothing is.
+        """
+        response = self._ask("GET", f"/read/{_path(key)}")
+        found = self._decoded(response, _entry)
+        return Value(found.data(), found.revision)
+
+    def put(self, key: str, value: bytes, cas: int | None = None) -> bool:
+        """Write a value of any bytes; return whether it was done.
+
+        Args:
+            key: Where.
+            value: What.
+            cas: Only if the key's revision is this (0: it does not exist); None: always.
+        """
+        query = "" if cas is None else f"?cas={cas}"
+        with self._errors(sent=True):
+            response = self._http.put(f"/v1/kv/{_path(key)}{query}", content=value)
+        return self._decoded(self._check(response), _done)
+
+    def scan(self, prefix: str, after: str, limit: int) -> dict[str, bytes]:
+        """Return at most so many keys and values, from the first key behind `after` on."""
+        query = f"prefix={quote(prefix, safe='')}&limit={limit}"
+        if after:
+            query += f"&after={quote(after, safe='')}"
+        found = self._decoded(self._ask("GET", f"/read?{query}"), _listing)
+        return {
+            key: value.encode() if isinstance(value, str) else _from_base64(value.base64)
+            for key, value in found.items()
+        }
+
+    def keys(self, prefix: str, *, stale: bool = False) -> Iterator[str]:
+        """Yield the keys that begin with `prefix`, as they come; `stale`: of the node's own copy.
+
+        Raises:
+            NotFound: There is none.
+        """
+        path = f"/v1/kv/{_path(prefix) if prefix else ''}?keys{'&stale' if stale else ''}"
+        with self._errors(), self._http.stream("GET", path) as response:
+            rest = b""
+            for piece in self._check(response).iter_bytes():
+                rest += piece
+                end = 0
+                for match in _JSON_STRING.finditer(rest):
+                    yield json.loads(match[0])
+                    end = match.end()
+                rest = rest[end:]
+
+    def watch(self, prefix: str, after: int | None) -> Iterator[Seen]:
+        """Yield the changes under a prefix, and between them how far it is, without end.
+
+        Args:
+            prefix: Of the keys.
+            after: The revision to go on after; None: from now on.
+
+        Raises:
+            Compacted: It is not known there any more what came next.
+            Unreachable: The node cannot be reached, or has fallen silent, or has ended.
+        """
+        query = f"prefix={quote(prefix, safe='')}" + ("" if after is None else f"&after={after}")
+        timeout = httpx.Timeout(WATCH_STALL_S, connect=CONNECT_TIMEOUT_S)
+        with (
+            self._errors(),
+            self._http.stream("GET", f"/v1/watch?{query}", timeout=timeout) as response,
+        ):
+            for block in blocks(self._check(response).iter_bytes()):
+                yield self._seen(block, response)
+        raise Unreachable(f"the node at {self.address} has ended")
+
+    def _seen(self, block: dict[str, str], response: httpx.Response) -> Seen:
+        try:
+            position = int(block["id"]) if "id" in block else None
+            if "data" not in block:
+                return Seen(position)
+            if block.get("event") == "error":
+                raise Compacted(_error_body.decode(block["data"]).error)
+            change = _entry.decode(block["data"])
+            value = None if change.deleted else change.data()
+        except (ValueError, msgspec.DecodeError):
+            raise self._stranger(response) from None
+        return Seen(position, change.key, change.revision, value)
+
+    def _decoded(self, response: httpx.Response, decoder: msgspec.json.Decoder[T]) -> T:
+        try:
+            return decoder.decode(response.content)
+        except (msgspec.DecodeError, ValueError):
+            raise self._stranger(response) from None
+
     def command(self, path: str, body: dict[str, str] | None = None) -> None:
         """Send an order to the node itself, such as `/v1/node/leave`."""
         self._ask("POST", path, body or {})
@@ -291,6 +441,8 @@ class NodeClient:
             return NotFound(body.error)
         if status == 400:
             return ConfigError(body.error)
+        if status == 410:
+            return Compacted(body.error)
         if body.outcome == "unknown":
             return OutcomeUnknown(body.error)
         return NotApplied(body.error) if status == 503 else Refused(body.error)
@@ -308,10 +460,14 @@ class NodeClient:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             reason = str(error).partition("] ")[2] or "no answer"
-            kind = NothingListens if isinstance(error, httpx.ConnectError) else Unreachable
+            kind = NothingListens if isinstance(error, httpx.ConnectError) else NotConnected
             raise kind(
                 f"no node can be reached at {self.address} ({reason}); "
                 "is it running? `hstore list` shows the nodes of a cluster"
+            ) from None
+        except TooLargeError:
+            raise Unreachable(
+                f"the node at {self.address} sends more than any event has; is it one of hstore?"
             ) from None
         except (httpx.TransportError, httpx.StreamError) as error:
             lost = (
@@ -332,21 +488,3 @@ class NodeClient:
 def _path(key: str) -> str:
     """Percent-encode a key; a bare `.` or `..` would be taken for a step in the path."""
     return quote(key, safe="") if key.strip(".") else "%2E" * len(key)
-
-
-def _server_sent(lines: Iterator[str], wanted: str) -> Iterator[str]:
-    """Yield the data of each event of one type (HTML standard, section 9.2.6)."""
-    event, data = "", ""
-    for line in lines:
-        field, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if field == "event":
-            event = value
-        elif field == "data":
-            data += value + "\n"
-            if len(data) > _EVENT_BYTES_MAX:
-                raise Unreachable("the node sends an event that is too large")
-        elif not line:
-            if event == wanted and data:
-                yield data
-            event, data = "", ""

@@ -212,6 +212,21 @@ def leave(*, host: str, zone: str | None) -> None:
     click.echo(ending.leave(host, _finder(zone)))
 
 
+@cli.command("cli", context_settings={"allow_interspersed_args": False})
+@opt.host
+@opt.zone
+@click.argument("command", metavar="[COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
+def open_shell(*, host: str | None, zone: str | None, command: tuple[str, ...]) -> int:
+    """Open a shell on a cluster, or run one command of it: `hstore cli help` shows them.
+
+    Without a terminal it reads commands from standard input, goes on after one that fails, and
+    exits with the status of the last that did.
+    """
+    from .shell import run_shell
+
+    return run_shell(_finder(zone), host, command)
+
+
 @cli.command()
 @opt.host
 @opt.zone

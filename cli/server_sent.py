@@ -1,0 +1,63 @@
+"""Server-sent events from bytes (HTML standard, section 9.2.6). Knows no node and no HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EVENT_BYTES_MAX = 16 << 20
+"""A value is 1 MiB, a cluster some hundred bytes a node: what is longer comes from no node."""
+
+
+class TooLargeError(Exception):
+    """An event or a line has no end."""
+
+
+def data_of(pieces: Iterator[bytes], event: str) -> Iterator[str]:
+    """Yield the data of each event of one type.
+
+    Raises:
+        TooLargeError: See `EVENT_BYTES_MAX`.
+    """
+    for block in blocks(pieces):
+        if block.get("event") == event and "data" in block:
+            yield block["data"]
+
+
+def blocks(pieces: Iterator[bytes]) -> Iterator[dict[str, str]]:
+    """Yield the fields of each event, and of what only moves the id.
+
+    Raises:
+        TooLargeError: See `EVENT_BYTES_MAX`.
+    """
+    block: dict[str, str] = {}
+    for line in _lines(pieces):
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data" and "data" in block:
+            block["data"] += "\n" + value
+            if len(block["data"]) > EVENT_BYTES_MAX:
+                raise TooLargeError
+        elif field:
+            block[field] = value
+        elif not line:
+            if block:
+                yield block
+            block = {}
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
+    """Yield lines; only a line feed ends one, for within values there may be all else."""
+    rest: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        *whole, last = piece.split(b"\n")
+        for part in whole:
+            yield b"".join([*rest, part]).decode()
+            rest, size = [], 0
+        rest.append(last)
+        size += len(last)
+        if size > EVENT_BYTES_MAX:
+            raise TooLargeError
