@@ -168,7 +168,7 @@ def lines(sightings: Iterable[Sighting]) -> Iterator[str]:
             reason = "" if sighting.leader else reason
         elif isinstance(sighting, Leaderless) and sighting.reason != reason:
             reason = sighting.reason
-            yield f"cluster: no leader, for {plain(reason)}"
+            yield f"cluster: {_told(sighting)}"
 
 
 def write_line(console: Console, line: str) -> None:

@@ -102,7 +102,7 @@ def test_a_node_without_a_leader_is_asked_why(cluster, clock, make):
     assert seen[2] == seen[4] == Leaderless(A, "waiting for 3 nodes")
     assert list(lines(seen))[-3:] == [
         "cluster: no leader, term 2, can lose 1 node",
-        "cluster: no leader, for waiting for 3 nodes",
+        "cluster: 127.0.0.1:8500 says: waiting for 3 nodes",
         "cluster: leader n1, term 2, can lose 1 node",
     ]
 
