@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import msgspec
@@ -10,8 +11,12 @@ import structlog
 import trio
 
 from hstore.node import commands
-from hstore.node.commands import ChangeMember, ChangeSetting, ClusterSettings
+from hstore.node.commands import ChangeMember, ChangeSetting, ClusterSettings, PutMember
+from hstore.node.commands import Member as Known
 from hstore.node.errors import ConfigError, Refused
+from hstore.node.main import _announcement
+from hstore.node.raft import election
+from hstore.node.raft.core import Core, Options
 from hstore.node.raft.roles import Role
 from hstore.node.wire import ForwardKind
 from tests.node.cluster import Cluster, Member, running
@@ -137,10 +142,10 @@ async def test_heartbeat_and_election_timeout_hold_at_once_on_every_node(autojum
     async with running(3, settings=ClusterSettings("x.example", 10_000, 60_000)) as cluster:
         ticks = {member.id: member.core.ticks for member in cluster.up}
         await configure(cluster, 2, "heartbeat", "50ms")
-        await configure(cluster, 3, "election_timeout", "500ms")
+        await configure(cluster, 3, "election_timeout", "400ms")
         await trio.sleep(1.0)
         for member in cluster.up:
-            assert member.core.options.election_ticks == 10
+            assert member.core.options.election_ticks == 8
             assert 15 <= member.core.ticks - ticks[member.id] <= 21, (
                 "a slow tick is still waited for"
             )
@@ -191,10 +196,15 @@ async def test_a_much_shorter_health_interval_makes_nobody_look_dead(autojump_cl
             seen.update(n.health for m in cluster.up for n in m.node.cluster().nodes)
 
         cluster.leader.node.status.on_view = note
+        await trio.sleep(5)  # for the first reports, of before they knew the interval
         await configure(cluster, 2, "health_interval", "50ms")
-        await trio.sleep(2)
+        await trio.sleep(10)
         note(None)
         assert seen <= {"alive", "suspect"}
+        shown, own = cluster.leader.sees(3), cluster[3].sees(3)
+        assert shown is not None
+        assert own is not None
+        assert (shown.uptime_s or 0) >= (own.uptime_s or 0) - 1, "it reports as seldom as before"
         cluster[3].crash()
         await cluster.until(lambda: cluster[1].health_of(3) == "failed", within_s=0.5)
 
@@ -208,7 +218,10 @@ async def test_the_log_level_is_this_nodes_alone(autojump_clock) -> None:
             assert "until it is started again" in changed.source
             assert cluster[2].node.config()["log_level"].value == "error"
             assert cluster[1].node.config()["log_level"].value == "info"
-            assert structlog.get_logger().info("not shown") is None
+            with structlog.testing.capture_logs() as logs:
+                structlog.get_logger().warning("hidden")
+                structlog.get_logger().error("shown")
+            assert [log["event"] for log in logs] == ["shown"]
     finally:
         structlog.configure(wrapper_class=before)
 
@@ -261,6 +274,26 @@ async def test_a_name_given_while_a_node_is_down_stays_when_it_comes_back(autoju
         await cluster.until(lambda: node.node.name == "away")
         await trio.sleep(3)
         assert node.node.name == "away"
+
+
+def test_a_known_node_announces_where_it_is_and_nothing_else() -> None:
+    known = Known(3, "old", "10.0.0.3:8500", "10.0.0.3:8300", "10.0.0.3:8600", stopped=True)
+    now = msgspec.structs.replace(known, address="10.0.0.9:8500", stopped=False)
+    assert _announcement(now, None) == PutMember(now)
+    assert _announcement(now, known) == ChangeMember(
+        3, stopped=False, addresses=("10.0.0.9:8500", "10.0.0.3:8300", "10.0.0.3:8600")
+    )
+
+
+def test_another_election_timeout_is_counted_from_now() -> None:
+    """What was counted in ticks of ten seconds says nothing in ticks of ten milliseconds."""
+    core = Core(1, Options(election_ticks=6), Random(1))
+    core.elapsed = 5
+    election.adopt_timeout(core, 6)
+    assert core.elapsed == 5
+    election.adopt_timeout(core, 4)
+    assert core.elapsed == 0
+    assert 4 <= core.timeout < 8
 
 
 async def test_changes_of_one_member_at_once_do_not_undo_each_other(autojump_clock) -> None:
