@@ -16,8 +16,8 @@ from hstore.dns.ratelimit import (
     Verdict,
     network_of,
 )
-from hstore.dns.recursor import Recursor
-from hstore.dns.server import DnsServer, _is_reached_from_beyond
+from hstore.dns.recursor import Recursor, may_recurse
+from hstore.dns.server import DnsServer, _client_of, _is_reached_from_beyond
 
 from .kit import opt, query, view
 from .test_recursor import answer
@@ -133,6 +133,11 @@ async def test_a_client_from_afar_is_refused():
             assert server._outside(packet, refused, client) is None
         for client in ("127.0.0.1", "10.0.0.1", "fe80::1%lo"):
             assert server._outside(packet, refused, client) is not None
+
+
+async def test_a_tcp_client_that_is_gone_before_it_is_asked_who_it_is_may_not_recurse():
+    async with trio.SocketStream(trio.socket.socket()) as never_connected:
+        assert not may_recurse(_client_of(never_connected))
 
 
 @pytest.mark.parametrize(("edns", "tc"), [(b"", True), (opt(512), True), (opt(4096), False)])
