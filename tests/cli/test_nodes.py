@@ -13,6 +13,7 @@ import pytest
 
 from hstore.cli import nodes
 from hstore.cli.client import Unreachable
+from hstore.dns.resolver import Hosts
 from hstore.node import joining
 from hstore.node.errors import ConfigError, Refused
 from hstore.node.saved_members import SavedMember, SavedMembers, write
@@ -62,6 +63,16 @@ def test_start_beside_a_live_cluster_is_refused_and_names_it_and_the_join(
     for part in ("cluster 00000000000000c1", "n1 at 127.0.0.1:8500", "`hstore join`"):
         assert part in str(caught.value)
     assert served == []
+
+
+def test_a_cluster_on_another_machine_is_no_reason_not_to_start_one_here(
+    served, env, make_finder, cluster, make, monkeypatch
+):
+    monkeypatch.setattr(nodes, "bind_node_sockets", lambda _settings: FakeSockets())
+    cluster.set(SEED, "/v1/cluster", make.info())
+    finder = make_finder([])
+    finder._sources = [*finder._sources, Hosts("discovery.hosts", [("127.0.0.1", 8500)])]
+    assert nodes.start({}, env, finder) == 0
 
 
 @pytest.mark.parametrize("flag", ["listen", "data_dir"])

@@ -78,7 +78,9 @@ async def test_a_node_saves_the_members_and_each_change_of_them(
             return len(saved.members) == 2
 
         await cluster.until(are_two)
-        count = len(written)
+        count, seen = len(written), cluster[1].node.status.structure
+        cluster[2].crash()
         await trio.sleep(60)
+        assert cluster[1].node.status.structure > seen
         assert len(written) == count
         nursery.cancel_scope.cancel()
