@@ -19,6 +19,12 @@ config.py     config, rename
 doctor.py     dns doctor: what observations.py holds and diagnosis.py explains; name_service.py
 shell.py      the shell; shell_commands.py what can be said in it, words.py how it is written,
               session.py to which node, suggestions.py what Tab offers
+background.py a node in a process of its own; attached.py: beside the shell; healthy.py: is it well?
+launching.py  what would start a node again, and starting it again in the same process
+local.py      the nodes of this machine, by their run records
+find.py       which node to talk to; client.py: talking to it; clock.py: waiting
+listing.py    list; watch.py follows a cluster, tables.py draws it
+ending.py     stop, kill, leave; restart.py: restart
 demo.py       a cluster in a temporary directory
 
 No logic of a cluster lives here: it is asked over HTTP as by any other client.

@@ -397,6 +397,10 @@ class NodeClient:
         except msgspec.DecodeError:
             raise self._stranger(response) from None
 
+    def restart(self) -> None:
+        """Have the node stop, and begin anew in the same process."""
+        self._ask("POST", "/v1/node/restart", {})
+
     def kill(self) -> None:
         """Have the process end at once. That it ends before it has answered is no error."""
         try:

@@ -79,6 +79,8 @@ class Children:
         self._env = {
             name: value for name, value in env.items() if not name.startswith(VARIABLE_PREFIX)
         }
+        # What is gone when this ends is not remembered as something that can be started again.
+        self._env["XDG_STATE_HOME"] = str(folder)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._read_end, self._write_end = os.pipe()
 

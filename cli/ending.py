@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hstore.node import values
+from hstore.node import run_record, values
 from hstore.node.errors import HstoreError, Refused
 
 from .client import REQUEST_TIMEOUT_S, NothingListens, Unreachable
 from .find import Found, live_addresses, member
+from .local import ask
 
 if TYPE_CHECKING:
-    from .find import Finder
+    from hstore.node.cluster import NodeInfo
+
+    from .local import NamedNode
 
 # A stop takes 5 s in all (contract, section 3).
 _GONE_S = 7.0
@@ -19,7 +22,7 @@ _GONE_S = 7.0
 _PAUSE_S = 0.05
 
 
-def stop(address: str, finder: Finder) -> None:
+def stop(node: NamedNode) -> None:
     """Stop a node cleanly, and wait until it is gone.
 
     Raises:
@@ -27,29 +30,50 @@ def stop(address: str, finder: Finder) -> None:
         Refused: It is gone, but the others still count on its vote; or it is still there after
             `_GONE_S`.
     """
-    with finder.connect(address, REQUEST_TIMEOUT_S) as client:
-        still_voter = client.stop()
-    _wait_gone(address, finder)
+    _refuse_ended(node)
+    try:
+        with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
+            still_voter = client.stop()
+    except Unreachable as error:
+        if node.is_running_here:
+            raise Unreachable(
+                f"{node} does not answer, but its process runs; "
+                f"`hstore kill -h {node.address}` ends it"
+            ) from error
+        raise
+    _wait_gone(node)
     if still_voter:
         raise Refused(
-            f"the node at {address} has stopped, but is still a voter, so the others need it for a "
-            f"majority: {still_voter}. Start it again, or remove it: hstore leave -h {address}"
+            f"{node} has stopped, but is still a voter, so the others need it for a majority: "
+            f"{still_voter}. Start it again (hstore restart -h {node.address}), or remove it "
+            f"(hstore leave -h {node.address})"
         )
 
 
-def kill(address: str, finder: Finder) -> None:
+def kill(node: NamedNode) -> None:
     """End a node's process at once, and wait until it is gone.
 
+    One that runs on this machine gets SIGKILL, so it need not answer.
+
     Raises:
-        Unreachable: It does not answer.
+        Unreachable: It does not answer, and is not recorded as running here.
         Refused: It would not, or it is still there after `_GONE_S`.
     """
-    with finder.connect(address, REQUEST_TIMEOUT_S) as client:
+    _refuse_ended(node)
+    if node.record and node.is_running_here:
+        try:
+            if not run_record.kill(node.record, _GONE_S):
+                raise _still_there(node, is_killed=True)
+        except PermissionError:
+            pass  # another user's; it may still do as it is asked
+        else:
+            return
+    with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
         client.kill()
-    _wait_gone(address, finder, is_killed=True)
+    _wait_gone(node, is_killed=True)
 
 
-def leave(host: str, finder: Finder) -> str:
+def leave(node: NamedNode) -> str:
     """Remove a node from its cluster for good; return what was done.
 
     The node does it itself; when it does not answer, another member does.
@@ -58,28 +82,63 @@ def leave(host: str, finder: Finder) -> str:
         Unreachable: Neither it nor another member answers.
         Refused: The rest would have no live majority, or there is no such member.
     """
-    address = finder.address_of(host)
+    if _has_ended(node):
+        return _remove(node)
     try:
-        with finder.connect(address, REQUEST_TIMEOUT_S) as client:
+        with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
             client.command("/v1/node/leave")
     except Unreachable:
-        return _remove(host, address, finder)
-    _wait_gone(address, finder)
-    return f"the node at {address} has left its cluster for good"
+        return _remove(node)
+    _wait_gone(node)
+    return f"{node} has left its cluster for good"
 
 
-def _remove(host: str, address: str, finder: Finder) -> str:
-    found = finder.find()
-    node = member(found.info, host) or member(found.info, address)
+def _remove(gone: NamedNode) -> str:
+    found = _cluster_of(gone)
+    node = _member(gone, found)
     if node is None:
         raise Refused(
-            f"{host} does not answer, and no member of cluster {found.info.cluster_id} has that "
-            "name or address; `hstore list` shows them"
+            f"{gone.said} does not answer, and no member of cluster {found.info.cluster_id} has "
+            "that name or address; `hstore list` shows them"
         )
     through = _another(found, node.address)
-    with finder.connect(through, REQUEST_TIMEOUT_S) as client:
+    with gone.finder.connect(through, REQUEST_TIMEOUT_S) as client:
         client.command("/v1/leader/remove", {"node": node.name})
     return f"{node.name} at {node.address} did not answer; {through} removed it for good"
+
+
+def _cluster_of(gone: NamedNode) -> Found:
+    """Return the cluster of a node that does not answer.
+
+    The nodes on this machine are asked first: they are known also at ports that nobody tries.
+    """
+    for address in gone.neighbours:
+        found = ask(address, gone.finder)
+        if found and _member(gone, found):
+            return found
+    return gone.finder.find()
+
+
+def _member(gone: NamedNode, found: Found) -> NodeInfo | None:
+    if gone.record and gone.is_by_name:
+        # What has its name now may be another one.
+        return next((n for n in found.info.nodes if n.id == gone.record.node_id), None)
+    return member(found.info, gone.said) or member(found.info, gone.address)
+
+
+def _has_ended(node: NamedNode) -> bool:
+    """Tell whether a node that was named by its name is known to have ended."""
+    return node.is_by_name and not node.is_running_here
+
+
+def _refuse_ended(node: NamedNode) -> None:
+    """Keep from its successor what is meant for a node that has ended.
+
+    Raises:
+        Unreachable: It has.
+    """
+    if _has_ended(node):
+        raise Unreachable(f"{node} does not run; `hstore restart -h {node.said}` starts it again")
 
 
 def _another(found: Found, but: str) -> str:
@@ -89,21 +148,26 @@ def _another(found: Found, but: str) -> str:
     raise Refused(f"{but} does not answer, and its cluster has no other live node to remove it")
 
 
-def _wait_gone(address: str, finder: Finder, *, is_killed: bool = False) -> None:
-    """Wait until nothing listens at `address`."""
-    end = finder.clock.now() + _GONE_S
-    while finder.clock.now() < end:
+def _wait_gone(node: NamedNode, *, is_killed: bool = False) -> None:
+    """Wait until nothing listens at its address, and its process has ended."""
+    clock = node.finder.clock
+    end = clock.now() + _GONE_S
+    while clock.now() < end:
         try:
-            with finder.connect(address, 1.0) as client:
+            with node.finder.connect(node.address, 1.0) as client:
                 client.cluster()
         except NothingListens:
-            return
+            if not node.is_running_here:
+                return
         except HstoreError:
             pass  # it says that it is about to stop, or is too busy with that to answer
-        finder.clock.sleep(_PAUSE_S)
-    port = values.split_address(address).port
-    harder = "" if is_killed else f"`hstore kill -h {address}` ends it, or "
-    raise Refused(
-        f"the node at {address} is still there after {_GONE_S:g} s; "
-        f"{harder}look for the process on port {port}"
+        clock.sleep(_PAUSE_S)
+    raise _still_there(node, is_killed=is_killed)
+
+
+def _still_there(node: NamedNode, *, is_killed: bool) -> Refused:
+    port = values.split_address(node.address).port
+    harder = "" if is_killed else f"`hstore kill -h {node.address}` ends it, or "
+    return Refused(
+        f"{node} is still there after {_GONE_S:g} s; {harder}look for the process on port {port}"
     )

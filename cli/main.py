@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .client import NodeClient
     from .find import Finder, Found
+    from .local import NamedNode
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -81,17 +82,14 @@ def cli() -> None:
 @click.option("--expect", metavar="N", help="Serve nobody until N voters have joined, once.")
 @opt.node
 @opt.cluster
-def start(*, no_shell: bool, parent_pipe: int | None, **options: Any) -> int:
+def start(**options: Any) -> int:
     """Start the first node of a cluster, or the node whose directory it is.
 
-    It runs in the foreground and logs to standard error until it is stopped.
+    On a terminal it ends in the shell, and leaving that stops the node. Otherwise, and with
+    --no-shell, it runs in the foreground and logs to standard error until it is stopped.
     """
-    from . import nodes
-
-    del no_shell  # there is no other way yet
-    if parent_pipe is not None:
-        nodes.end_with_parent(parent_pipe)
-    return nodes.start(opt.flags(options), os.environ)
+    process, settings = opt.split(options)
+    return _run_node("start", process, opt.flags(settings), None)
 
 
 @cli.command()
@@ -100,17 +98,14 @@ def start(*, no_shell: bool, parent_pipe: int | None, **options: Any) -> int:
 @click.option("--learner", is_flag=True, help="Receive the log and never vote.")
 @opt.node
 @opt.zone
-def join(*, host: str | None, no_shell: bool, parent_pipe: int | None, **options: Any) -> int:
+def join(*, host: str | None, **options: Any) -> int:
     """Start a node that joins a cluster through any member of it.
 
-    Without -h the cluster is found by name. It runs in the foreground until it is stopped.
+    Without -h the cluster is found by name. On a terminal it ends in the shell, and leaving that
+    stops the node; otherwise it runs in the foreground until it is stopped.
     """
-    from . import nodes
-
-    del no_shell
-    if parent_pipe is not None:
-        nodes.end_with_parent(parent_pipe)
-    return nodes.join(opt.flags(options), os.environ, host)
+    process, settings = opt.split(options)
+    return _run_node("join", process, opt.flags(settings), host)
 
 
 @cli.command("list")
@@ -183,23 +178,35 @@ def stop(*, host: str, zone: str | None) -> None:
     """Stop a node cleanly; it stays a member."""
     from . import ending
 
-    finder = _finder(zone)
-    address = finder.address_of(host)
-    ending.stop(address, finder)
-    click.echo(f"the node at {address} has stopped; `hstore start` in its directory resumes it")
+    node = _local(host, zone)
+    ending.stop(node)
+    click.echo(f"{node} has stopped; `hstore restart -h {node.address}` starts it again")
 
 
 @cli.command()
 @opt.host_required
 @opt.zone
 def kill(*, host: str, zone: str | None) -> None:
-    """End a node's process at once, as a crash would."""
+    """End a node's process at once, as a crash would; on this machine also when it hangs."""
     from . import ending
 
-    finder = _finder(zone)
-    address = finder.address_of(host)
-    ending.kill(address, finder)
-    click.echo(f"the node at {address} was killed; `hstore start` in its directory resumes it")
+    node = _local(host, zone)
+    ending.kill(node)
+    click.echo(f"{node} was killed; `hstore restart -h {node.address}` starts it again")
+
+
+@cli.command()
+@opt.host_required
+@opt.zone
+def restart(*, host: str, zone: str | None) -> int:
+    """Restart a running node in place, or start one again that ran on this machine.
+
+    One that has ended starts in the background, with the settings it had. Returns when it is
+    healthy.
+    """
+    from .restart import restart as restart_node
+
+    return restart_node(_local(host, zone), os.environ)
 
 
 @cli.command()
@@ -209,7 +216,7 @@ def leave(*, host: str, zone: str | None) -> None:
     """Remove a node from its cluster for good, and stop it."""
     from . import ending
 
-    click.echo(ending.leave(host, _finder(zone)))
+    click.echo(ending.leave(_local(host, zone)))
 
 
 @cli.command("cli", context_settings={"allow_interspersed_args": False})
@@ -321,14 +328,41 @@ def dns_doctor(*, host: str | None, zone: str | None) -> int:
     return doctor.examine(host, _finder(zone))
 
 
+def _run_node(
+    command: Literal["start", "join"],
+    process: opt.Process,
+    settings: dict[str, object],
+    host: str | None,
+) -> int:
+    """Run a node: in the background, beside a shell, or in this process."""
+    said = opt.command_line(command, settings | {"host": host})
+    if process.daemon:
+        from .background import run_in_background
+
+        return run_in_background(said, os.environ, parent_pipe=process.parent_pipe)
+    if not process.no_shell and sys.stdin is not None and sys.stdin.isatty():
+        from .attached import run_with_shell
+
+        return run_with_shell(said, os.environ)
+    from . import nodes
+
+    if process.parent_pipe is not None:
+        nodes.end_with_parent(process.parent_pipe)
+    if command == "start":
+        return nodes.start(settings, os.environ, process=process)
+    return nodes.join(settings, os.environ, host, process=process)
+
+
+def _local(host: str, zone: str | None) -> NamedNode:
+    from .local import named_node
+
+    return named_node(host, os.environ, _finder(zone))
+
+
 def _finder(zone: str | None) -> Finder:
-    from hstore.node.settings import load_search
+    from .sources import finder_of
 
-    from .find import Finder
-    from .sources import sources
-
-    search = load_search({"cluster.zone": zone}, os.environ)
-    return Finder(search.zone, sources=sources(search.discovery, search.data_dir))
+    return finder_of({"cluster.zone": zone}, os.environ)
 
 
 def _found(host: str | None, finder: Finder) -> Found:

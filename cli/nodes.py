@@ -9,42 +9,58 @@ import contextlib
 import os
 import signal
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from hstore.node import saved_members, values
+from hstore.node import run_record, saved_members, values
 from hstore.node.errors import ConfigError, HstoreError, Refused
+from hstore.node.launch import AGAIN, Launch
 from hstore.node.settings import NodeSettings, load_settings
 from hstore.node.sockets import AddressTaken, NodeSockets, bind_first_free, bind_node_sockets
 from hstore.node.storage.directory import has_data, read_identity
 
+from . import launching
 from .client import Unreachable
 from .find import Finder, Found, describe, live_addresses, member, own_address_towards
+from .local import recorded_dns
+from .options import Process
 from .sources import sources
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+_IN_THIS_PROCESS = Process(no_shell=True)
 
 # A clean stop takes at most 5 s (contract, section 3); what hangs longer must not outlive us.
 _PARENT_GONE_S = 8.0
 
 
-def start(flags: Mapping[str, object], env: Mapping[str, str], finder: Finder | None = None) -> int:
+def start(
+    flags: Mapping[str, object],
+    env: Mapping[str, str],
+    finder: Finder | None = None,
+    process: Process = _IN_THIS_PROCESS,
+) -> int:
     """Run a seed node, or the node whose directory it is; return the exit status.
 
     Raises:
         ConfigError, Refused: It was not started; the message says why.
     """
     settings = load_settings(flags, env)
-    finder = finder or _finder(settings)
+    finder = finder or _finder(settings, env)
+    _refuse_running(settings, env)
     fresh = not has_data(settings.data_dir)
+    if fresh and process.resume:
+        raise _gone(settings)
     if fresh and not settings.given & {"listen", "data_dir"}:
         _refuse_second_cluster(settings, finder)
     try:
         sockets = bind_node_sockets(settings)
     except AddressTaken as error:
         raise _taken(error, finder, "-h") from None
-    return _serve(settings, sockets, "start", ())
+    settle = partial(launching.settle, "start", flags, settings, env, process)
+    return _serve(settings, sockets, "start", (), settle)
 
 
 def join(
@@ -52,6 +68,7 @@ def join(
     env: Mapping[str, str],
     host: str | None,
     finder: Finder | None = None,
+    process: Process = _IN_THIS_PROCESS,
 ) -> int:
     """Run a node that joins a cluster, or resumes its own directory; return the exit status.
 
@@ -60,22 +77,26 @@ def join(
         env: The process's environment.
         host: A member's address or name; None: the cluster is found by name.
         finder: How it is found.
+        process: How the process is held.
 
     Raises:
         ConfigError, Refused, Unreachable: It did not join; the message says why.
     """
     settings = load_settings(flags, env)
-    finder = finder or _finder(settings)
-    found, failure = _target(host, settings, finder)
+    finder = finder or _finder(settings, env)
+    if settings.given & {"listen", "data_dir"}:  # otherwise it takes a place that is free
+        _refuse_running(settings, env)
+    found, failure = (None, None) if process.resume else _target(host, settings, finder)
     if found:
         _refuse_itself(settings, found)
         _refuse_loopback(settings, found)
     settings, sockets = _bind_for_join(settings, env, finder)
     # The members of a directory that was used are known from it, even while none of them runs.
-    if found is None and failure and not has_data(settings.data_dir):
+    if found is None and not has_data(settings.data_dir):
         sockets.close()
-        raise failure
-    return _serve(settings, sockets, "join", _ways_in(found))
+        raise failure or _gone(settings)
+    settle = partial(launching.settle, "join", flags, settings, env, process)
+    return _serve(settings, sockets, "join", _ways_in(found), settle)
 
 
 def end_with_parent(fd: int) -> None:
@@ -102,18 +123,41 @@ def _serve(
     sockets: NodeSockets,
     mode: Literal["start", "join"],
     join_to: tuple[str, ...],
+    settle: Callable[[], Launch],
 ) -> int:
     # Imported here: it brings the whole node, which no other command needs.
     from hstore.node.main import serve
 
     try:
-        return serve(settings, sockets, mode, join_to)
+        launch = settle()
+        status = serve(settings, sockets, mode, join_to, launch)
     finally:
         sockets.close()
+    return launching.begin_anew(launch) if status == AGAIN else status
 
 
-def _finder(settings: NodeSettings) -> Finder:
-    return Finder(settings.cluster.zone, sources=sources(settings.discovery, settings.data_dir))
+def _gone(settings: NodeSettings) -> Refused:
+    return Refused(
+        f"{settings.data_dir} holds no node (any more), so there is nothing to start again; "
+        "`hstore start` makes a new cluster, `hstore join` a new member"
+    )
+
+
+def _refuse_running(settings: NodeSettings, env: Mapping[str, str]) -> None:
+    """Refuse to start what runs already, in words that the lock of the directory does not have."""
+    record = run_record.record_of(env, settings.data_dir)
+    # This very process may have run it, before it began anew.
+    if record and record.process.pid != os.getpid() and run_record.is_running(record):
+        raise Refused(
+            f"{record.name or 'the node'} of {settings.data_dir} runs already, at "
+            f"{record.address} (process {record.process.pid}); "
+            f"`hstore restart -h {record.address}` restarts it"
+        )
+
+
+def _finder(settings: NodeSettings, env: Mapping[str, str]) -> Finder:
+    found = sources(settings.discovery, settings.data_dir, recorded_dns(env))
+    return Finder(settings.cluster.zone, sources=found)
 
 
 def _target(

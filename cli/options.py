@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -28,6 +28,10 @@ _KEYS = {
     "health_interval": "cluster.health_interval",
     "dns_ttl": "cluster.dns_ttl",
 }
+
+
+_SWITCHES = {"discovery.mdns"}
+"""Settings that are on unless they are turned off, by `--no-` before their name."""
 
 
 def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -87,9 +91,13 @@ node = _all(
     click.option(
         "--discovery-mdns/--no-discovery-mdns", default=None, help="Multicast DNS, too [yes]."
     ),
+    click.option("--daemon", is_flag=True, help="Go to the background; return when healthy."),
     click.option("--no-shell", is_flag=True, help="Stay in the foreground and log to stderr."),
-    # The read end of a pipe: when its writer is gone, so is the node. For `demo`.
+    # What follows is said by hstore to hstore: see `Process`.
     click.option("--parent-pipe", type=int, hidden=True),
+    click.option("--ready-pipe", type=int, hidden=True),
+    click.option("--background", is_flag=True, hidden=True),
+    click.option("--resume", is_flag=True, hidden=True),
 )
 
 cluster = _all(
@@ -99,6 +107,49 @@ cluster = _all(
     click.option("--health-interval", metavar="TIME", help="At creation of the cluster [500ms]."),
     click.option("--dns-ttl", metavar="TIME", help="At creation of the cluster [1s]."),
 )
+
+
+class Process(NamedTuple):
+    """How the process of a node is held, by the options of those names.
+
+    Attributes:
+        daemon: Start another one in the background, and return when its node is healthy.
+        no_shell: Run the node in this one, also on a terminal.
+        parent_pipe: The read end of a pipe: when its writer is gone, so is the node.
+        ready_pipe: The write end of a pipe, to which the run record goes when the node serves.
+        background: It has no terminal: it logs to the file in its data directory.
+        resume: Run the node whose directory it is, and ask nobody; never make a new one.
+    """
+
+    daemon: bool = False
+    no_shell: bool = False
+    parent_pipe: int | None = None
+    ready_pipe: int | None = None
+    background: bool = False
+    resume: bool = False
+
+
+def split(options: dict[str, Any]) -> tuple[Process, dict[str, Any]]:
+    """Return what of a command's options is about the process, and the rest."""
+    names = Process._fields
+    process = Process(**{name: value for name, value in options.items() if name in names})
+    return process, {name: value for name, value in options.items() if name not in names}
+
+
+def command_line(command: str, settings: Mapping[str, object]) -> list[str]:
+    """Return the arguments that mean `command` with these settings, given by `flags`' keys."""
+    names = {key: name for name, key in _KEYS.items()}
+    words = [command]
+    for key, value in settings.items():
+        option = "--" + names.get(key, key).replace("_", "-")
+        if value is True:
+            words.append(option)
+        elif value is False and key in _SWITCHES:
+            words.append(option.replace("--", "--no-", 1))
+        elif value not in (None, False):
+            every = value if isinstance(value, (list, tuple)) else [value]
+            words += [f"{option}={one}" for one in every]
+    return words
 
 
 def flags(options: dict[str, Any]) -> dict[str, object]:

@@ -11,12 +11,28 @@ from hstore.dns.browser import Neighbours
 from hstore.dns.finder import DnsServers, HostPort, Rank, Source, local_nodes
 from hstore.dns.resolver import Hosts, SystemNames, SystemServers
 from hstore.node import saved_members
+from hstore.node.settings import load_search
+
+from .find import Finder
+from .local import recorded_dns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from hstore.node.settings import Discovery
+
+
+def finder_of(flags: Mapping[str, object], env: Mapping[str, str]) -> Finder:
+    """Return what finds the cluster that flags and environment mean.
+
+    Raises:
+        ConfigError: One of the settings of a search is bad.
+    """
+    search = load_search(flags, env)
+    return Finder(
+        search.zone, sources=sources(search.discovery, search.data_dir, recorded_dns(env))
+    )
 
 
 def sources(

@@ -5,8 +5,8 @@ wants, in the one order that is safe. A *turn* is one pass of the driver over th
 gathered. A *command* is what an entry of the log asks of the *state*; its *outcome* is the same on
 every node. A *link* carries frames to one peer. A *request* waits here until it is answered.
 
-The process:       main.py, settings.py, values.py, sockets.py, joining.py, errors.py,
-                   logs.py
+The process:       main.py, settings.py, values.py, sockets.py, joining.py, errors.py, launch.py,
+                   run_record.py, log_file.py, logs.py
 The node:          node.py puts the rooms together; replica.py, requests.py, forwarding.py,
                    compaction.py, restart.py, room.py, flag.py, pace.py
 The cluster:       members.py, handover.py, status.py, cluster.py, replica_check.py, configure.py,

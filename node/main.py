@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from functools import partial
+from pathlib import Path
 from random import Random, SystemRandom
 from typing import Literal
 
@@ -22,7 +23,7 @@ import trio
 from ..dns.recursor import Recursor
 from ..dns.server import DnsServer
 from ..dns.view import ClusterView
-from . import cluster_settings, commands, logs, multicast, saved_members
+from . import cluster_settings, commands, log_file, logs, multicast, saved_members
 from .api.server import STREAMS_MAX, ApiServer
 from .commands import (
     ChangeMember,
@@ -34,6 +35,7 @@ from .commands import (
 )
 from .errors import HstoreError, NoLeader, Refused
 from .joining import ask_to_join, find_cluster
+from .launch import AGAIN, Launch
 from .node import Node
 from .raft import membership
 from .raft.entry import Entry, EntryKind, HardState
@@ -75,15 +77,20 @@ _log = structlog.get_logger()
 
 
 def serve(
-    settings: NodeSettings, sockets: NodeSockets, mode: Mode, join_to: tuple[str, ...] = ()
+    settings: NodeSettings,
+    sockets: NodeSockets,
+    mode: Mode,
+    join_to: tuple[str, ...] = (),
+    launch: Launch | None = None,
 ) -> int:
-    """Run a node until it is stopped; return the exit status.
+    """Run a node until it is stopped; return the exit status, or `AGAIN`.
 
     Args:
         settings: The node's own settings.
         sockets: Bound and listening; closed when this returns.
         mode: `start` creates a cluster in an unused directory, `join` joins one.
         join_to: API addresses of members, for a node that has not joined yet.
+        launch: How this process was started; None: nobody outside is told of the node.
 
     Errors end up on standard error in a line or two, never as a traceback, and in the status: 1
     when the storage or consensus fails, 2 for a wrong configuration.
@@ -94,7 +101,7 @@ def serve(
     try:
         refuse_own_dns_among_recursors(settings)
         storage, hints = _prepare(settings, mode, join_to)
-        return trio.run(partial(_run, settings, sockets, storage, hints))
+        return trio.run(partial(_run, settings, sockets, storage, hints, launch))
     except (HstoreError, CoreBug) as error:
         return _fail(error, settings)
     except BaseExceptionGroup as group:
@@ -210,7 +217,11 @@ def _new_node_id() -> int:
 
 
 async def _run(
-    settings: NodeSettings, sockets: NodeSockets, storage: RocksStorage, hints: dict[int, str]
+    settings: NodeSettings,
+    sockets: NodeSockets,
+    storage: RocksStorage,
+    hints: dict[int, str],
+    launch: Launch | None,
 ) -> int:
     try:
         node = Node(
@@ -222,10 +233,12 @@ async def _run(
             peer_address=settings.peer_address,
             log_level=settings.log_level,
         )
-        await _run_node(node, settings, sockets, hints)
+        await _run_node(node, settings, sockets, hints, launch)
     finally:
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await storage.close()
+    if launch and node.was_removed:
+        launch.forget(settings)
     if node.was_removed and not node.replica.heard:
         # Refused at the door, by all; a node that is removed while it runs has done as it was told.
         raise Refused(
@@ -233,11 +246,15 @@ async def _run(
             "choose another --data-dir to join again"
         )
     _log.info("stopped", why=node.stop_reason)
-    return 0
+    return AGAIN if node.begins_anew else 0
 
 
 async def _run_node(
-    node: Node, settings: NodeSettings, sockets: NodeSockets, hints: dict[int, str]
+    node: Node,
+    settings: NodeSettings,
+    sockets: NodeSockets,
+    hints: dict[int, str],
+    launch: Launch | None,
 ) -> None:
     rng = Random(SystemRandom().getrandbits(64))  # noqa: S311 - pauses, not secrets
     api = ApiServer(node, http_hosts=settings.http_hosts, streams_max=_room_for_streams())
@@ -249,7 +266,7 @@ async def _run_node(
 
     node.status.on_view = show
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_wait_for_signals, node)
+        nursery.start_soon(_wait_for_signals, node, bool(launch and launch.log_file))
         nursery.start_soon(_wait_for_kill, node)
         await nursery.start(node.run, hints)
         await nursery.start(_serve_peers, node, sockets.peer)
@@ -261,6 +278,10 @@ async def _run_node(
         nursery.start_soon(Rediscovery(node, peer_sources(settings), rng).run)
         if multicast.is_wanted(settings):
             await nursery.start(multicast.run, node, settings, rng)
+        if launch:
+            nursery.start_soon(launch.keep_record, node, settings)
+            if launch.log_file:
+                nursery.start_soon(log_file.keep_bounded, Path(launch.log_file))
         _log.info(
             "serving",
             api=settings.api_address,
@@ -319,9 +340,11 @@ async def _dial(address: str) -> trio.abc.Stream:
     return trio.SocketStream(sock)
 
 
-async def _wait_for_signals(node: Node) -> None:
+async def _wait_for_signals(node: Node, in_background: bool) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for number in signals:
+            if number == signal.SIGHUP and in_background:
+                continue  # some terminal has ended, which was never this node's
             if node.stop_requested.is_set():
                 # Somebody insists. What was acknowledged is durable: a crash is safe.
                 os._exit(1)

@@ -61,6 +61,7 @@ class Node:
     Attributes:
         replica, status, peers, watches: Its rooms.
         stop_requested: Set when the node shall stop; `stop_reason` says why.
+        begins_anew: Whether its process shall start it again once it has stopped.
         kill_requested: Set when the process shall end as by a crash.
         was_removed: Whether it stops because it is no member any more.
     """
@@ -107,6 +108,7 @@ class Node:
         self.watches = Watches(state.history)
         self.stop_requested = trio.Event()
         self.stop_reason = ""
+        self.begins_anew = False
         self.kill_requested = trio.Event()
         self.was_removed = False
         self._addresses: dict[int, str] = {}
@@ -277,6 +279,12 @@ class Node:
             return await self.handover.leave_quorum(trio.current_time() + _STOP_SECONDS)
         finally:
             self.request_stop("asked to stop")
+
+    def restart(self) -> None:
+        """See `Backend.restart`."""
+        if not self.stop_requested.is_set():
+            self.begins_anew = True
+            self.request_stop("asked to restart")
 
     def kill(self) -> None:
         """End the process as a crash would, once the answer to who asked has left."""

@@ -57,6 +57,14 @@ async def stop(x: Exchange, request: Request, _rest: bytes) -> Answer:
     return ok(x.backend.applied_index, b'{"stopping":true%b}' % still_voter)
 
 
+async def restart(x: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`POST /v1/node/restart`: stop cleanly, keep the vote, and begin anew in the same process."""
+    check_local(x)
+    x.backend.restart()
+    request.keep_alive = False
+    return ok(x.backend.applied_index, b'{"restarting":true}')
+
+
 async def kill(x: Exchange, request: Request, _rest: bytes) -> Answer:
     """`POST /v1/node/kill`: end as a crash would, after this answer."""
     check_local(x)

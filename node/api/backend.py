@@ -171,6 +171,13 @@ class Backend(Protocol):
         """
         ...
 
+    def restart(self) -> None:
+        """Stop cleanly with the vote kept, and have the process start the node again.
+
+        Where it is stopping already, it goes on stopping.
+        """
+        ...
+
     def kill(self) -> None:
         """End the process as a crash would, soon after the answer to this request is sent."""
         ...

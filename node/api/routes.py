@@ -45,6 +45,7 @@ EXACT: Mapping[bytes, Methods] = {
     b"/v1/config": _get(config.show),
     b"/v1/node/rename": {b"POST": config.rename},
     b"/v1/node/stop": {b"POST": admin.stop},
+    b"/v1/node/restart": {b"POST": admin.restart},
     b"/v1/node/kill": {b"POST": admin.kill},
     b"/v1/node/leave": {b"POST": admin.leave},
     b"/v1/leader/remove": {b"POST": admin.remove},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from hstore.cli.client import NodeClient
 from hstore.cli.find import Finder
 from hstore.dns.finder import Rank, Sighting
 from hstore.node.cluster import ClusterInfo, NodeInfo
+from hstore.node.run_record import Process, RunRecord, process_of
 
 
 def make_node(number=1, **changes):
@@ -120,10 +123,50 @@ def event_stream(*infos):
     return httpx.Response(200, content=body, headers={"content-type": "text/event-stream"})
 
 
+def make_record(number=1, pid=0, **changes):
+    """Make a run record: of the process `pid`, or of one that has ended."""
+    node = make_node(number)
+    record = RunRecord(
+        process=(process_of(pid) if pid else None) or Process(1, 0, ""),
+        name=node.name,
+        node_id=node.id,
+        cluster_id=make_info().cluster_id,
+        zone="hstore.local",
+        learner=False,
+        listen=node.address,
+        address=node.address,
+        peer_address=node.peer_address,
+        dns_address=node.dns_address,
+        data_dir=f"/nowhere/{node.name}",
+        arguments=("start", f"--listen={node.address}"),
+        variables={},
+        directory="/",
+    )
+    return msgspec.structs.replace(record, **changes)
+
+
+@pytest.fixture(autouse=True)
+def _own_state(monkeypatch, tmp_path):
+    """No test meets the nodes that are recorded as running on this machine."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def sleeper():
+    """A process that stands for a node's."""
+    program = "import sys; print(flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", program]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
 @pytest.fixture
 def make():
-    """The makers of test data: `make.node`, `make.info`, `make.events`."""
-    return SimpleNamespace(node=make_node, info=make_info, events=event_stream)
+    """The makers of test data: `make.node`, `make.info`, `make.events`, `make.record`."""
+    return SimpleNamespace(node=make_node, info=make_info, events=event_stream, record=make_record)
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import click
 import pytest
 
 from hstore.cli import main as cli
@@ -83,6 +85,7 @@ def test_a_proxy_of_the_environment_is_not_used(server, monkeypatch, capfd):
         ["write", "-k", "a"],
         ["stop"],
         ["kill"],
+        ["restart"],
         ["leave"],
         ["demo", "0"],
         ["demo", "x"],
@@ -199,3 +202,73 @@ def test_help_is_not_minus_h(capfd):
     assert cli.run(["list", "--help"]) == 0
     assert "-h, --host" in capfd.readouterr().out
     assert cli.run(["list", "-h"]) == 2
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    """Which way a node would have been run, and with what."""
+    called = []
+
+    def way(name):
+        def run_node(*arguments, **options):
+            called.append((name, arguments, options))
+            return 5
+
+        return run_node
+
+    monkeypatch.setattr("hstore.cli.background.run_in_background", way("background"))
+    monkeypatch.setattr("hstore.cli.attached.run_with_shell", way("shell"))
+    monkeypatch.setattr("hstore.cli.nodes.start", way("start"))
+    monkeypatch.setattr("hstore.cli.nodes.join", way("join"))
+    return called
+
+
+@pytest.mark.parametrize(
+    ("words", "on_terminal", "way"),
+    [
+        (["start"], True, "shell"),
+        (["join"], True, "shell"),
+        (["start"], False, "start"),
+        (["join"], False, "join"),
+        (["start", "--no-shell"], True, "start"),
+        (["join", "--no-shell"], True, "join"),
+        (["start", "--daemon"], True, "background"),
+        (["join", "--daemon"], False, "background"),
+    ],
+)
+def test_a_node_runs_beside_a_shell_only_on_a_terminal(ways, monkeypatch, words, on_terminal, way):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: on_terminal))
+    assert cli.run(words) == 5
+    assert [name for name, _, _ in ways] == [way]
+
+
+def test_what_was_said_is_said_again_to_the_node_in_the_background(ways, monkeypatch):
+    monkeypatch.setenv("HSTORE_HOST", "db:8500")
+    said = [
+        "--daemon",
+        "--learner",
+        "-n",
+        "x",
+        "--zone",
+        "a.b",
+        "--data-dir",
+        "d",
+        "--http-hosts",
+        "h",
+    ]
+    assert cli.run(["join", *said]) == 5
+    [(_, (arguments, _env), _)] = ways
+    command, *options = arguments
+    assert command == "join"
+    assert sorted(options) == sorted(
+        ["--host=db:8500", "--learner", "--name=x", "--zone=a.b", "--data-dir=d", "--http-hosts=h"]
+    )
+
+
+@pytest.mark.parametrize("command", ["start", "join"])
+def test_every_setting_of_a_node_can_be_said_again(command):
+    """The option of a setting is its name, so that a record can be read as a command line."""
+    known = cli.cli.commands[command]
+    for one in known.params:
+        if isinstance(one, click.Option):
+            assert f"--{str(one.name).replace('_', '-')}" in one.opts

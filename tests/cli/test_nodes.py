@@ -13,10 +13,13 @@ import pytest
 
 from hstore.cli import nodes
 from hstore.cli.client import Unreachable
+from hstore.cli.options import Process
+from hstore.dns.finder import Rank
 from hstore.dns.resolver import Hosts
-from hstore.node import joining
+from hstore.node import joining, run_record
 from hstore.node.errors import ConfigError, Refused
 from hstore.node.saved_members import SavedMember, SavedMembers, write
+from hstore.node.settings import load_settings
 
 # Any of 127.0.0.0/8 is this machine; one per test process, so that runs do not meet.
 HOST = f"127.{os.getpid() % 200 + 10}.{os.getpid() // 200 % 250}.2"
@@ -33,7 +36,7 @@ def served(monkeypatch):
     """What `serve` would have been called with; the ports are free again afterwards."""
     calls = []
 
-    def serve(settings, sockets, mode, join_to):
+    def serve(settings, sockets, mode, join_to, _settle):
         calls.append((settings, sockets.api.getsockname(), mode, join_to))
         sockets.close()
         return 0
@@ -237,6 +240,59 @@ def test_a_node_ends_by_sigterm_when_the_process_that_started_it_is_gone():
         os.close(write_end)
         assert child.wait(20) == -signal.SIGTERM
     os.close(read_end)
+
+
+def record_running(env, make, data_dir, **changes):
+    run_record.write(make.record(1, pid=os.getppid(), data_dir=str(data_dir), **changes), env)
+
+
+@pytest.mark.parametrize("option", ["listen", "data_dir"])
+def test_a_directory_whose_node_runs_is_said_to_run_with_where(
+    served, env, make_finder, cluster, make, tmp_path, option
+):
+    data_dir = tmp_path / ".local/share/hstore/8500"
+    record_running(env, make, data_dir)
+    flags = {"listen": f"{HOST}:8500"} if option == "listen" else {"data_dir": str(data_dir)}
+    cluster.set(SEED, "/v1/cluster", make.info())
+    for run in (nodes.start, lambda f, e, finder: nodes.join(f, e, SEED, finder)):
+        with pytest.raises(Refused, match=f"n1 of .*8500 runs already, at {SEED}") as error:
+            run(flags, env, make_finder())
+        assert error.value.exit_code == 1
+    assert served == []
+
+
+def test_the_record_of_this_very_process_is_that_of_its_last_life(served, env, make_finder, make):
+    data_dir = load_settings({"listen": f"{HOST}:8500"}, env).data_dir
+    run_record.write(make.record(1, pid=os.getpid(), data_dir=str(data_dir)), env)
+    assert nodes.start({"listen": f"{HOST}:8500"}, env, make_finder()) == 0
+
+
+def test_start_looks_for_a_cluster_at_ports_that_are_recorded_here_too(
+    served, env, make, tmp_path, monkeypatch
+):
+    record_running(env, make, tmp_path / "d", dns_address="127.0.0.1:9100")
+    asked = []
+
+    def find_here(finder):
+        asked.extend(one for one in finder._sources if one.rank == Rank.HERE)
+
+    monkeypatch.setattr(nodes.Finder, "find_here", find_here)
+    assert nodes.start({}, env) == 0
+    (here,) = asked
+    assert ("127.0.0.1", 9100) in here.servers
+
+
+def test_a_node_that_is_to_be_resumed_asks_nobody_and_is_never_made(
+    served, env, make_finder, cluster, make, tmp_path
+):
+    flags, process = {"listen": f"{HOST}:8500"}, Process(resume=True)
+    for run in (nodes.start, lambda f, e, *more: nodes.join(f, e, SEED, *more)):
+        with pytest.raises(Refused, match="holds no node"):
+            run(flags, env, make_finder(), process)
+    assert served == []
+    use(tmp_path, 8500)
+    assert nodes.join(flags, env, SEED, make_finder(), process) == 0
+    assert cluster.asked == []
 
 
 class FakeSockets:

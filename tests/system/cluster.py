@@ -113,6 +113,7 @@ def clean_env(home: Path) -> dict[str, str]:
     """Return an environment without settings of whoever runs the tests."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("HSTORE_")}
     env |= {"HOME": str(home), "XDG_DATA_HOME": str(home / "data"), "NO_COLOR": "1"}
+    env["XDG_STATE_HOME"] = str(home / "state")
     return env
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from hstore.node import run_record
+
 from .cluster import HSTORE, Cluster, Node, eventually, follow_events, run
 from .load import load
 from .place import free_base
@@ -276,6 +278,7 @@ def test_nodes_leave_one_after_the_other_the_leader_too_and_cannot_come_back(
         assert said.status == 0, said
         assert "for good" in said.out
         assert follower.wait_end() == 0
+        assert run_record.record_of(three.env, follower.directory) is None
         eventually(lambda: len(seen[-1].nodes) == 2, "the events show that it is gone")
 
     follower.start()

@@ -227,6 +227,9 @@ class FakeBackend:
         self.calls.append("stop")
         return self.still_voter
 
+    def restart(self) -> None:
+        self.calls.append("restart")
+
     def kill(self) -> None:
         self.calls.append("kill")
 

@@ -22,6 +22,7 @@ NEWCOMER = {
 }
 ADMIN = [
     ("/v1/node/stop", None, "stop"),
+    ("/v1/node/restart", None, "restart"),
     ("/v1/node/kill", None, "kill"),
     ("/v1/node/leave", None, "leave"),
     ("/v1/leader/remove", {"node": "n2"}, ("remove", "n2")),

@@ -31,6 +31,7 @@ PATHS = {
     "/v1/events": "GET, HEAD",
     "/v1/health": "GET, HEAD",
     "/v1/node/stop": "POST",
+    "/v1/node/restart": "POST",
     "/v1/node/kill": "POST",
     "/v1/node/leave": "POST",
     "/v1/leader/remove": "POST",

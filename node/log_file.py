@@ -1,0 +1,51 @@
+"""The log of a node in the background: a file in its data directory, of bounded size.
+
+Standard output and standard error are led there, so that whatever a library writes, and the last
+words of a node that fails, stand in the same place. When the file is full it becomes `hstore.log.1`
+and the one before that is gone: twice `BYTES_MAX`, and what is written within one look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import trio
+
+NAME = "hstore.log"
+
+BYTES_MAX = 16 << 20
+"""Some weeks of a healthy node at the level `info`, and little beside its data."""
+
+_LOOK_SECONDS = 10.0
+
+
+def take_over(data_dir: Path) -> Path:
+    """Lead standard output and standard error into the log of a data directory; return its path.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = data_dir / NAME
+    if file.exists() and file.stat().st_size >= BYTES_MAX:
+        file.replace(file.with_name(f"{NAME}.1"))
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    return file
+
+
+async def keep_bounded(file: Path) -> None:
+    """See to the size of the log until cancelled. A disk that refuses is no reason to stop."""
+    while True:
+        await trio.sleep(_LOOK_SECONDS)
+        _look_at(file)
+
+
+def _look_at(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        if file.stat().st_size >= BYTES_MAX:
+            take_over(file.parent)
