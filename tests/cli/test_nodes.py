@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import msgspec
 import pytest
 
 from hstore.cli import nodes
 from hstore.cli.client import Unreachable
+from hstore.cli.find import Finder
 from hstore.cli.options import Process
 from hstore.dns.finder import Rank
 from hstore.dns.resolver import Hosts
@@ -271,12 +273,12 @@ def test_start_looks_for_a_cluster_at_ports_that_are_recorded_here_too(
     served, env, make, tmp_path, monkeypatch
 ):
     record_running(env, make, tmp_path / "d", dns_address="127.0.0.1:9100")
-    asked = []
+    asked: list[Any] = []
 
     def find_here(finder):
         asked.extend(one for one in finder._sources if one.rank == Rank.HERE)
 
-    monkeypatch.setattr(nodes.Finder, "find_here", find_here)
+    monkeypatch.setattr(Finder, "find_here", find_here)
     assert nodes.start({}, env) == 0
     (here,) = asked
     assert ("127.0.0.1", 9100) in here.servers
