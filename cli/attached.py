@@ -63,13 +63,16 @@ def run_with_shell(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 def _run(child: Child, env: Mapping[str, str], run_shell: Callable[[Finder, str], int]) -> int:
     record = child.wait_serving()
     finder = finder_of({"cluster.zone": record.zone}, env)
+    name = record.name or record.address
     try:
-        click.echo(describe(wait_healthy(Part.of(record), finder, child.check), record))
+        health = wait_healthy(Part.of(record), finder, child.check)
+        name = health.node.name if health.node else name
+        click.echo(describe(health, record))
     except Refused as not_yet:
         click.echo(f"hstore: {not_yet}", err=True)
     with _end_is_told(child):
         status = run_shell(finder, record.address)
-    return _end(child, record.name or record.address, status)
+    return _end(child, name, status)
 
 
 def _end(child: Child, name: str, status: int) -> int:

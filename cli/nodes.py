@@ -86,7 +86,8 @@ def join(
     finder = finder or _finder(settings, env)
     if settings.given & {"listen", "data_dir"}:  # otherwise it takes a place that is free
         _refuse_running(settings, env)
-    found, failure = (None, None) if process.resume else _target(host, settings, finder)
+    data_dir = settings.data_dir if process.resume or host else _place(settings, env)
+    found, failure = (None, None) if process.resume else _target(host, data_dir, finder)
     if found:
         _refuse_itself(settings, found)
         _refuse_loopback(settings, found)
@@ -160,15 +161,27 @@ def _finder(settings: NodeSettings, env: Mapping[str, str]) -> Finder:
     return Finder(settings.cluster.zone, sources=found)
 
 
+def _place(settings: NodeSettings, env: Mapping[str, str]) -> Path:
+    """Return the data directory that a join will use: what is there decides what is looked for.
+
+    The ports are free again on return, for the search asks at such ports who is there.
+    """
+    if settings.given & {"listen", "data_dir"}:
+        return settings.data_dir
+    settings, sockets = bind_first_free(settings, env)
+    sockets.close()
+    return settings.data_dir
+
+
 def _target(
-    host: str | None, settings: NodeSettings, finder: Finder
+    host: str | None, data_dir: Path, finder: Finder
 ) -> tuple[Found | None, Unreachable | None]:
     """Find the cluster to join. A node that was a member once looks for its own by itself."""
     try:
         if host is None:
-            if has_data(settings.data_dir) and saved_members.read(settings.data_dir):
+            if has_data(data_dir) and saved_members.read(data_dir):
                 return None, None
-            return finder.find(_cluster_of(settings.data_dir)), None
+            return finder.find(_cluster_of(data_dir)), None
         return finder.wait_for(finder.address_of(host)), None
     except Unreachable as error:
         return None, error

@@ -21,7 +21,7 @@ from hstore.dns.resolver import Hosts
 from hstore.node import joining, run_record
 from hstore.node.errors import ConfigError, Refused
 from hstore.node.saved_members import SavedMember, SavedMembers, write
-from hstore.node.settings import load_settings
+from hstore.node.settings import at_port, load_settings
 
 # Any of 127.0.0.0/8 is this machine; one per test process, so that runs do not meet.
 HOST = f"127.{os.getpid() % 200 + 10}.{os.getpid() // 200 % 250}.2"
@@ -179,6 +179,21 @@ def test_join_in_a_members_directory_searches_for_nothing_for_the_node_does_so_i
     assert nodes.join({"listen": f"{HOST}:8500"}, env, None, make_finder([SEED])) == 0
     assert served[0][2:] == ("join", ())
     assert cluster.asked == []
+
+
+def test_join_beside_a_node_of_this_machine_looks_for_its_cluster(
+    served, env, make_finder, cluster, make, tmp_path, monkeypatch
+):
+    """The directory at 8500 is that node's; the newcomer's is the one of the first free port."""
+    use(tmp_path, 8500)
+    save_members(tmp_path, 8500)
+    cluster.set(SEED, "/v1/cluster", make.info())
+    monkeypatch.setattr(
+        nodes, "bind_first_free", lambda one, env: (at_port(one, 8501, env), FakeSockets())
+    )
+    assert nodes.join({}, env, None, make_finder([SEED])) == 0
+    assert served[0][0].data_dir == tmp_path / ".local/share/hstore/8501"
+    assert served[0][3][0] == SEED
 
 
 def test_join_where_only_the_members_are_left_of_a_directory_joins_anew(
