@@ -75,6 +75,11 @@ class Members:
         settled, self._settled = self._settled, trio.Event()
         settled.set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits here, perhaps since this node led."""
+        return self._requests > 0
+
     def handle(self, request: Request) -> None:
         """Take a request of another node or of this one's API; answers it in its own time."""
         if self._requests >= _MAX_REQUESTS:

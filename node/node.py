@@ -423,7 +423,8 @@ class Node:
     def _on_tick(self) -> None:
         self._set_links()
         self.status.refresh()
-        self.members.look()
+        if self.replica.core.role is Role.LEADER or self.members.is_busy:
+            self.members.look()
 
     async def _stay_fresh(self) -> None:
         """Know how stale the copy is, even when nobody reads here."""
