@@ -18,7 +18,7 @@ import click
 from hstore.node.errors import ConfigError, HstoreError
 
 from .session import Session
-from .shell_commands import Context, Leave, Output, run
+from .shell_commands import Context, Leave, Output, run, writes
 from .words import from_arguments, split
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def _talk(context: Context, finder: Finder) -> int:
         except Leave:
             return 0
         except KeyboardInterrupt:
-            # A write that was under way may have arrived.
             click.echo()
-            context.out.note("interrupted; a write that was under way may or may not take effect")
+            if writes(line):
+                context.out.note("interrupted; the write may or may not take effect")
 
 
 def _read_lines(context: Context, lines: BinaryIO) -> int:

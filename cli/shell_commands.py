@@ -92,6 +92,7 @@ class Command(NamedTuple):
         run: Does it.
         fewest, most: How many words it takes.
         takes_key: The first of them is a key, or the beginning of keys.
+        writes: When it is interrupted, it may have had its effect all the same.
     """
 
     usage: str
@@ -101,6 +102,13 @@ class Command(NamedTuple):
     fewest: int
     most: int
     takes_key: bool = False
+    writes: bool = False
+
+
+def writes(line: str) -> bool:
+    """Tell whether a line is a command that writes."""
+    name = line.split(maxsplit=1)[:1]
+    return bool(name) and name[0] in COMMANDS and COMMANDS[name[0]].writes
 
 
 class Leave(Exception):
@@ -298,13 +306,15 @@ COMMANDS = {
         Command(
             "set KEY VALUE", "Create or overwrite a key.",
             ("set foo bar", r'set greeting "two words\n"', "set logo @logo.png"),
-            _set, 2, 2, takes_key=True,
+            _set, 2, 2, takes_key=True, writes=True,
         ),
         Command(
             "update KEY VALUE", "Overwrite a key that exists.", ("update foo baz",),
-            _update, 2, 2, takes_key=True,
+            _update, 2, 2, takes_key=True, writes=True,
         ),
-        Command("del KEY", "Delete a key.", ("del foo",), _del, 1, 1, takes_key=True),
+        Command(
+            "del KEY", "Delete a key.", ("del foo",), _del, 1, 1, takes_key=True, writes=True
+        ),
         Command(
             "keys [PREFIX]", "Print the keys, or those that begin with a prefix.",
             ("keys", "keys services/"), _keys, 0, 1, takes_key=True,
@@ -317,7 +327,7 @@ COMMANDS = {
         Command(
             "cas KEY REVISION VALUE",
             "Write only if the key is of this revision; 0: only if it does not exist.",
-            ("cas lock 0 me", "cas foo 17 bar"), _cas, 3, 3, takes_key=True,
+            ("cas lock 0 me", "cas foo 17 bar"), _cas, 3, 3, takes_key=True, writes=True,
         ),
         Command(
             "watch [PREFIX]", "Print each change of the keys that begin with a prefix, as it happens.",

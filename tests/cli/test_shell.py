@@ -17,7 +17,7 @@ from hstore.cli import shell
 from hstore.cli.client import NotFound, Unreachable
 from hstore.cli.session import GIVE_UP_S, Session
 from hstore.cli.shell import HISTORY_BYTES_MAX, history_path, open_history, run_shell
-from hstore.cli.shell_commands import COMMANDS, Output
+from hstore.cli.shell_commands import COMMANDS, Output, writes
 from hstore.cli.suggestions import KEYS_MAX, ShellCompleter
 from hstore.node.errors import Compacted, ConfigError, HstoreError, OutcomeUnknown, Refused
 
@@ -326,3 +326,12 @@ def test_without_a_place_for_the_history_there_is_one_in_memory(tmp_path):
     history.append_string("get a")
     assert history.get_strings() == ["get a"]
     assert history_path({"XDG_STATE_HOME": "relative"}).parts[-2:] == ("hstore", "history")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_write"),
+    [("set k v", True), ("  del k", True), ("cas k 0 v", True), ("update k v", True)]
+    + [(line, False) for line in ("watch", "get k", "scan", "sett k", "", "   ")],
+)
+def test_only_of_a_write_is_it_said_that_it_may_have_taken_effect(line, is_write):
+    assert writes(line) is is_write

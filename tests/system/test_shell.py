@@ -97,7 +97,7 @@ def test_a_session_at_a_terminal(three: Cluster):
         terminal.wait_for("now at")
         assert int(terminal.wait_for(r"(\d+) set services/db 2\n")[1]) > int(seen[1])
         terminal.type("\x03")
-        terminal.wait_for(r"interrupted.*\n.*>")
+        terminal.wait_for(r"\^C\s+\S+>")
         terminal.type("del services/db\r")
         terminal.wait_for(r"revision \d+\n")
         terminal.type("get services/db\r")
