@@ -154,7 +154,7 @@ def test_every_file_and_make_target_that_a_document_names_is_there(name: str) ->
     paths = {
         path
         for piece in pieces
-        for path in re.findall(r"^(?:(?:node|dns|cli|tests|configs)/|[A-Z]+\.md)[\w./]*", piece)
+        for path in re.findall(r"^(?:(?:node|dns|cli|tests|configs)/|[A-Z]+\.md)[\w./-]*", piece)
     }
     made = {t for piece in pieces for t in re.findall(r"^make ([a-z]+)", piece)}
 
