@@ -6,6 +6,7 @@ nothing else: fixtures of one room belong into that room's own `conftest.py`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -30,6 +31,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="scenario files to replay, or folders interaction, quorum and confchange of them "
         "(default: ../shared/data)",
     )
+    parser.addoption(
+        "--mutant",
+        metavar="NAME",
+        help="put a mistake of the gallery (tests/mutants) in: which tests notice it?",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the mistake in before any test has looked at the code, and leave it to the end."""
+    name = config.getoption("--mutant")
+    if name:
+        # Imported here: what it imports is what is tested.
+        from tests.mutants.gallery import named  # noqa: PLC0415
+
+        kept = contextlib.ExitStack()
+        kept.enter_context(named(name).applied())
+        config.add_cleanup(kept.close)
 
 
 def find_tool(name: str, *, in_ci: bool) -> str:

@@ -1,14 +1,19 @@
 """Failures that were met once, made small: each file here is one, and must stay mended.
 
 Each names the mutant that brings its mistake back, one of the gallery or, for the bugs that were our
-own, of `tests/mutants/own.py`; with it the failure must still show: so the file still leads to the
-place where the mistake matters. Those of cores are tapes of decisions, made by
-`python -m tests.sim --seed N`; those of whole nodes, in `whole/`, are options and a seed, made by
-`python -m tests.sim.whole`. Both are looked at with `--replay FILE`.
+own, of `tests/mutants/own.py`; with it the failure must still show.
+
+Those of cores are tapes of decisions, made by `python -m tests.sim --seed N`: they lead to the place
+where the mistake matters for as long as the core decides as it did. Those of whole nodes, in
+`whole/`, are options and a seed, made by `python -m tests.sim.whole`: any change of a node gives the
+seed another run. So each of them names the test that was made of it, and that one is asked. Both are
+looked at with `--replay FILE`.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +21,14 @@ from typing import Any
 import pytest
 
 from tests.mutants.gallery import named
+from tests.mutants.mutant import ROOT
 from tests.sim.artefact import Artefact
 from tests.sim.runner import Failure, play
 from tests.sim.whole.runner import run_seed
 from tests.sim.whole.shrink import WholeArtefact
 
 _HERE = Path(__file__).parent
+_PYTEST = str(Path(sys.executable).with_name("pytest"))
 
 _MOST_STEPS = 60_000
 """More than any of them takes, and soon reached by one that never ends."""
@@ -38,12 +45,11 @@ def _play_whole(path: Path) -> tuple[Any, Callable[[], Failure | None]]:
     return artefact, lambda: run_seed(artefact.seed, options, _MOST_STEPS)[1]
 
 
+_CORES = sorted(_HERE.glob("*.json"))
+_WHOLE = sorted(_HERE.glob("whole/*.json"))
 _CASES = [
-    *(pytest.param(_play_cores, path, id=path.stem) for path in sorted(_HERE.glob("*.json"))),
-    *(
-        pytest.param(_play_whole, path, id=f"whole/{path.stem}")
-        for path in sorted(_HERE.glob("whole/*.json"))
-    ),
+    *(pytest.param(_play_cores, path, id=path.stem) for path in _CORES),
+    *(pytest.param(_play_whole, path, id=f"whole/{path.stem}") for path in _WHOLE),
 ]
 _Play = Callable[[Path], tuple[Any, Callable[[], Failure | None]]]
 
@@ -56,12 +62,26 @@ def test_what_went_wrong_once_goes_well(play_again: _Play, path: Path) -> None:
     assert failure is None, failure.report()
 
 
-@pytest.mark.parametrize(("play_again", "path"), _CASES)
-def test_its_mistake_still_shows(play_again: _Play, path: Path) -> None:
-    artefact, again = play_again(path)
+@pytest.mark.parametrize("path", _CORES, ids=lambda path: path.stem)
+def test_its_mistake_still_shows(path: Path) -> None:
+    artefact, again = _play_cores(path)
 
     assert artefact.about
     with named(artefact.mutant).applied():
         failure = again()
     assert failure is not None
     assert failure.invariant == artefact.invariant
+
+
+@pytest.mark.parametrize("path", _WHOLE, ids=lambda path: path.stem)
+def test_its_mistake_makes_the_test_fail_that_was_made_of_it(path: Path) -> None:
+    """In a process of its own; without the mistake the same test passes in this run."""
+    artefact = WholeArtefact.load(path)
+
+    assert artefact.about
+    done = subprocess.run(
+        [_PYTEST, "-p", "no:cacheprovider", "--mutant", artefact.mutant, artefact.test],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert " passed" not in done.stdout.splitlines()[-1]

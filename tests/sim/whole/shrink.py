@@ -41,6 +41,7 @@ class WholeArtefact(msgspec.Struct):
         options: `WholeOptions` as plain data.
         mutant: The mistake that was put in, if any.
         about: What went wrong, in words; for those that are kept.
+        test: The test that fails with the mistake, whatever becomes of the seed.
     """
 
     seed: int
@@ -50,6 +51,7 @@ class WholeArtefact(msgspec.Struct):
     options: dict[str, Any]
     mutant: str = ""
     about: str = ""
+    test: str = ""
     python: str = platform.python_version()
     hash_seed: str = os.environ.get("PYTHONHASHSEED", "random")
     revision: str = ""
