@@ -6,7 +6,7 @@ gathered. A *command* is what an entry of the log asks of the *state*; its *outc
 every node. A *link* carries frames to one peer. A *request* waits here until it is answered.
 
 The process:       main.py, settings.py, values.py, sockets.py, joining.py, errors.py, launch.py,
-                   run_record.py, log_file.py, logs.py
+                   run_record.py, log_file.py, logs.py, cutoff.py
 The node:          node.py puts the rooms together; replica.py, requests.py, forwarding.py,
                    compaction.py, restart.py, room.py, flag.py, pace.py
 The cluster:       members.py, handover.py, status.py, cluster.py, replica_check.py, configure.py,

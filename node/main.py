@@ -23,7 +23,7 @@ import trio
 from ..dns.recursor import Recursor
 from ..dns.server import DnsServer
 from ..dns.view import ClusterView
-from . import cluster_settings, commands, log_file, logs, multicast, saved_members
+from . import cluster_settings, commands, cutoff, log_file, logs, multicast, saved_members
 from .api.server import STREAMS_MAX, ApiServer
 from .commands import (
     ChangeMember,
@@ -57,7 +57,7 @@ _STOP_SECONDS = 2.5
 
 _CLOSE_SECONDS = 2.0
 """For the storage to close, then the process ends all the same: what was acknowledged is durable.
-With `_STOP_SECONDS` it keeps the 5 s of the contract."""
+Whatever comes of this and of `_STOP_SECONDS`, `cutoff` keeps the 5 s of the contract."""
 
 _ANNOUNCE_SECONDS = 30.0
 """For one attempt to tell the cluster who this node is."""
@@ -293,6 +293,8 @@ async def _run_node(
             _log.warning("nothing is encrypted or authenticated yet: listen on trusted networks")
         await node.stop_requested.wait()
         _log.info("stopping", why=node.stop_reason)
+        if not node.begins_anew:
+            cutoff.end_within(node.stop_began_at + cutoff.STOP_SECONDS - trio.current_time())
         with trio.move_on_after(_STOP_SECONDS):
             await node.say_goodbye()
             api.close()

@@ -7,6 +7,7 @@ the HTTP API talks to (`api/backend.py`). It decides nothing about consensus.
 from __future__ import annotations
 
 import contextlib
+import math
 from random import Random
 
 import msgspec
@@ -61,6 +62,7 @@ class Node:
     Attributes:
         replica, status, peers, watches: Its rooms.
         stop_requested: Set when the node shall stop; `stop_reason` says why.
+        stop_began_at: When it was first asked to, in seconds of `trio.current_time()`.
         begins_anew: Whether its process shall start it again once it has stopped.
         kill_requested: Set when the process shall end as by a crash.
         was_removed: Whether it stops because it is no member any more.
@@ -108,6 +110,7 @@ class Node:
         self.watches = Watches(state.history)
         self.stop_requested = trio.Event()
         self.stop_reason = ""
+        self.stop_began_at = math.inf
         self.begins_anew = False
         self.kill_requested = trio.Event()
         self.was_removed = False
@@ -275,6 +278,7 @@ class Node:
 
     async def stop(self) -> str:
         """See `Backend.stop`."""
+        self.stop_began_at = min(self.stop_began_at, trio.current_time())
         try:
             return await self.handover.leave_quorum(trio.current_time() + _STOP_SECONDS)
         finally:
@@ -440,6 +444,7 @@ class Node:
     def request_stop(self, reason: str) -> None:
         """Ask the node to stop cleanly; the first reason stands."""
         if not self.stop_requested.is_set():
+            self.stop_began_at = min(self.stop_began_at, trio.current_time())
             self.stop_reason = reason
             self.stop_requested.set()
 

@@ -121,6 +121,7 @@ async def test_without_a_majority_it_stops_as_the_voter_it_is_and_says_so(autoju
 
         assert why
         assert trio.current_time() - begun < 2.5
+        assert cluster[1].node.stop_began_at == begun  # 5 s in all, so this was a part of them
         assert cluster[1].core.config.is_voter(1)
 
 
