@@ -83,11 +83,11 @@ def join(
         ConfigError, Refused, Unreachable: It did not join; the message says why.
     """
     settings = load_settings(flags, env)
-    finder = finder or _finder(settings, env)
     if settings.given & {"listen", "data_dir"}:  # otherwise it takes a place that is free
         _refuse_running(settings, env)
-    data_dir = settings.data_dir if process.resume or host else _place(settings, env)
-    found, failure = (None, None) if process.resume else _target(host, data_dir, finder)
+    settings = _place(settings, env)
+    given, finder = finder, finder or _finder(settings, env)
+    found, failure = (None, None) if process.resume else _target(host, settings, finder)
     if found:
         _refuse_itself(settings, found)
         _refuse_loopback(settings, found)
@@ -95,7 +95,10 @@ def join(
     # The members of a directory that was used are known from it, even while none of them runs.
     if found is None and not has_data(settings.data_dir):
         sockets.close()
-        raise failure or _gone(settings)
+        if failure or process.resume:
+            raise failure or _gone(settings)
+        # Its place was a member's, and somebody was quicker: the next one is to be looked at anew.
+        return join(flags, env, host, given, process)
     settle = partial(launching.settle, "join", flags, settings, env, process)
     return _serve(settings, sockets, "join", _ways_in(found), settle)
 
@@ -161,27 +164,15 @@ def _finder(settings: NodeSettings, env: Mapping[str, str]) -> Finder:
     return Finder(settings.cluster.zone, sources=found)
 
 
-def _place(settings: NodeSettings, env: Mapping[str, str]) -> Path:
-    """Return the data directory that a join will use: what is there decides what is looked for.
-
-    The ports are free again on return, for the search asks at such ports who is there.
-    """
-    if settings.given & {"listen", "data_dir"}:
-        return settings.data_dir
-    settings, sockets = bind_first_free(settings, env)
-    sockets.close()
-    return settings.data_dir
-
-
 def _target(
-    host: str | None, data_dir: Path, finder: Finder
+    host: str | None, settings: NodeSettings, finder: Finder
 ) -> tuple[Found | None, Unreachable | None]:
     """Find the cluster to join. A node that was a member once looks for its own by itself."""
     try:
         if host is None:
-            if has_data(data_dir) and saved_members.read(data_dir):
+            if has_data(settings.data_dir) and saved_members.read(settings.data_dir):
                 return None, None
-            return finder.find(_cluster_of(data_dir)), None
+            return finder.find(_cluster_of(settings.data_dir)), None
         return finder.wait_for(finder.address_of(host)), None
     except Unreachable as error:
         return None, error
@@ -201,6 +192,19 @@ def _ways_in(found: Found | None) -> tuple[str, ...]:
     if found is None:
         return ()
     return tuple(dict.fromkeys([found.address, *live_addresses(found.info)]))
+
+
+def _place(settings: NodeSettings, env: Mapping[str, str]) -> NodeSettings:
+    """Return the settings with the ports and the directory that a newcomer takes.
+
+    The ports are not kept: the search would ask the DNS port among others, and nobody answers there
+    yet.
+    """
+    if "listen" in settings.given:
+        return settings
+    settings, sockets = bind_first_free(settings, env)
+    sockets.close()
+    return settings
 
 
 def _bind_for_join(

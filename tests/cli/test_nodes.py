@@ -146,7 +146,44 @@ def test_join_without_listen_takes_the_first_free_ports(
 
     monkeypatch.setattr(nodes, "bind_first_free", first_free)
     assert nodes.join({}, env, SEED, make_finder()) == 0
-    assert len(seen) == 1
+    assert len(seen) == 2  # looked for, and taken
+    assert len(served) == 1
+
+
+def test_join_beside_a_running_node_is_not_taken_for_that_nodes_own_return(
+    served, env, make_finder, cluster, make, monkeypatch, tmp_path
+):
+    """The directory of the usual port is the running node's; the newcomer's is that of its own."""
+    use(tmp_path, 8500)
+    save_members(tmp_path, 8500)
+    cluster.set(SEED, "/v1/cluster", make.info())
+
+    def first_free(settings, env):
+        return at_port(settings, 8501, env), FakeSockets()
+
+    monkeypatch.setattr(nodes, "bind_first_free", first_free)
+    assert nodes.join({}, env, None, make_finder([SEED])) == 0
+    ((settings, _, mode, join_to),) = served
+    assert (settings.data_dir.name, mode) == ("8501", "join")
+    assert SEED in join_to
+
+
+def test_join_whose_place_is_taken_while_it_looks_takes_the_next(
+    served, env, make_finder, cluster, make, monkeypatch, tmp_path
+):
+    use(tmp_path, 8501)
+    save_members(tmp_path, 8501)
+    cluster.set(SEED, "/v1/cluster", make.info())
+    ports = [8501, 8502, 8502, 8502]
+
+    def first_free(settings, env):
+        return at_port(settings, ports.pop(0), env), FakeSockets()
+
+    monkeypatch.setattr(nodes, "bind_first_free", first_free)
+    assert nodes.join({}, env, None, make_finder([SEED])) == 0
+    ((settings, _, _, join_to),) = served
+    assert settings.data_dir.name == "8502"
+    assert SEED in join_to
 
 
 def test_join_by_a_nodes_name(served, env, make_finder, cluster, make):
@@ -179,21 +216,6 @@ def test_join_in_a_members_directory_searches_for_nothing_for_the_node_does_so_i
     assert nodes.join({"listen": f"{HOST}:8500"}, env, None, make_finder([SEED])) == 0
     assert served[0][2:] == ("join", ())
     assert cluster.asked == []
-
-
-def test_join_beside_a_node_of_this_machine_looks_for_its_cluster(
-    served, env, make_finder, cluster, make, tmp_path, monkeypatch
-):
-    """The directory at 8500 is that node's; the newcomer's is the one of the first free port."""
-    use(tmp_path, 8500)
-    save_members(tmp_path, 8500)
-    cluster.set(SEED, "/v1/cluster", make.info())
-    monkeypatch.setattr(
-        nodes, "bind_first_free", lambda one, env: (at_port(one, 8501, env), FakeSockets())
-    )
-    assert nodes.join({}, env, None, make_finder([SEED])) == 0
-    assert served[0][0].data_dir == tmp_path / ".local/share/hstore/8501"
-    assert served[0][3][0] == SEED
 
 
 def test_join_where_only_the_members_are_left_of_a_directory_joins_anew(
