@@ -177,6 +177,7 @@ class NodeClient:
             verify=_TRUSTS_NOBODY,
             # A proxy of the environment must not come between a command and a node on loopback.
             trust_env=False,
+            event_hooks={"response": [self._refuse_stranger]},
         )
 
     def __enter__(self) -> Self:
@@ -428,9 +429,6 @@ class NodeClient:
         if response.status_code != 200:
             response.read()
             raise self._refusal(response)
-        if "x-hstore-index" not in response.headers:
-            # Some other program's 200: its text is no value, and it has done nothing of ours.
-            raise self._stranger(response)
         return response
 
     def _refusal(self, response: httpx.Response) -> HstoreError:
@@ -438,7 +436,7 @@ class NodeClient:
         try:
             body = _error_body.decode(response.content)
         except msgspec.DecodeError:
-            if status == 404 and "x-hstore-index" in response.headers:
+            if status == 404:
                 return NotFound("there is no such key")
             return self._stranger(response)
         if status == 404:
@@ -450,6 +448,11 @@ class NodeClient:
         if body.outcome == "unknown":
             return OutcomeUnknown(body.error)
         return NotApplied(body.error) if status == 503 else Refused(body.error)
+
+    def _refuse_stranger(self, response: httpx.Response) -> None:
+        """Go no further than the headers with some other program, whose body may have no end."""
+        if "x-hstore-index" not in response.headers:
+            raise self._stranger(response)
 
     def _stranger(self, response: httpx.Response) -> Unreachable:
         return Unreachable(

@@ -108,7 +108,7 @@ class FakeCluster:
             raise answer
         if not isinstance(answer, httpx.Response):
             answer = httpx.Response(200, content=msgspec.json.encode(answer))
-        if answer.status_code == 200 and address not in self.strangers:
+        if address not in self.strangers:
             answer.headers["X-Hstore-Index"] = "1"
         return answer
 

@@ -79,7 +79,7 @@ def test_writes_return_the_revision(client, cluster):
         (refusal(409, error="no"), Refused, 1, "no"),
         (refusal(503, error="no leader", outcome="not applied"), NotApplied, 1, "no leader"),
         (refusal(503, error="lost", outcome="unknown"), OutcomeUnknown, 1, "lost"),
-        (httpx.Response(404, text="<html>"), Unreachable, 3, "not an hstore node"),
+        (httpx.Response(500, text="<html>"), Unreachable, 3, "not an hstore node"),
         (httpx.Response(200, text="<html>"), Unreachable, 3, "not an hstore node"),
     ],
 )
@@ -91,7 +91,7 @@ def test_each_answer_has_its_error_and_exit_status(client, cluster, answer, kind
 
 
 def test_a_missing_key_without_a_message_is_still_a_missing_key(client, cluster):
-    cluster.set(ADDRESS, "/v1/kv/foo", httpx.Response(404, headers={"X-Hstore-Index": "3"}))
+    cluster.set(ADDRESS, "/v1/kv/foo", httpx.Response(404))
     with pytest.raises(NotFound):
         client.read("foo")
 
@@ -104,6 +104,21 @@ def test_the_text_of_another_program_is_not_taken_for_a_value(client, cluster):
         client.read("foo")
     with pytest.raises(Unreachable, match="not an hstore node"):
         list(client.read_all())
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_of_what_another_program_says_nothing_is_read_for_it_may_have_no_end(
+    client, cluster, status
+):
+    def endless():
+        pytest.fail("its body was read")
+        yield b""
+
+    cluster.strangers.add(ADDRESS)
+    cluster.set(ADDRESS, "/v1/cluster", httpx.Response(status, content=endless()))
+    with pytest.raises(Unreachable, match=f"HTTP {status}.*not an hstore node") as caught:
+        client.cluster()
+    assert caught.value.exit_code == 3
 
 
 def test_a_refused_connection_names_address_and_reason(client):
