@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
 from contextlib import contextmanager
@@ -50,6 +51,12 @@ class Terminal:
         return data
 
 
+def _take_terminal():
+    """Have Ctrl-C come from the terminal, and not be ignored where who runs the tests does so."""
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def at_terminal(cluster, *arguments):
     ours, theirs = pty.openpty()
@@ -58,8 +65,7 @@ def at_terminal(cluster, *arguments):
     process = subprocess.Popen(
         [*HSTORE, *arguments],
         stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True,
-        # Ctrl-C is the terminal's business, and it must be this process's terminal for that.
-        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # noqa: PLW1509 - no threads yet
+        preexec_fn=_take_terminal,  # noqa: PLW1509 - no threads yet
     )  # fmt: skip
     os.close(theirs)
     try:
