@@ -50,6 +50,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(kept.close)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Share the tests out among several processes, when there are (`pytest -n`, as in `make test`).
+
+    A file stays together, for what its tests share; so do all with real processes, for they take the
+    same ports and wait more than they work. Those come first: the rest fills the other cores meanwhile.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    system = config.rootpath / "tests" / "system"
+    for item in items:
+        group = "system" if system in item.path.parents else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: system not in item.path.parents)
+
+
 def find_tool(name: str, *, in_ci: bool) -> str:
     """Find a program, or end the test: skipped at a user's, failed where all has to be there."""
     path = shutil.which(name)
