@@ -6,6 +6,7 @@ what is completed is what `main.py` and `spellings.py` have.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -47,10 +48,12 @@ def nodes(
     One look for the cluster, which takes a second at most where nobody answers: who waits for a
     completion waits for no more. What goes wrong completes nothing.
     """
-    from .main import _finder
+    from . import sources
 
     try:
-        found = _finder(context.params.get("zone")).find_if_any()
+        found = sources.finder_of(
+            {"cluster.zone": context.params.get("zone")}, os.environ
+        ).find_if_any()
     except HstoreError:
         return []
     members = found.info.nodes if found else []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.shell_completion import ShellComplete
 
-from hstore.cli import completion
+from hstore.cli import completion, sources
 from hstore.cli import main as cli
 from hstore.cli.client import Unreachable
 
@@ -72,7 +72,7 @@ def test_a_host_is_completed_to_names_and_where_one_was_begun_to_addresses(
     make, cluster, make_finder, monkeypatch
 ):
     cluster.set("127.0.0.1:8500", "/v1/cluster", make.info(make.node(1), make.node(12)))
-    monkeypatch.setattr(cli, "_finder", lambda _zone: make_finder(["127.0.0.1:8500"]))
+    monkeypatch.setattr(sources, "finder_of", lambda _flags, _env: make_finder(["127.0.0.1:8500"]))
     assert offered("") == ["n1", "n12"]
     assert offered("n1", "stop") == ["n1", "n12"]
     assert offered("n12") == ["n12"]
@@ -81,12 +81,12 @@ def test_a_host_is_completed_to_names_and_where_one_was_begun_to_addresses(
 
 
 def test_without_a_cluster_there_is_no_completion_and_no_error(make_finder, monkeypatch, capfd):
-    monkeypatch.setattr(cli, "_finder", lambda _zone: make_finder([]))
+    monkeypatch.setattr(sources, "finder_of", lambda _flags, _env: make_finder([]))
     assert offered("") == []
 
-    def fail(_zone):
+    def fail(_flags, _env):
         raise Unreachable("none")
 
-    monkeypatch.setattr(cli, "_finder", fail)
+    monkeypatch.setattr(sources, "finder_of", fail)
     assert offered("") == []
     assert capfd.readouterr() == ("", "")
