@@ -30,7 +30,7 @@ _ANSWER_S = 2.0
 
 
 class Healthy(NamedTuple):
-    """A healthy node and the cluster as it sees it; `node` is None while it waits for others."""
+    """A healthy node and the cluster as it sees it; `node` is None where no id was asked for."""
 
     info: ClusterInfo
     node: NodeInfo | None
@@ -43,20 +43,17 @@ class Part(NamedTuple):
         name, address: For messages; where its API is.
         node_id: 16 hex digits; empty: it is enough that it knows a leader.
         learner: It is not to vote.
-        may_wait: It may wait for other nodes (`--expect`), so that it answers is enough.
     """
 
     name: str
     address: str
     node_id: str = ""
     learner: bool = False
-    may_wait: bool = False
 
     @classmethod
     def of(cls, record: RunRecord) -> Part:
         """Return the part of a recorded node."""
-        may_wait = any(word.startswith("--expect=") for word in record.arguments)
-        return cls(record.name, record.address, record.node_id, record.learner, may_wait)
+        return cls(record.name, record.address, record.node_id, record.learner)
 
 
 def wait_healthy(part: Part, finder: Finder, check: Callable[[], None] = lambda: None) -> Healthy:
@@ -84,7 +81,8 @@ def wait_healthy(part: Part, finder: Finder, check: Callable[[], None] = lambda:
         state = (missing, own and (own.type, own.health, own.applied_index))
         if state != seen:
             seen, since = state, now
-        patience = _LEADER_S if info and info.leader is None else _STALL_S
+        is_leaderless = info is not None and info.leader is None and not info.waiting_for
+        patience = _LEADER_S if is_leaderless else _STALL_S
         if now - since >= patience or now - begun >= _ALL_S:
             raise Refused(
                 f"{part.name or 'the node'} at {part.address} has started, but {missing}; "
@@ -105,9 +103,8 @@ def _missing(info: ClusterInfo | None, own: NodeInfo | None, part: Part) -> str:
     """Return what a node lacks to be healthy; empty: nothing."""
     if info is None:
         return "does not answer"
-    if info.leader is None:
-        if part.may_wait:
-            return ""
+    # While the cluster waits for nodes (`--expect`) there is a leader, of whom nobody is told.
+    if info.leader is None and not info.waiting_for:
         return (
             f"its cluster has no leader: {info.quorum} voters make a majority, "
             "so start more of its nodes"

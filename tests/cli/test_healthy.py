@@ -44,9 +44,21 @@ def test_a_learner_for_good_is_healthy_when_it_has_caught_up(make_finder, cluste
     assert len(cluster.asked) == 2
 
 
-def test_who_may_wait_for_others_is_healthy_without_a_leader(make_finder, cluster, make):
-    cluster.set(A, "/v1/cluster", make.info(leader=None))
-    wait_healthy(PART._replace(may_wait=True), make_finder())
+@pytest.mark.parametrize("learner", [False, True])
+def test_in_a_cluster_that_waits_for_nodes_who_has_joined_is_healthy_without_a_leader(
+    make_finder, cluster, make, learner
+):
+    waiting = [
+        msgspec.structs.replace(info, leader=None, waiting_for=3)
+        for info in (
+            sees(make, type="learner", voter=False, health="joining"),
+            sees(make, type="follower", voter=not learner),
+        )
+    ]
+    cluster.set(A, "/v1/cluster", waiting)
+    found = wait_healthy(PART._replace(learner=learner), make_finder())
+    assert found.node is not None
+    assert found.node.health == "alive"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +98,4 @@ def test_the_check_ends_the_wait(make_finder):
 
 def test_the_part_of_a_node_is_in_its_record(make):
     assert Part.of(make.record(2)) == Part("n2", "127.0.0.1:8501", f"{2:016x}")
-    record = msgspec.structs.replace(
-        make.record(2), learner=True, arguments=("start", "--expect=3")
-    )
-    assert Part.of(record)[3:] == (True, True)
+    assert Part.of(msgspec.structs.replace(make.record(2), learner=True)).learner
