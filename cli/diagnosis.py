@@ -75,7 +75,7 @@ def _node(seen: Observations, one: NodeSeen) -> Check:
             where,
             Result.WRONG,
             udp.problem,
-            f"Its API answers, and its DNS server is not reached from here at {node.dns_address}: "
+            f"{_alive(seen)}its DNS server is not reached from here at {node.dns_address}: "
             f"let UDP and TCP to port {port} through, or see in its log whether it could bind it.",
         )
     if udp.rcode is None:
@@ -95,6 +95,13 @@ def _node(seen: Observations, one: NodeSeen) -> Check:
             "datagram (many nodes) is cut and asked for again by TCP: let that through too.",
         )
     return _node_answers(seen, one, where)
+
+
+def _alive(seen: Observations) -> str:
+    """How far it is known that a node runs which is not heard at all."""
+    if seen.info is None or seen.info.leader is None:
+        return "Without a leader nobody says whether the node runs. If it does, "
+    return "The leader hears the node, and "
 
 
 def _node_answers(seen: Observations, one: NodeSeen, where: str) -> Check:

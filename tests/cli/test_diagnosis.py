@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from hstore.cli.diagnosis import explain, status
@@ -101,6 +102,13 @@ def test_a_fault_of_a_node_is_found_there_and_nowhere_else(well, changes, words)
     assert set(found) == {NODE}
     assert words in found[NODE]
     assert status(seen, explain(seen)) == 1
+
+
+def test_that_a_silent_node_runs_is_said_only_while_a_leader_says_so(well):
+    seen = first_node(well, leader=CLOSED, nodes=CLOSED, leader_by_tcp=CLOSED)
+    assert "The leader hears the node, and its DNS server" in wrong(seen)[NODE]
+    seen = replace(seen, info=msgspec.structs.replace(seen.info, leader=None))
+    assert "nobody says whether the node runs" in wrong(seen)[NODE]
 
 
 @pytest.mark.parametrize("foreign", [NXDOMAIN, answer("93.184.215.14")], ids=["no", "yes"])
