@@ -12,7 +12,7 @@ question with what came of it. A *recursor* is a resolver that is asked for name
     server.py    UDP and TCP on Trio                 ratelimit.py  how many replies a network gets
     recursor.py  names outside the zone
     client.py    one question to one server          finder.py    who is asked, and what they said
-    probe.py     one question by one transport
+    probe.py     what comes of it by one transport, for who looks for faults
     resolver.py  what the system's resolver knows    browser.py   asking the local network
     multicast.py what is said by multicast DNS       responder.py a node says it
     multicast_sockets.py                             sockets for both sides of it

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import trio
 
-from .message import MalformedError
+from .message import RD, MalformedError
 from .records import Name, Rcode
 from .wire import Reply, pack_question, parse_reply
 
@@ -49,20 +49,46 @@ async def ask(host: str, port: int, name: Name, rtype: int) -> Reply:
 
     Cancellation: Leaves nothing behind.
     """
-    question = _Question(name, rtype, random.SystemRandom().randrange(1 << 16))
     try:
         with trio.fail_after(ASK_S):
-            reply = await _ask_udp(host, port, question)
+            reply = await exchange((host, port), name, rtype)
             if reply.truncated:
-                reply = await _ask_tcp(host, port, question)
+                reply = await exchange((host, port), name, rtype, over_tcp=True)
     except trio.TooSlowError:
         raise NoAnswer(f"no answer within {ASK_S:g} s") from None
-    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
-        raise NoAnswer(_reason(error)) from None
     if reply.rcode != Rcode.NOERROR:
         what = _MEANINGS.get(reply.rcode, f"response code {reply.rcode}")
         raise NoAnswer(what, reply.rcode)
     return reply
+
+
+async def exchange(
+    server: tuple[str, int],
+    name: Name,
+    rtype: int,
+    *,
+    over_tcp: bool = False,
+    is_recursive: bool = False,
+) -> Reply:
+    """Ask once, by one transport, and return the reply, whatever its response code.
+
+    Args:
+        server: Host and port.
+        name: What is asked for, as is `rtype`.
+        over_tcp: By TCP, else by UDP.
+        is_recursive: Whether recursion is desired.
+
+    Raises:
+        NoAnswer: No server, or nothing that it says answers the question. Who is silent is waited
+            for until the caller's time is over.
+
+    Cancellation: Leaves nothing behind.
+    """
+    question = _Question(name, rtype, random.SystemRandom().randrange(1 << 16), is_recursive)
+    try:
+        return await (_ask_tcp if over_tcp else _ask_udp)(server, question)
+    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
+        raise NoAnswer(_reason(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +96,12 @@ class _Question:
     name: Name
     rtype: int
     ident: int
+    is_recursive: bool
 
     def pack(self) -> bytes:
-        return pack_question(self.name, self.rtype, self.ident)
+        query = bytearray(pack_question(self.name, self.rtype, self.ident))
+        query[2] |= RD if self.is_recursive else 0
+        return bytes(query)
 
     def reply_in(self, packet: bytes) -> Reply | None:
         """The reply, or None when the bytes do not answer this question (RFC 5452 section 9.1)."""
@@ -87,11 +116,10 @@ class _Question:
         return reply if matches and reply.ident == self.ident else None
 
 
-async def _ask_udp(host: str, port: int, question: _Question) -> Reply:
-    family = trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET
-    with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as udp:
+async def _ask_udp(server: tuple[str, int], question: _Question) -> Reply:
+    with trio.socket.socket(_family(server), trio.socket.SOCK_DGRAM) as udp:
         # Connected, so that only this server is heard, and "port unreachable" too.
-        await udp.connect((host, port))
+        await udp.connect(server)
         await udp.send(question.pack())
         for _ in range(_STRAY_MAX):
             reply = question.reply_in(await udp.recv(REPLY_MAX))
@@ -100,9 +128,11 @@ async def _ask_udp(host: str, port: int, question: _Question) -> Reply:
     raise NoAnswer(_NO_SENSE)
 
 
-async def _ask_tcp(host: str, port: int, question: _Question) -> Reply:
+async def _ask_tcp(server: tuple[str, int], question: _Question) -> Reply:
     query = question.pack()
-    async with await trio.open_tcp_stream(host, port) as stream:
+    with trio.socket.socket(_family(server), trio.socket.SOCK_STREAM) as tcp:
+        await tcp.connect(server)
+        stream = trio.SocketStream(tcp)
         await stream.send_all(len(query).to_bytes(2, "big") + query)
         buffer = bytearray()
         while len(buffer) < 2 or len(buffer) < 2 + int.from_bytes(buffer[:2], "big"):
@@ -114,6 +144,10 @@ async def _ask_tcp(host: str, port: int, question: _Question) -> Reply:
     if reply is None:
         raise NoAnswer(_NO_SENSE)
     return reply
+
+
+def _family(server: tuple[str, int]) -> int:
+    return trio.socket.AF_INET6 if ":" in server[0] else trio.socket.AF_INET
 
 
 def _reason(error: Exception) -> str:

@@ -1,30 +1,22 @@
-"""One question to one server by one transport, and all that can be said of the reply.
+"""What comes of one question to one server by one transport, in all that can be said of it.
 
-Where `client.py` wants an answer and is content with either transport, this is for who looks for
-what is wrong: UDP and TCP are asked apart, a response code is a result and no error, and it is
-said how long it took. Recursion is desired, as a program's resolver would ask: some forwarders
-refuse questions that do not.
+For who looks for what is wrong: UDP and TCP are asked apart, a response code is a result and no
+error, and it is said how long it took. Recursion is desired, as a program's resolver would ask: some
+forwarders refuse questions that do not. The question itself is `client.py`'s business.
 """
 
 from __future__ import annotations
 
-import os
-import random
 from dataclasses import dataclass
 
 import trio
 
-from .message import HEADER_SIZE, RD, MalformedError
+from .client import NoAnswer, exchange
 from .records import Address, Name, Rcode, RRType
-from .wire import Reply, pack_question, parse_reply
 
 PROBE_S = 2.0
 """For one name at one server. A forwarder may first have to notice that one of its servers is down;
 glibc waits 5 s, which is more than who waits for all of this would."""
-
-# As in `client.py`.
-_REPLY_MAX = 65535
-_STRAY_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,71 +74,9 @@ async def addresses(server: tuple[str, int], name: Name, *, over_tcp: bool = Fal
 
 
 async def _ask(server: tuple[str, int], name: Name, rtype: RRType, *, over_tcp: bool) -> Told:
-    ident = random.SystemRandom().randrange(1 << 16)
-    query = bytearray(pack_question(name, rtype, ident))
-    query[2] |= RD
     try:
-        exchange = _over_tcp if over_tcp else _over_udp
-        reply = await exchange(server, bytes(query), (name, rtype), ident)
-    except (OSError, trio.BrokenResourceError) as error:
-        return Told(problem=_reason(error))
-    if reply is None:
-        return Told(problem="replies that do not answer the question")
+        reply = await exchange(server, name, rtype, over_tcp=over_tcp, is_recursive=True)
+    except NoAnswer as error:
+        return Told(problem=str(error))
     hosts = frozenset(str(r.rdata.ip) for r in reply.answers if isinstance(r.rdata, Address))
     return Told(reply.rcode, hosts, truncated=reply.truncated)
-
-
-async def _over_udp(
-    server: tuple[str, int], query: bytes, question: tuple[Name, int], ident: int
-) -> Reply | None:
-    with trio.socket.socket(_family(server), trio.socket.SOCK_DGRAM) as udp:
-        # Connected, so that only this server is heard, and "port unreachable" too.
-        await udp.connect(server)
-        await udp.send(query)
-        for _ in range(_STRAY_MAX):
-            reply = _matching(await udp.recv(_REPLY_MAX), question, ident)
-            if reply is not None:
-                return reply
-    return None
-
-
-async def _over_tcp(
-    server: tuple[str, int], query: bytes, question: tuple[Name, int], ident: int
-) -> Reply | None:
-    with trio.socket.socket(_family(server), trio.socket.SOCK_STREAM) as tcp:
-        await tcp.connect(server)
-        stream = trio.SocketStream(tcp)
-        await stream.send_all(len(query).to_bytes(2, "big") + query)
-        buffer = bytearray()
-        while len(buffer) < 2 or len(buffer) < 2 + int.from_bytes(buffer[:2], "big"):
-            chunk = await stream.receive_some()
-            if not chunk:
-                raise trio.BrokenResourceError
-            buffer += chunk
-    return _matching(bytes(buffer[2:]), question, ident)
-
-
-def _matching(packet: bytes, question: tuple[Name, int], ident: int) -> Reply | None:
-    """The reply, or None when the bytes do not answer this question (RFC 5452 section 9.1)."""
-    if len(packet) < HEADER_SIZE:
-        return None
-    try:
-        reply = parse_reply(packet)
-    except MalformedError:
-        return None
-    # An error may come without the question, when the server could not read it.
-    is_ours = reply.question == question or (
-        reply.question is None and reply.rcode != Rcode.NOERROR
-    )
-    return reply if is_ours and reply.ident == ident else None
-
-
-def _family(server: tuple[str, int]) -> int:
-    return trio.socket.AF_INET6 if ":" in server[0] else trio.socket.AF_INET
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there"
-    code = error.errno if isinstance(error, OSError) else None
-    return os.strerror(code).lower() if code else "the connection ended before the reply"

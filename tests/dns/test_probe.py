@@ -126,7 +126,7 @@ async def test_a_connection_that_ends_early_is_told():
     async with listener, trio.open_nursery() as nursery:
         nursery.start_soon(hang_up)
         told = await addresses(listener.socket.getsockname(), LEADER, over_tcp=True)
-    assert told.said == "the connection ended before the reply"
+    assert told.said == "the TCP connection ended before the reply"
 
 
 def test_what_was_said_is_put_in_words():
