@@ -69,6 +69,8 @@ def named_node(said: str, env: Mapping[str, str], finder: Finder) -> NamedNode:
     """
     here = [one for one in run_record.records(env) if _is_here(one)]
     address, record = _which(said, here, finder)
+    if record and run_record.is_running(record):
+        address = _loopback_of(record) or address
     neighbours = tuple(one.address for one in here if one != record and run_record.is_running(one))
     return NamedNode(said, address, record, neighbours, finder)
 
@@ -105,6 +107,15 @@ def _which(said: str, here: list[RunRecord], finder: Finder) -> tuple[str, RunRe
     # Of those that have ended, the last that was there.
     there.sort(key=lambda one: not run_record.is_running(one))
     return address, there[0] if there else None
+
+
+def _loopback_of(record: RunRecord) -> str:
+    """Return where a node that listens at every address answers on loopback; else nothing.
+
+    There it does what it does for programs on its own machine only.
+    """
+    listens = values.split_address(record.listen)
+    return f"127.0.0.1:{listens.port}" if values.is_wildcard(listens.host) else ""
 
 
 def _one_of(records: list[RunRecord]) -> RunRecord | None:

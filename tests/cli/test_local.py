@@ -50,6 +50,22 @@ def test_an_address_finds_the_record_of_who_was_there_last(env, make_finder, rem
     assert named_node(said, env, make_finder()).record == last
 
 
+@pytest.mark.parametrize("said", ["n1", "192.0.2.7:8500", "192.0.2.7"])
+@pytest.mark.parametrize("listen", ["0.0.0.0:8500", "[::]:8500"])
+def test_who_runs_here_at_every_address_is_asked_on_loopback(
+    env, make_finder, remember, said, listen
+):
+    """Only there it does what is for programs on its own machine, such as to stop."""
+    record = remember(1, listen=listen, address="192.0.2.7:8500", pid=os.getpid())
+    node = named_node(said, env, make_finder())
+    assert (node.address, node.record) == (A, record)
+
+
+def test_who_listens_at_one_address_is_asked_there(env, make_finder, remember):
+    remember(1, listen="192.0.2.7:8500", address="192.0.2.7:8500", pid=os.getpid())
+    assert named_node("n1", env, make_finder()).address == "192.0.2.7:8500"
+
+
 def test_at_an_address_who_runs_comes_before_who_was_there_later(env, make_finder, remember):
     lives = remember(1, data_dir="/first", pid=os.getpid())
     remember(1, data_dir="/second")
