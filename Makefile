@@ -27,9 +27,9 @@ run: .venv/installed
 
 # `pytest`, never `python -m pytest`: that puts this folder on the import path, where `dns/`
 # would stand before dnspython.
-# On all cores; see `pytest_collection_modifyitems` in tests/conftest.py for what stays together.
+# On all cores; see `_Rooms` in tests/conftest.py for what stays together.
 test: .venv/installed-dev
-	$(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n auto --no-loadscope-reorder $(ARGS)
 
 DIR ?= ../shared/data/histories
 

@@ -10,11 +10,15 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # has no types
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+_SYSTEM = "tests/system/"
 
 # Time is no claim of a property test, and a busy machine is no counterexample: no deadline.
 settings.register_profile("default", deadline=None, print_blob=True)
@@ -50,19 +54,26 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(kept.close)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Share the tests out among several processes, when there are (`pytest -n`, as in `make test`).
+class _Rooms(LoadScopeScheduling):  # type: ignore[misc]  # its base is Any
+    """Shares the tests out among several processes (`pytest -n`, as in `make test`).
 
-    A file stays together, for what its tests share; so do all with real processes, for they take the
-    same ports and wait more than they work. Those come first: the rest fills the other cores meanwhile.
+    A file stays together, for what its tests share; and so do all with real processes, for they take
+    the same ports, and wait more than they work.
     """
-    if not hasattr(config, "workerinput"):
-        return
-    system = config.rootpath / "tests" / "system"
-    for item in items:
-        group = "system" if system in item.path.parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: system not in item.path.parents)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _SYSTEM if nodeid.startswith(_SYSTEM) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Have the files shared out."""
+    return _Rooms(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with real processes when there are several of ours: the rest fills the other cores."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(_SYSTEM))
 
 
 def find_tool(name: str, *, in_ci: bool) -> str:
