@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -51,15 +52,27 @@ def _nodes(
     return nodes(context, parameter, incomplete)
 
 
+def _named_by_variable(
+    _context: click.Context, _parameter: click.Parameter, said: str | None
+) -> str | None:
+    """Take a node's name from HSTORE_HOST. An address there is where a search begins (`sources.py`).
+
+    Nobody can be asked at a name, so it means that node of the cluster which is found; at an address
+    there may be nobody, and then the cluster is found elsewhere (contract, section 6).
+    """
+    named = os.environ.get("HSTORE_HOST", "")
+    return said or (named if named and not set(named) & set(":.") else None)
+
+
 zone = click.option("--zone", metavar="ZONE", help="DNS domain of the cluster [hstore.local].")
 
 host = click.option(
     "-h",
     "--host",
-    envvar="HSTORE_HOST",
     metavar="ADDR|NAME",
+    callback=_named_by_variable,
     shell_complete=_nodes,
-    help="The node: HOST:PORT, HOST or name [HSTORE_HOST, else found by name].",
+    help="The node: HOST:PORT, HOST or name [found by HSTORE_HOST or by name].",
 )
 
 host_required = click.option(

@@ -1,6 +1,7 @@
 """Where the command line looks for a cluster: the sources of contract section 6, in their order.
 
-`HSTORE_HOST` is not among them: who names a node gets that one, and nothing is searched.
+An address in `HSTORE_HOST` is one of the first; who names a node with `-h` gets that one, and nothing
+is searched.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def sources(
         data_dir: The data directory whose members are asked; None: there is none.
         recorded: DNS servers of nodes that are known to run on this machine.
     """
-    found: list[Source] = [Hosts("discovery.hosts", discovery.hosts)]
+    found: list[Source] = [Hosts("HSTORE_HOST, discovery.hosts", discovery.hosts)]
     saved = saved_members.read(data_dir) if data_dir is not None else None
     if saved is not None:
         found.append(Hosts(f"members saved in {data_dir}", saved.api_addresses()))

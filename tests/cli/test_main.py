@@ -21,11 +21,34 @@ def test_read_prints_the_value_and_a_newline_or_the_bytes_alone(server, capfdbin
     assert capfdbinary.readouterr().out == b"b\xffr"
 
 
-def test_the_host_may_come_from_the_environment(server, capfd, monkeypatch):
+def test_the_host_may_come_from_the_environment(server, capfd, monkeypatch, make):
     monkeypatch.setenv("HSTORE_HOST", server.address)
+    server.set_cluster(make.info())
     server.answers["GET", "/read"] = (200, {"a": "1"})
     assert cli.run(["read"]) == 0
     assert json.loads(capfd.readouterr().out) == {"a": "1"}
+
+
+def test_where_the_host_of_the_environment_is_dead_the_cluster_is_found_elsewhere(
+    server, capfd, monkeypatch, make
+):
+    monkeypatch.setenv("HSTORE_HOST", "127.0.0.1:1")
+    monkeypatch.setenv("HSTORE_DISCOVERY_HOSTS", server.address)
+    server.set_cluster(make.info())
+    server.answers["GET", "/read"] = (200, {"a": "1"})
+    assert cli.run(["read"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"a": "1"}
+
+
+def test_a_name_in_the_environment_is_a_node_of_the_cluster_that_is_found(
+    server, capfd, monkeypatch, make
+):
+    monkeypatch.setenv("HSTORE_HOST", "n2")
+    monkeypatch.setenv("HSTORE_DISCOVERY_HOSTS", server.address)
+    there = make.node(2, address=server.address)
+    server.set_cluster(make.info(make.node(1), there))
+    server.answers["GET", "/read"] = (200, {"a": "1"})
+    assert cli.run(["read"]) == 0
 
 
 def test_read_without_a_key_prints_all(server, capfd):
@@ -243,7 +266,7 @@ def test_a_node_runs_beside_a_shell_only_on_a_terminal(ways, monkeypatch, words,
 
 
 def test_what_was_said_is_said_again_to_the_node_in_the_background(ways, monkeypatch):
-    monkeypatch.setenv("HSTORE_HOST", "db:8500")
+    monkeypatch.setenv("HSTORE_HOST", "db")
     said = [
         "--daemon",
         "--learner",
@@ -261,7 +284,7 @@ def test_what_was_said_is_said_again_to_the_node_in_the_background(ways, monkeyp
     command, *options = arguments
     assert command == "join"
     assert sorted(options) == sorted(
-        ["--host=db:8500", "--learner", "--name=x", "--zone=a.b", "--data-dir=d", "--http-hosts=h"]
+        ["--host=db", "--learner", "--name=x", "--zone=a.b", "--data-dir=d", "--http-hosts=h"]
     )
 
 
