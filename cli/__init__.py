@@ -8,7 +8,7 @@ the length of a search by DNS, and in a node that is started here.
 main.py       the commands, exit statuses, and the form of errors; options.py, __main__.py
 nodes.py      start and join: what is settled and refused before a node runs
 find.py       which node to talk to; sources.py: where to look; client.py: talking to it
-              (server_sent.py: its events); clock.py: waiting
+              (server_sent.py: its events, httpx_alone.py); clock.py: waiting
 listing.py    list; watch.py follows a cluster, tables.py draws it; screen.py: what is redrawn
 plain.py      text from the network, made harmless to a terminal
 ending.py     stop, kill, leave

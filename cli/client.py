@@ -11,17 +11,10 @@ import contextlib
 import json
 import re
 import ssl
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
-# With httpx comes a command line of its own, and with that pygments and half of rich: as much again
-# as all that is needed of it. Told that this part is not there, httpx goes on without, as it does
-# where click is not installed.
-sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: not to be imported
-
-import httpx
 import msgspec
 
 from hstore.node.cluster import ClusterInfo, ConfigValue
@@ -35,6 +28,7 @@ from hstore.node.errors import (
     Unavailable,
 )
 
+from .httpx_alone import httpx
 from .plain import plain_cluster
 from .server_sent import TooLargeError, blocks, data_of
 

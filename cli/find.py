@@ -1,20 +1,19 @@
 """Which node a command talks to: given, named, or found.
 
 Owns the proof that what was found is a live cluster, and the rule that two of them are an error.
-Who is asked, and how often, is in `hstore.dns.finder`; of whom there is to ask, in `sources.py`.
+Who is asked, and how often, is in `hstore.dns.finder`; of whom there is to ask, in `sources.py`. A
+search brings Trio with it, so what it needs is imported when there is one: not for `-h ADDR`.
 """
 
 from __future__ import annotations
 
+import functools
 import socket
 import textwrap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import trio
-
-from hstore.dns import finder
 from hstore.node import values
 from hstore.node.errors import ConfigError, HstoreError, Refused
 
@@ -22,6 +21,9 @@ from .client import NodeClient, NothingListens, Unreachable
 from .clock import Clock
 
 if TYPE_CHECKING:
+    import trio
+
+    from hstore.dns import finder
     from hstore.node.cluster import ClusterInfo, NodeInfo
 
 WAIT_FOR_NODE_S = 3.0
@@ -46,6 +48,8 @@ class Found(NamedTuple):
     info: ClusterInfo
 
 
+_Sources: TypeAlias = "Sequence[finder.Source]"
+
 Connect = Callable[[str, float], NodeClient]
 """Make a client for an address, with a timeout in seconds."""
 
@@ -60,7 +64,8 @@ class Finder:
 
     Args:
         zone: The DNS domain of the cluster.
-        sources: Where addresses come from; by default the DNS of nodes on this machine.
+        sources: Where addresses come from, or what tells when there is a search; by default the
+            DNS of nodes on this machine.
         connector: Makes clients.
         clock: The time of waits for a node.
         trio_clock: The time of the search by DNS.
@@ -70,7 +75,7 @@ class Finder:
         self,
         zone: str,
         *,
-        sources: Sequence[finder.Source] | None = None,
+        sources: _Sources | Callable[[], _Sources] | None = None,
         connector: Connect = connect,
         clock: Clock | None = None,
         trio_clock: trio.abc.Clock | None = None,
@@ -78,8 +83,16 @@ class Finder:
         self.zone = zone
         self.clock = clock or Clock()
         self.connect = connector
-        self._sources = [finder.local_nodes()] if sources is None else sources
+        self._given = sources
         self._trio_clock = trio_clock
+
+    @functools.cached_property
+    def _sources(self) -> _Sources:
+        from hstore.dns import finder
+
+        if self._given is None:
+            return [finder.local_nodes()]
+        return self._given() if callable(self._given) else self._given
 
     def find(self, cluster_id: str | None = None) -> Found:
         """Return the one live cluster of the zone; the search is repeated for 3 s.
@@ -91,6 +104,10 @@ class Finder:
             Refused: There are two.
             Unreachable: There is none; the message says what was tried.
         """
+        import trio
+
+        from hstore.dns import finder
+
         proof = _Proof(self, cluster_id)
         findings = trio.run(finder.find, self.zone, self._sources, proof, clock=self._trio_clock)
         if not proof.found:
@@ -111,9 +128,15 @@ class Finder:
         Raises:
             Refused: There are two.
         """
-        return self._look([one for one in self._sources if one.rank == finder.Rank.HERE])
+        from hstore.dns.finder import Rank
 
-    def _look(self, sources: Sequence[finder.Source]) -> Found | None:
+        return self._look([one for one in self._sources if one.rank == Rank.HERE])
+
+    def _look(self, sources: _Sources) -> Found | None:
+        import trio
+
+        from hstore.dns import finder
+
         proof = _Proof(self, patience_s=0)
         trio.run(finder.look, self.zone, sources, proof, clock=self._trio_clock)
         return _the_one(self.zone, proof.found) if proof.found else None
@@ -162,6 +185,8 @@ class Finder:
 
     def probe(self, findings: finder.Findings) -> dict[str, Found | HstoreError]:
         """Ask each address for its cluster; return what each says, or why it says nothing."""
+        from hstore.dns import finder
+
         addresses = [finder.written(one) for one in findings.addresses()[:_PROBES_AT_ONCE]]
         if not addresses:
             return {}
@@ -195,6 +220,8 @@ class _Proof:
         self.failures: dict[str, str] = {}
 
     async def __call__(self, findings: finder.Findings) -> bool:
+        import trio
+
         now = trio.current_time()
         if self._begun_at is None:
             self._begun_at = now
@@ -265,6 +292,8 @@ def _is_host(name: str) -> bool:
 
 def _nothing(zone: str, findings: finder.Findings, failures: dict[str, str]) -> str:
     """The error that lists what was tried: as a table, for it is read when nothing else helps."""
+    from hstore.dns import finder
+
     rows = [f"{what}: {outcome}" for what, outcome in finder.tried(findings.attempts, zone)]
     for sighting in findings.sightings:
         for node in sighting.nodes:

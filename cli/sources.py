@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hstore.dns.browser import Neighbours
-from hstore.dns.finder import DnsServers, HostPort, Rank, Source, local_nodes
-from hstore.dns.resolver import Hosts, SystemNames, SystemServers
-from hstore.node import saved_members
 from hstore.node.settings import load_search
 
 from .find import Finder
@@ -21,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from hstore.dns.finder import HostPort, Source
     from hstore.node.settings import Discovery
 
 
@@ -32,7 +29,8 @@ def finder_of(flags: Mapping[str, object], env: Mapping[str, str]) -> Finder:
     """
     search = load_search(flags, env)
     return Finder(
-        search.zone, sources=sources(search.discovery, search.data_dir, recorded_dns(env))
+        search.zone,
+        sources=lambda: sources(search.discovery, search.data_dir, recorded_dns(env)),
     )
 
 
@@ -46,6 +44,11 @@ def sources(
         data_dir: The data directory whose members are asked; None: there is none.
         recorded: DNS servers of nodes that are known to run on this machine.
     """
+    from hstore.dns.browser import Neighbours
+    from hstore.dns.finder import DnsServers, Rank, local_nodes
+    from hstore.dns.resolver import Hosts, SystemNames, SystemServers
+    from hstore.node import saved_members
+
     found: list[Source] = [Hosts("HSTORE_HOST, discovery.hosts", discovery.hosts)]
     saved = saved_members.read(data_dir) if data_dir is not None else None
     if saved is not None:

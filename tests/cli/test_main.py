@@ -195,11 +195,12 @@ def test_a_defect_is_told_without_a_traceback_unless_it_is_asked_for(monkeypatch
     assert "Traceback" in capfd.readouterr().err
 
 
+_NODES = {"rocksdict", "structlog", "httptools"}
 HEAVY = {
     "--help": {"httpx", "rich", "trio", "rocksdict", "structlog", "httptools", "dnslib", "msgspec"},
-    # What only a node needs, and what httpx and rich bring along for purposes of their own.
-    "list": {"rocksdict", "structlog", "httptools", "pygments", "markdown_it", "prompt_toolkit"},
-    "read": {"rocksdict", "structlog", "httptools", "pygments", "rich", "prompt_toolkit"},
+    # What only a node or a search needs, and what httpx and rich bring along for purposes of their own.
+    "list": _NODES | {"trio", "dnslib", "pygments", "markdown_it", "prompt_toolkit"},
+    "read": _NODES | {"trio", "dnslib", "pygments", "rich", "prompt_toolkit"},
 }
 
 
