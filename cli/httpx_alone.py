@@ -31,6 +31,6 @@ with _absent("httpx._main", "trio", "anyio"):
     import httpx
 
     # The first one imports httpcore. Nothing is encrypted here, and no certificates are read.
-    httpx.HTTPTransport(verify=False).close()  # noqa: S501
+    httpx.HTTPTransport(verify=False).close()
 
 __all__ = ["httpx"]
