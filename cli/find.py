@@ -66,6 +66,8 @@ class Finder:
         zone: The DNS domain of the cluster.
         sources: Where addresses come from, or what tells when there is a search; by default the
             DNS of nodes on this machine.
+        named: Tells the addresses that are named and can be asked as they are. They are of the best
+            rank, so when they prove a cluster, no search is needed.
         connector: Makes clients.
         clock: The time of waits for a node.
         trio_clock: The time of the search by DNS.
@@ -76,6 +78,7 @@ class Finder:
         zone: str,
         *,
         sources: _Sources | Callable[[], _Sources] | None = None,
+        named: Callable[[], list[str]] | None = None,
         connector: Connect = connect,
         clock: Clock | None = None,
         trio_clock: trio.abc.Clock | None = None,
@@ -84,6 +87,7 @@ class Finder:
         self.clock = clock or Clock()
         self.connect = connector
         self._given = sources
+        self._named = named
         self._trio_clock = trio_clock
 
     @functools.cached_property
@@ -104,6 +108,9 @@ class Finder:
             Refused: There are two.
             Unreachable: There is none; the message says what was tried.
         """
+        at_once = self._at_once(cluster_id)
+        if at_once:
+            return at_once
         import trio
 
         from hstore.dns import finder
@@ -120,7 +127,25 @@ class Finder:
         Raises:
             Refused: There are two.
         """
-        return self._look(self._sources)
+        return self._at_once() or self._look(self._sources)
+
+    def _at_once(self, cluster_id: str | None = None) -> Found | None:
+        """Return the cluster that named addresses prove, if it has a leader.
+
+        Raises:
+            Refused: There are two.
+        """
+        said = self._ask_all(self._named()[:_PROBES_AT_ONCE]).values() if self._named else ()
+        found = [
+            one
+            for one in said
+            if isinstance(one, Found)
+            and one.info.zone == self.zone
+            and cluster_id in {None, one.info.cluster_id}
+        ]
+        if all(one.info.leader is None for one in found):
+            return None  # a search gives the others their turn, and an election its time
+        return _the_one(self.zone, found)
 
     def find_here(self) -> Found | None:
         """Return the cluster of the zone that is live on this machine, if one look finds it.
@@ -187,7 +212,11 @@ class Finder:
         """Ask each address for its cluster; return what each says, or why it says nothing."""
         from hstore.dns import finder
 
-        addresses = [finder.written(one) for one in findings.addresses()[:_PROBES_AT_ONCE]]
+        return self._ask_all(
+            [finder.written(one) for one in findings.addresses()[:_PROBES_AT_ONCE]]
+        )
+
+    def _ask_all(self, addresses: list[str]) -> dict[str, Found | HstoreError]:
         if not addresses:
             return {}
         with ThreadPoolExecutor(len(addresses)) as pool:

@@ -6,6 +6,7 @@ is searched.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 from hstore.node.settings import load_search
@@ -31,7 +32,22 @@ def finder_of(flags: Mapping[str, object], env: Mapping[str, str]) -> Finder:
     return Finder(
         search.zone,
         sources=lambda: sources(search.discovery, search.data_dir, recorded_dns(env)),
+        named=lambda: named(search.discovery, search.data_dir),
     )
+
+
+def named(discovery: Discovery, data_dir: Path | None) -> list[str]:
+    """Return the addresses of the first two sources; none where a host has to be resolved first."""
+    from hstore.node import saved_members
+
+    saved = saved_members.read(data_dir) if data_dir is not None else None
+    addresses = [*discovery.hosts, *(saved.api_addresses() if saved else ())]
+    try:
+        for one in addresses:
+            ipaddress.ip_address(one.host)
+    except ValueError:
+        return []
+    return list(dict.fromkeys(map(str, addresses)))
 
 
 def sources(

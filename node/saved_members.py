@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import trio
 
 from .cluster import ClusterInfo
 from .values import Address, split_address
@@ -79,6 +78,9 @@ def write(directory: Path, saved: SavedMembers) -> None:
 
 async def keep(node: Node, directory: Path, on_error: Callable[[OSError], object]) -> None:
     """Keep the file as the cluster is, until cancelled. That it cannot be written ends nothing."""
+    # Here, for the command line reads the file without a loop.
+    import trio  # noqa: PLC0415
+
     written = read(directory)
     seen = -1
     while True:

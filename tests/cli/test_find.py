@@ -153,3 +153,41 @@ def test_only_this_machine_is_asked_for_what_is_live_on_it(cluster, make, make_f
     finder._sources = [*finder._sources, Hosts("discovery.hosts", [("127.0.0.1", 8501)])]
     assert finder.find_here() is None
     assert finder.find_if_any().address == B
+
+
+def at_once(make_finder, *named, elsewhere=()):
+    """A finder that is told addresses, and has others from a search."""
+    finder = make_finder(list(elsewhere))
+    finder._named = lambda: list(named)
+    return finder
+
+
+def test_where_a_named_address_proves_the_cluster_nothing_is_searched(make_finder, cluster, make):
+    cluster.set(A, "/v1/cluster", make.info())
+    finder = at_once(make_finder, A)
+    finder._given = lambda: pytest.fail("searched")
+    assert finder.find().address == A
+    found = finder.find_if_any()
+    assert found is not None
+    assert found.address == A
+
+
+def test_two_clusters_at_named_addresses_are_an_error(make_finder, cluster, make):
+    cluster.set(A, "/v1/cluster", make.info())
+    cluster.set(B, "/v1/cluster", make.info(cluster_id="00000000000000c2"))
+    with pytest.raises(Refused, match="2 clusters"):
+        at_once(make_finder, A, B).find()
+
+
+@pytest.mark.parametrize(
+    "of_named",
+    [{"leader": None}, {"zone": "other.example"}, {"cluster_id": "00000000000000c2"}, None],
+)
+def test_where_named_addresses_prove_nothing_the_search_goes_on(
+    make_finder, cluster, make, of_named
+):
+    if of_named is not None:
+        cluster.set(A, "/v1/cluster", make.info(**of_named))
+    cluster.set(B, "/v1/cluster", make.info())
+    finder = at_once(make_finder, A, elsewhere=[B])
+    assert finder.find(make.info().cluster_id).address == B

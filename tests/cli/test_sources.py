@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hstore.cli.sources import sources
+from hstore.cli.sources import named, sources
 from hstore.dns.finder import Rank
 from hstore.node.saved_members import SavedMember, SavedMembers, write
 from hstore.node.settings import Discovery
@@ -45,3 +45,12 @@ def test_the_members_saved_in_the_data_directory_are_asked(tmp_path):
 def test_recorded_servers_are_asked_as_nodes_of_this_machine():
     here: Any = sources(Discovery(), recorded=[("127.0.0.1", 9999)])[2]
     assert ("127.0.0.1", 9999) in here.servers
+
+
+def test_addresses_are_asked_at_once_and_host_names_only_by_the_search(tmp_path):
+    one = SavedMember("00000000000000a1", "n1", "10.0.0.1:8500", "10.0.0.1:8300", "10.0.0.1:8600")
+    write(tmp_path, SavedMembers("00000000000000c1", "hstore.local", (one,)))
+    there = Address("10.0.0.9", 8500)
+    assert named(Discovery(hosts=(there,)), tmp_path) == ["10.0.0.9:8500", "10.0.0.1:8500"]
+    assert named(Discovery(hosts=(there, Address("db1", 8500))), tmp_path) == []
+    assert named(Discovery(), None) == []
