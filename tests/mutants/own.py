@@ -49,13 +49,6 @@ OWN = (
         "leader-that-joined-later-has-no-address", "Who is behind cannot answer it.",
         _NODE, "for peer in (*members, core.leader):", "for peer in members:", layer="B",
     ),
-    Mutant(
-        "last-turn-asks-closed-rooms", (), "A node that ends raises.",
-        (
-            (_MEMBERS, "elif self._nursery is not None:", "else:"),
-            (_PEERS, "        if self._is_over:\n            return\n", ""),
-        ), "B",
-    ),
 )  # fmt: skip
 
 RARE = (
@@ -68,6 +61,13 @@ RARE = (
         "a-loss-does-not-put-off-what-was-agreed", "A member goes though one of the rest has no vote.",
         _MEMBERS, "may_go = 2 * sum(map(self._is_abreast, staying)) > len(staying)", "may_go = True",
         layer="B",
+    ),
+    Mutant(
+        "last-turn-asks-closed-rooms", (), "A node that ends raises.",
+        (
+            (_MEMBERS, "elif self._nursery is not None:", "else:"),
+            (_PEERS, "        if self._is_over:\n            return\n", ""),
+        ), "B",
     ),
 )  # fmt: skip
 """Those that ordinary seeds meet too rarely to be searched for; their regressions show them."""
