@@ -75,6 +75,7 @@ def test_by_unicast_dns_nodes_join_and_a_node_that_moved_is_taken_back_under_its
     hosts.seed()
     hosts.join_by_name()
     before = hosts.ids()
+    assert all("nothing is encrypted" in node.log() for node in hosts.nodes)
 
     hosts.nodes[2].kill()
     hosts.move(2, "10.213.7.33")

@@ -36,6 +36,7 @@ def test_three_nodes_elect_keep_what_they_are_given_and_survive_their_leader(
         second.join(seed.address)
         third.join(seed.address)
         info = cluster.wait_healthy()
+        assert "nothing is encrypted" not in seed.log()  # it listens on loopback only
         for node in (second, third):
             eventually(
                 partial(ends_as_voter, seen, node.address),

@@ -64,13 +64,19 @@ class Operator:
             await self._tell(kind, at, "/v1/node/rename", {"node": f"{whom.id:016x}", "name": name})
             return
         # Never slower than at the beginning: what is owed to clients is counted in that.
-        heartbeat = self.sim.options.settings.heartbeat_ms
+        settings = self.sim.options.settings
+        heartbeat = settings.heartbeat_ms
         values: dict[str, tuple[str, ...]] = {
             "type": ("learner", "voter", "voter"),
             "heartbeat": (f"{heartbeat // 2}ms", f"{heartbeat}ms"),
             "election_timeout": tuple(f"{heartbeat * factor}ms" for factor in (4, 10)),
             "health_interval": ("50ms", "100ms", "500ms"),
         }
+        if not self.sim.options.pre_vote:
+            # Who is behind keeps to the old timeout. Should that be the shorter one, nothing but a
+            # pre-vote, which every real node has, keeps it from deposing all that are elected.
+            values["heartbeat"] = (f"{heartbeat}ms",) * 2
+            values["election_timeout"] = (f"{settings.election_timeout_ms}ms",) * 2
         key = f"{whom.id:016x}.type" if kind == "type" else kind
         value = rng.choice(values[kind])
         await self._tell(f"config {kind}", at, f"/v1/config/{key}", {"value": value}, "PUT")

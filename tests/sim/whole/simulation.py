@@ -20,6 +20,7 @@ from hstore.node.raft.membership import Configuration
 from hstore.node.storage.interface import Identity
 from tests.fakes.storage import MemoryDisk
 
+from ..configurations import has_majority
 from ..invariants import Violation
 from . import scheduler
 from .clients import Clients
@@ -47,6 +48,7 @@ class WholeSimulation:
         members: By id, whether they run or not.
         counts: How often each thing worth counting has happened.
         is_healed: Whether faults and requests are over.
+        is_stranded: Whether it has ended early, for no majority was left.
         violation: What has gone wrong first.
     """
 
@@ -60,6 +62,7 @@ class WholeSimulation:
         self.trace = Trace(most_steps, self.fail)
         self.counts: Counter[str] = Counter()
         self.is_healed = False
+        self.is_stranded = False
         self.violation: Violation | None = None
         self.members: dict[int, SimMember] = {}
         self.wires = Wires(self)
@@ -130,6 +133,8 @@ class WholeSimulation:
         self.faults.heal()
         await self.clients.ended()
         await self._settle("after the faults")
+        if self.is_stranded:
+            return
         self.clients.finished()
         before = await self._write_once()
         for member in self.members.values():
@@ -144,8 +149,28 @@ class WholeSimulation:
                 await trio.sleep(0.05)
                 await self.operator.clear_up()
             return
+        if self._no_majority_is_left():
+            self.counts["no majority was left"] += 1
+            self.is_stranded = True
+            return
         self.fail(f"L1: no peace {when}: {self.describe()}")
         await trio.sleep_forever()
+
+    def _no_majority_is_left(self) -> bool:
+        """Whether a change that was on its way has left a majority to those who have lost log.
+
+        Only who has the longest log of all with a vote could lead; its configuration, which holds
+        from its append on, decides. Once it is committed there is a majority that has it.
+        """
+        up = [m for m in self.members.values() if m.is_up]
+        voting = [m for m in up if not m.core.is_recovering]
+        if not voting:
+            return False
+        core = max((m.core for m in voting), key=lambda c: (c.log.last_term, c.log.last_index))
+        is_on_its_way = core.log.commit < core.history.index
+        was_enough = has_majority(core.config, [m.id for m in up])
+        is_enough = has_majority(core.config, [m.id for m in voting])
+        return is_on_its_way and was_enough and not is_enough
 
     def _is_settled(self) -> bool:
         leader = self.leader()
@@ -178,13 +203,16 @@ class WholeSimulation:
                 # The limits of a run may be so tight that an answer finds no room on its way.
                 for attempt in range(3):
                     put = commands.Put(target.encode(), f"{target}.{attempt}".encode())
-                    try:
-                        outcome = await member.node.write(put, trio.current_time() + 30)
-                    except Unavailable as error:
-                        last = str(error)
-                        continue
-                    last = "" if outcome.ok else str(outcome)
-                    break
+                    last = "nothing within its time"
+                    # Longer than its own: a life that ends just now answers nobody any more.
+                    with trio.move_on_after(29):
+                        try:
+                            outcome = await member.node.write(put, trio.current_time() + 28)
+                        except Unavailable as error:
+                            last = str(error)
+                            continue
+                        last = "" if outcome.ok else str(outcome)
+                        break
                 if last:
                     self.fail(f"L1: node {member.id} does not write: {last}")
             if scope.cancelled_caught:
