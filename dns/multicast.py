@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from .message import name_bytes
-from .records import CLASS_IN, Address, Name, Ptr, Rdata, Record, RRType, Srv, Txt, name_of
+from .records import CLASS_IN, Address, Name, Ptr, Rdata, Record, Srv, Txt, name_of, type_of
 from .wire import pack_anywhere
 
 PORT = 5353
@@ -87,10 +87,10 @@ def offers(announced: Announced) -> list[Offer]:
     address = Address(announced.ip)
 
     def shared(owner: Name, rdata: Rdata, ttl_s: int = TTL_S) -> Offer:
-        return Offer(Record(owner, _type_of(rdata), ttl_s, rdata))
+        return Offer(Record(owner, type_of(rdata), ttl_s, rdata))
 
     def unique(owner: Name, rdata: Rdata) -> Offer:
-        return Offer(Record(owner, _type_of(rdata), TTL_S, rdata), is_unique=True)
+        return Offer(Record(owner, type_of(rdata), TTL_S, rdata), is_unique=True)
 
     found = [
         shared(_SERVICE_TYPES, Ptr(SERVICE)),
@@ -153,15 +153,3 @@ def _facts(announced: Announced) -> Txt:
         f"protocol={announced.protocol}",
     )
     return Txt(tuple(fact.encode("ascii") for fact in facts))
-
-
-def _type_of(rdata: Rdata) -> RRType:
-    match rdata:
-        case Address():
-            return rdata.rtype
-        case Srv():
-            return RRType.SRV
-        case Txt():
-            return RRType.TXT
-        case _:
-            return RRType.PTR

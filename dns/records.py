@@ -112,6 +112,21 @@ class Soa:
 Rdata: TypeAlias = Address | Srv | Txt | Ns | Ptr | Hinfo | Soa
 
 
+def type_of(rdata: Rdata) -> RRType:
+    """The type of a record with these contents."""
+    return rdata.rtype if isinstance(rdata, Address) else _TYPES[type(rdata)]
+
+
+_TYPES: dict[type, RRType] = {
+    Srv: RRType.SRV,
+    Txt: RRType.TXT,
+    Ns: RRType.NS,
+    Ptr: RRType.PTR,
+    Soa: RRType.SOA,
+    Hinfo: RRType.HINFO,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One resource record of class IN."""

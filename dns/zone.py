@@ -25,7 +25,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .records import Address, Name, Ns, Ptr, Rdata, Record, RRType, Soa, Srv, Txt, name_of
+from .records import Address, Name, Ns, Ptr, Rdata, Record, RRType, Soa, Srv, Txt, name_of, type_of
 from .view import ClusterView, Member
 
 # Nobody transfers this zone (AXFR is refused), so these three only have to look sensible to checkers
@@ -180,7 +180,7 @@ class _Builder:
         """The name alone; what lies above it is not ours."""
         rrsets: dict[int, dict[Rdata, None]] = {}
         for rdata in rdatas:
-            rrsets.setdefault(_type_of(rdata), {})[rdata] = None
+            rrsets.setdefault(type_of(rdata), {})[rdata] = None
         self.nodes[name] = Node({rtype: tuple(r) for rtype, r in rrsets.items()}, available)
 
 
@@ -260,24 +260,6 @@ def _facts(view: ClusterView, member: Member) -> Txt:
 
 def _host(member_name: str, apex: Name) -> Name:
     return (*name_of(member_name), b"node", *apex)
-
-
-def _type_of(rdata: Rdata) -> RRType:
-    match rdata:
-        case Address():
-            return rdata.rtype
-        case Srv():
-            return RRType.SRV
-        case Txt():
-            return RRType.TXT
-        case Ns():
-            return RRType.NS
-        case Ptr():
-            return RRType.PTR
-        case Soa():
-            return RRType.SOA
-        case _:
-            return RRType.HINFO
 
 
 _GROUPS: tuple[tuple[bytes, Callable[[Member, Member | None], bool]], ...] = (
