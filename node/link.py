@@ -24,6 +24,7 @@ import trio
 from . import values, wire
 from .errors import PeerError
 from .flag import Flag
+from .stream import TcpStream
 
 Dial = Callable[[str], Awaitable[trio.abc.Stream]]
 """Opens a stream to `HOST:PORT`; raises OSError when nobody answers there."""
@@ -209,9 +210,13 @@ class Link:
         self._outbox_bytes = 0
         self._ready = Flag()
         self._hurry = Flag()
+        self._stream: trio.abc.Stream | None = None
 
     def send(self, frame: bytes) -> bool:
-        """Put an encoded frame into the outbox; return False when it was dropped instead."""
+        """Put an encoded frame into the outbox; return False when it was dropped instead.
+
+        It leaves with the next `flush`.
+        """
         full = (
             len(self._outbox) >= _MAX_OUTBOX_FRAMES
             or self._outbox_bytes + len(frame) > _MAX_OUTBOX_BYTES
@@ -221,8 +226,27 @@ class Link:
             return False
         self._outbox.append(frame)
         self._outbox_bytes += len(frame)
-        self._ready.set()
         return True
+
+    def flush(self) -> None:
+        """Have leave what is in the outbox: now, if the socket has room, else by this link's task."""
+        if not self._outbox:
+            return
+        stream = self._stream
+        if isinstance(stream, TcpStream):
+            data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
+            try:
+                sent = stream.send_now(data)
+            except trio.BrokenResourceError:
+                sent = 0  # The task finds out by itself.
+            if sent == len(data):
+                self._outbox.clear()
+                self._outbox_bytes = 0
+                return
+            if sent:
+                self._outbox[:] = [data[sent:]]
+                self._outbox_bytes = len(data) - sent
+        self._ready.set()
 
     def hurry(self) -> None:
         """Try again now rather than after the pause: the peer gave a sign of life or of death."""
@@ -259,6 +283,7 @@ class Link:
             _log.debug("peer link", peer=f"{self.peer:016x}", error=str(error))
         finally:
             self.is_connected = False
+            self._stream = None
             self.dropped += len(self._outbox)
             self._outbox.clear()
             self._outbox_bytes = 0
@@ -296,7 +321,9 @@ class Link:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_end, stream, nursery.cancel_scope)
             while True:
+                self._stream = stream
                 await self._ready.wait()
+                self._stream = None  # What comes meanwhile waits behind this.
                 data = b"".join(self._outbox)
                 self._outbox.clear()
                 self._outbox_bytes = 0
@@ -306,6 +333,8 @@ class Link:
                     sent = True
                 if not sent:
                     break
+                if self._outbox:
+                    self._ready.set()
             nursery.cancel_scope.cancel()
 
     async def _watch_end(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
@@ -317,6 +346,6 @@ class Link:
 
 def _limit_patience(stream: trio.abc.Stream) -> None:
     """See `_UNACKNOWLEDGED_SECONDS`; where the system has no such limit, TCP's own holds."""
-    if isinstance(stream, trio.SocketStream) and hasattr(socket, "TCP_USER_TIMEOUT"):
+    if isinstance(stream, TcpStream) and hasattr(socket, "TCP_USER_TIMEOUT"):
         milliseconds = int(_UNACKNOWLEDGED_SECONDS * 1000)
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -48,6 +48,7 @@ from .status import split_address
 from .storage.directory import has_data, remove_data
 from .storage.interface import Identity
 from .storage.rocks import RocksStorage
+from .stream import accept, connect
 from .wire import ForwardKind
 
 Mode = Literal["start", "join"]
@@ -257,7 +258,12 @@ async def _run_node(
     launch: Launch | None,
 ) -> None:
     rng = Random(SystemRandom().getrandbits(64))  # noqa: S311 - pauses, not secrets
-    api = ApiServer(node, http_hosts=settings.http_hosts, streams_max=_room_for_streams())
+    api = ApiServer(
+        node,
+        http_hosts=settings.http_hosts,
+        streams_max=_room_for_streams(),
+        poller=node.poller,
+    )
     recursor = Recursor(settings.recursors) if settings.recursors else None
     dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor)
 
@@ -317,29 +323,18 @@ async def _serve_peers(
     node: Node,
     listener: socket.socket,
     *,
-    task_status: trio.TaskStatus[list[trio.SocketListener]],
+    task_status: trio.TaskStatus[None],
 ) -> None:
-    sock = trio.socket.from_stdlib_socket(listener)
+    listener.setblocking(False)
     async with trio.open_nursery() as connections:
-        await trio.serve_listeners(
-            node.peers.serve,
-            [trio.SocketListener(sock)],
-            handler_nursery=connections,
-            task_status=task_status,
-        )
+        task_status.started()
+        while True:
+            connections.start_soon(node.peers.serve, await accept(listener))
 
 
 async def _dial(address: str) -> trio.abc.Stream:
     """Open a TCP connection to `HOST:PORT`, where HOST is an IP literal."""
-    host, port = split_address(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = trio.socket.socket(family, socket.SOCK_STREAM)
-    try:
-        await sock.connect((host, port))
-    except BaseException:
-        sock.close()
-        raise
-    return trio.SocketStream(sock)
+    return await connect(*split_address(address))
 
 
 async def _wait_for_signals(node: Node, in_background: bool) -> None:

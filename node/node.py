@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from . import commands, sessions, wire
+from .api.backend import Tell, Waiter
 from .cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest
 from .commands import ClusterSettings, Command, Keyed, Outcome
 from .configure import Configure
@@ -24,12 +25,14 @@ from .link import Dial, Self
 from .members import Members
 from .pace import Pace
 from .peers import Peers
+from .poller import Poller, can_poll
 from .raft import election
 from .raft.core import Options
 from .raft.messages import Base
 from .raft.roles import Role
 from .replica import Replica
 from .replica_check import ReplicaCheck
+from .requests import READ, Request
 from .snapshots import Reply, Snapshots
 from .state import Item, KeyReader, State
 from .status import Status
@@ -61,6 +64,7 @@ class Node:
 
     Attributes:
         replica, status, peers, watches: Its rooms.
+        poller: Watches the sockets of peers and clients; None: each has a task of its own.
         stop_requested: Set when the node shall stop; `stop_reason` says why.
         stop_began_at: When it was first asked to, in seconds of `trio.current_time()`.
         begins_anew: Whether its process shall start it again once it has stopped.
@@ -104,7 +108,15 @@ class Node:
         self.settings = Configure(self.replica, self.status, log_level)
         self.handover = Handover(self.replica, self.status, self.members)
         me = Self(identity.cluster_id, identity.node_id, name, peer_address)
-        self.peers = Peers(me, self, dial=dial, heartbeat_s=self.replica.tick_seconds, rng=rng)
+        self.poller = Poller() if can_poll() else None
+        self.peers = Peers(
+            me,
+            self,
+            dial=dial,
+            heartbeat_s=self.replica.tick_seconds,
+            rng=rng,
+            poller=self.poller,
+        )
         self.snapshots = Snapshots(self.replica, self.peers, dial, rng)
         self.check = ReplicaCheck(self.replica, self._send)
         self.watches = Watches(state.history)
@@ -142,6 +154,10 @@ class Node:
         """
         self._addresses.update(hints or {})
         async with trio.open_nursery() as nursery:
+            if self.poller is not None:
+                self.poller.before_batch = self.replica.hold
+                self.poller.after_batch = self.replica.take_turns
+                await nursery.start(self.poller.run)
             await nursery.start(self.peers.run)
             await nursery.start(self.snapshots.run)
             await nursery.start(self.members.run)
@@ -213,6 +229,22 @@ class Node:
         """See `Backend.read_barrier`."""
         await self._admit(deadline)
         await self.replica.read_barrier(deadline)
+
+    def begin_write(self, command: Command, deadline: float, tell: Tell) -> Waiter | None:
+        """See `Backend.begin_write`."""
+        if self._is_waiting or isinstance(command, Keyed):
+            return None
+        request = Request(ForwardKind.WRITE, commands.encode(command), deadline, tell)
+        self.replica.submit(request)
+        return request
+
+    def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
+        """See `Backend.begin_read`."""
+        if self._is_waiting:
+            return None
+        read = Request(READ, b"", deadline, tell)
+        self.replica.submit_read(read)
+        return read
 
     def stale_ms(self) -> int | None:
         """Milliseconds since this node had applied all that was committed then; None: never."""
@@ -362,6 +394,12 @@ class Node:
             self._removed()
 
     # -- inside -----------------------------------------------------------------------------
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether `_admit` may have to wait, or to refuse."""
+        cluster = self.replica.state.cluster
+        return not cluster.cluster_id or cluster.expect != 0
 
     async def _admit(self, deadline: float) -> None:
         """Let no client's request through while the cluster waits for nodes.

@@ -15,6 +15,8 @@ import trio
 from . import wire
 from .errors import PeerError
 from .link import LOST, Dial, Link, LinkEvents, Self, identify, is_address
+from .poller import Poller
+from .stream import TcpStream
 
 _HELLO_SECONDS = 3.0
 _MAX_ACCEPTED = 128
@@ -67,9 +69,16 @@ class Peers:
         dial: Dial,
         heartbeat_s: Callable[[], float],
         rng: Random,
+        poller: Poller | None = None,
     ) -> None:
-        """Prepare; nothing happens before `run`."""
+        """Prepare; nothing happens before `run`.
+
+        Args:
+            poller: Watches the connections of others, if they are sockets; without it each has a
+                task that does.
+        """
         self.me = me
+        self._poller = poller
         self._handler = handler
         self._dial = dial
         self._heartbeat_s = heartbeat_s
@@ -140,7 +149,20 @@ class Peers:
     def send(self, peer: int, frame: bytes) -> bool:
         """Send an encoded frame; return False when it was dropped: no link, or its outbox full."""
         entry = self._links.get(peer)
+        if entry is None or not entry[0].send(frame):
+            return False
+        entry[0].flush()
+        return True
+
+    def post(self, peer: int, frame: bytes) -> bool:
+        """As `send`, but it leaves only with the next `flush`, and all others with it."""
+        entry = self._links.get(peer)
         return entry is not None and entry[0].send(frame)
+
+    def flush(self) -> None:
+        """Have leave all that was posted."""
+        for link, _ in self._links.values():
+            link.flush()
 
     def address_of(self, peer: int) -> str | None:
         """Where `peer` is dialled, or None when there is no link to it."""
@@ -268,13 +290,13 @@ class Peers:
             self._accepted[peer] = scope
             self._hurry(peer)
             try:
-                while True:
-                    if frames:
-                        self._handler.received(peer, frames)
-                    data = await stream.receive_some(_RECEIVE_BYTES)
-                    if not data:
-                        break
-                    frames = reader.feed(data)
+                if frames:
+                    self._handler.received(peer, frames)
+                if self._poller is not None and isinstance(stream, TcpStream):
+                    await _Incoming(peer, stream, reader, self._handler).last(self._poller)
+                else:
+                    while data := await stream.receive_some(_RECEIVE_BYTES):
+                        self._handler.received(peer, reader.feed(data))
             finally:
                 if self._accepted.get(peer) is scope:
                     del self._accepted[peer]
@@ -309,6 +331,53 @@ class Peers:
                     await _relay(stream, reader, frames, send)
                 except LOST as error:
                     _log.warning("a snapshot broke off", peer=f"{peer:016x}", error=str(error))
+
+
+class _Incoming:
+    """A socket on which a peer's messages come, watched by a poller."""
+
+    def __init__(
+        self, peer: int, stream: TcpStream, reader: wire.FrameReader, handler: PeerHandler
+    ) -> None:
+        self._peer = peer
+        self._stream = stream
+        self._reader = reader
+        self._handler = handler
+        self._poller: Poller | None = None
+        self._ended = trio.Event()
+        self._error: Exception | None = None
+
+    async def last(self, poller: Poller) -> None:
+        """Hand on what comes until the connection ends; raises one of `LOST` if it is broken."""
+        self._poller = poller
+        fd = self._stream.sock.fileno()
+        poller.watch(fd, self._receive)
+        try:
+            await self._ended.wait()
+        finally:
+            poller.forget(fd)
+        if self._error is not None:
+            raise self._error
+
+    def _receive(self) -> None:
+        if self._ended.is_set() or self._poller is None:
+            return
+        try:
+            data = self._stream.receive_now(_RECEIVE_BYTES)
+            if data is None:
+                return
+            frames = self._reader.feed(data)
+        except LOST as error:
+            self._error = error
+            self._ended.set()
+            return
+        if not data:
+            self._ended.set()
+            return
+        if len(data) == _RECEIVE_BYTES:
+            self._poller.again(self._receive)
+        if frames:
+            self._handler.received(self._peer, frames)
 
 
 async def _relay(

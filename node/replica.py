@@ -45,7 +45,7 @@ from .raft.core import Options
 from .raft.messages import Base, InstallSnapshot, Message
 from .raft.roles import Role
 from .raft.update import Persist, Update
-from .requests import Answer, NotLeading, Request, Waiting
+from .requests import READ, Answer, NotLeading, Request, Waiting
 from .room import Room
 from .state import State
 from .storage.interface import SnapshotInstall, Storage
@@ -53,6 +53,9 @@ from .wire import ForwardKind, ForwardStatus
 
 _MAX_PROPOSAL_BYTES = 1024 * 1024
 """Of payloads proposed in one turn: RocksDB holds the GIL while it writes them."""
+
+_TURNS_MAX = 8
+"""In a row, before others have their go."""
 
 _log = structlog.get_logger()
 
@@ -106,6 +109,7 @@ class Replica:
         self._peers: Peers | None = None
         self._events: deque[happened.Event] = deque()
         self._wake = Flag()
+        self._is_due = self._is_held = self._is_over = False
         self._to_flush = Flag()
         self._flushing = trio.Lock()
         self._then: list[Message] = []
@@ -136,7 +140,12 @@ class Replica:
     def submit(self, request: Request) -> None:
         """Queue a request; raises Overloaded when too many wait."""
         self._waiting.submit(request)
-        self._wake.set()
+        self._want_turn()
+
+    def submit_read(self, read: Request) -> None:
+        """Queue a read, as `read_barrier` does; who waits for it is told None, or the error."""
+        self._waiting.submit_read(read)
+        self._want_turn()
 
     async def read_barrier(self, deadline: float) -> None:
         """Wait until this node's state contains all that was answered before (linearizable).
@@ -146,12 +155,9 @@ class Replica:
 
         Cancellation: nothing is left behind.
         """
-        read = self._waiting.add_read(deadline)
-        self._wake.set()
-        try:
-            await read.wait()
-        finally:
-            self._waiting.reads -= 1
+        read = Request(READ, b"", deadline)
+        self.submit_read(read)
+        await read.wait()
 
     async def ask_core(self, ask: Callable[[int], happened.Event], deadline: float) -> None:
         """Have this leader's core change the membership, or hand over; return when it is done.
@@ -172,7 +178,7 @@ class Replica:
     def feed(self, event: happened.Event) -> None:
         """Queue an event for the next turn."""
         self._events.append(event)
-        self._wake.set()
+        self._want_turn()
 
     @property
     def is_installing(self) -> bool:
@@ -193,8 +199,7 @@ class Replica:
     def received(self, peer: int, frame: Message) -> None:
         """Take a consensus message; one that speaks in another's name is dropped."""
         if frame.frm == peer and frame.to == self.core.id:
-            self._events.append(happened.Receive(frame))
-            self._wake.set()
+            self.feed(happened.Receive(frame))
 
     def forwarded(self, peer: int, frame: wire.Forward) -> None:
         """Take a request that another node passed on because this one leads."""
@@ -211,7 +216,7 @@ class Replica:
             return
         deadline = trio.current_time() + min(frame.timeout_ms, 300_000) / 1000
         try:
-            self.submit(Request(frame.kind, frame.data, deadline, tell))
+            self.submit(Request(frame.kind, frame.data, deadline, tell, is_foreign=True))
         except Overloaded as error:
             tell(error)
 
@@ -224,7 +229,7 @@ class Replica:
             # Certainly not done: it may wait, for the next leader (this one would say so again).
             self._denied_term = max(self._denied_term, request.term)
             self._waiting.queued.append(request)
-            self._wake.set()
+            self._want_turn()
         else:
             request.finish(forwarding.answer(frame, request.kind))
 
@@ -251,7 +256,7 @@ class Replica:
             task_status.started()
             while True:
                 await self._wake.wait()
-                self._turn()
+                self.take_turns()
 
     async def _tick_forever(self, pace: Pace) -> None:
         while True:
@@ -275,9 +280,11 @@ class Replica:
             seq, then = self._written_seq, self._then
             self._then = []
             await self.flush()
+            self.hold()
             for message in then:
                 self._send(message.to, message)
             self.feed(happened.Persisted(seq))
+            self.take_turns()
 
     async def flush(self) -> None:
         """Make durable what is written; one at a time, as the storage wants it.
@@ -290,6 +297,33 @@ class Replica:
         async with self._flushing:
             await self.storage.flush()
         self.stats["flushes"] += 1
+
+    def hold(self) -> None:
+        """Take no turn until the caller asks for it with `take_turns`, before it waits again."""
+        self._is_held = True
+
+    def take_turns(self) -> None:
+        """Handle all that has gathered; what comes of it may be cause for another turn."""
+        self._is_held = True
+        turns = _TURNS_MAX
+        while self._is_due and turns and not self._is_over:
+            self._is_due = False
+            turns -= 1
+            try:
+                self._turn()
+            except BaseException:
+                self._is_over = True  # Rule D17, whoever asks.
+                raise
+        self._is_held = False
+        if self._peers is not None:
+            self._peers.flush()
+        if self._is_due:
+            self._wake.set()
+
+    def _want_turn(self) -> None:
+        self._is_due = True
+        if not self._is_held:
+            self._wake.set()
 
     def _turn(self) -> None:
         """Handle everything that has gathered."""
@@ -341,7 +375,7 @@ class Replica:
         if items:
             events.append(happened.Propose(items))
         if self._waiting.queued:
-            self._wake.set()
+            self._want_turn()
 
     def _pass_on(self, leader: int, request: Request) -> None:
         if request.is_done:
@@ -399,7 +433,7 @@ class Replica:
         for rid in update.transferred:
             waiting.proposed.pop(rid).finish(None)
         if update.rejected or update.transferred:
-            self._wake.set()  # for what a transfer held back
+            self._want_turn()  # for what a transfer held back
         for rid, index in update.reads_ready:
             waiting.reads_for_index.add(index, *waiting.asked_reads.pop(rid))
         waiting.reads_for_index.applied(self.state.applied)
@@ -435,7 +469,7 @@ class Replica:
         last = entries[-1].index
         self._events.append(happened.Applied(last))
         self._events += compaction.cuts(self.core, last)
-        self._wake.set()
+        self._want_turn()
 
     async def _elect_early(self, token: int, thousandths: int) -> None:
         await trio.sleep(self.tick_seconds() * thousandths / 1000)
@@ -454,7 +488,7 @@ class Replica:
 
     def link_made(self) -> None:
         """What waited for a link may leave."""
-        self._wake.set()
+        self._want_turn()
 
     def link_broken(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""
@@ -473,7 +507,9 @@ class Replica:
         """Encode and hand over; what is dropped is told to the core, which sends it again."""
         if self._peers is None:
             return False
-        sent = self._peers.send(peer, wire.encode(frame))
+        if not self._is_held:
+            self._wake.set()  # It leaves after the next turns.
+        sent = self._peers.post(peer, wire.encode(frame))
         if not sent and isinstance(frame, Base) and self._peers.is_connected(peer):
             self._events.append(happened.PeerUnreachable(peer))
         return sent
@@ -488,7 +524,7 @@ class Replica:
         if now.leader != self.leadership.leader or now.term != self.leadership.term:
             patience = self.core.options.election_ticks * self.tick_seconds()
             self._waiting.hurry_forwarded(now.leader, trio.current_time() + patience)
-            self._wake.set()
+            self._want_turn()
         if now != self.leadership:
             _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")
         self.leadership = now

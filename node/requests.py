@@ -30,6 +30,9 @@ from .raft.errors import Reason
 MAX_WAITING = 16384
 """Requests of one kind that may wait at once; one more is refused as overload."""
 
+READ = -1
+"""The kind of a request that only waits for its index."""
+
 Answer = Any
 """What a request gets: its result, or an HstoreError that is raised where it waits."""
 
@@ -42,7 +45,7 @@ class Request:
     """One request of this node's clients, or passed on by another node.
 
     Attributes:
-        kind: A `wire.ForwardKind`.
+        kind: A `wire.ForwardKind`, or `READ`.
         data: As the kind has it.
         deadline: In seconds of `trio.current_time()`.
         index, term: Where it stands in the log, once it does; passed on: the term of the leader.
@@ -52,19 +55,27 @@ class Request:
     """
 
     __slots__ = (
+        "_among",
         "_task",
         "_tell",
         "data",
         "deadline",
         "index",
         "is_done",
+        "is_foreign",
         "kind",
         "passed_to",
         "term",
     )
 
     def __init__(
-        self, kind: int, data: bytes, deadline: float, tell: Callable[[Answer], None] | None = None
+        self,
+        kind: int,
+        data: bytes,
+        deadline: float,
+        tell: Callable[[Answer], None] | None = None,
+        *,
+        is_foreign: bool = False,
     ) -> None:
         """Without `tell`, a task waits for the answer by `wait`."""
         self.kind = kind
@@ -74,13 +85,10 @@ class Request:
         self.term = 0
         self.passed_to = 0
         self.is_done = False
+        self.is_foreign = is_foreign
         self._tell = tell
+        self._among: Waiting | None = None
         self._task: trio.lowlevel.Task | None = None
-
-    @property
-    def is_foreign(self) -> bool:
-        """See the class's text."""
-        return self._tell is not None
 
     async def wait(self) -> Answer:
         """Wait for the answer.
@@ -94,16 +102,28 @@ class Request:
 
         def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
             self._task = None
-            self.is_done = True
+            self.give_up()
             return trio.lowlevel.Abort.SUCCEEDED
 
         return await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def count_among(self, waiting: Waiting) -> None:
+        """Count as one of the reads that wait, until it is done."""
+        self._among = waiting
+        waiting.reads += 1
+
+    def give_up(self) -> None:
+        """Want no answer any more."""
+        if not self.is_done:
+            self.is_done = True
+            if self._among is not None:
+                self._among.reads -= 1
 
     def finish(self, answer: Answer) -> None:
         """Give the answer; the first one stands."""
         if self.is_done:
             return
-        self.is_done = True
+        self.give_up()
         if self._tell is not None:
             self._tell(answer)
         elif self._task is not None:
@@ -198,17 +218,12 @@ class Waiting:
             raise Overloaded("too many writes are waiting; try again in a moment")
         self.queued.append(request)
 
-    def add_read(self, deadline: float) -> Request:
-        """Queue a read and return it; raises Overloaded when too many wait.
-
-        Whoever waits for it takes it off `reads` afterwards.
-        """
+    def submit_read(self, read: Request) -> None:
+        """Queue a read; raises Overloaded when too many wait."""
         if self.reads >= MAX_WAITING:
             raise Overloaded("too many reads are waiting; try again in a moment")
-        self.reads += 1
-        read = Request(-1, b"", deadline)
+        read.count_among(self)
         self.new_reads.append(read)
-        return read
 
     def reject(self, rid: int, reason: Reason, text: str) -> None:
         """Take back a proposal that the core has refused, or give its requester the reason."""

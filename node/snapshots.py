@@ -466,6 +466,7 @@ async def _next(frames: trio.MemoryReceiveChannel[wire.Frame]) -> wire.Frame:
 
 
 async def _send_all(stream: trio.abc.Stream, frame: wire.Frame) -> None:
+    await trio.lowlevel.checkpoint()  # Where there is room, sending is none.
     with trio.move_on_after(_SEND_SECONDS) as scope:
         await stream.send_all(wire.encode(frame))
     if scope.cancelled_caught:

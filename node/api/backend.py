@@ -6,13 +6,26 @@ of `trio.current_time()`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest
     from ..commands import Command, Outcome
     from ..state import Item, KeyReader
     from ..watches import Watch
+
+
+class Waiter(Protocol):
+    """A request under way that no task waits for."""
+
+    def give_up(self) -> None:
+        """Want to be told nothing any more. What becomes of a write is unknown."""
+        ...
+
+
+Tell = Callable[[Any], None]
+"""Called once: with the result, or with the HstoreError that `write` or `read_barrier` raise."""
 
 
 class Backend(Protocol):
@@ -72,6 +85,22 @@ class Backend(Protocol):
             KeyReused: It is a `Keyed`, and another request was answered under its key.
 
         Cancellation: the outcome is unknown.
+        """
+        ...
+
+    def begin_write(self, command: Command, deadline: float, tell: Tell) -> Waiter | None:
+        """As `write`, without a task that waits; None: this one needs a task.
+
+        Raises:
+            Overloaded: It certainly took no effect.
+        """
+        ...
+
+    def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
+        """As `read_barrier`, without a task that waits; None: this one needs a task.
+
+        Raises:
+            Overloaded: Too many wait.
         """
         ...
 

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ..commands import Outcome
 from ..errors import HstoreError, NoSpace, StorageError, Unavailable
 from .answers import HttpError
 from .idempotency import IDEMPOTENCY_KEY, keyed
-from .values import timeout_s
+from .values import TIMEOUT_S_DEFAULT, timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..commands import Command, Outcome
-    from .backend import Backend
+    from ..commands import Command
+    from .backend import Backend, Waiter
     from .connection import Request
     from .guard import Guard
     from .idempotency import Write
@@ -30,6 +31,30 @@ RETRY_AFTER_S = 1
 # Trio's own deadline of a connection fires this much after the one the node was given, so it is
 # only ever a net under a node that forgets.
 DEADLINE_SLACK_S = 10.0
+
+_NO_OUTCOME = Outcome(ok=True, revision=0)
+
+
+class Deferred:
+    """What a handler has to wait for, and how its answer is made then.
+
+    A handler that has nothing else to wait for returns this instead of waiting: so it is answered
+    without a task of its own, wherever that is possible (`serving.py`).
+
+    Attributes:
+        command: To be committed and applied; None: reads have to become linearizable.
+        query: Of the request.
+        finish: Makes the answer from the outcome (None after a read's wait); may raise HttpError.
+    """
+
+    __slots__ = ("command", "finish", "query")
+
+    def __init__(
+        self, command: Write | None, query: Query, finish: Callable[[Outcome], bytes]
+    ) -> None:
+        self.command = command
+        self.query = query
+        self.finish = finish
 
 
 class Exchange:
@@ -61,6 +86,38 @@ class Exchange:
         self.out: list[bytes] = []
         self.is_fresh = False
         self._flush = flush
+
+    async def settle(self, deferred: Deferred, request: Request) -> bytes:
+        """Wait for what a handler waits for, and return the answer.
+
+        Raises:
+            HttpError: As `barrier`, `write` and the handler have it.
+        """
+        if deferred.command is None:
+            await self.barrier(deferred.query)
+            return deferred.finish(_NO_OUTCOME)
+        return deferred.finish(await self.write(deferred.command, deferred.query, request))
+
+    def begin(
+        self, deferred: Deferred, request: Request, tell: Callable[[Outcome | HstoreError], None]
+    ) -> Waiter | None:
+        """Begin to wait without a task, if this can be done so; `tell` is called at the end.
+
+        Raises:
+            HttpError: 400 for a bad query, 503 when too many wait.
+        """
+        query, command = deferred.query, deferred.command
+        deadline = trio.current_time() + (timeout_s(query) if query else TIMEOUT_S_DEFAULT)
+        try:
+            if command is None:
+                if query and "stale" in query:
+                    return None
+                return self.backend.begin_read(deadline, tell)
+            if IDEMPOTENCY_KEY in request.headers:
+                return None
+            return self.backend.begin_write(command, deadline, tell)
+        except HstoreError as error:
+            raise unavailable(error, is_write=command is not None) from error
 
     async def barrier(self, query: Query) -> None:
         """Return when local reads are linearizable for this request (`?stale`: at once).

@@ -11,6 +11,7 @@ import msgspec
 
 from ..commands import Delete, DeletePrefix, Put
 from .answers import BYTES, JSON, Answer, HttpError, answer, head, ok
+from .exchange import Deferred
 from .listing import Listing, base64
 from .simple import need_length, stale_header
 from .values import (
@@ -23,8 +24,9 @@ from .values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
+    from ..commands import Outcome
     from ..state import Item
     from .connection import Request
     from .exchange import Exchange
@@ -33,22 +35,25 @@ if TYPE_CHECKING:
 _encode = msgspec.json.encode
 
 
-async def get(x: Exchange, request: Request, rest: bytes) -> Answer:
+def get(x: Exchange, request: Request, rest: bytes) -> Deferred | Awaitable[Answer]:
     """`GET /v1/kv/<key>`: `?raw`, `?recurse`, `?keys`."""
     query = parse_query(request.query)
     if "recurse" in query or "keys" in query:
-        return await _get_many(x, request, rest, query)
+        return _get_many(x, request, rest, query)
     key = key_from_path(rest)
-    await x.barrier(query)
-    item = x.backend.get(key)
-    index = x.backend.applied_index
-    extra = stale_header(x, request)
-    if item is None:
-        raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
-    if "raw" in query:
-        return answer(index, item.value, content_type=BYTES, extra=extra)
-    body = b"[%b]" % _entry(item)
-    return answer(index, body, extra=extra) if extra else ok(index, body)
+
+    def finish(_: Outcome) -> bytes:
+        item = x.backend.get(key)
+        index = x.backend.applied_index
+        extra = stale_header(x, request)
+        if item is None:
+            raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
+        if "raw" in query:
+            return answer(index, item.value, content_type=BYTES, extra=extra)
+        body = b"[%b]" % _entry(item)
+        return answer(index, body, extra=extra) if extra else ok(index, body)
+
+    return Deferred(None, query, finish)
 
 
 async def _get_many(x: Exchange, request: Request, rest: bytes, query: Query) -> Answer:
@@ -95,7 +100,7 @@ def _key_pieces(items: Iterator[Item], start: int, separator: bytes) -> Iterator
         last = key
 
 
-async def put(x: Exchange, request: Request, rest: bytes) -> Answer:
+def put(x: Exchange, request: Request, rest: bytes) -> Deferred:
     """`PUT /v1/kv/<key>`: `?cas`, `?flags`."""
     need_length(request)
     key = key_from_path(rest)
@@ -105,19 +110,28 @@ async def put(x: Exchange, request: Request, rest: bytes) -> Answer:
         command = Put(key, value, number(query, "flags") or 0, number(query, "cas"))
     else:
         command = Put(key, value)
-    outcome = await x.write(command, query, request)
-    return ok(x.backend.applied_index, b"true" if outcome.ok else b"false")
+
+    def finish(outcome: Outcome) -> bytes:
+        return ok(x.backend.applied_index, b"true" if outcome.ok else b"false")
+
+    return Deferred(command, query, finish)
 
 
-async def delete(x: Exchange, request: Request, rest: bytes) -> Answer:
+def delete(x: Exchange, request: Request, rest: bytes) -> Deferred:
     """`DELETE /v1/kv/<key>`: `?recurse`, `?cas`. A key that is not there counts as deleted."""
     query = parse_query(request.query)
     cas = number(query, "cas")
     if "recurse" in query:
         if cas is not None:
             raise HttpError(400, "?cas= is for one key: it does not go with ?recurse")
-        await x.write(DeletePrefix(prefix_from_path(rest)), query, request)
-        return ok(x.backend.applied_index, b"true")
-    outcome = await x.write(Delete(key_from_path(rest), cas), query, request)
-    is_done = outcome.ok or cas is None
-    return ok(x.backend.applied_index, b"true" if is_done else b"false")
+        return Deferred(
+            DeletePrefix(prefix_from_path(rest)),
+            query,
+            lambda _: ok(x.backend.applied_index, b"true"),
+        )
+
+    def finish(outcome: Outcome) -> bytes:
+        is_done = outcome.ok or cas is None
+        return ok(x.backend.applied_index, b"true" if is_done else b"false")
+
+    return Deferred(Delete(key_from_path(rest), cas), query, finish)

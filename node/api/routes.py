@@ -15,13 +15,16 @@ from ..errors import HstoreError
 from . import admin, cluster, config, kv, simple, watch
 from .answers import Answer, HttpError, failure
 from .connection import Request
-from .exchange import Exchange, unavailable
+from .exchange import Deferred, Exchange, unavailable
 from .idempotency import IDEMPOTENCY_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Handler = Callable[[Exchange, Request, bytes], Awaitable[Answer]]
+Found = Answer | Deferred | Awaitable[Answer]
+"""What a handler gives: its answer, what it waits for to give it, or the rest of its work."""
+
+Handler = Callable[[Exchange, Request, bytes], Found]
 Methods = dict[bytes, Handler]
 
 _log = structlog.get_logger(__name__)
@@ -68,22 +71,46 @@ async def respond(x: Exchange, request: Request) -> Answer:
 
     Cancellation: as of the handler; for a write the outcome is unknown.
     """
+    return await finish(x, request, begin(x, request))
+
+
+def begin(x: Exchange, request: Request) -> Found:
+    """Let the handler of a request begin; what it refuses at once is an answer, too."""
     try:
         x.guard.check(request)
         handler, rest = _find(request)
-        return await handler(x, request, rest)
-    except HttpError as error:
+        return handler(x, request, rest)
+    except Exception as error:  # noqa: BLE001 (the boundary)
+        return failed(x, request, error)
+
+
+async def finish(x: Exchange, request: Request, found: Found) -> Answer:
+    """Do the rest of what `begin` has begun."""
+    try:
+        if isinstance(found, Deferred):
+            return await x.settle(found, request)
+        if isinstance(found, Awaitable):
+            return await found
+    except Exception as error:  # noqa: BLE001 (the boundary)
+        return failed(x, request, error)
+    return found
+
+
+def failed(x: Exchange, request: Request, error: Exception) -> bytes:
+    """Return the answer to a request that ended in an error.
+
+    A defect in one handler is one client's 500 and a line in the log.
+    """
+    if isinstance(error, HttpError):
         if error.ends_connection:
             request.keep_alive = False
         return failure(x.backend.applied_index, error)
-    except HstoreError as error:
+    if isinstance(error, HstoreError):
         return failure(x.backend.applied_index, unavailable(error))
-    except Exception as error:  # noqa: BLE001 (the boundary; it is logged)
-        # The boundary: a defect in one handler is one client's 500 and a line in the log.
-        _log.exception("request failed", method=request.method, path=request.path[:200])
-        outcome = "unknown" if request.method in _CHANGING else None
-        text = f"a defect in hstore ({type(error).__name__}): see the log of this node"
-        return failure(x.backend.applied_index, HttpError(500, text, outcome=outcome))
+    _log.error("request failed", method=request.method, path=request.path[:200], exc_info=error)
+    outcome = "unknown" if request.method in _CHANGING else None
+    text = f"a defect in hstore ({type(error).__name__}): see the log of this node"
+    return failure(x.backend.applied_index, HttpError(500, text, outcome=outcome))
 
 
 def _find(request: Request) -> tuple[Handler, bytes]:

@@ -12,6 +12,7 @@ import msgspec
 
 from ..commands import Delete, Put
 from .answers import Answer, HttpError, answer, head, ok
+from .exchange import Deferred
 from .guard import refuse_browser_write_by_get
 from .listing import Listing, base64
 from .values import (
@@ -27,6 +28,7 @@ from .values import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..commands import Outcome
     from ..state import Item
     from .connection import Request
     from .exchange import Exchange
@@ -62,21 +64,24 @@ def need_length(request: Request) -> None:
         raise HttpError(411, "send Content-Length, also when it is 0", ends_connection=True)
 
 
-async def read_one(x: Exchange, request: Request, rest: bytes) -> Answer:
+def read_one(x: Exchange, request: Request, rest: bytes) -> Deferred:
     """`GET /read/<key>`."""
     key = key_from_path(rest)
-    await x.barrier(parse_query(request.query))
-    item = x.backend.get(key)
-    index = x.backend.applied_index
-    extra = stale_header(x, request)
-    if item is None:
-        raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
-    body = b'{"key":%b,%b,"revision":%d}' % (
-        _encode(key.decode()),
-        value_member(item.value),
-        item.revision,
-    )
-    return answer(index, body, extra=extra) if extra else ok(index, body)
+
+    def finish(_: Outcome) -> bytes:
+        item = x.backend.get(key)
+        index = x.backend.applied_index
+        extra = stale_header(x, request)
+        if item is None:
+            raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
+        body = b'{"key":%b,%b,"revision":%d}' % (
+            _encode(key.decode()),
+            value_member(item.value),
+            item.revision,
+        )
+        return answer(index, body, extra=extra) if extra else ok(index, body)
+
+    return Deferred(None, parse_query(request.query), finish)
 
 
 def value_member(value: bytes) -> bytes:
@@ -107,41 +112,43 @@ def _members(items: Iterator[Item]) -> Iterator[bytes | None]:
         yield b"%b:%b" % (_encode(item.key.decode()), value)
 
 
-async def write(x: Exchange, request: Request, _rest: bytes) -> Answer:
+def write(x: Exchange, request: Request, _rest: bytes) -> Deferred:
     """`POST /write`: create or overwrite."""
-    return await _put(x, request, must_exist=False)
+    return _put(x, request, must_exist=False)
 
 
-async def update(x: Exchange, request: Request, _rest: bytes) -> Answer:
+def update(x: Exchange, request: Request, _rest: bytes) -> Deferred:
     """`POST /update`: overwrite; 404 where the key does not exist."""
-    return await _put(x, request, must_exist=True)
+    return _put(x, request, must_exist=True)
 
 
-async def _put(x: Exchange, request: Request, *, must_exist: bool) -> Answer:
+def _put(x: Exchange, request: Request, *, must_exist: bool) -> Deferred:
     need_length(request)
     pair = decode_json(_pair, request.body)
     key = key_from_text(pair.key)
     value = checked_value(pair.value.encode())
     command = Put(key, value, must_exist=must_exist)
-    outcome = await x.write(command, parse_query(request.query), request)
-    if not outcome.ok:
-        raise _no_key(key)
-    return _done(x, key, outcome.revision)
+    return _written(x, request, command)
 
 
-async def delete(x: Exchange, request: Request, rest: bytes) -> Answer:
+def delete(x: Exchange, request: Request, rest: bytes) -> Deferred:
     """`DELETE /delete/<key>`."""
-    key = key_from_path(rest)
-    outcome = await x.write(Delete(key), parse_query(request.query), request)
-    if not outcome.ok:
-        raise _no_key(key)
-    return _done(x, key, outcome.revision)
+    return _written(x, request, Delete(key_from_path(rest)))
 
 
-async def delete_by_get(x: Exchange, request: Request, rest: bytes) -> Answer:
+def delete_by_get(x: Exchange, request: Request, rest: bytes) -> Deferred:
     """`GET /delete/<key>`: the same, but not for a page of another site."""
     refuse_browser_write_by_get(request)
-    return await delete(x, request, rest)
+    return delete(x, request, rest)
+
+
+def _written(x: Exchange, request: Request, command: Put | Delete) -> Deferred:
+    def finish(outcome: Outcome) -> bytes:
+        if not outcome.ok:
+            raise _no_key(command.key)
+        return _done(x, command.key, outcome.revision)
+
+    return Deferred(command, parse_query(request.query), finish)
 
 
 def _no_key(key: bytes) -> HttpError:

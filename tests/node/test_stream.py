@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 import trio
 
-from hstore.node.api.stream import TcpStream, accept
+from hstore.node.stream import TcpStream, accept
 
 
 @pytest.fixture

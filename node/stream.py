@@ -1,4 +1,4 @@
-"""TCP for the HTTP server: accept, receive, send, with as few steps as Trio's public calls allow.
+"""TCP for clients and peers: accept, receive, send, with as few steps as Trio's calls allow.
 
 Owns the system calls on stdlib sockets and the translation of their errors. `trio.SocketStream`
 does the same with a trip through the scheduler for each call that need not wait; here only a call
@@ -69,6 +69,32 @@ class TcpStream(trio.abc.HalfCloseableStream):
                 return
             await trio.lowlevel.wait_writable(self.sock)
 
+    def receive_now(self, max_bytes: int) -> bytes | None:
+        """Return what is there without waiting; None: nothing, empty: the other end has closed.
+
+        Raises:
+            trio.BrokenResourceError: The connection is gone.
+        """
+        try:
+            return self.sock.recv(max_bytes)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+
+    def send_now(self, data: bytes) -> int:
+        """Send what there is room for without waiting, and return how many bytes that were.
+
+        Raises:
+            trio.BrokenResourceError: The connection is gone.
+        """
+        try:
+            return self.sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room to send."""
         await trio.lowlevel.wait_writable(self.sock)
@@ -119,7 +145,28 @@ async def accept(listener: socket.socket) -> TcpStream:
                 # The client gave up while it waited here (accept(2): treat like EAGAIN).
                 await trio.lowlevel.checkpoint()
         else:
-            sock.setblocking(False)
-            with suppress(OSError):  # A client that is gone already is found out by receiving.
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return TcpStream(sock)
+            return _stream(sock)
+
+
+async def connect(host: str, port: int) -> TcpStream:
+    """Connect to an IP literal.
+
+    Raises:
+        OSError: Nobody answers there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        await sock.connect((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return _stream(socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach()))
+
+
+def _stream(sock: socket.socket) -> TcpStream:
+    """Make a connected socket ready."""
+    sock.setblocking(False)
+    with suppress(OSError):  # One that is gone already is found out by receiving.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return TcpStream(sock)
