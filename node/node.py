@@ -155,9 +155,7 @@ class Node:
         self._addresses.update(hints or {})
         async with trio.open_nursery() as nursery:
             if self.poller is not None:
-                self.poller.before_batch = self.replica.hold
-                self.poller.after_batch = self.replica.take_turns
-                await nursery.start(self.poller.run)
+                nursery.start_soon(self._poll, self.poller)
             await nursery.start(self.peers.run)
             await nursery.start(self.snapshots.run)
             await nursery.start(self.members.run)
@@ -394,6 +392,16 @@ class Node:
             self._removed()
 
     # -- inside -----------------------------------------------------------------------------
+
+    async def _poll(self, poller: Poller) -> None:
+        """Watch sockets, and take what comes of one batch together."""
+        poller.before_batch = self.replica.hold
+        poller.after_batch = self.replica.take_turns
+        self.replica.storage.attach(poller)
+        try:
+            await poller.run()
+        finally:
+            poller.close()
 
     @property
     def _is_waiting(self) -> bool:

@@ -47,6 +47,8 @@ class Poller:
         It is called for what comes, not for what is left: it reads until there is no more, or
         says `again`. It may be called once more after `forget`.
         """
+        if self._epoll.closed:
+            return  # All is at its end.
         self._watched[fd] = ready
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
 
@@ -59,9 +61,8 @@ class Poller:
         """Call `ready` in the next batch. Only during a batch: else there may be no next."""
         self._again.append(ready)
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Watch until cancelled; whatever is called raises through here, and ends the node."""
-        task_status.started()
         while True:
             if self._again:
                 await trio.lowlevel.checkpoint()
@@ -86,10 +87,11 @@ class Poller:
 
     def close(self) -> None:
         """Give the epoll up; the sockets stay their owners'."""
-        trio.lowlevel.notify_closing(self._epoll.fileno())
         self._watched.clear()
         self._again.clear()
-        self._epoll.close()
+        if not self._epoll.closed:
+            trio.lowlevel.notify_closing(self._epoll.fileno())
+            self._epoll.close()
 
 
 def can_poll() -> bool:

@@ -26,7 +26,6 @@ The rules of the driver, by their numbers:
 
 from __future__ import annotations
 
-import operator
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +41,8 @@ from .pace import Pace
 from .peers import Peers
 from .raft import events as happened
 from .raft.core import Options
-from .raft.messages import Base, InstallSnapshot, Message
+from .raft.messages import AppendResponse, Base, InstallSnapshot, Message
+from .raft.progress import ProgressState
 from .raft.roles import Role
 from .raft.update import Persist, Update
 from .requests import READ, Answer, NotLeading, Request, Waiting
@@ -113,6 +113,9 @@ class Replica:
         self._to_flush = Flag()
         self._flushing = trio.Lock()
         self._then: list[Message] = []
+        self._is_flush_due = False
+        self._flushing_seq = 0
+        self._flushing_then: list[Message] = []
         self._written_seq = 0
         self._waiting = Waiting()
         self._staged: SnapshotInstall | None = None
@@ -120,7 +123,7 @@ class Replica:
         # to what it asks in this.
         self._next_id = rng.getrandbits(62)
         self._denied_term = -1
-        self._seen: tuple[object, ...] = (None, None, None)
+        self._seen: tuple[object, object, object] = (None, None, None)
         self._nursery: trio.Nursery | None = None
 
     # -- what others ask --------------------------------------------------------------------
@@ -199,7 +202,23 @@ class Replica:
     def received(self, peer: int, frame: Message) -> None:
         """Take a consensus message; one that speaks in another's name is dropped."""
         if frame.frm == peer and frame.to == self.core.id:
-            self.feed(happened.Receive(frame))
+            self._events.append(happened.Receive(frame))
+            if not self._is_no_news(frame):
+                self._want_turn()
+
+    def _is_no_news(self, frame: Message) -> bool:
+        """Whether this may wait for the next turn: a sign of life that moves nothing."""
+        core = self.core
+        return (
+            isinstance(frame, AppendResponse)
+            and not frame.rejected
+            and frame.term == core.term
+            and frame.index <= core.log.commit
+            and core.transfer is None
+            and (progress := core.progress.get(frame.frm)) is not None
+            and progress.state is ProgressState.REPLICATE
+            and progress.next > core.log.last_index
+        )
 
     def forwarded(self, peer: int, frame: wire.Forward) -> None:
         """Take a request that another node passed on because this one leads."""
@@ -274,17 +293,41 @@ class Replica:
             self.on_tick()
 
     async def _flush_forever(self) -> None:
-        """Make durable what the turns have written; then, and only then, let go what waited."""
+        """Flush where the storage cannot by itself (`_begin_flush`)."""
         while True:
             await self._to_flush.wait()
-            seq, then = self._written_seq, self._then
-            self._then = []
             await self.flush()
             self.hold()
-            for message in then:
-                self._send(message.to, message)
-            self.feed(happened.Persisted(seq))
+            self._flushed()
             self.take_turns()
+
+    def _begin_flush(self) -> None:
+        """Make durable what the turns have written, unless a flush is under way: one at a time."""
+        if self._flushing_seq or not self._is_flush_due:
+            return
+        self._is_flush_due = False
+        self._flushing_seq, self._flushing_then = self._written_seq, self._then
+        self._then = []
+        if self.storage.flush_soon(self._flushed_soon):
+            self.stats["flushes"] += 1
+        else:
+            self._to_flush.set()
+
+    def _flushed_soon(self) -> None:
+        if not self._is_over:
+            self._flushed()
+
+    def _flushed(self) -> None:
+        """What was written when the flush began is durable: let go what waited for that."""
+        seq, self._flushing_seq = self._flushing_seq, 0
+        then, self._flushing_then = self._flushing_then, []
+        for message in then:
+            self._send(message.to, message)
+        self._events.append(happened.Persisted(seq))
+        core = self.core
+        if core.role is not Role.FOLLOWER or core.log.commit > core.log.applied or not then:
+            self._want_turn()
+        # Else nothing comes of it before the next event.
 
     async def flush(self) -> None:
         """Make durable what is written; one at a time, as the storage wants it.
@@ -311,6 +354,7 @@ class Replica:
             turns -= 1
             try:
                 self._turn()
+                self._begin_flush()
             except BaseException:
                 self._is_over = True  # Rule D17, whoever asks.
                 raise
@@ -406,10 +450,13 @@ class Replica:
 
     def _carry_out(self, update: Update) -> None:
         """Do what the core wants, in the order of `raft/update.py`."""
+        if update.messages:
+            for message in update.messages:
+                self._send(message.to, message)
+            if update.persist is not None and self._peers is not None:
+                self._peers.flush()  # The others write while this node does (thesis 10.2.1).
         if update.persist is not None:
             self._persist(update.persist)
-        for message in update.messages:
-            self._send(message.to, message)
         if update.apply:
             self._apply(update)
         self._answer(update)
@@ -451,7 +498,8 @@ class Replica:
         self.disk_log.appended(persist.entries)
         self._written_seq = persist.seq
         self._then += persist.then
-        self._to_flush.set()
+        self._is_flush_due = True
+        self._begin_flush()
 
     def _switch_state(self, persist: Persist) -> None:
         """Take the received snapshot into use (rule D11)."""
@@ -468,8 +516,11 @@ class Replica:
         self._waiting.in_log.applied(entries, self.state.apply(entries))
         last = entries[-1].index
         self._events.append(happened.Applied(last))
-        self._events += compaction.cuts(self.core, last)
-        self._want_turn()
+        cuts = compaction.cuts(self.core, last)
+        if cuts or self.core.log.commit > last:
+            self._events += cuts
+            self._want_turn()
+        # Else the core hears of it with the next event: until then nothing comes of it.
 
     async def _elect_early(self, token: int, thousandths: int) -> None:
         await trio.sleep(self.tick_seconds() * thousandths / 1000)
@@ -515,12 +566,20 @@ class Replica:
         return sent
 
     def _notice_changes(self) -> None:
-        core = self.core
-        now = Leadership(core.role, core.term, core.leader)
+        core, state, before = self.core, self.state, self.leadership
         # Each is replaced whole when it changes.
-        seen = (core.config, self.state.members, self.state.cluster)
-        if now == self.leadership and all(map(operator.is_, seen, self._seen)):
+        config, members, cluster = self._seen
+        if (
+            core.history.current is config
+            and state.members is members
+            and state.cluster is cluster
+            and core.leader == before.leader
+            and core.term == before.term
+            and core.role is before.role
+        ):
             return
+        now = Leadership(core.role, core.term, core.leader)
+        seen = (core.config, state.members, state.cluster)
         if now.leader != self.leadership.leader or now.term != self.leadership.term:
             patience = self.core.options.election_ticks * self.tick_seconds()
             self._waiting.hurry_forwarded(now.leader, trio.current_time() + patience)

@@ -212,11 +212,10 @@ class _Batch:
         self.sessions = state.sessions
 
     def get(self, key: bytes) -> bytes | None:
-        try:
-            return self._changed[key]
-        except KeyError:
-            pass
-        return None if self._in_range(key) else self._store.get(key)
+        changed = self._changed
+        if key in changed:
+            return changed[key]
+        return None if self._ranges and self._in_range(key) else self._store.get(key)
 
     def _in_range(self, key: bytes) -> bool:
         return any(start <= key < end for start, end in self._ranges)

@@ -185,39 +185,43 @@ class Serving:
                 count += len(data)
 
     async def _serve(self) -> bool:
-        connection, x = self._connection, self._x
-        receive_some = self.stream.receive_some
+        """Serve until the connection shall end, or can be parked; return whether it can."""
+        connection = self._connection
         todo: Sequence[Request | Begun]
         todo, self._todo = self._todo, []
         is_begun = self._parking is not None
         while True:
             if not is_begun:
                 self._set_deadline()
-                data = await receive_some(RECEIVE_BYTES)
+                data = await self.stream.receive_some(RECEIVE_BYTES)
                 if not data:
                     return False
-                x.is_fresh = False
+                self._x.is_fresh = False
                 todo = connection.receive(data)
             is_begun = False
-            for request in todo:
-                self._is_idle = False
-                if not await self._answer(request):
-                    await self._flush()
-                    await self._linger()
-                    return False
-            if connection.take_continue():
-                x.out.append(CONTINUE)
-            if x.out:
-                await self._flush()
-            if connection.error is not None:
-                await self.refuse(_as_http_error(connection.error))
+            if not await self._answer_all(todo):
                 return False
             self._is_idle = connection.phase is Phase.IDLE
-            if self._is_idle:
-                if self._is_ending:
-                    return False
-                if self._parking is not None:
-                    return True
+            if self._is_idle and (self._is_ending or self._parking is not None):
+                return not self._is_ending
+
+    async def _answer_all(self, todo: Sequence[Request | Begun]) -> bool:
+        """Answer what one receive has brought; return whether the connection goes on."""
+        connection, x = self._connection, self._x
+        for request in todo:
+            self._is_idle = False
+            if not await self._answer(request):
+                await self._flush()
+                await self._linger()
+                return False
+        if connection.take_continue():
+            x.out.append(CONTINUE)
+        if x.out:
+            await self._flush()
+        if connection.error is not None:
+            await self.refuse(_as_http_error(connection.error))
+            return False
+        return True
 
     def _set_deadline(self) -> None:
         """Bound the wait for the client's next bytes."""
@@ -421,12 +425,14 @@ class Serving:
             return
         request, deferred = waits_for
         x = self._x
-        try:
-            if isinstance(outcome, HstoreError):
-                raise unavailable(outcome, is_write=deferred.command is not None)
-            whole = deferred.finish(outcome)
-        except Exception as error:  # noqa: BLE001 (the boundary)
-            whole = failed(x, request, error)
+        if isinstance(outcome, HstoreError):
+            bad = unavailable(outcome, is_write=deferred.command is not None)
+            whole = failed(x, request, bad)
+        else:
+            try:
+                whole = deferred.finish(outcome)
+            except Exception as error:  # noqa: BLE001 (the boundary)
+                whole = failed(x, request, error)
         try:
             self._say(request, whole)
         except trio.BrokenResourceError:

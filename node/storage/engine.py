@@ -36,7 +36,8 @@ from rocksdict import (
 )
 
 from ..errors import StorageError
-from .flusher import Flusher
+from ..poller import Poller
+from .flusher import Done, Flusher
 from .interface import StateReader
 from .options import MEMTABLES_MAX, Setup, read_options, write_options
 from .witness import WitnessFile
@@ -49,6 +50,9 @@ _STALL_PAUSE_S = 0.002
 _STALL_PAUSES_MAX = 1_000
 _CROWDED_PAUSE_S = 0.01
 _CROWDED_PAUSES_MAX = 3_000
+
+# A batch has about a MiB at most, and a memtable 16: no two of them fill up in so many writes.
+_WRITES_UNASKED_MAX = 8
 
 _CLOSE_GRACE_S = 10.0
 
@@ -98,6 +102,8 @@ class Engine:
         self._write_options = write_options()
         self._failure: StorageError | None = None
         self._closed = False
+        self._is_attached = self._was_crowded = False
+        self._writes_unasked = 0
         self._flusher = Flusher(self._flush_blocking)
         self._views: weakref.WeakSet[View] = weakref.WeakSet()
         self._families = {name: self._open_family(name) for name in families if name != _DEFAULT}
@@ -179,6 +185,7 @@ class Engine:
                 batch = WriteBatch(raw_mode=True)
                 fill(batch)
                 self._writer.write(batch, self._write_options)
+                self._writes_unasked += 1
             except StorageError:
                 raise
             except Exception as error:
@@ -189,6 +196,25 @@ class Engine:
                 return
         stalled = TimeoutError("RocksDB takes no writes: the disk cannot keep up")
         raise self.failed("writing", stalled)
+
+    def attach(self, poller: Poller) -> None:
+        """Have `flush_soon` tell by way of `poller`."""
+        self._flusher.attach(poller)
+        self._is_attached = True
+
+    def flush_soon(self, done: Done) -> bool:
+        """Begin what `flush` does, and have `done` called at its end; return False if it cannot.
+
+        It can with a poller (`attach`), and while RocksDB is not about to stall.
+
+        Raises:
+            StorageError: As `flush`, for what has failed before.
+        """
+        self.check()
+        if not self._is_attached or self._is_crowded():
+            return False
+        self._flusher.begin(done)
+        return True
 
     async def flush(self) -> None:
         """Make every write that returned before this call durable. One task at a time.
@@ -220,6 +246,7 @@ class Engine:
         if self._closed:
             return
         self._closed = True
+        self._flusher.detach()
         with trio.move_on_after(_CLOSE_GRACE_S, shield=True):
             await trio.to_thread.run_sync(self._close_blocking, abandon_on_cancel=True)
 
@@ -256,7 +283,14 @@ class Engine:
             raise self.failed("flushing", error) from error
 
     def _is_crowded(self) -> bool:
-        """Return whether the next writes may stall."""
+        """Return whether the next writes may stall; asked anew after some of them."""
+        if not self._was_crowded and self._writes_unasked < _WRITES_UNASKED_MAX:
+            return False
+        self._writes_unasked = 0
+        self._was_crowded = self._ask_if_crowded()
+        return self._was_crowded
+
+    def _ask_if_crowded(self) -> bool:
         databases = [self._db, *(family.rdict for family in self._families.values())]
         try:
             return any(

@@ -15,11 +15,12 @@ Every method raises `StorageError` when the disk or the data fails; the node mus
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import StorageError
+from ..poller import Poller
 from ..raft.entry import Entry, HardState, SnapshotMeta
 
 APPLIED_KEY = b"z"
@@ -192,6 +193,17 @@ class Storage(Protocol):
         One flush at a time: the driver awaits one before it starts the next.
 
         Cancellation: the flush goes on in its thread; nothing may be concluded from it.
+        """
+        ...
+
+    def attach(self, poller: Poller) -> None:
+        """Let `flush_soon` tell by way of `poller`, if this storage can."""
+        ...
+
+    def flush_soon(self, done: Callable[[], None]) -> bool:
+        """Begin what `flush` does; `done` is called when it has happened. False: await `flush`.
+
+        Of a flush that fails, the error is raised through the poller: the node must stop.
         """
         ...
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from rocksdict import WriteBatch
 
 from ..errors import StorageError
+from ..poller import Poller
 from ..raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from . import codec, recovery, rocks_recovery
 from .directory import (
@@ -240,16 +241,39 @@ class RocksStorage:
         Raises:
             StorageError: It failed, now or ever before.
         """
-        doomed = tuple(self._doomed)
-        ballot = self._hard_state
-        claim = Witness(self._batch, self._last_index, ballot.term, ballot.vote)
+        doomed, claim = tuple(self._doomed), self._claim()
         await self._engine.flush()
+        self._flushed(doomed, claim)
+
+    def attach(self, poller: Poller) -> None:
+        """See `Storage.attach`."""
+        self._engine.attach(poller)
+
+    def flush_soon(self, done: Callable[[], None]) -> bool:
+        """See `Storage.flush_soon`."""
+        doomed, claim = tuple(self._doomed), self._claim()
+
+        def flushed(error: BaseException | None) -> None:
+            if error is not None:
+                raise error
+            done()
+            self._flushed(doomed, claim)
+
+        return self._engine.flush_soon(flushed)
+
+    def _claim(self) -> Witness:
+        """Return what the witness may say once all that is written now is durable."""
+        ballot = self._hard_state
+        return Witness(self._batch, self._last_index, ballot.term, ballot.vote)
+
+    def _flushed(self, doomed: tuple[str, ...], claim: Witness) -> None:
         if claim != self._claimed:
             self._witness.write(claim)
             self._claimed = claim
         for name in doomed:
-            self._engine.drop_family(name)
-            self._doomed.remove(name)
+            if name in self._doomed:  # Another flush may have been under way.
+                self._engine.drop_family(name)
+                self._doomed.remove(name)
 
     def compact(self, meta: SnapshotMeta) -> None:
         """Drop the entries up to `meta.index`, which the state has applied (rule D4).

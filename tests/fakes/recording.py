@@ -13,9 +13,10 @@ before the write: the two mistakes that look like a node that works.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from hstore.node.poller import Poller
 from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.storage.interface import (
     Identity,
@@ -93,6 +94,12 @@ class RecordingStorage:
         if hard_state is not None:
             self._hard_state = hard_state
         self.note("write")
+
+    def attach(self, poller: Poller) -> None:
+        """Flushes are awaited here, so that each is recorded."""
+
+    def flush_soon(self, done: Callable[[], None]) -> bool:
+        return False
 
     async def flush(self) -> None:
         self._kept, hard_state = self._index, self._hard_state

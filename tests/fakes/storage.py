@@ -37,6 +37,7 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from hstore.node.errors import StorageError
+from hstore.node.poller import Poller
 from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from hstore.node.storage import codec
 from hstore.node.storage.codec import End, Loss
@@ -305,6 +306,13 @@ class MemoryStorage:
                 image.hard_state = hard_state
 
         self._commit_log(batch, last, chain)
+
+    def attach(self, poller: Poller) -> None:
+        """There is no thread whose end would have to be told."""
+
+    def flush_soon(self, done: Callable[[], None]) -> bool:
+        """Time is virtual here: flushes are awaited."""
+        return False
 
     async def flush(self) -> None:
         self.image()

@@ -405,6 +405,7 @@ async def test_a_peer_that_reads_nothing_for_long_is_left(autojump_clock) -> Non
         nursery.start_soon(made.run)
         await trio.sleep(0.1)
         assert made.send(b"frame")
+        made.flush()
         await trio.sleep(link.SEND_SECONDS - 0.5)
         assert notes.what() == []
         await trio.sleep(1)

@@ -10,13 +10,12 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from hstore.node.api.connection import BODY_BYTES_MAX
-from hstore.node.api.server import (
+from hstore.node.api.server import REFUSALS_MAX, ApiServer
+from hstore.node.api.serving import (
     BODY_S,
     HEADERS_S,
     PATIENCE_S_MAX,
     PATIENCE_S_MIN,
-    REFUSALS_MAX,
-    ApiServer,
 )
 from hstore.node.errors import NoLeader
 

@@ -6,10 +6,11 @@ an operation does is the fake's (`tests/fakes/storage.py`), which passes the con
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from hstore.node.poller import Poller
 from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.storage.interface import (
     Identity,
@@ -79,6 +80,14 @@ class WatchedStorage:
         self.inner.append(hard_state, truncate_from, entries)
         self.sim.checker.written(self.member, entries)
         self.after("write")
+
+    def attach(self, poller: Poller) -> None:
+        """See `Storage`."""
+        self.inner.attach(poller)
+
+    def flush_soon(self, done: Callable[[], None]) -> bool:
+        """See `Storage`; this one has to be awaited."""
+        return self.inner.flush_soon(done)
 
     async def flush(self) -> None:
         """See `Storage`."""
