@@ -261,11 +261,11 @@ async def test_a_link_does_not_share_tcps_patience_with_a_network_that_was_cut()
     """40 s without a network kept a cluster from a leader for 13 s more: TCP had backed off."""
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
-    streams: list[trio.SocketStream] = []
+    streams: list[TcpStream] = []
 
     async def dial(address: str) -> trio.abc.Stream:
         stream = await _dial(address)
-        assert isinstance(stream, trio.SocketStream)
+        assert isinstance(stream, TcpStream)
         streams.append(stream)
         return stream
 
@@ -284,7 +284,7 @@ async def test_a_link_does_not_share_tcps_patience_with_a_network_that_was_cut()
             await accepted.receive_some()
             await accepted.send_all(wire.encode(wire.Welcome(wire.PROTOCOL, 2, "n2", "")))
             await cluster.until(lambda: link.is_connected)
-            patience_ms = streams[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            patience_ms = streams[0].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
             assert 0 < patience_ms <= 10_000
         nursery.cancel_scope.cancel()
 

@@ -110,7 +110,7 @@ async def test_a_request_that_reached_a_node_which_leads_no_more_is_not_passed_o
     async with running(3) as cluster:
         forwards = forwards_of(cluster)
         answers: list[object] = []
-        request = Request(0, b"data", trio.current_time() + 5, answers.append)
+        request = Request(0, b"data", trio.current_time() + 5, answers.append, is_foreign=True)
         cluster[2].node.replica.submit(request)
         await trio.sleep(0.5)
 
