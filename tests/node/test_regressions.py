@@ -30,6 +30,7 @@ from hstore.node.raft.membership import Change, ChangeKind
 from hstore.node.raft.messages import AppendResponse, InstallSnapshot
 from hstore.node.requests import Request
 from hstore.node.snapshot_transfer import SnapshotStart
+from hstore.node.stream import TcpStream
 from hstore.node.wire import ForwardKind, ForwardStatus
 from tests.node.cluster import Cluster, running
 
