@@ -102,18 +102,35 @@ class ApiServer:
                 connection.leave()
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        while True:
+            stream = await accept(listener)
+            if self._poller is None or self._excess() >= 0:
+                nursery.start_soon(self.serve_stream, stream)
+            else:
+                self.serve_parked(stream, nursery)
+
+    def serve_parked(
+        self, stream: TcpStream, nursery: trio.Nursery, *, is_local: bool | None = None
+    ) -> None:
+        """Begin to serve a connection as long as possible without a task; see `serve_stream`.
+
+        Args:
+            stream: The connection.
+            nursery: For the task that it takes at times.
+            is_local: As in `serve_stream`.
+
+        Closes: the stream.
+        """
+        if self._poller is None:
+            raise RuntimeError("a server without a poller cannot park connections")
+
         def start(serving: Serving) -> None:
             nursery.start_soon(self._run_task, serving)
 
-        parking = Parking(self._poller, start, self._gone) if self._poller is not None else None
-        while True:
-            stream = await accept(listener)
-            if parking is None or self._excess() >= 0:
-                nursery.start_soon(self.serve_stream, stream)
-            else:
-                serving = self._serving(stream, parking)
-                self._connections.add(serving)
-                serving.watch()
+        parking = Parking(self._poller, start, self._gone)
+        serving = self._serving(stream, parking, is_local=is_local)
+        self._connections.add(serving)
+        serving.watch()
 
     def _excess(self) -> int:
         """Return how many connections there are beyond what is served; negative: room for more."""

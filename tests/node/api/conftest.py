@@ -6,19 +6,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from hstore.node.api.backend import Tell, Waiter
 from hstore.node.api.server import ApiServer
 from hstore.node.cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest, NodeInfo
 from hstore.node.commands import Command, Delete, DeletePrefix, Keyed, Outcome, Put
 from hstore.node.errors import HstoreError, KeyReused
 from hstore.node.history import Change, History
+from hstore.node.poller import Poller, can_poll
 from hstore.node.state import Item
+from hstore.node.stream import TcpStream
 from hstore.node.watches import Watch, Watches
 
 
@@ -56,6 +60,25 @@ class FakeReader:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class _Waiter:
+    """Tells what comes of a coroutine, as if no task waited for it."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], tell: Tell) -> None:
+        self._tell: Tell | None = tell
+        trio.lowlevel.spawn_system_task(self._run, work)
+
+    async def _run(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            outcome = await work
+        except HstoreError as error:
+            outcome = error
+        if self._tell is not None:
+            self._tell(outcome)
+
+    def give_up(self) -> None:
+        self._tell = None
 
 
 class FakeBackend:
@@ -147,6 +170,12 @@ class FakeBackend:
                 return Outcome(ok=False, revision=0)
             self.set(command.key, command.value, command.flags)
         return Outcome(ok=True, revision=self.applied_index)
+
+    def begin_write(self, command: Command, deadline: float, tell: Tell) -> Waiter | None:
+        return _Waiter(self.write(command, deadline), tell)
+
+    def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
+        return _Waiter(self.read_barrier(deadline), tell)
 
     async def read_barrier(self, deadline: float) -> None:
         self.barriers += 1
@@ -344,16 +373,39 @@ def backend() -> FakeBackend:
     return FakeBackend()
 
 
-@pytest.fixture
-def server(backend) -> ApiServer:
-    return ApiServer(backend, http_hosts=("kv.example",))
+@pytest.fixture(params=["a task each", "parked"])
+async def poller(request, nursery) -> AsyncIterator[Poller | None]:
+    """What watches connections; None: each has a task that does. Every test runs with both."""
+    if request.param == "a task each":
+        yield None
+        return
+    if not can_poll():
+        pytest.skip("this system has no epoll")
+    poller = Poller()
+    nursery.start_soon(poller.run)
+    yield poller
+    nursery.cancel_scope.cancel()
+    poller.close()
 
 
 @pytest.fixture
-def connect(server, nursery) -> Connect:
+def server(backend, poller) -> ApiServer:
+    return ApiServer(backend, http_hosts=("kv.example",), poller=poller)
+
+
+@pytest.fixture
+async def connect(server, nursery, poller) -> AsyncIterator[Connect]:
     """Open one more connection to the server."""
+    sockets: list[socket.socket] = []
 
     def connect(*, is_local: bool = True) -> Client:
+        if poller is not None:
+            near_sock, far_sock = socket.socketpair()
+            sockets.extend((near_sock, far_sock))
+            for sock in sockets:
+                sock.setblocking(False)
+            server.serve_parked(TcpStream(far_sock), nursery, is_local=is_local)
+            return Client(TcpStream(near_sock))
         near, far = trio.testing.memory_stream_pair()
 
         async def serve() -> None:
@@ -362,7 +414,10 @@ def connect(server, nursery) -> Connect:
         nursery.start_soon(serve)
         return Client(near)
 
-    return connect
+    yield connect
+    nursery.cancel_scope.cancel()
+    for sock in sockets:
+        sock.close()
 
 
 @pytest.fixture
