@@ -91,7 +91,7 @@ class ApiServer:
                     with self._accepting:
                         # Connections live in the outer nursery: they outlive the accepting.
                         async with trio.open_nursery() as accepting:
-                            accepting.start_soon(self._sweep)
+                            accepting.start_soon(self.sweep)
                             for listener in listeners:
                                 accepting.start_soon(self._accept, listener, serving)
                             task_status.started()
@@ -172,7 +172,7 @@ class ApiServer:
         if is_parked:
             serving.park()
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         """End what is parked and has been idle for too long."""
         while self._poller is not None:
             await trio.sleep(_SWEEP_S)
@@ -186,7 +186,7 @@ class ApiServer:
         """Stop accepting, end idle connections now, and the others within `grace_s` seconds."""
         self._accepting.cancel()
         self._draining.deadline = min(self._draining.deadline, trio.current_time() + grace_s)
-        for serving in self._connections:
+        for serving in list(self._connections):
             serving.end_soon()
 
     async def serve_stream(self, stream: trio.abc.Stream, *, is_local: bool | None = None) -> None:

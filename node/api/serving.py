@@ -426,8 +426,9 @@ class Serving:
         request, deferred = waits_for
         x = self._x
         if isinstance(outcome, HstoreError):
-            bad = unavailable(outcome, is_write=deferred.command is not None)
-            whole = failed(x, request, bad)
+            outcome = unavailable(outcome, is_write=deferred.command is not None)
+        if isinstance(outcome, Exception):
+            whole = failed(x, request, outcome)
         else:
             try:
                 whole = deferred.finish(outcome)

@@ -72,7 +72,7 @@ class _Waiter:
     async def _run(self, work: Coroutine[Any, Any, Any]) -> None:
         try:
             outcome = await work
-        except HstoreError as error:
+        except Exception as error:  # noqa: BLE001 (also a defect)
             outcome = error
         if self._tell is not None:
             self._tell(outcome)
@@ -397,6 +397,7 @@ def server(backend, poller) -> ApiServer:
 async def connect(server, nursery, poller) -> AsyncIterator[Connect]:
     """Open one more connection to the server."""
     sockets: list[socket.socket] = []
+    nursery.start_soon(server.sweep)
 
     def connect(*, is_local: bool = True) -> Client:
         if poller is not None:
