@@ -4,6 +4,7 @@
 # make check  format, lint, types, import rules and sizes: what has to hold before a commit
 # make sim    clusters of cores among faults, from seeds, on all cores      (SEEDS=0:2000)
 # make mutants  mistakes put in on purpose: is each still found?   (FIND=1 searches for them anew)
+# make bench  the figures beside etcd's, about an hour  (QUICK=1: five minutes; ONLY=put,dns)
 # make soak   the long version of everything, about an hour
 # make fmt    rewrite the code as `make check` wants it
 # make types  links through which type checkers find the packages
@@ -13,7 +14,7 @@
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: run test sim mutants histories soak check fmt types
+.PHONY: run test sim mutants histories bench soak check fmt types
 
 BIN := .venv/bin
 PYTHON ?=
@@ -50,6 +51,11 @@ sim: .venv/installed-dev
 FIND ?=
 mutants: .venv/installed-dev
 	$(BIN)/python -m tests.mutants $(if $(FIND),--find)
+
+QUICK ?=
+ONLY ?=
+bench: .venv/installed-dev
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 # One line a part: cores from many seeds, whole nodes, the gallery, histories, snapshots in full size.
 # The first that fails ends it. Other seeds than every test run has.

@@ -1,0 +1,117 @@
+"""hstore beside etcd and others, measured on this machine in turns; see CONTRIBUTING.md.
+
+    make bench                      all of it, in about an hour; writes tests/bench/results.md
+    make bench QUICK=1              less than five minutes, without the rows of 1,000,000 keys
+    make bench ONLY=put,dns         some sections
+
+Exit status: 0 all rows count, 1 a row is void, 2 something is missing here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import signal
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from . import loads, machine, report
+from .plan import Plan, Section, quick
+from .rows import Row, line
+
+SECTIONS: dict[str, Section] = {
+    "put": loads.put,
+    "get": loads.get,
+    "mixed": loads.mixed,
+    "values": loads.values,
+    "recurse": loads.recurse,
+}
+
+
+def main() -> int:
+    """Measure what the command line asks for; return the exit status."""
+    options = _options()
+    wrong = machine.missing_tools() or machine.unfit_folder(options.dir)
+    if wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    _raise_file_limit()
+    # So that an end from outside runs what ends the clusters, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="hstore-bench-", dir=options.dir) as name:
+        folder = Path(name)
+        plan = quick(folder) if options.quick else Plan(folder)
+        facts = machine.facts(folder)
+        print("\n".join(f"{what}: {fact}" for what, fact in facts.items()), flush=True)
+        try:
+            rows = [row for section in options.only for row in _run(section, plan)]
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+    text = report.document(facts, _command(), rows)
+    print("\n" + text)
+    if options.out is not None:
+        options.out.write_text(text)
+        print(f"written to {options.out}")
+    return 1 if any(row.void for row in rows) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="less of everything")
+    parser.add_argument(
+        "--only", default=",".join(SECTIONS), help=f"sections, of {','.join(SECTIONS)}"
+    )
+    parser.add_argument(
+        "--dir", type=Path, default=machine.default_folder(), help="where the data goes"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where the results go; a whole run writes results.md by itself"
+    )
+    options = parser.parse_args()
+    options.only = [name for name in options.only.split(",") if name]
+    unknown = [name for name in options.only if name not in SECTIONS]
+    if unknown:
+        parser.error(f"no section {', '.join(unknown)}: there are {', '.join(SECTIONS)}")
+    is_whole = not options.quick and options.only == list(SECTIONS)
+    if options.out is None and is_whole:
+        options.out = report.RESULTS
+    return options
+
+
+def _command() -> str:
+    return " ".join([".venv/bin/python -m tests.bench", *sys.argv[1:]])
+
+
+def _run(name: str, plan: Plan) -> list[Row]:
+    """Run one section; what fails in it makes a void row, and ends no other section."""
+    print(f"\n{name}", flush=True)
+    begun = time.monotonic()
+    rows: list[Row] = []
+    try:
+        with closing(SECTIONS[name](plan)) as given:
+            for row in given:
+                rows.append(row)
+                print(line(row), flush=True)
+    except Exception as error:  # noqa: BLE001 - whatever it was: it is said, and the others go on
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        rows.append(Row(f"{name}, the rest", void=said))
+        print(line(rows[-1]), flush=True)
+    print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)
+    return rows
+
+
+def _raise_file_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,65 @@
+"""How long and how often everything is measured: the whole benchmark, and the quick one.
+
+What a section needs to run is in its `Plan`: it starts and ends clusters of its own below the
+folder, and leaves nothing to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The extent of a run.
+
+    Attributes:
+        folder: Where all data goes.
+        is_quick: Whether what takes minutes is left out.
+        pairs: Timed pairs of a row; one more before them warms up and is thrown away.
+        seconds: How long each run of a load takes.
+        outages: How often a leader is lost in each way, of each system.
+        watches: How many there are at once.
+        watch_seconds: How long each run with them takes.
+        rest_seconds: How long an idle node is looked at.
+        keys: The numbers of keys with which memory is looked at; the last is the largest store.
+        restarts, joins: How often, of each system, with the largest store.
+    """
+
+    folder: Path
+    is_quick: bool = False
+    pairs: int = 5
+    seconds: float = 5
+    outages: int = 20
+    watches: int = 10_000
+    watch_seconds: float = 20
+    rest_seconds: float = 10
+    keys: tuple[int, ...] = (100_000, 1_000_000)
+    restarts: int = 5
+    joins: int = 3
+
+
+def quick(folder: Path) -> Plan:
+    """Return the plan that takes less than five minutes."""
+    return Plan(
+        folder,
+        is_quick=True,
+        pairs=2,
+        seconds=1,
+        outages=5,
+        watches=1_000,
+        watch_seconds=3,
+        rest_seconds=3,
+        keys=(20_000,),
+        restarts=0,
+        joins=0,
+    )
+
+
+Rows = Generator[Row, None, None]
+Section = Callable[[Plan], Rows]
+"""Measures some rows, and gives each as soon as it is known."""

@@ -1,0 +1,115 @@
+"""Programs that the benchmark runs: each in a group of its own, and none outlives the benchmark.
+
+Also what the machine says of a process: its memory and its processor time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+MIB = 1024 * 1024
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Failed(Exception):
+    """A program, or what was asked of it, failed: the rows that need it are void."""
+
+
+def leash() -> list[str]:
+    """Return the words before a command that end it when the benchmark is gone, even by SIGKILL."""
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+
+
+def spawn(
+    command: Sequence[str], log: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a program; what it says goes to the end of `log`."""
+    with (log or Path(os.devnull)).open("ab") as out:
+        return subprocess.Popen(
+            [*leash(), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=None if env is None else dict(env),
+            start_new_session=True,
+        )
+
+
+def end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
+    """Kill a program and all that it started; return when it is gone."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the end of `with`."""
+    process = spawn(command, log)
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def output(
+    command: Sequence[str],
+    within: float,
+    *,
+    env: Mapping[str, str] | None = None,
+    fails: bool = True,
+) -> str:
+    """Run a program to its end and return what it wrote to standard output.
+
+    Raises:
+        Failed: it took longer than `within` seconds, or `fails` and its status was not 0.
+    """
+    process = subprocess.Popen(
+        [*leash(), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=None if env is None else dict(env),
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=within)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{command[0]} did not end within {within:g} s") from None
+    finally:
+        end(process)
+    if fails and process.returncode:
+        said = (err.strip() or out.strip()).splitlines()[-1:]
+        raise Failed(f"{command[0]} ended with status {process.returncode}: {''.join(said)}")
+    return out
+
+
+def memory_mib(pid: int) -> tuple[float, float]:
+    """Return the resident memory of a process, and that of it which is not mapped from files."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    found = {
+        name: int(kib) / 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)
+    }
+    return found["VmRSS"], found["RssAnon"]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used, in user and kernel mode (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def pin(pid: int, core: int) -> None:
+    """Keep all threads of a process on one core; those it starts later stay there too."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), {core})
