@@ -18,8 +18,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from . import loads, machine, report
-from .plan import Plan, Section, quick
+from . import floor, loads, machine, names, outage, report, store, watch_load
+from .plan import Plan, Section, guarded, quick
 from .rows import Row, line
 
 SECTIONS: dict[str, Section] = {
@@ -28,6 +28,11 @@ SECTIONS: dict[str, Section] = {
     "mixed": loads.mixed,
     "values": loads.values,
     "recurse": loads.recurse,
+    "watches": watch_load.watches,
+    "outages": outage.outages,
+    "dns": names.dns,
+    "store": store.store,
+    "floor": floor.floor,
 }
 
 
@@ -95,15 +100,10 @@ def _run(name: str, plan: Plan) -> list[Row]:
     print(f"\n{name}", flush=True)
     begun = time.monotonic()
     rows: list[Row] = []
-    try:
-        with closing(SECTIONS[name](plan)) as given:
-            for row in given:
-                rows.append(row)
-                print(line(row), flush=True)
-    except Exception as error:  # noqa: BLE001 - whatever it was: it is said, and the others go on
-        said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        rows.append(Row(f"{name}, the rest", void=said))
-        print(line(rows[-1]), flush=True)
+    with closing(guarded(name, SECTIONS[name](plan))) as given:
+        for row in given:
+            rows.append(row)
+            print(line(row), flush=True)
     print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)
     return rows
 

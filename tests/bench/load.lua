@@ -15,7 +15,7 @@
 -- are random bytes, another for each key: what repeats itself would be compressed away.
 
 local KEYS = 10000
-local POOL_BYTES = 1024 * 1024
+local POOL_BYTES = 256 * 1024
 local STRIDE = 7919  -- prime, and no divisor of a number of keys: all keys are met, none twice
 local VALUE_STRIDE = 1009
 local PROGRESS = 50000
@@ -39,12 +39,19 @@ local function base64(text)
   return table.concat(out)
 end
 
--- `draw(i)` is the i-th piece of the pool.
-local function pool_of(bytes, draw)
-  math.randomseed(1)
-  local pieces = {}
-  for i = 1, bytes do pieces[i] = draw() end
-  return table.concat(pieces)
+-- Gives a function that returns `bytes` of what `draw` draws, others for each number of a key.
+local function values_of(bytes, draw)
+  local pool
+  return function(number)
+    if not pool then
+      math.randomseed(1)
+      local pieces = {}
+      for i = 1, POOL_BYTES + bytes do pieces[i] = draw() end
+      pool = table.concat(pieces)
+    end
+    local at = number * VALUE_STRIDE % POOL_BYTES
+    return pool:sub(at + 1, at + bytes)
+  end
 end
 
 local function any_byte()
@@ -60,7 +67,7 @@ end
 local makers = {}
 
 function makers.hstore(value_bytes, prefix)
-  local pool = pool_of(POOL_BYTES + value_bytes, any_byte)
+  local value = values_of(value_bytes, any_byte)
   local host = " HTTP/1.1\r\nHost: " .. wrk.headers["Host"]
   local function key(number) return string.format("%s%06d", prefix, number) end
   local function get(flag)
@@ -70,10 +77,7 @@ function makers.hstore(value_bytes, prefix)
   end
   local sized = host .. "\r\nContent-Length: " .. value_bytes .. "\r\n\r\n"
   return {
-    put = function(number)
-      local at = number * VALUE_STRIDE % POOL_BYTES
-      return "PUT /v1/kv/" .. key(number) .. sized .. pool:sub(at + 1, at + value_bytes)
-    end,
+    put = function(number) return "PUT /v1/kv/" .. key(number) .. sized .. value(number) end,
     get = get(""),
     stale = get("?stale"),
     recurse = function() return "GET /v1/kv/" .. prefix .. "?recurse" .. host .. "\r\n\r\n" end,
@@ -93,7 +97,7 @@ function makers.etcd(value_bytes, prefix)
   -- Any letters are the base64 of some bytes; the last ones say how many bytes are meant.
   local letters = math.floor(value_bytes / 3) * 4 + (value_bytes % 3 == 0 and 0 or value_bytes % 3)
   local ending = ({ [0] = "", "A==", "A=" })[value_bytes % 3]
-  local pool = pool_of(POOL_BYTES + letters, any_letter)
+  local value = values_of(letters, any_letter)
 
   local function post(path, body)
     return "POST /v3/kv/" .. path .. " HTTP/1.1\r\nHost: " .. wrk.headers["Host"]
@@ -105,9 +109,8 @@ function makers.etcd(value_bytes, prefix)
   local behind = prefix:sub(1, -2) .. string.char(prefix:byte(-1) + 1)
   return {
     put = function(number)
-      local at = number * VALUE_STRIDE % POOL_BYTES
-      local value = pool:sub(at + 1, at + letters) .. ending
-      return post("put", '{"key":"' .. key(number) .. '","value":"' .. value .. '"}')
+      local text = value(number) .. ending
+      return post("put", '{"key":"' .. key(number) .. '","value":"' .. text .. '"}')
     end,
     get = get(""),
     stale = get(',"serializable":true'),

@@ -63,19 +63,13 @@ class _Bench:
     def _run(
         self, system: System, load: Load, connections: int, where: str, outcome: _Outcome
     ) -> Run:
-        leader, term = system.leader(), system.term()
-        address = leader if where == "leader" else system.followers()[0]
         nodes = system.addresses if isinstance(system, Hstore) else []
         for node in nodes:
             event_loop_lag_ms(node)
-        run = wrk.run(address, system.name, load, connections, self._plan.seconds)
+        run, void = checked_run(system, load, connections, where, self._plan.seconds)
         lags = [lag for node in nodes if (lag := event_loop_lag_ms(node)) is not None]
         outcome.lags_ms += [max(lags)] if lags else []
-        void = run.void
-        if not void and (system.leader(), system.term()) != (leader, term):
-            void = f"the leader changed, term {term} became {system.term()}"
-        if void:
-            outcome.void = outcome.void or f"{system.name}: {void}"
+        outcome.void = outcome.void or void
         return run
 
     def rows(self, what: str, load: Load, connections: int, where: str = "leader") -> Iterator[Row]:
@@ -113,6 +107,21 @@ class _Bench:
         now = [system.term() for system in self._systems]
         more = [float(b - a) for a, b in zip(self._first_terms, now, strict=True)]
         return Row(f"{ELECTIONS}, {section}", "", (more[0],), (more[1],))
+
+
+def checked_run(
+    system: System, load: Load, connections: int, where: str, seconds: float
+) -> tuple[Run, str]:
+    """Run one load at the leader or at a follower; return also why it does not count, if so."""
+    leader, term = system.leader(), system.term()
+    address = leader if where == "leader" else system.followers()[0]
+    run = wrk.run(address, system.name, load, connections, seconds)
+    if run.void:
+        return run, f"{system.name}: {run.void}"
+    now = system.leader(), system.term()
+    if now != (leader, term):
+        return run, f"{system.name}: the leader or its term {term} changed, to {now[1]}"
+    return run, ""
 
 
 def put(plan: Plan) -> Rows:

@@ -7,6 +7,7 @@ folder, and leaves nothing to the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,3 +64,19 @@ def quick(folder: Path) -> Plan:
 Rows = Generator[Row, None, None]
 Section = Callable[[Plan], Rows]
 """Measures some rows, and gives each as soon as it is known."""
+
+
+def guarded(name: str, rows: Rows) -> Rows:
+    """Give the rows; where making them fails, a void one that says why, and nothing is raised."""
+    with closing(rows):
+        try:
+            yield from rows
+        except Exception as error:  # noqa: BLE001 - whatever it was: it is said, others go on
+            said = f"{type(error).__name__}: {_innermost(error)}".splitlines()[0][:300]
+            yield Row(f"{name}, the rest", void=said)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

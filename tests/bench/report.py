@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from . import names, outage, store
 from .loads import P50, P99, RATE, row_name
+from .outage import Loss
 from .rows import Row, Target, tables, target_table
 
 RESULTS = Path(__file__).parent / "results.md"
+
+MOST = 1_000_000
+"""Keys in the largest store."""
 
 
 def _put(connections: int, figure: str, where: str = "leader") -> str:
@@ -45,11 +50,48 @@ TARGETS = (
         (_get(64, RATE), _get(64, RATE, "follower")),
         least=3.0,
     ),
+    *(
+        Target(
+            f"{loss.value} of the leader to the next write",
+            f"etcd: at most {most}",
+            (outage.next_write(loss),),
+            most=most,
+        )
+        for loss, most in ((Loss.KILL, 0.25), (Loss.HALT, 1.0))
+    ),
+    Target(
+        "clean stop of the leader to the next write",
+        "etcd: at most 1.0, and no write refused for certain",
+        (outage.next_write(Loss.STOP), outage.LONGEST_GAP),
+        most=1.0,
+        zero=(outage.REFUSED,),
+    ),
+    Target(
+        "DNS A, one core",
+        "dnsmasq: at least 0.9, aim 1.1",
+        (names.A, names.by_processor_time(names.A)),
+        least=0.9,
+    ),
+    Target(
+        "resident memory at 1,000,000 keys", "etcd: at most 1.0", (store.memory(MOST),), most=1.0
+    ),
+    Target(
+        "restart with 1,000,000 keys to serving",
+        "etcd: at most 1.0",
+        (store.restart(MOST),),
+        most=1.0,
+    ),
     Target(
         "values of 256 KiB, MB/s",
         "etcd: at least 1.0",
         (row_name("put of 256 KiB", 16, "leader", "MB/s"),),
         least=1.0,
+    ),
+    Target(
+        "put throughput at 1,000,000 keys against 10,000",
+        "itself: at least 0.8",
+        (store.against_small("hstore", MOST),),
+        least=0.8,
     ),
 )
 

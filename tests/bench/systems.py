@@ -107,6 +107,10 @@ class System(abc.ABC):
         """Make a request for all changes of keys with a prefix, answered as they come."""
 
     @abc.abstractmethod
+    def watched(self, line: bytes) -> str | None:
+        """Return the key in a line of the answer to a watch; "": it has begun; None: neither."""
+
+    @abc.abstractmethod
     def is_refusal(self, status: int, body: bytes) -> bool:
         """Tell whether an answer to a write says for certain that it will not take effect."""
 
@@ -223,6 +227,11 @@ class Hstore(System):
 
     def watch(self, address: str, prefix: str) -> bytes:
         return _http("GET", address, f"/v1/watch?prefix={prefix}")
+
+    def watched(self, line: bytes) -> str | None:
+        if line.startswith(b"id:"):
+            return ""
+        return str(json.loads(line[5:])["key"]) if line.startswith(b"data:") else None
 
     def is_refusal(self, status: int, body: bytes) -> bool:
         return status == 503 and b'"not applied"' in body
@@ -409,6 +418,13 @@ class Etcd(System):
     def watch(self, address: str, prefix: str) -> bytes:
         body = {"create_request": {"key": _b64(prefix.encode()), "range_end": _end_of(prefix)}}
         return _http("POST", address, "/v3/watch", json.dumps(body).encode())
+
+    def watched(self, line: bytes) -> str | None:
+        result = json.loads(line).get("result", {})
+        for event in result.get("events", ()):
+            # Each write of the benchmark is one revision, and so one event.
+            return base64.b64decode(event["kv"]["key"]).decode()
+        return "" if result.get("created") else None
 
     def is_refusal(self, status: int, body: bytes) -> bool:
         return status == 503 and b"no leader" in body

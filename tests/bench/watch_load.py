@@ -1,0 +1,192 @@
+"""Many watches on one node, each of a prefix of its own, while writes go over all of them.
+
+A write is begun at its time whether or not those before it are answered. The delay is that from then
+until the change has come to whoever watches; the clients of all watches are one process, the same
+for both systems, and what it needs itself is in the figures of both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from . import client
+from .plan import Plan, Rows
+from .processes import Failed, memory_mib
+from .rows import Row, paired, percentile
+from .systems import System, both
+
+WRITES_PER_S = 100
+_VALUE = bytes(range(256))
+_OPENING_AT_ONCE = 50
+_OPEN_S_MAX = 120.0
+_LATE_S_MAX = 10.0
+"""How long the last changes are waited for."""
+_WRITERS = 16
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What came of one run; `begun` by key holds the writes whose changes are still to come."""
+
+    begun: dict[str, float] = field(default_factory=dict)
+    delays_ms: list[float] = field(default_factory=list)
+    opened: int = 0
+    wrong: str = ""
+    changed: trio.Event = field(default_factory=trio.Event)
+
+    def change(self, key: str) -> None:
+        begun = self.begun.pop(key, None)
+        if begun is None:
+            self.wrong = f"a change of {key} that nobody waits for"
+        else:
+            self.delays_ms.append((time.perf_counter() - begun) * 1000)
+        self.notify()
+
+    def notify(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The figures of one run."""
+
+    p50_ms: float
+    p99_ms: float
+    memory_mib: float
+    growth_mib: float
+
+
+def watches(plan: Plan) -> Rows:
+    """Delay of changes and memory of the node, with many watches."""
+    what = f"{plan.watches:,} watches of one node, {WRITES_PER_S} writes/s over all"
+    with both(plan.folder) as systems:
+        runs: list[tuple[_Run, _Run]] = []
+        for number in range(plan.pairs + 1):
+            ours, theirs = (_run(system, plan, number) for system in systems)
+            runs.append((ours, theirs))
+        first, *pairs = runs
+        yield paired(f"{what}: delay p50", "ms", [(a.p50_ms, b.p50_ms) for a, b in pairs])
+        yield paired(f"{what}: delay p99", "ms", [(a.p99_ms, b.p99_ms) for a, b in pairs])
+        yield paired(
+            f"{what}: memory of the node", "MiB", [(a.memory_mib, b.memory_mib) for a, b in pairs]
+        )
+        yield Row(
+            f"{what}: memory for the watches",
+            "MiB",
+            (first[0].growth_mib,),
+            (first[1].growth_mib,),
+            note="What the node grew by in the first run of all: later ones find room that is left.",
+        )
+
+
+def _run(system: System, plan: Plan, number: int) -> _Run:
+    address = system.followers()[0]
+    pid = system.pid(address)
+    before, _ = memory_mib(pid)
+    seen = _Seen()
+    after = trio.run(partial(_watch_all, system, address, plan, number, seen))
+    if seen.wrong:
+        raise Failed(f"{system.name}: {seen.wrong}")
+    delays = seen.delays_ms
+    return _Run(percentile(delays, 50), percentile(delays, 99), after, after - before)
+
+
+async def _watch_all(system: System, address: str, plan: Plan, number: int, seen: _Seen) -> float:
+    """Open all watches, write for the time of a run, and wait for the last change.
+
+    Returns: the node's resident memory at the end, in MiB.
+    """
+    leader = await trio.to_thread.run_sync(system.leader)
+    opening = trio.Semaphore(_OPENING_AT_ONCE)
+    async with trio.open_nursery() as nursery:
+        for watch in range(plan.watches):
+            nursery.start_soon(_watch, system, address, _prefix(watch), opening, seen)
+        await _wait(seen, lambda: seen.opened == plan.watches, _OPEN_S_MAX, "all watches are open")
+        writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
+        await _write_all(
+            system, leader, [(number * writes + k) % plan.watches for k in range(writes)], seen
+        )
+        await _wait(seen, lambda: not seen.begun, _LATE_S_MAX, "all changes have come")
+        memory, _ = memory_mib(system.pid(address))
+        nursery.cancel_scope.cancel()
+    return memory
+
+
+async def _wait(seen: _Seen, is_true: Callable[[], bool], within: float, what: str) -> None:
+    with trio.move_on_after(within) as scope:
+        while not is_true() and not seen.wrong:
+            await seen.changed.wait()
+    if seen.wrong or scope.cancelled_caught:
+        raise Failed(seen.wrong or f"did not happen within {within:g} s: {what}")
+
+
+def _prefix(watch: int) -> str:
+    return f"watch-{watch:05d}/"
+
+
+async def _watch(
+    system: System, address: str, prefix: str, opening: trio.Semaphore, seen: _Seen
+) -> None:
+    """Follow one watch until cancelled."""
+    rest = b""
+    is_open = False
+
+    def take(status: int, data: bytes) -> None:
+        nonlocal rest, is_open
+        if status != 200:
+            raise Failed(f"a watch is answered {status}: {data[:200]!r}")
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            key = system.watched(line)
+            if key:
+                seen.change(key)
+            elif key == "" and not is_open:
+                is_open = True
+                seen.opened += 1
+                opening.release()
+                seen.notify()
+
+    await opening.acquire()
+    try:
+        async with client.connected(address) as connection:
+            await connection.follow(system.watch(address, prefix), take)
+    except (*client.GONE, Failed) as error:
+        seen.wrong = f"a watch ended: {error}"
+    else:
+        seen.wrong = "a watch ended"
+    seen.notify()
+
+
+async def _write_all(system: System, leader: str, watches: list[int], seen: _Seen) -> None:
+    """Write one key of each of these watches, so many a second."""
+    give, take = trio.open_memory_channel[str](len(watches))
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery, give:
+        for _ in range(_WRITERS):
+            nursery.start_soon(_writer, system, leader, take, seen)
+        for number, watch in enumerate(watches):
+            await trio.sleep_until(start + number / WRITES_PER_S)
+            key = _prefix(watch) + "key"
+            seen.begun[key] = time.perf_counter()
+            give.send_nowait(key)
+
+
+async def _writer(
+    system: System, leader: str, keys: trio.MemoryReceiveChannel[str], seen: _Seen
+) -> None:
+    try:
+        async with client.connected(leader) as connection:
+            async for key in keys:
+                status, body = await connection.ask(system.put(leader, key, _VALUE))
+                if status != 200:
+                    seen.wrong = f"a write is answered {status}: {body[:200]!r}"
+                    break
+    except client.GONE as error:
+        seen.wrong = f"a write failed: {error}"
+    seen.notify()
