@@ -1,8 +1,9 @@
-"""hstore beside etcd and others, measured on this machine in turns; see CONTRIBUTING.md.
+"""hstore beside etcd and others, measured on this machine in turns.
 
     make bench                      all of it, in about an hour; writes tests/bench/results.md
     make bench QUICK=1              less than five minutes, without the rows of 1,000,000 keys
-    make bench ONLY=put,dns         some sections
+    make bench ONLY=put,dns         some sections, printed only
+    make bench ARGS="--dir /data"   any options, of those below
 
 Exit status: 0 all rows count, 1 a row is void, 2 something is missing here.
 """
@@ -51,12 +52,14 @@ def main() -> int:
         plan = quick(folder) if options.quick else Plan(folder)
         facts = machine.facts(folder)
         print("\n".join(f"{what}: {fact}" for what, fact in facts.items()), flush=True)
+        begun = time.monotonic()
         try:
             rows = [row for section in options.only for row in _run(section, plan)]
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
-    text = report.document(facts, _command(), rows)
+    facts["took"] = f"{(time.monotonic() - begun) / 60:.0f} min"
+    text = report.document(plan, facts, _command(), rows)
     print("\n" + text)
     if options.out is not None:
         options.out.write_text(text)

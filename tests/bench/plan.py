@@ -27,6 +27,7 @@ class Plan:
         watches: How many there are at once.
         watch_seconds: How long each run with them takes.
         rest_seconds: How long an idle node is looked at.
+        settle_seconds: How long nothing is done before that, and before memory is looked at.
         keys: The numbers of keys with which memory is looked at; the last is the largest store.
         restarts, joins: How often, of each system, with the largest store.
     """
@@ -39,6 +40,7 @@ class Plan:
     watches: int = 10_000
     watch_seconds: float = 20
     rest_seconds: float = 10
+    settle_seconds: float = 5
     keys: tuple[int, ...] = (100_000, 1_000_000)
     restarts: int = 5
     joins: int = 3
@@ -55,6 +57,7 @@ def quick(folder: Path) -> Plan:
         watches=1_000,
         watch_seconds=3,
         rest_seconds=3,
+        settle_seconds=2,
         keys=(20_000,),
         restarts=0,
         joins=0,
@@ -72,7 +75,8 @@ def guarded(name: str, rows: Rows) -> Rows:
         try:
             yield from rows
         except Exception as error:  # noqa: BLE001 - whatever it was: it is said, others go on
-            said = f"{type(error).__name__}: {_innermost(error)}".splitlines()[0][:300]
+            cause = _innermost(error)
+            said = f"{type(cause).__name__}: {cause}".splitlines()[0][:300]
             yield Row(f"{name}, the rest", void=said)
 
 

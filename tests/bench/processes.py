@@ -102,6 +102,11 @@ def memory_mib(pid: int) -> tuple[float, float]:
     return found["VmRSS"], found["RssAnon"]
 
 
+def open_files(pid: int) -> int:
+    """Return how many descriptors a process has open, its connections among them."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the processor time that a process has used, in user and kernel mode (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

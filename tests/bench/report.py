@@ -8,6 +8,7 @@ from pathlib import Path
 from . import names, outage, store
 from .loads import P50, P99, RATE, row_name
 from .outage import Loss
+from .plan import Plan
 from .rows import Row, Target, tables, target_table
 
 RESULTS = Path(__file__).parent / "results.md"
@@ -96,17 +97,16 @@ TARGETS = (
 )
 
 
-def document(facts: Mapping[str, str], command: str, rows: Sequence[Row]) -> str:
+def document(plan: Plan, facts: Mapping[str, str], command: str, rows: Sequence[Row]) -> str:
     """Write the results as Markdown."""
     told = "\n".join(f"- {what}: {fact}" for what, fact in facts.items())
     return f"""# Figures
 
-Written by `make bench`; this run was `{command}`.
+Written by `make bench`; this run was `{command}`.{_QUICK if plan.is_quick else ""}
 
 {told}
 
-Three nodes of each system on loopback in their default configuration, fsync on, all data on one file system. Values are of 256 random bytes unless said. Every write is one request, flushed on a majority before its answer. The load is sent by `wrk` with one thread, to etcd through its own HTTP gateway. The systems take turns, run by run; the first pair warms up and is thrown away; a ratio is hstore's figure by that of its neighbour in time, and what is shown is the median, with the lowest and the highest. A row with any error or any answer that is not 2xx is void.
-
+{_HOW.format(plan=plan)}
 ## Targets
 
 {target_table(TARGETS, rows)}
@@ -114,4 +114,31 @@ Three nodes of each system on loopback in their default configuration, fsync on,
 ## All rows
 
 {tables(rows)}
+
+{_COMMANDS.format(plan=plan)}"""
+
+
+_QUICK = " It is a quick one: too short to say whether a target is reached."
+
+_HOW = """Three nodes of each system on loopback in their default configuration (etcd may keep 8 GiB), fsync on, all data on one file system. Values are of 256 random bytes unless said. Every write is one request, flushed on a majority before its answer. The load is sent by `wrk` with one thread over HTTP, to etcd through its own gateway, with requests that were made beforehand.
+
+The systems take turns, run by run. Of a load there are {plan.pairs} pairs of runs of {plan.seconds:g} s, after one that warms up and is thrown away. A ratio is hstore's figure by that of its neighbour in time; shown is the median, with the lowest and the highest. A row with any error, with any answer that is not 2xx, or in which the leader changed, is void.
+
+"""
+
+_COMMANDS = """## Commands
+
+The nodes and the loads, as the benchmark runs them; the addresses are those of free ports.
+
+```
+hstore start -h 127.0.0.1:PORT --data-dir DIR --no-shell
+hstore join -h 127.0.0.1:PORT --listen 127.0.0.1:PORT --data-dir DIR --no-shell
+etcd --name NAME --data-dir DIR --listen-client-urls URL --advertise-client-urls URL --listen-peer-urls URL --initial-advertise-peer-urls URL --initial-cluster MEMBERS --log-level error --quota-backend-bytes 8589934592
+wrk -t1 -c64 -d{plan.seconds:g}s --timeout 5s -s tests/bench/load.lua http://127.0.0.1:PORT -- hstore|etcd put|get|stale|mixed|recurse|scatter VALUE_BYTES KEYS PREFIX
+dnsmasq --keep-in-foreground --conf-file=/dev/null --port=PORT --listen-address=127.0.0.1 --bind-interfaces --no-resolv --no-hosts --host-record=... --srv-host=...
+taskset --cpu-list 1 dnsperf -s 127.0.0.1 -p PORT -d QUESTION -l {plan.seconds:g} -e -c 8 -q 100 -T 1
+redis-server --appendonly yes --appendfsync always --save ""
+redis-benchmark -c 64 -d 256 -r 10000 -t set --csv
+ETCDCTL_API=3 etcdctl check perf --load l
+```
 """

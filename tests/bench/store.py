@@ -31,8 +31,6 @@ PREFIX = "bench-"
 SMALL = 10_000
 REST_ROUNDS = 3
 _CONNECTIONS = 64
-_SETTLE_S = 5.0
-"""After a load: what is written in the background, and heaps that give back what they do not need."""
 _SERVING_S_MAX = 300.0
 _JOIN_S_MAX = 600.0
 _PATIENCE_S = 0.25
@@ -83,7 +81,7 @@ def _pause(seconds: float) -> None:
 
 
 def _rest(plan: Plan, systems: Sequence[System]) -> Rows:
-    _pause(_SETTLE_S)
+    _pause(plan.settle_seconds)
     rounds = [_busy_percent(plan, systems) for _ in range(1 if plan.is_quick else REST_ROUNDS)]
     for at, who in enumerate(("the leader", "a follower")):
         pairs = [(ours[at], theirs[at]) for ours, theirs in rounds]
@@ -120,7 +118,7 @@ def _fill(systems: Sequence[System], have: int, keys: int) -> Row:
 
 
 def _memory(plan: Plan, systems: Sequence[System], keys: int) -> Rows:
-    _pause(_SETTLE_S)
+    _pause(plan.settle_seconds)
     found = []
     for system in systems:
         nodes = [memory_mib(system.pid(address)) for address in system.addresses]

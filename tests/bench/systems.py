@@ -12,6 +12,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ NODES = 3
 HEALTHY_S = 60.0
 """After a signal or a start, on a busy machine. A restart with a million keys is in it."""
 _EXIT_S = 15.0
+_LOG_SHOWN = 1000
 _QUOTA_BYTES = 8 << 30
 
 
@@ -147,12 +149,16 @@ class Hstore(System):
     def __enter__(self) -> Self:
         try:
             self._cluster.up()
-        except BaseException:
-            self.__exit__()
+        except BaseException as error:
+            self.__exit__(type(error), error)
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
+        if error and isinstance(error[1], Exception):
+            # The folder is about to go, and with it what the nodes said.
+            for address, log in self._cluster.logs():
+                print(f"{address}: {log[-_LOG_SHOWN:]}", file=sys.stderr)
         self._cluster.__exit__(*error)
 
     @property

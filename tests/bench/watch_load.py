@@ -14,9 +14,11 @@ from functools import partial
 
 import trio
 
+from tests.system.cluster import eventually
+
 from . import client
 from .plan import Plan, Rows
-from .processes import Failed, memory_mib
+from .processes import Failed, memory_mib, open_files
 from .rows import Row, paired, percentile
 from .systems import System, both
 
@@ -26,6 +28,8 @@ _OPENING_AT_ONCE = 50
 _OPEN_S_MAX = 120.0
 _LATE_S_MAX = 10.0
 """How long the last changes are waited for."""
+_GONE_S_MAX = 60.0
+_FILES_LEFT = 100
 _WRITERS = 16
 
 
@@ -89,10 +93,17 @@ def _run(system: System, plan: Plan, number: int) -> _Run:
     address = system.followers()[0]
     pid = system.pid(address)
     before, _ = memory_mib(pid)
+    files = open_files(pid)
     seen = _Seen()
     after = trio.run(partial(_watch_all, system, address, plan, number, seen))
     if seen.wrong:
         raise Failed(f"{system.name}: {seen.wrong}")
+    if not plan.is_quick:
+        # A node may notice only later that they are gone; until then it may have no room for more.
+        few = files + _FILES_LEFT
+        eventually(
+            lambda: open_files(pid) <= few, "the watches have ended at the node", _GONE_S_MAX
+        )
     delays = seen.delays_ms
     return _Run(percentile(delays, 50), percentile(delays, 99), after, after - before)
 
