@@ -45,8 +45,10 @@ def main() -> int:
         print(wrong, file=sys.stderr)
         return 2
     _raise_file_limit()
-    # So that an end from outside runs what ends the clusters, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # So that an end from outside runs what ends the clusters, as Ctrl-C does; which whoever starts
+    # this in the background may have had ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="hstore-bench-", dir=options.dir) as name:
         folder = Path(name)
         plan = quick(folder) if options.quick else Plan(folder)

@@ -85,7 +85,8 @@ def _rest(plan: Plan, systems: Sequence[System]) -> Rows:
     rounds = [_busy_percent(plan, systems) for _ in range(1 if plan.is_quick else REST_ROUNDS)]
     for at, who in enumerate(("the leader", "a follower")):
         pairs = [(ours[at], theirs[at]) for ours, theirs in rounds]
-        yield paired(f"processor time of {who} at rest", "% of a core", pairs)
+        note = "Both clusters rest on the machine at the same time."
+        yield paired(f"processor time of {who} at rest", "% of a core", pairs, note=note)
 
 
 def _busy_percent(plan: Plan, systems: Sequence[System]) -> list[tuple[float, float]]:
@@ -112,9 +113,10 @@ def _busy_percent(plan: Plan, systems: Sequence[System]) -> list[tuple[float, fl
 
 def _fill(systems: Sequence[System], have: int, keys: int) -> Row:
     load = Load("fill", keys=keys, prefix=PREFIX)
-    rates = [(keys - have) / wrk.fill(s.leader(), s.name, load, have) for s in systems]
     name = f"loading keys {have:,} to {keys:,}, 256 connections, leader: per second"
-    return Row(name, "", (rates[0],), (rates[1],))
+    runs = [wrk.fill(s.leader(), s.name, load, have) for s in systems]
+    void = (f"{s.name}: {run.void}" for s, run in zip(systems, runs, strict=True) if run.void)
+    return paired(name, "", [(runs[0].per_second, runs[1].per_second)], void=next(void, ""))
 
 
 def _memory(plan: Plan, systems: Sequence[System], keys: int) -> Rows:

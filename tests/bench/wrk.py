@@ -72,11 +72,13 @@ def run(address: str, system: str, load: Load, connections: int, seconds: float)
     return parse(output(command, 3 * seconds + 60))
 
 
-def fill(address: str, system: str, load: Load, first: int = 0) -> float:
-    """Write each key from `first` to the load's last once; return the seconds it took.
+def fill(address: str, system: str, load: Load, first: int = 0) -> Run:
+    """Write each key from `first` to the load's last once; return what was counted.
+
+    A write that took too long is among its errors, and has been made all the same.
 
     Raises:
-        Failed: a write failed, or it took too long.
+        Failed: a write failed, or all of them took too long.
     """
     filling = Load("fill", load.value_bytes, load.keys, load.prefix)
     # The bound is that of wrk itself, which ends then. It is interrupted when it is done.
@@ -105,12 +107,12 @@ def fill(address: str, system: str, load: Load, first: int = 0) -> float:
                 rest += line
     finally:
         end(process)
-    figures = parse(rest)
+    run = parse(rest)
     if failed is None:
         raise Failed(f"{load.keys - first:,} keys were not written within {within:.0f} s")
-    if failed or figures.errors:
-        raise Failed(f"while writing keys: {figures.void or f'{failed} refused'}")
-    return figures.seconds
+    if failed or run.errors.keys() - {"timeout"}:
+        raise Failed(f"while writing keys: {failed} refused, {run.void}")
+    return run
 
 
 def _command(address: str, connections: int, seconds: float, system: str, load: Load) -> list[str]:
