@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from . import wrk
 from .plan import Plan, Rows
+from .processes import Failed
 from .rows import Row, paired
 from .systems import Etcd, Hstore, System, both, event_loop_lag_ms
 from .wrk import Load, Run
@@ -52,12 +53,16 @@ class _Bench:
     def measure(self, load: Load, connections: int, where: str) -> _Outcome:
         """Run one load in turns; the first pair is not among what is returned."""
         outcome = _Outcome([], "", [])
-        for number in range(self._plan.pairs + 1):
-            ours, theirs = (
-                self._run(system, load, connections, where, outcome) for system in self._systems
-            )
-            if number:
-                outcome.pairs.append((ours, theirs))
+        try:
+            for number in range(self._plan.pairs + 1):
+                ours, theirs = (
+                    self._run(system, load, connections, where, outcome) for system in self._systems
+                )
+                if number:
+                    outcome.pairs.append((ours, theirs))
+        except (AssertionError, Failed, OSError) as error:
+            # The other rows of the section may still come.
+            outcome.void = outcome.void or f"{type(error).__name__}: {error}"
         return outcome
 
     def _run(
@@ -87,7 +92,7 @@ class _Bench:
             tuple(outcome.lags_ms),
             labels=("hstore", ""),
             void=outcome.void,
-            note="Of the three nodes the longest, one figure a run."
+            note="Of the three nodes the longest, one figure a run, that which warms up among them."
             if outcome.lags_ms
             else "The nodes have no route /v1/node/load.",
         )

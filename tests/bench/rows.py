@@ -157,7 +157,8 @@ def _table(labels: tuple[str, str], rows: Sequence[Row]) -> str:
 def _cells(row: Row) -> list[str]:
     is_alone = not row.labels[1]
     if row.void:
-        return [f"void: {row.void}", *([""] if is_alone else ["", "", ""])]
+        why = " ".join(row.void.split()).replace("|", "/")
+        return [f"void: {why}", *([""] if is_alone else ["", "", ""])]
     if is_alone:
         return [spread(row.ours), str(len(row.ours))]
     return [
