@@ -66,10 +66,11 @@ class Exchange:
         is_local: The client is on this machine.
         scope: Bounds whatever the connection waits for; its deadline is moved, never removed.
         out: Answers that are not sent yet, in order.
+        due_at: When the node tells at last what came of the request that `begin` began.
         is_fresh: Local reads already see all that was answered before these requests came.
     """
 
-    __slots__ = ("_flush", "backend", "guard", "is_fresh", "is_local", "out", "scope")
+    __slots__ = ("_flush", "backend", "due_at", "guard", "is_fresh", "is_local", "out", "scope")
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class Exchange:
         self.scope = trio.CancelScope()
         self.out: list[bytes] = []
         self.is_fresh = False
+        self.due_at = 0.0
         self._flush = flush
 
     async def settle(self, deferred: Deferred, request: Request) -> bytes:
@@ -108,6 +110,7 @@ class Exchange:
         """
         query, command = deferred.query, deferred.command
         deadline = trio.current_time() + (timeout_s(query) if query else TIMEOUT_S_DEFAULT)
+        self.due_at = deadline
         try:
             if command is None:
                 if query and "stale" in query:

@@ -176,10 +176,9 @@ class ApiServer:
         """End what is parked and has been idle for too long."""
         while self._poller is not None:
             await trio.sleep(_SWEEP_S)
-            oldest = trio.current_time() - PATIENCE_S_MIN
+            now = trio.current_time()
             for serving in list(self._connections):
-                since = serving.idle_since()
-                if since is not None and since < oldest:
+                if serving.is_overdue(now):
                     serving.leave()
 
     def close(self, grace_s: float = LAST_WORDS_S) -> None:

@@ -43,7 +43,7 @@ from .answers import (
 )
 from .backend import Backend, Waiter
 from .connection import RECEIVE_BYTES, BodyBudget, Connection, Phase, Request, RequestError
-from .exchange import RETRY_AFTER_S, Deferred, Exchange, unavailable
+from .exchange import DEADLINE_SLACK_S, RETRY_AFTER_S, Deferred, Exchange, unavailable
 from .guard import Guard
 from .routes import Found, begin, failed, finish
 
@@ -350,9 +350,13 @@ class Serving:
         if self._parking is not None and isinstance(self.stream, TcpStream):
             self._parking.poller.watch(self.stream.sock.fileno(), self.ready)
 
-    def idle_since(self) -> float | None:
-        """Return since when it is parked and has nothing to do; None: it is not."""
-        return None if self._has_task or not self._is_idle else self._received_at
+    def is_overdue(self, now: float) -> bool:
+        """Whether it is parked, and idle for too long, or the node has forgotten its request."""
+        if self._has_task:
+            return False
+        if self._waits_for is not None:
+            return now > self._x.due_at + DEADLINE_SLACK_S
+        return now > self._received_at + PATIENCE_S_MIN
 
     def leave(self) -> None:
         """End it now, without an answer to what is under way. Idempotent."""
