@@ -21,6 +21,7 @@ from .commands import ClusterSettings, Command, Keyed, Outcome
 from .configure import Configure
 from .errors import HstoreError, NoLeader, Refused
 from .handover import Handover
+from .lag import Lag
 from .link import Dial, Self
 from .members import Members
 from .pace import Pace
@@ -129,7 +130,11 @@ class Node:
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
-        self._pace = Pace(lambda: self.replica.tick_seconds())  # noqa: PLW0108 - a test has its own
+        self._lag = self.poller.lag if self.poller is not None else Lag()
+        self._pace = Pace(
+            lambda: self.replica.tick_seconds(),  # noqa: PLW0108 - a test has its own
+            self._lag,
+        )
         self._given_name = name
         self._adopted = state.settings
         self.replica.on_change = self._on_change
@@ -258,6 +263,10 @@ class Node:
         if self.replica.core.leader:
             return "the leader has not been heard for an election timeout"
         return "there is no leader, or this node cannot reach it"
+
+    def lag_ms(self, seconds: int) -> float:
+        """See `Backend.lag_ms`."""
+        return self._lag.longest_ms(seconds)
 
     def cluster(self) -> ClusterInfo:
         """Return the cluster as this node sees it now; what is new in it, watchers are told, too."""

@@ -10,12 +10,15 @@ from collections.abc import Callable
 
 import trio
 
+from .lag import Lag
+
 
 class Pace:
-    """Waits of as many seconds as `seconds` says when they end."""
+    """Waits of as many seconds as `seconds` says when they end; `lag` is told how late that was."""
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
+    def __init__(self, seconds: Callable[[], float], lag: Lag | None = None) -> None:
         self._seconds = seconds
+        self._lag = lag
         self._changed = trio.Event()
 
     def look(self) -> None:
@@ -31,4 +34,6 @@ class Pace:
             with trio.move_on_at(begun + seconds):
                 await self._changed.wait()
                 continue
+            if self._lag is not None:
+                self._lag.note(trio.current_time() - (begun + seconds))
             return seconds

@@ -11,9 +11,12 @@ After each batch of calls comes one call of `after_batch`: what they have left t
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable
 
 import trio
+
+from .lag import Lag
 
 Ready = Callable[[], None]
 """Called when something has come, or the other end is gone. It must not raise, nor wait."""
@@ -34,12 +37,14 @@ class Poller:
 
     Attributes:
         before_batch, after_batch: Called around each batch of calls.
+        lag: Told how long the batches took.
     """
 
     def __init__(self) -> None:
         """Watch nothing yet; needs epoll, so Linux (see `can_poll`)."""
         self.before_batch: Ready = _nothing
         self.after_batch: Ready = _nothing
+        self.lag = Lag()
         self._epoll = select.epoll()
         self._watched: dict[int, Ready] = {}
         self._again: list[Ready] = []
@@ -71,11 +76,13 @@ class Poller:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
+            began_at = time.perf_counter()
             for _ in range(_BATCHES_MAX):
                 found = self._epoll.poll(0, _EVENTS_MAX)
                 if not found and not self._again:
                     break
                 self._batch(found)
+            self.lag.note(time.perf_counter() - began_at)
 
     def _batch(self, found: list[tuple[int, int]]) -> None:
         again, self._again = self._again, []

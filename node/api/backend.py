@@ -120,6 +120,10 @@ class Backend(Protocol):
         """Return why this node is not in contact with a leader, or None when it is."""
         ...
 
+    def lag_ms(self, seconds: int) -> float:
+        """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""
+        ...
+
     def cluster(self) -> ClusterInfo:
         """Return the cluster as this node sees it now."""
         ...

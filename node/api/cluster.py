@@ -12,12 +12,13 @@ import trio
 
 from ..cluster import JoinRequest
 from ..errors import HstoreError
+from ..lag import SECONDS_MAX
 from ..wire import PROTOCOL
 from .answers import EVENTS, Answer, HttpError, answer, head, ok
 from .exchange import RETRY_AFTER_S, unavailable
 from .guard import refuse_browser
 from .simple import need_length
-from .values import decode_json, parse_query
+from .values import decode_json, number, parse_query
 
 if TYPE_CHECKING:
     from .answers import Send
@@ -59,6 +60,16 @@ async def health(x: Exchange, _request: Request, _rest: bytes) -> Answer:
     if reason is not None:
         raise HttpError(503, reason, retry_after_s=RETRY_AFTER_S)
     return ok(x.backend.applied_index, b'{"healthy":true}')
+
+
+async def load(x: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/node/load`: the longest stall of this node's event loop, `?seconds=` back."""
+    seconds = number(parse_query(request.query), "seconds")
+    seconds = SECONDS_MAX if seconds is None else seconds
+    if not 1 <= seconds <= SECONDS_MAX:
+        raise HttpError(400, f"?seconds= goes from 1 to {SECONDS_MAX}")
+    body = b'{"event_loop_lag_ms":%.3f,"seconds":%d}' % (x.backend.lag_ms(seconds), seconds)
+    return ok(x.backend.applied_index, body)
 
 
 async def events(x: Exchange, _request: Request, _rest: bytes) -> Answer:

@@ -46,6 +46,7 @@ EXACT: Mapping[bytes, Methods] = {
     b"/v1/watch": _get(watch.watch),
     b"/v1/health": _get(cluster.health),
     b"/v1/config": _get(config.show),
+    b"/v1/node/load": _get(cluster.load),
     b"/v1/node/rename": {b"POST": config.rename},
     b"/v1/node/stop": {b"POST": admin.stop},
     b"/v1/node/restart": {b"POST": admin.restart},

@@ -190,6 +190,9 @@ class FakeBackend:
     def unhealthy(self) -> str | None:
         return self.reason
 
+    def lag_ms(self, seconds: int) -> float:
+        return seconds / 2
+
     def cluster(self) -> ClusterInfo:
         return ClusterInfo(
             cluster_id="c1",
