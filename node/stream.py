@@ -148,6 +148,15 @@ async def accept(listener: socket.socket) -> TcpStream:
             return _stream(sock)
 
 
+def accept_waiting(listener: socket.socket, most: int) -> list[TcpStream]:
+    """Return further connections that wait to be accepted, without waiting for any."""
+    streams: list[TcpStream] = []
+    with suppress(OSError):  # What is wrong, the next `accept` deals with.
+        while len(streams) < most:
+            streams.append(_stream(listener.accept()[0]))
+    return streams
+
+
 async def connect(host: str, port: int) -> TcpStream:
     """Connect to an IP literal.
 

@@ -32,7 +32,7 @@ RETRY_AFTER_S = 1
 # only ever a net under a node that forgets.
 DEADLINE_SLACK_S = 10.0
 
-_NO_OUTCOME = Outcome(ok=True, revision=0)
+NO_OUTCOME = Outcome(ok=True, revision=0)
 
 
 class Deferred:
@@ -97,7 +97,7 @@ class Exchange:
         """
         if deferred.command is None:
             await self.barrier(deferred.query)
-            return deferred.finish(_NO_OUTCOME)
+            return deferred.finish(NO_OUTCOME)
         return deferred.finish(await self.write(deferred.command, deferred.query, request))
 
     def begin(
@@ -114,13 +114,25 @@ class Exchange:
         try:
             if command is None:
                 if query and "stale" in query:
-                    return None
+                    return None  # The cluster waits for nodes.
                 return self.backend.begin_read(deadline, tell)
             if IDEMPOTENCY_KEY in request.headers:
                 return None
             return self.backend.begin_write(command, deadline, tell)
         except HstoreError as error:
             raise unavailable(error, is_write=command is not None) from error
+
+    def is_stale(self, deferred: Deferred) -> bool:
+        """Whether nothing has to be waited for: a read that may be stale.
+
+        Raises:
+            HttpError: 400 for a bad query.
+        """
+        query = deferred.query
+        if deferred.command is not None or not query or "stale" not in query:
+            return False
+        timeout_s(query)  # Refused also where it is not needed.
+        return not self.backend.waiting
 
     async def barrier(self, query: Query) -> None:
         """Return when local reads are linearizable for this request (`?stale`: at once).

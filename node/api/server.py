@@ -14,7 +14,7 @@ import trio
 
 from ..flag import Flag
 from ..poller import Poller
-from ..stream import TcpStream, accept
+from ..stream import TcpStream, accept, accept_waiting
 from .answers import HttpError
 from .backend import Backend
 from .connection import BodyBudget
@@ -30,6 +30,7 @@ STREAMS_MAX = 12_000
 REFUSALS_MAX = 64
 # What all bodies together may take that are larger than most.
 LARGE_BODIES_BYTES_MAX = 256 * 1024 * 1024
+_ACCEPTED_AT_ONCE = 64
 # How often parked connections are looked through for those that have been idle for too long.
 _SWEEP_S = (PATIENCE_S_MAX - PATIENCE_S_MIN) / 2
 
@@ -103,11 +104,13 @@ class ApiServer:
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         while True:
-            stream = await accept(listener)
-            if self._poller is None or self._excess() >= 0:
-                nursery.start_soon(self.serve_stream, stream)
-            else:
-                self.serve_parked(stream, nursery)
+            # All that wait at once: while many are served, this task has its go seldom.
+            first = await accept(listener)
+            for stream in (first, *accept_waiting(listener, _ACCEPTED_AT_ONCE - 1)):
+                if self._poller is None or self._excess() >= 0:
+                    nursery.start_soon(self.serve_stream, stream)
+                else:
+                    self.serve_parked(stream, nursery)
 
     def serve_parked(
         self, stream: TcpStream, nursery: trio.Nursery, *, is_local: bool | None = None

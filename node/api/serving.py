@@ -43,7 +43,7 @@ from .answers import (
 )
 from .backend import Backend, Waiter
 from .connection import RECEIVE_BYTES, BodyBudget, Connection, Phase, Request, RequestError
-from .exchange import DEADLINE_SLACK_S, RETRY_AFTER_S, Deferred, Exchange, unavailable
+from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, RETRY_AFTER_S, Deferred, Exchange, unavailable
 from .guard import Guard
 from .routes import Found, begin, failed, finish
 
@@ -404,23 +404,32 @@ class Serving:
             return
         request = requests[0]
         self._is_idle = False
-        found = begin(self._x, request)
+        found: Found | None = begin(self._x, request)
         if type(found) is Deferred:
-            try:
-                self._waits_for = request, found
-                self._waiter = self._x.begin(found, request, self._told)
-            except HttpError as error:
-                self._waits_for = None
-                found = failed(self._x, request, error)
-            else:
-                if self._waiter is not None:
-                    return
-                self._waits_for = None
+            found = self._ask(request, found)
+        if found is None:
+            return
         if type(found) is bytes:
             self._say(request, found)
         else:
             self._todo.append(Begun(request, found))
             self._take_task()
+
+    def _ask(self, request: Request, deferred: Deferred) -> bytes | Deferred | None:
+        """Ask the node; return the answer if it is there, None if it will be told."""
+        x = self._x
+        try:
+            if x.is_stale(deferred):
+                return deferred.finish(NO_OUTCOME)
+            self._waits_for = request, deferred
+            self._waiter = x.begin(deferred, request, self._told)
+        except Exception as error:  # noqa: BLE001 (the boundary)
+            self._waits_for = None
+            return failed(x, request, error)
+        if self._waiter is not None:
+            return None
+        self._waits_for = None
+        return deferred
 
     def _told(self, outcome: Any) -> None:
         """Answer the request that the node was asked for."""
