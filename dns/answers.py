@@ -8,7 +8,8 @@ name and the type, so it is packed once (`_Compiled`) and a reply is put togethe
 id, a prepared header, the question as it was asked, and those bytes. A query in one of the few
 usual shapes is recognised by ten bytes of its header, and its question is looked up without being
 parsed: a dictionary hit proves that the name is well formed, for only parsed names become keys.
-All others take `_answer`, which parses with care; both paths give the same bytes.
+The replies to such a query are then kept whole, by all of its bytes but the id (`known`).
+All others take `_answer`, which parses with care; all paths give the same bytes.
 
 An RRset's order is random by choosing among a few packed orders, in which each record comes first
 equally often.
@@ -44,6 +45,8 @@ TCP_LIMIT = 65535
 # Enough for every name and type of a hundred members; beyond, a flood of odd types only makes the
 # cache start anew, which costs a tenth of a millisecond per name that is really asked for.
 _COMPILED_MAX = 4096
+# Queries of which the replies are kept whole, up to 32 of 1,232 bytes each.
+_KNOWN_MAX = 256
 # The fewest orders among which the order of an RRset is drawn, and the most that are packed for one.
 _ORDERS_MIN = 8
 _ORDERS_MAX = 32
@@ -60,14 +63,21 @@ class Answers:
 
     Args:
         rng: Draws the order of records. Nothing secret hangs on it.
+
+    Attributes:
+        known: By a query by UDP without its id: all replies to it, without the id, equally likely.
+            Who has an id in front of one has the reply. Another dictionary after a new view.
+        draw: A random number from 0 to 1.
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._random = rng if rng is not None else random.Random()  # noqa: S311
         self._view: ClusterView | None = None
         self._zone: Zone | None = None
+        self.draw = self._random.random
         self._compiled: dict[bytes, _Compiled] = {}
         self._nxdomains: dict[Name, _Compiled] = {}
+        self.known: dict[bytes, tuple[bytes, ...]] = {}
 
     @property
     def view(self) -> ClusterView | None:
@@ -89,6 +99,7 @@ class Answers:
         self._view = view
         self._compiled = {}
         self._nxdomains = {}
+        self.known = {}
 
     def reply(self, packet: bytes, *, over_tcp: bool = False) -> bytes | None:
         """The reply to a query, no larger than the client takes; None when there must be none."""
@@ -147,6 +158,13 @@ class Answers:
         reply = b"".join((packet[:2], compiled.heads[shape], packet[HEADER_SIZE:end], body, opt))
         if len(reply) > limit and not (over_tcp and limit and len(reply) <= TCP_LIMIT):
             return None
+        if not over_tcp:
+            if len(self.known) >= _KNOWN_MAX:
+                self.known.clear()
+            before = compiled.heads[shape] + packet[HEADER_SIZE:end]
+            replies = tuple(before + body + opt for body in compiled.bodies())
+            if 2 + max(map(len, replies)) <= limit:
+                self.known[packet[2:]] = replies
         return reply
 
     def _answer(self, query: Query, *, over_tcp: bool) -> bytes:
@@ -265,7 +283,13 @@ class _Compiled:
 
     def body(self, rng: random.Random) -> bytes:
         """One of the packed orders, drawn at random."""
-        at = int(rng.random() * len(self._bodies))
+        return self._packed(int(rng.random() * len(self._bodies)))
+
+    def bodies(self) -> list[bytes]:
+        """All the packed orders; they are equally long."""
+        return [self._packed(at) for at in range(len(self._bodies))]
+
+    def _packed(self, at: int) -> bytes:
         body = self._bodies[at]
         if isinstance(body, _Order):
             body = self._bodies[at] = body.pack()

@@ -220,23 +220,42 @@ class DnsServer:
 
     def _drain(self) -> None:
         """Answer what waits in the socket, up to a batch."""
-        receive, send, recursor = self._udp.recvfrom, self._udp.sendto, self._recursor
+        receive, send, known = self._udp.recvfrom, self._udp.sendto, self._answers.known
+        draw = self._answers.draw
+        answered = 0
         for _ in range(UDP_BATCH):
             try:
                 packet, client = receive(UDP_QUERY_MAX)
             except BlockingIOError:
-                return
+                break
             except OSError:
                 # Linux reports an ICMP error for an earlier reply here; it is nobody's failure.
                 continue
-            reply = self._reply(packet)
-            if recursor is not None:
-                outside = self._outside(packet, reply, client[0])
-                if outside is not None:
-                    self._forward(outside, partial(self._send_to, client))
-                    continue
-            if reply is not None:
-                self._send(send, reply, client)
+            # Most queries are known, and each call that is saved is a twentieth of their time.
+            replies = known.get(packet[2:])
+            if replies is None:
+                self._answer(packet, client)
+                continue
+            try:
+                send(packet[:2] + replies[int(draw() * len(replies))], client)
+            except OSError:
+                self.stats.queries += 1
+                self.stats.unsent += 1
+            else:
+                answered += 1
+        self.stats.queries += answered
+        self.stats.replies += answered
+
+    def _answer(self, packet: bytes, client: tuple[str, int]) -> None:
+        """Answer a query that is not known, or have it forwarded."""
+        reply = self._reply(packet)
+        if self._recursor is not None:
+            outside = self._outside(packet, reply, client[0])
+            if outside is not None:
+                self._forward(outside, partial(self._send_to, client))
+                return
+        if reply is not None:
+            self._send(self._udp.sendto, reply, client)
 
     def _send_to(self, client: object, reply: bytes) -> None:
         self._send(self._udp.sendto, reply, client)
