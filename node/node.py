@@ -6,7 +6,6 @@ the HTTP API talks to (`api/backend.py`). It decides nothing about consensus.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from random import Random
 
@@ -14,12 +13,12 @@ import msgspec
 import structlog
 import trio
 
-from . import commands, sessions, wire
+from . import commands, freshness, restart, sessions, wire
 from .api.backend import Tell, Waiter
 from .cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest
-from .commands import ClusterSettings, Command, Keyed, Outcome
+from .commands import Command, Keyed, Outcome
 from .configure import Configure
-from .errors import HstoreError, NoLeader, Refused
+from .errors import NoLeader, Refused
 from .handover import Handover
 from .lag import Lag
 from .link import Dial, Self
@@ -28,7 +27,6 @@ from .pace import Pace
 from .peers import Peers
 from .poller import Poller, can_poll
 from .raft import election
-from .raft.core import Options
 from .raft.messages import Base
 from .raft.roles import Role
 from .replica import Replica
@@ -40,9 +38,6 @@ from .status import Status
 from .storage.interface import Storage
 from .watches import Watch, Watches
 from .wire import ForwardKind
-
-_FRESHNESS_SECONDS = 0.5
-"""How often a node that nobody reads from asks how fresh its copy is (`X-Hstore-Stale-Ms`)."""
 
 _GOODBYE_SECONDS = 0.05
 """For the last frames to leave; nobody waits for their answer."""
@@ -100,7 +95,7 @@ class Node:
         """
         identity = storage.identity
         state = State(storage.state)
-        options = Options(election_ticks=_election_ticks(state.settings))
+        options = restart.core_options(state.settings)
         self.address = address
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self.status = Status(self.replica, self._send)
@@ -167,7 +162,7 @@ class Node:
             await nursery.start(self.check.run)
             await nursery.start(self.replica.run, self.peers, self._pace)
             await nursery.start(self.status.run)
-            nursery.start_soon(self._stay_fresh)
+            nursery.start_soon(freshness.keep, self.replica)
             self._on_change()
             task_status.started()
 
@@ -475,22 +470,15 @@ class Node:
         settings = self.replica.state.settings
         if settings is not self._adopted:
             self._adopted = settings
-            election.adopt_timeout(self.replica.core, _election_ticks(settings))
+            election.adopt_timeout(self.replica.core, restart.election_ticks(settings))
             self._pace.look()
             self.status.settings_changed()
 
     def _on_tick(self) -> None:
         self._set_links()
-        self.status.refresh()
+        self.status.tick()
         if self.replica.core.role is Role.LEADER or self.members.is_busy:
             self.members.look()
-
-    async def _stay_fresh(self) -> None:
-        """Know how stale the copy is, even when nobody reads here."""
-        while True:
-            with contextlib.suppress(HstoreError):
-                await self.replica.read_barrier(trio.current_time() + 10 * _FRESHNESS_SECONDS)
-            await trio.sleep(_FRESHNESS_SECONDS)
 
     def _removed(self) -> None:
         self.was_removed = True
@@ -505,7 +493,3 @@ class Node:
 
     def _send(self, peer: int, frame: wire.Frame) -> bool:
         return self.peers.send(peer, wire.encode(frame))
-
-
-def _election_ticks(settings: ClusterSettings) -> int:
-    return max(settings.election_timeout_ms // settings.heartbeat_ms, 2)

@@ -27,32 +27,30 @@ The rules of the driver, by their numbers:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import structlog
 import trio
 
-from . import commands, compaction, forwarding, restart, wire
+from . import compaction, forwarding, intake, restart, wire
 from .errors import Overloaded, Refused
 from .flag import Flag
+from .flushes import Flushes
 from .pace import Pace
 from .peers import Peers
 from .raft import events as happened
 from .raft.core import Options
-from .raft.messages import AppendResponse, Base, InstallSnapshot, Message
+from .raft.messages import AppendResponse, Base, HeartbeatResponse, InstallSnapshot, Message
 from .raft.progress import ProgressState
 from .raft.roles import Role
 from .raft.update import Persist, Update
-from .requests import READ, Answer, NotLeading, Request, Waiting
+from .requests import READ, Answer, Request, Waiting
 from .room import Room
 from .state import State
 from .storage.interface import SnapshotInstall, Storage
 from .wire import ForwardKind, ForwardStatus
-
-_MAX_PROPOSAL_BYTES = 1024 * 1024
-"""Of payloads proposed in one turn: RocksDB holds the GIL while it writes them."""
 
 _TURNS_MAX = 8
 """In a row, before others have their go."""
@@ -81,7 +79,10 @@ class Replica:
         on_change: Called after a turn that changed leadership, configuration, members or settings.
         on_admin: Called at the leader for a request that is not a plain write.
         on_snapshot_wanted: Called with a peer that needs a snapshot.
-        stats: Counters: flushes of the disk, and reads that asked for an index.
+        stats: A counter: reads that asked for an index. Flushes are counted in `flushes`.
+        waiting: Whoever waits for an answer here.
+        room: Whether the disk has room.
+        denied_term: The last term in which a node has said that it does not lead.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Replica:
         self.state = state
         self.core = restart.core_on(storage, node_id, options, rng)
         self._is_recovering = self.core.is_recovering
-        self._room = Room(storage)
+        self.room = Room(storage)
         self.leadership = Leadership(Role.FOLLOWER, self.core.term, 0)
         self.cluster_ms = state.sessions.time_ms
         self.heard: dict[int, float] = {}
@@ -105,24 +106,18 @@ class Replica:
         self.on_admin: Callable[[Request], None] = lambda _request: None
         self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None
         self.on_tick: Callable[[], None] = lambda: None
-        self.stats = {"flushes": 0, "reads": 0}
+        self.stats = {"reads": 0}
         self._peers: Peers | None = None
         self._events: deque[happened.Event] = deque()
         self._wake = Flag()
         self._is_due = self._is_held = self._is_over = False
-        self._to_flush = Flag()
-        self._flushing = trio.Lock()
-        self._then: list[Message] = []
-        self._is_flush_due = False
-        self._flushing_seq = 0
-        self._flushing_then: list[Message] = []
-        self._written_seq = 0
-        self._waiting = Waiting()
+        self.flushes = Flushes(storage, self._flushed)
+        self.waiting = Waiting()
         self._staged: SnapshotInstall | None = None
         # From anywhere: an answer to what this node asked in its last life must not pass for one
         # to what it asks in this.
         self._next_id = rng.getrandbits(62)
-        self._denied_term = -1
+        self.denied_term = -1
         self._seen: tuple[object, object, object] = (None, None, None)
         self._nursery: trio.Nursery | None = None
 
@@ -142,13 +137,13 @@ class Replica:
 
     def submit(self, request: Request) -> None:
         """Queue a request; raises Overloaded when too many wait."""
-        self._waiting.submit(request)
-        self._want_turn()
+        self.waiting.submit(request)
+        self.want_turn()
 
     def submit_read(self, read: Request) -> None:
         """Queue a read, as `read_barrier` does; who waits for it is told None, or the error."""
-        self._waiting.submit_read(read)
-        self._want_turn()
+        self.waiting.submit_read(read)
+        self.want_turn()
 
     async def read_barrier(self, deadline: float) -> None:
         """Wait until this node's state contains all that was answered before (linearizable).
@@ -173,15 +168,15 @@ class Replica:
             Unavailable, OutcomeUnknown: It was begun, and given up or lost sight of.
         """
         request = Request(ForwardKind.WRITE, b"", deadline)
-        rid = self._new_id()
-        self._waiting.proposed[rid] = request
+        rid = self.new_id()
+        self.waiting.proposed[rid] = request
         self.feed(ask(rid))
         await request.wait()
 
     def feed(self, event: happened.Event) -> None:
         """Queue an event for the next turn."""
         self._events.append(event)
-        self._want_turn()
+        self.want_turn()
 
     @property
     def is_installing(self) -> bool:
@@ -204,30 +199,30 @@ class Replica:
         if frame.frm == peer and frame.to == self.core.id:
             self._events.append(happened.Receive(frame))
             if not self._is_no_news(frame):
-                self._want_turn()
+                self.want_turn()
 
     def _is_no_news(self, frame: Message) -> bool:
         """Whether this may wait for the next turn: a sign of life that moves nothing."""
         core = self.core
-        return (
-            isinstance(frame, AppendResponse)
-            and not frame.rejected
-            and frame.term == core.term
-            and frame.index <= core.log.commit
-            and core.transfer is None
-            and (progress := core.progress.get(frame.frm)) is not None
-            and progress.state is ProgressState.REPLICATE
-            and progress.next > core.log.last_index
-        )
+        progress = core.progress.get(frame.frm)
+        if progress is None or progress.state is not ProgressState.REPLICATE:
+            return False
+        if frame.term != core.term or core.transfer is not None:
+            return False
+        if isinstance(frame, AppendResponse):
+            is_all_sent = progress.next > core.log.last_index
+            return not frame.rejected and frame.index <= core.log.commit and is_all_sent
+        is_all_there = progress.match == core.log.last_index
+        return isinstance(frame, HeartbeatResponse) and not core.pending_reads and is_all_there
 
     def forwarded(self, peer: int, frame: wire.Forward) -> None:
         """Take a request that another node passed on because this one leads."""
 
         def tell(answer: Answer) -> None:
-            self._send(peer, forwarding.reply(frame.id, answer))
+            self.send(peer, forwarding.reply(frame.id, answer))
 
         if self.core.role is not Role.LEADER:
-            self._send(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
+            self.send(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
             return
         refusal = forwarding.refusal(frame)
         if refusal:
@@ -241,14 +236,14 @@ class Replica:
 
     def reply_received(self, frame: wire.ForwardReply) -> None:
         """Take the leader's answer to a request of ours."""
-        request = self._waiting.forwarded.pop(frame.id, None)
+        request = self.waiting.forwarded.pop(frame.id, None)
         if request is None:
             return
         if frame.status == ForwardStatus.NOT_LEADER:
             # Certainly not done: it may wait, for the next leader (this one would say so again).
-            self._denied_term = max(self._denied_term, request.term)
-            self._waiting.queued.append(request)
-            self._want_turn()
+            self.denied_term = max(self.denied_term, request.term)
+            self.waiting.queued.append(request)
+            self.want_turn()
         else:
             request.finish(forwarding.answer(frame, request.kind))
 
@@ -270,7 +265,7 @@ class Replica:
         self._peers = peers
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._flush_forever)
+            nursery.start_soon(self.flushes.run)
             nursery.start_soon(self._tick_forever, pace)
             task_status.started()
             while True:
@@ -280,66 +275,35 @@ class Replica:
     async def _tick_forever(self, pace: Pace) -> None:
         while True:
             seconds = await pace.wait()
+            self.hold()
             self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
             self.cluster_ms += int(seconds * 1000)
-            self._room.check()
+            self.room.check()
             self.feed(happened.Tick())
             # Also where nothing is written: a node that starts may have a long log on its disk.
             self._events += compaction.cuts(self.core, self.core.log.applied)
             self._is_recovering = restart.still_recovering(
                 self.core, self.storage, before=self._is_recovering
             )
-            self._waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
+            self.waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
             self.on_tick()
-
-    async def _flush_forever(self) -> None:
-        """Flush where the storage cannot by itself (`_begin_flush`)."""
-        while True:
-            await self._to_flush.wait()
-            await self.flush()
-            self.hold()
-            self._flushed()
             self.take_turns()
 
-    def _begin_flush(self) -> None:
-        """Make durable what the turns have written, unless a flush is under way: one at a time."""
-        if self._flushing_seq or not self._is_flush_due:
+    def _flushed(self, seq: int, then: Sequence[Message]) -> None:
+        """All writes up to `seq` are durable: let go what waited for that (rules D1, D8)."""
+        if self._is_over:
             return
-        self._is_flush_due = False
-        self._flushing_seq, self._flushing_then = self._written_seq, self._then
-        self._then = []
-        if self.storage.flush_soon(self._flushed_soon):
-            self.stats["flushes"] += 1
-        else:
-            self._to_flush.set()
-
-    def _flushed_soon(self) -> None:
-        if not self._is_over:
-            self._flushed()
-
-    def _flushed(self) -> None:
-        """What was written when the flush began is durable: let go what waited for that."""
-        seq, self._flushing_seq = self._flushing_seq, 0
-        then, self._flushing_then = self._flushing_then, []
         for message in then:
-            self._send(message.to, message)
+            self.send(message.to, message)
         self._events.append(happened.Persisted(seq))
         core = self.core
         if core.role is not Role.FOLLOWER or core.log.commit > core.log.applied or not then:
-            self._want_turn()
+            self.want_turn()
         # Else nothing comes of it before the next event.
 
     async def flush(self) -> None:
-        """Make durable what is written; one at a time, as the storage wants it.
-
-        Raises:
-            StorageError: The node must stop.
-
-        Cancellation: nothing may be concluded from it.
-        """
-        async with self._flushing:
-            await self.storage.flush()
-        self.stats["flushes"] += 1
+        """Make durable what is written; as `Flushes.now`."""
+        await self.flushes.now()
 
     def hold(self) -> None:
         """Take no turn until the caller asks for it with `take_turns`, before it waits again."""
@@ -354,7 +318,7 @@ class Replica:
             turns -= 1
             try:
                 self._turn()
-                self._begin_flush()
+                self.flushes.begin()
             except BaseException:
                 self._is_over = True  # Rule D17, whoever asks.
                 raise
@@ -364,7 +328,8 @@ class Replica:
         if self._is_due:
             self._wake.set()
 
-    def _want_turn(self) -> None:
+    def want_turn(self) -> None:
+        """Have a turn taken soon, or by who has asked to be waited for (`hold`)."""
         self._is_due = True
         if not self._is_held:
             self._wake.set()
@@ -373,78 +338,11 @@ class Replica:
         """Handle everything that has gathered."""
         events = self._events
         self._events = deque()
-        self._take_writes(events)
-        self._take_reads(events)
+        intake.take_writes(self, events)
+        intake.take_reads(self, events)
         if events:
             self._carry_out(self.core.step_all(events))
         self._notice_changes()
-
-    def _take_writes(self, events: deque[happened.Event]) -> None:
-        """Turn queued requests into proposals, or pass them on to the leader."""
-        if not self._waiting.queued:
-            return
-        if self.core.role is Role.LEADER:
-            # Else its core would refuse them: they wait for whoever leads next.
-            if self.core.transfer is None and self.core.id in self.core.config.all_voters():
-                self._propose(events)
-            return
-        leader = self.core.leader
-        while self._waiting.queued and self._can_ask(leader) and self.core.term > self._denied_term:
-            self._pass_on(leader, self._waiting.queued.popleft())
-
-    def _can_ask(self, leader: int) -> bool:
-        """Whether what is sent to this leader now is likely to reach it."""
-        is_there = leader != 0 and not self.core.leader_gone
-        return is_there and self._peers is not None and self._peers.is_connected(leader)
-
-    def _propose(self, events: deque[happened.Event]) -> None:
-        items: list[tuple[int, bytes]] = []
-        size = 0
-        while self._waiting.queued and size < _MAX_PROPOSAL_BYTES:
-            request = self._waiting.queued.popleft()
-            if request.is_done:
-                continue
-            data = request.data
-            if request.kind == ForwardKind.KEYED:
-                data = commands.stamped(data, self.cluster_ms)
-            elif request.kind != ForwardKind.WRITE:
-                self.on_admin(request)
-                continue
-            if self._room.refuses(request):
-                continue
-            rid = self._new_id()
-            self._waiting.proposed[rid] = request
-            items.append((rid, data))
-            size += len(data)
-        if items:
-            events.append(happened.Propose(items))
-        if self._waiting.queued:
-            self._want_turn()
-
-    def _pass_on(self, leader: int, request: Request) -> None:
-        if request.is_done:
-            return
-        if request.is_foreign:  # It was passed on once, and this node leads no more.
-            request.finish(NotLeading("this node does not lead any more"))
-            return
-        request.term, request.passed_to = self.core.term, leader
-        left = max(request.deadline - trio.current_time(), 0)
-        rid = self._new_id()
-        if self._send(leader, wire.Forward(rid, request.kind, request.data, int(left * 1000))):
-            self._waiting.forwarded[rid] = request
-        else:
-            request.finish(Overloaded("the link to the leader is full; try again in a moment"))
-
-    def _take_reads(self, events: deque[happened.Event]) -> None:
-        """One read index serves all reads that have gathered."""
-        if not self._waiting.new_reads:
-            return
-        if self.core.role is Role.LEADER or self._can_ask(self.core.leader):
-            rid = self._new_id()
-            self._waiting.asked_reads[rid] = (trio.current_time(), self._waiting.new_reads)
-            self.stats["reads"] += len(self._waiting.new_reads)
-            self._waiting.new_reads = []
-            events.append(happened.ReadIndex(rid))
 
     # -- carrying out -----------------------------------------------------------------------
 
@@ -452,7 +350,7 @@ class Replica:
         """Do what the core wants, in the order of `raft/update.py`."""
         if update.messages:
             for message in update.messages:
-                self._send(message.to, message)
+                self.send(message.to, message)
             if update.persist is not None and self._peers is not None:
                 self._peers.flush()  # The others write while this node does (thesis 10.2.1).
         if update.persist is not None:
@@ -472,7 +370,7 @@ class Replica:
 
     def _answer(self, update: Update) -> None:
         """Move on everybody whose request this update is about."""
-        waiting = self._waiting
+        waiting = self.waiting
         for rid, term, index in update.appended:
             waiting.in_log.add(waiting.proposed.pop(rid), index, term)
         for rid, reason, text in update.rejected:
@@ -480,7 +378,7 @@ class Replica:
         for rid in update.transferred:
             waiting.proposed.pop(rid).finish(None)
         if update.rejected or update.transferred:
-            self._want_turn()  # for what a transfer held back
+            self.want_turn()  # for what a transfer held back
         for rid, index in update.reads_ready:
             waiting.reads_for_index.add(index, *waiting.asked_reads.pop(rid))
         waiting.reads_for_index.applied(self.state.applied)
@@ -496,10 +394,7 @@ class Replica:
         if hard_state is not None or persist.entries or persist.truncate_from is not None:
             self.storage.append(hard_state, persist.truncate_from, persist.entries)
         self.disk_log.appended(persist.entries)
-        self._written_seq = persist.seq
-        self._then += persist.then
-        self._is_flush_due = True
-        self._begin_flush()
+        self.flushes.written(persist)
 
     def _switch_state(self, persist: Persist) -> None:
         """Take the received snapshot into use (rule D11)."""
@@ -508,18 +403,18 @@ class Replica:
             raise RuntimeError("the core installs a snapshot that was not received")
         self.storage.install(staged, persist.snapshot, persist.hard_state)
         self.state.reload()
-        self._waiting.in_log.snapshot_installed(persist.snapshot.index)
+        self.waiting.in_log.snapshot_installed(persist.snapshot.index)
         _log.info("installed a snapshot", index=persist.snapshot.index)
 
     def _apply(self, update: Update) -> None:
         entries = update.apply
-        self._waiting.in_log.applied(entries, self.state.apply(entries))
+        self.waiting.in_log.applied(entries, self.state.apply(entries))
         last = entries[-1].index
         self._events.append(happened.Applied(last))
         cuts = compaction.cuts(self.core, last)
         if cuts or self.core.log.commit > last:
             self._events += cuts
-            self._want_turn()
+            self.want_turn()
         # Else the core hears of it with the next event: until then nothing comes of it.
 
     async def _elect_early(self, token: int, thousandths: int) -> None:
@@ -529,7 +424,7 @@ class Replica:
     @property
     def fresh_at(self) -> float | None:
         """When this node last had applied all that was committed then; None: never."""
-        return self._waiting.reads_for_index.fresh_at
+        return self.waiting.reads_for_index.fresh_at
 
     def tick_seconds(self) -> float:
         """Return the length of a tick: the heartbeat interval of the cluster, in seconds."""
@@ -539,7 +434,7 @@ class Replica:
 
     def link_made(self) -> None:
         """What waited for a link may leave."""
-        self._want_turn()
+        self.want_turn()
 
     def link_broken(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""
@@ -548,13 +443,13 @@ class Replica:
     def peer_down(self, peer: int) -> None:
         """`peer` refuses or is silent: what it was asked as the leader has an unknown outcome."""
         self.feed(happened.PeerDown(peer))
-        self._waiting.fail_forwarded(peer, "the link to the leader broke")
+        self.waiting.fail_forwarded(peer, "the link to the leader broke")
 
     def snapshot_sent(self, peer: int, index: int, *, ok: bool) -> None:
         """Tell the core how a snapshot ended (rule D12)."""
         self.feed(happened.SnapshotSent(peer, index, ok))
 
-    def _send(self, peer: int, frame: wire.Frame) -> bool:
+    def send(self, peer: int, frame: wire.Frame) -> bool:
         """Encode and hand over; what is dropped is told to the core, which sends it again."""
         if self._peers is None:
             return False
@@ -582,14 +477,19 @@ class Replica:
         seen = (core.config, state.members, state.cluster)
         if now.leader != self.leadership.leader or now.term != self.leadership.term:
             patience = self.core.options.election_ticks * self.tick_seconds()
-            self._waiting.hurry_forwarded(now.leader, trio.current_time() + patience)
-            self._want_turn()
+            self.waiting.hurry_forwarded(now.leader, trio.current_time() + patience)
+            self.want_turn()
         if now != self.leadership:
             _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")
         self.leadership = now
         self._seen = seen
         self.on_change()
 
-    def _new_id(self) -> int:
+    def is_connected(self, peer: int) -> bool:
+        """Whether what is sent to `peer` leaves now."""
+        return self._peers is not None and self._peers.is_connected(peer)
+
+    def new_id(self) -> int:
+        """Return a number that this process has not used yet, for a proposal or a read."""
         self._next_id += 1
         return self._next_id

@@ -10,8 +10,14 @@ from random import Random
 
 import structlog
 
+from .commands import ClusterSettings
 from .raft.core import Core, Options
 from .storage.interface import Storage
+
+_ELECTION_JITTER = 0.5
+"""A leader that is silent while its port lives is missed for T and a third of this part of it, with
+two voters left. Ticks of different nodes fall at different times: so two that draw the same number
+are still some 10 ms apart, which an election takes."""
 
 _log = structlog.get_logger()
 
@@ -51,3 +57,13 @@ def still_recovering(core: Core, storage: Storage, *, before: bool) -> bool:
         storage.recovered()
         _log.info("the lost log is here again: this node votes", up_to=core.log.last_index)
     return core.is_recovering
+
+
+def core_options(settings: ClusterSettings) -> Options:
+    """Return the bounds and times of a core in a cluster with these settings."""
+    return Options(election_ticks=election_ticks(settings), election_jitter=_ELECTION_JITTER)
+
+
+def election_ticks(settings: ClusterSettings) -> int:
+    """Return the election timeout in heartbeats."""
+    return max(settings.election_timeout_ms // settings.heartbeat_ms, 2)

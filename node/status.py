@@ -64,6 +64,7 @@ class Status:
         self._caught_up: set[int] = set()
         self._bulletin = wire.Bulletin(0, {})
         self._shown: object = None
+        self._was_in_contact = False
         self._changed = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -178,6 +179,7 @@ class Status:
         if core.role is Role.LEADER:
             self._note_progress()
         info = self.info()
+        self._was_in_contact = info.leader is not None
         shown = (
             info.leader,
             info.term,
@@ -202,6 +204,15 @@ class Status:
         if core.role is Role.LEADER:
             self._publish()
         return info
+
+    def tick(self) -> None:
+        """Time has passed: see what follows from that alone.
+
+        What a follower shows is what it was told, but for its contact with the leader.
+        """
+        core = self._replica.core
+        if core.role is Role.LEADER or self.in_contact() != self._was_in_contact:
+            self.refresh()
 
     async def wait_change(self, seen: int) -> int:
         """Wait until `structure` is not `seen`, and return it."""

@@ -58,6 +58,7 @@ class Options:
 
     Attributes:
         election_ticks: T: elections start after a random time in [T, 2T) ticks without a leader.
+        election_jitter: The random part, as a share of T (the paper: all of it).
         pre_vote: Ask before disturbing a term (thesis section 9.6).
         check_quorum: A leader without a majority for T steps down; voters that hear a leader
             ignore ballots (section 6, end).
@@ -72,6 +73,7 @@ class Options:
     """
 
     election_ticks: int = 10
+    election_jitter: float = 1.0
     pre_vote: bool = True
     check_quorum: bool = True
     max_append_bytes: int = 512 * 1024
@@ -162,8 +164,7 @@ class Core:
         self.role = Role.FOLLOWER
         self.leader = 0
         self.gone = 0
-        self.early_token = 0
-        self.early_attempts = 0
+        self.early_token = self.early_attempts = 0
         self.progress: dict[int, Progress] = {}
         self.votes: dict[int, bool] = {}
         self.elapsed = 0
@@ -263,9 +264,9 @@ class Core:
         self.gated.append(message)
 
     def randomize_timeout(self) -> None:
-        """Draw a new election timeout in [T, 2T) ticks (section 5.2)."""
-        ticks = self.options.election_ticks
-        self.timeout = ticks + self.rng.randrange(ticks)
+        """Draw a new election timeout in [T, 2T) ticks (section 5.2), or less (`Options`)."""
+        ticks, jitter = self.options.election_ticks, self.options.election_jitter
+        self.timeout = ticks + self.rng.randrange(max(int(ticks * jitter), 1))
 
     def become_follower(self, term: int, leader: int) -> None:
         """Follow `leader` (0: whoever it will be) in `term`, which is not below the present one.

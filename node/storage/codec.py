@@ -21,6 +21,7 @@ same chain hash at an index have the same log up to there.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TypeVar
 from zlib import crc32
@@ -28,7 +29,7 @@ from zlib import crc32
 import msgspec
 
 from ..errors import StorageError
-from ..raft.entry import Entry, HardState, SnapshotMeta
+from ..raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 
 _T = TypeVar("_T")
 
@@ -104,6 +105,26 @@ def encode_entry(entry: Entry, chain: bytes) -> tuple[bytes, bytes]:
     chain = blake2b(chain + head, digest_size=CHAIN_SIZE).digest()
     body = chain + head
     return _CRC.pack(crc32(body, entry.index & 0xFFFFFFFF)) + body, chain
+
+
+def encode_entries(
+    entries: Sequence[Entry], last: int, chain: bytes
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the records of `entries`, which follow entry `last`, and the chain hash after them.
+
+    Raises:
+        StorageError: They leave a gap.
+    """
+    records = []
+    for entry in entries:
+        last += 1
+        if entry.index != last:
+            raise StorageError(f"entry {entry.index} does not follow entry {last - 1}")
+        record, chain = encode_entry(entry, chain)
+        records.append((entry_key(last), record))
+        if entry.kind == EntryKind.CONFIG:
+            records.append((config_key(last), record))
+    return records, chain
 
 
 def decode_entry(index: int, record: bytes, chain: bytes) -> tuple[Entry, bytes]:

@@ -28,7 +28,7 @@ from rocksdict import WriteBatch
 
 from ..errors import StorageError
 from ..poller import Poller
-from ..raft.entry import Entry, EntryKind, HardState, SnapshotMeta
+from ..raft.entry import Entry, HardState, SnapshotMeta
 from . import codec, recovery, rocks_recovery
 from .directory import (
     DirectoryLock,
@@ -212,7 +212,7 @@ class RocksStorage:
                 )
             last = truncate_from - 1
             chain = self._chain_at(last)
-        records, chain = _encode(entries, last, chain)
+        records, chain = codec.encode_entries(entries, last, chain)
         last += len(entries)
         if hard_state is not None:
             commit = max(self._hard_state.commit, min(hard_state.commit, last))
@@ -464,7 +464,7 @@ def _initialize(
 ) -> None:
     """Write what an empty database begins with."""
     engine.create_family(_family_name(_FIRST_GENERATION))
-    records, chain = _encode(entries, 0, codec.GENESIS)
+    records, chain = codec.encode_entries(entries, 0, codec.GENESIS)
     end = codec.End(1, len(entries), chain)
     commit = min(hard_state.commit, len(entries))
     hard_state = HardState(hard_state.term, hard_state.vote, commit)
@@ -479,22 +479,6 @@ def _initialize(
             batch.put(key, record)
 
     engine.write(fill)
-
-
-def _encode(
-    entries: Sequence[Entry], last: int, chain: bytes
-) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the records of `entries`, which follow entry `last`, and the chain hash after them."""
-    records = []
-    for entry in entries:
-        last += 1
-        if entry.index != last:
-            raise StorageError(f"entry {entry.index} does not follow entry {last - 1}")
-        record, chain = codec.encode_entry(entry, chain)
-        records.append((codec.entry_key(last), record))
-        if entry.kind == EntryKind.CONFIG:
-            records.append((codec.config_key(last), record))
-    return records, chain
 
 
 def _family_name(generation: int) -> str:

@@ -9,13 +9,8 @@ _REQUESTS = "node/requests.py"
 _SESSIONS = "node/sessions.py"
 _STATE = "node/state.py"
 
-_TAKEN = """            seq, then = self._written_seq, self._then
-            self._then = []
-"""
-_FLUSH = """            await self.flush()
-            for message in then:
-                self._send(message.to, message)
-            self.feed(happened.Persisted(seq))"""
+_FLUSHES = "node/flushes.py"
+_INTAKE = "node/intake.py"
 
 
 def _mutant(name: str, bugs: tuple[int, ...], about: str, file: str, old: str, new: str) -> Mutant:
@@ -25,33 +20,27 @@ def _mutant(name: str, bugs: tuple[int, ...], about: str, file: str, old: str, n
 DRIVER = (
     _mutant(
         "driver-answers-before-the-flush", (5, 44), "What waits for the disk leaves at once.",
-        _REPLICA, _FLUSH, """            for message in then:
-                self._send(message.to, message)
-            await self.flush()
-            self.feed(happened.Persisted(seq))""",
+        _FLUSHES, "        self._then += persist.then\n",
+        "        self._ended(self._covered_seq, persist.then)\n",
     ),
     _mutant(
         "driver-calls-durable-before-the-flush", (4, 5), "The core hears of it at once.",
-        _REPLICA, _FLUSH, """            self.feed(happened.Persisted(seq))
-            await self.flush()
-            for message in then:
-                self._send(message.to, message)""",
+        _FLUSHES, "        self._then += persist.then\n",
+        "        self._then += persist.then\n        self._ended(persist.seq, [])\n",
     ),
     _mutant(
         "driver-calls-durable-what-came-later", (65, 56), "Also what was written during the flush.",
-        _REPLICA, "self.feed(happened.Persisted(seq))",
-        "self.feed(happened.Persisted(self._written_seq))",
+        _FLUSHES, "        self._ended(seq, then)", "        self._ended(self._written_seq, then)",
     ),
     _mutant(
         "driver-answers-what-came-later", (5, 56), "What was written during the flush leaves, too.",
-        _REPLICA, f"{_TAKEN}            await self.flush()\n",
-        f"            await self.flush()\n{_TAKEN}",
+        _FLUSHES, "        self._ended(seq, then)", "        self._ended(seq, then + self._then)",
     ),
     _mutant(
         "driver-goes-on-after-a-failed-flush", (58, 5), "As if it had not been.",
-        _REPLICA, "            await self.storage.flush()\n",
-        "            try:\n                await self.storage.flush()\n"
-        "            except Exception:\n                self.stats['flushes'] -= 1\n",
+        _FLUSHES, "            await self._storage.flush()\n",
+        "            try:\n                await self._storage.flush()\n"
+        "            except Exception:\n                self.count -= 1\n",
     ),
     _mutant(
         "driver-acknowledges-what-is-in-its-log", (4, 19), "Before anybody else has it.",
@@ -80,8 +69,8 @@ DRIVER = (
     ),
     _mutant(
         "driver-reads-without-asking", (19, 34), "Whoever believes to lead answers from its state.",
-        _REPLICA, "            events.append(happened.ReadIndex(rid))",
-        "            self._waiting.reads_for_index.add(0, *self._waiting.asked_reads.pop(rid))",
+        _INTAKE, "        events.append(happened.ReadIndex(rid))",
+        "        replica.waiting.reads_for_index.add(0, *replica.waiting.asked_reads.pop(rid))",
     ),
     _mutant(
         "driver-says-nothing-of-a-sent-snapshot", (9,), "The core waits for it for ever.",

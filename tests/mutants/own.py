@@ -38,8 +38,9 @@ OWN = (
     ),
     _mutant(
         "removed-leader-proposes-on", "Turn after turn, while its core refuses.",
-        _REPLICA, "if self.core.transfer is None and self.core.id in self.core.config.all_voters():",
-        "if self.core.transfer is None:", layer="B",
+        "node/intake.py",
+        "if replica.core.transfer is None and replica.core.id in replica.core.config.all_voters():",
+        "if replica.core.transfer is None:", layer="B",
     ),
     _mutant(
         "member-on-its-way-out-has-no-address", "Who starts meanwhile cannot ask for its vote.",

@@ -229,7 +229,7 @@ async def test_d13_what_is_sent_cannot_change_any_more(autojump_clock) -> None:
     async with running(2) as cluster:
         appends = collect(cluster, Append)
         entries = [Entry(999, 1, EntryKind.NOOP, b"")]
-        cluster[1].node.replica._send(2, Append(1, 2, 1, 998, 1, entries, 0))
+        cluster[1].node.replica.send(2, Append(1, 2, 1, 998, 1, entries, 0))
         entries.clear()
         await trio.sleep(0.01)
 

@@ -40,7 +40,7 @@ def forwards_of(cluster: Cluster) -> list[tuple[int, int, Forward]]:
 
 def waiting_at(member: Member) -> int:
     """Count everything that waits at a node, in whatever state."""
-    waiting = member.node.replica._waiting
+    waiting = member.node.replica.waiting
     return (
         len(waiting.queued)
         + len(waiting.proposed)
@@ -71,13 +71,13 @@ async def test_many_writers_at_all_nodes_are_all_served(autojump_clock) -> None:
         async def write(number: int) -> None:
             revisions.append(await cluster.write(1 + number % 3, f"k{number}", "v"))
 
-        before = cluster[1].node.replica.stats["flushes"]
+        before = cluster[1].node.replica.flushes.count
         async with trio.open_nursery() as nursery:
             for number in range(300):
                 nursery.start_soon(write, number)
         assert len(set(revisions)) == 300
         # Group commit: what arrives together becomes durable together.
-        assert cluster[1].node.replica.stats["flushes"] - before < 50
+        assert cluster[1].node.replica.flushes.count - before < 50
 
 
 # -- passing on --------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ async def test_the_leader_keeps_no_request_longer_than_its_sender_waits(autojump
         with pytest.raises(HstoreError):
             await cluster.write(2, "key", "value", within_s=1)
         await trio.sleep(2 * TICK_S)
-        assert len(cluster[1].node.replica._waiting.in_log) == 0
+        assert len(cluster[1].node.replica.waiting.in_log) == 0
         cluster.network.edit = None
 
 
@@ -364,7 +364,7 @@ async def test_a_client_that_gives_up_leaves_nothing_behind(via: int, autojump_c
                     nursery.start_soon(cluster.read, via, "key", 600)
         await trio.sleep(2 * TICK_S + 0.01)
         # Nothing of it can have been answered yet: it was forgotten.
-        waiting = cluster[via].node.replica._waiting
+        waiting = cluster[via].node.replica.waiting
         assert (len(waiting.in_log), len(waiting.forwarded), len(waiting.queued)) == (0, 0, 0)
         cluster.network.edit = None
         gate.set()
@@ -450,7 +450,7 @@ async def test_more_reads_than_may_wait_are_refused_in_whatever_state_those_are(
                 await trio.sleep(0.001)
         assert ends.count("Overloaded") >= 80
         assert ends.count("NoLeader") >= 15
-        assert cluster[1].node.replica._waiting.reads <= 1
+        assert cluster[1].node.replica.waiting.reads <= 1
 
 
 async def test_uncommitted_bytes_are_bounded_at_the_leader(autojump_clock) -> None:

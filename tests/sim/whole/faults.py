@@ -226,7 +226,7 @@ class Faults:
         await trio.sleep(rng.expovariate(1 / self.options.hang_for))
         if gate is not None and member.is_up and member.storage.is_flushing:
             self.counts["a flush hangs"] += 1
-            if member.node.replica._waiting.queued or len(member.node.replica._waiting.in_log):
+            if member.node.replica.waiting.queued or len(member.node.replica.waiting.in_log):
                 self.counts["a flush hangs with requests waiting"] += 1
         self._open_gate(member, gate)
 

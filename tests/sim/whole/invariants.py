@@ -108,9 +108,9 @@ class Checker:
         found = {
             "while a flush is under way": storage.is_flushing,
             "between write and flush": bool(member.disk.unflushed) and not storage.is_flushing,
-            "with answers that wait for a flush": bool(replica._then),
-            "with requests passed on": bool(replica._waiting.forwarded),
-            "with writes in the log": len(replica._waiting.in_log) > 0,
+            "with answers that wait for a flush": bool(replica.flushes._then),
+            "with requests passed on": bool(replica.waiting.forwarded),
+            "with writes in the log": len(replica.waiting.in_log) > 0,
             "while a snapshot comes in": snapshots._staging is not None,
             "while a snapshot is sent": bool(snapshots._sending),
             "of a leader": member.is_leader,

@@ -184,7 +184,7 @@ class SimMember:
     def _watch(self) -> None:
         """Look over the shoulder of the driver, at its seams."""
         replica = self.node.replica
-        turn, send, ticks = replica._turn, replica._send, replica.tick_seconds
+        turn, send, ticks = replica._turn, replica.send, replica.tick_seconds
         apply = replica.state.apply
 
         def watched_turn() -> None:
@@ -202,7 +202,7 @@ class SimMember:
             return outcomes
 
         replica._turn = watched_turn  # type: ignore[method-assign]
-        replica._send = watched_send  # type: ignore[method-assign]
+        replica.send = watched_send  # type: ignore[method-assign]
         replica.state.apply = watched_apply  # type: ignore[method-assign,assignment]
         replica.tick_seconds = lambda: ticks() * self.skew  # type: ignore[method-assign]
 

@@ -1,0 +1,101 @@
+"""What clients and other nodes ask for, on its way into the core, at the beginning of a turn.
+
+At the leader, writes become proposals; elsewhere they are passed on to it, once. One read index
+serves all reads that have gathered. Functions of a `Replica`, as those of `raft/` are of a core.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+from . import commands, wire
+from .errors import Overloaded
+from .raft import events as happened
+from .raft.roles import Role
+from .requests import NotLeading, Request
+from .wire import ForwardKind
+
+if TYPE_CHECKING:
+    from .replica import Replica
+
+_MAX_PROPOSAL_BYTES = 1024 * 1024
+"""Of payloads proposed in one turn: RocksDB holds the GIL while it writes them."""
+
+
+def take_writes(replica: Replica, events: deque[happened.Event]) -> None:
+    """Turn queued requests into proposals, or pass them on to the leader."""
+    if not replica.waiting.queued:
+        return
+    if replica.core.role is Role.LEADER:
+        # Else its core would refuse them: they wait for whoever leads next.
+        if replica.core.transfer is None and replica.core.id in replica.core.config.all_voters():
+            _propose(replica, events)
+        return
+    leader = replica.core.leader
+    while (
+        replica.waiting.queued
+        and _can_ask(replica, leader)
+        and replica.core.term > replica.denied_term
+    ):
+        _pass_on(replica, leader, replica.waiting.queued.popleft())
+
+
+def _can_ask(replica: Replica, leader: int) -> bool:
+    """Whether what is sent to this leader now is likely to reach it."""
+    is_there = leader != 0 and not replica.core.leader_gone
+    return is_there and replica.is_connected(leader)
+
+
+def _propose(replica: Replica, events: deque[happened.Event]) -> None:
+    items: list[tuple[int, bytes]] = []
+    size = 0
+    while replica.waiting.queued and size < _MAX_PROPOSAL_BYTES:
+        request = replica.waiting.queued.popleft()
+        if request.is_done:
+            continue
+        data = request.data
+        if request.kind == ForwardKind.KEYED:
+            data = commands.stamped(data, replica.cluster_ms)
+        elif request.kind != ForwardKind.WRITE:
+            replica.on_admin(request)
+            continue
+        if replica.room.refuses(request):
+            continue
+        rid = replica.new_id()
+        replica.waiting.proposed[rid] = request
+        items.append((rid, data))
+        size += len(data)
+    if items:
+        events.append(happened.Propose(items))
+    if replica.waiting.queued:
+        replica.want_turn()
+
+
+def _pass_on(replica: Replica, leader: int, request: Request) -> None:
+    if request.is_done:
+        return
+    if request.is_foreign:  # It was passed on once, and this node leads no more.
+        request.finish(NotLeading("this node does not lead any more"))
+        return
+    request.term, request.passed_to = replica.core.term, leader
+    left = max(request.deadline - trio.current_time(), 0)
+    rid = replica.new_id()
+    if replica.send(leader, wire.Forward(rid, request.kind, request.data, int(left * 1000))):
+        replica.waiting.forwarded[rid] = request
+    else:
+        request.finish(Overloaded("the link to the leader is full; try again in a moment"))
+
+
+def take_reads(replica: Replica, events: deque[happened.Event]) -> None:
+    """One read index serves all reads that have gathered."""
+    if not replica.waiting.new_reads:
+        return
+    if replica.core.role is Role.LEADER or _can_ask(replica, replica.core.leader):
+        rid = replica.new_id()
+        replica.waiting.asked_reads[rid] = (trio.current_time(), replica.waiting.new_reads)
+        replica.stats["reads"] += len(replica.waiting.new_reads)
+        replica.waiting.new_reads = []
+        events.append(happened.ReadIndex(rid))
