@@ -21,6 +21,9 @@ from .wire import Forward, ForwardKind, ForwardReply, ForwardStatus
 _MAX_COMMAND = 2 * 1024 * 1024
 """Bytes of a command: the largest value is 1 MiB, and an entry must fit into one frame."""
 
+_WRITES = frozenset((int(ForwardKind.WRITE), int(ForwardKind.KEYED)))
+_KINDS = frozenset(int(kind) for kind in ForwardKind)
+
 _STATUS: dict[type[HstoreError], ForwardStatus] = {
     NotLeading: ForwardStatus.NOT_LEADER,
     NotApplied: ForwardStatus.NOT_APPLIED,
@@ -39,9 +42,9 @@ def refusal(frame: Forward) -> str:
 
     A command that no node understands would end every node that finds it in its log.
     """
-    if frame.kind not in tuple(ForwardKind):
+    if frame.kind not in _KINDS:
         return f"a request of kind {frame.kind} is not known here"
-    if frame.kind in (ForwardKind.WRITE, ForwardKind.KEYED):
+    if frame.kind in _WRITES:
         if len(frame.data) > _MAX_COMMAND:
             return f"a command of {len(frame.data)} bytes, more than {_MAX_COMMAND}"
         try:

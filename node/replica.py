@@ -41,8 +41,8 @@ from .flushes import Flushes
 from .pace import Pace
 from .peers import Peers
 from .raft import events as happened
-from .raft.core import Options
 from .raft.messages import AppendResponse, Base, HeartbeatResponse, InstallSnapshot, Message
+from .raft.options import Options
 from .raft.progress import ProgressState
 from .raft.roles import Role
 from .raft.update import Persist, Update
@@ -211,7 +211,8 @@ class Replica:
             return False
         if isinstance(frame, AppendResponse):
             is_all_sent = progress.next > core.log.last_index
-            return not frame.rejected and frame.index <= core.log.commit and is_all_sent
+            is_all_told = progress.sent_commit >= core.log.commit >= frame.index
+            return not frame.rejected and is_all_sent and is_all_told
         is_all_there = progress.match == core.log.last_index
         return isinstance(frame, HeartbeatResponse) and not core.pending_reads and is_all_there
 

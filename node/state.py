@@ -36,6 +36,8 @@ from .storage.interface import APPLIED_KEY, StateReader, StateStore, pack_applie
 
 __all__ = ["Item", "KeyReader", "State"]
 
+_COMMAND = int(EntryKind.COMMAND)
+
 # Below this, a prefix is deleted key by key: some 30 us of reading, and as much of writing.
 _FEW_KEYS = 64
 
@@ -200,7 +202,8 @@ class _Batch:
 
     def __init__(self, store: StateStore, state: State) -> None:
         self._store = store
-        self._changed: dict[bytes, bytes | None] = {}
+        self._store_get = store.get
+        self.changed: dict[bytes, bytes | None] = {}
         # Ranges that were deleted before any of what is in `_changed` was put.
         self._ranges: list[tuple[bytes, bytes]] = []
         self._on_checkpoint = state.on_checkpoint
@@ -212,19 +215,21 @@ class _Batch:
         self.sessions = state.sessions
 
     def get(self, key: bytes) -> bytes | None:
-        changed = self._changed
-        if key in changed:
-            return changed[key]
-        return None if self._ranges and self._in_range(key) else self._store.get(key)
+        changed = self.changed
+        return changed[key] if key in changed else self.stored(key)
+
+    def stored(self, key: bytes) -> bytes | None:
+        """What the store has, if no deletion of this batch is in front of it."""
+        return None if self._ranges and self._in_range(key) else self._store_get(key)
 
     def _in_range(self, key: bytes) -> bool:
         return any(start <= key < end for start, end in self._ranges)
 
     def put(self, key: bytes, value: bytes) -> None:
-        self._changed[key] = value
+        self.changed[key] = value
 
     def delete(self, key: bytes) -> None:
-        self._changed[key] = None
+        self.changed[key] = None
 
     def delete_range(self, start: bytes, end: bytes, index: int) -> None:
         """Delete all users' keys from `start` up to `end`, in memory that is bounded.
@@ -233,16 +238,16 @@ class _Batch:
         has to look through all that are still in memory: after a thousand of them it takes 80 us
         instead of 1. The effect is the same, so nodes need not agree on the way.
         """
-        inside = [key for key in self._changed if start <= key < end]
+        inside = [key for key in self.changed if start <= key < end]
         stored, is_all = self._stored(start, end)
         self._tell_deleted(inside, stored if is_all else None, index)
         if len(stored) > _FEW_KEYS:
             for key in inside:
-                del self._changed[key]
+                del self.changed[key]
             self._ranges.append((start, end))
         else:
             for key in (*inside, *stored):
-                self._changed[key] = None
+                self.changed[key] = None
 
     def _stored(self, start: bytes, end: bytes) -> tuple[list[bytes], bool]:
         """Return the keys that the store has there, as far as is told, and if that is all."""
@@ -265,8 +270,8 @@ class _Batch:
             self.changes.clear()
             self.untold = index
             return
-        gone = {key for key in inside if self._changed[key] is not None}
-        gone.update(key for key in stored if key not in self._changed and not self._in_range(key))
+        gone = {key for key in inside if self.changed[key] is not None}
+        gone.update(key for key in stored if key not in self.changed and not self._in_range(key))
         self.changes += [Change(key[1:], index, None) for key in sorted(gone)]
 
     def checkpoint(self, entry: Entry) -> None:
@@ -274,19 +279,19 @@ class _Batch:
         if self._on_checkpoint is None:
             return
         self.commit(entry)
-        self._changed, self._ranges = {}, []
+        self.changed, self._ranges = {}, []
         self._on_checkpoint(entry.index, self._store.view(bulk=True))
 
     def commit(self, last: Entry) -> None:
-        puts = [(key, value) for key, value in self._changed.items() if value is not None]
+        puts = [(key, value) for key, value in self.changed.items() if value is not None]
         puts.append((APPLIED_KEY, pack_applied(last.index, last.term)))
-        deletes = [key for key, value in self._changed.items() if value is None]
+        deletes = [key for key, value in self.changed.items() if value is None]
         self._store.write(puts, deletes, self._ranges)
 
 
 def _run(batch: _Batch, entry: Entry) -> Outcome | None:
     """Let one entry take effect in `batch`."""
-    if entry.kind != EntryKind.COMMAND:
+    if entry.kind != _COMMAND:
         if entry.kind == EntryKind.CONFIG and batch.cluster.expect:
             state_cluster.configuration(batch, membership.decode(entry.data))
         if entry.kind in (EntryKind.NOOP, EntryKind.CONFIG):
@@ -333,7 +338,8 @@ def _take_effect(batch: _Batch, index: int, command: commands.Command) -> Outcom
 
 def _put(batch: _Batch, index: int, command: commands.Put) -> Outcome:
     key = records.USER + command.key
-    found = batch.get(key)
+    changed = batch.changed
+    found = changed[key] if key in changed else batch.stored(key)
     if found is None:
         create_revision, revision = index, 0
         allowed = not command.must_exist
@@ -342,7 +348,7 @@ def _put(batch: _Batch, index: int, command: commands.Put) -> Outcome:
         allowed = True
     if not allowed or (command.cas is not None and command.cas != revision):
         return Outcome(False, revision)
-    batch.put(key, records.encode_record(create_revision, command.flags, index, command.value))
+    changed[key] = records.encode_record(create_revision, command.flags, index, command.value)
     batch.changes.append(Change(command.key, index, command.value))
     return Outcome(True, index)
 

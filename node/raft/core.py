@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -44,47 +43,15 @@ from .events import (
     Tick,
     TransferLeader,
 )
-from .log import RaftLog, entry_size
+from .log import RaftLog
 from .membership import Configuration, History
 from .messages import Message
+from .options import Options
 from .progress import Progress, ProgressState
 from .roles import Role
 from .update import Persist, Update
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Bounds and times. A tick is one heartbeat interval.
-
-    Attributes:
-        election_ticks: T: elections start after a random time in [T, 2T) ticks without a leader.
-        election_jitter: The random part, as a share of T (the paper: all of it).
-        pre_vote: Ask before disturbing a term (thesis section 9.6).
-        check_quorum: A leader without a majority for T steps down; voters that hear a leader
-            ignore ballots (section 6, end).
-        max_append_bytes: Of entries in one message, unless a single entry is larger.
-        max_inflight_messages: Unanswered messages with entries, per peer.
-        max_inflight_bytes: Likewise in bytes; the message that crosses it still leaves.
-        max_uncommitted_bytes: Of entries not yet committed; more is `OVERLOADED`.
-        max_unapplied_bytes: Of entries committed and not yet applied at the leader; likewise.
-        max_apply_bytes: Of entries in one batch to apply.
-        max_pending_reads: Of this node and of those that ask it; more is `OVERLOADED`.
-        promotion_gap: Entries a learner may lack when it becomes a voter.
-    """
-
-    election_ticks: int = 10
-    election_jitter: float = 1.0
-    pre_vote: bool = True
-    check_quorum: bool = True
-    max_append_bytes: int = 512 * 1024
-    max_inflight_messages: int = 256
-    max_inflight_bytes: int = 8 * 1024 * 1024
-    max_uncommitted_bytes: int = 64 * 1024 * 1024
-    max_unapplied_bytes: int = 64 * 1024 * 1024
-    max_apply_bytes: int = 1024 * 1024
-    max_pending_reads: int = 4096
-    promotion_gap: int = 1000
-
+_CONFIG = int(EntryKind.CONFIG)
 
 _STUCK_TIMEOUTS = 1.5
 """Election timeouts that one write may take before the disk counts as stuck.
@@ -297,7 +264,7 @@ class Core:
         """Append to the log, and put configurations among the entries into force (rule D9)."""
         self.log.append(entries)
         for entry in entries:
-            if entry.kind == EntryKind.CONFIG:
+            if entry.kind == _CONFIG:
                 self.history.push(entry.index, membership.decode(entry.data))
                 reconfigure.follow_configuration(self)
 
@@ -306,8 +273,8 @@ class Core:
         first = self.log.last_index + 1
         term = self.term
         entries = [Entry(index, term, kind, data) for index, data in enumerate(payloads, first)]
-        self.uncommitted_bytes += sum(map(entry_size, entries))
         self.append(entries)
+        self.uncommitted_bytes += self.log.size_between(first - 1, self.log.last_index)
         return first
 
     def restore(self, meta: SnapshotMeta) -> None:

@@ -11,9 +11,10 @@ truncated and written anew must not be taken for durable when the flush of its p
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
+from itertools import accumulate
 
 from .entry import Entry, SnapshotMeta
 from .errors import CoreBug
@@ -42,12 +43,13 @@ class RaftLog:
         persisted: Entries up to here are durable on this node.
         commit: Entries up to here are committed.
         applied: Entries up to here have been applied.
-        size: Of all entries here, in bytes as `entry_size` counts them.
         unsaved: First index not yet handed out to be persisted.
         truncated: Lowest index truncated since entries were last handed out, or None.
     """
 
     __slots__ = (
+        "_before",
+        "_ends",
         "_writes",
         "applied",
         "commit",
@@ -56,7 +58,6 @@ class RaftLog:
         "last_index",
         "last_term",
         "persisted",
-        "size",
         "snapshot_index",
         "snapshot_term",
         "truncated",
@@ -68,7 +69,10 @@ class RaftLog:
         self.snapshot_index = snapshot.index
         self.snapshot_term = snapshot.term
         self.entries = list(entries)
-        self.size = sum(map(entry_size, self.entries))
+        # Bytes up to the end of each entry, counted from some entry long gone: so how much there is
+        # between two of them is a difference.
+        self._before = 0
+        self._ends: list[int] = list(accumulate(map(entry_size, self.entries)))
         self.last_index = snapshot.index + len(self.entries)
         self.last_term = self.entries[-1].term if self.entries else snapshot.term
         for index, entry in enumerate(self.entries, snapshot.index + 1):
@@ -100,20 +104,23 @@ class RaftLog:
 
     def slice(self, low: int, high: int, max_bytes: int) -> list[Entry]:
         """Return entries `low` to `high`, both included, until `max_bytes`; at least one."""
-        entries = self.entries
         first = low - self.snapshot_index - 1
-        size = 0
-        # By position, not by copying the rest of the log for each message of a long catch-up.
-        for end in range(first, high - self.snapshot_index):
-            size += len(entries[end].data) + _OVERHEAD
-            if size > max_bytes and end > first:
-                return entries[first:end]
-        return entries[first : high - self.snapshot_index]
+        last = high - self.snapshot_index
+        fitting = bisect_right(self._ends, self._end(low - 1) + max_bytes, first, last)
+        return self.entries[first : max(fitting, first + 1)]
 
     def size_between(self, low: int, high: int) -> int:
         """Return the bytes of the entries after `low` up to `high`, none of them compacted."""
-        base = self.snapshot_index
-        return sum(map(entry_size, self.entries[low - base : max(high - base, 0)]))
+        return max(self._end(high) - self._end(low), 0)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all entries here, as `entry_size` counts them."""
+        return self._end(self.last_index) - self._before
+
+    def _end(self, index: int) -> int:
+        offset = index - self.snapshot_index
+        return self._ends[offset - 1] if offset > 0 else self._before
 
     def is_up_to_date(self, last_index: int, last_term: int) -> bool:
         """Whether a candidate's log is at least as up-to-date as this one (section 5.4.1)."""
@@ -140,8 +147,11 @@ class RaftLog:
         """Append entries that continue the log."""
         if entries[0].index != self.last_index + 1:
             raise CoreBug(f"append of {entries[0].index} to a log that ends at {self.last_index}")
+        end = self._end(self.last_index)
         self.entries.extend(entries)
-        self.size += sum(map(entry_size, entries))
+        for entry in entries:
+            end += len(entry.data) + _OVERHEAD
+            self._ends.append(end)
         newest = self.entries[-1]
         self.last_index, self.last_term = newest.index, newest.term
 
@@ -150,8 +160,7 @@ class RaftLog:
         if index <= self.commit:
             raise CoreBug(f"conflict at {index}, which is committed (commit is {self.commit})")
         cut = index - self.snapshot_index - 1
-        self.size -= sum(map(entry_size, self.entries[cut:]))
-        del self.entries[cut:]
+        del self.entries[cut:], self._ends[cut:]
         self.last_index = index - 1
         self.last_term = self.entries[-1].term if self.entries else self.snapshot_term
         self.persisted = min(self.persisted, self.last_index)
@@ -210,14 +219,10 @@ class RaftLog:
     def index_to_keep(self, applied: int, max_entries: int, max_bytes: int) -> int:
         """Return up to where to compact so that at most this much of what is applied stays."""
         lowest = max(applied - max_entries, self.snapshot_index)
-        size = 0
-        for entry in reversed(
-            self.entries[lowest - self.snapshot_index : applied - self.snapshot_index]
-        ):
-            size += entry_size(entry)
-            if size > max_bytes:
-                return entry.index
-        return lowest
+        least = self._end(applied) - max_bytes
+        if self._end(lowest) >= least:
+            return lowest
+        return self.snapshot_index + bisect_left(self._ends, least) + 1
 
     def compact(self, index: int) -> tuple[int, int]:
         """Drop entries up to `index`, which must be applied; return its index and term."""
@@ -227,15 +232,16 @@ class RaftLog:
         if term is None:
             raise CoreBug(f"compaction to {index}, below the snapshot {self.snapshot_index}")
         cut = index - self.snapshot_index
-        self.size -= sum(map(entry_size, self.entries[:cut]))
-        del self.entries[:cut]
+        self._before = self._end(index)
+        del self.entries[:cut], self._ends[:cut]
         self.snapshot_index, self.snapshot_term = index, term
         return index, term
 
     def restore(self, meta: SnapshotMeta) -> None:
         """Start over after a snapshot; durable only once the write that carries it is."""
         self.entries.clear()
-        self.size = 0
+        self._ends.clear()
+        self._before = 0
         self.snapshot_index = self.last_index = meta.index
         self.snapshot_term = self.last_term = meta.term
         self.commit = self.applied = self.handed_out = meta.index

@@ -59,6 +59,11 @@ class Progress:
         self._inflight: deque[tuple[int, int]] = deque()
         self.inflight_bytes = 0
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether an answer to entries is on its way, unless something was lost."""
+        return bool(self._inflight)
+
     def is_window_open(self, max_messages: int, max_bytes: int) -> bool:
         """Whether another message with entries may be sent without an answer."""
         return len(self._inflight) < max_messages and self.inflight_bytes < max_bytes

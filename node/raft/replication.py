@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from . import membership, quorum, reads
 from .entry import Entry, EntryKind
 from .errors import CoreBug, Reason
-from .log import entry_size
 from .messages import Append, AppendResponse, Heartbeat, HeartbeatResponse, InstallSnapshot
 from .progress import Progress, ProgressState
 from .roles import Role
@@ -92,17 +91,21 @@ def _send_append(core: Core, peer: int, progress: Progress) -> bool:
     )
     if prev < log.last_index and is_open:
         entries = log.slice(prev + 1, log.last_index, options.max_append_bytes)
-    if not entries and not is_probe and (progress.sent_commit >= log.commit or not is_open):
+    if not entries and not is_probe:
         # Nothing goes past a full window, not even the news of a commit: if what is in flight was
         # overtaken or lost, each such message would be rejected, and the window sent once more.
-        return False
+        if progress.sent_commit >= log.commit or not is_open:
+            return False
+        if progress.is_awaited and not options.eager_commit:
+            return False
     core.send(Append(core.id, peer, core.term, prev, prev_term, entries, log.commit))
     progress.sent_commit = log.commit
     if is_probe:
         progress.probe_sent = True
         return False
     if entries:
-        progress.sent(entries[-1].index, sum(map(entry_size, entries)))
+        last = entries[-1].index
+        progress.sent(last, log.size_between(prev, last))
     return bool(entries)
 
 

@@ -48,6 +48,7 @@ CHAIN_SIZE = 16
 GENESIS = bytes(CHAIN_SIZE)
 """The chain hash before the first entry of a cluster."""
 
+_CONFIG = int(EntryKind.CONFIG)
 _ENTRY_KEY = struct.Struct(">cQ")
 _GENERATION = struct.Struct(">Q")
 _CRC = struct.Struct(">I")
@@ -122,7 +123,7 @@ def encode_entries(
             raise StorageError(f"entry {entry.index} does not follow entry {last - 1}")
         record, chain = encode_entry(entry, chain)
         records.append((entry_key(last), record))
-        if entry.kind == EntryKind.CONFIG:
+        if entry.kind == _CONFIG:
             records.append((config_key(last), record))
     return records, chain
 

@@ -10,8 +10,9 @@ import trio
 
 from hstore.node import compaction
 from hstore.node.compaction import DiskLog, due
-from hstore.node.raft.core import Core, Options
+from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
+from hstore.node.raft.options import Options
 from hstore.node.raft.progress import Progress, ProgressState
 from hstore.node.storage.interface import Storage
 from tests.node.cluster import running

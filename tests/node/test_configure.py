@@ -16,7 +16,8 @@ from hstore.node.commands import Member as Known
 from hstore.node.errors import ConfigError, Refused
 from hstore.node.main import _announcement
 from hstore.node.raft import election
-from hstore.node.raft.core import Core, Options
+from hstore.node.raft.core import Core
+from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
 from hstore.node.wire import ForwardKind
 from tests.node.cluster import Cluster, Member, running

@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from hstore.node.raft import messages
-from hstore.node.raft.core import Options
 from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from hstore.node.raft.membership import Change, ChangeKind, Configuration, Transition
+from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
 
 from .datadriven import Command

@@ -25,7 +25,7 @@ from itertools import groupby
 from typing import cast
 
 from hstore.node.raft import election, messages
-from hstore.node.raft.core import Core, Options
+from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from hstore.node.raft.errors import Reason
 from hstore.node.raft.events import (
@@ -42,6 +42,7 @@ from hstore.node.raft.events import (
 )
 from hstore.node.raft.membership import Change, Configuration, Transition
 from hstore.node.raft.messages import Message
+from hstore.node.raft.options import Options
 from hstore.node.raft.progress import ProgressState
 from hstore.node.raft.roles import Role
 from hstore.node.raft.update import Persist, Update

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from hstore.node.raft.core import Options
+from hstore.node.raft.options import Options
 
 TICK = 1000
 """One nominal tick."""

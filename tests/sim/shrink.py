@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from hstore.node.raft.core import Options
+from hstore.node.raft.options import Options
 
 from .artefact import Artefact
 from .options import TICK

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from hstore.node.raft import membership
-from hstore.node.raft.core import Core, Options
+from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from hstore.node.raft.errors import Reason
 from hstore.node.raft.events import (
@@ -37,6 +37,7 @@ from hstore.node.raft.messages import (
     PreVoteResponse,
     VoteResponse,
 )
+from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
 from hstore.node.raft.update import Persist, Update
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import pytest
 
-from hstore.node.raft.core import Options
 from hstore.node.raft.entry import HardState, SnapshotMeta
 from hstore.node.raft.events import Applied, Persisted, Receive, Tick
 from hstore.node.raft.membership import Configuration
@@ -28,6 +27,7 @@ from hstore.node.raft.messages import (
     VoteRequest,
     VoteResponse,
 )
+from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
 from tests.node.raft.harness import (
     PAPER,

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from hstore.node.raft.core import Options
 from hstore.node.raft.entry import HardState
 from hstore.node.raft.events import EarlyElection, PeerDown, PeerUnreachable
 from hstore.node.raft.membership import Change, ChangeKind, Configuration
@@ -20,6 +19,7 @@ from hstore.node.raft.messages import (
     VoteRequest,
     VoteResponse,
 )
+from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
 from tests.node.raft.harness import (
     Cluster,

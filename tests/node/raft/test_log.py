@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hstore.node.raft.core import Core, Options
+from hstore.node.raft.core import Core
 from hstore.node.raft.entry import HardState, SnapshotMeta
 from hstore.node.raft.errors import CoreBug
 from hstore.node.raft.events import Applied, Compact
 from hstore.node.raft.log import RaftLog, entry_size
 from hstore.node.raft.membership import Configuration
+from hstore.node.raft.options import Options
 from hstore.node.raft.progress import Progress, ProgressState
 from tests.node.raft.harness import Longest, entries_of, make_follower, make_leader
 

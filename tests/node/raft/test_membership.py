@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hstore.node.raft.core import Core, Options
+from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
 from hstore.node.raft.errors import Reason
 from hstore.node.raft.events import Compact, PeerUnreachable, ProposeChange
@@ -26,6 +26,7 @@ from hstore.node.raft.messages import (
     InstallSnapshot,
     VoteResponse,
 )
+from hstore.node.raft.options import Options
 from hstore.node.raft.progress import ProgressState
 from hstore.node.raft.roles import Role
 from tests.node.raft.harness import (

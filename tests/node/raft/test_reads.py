@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from hstore.node.raft.core import Options
 from hstore.node.raft.errors import Reason
 from hstore.node.raft.events import PeerUnreachable
 from hstore.node.raft.membership import Change, ChangeKind
@@ -17,6 +16,7 @@ from hstore.node.raft.messages import (
     ReadIndexRequest,
     ReadIndexResponse,
 )
+from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
 from tests.node.raft.harness import (
     Node,

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from hstore.node.raft.core import Options
 from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.errors import CoreBug, Reason
 from hstore.node.raft.events import Compact, PeerUnreachable, Propose, SnapshotSent
@@ -19,6 +18,7 @@ from hstore.node.raft.messages import (
     HeartbeatResponse,
     InstallSnapshot,
 )
+from hstore.node.raft.options import Options
 from hstore.node.raft.progress import ProgressState
 from tests.node.raft.harness import (
     Node,

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from hstore.node.raft import core as core_module
 from hstore.node.raft import events, messages
-from hstore.node.raft.core import Options
 from hstore.node.raft.entry import Entry, SnapshotMeta
 from hstore.node.raft.errors import CoreBug
 from hstore.node.raft.events import Event, Receive
 from hstore.node.raft.membership import Change, ChangeKind, Configuration, Transition, encode
 from hstore.node.raft.messages import Message
+from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
 from tests.node.raft.harness import Node, make_candidate, make_follower, make_leader
 
