@@ -5,7 +5,7 @@
 # make sim    clusters of cores among faults, from seeds, on all cores      (SEEDS=0:2000)
 # make mutants  mistakes put in on purpose: is each still found?   (FIND=1 searches for them anew)
 # make bench  the figures beside etcd's, about an hour  (QUICK=1: five minutes; ONLY=put,dns)
-# make soak   the long version of everything, about an hour
+# make soak   the long version of everything, and an hour of full load: two hours and more
 # make fmt    rewrite the code as `make check` wants it
 # make types  links through which type checkers find the packages
 #

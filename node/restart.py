@@ -62,7 +62,7 @@ def still_recovering(core: Core, storage: Storage, *, before: bool) -> bool:
 
 def core_options(settings: ClusterSettings) -> Options:
     """Return the bounds and times of a core in a cluster with these settings."""
-    # Under load the next entries carry the news of a commit: a third of all messages is saved.
+    # Under load the next entries carry the news of a commit, which saves a message each time.
     return Options(
         election_ticks=election_ticks(settings),
         election_jitter=_ELECTION_JITTER,

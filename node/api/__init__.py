@@ -5,7 +5,7 @@ Words. A *connection* turns bytes into whole requests or one refusal. An *answer
 connection see it. A *barrier* is the wait after which a local read is linearizable. A *listing*
 walks over many keys as of one moment. The *backend* is the node, and all that is known of it here.
 
-Bytes:    server.py, stream.py, connection.py (no I/O), answers.py
+Bytes:    server.py, serving.py, connection.py (no I/O), answers.py
 Between:  exchange.py, routes.py, guard.py (browsers kept out), values.py, idempotency.py,
           backend.py
 Handlers: simple.py (/read, /write), kv.py (/v1/kv), listing.py, cluster.py, watch.py, admin.py,

@@ -6,7 +6,7 @@ A message is *gated* when it vouches for something, and leaves only once that is
 is a numbered broadcast of heartbeats. "Section 5.3" is of the Raft paper (extended version),
 "thesis section 6.4" of Diego Ongaro's dissertation; "etcd#14633" is an issue of a project that had the bug.
 
-The interface: core.py (`Core.step`), events.py in, update.py out, errors.py
+The interface: core.py (`Core.step`), events.py in, update.py out, options.py, errors.py
 The data:      entry.py, membership.py, messages.py, roles.py
 What is known: log.py of this node, progress.py of the others, quorum.py the arithmetic
 What is done:  election.py, replication.py, reads.py, reconfigure.py, transfer.py: functions of a core
