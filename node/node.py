@@ -153,6 +153,8 @@ class Node:
             StateDiverged: Its copy is not what the majority has (`replica_check.py`).
         """
         self._addresses.update(hints or {})
+        if self.poller is not None:
+            self.replica.storage.attach(self.poller)  # before anything is flushed
         async with trio.open_nursery() as nursery:
             if self.poller is not None:
                 nursery.start_soon(self._poll, self.poller)
@@ -401,7 +403,6 @@ class Node:
         """Watch sockets, and take what comes of one batch together."""
         poller.before_batch = self.replica.hold
         poller.after_batch = self.replica.take_turns
-        self.replica.storage.attach(poller)
         try:
             await poller.run()
         finally:

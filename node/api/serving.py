@@ -432,25 +432,27 @@ class Serving:
         return deferred
 
     def _told(self, outcome: Any) -> None:
-        """Answer the request that the node was asked for."""
+        """Answer the request that the node was asked for; called in the node's turn."""
         waits_for, self._waits_for, self._waiter = self._waits_for, None, None
         if self._is_closed or waits_for is None:
             return
-        request, deferred = waits_for
-        x = self._x
+        try:
+            self._say(waits_for[0], self._outcome_answer(*waits_for, outcome))
+        except trio.BrokenResourceError:
+            self.leave()
+        except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
+            _log.exception("connection failed")
+            self.leave()
+
+    def _outcome_answer(self, request: Request, deferred: Deferred, outcome: Any) -> bytes:
         if isinstance(outcome, HstoreError):
             outcome = unavailable(outcome, is_write=deferred.command is not None)
         if isinstance(outcome, Exception):
-            whole = failed(x, request, outcome)
-        else:
-            try:
-                whole = deferred.finish(outcome)
-            except Exception as error:  # noqa: BLE001 (the boundary)
-                whole = failed(x, request, error)
+            return failed(self._x, request, outcome)
         try:
-            self._say(request, whole)
-        except trio.BrokenResourceError:
-            self.leave()
+            return deferred.finish(outcome)
+        except Exception as error:  # noqa: BLE001 (the boundary)
+            return failed(self._x, request, error)
 
     def _say(self, request: Request, whole: bytes) -> None:
         """Send the answer to the one request that is here."""

@@ -385,10 +385,15 @@ async def poller(request, nursery) -> AsyncIterator[Poller | None]:
     if not can_poll():
         pytest.skip("this system has no epoll")
     poller = Poller()
-    nursery.start_soon(poller.run)
+
+    async def run() -> None:
+        try:
+            await poller.run()
+        finally:
+            poller.close()
+
+    nursery.start_soon(run)
     yield poller
-    nursery.cancel_scope.cancel()
-    poller.close()
 
 
 @pytest.fixture
