@@ -82,6 +82,15 @@ class TcpStream(trio.abc.HalfCloseableStream):
         except OSError as error:
             raise trio.BrokenResourceError from error
 
+    def has_ended(self) -> bool:
+        """Whether the other end sends no more; what it has sent stays to be received."""
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def send_now(self, data: bytes) -> int:
         """Send what there is room for without waiting, and return how many bytes that were.
 

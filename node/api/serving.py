@@ -376,6 +376,9 @@ class Serving:
             return
         if self._has_task or self._waits_for is not None:
             self._is_readable = True
+            stream = self.stream
+            if self._endless is not None and isinstance(stream, TcpStream) and stream.has_ended():
+                self._endless.cancel()  # Else it would be found out by the next keepalive only.
             return
         try:
             self._receive()

@@ -140,3 +140,16 @@ async def test_closing_ends_idle_ones_now_and_busy_ones_after_their_answer(
     response = await busy.response()
     assert (response.body, response.headers["connection"]) == (b"true", "close")
     assert await busy.read_to_end() == b""
+
+
+async def test_a_client_that_watches_no_more_is_noticed_at_once(
+    connect, server, backend, autojump_clock
+):
+    """It took until the next keepalive, and 10,000 of them left no room for others till then."""
+    client = connect()
+    await client.send(b"GET /v1/watch?prefix=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await client.read_head()).status == 200
+    await client.stream.aclose()
+    await trio.sleep(1)
+    assert server._connections == set()
+    assert len(backend.watches) == 0
