@@ -27,6 +27,13 @@ class Terminal:
     def type(self, keys):
         os.write(self._fd, keys.encode())
 
+    def shows(self, pattern):
+        """Whether it is shown by now, after what was waited for before."""
+        if select.select([self._fd], [], [], 0.2)[0]:
+            self._raw += self._more()
+        text = _ANSI.sub("", self._raw.decode(errors="replace"))
+        return re.compile(pattern).search(text, self._read) is not None
+
     def wait_for(self, pattern):
         """Return the match of what is shown, after what was waited for before."""
         end = time.monotonic() + WAIT_S
@@ -94,7 +101,14 @@ def test_a_session_at_a_terminal(three: Cluster):
         terminal.type("get nothing\x03")  # Ctrl-C clears the line.
         terminal.type("watch services/\r")
         terminal.wait_for("Ctrl-C ends it")
-        eventually(lambda: first.write("services/db", "1").status == 200, "a write")
+        # The watch begins a moment after it is asked for, and shows what comes from then on.
+        eventually(
+            lambda: (
+                first.write("services/db", "1").status == 200
+                and terminal.shows(r"set services/db 1\n")
+            ),
+            "the watch shows a write",
+        )
         seen = terminal.wait_for(r"(\d+) set services/db 1\n")
         # The node dies under the watch, which goes on elsewhere and misses nothing.
         first.kill()
