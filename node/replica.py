@@ -41,9 +41,9 @@ from .flushes import Flushes
 from .pace import Pace
 from .peers import Peers
 from .raft import events as happened
-from .raft.messages import AppendResponse, Base, HeartbeatResponse, InstallSnapshot, Message
+from .raft import replication
+from .raft.messages import Base, InstallSnapshot, Message
 from .raft.options import Options
-from .raft.progress import ProgressState
 from .raft.roles import Role
 from .raft.update import Persist, Update
 from .requests import READ, Answer, Request, Waiting
@@ -198,23 +198,8 @@ class Replica:
         """Take a consensus message; one that speaks in another's name is dropped."""
         if frame.frm == peer and frame.to == self.core.id:
             self._events.append(happened.Receive(frame))
-            if not self._is_no_news(frame):
+            if not replication.is_no_news(self.core, frame):
                 self.want_turn()
-
-    def _is_no_news(self, frame: Message) -> bool:
-        """Whether this may wait for the next turn: a sign of life that moves nothing."""
-        core = self.core
-        progress = core.progress.get(frame.frm)
-        if progress is None or progress.state is not ProgressState.REPLICATE:
-            return False
-        if frame.term != core.term or core.transfer is not None:
-            return False
-        if isinstance(frame, AppendResponse):
-            is_all_sent = progress.next > core.log.last_index
-            is_all_told = progress.sent_commit >= core.log.commit >= frame.index
-            return not frame.rejected and is_all_sent and is_all_told
-        is_all_there = progress.match == core.log.last_index
-        return isinstance(frame, HeartbeatResponse) and not core.pending_reads and is_all_there
 
     def forwarded(self, peer: int, frame: wire.Forward) -> None:
         """Take a request that another node passed on because this one leads."""

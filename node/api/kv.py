@@ -13,7 +13,7 @@ from ..commands import Delete, DeletePrefix, Put
 from .answers import BYTES, JSON, Answer, HttpError, answer, head, ok
 from .exchange import Deferred
 from .listing import Listing, base64
-from .simple import need_length, stale_header
+from .simple import find, need_length, stale_header
 from .values import (
     checked_value,
     key_from_path,
@@ -43,11 +43,8 @@ def get(x: Exchange, request: Request, rest: bytes) -> Deferred | Awaitable[Answ
     key = key_from_path(rest)
 
     def finish(_: Outcome) -> bytes:
-        item = x.backend.get(key)
+        item, extra = find(x, request, key)
         index = x.backend.applied_index
-        extra = stale_header(x, request)
-        if item is None:
-            raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
         if "raw" in query:
             return answer(index, item.value, content_type=BYTES, extra=extra)
         body = b"[%b]" % _entry(item)

@@ -67,14 +67,6 @@ _CHANGING = frozenset({b"POST", b"PUT", b"DELETE"})
 _WRITES = frozenset({simple.write, simple.update, simple.delete, kv.put, kv.delete})
 
 
-async def respond(x: Exchange, request: Request) -> Answer:
-    """Answer one request, whatever comes of it.
-
-    Cancellation: as of the handler; for a write the outcome is unknown.
-    """
-    return await finish(x, request, begin(x, request))
-
-
 def begin(x: Exchange, request: Request) -> Found:
     """Let the handler of a request begin; what it refuses at once is an answer, too."""
     try:
@@ -86,7 +78,10 @@ def begin(x: Exchange, request: Request) -> Found:
 
 
 async def finish(x: Exchange, request: Request, found: Found) -> Answer:
-    """Do the rest of what `begin` has begun."""
+    """Do the rest of what `begin` has begun, whatever comes of it.
+
+    Cancellation: as of the handler; for a write the outcome is unknown.
+    """
     try:
         if isinstance(found, Deferred):
             return await x.settle(found, request)

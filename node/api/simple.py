@@ -54,6 +54,18 @@ def stale_header(x: Exchange, request: Request) -> bytes:
     return b"" if stale_ms is None else b"X-Hstore-Stale-Ms: %d\r\n" % stale_ms
 
 
+def find(x: Exchange, request: Request, key: bytes) -> tuple[Item, bytes]:
+    """Return what this node has under a key, and `stale_header` of the request.
+
+    Raises:
+        HttpError: 404.
+    """
+    item, extra = x.backend.get(key), stale_header(x, request)
+    if item is None:
+        raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
+    return item, extra
+
+
 def need_length(request: Request) -> None:
     """Refuse a body whose length was not said: what follows could be it, or a request.
 
@@ -69,11 +81,8 @@ def read_one(x: Exchange, request: Request, rest: bytes) -> Deferred:
     key = key_from_path(rest)
 
     def finish(_: Outcome) -> bytes:
-        item = x.backend.get(key)
+        item, extra = find(x, request, key)
         index = x.backend.applied_index
-        extra = stale_header(x, request)
-        if item is None:
-            raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
         body = b'{"key":%b,%b,"revision":%d}' % (
             _encode(key.decode()),
             value_member(item.value),

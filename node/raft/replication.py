@@ -18,6 +18,7 @@ from .roles import Role
 if TYPE_CHECKING:
     from .core import Core
     from .events import Propose, SnapshotSent
+    from .messages import Message
 
 _CONFIG = int(EntryKind.CONFIG)
 
@@ -166,6 +167,25 @@ def on_heartbeat_response(core: Core, message: HeartbeatResponse) -> None:
         if prev_term is not None:
             core.send(Append(core.id, message.frm, core.term, prev, prev_term, [], core.log.commit))
     reads.answer_confirmed(core)
+
+
+def is_no_news(core: Core, message: Message) -> bool:
+    """Whether nothing would come of handling this before the next event: a mere sign of life.
+
+    Of a leader that has sent the sender all there is and told it all that is committed, the next
+    event sees it early enough: checks of the quorum are ticks, and those are events, too.
+    """
+    progress = core.progress.get(message.frm)
+    if progress is None or progress.state is not ProgressState.REPLICATE:
+        return False
+    if message.term != core.term or core.transfer is not None:
+        return False
+    if isinstance(message, AppendResponse):
+        is_all_sent = progress.next > core.log.last_index
+        is_all_told = progress.sent_commit >= core.log.commit >= message.index
+        return not message.rejected and is_all_sent and is_all_told
+    is_all_there = progress.match == core.log.last_index
+    return isinstance(message, HeartbeatResponse) and not core.pending_reads and is_all_there
 
 
 def advance_commit(core: Core) -> None:

@@ -10,22 +10,14 @@ import trio
 from hstore.node import poller as module
 from hstore.node.lag import SECONDS_MAX, Lag
 from hstore.node.poller import Poller, can_poll
+from tests.fakes.polling import poll_in
 
 pytestmark = pytest.mark.skipif(not can_poll(), reason="this system has no epoll")
 
 
 @pytest.fixture
 def poller(nursery):
-    poller = Poller()
-
-    async def run() -> None:
-        try:
-            await poller.run()
-        finally:
-            poller.close()
-
-    nursery.start_soon(run)
-    return poller
+    return poll_in(nursery)
 
 
 @pytest.fixture

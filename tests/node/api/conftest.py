@@ -20,10 +20,11 @@ from hstore.node.cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest
 from hstore.node.commands import Command, Delete, DeletePrefix, Keyed, Outcome, Put
 from hstore.node.errors import HstoreError, KeyReused
 from hstore.node.history import Change, History
-from hstore.node.poller import Poller, can_poll
+from hstore.node.poller import Poller
 from hstore.node.state import Item
 from hstore.node.stream import TcpStream
 from hstore.node.watches import Watch, Watches
+from tests.fakes.polling import poll_in
 
 
 def node_info(name: str, port: int, kind: str = "follower") -> NodeInfo:
@@ -382,18 +383,7 @@ async def poller(request, nursery) -> AsyncIterator[Poller | None]:
     if request.param == "a task each":
         yield None
         return
-    if not can_poll():
-        pytest.skip("this system has no epoll")
-    poller = Poller()
-
-    async def run() -> None:
-        try:
-            await poller.run()
-        finally:
-            poller.close()
-
-    nursery.start_soon(run)
-    yield poller
+    yield poll_in(nursery)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import socket
 import pytest
 import trio
 
-from hstore.node.poller import Poller, can_poll
 from hstore.node.stream import TcpStream
+from tests.fakes.polling import poll_in
 
 from .conftest import Client
 
@@ -16,11 +16,7 @@ from .conftest import Client
 @pytest.fixture
 def poller(nursery):
     """All of these are parked (elsewhere, every test runs with a task each, too)."""
-    if not can_poll():
-        pytest.skip("this system has no epoll")
-    poller = Poller()
-    nursery.start_soon(poller.run)
-    return poller
+    return poll_in(nursery)
 
 
 def put(key: bytes, body: bytes = b"x") -> bytes:
