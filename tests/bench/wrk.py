@@ -107,6 +107,8 @@ def fill(address: str, system: str, load: Load, first: int = 0) -> Run:
                 rest += line
     finally:
         end(process)
+        if process.stdout is not None:
+            process.stdout.close()
     run = parse(rest)
     if failed is None:
         raise Failed(f"{load.keys - first:,} keys were not written within {within:.0f} s")
