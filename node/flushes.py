@@ -16,7 +16,11 @@ from .raft.update import Persist
 from .storage.interface import Storage
 
 Ended = Callable[[int, Sequence[Message]], None]
-"""Called with the number of the last write that a flush has covered, and what waited for it."""
+"""Called with the number of the last write that a flush has covered, and what has not left yet of
+what waited for it."""
+
+Send = Callable[[Message], bool]
+"""Sends a message from any thread, without waiting; False: it cannot."""
 
 
 class Flushes:
@@ -26,10 +30,11 @@ class Flushes:
         count: How many there were.
     """
 
-    def __init__(self, storage: Storage, ended: Ended) -> None:
+    def __init__(self, storage: Storage, send: Send, ended: Ended) -> None:
         """Flush nothing yet; `ended` is told of each flush that covers what `written` was told."""
         self.count = 0
         self._storage = storage
+        self._send = send
         self._ended = ended
         self._written_seq = self._covered_seq = 0
         self._then: list[Message] = []
@@ -52,10 +57,16 @@ class Flushes:
         if self._covers is not None or self._written_seq == self._covered_seq:
             return
         self._covers, self._then = (self._written_seq, self._then), []
-        if self._storage.flush_soon(self._end):
+        if self._storage.flush_soon(self._end, self._let_go):
             self.count += 1
         else:
             self._to_await.set()
+
+    def _let_go(self) -> None:
+        """Send what waited for this flush; perhaps in the storage's thread, while others wait."""
+        if self._covers is not None and self._covers[1]:
+            seq, then = self._covers
+            self._covers = seq, [message for message in then if not self._send(message)]
 
     def _end(self) -> None:
         """What was written when the flush began is durable."""

@@ -9,8 +9,8 @@ import trio
 from .errors import HstoreError
 from .replica import Replica
 
-_SECONDS = 0.5
-"""How often a node asks."""
+_SECONDS = 1.0
+"""How often a node asks; each time costs the leader a round of heartbeats."""
 
 
 async def keep(replica: Replica) -> None:

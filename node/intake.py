@@ -7,6 +7,7 @@ serves all reads that have gathered. Functions of a `Replica`, as those of `raft
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import trio
@@ -83,10 +84,17 @@ def _pass_on(replica: Replica, leader: int, request: Request) -> None:
     request.term, request.passed_to = replica.core.term, leader
     left = max(request.deadline - trio.current_time(), 0)
     rid = replica.new_id()
-    if replica.send(leader, wire.Forward(rid, request.kind, request.data, int(left * 1000))):
-        replica.waiting.forwarded[rid] = request
-    else:
-        request.finish(Overloaded("the link to the leader is full; try again in a moment"))
+    replica.waiting.forwarded[rid] = request
+    replica.send_together(leader, wire.Forward(rid, request.kind, request.data, int(left * 1000)))
+
+
+def not_passed_on(replica: Replica, frames: Iterable[wire.Forward | wire.ForwardReply]) -> None:
+    """Answer those whose requests have not left; what is lost of replies, others wait for."""
+    for frame in frames:
+        if isinstance(frame, wire.Forward):
+            request = replica.waiting.forwarded.pop(frame.id, None)
+            if request is not None:
+                request.finish(Overloaded("the link to the leader is full; try again in a moment"))
 
 
 def take_reads(replica: Replica, events: deque[happened.Event]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
@@ -211,6 +212,10 @@ class Link:
         self._ready = Flag()
         self._hurry = Flag()
         self._stream: trio.abc.Stream | None = None
+        # Of what was sent last, what the socket had no room for: it leaves before all else. This
+        # and `_stream` are changed with the lock, because `send_now` comes from another thread.
+        self._rest = b""
+        self._lock = threading.Lock()  # held for one system call, which does not wait
 
     def send(self, frame: bytes) -> bool:
         """Put an encoded frame into the outbox; return False when it was dropped instead.
@@ -219,7 +224,7 @@ class Link:
         """
         full = (
             len(self._outbox) >= _MAX_OUTBOX_FRAMES
-            or self._outbox_bytes + len(frame) > _MAX_OUTBOX_BYTES
+            or self._outbox_bytes + len(self._rest) + len(frame) > _MAX_OUTBOX_BYTES
         )
         if full or not self.is_connected:
             self.dropped += 1
@@ -230,23 +235,38 @@ class Link:
 
     def flush(self) -> None:
         """Have leave what is in the outbox: now, if the socket has room, else by this link's task."""
-        if not self._outbox:
+        if not self._outbox and not self._rest:
             return
-        stream = self._stream
-        if isinstance(stream, TcpStream):
-            data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
-            try:
-                sent = stream.send_now(data)
-            except trio.BrokenResourceError:
-                sent = 0  # The task finds out by itself.
-            if sent == len(data):
-                self._outbox.clear()
-                self._outbox_bytes = 0
-                return
-            if sent:
-                self._outbox[:] = [data[sent:]]
-                self._outbox_bytes = len(data) - sent
+        with self._lock:
+            stream = self._stream
+            if isinstance(stream, TcpStream):
+                self._rest = _send(stream, self._take())
+                if not self._rest:
+                    return
         self._ready.set()
+
+    def send_now(self, frame: bytes) -> bool:
+        """Send an encoded frame, from any thread, before what is in the outbox.
+
+        Returns:
+            False where that cannot be. True is no promise: a `flush` may have to send the rest.
+        """
+        with self._lock:
+            stream = self._stream
+            if self._rest or not isinstance(stream, TcpStream):
+                return False
+            self._rest = _send(stream, frame)
+            return True
+
+    def _take(self) -> bytes:
+        """Take all that waits to be sent."""
+        if self._rest:
+            self._outbox.insert(0, self._rest)
+            self._rest = b""
+        data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
+        self._outbox.clear()
+        self._outbox_bytes = 0
+        return data
 
     def hurry(self) -> None:
         """Try again now rather than after the pause: the peer gave a sign of life or of death."""
@@ -283,10 +303,8 @@ class Link:
             _log.debug("peer link", peer=f"{self.peer:016x}", error=str(error))
         finally:
             self.is_connected = False
-            self._stream = None
-            self.dropped += len(self._outbox)
-            self._outbox.clear()
-            self._outbox_bytes = 0
+            self.dropped += len(self._outbox) + bool(self._rest)
+            self._take()
         if was_connected:
             _log.info("lost the link to peer", peer=f"{self.peer:016x}")
             self._events.link_broken(self.peer)
@@ -322,11 +340,13 @@ class Link:
             nursery.start_soon(self._watch_end, stream, nursery.cancel_scope)
             while True:
                 self._stream = stream
-                await self._ready.wait()
-                self._stream = None  # What comes meanwhile waits behind this.
-                data = b"".join(self._outbox)
-                self._outbox.clear()
-                self._outbox_bytes = 0
+                try:
+                    await self._ready.wait()
+                finally:
+                    # What comes meanwhile waits behind this; and nothing goes into a closed socket.
+                    with self._lock:
+                        self._stream = None
+                data = self._take()
                 sent = False
                 with trio.move_on_after(SEND_SECONDS), contextlib.suppress(*LOST):
                     await stream.send_all(data)
@@ -342,6 +362,15 @@ class Link:
         with contextlib.suppress(*LOST):
             await stream.receive_some(1)
         scope.cancel()
+
+
+def _send(stream: TcpStream, data: bytes) -> bytes:
+    """Send what there is room for, and return the rest."""
+    try:
+        sent = stream.send_now(data)
+    except trio.BrokenResourceError:
+        sent = 0  # The task finds out by itself.
+    return data[sent:]
 
 
 def _limit_patience(stream: trio.abc.Stream) -> None:

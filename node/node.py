@@ -7,6 +7,7 @@ the HTTP API talks to (`api/backend.py`). It decides nothing about consensus.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from random import Random
 
 import msgspec
@@ -332,7 +333,7 @@ class Node:
 
     # -- as `peers.PeerHandler` -------------------------------------------------------------
 
-    def received(self, peer: int, frames: list[wire.Frame]) -> None:
+    def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
         """Hand frames to who they are for."""
         self.replica.heard[peer] = trio.current_time()
         self.status.port_answered(peer)
@@ -343,6 +344,8 @@ class Node:
                 self.replica.forwarded(peer, frame)
             elif isinstance(frame, wire.ForwardReply):
                 self.replica.reply_received(frame)
+            elif isinstance(frame, wire.Bundle):
+                self.received(peer, frame.frames)
             elif isinstance(frame, wire.Report):
                 self.status.reported(peer, frame)
             elif isinstance(frame, wire.Bulletin):

@@ -5,7 +5,7 @@ No message is judged here. Frames that arrive are handed on in batches, as they 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Protocol
 
@@ -36,7 +36,7 @@ _log = structlog.get_logger()
 class PeerHandler(LinkEvents, Protocol):
     """Who gets what arrives."""
 
-    def received(self, peer: int, frames: list[wire.Frame]) -> None:
+    def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
         """Frames of `peer`, in the order they were sent."""
         ...
 
@@ -158,6 +158,11 @@ class Peers:
         """As `send`, but it leaves only with the next `flush`, and all others with it."""
         entry = self._links.get(peer)
         return entry is not None and entry[0].send(frame)
+
+    def send_now(self, peer: int, frame: bytes) -> bool:
+        """Send an encoded frame at once, from any thread; False: it has to be sent otherwise."""
+        entry = self._links.get(peer)
+        return entry is not None and entry[0].send_now(frame)
 
     def flush(self) -> None:
         """Have leave all that was posted."""

@@ -6,11 +6,11 @@ so a turn cannot be cancelled half-way, and what arrives during one flush goes i
 
 The rules of the driver, by their numbers:
 
-- D1: `Persist.then` leaves in `_flush_forever`, after the flush that covers it, never before.
+- D1: `Persist.then` leaves at the end of the flush that covers it (`flushes.py`), never before.
 - D2: other messages leave in the turn, before the flush: heartbeats never wait for the disk.
 - D3, D4: one `Persist` is one atomic batch of the storage, the snapshot first.
 - D5, D6: the core says what must be written; the commit index in it is within the log.
-- D7: one batch is applied at a time, in the turn; clients are answered from it.
+- D7: one batch is applied at a time, in the turn; clients are answered from it, see `State`.
 - D8: every `Persist` is answered once, in order, by its number.
 - D9, D10, D20: the core's.
 - D11, D12: snapshots are `snapshots.py`'s, which reports every end of one.
@@ -35,6 +35,7 @@ import structlog
 import trio
 
 from . import compaction, forwarding, intake, restart, wire
+from .bundles import Bundles
 from .errors import Overloaded, Refused
 from .flag import Flag
 from .flushes import Flushes
@@ -111,8 +112,9 @@ class Replica:
         self._events: deque[happened.Event] = deque()
         self._wake = Flag()
         self._is_due = self._is_held = self._is_over = False
-        self.flushes = Flushes(storage, self._flushed)
+        self.flushes = Flushes(storage, self._send_now, self._flushed)
         self.waiting = Waiting()
+        self._bundles = Bundles()
         self._staged: SnapshotInstall | None = None
         # From anywhere: an answer to what this node asked in its last life must not pass for one
         # to what it asks in this.
@@ -205,10 +207,10 @@ class Replica:
         """Take a request that another node passed on because this one leads."""
 
         def tell(answer: Answer) -> None:
-            self.send(peer, forwarding.reply(frame.id, answer))
+            self.send_together(peer, forwarding.reply(frame.id, answer))
 
         if self.core.role is not Role.LEADER:
-            self.send(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
+            self.send_together(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
             return
         refusal = forwarding.refusal(frame)
         if refusal:
@@ -264,7 +266,7 @@ class Replica:
             self.hold()
             self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
             self.cluster_ms += int(seconds * 1000)
-            self.room.check()
+            self.room.tick(seconds)
             self.feed(happened.Tick())
             # Also where nothing is written: a node that starts may have a long log on its disk.
             self._events += compaction.cuts(self.core, self.core.log.applied)
@@ -283,7 +285,7 @@ class Replica:
             self.send(message.to, message)
         self._events.append(happened.Persisted(seq))
         core = self.core
-        if core.role is not Role.FOLLOWER or core.log.commit > core.log.applied or not then:
+        if core.role is not Role.FOLLOWER or core.log.commit > core.log.applied:
             self.want_turn()
         # Else nothing comes of it before the next event.
 
@@ -308,6 +310,10 @@ class Replica:
             except BaseException:
                 self._is_over = True  # Rule D17, whoever asks.
                 raise
+        if not self._is_over:
+            for peer, frames in self._bundles.take():
+                if not self.send(peer, frames[0] if len(frames) == 1 else wire.Bundle(frames)):
+                    intake.not_passed_on(self, frames)
         self._is_held = False
         if self._peers is not None:
             self._peers.flush()
@@ -394,7 +400,7 @@ class Replica:
 
     def _apply(self, update: Update) -> None:
         entries = update.apply
-        self.waiting.in_log.applied(entries, self.state.apply(entries))
+        self.state.apply(entries, self.waiting.in_log.applied)
         last = entries[-1].index
         self._events.append(happened.Applied(last))
         cuts = compaction.cuts(self.core, last)
@@ -445,6 +451,17 @@ class Replica:
         if not sent and isinstance(frame, Base) and self._peers.is_connected(peer):
             self._events.append(happened.PeerUnreachable(peer))
         return sent
+
+    def send_together(self, peer: int, frame: wire.Forward | wire.ForwardReply) -> None:
+        """Send with all others of this turn."""
+        self._bundles.add(peer, frame)
+        if not self._is_held:
+            self._wake.set()
+
+    def _send_now(self, message: Message) -> bool:
+        """Send from any thread; False: the peer's link cannot, now."""
+        peers = self._peers
+        return peers is not None and peers.send_now(message.to, wire.encode(message))
 
     def _notice_changes(self) -> None:
         core, state, before = self.core, self.state, self.leadership

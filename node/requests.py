@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import outcome as _outcome
@@ -156,7 +156,7 @@ class WritesInLog:
             before.finish(unknown("another entry took its place on this node"))
         self._by_index[index] = request
 
-    def applied(self, entries: list[Entry], outcomes: list[Outcome | None]) -> None:
+    def applied(self, entries: Sequence[Entry], outcomes: list[Outcome | None]) -> None:
         """Answer those that stood at these entries: an entry of another term dropped them."""
         pop = self._by_index.pop
         if not self._by_index:

@@ -1,6 +1,6 @@
 """Whether the leader's disk has room for new writes: a full disk is refused before the log.
 
-Owns when the storage is asked, which is never on the way of a write: at each tick, and after every
+Owns when the storage is asked, which is never on the way of a write: once a second, and after every
 few MiB. What short means is the storage's (`storage/directory.py`). All that is written for
 clients is refused, deletions too: each is an entry in the log first, and gives room back only with
 a compaction much later. Reads go on, and so do changes of the membership, which are small and may
@@ -13,8 +13,9 @@ from .errors import NoSpace
 from .requests import Request
 from .storage.interface import Storage
 
+_CHECK_S = 0.9
 _CHECK_BYTES = 4 * 1024 * 1024
-"""Of payloads proposed between two ticks, after which the storage is asked again."""
+"""Of payloads proposed meanwhile, after which the storage is asked again."""
 
 
 class Room:
@@ -27,12 +28,19 @@ class Room:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._taken = 0
+        self._waited_s = 0.0
         self.shortage = ""
         self.check()
 
+    def tick(self, seconds: float) -> None:
+        """Let time pass, and ask the storage when it is due."""
+        self._waited_s += seconds
+        if self._waited_s >= _CHECK_S:
+            self.check()
+
     def check(self) -> None:
         """Ask the storage."""
-        self._taken = 0
+        self._taken, self._waited_s = 0, 0.0
         self.shortage = self._storage.shortage()
 
     def refuses(self, request: Request) -> bool:

@@ -47,6 +47,14 @@ _TOLD_KEYS = 10_000
 _TOLD_BYTES = 16 * 1024 * 1024
 
 
+Tell = Callable[[Sequence[Entry], list[Outcome | None]], None]
+"""Called with entries, and what came of each."""
+
+
+def _nobody(_entries: Sequence[Entry], _outcomes: list[Outcome | None]) -> None:
+    """Nobody wants to know early."""
+
+
 class KeyReader(Protocol):
     """The users' keys as of one moment."""
 
@@ -142,7 +150,7 @@ class State:
         """
         return self._store.view(bulk=True)
 
-    def apply(self, entries: Sequence[Entry]) -> list[Outcome | None]:
+    def apply(self, entries: Sequence[Entry], tell: Tell = _nobody) -> list[Outcome | None]:
         """Let `entries` take effect, and return what came of each.
 
         None stands for an entry that is not a command. The effects are one atomic batch; up to
@@ -150,6 +158,9 @@ class State:
 
         Args:
             entries: Committed and locally durable, from `applied` + 1 on, without a gap.
+            tell: Called with the same when all is decided and `applied` is raised, before the
+                effects are written: the log has them for good, so clients need not wait for that.
+                It must not read keys.
 
         Raises:
             StorageError: The store failed, the entries do not continue `applied`, or one is not
@@ -166,13 +177,14 @@ class State:
                 raise StorageError(f"entry {entry.index} was given to the state, not {expected}")
             outcomes.append(_run(batch, entry))
         last = entries[-1]
-        batch.commit(last)
         self.applied, self.applied_term = last.index, last.term
         self.cluster = batch.cluster
         self.members, self.removed = batch.members, batch.removed
         self.sessions = batch.sessions
         if batch.untold:
             self.history.restart(batch.untold)
+        tell(entries, outcomes)
+        batch.commit(last)
         self.history.add(batch.changes, last.index)
         return outcomes
 

@@ -20,7 +20,7 @@ from .commands import Outcome
 from .errors import PeerError
 from .raft.messages import Message
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of everything here. Nodes of different versions refuse each other's hello."""
 
 MAX_GREETING = 4096
@@ -134,6 +134,12 @@ class ForwardReply(msgspec.Struct, frozen=True, array_like=True, tag=41, gc=Fals
     data: bytes
 
 
+class Bundle(msgspec.Struct, frozen=True, array_like=True, tag=45, gc=False):
+    """Several of these at once, as if each had come by itself, in this order."""
+
+    frames: list[Forward | ForwardReply]
+
+
 class Report(msgspec.Struct, frozen=True, array_like=True, tag=42, gc=False):
     """A member tells the leader how it is, once in a health-check interval."""
 
@@ -165,6 +171,7 @@ Frame = (
     | Welcome
     | Forward
     | ForwardReply
+    | Bundle
     | Report
     | Bulletin
     | StateDigest

@@ -37,7 +37,7 @@ from rocksdict import (
 
 from ..errors import StorageError
 from ..poller import Poller
-from .flusher import Done, Flusher
+from .flusher import Done, Flusher, Then
 from .interface import StateReader
 from .options import MEMTABLES_MAX, Setup, read_options, write_options
 from .witness import WitnessFile
@@ -202,8 +202,8 @@ class Engine:
         self._flusher.attach(poller)
         self._is_attached = True
 
-    def flush_soon(self, done: Done) -> bool:
-        """Begin what `flush` does, and have `done` called at its end; return False if it cannot.
+    def flush_soon(self, done: Done, then: Then) -> bool:
+        """Begin what `flush` does, and have both called at its end; return False if it cannot.
 
         It can with a poller (`attach`), and while RocksDB is not about to stall.
 
@@ -213,7 +213,7 @@ class Engine:
         self.check()
         if not self._is_attached or self._is_crowded():
             return False
-        self._flusher.begin(done)
+        self._flusher.begin(done, then)
         return True
 
     async def flush(self) -> None:

@@ -21,6 +21,13 @@ from ..poller import Poller
 Done = Callable[[BaseException | None], None]
 """Called when the work is done, with what it raised, now or ever before."""
 
+Then = Callable[[], None]
+"""Called in the flusher's thread as soon as the work is done, if it is; it must not wait."""
+
+
+def _nothing() -> None:
+    """Nobody waits for the end but who is told it."""
+
 
 class Flusher:
     """Runs `work` in a thread of its own, once for each call of `run` or `begin`.
@@ -34,7 +41,7 @@ class Flusher:
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
-        self._jobs: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Then | None] = queue.SimpleQueue()
         self._finished = 0
         self._told = 0
         self._waiting: deque[Done] = deque()
@@ -56,7 +63,7 @@ class Flusher:
             self._poller.forget(self._readable)
             self._poller = None
 
-    def begin(self, done: Done) -> None:
+    def begin(self, done: Done, then: Then = _nothing) -> None:
         """Have the work done once, by a run of it that begins after this call.
 
         `done` is called by the poller; without one, while somebody awaits `run`.
@@ -67,7 +74,7 @@ class Flusher:
             )
             self._thread.start()
         self._waiting.append(done)
-        self._jobs.put(True)
+        self._jobs.put(then)
 
     async def run(self) -> None:
         """Have the work done once, by a run of it that begins after this call. One task at a time.
@@ -88,7 +95,7 @@ class Flusher:
     def close(self, timeout_s: float) -> bool:
         """End the thread after what it is doing; return whether it has ended in time. Blocks."""
         if self._thread is not None:
-            self._jobs.put(False)
+            self._jobs.put(None)
             self._thread.join(timeout_s)
             if self._thread.is_alive():
                 return False
@@ -109,9 +116,11 @@ class Flusher:
             self._waiting.popleft()(self._error)
 
     def _loop(self) -> None:
-        while self._jobs.get():
+        while (then := self._jobs.get()) is not None:
             try:
                 self._work()
+                if self._error is None:  # Nothing may follow from what comes after a failure.
+                    then()
             except BaseException as error:  # noqa: BLE001 - it is raised where the work is waited for
                 # Also what is no Exception, as a panic inside rocksdict: a thread that ended of
                 # it would leave the node waiting, and leading, for ever.

@@ -200,9 +200,10 @@ class Storage(Protocol):
         """Let `flush_soon` tell by way of `poller`, if this storage can."""
         ...
 
-    def flush_soon(self, done: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
         """Begin what `flush` does; `done` is called when it has happened. False: await `flush`.
 
+        Before `done`, in whatever thread knows it first, comes `then`, which must not wait.
         Of a flush that fails, the error is raised through the poller: the node must stop.
         """
         ...

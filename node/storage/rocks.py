@@ -249,7 +249,7 @@ class RocksStorage:
         """See `Storage.attach`."""
         self._engine.attach(poller)
 
-    def flush_soon(self, done: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
         """See `Storage.flush_soon`."""
         doomed, claim = tuple(self._doomed), self._claim()
 
@@ -259,7 +259,7 @@ class RocksStorage:
             done()
             self._flushed(doomed, claim)
 
-        return self._engine.flush_soon(flushed)
+        return self._engine.flush_soon(flushed, then)
 
     def _claim(self) -> Witness:
         """Return what the witness may say once all that is written now is durable."""

@@ -98,7 +98,7 @@ class RecordingStorage:
     def attach(self, poller: Poller) -> None:
         """Flushes are awaited here, so that each is recorded."""
 
-    def flush_soon(self, done: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
         return False
 
     async def flush(self) -> None:
@@ -145,9 +145,9 @@ class RecordingStorage:
         self.records.append(Record("acknowledged", index, self._hard_state.term))
 
     def acknowledge_vote(self, term: int, vote: int) -> None:
-        """Note that a vote left the node."""
+        """Note that a vote left the node, perhaps after it had gone on to a later term."""
         durable = self.durable_hard_state
-        assert (durable.term, durable.vote) == (term, vote), (
+        assert durable.term > term or (durable.term, durable.vote) == (term, vote), (
             f"a vote for {vote} in term {term} was sent, flushed is {durable}"
         )
         self.records.append(Record("acknowledged", self._index, term))

@@ -310,7 +310,7 @@ class MemoryStorage:
     def attach(self, poller: Poller) -> None:
         """There is no thread whose end would have to be told."""
 
-    def flush_soon(self, done: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
         """Time is virtual here: flushes are awaited."""
         return False
 

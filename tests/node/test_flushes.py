@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import pytest
@@ -11,7 +12,7 @@ import trio
 from hstore.node.errors import StorageError
 from hstore.node.flushes import Flushes
 from hstore.node.poller import Poller, can_poll
-from hstore.node.raft.messages import Message, TimeoutNow
+from hstore.node.raft.messages import AppendResponse, Message, TimeoutNow
 from hstore.node.raft.update import Persist
 from hstore.node.storage.flusher import Flusher
 from hstore.node.storage.interface import Storage
@@ -25,11 +26,13 @@ class Disk:
     def __init__(self) -> None:
         self.can_tell = True
         self.begun: list[Callable[[], None]] = []
+        self.durable: list[Callable[[], None]] = []
         self.gate = trio.Event()
 
-    def flush_soon(self, done: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
         if self.can_tell:
             self.begun.append(done)
+            self.durable.append(then)
         return self.can_tell
 
     async def flush(self) -> None:
@@ -47,11 +50,22 @@ def told():
 
 
 @pytest.fixture
-def flushes(disk, told):
+def sent():
+    return []
+
+
+@pytest.fixture
+def flushes(disk, sent, told):
+    def send(message: Message) -> bool:
+        """Send what is not for node 3."""
+        if message.to != 3:
+            sent.append(message)
+        return message.to != 3
+
     def ended(seq: int, then: Sequence[Message]) -> None:
         told.append((seq, list(then)))
 
-    return Flushes(cast("Storage", disk), ended)
+    return Flushes(cast("Storage", disk), send, ended)
 
 
 def write(seq: int, *then: Message) -> Persist:
@@ -68,6 +82,19 @@ async def test_what_is_written_during_a_flush_waits_for_the_next(flushes, disk, 
     assert len(disk.begun) == 2
     disk.begun[1]()
     assert told == [(1, [FIRST]), (2, [SECOND])]
+
+
+async def test_what_can_leaves_as_soon_as_it_is_durable_and_the_rest_with_the_end(
+    flushes, disk, sent, told
+):
+    elsewhere = AppendResponse(1, 3, 1, 1)
+    flushes.written(write(1, FIRST, elsewhere))
+    flushes.written(write(2, SECOND))
+    assert sent == []
+    disk.durable[0]()
+    assert (sent, told) == ([FIRST], [])
+    disk.begun[0]()
+    assert (sent, told) == ([FIRST], [(1, [elsewhere])])
 
 
 async def test_nothing_is_flushed_when_nothing_is_written(flushes, disk):
@@ -115,12 +142,15 @@ async def test_the_thread_tells_the_poller_once_for_each_piece_of_work_and_of_it
     poller, flusher = Poller(), Flusher(work)
     flusher.attach(poller)
     nursery.start_soon(poller.run)
-    for _ in range(3):
-        flusher.begin(done)
+    durable: list[int] = []
+    for number in range(3):
+        flusher.begin(done, partial(durable.append, number))
     with trio.fail_after(10):
         await all_told.wait()
         # What has failed before is told to everybody who comes later.
         assert [str(error or "") for error in told][-1] == "the disk failed"
+        # Not the third: what a flush says after one that failed is worth nothing.
+        assert durable == [0]
         works.append(None)
         with pytest.raises(StorageError):
             await flusher.run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from random import Random
 
@@ -17,6 +19,7 @@ from hstore.node.peers import Peers
 from hstore.node.raft.messages import Heartbeat
 from hstore.node.snapshot_transfer import SnapshotEnd
 from hstore.node.snapshots import Reply
+from hstore.node.stream import TcpStream
 from hstore.node.wire import Purpose, Refusal
 from tests.node.cluster import CLUSTER_ID, Cluster, running
 
@@ -32,7 +35,7 @@ class Notes:
         self.removed: set[int] = set()
         self.made = 0
 
-    def received(self, peer: int, frames: list[wire.Frame]) -> None:
+    def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
         self.frames += [(peer, frame) for frame in frames]
 
     def is_removed(self, peer: int) -> bool:
@@ -411,6 +414,53 @@ async def test_a_peer_that_reads_nothing_for_long_is_left(autojump_clock) -> Non
         await trio.sleep(1)
         assert notes.what() == ["broken"]
         nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def tcp_pair() -> Iterator[tuple[TcpStream, TcpStream]]:
+    """Two ends of a connection with little room in between."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+    with near, far:
+        for end in (near, far):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            end.setblocking(False)
+        yield TcpStream(near), TcpStream(far)
+
+
+async def test_a_frame_from_another_thread_comes_whole_between_others(
+    tcp_pair: tuple[TcpStream, TcpStream],
+) -> None:
+    """Also where the socket has no room for all of it: what comes later waits for the rest."""
+    near, far = tcp_pair
+    await far.send_all(wire.encode(wire.Welcome(wire.PROTOCOL, 2, "n2", "")))
+
+    async def dial(_address: str) -> trio.abc.Stream:
+        return near
+
+    notes = Notes()
+    made = make_link(notes, dial)
+    large = b"<" + bytes(1_000_000) + b">"
+    assert not made.send_now(b"<there is no connection>")
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(made.run)
+            while not made.is_connected:
+                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
+            assert made.send(b"<waits>")
+            assert await trio.to_thread.run_sync(made.send_now, b"<at once>")
+            assert await trio.to_thread.run_sync(made.send_now, large)
+            assert not await trio.to_thread.run_sync(made.send_now, b"<there is a rest>")
+            made.flush()
+            came = bytearray()
+            while not came.endswith(b"<waits>"):
+                came += await far.receive_some()
+            nursery.cancel_scope.cancel()
+    assert came.endswith(b"<at once>" + large + b"<waits>")
+    assert not made.send_now(b"<there is no connection any more>")
 
 
 async def test_links_are_to_the_members_and_to_nobody_else(autojump_clock) -> None:

@@ -20,7 +20,7 @@ from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.raft.messages import Append, AppendResponse, HeartbeatResponse
 from hstore.node.raft.roles import Role
 from hstore.node.requests import Request, Waiting
-from hstore.node.wire import Forward, ForwardKind, ForwardReply, ForwardStatus
+from hstore.node.wire import Bundle, Forward, ForwardKind, ForwardReply, ForwardStatus
 from tests.node.cluster import Cluster, Member, running
 
 TICK_S = 0.1
@@ -192,6 +192,36 @@ async def test_a_full_link_refuses_a_request_for_certain(
         monkeypatch.setattr(link, "_MAX_OUTBOX_BYTES", 0)
         error = await expect(cluster, 2, Overloaded)
         assert error.outcome == "not applied"
+
+
+async def test_requests_of_one_turn_go_to_the_leader_together_and_so_do_the_answers(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        frames: list[tuple[int, list[type]]] = []
+
+        def tap(frm: int, _to: int, frame: wire.Frame) -> None:
+            assert not isinstance(frame, Forward | ForwardReply), "by itself"
+            if isinstance(frame, Bundle):
+                frames.append((frm, [type(one) for one in frame.frames]))
+
+        cluster.network.taps.append(tap)
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(cluster.write, 2, f"key-{number}", "value")
+        assert frames == [(2, [Forward] * 5), (1, [ForwardReply] * 5)]
+        assert await cluster.read(3, "key-4") == "value"
+
+
+async def test_a_full_link_refuses_all_that_would_have_gone_together(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        monkeypatch.setattr(link, "_MAX_OUTBOX_BYTES", 0)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(expect, cluster, 2, Overloaded)
+        assert waiting_at(cluster[2]) == 0
 
 
 async def test_a_reply_to_nobody_is_ignored(autojump_clock) -> None:

@@ -243,6 +243,19 @@ def test_a_view_stays_as_it_was(machine: State) -> None:
     view.close()
 
 
+def test_what_came_of_them_is_told_before_the_effects_are_written(
+    machine: State, storage: MemoryStorage
+) -> None:
+    told: list[tuple[list[Outcome | None], int, object]] = []
+
+    def tell(_entries: Sequence[Entry], outcomes: list[Outcome | None]) -> None:
+        told.append((outcomes, machine.applied, machine.get(b"a")))
+
+    outcomes = machine.apply(log(Put(b"a", b"1")), tell)
+    assert told == [(outcomes, 1, None)]
+    assert machine.get(b"a") is not None
+
+
 # --- order and restart ------------------------------------------------------------------------
 
 

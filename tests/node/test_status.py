@@ -352,14 +352,14 @@ async def test_the_copys_age_is_known_without_readers_and_grows_in_isolation(
         for member in cluster.up:
             age = member.node.stale_ms()
             assert age is not None
-            assert age <= 650
+            assert age <= 1_150
         cluster.silence(3)
         await trio.sleep(30)
         age = cluster[3].node.stale_ms()
         assert age is not None
-        assert 30_000 <= age <= 30_700
+        assert 30_000 <= age <= 31_200
         cluster.network.heal()
-        await cluster.until(lambda: (cluster[3].node.stale_ms() or 0) < 650)
+        await cluster.until(lambda: (cluster[3].node.stale_ms() or 0) < 1_150)
 
 
 async def test_a_copy_that_was_never_compared_has_no_age(autojump_clock) -> None:

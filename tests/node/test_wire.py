@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hstore.node import commands, forwarding, wire
+from hstore.node import bundles, commands, forwarding, wire
 from hstore.node.cluster import NodeFigures
 from hstore.node.commands import Delete, Outcome, Put
 from hstore.node.errors import (
@@ -43,6 +43,7 @@ FRAMES: list[wire.Frame] = [
     ReadIndexResponse(1, 2, 3, 2**64 - 1, None),
     wire.Forward(1, ForwardKind.WRITE, b"data", 5000),
     wire.ForwardReply(1, ForwardStatus.DONE, b"data"),
+    wire.Bundle([wire.Forward(2, ForwardKind.KEYED, b"", 1), wire.ForwardReply(3, 1, b"no")]),
     wire.Report(FIGURES),
     wire.Bulletin(3, {1: ("alive", 0, FIGURES), 2: ("failed", None, None)}),
     SnapshotStart(3, META, 2**64 - 1),
@@ -135,6 +136,26 @@ def test_a_result_comes_back_as_it_was() -> None:
     reply = forwarding.reply(1, outcome)
     assert forwarding.answer(reply, ForwardKind.WRITE) == outcome
     assert forwarding.answer(forwarding.reply(1, None), ForwardKind.REMOVE) is None
+
+
+def test_what_is_bundled_stays_in_order_and_below_its_bound(monkeypatch) -> None:
+    monkeypatch.setattr(bundles, "_MAX_BYTES", 10)
+    made = bundles.Bundles()
+    frames = [wire.ForwardReply(number, 0, b"12345") for number in range(3)]
+    large = wire.ForwardReply(9, 0, b"longer than the bound")
+    for frame in (*frames, large, *frames):
+        made.add(1, frame)
+    made.add(2, large)
+    taken = list(made.take())
+    assert taken == [
+        (1, frames[:2]),
+        (1, frames[2:]),
+        (1, [large]),
+        (1, frames[:2]),
+        (1, frames[2:]),
+        (2, [large]),
+    ]
+    assert list(made.take()) == []
 
 
 def test_a_status_from_the_future_is_an_unknown_outcome() -> None:

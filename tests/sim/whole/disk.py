@@ -85,9 +85,9 @@ class WatchedStorage:
         """See `Storage`."""
         self.inner.attach(poller)
 
-    def flush_soon(self, done: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
         """See `Storage`; this one has to be awaited."""
-        return self.inner.flush_soon(done)
+        return self.inner.flush_soon(done, then)
 
     async def flush(self) -> None:
         """See `Storage`."""

@@ -7,7 +7,7 @@ leaves it, then its tasks are cancelled. So what they do on their way out has no
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from hstore.node.raft.entry import Entry
 from hstore.node.raft.errors import CoreBug
 from hstore.node.raft.roles import Role
 from hstore.node.settings import NodeSettings
+from hstore.node.state import Tell
 from hstore.node.storage.interface import Identity
 from hstore.node.values import Address
 from tests.fakes.storage import MemoryDisk
@@ -196,8 +197,8 @@ class SimMember:
             self.sim.checker.leaves(self, frame)
             return send(peer, frame)
 
-        def watched_apply(entries: list[Entry]) -> Any:
-            outcomes = apply(entries)
+        def watched_apply(entries: Sequence[Entry], tell: Tell) -> Any:
+            outcomes = apply(entries, tell)
             self.sim.checker.applied(self, entries, outcomes)
             return outcomes
 
