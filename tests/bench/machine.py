@@ -8,6 +8,7 @@ import re
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -110,7 +111,7 @@ def facts(folder: Path) -> dict[str, str]:
         "kernel": platform.release(),
         "file system": f"{kind} ({mounted}), fdatasync of 4 KiB {flush_median_us(folder):.0f} us",
         "hstore": _commit(),
-        "Python": f"{platform.python_version()}, trio {version('trio')}, "
+        "Python": f"{platform.python_version()} ({Path(sys.executable).resolve()}), trio {version('trio')}, "
         f"rocksdict {version('rocksdict')}",
         **{name: _version(*command) for name, command in _VERSIONS.items()},
     }
