@@ -42,6 +42,11 @@ class Flushes:
         self._to_await = Flag()
         self._lock = trio.Lock()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is written that no flush has covered yet."""
+        return self._written_seq != self._covered_seq
+
     def written(self, persist: Persist) -> None:
         """Cover this write by a flush that begins from now on: at once, unless one is under way."""
         self._written_seq = persist.seq
@@ -54,7 +59,7 @@ class Flushes:
         Raises:
             StorageError: The disk has failed before.
         """
-        if self._covers is not None or self._written_seq == self._covered_seq:
+        if self._covers is not None or not self.is_behind:
             return
         self._covers, self._then = (self._written_seq, self._then), []
         if self._storage.flush_soon(self._end, self._let_go):
@@ -63,7 +68,7 @@ class Flushes:
             self._to_await.set()
 
     def _let_go(self) -> None:
-        """Send what waited for this flush; perhaps in the storage's thread, while others wait."""
+        """Send what waited for this flush; in the storage's thread, while the loop goes on."""
         if self._covers is not None and self._covers[1]:
             seq, then = self._covers
             self._covers = seq, [message for message in then if not self._send(message)]

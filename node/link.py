@@ -212,10 +212,10 @@ class Link:
         self._ready = Flag()
         self._hurry = Flag()
         self._stream: trio.abc.Stream | None = None
-        # Of what was sent last, what the socket had no room for: it leaves before all else. This
-        # and `_stream` are changed with the lock, because `send_now` comes from another thread.
+        # Of what was sent last, what the socket had no room for: it leaves before all else. While
+        # there is a stream, this is changed with the lock: `send_now` comes from another thread.
         self._rest = b""
-        self._lock = threading.Lock()  # held for one system call, which does not wait
+        self._lock = threading.Lock()  # for one system call, which does not wait
 
     def send(self, frame: bytes) -> bool:
         """Put an encoded frame into the outbox; return False when it was dropped instead.

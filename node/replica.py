@@ -285,7 +285,8 @@ class Replica:
             self.send(message.to, message)
         self._events.append(happened.Persisted(seq))
         core = self.core
-        if core.role is not Role.FOLLOWER or core.log.commit > core.log.applied:
+        is_behind = core.log.commit > core.log.applied or self.flushes.is_behind
+        if core.role is not Role.FOLLOWER or is_behind:
             self.want_turn()
         # Else nothing comes of it before the next event.
 
@@ -460,7 +461,7 @@ class Replica:
 
     def _send_now(self, message: Message) -> bool:
         """Send from any thread; False: the peer's link cannot, now."""
-        peers = self._peers
+        peers = None if self._is_over else self._peers
         return peers is not None and peers.send_now(message.to, wire.encode(message))
 
     def _notice_changes(self) -> None:

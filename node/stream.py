@@ -22,7 +22,7 @@ _RETRY_ACCEPT_S = 0.1
 
 
 class TcpStream(trio.abc.HalfCloseableStream):
-    """One accepted connection. One task uses it at a time.
+    """One accepted connection. One task uses it at a time (but see `Link.send_now`).
 
     Args:
         sock: A connected socket that does not block; owned from now on.

@@ -377,3 +377,26 @@ async def test_the_last_turn_of_a_node_that_ends_finds_its_rooms_closed_and_bear
         node.peers.set_addresses({9: "10.0.0.9:8300"})
         node.snapshots.send(9)
         node.members.handle(Request(wire.ForwardKind.REMOVE, b"n9", trio.current_time() + 1))
+
+
+async def test_a_write_during_the_flush_of_another_waits_for_no_heartbeat(autojump_clock) -> None:
+    """Followers began the next flush with the next event only, where nothing was to be applied."""
+    flush_s = 0.02
+    async with running(3) as cluster:
+        await cluster.write(1, "first", "value")
+        for member in cluster.up:
+            member.disk.flush_delay_s = flush_s
+        took: list[float] = []
+
+        async def write(key: str) -> None:
+            begun = trio.current_time()
+            await cluster.write(1, key, "value")
+            took.append(trio.current_time() - begun)
+
+        for number in range(8):  # Of these, some are not saved by a heartbeat.
+            await trio.sleep(1 + 0.013 * number)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(write, "one")
+                await trio.sleep(flush_s / 4)
+                nursery.start_soon(write, "during its flush")
+        assert max(took) < 2.5 * flush_s
