@@ -111,8 +111,8 @@ def facts(folder: Path) -> dict[str, str]:
         "kernel": platform.release(),
         "file system": f"{kind} ({mounted}), fdatasync of 4 KiB {flush_median_us(folder):.0f} us",
         "hstore": _commit(),
-        "Python": f"{platform.python_version()} ({Path(sys.executable).resolve()}), trio {version('trio')}, "
-        f"rocksdict {version('rocksdict')}",
+        "Python": f"{platform.python_version()} ({Path(sys.executable).resolve()}), "
+        f"trio {version('trio')}, rocksdict {version('rocksdict')}",
         **{name: _version(*command) for name, command in _VERSIONS.items()},
     }
 

@@ -185,13 +185,21 @@ async def test_a_lost_reply_leaves_the_outcome_unknown_and_never_not_applied(
         assert await cluster.read(2, "expected") == "failure"
 
 
-async def test_a_full_link_refuses_a_request_for_certain(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock
+@pytest.mark.parametrize("together", [1, 3])
+async def test_a_full_link_refuses_requests_for_certain(
+    together: int, monkeypatch: pytest.MonkeyPatch, autojump_clock
 ) -> None:
     async with running(3) as cluster:
         monkeypatch.setattr(link, "_MAX_OUTBOX_BYTES", 0)
-        error = await expect(cluster, 2, Overloaded)
-        assert error.outcome == "not applied"
+
+        async def refused() -> None:
+            error = await expect(cluster, 2, Overloaded)
+            assert error.outcome == "not applied"
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(together):
+                nursery.start_soon(refused)
+        assert waiting_at(cluster[2]) == 0
 
 
 async def test_requests_of_one_turn_go_to_the_leader_together_and_so_do_the_answers(
@@ -211,17 +219,6 @@ async def test_requests_of_one_turn_go_to_the_leader_together_and_so_do_the_answ
                 nursery.start_soon(cluster.write, 2, f"key-{number}", "value")
         assert frames == [(2, [Forward] * 5), (1, [ForwardReply] * 5)]
         assert await cluster.read(3, "key-4") == "value"
-
-
-async def test_a_full_link_refuses_all_that_would_have_gone_together(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock
-) -> None:
-    async with running(3) as cluster:
-        monkeypatch.setattr(link, "_MAX_OUTBOX_BYTES", 0)
-        async with trio.open_nursery() as nursery:
-            for _ in range(3):
-                nursery.start_soon(expect, cluster, 2, Overloaded)
-        assert waiting_at(cluster[2]) == 0
 
 
 async def test_a_reply_to_nobody_is_ignored(autojump_clock) -> None:
