@@ -73,7 +73,7 @@ class ClusterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     zone: str = "hstore.local"
-    heartbeat_ms: int = 100
+    heartbeat_ms: int = 200
     election_timeout_ms: int = 1000
     health_interval_ms: int = 500
     dns_ttl_s: int = 1

@@ -12,18 +12,38 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from . import commands, wire
-from .errors import Overloaded
+from . import commands, forwarding, wire
+from .errors import Overloaded, Refused
 from .raft import events as happened
 from .raft.roles import Role
-from .requests import NotLeading, Request
-from .wire import ForwardKind
+from .requests import Answer, NotLeading, Request
+from .wire import ForwardKind, ForwardStatus
 
 if TYPE_CHECKING:
     from .replica import Replica
 
 _MAX_PROPOSAL_BYTES = 1024 * 1024
 """Of payloads proposed in one turn: RocksDB holds the GIL while it writes them."""
+
+
+def take_forward(replica: Replica, peer: int, frame: wire.Forward) -> None:
+    """Take a request that another node passed on because this one leads."""
+
+    def tell(answer: Answer) -> None:
+        replica.send_together(peer, forwarding.reply(frame.id, answer))
+
+    if replica.core.role is not Role.LEADER:
+        replica.send_together(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
+        return
+    refusal = forwarding.refusal(frame)
+    if refusal:
+        tell(Refused(refusal))
+        return
+    deadline = trio.current_time() + min(frame.timeout_ms, 300_000) / 1000
+    try:
+        replica.submit(Request(frame.kind, frame.data, deadline, tell, is_foreign=True))
+    except Overloaded as error:
+        tell(error)
 
 
 def take_writes(replica: Replica, events: deque[happened.Event]) -> None:

@@ -400,10 +400,10 @@ async def _announce(node: Node, settings: NodeSettings) -> None:
             # Some errors come without any wait, and a loop without one stops the whole node.
             await trio.sleep(_ANNOUNCE_PAUSE_SECONDS)
             continue
-        while True:
-            await trio.sleep(_ANNOUNCE_LOOK_SECONDS)
-            if node.replica.state.members.get(identity.node_id) != _as_it_is(node, settings):
-                break
+        await trio.sleep(_ANNOUNCE_LOOK_SECONDS)
+        seen = -1
+        while node.replica.state.members.get(identity.node_id) == _as_it_is(node, settings):
+            seen = await node.wait_cluster_change(seen)
 
 
 async def _agree(node: Node, command: commands.Command, deadline: float) -> Outcome:

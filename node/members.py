@@ -70,15 +70,24 @@ class Members:
                 self._nursery = None  # the driver may take one more turn while all is ended
 
     def look(self) -> None:
-        """Something may have changed: compare again. Cheap; called at every tick, too."""
+        """Something may have changed: compare again."""
         self._look.set()
         settled, self._settled = self._settled, trio.Event()
         settled.set()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether somebody waits here, perhaps since this node led."""
-        return self._requests > 0
+    def tick(self) -> None:
+        """Time has passed, and somebody may be ready by now: compare again if it can matter."""
+        # Who waits here may do so since this node led.
+        if self._requests or (self._replica.core.role is Role.LEADER and self._is_one_open()):
+            self.look()
+
+    def _is_one_open(self) -> bool:
+        """Whether a wish is not yet true: else nothing can be due, whatever has changed."""
+        config, wished = self._replica.core.config, self._replica.state.members
+        return set(config.all_members()) != wished.keys() or any(
+            config.is_voter(node) is (member.learner or member.stopped)
+            for node, member in wished.items()
+        )
 
     def handle(self, request: Request) -> None:
         """Take a request of another node or of this one's API; answers it in its own time."""

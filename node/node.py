@@ -14,12 +14,13 @@ import msgspec
 import structlog
 import trio
 
-from . import commands, freshness, restart, sessions, wire
+from . import commands, intake, restart, sessions, wire
 from .api.backend import Tell, Waiter
 from .cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest
 from .commands import Command, Keyed, Outcome
 from .configure import Configure
 from .errors import NoLeader, Refused
+from .freshness import Freshness
 from .handover import Handover
 from .lag import Lag
 from .link import Dial, Self
@@ -99,7 +100,7 @@ class Node:
         options = restart.core_options(state.settings)
         self.address = address
         self.replica = Replica(identity.node_id, storage, state, rng, options)
-        self.status = Status(self.replica, self._send)
+        self.status = Status(self.replica, self.replica.send)
         self.status.reached_at = (address, peer_address) if peer_address else None
         self.members = Members(self.replica, self.status)
         self.settings = Configure(self.replica, self.status, log_level)
@@ -115,8 +116,9 @@ class Node:
             poller=self.poller,
         )
         self.snapshots = Snapshots(self.replica, self.peers, dial, rng)
-        self.check = ReplicaCheck(self.replica, self._send)
+        self.check = ReplicaCheck(self.replica, self.replica.send)
         self.watches = Watches(state.history)
+        self.freshness = Freshness(self.replica)
         self.stop_requested = trio.Event()
         self.stop_reason = ""
         self.stop_began_at = math.inf
@@ -130,6 +132,7 @@ class Node:
         self._pace = Pace(
             lambda: self.replica.tick_seconds(),  # noqa: PLW0108 - a test has its own
             self._lag,
+            rng.random,
         )
         self._given_name = name
         self._adopted = state.settings
@@ -165,7 +168,6 @@ class Node:
             await nursery.start(self.check.run)
             await nursery.start(self.replica.run, self.peers, self._pace)
             await nursery.start(self.status.run)
-            nursery.start_soon(freshness.keep, self.replica)
             self._on_change()
             task_status.started()
 
@@ -341,7 +343,7 @@ class Node:
             if isinstance(frame, Base):
                 self.replica.received(peer, frame)
             elif isinstance(frame, wire.Forward):
-                self.replica.forwarded(peer, frame)
+                intake.take_forward(self.replica, peer, frame)
             elif isinstance(frame, wire.ForwardReply):
                 self.replica.reply_received(frame)
             elif isinstance(frame, wire.Bundle):
@@ -481,8 +483,8 @@ class Node:
     def _on_tick(self) -> None:
         self._set_links()
         self.status.tick()
-        if self.replica.core.role is Role.LEADER or self.members.is_busy:
-            self.members.look()
+        self.freshness.tick()
+        self.members.tick()
 
     def _removed(self) -> None:
         self.was_removed = True
@@ -494,6 +496,3 @@ class Node:
             self.stop_began_at = min(self.stop_began_at, trio.current_time())
             self.stop_reason = reason
             self.stop_requested.set()
-
-    def _send(self, peer: int, frame: wire.Frame) -> bool:
-        return self.peers.send(peer, wire.encode(frame))

@@ -77,17 +77,18 @@ class Rediscovery:
 
     async def run(self) -> None:
         """Search whenever there has been no leader for a while, until cancelled."""
-        pause = _PAUSE_MIN
-        next_at = trio.current_time() + _PATIENCE_SECONDS
+        status = self._node.status
         while True:
-            await trio.sleep(_LOOK_SECONDS * self._rng.uniform(0.5, 1.0))
-            now = trio.current_time()
-            if self._node.status.in_contact():
-                pause, next_at = _PAUSE_MIN, now + _PATIENCE_SECONDS
-            elif now >= next_at and self._node.peers.missing():
-                await self.search()
-                next_at = trio.current_time() + pause * self._rng.uniform(0.5, 1.0)
-                pause = min(2 * pause, _PAUSE_MAX)
+            seen = -1
+            while status.in_contact():
+                seen = await status.wait_change(seen)
+            pause, next_at = _PAUSE_MIN, trio.current_time() + _PATIENCE_SECONDS
+            while not status.in_contact():
+                await trio.sleep(_LOOK_SECONDS * self._rng.uniform(0.5, 1.0))
+                if trio.current_time() >= next_at and self._node.peers.missing():
+                    await self.search()
+                    next_at = trio.current_time() + pause * self._rng.uniform(0.5, 1.0)
+                    pause = min(2 * pause, _PAUSE_MAX)
 
     async def search(self) -> None:
         """Ask all sources once, and see who is at what they name."""

@@ -20,7 +20,7 @@ The rules of the driver, by their numbers:
 - D15: requests have deadlines here; a read that is tried again gets a new id.
 - D16: reads wait until their index is applied, and fail when the term that confirmed it ends.
 - D17: a storage error ends `run`, and with it the node: the core gets no further event.
-- D18: ticks come from one timer; a long pause makes one tick, not many.
+- D18: ticks come from one timer, or from the leader's heartbeat; a long pause makes one tick.
 - D19: the core starts from `Storage.load`.
 """
 
@@ -36,14 +36,13 @@ import trio
 
 from . import compaction, forwarding, intake, restart, wire
 from .bundles import Bundles
-from .errors import Overloaded, Refused
 from .flag import Flag
 from .flushes import Flushes
 from .pace import Pace
 from .peers import Peers
 from .raft import events as happened
 from .raft import replication
-from .raft.messages import Base, InstallSnapshot, Message
+from .raft.messages import Base, Heartbeat, InstallSnapshot, Message
 from .raft.options import Options
 from .raft.roles import Role
 from .raft.update import Persist, Update
@@ -109,6 +108,7 @@ class Replica:
         self.on_tick: Callable[[], None] = lambda: None
         self.stats = {"reads": 0}
         self._peers: Peers | None = None
+        self._pace: Pace | None = None
         self._events: deque[happened.Event] = deque()
         self._wake = Flag()
         self._is_due = self._is_held = self._is_over = False
@@ -199,28 +199,11 @@ class Replica:
     def received(self, peer: int, frame: Message) -> None:
         """Take a consensus message; one that speaks in another's name is dropped."""
         if frame.frm == peer and frame.to == self.core.id:
+            if isinstance(frame, Heartbeat) and frame.term >= self.core.term:
+                self._beat()
             self._events.append(happened.Receive(frame))
             if not replication.is_no_news(self.core, frame):
                 self.want_turn()
-
-    def forwarded(self, peer: int, frame: wire.Forward) -> None:
-        """Take a request that another node passed on because this one leads."""
-
-        def tell(answer: Answer) -> None:
-            self.send_together(peer, forwarding.reply(frame.id, answer))
-
-        if self.core.role is not Role.LEADER:
-            self.send_together(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
-            return
-        refusal = forwarding.refusal(frame)
-        if refusal:
-            tell(Refused(refusal))
-            return
-        deadline = trio.current_time() + min(frame.timeout_ms, 300_000) / 1000
-        try:
-            self.submit(Request(frame.kind, frame.data, deadline, tell, is_foreign=True))
-        except Overloaded as error:
-            tell(error)
 
     def reply_received(self, frame: wire.ForwardReply) -> None:
         """Take the leader's answer to a request of ours."""
@@ -250,7 +233,7 @@ class Replica:
             StorageError: The disk failed; nothing that was not durable has been answered for.
             CoreBug: An invariant of consensus is broken.
         """
-        self._peers = peers
+        self._peers, self._pace = peers, pace
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self.flushes.run)
@@ -262,20 +245,38 @@ class Replica:
 
     async def _tick_forever(self, pace: Pace) -> None:
         while True:
-            seconds = await pace.wait()
-            self.hold()
-            self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
-            self.cluster_ms += int(seconds * 1000)
-            self.room.tick(seconds)
-            self.feed(happened.Tick())
-            # Also where nothing is written: a node that starts may have a long log on its disk.
-            self._events += compaction.cuts(self.core, self.core.log.applied)
-            self._is_recovering = restart.still_recovering(
-                self.core, self.storage, before=self._is_recovering
-            )
-            self.waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
-            self.on_tick()
+            self._tick(await pace.wait())
             self.take_turns()
+
+    def _beat(self) -> None:
+        """The leader is heard: a node at rest need not wake up once more for its own tick.
+
+        The tick that counts towards an election comes first, so that the silence begins after it;
+        and the next is later than a heartbeat by a random part of one, for followers that would
+        all count from the same moment would all ask for votes at the same moment.
+        """
+        seconds = self._pace.cut_short() if self._pace is not None else None
+        if seconds is not None:
+            was_held = self._is_held
+            self._tick(seconds)
+            self._is_held = was_held
+            if not was_held:
+                self._wake.set()
+
+    def _tick(self, seconds: float) -> None:
+        """Let so much time pass; a turn must follow."""
+        self.hold()
+        self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
+        self.cluster_ms += int(seconds * 1000)
+        self.room.tick(seconds)
+        self.feed(happened.Tick())
+        # Also where nothing is written: a node that starts may have a long log on its disk.
+        self._events += compaction.cuts(self.core, self.core.log.applied)
+        self._is_recovering = restart.still_recovering(
+            self.core, self.storage, before=self._is_recovering
+        )
+        self.waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
+        self.on_tick()
 
     def _flushed(self, seq: int, then: Sequence[Message]) -> None:
         """All writes up to `seq` are durable: let go what waited for that (rules D1, D8)."""

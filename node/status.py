@@ -1,14 +1,18 @@
 """How the cluster is: who leads, who is healthy, how far everyone has come.
 
 The leader judges health by what it hears (contract, section 1) and tells everyone in a bulletin,
-at each change and once in a health-check interval; every node tells the leader its figures as
-often. From that, each node makes what its users get: the `/v1/cluster` object, and the view that
-its DNS server answers from.
+at each change and once in a health-check interval; who hears it answers with its own figures.
+From that, each node makes what its users get: the `/v1/cluster` object, and the view that its DNS
+server answers from.
+
+A node at rest should cost next to nothing, so the bulletin goes with a tick's heartbeat, and what
+answers it with the answer to that: neither wakes anybody who would have slept.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -54,7 +58,8 @@ class Status:
         self.structure = 0
         self.on_view: Callable[[ClusterView | None], None] = lambda _view: None
         self.is_stopping = False
-        self._pace = Pace(self._interval)
+        self._pace = Pace(self._interval_between_ticks)
+        self._told_at = -math.inf
         self.reached_at: tuple[str, str] | None = None
         self._started_at = trio.current_time()
         self._leading_since = 0.0
@@ -64,27 +69,24 @@ class Status:
         self._caught_up: set[int] = set()
         self._bulletin = wire.Bulletin(0, {})
         self._shown: object = None
-        self._was_in_contact = False
+        self._was_in_contact = self._was_all_well = False
         self._changed = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Report, or publish, once in a health-check interval, until cancelled."""
+        """Publish once in a health-check interval, where ticks come too rarely for that."""
         task_status.started()
         while True:
-            self.tell()
             await self._pace.wait()
+            self.tell()
 
     def settings_changed(self) -> None:
         """Keep to the health-check interval that the cluster has now."""
         self._pace.look()
 
     def tell(self) -> None:
-        """Tell the others now: the leader everyone's state, everyone else its own."""
-        core = self._replica.core
-        if core.role is Role.LEADER:
+        """Tell the others now how everyone is, if this node leads."""
+        if self._replica.core.role is Role.LEADER:
             self._publish()
-        elif core.leader:
-            self._send(core.leader, wire.Report(self._own_figures()))
         self.refresh()
 
     def say_goodbye(self) -> None:
@@ -101,7 +103,7 @@ class Status:
 
     def port_answered(self, peer: int) -> None:
         """`peer` takes connections, or a frame of it has arrived: whatever refused, it runs."""
-        self._refused.discard(peer)
+        self._refused.discard(peer)  # Seen at the next tick, where not all are well.
 
     def welcomed(self, peer: int) -> None:
         """A new connection to `peer` was welcomed: a goodbye of before is over."""
@@ -125,6 +127,8 @@ class Status:
         """Take the leader's view, unless it is an older leader's."""
         if bulletin.term >= self._bulletin.term and self._replica.core.role is not Role.LEADER:
             self._bulletin = bulletin
+            if self._replica.core.leader:
+                self._send(self._replica.core.leader, wire.Report(self._own_figures()))
             self.refresh()
 
     # -- what follows -----------------------------------------------------------------------
@@ -173,19 +177,23 @@ class Status:
     def refresh(self) -> ClusterInfo:
         """Compare with what was last shown; wake the watchers and renew the view on a change.
 
-        Cheap enough for every tick: contact lapses by time alone. Returns the cluster as it is now.
+        Returns the cluster as it is now.
         """
         core = self._replica.core
         if core.role is Role.LEADER:
             self._note_progress()
         info = self.info()
-        self._was_in_contact = info.leader is not None
+        self._was_in_contact = self.in_contact()
+        self._was_all_well = all(node.health == "alive" for node in info.nodes)
         shown = (
             info.leader,
             info.term,
             info.quorum,
             info.waiting_for,
             info.zone,
+            self._was_in_contact,
+            # Not shown, but the member itself has to see it (`main.py:_announce`).
+            [member.id for member in self._replica.state.members.values() if member.stopped],
             # The view for DNS has these, too.
             self._replica.state.settings.dns_ttl_s,
             self._replica.state.cluster_id,
@@ -210,9 +218,22 @@ class Status:
 
         What a follower shows is what it was told, but for its contact with the leader.
         """
-        core = self._replica.core
-        if core.role is Role.LEADER or self.in_contact() != self._was_in_contact:
+        if self._replica.core.role is not Role.LEADER:
+            if self.in_contact() != self._was_in_contact:
+                self.refresh()
+            return
+        now = trio.current_time()
+        # At the tick that is next to it, as an interval need not be a multiple of ticks.
+        if now - self._told_at >= self._interval() - self._replica.tick_seconds() / 2:
+            self.tell()
+        elif not self._was_all_well or self._is_one_silent(now):
             self.refresh()
+
+    def _is_one_silent(self, now: float) -> bool:
+        """Whether anybody has been silent for so long that it may show: health, or contact."""
+        oldest = now - min(self._interval(), self._patience())
+        own = self._replica.core.id
+        return any(m != own and self._last_heard(m) < oldest for m in self._replica.state.members)
 
     async def wait_change(self, seen: int) -> int:
         """Wait until `structure` is not `seen`, and return it."""
@@ -287,6 +308,11 @@ class Status:
     def _interval(self) -> float:
         return self._replica.state.settings.health_interval_ms / 1000
 
+    def _interval_between_ticks(self) -> float:
+        """How often to publish by a timer of one's own: never, where ticks are frequent enough."""
+        interval = self._interval()
+        return interval if self._replica.tick_seconds() > interval else math.inf
+
     def _patience(self) -> float:
         """After so long without a sign of the leader, contact has lapsed: an election timeout."""
         return self._replica.state.settings.election_timeout_ms / 1000
@@ -346,6 +372,7 @@ class Status:
         return health, contact_ms, figures
 
     def _publish(self) -> None:
+        self._told_at = trio.current_time()
         self._bulletin = wire.Bulletin(self._replica.core.term, self._judgements())
         for peer in self._replica.core.progress:
             self._send(peer, self._bulletin)

@@ -40,6 +40,8 @@ from tests.fakes.storage import MemoryDisk
 from tests.node.network import Listener, Network
 
 CLUSTER_ID = "00112233445566aa"
+SETTINGS = ClusterSettings(heartbeat_ms=100)
+"""Of the clusters here, unless a test has its own: its times are those of ticks of 100 ms."""
 PATIENCE_S = 5.0
 """The deadline of requests here, as it is of those of a user who names none."""
 
@@ -306,7 +308,7 @@ async def running(
 ) -> AsyncIterator[Cluster]:
     """A cluster of `count` voters that agree on a leader, which is node 1."""
     async with trio.open_nursery() as nursery:
-        cluster = Cluster(nursery, seed, settings or ClusterSettings())
+        cluster = Cluster(nursery, seed, settings or SETTINGS)
         await cluster.found()
         for _ in range(count - 1):
             await cluster.join()

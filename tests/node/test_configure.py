@@ -20,7 +20,7 @@ from hstore.node.raft.core import Core
 from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
 from hstore.node.wire import ForwardKind
-from tests.node.cluster import Cluster, Member, running
+from tests.node.cluster import SETTINGS, Cluster, Member, running
 
 
 def deadline(seconds: float = 5.0) -> float:
@@ -59,7 +59,7 @@ async def test_a_setting_changed_through_a_follower_holds_on_every_node_and_afte
         await cluster.until(follower.node.status.in_contact)
         shown = follower.node.config()
         assert shown["health_interval"] == changed
-        assert shown["heartbeat"].source == "default"
+        assert shown["election_timeout"].source == "default"
 
 
 async def test_a_setting_that_differs_from_the_default_was_set_at_creation(autojump_clock) -> None:
@@ -97,7 +97,7 @@ async def test_what_is_not_allowed_is_refused_with_what_is(
     async with running(1) as cluster:
         with pytest.raises(ConfigError, match=said):
             await configure(cluster, 1, key, value)
-        assert settings_of(cluster[1]) == ClusterSettings()
+        assert settings_of(cluster[1]) == SETTINGS
 
 
 async def test_two_changes_at_once_cannot_combine_to_a_pair_that_is_not_allowed(
@@ -133,7 +133,7 @@ async def test_what_is_already_in_the_log_is_judged_again_when_it_takes_effect(
             outcome = await replica.request(ForwardKind.WRITE, data, deadline())
             assert not outcome.ok
             assert "allowed" in outcome.text
-        assert {settings_of(m) for m in cluster.up} == {ClusterSettings()}
+        assert {settings_of(m) for m in cluster.up} == {SETTINGS}
 
 
 # -- their effect ------------------------------------------------------------------------------

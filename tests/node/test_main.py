@@ -24,7 +24,7 @@ def test_only_the_setting_that_was_given_and_differs_is_warned_of(tmp_path):
     with capture_logs() as logs:
         main._warn_of_differences(settings, agreed)
     assert [(log["key"], log["given"], log["cluster"]) for log in logs] == [
-        ("cluster.heartbeat", "50ms", "100ms")
+        ("cluster.heartbeat", "50ms", "200ms")
     ]
 
 

@@ -32,7 +32,7 @@ from hstore.node.requests import Request
 from hstore.node.snapshot_transfer import SnapshotStart
 from hstore.node.stream import TcpStream
 from hstore.node.wire import ForwardKind, ForwardStatus
-from tests.node.cluster import Cluster, running
+from tests.node.cluster import SETTINGS, Cluster, running
 
 
 async def no_reply(_frame: wire.Frame) -> None:
@@ -217,7 +217,7 @@ async def test_a_newcomer_that_asks_before_the_founder_is_a_member_does_not_take
 ) -> None:
     """The founder, refused, was never wished for: nobody could be added any more, for good."""
     async with trio.open_nursery() as nursery:
-        cluster = Cluster(nursery, 1, ClusterSettings())
+        cluster = Cluster(nursery, 1, SETTINGS)
         founder, newcomer = cluster.add(), cluster.add()
         founder.found()
         founder.settings = msgspec.structs.replace(founder.settings, name="n1")
@@ -232,7 +232,8 @@ async def test_the_election_timeout_of_a_cluster_holds_from_its_first_life_on(
     autojump_clock,
 ) -> None:
     """It was read when the node was made, when a new node knows only the defaults."""
-    async with running(3, settings=ClusterSettings(election_timeout_ms=3000)) as cluster:
+    settings = ClusterSettings(heartbeat_ms=100, election_timeout_ms=3000)
+    async with running(3, settings=settings) as cluster:
         await cluster.until(lambda: all(m.core.timeout >= 30 for m in cluster.up), within_s=0.2)
         for other in cluster.followers:
             cluster.silence(cluster.leader.id, of=(other.id,))
