@@ -64,6 +64,20 @@ def take_writes(replica: Replica, events: deque[happened.Event]) -> None:
         _pass_on(replica, leader, replica.waiting.queued.popleft())
 
 
+def give_back(replica: Replica) -> None:
+    """This node leads no more: who passed something on may keep it for whoever leads next.
+
+    At once: this node may be the last to hear who that is.
+    """
+    kept: deque[Request] = deque()
+    for request in replica.waiting.queued:
+        if request.is_foreign:
+            request.finish(NotLeading("this node does not lead any more"))
+        else:
+            kept.append(request)
+    replica.waiting.queued = kept
+
+
 def _can_ask(replica: Replica, leader: int) -> bool:
     """Whether what is sent to this leader now is likely to reach it."""
     is_there = leader != 0 and not replica.core.leader_gone

@@ -136,7 +136,7 @@ class Node:
         )
         self._given_name = name
         self._adopted = state.settings
-        self.replica.on_change = self._on_change
+        self.replica.changes.on_change = self._on_change
         self.replica.on_tick = self._on_tick
         self.replica.on_admin = self.members.handle
         self.replica.on_snapshot_wanted = self.snapshots.send

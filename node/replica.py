@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
 
 import structlog
@@ -36,6 +35,7 @@ import trio
 
 from . import compaction, forwarding, intake, restart, wire
 from .bundles import Bundles
+from .changes import Changes
 from .flag import Flag
 from .flushes import Flushes
 from .pace import Pace
@@ -58,25 +58,15 @@ _TURNS_MAX = 8
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Leadership:
-    """Who leads, as this node knows it. `leader` is 0 when nobody is known to."""
-
-    role: Role
-    term: int
-    leader: int
-
-
 class Replica:
     """One node's core with everything it needs to be driven.
 
     Attributes:
         disk_log: What of the log outlasts the one in memory.
         core: Read its state freely; only this class feeds it.
-        leadership: As of the last turn.
         cluster_ms: The cluster's time, as far as this node knows it (`sessions.py`).
         heard: By peer: when its last frame arrived, in seconds of `trio.current_time()`.
-        on_change: Called after a turn that changed leadership, configuration, members or settings.
+        changes: Of leadership, configuration, members or settings, with who is told of them.
         on_admin: Called at the leader for a request that is not a plain write.
         on_snapshot_wanted: Called with a peer that needs a snapshot.
         stats: A counter: reads that asked for an index. Flushes are counted in `flushes`.
@@ -99,10 +89,8 @@ class Replica:
         self.core = restart.core_on(storage, node_id, options, rng)
         self._is_recovering = self.core.is_recovering
         self.room = Room(storage)
-        self.leadership = Leadership(Role.FOLLOWER, self.core.term, 0)
         self.cluster_ms = state.sessions.time_ms
         self.heard: dict[int, float] = {}
-        self.on_change: Callable[[], None] = lambda: None
         self.on_admin: Callable[[Request], None] = lambda _request: None
         self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None
         self.on_tick: Callable[[], None] = lambda: None
@@ -120,7 +108,7 @@ class Replica:
         # to what it asks in this.
         self._next_id = rng.getrandbits(62)
         self.denied_term = -1
-        self._seen: tuple[object, object, object] = (None, None, None)
+        self.changes = Changes(self.core, state, self._wake.set)
         self._nursery: trio.Nursery | None = None
 
     # -- what others ask --------------------------------------------------------------------
@@ -241,6 +229,7 @@ class Replica:
             task_status.started()
             while True:
                 await self._wake.wait()
+                self.changes.tell()
                 self.take_turns()
 
     async def _tick_forever(self, pace: Pace) -> None:
@@ -269,6 +258,7 @@ class Replica:
         self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
         self.cluster_ms += int(seconds * 1000)
         self.room.tick(seconds)
+        self.changes.release()
         self.feed(happened.Tick())
         # Also where nothing is written: a node that starts may have a long log on its disk.
         self._events += compaction.cuts(self.core, self.core.log.applied)
@@ -284,6 +274,7 @@ class Replica:
             return
         for message in then:
             self.send(message.to, message)
+        self.changes.release()
         self._events.append(happened.Persisted(seq))
         core = self.core
         is_behind = core.log.commit > core.log.applied or self.flushes.is_behind
@@ -466,29 +457,18 @@ class Replica:
         return peers is not None and peers.send_now(message.to, wire.encode(message))
 
     def _notice_changes(self) -> None:
-        core, state, before = self.core, self.state, self.leadership
-        # Each is replaced whole when it changes.
-        config, members, cluster = self._seen
-        if (
-            core.history.current is config
-            and state.members is members
-            and state.cluster is cluster
-            and core.leader == before.leader
-            and core.term == before.term
-            and core.role is before.role
-        ):
+        before = self.changes.leadership
+        if not self.changes.look():
             return
-        now = Leadership(core.role, core.term, core.leader)
-        seen = (core.config, state.members, state.cluster)
-        if now.leader != self.leadership.leader or now.term != self.leadership.term:
+        now = self.changes.leadership
+        if now.leader != before.leader or now.term != before.term:
             patience = self.core.options.election_ticks * self.tick_seconds()
             self.waiting.hurry_forwarded(now.leader, trio.current_time() + patience)
             self.want_turn()
-        if now != self.leadership:
-            _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")
-        self.leadership = now
-        self._seen = seen
-        self.on_change()
+        if before.role is Role.LEADER and now.role is not Role.LEADER:
+            intake.give_back(self)
+        if not self.flushes.is_behind:
+            self.changes.release()
 
     def is_connected(self, peer: int) -> bool:
         """Whether what is sent to `peer` leaves now."""

@@ -228,7 +228,9 @@ class Waiting:
     def reject(self, rid: int, reason: Reason, text: str) -> None:
         """Take back a proposal that the core has refused, or give its requester the reason."""
         request = self.proposed.pop(rid)
-        if reason in (Reason.NOT_LEADER, Reason.TRANSFERRING) and request.data:
+        if reason is Reason.NOT_LEADER and request.is_foreign:
+            request.finish(NotLeading("this node does not lead any more"))
+        elif reason in (Reason.NOT_LEADER, Reason.TRANSFERRING) and request.data:
             # Never appended, so it may wait for whoever leads next.
             self.queued.append(request)
         elif reason is Reason.NOT_LEADER:

@@ -211,13 +211,13 @@ async def test_several_wishes_become_one_change_through_a_joint_configuration(
     async with running(5) as cluster:
         leader = cluster.leader
         seen = set()
-        changed = leader.node.replica.on_change
+        changed = leader.node.replica.changes.on_change
 
         def watch() -> None:
             seen.add(leader.core.config)
             changed()
 
-        leader.node.replica.on_change = watch
+        leader.node.replica.changes.on_change = watch
         async with trio.open_nursery() as nursery:
             for node in (4, 5):
                 member = msgspec.structs.replace(
