@@ -40,6 +40,7 @@ from .events import (
     ReadIndex,
     Receive,
     SnapshotSent,
+    TellCommit,
     Tick,
     TransferLeader,
 )
@@ -449,6 +450,7 @@ _EVENTS: dict[type, _Handler] = {
     PeerDown: Core.on_peer_down,
     EarlyElection: Core.on_early_election,
     SnapshotSent: replication.snapshot_sent,
+    TellCommit: replication.tell_commit,
 }
 
 _MESSAGES: dict[type, _Handler] = {

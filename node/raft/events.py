@@ -19,6 +19,11 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class TellCommit:
+    """No entries have followed to carry the commit index: a leader tells of it without any."""
+
+
+@dataclass(frozen=True, slots=True)
 class Receive:
     """A message has arrived."""
 
@@ -121,4 +126,5 @@ Event = (
     | PeerDown
     | EarlyElection
     | SnapshotSent
+    | TellCommit
 )

@@ -15,7 +15,8 @@ class Options:
         pre_vote: Ask before disturbing a term (thesis section 9.6).
         check_quorum: A leader without a majority for T steps down; voters that hear a leader
             ignore ballots (section 6, end).
-        eager_commit: Tell of a commit at once, also who has entries to answer, and so hears soon.
+        eager_commit: Tell of a commit at once; else with the next entries or heartbeat, or when a
+            `TellCommit` comes.
         max_append_bytes: Of entries in one message, unless a single entry is larger.
         max_inflight_messages: Unanswered messages with entries, per peer.
         max_inflight_bytes: Likewise in bytes; the message that crosses it still leaves.

@@ -17,7 +17,7 @@ from .roles import Role
 
 if TYPE_CHECKING:
     from .core import Core
-    from .events import Propose, SnapshotSent
+    from .events import Propose, SnapshotSent, TellCommit
     from .messages import Message
 
 _CONFIG = int(EntryKind.CONFIG)
@@ -92,13 +92,11 @@ def _send_append(core: Core, peer: int, progress: Progress) -> bool:
     )
     if prev < log.last_index and is_open:
         entries = log.slice(prev + 1, log.last_index, options.max_append_bytes)
-    if not entries and not is_probe:
-        # Nothing goes past a full window, not even the news of a commit: if what is in flight was
-        # overtaken or lost, each such message would be rejected, and the window sent once more.
-        if progress.sent_commit >= log.commit or not is_open:
-            return False
-        if progress.is_awaited and not options.eager_commit:
-            return False
+    # Nothing goes past a full window, not even the news of a commit: if what is in flight was
+    # overtaken or lost, each such message would be rejected, and the window sent once more.
+    is_news = options.eager_commit and is_open and progress.sent_commit < log.commit
+    if not entries and not is_probe and not is_news:
+        return False
     core.send(Append(core.id, peer, core.term, prev, prev_term, entries, log.commit))
     progress.sent_commit = log.commit
     if is_probe:
@@ -108,6 +106,26 @@ def _send_append(core: Core, peer: int, progress: Progress) -> bool:
         last = entries[-1].index
         progress.sent(last, log.size_between(prev, last))
     return bool(entries)
+
+
+def is_commit_untold(core: Core) -> bool:
+    """Whether this leader has yet to tell somebody of a commit, who is there to hear it."""
+    return any(
+        progress.state is ProgressState.REPLICATE and progress.sent_commit < core.log.commit
+        for progress in core.progress.values()
+    )
+
+
+def tell_commit(core: Core, _event: TellCommit) -> None:
+    """Tell of the commit index by itself; not who has entries to answer, and may have lost them."""
+    log = core.log
+    for peer, progress in core.progress.items():
+        is_untold = progress.sent_commit < log.commit and not progress.is_awaited
+        prev = progress.next - 1
+        prev_term = log.term_at(prev)
+        if progress.state is ProgressState.REPLICATE and is_untold and prev_term is not None:
+            core.send(Append(core.id, peer, core.term, prev, prev_term, [], log.commit))
+            progress.sent_commit = log.commit
 
 
 def _want_snapshot(core: Core, peer: int, progress: Progress) -> None:
@@ -172,7 +190,7 @@ def on_heartbeat_response(core: Core, message: HeartbeatResponse) -> None:
 def is_no_news(core: Core, message: Message) -> bool:
     """Whether nothing would come of handling this before the next event: a mere sign of life.
 
-    Of a leader that has sent the sender all there is and told it all that is committed, the next
+    Of a leader that has sent the sender all there is, and has nothing to tell it now, the next
     event sees it early enough: checks of the quorum are ticks, and those are events, too.
     """
     progress = core.progress.get(message.frm)
@@ -182,8 +200,9 @@ def is_no_news(core: Core, message: Message) -> bool:
         return False
     if isinstance(message, AppendResponse):
         is_all_sent = progress.next > core.log.last_index
-        is_all_told = progress.sent_commit >= core.log.commit >= message.index
-        return not message.rejected and is_all_sent and is_all_told
+        is_told = progress.sent_commit >= core.log.commit or not core.options.eager_commit
+        is_committed = core.log.commit >= message.index
+        return not message.rejected and is_all_sent and is_told and is_committed
     is_all_there = progress.match == core.log.last_index
     return isinstance(message, HeartbeatResponse) and not core.pending_reads and is_all_there
 

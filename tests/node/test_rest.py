@@ -8,13 +8,13 @@ from random import Random
 import pytest
 import trio
 
-from hstore.node import main, rediscovery
+from hstore.node import main, rediscovery, wire
 from hstore.node.commands import ChangeMember, ClusterSettings
 from hstore.node.freshness import Freshness
 from hstore.node.members import Members
 from hstore.node.pace import Pace
 from hstore.node.raft import events as happened
-from hstore.node.raft.messages import Heartbeat
+from hstore.node.raft.messages import Append, Heartbeat
 from hstore.node.status import Status
 from tests.node.cluster import Member, running
 from tests.node.test_expect import waiting_for
@@ -246,3 +246,58 @@ async def test_a_node_asks_how_old_its_copy_is_once_a_second_and_once_at_a_time(
             freshness.tick()
             await trio.sleep(1.5)
         assert waiting.reads <= 2  # this one's and the node's own
+
+
+# -- the news of a commit -----------------------------------------------------------------------
+
+
+async def test_a_lone_write_is_known_to_followers_soon_after_it_was_answered(
+    autojump_clock,
+) -> None:
+    async with running(3, settings=ClusterSettings()) as cluster:
+        await trio.sleep(1)
+        await cluster.write(1, "k", "v")
+        answered_at = trio.current_time()
+        await cluster.until(lambda: cluster[2].value("k") == cluster[3].value("k") == "v")
+        assert trio.current_time() - answered_at <= 0.02 + 0.005
+
+
+async def test_a_client_that_writes_one_key_after_another_costs_one_append_each(
+    autojump_clock,
+) -> None:
+    """The news of each commit took a message of its own, which was in the next one's way."""
+    async with running(3) as cluster:
+        await trio.sleep(1)
+        appends: list[Append] = []
+
+        def note(_frm: int, _to: int, frame: wire.Frame) -> None:
+            if isinstance(frame, Append):
+                appends.append(frame)
+
+        cluster.network.taps.append(note)
+        for number in range(50):
+            await cluster.write(1, f"key-{number}", "v")
+        assert len(appends) <= 2 * 50
+        await trio.sleep(0.05)
+        assert 2 * 50 < len(appends) <= 2 * 50 + 4
+        assert cluster[2].value("key-49") == "v"
+
+
+async def test_a_leader_whose_follower_never_answers_does_not_try_to_tell_it_for_ever(
+    autojump_clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(3) as cluster:
+        await trio.sleep(1)
+        cluster.silence(3, of=(1,))
+        events: list[object] = []
+        replica = cluster[1].node.replica
+        feed = replica.feed
+
+        def note(event: happened.Event) -> None:
+            events.append(event)
+            feed(event)
+
+        monkeypatch.setattr(replica, "feed", note)
+        await cluster.write(1, "k", "v")
+        await trio.sleep(2)
+        assert 1 <= sum(isinstance(event, happened.TellCommit) for event in events) <= 9

@@ -242,6 +242,7 @@ async def test_writes_go_on_while_a_slow_snapshot_is_on_its_way(autojump_clock) 
 async def test_a_snapshot_that_is_not_needed_is_thrown_away(autojump_clock) -> None:
     async with running(2) as cluster:
         member = cluster[2]
+        await trio.sleep(0.1)  # until it has heard of the last commit
         before = state_of(member)
         staged = member.storage.begin_install()
         staged.write([(b"k" + b"foreign", b"value")])

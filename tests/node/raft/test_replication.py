@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
+from hstore.node.raft import replication
 from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.errors import CoreBug, Reason
-from hstore.node.raft.events import Compact, PeerUnreachable, Propose, SnapshotSent
+from hstore.node.raft.events import (
+    Compact,
+    PeerUnreachable,
+    Propose,
+    SnapshotSent,
+    TellCommit,
+)
 from hstore.node.raft.membership import Configuration
 from hstore.node.raft.messages import (
     Append,
@@ -601,3 +608,79 @@ def test_a_proposal_at_a_follower_is_refused_with_a_hint_who_leads() -> None:
 
     hint = "0000000000000002"
     assert node.step(Propose([(8, b"x")])).rejected == [(8, Reason.NOT_LEADER, hint)]
+
+
+# -- the news of a commit -----------------------------------------------------------------------
+
+LAZY = Options(eager_commit=False)
+
+
+def commits(node: Node) -> list[tuple[int, int, int]]:
+    """Return receiver, commit index and number of entries of the appends that were sent."""
+    return [(m.to, m.commit, len(m.entries)) for m in node.take(Append)]
+
+
+def test_a_commit_is_told_with_the_next_entries_and_not_by_itself() -> None:
+    node = streaming_leader(LAZY)
+    node.propose(b"x")
+    node.sent.clear()
+    acknowledge(node, 2, 3)
+    assert node.core.log.commit == 2
+    assert commits(node) == []
+    assert replication.is_commit_untold(node.core)
+    node.propose(b"y")
+    assert commits(node) == [(2, 2, 1), (3, 2, 1)]
+    assert not replication.is_commit_untold(node.core)
+
+
+def test_a_commit_that_no_entries_follow_is_told_once_when_it_is_time() -> None:
+    node = streaming_leader(LAZY)
+    node.propose(b"x")
+    node.sent.clear()
+    acknowledge(node, 2, 3)
+    node.step(TellCommit())
+    assert commits(node) == [(2, 2, 0), (3, 2, 0)]
+    node.step(TellCommit())
+    assert commits(node) == []
+    node.tick()
+    assert {m.commit for m in node.take(Heartbeat)} == {2}
+
+
+def test_a_commit_is_not_told_past_entries_that_are_still_to_be_answered() -> None:
+    """They may be lost, and then each such message would be rejected."""
+    node = streaming_leader(LAZY)
+    node.propose(b"x")
+    node.sent.clear()
+    acknowledge(node, 2)
+    node.step(TellCommit())
+    assert commits(node) == [(2, 2, 0)]
+    acknowledge(node, 3)
+    node.step(TellCommit())
+    assert commits(node) == [(3, 2, 0)]
+
+
+def test_a_commit_is_told_by_leaders_only_and_to_who_is_there_to_hear_it() -> None:
+    follower = make_follower([1, 1], term=1, commit=1)
+    follower.step(TellCommit())
+    assert follower.sent == []
+
+    node = streaming_leader(LAZY)
+    node.propose(b"x")
+    node.step(PeerUnreachable(3))
+    node.sent.clear()
+    acknowledge(node, 2)
+    node.step(TellCommit())
+    assert [to for to, _, entries in commits(node) if not entries and to == 3] == []
+
+
+def test_an_answer_that_only_a_lazily_told_commit_could_follow_is_no_news() -> None:
+    node = streaming_leader(LAZY)
+    node.propose(b"x")
+    acknowledge(node, 2)
+    answer = AppendResponse(3, 1, 1, 2)
+    assert replication.is_no_news(node.core, answer)
+    eager = streaming_leader()
+    eager.propose(b"x")
+    acknowledge(eager, 2)
+    assert eager.core.progress[3].sent_commit == 2
+    assert replication.is_no_news(eager.core, answer)

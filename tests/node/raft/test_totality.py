@@ -67,6 +67,7 @@ change = st.builds(Change, st.sampled_from(ChangeKind), node_id)
 
 LOCAL: list[st.SearchStrategy[Event]] = [
     st.just(events.Tick()),
+    st.just(events.TellCommit()),
     st.builds(events.Propose, st.lists(item, max_size=3)),
     st.builds(
         events.ProposeChange,
