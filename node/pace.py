@@ -41,13 +41,13 @@ class Pace:
     def cut_short(self) -> float | None:
         """Do with less than the whole wait, if half of it is over; the next begins now.
 
-        Returns the seconds that have passed, or None: it was too early. Who waits does not notice,
-        and goes on waiting for the end of the next.
+        Returns the seconds that have passed, or None: it was too early, or too late. Who waits does
+        not notice, and goes on waiting for the end of the next.
         """
         now = trio.current_time()
         passed = now - self._begun
-        if self._scope is None or passed < self._seconds() / 2:
-            return None
+        if self._scope is None or self._scope.cancel_called or passed < self._seconds() / 2:
+            return None  # The second: the wait is over, and who waited has only to wake up.
         self._begun = now
         self._factor = 1.0 + self._stretch()
         self._scope.deadline = self._end()

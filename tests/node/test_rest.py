@@ -230,6 +230,29 @@ async def test_a_wait_is_cut_short_in_its_second_half_only_and_the_next_is_longe
         nursery.cancel_scope.cancel()
 
 
+async def test_a_wait_that_is_over_is_not_cut_short_as_well(autojump_clock) -> None:
+    """Both in one pass of the event loop: time that passed once was counted twice."""
+    pace = Pace(lambda: 1.0)
+    counted: list[float] = []
+
+    async def waits() -> None:
+        while True:
+            counted.append(await pace.wait())
+
+    async def cuts() -> None:
+        await trio.sleep_until(start + 1.0)
+        counted.append(pace.cut_short() or 0.0)
+
+    async with trio.open_nursery() as nursery:
+        start = trio.current_time()
+        for _ in range(8):  # Trio wakes them in any order.
+            nursery.start_soon(cuts)
+        nursery.start_soon(waits)
+        await trio.sleep(1.5)
+        assert sum(counted) == 1.0
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_node_asks_how_old_its_copy_is_once_a_second_and_once_at_a_time(
     autojump_clock,
 ) -> None:
