@@ -9,7 +9,7 @@ The process:       main.py, settings.py, values.py, sockets.py, joining.py, erro
                    run_record.py, log_file.py, logs.py, cutoff.py
 The node:          node.py puts the rooms together; replica.py, intake.py, flushes.py, requests.py,
                    forwarding.py, bundles.py, compaction.py, restart.py, room.py, freshness.py,
-                   changes.py, flag.py, pace.py
+                   changes.py, commit_news.py, flag.py, pace.py
 Sockets:           poller.py, stream.py, lag.py
 The cluster:       members.py, handover.py, status.py, cluster.py, replica_check.py, configure.py,
                    cluster_settings.py

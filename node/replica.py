@@ -36,6 +36,7 @@ import trio
 from . import compaction, forwarding, intake, restart, wire
 from .bundles import Bundles
 from .changes import Changes
+from .commit_news import CommitNews
 from .flag import Flag
 from .flushes import Flushes
 from .pace import Pace
@@ -54,13 +55,6 @@ from .wire import ForwardKind, ForwardStatus
 
 _TURNS_MAX = 8
 """In a row, before others have their go."""
-
-_TELL_S = 0.02
-"""After a commit that no entry has followed, so that the others hear of it: a client that writes
-one key after another is faster than that, and each of its writes takes the last one's news along."""
-
-_TELLS_MAX = 8
-"""In a row, for those with entries to answer; then the heartbeat has told them."""
 
 _log = structlog.get_logger()
 
@@ -105,7 +99,7 @@ class Replica:
         self._peers: Peers | None = None
         self._pace: Pace | None = None
         self._events: deque[happened.Event] = deque()
-        self._wake, self._committed = Flag(), Flag()
+        self._wake = Flag()
         self._is_due = self._is_held = self._is_over = False
         self.flushes = Flushes(storage, self._send_now, self._flushed)
         self.waiting = Waiting()
@@ -115,6 +109,7 @@ class Replica:
         # to what it asks in this.
         self._next_id = rng.getrandbits(62)
         self.denied_term = -1
+        self._news = CommitNews(self.core, self.feed)
         self.changes = Changes(self.core, state, self._wake.set)
         self._nursery: trio.Nursery | None = None
 
@@ -233,7 +228,7 @@ class Replica:
             self._nursery = nursery
             nursery.start_soon(self.flushes.run)
             nursery.start_soon(self._tick_forever, pace)
-            nursery.start_soon(self._tell_commits)
+            nursery.start_soon(self._news.run)
             task_status.started()
             while True:
                 await self._wake.wait()
@@ -404,23 +399,13 @@ class Replica:
         self.state.apply(entries, self.waiting.in_log.applied)
         last = entries[-1].index
         if self.core.role is Role.LEADER:
-            self._committed.set()
+            self._news.committed()
         self._events.append(happened.Applied(last))
         cuts = compaction.cuts(self.core, last)
         if cuts or self.core.log.commit > last:
             self._events += cuts
             self.want_turn()
         # Else the core hears of it with the next event: until then nothing comes of it.
-
-    async def _tell_commits(self) -> None:
-        """Tell the others of what is committed, where no entries do it in time."""
-        while True:
-            await self._committed.wait()
-            for _ in range(_TELLS_MAX):
-                await trio.sleep(_TELL_S)
-                if not replication.is_commit_untold(self.core):
-                    break
-                self.feed(happened.TellCommit())
 
     async def _elect_early(self, token: int, thousandths: int) -> None:
         await trio.sleep(self.tick_seconds() * thousandths / 1000)

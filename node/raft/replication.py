@@ -108,10 +108,10 @@ def _send_append(core: Core, peer: int, progress: Progress) -> bool:
     return bool(entries)
 
 
-def is_commit_untold(core: Core) -> bool:
-    """Whether this leader has yet to tell somebody of a commit, who is there to hear it."""
+def is_untold(core: Core, commit: int) -> bool:
+    """Whether somebody who is there has not been told by this leader that `commit` is committed."""
     return any(
-        progress.state is ProgressState.REPLICATE and progress.sent_commit < core.log.commit
+        progress.state is ProgressState.REPLICATE and progress.sent_commit < commit
         for progress in core.progress.values()
     )
 

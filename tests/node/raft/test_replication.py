@@ -627,10 +627,10 @@ def test_a_commit_is_told_with_the_next_entries_and_not_by_itself() -> None:
     acknowledge(node, 2, 3)
     assert node.core.log.commit == 2
     assert commits(node) == []
-    assert replication.is_commit_untold(node.core)
+    assert replication.is_untold(node.core, 2)
     node.propose(b"y")
     assert commits(node) == [(2, 2, 1), (3, 2, 1)]
-    assert not replication.is_commit_untold(node.core)
+    assert not replication.is_untold(node.core, 2)
 
 
 def test_a_commit_that_no_entries_follow_is_told_once_when_it_is_time() -> None:
