@@ -72,7 +72,7 @@ def give_back(replica: Replica) -> None:
     kept: deque[Request] = deque()
     for request in replica.waiting.queued:
         if request.is_foreign:
-            request.finish(NotLeading("this node does not lead any more"))
+            request.finish(NotLeading())
         else:
             kept.append(request)
     replica.waiting.queued = kept
@@ -113,7 +113,7 @@ def _pass_on(replica: Replica, leader: int, request: Request) -> None:
     if request.is_done:
         return
     if request.is_foreign:  # It was passed on once, and this node leads no more.
-        request.finish(NotLeading("this node does not lead any more"))
+        request.finish(NotLeading())
         return
     request.term, request.passed_to = replica.core.term, leader
     left = max(request.deadline - trio.current_time(), 0)

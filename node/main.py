@@ -67,7 +67,7 @@ _ANNOUNCE_SECONDS = 30.0
 _ANNOUNCE_PAUSE_SECONDS = 0.1
 
 _ANNOUNCE_LOOK_SECONDS = 1.0
-"""How often a node looks whether the cluster still knows it as it is; no request is made for it."""
+"""Between two attempts to have the cluster know a node as it is, where it does not take them."""
 
 _FILES = 16_384
 

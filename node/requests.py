@@ -40,6 +40,9 @@ Answer = Any
 class NotLeading(NoLeader):
     """The node that it was passed on to does not lead: it certainly was not done there."""
 
+    def __init__(self) -> None:
+        super().__init__("this node does not lead any more")
+
 
 class Request:
     """One request of this node's clients, or passed on by another node.
@@ -229,7 +232,7 @@ class Waiting:
         """Take back a proposal that the core has refused, or give its requester the reason."""
         request = self.proposed.pop(rid)
         if reason is Reason.NOT_LEADER and request.is_foreign:
-            request.finish(NotLeading("this node does not lead any more"))
+            request.finish(NotLeading())
         elif reason in (Reason.NOT_LEADER, Reason.TRANSFERRING) and request.data:
             # Never appended, so it may wait for whoever leads next.
             self.queued.append(request)

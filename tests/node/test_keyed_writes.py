@@ -233,6 +233,6 @@ async def test_a_keyed_write_waits_for_the_next_leader_and_is_stamped_there(
             await write(cluster[2], keyed("k"), within_s=0.001)
         outcome = await resend(cluster[2], keyed("k"))
         assert outcome.ok
-        # Whoever leads has applied what is answered; the other hears of it with the next heartbeat.
+        # Whoever leads has applied what is answered; the other hears of it later.
         record = cluster.leader.node.replica.storage.state.get(records.turn_key(0))
         assert records.decode_turn(record)[1] == b"k"

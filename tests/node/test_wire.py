@@ -105,7 +105,7 @@ def test_the_largest_entry_fits_into_one_frame() -> None:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (NotLeading("x"), ForwardStatus.NOT_LEADER),
+        (NotLeading(), ForwardStatus.NOT_LEADER),
         (NotApplied("x"), ForwardStatus.NOT_APPLIED),
         (NoLeader("x"), ForwardStatus.NOT_APPLIED),
         (Overloaded("x"), ForwardStatus.OVERLOADED),
