@@ -25,7 +25,10 @@ def test_a_node_64_mib_behind_catches_up_while_the_leader_serves(three: Cluster)
     for key in ("kept", "changed", "deleted"):
         assert leader.write(key, "before").status == 200
     followers = three.followers()
-    eventually(lambda: all(kv(node, "deleted?stale") for node in followers), "all have them")
+    eventually(
+        lambda: all(node.get("/v1/kv/deleted?stale").status == 200 for node in followers),
+        "all have them",
+    )
 
     keyed = ("PUT", "/v1/kv/keyed?cas=0", b"once", {"Idempotency-Key": "k"})
 
