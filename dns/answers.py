@@ -38,7 +38,7 @@ from .message import (
 from .records import CLASS_IN, Hinfo, Name, Rcode, Rdata, Record, RRType
 from .view import ClusterView
 from .wire import pack_anywhere, pack_sections
-from .zone import Node, Zone, build_zone
+from .zone import Node, Zone, build_zone, check_names
 
 TCP_LIMIT = 65535
 
@@ -73,7 +73,7 @@ class Answers:
     def __init__(self, rng: random.Random | None = None) -> None:
         self._random = rng if rng is not None else random.Random()  # noqa: S311
         self._view: ClusterView | None = None
-        self._zone: Zone | None = None
+        self._built: Zone | None = None
         self.draw = self._random.random
         self._compiled: dict[bytes, _Compiled] = {}
         self._nxdomains: dict[Name, _Compiled] = {}
@@ -83,7 +83,8 @@ class Answers:
     def view(self) -> ClusterView | None:
         """What is answered from; None until there is something, and every query gets SERVFAIL.
 
-        Setting it takes effect with the next query, at once and whole.
+        Setting it takes effect with the next query, at once and whole. It costs little until then:
+        views change when a cluster changes hands, and a node has more urgent things to do.
 
         Raises:
             ValueError: On setting, when the zone's or a member's name is not a DNS name; the view
@@ -95,11 +96,19 @@ class Answers:
     def view(self, view: ClusterView | None) -> None:
         if view == self._view:
             return
-        self._zone = None if view is None else build_zone(view)
+        if view is not None:
+            check_names(view)
         self._view = view
+        self._built = None
         self._compiled = {}
         self._nxdomains = {}
         self.known = {}
+
+    def _zone(self) -> Zone | None:
+        """What the view publishes; None without a view."""
+        if self._built is None and self._view is not None:
+            self._built = build_zone(self._view)
+        return self._built
 
     def reply(self, packet: bytes, *, over_tcp: bool = False) -> bytes | None:
         """The reply to a query, no larger than the client takes; None when there must be none."""
@@ -124,11 +133,12 @@ class Answers:
         query = parse_query(packet)
         if query is None or query.error is not None or not query.flags[0] & RD:
             return None
-        if query.rclass != CLASS_IN or query.rtype in _TRANSFERS or self._zone is None:
+        if query.rclass != CLASS_IN or query.rtype in _TRANSFERS:
             return None
         if query.edns is not None and query.edns.version > 0:
             return None
-        return query if self._zone.apex_of(query.name) is None else None
+        zone = self._zone()
+        return query if zone is not None and zone.apex_of(query.name) is None else None
 
     def truncated(self, packet: bytes) -> bytes | None:
         """In place of `reply`, one no longer than the query: with TC, so that it comes by TCP."""
@@ -137,7 +147,8 @@ class Answers:
             return None
         if query.error is not None:
             return empty_reply(query, query.error)
-        is_ours = self._zone is not None and self._zone.apex_of(query.name) is not None
+        zone = self._zone()
+        is_ours = zone is not None and zone.apex_of(query.name) is not None
         return empty_reply(query, Rcode.NOERROR, aa=is_ours, tc=True)
 
     def _shortcut(self, packet: bytes, *, over_tcp: bool) -> bytes | None:
@@ -174,15 +185,16 @@ class Answers:
             return empty_reply(query, Rcode.BADVERS)
         if query.rclass != CLASS_IN or query.rtype in _TRANSFERS:
             return empty_reply(query, Rcode.REFUSED)
-        if self._zone is None:
+        zone = self._zone()
+        if zone is None:
             return empty_reply(query, Rcode.SERVFAIL)
-        apex = self._zone.apex_of(query.name)
+        apex = zone.apex_of(query.name)
         if apex is None:
             return empty_reply(query, Rcode.REFUSED)
-        node = self._zone.nodes.get(query.name)
+        node = zone.nodes.get(query.name)
         if node is not None and not node.available:
             return empty_reply(query, Rcode.SERVFAIL, aa=True)
-        compiled = self._find(self._zone, apex, node, query)
+        compiled = self._find(zone, apex, node, query)
         return self._assemble(query, compiled, TCP_LIMIT if over_tcp else query.udp_limit)
 
     def _find(self, zone: Zone, apex: Name, node: Node | None, query: Query) -> _Compiled:

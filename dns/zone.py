@@ -97,12 +97,18 @@ class Zone:
         ]
 
 
-def build_zone(view: ClusterView) -> Zone:
-    """Compute what is published for a view.
+def check_names(view: ClusterView) -> None:
+    """See whether a zone can be built for a view, which takes much longer.
 
     Raises:
         ValueError: The zone's or a member's name is not a DNS name.
     """
+    for name in (view.zone, *(member.name for member in view.members)):
+        name_of(name)
+
+
+def build_zone(view: ClusterView) -> Zone:
+    """Compute what is published for a view whose names are fit (`check_names`)."""
     apex = name_of(view.zone)
     leader = next((m for m in view.members if m.name == view.leader), None)
     # Being in contact with the leader proves more than the last round of health checks says.

@@ -3,7 +3,8 @@
 What follows from such a change (links, the view for DNS, news for watchers) takes a millisecond or
 two of the only thread that runs Python. With a vote, or the first entry of a new leader, a whole
 cluster waits for the flush that was begun in the same turn. So that is let through first, and what
-follows comes when it has ended; with the next tick at the latest, however long a flush takes.
+follows comes when it has ended. While nobody is known to lead, an election is under way, which needs
+the thread more: who votes or stands in it tells of its end. The next tick tells in any case.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ class Changes:
         self._seen = (core.config, state.members, state.cluster)
         self._is_held = True
         return True
+
+    def flushed(self) -> None:
+        """Nothing that was written waits for the disk any more."""
+        if self._core.leader:
+            self.release()
 
     def release(self) -> None:
         """Nothing has to come before what follows from the last changes, if there were any."""

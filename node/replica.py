@@ -277,7 +277,7 @@ class Replica:
             return
         for message in then:
             self.send(message.to, message)
-        self.changes.release()
+        self.changes.flushed()
         self._events.append(happened.Persisted(seq))
         core = self.core
         is_behind = core.log.commit > core.log.applied or self.flushes.is_behind
@@ -473,7 +473,7 @@ class Replica:
         if before.role is Role.LEADER and now.role is not Role.LEADER:
             intake.give_back(self)
         if not self.flushes.is_behind:
-            self.changes.release()
+            self.changes.flushed()
 
     def is_connected(self, peer: int) -> bool:
         """Whether what is sent to `peer` leaves now."""

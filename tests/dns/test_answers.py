@@ -5,6 +5,8 @@ from __future__ import annotations
 import dnslib
 import pytest
 
+from hstore.dns.zone import build_zone
+
 from .kit import ZONE, answers_from, asked, member, opt, query, reply_of, view, wire_name
 
 FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 1, 2, 3, 4, 5
@@ -307,6 +309,22 @@ def test_a_new_view_takes_effect_with_the_next_query_and_an_equal_one_keeps_what
     answers.view = view([member(1, "10.9.9.9")], serial=45)
     assert "10.9.9.9" in str(asked(answers, "leader"))
     assert asked(answers, "n2.node").header.rcode == NXDOMAIN
+
+
+def test_a_zone_is_built_for_the_first_query_and_not_for_each_view(monkeypatch):
+    built = []
+
+    def build(view):
+        built.append(view.serial)
+        return build_zone(view)
+
+    monkeypatch.setattr("hstore.dns.answers.build_zone", build)
+    answers = answers_from(view(serial=1))
+    answers.view = view(serial=2)
+    assert built == []
+    asked(answers, "leader")
+    asked(answers, "nodes")
+    assert built == [2]
 
 
 def test_a_flood_of_names_and_types_does_not_grow_the_memory():

@@ -352,7 +352,9 @@ class Client:
             if result is Result.DONE and not is_there:
                 self.sim.fail(f"I7: {key}={value!r:.40} is acknowledged, and nowhere committed")
             return Action(kind, value, None, expected, result)
-        revision = answer.json()["revision"]
+        revision = answer.json().get("revision")
+        if revision is None:
+            self.sim.fail(f"I7: {kind} {key} got another request's answer: {answer.body!r:.40}")
         self.clients.told_done(key, value, revision)
         if is_keyed:
             self.sim.counts["keyed writes answered"] += 1
