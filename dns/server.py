@@ -24,6 +24,7 @@ import structlog
 import trio
 
 from .answers import TCP_LIMIT, Answers
+from .datagrams import Datagrams, can_batch
 from .message import Query, empty_reply
 from .ratelimit import RateLimit, Verdict
 from .records import Rcode
@@ -201,6 +202,7 @@ class DnsServer:
         while _is_whole(buffer) and size < TCP_REPLIES_MAX:
             end = 2 + int.from_bytes(buffer[:2], "big")
             packet = bytes(buffer[2:end])
+            self.stats.queries += 1
             reply = self._reply(packet, over_tcp=True)
             del buffer[:end]
             outside = self._outside(packet, reply, client)
@@ -213,49 +215,40 @@ class DnsServer:
         return replies, None
 
     async def _serve_udp(self) -> None:
-        drain = self._drain_beyond if _is_reached_from_beyond(self._udp) else self._drain
+        drain = self._drain_beyond
+        if can_batch() and not _is_reached_from_beyond(self._udp):
+            drain = partial(self._drain, Datagrams(self._udp, UDP_BATCH, UDP_QUERY_MAX))
         while True:
             await trio.lowlevel.wait_readable(self._udp)
             drain()
 
-    def _drain(self) -> None:
+    def _drain(self, datagrams: Datagrams) -> None:
         """Answer what waits in the socket, up to a batch."""
-        receive, send, known = self._udp.recvfrom, self._udp.sendto, self._answers.known
-        draw = self._answers.draw
-        answered = 0
-        for _ in range(UDP_BATCH):
-            try:
-                packet, client = receive(UDP_QUERY_MAX)
-            except BlockingIOError:
-                break
-            except OSError:
-                # Linux reports an ICMP error for an earlier reply here; it is nobody's failure.
-                continue
+        known, draw = self._answers.known, self._answers.draw
+        packets = datagrams.take()
+        replies: list[bytes | None] = []
+        for packet in packets:
             # Most queries are known, and each call that is saved is a twentieth of their time.
-            replies = known.get(packet[2:])
-            if replies is None:
-                self._answer(packet, client)
-                continue
-            try:
-                send(packet[:2] + replies[int(draw() * len(replies))], client)
-            except OSError:
-                self.stats.queries += 1
-                self.stats.unsent += 1
+            whole = known.get(packet[2:])
+            if whole is None:
+                replies.append(self._answer(packet, datagrams, len(replies)))
             else:
-                answered += 1
-        self.stats.queries += answered
-        self.stats.replies += answered
+                replies.append(packet[:2] + whole[int(draw() * len(whole))])
+        taken = datagrams.answer(replies)
+        self.stats.queries += len(packets)
+        self.stats.replies += taken
+        self.stats.unsent += len(replies) - replies.count(None) - taken
 
-    def _answer(self, packet: bytes, client: tuple[str, int]) -> None:
-        """Answer a query that is not known, or have it forwarded."""
+    def _answer(self, packet: bytes, datagrams: Datagrams, number: int) -> bytes | None:
+        """The reply to a query that is not known; None when there is none, or none of ours."""
         reply = self._reply(packet)
         if self._recursor is not None:
+            client = datagrams.sender(number)
             outside = self._outside(packet, reply, client[0])
             if outside is not None:
                 self._forward(outside, partial(self._send_to, client))
-                return
-        if reply is not None:
-            self._send(self._udp.sendto, reply, client)
+                return None
+        return reply
 
     def _send_to(self, client: object, reply: bytes) -> None:
         self._send(self._udp.sendto, reply, client)
@@ -277,6 +270,7 @@ class DnsServer:
                 return
             except OSError:
                 continue
+            self.stats.queries += 1
             source = [
                 (level, kind, bytes(4) + info[4:] if level == socket.IPPROTO_IP else info)
                 for level, kind, info in control
@@ -335,7 +329,6 @@ class DnsServer:
             self.stats.replies += 1
 
     def _reply(self, packet: bytes, *, over_tcp: bool = False) -> bytes | None:
-        self.stats.queries += 1
         try:
             return self._answers.reply(packet, over_tcp=over_tcp)
         except Exception:  # a query that meets a bug must not end the server
