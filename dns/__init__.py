@@ -10,7 +10,7 @@ question with what came of it. A *recursor* is a resolver that is asked for name
     zone.py      a view as names and RRsets          message.py   queries from bytes
     answers.py   query bytes to reply bytes          wire.py      records to bytes (dnslib)
     server.py    UDP and TCP on Trio                 ratelimit.py  how many replies a network gets
-    recursor.py  names outside the zone             datagrams.py  UDP by the batch
+    recursor.py  names outside the zone             datagrams.py UDP by the batch
     client.py    one question to one server          finder.py    who is asked, and what they said
     probe.py     what comes of it by one transport, for who looks for faults
     resolver.py  what the system's resolver knows    browser.py   asking the local network

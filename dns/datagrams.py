@@ -4,7 +4,7 @@ Python's own calls take a datagram each, and turn its sender's address into text
 back again: a third of the cost of an answer that is known. recvmmsg(2) and sendmmsg(2) are Linux's;
 ctypes is how Python reaches them. Both are given the same buffers, so a reply lies where its query
 lay, and goes to the address that the kernel has written beside it. Nobody here reads that, but for
-the few queries that somebody else has to answer.
+the few queries that a recursor may have to answer.
 """
 
 from __future__ import annotations
@@ -44,9 +44,14 @@ _HEADER_SIZE = ctypes.sizeof(_Header)
 _LENGTH = slice(_Header.length.offset // 4, None, _HEADER_SIZE // 4)
 
 
-def can_batch() -> bool:
-    """Whether this system has the two calls."""
-    return sys.platform == "linux"
+def can_batch(udp: socket.socket) -> bool:
+    """Whether this system has the two calls, and lets this process use them."""
+    try:
+        receive, send = _calls()
+    except AttributeError:
+        return False
+    fd = udp.fileno()
+    return receive(fd, None, 0, 0, None) == 0 and send(fd, None, 0, 0) == 0
 
 
 class Datagrams:
@@ -77,8 +82,8 @@ class Datagrams:
                 buffers=buffer + n * ctypes.sizeof(_Buffer),
                 buffers_count=1,
             )
-        # The kernel, and a reply, change some of each; this is how they are before they are used.
-        self._blank_buffers, self._blank_headers = bytes(self._buffers), bytes(self._headers)
+        # A reply sets the size of its buffer to its own; this is how they are before.
+        self._blank_buffers = bytes(self._buffers)
         self._bytes = memoryview(self._contents).cast("B")
         self._lengths = memoryview(self._headers).cast("B").cast("I")[_LENGTH]
         self._sizes = memoryview(self._buffers).cast("B").cast("L")[1::2]
@@ -90,7 +95,6 @@ class Datagrams:
         Linux reports an ICMP error for an earlier reply here; it is nobody's failure.
         """
         ctypes.memmove(self._buffers, self._blank_buffers, len(self._blank_buffers))
-        ctypes.memmove(self._headers, self._blank_headers, len(self._blank_headers))
         count = self._receive(self._fd, self._at, self._batch, socket.MSG_DONTWAIT, None)
         contents, lengths, start = self._bytes, self._lengths, 0
         packets = []
@@ -140,7 +144,11 @@ class Datagrams:
 
 
 def _calls() -> tuple[Callable[..., int], Callable[..., int]]:
-    """Return recvmmsg and sendmmsg of the C library; the interpreter goes on meanwhile."""
+    """Return recvmmsg and sendmmsg of the C library; other threads run meanwhile.
+
+    Raises:
+        AttributeError: It has none.
+    """
     library = ctypes.CDLL(None)
     receive, send = library.recvmmsg, library.sendmmsg
     receive.argtypes = (

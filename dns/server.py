@@ -4,10 +4,10 @@ Owns sockets' behaviour: batches, framing, timeouts, how many connections, and w
 survived. Which reply a query gets is not decided here.
 
 Theory of operation: one task drains the UDP socket, up to a batch between two turns of the loop,
-because a turn costs more than an answer; replies are sent at once and never waited for. TCP has one
-task per connection, and a query by UDP that is passed on to a recursor has one; all of them live in
-the nursery of `run`. Only a socket that can be reached from beyond this machine pays for the rate
-limit and for packet information.
+because a turn costs more than an answer; replies are sent together and never waited for. A socket
+that can be reached from beyond this machine is read one datagram at a time, for each has to be
+judged by its sender and answered from where it was sent to. TCP has one task per connection, and a
+query by UDP that is passed on to a recursor has one; all of them live in the nursery of `run`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ from .view import ClusterView
 
 log = structlog.get_logger(__name__)
 
-# 64 answers take about half a millisecond, which is how long the rest of the node may be held up.
+# 64 answers take about half a millisecond, which is how long the rest of the node may be held up;
+# the first after a new view one or two more, for the zone.
 UDP_BATCH = 64
-# A query longer than this is nonsense; what is cut off makes it malformed.
+# A query longer than this is nonsense; what is cut off makes it malformed. Replies must fit, too:
+# they are written where their queries were, and have at most `message.OWN_UDP_SIZE` bytes.
 UDP_QUERY_MAX = 4096
 # Room for a burst while the node is busy elsewhere; the kernel caps it at its own limit.
 UDP_RECEIVE_BUFFER = 1 << 20
@@ -215,8 +217,9 @@ class DnsServer:
         return replies, None
 
     async def _serve_udp(self) -> None:
-        drain = self._drain_beyond
-        if can_batch() and not _is_reached_from_beyond(self._udp):
+        is_from_beyond = _is_reached_from_beyond(self._udp)
+        drain = self._drain_singly
+        if not is_from_beyond and can_batch(self._udp):
             drain = partial(self._drain, Datagrams(self._udp, UDP_BATCH, UDP_QUERY_MAX))
         while True:
             await trio.lowlevel.wait_readable(self._udp)
@@ -242,7 +245,7 @@ class DnsServer:
     def _answer(self, packet: bytes, datagrams: Datagrams, number: int) -> bytes | None:
         """The reply to a query that is not known; None when there is none, or none of ours."""
         reply = self._reply(packet)
-        if self._recursor is not None:
+        if self._recursor is not None and _is_refused(reply):
             client = datagrams.sender(number)
             outside = self._outside(packet, reply, client[0])
             if outside is not None:
@@ -253,8 +256,8 @@ class DnsServer:
     def _send_to(self, client: object, reply: bytes) -> None:
         self._send(self._udp.sendto, reply, client)
 
-    def _drain_beyond(self) -> None:
-        """The same for a socket that is reached from beyond this machine.
+    def _drain_singly(self) -> None:
+        """The same one by one: for a socket that is reached from beyond, or where batches are not.
 
         Networks are answered so often and no more. From a socket bound to all addresses, on a
         machine that may have several, the reply has to come from the address that was asked, or
@@ -297,7 +300,7 @@ class DnsServer:
 
     def _outside(self, packet: bytes, reply: bytes | None, client: str) -> Query | None:
         """The query, when its reply is REFUSED and a recursor has to answer it instead."""
-        if self._recursor is None or reply is None or reply[3] & 15 != Rcode.REFUSED:
+        if self._recursor is None or not _is_refused(reply):
             return None
         return self._answers.outside(packet) if may_recurse(client) else None
 
@@ -348,6 +351,10 @@ class DnsServer:
 def _is_whole(buffer: bytearray) -> bool:
     """Whether a length prefix and all that it announces are there."""
     return len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big")
+
+
+def _is_refused(reply: bytes | None) -> bool:
+    return reply is not None and reply[3] & 15 == Rcode.REFUSED
 
 
 def _is_reached_from_beyond(udp: socket.socket) -> bool:

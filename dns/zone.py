@@ -103,7 +103,7 @@ def check_names(view: ClusterView) -> None:
     Raises:
         ValueError: The zone's or a member's name is not a DNS name.
     """
-    for name in (view.zone, *(member.name for member in view.members)):
+    for name in (view.zone, view.self_name, *(member.name for member in view.members)):
         name_of(name)
 
 

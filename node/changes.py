@@ -1,10 +1,10 @@
 """What of a node has changed that others go by: who leads, configuration, members, settings.
 
 What follows from such a change (links, the view for DNS, news for watchers) takes a millisecond or
-two of the only thread that runs Python. With a vote, or the first entry of a new leader, a whole
-cluster waits for the flush that was begun in the same turn. So that is let through first, and what
-follows comes when it has ended. While nobody is known to lead, an election is under way, which needs
-the thread more: who votes or stands in it tells of its end. The next tick tells in any case.
+two of the only thread that runs Python. With the first entry of a new leader, a whole cluster waits
+for the flush that was begun in the same turn. So that is let through first, and what follows comes
+when it has ended. While nobody is known to lead, an election is under way, which needs the thread
+more: who votes or stands in it tells of its end. The next tick tells in any case.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Changes:
         return True
 
     def flushed(self) -> None:
-        """Nothing that was written waits for the disk any more."""
+        """A flush has ended, or there was none to wait for."""
         if self._core.leader:
             self.release()
 

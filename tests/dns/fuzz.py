@@ -31,7 +31,7 @@ from hstore.dns.view import ClusterView
 from .kit import TYPES, ZONE, member, opt, query, view, wire_name
 from .test_recursor import answer
 from .test_server import bound
-from .test_server_beyond import Datagrams
+from .test_server_beyond import MemorySocket
 
 BATCH = 64
 PER_CONNECTION = 24
@@ -228,7 +228,7 @@ class Fuzz:
         tcp.close()
         self.recursor = recursor
         self.server = DnsServer(udp, tcp, recursor=recursor)
-        self.datagrams = Datagrams()
+        self.datagrams = MemorySocket()
         self.server._udp = self.datagrams  # type: ignore[assignment]  # a stand-in
         self._views = self._draw_views()
         self.server.view = self._views[0]
@@ -250,7 +250,7 @@ class Fuzz:
             (packet, (client, number))
             for number, (packet, client) in enumerate(zip(packets, clients, strict=True))
         ]
-        self.server._drain_beyond()
+        self.server._drain_singly()
         await trio.testing.wait_all_tasks_blocked()
         replies: dict[int, bytes] = {}
         for reply, (_host, number) in self.datagrams.sent:

@@ -1,15 +1,18 @@
-"""UDP by the batch, on loopback sockets: what came is answered in order, and to whom it came from."""
+"""UDP by the batch, on loopback sockets: what came is answered in order, and whom it came from."""
 
 from __future__ import annotations
 
 import socket
+import struct
+import sys
 from contextlib import contextmanager
 
 import pytest
 
+from hstore.dns import datagrams as module
 from hstore.dns.datagrams import Datagrams, can_batch
 
-pytestmark = pytest.mark.skipif(not can_batch(), reason="recvmmsg and sendmmsg are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="recvmmsg and sendmmsg are Linux's")
 
 SIZE = 512
 
@@ -67,6 +70,16 @@ def test_a_sender_is_given_as_python_gives_it():
             assert datagrams.sender(0) == client.getsockname()
 
 
+def test_a_link_local_sender_has_its_scope():
+    address = struct.pack(
+        "=HHI16sI", socket.AF_INET6, 0, 0, socket.inet_pton(socket.AF_INET6, "fe80::1"), 3
+    )
+    address = address[:2] + (5353).to_bytes(2, "big") + (7).to_bytes(4, "big") + address[8:]
+    with pair() as (datagrams, _client):
+        datagrams._addresses[28 : 2 * 28] = address
+        assert datagrams.sender(1) == ("fe80::1", 5353, 7, 3)
+
+
 def test_a_batch_has_no_more_than_it_may_and_the_rest_comes_next():
     with pair(batch=4) as (datagrams, client):
         for number in range(6):
@@ -85,9 +98,9 @@ def test_what_has_no_reply_leaves_the_others_theirs():
         assert [client.recv(SIZE) for _ in range(2)] == [b"b", b"e"]
 
 
-def test_a_short_query_after_a_long_reply_is_whole_and_so_is_its_reply():
+def test_a_query_is_whole_whatever_was_sent_from_its_place_before():
     with pair() as (datagrams, client):
-        for query, reply in ((b"x", b"r" * SIZE), (b"y" * SIZE, b"r"), (b"", b"s" * 9)):
+        for query, reply in ((b"x", b"r"), (b"y" * SIZE, b"s" * SIZE), (b"", b"t" * 9)):
             client.send(query)
             assert datagrams.take() == [query]
             assert datagrams.answer([reply]) == 1
@@ -112,10 +125,29 @@ def test_a_reply_that_fails_costs_itself_only():
 
 
 def test_an_error_that_was_reported_for_an_earlier_reply_is_nobodys_failure():
-    with udp() as server, udp() as gone:
-        server.connect(gone.getsockname())
+    with udp() as server, udp() as client, udp() as gone:
+        address = gone.getsockname()
+        client.connect(server.getsockname())
+        client.send(b"x")
         gone.close()
+        server.connect(address)
         server.send(b"nobody takes this")
         datagrams = Datagrams(server, 8, SIZE)
-        assert datagrams.take() == []
-        assert datagrams.take() == []
+        assert [datagrams.take(), datagrams.take()] == [[], [b"x"]]
+
+
+def test_without_the_calls_or_the_right_to_them_there_are_no_batches(monkeypatch):
+    receive, send = module._calls()
+
+    def no_calls():
+        raise AttributeError("recvmmsg")
+
+    with udp() as server:
+        assert can_batch(server)
+        for calls in (
+            lambda: (lambda *_: -1, send),
+            lambda: (receive, lambda *_: -1),
+            no_calls,
+        ):
+            monkeypatch.setattr(module, "_calls", calls)
+            assert not can_batch(server)

@@ -10,11 +10,14 @@ import trio
 import trio.testing
 
 from hstore.dns import server as server_module
+from hstore.dns.datagrams import Datagrams
+from hstore.dns.message import OWN_UDP_SIZE
 from hstore.dns.server import (
     TCP_CONNECTIONS_MAX,
     TCP_IDLE_S,
     TCP_SEND_S,
     UDP_BATCH,
+    UDP_QUERY_MAX,
     DnsServer,
 )
 
@@ -179,10 +182,41 @@ async def test_errors_of_the_socket_cost_a_reply_and_not_the_server():
         for ident in range(6):
             client.send(query(ident=ident))
         for _ in range(6):
-            server._drain_beyond()
+            server._drain_singly()
         # recvmsg failed twice, three replies were lost, and the others came.
         assert [client.recv(2000)[:2] for _ in range(3)] == [b"\0\3", b"\0\4", b"\0\5"]
         assert (server.stats.unsent, server.stats.replies) == (3, 3)
+
+
+async def test_what_a_batch_came_to_is_counted():
+    server = DnsServer(*bound())
+    server.view = view()
+    with server._udp, server._tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE_S)
+        client.connect(server._udp.getsockname())
+        datagrams = Datagrams(server._udp, 8, UDP_QUERY_MAX)
+        send, failures = datagrams._send, [True]
+        datagrams._send = lambda *call: -1 if failures and failures.pop() else send(*call)
+        for packet in (query(ident=1), b"x", query(ident=2), query(ident=3)):
+            client.send(packet)
+        server._drain(datagrams)
+        assert [client.recv(2000)[:2] for _ in range(2)] == [b"\0\2", b"\0\3"]
+        stats = server.stats
+        assert (stats.queries, stats.replies, stats.unsent) == (4, 2, 1)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+async def test_where_there_are_no_batches_datagrams_are_answered_one_by_one(monkeypatch, host):
+    monkeypatch.setattr(server_module, "can_batch", lambda _udp: False)
+    async with serving(host) as (server, (_host, port)):
+        async with udp_client(("127.0.0.2" if host == "0.0.0.0" else host, port)) as client:
+            await client.send(query(ident=5))
+            assert (await client.recv(2000))[:2] == b"\0\5"
+        assert (server.stats.queries, server.stats.replies) == (1, 1)
+
+
+def test_every_reply_by_udp_fits_where_its_query_was():
+    assert OWN_UDP_SIZE <= UDP_QUERY_MAX
 
 
 async def test_an_error_of_ours_is_a_servfail_and_is_counted(monkeypatch, capsys):

@@ -248,7 +248,7 @@ def test_forged_networks_do_not_grow_the_memory_nor_free_who_keeps_asking():
     assert len(limit._buckets) == NETWORKS_MAX
 
 
-class Datagrams:
+class MemorySocket:
     """A UDP socket in memory: what has come from whom, and what was sent to whom."""
 
     def __init__(self, *came):
@@ -271,7 +271,7 @@ def beyond(*came):
     tcp.close()
     server = DnsServer(udp, tcp)
     server.view = view(20)
-    server._udp = datagrams = Datagrams(*((packet, (host, 5353)) for packet, host in came))  # type: ignore[assignment]  # a stand-in
+    server._udp = datagrams = MemorySocket(*((packet, (host, 5353)) for packet, host in came))  # type: ignore[assignment]  # a stand-in
     return server, datagrams
 
 
@@ -281,7 +281,7 @@ async def test_a_flood_from_one_network_gets_its_share_and_short_replies_with_tc
     flood = [(packet if n % 2 else small, "192.0.2.9") for n in range(BURST + 200)]
     server, datagrams = beyond(*flood, (small, "198.51.100.1"), (small, "127.0.0.1"))
     while datagrams.came:
-        server._drain_beyond()
+        server._drain_singly()
     beyond_burst = datagrams.sent[BURST:-2]
     assert len(beyond_burst) == 100
     assert server.stats.limited == 200
@@ -298,7 +298,7 @@ async def test_of_what_gets_no_reply_none_is_truncated_either(autojump_clock):
     flood = [(packets[n % 3], "192.0.2.9") for n in range(BURST + 300)]
     server, datagrams = beyond(*flood, *[(query() + b"x", "192.0.2.9")] * 2)
     while datagrams.came:
-        server._drain_beyond()
+        server._drain_singly()
     ((malformed, _host),) = datagrams.sent
     assert malformed[3] & 15 == 1
 

@@ -264,5 +264,7 @@ def test_a_zone_that_is_no_domain_name_is_an_error_and_the_last_view_stays(zone)
     answers = answers_from(view())
     with pytest.raises(ValueError):  # noqa: PT011  # from two places, with different words
         answers.view = view(zone=zone)
+    with pytest.raises(ValueError):  # noqa: PT011
+        answers.view = view(self_name=zone)
     assert answers.view == view()
     assert contents(asked(answers, "leader").rr) == ["10.0.0.1"]

@@ -63,11 +63,27 @@ async def test_a_change_is_told_within_a_tick_however_long_a_flush_takes(autojum
         leader = cluster.leader
         times = told(leader)
         leader.disk.flush_gate = trio.Event()
-        lose_the_lead(leader)
+        follow_another(leader)
         began_at = trio.current_time()
         await cluster.until(lambda: times)
         assert times[0] - began_at <= 0.1
         leader.disk.flush_gate.set()
+
+
+async def test_a_change_without_a_flush_is_told_at_once(autojump_clock) -> None:
+    async with running(3) as cluster:
+        await trio.sleep(1.01)
+        follower, leader = cluster[2], cluster.leader
+        assert follower is not leader
+        lose_the_lead(follower)
+        await cluster.until(lambda: follower.core.leader == 0 and not follower.disk.unflushed)
+        times = told(follower)
+        # In the term that it has made durable by now: there is nothing to be written.
+        news = Heartbeat(3, follower.id, follower.core.term, 0, 1)
+        follower.node.replica.feed(Receive(news))
+        began_at = trio.current_time()
+        await cluster.until(lambda: times)
+        assert times[0] - began_at <= 0.005
 
 
 async def test_who_stands_or_votes_tells_nothing_before_the_tick(autojump_clock) -> None:
