@@ -64,7 +64,7 @@ soak: .venv/installed-dev
 	$(BIN)/python -m tests.sim.whole --seeds 1000:2000
 	$(BIN)/python -m tests.mutants
 	$(if $(wildcard $(DIR)),$(BIN)/python -m tests.histories "$(DIR)")
-	$(BIN)/pytest -o faulthandler_timeout=1800 tests/soak $(ARGS)
+	$(BIN)/pytest -o faulthandler_timeout=5400 tests/soak $(ARGS)
 
 fmt: .venv/installed-dev
 	$(BIN)/ruff check --fix-only
