@@ -325,3 +325,10 @@ def test_length_counts_neither_docstring_nor_decorators(source: str, lines: int)
     assert isinstance(function, type_of_function)
 
     assert length_without_docstring(function) == lines
+
+
+def test_the_hour_of_full_load_may_take_its_hour() -> None:
+    """`make soak` ended each test after half of that."""
+    found = re.search(r"faulthandler_timeout=(\d+) tests/soak", (ROOT / "Makefile").read_text())
+    assert found is not None
+    assert int(found[1]) >= 1.25 * 3600
