@@ -1,7 +1,7 @@
 """UDP by the batch: one call of the kernel takes in what waits, and one sends all replies.
 
 Python's own calls take a datagram each, and turn its sender's address into text, and for the reply
-back again: a third of the cost of an answer that is known. recvmmsg(2) and sendmmsg(2) are Linux's;
+back again: a tenth of the cost of an answer that is known. recvmmsg(2) and sendmmsg(2) are Linux's;
 ctypes is how Python reaches them. Both are given the same buffers, so a reply lies where its query
 lay, and goes to the address that the kernel has written beside it. Nobody here reads that, but for
 the few queries that a recursor may have to answer.
