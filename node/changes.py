@@ -2,9 +2,10 @@
 
 What follows from such a change (links, the view for DNS, news for watchers) takes some tenths of a
 millisecond of the only thread that runs Python, on a busy machine more. With the first entry of a
-new leader, a whole cluster waits for the flush that was begun in the same turn. So that is let through first, and what follows comes
-when it has ended. While nobody is known to lead, an election is under way, which needs the thread
-more: who votes or stands in it tells of its end. The next tick tells in any case.
+new leader, a whole cluster waits for the flush that was begun in the same turn. So that is let
+through first, and what follows comes when it has ended. While nobody is known to lead, an election
+is under way, which needs the thread more: who votes or stands in it tells of its end. The next tick
+tells in any case.
 """
 
 from __future__ import annotations
