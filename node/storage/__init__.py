@@ -15,6 +15,7 @@ codec.py         the bytes of the log family, CRC and chain hash
 directory.py     the files around the database, the lock, the identity
 engine.py        the one door to rocksdict, and its traps
 flusher.py       the thread that flushes
+deleted_files.py  gives the room of deleted files back piece by piece, so that no flush waits for it
 options.py       memory, stalls, recovery: RocksDB's settings
 
 Nothing here knows of roles, links, commands or requests.

@@ -37,6 +37,7 @@ from rocksdict import (
 
 from ..errors import StorageError
 from ..poller import Poller
+from .deleted_files import DeletedFiles
 from .flusher import Done, Flusher, Then
 from .interface import StateReader
 from .options import MEMTABLES_MAX, Setup, read_options, write_options
@@ -105,6 +106,7 @@ class Engine:
         self._is_attached = self._was_crowded = False
         self._writes_unasked = 0
         self._flusher = Flusher(self._flush_blocking)
+        self._deleted = DeletedFiles(path)
         self._views: weakref.WeakSet[View] = weakref.WeakSet()
         self._families = {name: self._open_family(name) for name in families if name != _DEFAULT}
 
@@ -260,6 +262,7 @@ class Engine:
         # Also a flush that nobody waits for any more: closing under it would crash the process.
         if not self._flusher.close(_CLOSE_GRACE_S):
             return
+        self._deleted.close()
         for view in list(self._views):
             view.close()
         families, self._families = list(self._families.values()), {}
@@ -281,6 +284,7 @@ class Engine:
                 self._witness.sync_if_due()
         except Exception as error:
             raise self.failed("flushing", error) from error
+        self._deleted.look_soon()
 
     def _is_crowded(self) -> bool:
         """Return whether the next writes may stall; asked anew after some of them."""
