@@ -3,10 +3,11 @@
 Deleting a file takes as long as its file system needs to free it, and meanwhile no flush on that
 disk ends: 25 ms for a log file of 30 MiB where each piece is reported to the disk (ext4 mounted
 with `discard`). So logs and tables are held open here. What RocksDB then deletes still has its
-room, and is shortened by a MiB at a time, with pauses in which the flushes go on.
+room, and is shortened by a MiB at a time, with pauses in which the flushes go on. Whoever else has
+such a file open sees it shrink.
 
-A file that is not held, or whose file system does without such things, is freed when RocksDB
-deletes it, as it would be without this; so no error in here matters to anybody.
+A file that is not held is freed when RocksDB deletes it, as all were without this; so an error in
+here costs time at most, and is told nobody.
 """
 
 from __future__ import annotations
@@ -14,20 +15,26 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-_KINDS = (".log", ".sst")
+_LOG = ".log"
+_KINDS = (_LOG, ".sst")
 
-# The newest are those that are deleted next: logs, and tables that were not merged yet.
-_HELD_MAX = 64
+_FILES_MAX = 64
+"""Held, and as many deleted: the newest, which are mostly those that are deleted next."""
+
+_ROOM_BYTES = 1 << 30
+"""With less than this free, room counts for more than time: nothing is held."""
 
 _PIECE_BYTES = 1 << 20
 _PAUSE_S = 0.02
 _PIECES_OF_ALL = 64
 """A piece is at least one in so many of all bytes that wait: the more wait, the larger it is."""
 
-_BETWEEN_LOOKS_S = 0.25
+_BETWEEN_LOOKS_S = 0.5
+_PIECES_BETWEEN_LOOKS = 25
 _AT_REST_S = 5.0
 """How often to look while nothing is written: a compaction may delete long after the last write."""
 
@@ -45,7 +52,7 @@ class DeletedFiles:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._held: dict[str, int] = {}
-        self._gone: deque[int] = deque()
+        self._gone: deque[tuple[int, int]] = deque()  # Files, and what each still has of bytes.
         self._written = threading.Event()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None  # noqa: TID251 - a life of its own, see above
@@ -53,23 +60,22 @@ class DeletedFiles:
     def look_soon(self) -> None:
         """Say that something was written. From one thread, and cheap enough for every flush."""
         if self._thread is None:
-            self._thread = threading.Thread(  # noqa: TID251 - see above
+            thread = threading.Thread(  # noqa: TID251 - see above
                 target=self._loop, name="deleted-files", daemon=True
             )
-            self._thread.start()
+            with suppress(RuntimeError):  # No thread can be had now.
+                thread.start()
+                self._thread = thread
         if not self._written.is_set():
             self._written.set()
 
     def close(self) -> None:
-        """End the thread, and free at once what still waits. Idempotent. Blocks for a piece."""
+        """End the thread, and free at once what still waits. Idempotent. Blocks for that."""
         self._ended.set()
         self._written.set()
         if self._thread is not None:
             self._thread.join()
-        for file in (*self._held.values(), *self._gone):
-            os.close(file)
-        self._held.clear()
-        self._gone.clear()
+        self._let_go()
 
     def look(self) -> None:
         """Hold the files that are new, and find those that were deleted since the last look.
@@ -77,49 +83,76 @@ class DeletedFiles:
         Raises:
             OSError: The directory cannot be listed.
         """
-        names = [path.name for path in self._directory.iterdir() if path.suffix in _KINDS]
-        names.sort(key=lambda name: (len(name), name))  # They are numbered in the order of making.
-        newest = names[-_HELD_MAX:]
+        system = os.statvfs(self._directory)
+        if system.f_bavail * system.f_frsize < _ROOM_BYTES:
+            self._let_go()
+            return
+        names = [name for name in os.listdir(self._directory) if name.endswith(_KINDS)]  # noqa: PTH208
+        if _newest_log(names) < _newest_log(self._held):
+            # Somebody else deletes: to RocksDB, all of it is there until it closes.
+            self._let_go()
+            self._ended.set()
+            return
+        newest = sorted(names, key=_age)[-_FILES_MAX:]
         for name in [name for name in self._held if name not in newest]:
             file = self._held.pop(name)
-            # Not what has another name, as a deleted file that is open has on NFS.
-            if os.fstat(file).st_nlink == 0:
-                self._gone.append(file)
+            found = None
+            with suppress(OSError):  # Some file systems know nothing of a file without a name.
+                found = os.fstat(file)
+            # One that has another name is needed; NFS gives one to what is deleted while open.
+            if found is not None and found.st_nlink == 0 and len(self._gone) < _FILES_MAX:
+                self._gone.append((file, found.st_size))
             else:
-                os.close(file)
+                _close(file)
         for name in newest:
-            if name in self._held:
-                continue
-            with suppress(OSError):  # Deleted just now, or too many are open.
-                self._held[name] = os.open(self._directory / name, os.O_WRONLY | os.O_CLOEXEC)
+            if name not in self._held:
+                with suppress(OSError):  # Deleted just now, or too many are open.
+                    self._held[name] = os.open(self._directory / name, os.O_WRONLY | os.O_CLOEXEC)
 
     def give_back(self) -> bool:
         """Free one piece of what was deleted; return False if there is nothing."""
         if not self._gone:
             return False
-        with suppress(OSError):
-            piece = max(_PIECE_BYTES, sum(map(_size, self._gone)) // _PIECES_OF_ALL)
-            left = _size(self._gone[0]) - piece
-            if left > 0:
-                os.ftruncate(self._gone[0], left)
+        file, size = self._gone.popleft()
+        rest = sum(size for _, size in self._gone)
+        left = size - max(_PIECE_BYTES, (size + rest) // _PIECES_OF_ALL)
+        if left > 0:
+            with suppress(OSError):
+                os.ftruncate(file, left)
+                self._gone.appendleft((file, left))
                 return True
-        os.close(self._gone.popleft())
+        _close(file)
         return True
+
+    def _let_go(self) -> None:
+        """Give all up, as it is."""
+        for file in (*self._held.values(), *(file for file, _ in self._gone)):
+            _close(file)
+        self._held.clear()
+        self._gone.clear()
 
     def _loop(self) -> None:
         while not self._ended.is_set():
+            if not self._gone:
+                self._written.wait(_AT_REST_S)
+                self._written.clear()
+                self._ended.wait(_BETWEEN_LOOKS_S)  # After the flush, which is not done yet.
             with suppress(OSError):
                 self.look()
-            for _ in range(round(_BETWEEN_LOOKS_S / _PAUSE_S)):
-                if not self.give_back():
+            for _ in range(_PIECES_BETWEEN_LOOKS):
+                if not self.give_back() or self._ended.wait(_PAUSE_S):
                     break
-                self._ended.wait(_PAUSE_S)
-            else:
-                continue
-            self._written.clear()
-            if not self._ended.wait(_BETWEEN_LOOKS_S):
-                self._written.wait(_AT_REST_S)
 
 
-def _size(file: int) -> int:
-    return os.fstat(file).st_size
+def _age(name: str) -> tuple[int, str]:
+    """Return what orders names by when they were made: they are numbered, with six digits or more."""
+    return len(name), name
+
+
+def _newest_log(names: Iterable[str]) -> tuple[int, str]:
+    return max((_age(name) for name in names if name.endswith(_LOG)), default=(0, ""))
+
+
+def _close(file: int) -> None:
+    with suppress(OSError):
+        os.close(file)

@@ -34,7 +34,7 @@ class Plan:
 
     folder: Path
     is_quick: bool = False
-    pairs: int = 5
+    pairs: int = 7
     seconds: float = 5
     outages: int = 20
     watches: int = 10_000

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from hstore.node.storage import deleted_files
 from hstore.node.storage.deleted_files import DeletedFiles
@@ -53,6 +54,7 @@ def _open_files() -> list[int]:
 @pytest.mark.parametrize("name", ["000007.log", "000007.sst"])
 def test_what_is_deleted_is_freed_by_the_mib(tmp_path: Path, deleted: DeletedFiles, name: str):
     path = _make(tmp_path / name, 3 * _MIB + 5)
+    _make(tmp_path / "000009.log", 1)
     deleted.look()
     inode = path.stat().st_ino
     with _watched(path) as size:
@@ -139,7 +141,7 @@ def test_the_more_waits_the_more_is_freed_at_once(tmp_path: Path, deleted: Delet
 def test_a_file_deleted_between_listing_and_opening_is_nobodys_error(
     tmp_path: Path, deleted: DeletedFiles, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(Path, "iterdir", lambda path: iter([path / "000007.log"]))
+    monkeypatch.setattr(os, "listdir", lambda _: ["000007.log"])
     deleted.look()
     assert not deleted.give_back()
 
@@ -150,7 +152,7 @@ def test_a_directory_that_is_gone_does_not_end_the_thread(
     looks = threading.Semaphore(0)
     deleted = DeletedFiles(tmp_path / "none")
     monkeypatch.setattr(deleted_files, "_AT_REST_S", 0.001)
-    monkeypatch.setattr(deleted_files, "_BETWEEN_LOOKS_S", 0.02)
+    monkeypatch.setattr(deleted_files, "_BETWEEN_LOOKS_S", 0.001)
     look = deleted.look
 
     def looked() -> None:
@@ -164,42 +166,222 @@ def test_a_directory_that_is_gone_does_not_end_the_thread(
     deleted.close()
 
 
-async def test_closing_ends_the_thread_and_leaves_nothing_open(
+def test_a_file_system_that_knows_nothing_of_deleted_files_has_none_left_open(
+    tmp_path: Path, deleted: DeletedFiles, monkeypatch: pytest.MonkeyPatch
+):
+    """As QEMU's 9p: each deleted file would else keep its room until the node ends."""
+    path = _make(tmp_path / "000007.sst", 2 * _MIB)
+    inode = path.stat().st_ino
+    deleted.look()
+    assert inode in _open_files()
+    path.unlink()
+
+    def fail(_: int) -> os.stat_result:
+        raise FileNotFoundError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fail)
+        deleted.look()
+    assert inode not in _open_files()
+
+
+def test_a_file_that_cannot_be_shortened_is_freed_whole(
+    tmp_path: Path, deleted: DeletedFiles, monkeypatch: pytest.MonkeyPatch
+):
+    path = _make(tmp_path / "000007.sst", 5 * _MIB)
+    inode = path.stat().st_ino
+    deleted.look()
+    path.unlink()
+    deleted.look()
+
+    def fail(_: int, __: int) -> None:
+        raise OSError("the file system is read-only")
+
+    monkeypatch.setattr(os, "ftruncate", fail)
+    assert deleted.give_back()
+    assert inode not in _open_files()
+    assert not deleted.give_back()
+
+
+def test_where_room_is_scarce_nothing_is_held(
+    tmp_path: Path, deleted: DeletedFiles, monkeypatch: pytest.MonkeyPatch
+):
+    """Else a node would refuse writes for lack of room that it has itself."""
+    kept, gone = (_make(tmp_path / f"{number:06}.log", 5 * _MIB) for number in (7, 6))
+    inodes = {kept.stat().st_ino, gone.stat().st_ino}
+    deleted.look()
+    gone.unlink()
+    deleted.look()
+    assert inodes <= set(_open_files())
+    room = list(os.statvfs(tmp_path))
+    room[4] = (1 << 30) // room[1] - 1  # `f_bavail`, in units of `f_frsize`
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(room))
+    deleted.look()
+    assert inodes.isdisjoint(_open_files())
+    assert kept.stat().st_size == 5 * _MIB
+
+
+@pytest.mark.parametrize("left", [[], ["000008.log"]])
+def test_what_somebody_else_deletes_keeps_every_byte(
+    tmp_path: Path, deleted: DeletedFiles, left: list[str]
+):
+    """RocksDB still reads and writes it, and never deletes the newest log itself."""
+    log, table = _make(tmp_path / "000009.log", 5 * _MIB), _make(tmp_path / "000007.sst", 5 * _MIB)
+    deleted.look()
+    with _watched(log) as log_size, _watched(table) as table_size:
+        log.unlink()
+        table.unlink()
+        for name in left:
+            _make(tmp_path / name, 5)
+        for _ in range(3):
+            deleted.look()
+            assert not deleted.give_back()
+        assert (log_size(), table_size()) == (5 * _MIB, 5 * _MIB)
+    assert deleted._ended.is_set()  # What else is deleted so keeps its bytes as well.
+
+
+def test_no_more_deleted_files_wait_than_are_held(tmp_path: Path, deleted: DeletedFiles):
+    before = len(_open_files())
+    for start in (0, 64, 128):
+        paths = [_make(tmp_path / f"{number:06}.sst", 1) for number in range(start, start + 64)]
+        deleted.look()
+        for path in paths:
+            path.unlink()
+        deleted.look()
+    assert len(_open_files()) == before + 64
+
+
+def test_a_flush_does_not_fail_where_no_thread_can_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """At once: a node that stops would else be as late as the next look."""
+    def fail(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    deleted = DeletedFiles(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", fail)
+        deleted.look_soon()
+    deleted.close()
+
+
+@pytest.mark.parametrize("what", ["rests", "frees"])
+async def test_closing_ends_the_thread_at_once_and_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+):
+    """A node that stops would else be as late as the next look, or as all that waits."""
     monkeypatch.setattr(deleted_files, "_AT_REST_S", 1e6)
+    monkeypatch.setattr(deleted_files, "_BETWEEN_LOOKS_S", 0.001)
     await trio.to_thread.run_sync(_open_files)  # Which makes the thread that closes, below.
     before = _open_files()
-    for number in range(3):
-        _make(tmp_path / f"{number:06}.sst", 100 * _MIB)
     deleted = DeletedFiles(tmp_path)
+    _make(tmp_path / "000002.sst", _MIB)
+    if what == "frees":
+        monkeypatch.setattr(deleted_files, "_PAUSE_S", 1e6)
+        _make(tmp_path / "000001.sst", 100 * _MIB)
+        deleted.look()
+        (tmp_path / "000001.sst").unlink()
+        deleted.look()
+    waits = threading.Semaphore(0)
+    event = deleted._ended if what == "frees" else deleted._written
+    wait = event.wait
+
+    def waiting(timeout: float) -> bool:
+        if timeout == 1e6:
+            waits.release()
+        return wait(timeout)
+
+    monkeypatch.setattr(event, "wait", waiting)
+    deleted.look_soon()
+    for _ in range(2 if what == "rests" else 1):
+        assert await trio.to_thread.run_sync(lambda: waits.acquire(timeout=10))
+    with trio.fail_after(10):
+        await trio.to_thread.run_sync(deleted.close, abandon_on_cancel=True)
+    assert _open_files() == before
+    assert deleted._thread is not None
+    assert not deleted._thread.is_alive()
+
+
+def test_closing_twice_closes_nothing_of_others(tmp_path: Path, deleted: DeletedFiles):
+    for number in range(2):
+        _make(tmp_path / f"{number:06}.sst", 2 * _MIB)
     deleted.look()
     (tmp_path / "000001.sst").unlink()
     deleted.look()
+    before = _open_files()
+    deleted.close()
+    others = [os.open(tmp_path / "000000.sst", os.O_RDONLY) for _ in range(2)]
+    deleted.close()
+    for other in others:
+        os.close(other)  # Raises where it is closed.
+    assert len(_open_files()) == len(before) - 2
+
+
+async def test_closing_waits_for_what_the_thread_is_doing(
+    tmp_path: Path, deleted: DeletedFiles, monkeypatch: pytest.MonkeyPatch
+):
+    """Else it would close descriptors that are being used, and perhaps are others' by then."""
+    monkeypatch.setattr(deleted_files, "_BETWEEN_LOOKS_S", 0.001)
+    begun, gate = threading.Semaphore(0), threading.Semaphore(0)
+
+    def look() -> None:
+        begun.release()
+        gate.acquire(timeout=10)
+
+    monkeypatch.setattr(deleted, "look", look)
     deleted.look_soon()
-    for _ in range(2):
-        with trio.fail_after(10):
-            await trio.to_thread.run_sync(deleted.close, abandon_on_cancel=True)
-    assert _open_files() == before
-    assert not any(thread.name == "deleted-files" for thread in threading.enumerate())
+    assert await trio.to_thread.run_sync(lambda: begun.acquire(timeout=10))
+    closed = trio.Event()
+
+    async def close() -> None:
+        await trio.to_thread.run_sync(deleted.close)
+        closed.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(close)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert not closed.is_set()
+        gate.release()
+
+
+def test_all_is_given_back_without_another_write(
+    tmp_path: Path, deleted: DeletedFiles, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(deleted_files, "_AT_REST_S", 1e6)
+    monkeypatch.setattr(deleted_files, "_BETWEEN_LOOKS_S", 0.001)
+    monkeypatch.setattr(deleted_files, "_PAUSE_S", 0.001)
+    path = _make(tmp_path / "000001.sst", 60 * _MIB)
+    deleted.look()
+    path.unlink()
+    pieces = threading.Semaphore(0)
+    give_back = deleted.give_back
+
+    def given_back() -> bool:
+        if not give_back():
+            return False
+        pieces.release()
+        return True
+
+    monkeypatch.setattr(deleted, "give_back", given_back)
+    deleted.look_soon()
+    for _ in range(60):
+        assert pieces.acquire(timeout=10)
 
 
 async def test_the_log_files_of_a_database_are_freed_by_the_piece(tmp_path: Path):
     engine = Engine(tmp_path, 1 << 20)
-
-    async def write() -> None:
-        engine.write(lambda batch: batch.put(b"key", b"v" * _MIB))
-        await engine.flush()
-
+    threads = set(threading.enumerate())
     try:
-        await write()
+        engine.write(lambda batch: batch.put(b"key", b"v" * _MIB))
+        engine._deleted.look()  # Before the thread begins to.
         with _watched(min(tmp_path.glob("*.log"))) as size:  # noqa: ASYNC240 - a few names
             largest = 0
             with trio.fail_after(60):
                 while size() >= largest:
                     largest = size()
-                    await write()
+                    engine.write(lambda batch: batch.put(b"key", b"v" * _MIB))
+                    await engine.flush()
     finally:
         await engine.close()
     assert largest > 8 * _MIB
+    left = {thread.name for thread in threading.enumerate() if thread not in threads}
+    assert "deleted-files" not in left
