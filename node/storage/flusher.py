@@ -75,6 +75,9 @@ class Flusher:
             self._thread.start()
         self._waiting.append(done)
         self._jobs.put(then)
+        # The thread begins now: else it would wait for the processor, and for the interpreter,
+        # until the loop has nothing more to do, and the flush is what everybody waits for.
+        os.sched_yield()
 
     async def run(self) -> None:
         """Have the work done once, by a run of it that begins after this call. One task at a time.
