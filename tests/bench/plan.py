@@ -43,7 +43,7 @@ class Plan:
     settle_seconds: float = 5
     keys: tuple[int, ...] = (100_000, 1_000_000)
     restarts: int = 5
-    joins: int = 3
+    joins: int = 5
 
 
 def quick(folder: Path) -> Plan:

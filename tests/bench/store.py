@@ -29,7 +29,7 @@ from .wrk import Load
 
 PREFIX = "bench-"
 SMALL = 10_000
-REST_ROUNDS = 3
+REST_ROUNDS = 5
 _CONNECTIONS = 64
 _SERVING_S_MAX = 300.0
 _JOIN_S_MAX = 600.0
