@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import click
 
@@ -72,21 +73,26 @@ def _talk(context: Context, finder: Finder) -> int:
         "`help` shows the commands, Ctrl-D leaves"
     )
     prompt = _prompt(lambda: session.address, finder)
-    while True:
-        try:
-            line = prompt.prompt(f"{session.address}> ")
-        except KeyboardInterrupt:
-            continue
-        except EOFError:
-            return 0
-        try:
-            _one(lambda line=line: split(line), context)  # type: ignore[misc]
-        except Leave:
-            return 0
-        except KeyboardInterrupt:
-            click.echo()
-            if writes(line):
-                context.out.note("interrupted; the write may or may not take effect")
+    with _Interrupts() as interrupts:
+        while True:
+            try:
+                # In here Ctrl-C is a key, and no signal.
+                line = prompt.prompt(f"{session.address}> ", handle_sigint=False)
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return 0
+            try:
+                interrupts.are_raised = True
+                _one(lambda line=line: split(line), context)  # type: ignore[misc]
+                interrupts.are_raised = False
+            except Leave:
+                return 0
+            except KeyboardInterrupt:
+                interrupts.are_raised = False
+                click.echo()
+                if writes(line):
+                    context.out.note("interrupted; the write may or may not take effect")
 
 
 def _read_lines(context: Context, lines: BinaryIO) -> int:
@@ -125,6 +131,30 @@ def _one(read: Callable[[], list[Word]], context: Context, where: str = "") -> i
 
 
 # -- the terminal -----------------------------------------------------------------------------
+
+
+class _Interrupts:
+    """What Ctrl-C does at a terminal: it ends the command that runs, and nothing else.
+
+    Between a command and the prompt there is nothing to end, and the terminal itself forgets what
+    was typed. Raised there, it would strike the event loop of the prompt as that begins or ends,
+    which then hangs, or shows a traceback.
+    """
+
+    def __init__(self) -> None:
+        self.are_raised = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._take)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.are_raised = False
+        signal.signal(signal.SIGINT, self._before)
+
+    def _take(self, _signal: int, _frame: object) -> None:
+        if self.are_raised:
+            raise KeyboardInterrupt
 
 
 def _prompt(address: Callable[[], str], finder: Finder) -> PromptSession[str]:

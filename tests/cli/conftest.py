@@ -93,7 +93,7 @@ class FakeCluster:
         self.strangers = set()  # addresses of programs that are no hstore nodes
 
     def set(self, address, path, answer):
-        """An answer is a body, a response, an exception, or a list of these, one for each time."""
+        """An answer is a body, a response, an exception, what makes one of a request, or a list."""
         self.answers[address, path] = answer
 
     def handle(self, request):
@@ -106,6 +106,8 @@ class FakeCluster:
             raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
         if isinstance(answer, Exception):
             raise answer
+        if callable(answer):
+            answer = answer(request)
         if not isinstance(answer, httpx.Response):
             answer = httpx.Response(200, content=msgspec.json.encode(answer))
         if address not in self.strangers:

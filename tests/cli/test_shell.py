@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import stat
 import sys
 from types import SimpleNamespace
@@ -186,6 +187,55 @@ def test_the_command_line_takes_everything_behind_the_command_as_words(server, c
 def test_a_value_cannot_send_escape_sequences_to_a_terminal(capfd):
     Output(is_terminal=True).value(b"a\x1b[31m\n\tb\r")
     assert capfd.readouterr().out == "a\\x1b[31m\n\tb\\r\n"
+
+
+@pytest.fixture
+def talk(finder, monkeypatch):
+    """Have a shell at a terminal ask for lines, which are given; return its exit status."""
+
+    def run(*lines):
+        coming = iter(lines)
+
+        def ask(_text, *, handle_sigint):
+            # With it, prompt_toolkit lets Python's own handler in while it puts its own away.
+            assert not handle_sigint
+            # As the prompt begins or ends: a moment in which Ctrl-C is not yet or no longer a key.
+            signal.raise_signal(signal.SIGINT)
+            line = next(coming)
+            if isinstance(line, str):
+                return line
+            raise line
+
+        monkeypatch.setattr(shell, "_prompt", lambda *_: SimpleNamespace(prompt=ask))
+        for stream in (sys.stdin, sys.stdout):
+            monkeypatch.setattr(stream, "isatty", lambda: True)
+        return run_shell(finder, None)
+
+    return run
+
+
+def test_ctrl_c_beside_the_prompt_and_beside_a_command_ends_nothing(talk, capfd):
+    handler = signal.getsignal(signal.SIGINT)
+    assert talk("help exit", KeyboardInterrupt, "help get", EOFError) == 0
+    printed = capfd.readouterr()
+    assert "exit\n" in printed.out
+    assert "get KEY\n" in printed.out
+    assert "interrupted" not in printed.err
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_ctrl_c_ends_the_command_that_runs_and_says_it_of_a_write(cluster, talk, capfd):
+    def interrupt(_request):
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the command went on")
+
+    for path in ("/read/a", "/write"):
+        cluster.set(A, path, interrupt)
+    assert talk("get a", "set a 1", "help get", "exit") == 0
+    printed = capfd.readouterr()
+    assert printed.out.count("\n\n") == 1  # each of the two ends the line it interrupted
+    assert "get KEY\n" in printed.out
+    assert printed.err.count("the write may or may not take effect") == 1
 
 
 # --- the node it talks to ---------------------------------------------------------------------

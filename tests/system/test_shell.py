@@ -83,6 +83,20 @@ def at_terminal(cluster, *arguments):
         os.close(ours)
 
 
+def test_ctrl_c_right_after_an_answer_neither_ends_nor_hangs_the_shell(shared: Cluster):
+    """Between an answer and the prompt Ctrl-C is a signal, in the midst of an event loop's start."""
+    first = shared.nodes[1]
+    with at_terminal(shared, "cli", "-h", first.address) as (terminal, process):
+        terminal.wait_for(f"{first.address}>")
+        for _ in range(40):
+            terminal.type("help get\r")
+            terminal.wait_for(r"  > get foo\n")
+            terminal.type("nothing\x03help exit\r")
+            terminal.wait_for(r"  > exit\n")
+        terminal.type("\x04")
+        assert process.wait(WAIT_S) == 0
+
+
 def test_a_session_at_a_terminal(three: Cluster):
     """Set, get, Tab, watch and Ctrl-C; the node dies; it goes on at another; it leaves."""
     first = three.nodes[1]
