@@ -1,7 +1,38 @@
-"""`python -m hstore.cli`: the same as `hstore`."""
+"""The programs from their first moment: `hstore`, its two other names, and `python -m hstore.cli`.
+
+What they do takes a tenth of a second to load. Until it is there, Ctrl-C ends the process without a
+word, as it ends other programs: where an import was interrupted helps nobody.
+"""
 
 from __future__ import annotations
 
-from .main import main
+import signal
+from importlib import import_module
 
-main()
+
+def hstore() -> None:
+    """Run `hstore COMMAND` and exit with its status."""
+    _start(".main", "main")
+
+
+def server() -> None:
+    """Run `hstore-server COMMAND` and exit with its status."""
+    _start(".spellings", "server")
+
+
+def shell() -> None:
+    """Run `hstore-cli` and exit with its status."""
+    _start(".spellings", "shell")
+
+
+def _start(module: str, function: str) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:  # and is not ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    start = getattr(import_module(module, __package__), function)
+    signal.signal(signal.SIGINT, handler)
+    start()
+
+
+if __name__ == "__main__":
+    hstore()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import click
 import pytest
 
+from hstore.cli import __main__ as programs
 from hstore.cli import main as cli
 
 
@@ -296,3 +298,42 @@ def test_every_setting_of_a_node_can_be_said_again(command):
     for one in known.params:
         if isinstance(one, click.Option):
             assert f"--{str(one.name).replace('_', '-')}" in one.opts
+
+
+@pytest.mark.parametrize("program", ["hstore", "server", "shell"])
+def test_ctrl_c_while_a_program_is_being_loaded_ends_it_without_a_traceback(program):
+    """A key pressed during the first tenth of a second: the signal comes amid the imports."""
+    code = f"""
+import signal, sys
+from hstore.cli import __main__ as programs
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, {{handler}})
+sys.meta_path.insert(0, Interrupt())
+sys.argv[1:] = ["--help"]
+programs.{program}()
+"""
+
+    def run(handler):
+        return subprocess.run(
+            [sys.executable, "-c", code.format(handler=handler)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    done = run("signal.default_int_handler")
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    ignores = run("signal.SIG_IGN")
+    assert ignores.returncode == 0
+    assert "Usage:" in ignores.stdout
+
+
+def test_ctrl_c_is_again_what_it_was_once_a_program_is_loaded(monkeypatch):
+    handler = signal.getsignal(signal.SIGINT)
+    seen = []
+    monkeypatch.setattr(cli, "main", lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    programs.hstore()
+    assert seen == [handler]
