@@ -7,31 +7,32 @@ word, as it ends other programs: where an import was interrupted helps nobody.
 from __future__ import annotations
 
 import signal
+import sys
 from importlib import import_module
 
 
 def hstore() -> None:
     """Run `hstore COMMAND` and exit with its status."""
-    _start(".main", "main")
+    _start(".main", "run")
 
 
 def server() -> None:
     """Run `hstore-server COMMAND` and exit with its status."""
-    _start(".spellings", "server")
+    _start(".spellings", "run_server")
 
 
 def shell() -> None:
     """Run `hstore-cli` and exit with its status."""
-    _start(".spellings", "shell")
+    _start(".spellings", "run_shell")
 
 
 def _start(module: str, function: str) -> None:
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # and is not ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    start = getattr(import_module(module, __package__), function)
+    run = getattr(import_module(module, __package__), function)
     signal.signal(signal.SIGINT, handler)
-    start()
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -30,11 +30,6 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
-def main() -> None:
-    """Run the command of this process and exit with its status."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(
     arguments: Sequence[str], command: click.Command | None = None, prog_name: str = "hstore"
 ) -> int:

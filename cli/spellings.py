@@ -5,7 +5,6 @@ Each is an arrangement of what `main.py` has. No command is implemented here.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -35,23 +34,13 @@ _TAKES = {
 }
 
 
-def server() -> None:
-    """Run `hstore-server COMMAND` and exit with its status."""
-    sys.exit(run_server(sys.argv[1:]))
-
-
-def shell() -> None:
-    """Run `hstore-cli`, which is `hstore cli`, and exit with its status."""
-    sys.exit(run_shell(sys.argv[1:]))
-
-
 def run_server(arguments: Sequence[str]) -> int:
-    """Run a command of those that are about nodes; return the exit status."""
+    """Run `hstore-server COMMAND`, one about nodes; return the exit status."""
     return run(arguments, server_group(), "hstore-server")
 
 
 def run_shell(arguments: Sequence[str]) -> int:
-    """Run `hstore cli`; return the exit status."""
+    """Run `hstore-cli`, which is `hstore cli`; return the exit status."""
     return run(arguments, cli.commands.get("cli"), "hstore-cli")
 
 

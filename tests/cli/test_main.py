@@ -333,7 +333,7 @@ programs.{program}()
 
 def test_ctrl_c_is_again_what_it_was_once_a_program_is_loaded(monkeypatch):
     handler = signal.getsignal(signal.SIGINT)
-    seen = []
-    monkeypatch.setattr(cli, "main", lambda: seen.append(signal.getsignal(signal.SIGINT)))
-    programs.hstore()
-    assert seen == [handler]
+    monkeypatch.setattr(cli, "run", lambda _: str(signal.getsignal(signal.SIGINT)))
+    with pytest.raises(SystemExit) as ended:
+        programs.hstore()
+    assert ended.value.code == str(handler)

@@ -12,13 +12,13 @@ from .cluster import Cluster, Node, eventually
 # A node that could not end by itself: its loop never comes back from closing the API.
 _BUSY = """
 import sys, time
-from hstore.cli.main import main
+from hstore.cli.__main__ import hstore
 from hstore.node import cutoff
 from hstore.node.api.server import ApiServer
 cutoff.STOP_SECONDS = 0.3
 ApiServer.close = lambda self: time.sleep(3600)
 sys.argv[0] = "hstore"
-main()
+hstore()
 """
 
 
