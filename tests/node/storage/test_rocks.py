@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from random import Random
 import msgspec
 import pytest
 import trio
-from rocksdict import WriteBatch, WriteOptions
+from rocksdict import DBCompressionType, Options, WriteBatch, WriteOptions
 
 from hstore.node import commands
 from hstore.node.commands import Checkpoint, Put
@@ -22,6 +23,7 @@ from hstore.node.state import State
 from hstore.node.storage import codec, engine
 from hstore.node.storage.directory import has_data, read_identity
 from hstore.node.storage.interface import APPLIED_KEY, Identity, StateReader, pack_applied
+from hstore.node.storage.options import Setup
 from hstore.node.storage.rocks import RocksStorage
 
 from .conftest import CACHE_BYTES, IDENTITY, edit, entries, nine_entries
@@ -430,6 +432,51 @@ async def test_a_large_install_is_written_in_bounded_batches(rocks: RocksStorage
 
     assert faulty.writes == 5
     staged.abort()
+
+
+# --- options ----------------------------------------------------------------------------------
+
+
+async def test_a_database_that_is_opened_again_has_the_filters_of_a_new_one(tmp_path: Path) -> None:
+    """With the options that rocksdict finds on disk it would have none, and say nothing."""
+    RocksStorage.create(tmp_path, IDENTITY)
+    storage = reopen(tmp_path)
+    storage.load()
+    storage.state.write([(b"key", b"value")])
+    storage._state.family.rdict.flush()
+    await storage.close()
+
+    family = re.escape(storage._state.family.name)
+    made = f'"cf_name": "{family}".* "event": "table_file_creation".* "filter_policy": "(.*?)"'
+    log = (tmp_path / "db" / "LOG").read_text()
+    assert re.findall(made, log) == ["bloomfilter"]
+
+
+async def test_tables_of_an_older_version_are_read_which_were_compressed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OlderSetup(Setup):
+        def state(self) -> Options:
+            options = super().state()
+            options.set_compression_type(DBCompressionType.lz4())
+            return options
+
+    RocksStorage.create(tmp_path, IDENTITY)
+    pairs = [(b"%04d" % number, bytes(200)) for number in range(1000)]
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "Setup", OlderSetup)
+        storage = reopen(tmp_path)
+        storage.load()
+        storage.state.write(pairs)
+        storage._state.family.rdict.flush()
+        await storage.close()
+    assert '"compression": "LZ4"' in (tmp_path / "db" / "LOG").read_text()
+
+    storage = reopen(tmp_path)
+
+    storage.load()
+    assert [(key, storage.state.get(key)) for key, _ in pairs] == pairs
+    await storage.close()
 
 
 # --- memory -----------------------------------------------------------------------------------
