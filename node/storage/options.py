@@ -90,8 +90,9 @@ class Setup:
         options.set_write_buffer_size(_MEMTABLE_BYTES)
         options.set_max_write_buffer_number(MEMTABLES_MAX)
         options.set_target_file_size_base(16 * _MIB)
-        # Keys are written all over the store, so that each compaction writes most of it anew: do it
-        # for twice as many tables as RocksDB would, and until there is much without a level between.
+        # Keys are written all over the store, so each compaction writes most of it anew. Let it wait
+        # for twice as many tables as RocksDB does by itself, and put no level between while all of
+        # it is below the base.
         options.set_level_zero_file_num_compaction_trigger(8)
         options.set_max_bytes_for_level_base(256 * _MIB)
         options.set_level_compaction_dynamic_level_bytes(True)

@@ -452,7 +452,7 @@ async def test_a_database_that_is_opened_again_has_the_filters_of_a_new_one(tmp_
     assert re.findall(made, log) == ["bloomfilter"]
 
 
-async def test_tables_of_an_older_version_are_read_which_were_compressed(
+async def test_compressed_tables_of_an_older_version_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class OlderSetup(Setup):
