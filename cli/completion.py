@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem, ShellComplete, get_completion
 from hstore.node.errors import HstoreError
 
 if TYPE_CHECKING:
-    from hstore.node.cluster import NodeInfo
+    from hstore.node.model.cluster_info import NodeInfo
 
 SHELLS = ("bash", "zsh", "fish")
 PROGRAMS = ("hstore", "hstore-server", "hstore-cli")
@@ -48,7 +48,7 @@ def nodes(
     One look for the cluster, which takes a second at most where nobody answers: who waits for a
     completion waits for no more. What goes wrong completes nothing.
     """
-    from . import sources
+    from .search import sources
 
     try:
         found = sources.finder_of(

@@ -9,9 +9,9 @@ import click
 from hstore.node.errors import ConfigError, NotApplied
 
 if TYPE_CHECKING:
-    from hstore.node.cluster import ConfigValue
+    from hstore.node.model.cluster_info import ConfigValue
 
-    from .client import NodeClient
+    from .client.api import NodeClient
 
 LOG_LEVEL = "log_level"
 

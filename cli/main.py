@@ -17,14 +17,14 @@ import click
 from hstore.node.errors import ConfigError, HstoreError
 
 from . import options as opt
-from .resolvers import RESOLVERS
+from .dns.resolvers import RESOLVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .client import NodeClient
-    from .find import Finder, Found
-    from .local import NamedNode
+    from .client.api import NodeClient
+    from .search.find import Finder, Found
+    from .search.local import NamedNode
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -110,7 +110,7 @@ def join(*, host: str | None, **options: Any) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the /v1/cluster object.")
 def list_nodes(*, host: str | None, zone: str | None, watch: bool, as_json: bool) -> int:
     """Show the nodes of a cluster: name, address, health, type. Status 1 when there is no leader."""
-    from . import listing
+    from .show import listing
 
     finder = _finder(zone)
     if watch:
@@ -171,7 +171,7 @@ def delete(*, host: str | None, zone: str | None, key: str) -> None:
 @opt.zone
 def stop(*, host: str, zone: str | None) -> None:
     """Stop a node cleanly; it stays a member."""
-    from . import ending
+    from .process import ending
 
     node = _local(host, zone)
     ending.stop(node)
@@ -183,7 +183,7 @@ def stop(*, host: str, zone: str | None) -> None:
 @opt.zone
 def kill(*, host: str, zone: str | None) -> None:
     """End a node's process at once, as a crash would; on this machine also when it hangs."""
-    from . import ending
+    from .process import ending
 
     node = _local(host, zone)
     ending.kill(node)
@@ -199,7 +199,7 @@ def restart(*, host: str, zone: str | None) -> int:
     One that has ended starts in the background, with the settings it had. Returns when it is
     healthy.
     """
-    from .restart import restart as restart_node
+    from .process.restart import restart as restart_node
 
     return restart_node(_local(host, zone), os.environ)
 
@@ -209,7 +209,7 @@ def restart(*, host: str, zone: str | None) -> int:
 @opt.zone
 def leave(*, host: str, zone: str | None) -> None:
     """Remove a node from its cluster for good, and stop it."""
-    from . import ending
+    from .process import ending
 
     click.echo(ending.leave(_local(host, zone)))
 
@@ -224,7 +224,7 @@ def open_shell(*, host: str | None, zone: str | None, command: tuple[str, ...]) 
     Without a terminal it reads commands from standard input, goes on after one that fails, and
     exits with the status of the last that did.
     """
-    from .shell import run_shell
+    from .shell.shell import run_shell
 
     return run_shell(_finder(zone), host, command)
 
@@ -267,7 +267,7 @@ def rename(*, host: str, zone: str | None, name: str) -> None:
 @click.argument("count", metavar="[N]", type=click.IntRange(1, 15), default=3)
 def demo(*, count: int) -> int:
     """Run N nodes (3) on this machine in a temporary directory, until Ctrl-C."""
-    from .demo import run_demo
+    from .process.demo import run_demo
 
     return run_demo(count, os.environ)
 
@@ -289,9 +289,9 @@ def dns_setup(*, system: str, host: str | None, zone: str | None) -> None:
     It begins with how to install and try it. The servers are those of the cluster that is found,
     else the first three nodes on this machine.
     """
-    from . import forwarding
+    from .dns import setup
 
-    forwarding.setup(system, host, _finder(zone))
+    setup.setup(system, host, _finder(zone))
 
 
 @cli.command()
@@ -318,7 +318,7 @@ def dns_doctor(*, host: str | None, zone: str | None) -> int:
     Asks each node, the servers of /etc/resolv.conf and getaddrinfo, and changes nothing. Status 1
     when something does not resolve, 3 when no node could be reached.
     """
-    from . import doctor
+    from .dns import doctor
 
     return doctor.examine(host, _finder(zone))
 
@@ -332,14 +332,14 @@ def _run_node(
     """Run a node: in the background, beside a shell, or in this process."""
     said = opt.command_line(command, settings | {"host": host})
     if process.daemon:
-        from .background import run_in_background
+        from .process.background import run_in_background
 
         return run_in_background(said, os.environ, parent_pipe=process.parent_pipe)
     if not process.no_shell and sys.stdin is not None and sys.stdin.isatty():
-        from .attached import run_with_shell
+        from .process.attached import run_with_shell
 
         return run_with_shell(said, os.environ)
-    from . import nodes
+    from .process import start as nodes
 
     if process.parent_pipe is not None:
         nodes.end_with_parent(process.parent_pipe)
@@ -349,13 +349,13 @@ def _run_node(
 
 
 def _local(host: str, zone: str | None) -> NamedNode:
-    from .local import named_node
+    from .search.local import named_node
 
     return named_node(host, os.environ, _finder(zone))
 
 
 def _finder(zone: str | None) -> Finder:
-    from .sources import finder_of
+    from .search.sources import finder_of
 
     return finder_of({"cluster.zone": zone}, os.environ)
 
@@ -367,7 +367,7 @@ def _found(host: str | None, finder: Finder) -> Found:
 
 
 def _client(host: str | None, zone: str | None) -> NodeClient:
-    from .client import NodeClient
+    from .client.api import NodeClient
 
     finder = _finder(zone)
     return NodeClient(finder.find().address if host is None else finder.address_of(host))
@@ -384,7 +384,7 @@ def _text(option: str, value: str) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    from .plain import plain
+    from .client.plain import plain
 
     shown = plain(message, keep="\n")  # it may quote a node, or what calls itself one
     click.echo(f"hstore: {shown}", err=True)

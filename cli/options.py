@@ -55,7 +55,7 @@ def _nodes(
 def _named_by_variable(
     _context: click.Context, _parameter: click.Parameter, said: str | None
 ) -> str | None:
-    """Take a node's name from HSTORE_HOST. An address there is where a search begins (`sources.py`).
+    """Take a node's name from HSTORE_HOST. An address there is where a search begins (`search/sources.py`).
 
     Nobody can be asked at a name, so it means that node of the cluster which is found; at an address
     there may be nobody, and then the cluster is found elsewhere (contract, section 6).

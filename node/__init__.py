@@ -1,23 +1,25 @@
 """One hstore node: a process with a data directory, a name and a permanent id.
 
-Words. The *core* (`raft/`) decides and does nothing; the *driver* (`replica.py`) does what the core
-wants, in the one order that is safe. A *turn* is one pass of the driver over the *events* that have
-gathered. A *command* is what an entry of the log asks of the *state*; its *outcome* is the same on
-every node. A *link* carries frames to one peer. A *request* waits here until it is answered.
+Words. The *core* (`raft/`) decides and does nothing; the *driver* (`driver/`) carries out what the
+core decided, in the one order that is safe. A *turn* is one pass of the driver over the *events*
+that have gathered. A *command* is what an entry of the log asks of the *state*; its *outcome* is
+the same on every node. A *link* carries frames to one peer. A *request* waits until it is answered.
 
-The process:       main.py, settings.py, values.py, sockets.py, joining.py, errors.py, launch.py,
-                   run_record.py, log_file.py, logs.py, cutoff.py
-The node:          node.py puts the rooms together; replica.py, intake.py, flushes.py, requests.py,
-                   forwarding.py, bundles.py, compaction.py, restart.py, room.py, freshness.py,
-                   changes.py, commit_news.py, flag.py, pace.py
-Sockets:           poller.py, stream.py, lag.py
-The cluster:       members.py, handover.py, status.py, cluster.py, replica_check.py, configure.py,
-                   cluster_settings.py
-To be found:       saved_members.py, multicast.py, rediscovery.py
-Between nodes:     peers.py, link.py, wire.py, snapshots.py, snapshot_transfer.py
-The state machine: commands.py, state.py, state_cluster.py, state_records.py, sessions.py
-Watching:          history.py, watches.py
-Rooms:             `raft/` consensus, `storage/` the disk, `api/` HTTP
+node.py    puts the rooms together
+errors.py  every error that a user can meet
 
-`main` runs `node`, which runs `replica`, which asks the core; none of them knows who calls it.
+The rooms, each importing only from those below it (import-linter checks this):
+
+`process/`               the process: directory, listeners, signals, how it ends
+`discovery/`             finding the cluster, and being found
+`api/`                   HTTP
+`cluster/`               membership, status, settings, snapshots and the comparison of replicas
+`driver/`                the core's driver and the requests that wait in it
+`state/`                 the state machine
+`peers/`                 links between nodes
+`storage/`               the disk
+`raft/`                  consensus, pure
+`config/` `net/` `model/`  settings; sockets; commands and values
+
+Owns nothing else: a module that fits no room is a reason to look for the room it belongs to.
 """

@@ -1,7 +1,7 @@
 """One node: its rooms, put together.
 
-This is the one place that knows all of them: it hands frames to who they are for, and it is what
-the HTTP API talks to (`api/backend.py`). It decides nothing about consensus.
+The one place that knows all of them: hands each frame to the room it is for, and serves the HTTP API
+as its `Backend` (`api/backend.py`). Decides nothing about consensus.
 """
 
 from __future__ import annotations
@@ -14,32 +14,35 @@ import msgspec
 import structlog
 import trio
 
-from . import commands, intake, restart, sessions, wire
 from .api.backend import Tell, Waiter
-from .cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest
-from .commands import Command, Keyed, Outcome
-from .configure import Configure
+from .cluster.configure import Configure
+from .cluster.handover import Handover
+from .cluster.membership import Members
+from .cluster.replica_check import ReplicaCheck
+from .cluster.snapshots import Reply, Snapshots
+from .cluster.status import Status
+from .driver import intake, recovered_core
+from .driver.freshness import Freshness
+from .driver.replica import Replica
+from .driver.requests import READ, Request
+from .driver.ticks import Pace
 from .errors import NoLeader, Refused
-from .freshness import Freshness
-from .handover import Handover
-from .lag import Lag
-from .link import Dial, Self
-from .members import Members
-from .pace import Pace
-from .peers import Peers
-from .poller import Poller, can_poll
+from .model import commands
+from .model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
+from .model.commands import Command, Keyed, Outcome
+from .net.lag import Lag
+from .net.poller import Poller, can_poll
+from .peers import wire
+from .peers.link import Dial, Self
+from .peers.links import Peers
+from .peers.wire import ForwardKind
 from .raft import election
 from .raft.messages import Base
 from .raft.roles import Role
-from .replica import Replica
-from .replica_check import ReplicaCheck
-from .requests import READ, Request
-from .snapshots import Reply, Snapshots
-from .state import Item, KeyReader, State
-from .status import Status
+from .state import idempotency
+from .state.machine import Item, KeyReader, State
+from .state.watches import Watch, Watches
 from .storage.interface import Storage
-from .watches import Watch, Watches
-from .wire import ForwardKind
 
 _GOODBYE_SECONDS = 0.05
 """For the last frames to leave; nobody waits for their answer."""
@@ -48,8 +51,7 @@ _FAREWELL_SECONDS = 1.0
 """How long a member that was removed keeps its links: for the answer to its own request, and for
 the others to see its end at once, should it have led."""
 
-_MAX_SAID = 128
-"""Addresses that are remembered of who has said hello; the oldest goes first."""
+_MAX_SAID = 128  # Addresses remembered of nodes that said hello; the oldest goes first.
 
 _STOP_SECONDS = 2.0
 """For the cluster to agree that it does without this node; a stop takes 5 s in all."""
@@ -97,7 +99,7 @@ class Node:
         """
         identity = storage.identity
         state = State(storage.state)
-        options = restart.core_options(state.settings)
+        options = recovered_core.core_options(state.settings)
         self.address = address
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self.status = Status(self.replica, self.replica.send)
@@ -154,7 +156,7 @@ class Node:
 
         Raises:
             StorageError, CoreBug: The node must stop (rule D17).
-            StateDiverged: Its copy is not what the majority has (`replica_check.py`).
+            StateDiverged: Its copy is not what the majority has (`cluster/replica_check.py`).
         """
         self._addresses.update(hints or {})
         if self.poller is not None:
@@ -226,7 +228,7 @@ class Node:
         if not isinstance(command, Keyed):
             outcome: Outcome = await self.replica.request(ForwardKind.WRITE, data, deadline)
             return outcome
-        return sessions.answered(await self.replica.request(ForwardKind.KEYED, data, deadline))
+        return idempotency.answered(await self.replica.request(ForwardKind.KEYED, data, deadline))
 
     async def read_barrier(self, deadline: float) -> None:
         """See `Backend.read_barrier`."""
@@ -476,7 +478,7 @@ class Node:
         settings = self.replica.state.settings
         if settings is not self._adopted:
             self._adopted = settings
-            election.adopt_timeout(self.replica.core, restart.election_ticks(settings))
+            election.adopt_timeout(self.replica.core, recovered_core.election_ticks(settings))
             self._pace.look()
             self.status.settings_changed()
 

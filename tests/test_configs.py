@@ -15,8 +15,8 @@ import click
 import pytest
 
 from hstore.cli.main import cli
-from hstore.node.settings import DNS_OFFSET, PEER_OFFSET, load_settings
-from hstore.node.values import API_PORT
+from hstore.node.config.settings import DNS_OFFSET, PEER_OFFSET, load_settings
+from hstore.node.model.values import API_PORT
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ROOT = CONFIGS.parent

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -76,14 +75,6 @@ def elements(target: ast.expr) -> list[ast.expr]:
 
 
 # --- ARCHITECTURE.md --------------------------------------------------------------------------
-
-
-def test_the_tour_names_every_module_once_and_none_that_is_not_there() -> None:
-    tour = section(text_of("ARCHITECTURE.md"), "The tour")
-    rows = Counter(re.findall(r"^\| `((?:node|dns|cli)/[^`]+\.py)` \|", tour, re.MULTILINE))
-
-    assert {name for name, count in rows.items() if count > 1} == set()
-    assert set(rows) == {str(path) for path in modules()}
 
 
 def test_every_name_that_the_architecture_gives_with_a_file_is_in_that_file() -> None:

@@ -1,13 +1,17 @@
-"""The HTTP/1.1 API of a node, on Trio and httptools.
+"""The HTTP API: which path does what.
 
-Words. A *connection* turns bytes into whole requests or one refusal. An *answer* is bytes, or a
-*streaming* that makes its body while it is sent. An *exchange* is the node as the handlers of one
-connection see it. A *barrier* is the wait after which a local read is linearizable. A *listing*
-walks over many keys as of one moment. The *backend* is the node, and all that is known of it here.
+Words. A *route* is a method and a path with the handler that answers them. A *handler* turns one
+request into calls of the *backend*, which is the node and all that is known of it here.
 
-Bytes:    server.py, serving.py, connection.py (no I/O), answers.py
-Between:  exchange.py, routes.py, guard.py (browsers kept out), values.py, idempotency.py,
-          backend.py
-Handlers: simple.py (/read, /write), kv.py (/v1/kv), listing.py, cluster.py, watch.py, admin.py,
-          config.py
+routes.py   every path and method
+backend.py  what the API asks of the node
+simple.py   /read, /write, /update, /delete
+kv.py       /v1/kv
+cluster.py  /v1/cluster, /v1/status, /v1/health, /v1/events, joining
+watch.py    /v1/watch
+admin.py    stop, kill, leave, transfer
+config.py   settings and names
+`http/`     HTTP/1.1 itself
+
+Never here: storage, or anything of the node beyond its backend.
 """

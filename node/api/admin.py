@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..errors import HstoreError
-from .answers import Answer, HttpError, ok
-from .exchange import unavailable
+from .http.answers import Answer, HttpError, ok
+from .http.exchange import unavailable
+from .http.params import decode_json, parse_query
 from .simple import need_length
-from .values import decode_json, parse_query
 
 if TYPE_CHECKING:
-    from .connection import Request
-    from .exchange import Exchange
+    from .http.connection import Request
+    from .http.exchange import Exchange
 
 
 class _Member(msgspec.Struct):

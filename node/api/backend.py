@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from ..cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest
-    from ..commands import Command, Outcome
-    from ..state import Item, KeyReader
-    from ..watches import Watch
+    from ..model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
+    from ..model.commands import Command, Outcome
+    from ..state.machine import Item, KeyReader
+    from ..state.watches import Watch
 
 
 class Waiter(Protocol):

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from ..cluster import JoinRequest
 from ..errors import HstoreError
-from ..lag import SECONDS_MAX
-from ..wire import PROTOCOL
-from .answers import EVENTS, Answer, HttpError, answer, head, ok
-from .exchange import RETRY_AFTER_S, unavailable
-from .guard import refuse_browser
+from ..model.cluster_info import PROTOCOL, JoinRequest
+from ..net.lag import SECONDS_MAX
+from .http.answers import EVENTS, Answer, HttpError, answer, head, ok
+from .http.exchange import RETRY_AFTER_S, unavailable
+from .http.guard import refuse_browser
+from .http.params import decode_json, number, parse_query
 from .simple import need_length
-from .values import decode_json, number, parse_query
 
 if TYPE_CHECKING:
-    from .answers import Send
     from .backend import Backend
-    from .connection import Request
-    from .exchange import Exchange
+    from .http.answers import Send
+    from .http.connection import Request
+    from .http.exchange import Exchange
 
 # Contract section 4: events for the figures at most twice a second.
 FIGURES_S = 0.5

@@ -11,15 +11,15 @@ import msgspec
 
 from ..errors import HstoreError
 from .admin import check_local
-from .answers import Answer, HttpError, ok
-from .exchange import unavailable
+from .http.answers import Answer, HttpError, ok
+from .http.exchange import unavailable
+from .http.params import decode_json, key_from_path, parse_query
 from .simple import need_length
-from .values import decode_json, key_from_path, parse_query
 
 if TYPE_CHECKING:
-    from ..cluster import ConfigValue
-    from .connection import Request
-    from .exchange import Exchange
+    from ..model.cluster_info import ConfigValue
+    from .http.connection import Request
+    from .http.exchange import Exchange
 
 _KEY_SHOWN = 100
 """Characters of an unknown key in the answer."""

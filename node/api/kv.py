@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..commands import Delete, DeletePrefix, Put
-from .answers import BYTES, JSON, Answer, HttpError, answer, head, ok
-from .exchange import Deferred
-from .listing import Listing, base64
-from .simple import find, need_length, stale_header
-from .values import (
+from ..model.commands import Delete, DeletePrefix, Put
+from .http.answers import BYTES, JSON, Answer, HttpError, answer, head, ok
+from .http.exchange import Deferred
+from .http.listing import Listing, base64
+from .http.params import (
     checked_value,
     key_from_path,
     key_start,
@@ -22,15 +21,16 @@ from .values import (
     parse_query,
     prefix_from_path,
 )
+from .simple import find, need_length, stale_header
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
-    from ..commands import Outcome
-    from ..state import Item
-    from .connection import Request
-    from .exchange import Exchange
-    from .values import Query
+    from ..model.commands import Outcome
+    from ..state.machine import Item
+    from .http.connection import Request
+    from .http.exchange import Exchange
+    from .http.params import Query
 
 _encode = msgspec.json.encode
 

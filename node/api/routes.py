@@ -13,10 +13,10 @@ import structlog
 
 from ..errors import HstoreError
 from . import admin, cluster, config, kv, simple, watch
-from .answers import Answer, HttpError, failure
-from .connection import Request
-from .exchange import Deferred, Exchange, unavailable
-from .idempotency import IDEMPOTENCY_KEY
+from .http.answers import Answer, HttpError, failure
+from .http.connection import Request
+from .http.exchange import Deferred, Exchange, unavailable
+from .http.idempotency import IDEMPOTENCY_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The simple interface: /read, /write, /update and /delete, JSON in and out.
 
 Owns how a key and a value look there. The Consul-style interface is `kv.py`; walking over many
-keys is `listing.py`.
+keys is `api/http/listing.py`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..commands import Delete, Put
-from .answers import Answer, HttpError, answer, head, ok
-from .exchange import Deferred
-from .guard import refuse_browser_write_by_get
-from .listing import Listing, base64
-from .values import (
+from ..model.commands import Delete, Put
+from .http.answers import Answer, HttpError, answer, head, ok
+from .http.exchange import Deferred
+from .http.guard import refuse_browser_write_by_get
+from .http.listing import Listing, base64
+from .http.params import (
     checked_value,
     decode_json,
     key_from_path,
@@ -28,10 +28,10 @@ from .values import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..commands import Outcome
-    from ..state import Item
-    from .connection import Request
-    from .exchange import Exchange
+    from ..model.commands import Outcome
+    from ..state.machine import Item
+    from .http.connection import Request
+    from .http.exchange import Exchange
 
 _encode = msgspec.json.encode
 

@@ -22,16 +22,16 @@ import msgspec
 import trio
 
 from ..errors import Compacted
-from .answers import EVENTS, Answer, HttpError, head
+from .http.answers import EVENTS, Answer, HttpError, head
+from .http.params import UNSIGNED_64_MAX, key_start, number, parse_query
 from .simple import value_member
-from .values import UNSIGNED_64_MAX, key_start, number, parse_query
 
 if TYPE_CHECKING:
-    from ..history import Change
-    from ..watches import Watch
-    from .answers import Send
-    from .connection import Request
-    from .exchange import Exchange
+    from ..state.changes import Change
+    from ..state.watches import Watch
+    from .http.answers import Send
+    from .http.connection import Request
+    from .http.exchange import Exchange
 
 # As for /v1/events: it shows a dead client to us, and a living node to the client and to proxies.
 KEEPALIVE_S = 15.0

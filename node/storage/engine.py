@@ -36,7 +36,7 @@ from rocksdict import (
 )
 
 from ..errors import StorageError
-from ..poller import Poller
+from ..net.poller import Poller
 from .deleted_files import DeletedFiles
 from .flusher import Done, Flusher, Then
 from .interface import StateReader

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import trio
 
-from ..poller import Poller
+from ..net.poller import Poller
 
 Done = Callable[[BaseException | None], None]
 """Called when the work is done, with what it raised, now or ever before."""

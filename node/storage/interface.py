@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import StorageError
-from ..poller import Poller
+from ..net.poller import Poller
 from ..raft.entry import Entry, HardState, SnapshotMeta
 
 APPLIED_KEY = b"z"

@@ -27,7 +27,7 @@ from pathlib import Path
 from rocksdict import WriteBatch
 
 from ..errors import StorageError
-from ..poller import Poller
+from ..net.poller import Poller
 from ..raft.entry import Entry, HardState, SnapshotMeta
 from . import codec, recovery, rocks_recovery
 from .directory import (

@@ -19,13 +19,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from hstore.cli.client import NodeClient
-from hstore.cli.clock import Clock
-from hstore.cli.demo import Children, _start_seed, is_complete
-from hstore.cli.find import connect
-from hstore.cli.tables import cluster_view
-from hstore.cli.watch import follow
-from hstore.node.cluster import ClusterInfo
+from hstore.cli.client.api import NodeClient
+from hstore.cli.process.demo import Children, _start_seed, is_complete
+from hstore.cli.search.clock import Clock
+from hstore.cli.search.find import connect
+from hstore.cli.show.tables import cluster_view
+from hstore.cli.show.watch import follow
+from hstore.node.model.cluster_info import ClusterInfo
 
 WIDTH = 92
 WRITES = 500

@@ -23,9 +23,9 @@ import msgspec
 import trio
 from rocksdict import Checkpoint
 
-from hstore.node import wire
+from hstore.node.peers import wire
+from hstore.node.peers.snapshot_transfer import Incoming, Outgoing, SnapshotChunk
 from hstore.node.raft.entry import HardState, SnapshotMeta
-from hstore.node.snapshot_transfer import Incoming, Outgoing, SnapshotChunk
 from hstore.node.storage.interface import APPLIED_KEY, Identity, pack_applied
 from hstore.node.storage.rocks import RocksStorage
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import msgspec
 import trio
 
-from hstore.node import commands
+from hstore.node.model import commands
 from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
-from hstore.node.state import State
+from hstore.node.state.machine import State
 from hstore.node.storage.interface import Identity
 from hstore.node.storage.rocks import RocksStorage
 

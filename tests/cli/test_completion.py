@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from click.shell_completion import ShellComplete
 
-from hstore.cli import completion, sources
+from hstore.cli import completion
 from hstore.cli import main as cli
-from hstore.cli.client import Unreachable
+from hstore.cli.client.api import Unreachable
+from hstore.cli.search import sources
 
 # Each asks its own completion function what follows `hstore li` and `hstore-server jo`.
 ASKED = {

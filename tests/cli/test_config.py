@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from hstore.cli import listing
 from hstore.cli import main as cli
-from hstore.cli.find import Found
+from hstore.cli.search.find import Found
+from hstore.cli.show import listing
 
 SHOWN = {
     "heartbeat": {"value": "100ms", "source": "default"},

@@ -242,10 +242,10 @@ def ways(monkeypatch):
 
         return run_node
 
-    monkeypatch.setattr("hstore.cli.background.run_in_background", way("background"))
-    monkeypatch.setattr("hstore.cli.attached.run_with_shell", way("shell"))
-    monkeypatch.setattr("hstore.cli.nodes.start", way("start"))
-    monkeypatch.setattr("hstore.cli.nodes.join", way("join"))
+    monkeypatch.setattr("hstore.cli.process.background.run_in_background", way("background"))
+    monkeypatch.setattr("hstore.cli.process.attached.run_with_shell", way("shell"))
+    monkeypatch.setattr("hstore.cli.process.start.start", way("start"))
+    monkeypatch.setattr("hstore.cli.process.start.join", way("join"))
     return called
 
 

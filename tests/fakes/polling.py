@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from hstore.node.poller import Poller, can_poll
+from hstore.node.net.poller import Poller, can_poll
 
 
 def poll_in(nursery: trio.Nursery) -> Poller:

@@ -37,7 +37,7 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from hstore.node.errors import StorageError
-from hstore.node.poller import Poller
+from hstore.node.net.poller import Poller
 from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from hstore.node.storage import codec
 from hstore.node.storage.codec import End, Loss

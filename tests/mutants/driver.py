@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_REPLICA = "node/replica.py"
-_REQUESTS = "node/requests.py"
-_SESSIONS = "node/sessions.py"
-_STATE = "node/state.py"
+_REPLICA = "node/driver/replica.py"
+_REQUESTS = "node/driver/requests.py"
+_SESSIONS = "node/state/idempotency.py"
+_STATE = "node/state/machine.py"
 
-_FLUSHES = "node/flushes.py"
-_INTAKE = "node/intake.py"
+_FLUSHES = "node/driver/flushes.py"
+_INTAKE = "node/driver/intake.py"
 
 
 def _mutant(name: str, bugs: tuple[int, ...], about: str, file: str, old: str, new: str) -> Mutant:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from .mutant import Mutant
 
 _CORE = "node/raft/core.py"
-_MEMBERS = "node/members.py"
+_MEMBERS = "node/cluster/membership.py"
 _NODE = "node/node.py"
-_PEERS = "node/peers.py"
-_REPLICA = "node/replica.py"
+_PEERS = "node/peers/links.py"
+_REPLICA = "node/driver/replica.py"
 
 
 def _mutant(name: str, about: str, file: str, old: str, new: str, *, layer: str = "A") -> Mutant:
@@ -38,7 +38,7 @@ OWN = (
     ),
     _mutant(
         "removed-leader-proposes-on", "Turn after turn, while its core refuses.",
-        "node/intake.py",
+        "node/driver/intake.py",
         "if replica.core.transfer is None and replica.core.id in replica.core.config.all_voters():",
         "if replica.core.transfer is None:", layer="B",
     ),

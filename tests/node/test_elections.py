@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from hstore.node.raft.roles import Role
-from tests.node.cluster import Cluster, running
+from tests.node.memory_cluster import Cluster, running
 
 
 async def has_new_leader(cluster: Cluster, old: int) -> float:

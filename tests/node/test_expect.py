@@ -9,10 +9,10 @@ import msgspec
 import pytest
 import trio
 
-from hstore.node.commands import ClusterSettings, Put
 from hstore.node.errors import NoLeader
-from tests.node.cluster import Cluster, Member
-from tests.node.test_configure import deadline, names_at
+from hstore.node.model.commands import ClusterSettings, Put
+from tests.node.cluster.test_configure import deadline, names_at
+from tests.node.memory_cluster import Cluster, Member
 
 
 @asynccontextmanager

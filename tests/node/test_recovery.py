@@ -6,12 +6,12 @@ import msgspec
 import pytest
 import trio
 
-from hstore.node import commands
-from hstore.node.commands import PutMember
 from hstore.node.errors import NoLeader, Refused
+from hstore.node.model import commands
+from hstore.node.model.commands import PutMember
+from hstore.node.peers.wire import ForwardKind
 from hstore.node.raft.messages import Append, PreVoteResponse, VoteResponse
-from hstore.node.wire import ForwardKind
-from tests.node.cluster import Cluster, running
+from tests.node.memory_cluster import Cluster, running
 
 
 async def lose(cluster: Cluster, node: int, batches: int) -> None:

@@ -12,8 +12,7 @@ import msgspec
 import pytest
 import trio
 
-from hstore.node import commands, wire
-from hstore.node.commands import ClusterSettings, Put, RemoveMember
+from hstore.node.driver.requests import Request
 from hstore.node.errors import (
     HstoreError,
     OutcomeUnknown,
@@ -22,17 +21,20 @@ from hstore.node.errors import (
     Refused,
     Unavailable,
 )
-from hstore.node.link import Link
-from hstore.node.main import _announce, _dial
+from hstore.node.model import commands
+from hstore.node.model.cluster_info import PROTOCOL
+from hstore.node.model.commands import ClusterSettings, Put, RemoveMember
+from hstore.node.net.stream import TcpStream
+from hstore.node.peers import wire
+from hstore.node.peers.link import Link
+from hstore.node.peers.snapshot_transfer import SnapshotStart
+from hstore.node.peers.wire import ForwardKind, ForwardStatus
+from hstore.node.process.main import _announce, _dial
 from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.events import ProposeChange
 from hstore.node.raft.membership import Change, ChangeKind
 from hstore.node.raft.messages import AppendResponse, InstallSnapshot
-from hstore.node.requests import Request
-from hstore.node.snapshot_transfer import SnapshotStart
-from hstore.node.stream import TcpStream
-from hstore.node.wire import ForwardKind, ForwardStatus
-from tests.node.cluster import SETTINGS, Cluster, running
+from tests.node.memory_cluster import SETTINGS, Cluster, running
 
 
 async def no_reply(_frame: wire.Frame) -> None:
@@ -142,7 +144,7 @@ async def test_a_peer_that_ends_each_connection_at_once_is_not_dialled_without_p
         def serve(stream: trio.abc.Stream) -> None:
             async def welcome() -> None:
                 await stream.receive_some()
-                await stream.send_all(wire.encode(wire.Welcome(wire.PROTOCOL, 3, "n3", "")))
+                await stream.send_all(wire.encode(wire.Welcome(PROTOCOL, 3, "n3", "")))
                 await stream.aclose()
 
             cluster.nursery.start_soon(welcome)
@@ -284,7 +286,7 @@ async def test_a_link_does_not_share_tcps_patience_with_a_network_that_was_cut()
         nursery.start_soon(link.run)
         async with listener, await listener.accept() as accepted:
             await accepted.receive_some()
-            await accepted.send_all(wire.encode(wire.Welcome(wire.PROTOCOL, 2, "n2", "")))
+            await accepted.send_all(wire.encode(wire.Welcome(PROTOCOL, 2, "n2", "")))
             await cluster.until(lambda: link.is_connected)
             patience_ms = streams[0].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
             assert 0 < patience_ms <= 10_000

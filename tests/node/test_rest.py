@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 import trio
 
-from hstore.node import main, rediscovery, wire
-from hstore.node.commands import ChangeMember, ClusterSettings
-from hstore.node.freshness import Freshness
-from hstore.node.members import Members
-from hstore.node.pace import Pace
+from hstore.node.cluster.membership import Members
+from hstore.node.cluster.status import Status
+from hstore.node.discovery import rediscovery
+from hstore.node.driver.freshness import Freshness
+from hstore.node.driver.ticks import Pace
+from hstore.node.model.commands import ChangeMember, ClusterSettings
+from hstore.node.peers import wire
+from hstore.node.process import main
 from hstore.node.raft import events as happened
 from hstore.node.raft import replication
 from hstore.node.raft.messages import Append, Heartbeat
-from hstore.node.status import Status
-from tests.node.cluster import Member, running
+from tests.node.memory_cluster import Member, running
 from tests.node.test_expect import waiting_for
 
 REST_S = 10.0

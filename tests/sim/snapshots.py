@@ -1,7 +1,7 @@
 """Snapshots on their way: connections that break, and what the receiver has staged (S3 to S6).
 
-What is said on a connection is the product's own (`node/snapshot_transfer.py`), with chunks of a few
-keys; this module takes the driver's place (`node/snapshots.py`): one connection for each peer, a
+What is said on a connection is the product's own (`node/peers/snapshot_transfer.py`), with chunks of a few
+keys; this module takes the driver's place (`node/cluster/snapshots.py`): one connection for each peer, a
 view that outlives it, a staging area that a crash empties. In some runs a snapshot goes as one
 message instead, and the network does with it what it does with others.
 
@@ -14,11 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hstore.node.errors import PeerError
-from hstore.node.raft.core import Core
-from hstore.node.raft.events import Receive, SnapshotSent
-from hstore.node.raft.messages import InstallSnapshot
-from hstore.node.raft.roles import Role
-from hstore.node.snapshot_transfer import (
+from hstore.node.peers.snapshot_transfer import (
     Incoming,
     Outgoing,
     Pairs,
@@ -26,6 +22,10 @@ from hstore.node.snapshot_transfer import (
     SnapshotEnd,
     SnapshotPosition,
 )
+from hstore.node.raft.core import Core
+from hstore.node.raft.events import Receive, SnapshotSent
+from hstore.node.raft.messages import InstallSnapshot
+from hstore.node.raft.roles import Role
 
 from . import machine
 from .options import TICK, stream

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from hstore.node.peers.snapshot_transfer import Incoming, Pairs, SnapshotChunk, decode_pairs
 from hstore.node.raft import election, membership, quorum, reads, reconfigure
 from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry
 from hstore.node.raft.log import RaftLog
 from hstore.node.raft.membership import Change, Configuration, History
 from hstore.node.raft.progress import Progress
-from hstore.node.snapshot_transfer import Incoming, Pairs, SnapshotChunk, decode_pairs
 
 from .invariants import Violation
 from .node import SimNode

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from hstore.node.cluster import ClusterInfo, NodeInfo
+from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
 
 from .place import DNS_OFFSET, PEER_OFFSET, free_base
 

@@ -22,7 +22,7 @@ from typing import Self
 
 import trio
 
-from hstore.node import wire
+from hstore.node.peers import wire
 
 _ROOT = Path(__file__).resolve().parents[2]
 _API, _PEER = 8500, 8300

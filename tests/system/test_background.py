@@ -16,20 +16,20 @@ from pathlib import Path
 
 import pytest
 
-from hstore.node import run_record
-from hstore.node.run_record import RunRecord
+from hstore.node.process import run_record
+from hstore.node.process.run_record import RunRecord
 
 from .cluster import Cluster, Node, Said
 
 # The shell of this test says that it is there, and ends when it is told something.
 SHELL = """
 import sys, types
-shell = types.ModuleType("hstore.cli.shell")
+shell = types.ModuleType("hstore.cli.shell.shell")
 def run_shell(finder, host, commands=()):
     print("shell at", host, flush=True)
     return int(input())
 shell.run_shell = run_shell
-sys.modules["hstore.cli.shell"] = shell
+sys.modules["hstore.cli.shell.shell"] = shell
 from hstore.cli.main import run
 sys.exit(run(sys.argv[1:]))
 """

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from hstore.node.cluster import ClusterInfo
+from hstore.node.model.cluster_info import ClusterInfo
 from tests.histories.models import Action, Kind
 
 from .clients import Connections, record

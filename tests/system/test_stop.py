@@ -14,7 +14,7 @@ _BUSY = """
 import sys, time
 from hstore.cli.__main__ import hstore
 from hstore.node import cutoff
-from hstore.node.api.server import ApiServer
+from hstore.node.api.http.server import ApiServer
 cutoff.STOP_SECONDS = 0.3
 ApiServer.close = lambda self: time.sleep(3600)
 sys.argv[0] = "hstore"

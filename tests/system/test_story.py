@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from hstore.node.cluster import ClusterInfo
+from hstore.node.model.cluster_info import ClusterInfo
 
 from .cluster import Cluster, eventually, follow_events
 from .load import kill_and_measure, load

@@ -15,15 +15,21 @@ import trio
 import trio.testing
 
 from hstore.node.api.backend import Tell, Waiter
-from hstore.node.api.server import ApiServer
-from hstore.node.cluster import ClusterInfo, ConfigValue, JoinReply, JoinRequest, NodeInfo
-from hstore.node.commands import Command, Delete, DeletePrefix, Keyed, Outcome, Put
+from hstore.node.api.http.server import ApiServer
 from hstore.node.errors import HstoreError, KeyReused
-from hstore.node.history import Change, History
-from hstore.node.poller import Poller
-from hstore.node.state import Item
-from hstore.node.stream import TcpStream
-from hstore.node.watches import Watch, Watches
+from hstore.node.model.cluster_info import (
+    ClusterInfo,
+    ConfigValue,
+    JoinReply,
+    JoinRequest,
+    NodeInfo,
+)
+from hstore.node.model.commands import Command, Delete, DeletePrefix, Keyed, Outcome, Put
+from hstore.node.net.poller import Poller
+from hstore.node.net.stream import TcpStream
+from hstore.node.state.changes import Change, History
+from hstore.node.state.machine import Item
+from hstore.node.state.watches import Watch, Watches
 from tests.fakes.polling import poll_in
 
 

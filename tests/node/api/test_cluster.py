@@ -9,9 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from hstore.node.cluster import JoinRequest
 from hstore.node.errors import NoLeader, OutcomeUnknown, Refused, Unavailable
-from hstore.node.wire import PROTOCOL
+from hstore.node.model.cluster_info import PROTOCOL, JoinRequest
 
 NEWCOMER = {
     "id": "00000000000000aa",

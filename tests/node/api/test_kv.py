@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hstore.node.commands import Delete, DeletePrefix, Put
+from hstore.node.model.commands import Delete, DeletePrefix, Put
 
 U64_MAX = 2**64 - 1
 

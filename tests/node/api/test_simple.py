@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from hstore.node.commands import Delete, Put
+from hstore.node.model.commands import Delete, Put
 
 MIB = 1024 * 1024
 

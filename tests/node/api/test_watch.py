@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from hstore.node import history
-from hstore.node.api.server import ApiServer
+from hstore.node.api.http.server import ApiServer
 from hstore.node.api.watch import KEEPALIVE_S
+from hstore.node.state import changes
 
 from .conftest import Client
 
@@ -154,7 +154,7 @@ async def test_a_quiet_watch_says_from_time_to_time_how_far_it_has_come(
 async def test_a_client_that_does_not_read_holds_nobody_up_and_is_told_what_it_lost(
     server, client, backend, nursery, monkeypatch, autojump_clock
 ):
-    monkeypatch.setattr(history, "BYTES_MAX", 400_000)
+    monkeypatch.setattr(changes, "BYTES_MAX", 400_000)
     near, far = trio.testing.lockstep_stream_pair()  # Sends only what is received.
     nursery.start_soon(server.serve_stream, far)
     slow = Client(near)

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from rocksdict import WriteBatch, WriteOptions
 
-from hstore.node import commands
-from hstore.node.commands import Put
 from hstore.node.errors import StorageError
+from hstore.node.model import commands
+from hstore.node.model.commands import Put
 from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
-from hstore.node.state import State
+from hstore.node.state.machine import State
 from hstore.node.storage.interface import APPLIED_KEY, Recovered, pack_applied
 from hstore.node.storage.rocks import RocksStorage
 

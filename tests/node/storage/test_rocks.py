@@ -15,11 +15,11 @@ import pytest
 import trio
 from rocksdict import DBCompressionType, Options, WriteBatch, WriteOptions
 
-from hstore.node import commands
-from hstore.node.commands import Checkpoint, Put
 from hstore.node.errors import StorageError
+from hstore.node.model import commands
+from hstore.node.model.commands import Checkpoint, Put
 from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
-from hstore.node.state import State
+from hstore.node.state.machine import State
 from hstore.node.storage import codec, engine
 from hstore.node.storage.directory import has_data, read_identity
 from hstore.node.storage.interface import APPLIED_KEY, Identity, StateReader, pack_applied

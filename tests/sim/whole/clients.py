@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from hstore.node.commands import Delete, Put
+from hstore.node.model.commands import Delete, Put
 from tests.histories.checker import Verdict, check
 from tests.histories.models import Action, Key, Kind, Result
 from tests.histories.recorder import History

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from hstore.node import sessions, wire
 from hstore.node.errors import PeerError
+from hstore.node.peers import wire
 from hstore.node.raft.messages import Base
+from hstore.node.state import idempotency
 
 from ..options import stream
 from .wires import CLIENTS, Way
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _PAUSE_SLOWNESS = 50
 """So much slower a node ticks that is paused."""
 
-_LEAP_MS_MAX = sessions.KEEP_MS - 60_000
+_LEAP_MS_MAX = idempotency.KEEP_MS - 60_000
 """Less than the time that keys are kept, by more than a run lasts."""
 
 

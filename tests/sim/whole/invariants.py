@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hstore.node import commands, wire
-from hstore.node.commands import Delete, DeletePrefix, Denial, Keyed, Outcome, Put
+from hstore.node.model import commands
+from hstore.node.model.commands import Delete, DeletePrefix, Denial, Keyed, Outcome, Put
+from hstore.node.peers import wire
 from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
 from hstore.node.raft.messages import AppendResponse, PreVoteResponse, VoteRequest, VoteResponse
 from hstore.node.raft.roles import Role

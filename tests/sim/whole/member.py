@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from hstore.node import wire
-from hstore.node.api.server import ApiServer
+from hstore.node.api.http.server import ApiServer
+from hstore.node.config.settings import NodeSettings
 from hstore.node.errors import HstoreError, StorageError
-from hstore.node.main import _STOP_SECONDS, _announce, _cause
+from hstore.node.model.values import Address
 from hstore.node.node import Node
+from hstore.node.peers import wire
+from hstore.node.process.main import _STOP_SECONDS, _announce, _cause
 from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry
 from hstore.node.raft.errors import CoreBug
 from hstore.node.raft.roles import Role
-from hstore.node.settings import NodeSettings
-from hstore.node.state import Tell
+from hstore.node.state.machine import Tell
 from hstore.node.storage.interface import Identity
-from hstore.node.values import Address
 from tests.fakes.storage import MemoryDisk
 
 from .disk import WatchedStorage
@@ -175,7 +175,7 @@ class SimMember:
             nursery.start_soon(self._end_as_asked, nursery.cancel_scope)
 
     async def _end_as_asked(self, scope: trio.CancelScope) -> None:
-        """What `node/main.py` does when a node shall stop."""
+        """What `node/process/main.py` does when a node shall stop."""
         await self.node.stop_requested.wait()
         with trio.move_on_after(_STOP_SECONDS):
             await self.node.say_goodbye()

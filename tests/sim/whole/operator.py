@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from hstore.node.wire import PROTOCOL
+from hstore.node.model.cluster_info import PROTOCOL
 
 from .clients import LOST, Answer, Connection
 from .member import SimMember

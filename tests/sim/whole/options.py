@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from hstore.node.commands import ClusterSettings
+from hstore.node.model.commands import ClusterSettings
 
 from ..options import stream
 
@@ -27,7 +27,7 @@ class WholeOptions:
         pre_vote, check_quorum: Of the cores.
         max_inflight: Messages to one peer that are not answered.
         max_uncommitted, max_apply: Bytes, of the cores.
-        keep_entries: What compaction leaves (`node/compaction.py`).
+        keep_entries: What compaction leaves (`node/driver/compaction.py`).
         outbox_frames: How many frames a link holds for its peer.
         max_waiting: How many requests may wait at a node.
         chunk_pairs: Of a snapshot.

@@ -10,10 +10,13 @@ from typing import Any
 import structlog
 import trio
 
-from hstore.node import commands, compaction, link, replica_check, requests, snapshot_transfer
-from hstore.node.api import answers
-from hstore.node.commands import InitCluster, Member, PutMember
+from hstore.node.api.http import answers
+from hstore.node.cluster import replica_check
+from hstore.node.driver import compaction, requests
 from hstore.node.errors import Unavailable
+from hstore.node.model import commands
+from hstore.node.model.commands import InitCluster, Member, PutMember
+from hstore.node.peers import link, snapshot_transfer
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind, HardState
 from hstore.node.raft.membership import Configuration

@@ -1,0 +1,245 @@
+"""`hstore dns doctor`: where the names of a cluster resolve and where not, and why.
+
+Asks each node's DNS server, the servers that /etc/resolv.conf names, and `getaddrinfo`, all at the
+same time, and prints what `diagnosis.py` makes of it. Nothing is changed. At the most it takes the
+time of a search for the cluster and twice that of the questions.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import trio
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hstore.dns import probe
+from hstore.dns.probe import Told
+from hstore.dns.records import Name, name_of
+from hstore.node.model import values
+
+from ..client.api import Unreachable
+from . import diagnosis, name_service
+from .observations import FOREIGN, Check, Lookup, NodeSeen, Observations, ResolverSeen, Result
+from .setup import checked_zone
+
+if TYPE_CHECKING:
+    from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
+
+    from ..search.find import Finder, Found
+
+LOOKUP_S = 3.0
+"""How long `getaddrinfo` is waited for; it may take minutes, and nothing can end it."""
+
+# Two programs that only read a line from a socket or a file.
+_PROGRAM_S = 1.0
+
+# An election and the TTL of an answer are over after this.
+_SECOND_LOOK_S = 1.5
+
+_DNS_PORT = 53
+_DNS_NODES_MAX = 32
+"""Nodes that are asked; each has four questions in flight at once."""
+
+_WIDTH = 100
+"""Of what is printed to something that has none, such as a file."""
+
+_STYLES = {Result.OK: "green", Result.WRONG: "red", Result.SKIPPED: "dim"}
+
+T = TypeVar("T")
+
+
+def examine(
+    host: str | None, finder: Finder, *, root: Path = Path("/"), console: Console | None = None
+) -> int:
+    """Look, print what was seen and what to do about it, and return the exit status.
+
+    Args:
+        host: A node (`ADDR|NAME`), or None to find the cluster.
+        finder: Finds it, and says for which zone.
+        root: Where the files of the machine are.
+        console: Where it is printed.
+
+    Raises:
+        Refused: There are two clusters.
+    """
+    look = partial(_look, host, finder, root)
+    seen = look()
+    checks = diagnosis.explain(seen)
+    if seen.info is not None and any(check.may_pass for check in checks):
+        # What was only on its way is not there any more at a second look.
+        finder.clock.sleep(_SECOND_LOOK_S)
+        seen = look()
+        checks = diagnosis.explain(seen)
+    console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console.print(drawn(checks))
+    return diagnosis.status(seen, checks)
+
+
+def drawn(checks: Sequence[Check]) -> Group:
+    """Return the table of the checks, and below it what to do about each that is wrong."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("CHECK", "RESULT", "SEEN"):
+        table.add_column(title, overflow="fold")
+    for check in checks:
+        result = Text(check.result.value, _STYLES[check.result])
+        table.add_row(Text(check.where), result, Text(check.detail))
+    parts: list[Table | Text | Padding] = [table]
+    for check in checks:
+        if check.advice:
+            parts += [Text(f"\n{check.where}: {check.detail}"), Padding(Text(check.advice), (0, 2))]
+    return Group(*parts)
+
+
+async def observe(
+    zone: str, info: ClusterInfo | None, problem: str, service: name_service.NameService
+) -> Observations:
+    """Ask everybody at once, and return what came back; a few seconds at most.
+
+    Args:
+        zone: A valid domain.
+        info: The cluster, or None and a problem.
+        problem: Why there is none.
+        service: What the files of the machine say.
+
+    Cancellation: A `getaddrinfo` that hangs goes on in its thread, which holds up nobody.
+    """
+    apex = name_of(zone)
+    members = [] if info is None else info.nodes[:_DNS_NODES_MAX]
+    nodes, resolvers = _Several[NodeSeen](), _Several[ResolverSeen]()
+    lookups, programs = _Several[Lookup](), _Several[str]()
+    labels = ("leader", "nodes")
+    async with trio.open_nursery() as nursery:
+        for node in members:
+            nodes.start(nursery, partial(_ask_node, node, apex))
+        for address in service.nameservers:
+            resolvers.start(nursery, partial(_ask_resolver, address, apex))
+        for label in labels:
+            lookups.start(nursery, partial(_look_up, f"{label}.{zone}"))
+        if service.is_resolved_asked:
+            programs.start(nursery, partial(_output, "systemctl", "--version"))
+            programs.start(nursery, partial(_output, "resolvectl", "--no-pager", "domain"))
+    version, routes = programs.values() or ["", ""]
+    return Observations(
+        zone,
+        info,
+        problem,
+        tuple(nodes.values()),
+        tuple(resolvers.values()),
+        dict(zip(labels, lookups.values(), strict=True)),
+        service,
+        systemd_version(version),
+        routes,
+    )
+
+
+def systemd_version(output: str) -> int | None:
+    """Return the version in what `systemctl --version` prints, such as `systemd 252 (252.39)`."""
+    found = re.match(r"systemd (\d+)", output)
+    return int(found[1]) if found else None
+
+
+def _look(host: str | None, finder: Finder, root: Path) -> Observations:
+    service = name_service.read(root)
+    try:
+        found = _find(host, finder)
+    except Unreachable as error:
+        return trio.run(observe, finder.zone, None, str(error), service)
+    return trio.run(observe, checked_zone(found), found.info, "", service)
+
+
+def _find(host: str | None, finder: Finder) -> Found:
+    if host is None:
+        return finder.find()
+    return finder.wait_for(finder.address_of(host), wait_s=0)
+
+
+class _Several(Generic[T]):
+    """Results of tasks, in the order in which those were started."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, T] = {}
+        self._started = 0
+
+    def start(self, nursery: trio.Nursery, task: Callable[[], Awaitable[T]]) -> None:
+        nursery.start_soon(self._run, self._started, task)
+        self._started += 1
+
+    async def _run(self, place: int, task: Callable[[], Awaitable[T]]) -> None:
+        self._found[place] = await task()
+
+    def values(self) -> list[T]:
+        return [self._found[place] for place in range(self._started)]
+
+
+async def _ask_node(node: NodeInfo, apex: Name) -> NodeSeen:
+    server = values.split_address(node.dns_address)
+    told = _Several[Told]()
+    async with trio.open_nursery() as nursery:
+        for name in ((b"leader", *apex), (b"nodes", *apex)):
+            told.start(nursery, partial(probe.addresses, server, name))
+        told.start(nursery, partial(probe.addresses, server, (b"leader", *apex), over_tcp=True))
+        told.start(nursery, partial(probe.addresses, server, name_of(FOREIGN)))
+    leader, nodes, by_tcp, foreign = told.values()
+    return NodeSeen(node, leader, nodes, by_tcp, foreign)
+
+
+async def _ask_resolver(address: str, apex: Name) -> ResolverSeen:
+    told = _Several[Told]()
+    server = (address, _DNS_PORT)
+    async with trio.open_nursery() as nursery:
+        for label in (b"leader", b"nodes"):
+            told.start(nursery, partial(probe.addresses, server, (label, *apex)))
+    leader, nodes = told.values()
+    if not (leader.truncated or nodes.truncated):
+        return ResolverSeen(address, leader, nodes)
+    by_tcp = await probe.addresses(server, (b"nodes", *apex), over_tcp=True)
+    return ResolverSeen(address, leader, nodes, by_tcp)
+
+
+async def _look_up(name: str) -> Lookup:
+    began = trio.current_time()
+    found = Lookup(problem=f"no answer within {LOOKUP_S:g} s")
+    with trio.move_on_after(LOOKUP_S):
+        # The thread is left to itself when the time is over: getaddrinfo cannot be interrupted.
+        found = await trio.to_thread.run_sync(_getaddrinfo, name, abandon_on_cancel=True)
+    return Lookup(found.hosts, found.problem, trio.current_time() - began)
+
+
+def _getaddrinfo(name: str) -> Lookup:
+    try:
+        rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return Lookup(problem=error.strerror or str(error))
+    return Lookup(frozenset(str(row[4][0]) for row in rows))
+
+
+async def _output(*command: str) -> str:
+    """What a program prints; nothing when it is not there, fails or takes long."""
+    with trio.move_on_after(_PROGRAM_S):
+        try:
+            done = await trio.run_process(
+                command,
+                capture_stdout=True,
+                stderr=subprocess.DEVNULL,
+                check=False,
+                deliver_cancel=_end,
+            )
+        except OSError:
+            return ""
+        return done.stdout.decode(errors="replace")
+    return ""
+
+
+async def _end(process: trio.Process) -> None:
+    """At once: these programs only read, and there is nothing for them to tidy up."""
+    process.kill()

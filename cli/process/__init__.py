@@ -1,0 +1,13 @@
+"""Nodes as processes: started, restarted, ended.
+
+start.py       start and join: what is settled and refused before a node runs
+background.py  a node in a process of its own
+attached.py    a node beside the shell in one terminal
+launching.py   what would start this node again
+healthy.py     waits until a started node leads or follows
+restart.py     `restart`
+ending.py      `stop`, `kill`, `leave`
+demo.py        `demo`: a cluster in a temporary directory
+
+Never here: what runs inside the node's process (`hstore.node.process`).
+"""

@@ -1,0 +1,106 @@
+"""`hstore start` and `join` on a terminal: the node beside us, and the shell in front of the user.
+
+The node is a child in a session of its own, so Ctrl-C in the shell does not reach it. It ends with
+this process, however that ends: it watches a pipe whose writing end only this process holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from hstore.node.errors import Refused
+
+from ..search.sources import finder_of
+from .background import Child, Ended, describe, spawn
+from .healthy import Part, wait_healthy
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from ..search.find import Finder
+
+
+def run_with_shell(arguments: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run a node and the shell; return the exit status when the user has left the shell.
+
+    Then the node has stopped cleanly: leadership handed over, its vote kept.
+
+    Args:
+        arguments: Those of `hstore`, the command first.
+        env: The environment.
+
+    Raises:
+        Refused: The node did not stop by itself, and was killed.
+    """
+    # Before the node starts: what cannot be imported leaves none behind.
+    from ..shell.shell import run_shell
+
+    read_end, write_end = os.pipe()
+    try:
+        child = spawn(arguments, env, parent_pipe=read_end)
+    finally:
+        os.close(read_end)
+    try:
+        return _run(child, env, run_shell)
+    except Ended as end:
+        if end.words:
+            click.echo(end.words, err=True)
+        return end.status
+    except BaseException:
+        if child.process.poll() is None:
+            child.stop()
+        raise
+    finally:
+        os.close(write_end)
+
+
+def _run(child: Child, env: Mapping[str, str], run_shell: Callable[[Finder, str], int]) -> int:
+    record = child.wait_serving()
+    finder = finder_of({"cluster.zone": record.zone}, env)
+    name = record.name or record.address
+    try:
+        health = wait_healthy(Part.of(record), finder, child.check)
+        name = health.node.name if health.node else name
+        click.echo(describe(health, record))
+    except Refused as not_yet:
+        click.echo(f"hstore: {not_yet}", err=True)
+    with _end_is_told(child):
+        status = run_shell(finder, record.address)
+    return _end(child, name, status)
+
+
+def _end(child: Child, name: str, status: int) -> int:
+    """Stop the node; the exit status is the shell's, unless the node had failed before."""
+    ended = child.process.poll()
+    if ended is not None:
+        return status if ended == 0 else child.ended(ended).status
+    click.echo(f"stopping {name}", err=True)
+    child.stop()
+    return status
+
+
+@contextlib.contextmanager
+def _end_is_told(child: Child) -> Iterator[None]:
+    """Tell the user when the node ends while the shell is open, at that moment."""
+
+    def tell(_number: int, _frame: FrameType | None) -> None:
+        # Stopped and continued children come here, too.
+        try:
+            child.check()
+        except Ended as end:
+            signal.signal(signal.SIGCHLD, before)
+            why = f":\n{end.words}" if end.words else ""
+            click.echo(f"\nhstore: the node of this shell has ended{why}", err=True)
+
+    before = signal.signal(signal.SIGCHLD, tell)
+    try:
+        tell(0, None)  # it may have ended just before
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)

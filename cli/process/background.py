@@ -1,0 +1,229 @@
+"""A node in a process of its own, without a terminal: started, waited for, asked for its last words.
+
+A node that is started here begins a session of its own, so neither Ctrl-C nor the end of a terminal
+reaches it. It writes to our standard error until it knows its data directory, and from then on to the
+log in there (`hstore.node.process.log_file`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from hstore.node.errors import Refused
+from hstore.node.process.launch import LogStart
+from hstore.node.process.run_record import RunRecord
+
+from ..search.sources import finder_of
+from .healthy import Healthy, Part, wait_healthy
+from .launching import PROGRAM
+
+# A large log is checked at the start, and a join may wait for an election; both are bounded.
+_START_S = 120.0
+
+_STOP_S = 8.0
+"""A clean stop takes at most 5 s (contract, section 3)."""
+
+_SAID_BYTES = 64 << 10
+_LAST_WORDS_BYTES = 16 << 10
+_LAST_WORDS_LINES = 5
+
+
+class Ended(Exception):
+    """The node has ended.
+
+    Attributes:
+        status: Its exit status; 1 when a signal ended it.
+        words: The last it wrote into its log; empty: it said why on our standard error.
+    """
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+        self.words = words
+
+
+class Child:
+    """A node that was started, in a process of its own.
+
+    Attributes:
+        process: It.
+        log: Where it logs from which byte on, once it is known.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], ready: int) -> None:
+        """`ready`: the read end of its `--ready-pipe`; closed by `wait_serving`."""
+        self.process = process
+        self.log: LogStart | None = None
+        self._ready = ready
+
+    def wait_serving(self) -> RunRecord:
+        """Wait until it serves, and return its record.
+
+        Raises:
+            Ended: It has ended.
+            Refused: It does not serve yet after `_START_S`. It goes on.
+        """
+        end = time.monotonic() + _START_S
+        with os.fdopen(self._ready, "rb", buffering=0) as pipe:
+            said = b""
+            while select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
+                piece = pipe.read(_SAID_BYTES)
+                if not piece:
+                    raise self.ended(self.process.wait(_STOP_S))
+                said += piece
+                *lines, _ = said.split(b"\n")
+                if lines and self.log is None:
+                    self.log = msgspec.json.decode(lines[0], type=LogStart)
+                if len(lines) > 1:
+                    return msgspec.json.decode(lines[1], type=RunRecord)
+        where = f"; it logs to {self.log.log_file}" if self.log else ""
+        raise Refused(
+            f"the node does not serve yet after {_START_S:g} s, but is still starting "
+            f"(process {self.process.pid}){where}"
+        )
+
+    def check(self) -> None:
+        """Do nothing while it runs.
+
+        Raises:
+            Ended: It does not.
+        """
+        status = self.process.poll()
+        if status is not None:
+            raise self.ended(status)
+
+    def ended(self, status: int) -> Ended:
+        """Return its end, with its last words."""
+        words = last_words(self.log) if self.log else ""
+        if status < 0:
+            words += f"\nhstore: the node was ended by {signal.Signals(-status).name}"
+        return Ended(status if status > 0 else 1, words.strip())
+
+    def stop(self) -> None:
+        """Have it stop cleanly, and wait for that; what hangs is killed."""
+        self.process.terminate()
+        try:
+            self.process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise Refused(f"the node did not stop within {_STOP_S:g} s, and was killed") from None
+
+    @contextlib.contextmanager
+    def stopped_when_interrupted(self) -> Iterator[None]:
+        """Stop it when the user does not want to wait for it any more."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+
+
+def run_in_background(
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    directory: str = "",
+    parent_pipe: int | None = None,
+) -> int:
+    """Start a node in the background, and say so when it is healthy; return the exit status.
+
+    Args:
+        arguments: Those of `hstore`, the command first.
+        env: Its environment.
+        directory: Its working directory; empty: this one.
+        parent_pipe: As of `spawn`.
+
+    Raises:
+        Refused: It is not healthy in time. It goes on.
+    """
+    child = spawn(arguments, env, directory=directory, parent_pipe=parent_pipe)
+    try:
+        with child.stopped_when_interrupted():
+            record = child.wait_serving()
+            finder = finder_of({"cluster.zone": record.zone}, env)
+            health = wait_healthy(Part.of(record), finder, child.check)
+    except Ended as end:
+        if end.words:
+            click.echo(end.words, err=True)
+        return end.status
+    click.echo(describe(health, record))
+    return 0
+
+
+def spawn(
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    directory: str = "",
+    parent_pipe: int | None = None,
+) -> Child:
+    """Start a node, and return at once; `Child.wait_serving` has to follow.
+
+    Args:
+        arguments: Those of `hstore`, the command first.
+        env: Its environment.
+        directory: Its working directory; empty: this one.
+        parent_pipe: The read end of a pipe: the node ends when nobody can write to it any more.
+    """
+    ready, write_end = os.pipe()
+    kept = [write_end]
+    words = [*PROGRAM, *arguments, "--no-shell", "--background", f"--ready-pipe={write_end}"]
+    if parent_pipe is not None:
+        kept.append(parent_pipe)
+        words.append(f"--parent-pipe={parent_pipe}")
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own program, no shell
+            words,
+            stdin=subprocess.DEVNULL,
+            env=dict(env),
+            cwd=directory or None,
+            pass_fds=kept,
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(ready)
+        raise
+    finally:
+        os.close(write_end)
+    return Child(process, ready)
+
+
+def describe(health: Healthy, record: RunRecord | None) -> str:
+    """Return lines that say where a healthy node is and what it does."""
+    info, node = health
+    role = f"{node.type} of" if node and info.leader else "waits for other nodes of"
+    lines = [f"{node.name if node else 'the node'} runs, {role} cluster {info.cluster_id}"]
+    if node:
+        lines.append(f"  API      http://{node.address}")
+        lines.append(f"  DNS      {node.dns_address}, zone {info.zone}")
+    if record:
+        lines.append(f"  data     {record.data_dir}")
+        lines.append(f"  log      {record.log_file or 'its standard error'}")
+        lines.append(f"  process  {record.process.pid}")
+    return "\n".join(lines)
+
+
+def last_words(log: LogStart) -> str:
+    """Return the error with which a node ended, or the last lines of its log."""
+    try:
+        with Path(log.log_file).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            # A log that is shorter than it was is a new one: it had become too large.
+            begin = log.bytes_before if size >= log.bytes_before else 0
+            file.seek(max(begin, size - _LAST_WORDS_BYTES))
+            lines = file.read(_LAST_WORDS_BYTES).decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    errors = [number for number, line in enumerate(lines) if line.startswith("hstore: ")]
+    return "\n".join(lines[errors[-1] :] if errors else lines[-_LAST_WORDS_LINES:])

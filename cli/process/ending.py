@@ -1,0 +1,174 @@
+"""Ending a node: `stop`, `kill` and `leave`, each complete when it returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hstore.node.errors import HstoreError, Refused
+from hstore.node.model import values
+from hstore.node.process import run_record
+
+from ..client.api import REQUEST_TIMEOUT_S, NothingListens, Unreachable
+from ..search.find import Found, live_addresses, member
+from ..search.local import ask
+
+if TYPE_CHECKING:
+    from hstore.node.model.cluster_info import NodeInfo
+
+    from ..search.local import NamedNode
+
+# A stop takes 5 s in all (contract, section 3).
+_GONE_S = 7.0
+
+_PAUSE_S = 0.05
+
+
+def stop(node: NamedNode) -> None:
+    """Stop a node cleanly, and wait until it is gone.
+
+    Raises:
+        Unreachable: It does not answer.
+        Refused: It is gone, but the others still count on its vote; or it is still there after
+            `_GONE_S`.
+    """
+    _refuse_ended(node)
+    try:
+        with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
+            still_voter = client.stop()
+    except Unreachable as error:
+        if node.is_running_here:
+            raise Unreachable(
+                f"{node} does not answer, but its process runs; "
+                f"`hstore kill -h {node.address}` ends it"
+            ) from error
+        raise
+    _wait_gone(node)
+    if still_voter:
+        raise Refused(
+            f"{node} has stopped, but is still a voter, so the others need it for a majority: "
+            f"{still_voter}. Start it again (hstore restart -h {node.address}), or remove it "
+            f"(hstore leave -h {node.address})"
+        )
+
+
+def kill(node: NamedNode) -> None:
+    """End a node's process at once, and wait until it is gone.
+
+    One that runs on this machine gets SIGKILL, so it need not answer.
+
+    Raises:
+        Unreachable: It does not answer, and is not recorded as running here.
+        Refused: It would not, or it is still there after `_GONE_S`.
+    """
+    _refuse_ended(node)
+    if node.record and node.is_running_here:
+        try:
+            if not run_record.kill(node.record, _GONE_S):
+                raise _still_there(node, is_killed=True)
+        except PermissionError:
+            pass  # another user's; it may still do as it is asked
+        else:
+            return
+    with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
+        client.kill()
+    _wait_gone(node, is_killed=True)
+
+
+def leave(node: NamedNode) -> str:
+    """Remove a node from its cluster for good; return what was done.
+
+    The node does it itself; when it does not answer, another member does.
+
+    Raises:
+        Unreachable: Neither it nor another member answers.
+        Refused: The rest would have no live majority, or there is no such member.
+    """
+    if _has_ended(node):
+        return _remove(node)
+    try:
+        with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
+            client.command("/v1/node/leave")
+    except Unreachable:
+        return _remove(node)
+    _wait_gone(node)
+    return f"{node} has left its cluster for good"
+
+
+def _remove(gone: NamedNode) -> str:
+    found = _cluster_of(gone)
+    node = _member(gone, found)
+    if node is None:
+        raise Refused(
+            f"{gone.said} does not answer, and no member of cluster {found.info.cluster_id} has "
+            "that name or address; `hstore list` shows them"
+        )
+    through = _another(found, node.address)
+    with gone.finder.connect(through, REQUEST_TIMEOUT_S) as client:
+        client.command("/v1/leader/remove", {"node": node.name})
+    return f"{node.name} at {node.address} did not answer; {through} removed it for good"
+
+
+def _cluster_of(gone: NamedNode) -> Found:
+    """Return the cluster of a node that does not answer.
+
+    The nodes on this machine are asked first: they are known also at ports that nobody tries.
+    """
+    for address in gone.neighbours:
+        found = ask(address, gone.finder)
+        if found and _member(gone, found):
+            return found
+    return gone.finder.find()
+
+
+def _member(gone: NamedNode, found: Found) -> NodeInfo | None:
+    if gone.record and gone.is_by_name:
+        # What has its name now may be another one.
+        return next((n for n in found.info.nodes if n.id == gone.record.node_id), None)
+    return member(found.info, gone.said) or member(found.info, gone.address)
+
+
+def _has_ended(node: NamedNode) -> bool:
+    """Tell whether a node that was named by its name is known to have ended."""
+    return node.is_by_name and not node.is_running_here
+
+
+def _refuse_ended(node: NamedNode) -> None:
+    """Keep from its successor what is meant for a node that has ended.
+
+    Raises:
+        Unreachable: It has.
+    """
+    if _has_ended(node):
+        raise Unreachable(f"{node} does not run; `hstore restart -h {node.said}` starts it again")
+
+
+def _another(found: Found, but: str) -> str:
+    for address in (found.address, *live_addresses(found.info)):
+        if address != but:
+            return address
+    raise Refused(f"{but} does not answer, and its cluster has no other live node to remove it")
+
+
+def _wait_gone(node: NamedNode, *, is_killed: bool = False) -> None:
+    """Wait until nothing listens at its address, and its process has ended."""
+    clock = node.finder.clock
+    end = clock.now() + _GONE_S
+    while clock.now() < end:
+        try:
+            with node.finder.connect(node.address, 1.0) as client:
+                client.cluster()
+        except NothingListens:
+            if not node.is_running_here:
+                return
+        except HstoreError:
+            pass  # it says that it is about to stop, or is too busy with that to answer
+        clock.sleep(_PAUSE_S)
+    raise _still_there(node, is_killed=is_killed)
+
+
+def _still_there(node: NamedNode, *, is_killed: bool) -> Refused:
+    port = values.split_address(node.address).port
+    harder = "" if is_killed else f"`hstore kill -h {node.address}` ends it, or "
+    return Refused(
+        f"{node} is still there after {_GONE_S:g} s; {harder}look for the process on port {port}"
+    )

@@ -1,0 +1,120 @@
+"""Waiting until a node that was started does its part: it leads or follows, and votes.
+
+Owns what counts as healthy, and how long that may take. It starts and ends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from hstore.node.errors import HstoreError, Refused
+
+if TYPE_CHECKING:
+    from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
+    from hstore.node.process.run_record import RunRecord
+
+    from ..search.find import Finder
+
+# Many election timeouts. What has no majority by then waits for somebody to start more nodes.
+_LEADER_S = 10.0
+
+# Without any progress: catching up with a large log may take long, but shows.
+_STALL_S = 30.0
+
+# In all. A node that never catches up with a busy leader is worth a look by a person.
+_ALL_S = 600.0
+
+_PAUSE_S = 0.05
+_ANSWER_S = 2.0
+
+
+class Healthy(NamedTuple):
+    """A healthy node and the cluster as it sees it; `node` is None where no id was asked for."""
+
+    info: ClusterInfo
+    node: NodeInfo | None
+
+
+class Part(NamedTuple):
+    """What a node is to do.
+
+    Attributes:
+        name, address: For messages; where its API is.
+        node_id: 16 hex digits; empty: it is enough that it knows a leader.
+        learner: It is not to vote.
+    """
+
+    name: str
+    address: str
+    node_id: str = ""
+    learner: bool = False
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Part:
+        """Return the part of a recorded node."""
+        return cls(record.name, record.address, record.node_id, record.learner)
+
+
+def wait_healthy(part: Part, finder: Finder, check: Callable[[], None] = lambda: None) -> Healthy:
+    """Wait until a node knows a leader, has caught up, and votes unless it is to be a learner.
+
+    Args:
+        part: What it is to do.
+        finder: Makes clients, and knows the time.
+        check: Called before each look; raises when there is nothing to wait for any more.
+
+    Raises:
+        Refused: It is not healthy yet; the message says what is missing. The node goes on.
+    """
+    clock = finder.clock
+    begun = since = clock.now()
+    seen: object = None
+    while True:
+        check()
+        info = _look(part, finder)
+        own = next((n for n in info.nodes if n.id == part.node_id), None) if info else None
+        missing = _missing(info, own, part)
+        if info and not missing:
+            return Healthy(info, own)
+        now = clock.now()
+        state = (missing, own and (own.type, own.health, own.applied_index))
+        if state != seen:
+            seen, since = state, now
+        is_leaderless = info is not None and info.leader is None and not info.waiting_for
+        patience = _LEADER_S if is_leaderless else _STALL_S
+        if now - since >= patience or now - begun >= _ALL_S:
+            raise Refused(
+                f"{part.name or 'the node'} at {part.address} has started, but {missing}; "
+                f"`hstore list -h {part.address}` shows it"
+            )
+        clock.sleep(_PAUSE_S)
+
+
+def _look(part: Part, finder: Finder) -> ClusterInfo | None:
+    try:
+        with finder.connect(part.address, _ANSWER_S) as client:
+            return client.cluster()
+    except HstoreError:
+        return None
+
+
+def _missing(info: ClusterInfo | None, own: NodeInfo | None, part: Part) -> str:
+    """Return what a node lacks to be healthy; empty: nothing."""
+    if info is None:
+        return "does not answer"
+    # While the cluster waits for nodes (`--expect`) there is a leader, of whom nobody is told.
+    if info.leader is None and not info.waiting_for:
+        return (
+            f"its cluster has no leader: {info.quorum} voters make a majority, "
+            "so start more of its nodes"
+        )
+    if not part.node_id:
+        return ""
+    if own is None or own.health == "joining":
+        return "has not caught up with the others yet"
+    if own.health != "alive":
+        return f"its leader takes it for {own.health}"
+    if not own.voter and not part.learner:
+        return "does not vote yet"
+    return ""

@@ -1,0 +1,176 @@
+"""`hstore restart`: a running node in place, one that has ended in the background.
+
+In place means in the same process: it keeps its id, its terminal, its supervisor and its log. What
+has ended starts with what the run record says of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hstore.node.config.settings import VARIABLE_PREFIX, load_settings
+from hstore.node.errors import Refused
+from hstore.node.model.cluster_info import ClusterInfo
+from hstore.node.process import run_record
+from hstore.node.process.launch import LogStart
+from hstore.node.storage.directory import has_data
+
+from ..client.api import REQUEST_TIMEOUT_S, NothingListens, Unreachable
+from ..search.find import describe as describe_cluster
+from ..search.find import member
+from .background import describe, last_words, run_in_background
+from .healthy import Part, wait_healthy
+
+if TYPE_CHECKING:
+    from hstore.node.process.run_record import RunRecord
+
+    from ..search.find import Found
+    from ..search.local import NamedNode
+
+# A clean stop takes at most 5 s (contract, section 3).
+_GONE_S = 8.0
+
+_PAUSE_S = 0.05
+
+
+def restart(node: NamedNode, env: Mapping[str, str]) -> int:
+    """Restart a node, and say so when it is healthy; return the exit status.
+
+    Raises:
+        Unreachable: It hangs.
+        Refused: It cannot be started, or it is not healthy in time; the message says why.
+    """
+    found = _answer(node)
+    if found:
+        return _in_place(node, found)
+    return _again(node, env)
+
+
+def _answer(node: NamedNode) -> Found | None:
+    """Return what the node says if it runs; None when it has ended, or is about to.
+
+    Raises:
+        Unreachable: It runs and does not answer.
+        Refused: Another node has its address.
+    """
+    clock = node.finder.clock
+    end = clock.now() + _GONE_S
+    while True:
+        try:
+            found = node.finder.wait_for(node.address, wait_s=0)
+        except NothingListens:
+            # The sockets are closed first, and the database after that.
+            if not node.is_running_here:
+                return None
+        except Unreachable:
+            if not node.is_running_here:
+                raise
+        else:
+            own = member(found.info, node.address)
+            if node.is_by_name and node.record and own and own.id != node.record.node_id:
+                raise Refused(
+                    f"{node.said} has ended, and {node.address} is taken by "
+                    f"{describe_cluster(found)} now"
+                )
+            return found
+        if clock.now() >= end:
+            raise Unreachable(
+                f"{node} does not answer, but its process runs; "
+                f"`hstore kill -h {node.address}` ends it, then restart it"
+            )
+        clock.sleep(_PAUSE_S)
+
+
+def _in_place(node: NamedNode, found: Found) -> int:
+    """Have the node begin anew in its own process, and wait for that."""
+    record = node.record if node.is_running_here else None
+    log = None
+    if record:
+        _check_settings(record)
+        log = _log_of(record)
+    with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as watcher:
+        events = watcher.events()
+        next(events)
+        with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
+            client.restart()
+        # The connection ends with the life that it was made in; who answers then is the next one.
+        _wait_end(node, events)
+
+    def check() -> None:
+        if record and not node.is_running_here:
+            words = last_words(log).removeprefix("hstore: ") if log else ""
+            raise Refused(f"{node} has stopped, but did not start again{words and f': {words}'}")
+
+    part = Part.of(record) if record else _part_of(node, found)
+    click.echo(describe(wait_healthy(part, node.finder, check), record))
+    return 0
+
+
+def _check_settings(record: RunRecord) -> None:
+    """See to it that a node can read its settings before it ends its life for them.
+
+    Raises:
+        ConfigError: A file has become wrong since it started.
+    """
+    from ..main import cli
+    from ..options import flags, split
+
+    command, *words = record.arguments
+    context = cli.commands[command].make_context(command, words)
+    _, settings = split(context.params)
+    load_settings(flags(settings), record.variables)
+
+
+def _wait_end(node: NamedNode, events: Iterator[ClusterInfo]) -> None:
+    end = node.finder.clock.now() + _GONE_S
+    # Something is said at least twice in a second, so each look at the time is soon.
+    with contextlib.suppress(Unreachable):
+        for _ in events:
+            if node.finder.clock.now() >= end:
+                break
+        raise Refused(
+            f"{node} is asked to restart, but still runs as before after {_GONE_S:g} s; "
+            f"`hstore kill -h {node.address}` ends it"
+        )
+
+
+def _part_of(node: NamedNode, found: Found) -> Part:
+    """Return what a node without a record is to be again: what it was."""
+    own = member(found.info, node.address)
+    if own is None:
+        return Part("", node.address)
+    return Part(own.name, node.address, own.id, learner=not own.voter)
+
+
+def _again(node: NamedNode, env: Mapping[str, str]) -> int:
+    """Start a node that has ended with the settings it had."""
+    record = node.record
+    if record is None:
+        raise Refused(
+            f"no node runs at {node.address}, and none is recorded as one that ran there on this "
+            f"machine ({run_record.folder(env)}); `hstore start --daemon` or `hstore join --daemon` "
+            "with its --data-dir starts it"
+        )
+    if not has_data(Path(record.data_dir)):
+        raise Refused(
+            f"{node} cannot start again: its data directory {record.data_dir} is gone or empty; "
+            f"`hstore leave -h {node.said}` takes it off the cluster's list"
+        )
+    own = {name: value for name, value in env.items() if not name.startswith(VARIABLE_PREFIX)}
+    directory = record.directory if Path(record.directory).is_dir() else record.data_dir
+    return run_in_background(
+        [*record.arguments, "--resume"], own | record.variables, directory=directory
+    )
+
+
+def _log_of(record: RunRecord) -> LogStart | None:
+    try:
+        size = Path(record.log_file).stat().st_size if record.log_file else 0
+    except OSError:
+        size = 0
+    return LogStart(record.log_file, size) if record.log_file else None

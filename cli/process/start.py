@@ -1,0 +1,285 @@
+"""Starting a node: its settings, its ports, its cluster, and what is refused before it runs.
+
+Everything up to `hstore.node.process.main.serve`, which runs the node and never comes back before its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from hstore.node.config.settings import NodeSettings, load_settings
+from hstore.node.discovery import saved_members
+from hstore.node.errors import ConfigError, HstoreError, Refused
+from hstore.node.model import values
+from hstore.node.net.sockets import AddressTaken, NodeSockets, bind_first_free, bind_node_sockets
+from hstore.node.process import run_record
+from hstore.node.process.launch import AGAIN, Launch
+from hstore.node.storage.directory import has_data, read_identity
+
+from ..client.api import Unreachable
+from ..options import Process
+from ..search.find import Finder, Found, describe, live_addresses, member, own_address_towards
+from ..search.local import recorded_dns
+from ..search.sources import sources
+from . import launching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+_IN_THIS_PROCESS = Process(no_shell=True)
+
+# A clean stop takes at most 5 s (contract, section 3); what hangs longer must not outlive us.
+_PARENT_GONE_S = 8.0
+
+
+def start(
+    flags: Mapping[str, object],
+    env: Mapping[str, str],
+    finder: Finder | None = None,
+    process: Process = _IN_THIS_PROCESS,
+) -> int:
+    """Run a seed node, or the node whose directory it is; return the exit status.
+
+    Raises:
+        ConfigError, Refused: It was not started; the message says why.
+    """
+    settings = load_settings(flags, env)
+    finder = finder or _finder(settings, env)
+    _refuse_running(settings, env)
+    fresh = not has_data(settings.data_dir)
+    if fresh and process.resume:
+        raise _gone(settings)
+    if fresh and not settings.given & {"listen", "data_dir"}:
+        _refuse_second_cluster(settings, finder)
+    try:
+        sockets = bind_node_sockets(settings)
+    except AddressTaken as error:
+        raise _taken(error, finder, "-h") from None
+    settle = partial(launching.settle, "start", flags, settings, env, process)
+    return _serve(settings, sockets, "start", (), settle)
+
+
+def join(
+    flags: Mapping[str, object],
+    env: Mapping[str, str],
+    host: str | None,
+    finder: Finder | None = None,
+    process: Process = _IN_THIS_PROCESS,
+) -> int:
+    """Run a node that joins a cluster, or resumes its own directory; return the exit status.
+
+    Args:
+        flags: Settings from the command line by key.
+        env: The process's environment.
+        host: A member's address or name; None: the cluster is found by name.
+        finder: How it is found.
+        process: How the process is held.
+
+    Raises:
+        ConfigError, Refused, Unreachable: It did not join; the message says why.
+    """
+    settings = load_settings(flags, env)
+    if settings.given & {"listen", "data_dir"}:  # otherwise it takes a place that is free
+        _refuse_running(settings, env)
+    settings = _place(settings, env)
+    given, finder = finder, finder or _finder(settings, env)
+    found, failure = (None, None) if process.resume else _target(host, settings, finder)
+    if found:
+        _refuse_itself(settings, found)
+        _refuse_loopback(settings, found)
+    settings, sockets = _bind_for_join(settings, env, finder)
+    # The members of a directory that was used are known from it, even while none of them runs.
+    if found is None and not has_data(settings.data_dir):
+        sockets.close()
+        if failure or process.resume:
+            raise failure or _gone(settings)
+        # Its place was a member's, and somebody was quicker: the next one is to be looked at anew.
+        return join(flags, env, host, given, process)
+    settle = partial(launching.settle, "join", flags, settings, env, process)
+    return _serve(settings, sockets, "join", _ways_in(found), settle)
+
+
+def end_with_parent(fd: int) -> None:
+    """Stop this process when the writer of a pipe is gone, however that came about.
+
+    Args:
+        fd: The read end. Nothing is ever written to the pipe.
+    """
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(fd, 1):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(_PARENT_GONE_S)
+        os._exit(1)
+
+    # A thread of its own: it must work before the node's loop runs, and when that hangs.
+    threading.Thread(target=watch, daemon=True, name="parent").start()  # noqa: TID251
+
+
+def _serve(
+    settings: NodeSettings,
+    sockets: NodeSockets,
+    mode: Literal["start", "join"],
+    join_to: tuple[str, ...],
+    settle: Callable[[], Launch],
+) -> int:
+    # Imported here: it brings the whole node, which no other command needs.
+    from hstore.node.process.main import serve
+
+    try:
+        launch = settle()
+        status = serve(settings, sockets, mode, join_to, launch)
+    finally:
+        sockets.close()
+    return launching.begin_anew(launch) if status == AGAIN else status
+
+
+def _gone(settings: NodeSettings) -> Refused:
+    return Refused(
+        f"{settings.data_dir} holds no node (any more), so there is nothing to start again; "
+        "`hstore start` makes a new cluster, `hstore join` a new member"
+    )
+
+
+def _refuse_running(settings: NodeSettings, env: Mapping[str, str]) -> None:
+    """Refuse to start what runs already, in words that the lock of the directory does not have."""
+    record = run_record.record_of(env, settings.data_dir)
+    # This very process may have run it, before it began anew.
+    if record and record.process.pid != os.getpid() and run_record.is_running(record):
+        raise Refused(
+            f"{record.name or 'the node'} of {settings.data_dir} runs already, at "
+            f"{record.address} (process {record.process.pid}); "
+            f"`hstore restart -h {record.address}` restarts it"
+        )
+
+
+def _finder(settings: NodeSettings, env: Mapping[str, str]) -> Finder:
+    found = sources(settings.discovery, settings.data_dir, recorded_dns(env))
+    return Finder(settings.cluster.zone, sources=found)
+
+
+def _target(
+    host: str | None, settings: NodeSettings, finder: Finder
+) -> tuple[Found | None, Unreachable | None]:
+    """Find the cluster to join. A node that was a member once looks for its own by itself."""
+    try:
+        if host is None:
+            if has_data(settings.data_dir) and saved_members.read(settings.data_dir):
+                return None, None
+            return finder.find(_cluster_of(settings.data_dir)), None
+        return finder.wait_for(finder.address_of(host)), None
+    except Unreachable as error:
+        return None, error
+
+
+def _cluster_of(data_dir: Path) -> str | None:
+    """Return the cluster that a directory belongs to: of a join, perhaps, that was cut short."""
+    if not has_data(data_dir):
+        return None
+    try:
+        return read_identity(data_dir).cluster_id
+    except HstoreError:
+        return None  # why it cannot be used is said when it is opened
+
+
+def _ways_in(found: Found | None) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    return tuple(dict.fromkeys([found.address, *live_addresses(found.info)]))
+
+
+def _place(settings: NodeSettings, env: Mapping[str, str]) -> NodeSettings:
+    """Return the settings with the ports and the directory that a newcomer takes.
+
+    The ports are not kept: the search would ask the DNS port among others, and nobody answers there
+    yet.
+    """
+    if "listen" in settings.given:
+        return settings
+    settings, sockets = bind_first_free(settings, env)
+    sockets.close()
+    return settings
+
+
+def _bind_for_join(
+    settings: NodeSettings, env: Mapping[str, str], finder: Finder
+) -> tuple[NodeSettings, NodeSockets]:
+    if "listen" not in settings.given:
+        return bind_first_free(settings, env)
+    try:
+        return settings, bind_node_sockets(settings)
+    except AddressTaken as error:
+        raise _taken(error, finder, "--listen") from None
+
+
+def _refuse_second_cluster(settings: NodeSettings, finder: Finder) -> None:
+    """Refuse `start` where `join` was probably meant (contract, section 2)."""
+    found = finder.find_here()
+    if found:
+        raise Refused(
+            f"{describe(found)} is live on this machine; `hstore join` joins it\n"
+            "for another cluster beside it, name this node's address or directory: "
+            f"`hstore start -h {settings.listen}`"
+        )
+
+
+def _refuse_itself(settings: NodeSettings, found: Found) -> None:
+    """Refuse to join through the address that the newcomer is to have itself."""
+    if "listen" in settings.given and settings.api_address == found.address:
+        node = member(found.info, found.address)
+        raise ConfigError(
+            f"a node cannot join itself: -h and --listen are both {found.address}"
+            f"{f', which is {node.name}' if node else ''}; give the newcomer another --listen, "
+            "or none"
+        )
+
+
+def _refuse_loopback(settings: NodeSettings, found: Found) -> None:
+    """Refuse a node that the members beyond this machine could not reach."""
+    if not values.is_loopback(settings.advertised_host):
+        return
+    for node in found.info.nodes:
+        if not _is_loopback(node.address):
+            own = own_address_towards(node.address) or "ADDRESS"
+            shown = f"[{own}]" if ":" in own else own
+            raise ConfigError(
+                f"{node.name} at {node.address} cannot reach a node that listens on "
+                f"{settings.listen.host}; use an address of this machine that it can reach: "
+                f"`hstore join -h {found.address} --listen {shown}:{settings.listen.port}`"
+            )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return values.is_loopback(values.split_address(address).host)
+    except ValueError:
+        return False
+
+
+def _taken(error: AddressTaken, finder: Finder, option: str) -> Refused:
+    """Say who has the port, where that can be asked; `option` names another address."""
+    if error.role != "API":
+        option = "--peer-port" if error.role == "peer" else "--dns-port"
+        return Refused(
+            f"the {error.role} port {error.address} is taken by another program; "
+            f"choose another with {option}, or another address for the node"
+        )
+    try:
+        found = finder.wait_for(str(error.address), wait_s=0)
+    except HstoreError:
+        return Refused(
+            f"{error.address} is taken by another program; "
+            f"choose another address with {option} {error.address.host}:PORT"
+        )
+    return Refused(
+        f"{error.address} is taken by {describe(found)}\n"
+        "`hstore join` joins that cluster; another address starts a node beside it"
+    )

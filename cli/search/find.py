@@ -1,0 +1,355 @@
+"""Which node a command talks to: given, named, or found.
+
+Owns the proof that what was found is a live cluster, and the rule that two of them are an error.
+Who is asked, and how often, is in `hstore.dns.finder`; of whom there is to ask, in `sources.py`. A
+search brings Trio with it, so what it needs is imported when there is one: not for `-h ADDR`.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+import textwrap
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from hstore.node.errors import ConfigError, HstoreError, Refused
+from hstore.node.model import values
+
+from ..client.api import NodeClient, NothingListens, Unreachable
+from .clock import Clock
+
+if TYPE_CHECKING:
+    import trio
+
+    from hstore.dns import finder
+    from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
+
+WAIT_FOR_NODE_S = 3.0
+"""How long to wait for a node that was named and may be about to start; as long as a search."""
+
+_PAUSE_S = 0.2
+
+LEADERLESS_S = 1.0
+"""How long a cluster with a leader is hoped for, when one without a leader has answered. An election
+takes about so long; later, who asks is told by the nodes themselves what they cannot do."""
+
+# A node on the way down may accept and not answer; another one of its cluster will.
+_PROBE_TIMEOUT_S = 1.0
+
+_PROBES_AT_ONCE = 16
+
+
+class Found(NamedTuple):
+    """A live cluster, and the node that proved it."""
+
+    address: str
+    info: ClusterInfo
+
+
+_Sources: TypeAlias = "Sequence[finder.Source]"
+
+Connect = Callable[[str, float], NodeClient]
+"""Make a client for an address, with a timeout in seconds."""
+
+
+def connect(address: str, timeout_s: float) -> NodeClient:
+    """Make a client for an address."""
+    return NodeClient(address, timeout_s=timeout_s)
+
+
+class Finder:
+    """Finds the cluster of a zone.
+
+    Args:
+        zone: The DNS domain of the cluster.
+        sources: Where addresses come from, or what tells when there is a search; by default the
+            DNS of nodes on this machine.
+        named: Tells the addresses that are named and can be asked as they are. They are of the best
+            rank, so when they prove a cluster, no search is needed.
+        connector: Makes clients.
+        clock: The time of waits for a node.
+        trio_clock: The time of the search by DNS.
+    """
+
+    def __init__(
+        self,
+        zone: str,
+        *,
+        sources: _Sources | Callable[[], _Sources] | None = None,
+        named: Callable[[], list[str]] | None = None,
+        connector: Connect = connect,
+        clock: Clock | None = None,
+        trio_clock: trio.abc.Clock | None = None,
+    ) -> None:
+        self.zone = zone
+        self.clock = clock or Clock()
+        self.connect = connector
+        self._given = sources
+        self._named = named
+        self._trio_clock = trio_clock
+
+    @functools.cached_property
+    def _sources(self) -> _Sources:
+        from hstore.dns import finder
+
+        if self._given is None:
+            return [finder.local_nodes()]
+        return self._given() if callable(self._given) else self._given
+
+    def find(self, cluster_id: str | None = None) -> Found:
+        """Return the one live cluster of the zone; the search is repeated for 3 s.
+
+        Args:
+            cluster_id: The one that is looked for, where that is known; others are passed over.
+
+        Raises:
+            Refused: There are two.
+            Unreachable: There is none; the message says what was tried.
+        """
+        at_once = self._at_once(cluster_id)
+        if at_once:
+            return at_once
+        import trio
+
+        from hstore.dns import finder
+
+        proof = _Proof(self, cluster_id)
+        findings = trio.run(finder.find, self.zone, self._sources, proof, clock=self._trio_clock)
+        if not proof.found:
+            raise Unreachable(_nothing(self.zone, findings, proof.failures))
+        return _the_one(self.zone, proof.found)
+
+    def find_if_any(self) -> Found | None:
+        """Return the live cluster of the zone if one look finds it.
+
+        Raises:
+            Refused: There are two.
+        """
+        return self._at_once() or self._look(self._sources)
+
+    def _at_once(self, cluster_id: str | None = None) -> Found | None:
+        """Return the cluster that named addresses prove, if it has a leader.
+
+        Raises:
+            Refused: There are two.
+        """
+        said = self._ask_all(self._named()[:_PROBES_AT_ONCE]).values() if self._named else ()
+        found = [
+            one
+            for one in said
+            if isinstance(one, Found)
+            and one.info.zone == self.zone
+            and cluster_id in {None, one.info.cluster_id}
+        ]
+        if all(one.info.leader is None for one in found):
+            return None  # a search gives the others their turn, and an election its time
+        return _the_one(self.zone, found)
+
+    def find_here(self) -> Found | None:
+        """Return the cluster of the zone that is live on this machine, if one look finds it.
+
+        Raises:
+            Refused: There are two.
+        """
+        from hstore.dns.finder import Rank
+
+        return self._look([one for one in self._sources if one.rank == Rank.HERE])
+
+    def _look(self, sources: _Sources) -> Found | None:
+        import trio
+
+        from hstore.dns import finder
+
+        proof = _Proof(self, patience_s=0)
+        trio.run(finder.look, self.zone, sources, proof, clock=self._trio_clock)
+        return _the_one(self.zone, proof.found) if proof.found else None
+
+    def wait_for(self, address: str, wait_s: float = WAIT_FOR_NODE_S) -> Found:
+        """Return the cluster of a node that may be about to start.
+
+        Raises:
+            Unreachable: It did not answer within `wait_s` seconds, or is not an hstore node.
+        """
+        end = self.clock.now() + wait_s
+        while True:
+            try:
+                with self.connect(address, _PROBE_TIMEOUT_S) as client:
+                    return Found(address, client.cluster())
+            except Unreachable:
+                if self.clock.now() + _PAUSE_S > end:
+                    raise
+            self.clock.sleep(_PAUSE_S)
+
+    def address_of(self, where: str) -> str:
+        """Return the API address that `ADDR|NAME` stands for.
+
+        With `:` it is an address, else the name of a node of the cluster that is found, else a
+        host with port 8500.
+
+        Raises:
+            ConfigError: It is none of these.
+            Refused: There are two clusters, or it is a name that nobody has.
+        """
+        if ":" not in where and values.LABEL.fullmatch(where):
+            found = self.find_if_any()
+            node = member(found.info, where) if found else None
+            if node is not None:
+                return node.address
+            if found and not _is_host(where):
+                names = ", ".join(node.name for node in found.info.nodes)
+                raise Refused(
+                    f"{where} is neither a node of cluster {found.info.cluster_id}, which has "
+                    f"{names}, nor a host that is known here"
+                )
+        try:
+            return str(values.split_address(where))
+        except ValueError as error:
+            raise ConfigError(f"-h: {where!r} is neither a node's name nor {error}") from None
+
+    def probe(self, findings: finder.Findings) -> dict[str, Found | HstoreError]:
+        """Ask each address for its cluster; return what each says, or why it says nothing."""
+        from hstore.dns import finder
+
+        return self._ask_all(
+            [finder.written(one) for one in findings.addresses()[:_PROBES_AT_ONCE]]
+        )
+
+    def _ask_all(self, addresses: list[str]) -> dict[str, Found | HstoreError]:
+        if not addresses:
+            return {}
+        with ThreadPoolExecutor(len(addresses)) as pool:
+            return dict(zip(addresses, pool.map(self._ask, addresses), strict=True))
+
+    def _ask(self, address: str) -> Found | HstoreError:
+        try:
+            with self.connect(address, _PROBE_TIMEOUT_S) as client:
+                return Found(address, client.cluster())
+        except HstoreError as error:
+            return error
+
+
+class _Proof:
+    """Says of what was found whether there is a live cluster among it.
+
+    Attributes:
+        found: The nodes that proved it.
+        failures: Why the others did not, by address, in words.
+    """
+
+    def __init__(
+        self, finder_: Finder, cluster_id: str | None = None, patience_s: float = LEADERLESS_S
+    ) -> None:
+        self._finder = finder_
+        self._wanted = cluster_id
+        self._patience_s = patience_s
+        self._begun_at: float | None = None
+        self.found: list[Found] = []
+        self.failures: dict[str, str] = {}
+
+    async def __call__(self, findings: finder.Findings) -> bool:
+        import trio
+
+        now = trio.current_time()
+        if self._begun_at is None:
+            self._begun_at = now
+        # Blocks this loop, which nobody else shares, for at most the time of one probe.
+        found = []
+        for address, said in self._finder.probe(findings).items():
+            if isinstance(said, Found) and self._wanted in {None, said.info.cluster_id}:
+                found.append(said)
+                self.failures[address] = "has no leader"
+            else:
+                self.failures[address] = _why_not(said)
+        is_led = any(one.info.leader is not None for one in found)
+        if found and (is_led or now - self._begun_at >= self._patience_s):
+            self.found = found
+        return bool(self.found)
+
+
+def _why_not(said: Found | HstoreError) -> str:
+    match said:
+        case Found(info=info):
+            return f"is of another cluster, {info.cluster_id}"
+        case NothingListens():
+            return "nothing listens there"
+        case Unreachable():
+            return "did not answer as an hstore node"
+        case _:
+            return str(said)
+
+
+def member(info: ClusterInfo, which: str) -> NodeInfo | None:
+    """Return the member with a name or API address, or None."""
+    return next((node for node in info.nodes if which in {node.name, node.address}), None)
+
+
+def live_addresses(info: ClusterInfo) -> list[str]:
+    """Return the API addresses of the live members, the leader's first."""
+    live = [node for node in info.nodes if node.health in {"alive", "suspect"}]
+    live.sort(key=lambda node: node.name != info.leader)
+    return [node.address for node in live]
+
+
+def describe(found: Found) -> str:
+    """Name a cluster in a message: its id, its zone and a node of it."""
+    node = member(found.info, found.address)
+    who = f"{node.name} at {found.address}" if node else found.address
+    return f"cluster {found.info.cluster_id} of zone {found.info.zone} ({who})"
+
+
+def own_address_towards(address: str) -> str | None:
+    """Return the IP literal under which this machine talks to `address`, or None."""
+    host, port = values.split_address(address)
+    try:
+        family, kind, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as one:
+            one.connect(target)  # of a datagram socket: only looks for the route
+            return str(one.getsockname()[0])
+    except OSError:
+        return None
+
+
+def _is_host(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return True
+
+
+def _nothing(zone: str, findings: finder.Findings, failures: dict[str, str]) -> str:
+    """The error that lists what was tried: as a table, for it is read when nothing else helps."""
+    from hstore.dns import finder
+
+    rows = [f"{what}: {outcome}" for what, outcome in finder.tried(findings.attempts, zone)]
+    for sighting in findings.sightings:
+        for node in sighting.nodes:
+            address = finder.written(node)
+            outcome = failures.get(address, "did not answer in time")
+            rows.append(f"{sighting.source}, a node at {address}: {outcome}")
+    return "\n".join(
+        [
+            f"no cluster of zone {zone} was found in {finder.FIND_S:g} s. What was tried:",
+            *(_ROW.fill(row) for row in dict.fromkeys(rows)),
+            "`hstore start` starts a cluster here; `-h ADDR` names a node of one elsewhere,",
+            "and HSTORE_DNS=ADDR a DNS server that knows it",
+        ]
+    )
+
+
+_ROW = textwrap.TextWrapper(
+    width=100, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+)
+
+
+def _the_one(zone: str, found: list[Found]) -> Found:
+    clusters = {one.info.cluster_id: one for one in reversed(found)}
+    if len(clusters) > 1:
+        names = " and ".join(describe(one) for one in sorted(clusters.values()))
+        raise Refused(
+            f"{len(clusters)} clusters answer for zone {zone}: {names}\nsay which one with -h ADDR"
+        )
+    # A node that has lost its leader still knows its cluster, but another one serves better.
+    return next((one for one in found if one.info.leader is not None), found[0])

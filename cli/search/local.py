@@ -1,0 +1,148 @@
+"""The nodes of this machine, by address or name: what the run records know.
+
+Owns which record a user means. A record of a node that runs counts before what a live cluster says,
+and that before a record of one that has ended: names and addresses are given anew, and an old record
+must never lead to the end of another node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from hstore.node.errors import HstoreError, Refused
+from hstore.node.model import values
+from hstore.node.process import run_record
+
+from .find import Found, member
+
+if TYPE_CHECKING:
+    from hstore.node.model.values import Address
+    from hstore.node.process.run_record import RunRecord
+
+    from .find import Finder
+
+
+class NamedNode(NamedTuple):
+    """A node that a user named.
+
+    Attributes:
+        said: How.
+        address: Of its API.
+        record: Of its last run on this machine, if there is one.
+        neighbours: Addresses of other nodes that are recorded as running here.
+        finder: Finds its cluster.
+    """
+
+    said: str
+    address: str
+    record: RunRecord | None
+    neighbours: tuple[str, ...]
+    finder: Finder
+
+    def __str__(self) -> str:
+        """Name it in a message."""
+        name = self.record.name if self.record else ""
+        return f"{name} at {self.address}" if name else f"the node at {self.address}"
+
+    @property
+    def is_running_here(self) -> bool:
+        """Whether its recorded process runs."""
+        return self.record is not None and run_record.is_running(self.record)
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether it was named by its name: then whoever else has its address is not meant."""
+        return is_name(self.said) and self.record is not None
+
+
+def is_name(said: str) -> bool:
+    """Tell whether `ADDR|NAME` may be a node's name."""
+    return ":" not in said and values.LABEL.fullmatch(said) is not None
+
+
+def named_node(said: str, env: Mapping[str, str], finder: Finder) -> NamedNode:
+    """Return the node that `ADDR|NAME` stands for.
+
+    Raises:
+        ConfigError: It is neither.
+        Refused: Nobody has that name, or nodes of two clusters have it.
+    """
+    here = [one for one in run_record.records(env) if _is_here(one)]
+    address, record = _which(said, here, finder)
+    if record and run_record.is_running(record):
+        address = _loopback_of(record) or address
+    neighbours = tuple(one.address for one in here if one != record and run_record.is_running(one))
+    return NamedNode(said, address, record, neighbours, finder)
+
+
+def recorded_dns(env: Mapping[str, str]) -> list[Address]:
+    """Return the DNS servers of the nodes that are recorded as running here."""
+    here = [one for one in run_record.running(env) if run_record.shares_network(one)]
+    return [values.split_address(one.dns_address) for one in here]
+
+
+def ask(address: str, finder: Finder) -> Found | None:
+    """Return the cluster of the node at an address, or None when none answers there."""
+    try:
+        return finder.wait_for(address, wait_s=0)
+    except HstoreError:
+        return None
+
+
+def _which(said: str, here: list[RunRecord], finder: Finder) -> tuple[str, RunRecord | None]:
+    if is_name(said):
+        called = [one for one in here if one.name == said and one.zone == finder.zone]
+        running = _one_of([one for one in called if run_record.is_running(one)])
+        if running:
+            return running.address, running
+        found = finder.find_if_any()
+        node = member(found.info, said) if found else None
+        if node:
+            return node.address, next((one for one in here if one.node_id == node.id), None)
+        ended = _one_of(called)
+        if ended:
+            return ended.address, ended
+    address = finder.address_of(said)
+    there = [one for one in here if _is_at(one, address)]
+    # Of those that have ended, the last that was there.
+    there.sort(key=lambda one: not run_record.is_running(one))
+    return address, there[0] if there else None
+
+
+def _loopback_of(record: RunRecord) -> str:
+    """Return where a node that listens at every address answers on loopback; else nothing.
+
+    There it does what it does for programs on its own machine only.
+    """
+    listens = values.split_address(record.listen)
+    return f"127.0.0.1:{listens.port}" if values.is_wildcard(listens.host) else ""
+
+
+def _one_of(records: list[RunRecord]) -> RunRecord | None:
+    if len({one.cluster_id for one in records}) > 1:
+        several = ", ".join(f"{one.address} (cluster {one.cluster_id})" for one in records)
+        raise Refused(
+            f"nodes of several clusters on this machine are called {records[0].name}: {several}; "
+            "name one by its address"
+        )
+    return records[0] if records else None
+
+
+def _is_here(record: RunRecord) -> bool:
+    return not run_record.is_running(record) or run_record.shares_network(record)
+
+
+def _is_at(record: RunRecord, address: str) -> bool:
+    """Tell whether a node is, or was, at an address as a user writes it."""
+    if address in (record.address, record.listen):
+        return True
+    try:
+        wanted = values.address(address)
+        listens = values.split_address(record.listen)
+    except ValueError:
+        return False
+    if str(wanted) in (record.address, record.listen):
+        return True
+    every = values.is_wildcard(listens.host) and values.is_loopback(wanted.host)
+    return every and wanted.port == listens.port

@@ -1,0 +1,80 @@
+"""Where the command line looks for a cluster: the sources of contract section 6, in their order.
+
+An address in `HSTORE_HOST` is one of the first; who names a node with `-h` gets that one, and nothing
+is searched.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from hstore.node.config.settings import load_search
+
+from .find import Finder
+from .local import recorded_dns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from hstore.dns.finder import HostPort, Source
+    from hstore.node.config.settings import Discovery
+
+
+def finder_of(flags: Mapping[str, object], env: Mapping[str, str]) -> Finder:
+    """Return what finds the cluster that flags and environment mean.
+
+    Raises:
+        ConfigError: One of the settings of a search is bad.
+    """
+    search = load_search(flags, env)
+    return Finder(
+        search.zone,
+        sources=lambda: sources(search.discovery, search.data_dir, recorded_dns(env)),
+        named=lambda: named(search.discovery, search.data_dir),
+    )
+
+
+def named(discovery: Discovery, data_dir: Path | None) -> list[str]:
+    """Return the addresses of the first two sources; none where a host has to be resolved first."""
+    from hstore.node.discovery import saved_members
+
+    saved = saved_members.read(data_dir) if data_dir is not None else None
+    addresses = [*discovery.hosts, *(saved.api_addresses() if saved else ())]
+    try:
+        for one in addresses:
+            ipaddress.ip_address(one.host)
+    except ValueError:
+        return []
+    return list(dict.fromkeys(map(str, addresses)))
+
+
+def sources(
+    discovery: Discovery, data_dir: Path | None = None, recorded: Iterable[HostPort] = ()
+) -> list[Source]:
+    """Return all sources.
+
+    Args:
+        discovery: What the settings name.
+        data_dir: The data directory whose members are asked; None: there is none.
+        recorded: DNS servers of nodes that are known to run on this machine.
+    """
+    from hstore.dns.browser import Neighbours
+    from hstore.dns.finder import DnsServers, Rank, local_nodes
+    from hstore.dns.resolver import Hosts, SystemNames, SystemServers
+    from hstore.node.discovery import saved_members
+
+    found: list[Source] = [Hosts("HSTORE_HOST, discovery.hosts", discovery.hosts)]
+    saved = saved_members.read(data_dir) if data_dir is not None else None
+    if saved is not None:
+        found.append(Hosts(f"members saved in {data_dir}", saved.api_addresses()))
+    found += [
+        DnsServers("DNS server", discovery.dns, Rank.SERVERS),
+        local_nodes(recorded),
+        SystemServers(),
+        SystemNames(),
+    ]
+    if discovery.mdns:
+        found.append(Neighbours())
+    return found

@@ -1,0 +1,341 @@
+"""The commands of the shell: what each takes, what it does, and its help.
+
+Each is a function of a `Context` and its words that prints, and raises an error of ours when there
+is nothing to print. Where the words come from, and what becomes of an error, is in `shell.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from hstore.node.errors import ConfigError, Refused
+
+from ..client.api import NotFound
+from .words import Word, escaped, quoted, text_of, value_of
+
+if TYPE_CHECKING:
+    from .connection import Session
+
+SCAN_LIMIT = 100
+"""Keys that `scan` shows when it is not told how many."""
+
+_PAGE = 64
+"""Keys with their values that are asked for at once: 64 MiB at most."""
+
+_UPDATE_TRIES = 10
+"""For a value that is not UTF-8: somebody else may write the same key between two steps."""
+
+_REVISION_MAX = 2**64 - 1
+
+
+class Output:
+    """Where a command prints: values as they are, unless a terminal would obey them.
+
+    Args:
+        is_terminal: Control characters are shown as escapes.
+    """
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        self.is_terminal = is_terminal
+
+    def line(self, text: str) -> None:
+        """Print a line."""
+        click.echo(text.encode("utf-8", "surrogateescape"))
+
+    def note(self, text: str) -> None:
+        """Say something that is no result."""
+        click.echo(f"({text})", err=True)
+
+    def value(self, data: bytes) -> None:
+        """Print a value: text as it is, other bytes as base64."""
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self.line(base64.b64encode(data).decode())
+            self.note(f"base64 of {len(data):,} bytes that are not UTF-8")
+        else:
+            self.line(escaped(text, keep="\n\t") if self.is_terminal else text)
+
+    def key(self, key: str) -> None:
+        """Print a key."""
+        self.line(escaped(key) if self.is_terminal else key)
+
+    @staticmethod
+    def pair(key: str, value: bytes) -> str:
+        """Return key and value in one line, for a person and a terminal."""
+        try:
+            shown = quoted(value.decode())
+        except UnicodeDecodeError:
+            shown = f"base64:{base64.b64encode(value).decode()}"
+        return f"{quoted(key)} {shown}"
+
+
+class Context(NamedTuple):
+    """What a command has to work with."""
+
+    session: Session
+    out: Output
+    is_interactive: bool = False
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        usage: Its name and what it takes.
+        about: What it does, in a line.
+        examples: Lines to try.
+        run: Does it.
+        fewest, most: How many words it takes.
+        takes_key: The first of them is a key, or the beginning of keys.
+        writes: When it is interrupted, it may have had its effect all the same.
+    """
+
+    usage: str
+    about: str
+    examples: tuple[str, ...]
+    run: Callable[[Context, list[Word]], None]
+    fewest: int
+    most: int
+    takes_key: bool = False
+    writes: bool = False
+
+
+def writes(line: str) -> bool:
+    """Tell whether a line is a command that writes."""
+    name = line.split(maxsplit=1)[:1]
+    return bool(name) and name[0] in COMMANDS and COMMANDS[name[0]].writes
+
+
+class Leave(Exception):
+    """The user wants to leave the shell."""
+
+
+def run(context: Context, words: list[Word]) -> None:
+    """Run the command that `words` are.
+
+    Raises:
+        Leave: It is `exit`.
+        ConfigError: There is no such command, or it does not take these words.
+        HstoreError: What comes of it.
+    """
+    name = words[0].data.decode(errors="replace")
+    command = _command(name)
+    arguments = words[1:]
+    if not command.fewest <= len(arguments) <= command.most:
+        raise ConfigError(f"usage: {command.usage}; `help {name}` has examples")
+    command.run(context, arguments)
+
+
+def _command(name: str) -> Command:
+    try:
+        return COMMANDS[name]
+    except KeyError:
+        raise ConfigError(
+            f"there is no command {quoted(name)}; `help` shows those that there are"
+        ) from None
+
+
+def _key(word: Word) -> str:
+    key = text_of(word, "key")
+    if not key:
+        raise ConfigError("the key is empty: it must have 1 to 4,096 bytes")
+    return key
+
+
+def _prefix(words: list[Word]) -> str:
+    return text_of(words[0], "prefix") if words else ""
+
+
+def _number(word: Word, what: str) -> int:
+    text = word.data.decode(errors="replace")
+    if not (text.isascii() and text.isdigit()) or int(text[:21]) > _REVISION_MAX:
+        raise ConfigError(f"{quoted(text)} is not a {what}: a whole number from 0 on")
+    return int(text)
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _get(context: Context, words: list[Word]) -> None:
+    key = _key(words[0])
+    found = context.session.read(lambda client: client.get(key))
+    context.out.value(found.data)
+    if context.is_interactive:
+        context.out.note(f"revision {found.revision}")
+
+
+def _set(context: Context, words: list[Word]) -> None:
+    key, value = _key(words[0]), value_of(words[1])
+    if _is_text(value):
+        text = value.decode()
+        revision = context.session.write(lambda client: client.write(key, text))
+        context.out.line(f"revision {revision}")
+    else:
+        context.session.write(lambda client: client.put(key, value))
+        context.out.line(f"{len(value):,} bytes written")
+
+
+def _update(context: Context, words: list[Word]) -> None:
+    key, value = _key(words[0]), value_of(words[1])
+    if _is_text(value):
+        text = value.decode()
+        revision = context.session.write(lambda client: client.update(key, text))
+        context.out.line(f"revision {revision}")
+        return
+    # Only /v1/kv takes any bytes, and it has no update: so, only if it is as it was seen.
+    for _ in range(_UPDATE_TRIES):
+        seen = context.session.read(lambda client: client.get(key)).revision
+        if context.session.write(lambda client, cas=seen: client.put(key, value, cas)):  # type: ignore[misc]
+            context.out.line(f"{len(value):,} bytes written")
+            return
+    raise Refused("others write this key all the time: nothing was changed")
+
+
+def _del(context: Context, words: list[Word]) -> None:
+    key = _key(words[0])
+    context.out.line(f"revision {context.session.write(lambda client: client.delete(key))}")
+
+
+def _cas(context: Context, words: list[Word]) -> None:
+    key, revision, value = _key(words[0]), _number(words[1], "revision"), value_of(words[2])
+    if context.session.write(lambda client: client.put(key, value, revision)):
+        context.out.line("written")
+        return
+    try:
+        now = context.session.read(lambda client: client.get(key)).revision
+    except NotFound:
+        raise Refused(f"nothing was changed: there is no key {quoted(key)}") from None
+    raise Refused(f"nothing was changed: {quoted(key)} is of revision {now}, not {revision}")
+
+
+def _keys(context: Context, words: list[Word]) -> None:
+    prefix = _prefix(words)
+    # Not `session.read`: once something was printed, another node would print it again.
+    context.session.found()
+    for key in context.session.read(lambda client: client.keys(prefix)):
+        context.out.key(key)
+
+
+def _scan(context: Context, words: list[Word]) -> None:
+    prefix = _prefix(words)
+    limit = _number(words[1], "limit") if len(words) > 1 else SCAN_LIMIT
+    after, left = "", limit
+    while left > 0:
+        count = min(left, _PAGE)
+        page = context.session.read(
+            lambda client, after=after, count=count: client.scan(prefix, after, count)  # type: ignore[misc]
+        )
+        if not page and not after:
+            raise NotFound(f"no key starts with {quoted(prefix)}")
+        for after, value in page.items():
+            context.out.line(context.out.pair(after, value))
+        left -= count
+        if len(page) < count:
+            return
+    if len(words) < 2 and limit:
+        context.out.note(f"the first {limit}; scan PREFIX LIMIT shows more")
+
+
+def _watch(context: Context, words: list[Word]) -> None:
+    prefix = _prefix(words)
+    if context.is_interactive:
+        context.out.note("Ctrl-C ends it")
+    for seen in context.session.watch(prefix):
+        assert seen.key is not None
+        if seen.value is None:
+            context.out.line(f"{seen.revision} del {quoted(seen.key)}")
+        else:
+            context.out.line(f"{seen.revision} set {context.out.pair(seen.key, seen.value)}")
+
+
+def _nodes(context: Context, _words: list[Word]) -> None:
+    from ..show import listing
+
+    listing.show_once(context.session.found())
+
+
+def _leader(context: Context, _words: list[Word]) -> None:
+    info = context.session.found().info
+    address = next((node.address for node in info.nodes if node.name == info.leader), None)
+    if address is None:
+        raise Refused("the cluster has no leader now; `nodes` shows who lives")
+    context.out.line(f"{info.leader} {address}")
+
+
+def _help(context: Context, words: list[Word]) -> None:
+    if words:
+        _help_on(context.out, words[0].data.decode(errors="replace"))
+        return
+    width = max(len(command.usage) for command in COMMANDS.values())
+    for command in COMMANDS.values():
+        context.out.line(f"{command.usage:<{width}}  {command.about}")
+    context.out.line(_MORE)
+
+
+def _help_on(out: Output, name: str) -> None:
+    command = _command(name)
+    out.line(f"{command.usage}\n  {command.about}")
+    for example in command.examples:
+        out.line(f"  > {example}")
+    if "VALUE" in command.usage:
+        out.line(_VALUES)
+
+
+def _exit(_context: Context, _words: list[Word]) -> None:
+    raise Leave
+
+
+_MORE = "`help COMMAND` has examples. Tab completes, Ctrl-C clears the line, Ctrl-D leaves."
+_VALUES = r"""A value with spaces stands in quotes. "..." knows \n \t \r \0 \\ \" \xHH \uHHHH, '...' nothing.
+@FILE is the bytes of a file; "@..." or @@... is text that begins with @."""
+
+COMMANDS = {
+    command.usage.split()[0]: command
+    for command in (
+        Command("get KEY", "Print the value of a key.", ("get foo",), _get, 1, 1, takes_key=True),
+        Command(
+            "set KEY VALUE", "Create or overwrite a key.",
+            ("set foo bar", r'set greeting "two words\n"', "set logo @logo.png"),
+            _set, 2, 2, takes_key=True, writes=True,
+        ),
+        Command(
+            "update KEY VALUE", "Overwrite a key that exists.", ("update foo baz",),
+            _update, 2, 2, takes_key=True, writes=True,
+        ),
+        Command(
+            "del KEY", "Delete a key.", ("del foo",), _del, 1, 1, takes_key=True, writes=True
+        ),
+        Command(
+            "keys [PREFIX]", "Print the keys, or those that begin with a prefix.",
+            ("keys", "keys services/"), _keys, 0, 1, takes_key=True,
+        ),
+        Command(
+            "scan [PREFIX [LIMIT]]",
+            f"Print keys with their values, {SCAN_LIMIT} unless said, in the order of keys.",
+            ("scan services/", 'scan "" 1000'), _scan, 0, 2, takes_key=True,
+        ),
+        Command(
+            "cas KEY REVISION VALUE",
+            "Write only if the key is of this revision; 0: only if it does not exist.",
+            ("cas lock 0 me", "cas foo 17 bar"), _cas, 3, 3, takes_key=True, writes=True,
+        ),
+        Command(
+            "watch [PREFIX]", "Print each change of the keys that begin with a prefix, as it happens.",
+            ("watch services/",), _watch, 0, 1, takes_key=True,
+        ),
+        Command("nodes", "Show the nodes of the cluster.", ("nodes",), _nodes, 0, 0),
+        Command("leader", "Print the leader's name and address.", ("leader",), _leader, 0, 0),
+        Command("help [COMMAND]", "Show what there is.", ("help set",), _help, 0, 1),
+        Command("exit", "Leave.", ("exit",), _exit, 0, 0),
+    )
+}  # fmt: skip

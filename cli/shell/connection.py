@@ -1,0 +1,178 @@
+"""The node that a shell talks to, and the next one when it dies.
+
+Owns the rule of what may be asked elsewhere: a read always, a write only when it certainly was not
+sent. Nothing is printed here but through `tell`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from ..client.api import REQUEST_TIMEOUT_S, NotConnected, Unreachable
+from ..search.find import Found, live_addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hstore.node.model.cluster_info import ClusterInfo
+
+    from ..client.api import NodeClient, Seen
+    from ..search.find import Finder
+
+T = TypeVar("T")
+Ask = Callable[["NodeClient"], T]
+
+# Of a node that may be as dead as the one before it.
+_PROBE_S = 1.0
+
+GIVE_UP_S = 30.0
+"""How long a watch may be without any node, in seconds: all may be restarting."""
+
+_PAUSE_S = 0.2
+
+
+class Session:
+    """A client of a cluster. Closes: its connection, at the end of `with`.
+
+    Args:
+        finder: Finds the cluster, and makes clients.
+        host: `ADDR|NAME` of a node; None: any of the cluster that is found.
+        tell: Told in a line when the node changes.
+    """
+
+    def __init__(self, finder: Finder, host: str | None, tell: Callable[[str], None]) -> None:
+        self._finder = finder
+        self._host = host
+        self._tell = tell
+        self._client: NodeClient | None = None
+        self._known: list[str] = []
+
+    def __enter__(self) -> Self:
+        """Return itself. Nothing is asked before there is need."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        self._leave()
+
+    @property
+    def address(self) -> str:
+        """Of the node it talks to; empty before the first need."""
+        return self._client.address if self._client else ""
+
+    def connect(self) -> Found:
+        """Find the node to begin with.
+
+        Raises:
+            HstoreError: As `Finder.find` and `Finder.address_of` say.
+        """
+        if self._host is None:
+            found = self._finder.find()
+        else:
+            found = self._finder.wait_for(self._finder.address_of(self._host), wait_s=0)
+        self._take(found)
+        return found
+
+    def found(self) -> Found:
+        """Return the cluster as its node sees it now."""
+        info = self.read(lambda client: client.cluster())
+        self._learn(info)
+        return Found(self.address, info)
+
+    def read(self, ask: Ask[T]) -> T:
+        """Ask what changes nothing; another node when this one does not answer.
+
+        Raises:
+            HstoreError: As the client's; Unreachable when no node answers.
+        """
+        return self._ask(ask, Unreachable)
+
+    def write(self, ask: Ask[T]) -> T:
+        """Ask for a change; another node only when it could not be sent to this one.
+
+        Raises:
+            OutcomeUnknown: It may have taken effect: it is not sent again.
+            HstoreError: As the client's; Unreachable when no node can be reached.
+        """
+        return self._ask(ask, NotConnected)
+
+    def watch(self, prefix: str) -> Iterator[Seen]:
+        """Yield the changes under a prefix from now on, at whichever node there is, without end.
+
+        Raises:
+            Compacted: The node that is left does not know what came next.
+            Unreachable: No node has answered for `GIVE_UP_S`.
+        """
+        after: int | None = None
+        clock = self._finder.clock
+        heard_at = clock.now()
+        while True:
+            client = self._current()
+            failure: Unreachable
+            try:
+                for seen in client.watch(prefix, after):
+                    heard_at = clock.now()
+                    after = seen.position if seen.position is not None else after
+                    if seen.key is not None:
+                        yield seen
+            except Unreachable as error:
+                failure = error
+            if clock.now() - heard_at > GIVE_UP_S:
+                raise failure
+            if not self._move(failure, {client.address}):
+                clock.sleep(_PAUSE_S)
+
+    def _ask(self, ask: Ask[T], elsewhere: type[Unreachable]) -> T:
+        tried: set[str] = set()
+        while True:
+            client = self._current()
+            try:
+                return ask(client)
+            except elsewhere as error:
+                tried.add(client.address)
+                if not self._move(error, tried):
+                    raise
+
+    def _current(self) -> NodeClient:
+        if self._client is None:
+            self.connect()
+        assert self._client is not None
+        return self._client
+
+    def _move(self, failure: Unreachable, tried: set[str]) -> bool:
+        """Go to another node that answers; return whether there is one."""
+        for address in list(self._known):
+            if address in tried:
+                continue
+            try:
+                with self._finder.connect(address, _PROBE_S) as client:
+                    found = Found(address, client.cluster())
+            except Unreachable:
+                tried.add(address)
+                continue
+            self._take(found)
+            reason = str(failure).partition("; ")[0]
+            self._tell(f"{reason}: now at {address}")
+            return True
+        return False
+
+    def _take(self, found: Found) -> None:
+        self._leave()
+        self._client = self._finder.connect(found.address, REQUEST_TIMEOUT_S)
+        self._learn(found.info)
+
+    def _learn(self, info: ClusterInfo) -> None:
+        rest = [node.address for node in info.nodes]
+        self._known = list(dict.fromkeys([*live_addresses(info), *rest, self.address]))
+
+    def _leave(self) -> None:
+        if self._client is not None:
+            self._client.__exit__(None, None, None)
+            self._client = None

@@ -1,0 +1,212 @@
+"""The shell: `hstore cli`, and what a node that was started in a terminal ends in.
+
+Owns where lines come from (a terminal, a pipe, the command line), the history, and what becomes of
+an error: a line on standard error, and the exit status. What a command does is in
+`commands.py`. Everything is synchronous and runs on the main thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+import click
+
+from hstore.node.errors import ConfigError, HstoreError
+
+from .commands import Context, Leave, Output, run, writes
+from .connection import Session
+from .words import from_arguments, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import History
+
+    from ..search.find import Finder
+    from .words import Word
+
+LINE_BYTES_MAX = 8 << 20
+"""Of a line of a pipe: a value of 1 MiB may be written as escapes, and so may its key."""
+
+HISTORY_BYTES_MAX = 1 << 20
+"""Of the file, when a shell begins; what is older than half of that goes then."""
+
+
+def run_shell(finder: Finder, host: str | None, commands: Sequence[str] = ()) -> int:
+    """Run a shell, or one command; return the exit status.
+
+    Without `commands` it reads lines: with a prompt from a terminal, until Ctrl-D or `exit`, and
+    the status is 0; else from standard input to its end, going on after what fails, and the status
+    is that of the last line that failed, or 0.
+
+    Args:
+        finder: Finds the cluster, and makes clients.
+        host: `ADDR|NAME` of the node to talk to first; None: found by name.
+        commands: The words of one command, without quotes.
+
+    Raises:
+        HstoreError: The one command failed, or a terminal's shell finds no cluster.
+    """
+    out = Output(is_terminal=sys.stdout.isatty())
+    with Session(finder, host, out.note) as session:
+        if commands:
+            with contextlib.suppress(Leave):
+                run(Context(session, out), from_arguments(list(commands)))
+            return 0
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            return _talk(Context(session, out, is_interactive=True), finder)
+        return _read_lines(Context(session, out), sys.stdin.buffer)
+
+
+def _talk(context: Context, finder: Finder) -> int:
+    """Ask for lines at a terminal."""
+    session = context.session
+    found = session.connect()
+    context.out.line(
+        f"cluster {found.info.cluster_id} of zone {found.info.zone}, through {found.address}; "
+        "`help` shows the commands, Ctrl-D leaves"
+    )
+    prompt = _prompt(lambda: session.address, finder)
+    with _Interrupts() as interrupts:
+        while True:
+            try:
+                # In here Ctrl-C is a key, and no signal.
+                line = prompt.prompt(f"{session.address}> ", handle_sigint=False)
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return 0
+            try:
+                interrupts.are_raised = True
+                _one(lambda line=line: split(line), context)  # type: ignore[misc]
+                interrupts.are_raised = False
+            except Leave:
+                return 0
+            except KeyboardInterrupt:
+                interrupts.are_raised = False
+                click.echo()
+                if writes(line):
+                    context.out.note("interrupted; the write may or may not take effect")
+
+
+def _read_lines(context: Context, lines: BinaryIO) -> int:
+    """Run the lines of a pipe or a file."""
+    status = number = 0
+    while line := lines.readline(LINE_BYTES_MAX + 1):
+        number += 1
+        is_whole = len(line) <= LINE_BYTES_MAX
+        while not is_whole and (rest := lines.readline(LINE_BYTES_MAX)):
+            if rest.endswith(b"\n"):
+                break
+        try:
+            failed = _one(lambda: _words(line, is_whole=is_whole), context, f"line {number}: ")  # noqa: B023 - run at once
+        except Leave:
+            break
+        status = failed or status
+    return status
+
+
+def _words(line: bytes, *, is_whole: bool) -> list[Word]:
+    if not is_whole:
+        raise ConfigError(f"the line is longer than {LINE_BYTES_MAX >> 20} MiB")
+    return split(line.decode("utf-8", "surrogateescape"))
+
+
+def _one(read: Callable[[], list[Word]], context: Context, where: str = "") -> int:
+    """Run one line; print what goes wrong in a line; return the status of that."""
+    try:
+        words = read()
+        if words:
+            run(context, words)
+    except HstoreError as error:
+        click.echo(f"hstore: {where}{' - '.join(str(error).splitlines())}", err=True)
+        return error.exit_code
+    return 0
+
+
+# -- the terminal -----------------------------------------------------------------------------
+
+
+class _Interrupts:
+    """What Ctrl-C does at a terminal: it ends the command that runs, and nothing else.
+
+    Between a command and the prompt there is nothing to end, and the terminal itself forgets what
+    was typed. Raised there, it would strike the event loop of the prompt as that begins or ends,
+    which then hangs, or shows a traceback.
+    """
+
+    def __init__(self) -> None:
+        self.are_raised = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._take)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.are_raised = False
+        signal.signal(signal.SIGINT, self._before)
+
+    def _take(self, _signal: int, _frame: object) -> None:
+        if self.are_raised:
+            raise KeyboardInterrupt
+
+
+def _prompt(address: Callable[[], str], finder: Finder) -> PromptSession[str]:
+    from prompt_toolkit import PromptSession
+
+    from .suggestions import ShellCompleter
+
+    return PromptSession(
+        history=open_history(history_path(os.environ)),
+        completer=ShellCompleter(address, finder.connect),
+        complete_in_thread=True,
+        complete_while_typing=False,
+    )
+
+
+def history_path(environ: Mapping[str, str]) -> Path:
+    """Return where the lines that were typed are kept."""
+    given = environ.get("XDG_STATE_HOME", "")
+    # XDG Base Directory Specification: a relative path is to be ignored.
+    state = Path(given) if given.startswith("/") else Path("~/.local/state").expanduser()
+    return state / "hstore" / "history"
+
+
+def open_history(path: Path) -> History:
+    """Return the history in a file that only its owner can read; in memory where there can be none."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    class Kept(FileHistory):
+        """The lines of a file. One that begins with a space is not kept, as in other shells."""
+
+        def append_string(self, string: str) -> None:
+            if not string.startswith(" "):
+                super().append_string(string)
+
+        def store_string(self, string: str) -> None:
+            with contextlib.suppress(OSError):  # A full disk must not end the shell.
+                super().store_string(string)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        path.chmod(0o600)
+        _shorten(path)
+    except OSError:
+        return InMemoryHistory()
+    return Kept(path)
+
+
+def _shorten(path: Path) -> None:
+    """Drop the older half of a file that has grown too long."""
+    if path.stat().st_size <= HISTORY_BYTES_MAX:
+        return
+    # An entry begins with an empty line and `# time`.
+    _, mark, newest = path.read_bytes()[-HISTORY_BYTES_MAX // 2 :].partition(b"\n# ")
+    path.write_bytes(mark + newest)

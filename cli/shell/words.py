@@ -1,0 +1,205 @@
+"""A line of the shell as words: quotes, escapes, and values that come from a file.
+
+The grammar, which `help set` tells users in short: words are separated by spaces. In '...' all
+stands for itself. In "..." there are the escapes \\n \\t \\r \\0 \\\\ \\" \\' \\xHH (one byte) and
+\\uHHHH. Elsewhere a backslash makes the next character stand for itself. A value that begins with @,
+neither quoted nor escaped, is the bytes of that file; @@ begins a value with one @.
+
+No command is known here, and nothing is asked or printed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from hstore.node.api.http.params import VALUE_BYTES_MAX
+from hstore.node.errors import ConfigError, Refused
+
+_PIECE = re.compile(
+    r"""
+    (?P<space>[ \t\r\n]+)
+    | '(?P<single>[^']*)(?P<single_end>'?)
+    | "(?P<double>(?:[^"\\]|\\.)*)(?P<double_end>"?)
+    | \\(?P<escaped>.?)
+    | (?P<plain>[^ \t\r\n'"\\]+)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|(.[\x80-\xbf]*)|$)", re.DOTALL)
+_SIMPLE = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"0": b"\0", b"\\": b"\\", b'"': b'"', b"'": b"'"}
+_NEEDS_NO_QUOTES = re.compile(r"[\w./:%+,=~-][\w./:%+,=~@-]*")
+
+
+class Word(NamedTuple):
+    """One word.
+
+    Attributes:
+        data: Its bytes, without quotes and escapes.
+        is_bare: It begins with a character that is neither quoted nor escaped.
+    """
+
+    data: bytes
+    is_bare: bool
+
+
+class Line(NamedTuple):
+    """A line that may still be typed.
+
+    Attributes:
+        words: The words of it that are complete.
+        last: The word that the cursor stands at the end of; empty after a space.
+        raw: The same, as it was typed.
+        problem: What is wrong with the line as it stands; empty for a good one.
+    """
+
+    words: list[Word]
+    last: Word
+    raw: str
+    problem: str
+
+
+def split(text: str) -> list[Word]:
+    """Take a line apart.
+
+    Raises:
+        ConfigError: A quote is not closed, or an escape is unknown.
+    """
+    line = read(text)
+    if line.problem:
+        raise ConfigError(line.problem)
+    return [*line.words, line.last] if line.raw else line.words
+
+
+def read(text: str) -> Line:
+    """Take a line apart as far as it goes."""
+    words: list[Word] = []
+    word, begin, problem = Word(b"", is_bare=False), 0, ""
+    for match in _PIECE.finditer(text):
+        if match["space"] is not None:
+            if match.start() > begin:
+                words.append(word)
+            word, begin = Word(b"", is_bare=False), match.end()
+            continue
+        data, wrong = _piece(match)
+        is_first = match.start() == begin
+        problem = problem or wrong
+        word = Word(word.data + data, match["plain"] is not None if is_first else word.is_bare)
+    return Line(words, word, text[begin:], problem)
+
+
+def _piece(match: re.Match[str]) -> tuple[bytes, str]:
+    """Return the bytes of a piece of a word, and what is wrong with it."""
+    if match["plain"] is not None:
+        return _bytes(match["plain"]), ""
+    if match["single"] is not None:
+        return _bytes(match["single"]), "" if match["single_end"] else "a quote ' is not closed"
+    if match["escaped"] is not None:
+        return _bytes(match["escaped"]), "" if match["escaped"] else "there is nothing after the \\"
+    data, wrong = _unescaped(_bytes(match["double"]))
+    return data, wrong if match["double_end"] else 'a quote " is not closed'
+
+
+def _unescaped(raw: bytes) -> tuple[bytes, str]:
+    wrong: list[str] = []
+
+    def replaced(match: re.Match[bytes]) -> bytes:
+        byte, code, other = match.groups()
+        if byte is not None:
+            return bytes.fromhex(byte.decode())
+        if code is not None:
+            return chr(int(code, 16)).encode("utf-8", "surrogatepass")
+        if other not in _SIMPLE:
+            shown = (other or b"").decode(errors="replace")
+            wrong.append(rf'\{shown} means nothing within "": write \\ for a backslash')
+        return _SIMPLE.get(other, b"")
+
+    data = _ESCAPE.sub(replaced, raw)
+    return data, wrong[0] if wrong else ""
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def from_arguments(arguments: list[str]) -> list[Word]:
+    """Take the words of a command line, whose quotes a shell of the system has taken off."""
+    return [Word(_bytes(one), is_bare=True) for one in arguments]
+
+
+def quoted(text: str) -> str:
+    """Return how a word is typed."""
+    if _NEEDS_NO_QUOTES.fullmatch(text):
+        return text
+    return f'"{escaped(text, also=_QUOTE)}"'
+
+
+_QUOTE = {'"': '\\"', "\\": "\\\\"}
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def escaped(text: str, *, keep: str = "", also: dict[str, str] | None = None) -> str:
+    """Return text without characters that a terminal would obey or hide.
+
+    Args:
+        text: Any.
+        keep: Characters that stay, whatever they are.
+        also: More characters to replace, and by what.
+    """
+    if text.isprintable() and not also:
+        return text
+    table = {**_SHORT, **(also or {})}
+    return "".join(
+        table[one] if one in table and one not in keep
+        else one if one.isprintable() or one in keep
+        else _code(one)
+        for one in text
+    )  # fmt: skip
+
+
+def _code(one: str) -> str:
+    number = ord(one)
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def text_of(word: Word, what: str) -> str:
+    """Return a word as text.
+
+    Raises:
+        ConfigError: It is not UTF-8.
+    """
+    try:
+        return word.data.decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"the {what} is not UTF-8") from None
+
+
+def value_of(word: Word) -> bytes:
+    """Return the value that a word stands for: itself, or what is in a file.
+
+    Raises:
+        Refused: The file cannot be read, or is larger than a value may be.
+        ConfigError: No file is named.
+    """
+    data = word.data
+    if not word.is_bare or not data.startswith(b"@"):
+        return data
+    name = data[1:].decode("utf-8", "surrogateescape")
+    if name.startswith("@"):
+        return data[1:]
+    if not name:
+        raise ConfigError('@ stands before the name of a file; write "@" for the character')
+    try:
+        with Path(name).expanduser().open("rb") as file:
+            value = file.read(VALUE_BYTES_MAX + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Refused(
+            f'{escaped(name)} cannot be read ({reason}); a value that begins with @: "@..."'
+        ) from None
+    if len(value) > VALUE_BYTES_MAX:
+        raise Refused(f"{escaped(name)} is larger than 1 MiB, the most that a value can have")
+    return value

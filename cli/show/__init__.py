@@ -1,0 +1,11 @@
+"""What a cluster looks like to a person.
+
+Words. A *sighting* is the cluster at one moment of a watch.
+
+tables.py   pure functions from facts to rich renderables
+listing.py  `list`, once or followed
+watch.py    follows a cluster from node to node
+screen.py   a terminal that redraws one thing
+
+Never here: where the facts come from.
+"""

@@ -1,0 +1,78 @@
+"""`hstore list`: once, or followed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+from rich.console import Console
+
+from ..client.api import Unreachable
+from ..client.plain import plain_json
+from ..search.find import live_addresses
+from . import tables
+from .watch import follow, show, write_line
+
+if TYPE_CHECKING:
+    from ..search.find import Finder, Found
+
+
+def terminal() -> Console:
+    """Return standard output: a terminal if it is one, whatever variables say of colours.
+
+    FORCE_COLOR would have rich send escape codes, and a live picture, into a pipe.
+    """
+    return Console(force_terminal=sys.stdout.isatty())
+
+
+def show_once(found: Found, *, as_json: bool = False, console: Console | None = None) -> int:
+    """Print a cluster; return 1 when it has no leader, else 0."""
+    console = console or terminal()
+    info = found.info
+    if as_json:
+        write_line(console, plain_json(msgspec.json.encode(info).decode()))
+    elif console.is_terminal:
+        console.print(tables.cluster_view(info, console.width))
+    else:
+        # Programs read this: one line for a node, never folded, no spaces at the end.
+        wide = Console(width=max(console.width, tables.natural_width(info)), color_system=None)
+        with wide.capture() as captured:
+            wide.print(tables.node_table(info, wide.width))
+        for line in captured.get().splitlines():
+            write_line(console, line.rstrip())
+    if info.waiting_for:
+        voters = sum(node.voter for node in info.nodes)
+        click.echo(
+            f"hstore: the cluster waits for {info.waiting_for} nodes and names no leader until "
+            f"then; {voters} can vote by now: `hstore join` adds another",
+            err=True,
+        )
+        return 1
+    if info.leader is None:
+        click.echo(
+            f"hstore: the cluster has no leader, as the node at {found.address} sees it; "
+            f"it takes {info.quorum} live voter{'s' * (info.quorum != 1)} to elect one",
+            err=True,
+        )
+        return 1
+    return 0
+
+
+def watch(
+    finder: Finder, host: str | None, *, as_json: bool = False, console: Console | None = None
+) -> int:
+    """Show a cluster and its changes until it is interrupted.
+
+    Raises:
+        Unreachable: No node answers, at the beginning or for long.
+    """
+    if host is None:
+        found = finder.find()
+        addresses = [found.address, *live_addresses(found.info)]
+    else:
+        addresses = [finder.address_of(host)]
+    sightings = follow(addresses, finder.connect, finder.clock, finder.find)
+    show(sightings, console or terminal(), as_json=as_json)
+    raise Unreachable("the watch has ended")

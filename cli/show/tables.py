@@ -1,0 +1,269 @@
+"""What a cluster looks like to a person: pure functions from its facts to rich renderables.
+
+Nothing is printed, asked or decided here. Text is ASCII, so that it survives every terminal; what
+comes from the network was made plain on its way in (`client/plain.py`), and is never read as markup.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.cells import cell_len
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
+
+_HEALTH_STYLE = {
+    "alive": "green",
+    "suspect": "yellow",
+    "failed": "red",
+    "stopped": "dim",
+    "joining": "cyan",
+}
+
+_LIVE = {"alive", "suspect"}
+
+_GAP = 2
+"""Spaces between columns."""
+
+
+class _Column(NamedTuple):
+    title: str
+    cell: Callable[[NodeInfo, ClusterInfo], str]
+    right: bool = False
+
+
+def _figure(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _voter(node: NodeInfo) -> str:
+    return "yes" if node.voter else "no"
+
+
+def _lag(node: NodeInfo, info: ClusterInfo) -> str:
+    """Entries that are committed, as far as anybody says, and that the node has not applied.
+
+    Both as last heard of, so a node that keeps up under load shows what came since its report.
+    """
+    if node.applied_index is None:
+        return "-"
+    committed = max(one.commit_index or 0 for one in info.nodes)
+    return str(max(0, committed - node.applied_index))
+
+
+def _contact(node: NodeInfo) -> str:
+    """How long ago the leader last heard of it; a minute and more in larger units."""
+    ms = node.last_contact_ms
+    if ms is None:
+        return "-"
+    return f"{ms} ms" if ms < 10_000 else _duration(ms // 1000)
+
+
+def _uptime(node: NodeInfo) -> str:
+    return "-" if node.uptime_s is None else _duration(node.uptime_s)
+
+
+def _duration(seconds: int) -> str:
+    """Return seconds in their two largest units."""
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24}d{hours % 24:02}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+
+
+_ALWAYS = (
+    _Column("NAME", lambda node, _: node.name),
+    _Column("ADDRESS", lambda node, _: node.address),
+    _Column("HEALTH", lambda node, _: node.health),
+    _Column("TYPE", lambda node, _: node.type),
+)
+
+# In the order in which they are taken in as long as there is room.
+_MORE = (
+    _Column("VOTER", lambda node, _: _voter(node)),
+    _Column("APPLIED", lambda node, _: _figure(node.applied_index), right=True),
+    _Column("LAG", _lag, right=True),
+    _Column("CONTACT", lambda node, _: _contact(node), right=True),
+    _Column("TERM", lambda node, _: _figure(node.term), right=True),
+    _Column("UP", lambda node, _: _uptime(node), right=True),
+    _Column("VERSION", lambda node, _: node.version or "-"),
+    _Column("COMMIT", lambda node, _: _figure(node.commit_index), right=True),
+    _Column("DNS", lambda node, _: node.dns_address),
+    _Column("PEER", lambda node, _: node.peer_address),
+    _Column("ID", lambda node, _: node.id),
+)
+
+
+def cluster_view(info: ClusterInfo, width: int, note: Text | None = None) -> Group:
+    """Return the table of a cluster's nodes; above it a line about the whole, and warnings.
+
+    Args:
+        info: The cluster.
+        width: Characters in a line of the terminal. Name, address, health and type are shown
+            whatever it is; of the rest as much as fits.
+        note: A further line below the warnings.
+    """
+    is_narrow = natural_width(info) > width
+    above = [headline(info, is_brief=is_narrow)]
+    above += [Text(f"! {one}", style="yellow") for one in warnings(info)]
+    if note:
+        above.append(note)
+    return Group(*above, *(_stacked(info) if is_narrow else [node_table(info, width)]))
+
+
+def headline(info: ClusterInfo, *, is_brief: bool = False) -> Text:
+    """Return one line about the whole cluster; in brief, without what never changes."""
+    line = Text()
+    if not is_brief:
+        line.append(f"cluster {info.cluster_id}  zone {info.zone}  term {info.term}  ")
+    if info.leader is None:
+        line.append("no leader", style="bold red")
+    else:
+        line.append(f"leader {info.leader}", style="bold")
+    line.append(f"  quorum {info.quorum}  {tolerance(info)}")
+    return line
+
+
+def tolerance(info: ClusterInfo) -> str:
+    """Say how many nodes may fail."""
+    return f"can lose {_count(info.failure_tolerance, 'node')}"
+
+
+def warnings(info: ClusterInfo) -> list[str]:
+    """Say what an operator should know, the worst first, each in a line."""
+    voters = [node for node in info.nodes if node.voter]
+    live = [node for node in voters if node.health in _LIVE]
+    found = []
+    if info.waiting_for:
+        found.append(
+            f"waiting for {info.waiting_for} nodes before anybody is served: "
+            f"{_are(len(voters))} there, `hstore join` adds one"
+        )
+    elif info.leader is None:
+        found.append(
+            f"no leader: electing one takes {_count(info.quorum, 'live voter')}, "
+            f"and of {len(voters)} {_are(len(live))} live"
+        )
+    found += [
+        f"{health}: {', '.join(node.name for node in info.nodes if node.health == health)}"
+        for health in ("failed", "suspect")
+        if any(node.health == health for node in info.nodes)
+    ]
+    if info.leader is not None and info.failure_tolerance == 0:
+        found.append(_without_margin(len(voters)))
+    elif info.leader is not None and len(voters) % 2 == 0:
+        found.append(f"{len(voters)} voters survive no more failures than {len(voters) - 1}")
+    return found
+
+
+def _without_margin(voters: int) -> str:
+    if voters <= 2:
+        return (
+            f"{_count(voters, 'voter')} survive{'s' * (voters == 1)} no failure; three survive one"
+        )
+    return "with one voter less there will be no leader"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _are(count: int) -> str:
+    return f"{count} {'is' if count == 1 else 'are'}"
+
+
+def node_table(info: ClusterInfo, width: int) -> Table:
+    """Return the table of nodes, with the columns that fit into `width`."""
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    columns = _fitting(info, width)
+    for column in columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            # A line in a file or a pipe is never folded, and for a terminal it fits.
+            no_wrap=True,
+        )
+    for node in info.nodes:
+        table.add_row(*(_styled(column, node, info) for column in columns))
+    return table
+
+
+def natural_width(info: ClusterInfo) -> int:
+    """Return the characters that name, address, health and type need in one line."""
+    return sum(_width(column, info) + _GAP for column in _ALWAYS) - _GAP
+
+
+def changes(before: ClusterInfo | None, after: ClusterInfo) -> list[str]:
+    """Return a line for each thing that changed, for where no table can be redrawn."""
+    old = {node.id: node for node in before.nodes} if before else {}
+    lines = [line for node in after.nodes for line in _node_changes(old.get(node.id), node)]
+    gone = old.keys() - {node.id for node in after.nodes}
+    lines += [f"{old[one].name}: left the cluster" for one in sorted(gone)]
+    if before is None or _whole(before) != _whole(after):
+        leader = f"leader {after.leader}" if after.leader else "no leader"
+        lines.append(f"cluster: {leader}, term {after.term}, {tolerance(after)}")
+    return lines
+
+
+def _whole(info: ClusterInfo) -> tuple[str | None, int, int]:
+    return info.leader, info.term, info.failure_tolerance
+
+
+def _node_changes(old: NodeInfo | None, new: NodeInfo) -> list[str]:
+    if old is None:
+        return [f"{new.name}: {new.address} {new.health} {new.type}"]
+    lines = []
+    if old.name != new.name:
+        lines.append(f"{new.name}: was {old.name}")
+    if old.address != new.address:
+        lines.append(f"{new.name}: now at {new.address}, was at {old.address}")
+    if (old.health, old.type) != (new.health, new.type):
+        lines.append(f"{new.name}: {new.health} {new.type}, was {old.health} {old.type}")
+    return lines
+
+
+def _stacked(info: ClusterInfo) -> list[Text]:
+    """Return two lines for each node, for terminals in which a table would be cut."""
+    blocks = []
+    for node in info.nodes:
+        block = Text(overflow="fold")
+        block.append(node.name, style="bold" if node.name == info.leader else "")
+        block.append(f" {node.type} ")
+        block.append(node.health, style=_HEALTH_STYLE.get(node.health, ""))
+        block.append(f"\n  {node.address}")
+        blocks.append(block)
+    return blocks
+
+
+def _styled(column: _Column, node: NodeInfo, info: ClusterInfo) -> Text:
+    style = ""
+    if column.title == "HEALTH":
+        style = _HEALTH_STYLE.get(node.health, "")
+    elif node.name == info.leader and column.title in {"NAME", "TYPE"}:
+        style = "bold"
+    return Text(column.cell(node, info), style=style)
+
+
+def _width(column: _Column, info: ClusterInfo) -> int:
+    return max(len(column.title), *(cell_len(column.cell(node, info)) for node in info.nodes), 0)
+
+
+def _fitting(info: ClusterInfo, width: int) -> list[_Column]:
+    columns = list(_ALWAYS)
+    used = sum(_width(column, info) + _GAP for column in columns) - _GAP
+    for column in _MORE:
+        # The first that does not fit ends it: which columns there are must not jump about.
+        used += _width(column, info) + _GAP
+        if used > width:
+            break
+        columns.append(column)
+    return columns

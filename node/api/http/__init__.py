@@ -1,0 +1,19 @@
+"""HTTP/1.1 on Trio and httptools: bytes to requests, answers to bytes.
+
+Words. A *connection* turns bytes into whole requests or one refusal. An *answer* is bytes, or a
+*streaming* that makes its body while it is sent. An *exchange* is the node as the handlers of one
+connection see it. A *barrier* is the wait after which a local read is linearizable. A *listing*
+walks over many keys as of one moment.
+
+server.py       listeners, the number of connections, closing
+serving.py      one connection being served
+connection.py   the parser: bytes in, whole requests or one refusal out; no I/O
+exchange.py     what a handler may ask, under the rules of one connection
+answers.py      heads and bodies as bytes
+params.py       what users write into paths, queries and bodies
+guard.py        keeps out what a web page makes a browser send
+listing.py      answers that walk over many keys
+idempotency.py  the `Idempotency-Key` header
+
+Never here: what a path means.
+"""

@@ -1,0 +1,152 @@
+"""Who may ask: what a web page can make a browser send is kept out.
+
+Owns the checks of `Host`, `Origin` and `Sec-Fetch-Site`, and what counts as this machine. Tokens
+and certificates, when there are some, are not decided here.
+
+Theory of operation. A user's browser can reach nodes that a stranger's web page cannot, and the
+page can use it: by `<img src="http://localhost:8500/delete/key">`, a form, a `no-cors` fetch, or a
+name of its own that it makes point here (DNS rebinding). Three things tell:
+
+- `Host` is what the browser believes it talks to. A rebound name is none of ours.
+- `Origin` comes with every cross-origin request that is not a plain GET or HEAD.
+- `Sec-Fetch-Site` comes with every request, but only to hosts a browser holds trustworthy: https
+  and loopback. So an image that points at `http://192.0.2.7:8500/delete/key` carries neither, and
+  where a GET changes something a browser must prove that it was not sent by another site.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from .answers import HttpError
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from .connection import Request
+
+# `none` is a person's own doing: typed, or from a bookmark.
+_OWN_SITE = frozenset({b"same-origin", b"none"})
+_LITERALS_KEPT_MAX = 256
+_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+
+
+class Guard:
+    """Tells requests that were meant from those that a web page slipped in."""
+
+    def __init__(self, backend: Backend, http_hosts: tuple[str, ...] = ()) -> None:
+        self._backend = backend
+        self._hosts = frozenset(host.lower().rstrip(".") for host in http_hosts)
+        # `Host` values that are addresses or localhost: true for ever, so looked at once.
+        self._literals: set[bytes] = set()
+
+    def check(self, request: Request) -> None:
+        """Refuse what comes from another site or is addressed to another host.
+
+        Raises:
+            HttpError: 403, saying what would be let in.
+        """
+        headers = request.headers
+        host = headers.get(b"host")
+        if host is not None and host not in self._literals:
+            self._check_host(host)
+        site = headers.get(b"sec-fetch-site")
+        if site is not None and site not in _OWN_SITE:
+            raise HttpError(403, "a browser sent this for a page of another site")
+        origin = headers.get(b"origin")
+        if origin is not None and not _is_same_origin(origin, host):
+            raise HttpError(403, "a browser sent this for a page of another origin")
+
+    def _check_host(self, header: bytes) -> None:
+        host = _host_of(header)
+        if _is_ip(host) or host == "localhost":
+            if len(self._literals) >= _LITERALS_KEPT_MAX:
+                self._literals.clear()
+            self._literals.add(header)
+            return
+        backend = self._backend
+        zone = backend.zone.lower().rstrip(".")
+        if host in self._hosts or host == zone or host.endswith("." + zone):
+            return
+        if host and host in {backend.name.lower(), _host_of(backend.address.encode())}:
+            return
+        raise HttpError(
+            403,
+            f"the Host header says {host[:100]!r}, which is not a name of this node: use its "
+            "address or its name, or add the host to http.hosts",
+        )
+
+
+def refuse_browser_write_by_get(request: Request) -> None:
+    """Refuse a GET that changes something, unless no other site can have caused it.
+
+    Raises:
+        HttpError: 403.
+    """
+    headers = request.headers
+    purpose = headers.get(b"sec-purpose", headers.get(b"purpose", b""))
+    if b"prefetch" in purpose.lower():
+        # Browsers load in advance what they expect to be typed.
+        raise HttpError(403, "a browser sent this ahead of time")
+    if b"sec-fetch-site" in headers or b"origin" in headers or not _is_browser(request):
+        return
+    raise HttpError(
+        403, "a browser sent this and did not say for which site: use the method DELETE"
+    )
+
+
+def refuse_browser(request: Request) -> None:
+    """Refuse whatever a browser sent, from any page.
+
+    Raises:
+        HttpError: 403.
+    """
+    headers = request.headers
+    if b"origin" in headers or b"sec-fetch-site" in headers or _is_browser(request):
+        raise HttpError(403, "this is not for browsers: use the hstore command")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether the address of a peer is this machine itself."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback
+
+
+def _is_browser(request: Request) -> bool:
+    # Every browser has said so since 1998, and no page can make it say anything else in a request
+    # that goes without a CORS preflight.
+    return request.headers.get(b"user-agent", b"").startswith(b"Mozilla/")
+
+
+def _host_of(header: bytes) -> str:
+    """Return the host of `HOST[:PORT]`, lower case, without brackets and final dot."""
+    text = header.decode("latin-1").lower()
+    if text.startswith("["):
+        host, bracket, after = text[1:].partition("]")
+        is_whole = bracket and (not after or (after[0] == ":" and after[1:].isdecimal()))
+        return host if is_whole else ""
+    host, separator, port = text.rpartition(":")
+    if separator and port.isdecimal():
+        text = host
+    return text.rstrip(".")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_same_origin(origin: bytes, host: bytes | None) -> bool:
+    scheme, separator, authority = origin.lower().partition(b"://")
+    if host is None or not separator or scheme not in _DEFAULT_PORTS:
+        return False
+    port = _DEFAULT_PORTS[scheme]
+    return authority.removesuffix(port) == host.lower().removesuffix(port)

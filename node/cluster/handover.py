@@ -1,0 +1,108 @@
+"""What a node hands over before it ends: the lead, and its vote.
+
+The leader does the work (`membership.py`); this is the side of the node that goes. Everything here is
+bounded by a deadline, and whatever fails, the node ends all the same: a crash would be safe, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import trio
+
+from ..driver.replica import Replica
+from ..errors import HstoreError, OutcomeUnknown, Refused, Unavailable
+from ..peers.wire import ForwardKind
+from ..raft.roles import Role
+from .membership import Members, find
+from .status import Status
+
+_LEAD_SECONDS = 1.5
+"""For another node to take over: an election timeout, after which the leader gives up, and more."""
+
+_PAUSE_SECONDS = 0.1
+"""Before the next leader is asked what the last one has not answered."""
+
+
+class Handover:
+    """Hands over leadership and vote of one node."""
+
+    def __init__(self, replica: Replica, status: Status, members: Members) -> None:
+        self._replica = replica
+        self._status = status
+        self._members = members
+
+    async def transfer(self, to: str, deadline: float) -> str:
+        """Have a member lead, whoever leads now; return the new leader's name.
+
+        Args:
+            to: Its name, id or API address; empty: whoever is furthest.
+            deadline: In seconds of `trio.current_time()`.
+
+        Raises:
+            Refused: There is no such member, or it cannot lead.
+            Unavailable: It has not come to lead in time; who leads is open.
+
+        Cancellation: the transfer may yet take place.
+        """
+        core, before = self._replica.core, self._replica.core.leader
+        wished = find(self._replica.state.members, to).id if to else 0
+        name = f"{wished:016x}".encode() if wished else b""
+        with contextlib.suppress(OutcomeUnknown):  # Who was asked leads no more: just as wished.
+            await self._replica.request(ForwardKind.TRANSFER, name, deadline)
+        if not await self._until(
+            lambda: core.leader == wished if wished else core.leader not in (0, before), deadline
+        ):
+            raise Unavailable("leadership was not handed over in time; see hstore list")
+        member = self._replica.state.members.get(core.leader)
+        return member.name if member else f"{core.leader:016x}"
+
+    async def give_up_lead(self) -> None:
+        """If this node leads, have another one lead, so that nobody has to wait for an election.
+
+        Returns after `_LEAD_SECONDS` at the latest, whatever came of it.
+        """
+        core = self._replica.core
+        if core.role is Role.LEADER:
+            deadline = trio.current_time() + _LEAD_SECONDS
+            with contextlib.suppress(HstoreError), trio.move_on_at(deadline):
+                if core.transfer is None:
+                    # Not as a request: that would go on to the next leader, and depose it.
+                    await self._members.hand_over("", deadline)
+                # Until this node follows another, its vote may be needed.
+                await self._until(lambda: core.leader not in (0, core.id), deadline)
+
+    async def leave_quorum(self, deadline: float) -> str:
+        """Have the cluster do without this node's vote, by a committed change.
+
+        Returns:
+            Why it is still a voter; empty when it is none, or the only one.
+        """
+        core = self._replica.core
+        # So that nobody who gives up the lead now chooses this node.
+        self._status.say_goodbye()
+        await self.give_up_lead()
+        if core.config.all_voters() == (core.id,):
+            return ""
+        # Also who is no voter asks: it may be about to become one.
+        name = f"{core.id:016x}".encode()
+        while True:
+            try:
+                await self._replica.request(ForwardKind.STOP, name, deadline)
+            except HstoreError as error:
+                is_final = isinstance(error, Refused) or not core.config.is_voter(core.id)
+                if is_final or trio.current_time() + _PAUSE_SECONDS >= deadline:
+                    return str(error) if core.config.is_voter(core.id) else ""
+                # The leader may just be stopping as well. To ask twice does no harm.
+                await trio.sleep(_PAUSE_SECONDS)
+            else:
+                return ""
+
+    async def _until(self, holds: Callable[[], bool], deadline: float) -> bool:
+        """Wait until something holds of who leads; return whether it does."""
+        with trio.move_on_at(deadline):
+            seen = self._status.structure
+            while not holds():
+                seen = await self._status.wait_change(seen)
+        return holds()

@@ -1,0 +1,75 @@
+"""What a node says of itself on its local network; how is the business of `dns/responder.py`.
+
+Only a node that listens beyond loopback says anything, and only once it belongs to a cluster.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from random import Random
+
+import structlog
+import trio
+
+from hstore.dns.multicast import Announced
+from hstore.dns.multicast_sockets import open_responder
+from hstore.dns.responder import Responder
+
+from ..config.settings import NodeSettings
+from ..model import values
+from ..model.cluster_info import PROTOCOL
+from ..node import Node
+from ..raft.roles import Role
+
+_log = structlog.get_logger()
+
+
+def is_wanted(settings: NodeSettings) -> bool:
+    """Return whether this node is to be seen on its network."""
+    is_alone = values.is_loopback(settings.listen.host) or values.is_loopback(
+        settings.advertised_host
+    )
+    return settings.discovery.mdns and not is_alone
+
+
+async def run(
+    node: Node,
+    settings: NodeSettings,
+    rng: Random,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Announce and answer until cancelled; where there can be no such socket, warn and return."""
+    try:
+        link, group = open_responder(settings.advertised_host)
+    except OSError as error:
+        _log.warning(
+            "no multicast DNS: other machines do not find this node by it",
+            address=settings.advertised_host,
+            error=str(error),
+            quiet="discovery.mdns = false",
+        )
+        task_status.started()
+        return
+    responder = Responder(lambda: announced(node, settings), link, group, rng)
+    await responder.run(task_status=task_status)
+
+
+def announced(node: Node, settings: NodeSettings) -> Announced | None:
+    """Return what is true now: where this node listens, not where the cluster believes it does."""
+    replica, status = node.replica, node.status
+    if replica.core.id not in replica.state.members:
+        return None
+    identity, agreed = replica.storage.identity, replica.state.settings
+    return Announced(
+        cluster_id=identity.cluster_id,
+        node_id=f"{identity.node_id:016x}",
+        zone=agreed.zone,
+        name=node.name,
+        ip=ipaddress.ip_address(settings.advertised_host),
+        api_port=values.split_address(settings.api_address).port,
+        peer_port=settings.peer_port,
+        protocol=PROTOCOL,
+        leads=replica.core.role is Role.LEADER and status.in_contact(),
+        ttl_s=agreed.dns_ttl_s,
+    )

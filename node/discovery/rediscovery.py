@@ -1,0 +1,116 @@
+"""A member that has lost its cluster looks for it: at the same places as a newcomer.
+
+Addresses are hints, the id is the node. A member that restarts at another address reaches the
+others where it knew them, and its hello says where it is now; so one that moves is found by those
+that stayed. When too many have moved at once, nobody is where anybody looks. Then each asks the
+sources of contract section 6 for *peer* addresses, and dials what comes of it.
+
+What is found is never believed by its address. Whoever answers there says in its welcome who it is
+and, before that, refuses another cluster's hello (`Peers.identify`); only a member that is missing
+is dialled there from now on, and that connection has its own hello.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import structlog
+import trio
+
+from hstore.dns import finder
+from hstore.dns.browser import Neighbours
+from hstore.dns.finder import PEER, DnsServers, Findings, Rank, Source
+from hstore.dns.resolver import Hosts, SystemNames, SystemServers
+
+from ..config.settings import DNS_OFFSET, PEER_OFFSET, NodeSettings
+from ..node import Node
+
+_LOOK_SECONDS = 0.5
+"""Between two looks at whether there is a leader; no request is made for it."""
+
+_PATIENCE_SECONDS = 1.5
+"""Without a leader before the first search: an ordinary election takes less."""
+
+_PAUSE_MIN, _PAUSE_MAX = 1.0, 15.0
+"""Seconds between searches, doubling: those that restart together find each other soon, and a
+minority that is cut off for hours does not flood the network it is left with."""
+
+_TRIED_MAX = 32
+"""Addresses dialled after one search: a cluster of seven, and strangers."""
+
+_IDENTIFY_SECONDS = 1.0
+
+_log = structlog.get_logger()
+
+
+def peer_sources(settings: NodeSettings) -> list[Source]:
+    """Return the places where other members' peer addresses may be found."""
+    hosts = settings.discovery.hosts
+    peers = [(host, port + PEER_OFFSET) for host, port in hosts]
+    servers = [(host, port + DNS_OFFSET) for host, port in hosts]
+    found: list[Source] = [
+        Hosts("discovery.hosts", peers),
+        DnsServers("discovery.hosts", servers, Rank.NAMED, PEER),
+        DnsServers("discovery.dns", settings.discovery.dns, Rank.SERVERS, PEER),
+        finder.local_nodes(service=PEER),
+        SystemServers(service=PEER),
+        SystemNames(service=PEER),
+    ]
+    if settings.discovery.mdns:
+        found.append(Neighbours(service=PEER))
+    return found
+
+
+class Rediscovery:
+    """The search of one node for its fellow members.
+
+    Args:
+        node: Whose peers are looked for.
+        sources: Where.
+        rng: Spreads the searches of nodes that have lost each other at the same moment.
+    """
+
+    def __init__(self, node: Node, sources: Sequence[Source], rng: Random) -> None:
+        self._node = node
+        self._sources = sources
+        self._rng = rng
+
+    async def run(self) -> None:
+        """Search whenever there has been no leader for a while, until cancelled."""
+        status = self._node.status
+        while True:
+            seen = -1
+            while status.in_contact():
+                seen = await status.wait_change(seen)
+            pause, next_at = _PAUSE_MIN, trio.current_time() + _PATIENCE_SECONDS
+            while not status.in_contact():
+                await trio.sleep(_LOOK_SECONDS * self._rng.uniform(0.5, 1.0))
+                if trio.current_time() >= next_at and self._node.peers.missing():
+                    await self.search()
+                    next_at = trio.current_time() + pause * self._rng.uniform(0.5, 1.0)
+                    pause = min(2 * pause, _PAUSE_MAX)
+
+    async def search(self) -> None:
+        """Ask all sources once, and see who is at what they name."""
+        findings = await finder.look(self._node.zone, self._sources, _ask_on)
+        peers = self._node.peers
+        # Where they were before may be right again, and nobody need have told.
+        candidates = [finder.written(one) for one in findings.addresses()] + list(
+            peers.missing().values()
+        )
+        async with trio.open_nursery() as nursery:
+            for address in list(dict.fromkeys(candidates))[:_TRIED_MAX]:
+                nursery.start_soon(self._try, address)
+
+    async def _try(self, address: str) -> None:
+        found = None
+        with trio.move_on_after(_IDENTIFY_SECONDS):
+            found = await self._node.peers.identify(address)
+        if found is not None:
+            _log.info("found a member", peer=f"{found:016x}", address=address)
+
+
+async def _ask_on(_findings: Findings) -> bool:
+    """All places are asked: each may know of another member."""
+    return False

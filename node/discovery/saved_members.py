@@ -1,0 +1,105 @@
+"""The members' addresses, in a file that can be read while nobody has the database open.
+
+It is for whoever looks for the cluster from this directory: `join` without a host, and the client
+commands. It is a hint, never evidence: what answers at an address has to prove who it is. The
+database has the same and more, and never reads this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..model.cluster_info import ClusterInfo
+from ..model.values import Address, split_address
+
+if TYPE_CHECKING:
+    from ..node import Node
+
+FILE = "members.json"
+
+_BYTES_MAX = 1 << 20
+"""A member takes about 200; what is longer is not this file."""
+
+
+class SavedMember(msgspec.Struct, frozen=True):
+    """One member: its addresses as `HOST:PORT`, its id as 16 hex digits."""
+
+    id: str
+    name: str
+    address: str
+    peer_address: str
+    dns_address: str
+
+
+class SavedMembers(msgspec.Struct, frozen=True):
+    """The cluster that a directory belongs to, as it was last known there."""
+
+    cluster_id: str
+    zone: str
+    members: tuple[SavedMember, ...]
+
+    def api_addresses(self) -> list[Address]:
+        """Return where the members' APIs were; what is no address is left out."""
+        found = []
+        for one in self.members:
+            with contextlib.suppress(ValueError):
+                found.append(split_address(one.address))
+        return found
+
+
+def read(directory: Path) -> SavedMembers | None:
+    """Return what is saved in a data directory; None: nothing, or nothing that can be read."""
+    try:
+        with (directory / FILE).open("rb") as file:
+            return msgspec.json.decode(file.read(_BYTES_MAX), type=SavedMembers)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def write(directory: Path, saved: SavedMembers) -> None:
+    """Replace what is saved; a crash at any moment leaves the old or the new.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    new = directory / f"{FILE}.new"
+    with new.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(saved)))
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(directory / FILE)
+
+
+async def keep(node: Node, directory: Path, on_error: Callable[[OSError], object]) -> None:
+    """Keep the file as the cluster is, until cancelled. That it cannot be written ends nothing."""
+    # Here, for the command line reads the file without a loop.
+    import trio  # noqa: PLC0415
+
+    written = read(directory)
+    seen = -1
+    while True:
+        seen = await node.wait_cluster_change(seen)
+        saved = _of(node.status.info())
+        own = f"{node.replica.core.id:016x}"
+        # A node that is not a member yet knows nobody, or itself only by hearsay.
+        if saved == written or own not in {member.id for member in saved.members}:
+            continue
+        try:
+            await trio.to_thread.run_sync(write, directory, saved)
+        except OSError as error:
+            on_error(error)
+        written = saved
+
+
+def _of(info: ClusterInfo) -> SavedMembers:
+    members = (
+        SavedMember(one.id, one.name, one.address, one.peer_address, one.dns_address)
+        for one in info.nodes
+    )
+    return SavedMembers(info.cluster_id, info.zone, tuple(members))

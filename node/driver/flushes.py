@@ -1,0 +1,101 @@
+"""Flushes: what turns have written is made durable, and what waits for that is let go (rule D1).
+
+One flush is under way at a time; what is written meanwhile goes into the next. That is the group
+commit. Where the storage can, its thread tells the end to the poller, and no task has to wake up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from ..net.flag import Flag
+from ..raft.messages import Message
+from ..raft.update import Persist
+from ..storage.interface import Storage
+
+Ended = Callable[[int, Sequence[Message]], None]
+"""Called with the number of the last write that a flush has covered, and what has not left yet of
+what waited for it."""
+
+Send = Callable[[Message], bool]
+"""Sends a message from any thread, without waiting; False: it cannot."""
+
+
+class Flushes:
+    """The flushes of one node.
+
+    Attributes:
+        count: How many there were.
+    """
+
+    def __init__(self, storage: Storage, send: Send, ended: Ended) -> None:
+        """Flush nothing yet; `ended` is told of each flush that covers what `written` was told."""
+        self.count = 0
+        self._storage = storage
+        self._send = send
+        self._ended = ended
+        self._written_seq = self._covered_seq = 0
+        self._then: list[Message] = []
+        self._covers: tuple[int, list[Message]] | None = None
+        self._to_await = Flag()
+        self._lock = trio.Lock()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is written that no flush has covered yet."""
+        return self._written_seq != self._covered_seq
+
+    def written(self, persist: Persist) -> None:
+        """Cover this write by a flush that begins from now on: at once, unless one is under way."""
+        self._written_seq = persist.seq
+        self._then += persist.then
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a flush if there is something to cover, and none is under way.
+
+        Raises:
+            StorageError: The disk has failed before.
+        """
+        if self._covers is not None or not self.is_behind:
+            return
+        self._covers, self._then = (self._written_seq, self._then), []
+        if self._storage.flush_soon(self._end, self._let_go):
+            self.count += 1
+        else:
+            self._to_await.set()
+
+    def _let_go(self) -> None:
+        """Send what waited for this flush; in the storage's thread, while the loop goes on."""
+        if self._covers is not None and self._covers[1]:
+            seq, then = self._covers
+            self._covers = seq, [message for message in then if not self._send(message)]
+
+    def _end(self) -> None:
+        """What was written when the flush began is durable."""
+        if self._covers is None:
+            raise RuntimeError("a flush has ended that was not begun")
+        (seq, then), self._covers = self._covers, None
+        self._covered_seq = seq
+        self._ended(seq, then)
+
+    async def run(self) -> None:
+        """Await the flushes that the storage does not tell of."""
+        while True:
+            await self._to_await.wait()
+            await self.now()
+            self._end()
+
+    async def now(self) -> None:
+        """Make durable what is written; one at a time, as the storage wants it.
+
+        Raises:
+            StorageError: The node must stop.
+
+        Cancellation: nothing may be concluded from it.
+        """
+        async with self._lock:
+            await self._storage.flush()
+        self.count += 1

@@ -1,0 +1,84 @@
+"""How the outcome of a request travels back to the node that passed it on to the leader."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..errors import (
+    HstoreError,
+    NoLeader,
+    NoSpace,
+    NotApplied,
+    OutcomeUnknown,
+    Overloaded,
+    PeerError,
+    Refused,
+)
+from ..model import commands
+from ..peers import wire
+from ..peers.wire import Forward, ForwardKind, ForwardReply, ForwardStatus
+from .requests import Answer, NotLeading, unknown
+
+_MAX_COMMAND = 2 * 1024 * 1024
+"""Bytes of a command: the largest value is 1 MiB, and an entry must fit into one frame."""
+
+_WRITES = frozenset((int(ForwardKind.WRITE), int(ForwardKind.KEYED)))
+_KINDS = frozenset(int(kind) for kind in ForwardKind)
+
+_STATUS: dict[type[HstoreError], ForwardStatus] = {
+    NotLeading: ForwardStatus.NOT_LEADER,
+    NotApplied: ForwardStatus.NOT_APPLIED,
+    NoLeader: ForwardStatus.NOT_APPLIED,
+    Overloaded: ForwardStatus.OVERLOADED,
+    NoSpace: ForwardStatus.NO_SPACE,
+    OutcomeUnknown: ForwardStatus.UNKNOWN,
+    Refused: ForwardStatus.REFUSED,
+    HstoreError: ForwardStatus.UNKNOWN,
+}
+"""What an error is on the wire. The first class that fits is taken, in both directions."""
+
+
+def refusal(frame: Forward) -> str:
+    """Return why this request is not taken from a peer, or nothing.
+
+    A command that no node understands would end every node that finds it in its log.
+    """
+    if frame.kind not in _KINDS:
+        return f"a request of kind {frame.kind} is not known here"
+    if frame.kind in _WRITES:
+        if len(frame.data) > _MAX_COMMAND:
+            return f"a command of {len(frame.data)} bytes, more than {_MAX_COMMAND}"
+        try:
+            command = commands.decode(frame.data)
+        except msgspec.MsgspecError as error:
+            return f"the command is not understood: {error}"
+        if isinstance(command, commands.Keyed) != (frame.kind == ForwardKind.KEYED):
+            # Proposed as it is, it would carry another node's word for the cluster's time.
+            return "a keyed write has to be passed on as one, and only a keyed write"
+    return ""
+
+
+def reply(rid: int, answer: Answer) -> ForwardReply:
+    """Return the frame that carries `answer` back to who passed request `rid` on."""
+    if isinstance(answer, HstoreError):
+        status = next(s for error, s in _STATUS.items() if isinstance(answer, error))
+        return ForwardReply(rid, status, str(answer).encode())
+    return ForwardReply(rid, ForwardStatus.DONE, wire.encode_result(answer))
+
+
+def answer(frame: ForwardReply, kind: int) -> Answer:
+    """Return what a reply means to who waits for it.
+
+    Args:
+        frame: The leader's reply; not `NOT_LEADER`, which is no answer.
+        kind: The `ForwardKind` of the request.
+    """
+    if frame.status == ForwardStatus.DONE:
+        try:
+            return wire.decode_result(kind, frame.data)
+        except PeerError:
+            return unknown("the leader's answer cannot be read")
+    for error, status in _STATUS.items():
+        if status == frame.status:
+            return error(frame.data.decode(errors="replace"))
+    return unknown("the leader gave an answer that this version does not know")

@@ -1,0 +1,89 @@
+"""What of a node has changed that others go by: who leads, configuration, members, settings.
+
+What follows from such a change (links, the view for DNS, news for watchers) takes some tenths of a
+millisecond of the only thread that runs Python, on a busy machine more. With the first entry of a
+new leader, a whole cluster waits for the flush that was begun in the same turn. So that is let
+through first, and what follows comes when it has ended. While nobody is known to lead, an election
+is under way, which needs the thread more: who votes or stands in it tells of its end. The next tick
+tells in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from ..raft.core import Core
+from ..raft.roles import Role
+from ..state.machine import State
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """Who leads, as this node knows it. `leader` is 0 when nobody is known to."""
+
+    role: Role
+    term: int
+    leader: int
+
+
+class Changes:
+    """The changes of one node.
+
+    Attributes:
+        leadership: As of the last look.
+        on_change: Called for one or several changes; by who has been woken for it, see `tell`.
+    """
+
+    def __init__(self, core: Core, state: State, wake: Callable[[], None]) -> None:
+        """`wake` has `tell` called soon."""
+        self.leadership = Leadership(Role.FOLLOWER, core.term, 0)
+        self.on_change: Callable[[], None] = lambda: None
+        self._core = core
+        self._state = state
+        self._wake = wake
+        self._seen: tuple[object, object, object] = (None, None, None)
+        self._is_held = self._is_due = False
+
+    def look(self) -> bool:
+        """Return whether anything has changed since the last look. Cheap; for every turn."""
+        core, state, before = self._core, self._state, self.leadership
+        # Each is replaced whole when it changes.
+        config, members, cluster = self._seen
+        if (
+            core.history.current is config
+            and state.members is members
+            and state.cluster is cluster
+            and core.leader == before.leader
+            and core.term == before.term
+            and core.role is before.role
+        ):
+            return False
+        now = Leadership(core.role, core.term, core.leader)
+        if now != before:
+            _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")
+        self.leadership = now
+        self._seen = (core.config, state.members, state.cluster)
+        self._is_held = True
+        return True
+
+    def flushed(self) -> None:
+        """A flush has ended, or there was none to wait for."""
+        if self._core.leader:
+            self.release()
+
+    def release(self) -> None:
+        """Nothing has to come before what follows from the last changes, if there were any."""
+        if self._is_held:
+            self._is_held, self._is_due = False, True
+            self._wake()
+
+    def tell(self) -> None:
+        """Call `on_change`, if it is due."""
+        if self._is_due:
+            self._is_due = False
+            self.on_change()

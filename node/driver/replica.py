@@ -1,0 +1,486 @@
+"""The driver: one task that owns the core, and alone decides the order of write, send and apply.
+
+Everything that happens to the node's consensus becomes an event in one queue. A *turn* takes all
+that has gathered, steps the core once, and carries out the update, without waiting for anything:
+so a turn cannot be cancelled half-way, and what arrives during one flush goes into the next.
+
+The rules of the driver, by their numbers:
+
+- D1: `Persist.then` leaves at the end of the flush that covers it (`flushes.py`), never before.
+- D2: other messages leave in the turn, before the flush: heartbeats never wait for the disk.
+- D3, D4: one `Persist` is one atomic batch of the storage, the snapshot first.
+- D5, D6: the core says what must be written; the commit index in it is within the log.
+- D7: one batch is applied at a time, in the turn; clients are answered from it, see `State`.
+- D8: every `Persist` is answered once, in order, by its number.
+- D9, D10, D20: the core's.
+- D11, D12: snapshots are `cluster/snapshots.py`'s, which reports every end of one.
+- D13: messages are encoded when they are handed over, so nothing can change them.
+- D14: links refuse other clusters, other ids and removed nodes (`peers/links.py`); the directory knows
+  whose it is (`storage/`).
+- D15: requests have deadlines here; a read that is tried again gets a new id.
+- D16: reads wait until their index is applied, and fail when the term that confirmed it ends.
+- D17: a storage error ends `run`, and with it the node: the core gets no further event.
+- D18: ticks come from one timer, or from the leader's heartbeat; a long pause makes one tick.
+- D19: the core starts from `Storage.load`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+
+import structlog
+import trio
+
+from ..net.flag import Flag
+from ..peers import wire
+from ..peers.links import Peers
+from ..peers.wire import ForwardKind, ForwardStatus
+from ..raft import events as happened
+from ..raft import replication
+from ..raft.messages import Base, Heartbeat, InstallSnapshot, Message
+from ..raft.options import Options
+from ..raft.roles import Role
+from ..raft.update import Persist, Update
+from ..state.machine import State
+from ..storage.interface import SnapshotInstall, Storage
+from . import compaction, forwarding, intake, recovered_core
+from .bundles import Bundles
+from .commit_news import CommitNews
+from .disk_space import Room
+from .flushes import Flushes
+from .leadership import Changes
+from .requests import READ, Answer, Request, Waiting
+from .ticks import Pace
+
+_TURNS_MAX = 8
+"""In a row, before others have their go."""
+
+_log = structlog.get_logger()
+
+
+class Replica:
+    """One node's core with everything it needs to be driven.
+
+    Attributes:
+        disk_log: What of the log outlasts the one in memory.
+        core: Read its state freely; only this class feeds it.
+        cluster_ms: The cluster's time, as far as this node knows it (`state/idempotency.py`).
+        heard: By peer: when its last frame arrived, in seconds of `trio.current_time()`.
+        changes: Of leadership, configuration, members or settings, with who is told of them.
+        on_admin: Called at the leader for a request that is not a plain write.
+        on_snapshot_wanted: Called with a peer that needs a snapshot.
+        stats: A counter: reads that asked for an index. Flushes are counted in `flushes`.
+        waiting: Whoever waits for an answer here.
+        room: Whether the disk has room.
+        denied_term: The last term in which a node has said that it does not lead.
+    """
+
+    def __init__(
+        self, node_id: int, storage: Storage, state: State, rng: Random, options: Options
+    ) -> None:
+        """Recover the core from the storage (rule D19).
+
+        Raises:
+            StorageError, CoreBug: What is on disk cannot be used.
+        """
+        self.storage = storage
+        self.disk_log = compaction.DiskLog(storage)
+        self.state = state
+        self.core = recovered_core.core_on(storage, node_id, options, rng)
+        self._is_recovering = self.core.is_recovering
+        self.room = Room(storage)
+        self.cluster_ms = state.sessions.time_ms
+        self.heard: dict[int, float] = {}
+        self.on_admin: Callable[[Request], None] = lambda _request: None
+        self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None
+        self.on_tick: Callable[[], None] = lambda: None
+        self.stats = {"reads": 0}
+        self._peers: Peers | None = None
+        self._pace: Pace | None = None
+        self._events: deque[happened.Event] = deque()
+        self._wake = Flag()
+        self._is_due = self._is_held = self._is_over = False
+        self.flushes = Flushes(storage, self._send_now, self._flushed)
+        self.waiting = Waiting()
+        self._bundles = Bundles()
+        self._staged: SnapshotInstall | None = None
+        # From anywhere: an answer to what this node asked in its last life must not pass for one
+        # to what it asks in this.
+        self._next_id = rng.getrandbits(62)
+        self.denied_term = -1
+        self._news = CommitNews(self.core, self.feed)
+        self.changes = Changes(self.core, state, self._wake.set)
+        self._nursery: trio.Nursery | None = None
+
+    # -- what others ask --------------------------------------------------------------------
+
+    async def request(self, kind: ForwardKind, data: bytes, deadline: float) -> Answer:
+        """Have the leader carry out a request, wherever it is, and return what came of it.
+
+        Raises:
+            HstoreError: As `Backend.write` says; Refused with the leader's words.
+
+        Cancellation: the outcome is unknown.
+        """
+        request = Request(kind, data, deadline)
+        self.submit(request)
+        return await request.wait()
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; raises Overloaded when too many wait."""
+        self.waiting.submit(request)
+        self.want_turn()
+
+    def submit_read(self, read: Request) -> None:
+        """Queue a read, as `read_barrier` does; who waits for it is told None, or the error."""
+        self.waiting.submit_read(read)
+        self.want_turn()
+
+    async def read_barrier(self, deadline: float) -> None:
+        """Wait until this node's state contains all that was answered before (linearizable).
+
+        Raises:
+            NoLeader, Overloaded: Nobody confirmed it in time.
+
+        Cancellation: nothing is left behind.
+        """
+        read = Request(READ, b"", deadline)
+        self.submit_read(read)
+        await read.wait()
+
+    async def ask_core(self, ask: Callable[[int], happened.Event], deadline: float) -> None:
+        """Have this leader's core change the membership, or hand over; return when it is done.
+
+        Args:
+            ask: Makes the event, given the id that the core answers to.
+
+        Raises:
+            Refused, NoLeader: The core will not have it now; the text says why.
+            Unavailable, OutcomeUnknown: It was begun, and given up or lost sight of.
+        """
+        request = Request(ForwardKind.WRITE, b"", deadline)
+        rid = self.new_id()
+        self.waiting.proposed[rid] = request
+        self.feed(ask(rid))
+        await request.wait()
+
+    def feed(self, event: happened.Event) -> None:
+        """Queue an event for the next turn."""
+        self._events.append(event)
+        self.want_turn()
+
+    @property
+    def is_installing(self) -> bool:
+        """Whether a received snapshot waits for the next turn."""
+        return self._staged is not None
+
+    def install_snapshot(self, message: InstallSnapshot, staged: SnapshotInstall | None) -> None:
+        """Offer a received snapshot to the core, which takes or refuses it in the next turn.
+
+        `staged`: its content; None when its index is committed here, so that it is not needed.
+        """
+        if staged is not None:
+            self._staged = staged
+        self.feed(happened.Receive(message))
+
+    # -- what peers send (see `peers.PeerHandler`) ------------------------------------------
+
+    def received(self, peer: int, frame: Message) -> None:
+        """Take a consensus message; one that speaks in another's name is dropped."""
+        if frame.frm == peer and frame.to == self.core.id:
+            if isinstance(frame, Heartbeat) and frame.term >= self.core.term:
+                self._beat()
+            self._events.append(happened.Receive(frame))
+            if not replication.is_no_news(self.core, frame):
+                self.want_turn()
+
+    def reply_received(self, frame: wire.ForwardReply) -> None:
+        """Take the leader's answer to a request of ours."""
+        request = self.waiting.forwarded.pop(frame.id, None)
+        if request is None:
+            return
+        if frame.status == ForwardStatus.NOT_LEADER:
+            # Certainly not done: it may wait, for the next leader (this one would say so again).
+            self.denied_term = max(self.denied_term, request.term)
+            self.waiting.queued.append(request)
+            self.want_turn()
+        else:
+            request.finish(forwarding.answer(frame, request.kind))
+
+    # -- running ----------------------------------------------------------------------------
+
+    async def run(
+        self,
+        peers: Peers,
+        pace: Pace,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Drive the core until cancelled, with a tick after each wait of `pace`.
+
+        Raises:
+            StorageError: The disk failed; nothing that was not durable has been answered for.
+            CoreBug: An invariant of consensus is broken.
+        """
+        self._peers, self._pace = peers, pace
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self.flushes.run)
+            nursery.start_soon(self._tick_forever, pace)
+            nursery.start_soon(self._news.run)
+            task_status.started()
+            while True:
+                await self._wake.wait()
+                self.changes.tell()
+                self.take_turns()
+
+    async def _tick_forever(self, pace: Pace) -> None:
+        while True:
+            self._tick(await pace.wait())
+            self.take_turns()
+
+    def _beat(self) -> None:
+        """The leader is heard: a node at rest need not wake up once more for its own tick.
+
+        The tick that counts towards an election comes first, so that the silence begins after it;
+        and the next is later than a heartbeat by a random part of one, for followers that would
+        all count from the same moment would all ask for votes at the same moment.
+        """
+        seconds = self._pace.cut_short() if self._pace is not None else None
+        if seconds is not None:
+            was_held = self._is_held
+            self._tick(seconds)
+            self._is_held = was_held
+            if not was_held:
+                self._wake.set()
+
+    def _tick(self, seconds: float) -> None:
+        """Let so much time pass; a turn must follow."""
+        self.hold()
+        self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
+        self.cluster_ms += int(seconds * 1000)
+        self.room.tick(seconds)
+        self.changes.release()
+        self.feed(happened.Tick())
+        # Also where nothing is written: a node that starts may have a long log on its disk.
+        self._events += compaction.cuts(self.core, self.core.log.applied)
+        self._is_recovering = recovered_core.still_recovering(
+            self.core, self.storage, before=self._is_recovering
+        )
+        self.waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
+        self.on_tick()
+
+    def _flushed(self, seq: int, then: Sequence[Message]) -> None:
+        """All writes up to `seq` are durable: let go what waited for that (rules D1, D8)."""
+        if self._is_over:
+            return
+        for message in then:
+            self.send(message.to, message)
+        self.changes.flushed()
+        self._events.append(happened.Persisted(seq))
+        core = self.core
+        is_behind = core.log.commit > core.log.applied or self.flushes.is_behind
+        if core.role is not Role.FOLLOWER or is_behind:
+            self.want_turn()
+        # Else nothing comes of it before the next event.
+
+    async def flush(self) -> None:
+        """Make durable what is written; as `Flushes.now`."""
+        await self.flushes.now()
+
+    def hold(self) -> None:
+        """Take no turn until the caller asks for it with `take_turns`, before it waits again."""
+        self._is_held = True
+
+    def take_turns(self) -> None:
+        """Handle all that has gathered; what comes of it may be cause for another turn."""
+        self._is_held = True
+        turns = _TURNS_MAX
+        while self._is_due and turns and not self._is_over:
+            self._is_due = False
+            turns -= 1
+            try:
+                self._turn()
+                self.flushes.begin()
+            except BaseException:
+                self._is_over = True  # Rule D17, whoever asks.
+                raise
+        if not self._is_over:
+            for peer, frames in self._bundles.take():
+                if not self.send(peer, frames[0] if len(frames) == 1 else wire.Bundle(frames)):
+                    intake.not_passed_on(self, frames)
+        self._is_held = False
+        if self._peers is not None:
+            self._peers.flush()
+        if self._is_due:
+            self._wake.set()
+
+    def want_turn(self) -> None:
+        """Have a turn taken soon, or by who has asked to be waited for (`hold`)."""
+        self._is_due = True
+        if not self._is_held:
+            self._wake.set()
+
+    def _turn(self) -> None:
+        """Handle everything that has gathered."""
+        events = self._events
+        self._events = deque()
+        intake.take_writes(self, events)
+        intake.take_reads(self, events)
+        if events:
+            self._carry_out(self.core.step_all(events))
+        self._notice_changes()
+
+    # -- carrying out -----------------------------------------------------------------------
+
+    def _carry_out(self, update: Update) -> None:
+        """Do what the core wants, in the order of `raft/update.py`."""
+        if update.messages:
+            for message in update.messages:
+                self.send(message.to, message)
+            if update.persist is not None and self._peers is not None:
+                self._peers.flush()  # The others write while this node does (thesis 10.2.1).
+        if update.persist is not None:
+            self._persist(update.persist)
+        if update.apply:
+            self._apply(update)
+        self._answer(update)
+        for peer in update.snapshots_wanted:
+            self.on_snapshot_wanted(peer)
+        if update.compact is not None:
+            self.disk_log.compact(update.compact)
+        if update.early_election is not None and self._nursery is not None:
+            self._nursery.start_soon(self._elect_early, *update.early_election)
+        if update.snapshot_refused and self._staged is not None:
+            self._staged.abort()
+            self._staged = None
+
+    def _answer(self, update: Update) -> None:
+        """Move on everybody whose request this update is about."""
+        waiting = self.waiting
+        for rid, term, index in update.appended:
+            waiting.in_log.add(waiting.proposed.pop(rid), index, term)
+        for rid, reason, text in update.rejected:
+            waiting.reject(rid, reason, text)
+        for rid in update.transferred:
+            waiting.proposed.pop(rid).finish(None)
+        if update.rejected or update.transferred:
+            self.want_turn()  # for what a transfer held back
+        for rid, index in update.reads_ready:
+            waiting.reads_for_index.add(index, *waiting.asked_reads.pop(rid))
+        waiting.reads_for_index.applied(self.state.applied)
+        for rid, reason in update.reads_failed:
+            waiting.retry_reads(rid, reason)
+
+    def _persist(self, persist: Persist) -> None:
+        if persist.snapshot is not None:
+            self._switch_state(persist)
+            hard_state = None
+        else:
+            hard_state = persist.hard_state
+        if hard_state is not None or persist.entries or persist.truncate_from is not None:
+            self.storage.append(hard_state, persist.truncate_from, persist.entries)
+        self.disk_log.appended(persist.entries)
+        self.flushes.written(persist)
+
+    def _switch_state(self, persist: Persist) -> None:
+        """Take the received snapshot into use (rule D11)."""
+        staged, self._staged = self._staged, None
+        if staged is None or persist.snapshot is None or persist.hard_state is None:
+            raise RuntimeError("the core installs a snapshot that was not received")
+        self.storage.install(staged, persist.snapshot, persist.hard_state)
+        self.state.reload()
+        self.waiting.in_log.snapshot_installed(persist.snapshot.index)
+        _log.info("installed a snapshot", index=persist.snapshot.index)
+
+    def _apply(self, update: Update) -> None:
+        entries = update.apply
+        self.state.apply(entries, self.waiting.in_log.applied)
+        last = entries[-1].index
+        if self.core.role is Role.LEADER:
+            self._news.committed()
+        self._events.append(happened.Applied(last))
+        cuts = compaction.cuts(self.core, last)
+        if cuts or self.core.log.commit > last:
+            self._events += cuts
+            self.want_turn()
+        # Else the core hears of it with the next event: until then nothing comes of it.
+
+    async def _elect_early(self, token: int, thousandths: int) -> None:
+        await trio.sleep(self.tick_seconds() * thousandths / 1000)
+        self.feed(happened.EarlyElection(token))
+
+    @property
+    def fresh_at(self) -> float | None:
+        """When this node last had applied all that was committed then; None: never."""
+        return self.waiting.reads_for_index.fresh_at
+
+    def tick_seconds(self) -> float:
+        """Return the length of a tick: the heartbeat interval of the cluster, in seconds."""
+        return self.state.settings.heartbeat_ms / 1000
+
+    # -- the rest ---------------------------------------------------------------------------
+
+    def link_made(self) -> None:
+        """What waited for a link may leave."""
+        self.want_turn()
+
+    def link_broken(self, peer: int) -> None:
+        """What was sent to `peer` may be lost."""
+        self.feed(happened.PeerUnreachable(peer))
+
+    def peer_down(self, peer: int) -> None:
+        """`peer` refuses or is silent: what it was asked as the leader has an unknown outcome."""
+        self.feed(happened.PeerDown(peer))
+        self.waiting.fail_forwarded(peer, "the link to the leader broke")
+
+    def snapshot_sent(self, peer: int, index: int, *, ok: bool) -> None:
+        """Tell the core how a snapshot ended (rule D12)."""
+        self.feed(happened.SnapshotSent(peer, index, ok))
+
+    def send(self, peer: int, frame: wire.Frame) -> bool:
+        """Encode and hand over; what is dropped is told to the core, which sends it again."""
+        if self._peers is None:
+            return False
+        if not self._is_held:
+            self._wake.set()  # It leaves after the next turns.
+        sent = self._peers.post(peer, wire.encode(frame))
+        if not sent and isinstance(frame, Base) and self._peers.is_connected(peer):
+            self._events.append(happened.PeerUnreachable(peer))
+        return sent
+
+    def send_together(self, peer: int, frame: wire.Forward | wire.ForwardReply) -> None:
+        """Send with all others of this turn."""
+        self._bundles.add(peer, frame)
+        if not self._is_held:
+            self._wake.set()
+
+    def _send_now(self, message: Message) -> bool:
+        """Send from any thread; False: the peer's link cannot, now."""
+        peers = None if self._is_over else self._peers
+        return peers is not None and peers.send_now(message.to, wire.encode(message))
+
+    def _notice_changes(self) -> None:
+        before = self.changes.leadership
+        if not self.changes.look():
+            return
+        now = self.changes.leadership
+        if now.leader != before.leader or now.term != before.term:
+            patience = self.core.options.election_ticks * self.tick_seconds()
+            self.waiting.hurry_forwarded(now.leader, trio.current_time() + patience)
+            self.want_turn()
+        if before.role is Role.LEADER and now.role is not Role.LEADER:
+            intake.give_back(self)
+        if not self.flushes.is_behind:
+            self.changes.flushed()
+
+    def is_connected(self, peer: int) -> bool:
+        """Whether what is sent to `peer` leaves now."""
+        return self._peers is not None and self._peers.is_connected(peer)
+
+    def new_id(self) -> int:
+        """Return a number that this process has not used yet, for a proposal or a read."""
+        self._next_id += 1
+        return self._next_id

@@ -1,0 +1,343 @@
+"""Requests that wait for an answer: writes on their way through the log, reads for their index.
+
+Bookkeeping only: who is told what is decided by `replica.py`, and every request is told something
+before its deadline passes by more than a tick (a client gets an answer to every request).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import outcome as _outcome
+import trio
+
+from ..errors import (
+    HstoreError,
+    NoLeader,
+    NotApplied,
+    OutcomeUnknown,
+    Overloaded,
+    Refused,
+    Unavailable,
+)
+from ..model.commands import Outcome
+from ..raft.entry import Entry
+from ..raft.errors import Reason
+
+MAX_WAITING = 16384
+"""Requests of one kind that may wait at once; one more is refused as overload."""
+
+READ = -1
+"""The kind of a request that only waits for its index."""
+
+Answer = Any
+"""What a request gets: its result, or an HstoreError that is raised where it waits."""
+
+
+class NotLeading(NoLeader):
+    """The node that it was passed on to does not lead: it certainly was not done there."""
+
+    def __init__(self) -> None:
+        super().__init__("this node does not lead any more")
+
+
+class Request:
+    """One request of this node's clients, or passed on by another node.
+
+    Attributes:
+        kind: A `wire.ForwardKind`, or `READ`.
+        data: As the kind has it.
+        deadline: In seconds of `trio.current_time()`.
+        index, term: Where it stands in the log, once it does; passed on: the term of the leader.
+        passed_to: The leader that it was passed on to, 0: none.
+        is_foreign: Another node has passed it on to this one.
+        is_done: Whether it has been answered or given up.
+    """
+
+    __slots__ = (
+        "_among",
+        "_task",
+        "_tell",
+        "data",
+        "deadline",
+        "index",
+        "is_done",
+        "is_foreign",
+        "kind",
+        "passed_to",
+        "term",
+    )
+
+    def __init__(
+        self,
+        kind: int,
+        data: bytes,
+        deadline: float,
+        tell: Callable[[Answer], None] | None = None,
+        *,
+        is_foreign: bool = False,
+    ) -> None:
+        """Without `tell`, a task waits for the answer by `wait`."""
+        self.kind = kind
+        self.data = data
+        self.deadline = deadline
+        self.index = 0
+        self.term = 0
+        self.passed_to = 0
+        self.is_done = False
+        self.is_foreign = is_foreign
+        self._tell = tell
+        self._among: Waiting | None = None
+        self._task: trio.lowlevel.Task | None = None
+
+    async def wait(self) -> Answer:
+        """Wait for the answer.
+
+        Raises:
+            HstoreError: The answer is an error.
+
+        Cancellation: the request is given up; what becomes of it is unknown.
+        """
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self._task = None
+            self.give_up()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        return await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def count_among(self, waiting: Waiting) -> None:
+        """Count as one of the reads that wait, until it is done."""
+        self._among = waiting
+        waiting.reads += 1
+
+    def give_up(self) -> None:
+        """Want no answer any more."""
+        if not self.is_done:
+            self.is_done = True
+            if self._among is not None:
+                self._among.reads -= 1
+
+    def finish(self, answer: Answer) -> None:
+        """Give the answer; the first one stands."""
+        if self.is_done:
+            return
+        self.give_up()
+        if self._tell is not None:
+            self._tell(answer)
+        elif self._task is not None:
+            task, self._task = self._task, None
+            if isinstance(answer, HstoreError):
+                trio.lowlevel.reschedule(task, _outcome.Error(answer))
+            else:
+                trio.lowlevel.reschedule(task, _outcome.Value(answer))
+
+
+class WritesInLog:
+    """Writes that stand in this node's log, by index, until their entry is applied."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._by_index: dict[int, Request] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._by_index)
+
+    def add(self, request: Request, index: int, term: int) -> None:
+        """Remember where `request` stands. What stood there before has been overwritten here.
+
+        Its entry may still live on another node, so its outcome stays unknown.
+        """
+        request.index, request.term = index, term
+        before = self._by_index.get(index)
+        if before is not None:
+            before.finish(unknown("another entry took its place on this node"))
+        self._by_index[index] = request
+
+    def applied(self, entries: Sequence[Entry], outcomes: list[Outcome | None]) -> None:
+        """Answer those that stood at these entries: an entry of another term dropped them."""
+        pop = self._by_index.pop
+        if not self._by_index:
+            return
+        for entry, result in zip(entries, outcomes, strict=True):
+            request = pop(entry.index, None)
+            if request is None:
+                continue
+            if entry.term == request.term:
+                request.finish(result)
+            else:
+                request.finish(
+                    NotApplied("another leader's entry took its place; nothing was written")
+                )
+
+    def snapshot_installed(self, index: int) -> None:
+        """Give up on those that a snapshot has leapt over: nobody can say what became of them."""
+        for at in [at for at in self._by_index if at <= index]:
+            self._by_index.pop(at).finish(unknown("the log was replaced by a snapshot"))
+
+    def expire(self, now: float) -> None:
+        """Give up on those whose time is over, and forget those that were given up."""
+        for index, request in list(self._by_index.items()):
+            if request.is_done:
+                del self._by_index[index]
+            elif request.deadline <= now:
+                del self._by_index[index]
+                request.finish(unknown("no majority has confirmed the write in time"))
+
+
+class Waiting:
+    """Everybody who waits for an answer at one node.
+
+    Attributes:
+        queued: Writes and membership requests that are neither in the log nor passed on.
+        proposed: Writes handed to the core, by proposal id, until it has taken or refused them.
+        in_log: Writes in this node's log.
+        forwarded: Requests passed on to the leader, by the id they were passed on under.
+        new_reads: Reads that have not asked for an index.
+        asked_reads: Reads that have, by read id: when they asked, and which they are.
+        reads_for_index: Reads that know their index.
+        reads: How many reads there are, in whatever state.
+    """
+
+    def __init__(self) -> None:
+        """Start with nobody."""
+        self.queued: deque[Request] = deque()
+        self.proposed: dict[int, Request] = {}
+        self.in_log = WritesInLog()
+        self.forwarded: dict[int, Request] = {}
+        self.new_reads: list[Request] = []
+        self.asked_reads: dict[int, tuple[float, list[Request]]] = {}
+        self.reads_for_index = ReadsForIndex()
+        self.reads = 0
+
+    def submit(self, request: Request) -> None:
+        """Queue a write; raises Overloaded when too many wait."""
+        if len(self.queued) + len(self.in_log) + len(self.forwarded) >= MAX_WAITING:
+            raise Overloaded("too many writes are waiting; try again in a moment")
+        self.queued.append(request)
+
+    def submit_read(self, read: Request) -> None:
+        """Queue a read; raises Overloaded when too many wait."""
+        if self.reads >= MAX_WAITING:
+            raise Overloaded("too many reads are waiting; try again in a moment")
+        read.count_among(self)
+        self.new_reads.append(read)
+
+    def reject(self, rid: int, reason: Reason, text: str) -> None:
+        """Take back a proposal that the core has refused, or give its requester the reason."""
+        request = self.proposed.pop(rid)
+        if reason is Reason.NOT_LEADER and request.is_foreign:
+            request.finish(NotLeading())
+        elif reason in (Reason.NOT_LEADER, Reason.TRANSFERRING) and request.data:
+            # Never appended, so it may wait for whoever leads next.
+            self.queued.append(request)
+        elif reason is Reason.NOT_LEADER:
+            request.finish(NoLeader("this node does not lead any more"))
+        elif reason is Reason.OVERLOADED:
+            request.finish(Overloaded("too much is not committed yet; try again in a moment"))
+        elif reason is Reason.TRANSFER_ABORTED:
+            request.finish(Unavailable(text))
+        else:
+            request.finish(Refused(text))
+
+    def retry_reads(self, rid: int, reason: Reason) -> None:
+        """Take up again, under a new id (rule D15), reads whose index could not be found."""
+        _, reads = self.asked_reads.pop(rid)
+        if reason is not Reason.OVERLOADED:
+            self.new_reads += reads
+            return
+        for read in reads:
+            read.finish(Overloaded("too many reads are waiting; try again in a moment"))
+
+    def fail_forwarded(self, leader: int, why: str) -> None:
+        """Give up on what was passed on to a leader that will not answer any more."""
+        for rid, request in list(self.forwarded.items()):
+            if request.passed_to == leader:
+                del self.forwarded[rid]
+                request.finish(unknown(why))
+
+    def hurry_forwarded(self, leader: int, by: float) -> None:
+        """Wait no longer than until `by` for leaders other than `leader`.
+
+        One that has handed over still answers: what it had appended, its successor commits.
+        """
+        for request in self.forwarded.values():
+            if request.passed_to != leader:
+                request.deadline = min(request.deadline, by)
+
+    def expire(self, now: float, *, has_leader: bool) -> None:
+        """Answer every request whose time is over."""
+
+        def no_leader() -> HstoreError:
+            if has_leader:
+                return NoLeader("no majority has confirmed the request in time; try again")
+            return NoLeader("there is no leader, or this node cannot reach a majority; try again")
+
+        keep: deque[Request] = deque()
+        for request in self.queued:
+            if request.deadline <= now:
+                request.finish(no_leader())
+            elif not request.is_done:
+                keep.append(request)
+        self.queued = keep
+        self.in_log.expire(now)
+        for rid, request in list(self.forwarded.items()):
+            if request.is_done or request.deadline <= now:
+                del self.forwarded[rid]
+                request.finish(unknown("the leader has not answered in time"))
+        for reads in [self.new_reads, *(reads for _, reads in self.asked_reads.values())]:
+            expire_reads(reads, now, no_leader)
+        self.reads_for_index.expire(now, no_leader)
+
+
+def unknown(why: str) -> OutcomeUnknown:
+    """Return the error of a write that may or may not take effect."""
+    return OutcomeUnknown(f"{why}; the write may or may not take effect: read before you repeat it")
+
+
+class ReadsForIndex:
+    """Batches of reads whose index is known and not yet applied."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._heap: list[tuple[int, int, float, list[Request]]] = []
+        self._count = 0
+        self.fresh_at: float | None = None
+        """The latest moment of which it is known that this node has applied all that was
+        committed then: when the newest read that was let go had been asked."""
+
+    def add(self, index: int, asked_at: float, reads: list[Request]) -> None:
+        """Hold `reads` back until `index` is applied."""
+        self._count += 1
+        heapq.heappush(self._heap, (index, self._count, asked_at, reads))
+
+    def applied(self, index: int) -> None:
+        """Let those go whose index is reached (rule D16)."""
+        while self._heap and self._heap[0][0] <= index:
+            _, _, asked_at, reads = heapq.heappop(self._heap)
+            self.fresh_at = asked_at if self.fresh_at is None else max(self.fresh_at, asked_at)
+            for read in reads:
+                read.finish(None)
+
+    def expire(self, now: float, error: Callable[[], HstoreError]) -> None:
+        """Give up on those whose time is over."""
+        for *_, reads in self._heap:
+            expire_reads(reads, now, error)
+        if self._heap and not any(reads for *_, reads in self._heap):
+            self._heap.clear()
+
+
+def expire_reads(reads: list[Request], now: float, error: Callable[[], HstoreError]) -> None:
+    """Remove those from `reads` whose time is over or whose task has gone."""
+    keep = []
+    for read in reads:
+        if read.deadline <= now:
+            read.finish(error())
+        elif not read.is_done:
+            keep.append(read)
+    reads[:] = keep

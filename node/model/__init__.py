@@ -1,0 +1,12 @@
+"""What nodes, clients and the log say to each other, as plain data.
+
+Words. A *command* is what an entry asks of the state machine. The *cluster info* is the cluster as
+one node sees it, in the shape users get. A *value* is how something is written: an address, a name,
+a duration.
+
+commands.py      what a committed entry can ask, and what came of it
+cluster_info.py  the `/v1/cluster` object, join requests and replies
+values.py        addresses, names, durations and sizes as they are written
+
+Never here: I/O, clocks, or what is done with any of it.
+"""

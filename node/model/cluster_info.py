@@ -1,0 +1,109 @@
+"""The cluster as one node sees it, in the shape that users get (contract, section 4).
+
+Plain data: who computes it is the driver's business, who shows it is the API's and the DNS zone's.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+PROTOCOL = 3
+"""Version of what nodes send each other. Nodes of different versions refuse each other's hello."""
+
+
+class NodeInfo(msgspec.Struct, frozen=True):
+    """One member, as in `/v1/cluster`. What is not known is None.
+
+    Attributes:
+        name: Its name.
+        id: 16 hex digits.
+        address: `HOST:PORT` of its API; likewise `peer_address` and `dns_address`.
+        type: `leader`, `follower` or `learner`.
+        voter: Whether it votes.
+        health: `alive`, `suspect`, `failed`, `stopped` or `joining`: the leader's view.
+        last_contact_ms: Since the leader last heard of it; 0 for the leader.
+    """
+
+    name: str
+    id: str
+    address: str
+    peer_address: str
+    dns_address: str
+    type: str
+    voter: bool
+    health: str
+    term: int | None
+    commit_index: int | None
+    applied_index: int | None
+    last_contact_ms: int | None
+    version: str | None
+    uptime_s: int | None
+
+
+class ClusterInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The `/v1/cluster` object. `nodes` are sorted by name (n2 before n10).
+
+    `waiting_for` is there only while the cluster waits for so many voters (`start --expect`).
+    """
+
+    cluster_id: str
+    leader: str | None
+    term: int
+    quorum: int
+    failure_tolerance: int
+    zone: str
+    nodes: list[NodeInfo]
+    waiting_for: int = 0
+
+
+class ConfigValue(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A setting as it is shown.
+
+    Attributes:
+        value: As a user writes it.
+        source: Where it comes from, in words.
+        note: What else whoever has just changed it must know; mostly nothing.
+    """
+
+    value: str
+    source: str
+    note: str = ""
+
+
+class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a newcomer says of itself (`POST /v1/cluster/join`, JSON).
+
+    `name` is empty to be given one; `id` is 16 hex digits that the newcomer drew.
+    """
+
+    id: str
+    address: str
+    peer_address: str
+    dns_address: str
+    protocol: int
+    name: str = ""
+    learner: bool = False
+
+
+class JoinReply(msgspec.Struct, frozen=True):
+    """What a newcomer must know before it starts; it is a learner when it gets this."""
+
+    cluster_id: str
+    name: str
+    zone: str
+    peers: dict[str, str]
+    """Peer addresses of the members by their id (16 hex digits)."""
+
+
+class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a node says of itself to the others, once in a health-check interval.
+
+    `state` is `running`, or `stopping` in the last report of a node that stops on purpose.
+    """
+
+    state: str
+    term: int
+    commit_index: int
+    applied_index: int
+    version: str
+    uptime_s: int

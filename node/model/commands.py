@@ -1,0 +1,221 @@
+"""What a committed entry can ask of the state machine, and what comes of it.
+
+Tagged msgpack arrays. The tags and the order of fields are on disk in every log: add at the end,
+never change. Nothing here is executed; `state/machine.py` does that.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Literal
+
+import msgspec
+
+Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+"""Checked where a command is decoded: one that a record cannot hold must never get into a log."""
+
+IDEMPOTENCY_KEY_BYTES_MAX = 256
+DIGEST_BYTES = 16
+"""Of a request. Only requests under one key are compared, so it has to withstand no search."""
+
+
+class Put(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
+    """Set a key.
+
+    Attributes:
+        key: 1 to 4,096 bytes.
+        value: Up to 1 MiB.
+        flags: An unsigned 64-bit number kept with the key.
+        cas: Only if the key's revision is this; 0: only if it does not exist; None: always.
+        must_exist: Only if the key exists.
+    """
+
+    key: bytes
+    value: bytes
+    flags: Unsigned = 0
+    cas: Unsigned | None = None
+    must_exist: bool = False
+
+
+class Delete(msgspec.Struct, frozen=True, array_like=True, tag="d", gc=False):
+    """Remove a key; with `cas`, only if its revision is this."""
+
+    key: bytes
+    cas: Unsigned | None = None
+
+
+class DeletePrefix(msgspec.Struct, frozen=True, array_like=True, tag="D", gc=False):
+    """Remove every key that starts with `prefix`; the empty prefix is all of them."""
+
+    prefix: bytes
+
+
+class Keyed(msgspec.Struct, frozen=True, array_like=True, tag="k", gc=False):
+    """A write that takes effect once, however often it is proposed under the same key.
+
+    Attributes:
+        key: The client's idempotency key.
+        digest: Of the request: it tells a request that is sent again from another one.
+        command: What is to be done once.
+        time_ms: The cluster's time when a leader proposed it; 0 until then (`state/idempotency.py`).
+    """
+
+    key: Annotated[bytes, msgspec.Meta(min_length=1, max_length=IDEMPOTENCY_KEY_BYTES_MAX)]
+    digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+    command: Put | Delete | DeletePrefix
+    time_ms: Unsigned = 0
+
+
+class ClusterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all nodes share; fixed when the cluster is created, then changed through the log.
+
+    Times are whole milliseconds.
+    """
+
+    zone: str = "hstore.local"
+    heartbeat_ms: int = 200
+    election_timeout_ms: int = 1000
+    health_interval_ms: int = 500
+    dns_ttl_s: int = 1
+
+
+class InitCluster(msgspec.Struct, frozen=True, array_like=True, tag="i", gc=False):
+    """The first command of a cluster: its permanent id and its settings.
+
+    Attributes:
+        expect: Voters that it waits for before it serves clients; 0: none.
+    """
+
+    cluster_id: str
+    settings: ClusterSettings
+    expect: Unsigned = 0
+
+
+class Member(msgspec.Struct, frozen=True, gc=False):
+    """What is known of a member wherever it runs.
+
+    Attributes:
+        id: Its permanent id.
+        name: Its name, a DNS label, unique in the cluster.
+        address: `HOST:PORT` of its HTTP API; hosts are IP literals, IPv6 in brackets.
+        peer_address: `HOST:PORT` for other nodes.
+        dns_address: `HOST:PORT` of its DNS server.
+        learner: It is to stay a learner for good.
+        stopped: It was stopped on purpose, and is to stay a learner until it runs again.
+    """
+
+    id: int
+    name: str
+    address: str
+    peer_address: str
+    dns_address: str
+    learner: bool = False
+    stopped: bool = False
+
+
+class PutMember(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
+    """Add a member, or change what is known of one.
+
+    An empty name asks for the next free `n1`, `n2`, …. A name or an API address that another
+    member has is refused (`ok` is false, `text` says why); otherwise `text` is the name it has.
+    """
+
+    member: Member
+
+
+class RemoveMember(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
+    """Forget a member. Its id goes on a list of ids that can never come back."""
+
+    id: int
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
+    """Change nothing: a point at which all replicas compare what they hold (`cluster/replica_check.py`)."""
+
+
+class ChangeSetting(msgspec.Struct, frozen=True, array_like=True, tag="s", gc=False):
+    """Change one of the cluster's settings; refused where it does not fit the others by then."""
+
+    field: Literal["heartbeat_ms", "election_timeout_ms", "health_interval_ms", "dns_ttl_s"]
+    value: Unsigned
+
+
+class ChangeMember(msgspec.Struct, frozen=True, array_like=True, tag="M", gc=False):
+    """Change some of what is known of a member, and nothing else: several may be under way.
+
+    Attributes:
+        id: Of the member; who is none is refused.
+        name: Its new name; None: the one it has. One that another member has is refused.
+        learner, stopped: As in `Member`; None: as it is.
+        addresses: Of its API, for other nodes, of its DNS server; None: as they are.
+    """
+
+    id: int
+    name: str | None = None
+    learner: bool | None = None
+    stopped: bool | None = None
+    addresses: tuple[str, str, str] | None = None
+
+
+Command = (
+    Put
+    | Delete
+    | DeletePrefix
+    | Keyed
+    | InitCluster
+    | PutMember
+    | RemoveMember
+    | Checkpoint
+    | ChangeSetting
+    | ChangeMember
+)
+
+
+class Denial(enum.IntEnum):
+    """Why a keyed write was not even tried."""
+
+    NONE = 0
+    KEY_REUSED = 1
+    """Another request was answered under its key."""
+    KEYS_EXHAUSTED = 2
+    """As many keys as are kept are too young to be forgotten."""
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What came of a command; the same on every node.
+
+    Attributes:
+        ok: Whether it took effect. A missing key, or a revision that differs, is False.
+        revision: The index of the entry where it took effect, else the key's present revision
+            (0: it does not exist).
+        text: A name or a reason, for commands about members.
+        denial: A `Denial`, for keyed writes.
+    """
+
+    ok: bool
+    revision: int
+    text: str = ""
+    denial: int = Denial.NONE
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Command)
+_keyed_decoder = msgspec.msgpack.Decoder(Keyed)
+
+encode = _encoder.encode
+"""Encode a command as the payload of an entry."""
+
+
+def decode(data: bytes) -> Command:
+    """Decode the payload of an entry.
+
+    Raises:
+        msgspec.DecodeError: It is not a command of this version.
+    """
+    command: Command = _decoder.decode(data)
+    return command
+
+
+def stamped(data: bytes, time_ms: int) -> bytes:
+    """Return the encoded `Keyed` with the cluster's time in it, for the leader that proposes it."""
+    return encode(msgspec.structs.replace(_keyed_decoder.decode(data), time_ms=time_ms))

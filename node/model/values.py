@@ -1,0 +1,324 @@
+"""How the values of settings are written: addresses, names, durations, sizes.
+
+Pure parsers from what a flag, a variable or a TOML file holds to what the program works with. Each
+raises `ValueError` whose text says what is allowed; who calls adds which setting it was and where
+it stood. Which settings exist is the business of `config/settings.py`, not of this module.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+API_PORT = 8500
+"""The API port of a node that is not told another."""
+
+_DNS_PORT = 53
+
+# A question is given up after a few seconds, so more would never be asked.
+_RECURSORS_MAX = 8
+
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""A node's name: a DNS label in lower case (RFC 1123, section 2.1)."""
+
+# `<63 letters>.node.` stands before the zone, and a domain name has 253 characters at most
+# (RFC 1035, section 2.3.4, less the length bytes of both ends).
+_ZONE_LENGTH_MAX = 253 - 69
+
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m)")
+_MS = {"ms": 1, "s": 1000, "m": 60_000}
+
+
+class Address(NamedTuple):
+    """Host and port; the text form is `HOST:PORT`, with an IPv6 literal in brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return `HOST:PORT`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def text(value: object) -> str:
+    """Take a string that is not empty.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a text that is not empty")
+    return value.strip()
+
+
+def split_address(value: str, default_port: int = API_PORT) -> Address:
+    """Split `HOST:PORT`, `HOST`, `[V6]:PORT` or a bare IPv6 literal.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    allowed = "HOST:PORT or HOST, with a port from 1 to 65535 and an IPv6 host in brackets"
+    host, port = value, str(default_port)
+    if value.startswith("["):
+        host, bracket, rest = value[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")) or not _is_ip(host, 6):
+            raise ValueError(allowed)
+        port = rest[1:] if rest else port
+    elif value.count(":") == 1:
+        host, _, port = value.partition(":")
+    elif ":" in value and not _is_ip(value, 6):
+        raise ValueError(allowed)
+    if not re.fullmatch(r"[A-Za-z0-9:._%-]+", host) or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError(allowed)
+    if not 1 <= int(port) <= 65535:
+        raise ValueError(allowed)
+    return Address(host, int(port))
+
+
+def address(value: object) -> Address:
+    """Take an address of this machine or of another; host names become IP literals.
+
+    Raises:
+        ValueError: It is not an address, or the name is not known.
+    """
+    host, port = split_address(text(value))
+    return Address(_resolve(host), port)
+
+
+def advertised(value: object) -> str:
+    """Take `HOST` or `HOST:PORT` under which others reach the node; the host as an IP literal.
+
+    Raises:
+        ValueError: It is not an address, or it is a wildcard.
+    """
+    written = text(value)
+    host, port = address(written)
+    if ipaddress.ip_address(host).is_unspecified:
+        raise ValueError("an address that others can reach, which a wildcard is not")
+    has_port = "]:" in written if written.startswith("[") else written.count(":") == 1
+    if has_port:
+        return str(Address(host, port))
+    return f"[{host}]" if ":" in host else host
+
+
+def label(value: object) -> str:
+    """Take a node's name.
+
+    Raises:
+        ValueError: It is not a DNS label in lower case.
+    """
+    name = value if isinstance(value, str) else ""
+    if not LABEL.fullmatch(name):
+        raise ValueError(
+            "1 to 63 of a-z, 0-9 and '-', which neither begin nor end with '-' (a DNS label)"
+        )
+    return name
+
+
+def zone(value: object) -> str:
+    """Take a DNS domain; upper case and a final dot are taken away.
+
+    Raises:
+        ValueError: It is not a domain, or too long for names to stand before it.
+    """
+    name = value.lower().removesuffix(".") if isinstance(value, str) else ""
+    if len(name) > _ZONE_LENGTH_MAX or not all(LABEL.fullmatch(part) for part in name.split(".")):
+        raise ValueError(
+            f"a DNS domain such as hstore.local, of at most {_ZONE_LENGTH_MAX} characters"
+        )
+    return name
+
+
+def integer(low: int, high: int) -> Callable[[object], int]:
+    """Return a parser of whole numbers from `low` to `high`, both included."""
+
+    def parse(value: object) -> int:
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def duration_ms(low: str, high: str) -> Callable[[object], int]:
+    """Return a parser of durations (`500ms`, `1s`, `2m`) from `low` to `high`, in milliseconds."""
+
+    def parse(value: object) -> int:
+        found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        ms = _milliseconds(found) if found else -1
+        if not parse_duration_ms(low) <= ms <= parse_duration_ms(high):
+            raise ValueError(f"a duration such as 500ms, 1s or 2m, from {low} to {high}")
+        return ms
+
+    return parse
+
+
+def duration_s(low: str, high: str) -> Callable[[object], int]:
+    """Return a parser of durations that are whole seconds, in seconds."""
+    in_ms = duration_ms(low, high)
+
+    def parse(value: object) -> int:
+        ms = in_ms(value)
+        if ms % 1000:
+            raise ValueError(f"a duration of whole seconds, from {low} to {high}")
+        return ms // 1000
+
+    return parse
+
+
+def parse_duration_ms(value: str) -> int:
+    """Return the milliseconds of `500ms`, `1s` or `2m`.
+
+    Raises:
+        ValueError: It is not written like that.
+    """
+    found = _DURATION.fullmatch(value)
+    if not found:
+        raise ValueError("a duration such as 500ms, 1s or 2m")
+    return _milliseconds(found)
+
+
+def choice(*allowed: str) -> Callable[[object], str]:
+    """Return a parser that takes one of `allowed`."""
+
+    def parse(value: object) -> str:
+        if value not in allowed or not isinstance(value, str):
+            raise ValueError("one of " + ", ".join(allowed))
+        return value
+
+    return parse
+
+
+def hosts(value: object) -> tuple[str, ...]:
+    """Take host names: a list of them, or one text with commas.
+
+    Raises:
+        ValueError: One of them is not a host name.
+    """
+    names = value.split(",") if isinstance(value, str) else value
+    names = names if isinstance(names, list | tuple) else [names]
+    found = [name.strip().lower() for name in names if isinstance(name, str)]
+    if len(found) != len(names) or not all(re.fullmatch(r"[a-z0-9._:\[\]-]+", n) for n in found):
+        raise ValueError(
+            "host names without port, such as kv.example.org, as a list or with commas"
+        )
+    return tuple(found)
+
+
+def recursors(value: object) -> tuple[Address, ...]:
+    """Take the DNS servers for names outside the zone: a list of them, or one text with commas.
+
+    Raises:
+        ValueError: One of them is not the address of a server.
+    """
+    allowed = (
+        f"at most {_RECURSORS_MAX} IP addresses with or without a port, such as 192.0.2.53 or "
+        "[2001:db8::53]:5353, as a list or with commas"
+    )
+    written = value.split(",") if isinstance(value, str) else value
+    written = written if isinstance(written, list | tuple) else [written]
+    found = []
+    for one in written:
+        try:
+            host, port = split_address(one.strip() if isinstance(one, str) else "", _DNS_PORT)
+            ip = ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError(allowed) from None
+        if ip.is_unspecified or ip.is_multicast:
+            raise ValueError(allowed)
+        found.append(Address(str(ip), port))
+    if len(found) > _RECURSORS_MAX:
+        raise ValueError(allowed)
+    return tuple(dict.fromkeys(found))
+
+
+def peers_to_ask(port: int) -> Callable[[object], tuple[Address, ...]]:
+    """Return a parser of hosts, as a list or one text with commas; `port` where none is given.
+
+    Host names stay as they are: they may be unknown now and known later.
+    """
+
+    def parse(value: object) -> tuple[Address, ...]:
+        given = value.split(",") if isinstance(value, str) else value
+        given = given if isinstance(given, list | tuple) else [given]
+        allowed = "HOST or HOST:PORT, several with commas or as a list"
+        found = []
+        for one in given:
+            try:
+                found.append(split_address(text(one), port))
+            except ValueError:
+                raise ValueError(allowed) from None
+        return tuple(found)
+
+    return parse
+
+
+def switch(value: object) -> bool:
+    """Take `true` or `false`.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    if value in {"true", "false"}:
+        return value == "true"
+    raise ValueError("true or false")
+
+
+def path(value: object) -> Path:
+    """Take the path of a file or directory; `~` is the user's home; made absolute.
+
+    Raises:
+        ValueError: It is not a path.
+    """
+    written = str(value) if isinstance(value, Path) else text(value)
+    try:
+        return Path(written).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError("a path whose home directory is known") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an IP literal is on this machine only."""
+    return ipaddress.ip_address(host).is_loopback
+
+
+def is_wildcard(host: str) -> bool:
+    """Tell whether an IP literal stands for all addresses of the machine."""
+    return ipaddress.ip_address(host).is_unspecified
+
+
+def _milliseconds(found: re.Match[str]) -> int:
+    return int(found[1]) * _MS[found[2]]
+
+
+def _is_ip(host: str, version: int) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == version
+    except ValueError:
+        return False
+
+
+def _resolve(host: str) -> str:
+    if _is_ip(host, 4) or _is_ip(host, 6):
+        return str(ipaddress.ip_address(host))
+    if host.lower() == "localhost":
+        # Where ::1 stands first for it, a node there would not answer at 127.0.0.1.
+        return "127.0.0.1"
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ValueError(
+            "HOST:PORT with an IP literal or a host name that is known here"
+        ) from error
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
+    return str(found[0][4][0])

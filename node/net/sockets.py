@@ -1,0 +1,145 @@
+"""The four listening sockets of a node, bound before anything else of it starts.
+
+Whoever holds them owns the ports: a port is never chosen by looking and bound later, so of several
+nodes that start at the same moment each gets its own. Serving them is not done here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..config.settings import at_port
+from ..errors import ConfigError, Refused
+from ..model.values import API_PORT, Address, is_wildcard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..config.settings import NodeSettings
+
+# Joiners look at 8500 to 8599: above them are the default DNS ports of the first of them.
+PORTS_TRIED = 100
+
+# The kernel caps it at its own limit (net.core.somaxconn); a short queue here would only add one.
+_BACKLOG = 4096
+
+
+class AddressTaken(Refused):
+    """Another socket has the port.
+
+    Attributes:
+        role: `API`, `peer` or `DNS`.
+        address: Which address was wanted.
+    """
+
+    def __init__(self, role: str, address: Address) -> None:
+        super().__init__(
+            f"the {role} port {address} is taken by another program; "
+            "stop it, or choose another address"
+        )
+        self.role = role
+        self.address = address
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSockets:
+    """Bound, not blocking; the TCP ones are listening. Whoever holds this closes them."""
+
+    api: socket.socket
+    peer: socket.socket
+    dns_udp: socket.socket
+    dns_tcp: socket.socket
+
+    def close(self) -> None:
+        """Close all four. Idempotent."""
+        for one in (self.api, self.peer, self.dns_udp, self.dns_tcp):
+            one.close()
+
+
+def bind_node_sockets(settings: NodeSettings) -> NodeSockets:
+    """Bind the ports that the settings name: all of them or none.
+
+    Raises:
+        AddressTaken: Another socket has one of the ports.
+        ConfigError: The address is not one of this machine, or not allowed to this user.
+    """
+    host = settings.listen.host
+    peer, dns = Address(host, settings.peer_port), Address(host, settings.dns_port)
+    bound: list[socket.socket] = []
+    try:
+        bound.append(_bind("API", settings.listen, socket.SOCK_STREAM))
+        bound.append(_bind("peer", peer, socket.SOCK_STREAM))
+        bound.append(_bind("DNS", dns, socket.SOCK_DGRAM))
+        bound.append(_bind("DNS", dns, socket.SOCK_STREAM))
+    except BaseException:
+        for one in bound:
+            one.close()
+        raise
+    return NodeSockets(*bound)
+
+
+def bind_first_free(
+    settings: NodeSettings, env: Mapping[str, str]
+) -> tuple[NodeSettings, NodeSockets]:
+    """Bind the first k below 100 for which 8500+k and the ports that go with it are free.
+
+    Returns:
+        The settings with that port, and the sockets.
+
+    Raises:
+        Refused: None of them is free.
+        ConfigError: As for `bind_node_sockets`.
+    """
+    taken: AddressTaken | None = None
+    for k in range(PORTS_TRIED):
+        candidate = at_port(settings, API_PORT + k, env)
+        try:
+            return candidate, bind_node_sockets(candidate)
+        except AddressTaken as error:
+            taken = error
+    raise Refused(
+        f"none of the {PORTS_TRIED} API ports from {API_PORT} is free with its peer and DNS port "
+        f"({taken}); name an address with --listen HOST:PORT"
+    )
+
+
+def _bind(role: str, address: Address, kind: socket.SocketKind) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    one = socket.socket(family, kind)
+    try:
+        one.setblocking(False)
+        if family == socket.AF_INET6:
+            # `::` is every address, so the IPv4 ones too, whatever the machine is set to: a node
+            # may well advertise one of those.
+            every = is_wildcard(address.host)
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not every))
+        if kind == socket.SOCK_STREAM:
+            # Lets a node start again while connections of its last life are in TIME_WAIT. Two
+            # sockets may then be bound to one port as long as neither listens, so listen at once:
+            # the second fails. UDP has no such state, and there this option would share the port.
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(address)
+        if kind == socket.SOCK_STREAM:
+            one.listen(_BACKLOG)
+    except OSError as error:
+        one.close()
+        raise _translated(role, address, error) from None
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+def _translated(role: str, address: Address, error: OSError) -> Exception:
+    if error.errno == errno.EADDRINUSE:
+        return AddressTaken(role, address)
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return ConfigError(
+            f"the {role} port {address} is not allowed to this user; take one from 1024 up"
+        )
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return ConfigError(f"cannot listen on the {role} address {address}: {reason}")

@@ -1,0 +1,402 @@
+"""The links of one node: one outgoing link to each member, and the connections they made.
+
+No message is judged here. Frames that arrive are handed on in batches, as they were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from random import Random
+from typing import Protocol
+
+import structlog
+import trio
+
+from ..errors import PeerError
+from ..model.cluster_info import PROTOCOL
+from ..net.poller import Poller
+from ..net.stream import TcpStream
+from . import wire
+from .link import LOST, Dial, Link, LinkEvents, Self, identify, is_address
+
+_HELLO_SECONDS = 3.0
+_MAX_ACCEPTED = 128
+"""Connections from others at once; a cluster of seven with snapshots needs about twenty."""
+
+_RECEIVE_BYTES = 256 * 1024
+
+_SNAPSHOT_SILENCE_SECONDS = 10.0
+"""A sender of a snapshot that sends nothing for so long has given up."""
+
+_SNAPSHOT_FRAMES = 4
+"""Of a snapshot, read and not yet taken in; the sender waits then."""
+
+_log = structlog.get_logger()
+
+
+class PeerHandler(LinkEvents, Protocol):
+    """Who gets what arrives."""
+
+    def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
+        """Frames of `peer`, in the order they were sent."""
+        ...
+
+    def said_hello(self, peer: int, address: str) -> None:
+        """`peer` has connected, and can be dialled at `address`."""
+        ...
+
+    def is_removed(self, peer: int) -> bool:
+        """Whether `peer` was removed from the cluster for good."""
+        ...
+
+    async def receive_snapshot(
+        self,
+        peer: int,
+        frames: trio.MemoryReceiveChannel[wire.Frame],
+        reply: Callable[[wire.Frame], Awaitable[None]],
+    ) -> None:
+        """Take in a snapshot of `peer`; returns or raises one of `LOST` when it is through."""
+        ...
+
+
+class Peers:
+    """All links of a node."""
+
+    def __init__(
+        self,
+        me: Self,
+        handler: PeerHandler,
+        *,
+        dial: Dial,
+        heartbeat_s: Callable[[], float],
+        rng: Random,
+        poller: Poller | None = None,
+    ) -> None:
+        """Prepare; nothing happens before `run`.
+
+        Args:
+            poller: Watches the connections of others, if they are sockets; without it each has a
+                task that does.
+        """
+        self.me = me
+        self._poller = poller
+        self._handler = handler
+        self._dial = dial
+        self._heartbeat_s = heartbeat_s
+        self._rng = rng
+        self._links: dict[int, tuple[Link, trio.CancelScope]] = {}
+        self._given: dict[int, str] = {}
+        self._accepted: dict[int, trio.CancelScope] = {}
+        self._accepting = 0
+        self._nursery: trio.Nursery | None = None
+        self._is_over = False
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the links that `set_addresses` asks for, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._is_over = True  # the driver may take one more turn while all is ended
+
+    def set_addresses(self, addresses: Mapping[int, str]) -> None:
+        """Have a link to each of these (id to `HOST:PORT`), and to nobody else.
+
+        What a peer has said of itself since an address was given here goes before that.
+        """
+        if self._is_over:
+            return
+        if self._nursery is None:
+            raise RuntimeError("set_addresses before run")
+        for peer in [p for p in self._links if p not in addresses]:
+            self._links.pop(peer)[1].cancel()
+            del self._given[peer]
+            if peer in self._accepted:
+                self._accepted[peer].cancel()
+        for peer, address in addresses.items():
+            if peer == self.me.node_id:
+                continue
+            if peer in self._links:
+                if self._given[peer] != address:
+                    self._given[peer] = address
+                    self._move(peer, address)
+                continue
+            self._given[peer] = address
+            link = Link(
+                peer,
+                address,
+                me=self.me,
+                dial=self._dial,
+                events=self._handler,
+                heartbeat_s=self._heartbeat_s,
+                rng=self._rng,
+            )
+            scope = trio.CancelScope()
+            self._links[peer] = link, scope
+            self._nursery.start_soon(self._run_link, link, scope)
+
+    def _move(self, peer: int, address: str) -> None:
+        link = self._links[peer][0]
+        if link.address != address:
+            link.address = address
+            link.hurry()
+
+    async def _run_link(self, link: Link, scope: trio.CancelScope) -> None:
+        with scope:
+            await link.run()
+
+    def send(self, peer: int, frame: bytes) -> bool:
+        """Send an encoded frame; return False when it was dropped: no link, or its outbox full."""
+        entry = self._links.get(peer)
+        if entry is None or not entry[0].send(frame):
+            return False
+        entry[0].flush()
+        return True
+
+    def post(self, peer: int, frame: bytes) -> bool:
+        """As `send`, but it leaves only with the next `flush`, and all others with it."""
+        entry = self._links.get(peer)
+        return entry is not None and entry[0].send(frame)
+
+    def send_now(self, peer: int, frame: bytes) -> bool:
+        """Send an encoded frame at once, from any thread; False: it has to be sent otherwise."""
+        entry = self._links.get(peer)
+        return entry is not None and entry[0].send_now(frame)
+
+    def flush(self) -> None:
+        """Have leave all that was posted."""
+        for link, _ in self._links.values():
+            link.flush()
+
+    def address_of(self, peer: int) -> str | None:
+        """Where `peer` is dialled, or None when there is no link to it."""
+        entry = self._links.get(peer)
+        return entry[0].address if entry else None
+
+    def missing(self) -> dict[int, str]:
+        """Return the members that there is no connection to, with where they should be."""
+        return {
+            peer: self._given[peer]
+            for peer, (link, _) in self._links.items()
+            if not link.is_connected
+        }
+
+    async def identify(self, address: str) -> int | None:
+        """See which member is at an address; one that is missing is dialled there from now on.
+
+        Returns its id then, and None when it is nobody who is missing. Believed is only what the
+        handshake says: cluster and id.
+        """
+        missing = self.missing()
+        if not missing or address == self.me.address or not is_address(address):
+            return None
+        links = [link for link, _ in self._links.values()]
+        if any(link.is_connected and link.address == address for link in links):
+            return None
+        try:
+            found = await identify(self._dial, address, self.me, next(iter(missing)))
+        except LOST as error:
+            _log.debug("nobody of ours", address=address, error=str(error))
+            return None
+        if found not in self.missing():
+            return None
+        self._move(found, address)
+        self._hurry(found)
+        return found
+
+    def is_connected(self, peer: int) -> bool:
+        """Whether frames to `peer` leave now."""
+        entry = self._links.get(peer)
+        return entry is not None and entry[0].is_connected
+
+    def dropped(self) -> int:
+        """Return how many frames have been dropped on the links that exist."""
+        return sum(link.dropped for link, _ in self._links.values())
+
+    # -- the other side ---------------------------------------------------------------------
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        """Serve one accepted connection until it ends; closes `stream`. Never raises Exception."""
+        if self._accepting >= _MAX_ACCEPTED:
+            await trio.aclose_forcefully(stream)
+            return
+        self._accepting += 1
+        try:
+            async with stream:
+                await self._serve(stream)
+        except LOST as error:
+            _log.debug("peer connection", error=str(error))
+        finally:
+            self._accepting -= 1
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        reader = wire.FrameReader(wire.MAX_GREETING)
+        frames: list[wire.Frame] = []
+        hello: wire.Hello | None = None
+        with trio.move_on_after(_HELLO_SECONDS):
+            hello = await self._greet(stream, reader, frames)
+        if hello is None:
+            return
+        reader.limit = wire.MAX_FRAME
+        if hello.purpose == wire.Purpose.SNAPSHOT:
+            await self._serve_snapshot(stream, hello.node_id, reader, frames)
+        else:
+            if hello.address:
+                self._handler.said_hello(hello.node_id, hello.address)
+                if hello.node_id in self._links:
+                    # A member that moved cannot tell the cluster before it is dialled.
+                    self._move(hello.node_id, hello.address)
+            await self._serve_messages(stream, hello.node_id, reader, frames)
+
+    async def _greet(
+        self, stream: trio.abc.Stream, reader: wire.FrameReader, frames: list[wire.Frame]
+    ) -> wire.Hello | None:
+        """Exchange hellos; return the other's when it may go on. `frames` gets what came behind."""
+        while not frames:
+            data = await stream.receive_some(4096)
+            if not data:
+                return None
+            frames += reader.feed(data)
+        hello = frames.pop(0)
+        if not isinstance(hello, wire.Hello):
+            raise PeerError(f"{type(hello).__name__} in place of a hello")
+        if hello.address and not is_address(hello.address):
+            raise PeerError(f"{hello.address[:64]!r} is not an address")
+        refusal = self._refusal(hello)
+        me = self.me
+        await stream.send_all(wire.encode(wire.Welcome(PROTOCOL, me.node_id, me.name, refusal)))
+        if refusal:
+            _log.warning("refused a peer", peer=hello.name, why=refusal)
+            return None
+        return hello
+
+    def _refusal(self, hello: wire.Hello) -> str:
+        """Return why this hello is refused, or nothing."""
+        if hello.protocol != PROTOCOL:
+            return wire.Refusal.PROTOCOL
+        if hello.cluster_id != self.me.cluster_id:
+            return wire.Refusal.CLUSTER
+        if hello.to != self.me.node_id or hello.node_id == self.me.node_id:
+            return wire.Refusal.WRONG_NODE
+        if self._handler.is_removed(hello.node_id):
+            return wire.Refusal.REMOVED
+        return ""
+
+    async def _serve_messages(
+        self, stream: trio.abc.Stream, peer: int, reader: wire.FrameReader, frames: list[wire.Frame]
+    ) -> None:
+        """Hand on what arrives. One connection per peer: a newer one ends the older."""
+        if peer in self._accepted:
+            self._accepted[peer].cancel()
+        with trio.CancelScope() as scope:
+            self._accepted[peer] = scope
+            self._hurry(peer)
+            try:
+                if frames:
+                    self._handler.received(peer, frames)
+                if self._poller is not None and isinstance(stream, TcpStream):
+                    await _Incoming(peer, stream, reader, self._handler).last(self._poller)
+                else:
+                    while data := await stream.receive_some(_RECEIVE_BYTES):
+                        self._handler.received(peer, reader.feed(data))
+            finally:
+                if self._accepted.get(peer) is scope:
+                    del self._accepted[peer]
+        self._hurry(peer)
+
+    def _hurry(self, peer: int) -> None:
+        """A sign from the peer's side: if the own link waits to try again, let it try now."""
+        if peer in self._links:
+            self._links[peer][0].hurry()
+
+    async def _serve_snapshot(
+        self, stream: trio.abc.Stream, peer: int, reader: wire.FrameReader, frames: list[wire.Frame]
+    ) -> None:
+        """Hand a snapshot's frames on as fast as they are taken, not faster."""
+        send, receive = trio.open_memory_channel[wire.Frame](_SNAPSHOT_FRAMES)
+
+        async def reply(frame: wire.Frame) -> None:
+            await stream.send_all(wire.encode(frame))
+
+        async def take(scope: trio.CancelScope) -> None:
+            async with receive:
+                try:
+                    await self._handler.receive_snapshot(peer, receive, reply)
+                except LOST as error:
+                    _log.warning("a snapshot failed", peer=f"{peer:016x}", error=str(error))
+            scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take, nursery.cancel_scope)
+            async with send:
+                try:
+                    await _relay(stream, reader, frames, send)
+                except LOST as error:
+                    _log.warning("a snapshot broke off", peer=f"{peer:016x}", error=str(error))
+
+
+class _Incoming:
+    """A socket on which a peer's messages come, watched by a poller."""
+
+    def __init__(
+        self, peer: int, stream: TcpStream, reader: wire.FrameReader, handler: PeerHandler
+    ) -> None:
+        self._peer = peer
+        self._stream = stream
+        self._reader = reader
+        self._handler = handler
+        self._poller: Poller | None = None
+        self._ended = trio.Event()
+        self._error: Exception | None = None
+
+    async def last(self, poller: Poller) -> None:
+        """Hand on what comes until the connection ends; raises one of `LOST` if it is broken."""
+        self._poller = poller
+        fd = self._stream.sock.fileno()
+        poller.watch(fd, self._receive)
+        try:
+            await self._ended.wait()
+        finally:
+            poller.forget(fd)
+        if self._error is not None:
+            raise self._error
+
+    def _receive(self) -> None:
+        if self._ended.is_set() or self._poller is None:
+            return
+        try:
+            data = self._stream.receive_now(_RECEIVE_BYTES)
+            if data is None:
+                return
+            frames = self._reader.feed(data)
+        except LOST as error:
+            self._error = error
+            self._ended.set()
+            return
+        if not data:
+            self._ended.set()
+            return
+        if len(data) == _RECEIVE_BYTES:
+            self._poller.again(self._receive)
+        if frames:
+            self._handler.received(self._peer, frames)
+
+
+async def _relay(
+    stream: trio.abc.Stream,
+    reader: wire.FrameReader,
+    frames: list[wire.Frame],
+    send: trio.MemorySendChannel[wire.Frame],
+) -> None:
+    """Pass frames on until the stream ends, or is silent for too long."""
+    while True:
+        for frame in frames:
+            await send.send(frame)
+        data = b""
+        with trio.move_on_after(_SNAPSHOT_SILENCE_SECONDS):
+            data = bytes(await stream.receive_some(_RECEIVE_BYTES))
+        if not data:
+            return
+        frames = reader.feed(data)

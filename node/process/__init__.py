@@ -1,0 +1,12 @@
+"""The process of a node, from its first check to its last flush.
+
+Words. A *launch* is how the process was started. A *run record* says which nodes run on this machine.
+
+main.py        directory, listeners, signals, and how it ends
+launch.py      how this process was started, and what would start it again
+run_record.py  one small file per node, kept after its end
+log_file.py    the log of a node in the background, of bounded size
+cutoff.py      ends a process that does not end by itself in time
+
+Never here: anything that a test of a whole node in memory would need.
+"""

@@ -1,0 +1,463 @@
+"""The process of a node: directory, listeners, signals, and how it ends.
+
+`serve` is all there is to call. Lifetimes nest: the storage outlives the node, the node outlives
+its listeners; what accepts from outside stops first.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import secrets
+import signal
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Literal
+
+import structlog
+import trio
+
+from hstore.dns.recursor import Recursor
+from hstore.dns.server import DnsServer
+from hstore.dns.view import ClusterView
+
+from ..api.http.server import STREAMS_MAX, ApiServer
+from ..cluster.status import split_address
+from ..config import cluster_settings, logs
+from ..config.settings import NodeSettings, refuse_own_dns_among_recursors
+from ..discovery import announce, saved_members
+from ..discovery.joining import ask_to_join, find_cluster
+from ..discovery.rediscovery import Rediscovery, peer_sources
+from ..errors import HstoreError, NoLeader, Refused
+from ..model import commands
+from ..model.commands import (
+    ChangeMember,
+    ClusterSettings,
+    InitCluster,
+    Member,
+    Outcome,
+    PutMember,
+)
+from ..net.sockets import NodeSockets
+from ..net.stream import accept, connect
+from ..node import Node
+from ..peers.wire import ForwardKind
+from ..raft import membership
+from ..raft.entry import Entry, EntryKind, HardState
+from ..raft.errors import CoreBug
+from ..raft.membership import Configuration
+from ..storage.directory import has_data, remove_data
+from ..storage.interface import Identity
+from ..storage.rocks import RocksStorage
+from . import cutoff, log_file
+from .launch import AGAIN, Launch
+
+Mode = Literal["start", "join"]
+
+_STOP_SECONDS = 2.5
+"""For last words and the requests that are open."""
+
+_CLOSE_SECONDS = 2.0
+"""For the storage to close, then the process ends all the same: what was acknowledged is durable.
+Whatever comes of this and of `_STOP_SECONDS`, `cutoff` keeps the 5 s of the contract."""
+
+_ANNOUNCE_SECONDS = 30.0
+"""For one attempt to tell the cluster who this node is."""
+
+_ANNOUNCE_PAUSE_SECONDS = 0.1
+
+_ANNOUNCE_LOOK_SECONDS = 1.0
+"""Between two attempts to have the cluster know a node as it is, where it does not take them."""
+
+_FILES = 16_384
+
+_FILES_FOR_OTHERS = 2_000
+"""Of these for RocksDB, the peers, DNS, and requests that are answered at once; watches get the
+rest."""
+
+_log = structlog.get_logger()
+
+
+def serve(
+    settings: NodeSettings,
+    sockets: NodeSockets,
+    mode: Mode,
+    join_to: tuple[str, ...] = (),
+    launch: Launch | None = None,
+) -> int:
+    """Run a node until it is stopped; return the exit status, or `AGAIN`.
+
+    Args:
+        settings: The node's own settings.
+        sockets: Bound and listening; closed when this returns.
+        mode: `start` creates a cluster in an unused directory, `join` joins one.
+        join_to: API addresses of members, for a node that has not joined yet.
+        launch: How this process was started; None: nobody outside is told of the node.
+
+    Errors end up on standard error in a line or two, never as a traceback, and in the status: 1
+    when the storage or consensus fails, 2 for a wrong configuration.
+    """
+    logs.configure(settings.log_level)
+    os.umask(0o077)  # RocksDB would let everybody read its files
+    _raise_file_limit()
+    try:
+        refuse_own_dns_among_recursors(settings)
+        storage, hints = _prepare(settings, mode, join_to)
+        return trio.run(partial(_run, settings, sockets, storage, hints, launch))
+    except (HstoreError, CoreBug) as error:
+        return _fail(error, settings)
+    except BaseExceptionGroup as group:
+        cause = _cause(group)
+        if isinstance(cause, (HstoreError, CoreBug)):
+            return _fail(cause, settings, doing="the node stops: ")
+        raise
+
+
+def _fail(error: HstoreError | CoreBug, settings: NodeSettings, doing: str = "") -> int:
+    """Say why the node ends, and return the exit status."""
+    status = 1
+    if isinstance(error, HstoreError):
+        message, status = f"{doing}{error}", error.exit_code
+    else:
+        message = (
+            f"the node stops, because an invariant of consensus is broken: {error}\n"
+            f"keep {settings.data_dir} as it is, and report this"
+        )
+    sys.stderr.write(f"hstore: {message}\n")
+    return status
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the error that matters among those of tasks that ended together."""
+    while isinstance(error, BaseExceptionGroup):
+        known = error.subgroup((HstoreError, CoreBug))
+        error = (known or error).exceptions[0]
+    return error
+
+
+def _raise_file_limit() -> None:
+    """Have descriptors for every connection beside RocksDB's files; many systems begin at 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _room_for_streams() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return STREAMS_MAX
+    return min(STREAMS_MAX, max(soft - _FILES_FOR_OTHERS, soft // 4))
+
+
+# -- the directory --------------------------------------------------------------------------
+
+
+def _prepare(
+    settings: NodeSettings, mode: Mode, join_to: tuple[str, ...]
+) -> tuple[RocksStorage, dict[int, str]]:
+    """See to it that the directory is a member's, and open it; with peer addresses to begin with."""
+    path = settings.data_dir
+    if has_data(path):
+        return _resume(settings, mode, join_to)
+    if mode == "start":
+        _found_cluster(settings)
+        return _open(settings), {}
+    if not join_to:
+        raise NoLeader("no cluster was found to join")
+    identity = Identity(find_cluster(join_to), _new_node_id())
+    RocksStorage.create(path, identity)
+    try:
+        hints = ask_to_join(settings, identity, join_to)
+    except Refused:
+        # Nobody knows this id: the directory is as good as unused, and should be.
+        remove_data(path)
+        raise
+    return _open(settings), hints
+
+
+def _resume(
+    settings: NodeSettings, mode: Mode, join_to: tuple[str, ...]
+) -> tuple[RocksStorage, dict[int, str]]:
+    """Resume a used directory; one whose join was cut short asks again, under the same id."""
+    path = settings.data_dir
+    storage = _open(settings, find_cluster(join_to) if join_to else None)
+    found = storage.load()
+    if found.entries or found.snapshot.index:
+        return storage, {}
+    if mode == "start":
+        raise Refused(
+            f"{path} is of a node that had begun to join a cluster: finish that by hstore join, "
+            "or choose another --data-dir"
+        )
+    if not join_to:
+        raise NoLeader("no cluster was found to join")
+    return storage, ask_to_join(settings, storage.identity, join_to)
+
+
+def _open(settings: NodeSettings, cluster_id: str | None = None) -> RocksStorage:
+    return RocksStorage.open(
+        settings.data_dir, cache_bytes=settings.cache_mb << 20, expect_cluster=cluster_id
+    )
+
+
+def _found_cluster(settings: NodeSettings) -> None:
+    """Create a cluster of one: its first entry is the configuration with this node alone."""
+    identity = Identity(secrets.token_hex(8), _new_node_id())
+    config = membership.encode(Configuration(voters=(identity.node_id,)))
+    first = Entry(1, 1, EntryKind.CONFIG, config)
+    RocksStorage.create(
+        settings.data_dir, identity, hard_state=HardState(1, identity.node_id, 1), entries=[first]
+    )
+
+
+def _new_node_id() -> int:
+    return 1 + secrets.randbelow(2**64 - 1)
+
+
+# -- the process ----------------------------------------------------------------------------
+
+
+async def _run(
+    settings: NodeSettings,
+    sockets: NodeSockets,
+    storage: RocksStorage,
+    hints: dict[int, str],
+    launch: Launch | None,
+) -> int:
+    try:
+        node = Node(
+            storage,
+            address=settings.api_address,
+            dial=_dial,
+            rng=Random(SystemRandom().getrandbits(64)),  # noqa: S311 - timeouts, not secrets
+            name=settings.name,
+            peer_address=settings.peer_address,
+            log_level=settings.log_level,
+        )
+        await _run_node(node, settings, sockets, hints, launch)
+    finally:
+        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await storage.close()
+    if launch and node.was_removed:
+        launch.forget(settings)
+    if node.was_removed and not node.replica.heard:
+        # Refused at the door, by all; a node that is removed while it runs has done as it was told.
+        raise Refused(
+            f"{settings.data_dir} is of a node that was removed from its cluster for good: "
+            "choose another --data-dir to join again"
+        )
+    _log.info("stopped", why=node.stop_reason)
+    return AGAIN if node.begins_anew else 0
+
+
+async def _run_node(
+    node: Node,
+    settings: NodeSettings,
+    sockets: NodeSockets,
+    hints: dict[int, str],
+    launch: Launch | None,
+) -> None:
+    rng = Random(SystemRandom().getrandbits(64))  # noqa: S311 - pauses, not secrets
+    api = ApiServer(
+        node,
+        http_hosts=settings.http_hosts,
+        streams_max=_room_for_streams(),
+        poller=node.poller,
+    )
+    recursor = Recursor(settings.recursors) if settings.recursors else None
+    dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor)
+
+    def show(view: ClusterView | None) -> None:
+        dns.view = view
+
+    node.status.on_view = show
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_wait_for_signals, node, bool(launch and launch.log_file))
+        nursery.start_soon(_wait_for_kill, node)
+        await nursery.start(node.run, hints)
+        await nursery.start(_serve_peers, node, sockets.peer)
+        await nursery.start(dns.run)
+        _settle_memory()
+        api_done = trio.Event()
+        await nursery.start(_serve_api, api, sockets.api, api_done)
+        nursery.start_soon(_announce, node, settings)
+        nursery.start_soon(saved_members.keep, node, settings.data_dir, _warn_of_unsaved)
+        nursery.start_soon(Rediscovery(node, peer_sources(settings), rng).run)
+        if announce.is_wanted(settings):
+            await nursery.start(announce.run, node, settings, rng)
+        if launch:
+            nursery.start_soon(launch.keep_record, node, settings)
+            if launch.log_file:
+                nursery.start_soon(log_file.keep_bounded, Path(launch.log_file))
+        _log.info(
+            "serving",
+            api=settings.api_address,
+            peer=settings.peer_address,
+            dns=settings.dns_address,
+            data=str(settings.data_dir),
+        )
+        if not _is_loopback(settings.listen.host):
+            _log.warning("nothing is encrypted or authenticated yet: listen on trusted networks")
+        await node.stop_requested.wait()
+        _log.info("stopping", why=node.stop_reason)
+        if not node.begins_anew:
+            cutoff.end_within(node.stop_began_at + cutoff.STOP_SECONDS - trio.current_time())
+        with trio.move_on_after(_STOP_SECONDS):
+            await node.say_goodbye()
+            api.close()
+            await api_done.wait()
+        nursery.cancel_scope.cancel()
+
+
+def _settle_memory() -> None:
+    """Keep the collector of cycles from what is here to stay, and from looking too often.
+
+    Requests leave next to no cycles; by default a look at the youngest objects is due every 700
+    that are kept, and of the oldest ones, which is a pause, some hundred times as seldom.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_YOUNG, 20, 50)
+
+
+_GC_YOUNG = 20_000
+
+
+async def _serve_api(
+    api: ApiServer,
+    listener: socket.socket,
+    done: trio.Event,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    await api.run([listener], task_status=task_status)
+    done.set()
+
+
+async def _serve_peers(
+    node: Node,
+    listener: socket.socket,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    listener.setblocking(False)
+    async with trio.open_nursery() as connections:
+        task_status.started()
+        while True:
+            connections.start_soon(node.peers.serve, await accept(listener))
+
+
+async def _dial(address: str) -> trio.abc.Stream:
+    """Open a TCP connection to `HOST:PORT`, where HOST is an IP literal."""
+    return await connect(*split_address(address))
+
+
+async def _wait_for_signals(node: Node, in_background: bool) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async for number in signals:
+            if number == signal.SIGHUP and in_background:
+                continue  # some terminal has ended, which was never this node's
+            if node.stop_requested.is_set():
+                # Somebody insists. What was acknowledged is durable: a crash is safe.
+                os._exit(1)
+            node.request_stop(signal.Signals(number).name)
+
+
+async def _wait_for_kill(node: Node) -> None:
+    await node.kill_requested.wait()
+    await trio.sleep(_KILL_DELAY)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+_KILL_DELAY = 0.05
+"""Seconds for the answer to who asked to leave."""
+
+
+async def _announce(node: Node, settings: NodeSettings) -> None:
+    """See to it that the cluster knows this node as it is now; the seed creates the cluster.
+
+    A node that comes back at other addresses keeps its id: addresses are hints. It goes on looking:
+    what its last life has asked for when it stopped may be agreed to only now that it runs again.
+    """
+    identity = node.replica.storage.identity
+    while not node.status.is_stopping:
+        deadline = trio.current_time() + _ANNOUNCE_SECONDS
+        try:
+            await node.cluster_barrier(deadline)
+            state = node.replica.state
+            if not state.cluster_id:
+                created = InitCluster(identity.cluster_id, settings.cluster, settings.expect)
+                await _agree(node, created, deadline)
+            _warn_of_differences(settings, state.settings)
+            wanted, known = _as_it_is(node, settings), state.members.get(identity.node_id)
+            is_ours = identity.node_id not in state.removed and not node.status.is_stopping
+            if known != wanted and is_ours:
+                outcome = await _agree(node, _announcement(wanted, known), deadline)
+                if not outcome.ok:
+                    _log.warning("the cluster does not take the new address", why=outcome.text)
+        except HstoreError:
+            # Some errors come without any wait, and a loop without one stops the whole node.
+            await trio.sleep(_ANNOUNCE_PAUSE_SECONDS)
+            continue
+        await trio.sleep(_ANNOUNCE_LOOK_SECONDS)
+        seen = -1
+        while node.replica.state.members.get(identity.node_id) == _as_it_is(node, settings):
+            seen = await node.wait_cluster_change(seen)
+
+
+async def _agree(node: Node, command: commands.Command, deadline: float) -> Outcome:
+    data = commands.encode(command)
+    outcome: Outcome = await node.replica.request(ForwardKind.WRITE, data, deadline)
+    return outcome
+
+
+def _announcement(wanted: Member, known: Member | None) -> PutMember | ChangeMember:
+    """Return the command that tells the cluster of this node, and takes back nothing else.
+
+    For somebody may be giving it another name at this moment.
+    """
+    if known is None:
+        return PutMember(wanted)
+    addresses = (wanted.address, wanted.peer_address, wanted.dns_address)
+    return ChangeMember(wanted.id, stopped=False, addresses=addresses)
+
+
+def _as_it_is(node: Node, settings: NodeSettings) -> Member:
+    """Return what the cluster shall know of this node: that it runs, and where."""
+    node_id = node.replica.storage.identity.node_id
+    known = node.replica.state.members.get(node_id)
+    return Member(
+        node_id,
+        known.name if known else settings.name,
+        settings.api_address,
+        settings.peer_address,
+        settings.dns_address,
+        known.learner if known else settings.learner,
+    )
+
+
+def _warn_of_differences(settings: NodeSettings, agreed: ClusterSettings) -> None:
+    """Say so when this node was given cluster settings that are not the cluster's."""
+    for setting in cluster_settings.SETTINGS:
+        ours, theirs = getattr(settings.cluster, setting.field), getattr(agreed, setting.field)
+        key = f"cluster.{setting.key}"
+        if key in settings.given and ours != theirs:
+            _log.warning(
+                "a cluster setting given to this node is not the cluster's, which counts",
+                key=key,
+                given=setting.show(ours),
+                cluster=setting.show(theirs),
+            )
+
+
+def _warn_of_unsaved(error: OSError) -> None:
+    _log.warning("the members' addresses could not be saved", error=str(error))
+
+
+def _is_loopback(host: str) -> bool:
+    return host.startswith("127.") or host == "::1"

@@ -1,0 +1,209 @@
+"""What `hstore dns setup` prints: whole files, for the cluster that is there, or for none."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hstore.cli import main as cli
+from hstore.cli.client.api import Unreachable
+from hstore.cli.dns import setup
+from hstore.cli.dns.resolvers import DEFAULT_SERVERS, RESOLVERS, Server, configuration
+from hstore.node.errors import Refused
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dns"
+A = "127.0.0.1:8500"
+SPREAD = [Server("10.0.0.1", 8600), Server("10.0.0.2", 8600), Server("fd00::3", 8700)]
+
+CHECKERS = {
+    "dnsmasq": ["dnsmasq", "--test", "-C"],
+    "unbound": ["unbound-checkconf"],
+    "bind": ["named-checkconf"],
+}
+
+
+def effective(text):
+    """Give what is left without comments and empty lines."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_configs_hold_what_is_printed_for_the_defaults():
+    """After a change of a template: `hstore dns setup SYSTEM > configs/dns/FILE` without a cluster."""
+    printed = {
+        resolver.file: configuration(system, "hstore.local", DEFAULT_SERVERS)
+        for system, resolver in RESOLVERS.items()
+    }
+    assert {path.name: path.read_text() for path in CONFIGS.iterdir()} == printed
+
+
+@pytest.mark.parametrize(
+    ("system", "lines"),
+    [
+        (
+            "systemd-resolved",
+            ["[Resolve]", "DNS=10.0.0.1:8600 10.0.0.2:8600 [fd00::3]:8700", "Domains=~z.example"],
+        ),
+        (
+            "dnsmasq",
+            [
+                "server=/z.example/10.0.0.1#8600",
+                "server=/z.example/10.0.0.2#8600",
+                "server=/z.example/fd00::3#8700",
+                "rebind-domain-ok=/z.example/",
+            ],
+        ),
+        (
+            "unbound",
+            [
+                "server:",
+                'domain-insecure: "z.example."',
+                'local-zone: "z.example." transparent',
+                'private-domain: "z.example."',
+                "do-not-query-localhost: no",
+                "stub-zone:",
+                'name: "z.example."',
+                "stub-addr: 10.0.0.1@8600",
+                "stub-addr: 10.0.0.2@8600",
+                "stub-addr: fd00::3@8700",
+                "stub-no-cache: yes",
+            ],
+        ),
+        (
+            "bind",
+            [
+                'zone "z.example" {',
+                "type forward;",
+                "forward only;",
+                "forwarders {",
+                "10.0.0.1 port 8600;",
+                "10.0.0.2 port 8600;",
+                "fd00::3 port 8700;",
+                "};",
+                "};",
+            ],
+        ),
+        (
+            "coredns",
+            [
+                "z.example {",
+                "errors",
+                "forward . 10.0.0.1:8600 10.0.0.2:8600 [fd00::3]:8700 {",
+                "health_check 1s",
+                "max_fails 1",
+                "}",
+                "}",
+            ],
+        ),
+        ("macos", ["nameserver 10.0.0.1", "nameserver 10.0.0.2", "port 8600"]),
+    ],
+)
+def test_each_file_names_the_zone_and_all_servers_in_the_words_of_its_system(system, lines):
+    assert effective(configuration(system, "z.example", SPREAD)) == lines
+
+
+def test_on_macos_a_node_at_another_port_gets_a_file_of_its_own():
+    text = configuration("macos", "z.example", SPREAD)
+    assert text.partition("# -- /etc/resolver/z.example.2\n")[2].splitlines() == [
+        "# domain z.example",
+        "# nameserver fd00::3",
+        "# port 8700",
+        "# search_order 2",
+    ]
+
+
+@pytest.mark.parametrize("system", RESOLVERS)
+def test_each_file_says_how_to_install_reload_and_try_it(system):
+    text = configuration(system, "z.example", SPREAD)
+    for word in (f"# Install: hstore dns setup {system} |", "\n# Reload:  ", "\n# Try:     "):
+        assert word in text
+    assert "$" not in text
+    assert "1.0.0.10.in-addr.arpa" in text or system == "macos"
+
+
+@pytest.mark.parametrize("servers", [DEFAULT_SERVERS, SPREAD], ids=["defaults", "spread"])
+@pytest.mark.parametrize("system", CHECKERS)
+def test_the_system_itself_takes_the_file(system, servers, require_tool, tmp_path):
+    program, *options = CHECKERS[system]
+    file = tmp_path / "hstore.conf"
+    file.write_text(configuration(system, "hstore.local", servers))
+    done = subprocess.run(
+        [require_tool(program), *options, str(file)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, "error" in done.stderr) == (0, False), done
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_the_servers_are_those_of_the_running_cluster_live_ones_first(
+    make_finder, cluster, make, capfd
+):
+    nodes = [
+        make.node(1, health="failed", dns_address="10.0.0.1:8600"),
+        make.node(2, dns_address="10.0.0.2:9053"),
+        make.node(3, health="suspect", dns_address="[fd00::3]:8600"),
+    ]
+    cluster.set(A, "/v1/cluster", make.info(*nodes, zone="kv.example"))
+    setup.setup("dnsmasq", None, make_finder([A]))
+    out, err = capfd.readouterr()
+    assert effective(out)[:3] == [
+        "server=/kv.example/10.0.0.2#9053",
+        "server=/kv.example/fd00::3#8600",
+        "server=/kv.example/10.0.0.1#8600",
+    ]
+    assert err == ""
+
+
+def test_without_a_cluster_the_defaults_are_printed_and_that_is_said_beside_the_file(
+    make_finder, capfd
+):
+    setup.setup("unbound", None, make_finder([]))
+    out, err = capfd.readouterr()
+    assert out == (CONFIGS / "unbound.conf").read_text()
+    assert err.startswith("hstore: no cluster of zone hstore.local was found")
+
+
+def test_a_node_that_is_named_has_to_answer(make_finder):
+    with pytest.raises(Unreachable):
+        setup.setup("unbound", A, make_finder([]))
+
+
+def test_what_a_stranger_says_does_not_get_into_a_file_that_root_installs(
+    make_finder, cluster, make, capfd
+):
+    evil = "127.0.0.1:8600\nserver=/#/6.6.6.6"
+    nodes = [make.node(1, dns_address=evil), make.node(2, dns_address="evil.example:53")]
+    cluster.set(A, "/v1/cluster", make.info(*nodes, make.node(3), cluster_id="c\nserver=/x/y"))
+    setup.setup("dnsmasq", A, make_finder([A]))
+    assert effective(capfd.readouterr().out) == [
+        "server=/hstore.local/127.0.0.1#8602",
+        "rebind-domain-ok=/hstore.local/",
+    ]
+
+    cluster.set(A, "/v1/cluster", make.info(zone="x/1.2.3.4\nserver=/#/6.6.6.6"))
+    with pytest.raises(Refused, match="gives a zone that is none"):
+        setup.setup("dnsmasq", A, make_finder([A]))
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("arguments", [["x"], [], ["--help"]], ids=["unknown", "none", "help"])
+def test_the_systems_are_listed_to_who_does_not_name_one_of_them(arguments, capfd):
+    status = cli.run(["dns", "setup", *arguments])
+    out, err = capfd.readouterr()
+    assert status == (0 if arguments == ["--help"] else 2)
+    said = " ".join((out + err).split())
+    assert all(system in said for system in RESOLVERS)
+
+
+def test_a_system_may_be_written_as_its_makers_do(server, make, capfd):
+    server.set_cluster(make.info())
+    assert cli.run(["dns", "setup", "-h", server.address, "BIND"]) == 0
+    assert 'zone "hstore.local" {' in capfd.readouterr().out

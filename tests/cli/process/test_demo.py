@@ -1,0 +1,44 @@
+"""What the demo says, and that its children end with it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from hstore.cli.process import demo
+from hstore.cli.search.clock import Clock
+from hstore.cli.show.watch import Lost
+
+
+def test_what_to_try_is_said_once_when_all_nodes_vote(make):
+    learner = make.info(make.node(1), make.node(2, voter=False, type="learner"))
+    whole = make.info(make.node(1), make.node(2))
+    sightings = iter([learner, whole, Lost("127.0.0.1:8500", "gone"), whole])
+    said = list(demo.demo_lines(sightings, 2))
+    assert said.index("n2: alive follower, was alive learner") < said.index(
+        "to try in another terminal:"
+    )
+    assert said.count("to try in another terminal:") == 1
+    assert "  dig @127.0.0.1 -p 8600 leader.hstore.local +short" in said
+    assert "  curl http://127.0.0.1:8501/read/foo" in said
+    assert "n2: http://127.0.0.1:8501  DNS 127.0.0.1:8601" in said
+
+
+def test_before_that_it_says_what_it_waits_for(make):
+    assert demo.to_try(make.info(), 4) == ["waiting until all 4 nodes vote"]
+    assert demo.to_try(make.info(leader=None), 3) == ["waiting until all 3 nodes vote"]
+
+
+def test_children_do_not_see_the_users_settings_and_are_gone_at_the_end(tmp_path):
+    env = dict(os.environ) | {"HSTORE_LISTEN": "192.0.2.1:1"}
+    with demo.Children(tmp_path, env, Clock()) as children:
+        assert "HSTORE_LISTEN" not in children._env
+        # A wrong option: it ends by itself, and its log says why.
+        children.spawn("n1", "start", "-h", "nonsense:x")
+        children._running["n1"].wait(20)
+        assert children.all_have_ended()
+        assert "listen: 'nonsense:x'" in children.last_words("n1")
+    for end in (children._read_end, children._write_end):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(end)

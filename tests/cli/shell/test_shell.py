@@ -1,0 +1,387 @@
+"""The shell's commands, its exit statuses, and the node it talks to."""
+
+from __future__ import annotations
+
+import io
+import signal
+import stat
+import sys
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+
+from hstore.cli import main as cli
+from hstore.cli.client.api import NotFound, Unreachable
+from hstore.cli.shell import shell
+from hstore.cli.shell.commands import COMMANDS, Output, writes
+from hstore.cli.shell.connection import GIVE_UP_S, Session
+from hstore.cli.shell.shell import HISTORY_BYTES_MAX, history_path, open_history, run_shell
+from hstore.cli.shell.suggestions import KEYS_MAX, ShellCompleter
+from hstore.node.errors import Compacted, ConfigError, HstoreError, OutcomeUnknown, Refused
+
+A, B, C = (f"127.0.0.1:{port}" for port in (8500, 8501, 8502))
+
+
+def refusal(status, **body):
+    return httpx.Response(status, json=body)
+
+
+def events(*blocks):
+    return httpx.Response(200, content="".join(f"{block}\n\n" for block in blocks).encode())
+
+
+@pytest.fixture
+def finder(cluster, make, make_finder):
+    for address in (A, B, C):
+        cluster.set(address, "/v1/cluster", make.info())
+    return make_finder([A])
+
+
+@pytest.fixture
+def say(finder, capfdbinary):
+    """Run one command, and return what it printed."""
+
+    def run(*words):
+        assert run_shell(finder, None, words) == 0
+        return capfdbinary.readouterr().out
+
+    return run
+
+
+def asked(cluster, address=A):
+    return [(m, p) for at, m, p in cluster.asked if at == address and p != "/v1/cluster"]
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "path", "answer", "printed"),
+    [
+        (["get", "a/b"], "GET", "/read/a%2Fb", {"key": "a/b", "value": "ä\x1b", "revision": 7}, "ä\x1b\n"),
+        (["set", "a", "v"], "POST", "/write", {"key": "a", "revision": 7}, "revision 7\n"),
+        (["update", "a", "v"], "POST", "/update", {"key": "a", "revision": 8}, "revision 8\n"),
+        (["del", "a"], "DELETE", "/delete/a", {"key": "a", "revision": 9}, "revision 9\n"),
+        (["cas", "a", "7", "v"], "PUT", "/v1/kv/a?cas=7", True, "written\n"),
+        (["keys"], "GET", "/v1/kv/?keys", ["a", 'b"\\', "c\nd"], 'a\nb"\\\nc\nd\n'),
+        (["keys", "a b"], "GET", "/v1/kv/a%20b?keys", ["a b"], "a b\n"),
+        (
+            ["scan", "p/", "2"], "GET", "/read?prefix=p%2F&limit=2",
+            {"p/a b": "1\n", "p/c": {"base64": "/w=="}}, '"p/a b" "1\\n"\np/c base64:/w==\n',
+        ),
+        (["leader"], "GET", "/v1/cluster", None, f"n1 {A}\n"),
+    ],
+)  # fmt: skip
+def test_each_command_asks_once_and_prints(cluster, say, words, method, path, answer, printed):
+    if answer is not None:
+        cluster.set(A, httpx.URL(path).path, [answer])
+    assert say(*words).decode() == printed
+    if answer is not None:
+        assert asked(cluster) == [(method, path)]
+
+
+def test_a_value_that_is_no_text_is_written_as_bytes_and_shown_as_base64(cluster, say, tmp_path):
+    (tmp_path / "file").write_bytes(b"\xff\x00")
+    cluster.set(A, "/v1/kv/a", True)
+    cluster.set(A, "/read/a", [{"key": "a", "value_base64": "/wA=", "revision": 7}] * 2)
+    assert say("set", "a", f"@{tmp_path}/file") == b"2 bytes written\n"
+    assert say("get", "a") == b"/wA=\n"
+    assert say("update", "a", f"@{tmp_path}/file") == b"2 bytes written\n"
+    assert asked(cluster)[-1] == ("PUT", "/v1/kv/a?cas=7")
+
+
+def test_nodes_is_the_table_of_list(say):
+    assert say("nodes").decode().split()[:4] == ["NAME", "ADDRESS", "HEALTH", "TYPE"]
+
+
+def test_scan_pages_and_says_that_there_is_more(cluster, finder, capfd):
+    pages = [{f"k{n:03}": "" for n in range(64)}, {f"k{n:03}": "" for n in range(64, 100)}]
+    cluster.set(A, "/read", pages)
+    assert run_shell(finder, None, ["scan"]) == 0
+    printed = capfd.readouterr()
+    assert len(printed.out.splitlines()) == 100
+    assert "the first 100" in printed.err
+    assert asked(cluster)[1][1] == "/read?prefix=&limit=36&after=k063"
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "answer", "kind", "message"),
+    [
+        (["get", "a"], "/read/a", refusal(404, error="no key a"), NotFound, "no key a"),
+        (["del", "a"], "/delete/a", refusal(404, error="no key a"), NotFound, "no key a"),
+        (["keys", "z"], "/v1/kv/z", refusal(404, error="no key starts"), NotFound, "no key"),
+        (["scan", "z"], "/read", {}, NotFound, "no key starts with z"),
+        (["cas", "a", "0", "v"], "/v1/kv/a", False, Refused, "revision 12, not 0"),
+        (["set", "a", "v"], "/write", httpx.ReadTimeout("late"), OutcomeUnknown, "read it back"),
+        (["bogus"], "", None, ConfigError, "no command bogus"),
+        (["set", "a"], "", None, ConfigError, "usage: set KEY VALUE"),
+        (["get", ""], "", None, ConfigError, "key is empty"),
+        (["cas", "a", "x", "v"], "", None, ConfigError, "x is not a revision"),
+        (["cas", "a", "9" * 30, "v"], "", None, ConfigError, "is not a revision"),
+        (["help", "x"], "", None, ConfigError, "no command x"),
+        (["watch"], "/v1/watch", refusal(410, error="compacted: x"), Compacted, "compacted"),
+    ],
+)
+def test_what_goes_wrong_has_its_exit_status_in_a_line(
+    cluster, finder, words, path, answer, kind, message
+):
+    cluster.set(A, "/read/a", {"key": "a", "value": "", "revision": 12})
+    if path:
+        cluster.set(A, path, answer)
+    with pytest.raises(kind, match=message) as caught:
+        run_shell(finder, None, words)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, HstoreError)
+
+
+def test_help_needs_no_cluster_and_has_an_example_of_every_command(make_finder, capfd):
+    finder = make_finder([])
+    assert run_shell(finder, None, ["help"]) == 0
+    listed = capfd.readouterr().out
+    for name, command in COMMANDS.items():
+        assert command.usage in listed
+        assert run_shell(finder, None, ["help", name]) == 0
+        assert f"> {name}" in capfd.readouterr().out
+    assert run_shell(finder, None, ["exit"]) == 0
+
+
+def test_lines_of_a_pipe_go_on_after_an_error_and_the_last_one_is_the_status(
+    cluster, finder, capfd, monkeypatch
+):
+    cluster.set(
+        A, "/read/a", [refusal(404, error="no key"), {"key": "a", "value": "1", "revision": 1}]
+    )
+    lines = b'get a\n\nget "x\n  get a\nexit\nget a\n'
+    monkeypatch.setattr(
+        sys, "stdin", SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(lines))
+    )
+    assert run_shell(finder, None) == 2
+    printed = capfd.readouterr()
+    assert printed.out == "1\n"
+    assert printed.err.splitlines() == [
+        "hstore: line 1: no key",
+        'hstore: line 3: a quote " is not closed',
+    ]
+
+
+def test_a_line_without_end_is_refused_and_the_next_one_is_read(finder, capfd, monkeypatch):
+    monkeypatch.setattr(shell, "LINE_BYTES_MAX", 20)
+    lines = io.BytesIO(b"set a " + b"x" * 100 + b"\nhelp exit\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: False, buffer=lines))
+    assert run_shell(finder, None) == 2
+    printed = capfd.readouterr()
+    assert "line 1: the line is longer" in printed.err
+    assert printed.out.startswith("exit\n")
+
+
+def test_the_command_line_takes_everything_behind_the_command_as_words(server, capfd, make):
+    server.answers["POST", "/write"] = (200, {"key": "-h", "revision": 7})
+    server.set_cluster(make.info())
+    assert cli.run(["cli", "-h", server.address, "set", "-h", "--json"]) == 0
+    assert capfd.readouterr().out == "revision 7\n"
+    assert server.asked[-1][2] == b'{"key":"-h","value":"--json"}'
+    assert cli.run(["cli", "-h", "127.0.0.1:1", "get", "a"]) == 3
+    assert cli.run(["cli", "-h", server.address, "get", "a"]) == 1
+
+
+def test_a_value_cannot_send_escape_sequences_to_a_terminal(capfd):
+    Output(is_terminal=True).value(b"a\x1b[31m\n\tb\r")
+    assert capfd.readouterr().out == "a\\x1b[31m\n\tb\\r\n"
+
+
+@pytest.fixture
+def talk(finder, monkeypatch):
+    """Have a shell at a terminal ask for lines, which are given; return its exit status."""
+
+    def run(*lines):
+        coming = iter(lines)
+
+        def ask(_text, *, handle_sigint):
+            # With it, prompt_toolkit lets Python's own handler in while it puts its own away.
+            assert not handle_sigint
+            # As the prompt begins or ends: a moment in which Ctrl-C is not yet or no longer a key.
+            signal.raise_signal(signal.SIGINT)
+            line = next(coming)
+            if isinstance(line, str):
+                return line
+            raise line
+
+        monkeypatch.setattr(shell, "_prompt", lambda *_: SimpleNamespace(prompt=ask))
+        for stream in (sys.stdin, sys.stdout):
+            monkeypatch.setattr(stream, "isatty", lambda: True)
+        return run_shell(finder, None)
+
+    return run
+
+
+def test_ctrl_c_beside_the_prompt_and_beside_a_command_ends_nothing(talk, capfd):
+    handler = signal.getsignal(signal.SIGINT)
+    assert talk("help exit", KeyboardInterrupt, "help get", EOFError) == 0
+    printed = capfd.readouterr()
+    assert "exit\n" in printed.out
+    assert "get KEY\n" in printed.out
+    assert "interrupted" not in printed.err
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_ctrl_c_ends_the_command_that_runs_and_says_it_of_a_write(cluster, talk, capfd):
+    def interrupt(_request):
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the command went on")
+
+    for path in ("/read/a", "/write"):
+        cluster.set(A, path, interrupt)
+    assert talk("get a", "set a 1", "help get", "exit") == 0
+    printed = capfd.readouterr()
+    # Each of the two ends the line it interrupted.
+    assert "Ctrl-D leaves\n\n\nget KEY\n" in printed.out
+    assert printed.err.count("the write may or may not take effect") == 1
+
+
+# --- the node it talks to ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def session(finder):
+    told: list[str] = []
+    with Session(finder, None, told.append) as one:
+        one.told = told  # type: ignore[attr-defined]
+        yield one
+
+
+def test_a_read_goes_to_another_node_and_says_so(cluster, session):
+    cluster.set(A, "/read/a", httpx.ReadTimeout("late"))
+    cluster.set(B, "/v1/cluster", None)
+    cluster.set(C, "/read/a", {"key": "a", "value": "1", "revision": 1})
+    assert session.read(lambda client: client.get("a")).data == b"1"
+    assert session.address == C
+    assert session.told == [f"the node at {A} did not answer in time: now at {C}"]
+
+
+def test_a_write_goes_elsewhere_only_when_it_was_certainly_not_sent(cluster, session):
+    cluster.set(B, "/write", {"key": "a", "revision": 7})
+    cluster.set(A, "/write", httpx.ConnectTimeout("late"))
+    assert session.write(lambda client: client.write("a", "1")) == 7
+    assert session.address == B
+    for lost in (httpx.ReadTimeout("late"), httpx.WriteError("reset")):
+        cluster.set(B, "/write", lost)
+        before = len(cluster.asked)
+        with pytest.raises(OutcomeUnknown):
+            session.write(lambda client: client.write("a", "1"))
+        assert len(cluster.asked) == before + 1
+    # Nor when something answers that is no node of ours, but may stand before one.
+    cluster.set(B, "/write", httpx.Response(502, text="<html>"))
+    with pytest.raises(Unreachable):
+        session.write(lambda client: client.write("a", "1"))
+    assert session.address == B
+
+
+def test_each_node_is_tried_once_and_the_last_error_stands(cluster, session):
+    session.connect()
+    for address in (A, B, C):
+        cluster.set(address, "/v1/cluster", None)
+    with pytest.raises(Unreachable, match="8500"):
+        session.write(lambda client: client.write("a", "1"))
+    assert [at for at, _, path in cluster.asked if path == "/write"] == [A]
+    # They are there again.
+    cluster.set(A, "/write", {"key": "a", "revision": 7})
+    assert session.write(lambda client: client.write("a", "1")) == 7
+
+
+def test_a_watch_goes_on_at_another_node_after_what_was_seen(cluster, session):
+    first = '{"key":"a","revision":11,"value":"x\u2028y"}'
+    second = '{"key":"a","revision":12,"deleted":true}'
+    other = '{"key":"b","revision":12,"deleted":true}'
+    # Cut off between the two deletions of one revision.
+    cluster.set(A, "/v1/watch", events("id: 10", f"id: 11\ndata: {first}", f"data: {second}"))
+    again = events("id: 11", f"data: {second}", f"id: 12\ndata: {other}", "id: 20")
+    cluster.set(B, "/v1/watch", again)
+    cluster.set(C, "/v1/watch", events('event: error\ndata: {"error":"compacted: gone"}'))
+    watching = session.watch("p/")
+    seen = [next(watching) for _ in range(4)]
+    assert [(one.key, one.revision, one.value) for one in seen] == [
+        ("a", 11, "x\u2028y".encode()), ("a", 12, None), ("a", 12, None), ("b", 12, None),
+    ]  # fmt: skip
+    for address in (A, B):
+        cluster.set(address, "/v1/cluster", None)
+    with pytest.raises(Compacted, match="gone"):
+        next(watching)
+    paths = [(at, path) for at, _, path in cluster.asked if "watch" in path]
+    query = "/v1/watch?prefix=p%2F"
+    assert paths[0] == (A, query)
+    assert paths[1] == (B, f"{query}&after=11")
+    assert paths[-1][1] == f"{query}&after=20"
+
+
+def test_a_watch_without_any_node_ends(cluster, session, clock):
+    session.connect()
+    for address in (A, B, C):
+        cluster.set(address, "/v1/cluster", None)
+    with pytest.raises(Unreachable):
+        next(session.watch(""))
+    assert GIVE_UP_S < clock.now() < GIVE_UP_S + 1
+
+
+# --- Tab, and the history ---------------------------------------------------------------------
+
+
+def complete(completer, text):
+    found = completer.get_completions(Document(text), CompleteEvent())
+    return [(one.text, one.start_position) for one in found]
+
+
+def test_tab_offers_commands_and_keys(cluster):
+    completer = ShellCompleter(lambda: A, cluster.connect)
+    assert complete(completer, "s") == [("set ", -1), ("scan ", -1)]
+    assert complete(completer, "help wa") == [("watch ", -2)]
+    cluster.set(A, "/v1/kv/a", [["a b", "ab"], ["a b"]])
+    assert complete(completer, "get a") == [('"a b" ', -1), ("ab ", -1)]
+    assert complete(completer, 'get "a') == [('"a b" ', -2)]
+    assert cluster.asked[0] == (A, "GET", "/v1/kv/a?keys&stale")
+    assert complete(completer, "set a b") == []
+    assert complete(completer, "bogus a") == []
+
+
+def test_tab_is_silent_when_there_are_no_keys_and_short_when_there_are_many(cluster):
+    completer = ShellCompleter(lambda: A, cluster.connect)
+    for answer in (None, refusal(404, error="no key"), httpx.ReadTimeout("late")):
+        cluster.set(A, "/v1/kv/a", answer)
+        assert complete(completer, "get a") == []
+    cluster.set(A, "/v1/kv/", [[f"k{n}" for n in range(KEYS_MAX * 2)]])
+    assert len(complete(completer, "get ")) == KEYS_MAX
+    assert complete(ShellCompleter(lambda: "", cluster.connect), "get ") == []
+
+
+def test_the_history_is_its_owners_alone_and_bounded(tmp_path):
+    path = history_path({"XDG_STATE_HOME": str(tmp_path / "state")})
+    history = open_history(path)
+    history.append_string("set foo bar")
+    history.append_string(" set secret x")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(open_history(path).load_history_strings()) == ["set foo bar"]
+    path.chmod(0o644)
+    for number in range(40_000):
+        history.store_string(f"get key-{number}")
+    assert path.stat().st_size > HISTORY_BYTES_MAX
+    lines = list(open_history(path).load_history_strings())
+    assert path.stat().st_size <= HISTORY_BYTES_MAX / 2
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert lines[0] == "get key-39999"
+    assert lines == [f"get key-{number}" for number in range(39_999, 39_999 - len(lines), -1)]
+
+
+def test_without_a_place_for_the_history_there_is_one_in_memory(tmp_path):
+    (tmp_path / "file").write_text("")
+    history = open_history(tmp_path / "file" / "history")
+    history.append_string("get a")
+    assert history.get_strings() == ["get a"]
+    assert history_path({"XDG_STATE_HOME": "relative"}).parts[-2:] == ("hstore", "history")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_write"),
+    [("set k v", True), ("  del k", True), ("cas k 0 v", True), ("update k v", True)]
+    + [(line, False) for line in ("watch", "get k", "scan", "sett k", "", "   ")],
+)
+def test_only_of_a_write_is_it_said_that_it_may_have_taken_effect(line, is_write):
+    assert writes(line) is is_write

@@ -1,0 +1,200 @@
+"""What a person reads, as text."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from hstore.cli.show import tables
+
+
+def text(renderable, width, **options):
+    console = Console(width=width, **options)
+    with console.capture() as captured:
+        console.print(renderable)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def test_name_address_health_and_type_are_shown_for_every_node(make):
+    info = make.info(
+        make.node(1), make.node(2, health="failed"), make.node(10, type="learner", health="joining")
+    )
+    assert text(tables.cluster_view(info, 45), 45) == (
+        "cluster 00000000000000c1  zone hstore.local\n"
+        "term 2  leader n1  quorum 2  can lose 1 node\n"
+        "! failed: n2\n"
+        "NAME  ADDRESS         HEALTH   TYPE\n"
+        "n1    127.0.0.1:8500  alive    leader\n"
+        "n2    127.0.0.1:8501  failed   follower\n"
+        "n10   127.0.0.1:8509  joining  learner"
+    )
+
+
+def test_more_columns_are_shown_where_there_is_room_and_all_in_a_wide_terminal(make):
+    table = tables.node_table(make.info(make.node(1)), 60)
+    assert text(table, 60) == (
+        "NAME  ADDRESS         HEALTH  TYPE    VOTER  APPLIED  LAG\n"
+        "n1    127.0.0.1:8500  alive   leader  yes         17    0"
+    )
+    wide = text(tables.node_table(make.info(make.node(2, uptime_s=None)), 200), 200)
+    assert wide == (
+        "NAME  ADDRESS         HEALTH  TYPE      VOTER  APPLIED  LAG  CONTACT  TERM  UP  VERSION  "
+        "COMMIT  DNS             PEER            ID\n"
+        "n2    127.0.0.1:8501  alive   follower  yes         17    0    42 ms     2   -  0.1.0    "
+        "    17  127.0.0.1:8601  127.0.0.1:8301  0000000000000002"
+    )
+
+
+def test_a_terminal_too_narrow_for_the_table_gets_two_lines_for_each_node(make):
+    info = make.info(make.node(1, name="a-rather-long-name"), make.node(2))
+    shown = text(tables.cluster_view(info, 30), 30)
+    assert shown.splitlines()[-5:] == [
+        "a-rather-long-name leader",
+        "alive",
+        "  127.0.0.1:8500",
+        "n2 follower alive",
+        "  127.0.0.1:8501",
+    ]
+
+
+@pytest.mark.parametrize("width", [10, 17, 20, 25, 36, 37, 38, 50, 80, 120, 250])
+def test_no_line_is_wider_than_the_terminal_and_nothing_is_cut(make, width):
+    info = make.info(make.node(1, name="longer-name"), make.node(2), failure_tolerance=0)
+    shown = text(tables.cluster_view(info, width), width)
+    assert all(len(line) <= width for line in shown.splitlines())
+    assert "…" not in shown
+    for fact in ("longer-name", "127.0.0.1:8501", "follower", "alive", "voters", "survive"):
+        assert fact in shown.replace("\n", "")
+
+
+def test_what_is_not_known_is_a_dash(make):
+    unknown = make.node(
+        2, term=None, commit_index=None, applied_index=None, last_contact_ms=None,
+        version=None, uptime_s=None,
+    )  # fmt: skip
+    row = text(tables.node_table(make.info(unknown), 200), 200).splitlines()[1]
+    assert row.split()[4:12] == ["yes", *["-"] * 7]
+
+
+def test_a_hundred_columns_hold_all_that_an_operator_asks_first(make):
+    info = make.info(make.node(1, uptime_s=86_399), make.node(2), make.node(3))
+    titles = text(tables.node_table(info, 100), 100).splitlines()[0].split()
+    assert titles[:11] == [
+        "NAME", "ADDRESS", "HEALTH", "TYPE", "VOTER", "APPLIED", "LAG", "CONTACT", "TERM", "UP",
+        "VERSION",
+    ]  # fmt: skip
+
+
+def test_lag_is_counted_from_the_furthest_commit_that_anybody_reports(make):
+    info = make.info(make.node(1, commit_index=20, applied_index=19), make.node(2), make.node(3))
+    rows = text(tables.node_table(info, 80), 80).splitlines()[1:]
+    assert [row.split()[6] for row in rows] == ["1", "3", "3"]
+
+
+@pytest.mark.parametrize(
+    ("last_contact_ms", "shown"), [(9999, "9999 ms"), (10_000, "10s"), (3_600_000, "1h00m")]
+)
+def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown):
+    info = make.info(make.node(2, last_contact_ms=last_contact_ms))
+    table = text(tables.node_table(info, 80), 80)
+    assert shown in table
+    assert len(shown) <= len("CONTACT")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "changes", "said"),
+    [
+        ([{}, {}, {}], {}, []),
+        ([{}], {"failure_tolerance": 0}, ["1 voter survives no failure; three survive one"]),
+        ([{}, {}], {"failure_tolerance": 0}, ["2 voters survive no failure; three survive one"]),
+        ([{}] * 4, {}, ["4 voters survive no more failures than 3"]),
+        ([{}, {}, {"voter": False}, {"health": "suspect"}], {}, ["suspect: n4"]),
+        (
+            [{}, {}],
+            {"leader": None, "waiting_for": 3, "failure_tolerance": 0},
+            ["waiting for 3 nodes before anybody is served: 2 are there, `hstore join` adds one"],
+        ),
+        (
+            [{}, {}, {"health": "failed"}],
+            {"failure_tolerance": 0},
+            ["failed: n3", "with one voter less there will be no leader"],
+        ),
+        (
+            [{}, {"health": "failed"}, {"health": "failed"}],
+            {"leader": None, "failure_tolerance": 0},
+            [
+                "no leader: electing one takes 2 live voters, and of 3 1 is live",
+                "failed: n2, n3",
+            ],
+        ),
+    ],
+    ids=["well", "one", "two", "four", "suspect", "waiting", "no margin", "no leader"],
+)
+def test_what_an_operator_should_know_is_said_the_worst_first(make, nodes, changes, said):
+    nodes = [make.node(number, **one) for number, one in enumerate(nodes, 1)]
+    assert tables.warnings(make.info(*nodes, **changes)) == said
+
+
+def test_markup_in_a_name_is_text(make):
+    info = make.info(make.node(1, name="[red]n1", version="[/]"), leader="[red]n1")
+    shown = text(tables.cluster_view(info, 120), 120, force_terminal=True)
+    assert shown.count("[red]n1") == 2
+    assert "[/]" in shown
+
+
+def test_without_a_leader_the_headline_says_so(make):
+    assert "no leader" in tables.headline(make.info(leader=None)).plain
+
+
+def test_colour_is_for_terminals_that_want_it(make):
+    table = tables.node_table(make.info(make.node(1, health="failed")), 80)
+    colourful = text(table, 80, force_terminal=True, color_system="standard")
+    assert "\x1b[31mfailed" in colourful
+    assert "\x1b" not in text(table, 80)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(5, "5s"), (75, "1m15s"), (3600, "1h00m"), (86_399, "23h59m"), (90_000, "1d01h")],
+)
+def test_uptime_is_written_in_its_two_largest_units(make, seconds, shown):
+    row = text(tables.node_table(make.info(make.node(1, uptime_s=seconds)), 200), 200)
+    assert shown in row.splitlines()[1].split()
+
+
+def test_the_first_sight_of_a_cluster_is_told_node_by_node(make):
+    assert tables.changes(None, make.info(make.node(1), make.node(2))) == [
+        "n1: 127.0.0.1:8500 alive leader",
+        "n2: 127.0.0.1:8501 alive follower",
+        "cluster: leader n1, term 2, can lose 1 node",
+    ]
+
+
+def test_how_many_nodes_may_fail_is_told_when_it_changes(make):
+    fewer = make.info(failure_tolerance=0)
+    assert tables.changes(make.info(), fewer) == ["cluster: leader n1, term 2, can lose 0 nodes"]
+
+
+def test_each_change_is_one_line_and_figures_are_none(make):
+    before = make.info(make.node(1), make.node(2), make.node(3))
+    assert tables.changes(before, msgspec.structs.replace(before, quorum=9)) == []
+    figures = make.info(make.node(1, applied_index=99, uptime_s=80), make.node(2), make.node(3))
+    assert tables.changes(before, figures) == []
+    after = make.info(
+        make.node(1, health="failed", type="follower"),
+        make.node(2, type="leader", name="two", address="127.0.0.1:9000"),
+        make.node(4, health="joining", type="learner"),
+        leader="two",
+        term=3,
+        failure_tolerance=0,
+    )
+    assert tables.changes(before, after) == [
+        "n1: failed follower, was alive leader",
+        "two: was n2",
+        "two: now at 127.0.0.1:9000, was at 127.0.0.1:8501",
+        "two: alive leader, was alive follower",
+        "n4: 127.0.0.1:8503 joining learner",
+        "n3: left the cluster",
+        "cluster: leader two, term 3, can lose 0 nodes",
+    ]

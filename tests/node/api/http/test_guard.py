@@ -1,0 +1,131 @@
+"""Status 403: what a web page can make a browser send, and names that are not ours."""
+
+from __future__ import annotations
+
+import pytest
+
+from hstore.node.api.http.guard import is_loopback
+
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "127.0.0.1:8500", "192.0.2.7:1", "[::1]:8500", "[2001:db8::1]", "localhost",
+        "LOCALHOST:8500", "n1", "n1:8500", "10.0.0.1:8500", "hstore.local",
+        "leader.hstore.local:8500", "n1.node.HStore.Local.", "kv.example", "kv.example:80",
+    ],
+)  # fmt: skip
+async def test_hosts_that_are_ours_are_answered(client, host):
+    assert (await client.request("GET", "/v1/health", Host=host)).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example", "evil.example:8500", "localhost.evil.example", "127.0.0.1.evil.example",
+        "nothstore.local", "hstore.local.evil.example", "n2", "n1.evil.example", "local",
+        "sub.kv.example", "", ":8500", "localhost, evil.example", "[::1", "user@localhost",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("target", ["/read/foo", "/delete/foo", "/v1/cluster", "/nothing"])
+async def test_other_hosts_are_refused(client, backend, host, target):
+    """Else a page whose own name is made to point here could read and write as same-origin."""
+    backend.set(b"foo", b"")
+    answer = await client.request("GET", target, Host=host)
+    assert answer.status == 403
+    assert b"foo" in backend.items
+    assert answer.headers["x-hstore-index"] == "11"
+
+
+async def test_the_host_of_an_absolute_target_overrules_the_header(client):
+    good = await client.request("GET", "http://localhost:8500/v1/health", Host="evil.example")
+    bad = await client.request("GET", "http://evil.example/v1/health", Host="localhost:8500")
+    assert (good.status, bad.status) == (200, 403)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "anything"])
+async def test_cross_site_requests_of_browsers_are_refused(client, backend, site):
+    backend.set(b"foo", b"")
+    for method, target, body in [
+        ("GET", "/delete/foo", None),
+        ("GET", "/read/foo", None),
+        ("POST", "/write", {"key": "foo", "value": "x"}),
+        ("PUT", "/v1/kv/foo", b""),
+    ]:
+        answer = await client.request(method, target, body, Sec_Fetch_Site=site)
+        assert (target, answer.status) == (target, 403)
+    assert not backend.calls
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+async def test_a_person_at_a_browser_may_delete_by_typing(client, backend, site):
+    backend.set(b"foo", b"")
+    answer = await client.request("GET", "/delete/foo", Sec_Fetch_Site=site, User_Agent=BROWSER)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://localhost:8500", 200),
+        ("http://LOCALHOST:8500", 200),
+        ("http://localhost", 403),
+        ("http://localhost:3000", 403),
+        ("http://127.0.0.1:8500", 403),
+        ("http://evil.example", 403),
+        ("null", 403),
+        ("", 403),
+        ("file://localhost:8500", 403),
+        ("http://localhost:8500, http://evil.example", 403),
+    ],
+)
+async def test_an_origin_must_be_the_host_itself(client, origin, status):
+    body = {"key": "foo", "value": "x"}
+    assert (await client.request("POST", "/write", body, Origin=origin)).status == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("http://kv.example", "kv.example:80", 200),
+        ("https://kv.example:443", "kv.example", 200),
+        ("https://kv.example:80", "kv.example", 403),
+    ],
+)
+async def test_the_default_port_of_an_origin_may_be_left_out(client, origin, host, status):
+    answer = await client.request("GET", "/v1/health", Origin=origin, Host=host)
+    assert answer.status == status
+
+
+async def test_an_image_in_a_page_cannot_delete_where_browsers_name_no_site(client, backend):
+    """To a host that is neither https nor loopback a browser sends no Sec-Fetch-Site at all."""
+    backend.set(b"foo", b"")
+    host = "10.0.0.1:8500"
+    answer = await client.request("GET", "/delete/foo", Host=host, User_Agent=BROWSER)
+    assert answer.status == 403
+    assert b"foo" in backend.items
+    answer = await client.request("GET", "/delete/foo", Host=host, User_Agent="curl/8.9")
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("header", ["Sec_Purpose", "Purpose"])
+async def test_a_browser_cannot_delete_ahead_of_time(client, backend, header):
+    backend.set(b"foo", b"")
+    headers = {header: "prefetch;prerender", "Sec_Fetch_Site": "none"}
+    assert (await client.request("GET", "/delete/foo", **headers)).status == 403
+    assert b"foo" in backend.items
+
+
+async def test_no_page_gets_leave_to_read_across_origins(client):
+    answer = await client.request(
+        "OPTIONS", "/v1/kv/foo", Access_Control_Request_Method="PUT", Host="localhost"
+    )
+    assert answer.status == 405
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_loopback_is_told_from_the_rest():
+    assert all(map(is_loopback, ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]))
+    assert not any(map(is_loopback, ["10.0.0.1", "::ffff:10.0.0.1", "", "localhost", "0.0.0.0"]))

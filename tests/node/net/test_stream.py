@@ -1,0 +1,89 @@
+"""The server on real sockets, as far as memory streams cannot stand for them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import cast
+
+import pytest
+import trio
+
+from hstore.node.net.stream import TcpStream, accept
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        yield sock
+
+
+@pytest.fixture
+def pair():
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.setblocking(False)
+    with near, far:
+        yield TcpStream(near), TcpStream(far)
+
+
+async def test_more_than_the_buffers_hold_is_sent_whole(pair):
+    near, far = pair
+    data = bytes(range(256)) * 40_000
+    received = bytearray()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(near.send_all, data)
+        while len(received) < len(data):
+            received += await far.receive_some()
+    assert received == data
+
+
+async def test_receiving_is_always_a_checkpoint(pair):
+    near, far = pair
+    await near.send_all(b"abc")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await far.receive_some()
+    assert scope.cancelled_caught
+
+
+async def test_an_end_and_a_reset_are_told_apart(pair):
+    near, far = pair
+    await near.send_eof()
+    assert await far.receive_some() == b""
+    await near.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        await far.send_all(b"abc")
+    await near.aclose()
+
+
+class BrokenListener:
+    """Fails to accept as the kernel may, then has nobody."""
+
+    def __init__(self, *errors: int) -> None:
+        self._errors = list(errors)
+        self.sock, self._other = socket.socketpair()
+        self.sock.setblocking(False)
+        self._other.close()
+
+    def accept(self):
+        if self._errors:
+            raise OSError(self._errors.pop(0), "broken")
+        return self.sock, ("", 0)
+
+    def fileno(self):
+        return 0
+
+
+async def test_accepting_survives_the_errors_of_others(autojump_clock):
+    listener = BrokenListener(errno.ECONNABORTED, errno.EMFILE, errno.EPROTO)
+    stream = await accept(cast("socket.socket", listener))
+    assert trio.current_time() == pytest.approx(0.1)
+    await stream.aclose()
+
+
+async def test_a_closed_listener_is_an_error(listener):
+    listener.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        await accept(listener)
