@@ -28,7 +28,7 @@ run: .venv/installed
 
 # `pytest`, never `python -m pytest`: that puts this folder on the import path, where `dns/`
 # would stand before dnspython.
-# On all cores; see `_Rooms` in tests/conftest.py for what stays together.
+# On all cores; see `_OneProcessPerFile` in tests/conftest.py for what stays together.
 test: .venv/installed-dev
 	$(BIN)/pytest -n auto --no-loadscope-reorder $(ARGS)
 

@@ -17,7 +17,7 @@ import trio
 from .api.backend import Tell, Waiter
 from .cluster.configure import Configure
 from .cluster.handover import Handover
-from .cluster.membership import Members
+from .cluster.membership import Membership
 from .cluster.replica_check import ReplicaCheck
 from .cluster.snapshots import Reply, Snapshots
 from .cluster.status import Status
@@ -25,7 +25,7 @@ from .driver import intake, recovered_core
 from .driver.freshness import Freshness
 from .driver.replica import Replica
 from .driver.requests import READ, Request
-from .driver.ticks import Pace
+from .driver.ticks import TickTimer
 from .errors import NoLeader, Refused
 from .model import commands
 from .model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
@@ -33,8 +33,8 @@ from .model.commands import Command, Keyed, Outcome
 from .net.lag import Lag
 from .net.poller import Poller, can_poll
 from .peers import wire
-from .peers.link import Dial, Self
-from .peers.links import Peers
+from .peers.link import Dial, LocalNode
+from .peers.links import Links
 from .peers.wire import ForwardKind
 from .raft import election
 from .raft.messages import Base
@@ -63,7 +63,7 @@ class Node:
     """A node without its listeners: give it connections of peers, and requests.
 
     Attributes:
-        replica, status, peers, watches: Its rooms.
+        replica, status, links, watches: Its rooms.
         poller: Watches the sockets of peers and clients; None: each has a task of its own.
         stop_requested: Set when the node shall stop; `stop_reason` says why.
         stop_began_at: When it was first asked to, in seconds of `trio.current_time()`.
@@ -104,12 +104,12 @@ class Node:
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self.status = Status(self.replica, self.replica.send)
         self.status.reached_at = (address, peer_address) if peer_address else None
-        self.members = Members(self.replica, self.status)
+        self.membership = Membership(self.replica, self.status)
         self.settings = Configure(self.replica, self.status, log_level)
-        self.handover = Handover(self.replica, self.status, self.members)
-        me = Self(identity.cluster_id, identity.node_id, name, peer_address)
+        self.handover = Handover(self.replica, self.status, self.membership)
+        me = LocalNode(identity.cluster_id, identity.node_id, name, peer_address)
         self.poller = Poller() if can_poll() else None
-        self.peers = Peers(
+        self.links = Links(
             me,
             self,
             dial=dial,
@@ -117,7 +117,7 @@ class Node:
             rng=rng,
             poller=self.poller,
         )
-        self.snapshots = Snapshots(self.replica, self.peers, dial, rng)
+        self.snapshots = Snapshots(self.replica, self.links, dial, rng)
         self.check = ReplicaCheck(self.replica, self.replica.send)
         self.watches = Watches(state.history)
         self.freshness = Freshness(self.replica)
@@ -131,16 +131,16 @@ class Node:
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
         self._lag = self.poller.lag if self.poller is not None else Lag()
-        self._pace = Pace(
+        self._tick_timer = TickTimer(
             lambda: self.replica.tick_seconds(),  # noqa: PLW0108 - a test has its own
             self._lag,
             rng.random,
         )
         self._given_name = name
         self._adopted = state.settings
-        self.replica.changes.on_change = self._on_change
+        self.replica.leadership.on_change = self._on_change
         self.replica.on_tick = self._on_tick
-        self.replica.on_admin = self.members.handle
+        self.replica.on_admin = self.membership.handle
         self.replica.on_snapshot_wanted = self.snapshots.send
 
     async def run(
@@ -164,11 +164,11 @@ class Node:
         async with trio.open_nursery() as nursery:
             if self.poller is not None:
                 nursery.start_soon(self._poll, self.poller)
-            await nursery.start(self.peers.run)
+            await nursery.start(self.links.run)
             await nursery.start(self.snapshots.run)
-            await nursery.start(self.members.run)
+            await nursery.start(self.membership.run)
             await nursery.start(self.check.run)
-            await nursery.start(self.replica.run, self.peers, self._pace)
+            await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
             self._on_change()
             task_status.started()
@@ -444,7 +444,7 @@ class Node:
         """Leadership, configuration, members or settings have changed: all that follows from it."""
         self._adopt_settings()
         self._set_links()
-        self.members.look()
+        self.membership.look()
         self.status.refresh()
 
     def _set_links(self) -> None:
@@ -467,7 +467,7 @@ class Node:
                     self._going.pop(peer, None)
                 elif self._going.setdefault(peer, now + _FAREWELL_SECONDS) <= now:
                     del self._going[peer], self._addresses[peer]
-        self.peers.set_addresses({n: a for n, a in self._addresses.items() if n != core.id})
+        self.links.set_addresses({n: a for n, a in self._addresses.items() if n != core.id})
 
     def _is_config_committed(self) -> bool:
         core = self.replica.core
@@ -479,14 +479,14 @@ class Node:
         if settings is not self._adopted:
             self._adopted = settings
             election.adopt_timeout(self.replica.core, recovered_core.election_ticks(settings))
-            self._pace.look()
+            self._tick_timer.look()
             self.status.settings_changed()
 
     def _on_tick(self) -> None:
         self._set_links()
         self.status.tick()
         self.freshness.tick()
-        self.members.tick()
+        self.membership.tick()
 
     def _removed(self) -> None:
         self.was_removed = True

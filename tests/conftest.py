@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(kept.close)
 
 
-class _Rooms(LoadScopeScheduling):  # type: ignore[misc]  # its base is Any
+class _OneProcessPerFile(LoadScopeScheduling):  # type: ignore[misc]  # its base is Any
     """Shares the tests out among several processes (`pytest -n`, as in `make test`).
 
     A file stays together, for what its tests share; and so do all with real processes, for they take
@@ -67,7 +67,7 @@ class _Rooms(LoadScopeScheduling):  # type: ignore[misc]  # its base is Any
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Have the files shared out."""
-    return _Rooms(config, log)
+    return _OneProcessPerFile(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

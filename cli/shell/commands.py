@@ -18,7 +18,7 @@ from ..client.api import NotFound
 from .words import Word, escaped, quoted, text_of, value_of
 
 if TYPE_CHECKING:
-    from .connection import Session
+    from .connection import Connection
 
 SCAN_LIMIT = 100
 """Keys that `scan` shows when it is not told how many."""
@@ -77,7 +77,7 @@ class Output:
 class Context(NamedTuple):
     """What a command has to work with."""
 
-    session: Session
+    connection: Connection
     out: Output
     is_interactive: bool = False
 
@@ -168,7 +168,7 @@ def _is_text(data: bytes) -> bool:
 
 def _get(context: Context, words: list[Word]) -> None:
     key = _key(words[0])
-    found = context.session.read(lambda client: client.get(key))
+    found = context.connection.read(lambda client: client.get(key))
     context.out.value(found.data)
     if context.is_interactive:
         context.out.note(f"revision {found.revision}")
@@ -178,10 +178,10 @@ def _set(context: Context, words: list[Word]) -> None:
     key, value = _key(words[0]), value_of(words[1])
     if _is_text(value):
         text = value.decode()
-        revision = context.session.write(lambda client: client.write(key, text))
+        revision = context.connection.write(lambda client: client.write(key, text))
         context.out.line(f"revision {revision}")
     else:
-        context.session.write(lambda client: client.put(key, value))
+        context.connection.write(lambda client: client.put(key, value))
         context.out.line(f"{len(value):,} bytes written")
 
 
@@ -189,13 +189,13 @@ def _update(context: Context, words: list[Word]) -> None:
     key, value = _key(words[0]), value_of(words[1])
     if _is_text(value):
         text = value.decode()
-        revision = context.session.write(lambda client: client.update(key, text))
+        revision = context.connection.write(lambda client: client.update(key, text))
         context.out.line(f"revision {revision}")
         return
     # Only /v1/kv takes any bytes, and it has no update: so, only if it is as it was seen.
     for _ in range(_UPDATE_TRIES):
-        seen = context.session.read(lambda client: client.get(key)).revision
-        if context.session.write(lambda client, cas=seen: client.put(key, value, cas)):  # type: ignore[misc]
+        seen = context.connection.read(lambda client: client.get(key)).revision
+        if context.connection.write(lambda client, cas=seen: client.put(key, value, cas)):  # type: ignore[misc]
             context.out.line(f"{len(value):,} bytes written")
             return
     raise Refused("others write this key all the time: nothing was changed")
@@ -203,16 +203,16 @@ def _update(context: Context, words: list[Word]) -> None:
 
 def _del(context: Context, words: list[Word]) -> None:
     key = _key(words[0])
-    context.out.line(f"revision {context.session.write(lambda client: client.delete(key))}")
+    context.out.line(f"revision {context.connection.write(lambda client: client.delete(key))}")
 
 
 def _cas(context: Context, words: list[Word]) -> None:
     key, revision, value = _key(words[0]), _number(words[1], "revision"), value_of(words[2])
-    if context.session.write(lambda client: client.put(key, value, revision)):
+    if context.connection.write(lambda client: client.put(key, value, revision)):
         context.out.line("written")
         return
     try:
-        now = context.session.read(lambda client: client.get(key)).revision
+        now = context.connection.read(lambda client: client.get(key)).revision
     except NotFound:
         raise Refused(f"nothing was changed: there is no key {quoted(key)}") from None
     raise Refused(f"nothing was changed: {quoted(key)} is of revision {now}, not {revision}")
@@ -220,9 +220,9 @@ def _cas(context: Context, words: list[Word]) -> None:
 
 def _keys(context: Context, words: list[Word]) -> None:
     prefix = _prefix(words)
-    # Not `session.read`: once something was printed, another node would print it again.
-    context.session.found()
-    for key in context.session.read(lambda client: client.keys(prefix)):
+    # Not `connection.read`: once something was printed, another node would print it again.
+    context.connection.found()
+    for key in context.connection.read(lambda client: client.keys(prefix)):
         context.out.key(key)
 
 
@@ -232,7 +232,7 @@ def _scan(context: Context, words: list[Word]) -> None:
     after, left = "", limit
     while left > 0:
         count = min(left, _PAGE)
-        page = context.session.read(
+        page = context.connection.read(
             lambda client, after=after, count=count: client.scan(prefix, after, count)  # type: ignore[misc]
         )
         if not page and not after:
@@ -250,7 +250,7 @@ def _watch(context: Context, words: list[Word]) -> None:
     prefix = _prefix(words)
     if context.is_interactive:
         context.out.note("Ctrl-C ends it")
-    for seen in context.session.watch(prefix):
+    for seen in context.connection.watch(prefix):
         assert seen.key is not None
         if seen.value is None:
             context.out.line(f"{seen.revision} del {quoted(seen.key)}")
@@ -261,11 +261,11 @@ def _watch(context: Context, words: list[Word]) -> None:
 def _nodes(context: Context, _words: list[Word]) -> None:
     from ..show import listing
 
-    listing.show_once(context.session.found())
+    listing.show_once(context.connection.found())
 
 
 def _leader(context: Context, _words: list[Word]) -> None:
-    info = context.session.found().info
+    info = context.connection.found().info
     address = next((node.address for node in info.nodes if node.name == info.leader), None)
     if address is None:
         raise Refused("the cluster has no leader now; `nodes` shows who lives")

@@ -33,7 +33,7 @@ GIVE_UP_S = 30.0
 _PAUSE_S = 0.2
 
 
-class Session:
+class Connection:
     """A client of a cluster. Closes: its connection, at the end of `with`.
 
     Args:

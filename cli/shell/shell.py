@@ -19,7 +19,7 @@ import click
 from hstore.node.errors import ConfigError, HstoreError
 
 from .commands import Context, Leave, Output, run, writes
-from .connection import Session
+from .connection import Connection
 from .words import from_arguments, split
 
 if TYPE_CHECKING:
@@ -54,30 +54,30 @@ def run_shell(finder: Finder, host: str | None, commands: Sequence[str] = ()) ->
         HstoreError: The one command failed, or a terminal's shell finds no cluster.
     """
     out = Output(is_terminal=sys.stdout.isatty())
-    with Session(finder, host, out.note) as session:
+    with Connection(finder, host, out.note) as connection:
         if commands:
             with contextlib.suppress(Leave):
-                run(Context(session, out), from_arguments(list(commands)))
+                run(Context(connection, out), from_arguments(list(commands)))
             return 0
         if sys.stdin.isatty() and sys.stdout.isatty():
-            return _talk(Context(session, out, is_interactive=True), finder)
-        return _read_lines(Context(session, out), sys.stdin.buffer)
+            return _talk(Context(connection, out, is_interactive=True), finder)
+        return _read_lines(Context(connection, out), sys.stdin.buffer)
 
 
 def _talk(context: Context, finder: Finder) -> int:
     """Ask for lines at a terminal."""
-    session = context.session
-    found = session.connect()
+    connection = context.connection
+    found = connection.connect()
     context.out.line(
         f"cluster {found.info.cluster_id} of zone {found.info.zone}, through {found.address}; "
         "`help` shows the commands, Ctrl-D leaves"
     )
-    prompt = _prompt(lambda: session.address, finder)
+    prompt = _prompt(lambda: connection.address, finder)
     with _Interrupts() as interrupts:
         while True:
             try:
                 # In here Ctrl-C is a key, and no signal.
-                line = prompt.prompt(f"{session.address}> ", handle_sigint=False)
+                line = prompt.prompt(f"{connection.address}> ", handle_sigint=False)
             except KeyboardInterrupt:
                 continue
             except EOFError:

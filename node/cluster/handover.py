@@ -15,7 +15,7 @@ from ..driver.replica import Replica
 from ..errors import HstoreError, OutcomeUnknown, Refused, Unavailable
 from ..peers.wire import ForwardKind
 from ..raft.roles import Role
-from .membership import Members, find
+from .membership import Membership, find
 from .status import Status
 
 _LEAD_SECONDS = 1.5
@@ -28,7 +28,7 @@ _PAUSE_SECONDS = 0.1
 class Handover:
     """Hands over leadership and vote of one node."""
 
-    def __init__(self, replica: Replica, status: Status, members: Members) -> None:
+    def __init__(self, replica: Replica, status: Status, members: Membership) -> None:
         self._replica = replica
         self._status = status
         self._members = members

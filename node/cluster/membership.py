@@ -26,8 +26,8 @@ from ..model.commands import ChangeMember, Member, PutMember, RemoveMember
 from ..net.flag import Flag
 from ..peers.link import is_address
 from ..peers.wire import ForwardKind
-from ..raft.events import ProposeChange, TransferLeader
-from ..raft.membership import Change, ChangeKind, Configuration
+from ..raft.events import ProposeConfigChange, TransferLeader
+from ..raft.membership import ConfigChange, ConfigChangeKind, Configuration
 from ..raft.roles import Role
 from .status import Status
 
@@ -43,7 +43,7 @@ _MAX_REQUESTS = 256
 _log = structlog.get_logger()
 
 
-class Members:
+class Membership:
     """Joins, removals, promotions, demotions, transfers; at the leader only."""
 
     def __init__(self, replica: Replica, status: Status) -> None:
@@ -333,7 +333,7 @@ class Members:
             changes = self._due()
             if not changes:
                 return
-            await self._replica.ask_core(lambda rid: ProposeChange(rid, changes), deadline)
+            await self._replica.ask_core(lambda rid: ProposeConfigChange(rid, changes), deadline)
         except HstoreError as error:
             _log.info("membership change put off", why=str(error))
             return
@@ -341,7 +341,7 @@ class Members:
         _log.info("membership changed", changes=done)
         self.look()
 
-    def _due(self) -> tuple[Change, ...]:
+    def _due(self) -> tuple[ConfigChange, ...]:
         """Return the changes that bring the configuration to the wishes, as far as it can be now.
 
         All of them are proposed as one: the core goes through a joint configuration where several
@@ -358,7 +358,7 @@ class Members:
         staying = [voter for voter in config.all_voters() if not self._is_going(voter)]
         may_go = 2 * sum(map(self._is_abreast, staying)) > len(staying)
         changes = [
-            Change(ChangeKind.REMOVE, node)
+            ConfigChange(ConfigChangeKind.REMOVE, node)
             for node in present
             if node not in wished and (may_go or not config.is_voter(node))
         ]
@@ -366,9 +366,9 @@ class Members:
         for node, member in sorted(wished.items()):
             votes = not (member.learner or member.stopped)
             if node not in present or (config.is_voter(node) and not votes and may_go):
-                changes.append(Change(ChangeKind.ADD_LEARNER, node))
+                changes.append(ConfigChange(ConfigChangeKind.ADD_LEARNER, node))
             elif node in ready and votes and self._status.is_live(node):
-                changes.append(Change(ChangeKind.ADD_VOTER, node))
+                changes.append(ConfigChange(ConfigChangeKind.ADD_VOTER, node))
         return tuple(changes)
 
 
@@ -414,10 +414,10 @@ def _member_of(join: JoinRequest) -> Member:
     )
 
 
-_HANDLERS: dict[ForwardKind, Callable[[Members, str, float], Awaitable[None]]] = {
-    ForwardKind.REMOVE: Members._remove,  # noqa: SLF001 - it is the class's own table
-    ForwardKind.STOP: Members._stop,  # noqa: SLF001
-    ForwardKind.TRANSFER: Members.hand_over,
-    ForwardKind.DEMOTE: Members._demote,  # noqa: SLF001
-    ForwardKind.PROMOTE: Members._promote,  # noqa: SLF001
+_HANDLERS: dict[ForwardKind, Callable[[Membership, str, float], Awaitable[None]]] = {
+    ForwardKind.REMOVE: Membership._remove,  # noqa: SLF001 - it is the class's own table
+    ForwardKind.STOP: Membership._stop,  # noqa: SLF001
+    ForwardKind.TRANSFER: Membership.hand_over,
+    ForwardKind.DEMOTE: Membership._demote,  # noqa: SLF001
+    ForwardKind.PROMOTE: Membership._promote,  # noqa: SLF001
 }

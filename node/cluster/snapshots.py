@@ -28,7 +28,7 @@ from ..driver.replica import Replica
 from ..errors import PeerError
 from ..peers import wire
 from ..peers.link import LOST, Dial, connect
-from ..peers.links import Peers
+from ..peers.links import Links
 from ..peers.snapshot_transfer import (
     Incoming,
     Outgoing,
@@ -102,10 +102,10 @@ class _Staging:
 class Snapshots:
     """Sends and receives snapshots for one node."""
 
-    def __init__(self, replica: Replica, peers: Peers, dial: Dial, rng: Random) -> None:
+    def __init__(self, replica: Replica, links: Links, dial: Dial, rng: Random) -> None:
         """Nothing happens before `run`; `rng` draws the ids of views."""
         self._replica = replica
-        self._peers = peers
+        self._links = links
         self._dial = dial
         self._rng = rng
         self._nursery: trio.Nursery | None = None
@@ -185,11 +185,11 @@ class Snapshots:
 
     async def _stream(self, peer: int) -> _View:
         """Send a state. Raises one of `LOST` when that fails."""
-        address = self._peers.address_of(peer)
+        address = self._links.address_of(peer)
         if address is None:
             raise PeerError("the peer is not a member any more")
         with trio.move_on_after(_SEND_SECONDS) as scope:
-            stream = await connect(self._dial, address, self._peers.me, peer, wire.Purpose.SNAPSHOT)
+            stream = await connect(self._dial, address, self._links.me, peer, wire.Purpose.SNAPSHOT)
         if scope.cancelled_caught:
             raise PeerError("the peer does not answer")
         async with stream:
@@ -234,7 +234,7 @@ class Snapshots:
             raise PeerError("what follows the snapshot is compacted: the disk holds only so much")
         (term, entries), core = found, self._replica.core
         message = Append(core.id, peer, core.term, feed.next - 1, term, entries, core.log.commit)
-        if not self._peers.send(peer, wire.encode(message)):
+        if not self._links.send(peer, wire.encode(message)):
             return False
         feed.sent(entries[-1].index, sum(map(entry_size, entries)))
         return True
@@ -257,7 +257,7 @@ class Snapshots:
         chunks = -1
         while not outgoing.is_exhausted:
             self._check_leading(term)
-            if self._peers.address_of(peer) is None:
+            if self._links.address_of(peer) is None:
                 raise PeerError("the peer is not a member any more")
             chunks += 1
             await _send_all(stream, outgoing.next_frame())

@@ -24,7 +24,7 @@ from hstore.dns.view import ClusterView
 from hstore.dns.view import Member as DnsMember
 
 from ..driver.replica import Replica
-from ..driver.ticks import Pace
+from ..driver.ticks import TickTimer
 from ..model.cluster_info import ClusterInfo, NodeFigures, NodeInfo
 from ..model.commands import Member
 from ..peers import wire
@@ -59,7 +59,7 @@ class Status:
         self.structure = 0
         self.on_view: Callable[[ClusterView | None], None] = lambda _view: None
         self.is_stopping = False
-        self._pace = Pace(self._interval_between_ticks)
+        self._tick_timer = TickTimer(self._interval_between_ticks)
         self._told_at = -math.inf
         self.reached_at: tuple[str, str] | None = None
         self._started_at = trio.current_time()
@@ -77,12 +77,12 @@ class Status:
         """Publish once in a health-check interval, where ticks come too rarely for that."""
         task_status.started()
         while True:
-            await self._pace.wait()
+            await self._tick_timer.wait()
             self.tell()
 
     def settings_changed(self) -> None:
         """Keep to the health-check interval that the cluster has now."""
-        self._pace.look()
+        self._tick_timer.look()
 
     def tell(self) -> None:
         """Tell the others now how everyone is, if this node leads."""

@@ -6,7 +6,7 @@ that stayed. When too many have moved at once, nobody is where anybody looks. Th
 sources of contract section 6 for *peer* addresses, and dials what comes of it.
 
 What is found is never believed by its address. Whoever answers there says in its welcome who it is
-and, before that, refuses another cluster's hello (`Peers.identify`); only a member that is missing
+and, before that, refuses another cluster's hello (`Links.identify`); only a member that is missing
 is dialled there from now on, and that connection has its own hello.
 """
 
@@ -86,7 +86,7 @@ class Rediscovery:
             pause, next_at = _PAUSE_MIN, trio.current_time() + _PATIENCE_SECONDS
             while not status.in_contact():
                 await trio.sleep(_LOOK_SECONDS * self._rng.uniform(0.5, 1.0))
-                if trio.current_time() >= next_at and self._node.peers.missing():
+                if trio.current_time() >= next_at and self._node.links.missing():
                     await self.search()
                     next_at = trio.current_time() + pause * self._rng.uniform(0.5, 1.0)
                     pause = min(2 * pause, _PAUSE_MAX)
@@ -94,7 +94,7 @@ class Rediscovery:
     async def search(self) -> None:
         """Ask all sources once, and see who is at what they name."""
         findings = await finder.look(self._node.zone, self._sources, _ask_on)
-        peers = self._node.peers
+        peers = self._node.links
         # Where they were before may be right again, and nobody need have told.
         candidates = [finder.written(one) for one in findings.addresses()] + list(
             peers.missing().values()
@@ -106,7 +106,7 @@ class Rediscovery:
     async def _try(self, address: str) -> None:
         found = None
         with trio.move_on_after(_IDENTIFY_SECONDS):
-            found = await self._node.peers.identify(address)
+            found = await self._node.links.identify(address)
         if found is not None:
             _log.info("found a member", peer=f"{found:016x}", address=address)
 

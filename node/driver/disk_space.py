@@ -18,7 +18,7 @@ _CHECK_BYTES = 4 * 1024 * 1024
 """Of payloads proposed meanwhile, after which the storage is asked again."""
 
 
-class Room:
+class DiskSpace:
     """What the storage said when it was asked last.
 
     Attributes:

@@ -99,7 +99,7 @@ def _propose(replica: Replica, events: deque[happened.Event]) -> None:
         elif request.kind != ForwardKind.WRITE:
             replica.on_admin(request)
             continue
-        if replica.room.refuses(request):
+        if replica.disk_space.refuses(request):
             continue
         rid = replica.new_id()
         replica.waiting.proposed[rid] = request

@@ -31,17 +31,17 @@ class Leadership:
     leader: int
 
 
-class Changes:
+class LeadershipNotifier:
     """The changes of one node.
 
     Attributes:
-        leadership: As of the last look.
+        known: The leadership as of the last look.
         on_change: Called for one or several changes; by who has been woken for it, see `tell`.
     """
 
     def __init__(self, core: Core, state: State, wake: Callable[[], None]) -> None:
         """`wake` has `tell` called soon."""
-        self.leadership = Leadership(Role.FOLLOWER, core.term, 0)
+        self.known = Leadership(Role.FOLLOWER, core.term, 0)
         self.on_change: Callable[[], None] = lambda: None
         self._core = core
         self._state = state
@@ -51,7 +51,7 @@ class Changes:
 
     def look(self) -> bool:
         """Return whether anything has changed since the last look. Cheap; for every turn."""
-        core, state, before = self._core, self._state, self.leadership
+        core, state, before = self._core, self._state, self.known
         # Each is replaced whole when it changes.
         config, members, cluster = self._seen
         if (
@@ -66,7 +66,7 @@ class Changes:
         now = Leadership(core.role, core.term, core.leader)
         if now != before:
             _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")
-        self.leadership = now
+        self.known = now
         self._seen = (core.config, state.members, state.cluster)
         self._is_held = True
         return True

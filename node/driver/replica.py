@@ -35,7 +35,7 @@ import trio
 
 from ..net.flag import Flag
 from ..peers import wire
-from ..peers.links import Peers
+from ..peers.links import Links
 from ..peers.wire import ForwardKind, ForwardStatus
 from ..raft import events as happened
 from ..raft import replication
@@ -48,11 +48,11 @@ from ..storage.interface import SnapshotInstall, Storage
 from . import compaction, forwarding, intake, recovered_core
 from .bundles import Bundles
 from .commit_news import CommitNews
-from .disk_space import Room
+from .disk_space import DiskSpace
 from .flushes import Flushes
-from .leadership import Changes
+from .leadership import LeadershipNotifier
 from .requests import READ, Answer, Request, Waiting
-from .ticks import Pace
+from .ticks import TickTimer
 
 _TURNS_MAX = 8
 """In a row, before others have their go."""
@@ -90,15 +90,15 @@ class Replica:
         self.state = state
         self.core = recovered_core.core_on(storage, node_id, options, rng)
         self._is_recovering = self.core.is_recovering
-        self.room = Room(storage)
-        self.cluster_ms = state.sessions.time_ms
+        self.disk_space = DiskSpace(storage)
+        self.cluster_ms = state.keyed_writes.time_ms
         self.heard: dict[int, float] = {}
         self.on_admin: Callable[[Request], None] = lambda _request: None
         self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None
         self.on_tick: Callable[[], None] = lambda: None
         self.stats = {"reads": 0}
-        self._peers: Peers | None = None
-        self._pace: Pace | None = None
+        self._links: Links | None = None
+        self._tick_timer: TickTimer | None = None
         self._events: deque[happened.Event] = deque()
         self._wake = Flag()
         self._is_due = self._is_held = self._is_over = False
@@ -111,7 +111,7 @@ class Replica:
         self._next_id = rng.getrandbits(62)
         self.denied_term = -1
         self._news = CommitNews(self.core, self.feed)
-        self.changes = Changes(self.core, state, self._wake.set)
+        self.leadership = LeadershipNotifier(self.core, state, self._wake.set)
         self._nursery: trio.Nursery | None = None
 
     # -- what others ask --------------------------------------------------------------------
@@ -213,32 +213,32 @@ class Replica:
 
     async def run(
         self,
-        peers: Peers,
-        pace: Pace,
+        links: Links,
+        tick_timer: TickTimer,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Drive the core until cancelled, with a tick after each wait of `pace`.
+        """Drive the core until cancelled, with a tick after each wait of `tick_timer`.
 
         Raises:
             StorageError: The disk failed; nothing that was not durable has been answered for.
             CoreBug: An invariant of consensus is broken.
         """
-        self._peers, self._pace = peers, pace
+        self._links, self._tick_timer = links, tick_timer
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self.flushes.run)
-            nursery.start_soon(self._tick_forever, pace)
+            nursery.start_soon(self._tick_forever, tick_timer)
             nursery.start_soon(self._news.run)
             task_status.started()
             while True:
                 await self._wake.wait()
-                self.changes.tell()
+                self.leadership.tell()
                 self.take_turns()
 
-    async def _tick_forever(self, pace: Pace) -> None:
+    async def _tick_forever(self, tick_timer: TickTimer) -> None:
         while True:
-            self._tick(await pace.wait())
+            self._tick(await tick_timer.wait())
             self.take_turns()
 
     def _beat(self) -> None:
@@ -248,7 +248,7 @@ class Replica:
         and the next is later than a heartbeat by a random part of one, for followers that would
         all count from the same moment would all ask for votes at the same moment.
         """
-        seconds = self._pace.cut_short() if self._pace is not None else None
+        seconds = self._tick_timer.cut_short() if self._tick_timer is not None else None
         if seconds is not None:
             was_held = self._is_held
             self._tick(seconds)
@@ -259,10 +259,10 @@ class Replica:
     def _tick(self, seconds: float) -> None:
         """Let so much time pass; a turn must follow."""
         self.hold()
-        self.cluster_ms = max(self.cluster_ms, self.state.sessions.time_ms)
+        self.cluster_ms = max(self.cluster_ms, self.state.keyed_writes.time_ms)
         self.cluster_ms += int(seconds * 1000)
-        self.room.tick(seconds)
-        self.changes.release()
+        self.disk_space.tick(seconds)
+        self.leadership.release()
         self.feed(happened.Tick())
         # Also where nothing is written: a node that starts may have a long log on its disk.
         self._events += compaction.cuts(self.core, self.core.log.applied)
@@ -278,7 +278,7 @@ class Replica:
             return
         for message in then:
             self.send(message.to, message)
-        self.changes.flushed()
+        self.leadership.flushed()
         self._events.append(happened.Persisted(seq))
         core = self.core
         is_behind = core.log.commit > core.log.applied or self.flushes.is_behind
@@ -312,8 +312,8 @@ class Replica:
                 if not self.send(peer, frames[0] if len(frames) == 1 else wire.Bundle(frames)):
                     intake.not_passed_on(self, frames)
         self._is_held = False
-        if self._peers is not None:
-            self._peers.flush()
+        if self._links is not None:
+            self._links.flush()
         if self._is_due:
             self._wake.set()
 
@@ -340,8 +340,8 @@ class Replica:
         if update.messages:
             for message in update.messages:
                 self.send(message.to, message)
-            if update.persist is not None and self._peers is not None:
-                self._peers.flush()  # The others write while this node does (thesis 10.2.1).
+            if update.persist is not None and self._links is not None:
+                self._links.flush()  # The others write while this node does (thesis 10.2.1).
         if update.persist is not None:
             self._persist(update.persist)
         if update.apply:
@@ -442,12 +442,12 @@ class Replica:
 
     def send(self, peer: int, frame: wire.Frame) -> bool:
         """Encode and hand over; what is dropped is told to the core, which sends it again."""
-        if self._peers is None:
+        if self._links is None:
             return False
         if not self._is_held:
             self._wake.set()  # It leaves after the next turns.
-        sent = self._peers.post(peer, wire.encode(frame))
-        if not sent and isinstance(frame, Base) and self._peers.is_connected(peer):
+        sent = self._links.post(peer, wire.encode(frame))
+        if not sent and isinstance(frame, Base) and self._links.is_connected(peer):
             self._events.append(happened.PeerUnreachable(peer))
         return sent
 
@@ -459,14 +459,14 @@ class Replica:
 
     def _send_now(self, message: Message) -> bool:
         """Send from any thread; False: the peer's link cannot, now."""
-        peers = None if self._is_over else self._peers
-        return peers is not None and peers.send_now(message.to, wire.encode(message))
+        links = None if self._is_over else self._links
+        return links is not None and links.send_now(message.to, wire.encode(message))
 
     def _notice_changes(self) -> None:
-        before = self.changes.leadership
-        if not self.changes.look():
+        before = self.leadership.known
+        if not self.leadership.look():
             return
-        now = self.changes.leadership
+        now = self.leadership.known
         if now.leader != before.leader or now.term != before.term:
             patience = self.core.options.election_ticks * self.tick_seconds()
             self.waiting.hurry_forwarded(now.leader, trio.current_time() + patience)
@@ -474,11 +474,11 @@ class Replica:
         if before.role is Role.LEADER and now.role is not Role.LEADER:
             intake.give_back(self)
         if not self.flushes.is_behind:
-            self.changes.flushed()
+            self.leadership.flushed()
 
     def is_connected(self, peer: int) -> bool:
         """Whether what is sent to `peer` leaves now."""
-        return self._peers is not None and self._peers.is_connected(peer)
+        return self._links is not None and self._links.is_connected(peer)
 
     def new_id(self) -> int:
         """Return a number that this process has not used yet, for a proposal or a read."""

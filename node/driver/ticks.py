@@ -13,7 +13,7 @@ import trio
 from ..net.lag import Lag
 
 
-class Pace:
+class TickTimer:
     """Waits of as many seconds as `seconds` says when they end; `lag` is told how late that was.
 
     `stretch`: By how much of its length the wait after one that was cut short is longer.

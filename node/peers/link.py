@@ -79,7 +79,7 @@ class LinkEvents(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Self:
+class LocalNode:
     """Who this node is to its peers."""
 
     cluster_id: str
@@ -113,7 +113,7 @@ def is_address(text: str) -> bool:
 
 
 async def connect(
-    dial: Dial, address: str, me: Self, to: int, purpose: wire.Purpose
+    dial: Dial, address: str, me: LocalNode, to: int, purpose: wire.Purpose
 ) -> trio.abc.Stream:
     """Return a connection to `to` on which the hellos are exchanged.
 
@@ -131,7 +131,7 @@ async def connect(
     return stream
 
 
-async def identify(dial: Dial, address: str, me: Self, to: int) -> int:
+async def identify(dial: Dial, address: str, me: LocalNode, to: int) -> int:
     """Return which node of this cluster is at an address, of which only `to` is to be reached.
 
     Raises:
@@ -193,7 +193,7 @@ class Link:
         peer: int,
         address: str,
         *,
-        me: Self,
+        me: LocalNode,
         dial: Dial,
         events: LinkEvents,
         heartbeat_s: Callable[[], float],

@@ -17,7 +17,7 @@ from ..model.cluster_info import PROTOCOL
 from ..net.poller import Poller
 from ..net.stream import TcpStream
 from . import wire
-from .link import LOST, Dial, Link, LinkEvents, Self, identify, is_address
+from .link import LOST, Dial, Link, LinkEvents, LocalNode, identify, is_address
 
 _HELLO_SECONDS = 3.0
 _MAX_ACCEPTED = 128
@@ -59,12 +59,12 @@ class PeerHandler(LinkEvents, Protocol):
         ...
 
 
-class Peers:
+class Links:
     """All links of a node."""
 
     def __init__(
         self,
-        me: Self,
+        me: LocalNode,
         handler: PeerHandler,
         *,
         dial: Dial,

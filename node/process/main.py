@@ -349,7 +349,7 @@ async def _serve_peers(
     async with trio.open_nursery() as connections:
         task_status.started()
         while True:
-            connections.start_soon(node.peers.serve, await accept(listener))
+            connections.start_soon(node.links.serve, await accept(listener))
 
 
 async def _dial(address: str) -> trio.abc.Stream:

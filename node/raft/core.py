@@ -36,7 +36,7 @@ from .events import (
     PeerUnreachable,
     Persisted,
     Propose,
-    ProposeChange,
+    ProposeConfigChange,
     ReadIndex,
     Receive,
     SnapshotSent,
@@ -45,7 +45,7 @@ from .events import (
     TransferLeader,
 )
 from .log import RaftLog
-from .membership import Configuration, History
+from .membership import ConfigHistory, Configuration
 from .messages import Message
 from .options import Options
 from .progress import Progress, ProgressState
@@ -121,7 +121,7 @@ class Core:
         self.vote = hard_state.vote if self.term == hard_state.term else 0
         self.log = RaftLog(snapshot, entries, max(applied, snapshot.index))
         self.log.commit_to(min(hard_state.commit, self.log.last_index))
-        self.history = History(snapshot.index, snapshot.config)
+        self.history = ConfigHistory(snapshot.index, snapshot.config)
         for entry in entries:
             if entry.kind == EntryKind.CONFIG:
                 self.history.push(entry.index, membership.decode(entry.data))
@@ -281,7 +281,7 @@ class Core:
     def restore(self, meta: SnapshotMeta) -> None:
         """Replace log and configuration by those of a snapshot (rules D9, D11)."""
         self.log.restore(meta)
-        self.history = History(meta.index, meta.config)
+        self.history = ConfigHistory(meta.index, meta.config)
         self._restored = meta
 
     # -- gathering --------------------------------------------------------------------------
@@ -440,7 +440,7 @@ _EVENTS: dict[type, _Handler] = {
     Tick: Core.on_tick,
     Receive: Core.on_receive,
     Propose: replication.propose,
-    ProposeChange: reconfigure.propose_change,
+    ProposeConfigChange: reconfigure.propose_change,
     TransferLeader: transfer.start,
     ReadIndex: reads.read_index,
     Persisted: Core.on_persisted,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .membership import Change, Transition
+from .membership import ConfigChange, Transition
 from .messages import Message
 
 
@@ -38,11 +38,11 @@ class Propose:
 
 
 @dataclass(frozen=True, slots=True)
-class ProposeChange:
+class ProposeConfigChange:
     """Append the configuration that results from these changes; none leave a joint one."""
 
     rid: int
-    changes: tuple[Change, ...]
+    changes: tuple[ConfigChange, ...]
     transition: Transition = Transition.AUTO
 
 
@@ -116,7 +116,7 @@ Event = (
     Tick
     | Receive
     | Propose
-    | ProposeChange
+    | ProposeConfigChange
     | TransferLeader
     | ReadIndex
     | Persisted

@@ -2,7 +2,7 @@
 
 A membership entry carries the whole configuration that results from it, so that the configuration
 in force is simply the newest one in the log. It takes effect when the entry is appended (section
-4.1 of the thesis) and is taken back when the entry is truncated: `History` is that fold.
+4.1 of the thesis) and is taken back when the entry is truncated: `ConfigHistory` is that fold.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return tuple(sorted({*self.voters, *self.outgoing, *self.learners, *self.learners_next}))
 
 
-class ChangeKind(enum.IntEnum):
+class ConfigChangeKind(enum.IntEnum):
     """What a change does to one node."""
 
     ADD_VOTER = 0
@@ -54,14 +54,14 @@ class ChangeKind(enum.IntEnum):
     """Take it out. Removing who is not there changes nothing."""
 
 
-class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class ConfigChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One step of a membership change. Node 0 is nobody: such a step changes nothing."""
 
-    kind: ChangeKind
+    kind: ConfigChangeKind
     node: int
 
 
-class InvalidChange(Exception):
+class InvalidConfigChange(Exception):
     """The change cannot be made; the text says why."""
 
 
@@ -76,25 +76,25 @@ class Transition(enum.Enum):
     """Through a joint configuration, which is left when that is asked for: by no changes."""
 
 
-def simple(config: Configuration, changes: Iterable[Change]) -> Configuration:
+def simple(config: Configuration, changes: Iterable[ConfigChange]) -> Configuration:
     """Return `config` after `changes` that alter at most one voter (thesis section 4.1).
 
     Consecutive configurations that differ by one voter have overlapping majorities, so no joint
     configuration is needed between them.
 
     Raises:
-        InvalidChange: The change alters more than one voter, leaves none, or `config` is joint.
+        InvalidConfigChange: The change alters more than one voter, leaves none, or `config` is joint.
     """
     if config.outgoing:
-        raise InvalidChange("can't apply simple config change in joint config")
+        raise InvalidConfigChange("can't apply simple config change in joint config")
     changed = _changed(config, changes)
     if len(set(changed.voters).symmetric_difference(config.voters)) > 1:
-        raise InvalidChange("more than one voter changed without entering joint config")
+        raise InvalidConfigChange("more than one voter changed without entering joint config")
     return changed
 
 
 def enter_joint(
-    config: Configuration, changes: Iterable[Change], *, auto_leave: bool
+    config: Configuration, changes: Iterable[ConfigChange], *, auto_leave: bool
 ) -> Configuration:
     """Return the joint configuration on the way from `config` to what `changes` make of it.
 
@@ -102,12 +102,12 @@ def enter_joint(
     votes on in the old half, and waits in `learners_next`.
 
     Raises:
-        InvalidChange: The change leaves no voter, or `config` is joint already or has no voters.
+        InvalidConfigChange: The change leaves no voter, or `config` is joint already or has no voters.
     """
     if config.outgoing:
-        raise InvalidChange("config is already joint")
+        raise InvalidConfigChange("config is already joint")
     if not config.voters:
-        raise InvalidChange("can't make a zero-voter config joint")
+        raise InvalidConfigChange("can't make a zero-voter config joint")
     both = msgspec.structs.replace(config, outgoing=config.voters)
     return msgspec.structs.replace(_changed(both, changes), auto_leave=auto_leave)
 
@@ -116,21 +116,21 @@ def leave_joint(config: Configuration) -> Configuration:
     """Return the configuration behind a joint one: the old half is gone.
 
     Raises:
-        InvalidChange: `config` is not joint.
+        InvalidConfigChange: `config` is not joint.
     """
     if not config.outgoing:
-        raise InvalidChange("can't leave a non-joint config")
+        raise InvalidConfigChange("can't leave a non-joint config")
     learners = {*config.learners, *config.learners_next}
     return Configuration(voters=config.voters, learners=tuple(sorted(learners)))
 
 
 def next_configuration(
-    config: Configuration, changes: Sequence[Change], transition: Transition = Transition.AUTO
+    config: Configuration, changes: Sequence[ConfigChange], transition: Transition = Transition.AUTO
 ) -> Configuration:
     """Return the configuration that follows `config` in the log; no changes leave a joint one.
 
     Raises:
-        InvalidChange: There is none.
+        InvalidConfigChange: There is none.
     """
     if not changes:
         return leave_joint(config)
@@ -138,29 +138,29 @@ def next_configuration(
         is_auto = transition is Transition.JOINT_IMPLICIT
         return enter_joint(config, changes, auto_leave=is_auto)
     if config.outgoing:
-        raise InvalidChange("can't apply simple config change in joint config")
+        raise InvalidConfigChange("can't apply simple config change in joint config")
     after = set(_changed(config, changes).voters)
     if len(after.symmetric_difference(config.voters)) > 1:
         return enter_joint(config, changes, auto_leave=True)
     return simple(config, changes)
 
 
-def _changed(config: Configuration, changes: Iterable[Change]) -> Configuration:
+def _changed(config: Configuration, changes: Iterable[ConfigChange]) -> Configuration:
     voters, learners = set(config.voters), set(config.learners)
     learners_next = set(config.learners_next)
     for change in changes:
         node = change.node
-        if node == 0 or (change.kind is ChangeKind.ADD_LEARNER and node in learners):
+        if node == 0 or (change.kind is ConfigChangeKind.ADD_LEARNER and node in learners):
             continue
         for group in (voters, learners, learners_next):
             group.discard(node)
-        if change.kind is ChangeKind.ADD_VOTER:
+        if change.kind is ConfigChangeKind.ADD_VOTER:
             voters.add(node)
-        elif change.kind is ChangeKind.ADD_LEARNER:
+        elif change.kind is ConfigChangeKind.ADD_LEARNER:
             # Who votes in the old half cannot be counted as a learner before that half is gone.
             (learners_next if node in config.outgoing else learners).add(node)
     if not voters:
-        raise InvalidChange("removed all voters")
+        raise InvalidConfigChange("removed all voters")
     return Configuration(
         voters=tuple(sorted(voters)),
         learners=tuple(sorted(learners)),
@@ -195,7 +195,7 @@ def is_configuration(data: bytes) -> bool:
     return True
 
 
-class History:
+class ConfigHistory:
     """Configurations by the index of the entry that brought them, oldest first.
 
     The first one belongs to the snapshot that the log starts after; the last one is in force.

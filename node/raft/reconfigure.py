@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from . import membership, replication
 from .entry import EntryKind
 from .errors import Reason
-from .membership import ChangeKind, Configuration, InvalidChange
+from .membership import ConfigChangeKind, Configuration, InvalidConfigChange
 from .progress import Progress, ProgressState
 from .roles import Role
 
 if TYPE_CHECKING:
     from .core import Core
-    from .events import ProposeChange
+    from .events import ProposeConfigChange
 
 
 def is_settled(core: Core) -> bool:
@@ -41,7 +41,7 @@ def is_caught_up(core: Core, learner: int) -> bool:
     )
 
 
-def propose_change(core: Core, event: ProposeChange) -> None:
+def propose_change(core: Core, event: ProposeConfigChange) -> None:
     """Append the configuration that results from the changes, or say why not."""
     refusal = _refusal(core, event)
     if refusal is not None:
@@ -68,7 +68,7 @@ def _append(core: Core, config: Configuration) -> int:
     return index
 
 
-def _refusal(core: Core, event: ProposeChange) -> tuple[Reason, str] | None:
+def _refusal(core: Core, event: ProposeConfigChange) -> tuple[Reason, str] | None:
     if core.role is not Role.LEADER or not core.config.is_voter(core.id):
         return Reason.NOT_LEADER, core.leader_hint()
     if core.transfer is not None:
@@ -76,12 +76,14 @@ def _refusal(core: Core, event: ProposeChange) -> tuple[Reason, str] | None:
     if not is_settled(core):
         return Reason.CHANGE_PENDING, "another membership change is under way"
     for change in event.changes:
-        is_promotion = change.kind is ChangeKind.ADD_VOTER and change.node in core.config.learners
+        is_promotion = (
+            change.kind is ConfigChangeKind.ADD_VOTER and change.node in core.config.learners
+        )
         if is_promotion and not is_caught_up(core, change.node):
             return Reason.INVALID_CHANGE, "the learner has not caught up"
     try:
         membership.next_configuration(core.config, event.changes, event.transition)
-    except InvalidChange as error:
+    except InvalidConfigChange as error:
         return Reason.INVALID_CHANGE, str(error)
     return None
 

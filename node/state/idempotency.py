@@ -20,7 +20,7 @@ node that is an hour ahead would have all keys forgotten on the day it leads.
 Each remembered write has a number, one more than the one before, and those that are still there
 are the numbers in [first, following): the oldest is found by a point read, at any size of the
 table and without a walk over what was deleted before it. All is on disk; in memory is only the
-`Table`, so a restart, or a snapshot, reads one record.
+`KeyedWrites`, so a restart, or a snapshot, reads one record.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _FORGOTTEN_AT_ONCE = 4
 """Old keys that one write forgets. More than one, or a table that was full would stay so."""
 
 
-class Table(msgspec.Struct, frozen=True, gc=False):
+class KeyedWrites(msgspec.Struct, frozen=True, gc=False):
     """The table as a whole; replaced when it changes.
 
     Attributes:
@@ -74,18 +74,18 @@ class Batch(Protocol):
         ...
 
 
-def load(record: bytes | None) -> Table:
+def load(record: bytes | None) -> KeyedWrites:
     """Return the table that `state_records.SESSIONS_KEY` describes.
 
     Raises:
         StorageError: The record is damaged.
     """
-    return Table(*records.decode_sessions(record))
+    return KeyedWrites(*records.decode_keyed_writes(record))
 
 
 def take_effect_once(
-    batch: Batch, table: Table, write: Keyed, effect: Callable[[], Outcome]
-) -> tuple[Table, Outcome]:
+    batch: Batch, table: KeyedWrites, write: Keyed, effect: Callable[[], Outcome]
+) -> tuple[KeyedWrites, Outcome]:
     """Let a keyed write take effect, unless it has; return the table after it, and its outcome.
 
     Args:
@@ -114,11 +114,11 @@ def take_effect_once(
         batch.put(records.ANSWER + write.key, answer)
         batch.put(records.turn_key(following), records.encode_turn(time_ms, write.key))
         following += 1
-    batch.put(records.SESSIONS_KEY, records.encode_sessions(time_ms, first, following))
-    return Table(time_ms, first, following), outcome
+    batch.put(records.KEYED_WRITES_KEY, records.encode_keyed_writes(time_ms, first, following))
+    return KeyedWrites(time_ms, first, following), outcome
 
 
-def _forget(batch: Batch, table: Table, time_ms: int) -> int:
+def _forget(batch: Batch, table: KeyedWrites, time_ms: int) -> int:
     """Forget the oldest that are old enough, a few at most; return who is the oldest then."""
     first = table.first
     for number in range(first, min(first + _FORGOTTEN_AT_ONCE, table.following)):

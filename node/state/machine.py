@@ -32,7 +32,7 @@ from ..storage.interface import APPLIED_KEY, StateReader, StateStore, pack_appli
 from . import idempotency, records
 from . import members as state_cluster
 from .changes import Change, History
-from .idempotency import Table
+from .idempotency import KeyedWrites
 from .records import Item
 
 __all__ = ["Item", "KeyReader", "State"]
@@ -84,7 +84,7 @@ class State:
         cluster: Its id, its settings, what it waits for. Never changed in place.
         members: All members by id. Never changed in place: a change is a new dictionary.
         removed: Ids of members that were removed and can never come back.
-        sessions: Which keyed writes are remembered, and the cluster's time.
+        keyed_writes: Which keyed writes are remembered, and the cluster's time.
         history: What has changed of late; this node's own, and no part of the state.
         on_checkpoint: Called by `apply` with the index of each `Checkpoint` and a reader of the
             whole state as of that entry, which the callee closes; None: nobody wants it.
@@ -98,7 +98,7 @@ class State:
     cluster: records.Cluster
     members: dict[int, Member]
     removed: frozenset[int]
-    sessions: Table
+    keyed_writes: KeyedWrites
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
@@ -119,7 +119,7 @@ class State:
             }
             removed = view.scan(records.REMOVED, records.REMOVED_END)
             self.removed = frozenset(records.id_of(key) for key, _ in removed)
-            self.sessions = idempotency.load(view.get(records.SESSIONS_KEY))
+            self.keyed_writes = idempotency.load(view.get(records.KEYED_WRITES_KEY))
         finally:
             view.close()
         self.history.restart(self.applied)
@@ -181,7 +181,7 @@ class State:
         self.applied, self.applied_term = last.index, last.term
         self.cluster = batch.cluster
         self.members, self.removed = batch.members, batch.removed
-        self.sessions = batch.sessions
+        self.keyed_writes = batch.keyed_writes
         if batch.untold:
             self.history.restart(batch.untold)
         tell(entries, outcomes)
@@ -225,7 +225,7 @@ class _Batch:
         self.untold = 0  # The last entry that changed more than is told; 0: none.
         self.members = state.members
         self.removed = state.removed
-        self.sessions = state.sessions
+        self.keyed_writes = state.keyed_writes
 
     def get(self, key: bytes) -> bytes | None:
         changed = self.changed
@@ -339,8 +339,11 @@ def _take_effect(batch: _Batch, index: int, command: commands.Command) -> Outcom
             batch.delete_range(start, records.prefix_end(start) or records.USER_END, index)
             return Outcome(True, index)
         case commands.Keyed():
-            batch.sessions, outcome = idempotency.take_effect_once(
-                batch, batch.sessions, command, partial(_take_effect, batch, index, command.command)
+            batch.keyed_writes, outcome = idempotency.take_effect_once(
+                batch,
+                batch.keyed_writes,
+                command,
+                partial(_take_effect, batch, index, command.command),
             )
             return outcome
         case commands.Checkpoint():

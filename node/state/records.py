@@ -32,7 +32,7 @@ REMOVED_END = b"s"
 CLUSTER_KEY = b"s"
 ANSWER = b"w"
 TURN = b"x"
-SESSIONS_KEY = b"y"
+KEYED_WRITES_KEY = b"y"
 
 _RECORD = struct.Struct(">QQQ")
 _ID = struct.Struct(">Q")
@@ -148,12 +148,12 @@ def decode_answer(record: bytes) -> tuple[bytes, bool, int]:
     return answer
 
 
-def encode_sessions(time_ms: int, first: int, following: int) -> bytes:
+def encode_keyed_writes(time_ms: int, first: int, following: int) -> bytes:
     """Return the stored form of the cluster's time and the ends of the order of keyed writes."""
     return _SESSIONS.pack(time_ms, first, following)
 
 
-def decode_sessions(record: bytes | None) -> tuple[int, int, int]:
+def decode_keyed_writes(record: bytes | None) -> tuple[int, int, int]:
     """Return the cluster's time and the ends of the order; None (no such key) is the beginning.
 
     Raises:

@@ -278,8 +278,8 @@ _SNAPSHOTS = (
     ),
     _mutant(
         "snapshot-keeps-the-old-members", (60, 48), "The configuration is not taken from it.",
-        _CORE, "self.history = History(meta.index, meta.config)",
-        "self.history = History(meta.index, self.history.current)",
+        _CORE, "self.history = ConfigHistory(meta.index, meta.config)",
+        "self.history = ConfigHistory(meta.index, self.history.current)",
     ),
     _mutant(
         "snapshot-speaks-of-later-members", (60, 16), "It carries the newest configuration.",

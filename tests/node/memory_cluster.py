@@ -138,7 +138,7 @@ class Member:
             with trio.CancelScope() as self._scope:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self.node.run, hints)
-                    peers = self.node.peers
+                    peers = self.node.links
                     self.listener.serve = lambda stream: nursery.start_soon(peers.serve, stream)
                     nursery.start_soon(_announce, self.node, self.settings)
                     task_status.started()

@@ -31,8 +31,8 @@ from hstore.node.peers.snapshot_transfer import SnapshotStart
 from hstore.node.peers.wire import ForwardKind, ForwardStatus
 from hstore.node.process.main import _announce, _dial
 from hstore.node.raft.entry import SnapshotMeta
-from hstore.node.raft.events import ProposeChange
-from hstore.node.raft.membership import Change, ChangeKind
+from hstore.node.raft.events import ProposeConfigChange
+from hstore.node.raft.membership import ConfigChange, ConfigChangeKind
 from hstore.node.raft.messages import AppendResponse, InstallSnapshot
 from tests.node.memory_cluster import SETTINGS, Cluster, running
 
@@ -277,7 +277,7 @@ async def test_a_link_does_not_share_tcps_patience_with_a_network_that_was_cut()
         link = Link(
             2,
             f"127.0.0.1:{port}",
-            me=cluster[1].node.peers.me,
+            me=cluster[1].node.links.me,
             dial=dial,
             events=cluster[1].node,
             heartbeat_s=lambda: 60.0,
@@ -323,7 +323,9 @@ async def test_a_leader_that_is_being_removed_does_not_spin_while_a_write_waits(
         async def remove() -> None:
             with contextlib.suppress(HstoreError):
                 await replica.ask_core(
-                    lambda rid: ProposeChange(rid, (Change(ChangeKind.REMOVE, 1),)),
+                    lambda rid: ProposeConfigChange(
+                        rid, (ConfigChange(ConfigChangeKind.REMOVE, 1),)
+                    ),
                     trio.current_time() + 5,
                 )
 
@@ -343,7 +345,7 @@ async def test_who_starts_while_a_voter_is_being_removed_finds_it_all_the_same(
 ) -> None:
     async with running(2) as cluster:
         # The wish is committed, the change is not: the record of node 2 is gone, its vote is not.
-        cluster[1].node.members.look = lambda: None  # type: ignore[method-assign]
+        cluster[1].node.membership.look = lambda: None  # type: ignore[method-assign]
         remove = commands.encode(RemoveMember(2))
         await cluster[1].node.replica.request(ForwardKind.WRITE, remove, trio.current_time() + 5)
         await cluster.until(lambda: all(2 in m.node.replica.state.removed for m in cluster.up))
@@ -362,10 +364,10 @@ async def test_a_node_that_is_behind_answers_a_leader_that_joined_after_its_log_
     async with running(2) as cluster:
         node = cluster[2].node
         node.said_hello(9, "10.0.0.9:8300")
-        assert node.peers.address_of(9) is None
+        assert node.links.address_of(9) is None
         cluster[2].core.leader = 9
         node._set_links()
-        assert node.peers.address_of(9) == "10.0.0.9:8300"
+        assert node.links.address_of(9) == "10.0.0.9:8300"
         cluster[2].core.leader = 1
 
 
@@ -377,9 +379,9 @@ async def test_the_last_turn_of_a_node_that_ends_finds_its_rooms_closed_and_bear
         await cluster[1].stop()
 
         node = cluster[1].node
-        node.peers.set_addresses({9: "10.0.0.9:8300"})
+        node.links.set_addresses({9: "10.0.0.9:8300"})
         node.snapshots.send(9)
-        node.members.handle(Request(wire.ForwardKind.REMOVE, b"n9", trio.current_time() + 1))
+        node.membership.handle(Request(wire.ForwardKind.REMOVE, b"n9", trio.current_time() + 1))
 
 
 async def test_a_write_during_the_flush_of_another_waits_for_no_heartbeat(autojump_clock) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import trio
 
-from hstore.node.cluster.membership import Members
+from hstore.node.cluster.membership import Membership
 from hstore.node.cluster.status import Status
 from hstore.node.discovery import rediscovery
 from hstore.node.driver.freshness import Freshness
-from hstore.node.driver.ticks import Pace
+from hstore.node.driver.ticks import TickTimer
 from hstore.node.model.commands import ChangeMember, ClusterSettings
 from hstore.node.peers import wire
 from hstore.node.process import main
@@ -77,7 +77,7 @@ async def test_a_leader_at_rest_works_nothing_out_again(
     async with running(3):
         await trio.sleep(1)
         done: list[str] = []
-        for owner, name in ((Members, "_due"), (Status, "info")):
+        for owner, name in ((Membership, "_due"), (Status, "info")):
             monkeypatch.setattr(owner, name, _noted(done, name, getattr(owner, name)))
         await trio.sleep(REST_S)
         told = REST_S / 0.5  # bulletins
@@ -145,7 +145,7 @@ async def test_a_member_that_is_wished_to_stop_while_it_runs_says_so_by_itself(
 ) -> None:
     """Nothing else changes that others are shown, so only this tells it."""
     async with running(3) as cluster, trio.open_nursery() as nursery:
-        monkeypatch.setattr(Members, "_due", lambda _self: ())
+        monkeypatch.setattr(Membership, "_due", lambda _self: ())
         nursery.start_soon(main._announce, cluster[2].node, cluster[2].settings)
         await trio.sleep(5)
         wish = ChangeMember(2, stopped=True)
@@ -212,13 +212,13 @@ async def test_a_heartbeat_of_an_older_term_is_no_tick(autojump_clock) -> None:
 async def test_a_wait_is_cut_short_in_its_second_half_only_and_the_next_is_longer(
     autojump_clock,
 ) -> None:
-    pace = Pace(lambda: 1.0, stretch=lambda: 0.5)
+    tick_timer = TickTimer(lambda: 1.0, stretch=lambda: 0.5)
     ended: list[float] = []
-    assert pace.cut_short() is None  # nobody waits
+    assert tick_timer.cut_short() is None  # nobody waits
 
     async def waits() -> None:
         while True:
-            waited = await pace.wait()
+            waited = await tick_timer.wait()
             ended.append(trio.current_time() - start)
             assert waited in (1.0, 1.5)
 
@@ -226,9 +226,9 @@ async def test_a_wait_is_cut_short_in_its_second_half_only_and_the_next_is_longe
         start = trio.current_time()
         nursery.start_soon(waits)
         await trio.sleep(0.4)
-        assert pace.cut_short() is None
+        assert tick_timer.cut_short() is None
         await trio.sleep(0.2)
-        assert pace.cut_short() == pytest.approx(0.6)
+        assert tick_timer.cut_short() == pytest.approx(0.6)
         await trio.sleep(3.0)
         assert ended == [pytest.approx(2.1), pytest.approx(3.1)]
         nursery.cancel_scope.cancel()
@@ -236,16 +236,16 @@ async def test_a_wait_is_cut_short_in_its_second_half_only_and_the_next_is_longe
 
 async def test_a_wait_that_is_over_is_not_cut_short_as_well(autojump_clock) -> None:
     """Both in one pass of the event loop: time that passed once was counted twice."""
-    pace = Pace(lambda: 1.0)
+    tick_timer = TickTimer(lambda: 1.0)
     counted: list[float] = []
 
     async def waits() -> None:
         while True:
-            counted.append(await pace.wait())
+            counted.append(await tick_timer.wait())
 
     async def cuts() -> None:
         await trio.sleep_until(start + 1.0)
-        counted.append(pace.cut_short() or 0.0)
+        counted.append(tick_timer.cut_short() or 0.0)
 
     async with trio.open_nursery() as nursery:
         start = trio.current_time()

@@ -7,7 +7,7 @@ import pytest
 from hstore.node.raft.entry import EntryKind, SnapshotMeta
 from hstore.node.raft.errors import Reason
 from hstore.node.raft.events import Compact, SnapshotSent
-from hstore.node.raft.membership import Change, ChangeKind, Configuration
+from hstore.node.raft.membership import ConfigChange, ConfigChangeKind, Configuration
 from hstore.node.raft.messages import (
     Append,
     AppendResponse,
@@ -31,10 +31,10 @@ from tests.node.raft.harness import (
     terms_of,
 )
 
-ADD_4 = Change(ChangeKind.ADD_VOTER, 4)
-LEARN_4 = Change(ChangeKind.ADD_LEARNER, 4)
-REMOVE_1 = Change(ChangeKind.REMOVE, 1)
-REMOVE_3 = Change(ChangeKind.REMOVE, 3)
+ADD_4 = ConfigChange(ConfigChangeKind.ADD_VOTER, 4)
+LEARN_4 = ConfigChange(ConfigChangeKind.ADD_LEARNER, 4)
+REMOVE_1 = ConfigChange(ConfigChangeKind.REMOVE, 1)
+REMOVE_3 = ConfigChange(ConfigChangeKind.REMOVE, 3)
 
 # -- section 6 ------------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ def test_a_removed_server_does_not_disrupt_the_cluster() -> None:
     """
     cluster = make_cluster(4)
     cluster.elect(1)
-    cluster[1].change(Change(ChangeKind.REMOVE, 4))
+    cluster[1].change(ConfigChange(ConfigChangeKind.REMOVE, 4))
     cluster.settle(lambda m: m.to != 4)
     cluster.drop()
     assert cluster.core(1).log.commit == 2

@@ -9,7 +9,12 @@ import pytest
 from hstore.node.raft import membership, quorum
 from hstore.node.raft.entry import EntryKind, HardState
 from hstore.node.raft.errors import Reason
-from hstore.node.raft.membership import Change, ChangeKind, Configuration, InvalidChange
+from hstore.node.raft.membership import (
+    ConfigChange,
+    ConfigChangeKind,
+    Configuration,
+    InvalidConfigChange,
+)
 from hstore.node.raft.messages import (
     Append,
     AppendResponse,
@@ -38,8 +43,8 @@ from tests.node.raft.harness import (
     make_node,
 )
 
-ADD_4 = Change(ChangeKind.ADD_VOTER, 4)
-LEARN_4 = Change(ChangeKind.ADD_LEARNER, 4)
+ADD_4 = ConfigChange(ConfigChangeKind.ADD_VOTER, 4)
+LEARN_4 = ConfigChange(ConfigChangeKind.ADD_LEARNER, 4)
 
 
 def settled_leader(**kwargs: Any) -> Node:
@@ -70,17 +75,17 @@ def test_adding_or_removing_one_server_keeps_majorities_overlapping(size: int) -
 @pytest.mark.parametrize(
     "changes",
     [
-        (ADD_4, Change(ChangeKind.ADD_VOTER, 5)),
-        (ADD_4, Change(ChangeKind.REMOVE, 3)),
-        (Change(ChangeKind.REMOVE, 2), Change(ChangeKind.REMOVE, 3)),
-        (Change(ChangeKind.ADD_LEARNER, 2), Change(ChangeKind.REMOVE, 3)),
+        (ADD_4, ConfigChange(ConfigChangeKind.ADD_VOTER, 5)),
+        (ADD_4, ConfigChange(ConfigChangeKind.REMOVE, 3)),
+        (ConfigChange(ConfigChangeKind.REMOVE, 2), ConfigChange(ConfigChangeKind.REMOVE, 3)),
+        (ConfigChange(ConfigChangeKind.ADD_LEARNER, 2), ConfigChange(ConfigChangeKind.REMOVE, 3)),
     ],
 )
-def test_only_one_voter_at_a_time_may_change_in_one_step(changes: tuple[Change, ...]) -> None:
+def test_only_one_voter_at_a_time_may_change_in_one_step(changes: tuple[ConfigChange, ...]) -> None:
     """4.1: "only one server can be added or removed from the cluster at a time"; whatever is more
     goes through a joint configuration (4.3).
     """
-    with pytest.raises(InvalidChange):
+    with pytest.raises(InvalidConfigChange):
         membership.simple(Configuration((1, 2, 3)), changes)
     node = settled_leader()
 
@@ -109,10 +114,10 @@ def test_the_next_change_waits_until_the_last_is_committed() -> None:
     node.change(ADD_4, rid=1)
     acknowledge(node, 2)
 
-    node.change(Change(ChangeKind.ADD_VOTER, 5), rid=2)
+    node.change(ConfigChange(ConfigChangeKind.ADD_VOTER, 5), rid=2)
     assert node.answers[2] is Reason.CHANGE_PENDING
     acknowledge(node, 3)
-    node.change(Change(ChangeKind.ADD_VOTER, 5), rid=3)
+    node.change(ConfigChange(ConfigChangeKind.ADD_VOTER, 5), rid=3)
 
     assert node.answers[3] == 3
 
@@ -127,11 +132,11 @@ def test_a_change_of_an_earlier_leader_must_commit_first() -> None:
         node.receive(kind(2, 1, 2, True))
     assert node.core.role is Role.LEADER
 
-    node.change(Change(ChangeKind.REMOVE, 3), rid=1)
+    node.change(ConfigChange(ConfigChangeKind.REMOVE, 3), rid=1)
     acknowledge(node, 2, index=1)
-    node.change(Change(ChangeKind.REMOVE, 3), rid=2)
+    node.change(ConfigChange(ConfigChangeKind.REMOVE, 3), rid=2)
     acknowledge(node, 2)
-    node.change(Change(ChangeKind.REMOVE, 3), rid=3)
+    node.change(ConfigChange(ConfigChangeKind.REMOVE, 3), rid=3)
 
     pending = Reason.CHANGE_PENDING
     assert node.answers == {1: pending, 2: pending, 3: 3}
@@ -196,7 +201,7 @@ def test_a_learner_is_promoted_only_when_it_has_caught_up() -> None:
 def test_a_removed_leader_takes_no_more_commands() -> None:
     """4.2.2: a leader outside the newest configuration only finishes its own removal."""
     node = settled_leader()
-    node.change(Change(ChangeKind.REMOVE, 1))
+    node.change(ConfigChange(ConfigChangeKind.REMOVE, 1))
 
     node.propose(b"x", rid=1)
     node.change(ADD_4, rid=2)
@@ -211,7 +216,7 @@ def test_a_removed_leader_tells_the_commit_before_it_goes() -> None:
     cluster = make_cluster(3)
     cluster.elect(1)
     cluster.tick()
-    cluster[1].change(Change(ChangeKind.REMOVE, 1))
+    cluster[1].change(ConfigChange(ConfigChangeKind.REMOVE, 1))
     cluster.settle()
 
     assert cluster.core(1).role is Role.FOLLOWER

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from hstore.node.raft import messages
 from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
-from hstore.node.raft.membership import Change, ChangeKind, Configuration, Transition
+from hstore.node.raft.membership import ConfigChange, ConfigChangeKind, Configuration, Transition
 from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
 
@@ -44,14 +44,18 @@ ROLES = {
 _MAX_ROUNDS = 1000
 """Of one `stabilize`: what takes longer never ends."""
 
-_CHANGES = {"v": ChangeKind.ADD_VOTER, "l": ChangeKind.ADD_LEARNER, "r": ChangeKind.REMOVE}
+_CHANGES = {
+    "v": ConfigChangeKind.ADD_VOTER,
+    "l": ConfigChangeKind.ADD_LEARNER,
+    "r": ConfigChangeKind.REMOVE,
+}
 
 
 class NotOffered(Exception):
     """Our core has no counterpart of the command, and the formats' page says it need not."""
 
 
-def changes_of(command: Command) -> tuple[str, tuple[Change, ...]]:
+def changes_of(command: Command) -> tuple[str, tuple[ConfigChange, ...]]:
     """Read `v1 l2 r3 u4`; return it in one line, and the changes.
 
     `u` tells of a node's data elsewhere: it changes nobody's membership, like a change of node 0.
@@ -62,7 +66,7 @@ def changes_of(command: Command) -> tuple[str, tuple[Change, ...]]:
         if word[0] not in "vlru" or not word[1:].isdecimal():
             raise command.error(f"unknown change {word}")
         node = 0 if word[0] == "u" else int(word[1:])
-        changes.append(Change(_CHANGES.get(word[0], ChangeKind.REMOVE), node))
+        changes.append(ConfigChange(_CHANGES.get(word[0], ConfigChangeKind.REMOVE), node))
     return " ".join(words), tuple(changes)
 
 

@@ -35,12 +35,12 @@ from hstore.node.raft.events import (
     PeerUnreachable,
     Persisted,
     Propose,
-    ProposeChange,
+    ProposeConfigChange,
     Receive,
     Tick,
     TransferLeader,
 )
-from hstore.node.raft.membership import Change, Configuration, Transition
+from hstore.node.raft.membership import ConfigChange, Configuration, Transition
 from hstore.node.raft.messages import Message
 from hstore.node.raft.options import Options
 from hstore.node.raft.progress import ProgressState
@@ -92,7 +92,7 @@ class Proposal:
 
     text: str
     data: bytes = b""
-    changes: tuple[Change, ...] | None = None
+    changes: tuple[ConfigChange, ...] | None = None
     transition: Transition = Transition.AUTO
 
 
@@ -233,7 +233,7 @@ class Node:
         received = [event.message for event in events if isinstance(event, Receive)]
         if self.unreachable:
             answered = {m.frm for m in received if isinstance(m, messages.HeartbeatResponse)}
-            is_for_all = any(isinstance(event, Propose | ProposeChange) for event in events)
+            is_for_all = any(isinstance(event, Propose | ProposeConfigChange) for event in events)
             is_for_all = is_for_all or any(isinstance(m, messages.AppendResponse) for m in received)
             due = self.unreachable if is_for_all else self.unreachable & answered
             self.unreachable = self.unreachable - due
@@ -391,7 +391,7 @@ class Node:
             self.held.append(proposal)
         return None
 
-    def _is_refused(self, changes: tuple[Change, ...], is_pending: bool) -> bool:
+    def _is_refused(self, changes: tuple[ConfigChange, ...], is_pending: bool) -> bool:
         """Whether the files' leader would put an empty entry in the place of this change."""
         core = self.core
         if not self.settings.is_validating or core.role is not Role.LEADER:
@@ -416,7 +416,7 @@ class Node:
         if proposal.changes is None:
             event = Propose([(self.rid, proposal.data)])
         else:
-            event = ProposeChange(self.rid, proposal.changes, proposal.transition)
+            event = ProposeConfigChange(self.rid, proposal.changes, proposal.transition)
         update = self.core.step_all([*self._late([event]), event])
         for _, term, index in update.appended:
             self.texts[term, index] = proposal.text

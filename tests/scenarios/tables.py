@@ -6,7 +6,12 @@ import re
 from collections.abc import Sequence
 
 from hstore.node.raft import membership, quorum
-from hstore.node.raft.membership import Change, ChangeKind, Configuration, InvalidChange
+from hstore.node.raft.membership import (
+    ConfigChange,
+    ConfigChangeKind,
+    Configuration,
+    InvalidConfigChange,
+)
 from hstore.node.raft.quorum import VoteResult
 
 from .commands import changes_of, describe_configuration
@@ -100,7 +105,7 @@ class Changer:
                 return ["this command takes no input"]
             else:
                 self.config = membership.leave_joint(self.config)
-        except InvalidChange as error:
+        except InvalidConfigChange as error:
             return [str(error)]
         for change in changes:
             self._feed(change, max(last_index, 1))
@@ -108,9 +113,9 @@ class Changer:
         self.next = {node: self.next[node] for node in members}
         return [describe_configuration(self.config), *self._progress()]
 
-    def _feed(self, change: Change, index: int) -> None:
+    def _feed(self, change: ConfigChange, index: int) -> None:
         """A node that is new is fed from the last index on, one that stays as before."""
-        if change.kind is not ChangeKind.REMOVE:
+        if change.kind is not ConfigChangeKind.REMOVE:
             self.next.setdefault(change.node, index)
         elif change.node not in self.config.outgoing:
             self.next.pop(change.node, None)

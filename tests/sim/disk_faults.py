@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hstore.node.raft.membership import Change, ChangeKind, Transition
+from hstore.node.raft.membership import ConfigChange, ConfigChangeKind, Transition
 
 from . import configurations
 from .options import TICK, stream
@@ -178,11 +178,11 @@ class DiskFaults:
             if lost not in leader.core.config.all_members():
                 return
             new = self.sim.operator.newcomer([])
-            steps = [Change(ChangeKind.REMOVE, lost)]
+            steps = [ConfigChange(ConfigChangeKind.REMOVE, lost)]
             if new is not None:
                 while new > len(self.sim.nodes):
                     self.sim.add_node()
-                steps.append(Change(ChangeKind.ADD_VOTER, new))
+                steps.append(ConfigChange(ConfigChangeKind.ADD_VOTER, new))
             self.sim.counts["lost members replaced under a new id"] += new is not None
             self.sim.operator.ask(leader, tuple(steps), Transition.AUTO)
         self.sim.after(10 * TICK, self._replace, lost)

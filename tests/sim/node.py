@@ -20,7 +20,7 @@ from hstore.node.raft.events import (
     EarlyElection,
     Event,
     Persisted,
-    ProposeChange,
+    ProposeConfigChange,
     ReadIndex,
     Receive,
     SnapshotSent,
@@ -228,7 +228,7 @@ class SimNode:
 
     def forget_unheard(self) -> None:
         """Lose the messages and changes that wait to be heard: they could surprise a healed core."""
-        self._inbox = [e for e in self._inbox if type(e) not in (Receive, ProposeChange)]
+        self._inbox = [e for e in self._inbox if type(e) not in (Receive, ProposeConfigChange)]
         self.offered = 0
 
     def _drain(self, boot: int) -> None:

@@ -10,8 +10,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from hstore.node.raft.errors import Reason
-from hstore.node.raft.events import ProposeChange, TransferLeader
-from hstore.node.raft.membership import Change, ChangeKind, Configuration, Transition
+from hstore.node.raft.events import ProposeConfigChange, TransferLeader
+from hstore.node.raft.membership import ConfigChange, ConfigChangeKind, Configuration, Transition
 from hstore.node.raft.progress import ProgressState
 from hstore.node.raft.roles import Role
 
@@ -26,7 +26,7 @@ _MOST_MEMBERS = 7
 _MOST_NODES = 12
 
 Step = tuple[str, int]
-"""Name of a `ChangeKind`, and the node."""
+"""Name of a `ConfigChangeKind`, and the node."""
 
 Wish = tuple[list[Step], str]
 """The steps of one change, and the name of a `Transition`; no steps leave a joint configuration."""
@@ -111,14 +111,14 @@ class Operator:
                 self.sim.add_node()
         if not steps:
             self.sim.counts["change: leave"] += 1
-        changes = tuple(Change(ChangeKind[kind], member) for kind, member in steps)
+        changes = tuple(ConfigChange(ConfigChangeKind[kind], member) for kind, member in steps)
         self.ask(node, changes, Transition[transition])
 
-    def ask(self, node: SimNode, changes: tuple[Change, ...], transition: Transition) -> int:
+    def ask(self, node: SimNode, changes: tuple[ConfigChange, ...], transition: Transition) -> int:
         """Ask a node for a change; return its rid."""
         rid = self.sim.clients.next_rid()
         self.changes.add(rid)
-        node.give(ProposeChange(rid, changes, transition))
+        node.give(ProposeConfigChange(rid, changes, transition))
         return rid
 
     def _leaders(self) -> list[SimNode]:
@@ -146,9 +146,13 @@ class Operator:
             # A node is replaced in one step.
             new = self.newcomer([])
             if new is not None:
-                kind = ChangeKind.ADD_VOTER if rng.random() < 0.8 else ChangeKind.ADD_LEARNER
+                kind = (
+                    ConfigChangeKind.ADD_VOTER
+                    if rng.random() < 0.8
+                    else ConfigChangeKind.ADD_LEARNER
+                )
                 old = node.id if rng.random() < 0.3 else rng.choice(config.all_members())
-                return [(ChangeKind.REMOVE.name, old), (kind.name, new)], transition.name
+                return [(ConfigChangeKind.REMOVE.name, old), (kind.name, new)], transition.name
         for _ in range(rng.randint(2, 4) if is_joint else 1):
             step = self._choose_step(config, rng, [member for _, member in steps])
             if step is not None:

@@ -15,7 +15,7 @@ from hstore.node.raft import election, membership, quorum, reads, reconfigure
 from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry
 from hstore.node.raft.log import RaftLog
-from hstore.node.raft.membership import Change, Configuration, History
+from hstore.node.raft.membership import ConfigChange, ConfigHistory, Configuration
 from hstore.node.raft.progress import Progress
 
 from .invariants import Violation
@@ -54,7 +54,7 @@ def _alter_applied(log: RaftLog, max_bytes: int) -> list[Entry]:
 
 
 def _leave_out_joint(
-    config: Configuration, changes: Iterable[Change], *, auto_leave: bool
+    config: Configuration, changes: Iterable[ConfigChange], *, auto_leave: bool
 ) -> Configuration:
     both = _enter_joint(config, changes, auto_leave=auto_leave)
     return membership.leave_joint(both)
@@ -76,7 +76,7 @@ _MISTAKES: list[tuple[str, Any, str, Any, str]] = [
         "changes do not wait for the no-op",
         reconfigure, "is_settled", lambda core: core.log.commit >= core.history.index, "I9",
     ),
-    ("truncation leaves configurations", History, "truncate", lambda *_: False, "I9"),
+    ("truncation leaves configurations", ConfigHistory, "truncate", lambda *_: False, "I9"),
     ("acknowledgements go back", Progress, "acknowledged", _let_match_fall, "I10"),
     ("reads do not wait for the no-op", reads, "_has_committed_in_term", lambda _: True, "I12"),
     ("leases are always waived", election, "is_in_lease", lambda _: False, "L2"),

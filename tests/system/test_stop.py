@@ -13,7 +13,7 @@ from .cluster import Cluster, Node, eventually
 _BUSY = """
 import sys, time
 from hstore.cli.__main__ import hstore
-from hstore.node import cutoff
+from hstore.node.process import cutoff
 from hstore.node.api.http.server import ApiServer
 cutoff.STOP_SECONDS = 0.3
 ApiServer.close = lambda self: time.sleep(3600)

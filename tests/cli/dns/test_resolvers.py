@@ -13,7 +13,7 @@ from hstore.cli.dns import setup
 from hstore.cli.dns.resolvers import DEFAULT_SERVERS, RESOLVERS, Server, configuration
 from hstore.node.errors import Refused
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dns"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "dns"
 A = "127.0.0.1:8500"
 SPREAD = [Server("10.0.0.1", 8600), Server("10.0.0.2", 8600), Server("fd00::3", 8700)]
 

@@ -81,7 +81,7 @@ def test_a_log_that_cannot_be_written_is_a_setting_that_is_wrong(tmp_path):
 
 AGAIN = """
 import os, sys
-from hstore.cli import launching
+from hstore.cli.process import launching
 from hstore.node.process.launch import Launch
 kept, lost = os.pipe(), os.pipe()
 os.set_inheritable(kept[0], True)

@@ -17,7 +17,7 @@ from hstore.cli import main as cli
 from hstore.cli.client.api import NotFound, Unreachable
 from hstore.cli.shell import shell
 from hstore.cli.shell.commands import COMMANDS, Output, writes
-from hstore.cli.shell.connection import GIVE_UP_S, Session
+from hstore.cli.shell.connection import GIVE_UP_S, Connection
 from hstore.cli.shell.shell import HISTORY_BYTES_MAX, history_path, open_history, run_shell
 from hstore.cli.shell.suggestions import KEYS_MAX, ShellCompleter
 from hstore.node.errors import Compacted, ConfigError, HstoreError, OutcomeUnknown, Refused
@@ -244,7 +244,7 @@ def test_ctrl_c_ends_the_command_that_runs_and_says_it_of_a_write(cluster, talk,
 @pytest.fixture
 def session(finder):
     told: list[str] = []
-    with Session(finder, None, told.append) as one:
+    with Connection(finder, None, told.append) as one:
         one.told = told  # type: ignore[attr-defined]
         yield one
 

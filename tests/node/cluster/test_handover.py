@@ -168,7 +168,7 @@ async def test_who_is_to_stop_is_not_counted_on_by_the_next_who_stops(
 ) -> None:
     """The wish holds from its apply, the configuration a moment later."""
     async with running(2) as cluster:
-        members = cluster[1].node.members
+        members = cluster[1].node.membership
         monkeypatch.setattr(members, "_reconcile", trio.lowlevel.checkpoint)
         marked = msgspec.structs.replace(cluster[1].node.replica.state.members[2], stopped=True)
         command = commands.encode(PutMember(marked))
@@ -212,13 +212,13 @@ async def test_several_wishes_become_one_change_through_a_joint_configuration(
     async with running(5) as cluster:
         leader = cluster.leader
         seen = set()
-        changed = leader.node.replica.changes.on_change
+        changed = leader.node.replica.leadership.on_change
 
         def watch() -> None:
             seen.add(leader.core.config)
             changed()
 
-        leader.node.replica.changes.on_change = watch
+        leader.node.replica.leadership.on_change = watch
         async with trio.open_nursery() as nursery:
             for node in (4, 5):
                 member = msgspec.structs.replace(

@@ -685,7 +685,7 @@ async def test_a_member_that_is_removed_gets_no_more_of_its_snapshot(autojump_cl
         await leave_behind(cluster, cluster[3])
         chunks = chunks_of(cluster)
         told = ends_told_to(cluster[1])
-        peers = cluster[1].node.peers
+        peers = cluster[1].node.links
 
         def remove(_frm: int, _to: int, frame: wire.Frame) -> None:
             if isinstance(frame, SnapshotChunk) and not told and frame.number == 3:

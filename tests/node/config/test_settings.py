@@ -279,7 +279,7 @@ def test_a_search_takes_only_what_it_needs(tmp_path):
 
 
 def test_the_example_file_shows_the_defaults():
-    example = Path(__file__).resolve().parents[2] / "configs" / "example.toml"
+    example = Path(__file__).resolve().parents[3] / "configs" / "example.toml"
     shown = load_settings({"config": example}, ENV)
     assert msgspec.structs.replace(shown, given=frozenset()) == load_settings({}, ENV)
     assert {"listen", "cluster.zone", "http.hosts"} <= shown.given

@@ -89,7 +89,7 @@ async def test_without_the_search_nodes_that_have_all_moved_stay_apart(autojump_
 async def test_who_answers_at_an_address_is_believed_and_not_who_was_expected_there(autojump_clock):
     async with running(3) as cluster:
         await all_moved(cluster)
-        peers = cluster[1].node.peers
+        peers = cluster[1].node.links
         assert await peers.identify("10.1.0.3:8300") == 3
         assert peers.address_of(3) == "10.1.0.3:8300"
         assert peers.address_of(2) == "10.0.0.2:8300"
@@ -99,7 +99,7 @@ async def test_who_answers_at_an_address_is_believed_and_not_who_was_expected_th
 async def test_nobody_is_dialled_where_another_answers(autojump_clock, change):
     async with running(2) as cluster, trio.open_nursery() as nursery:
         cluster[2].crash()
-        await cluster.until(lambda: 2 in cluster[1].node.peers.missing())
+        await cluster.until(lambda: 2 in cluster[1].node.links.missing())
 
         async def answer(stream):
             await stream.receive_some(4096)
@@ -110,17 +110,17 @@ async def test_nobody_is_dialled_where_another_answers(autojump_clock, change):
         listener = Listener(9)
         listener.serve = lambda stream: nursery.start_soon(answer, stream)
         cluster.network.listeners["10.9.9.9:8300"] = listener
-        assert await cluster[1].node.peers.identify("10.9.9.9:8300") is None
-        assert cluster[1].node.peers.address_of(2) == "10.0.0.2:8300"
+        assert await cluster[1].node.links.identify("10.9.9.9:8300") is None
+        assert cluster[1].node.links.address_of(2) == "10.0.0.2:8300"
 
 
 async def test_a_member_that_there_is_a_connection_to_is_not_moved(autojump_clock):
     async with running(3) as cluster:
         cluster[3].crash()
-        await cluster.until(lambda: 3 in cluster[1].node.peers.missing())
+        await cluster.until(lambda: 3 in cluster[1].node.links.missing())
         cluster.network.listeners["10.7.7.7:8300"] = cluster[2].listener
-        assert await cluster[1].node.peers.identify("10.7.7.7:8300") is None
-        assert cluster[1].node.peers.address_of(2) == "10.0.0.2:8300"
+        assert await cluster[1].node.links.identify("10.7.7.7:8300") is None
+        assert cluster[1].node.links.address_of(2) == "10.0.0.2:8300"
 
 
 async def test_nobody_is_asked_while_there_is_a_leader(autojump_clock):
@@ -151,15 +151,15 @@ async def test_a_minority_asks_soon_and_then_ever_more_rarely(autojump_clock):
 async def test_an_address_that_led_nowhere_is_left_again_for_the_one_of_the_log(autojump_clock):
     async with running(2) as cluster, trio.open_nursery() as nursery:
         cluster[2].crash()
-        await cluster.until(lambda: 2 in cluster[1].node.peers.missing())
+        await cluster.until(lambda: 2 in cluster[1].node.links.missing())
         # It was elsewhere for a moment, and is back where the log has it.
-        cluster[1].node.peers._move(2, "10.5.5.5:8300")
+        cluster[1].node.links._move(2, "10.5.5.5:8300")
         searching(cluster, nursery, 1, Known())
         cluster[2].listener.serve = None
         await cluster[2].ended.wait()
         await cluster[2].start()
         cluster.network.ways[2, 1].is_refusing = True  # nor does it dial
-        await cluster.until(lambda: cluster[1].node.peers.is_connected(2), within_s=30)
+        await cluster.until(lambda: cluster[1].node.links.is_connected(2), within_s=30)
         nursery.cancel_scope.cancel()
 
 

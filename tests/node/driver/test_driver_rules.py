@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from hstore.node.driver.disk_space import Room
+from hstore.node.driver.disk_space import DiskSpace
 from hstore.node.driver.requests import Request
 from hstore.node.errors import HstoreError, NoSpace, OutcomeUnknown, StorageError
 from hstore.node.model.commands import Put
@@ -405,7 +405,7 @@ async def test_a_leader_whose_disk_is_nearly_full_refuses_writes_and_serves_read
 
 async def test_the_room_is_looked_at_again_after_a_few_mib_between_two_ticks() -> None:
     disk = MemoryDisk(Identity("00" * 8, 1))
-    room = Room(disk.open())
+    room = DiskSpace(disk.open())
     disk.shortage = "full"
 
     request = Request(0, bytes(1 << 20), 0)

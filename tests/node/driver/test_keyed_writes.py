@@ -45,8 +45,8 @@ async def resend(member: Member, command: Keyed) -> Outcome:
                 await trio.sleep(0.01)
 
 
-def tables(cluster: Cluster) -> set[idempotency.Table]:
-    return {member.node.replica.state.sessions for member in cluster.up}
+def tables(cluster: Cluster) -> set[idempotency.KeyedWrites]:
+    return {member.node.replica.state.keyed_writes for member in cluster.up}
 
 
 async def test_a_write_sent_again_to_another_node_after_its_leader_died_is_answered_the_same(
@@ -195,10 +195,10 @@ async def test_a_leader_that_knows_less_of_the_time_goes_on_from_the_log(autojum
         await cluster.until(cluster.agrees)
         cluster.leader.node.replica.cluster_ms = 0
         await write(cluster[2], keyed("2"))
-        assert cluster.leader.node.replica.state.sessions.time_ms >= 1_000_000
+        assert cluster.leader.node.replica.state.keyed_writes.time_ms >= 1_000_000
         await trio.sleep(5)
         await write(cluster[2], keyed("3"))
-        assert 1_004_000 < cluster.leader.node.replica.state.sessions.time_ms < 1_010_000
+        assert 1_004_000 < cluster.leader.node.replica.state.keyed_writes.time_ms < 1_010_000
 
 
 async def test_a_long_pause_of_a_leader_makes_no_key_older(autojump_clock) -> None:

@@ -18,14 +18,14 @@ from tests.node.memory_cluster import Cluster, Member, running
 def told(member: Member) -> list[float]:
     """Return the list of all times at which this member tells of changes from now on."""
     times: list[float] = []
-    changes = member.node.replica.changes
-    on_change = changes.on_change
+    notifier = member.node.replica.leadership
+    on_change = notifier.on_change
 
     def note() -> None:
         times.append(trio.current_time())
         on_change()
 
-    changes.on_change = note
+    notifier.on_change = note
     return times
 
 

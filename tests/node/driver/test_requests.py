@@ -359,7 +359,7 @@ async def test_a_request_that_waits_for_a_link_leaves_when_it_is_made(
             await trio.sleep(0.5 + wait_ms / 1000)
             cluster.network.reset(1, 2)
             await trio.sleep(0.001)
-            assert not cluster[2].node.peers.is_connected(1)
+            assert not cluster[2].node.links.is_connected(1)
             started = trio.current_time()
             if what == "write":
                 await cluster.write(2, "key", "value")
@@ -373,7 +373,7 @@ async def test_a_request_that_waits_for_a_link_leaves_when_it_is_made(
 async def test_a_request_that_waits_for_a_leader_is_served_by_the_next(autojump_clock) -> None:
     async with running(3) as cluster:
         cluster[1].crash()
-        await cluster.until(lambda: not cluster[2].node.peers.is_connected(1))
+        await cluster.until(lambda: not cluster[2].node.links.is_connected(1))
         await cluster.write(2, "key", "value")
         assert await cluster.read(3, "key") == "value"
 
@@ -510,7 +510,7 @@ async def test_joins_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch, auto
         assert errors.count(Overloaded) == 3
         assert len(errors) == 6
         await trio.sleep(1)
-        assert cluster[1].node.members._requests == 0
+        assert cluster[1].node.membership._requests == 0
 
 
 async def test_one_turn_proposes_no_more_than_its_bound(autojump_clock) -> None:

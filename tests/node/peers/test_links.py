@@ -17,14 +17,14 @@ from hstore.node.errors import PeerError
 from hstore.node.model.cluster_info import PROTOCOL
 from hstore.node.net.stream import TcpStream
 from hstore.node.peers import link, links, wire
-from hstore.node.peers.link import Link, Self, connect
-from hstore.node.peers.links import Peers
+from hstore.node.peers.link import Link, LocalNode, connect
+from hstore.node.peers.links import Links
 from hstore.node.peers.snapshot_transfer import SnapshotEnd
 from hstore.node.peers.wire import Purpose, Refusal
 from hstore.node.raft.messages import Heartbeat
 from tests.node.memory_cluster import CLUSTER_ID, Cluster, running
 
-ME = Self(CLUSTER_ID, 9, "n9", "10.0.0.9:8300")
+ME = LocalNode(CLUSTER_ID, 9, "n9", "10.0.0.9:8300")
 
 
 class Notes:
@@ -72,14 +72,14 @@ async def refuse(_address: str) -> trio.abc.Stream:
     raise ConnectionRefusedError("refused")
 
 
-def peers_of(notes: Notes, dial: link.Dial = refuse) -> Peers:
-    return Peers(ME, notes, dial=dial, heartbeat_s=lambda: 0.1, rng=Random(1))
+def peers_of(notes: Notes, dial: link.Dial = refuse) -> Links:
+    return Links(ME, notes, dial=dial, heartbeat_s=lambda: 0.1, rng=Random(1))
 
 
 async def greet(cluster: Cluster, hello: wire.Hello) -> tuple[trio.abc.Stream, wire.Welcome]:
     """Connect to node 1 by hand."""
     near, far = memory_stream_pair()
-    cluster.nursery.start_soon(cluster[1].node.peers.serve, far)
+    cluster.nursery.start_soon(cluster[1].node.links.serve, far)
     await near.send_all(wire.encode(hello))
     frame = wire.FrameReader().feed(await near.receive_some())[0]
     assert isinstance(frame, wire.Welcome)
@@ -157,7 +157,7 @@ async def test_a_node_that_is_told_that_it_was_removed_stops(autojump_clock) -> 
 async def test_who_says_nothing_is_hung_up_on(autojump_clock) -> None:
     async with running(1) as cluster:
         near, far = memory_stream_pair()
-        cluster.nursery.start_soon(cluster[1].node.peers.serve, far)
+        cluster.nursery.start_soon(cluster[1].node.links.serve, far)
         started = trio.current_time()
         assert await near.receive_some() == b""
         assert 2.9 < trio.current_time() - started < 3.1
@@ -168,7 +168,7 @@ async def test_connections_from_others_are_limited(autojump_clock) -> None:
         streams = []
         for _ in range(links._MAX_ACCEPTED + 1):
             near, far = memory_stream_pair()
-            cluster.nursery.start_soon(cluster[1].node.peers.serve, far)
+            cluster.nursery.start_soon(cluster[1].node.links.serve, far)
             streams.append(near)
             await trio.testing.wait_all_tasks_blocked()
         with trio.fail_after(0.1):
@@ -197,7 +197,7 @@ async def test_garbage_in_place_of_a_hello_ends_the_connection_only(
 ) -> None:
     async with running(1) as cluster:
         near, far = memory_stream_pair()
-        cluster.nursery.start_soon(cluster[1].node.peers.serve, far)
+        cluster.nursery.start_soon(cluster[1].node.links.serve, far)
         await near.send_all(data)
         with trio.fail_after(0.1):
             assert await near.receive_some() == b""
@@ -330,8 +330,8 @@ async def test_a_connection_that_broke_is_made_anew_at_once_and_nobody_is_down(
     dialled: list[float] = []
 
     async with trio.open_nursery() as nursery:
-        other = Peers(
-            Self(CLUSTER_ID, 2, "n2"),
+        other = Links(
+            LocalNode(CLUSTER_ID, 2, "n2"),
             Notes(),
             dial=refuse,
             heartbeat_s=lambda: 0.1,

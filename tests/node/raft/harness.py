@@ -22,13 +22,13 @@ from hstore.node.raft.events import (
     Event,
     Persisted,
     Propose,
-    ProposeChange,
+    ProposeConfigChange,
     ReadIndex,
     Receive,
     Tick,
     TransferLeader,
 )
-from hstore.node.raft.membership import Change, Configuration, Transition
+from hstore.node.raft.membership import ConfigChange, Configuration, Transition
 from hstore.node.raft.messages import (
     Append,
     AppendResponse,
@@ -158,9 +158,9 @@ class Node:
         return self.step(Propose(list(enumerate(payloads, rid))))
 
     def change(
-        self, *changes: Change, rid: int = 500, transition: Transition = Transition.AUTO
+        self, *changes: ConfigChange, rid: int = 500, transition: Transition = Transition.AUTO
     ) -> Update:
-        return self.step(ProposeChange(rid, changes, transition))
+        return self.step(ProposeConfigChange(rid, changes, transition))
 
     def transfer(self, to: int, rid: int = 700) -> Update:
         return self.step(TransferLeader(rid, to))

@@ -9,7 +9,7 @@ import pytest
 
 from hstore.node.raft.entry import HardState
 from hstore.node.raft.events import EarlyElection, PeerDown, PeerUnreachable
-from hstore.node.raft.membership import Change, ChangeKind, Configuration
+from hstore.node.raft.membership import ConfigChange, ConfigChangeKind, Configuration
 from hstore.node.raft.messages import (
     AppendResponse,
     Heartbeat,
@@ -415,7 +415,7 @@ def test_a_voter_demoted_to_learner_leads_no_more() -> None:
     node = make_leader(term=1)
     acknowledge(node, 2, 3)
 
-    node.change(Change(ChangeKind.ADD_LEARNER, 1))
+    node.change(ConfigChange(ConfigChangeKind.ADD_LEARNER, 1))
     acknowledge(node, 2, 3)
 
     assert node.core.role is Role.FOLLOWER

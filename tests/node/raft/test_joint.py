@@ -7,10 +7,10 @@ import pytest
 from hstore.node.raft.entry import EntryKind
 from hstore.node.raft.errors import Reason
 from hstore.node.raft.membership import (
-    Change,
-    ChangeKind,
+    ConfigChange,
+    ConfigChangeKind,
     Configuration,
-    InvalidChange,
+    InvalidConfigChange,
     Transition,
     enter_joint,
     leave_joint,
@@ -33,16 +33,16 @@ from tests.node.raft.harness import (
 THREE = Configuration((1, 2, 3))
 
 
-def add(node: int) -> Change:
-    return Change(ChangeKind.ADD_VOTER, node)
+def add(node: int) -> ConfigChange:
+    return ConfigChange(ConfigChangeKind.ADD_VOTER, node)
 
 
-def learn(node: int) -> Change:
-    return Change(ChangeKind.ADD_LEARNER, node)
+def learn(node: int) -> ConfigChange:
+    return ConfigChange(ConfigChangeKind.ADD_LEARNER, node)
 
 
-def remove(node: int) -> Change:
-    return Change(ChangeKind.REMOVE, node)
+def remove(node: int) -> ConfigChange:
+    return ConfigChange(ConfigChangeKind.REMOVE, node)
 
 
 def settled_leader(**kwargs) -> Node:
@@ -97,9 +97,9 @@ def test_a_learner_that_is_learned_again_stays_one() -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_follow_says_why(
-    config: Configuration, changes: list[Change], transition: Transition, text: str
+    config: Configuration, changes: list[ConfigChange], transition: Transition, text: str
 ) -> None:
-    with pytest.raises(InvalidChange, match=text):
+    with pytest.raises(InvalidConfigChange, match=text):
         next_configuration(config, changes, transition)
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_follow_says_why(
     ],
 )
 def test_more_than_one_voter_goes_through_both_majorities(
-    changes: list[Change], is_joint: bool
+    changes: list[ConfigChange], is_joint: bool
 ) -> None:
     config = next_configuration(THREE, changes)
 

@@ -9,12 +9,12 @@ import pytest
 from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
 from hstore.node.raft.errors import Reason
-from hstore.node.raft.events import Compact, PeerUnreachable, ProposeChange
+from hstore.node.raft.events import Compact, PeerUnreachable, ProposeConfigChange
 from hstore.node.raft.membership import (
-    Change,
-    ChangeKind,
+    ConfigChange,
+    ConfigChangeKind,
+    ConfigHistory,
     Configuration,
-    History,
     decode,
     encode,
     is_configuration,
@@ -56,16 +56,16 @@ def changing_leader(**kwargs: Any) -> Node:
     return node
 
 
-def add(node: int) -> Change:
-    return Change(ChangeKind.ADD_VOTER, node)
+def add(node: int) -> ConfigChange:
+    return ConfigChange(ConfigChangeKind.ADD_VOTER, node)
 
 
-def learn(node: int) -> Change:
-    return Change(ChangeKind.ADD_LEARNER, node)
+def learn(node: int) -> ConfigChange:
+    return ConfigChange(ConfigChangeKind.ADD_LEARNER, node)
 
 
-def remove(node: int) -> Change:
-    return Change(ChangeKind.REMOVE, node)
+def remove(node: int) -> ConfigChange:
+    return ConfigChange(ConfigChangeKind.REMOVE, node)
 
 
 # -- the gate -------------------------------------------------------------------------------
@@ -98,10 +98,10 @@ def test_no_change_while_another_is_not_committed() -> None:
         ((), "can't leave a non-joint config"),
     ],
 )
-def test_an_invalid_change_says_why(changes: tuple[Change, ...], text: str) -> None:
+def test_an_invalid_change_says_why(changes: tuple[ConfigChange, ...], text: str) -> None:
     node = changing_leader()
 
-    update = node.step(ProposeChange(7, changes))
+    update = node.step(ProposeConfigChange(7, changes))
 
     ((rid, reason, why),) = update.rejected
     assert (rid, reason) == (7, Reason.INVALID_CHANGE)
@@ -373,8 +373,8 @@ def test_members_are_all_who_receive_the_log() -> None:
     assert [n for n in range(7) if config.is_voter(n)] == [1, 4, 5]
 
 
-def history() -> History:
-    h = History(0, THREE)
+def history() -> ConfigHistory:
+    h = ConfigHistory(0, THREE)
     h.push(5, WITH_LEARNER)
     h.push(9, FOUR)
     return h

@@ -8,7 +8,7 @@ import pytest
 
 from hstore.node.raft.errors import Reason
 from hstore.node.raft.events import PeerUnreachable
-from hstore.node.raft.membership import Change, ChangeKind
+from hstore.node.raft.membership import ConfigChange, ConfigChangeKind
 from hstore.node.raft.messages import (
     AppendResponse,
     Heartbeat,
@@ -357,7 +357,7 @@ def test_a_read_survives_the_change_that_makes_the_quorum_smaller() -> None:
     node = reading_leader(voters=(1, 2))
     node.read(1)
 
-    node.change(Change(ChangeKind.REMOVE, 2))
+    node.change(ConfigChange(ConfigChangeKind.REMOVE, 2))
     node.tick()
 
     assert node.core.role is Role.LEADER

@@ -20,7 +20,13 @@ from hstore.node.raft import events, messages
 from hstore.node.raft.entry import Entry, SnapshotMeta
 from hstore.node.raft.errors import CoreBug
 from hstore.node.raft.events import Event, Receive
-from hstore.node.raft.membership import Change, ChangeKind, Configuration, Transition, encode
+from hstore.node.raft.membership import (
+    ConfigChange,
+    ConfigChangeKind,
+    Configuration,
+    Transition,
+    encode,
+)
 from hstore.node.raft.messages import Message
 from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
@@ -63,14 +69,14 @@ MESSAGES: list[st.SearchStrategy[Message]] = [
 ]  # fmt: skip
 
 item = st.tuples(st.integers(0, 10**6), st.binary(max_size=4))
-change = st.builds(Change, st.sampled_from(ChangeKind), node_id)
+change = st.builds(ConfigChange, st.sampled_from(ConfigChangeKind), node_id)
 
 LOCAL: list[st.SearchStrategy[Event]] = [
     st.just(events.Tick()),
     st.just(events.TellCommit()),
     st.builds(events.Propose, st.lists(item, max_size=3)),
     st.builds(
-        events.ProposeChange,
+        events.ProposeConfigChange,
         st.integers(0, 10**6),
         st.lists(change, max_size=3).map(tuple),
         st.sampled_from(Transition),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hstore.node.raft.errors import Reason
-from hstore.node.raft.membership import Change, ChangeKind
+from hstore.node.raft.membership import ConfigChange, ConfigChangeKind
 from hstore.node.raft.messages import Append, Heartbeat, TimeoutNow, VoteRequest, VoteResponse
 from hstore.node.raft.roles import Role
 from tests.node.raft.harness import (
@@ -82,7 +82,7 @@ def test_no_proposal_and_no_change_is_taken_meanwhile() -> None:
     last = node.core.log.last_index
 
     node.propose(b"x", rid=8)
-    node.change(Change(ChangeKind.ADD_LEARNER, 9), rid=9)
+    node.change(ConfigChange(ConfigChangeKind.ADD_LEARNER, 9), rid=9)
 
     assert node.core.log.last_index == last
     assert node.answers == {8: Reason.TRANSFERRING, 9: Reason.TRANSFERRING}
@@ -151,7 +151,7 @@ def test_who_does_not_lead_hands_nothing_over() -> None:
 def test_a_target_that_is_removed_meanwhile_ends_it() -> None:
     node = leader(voters=(1, 2, 3, 4))
     acknowledge(node, 3, 4)
-    node.change(Change(ChangeKind.REMOVE, 4))
+    node.change(ConfigChange(ConfigChangeKind.REMOVE, 4))
     node.transfer(4, rid=7)
     assert node.answers[7] is Reason.INVALID_TRANSFER
 

@@ -15,7 +15,7 @@ from hstore.node.model import commands
 from hstore.node.model.commands import Command, Delete, DeletePrefix, Denial, Keyed, Outcome, Put
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.state import idempotency, records
-from hstore.node.state.idempotency import KEEP_MS, KEYS_MAX, Table
+from hstore.node.state.idempotency import KEEP_MS, KEYS_MAX, KeyedWrites
 from hstore.node.state.machine import State
 from hstore.node.storage.interface import APPLIED_KEY, Identity
 from tests.fakes.storage import MemoryDisk, MemoryStorage
@@ -63,7 +63,7 @@ def everything(machine: State) -> list[tuple[bytes, bytes]]:
 
 
 def kept(machine: State) -> int:
-    return machine.sessions.following - machine.sessions.first
+    return machine.keyed_writes.following - machine.keyed_writes.first
 
 
 # --- once -------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_what_is_remembered_survives_a_restart_and_crosses_with_a_snapshot() -> 
     other = new_storage()
     other.state.write(everything(machine))
     for again in (State(storage.state), State(other.state)):
-        assert again.sessions == machine.sessions == Table(5_000, 0, 2)
+        assert again.keyed_writes == machine.keyed_writes == KeyedWrites(5_000, 0, 2)
         assert run(again, once(b"key"), once(b"x" * 256, Delete(b"none"))) == [
             Outcome(True, 1), Outcome(False, 0),
         ]  # fmt: skip
@@ -181,7 +181,7 @@ def test_the_clusters_time_never_runs_backwards(machine: State) -> None:
     shorter: what it stamps counts only when it is later."""
     run(machine, once(b"1", time_ms=50_000))
     run(machine, once(b"2", time_ms=10_000), once(b"3", time_ms=0))
-    assert machine.sessions.time_ms == 50_000
+    assert machine.keyed_writes.time_ms == 50_000
 
     run(machine, once(b"4", time_ms=50_000 + KEEP_MS))
     assert run(machine, once(b"2"), once(b"3")) == [Outcome(True, 2), Outcome(True, 3)]
@@ -206,7 +206,7 @@ def fill(machine: State, time_ms: int) -> None:
     """Make the table full, as far as it looks at itself: all of one time."""
     machine._store.write(
         [
-            (records.SESSIONS_KEY, records.encode_sessions(time_ms, 0, KEYS_MAX)),
+            (records.KEYED_WRITES_KEY, records.encode_keyed_writes(time_ms, 0, KEYS_MAX)),
             *((records.turn_key(n), records.encode_turn(time_ms, b"old %d" % n)) for n in range(9)),
         ]
     )
@@ -226,7 +226,7 @@ def test_when_all_keys_are_young_a_new_one_is_denied_and_nothing_changes(machine
 
 def test_a_known_key_is_answered_when_the_table_is_full(machine: State) -> None:
     run(machine, once(b"key"))
-    machine._store.write([(records.SESSIONS_KEY, records.encode_sessions(0, 0, KEYS_MAX))])
+    machine._store.write([(records.KEYED_WRITES_KEY, records.encode_keyed_writes(0, 0, KEYS_MAX))])
     machine.reload()
 
     assert run(machine, once(b"key"), once(b"new")) == [Outcome(True, 1), EXHAUSTED]
@@ -247,7 +247,7 @@ def test_a_client_is_told_what_a_denial_means() -> None:
 
 def test_a_damaged_table_stops_the_node(machine: State) -> None:
     run(machine, once(b"key"))
-    for key in (records.ANSWER + b"key", records.turn_key(0), records.SESSIONS_KEY):
+    for key in (records.ANSWER + b"key", records.turn_key(0), records.KEYED_WRITES_KEY):
         store = new_storage().state
         store.write(everything(machine))
         store.write([(key, b"short")])
@@ -313,6 +313,9 @@ def test_the_table_is_what_a_dictionary_would_be(
             machine = State(storage.state)
             expected = [model.write(machine.applied + 1 + n, w) for n, w in enumerate(batch)]
             assert run(machine, *batch) == expected
-            assert (machine.sessions.time_ms, kept(machine)) == (model.time_ms, len(model.known))
+            assert (machine.keyed_writes.time_ms, kept(machine)) == (
+                model.time_ms,
+                len(model.known),
+            )
     answers = [key[1:] for key, _ in everything(State(storage.state)) if key[:1] == b"w"]
     assert answers == sorted(model.known)

@@ -270,7 +270,7 @@ class SimMember:
         return lambda stream: nursery.start_soon(served, stream, name=f"serve {self.id}")
 
     def _peer_port(self) -> Callable[[trio.abc.Stream], None] | None:
-        return self._port(lambda node, stream: node.peers.serve(stream))
+        return self._port(lambda node, stream: node.links.serve(stream))
 
     def _api_port(self) -> Callable[[trio.abc.Stream], None] | None:
         if self.is_up and self.node.stop_requested.is_set():
