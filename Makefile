@@ -6,20 +6,21 @@
 # make mutants  mistakes put in on purpose: is each still found?   (FIND=1 searches for them anew)
 # make bench  the figures beside etcd's, about an hour  (QUICK=1: five minutes; ONLY=put,dns)
 # make soak   the long version of everything, and an hour of full load: two hours and more
+# make wheels does every dependency have a wheel for each Python that hstore allows?
 # make fmt    rewrite the code as `make check` wants it
 # make types  links through which type checkers find the packages
 #
-# Nothing has to be there but make, a Python from 3.11 to 3.13 and the package index.
+# Nothing has to be there but make, a Python from 3.11 to 3.14 and the package index.
 # PYTHON=/path/to/python3.12 chooses the Python that .venv is made with.
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: run test sim mutants histories bench soak check fmt types
+.PHONY: run test sim mutants histories bench soak check wheels fmt types
 
 BIN := .venv/bin
 PYTHON ?=
 # Tried in this order when PYTHON is not given: the machine's default first, then the newest.
-PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
 ARGS ?=
 
@@ -66,6 +67,9 @@ soak: .venv/installed-dev
 	$(if $(wildcard $(DIR)),$(BIN)/python -m tests.histories "$(DIR)")
 	$(BIN)/pytest -o faulthandler_timeout=5400 tests/soak $(ARGS)
 
+wheels: .venv/installed-dev
+	@$(BIN)/python -m tests.wheels
+
 fmt: .venv/installed-dev
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
@@ -80,7 +84,7 @@ types: .types/hstore/node .types/hstore/dns .types/hstore/cli
 # pip comes last into a new .venv, so its presence says that the making was not interrupted.
 $(BIN)/pip:
 	@for python in $(PYTHONS); do \
-	    if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
+	    if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; \
 	    then \
 	        echo "$$python -m venv .venv"; \
 	        $$python -m venv --clear .venv && exit 0; \
@@ -90,7 +94,7 @@ $(BIN)/pip:
 	        exit 1; \
 	    fi; \
 	done; \
-	echo "make: hstore needs Python 3.11, 3.12 or 3.13, and none of these is one: $(PYTHONS)." \
+	echo "make: hstore needs Python 3.11, 3.12, 3.13 or 3.14, and none of these is one: $(PYTHONS)." \
 	    "Install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
 	exit 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.wheels import allowed_pythons
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("node", "dns", "cli")
@@ -29,6 +32,21 @@ def test_the_installed_version_is_the_one_in_pyproject() -> None:
 
 def test_the_changelog_knows_the_version() -> None:
     assert PROJECT["project"]["version"] in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_python_that_may_install_it_is_a_classifier_and_is_tried_by_make() -> None:
+    prefix = "Programming Language :: Python :: "
+    said = [c.removeprefix(prefix) for c in PROJECT["project"]["classifiers"] if prefix in c]
+    makefile = (ROOT / "Makefile").read_text()
+    (line,) = re.findall(r"^PYTHONS := .*", makefile, re.MULTILINE)
+    tried = re.findall(r"python(3\.\d+)", line)
+    makes = re.search(r"\((3, \d+)\) <= sys.version_info < \((3, \d+)\)", makefile)
+
+    assert makes is not None
+    first, end = (bound.replace(", ", ".") for bound in makes.groups())
+    assert PROJECT["project"]["requires-python"] == f">={first},<{end}"
+    assert said == ["3", *allowed_pythons()]
+    assert tried == allowed_pythons()[::-1]
 
 
 def test_every_command_can_be_loaded() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,17 +180,32 @@ def to_try(info: ClusterInfo, count: int) -> list[str]:
         return [f"waiting until all {count} nodes vote"]
     first, last = info.nodes[0], info.nodes[-1]
     dns = values.split_address(first.dns_address)
+    hstore = program(sys.argv[0])
     return [
         "",
         *(f"{node.name}: http://{node.address}  DNS {node.dns_address}" for node in info.nodes),
         "to try in another terminal:",
-        f"  hstore write -h {first.address} -k foo -v bar",
+        f"  {hstore} write -h {first.address} -k foo -v bar",
         f"  curl http://{last.address}/read/foo",
         f"  dig @{dns.host} -p {dns.port} leader.{info.zone} +short",
-        f"  hstore list -h {first.address} --watch",
-        f"  hstore kill -h {_leader_address(info)}",
+        f"  {hstore} list -h {first.address} --watch",
+        f"  {hstore} kill -h {_leader_address(info)}",
         "Ctrl-C ends all nodes",
     ]
+
+
+def program(own: str) -> str:
+    """Return how a shell in this terminal starts the program whose path is `own`.
+
+    `make run` starts `.venv/bin/hstore` where no `hstore` is on the path: then it is the absolute
+    path, quoted for the shell.
+    """
+    if Path(own).name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m hstore.cli"
+    on_path = shutil.which("hstore")
+    if on_path is not None and Path(on_path).exists() and Path(on_path).samefile(own):
+        return "hstore"
+    return shlex.quote(str(Path(own).absolute()))
 
 
 def _leader_address(info: ClusterInfo) -> str:

@@ -89,6 +89,13 @@ def test_a_demo_says_its_addresses_and_changes_and_ends_all_on_sigterm(demo: Dem
     assert request(third, "GET", "/read/foo").json()["value"] == "bar"
     assert len(demo.node_processes()) == 3
 
+    (command,) = [line for line in demo.lines if " write -h " in line]
+    shown = subprocess.run(
+        ["sh", "-c", command], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert request(second, "GET", "/read/foo").status == 200
+
     assert request(second, "POST", "/v1/node/kill", b"{}").status == 200
     eventually(
         lambda: any("failed" in line and line.startswith("n2: ") for line in demo.lines),

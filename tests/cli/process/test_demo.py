@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,29 @@ def test_what_to_try_is_said_once_when_all_nodes_vote(make):
 def test_before_that_it_says_what_it_waits_for(make):
     assert demo.to_try(make.info(), 4) == ["waiting until all 4 nodes vote"]
     assert demo.to_try(make.info(leader=None), 3) == ["waiting until all 3 nodes vote"]
+
+
+def executable(path: Path) -> Path:
+    path.parent.mkdir()
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_commands_to_try_can_be_typed_as_they_are_printed(monkeypatch, tmp_path, make):
+    own = executable(tmp_path / "a b" / "hstore")
+    other = executable(tmp_path / "other" / "hstore")
+    monkeypatch.setenv("PATH", str(own.parent))
+    assert demo.program(str(own)) == "hstore"
+    for path in (str(other.parent), "/nowhere"):  # another program's name, or nobody's
+        monkeypatch.setenv("PATH", path)
+        assert demo.program(str(own)) == f"'{own}'"
+    monkeypatch.chdir(tmp_path)
+    assert demo.program("a b/hstore") == f"'{own}'"
+    assert demo.program("/lib/hstore/cli/__main__.py") == f"{sys.executable} -m hstore.cli"
+    monkeypatch.setattr("sys.argv", ["a b/hstore", "demo"])
+    said = demo.to_try(make.info(make.node(1), make.node(2)), 2)
+    assert f"  '{own}' list -h 127.0.0.1:8500 --watch" in said
 
 
 def test_children_do_not_see_the_users_settings_and_are_gone_at_the_end(tmp_path):
