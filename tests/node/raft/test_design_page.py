@@ -15,8 +15,9 @@ import pytest
 from hstore.node.raft import events, membership
 from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry, EntryKind, HardState
-from hstore.node.raft.events import Propose, ReadIndex, Receive, Tick
+from hstore.node.raft.events import Event, Propose, ReadIndex, Receive, Tick
 from hstore.node.raft.membership import Configuration
+from hstore.node.raft.messages import Message
 from hstore.node.raft.options import Options
 from hstore.node.raft.roles import Role
 from hstore.node.raft.update import Persist, Update
@@ -63,9 +64,10 @@ class Node:
             applied=found.applied,
             recover_to=found.recover_to,
         )
-        self.applied = []
+        self.applied: list[Entry] = []
         self.state = SimpleNamespace(apply=self.applied.extend)
-        self.events, self.waiting = deque(), Waiting()
+        self.events: deque[Event] = deque()
+        self.waiting = Waiting()
 
     async def step(self):
         send = self.network.append
@@ -117,7 +119,7 @@ def commands(node):
 
 
 async def test_the_loop_on_the_page_elects_writes_reads_and_comes_back_from_a_crash(source):
-    network = deque()
+    network: deque[Message] = deque()
     files = disks()
     nodes = {node: Node(source, files[node], node, network) for node in VOTERS}
     leader = await elect(nodes, network)
