@@ -18,7 +18,28 @@ from hstore.node.api import routes
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("node", "dns", "cli")
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+
+DESIGN_PAGES = tuple(
+    str(path.relative_to(ROOT))
+    for room in ROOMS
+    for path in sorted((ROOT / room).rglob("DESIGN.md"))
+)
+# Pages that speak of the code: what they name in it has to exist.
+TOUR = ("ARCHITECTURE.md", *DESIGN_PAGES, "tests/TESTING.md", "tests/bench/EXPERIMENTS.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *TOUR,
+    *(
+        str(path.relative_to(ROOT))
+        for folder in ("docs", "findings")
+        for path in sorted((ROOT / folder).rglob("*.md"))
+    ),
+)
+
+ARCHITECTURE_BYTES_MAX = 20_000
+"""What can be read at one sitting; what is longer belongs on the page of a room."""
 
 # Called by clients through `hstore join`, not by users.
 ROUTES_OF_OUR_OWN = {("POST", "/v1/cluster/join")}
@@ -48,6 +69,9 @@ def code_in(text: str) -> list[str]:
     return [line for block in fenced for line in block.splitlines()] + inline
 
 
+DOTTED = re.compile(r"`([A-Za-z]\w*\.\w+)`")
+
+
 @functools.cache
 def names_in(path: Path) -> frozenset[str]:
     """Give the names a module defines: functions, classes, constants, and `Class.attribute`."""
@@ -74,14 +98,18 @@ def elements(target: ast.expr) -> list[ast.expr]:
     return target.elts if isinstance(target, ast.Tuple) else []
 
 
-# --- ARCHITECTURE.md --------------------------------------------------------------------------
+# --- the tour ---------------------------------------------------------------------------------
 
 
-def test_every_name_that_the_architecture_gives_with_a_file_is_in_that_file() -> None:
-    given = re.findall(r"`([\w/]+\.py):([\w.]+)`", text_of("ARCHITECTURE.md"))
+def test_every_name_that_a_page_gives_with_a_file_is_in_that_file() -> None:
+    given = {
+        (page, file, name)
+        for page in DOCUMENTS
+        for file, name in re.findall(r"`([\w/]+\.py):([\w.]+)`", text_of(page))
+    }
     wrong = [
-        f"{file}:{name}"
-        for file, name in given
+        f"{page}: {file}:{name}"
+        for page, file, name in sorted(given)
         if not (ROOT / file).is_file() or name not in names_in(Path(file))
     ]
 
@@ -89,12 +117,12 @@ def test_every_name_that_the_architecture_gives_with_a_file_is_in_that_file() ->
     assert wrong == []
 
 
-def test_every_dotted_name_in_the_architecture_is_a_method_or_a_function_of_ours() -> None:
+def test_every_dotted_name_in_the_tour_is_a_method_or_a_function_of_ours() -> None:
     """`Core.step_all` is a method of a class, `replication.propose` a function of a module."""
     known = {name for path in modules() for name in names_in(path) if "." in name}
     known |= {f"{path.stem}.{name}" for path in modules() for name in names_in(path)}
-    pieces = re.findall(r"`([A-Za-z]\w*\.\w+)`", text_of("ARCHITECTURE.md"))
-    others = re.compile(r"^(hstore|trio)\.|\.(py|md|toml|json|new)$")
+    pieces = {name for page in TOUR for name in re.findall(DOTTED, text_of(page))}
+    others = re.compile(r"^(hstore|trio|gc)\.|\.(py|md|toml|json|new)$")
     ours = {name for name in pieces if not others.search(name)}
 
     assert len(ours) > 40
@@ -102,30 +130,60 @@ def test_every_dotted_name_in_the_architecture_is_a_method_or_a_function_of_ours
 
 
 def test_every_rule_of_the_driver_has_a_row() -> None:
-    rules = section(text_of("ARCHITECTURE.md"), "The rules of the driver")
+    rules = section(text_of("node/driver/DESIGN.md"), "The rules of the driver")
 
     assert re.findall(r"^\| (D\d+) \|", rules, re.MULTILINE) == [
         f"D{number}" for number in range(1, 21)
     ]
 
 
-# --- README.md --------------------------------------------------------------------------------
+def test_the_architecture_can_be_read_at_one_sitting() -> None:
+    assert len(text_of("ARCHITECTURE.md").encode()) < ARCHITECTURE_BYTES_MAX
 
 
-def test_readme_names_only_commands_that_hstore_has_and_all_of_them() -> None:
-    named = {
+def test_every_room_has_a_row_in_the_architecture() -> None:
+    rows = re.findall(
+        r"^\| `([\w/]+)/` \|", section(text_of("ARCHITECTURE.md"), "The rooms"), re.MULTILINE
+    )
+
+    assert sorted(rows) == sorted({str(path.parent) for path in modules()})
+
+
+@pytest.mark.parametrize("page", [*DESIGN_PAGES, "tests/TESTING.md", "tests/bench/EXPERIMENTS.md"])
+def test_the_architecture_links_every_page_of_the_tour(page: str) -> None:
+    assert f"]({page})" in text_of("ARCHITECTURE.md")
+
+
+def test_the_index_of_the_documents_links_each_of_them() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+    assert {page for page in pages if f"]({page})" not in text_of("docs/README.md")} == set()
+
+
+# --- what users read --------------------------------------------------------------------------
+
+
+def commands_named_in(page: str) -> set[str]:
+    return {
         name
-        for line in code_in(text_of("README.md"))
+        for line in code_in(text_of(page))
         for name in re.findall(r"(?:^|[\s$])hstore ([a-z]+)", line)
     }
 
-    assert named == set(cli.commands)
+
+def test_the_page_of_the_command_line_names_all_commands() -> None:
+    assert commands_named_in("docs/command-line.md") == set(cli.commands)
 
 
-def test_readme_lists_the_routes_that_are_served() -> None:
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_a_document_names_only_commands_that_hstore_has(page: str) -> None:
+    assert commands_named_in(page) - set(cli.commands) == set()
+
+
+def test_the_page_of_the_api_lists_the_routes_that_are_served() -> None:
     listed = {
         (method, path)
-        for row in section(text_of("README.md"), "HTTP API").splitlines()
+        for row in text_of("docs/http.md").splitlines()
         if row.startswith("| `")
         for method, path in re.findall(r"`([A-Z]+) (/[^`?]*)`", row.split(" | ")[0])
     }
@@ -141,16 +199,36 @@ def test_readme_lists_the_routes_that_are_served() -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_file_and_make_target_that_a_document_names_is_there(name: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
-    pieces = code_in(text_of(name)) + re.findall(r"\]\(([^)#:]+)\)", text_of(name))
+    pieces = code_in(text_of(name))
     paths = {
         path
         for piece in pieces
-        for path in re.findall(r"^(?:(?:node|dns|cli|tests|configs)/|[A-Z]+\.md)[\w./-]*", piece)
+        for path in re.findall(
+            r"^(?:(?:node|dns|cli|tests|configs|docs|findings)/|[A-Z]+\.md)[\w./-]*", piece
+        )
     }
     made = {t for piece in pieces for t in re.findall(r"^make ([a-z]+)", piece)}
 
     assert {path for path in paths if not (ROOT / path).exists()} == set()
     assert made - targets == set()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_of_a_document_leads_to_a_file_and_to_a_heading_in_it(name: str) -> None:
+    wrong = []
+    for link in re.findall(r"\]\(([^)\s:]+)\)", text_of(name)):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / name).parent / path if path else ROOT / name
+        if not target.exists() or (anchor and anchor not in anchors_in(target)):
+            wrong.append(link)
+
+    assert wrong == []
+
+
+def anchors_in(page: Path) -> set[str]:
+    """Give the anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("package", sorted({path.parent for path in modules()}), ids=str)
