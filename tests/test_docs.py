@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -213,10 +214,32 @@ def test_every_file_and_make_target_that_a_document_names_is_there(name: str) ->
     assert made - targets == set()
 
 
+def own_address() -> str:
+    """Give the address of the sources that the package's metadata name."""
+    address: str = tomllib.loads(text_of("pyproject.toml"))["project"]["urls"]["Source"]
+    return address
+
+
+def links_in(name: str) -> list[str]:
+    """Give a document's links to files of ours; those by our own address as if they were relative."""
+    path = own_address().removeprefix("https://github.com/")
+    own = rf"https://(?:github\.com/{path}/blob/main|raw\.githubusercontent\.com/{path}/main)/"
+    links = re.findall(r"\]\(([^)\s]+)\)", text_of(name))
+    return [re.sub(own, "", link) for link in links if ":" not in link or re.match(own, link)]
+
+
+def test_the_package_index_can_follow_every_link_of_the_readme() -> None:
+    """It shows README.md at its own address, where a relative link leads nowhere."""
+    links = re.findall(r"\]\(([^)\s]+)\)", text_of("README.md"))
+
+    assert len(links_in("README.md")) == len(links) > 8
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_link_of_a_document_leads_to_a_file_and_to_a_heading_in_it(name: str) -> None:
     wrong = []
-    for link in re.findall(r"\]\(([^)\s:]+)\)", text_of(name)):
+    for link in links_in(name):
         path, _, anchor = link.partition("#")
         target = (ROOT / name).parent / path if path else ROOT / name
         if not target.exists() or (anchor and anchor not in anchors_in(target)):
