@@ -149,14 +149,20 @@ steps = st.one_of(
     st.tuples(st.sampled_from(["rollback", "release"]), st.integers(1, 2)),
 )
 
+A: list[tuple[Any, ...]] = [("put", b"a", b"1"), ("change", b"a"), ("count",)]
+SAVEPOINT: list[tuple[Any, ...]] = [("savepoint",)]
+ROLLBACK: list[tuple[Any, ...]] = [("rollback", 1)]
+
 
 @given(
     st.dictionaries(some_key, some_value),
     st.lists(steps, min_size=10, max_size=40),
     st.integers(0, 2),
 )
-@example({}, [("change", b"a"), ("savepoint",), ("skip",), ("change", b"b"), ("rollback", 1)], 0)
-@example({}, [("savepoint",), ("savepoint",), ("put", b"a", b"1"), *[("rollback", 1)] * 2], 0)
+@example({}, [*A, *SAVEPOINT, ("skip",), ("change", b"b"), ("count",), *ROLLBACK], 0)
+@example({}, [*A, *SAVEPOINT, ("put", b"a", b"2"), ("delete", b"a"), *ROLLBACK], 0)
+@example({}, [*SAVEPOINT, *SAVEPOINT, *A, *ROLLBACK, *ROLLBACK], 0)
+@example({}, [*SAVEPOINT, *A, *ROLLBACK], 0)
 def test_a_rollback_leaves_everything_as_it_was_at_the_savepoint(
     stored: dict[bytes, bytes], given_steps: list[tuple[Any, ...]], few: int
 ) -> None:
