@@ -36,6 +36,7 @@ from . import cluster_time, idempotency, keys, members, records
 from .batch import Batch, Effects, InMemory, Values
 from .changes import History
 from .idempotency import KEYED_WRITES, KeyedWrites
+from .keys import put
 from .members import CLUSTER, MEMBERS, REMOVED
 from .records import Item
 
@@ -247,7 +248,7 @@ def _run(batch: Batch, entry: Entry) -> Outcome | None:
             " upgrade hstore on this node"
         ) from error
     if isinstance(command, Put):  # Most are: without the look-up and the calls below.
-        return keys.put(batch, entry, command)
+        return put(batch, entry, command)
     # The stamp of the leader, if it is a command that needs the time. Before the effect, which may
     # be undone: time is not.
     cluster_time.advance(batch, getattr(command, "time_ms", 0))
