@@ -259,7 +259,7 @@ class Replica:
     def _tick(self, seconds: float) -> None:
         """Let so much time pass; a turn must follow."""
         self.hold()
-        self.cluster_ms = max(self.cluster_ms, self.state.keyed_writes.time_ms)
+        self.cluster_ms = max(self.cluster_ms, self.state.time_ms)
         self.cluster_ms += int(seconds * 1000)
         self.disk_space.tick(seconds)
         self.leadership.release()

@@ -1,13 +1,18 @@
-"""What a committed entry can ask of the state machine, and what comes of it.
+"""The commands that entries of the log carry, and the outcome of carrying one out.
 
-Tagged msgpack arrays. The tags and the order of fields are on disk in every log: add at the end,
-never change. Nothing here is executed; `state/machine.py` does that.
+Each is encoded as a msgpack array that begins with a tag of one character. The tags and the order
+of fields are on disk in every log: add at the end, never change. What a command does is in
+`node/state/`, in the module of the table that it writes.
+
+A command that needs the cluster's time has a field `time_ms`, and that is all it takes: the leader
+that proposes it writes the time there (`needs_time`, `stamped`), and the state takes it in before
+the command takes effect. A command that another one carries needs no stamp of its own.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -57,7 +62,7 @@ class Keyed(msgspec.Struct, frozen=True, array_like=True, tag="k", gc=False):
         key: The client's idempotency key.
         digest: Of the request: it tells a request that is sent again from another one.
         command: What is to be done once.
-        time_ms: The cluster's time when a leader proposed it; 0 until then (`state/idempotency.py`).
+        time_ms: The cluster's time when a leader proposed it; 0 until then.
     """
 
     key: Annotated[bytes, msgspec.Meta(min_length=1, max_length=IDEMPOTENCY_KEY_BYTES_MAX)]
@@ -144,7 +149,7 @@ class ChangeMember(msgspec.Struct, frozen=True, array_like=True, tag="M", gc=Fal
     """Change some of what is known of a member, and nothing else: several may be under way.
 
     Attributes:
-        id: Of the member; who is none is refused.
+        id: Of the member; refused when there is no such member.
         name: Its new name; None: the one it has. One that another member has is refused.
         learner, stopped: As in `Member`; None: as it is.
         addresses: Of its API, for other nodes, of its DNS server; None: as they are.
@@ -182,7 +187,7 @@ class Denial(enum.IntEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What came of a command; the same on every node.
+    """How a command ended; the same on every node.
 
     Attributes:
         ok: Whether it took effect. A missing key, or a revision that differs, is False.
@@ -200,10 +205,17 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Command)
-_keyed_decoder = msgspec.msgpack.Decoder(Keyed)
 
 encode = _encoder.encode
 """Encode a command as the payload of an entry."""
+
+# The tag of a command is the first element of its array: after the byte that says how long the
+# array is (up to 15 elements, msgpack's "fixarray") a string of one character ("fixstr").
+_TIMED_TAGS = frozenset(
+    encode(kind.__struct_config__.tag)
+    for kind in get_args(Command)
+    if "time_ms" in kind.__struct_fields__
+)
 
 
 def decode(data: bytes) -> Command:
@@ -216,6 +228,25 @@ def decode(data: bytes) -> Command:
     return command
 
 
+def needs_time(data: bytes) -> bool:
+    """Return whether an encoded command has to be stamped by the leader that proposes it.
+
+    Reads two bytes and decodes nothing. Of bytes that `encode` did not make, it may say either.
+    """
+    return data[1:3] in _TIMED_TAGS
+
+
 def stamped(data: bytes, time_ms: int) -> bytes:
-    """Return the encoded `Keyed` with the cluster's time in it, for the leader that proposes it."""
-    return encode(msgspec.structs.replace(_keyed_decoder.decode(data), time_ms=time_ms))
+    """Return the encoded command with the cluster's time in it, for the leader that proposes it.
+
+    Whatever time it carried before is overwritten: it would be another node's.
+
+    Args:
+        data: An encoded command that `needs_time`.
+        time_ms: The cluster's time, in milliseconds; not negative.
+
+    Raises:
+        msgspec.DecodeError: It is not a command of this version.
+        TypeError: It has no `time_ms`.
+    """
+    return encode(msgspec.structs.replace(_decoder.decode(data), time_ms=time_ms))

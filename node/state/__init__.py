@@ -1,14 +1,21 @@
 """The state machine: what committed commands do, the same on every node.
 
-Words. A *record* is a value as stored. A *batch* collects the effects of several entries. A *change*
-is one key that got another value or was deleted. A *watch* reads changes under a prefix.
+Words. A *record* is a value as stored, under a key of the store. A *table* is the records of one kind
+(users' keys, members, keyed writes) and the commands that write them. An *effect* is the function
+that carries a command out. A *batch* collects the effects of several entries, in front of the store;
+a *savepoint* is a point in a batch to which it can be rolled back. A *change* names a table and a key
+of it that got another value or was deleted; the *history* is the latest changes of all tables. A
+*watch* reads the changes under a prefix of one table.
 
-machine.py      applies entries; the one place that knows all commands
-records.py      the layout of keys and values in the store
-members.py      what commands about settings and members do
-idempotency.py  which keyed writes took effect, and what was answered
-changes.py      the latest changes of keys, bounded
-watches.py      who watches which keys
+machine.py       applies entries in order; the table of all effects; readers of the state
+batch.py         the batch and its savepoints; what tables hold in memory
+keys.py          the users' keys
+members.py       the cluster's settings and its members
+idempotency.py   keyed writes: which took effect, and what was answered
+cluster_time.py  the time in the log, which never falls
+records.py       the layout of keys and values in the store
+changes.py       the history, bounded
+watches.py       watches and their waking
 
 Never here: a clock, randomness, I/O beyond the store, or an order that depends on a hash seed.
 """

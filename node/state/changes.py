@@ -1,13 +1,16 @@
-"""What has changed of late: the changes of the users' keys, in the order of the log, bounded.
+"""The history: the latest changes of the state, in the order of the log, bounded.
 
 Owns the memory of recent changes that watches are served from, and the rule of how far back it
 reaches. Each node has its own, filled by its state machine as entries take effect; it is no part of
-the replicated state, and begins anew with the process and with an installed snapshot. No waiting
-and no watcher lives here: that is `watches.py`.
+the replicated state, and begins anew with the process and with an installed snapshot. The watches
+themselves, and their waiting, are in `watches.py`.
 
-Every change has a *number*, one more than the one before, by which those who read find it again;
-numbers mean something in this process only. To users a change is known by its revision, which the
-changes of one entry share.
+All tables share one history, so that readers of several see their changes in one order. Only
+changes of the users' keys are recorded so far.
+
+Every change has a *number*, one more than the one before, by which readers find it again; numbers
+mean something in this process only. To users a change is known by its revision, which the changes
+of one entry share.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NewType
 
 import msgspec
 
@@ -22,35 +26,44 @@ CHANGES_MAX = 50_000
 """At 10,000 writes a second, 5 s: longer than a client takes to find another node and go on."""
 
 BYTES_MAX = 32 * 1024 * 1024
-"""Half of what the cache of hot keys has. Reached before `CHANGES_MAX` when values are large."""
+"""Half of what the cache of hot keys may take. Reached before `CHANGES_MAX` when values are large."""
 
 _OVERHEAD_BYTES = 200
-"""Of a change in memory beside its key and value: three objects and a place in the deque."""
+"""What a change takes beside its key and value: three objects and a place in the deque."""
 
 _FORGOTTEN_AT_ONCE = 32
 """Changes that make room together, so that most writes need make none."""
 
 
+Table = NewType("Table", int)
+"""What part of the state a change belongs to. The numbers are in memory only."""
+
+KEYS = Table(0)
+"""The users' keys."""
+
+
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One key that was written or deleted.
+    """One key of a table that was written or deleted.
 
     Attributes:
-        key: As the user gave it.
+        table: Where.
+        key: As that table names it; a user's key as the user gave it.
         revision: The Raft index of the entry that did it.
         value: What it was set to; None: it was deleted.
     """
 
+    table: Table
     key: bytes
     revision: int
     value: bytes | None
 
 
 class History:
-    """The last changes.
+    """The latest changes.
 
     Attributes:
         floor: Every change with a higher revision that has taken effect is here.
-        revision: Index of the last entry that took effect, whether or not it changed a key.
+        revision: Index of the last entry that took effect, whether or not it changed anything.
         first: The number of the oldest change that is here.
         on_add: Called with the number of the first of the changes that were added, and them.
         on_restart: Called after `restart`.
@@ -76,16 +89,16 @@ class History:
 
     def after(self, revision: int) -> int:
         """Return the number of the first change with a higher revision; `end` when none has."""
-        # Most ask for what is newest.
+        # Most callers ask for what is newest.
         if not self._changes or self._changes[-1].revision <= revision:
             return self.end
         return self.first + bisect_right(self._changes, revision, key=_revision_of)
 
     def add(self, changes: Sequence[Change], revision: int) -> None:
-        """Take in what the entries up to `revision` have changed; the oldest makes room for it.
+        """Append what the entries up to `revision` have changed, and forget the oldest for it.
 
         Args:
-            changes: In the order of the log, those of one entry in the order of their keys.
+            changes: In the order of the log.
             revision: Index of the last of these entries.
         """
         self.revision = revision
@@ -101,7 +114,7 @@ class History:
     def _make_room(self) -> None:
         kept = self._changes
         while self._bytes > BYTES_MAX or len(kept) > CHANGES_MAX:
-            # Some at once, but few of few: what is newest was hardly seen yet.
+            # Some at once, but few when few are left: watches have hardly seen those yet.
             count = min(_FORGOTTEN_AT_ONCE, len(kept) // 8 + 1)
             oldest = [kept.popleft() for _ in range(count)]
             self._bytes -= _size(oldest)
@@ -109,7 +122,7 @@ class History:
             self.first += len(oldest)
 
     def restart(self, revision: int) -> None:
-        """Begin anew: what was changed up to `revision` is not known here."""
+        """Forget everything: what was changed up to `revision` is not known here."""
         self.first = self.end
         self._changes.clear()
         self._bytes = 0

@@ -1,15 +1,19 @@
-"""The state machine: what a committed command does to the keys.
+"""The state machine: the keys, the members and the settings, as the log has made them.
 
-Owns the effect of every command. It must be a function of the log alone: no clock, no randomness,
-no order that depends on a hash seed, because every node runs it by itself and all must end with
-the same bytes (section 2 of the Raft paper, "replicated state machines"). The layout on disk is
-in `records.py`; when to apply is the driver's.
+Owns the order in which entries take effect, and the table of all effects. It must be a function of
+the log alone: no clock, no randomness, no order that depends on a hash seed, because every node
+runs it by itself and all must end with the same bytes (section 2 of the Raft paper, "replicated
+state machines"). What each command does is in the module of its table; the layout on disk is in
+`records.py`; when to apply is the driver's.
 
-Theory of operation: `apply` runs a batch of entries against an overlay, a dictionary of the keys
-that the batch has changed so far, in front of the store. So a command sees those before it. Then
-the whole overlay and the new applied index go to the store as one atomic batch (a `Checkpoint` ends
-one in between, for the view that is taken there): after a crash the index and the effects agree,
-and no entry takes effect twice (rules D5, D7).
+Theory of operation: `apply` runs entries one after the other against a `Batch`, so that each
+command sees those before it. Then all effects and the new applied index go to the store as one
+atomic write (a `Checkpoint` writes what there is in between, for the view that is taken there):
+after a crash the index and the effects agree, and no entry takes effect twice (rules D5, D7).
+
+A new command: its effect goes into the module of the table that it writes, and into `EFFECTS`
+there. A new table: a module with `EFFECTS`, and `IN_MEMORY` if it holds something in memory, both
+merged below.
 
 Snapshots: `State.snapshot()` is a reader of everything, as of one moment. A sender iterates over
 `snapshot().scan(b"")`; a receiver hands the very same pairs to `Storage.begin_install().write()`.
@@ -18,42 +22,51 @@ Snapshots: `State.snapshot()` is a reader of everything, as of one moment. A sen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from ..errors import StorageError
 from ..model import commands
-from ..model.commands import ClusterSettings, Member, Outcome
+from ..model.commands import Checkpoint, ClusterSettings, Member, Outcome, Put
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind
-from ..storage.interface import APPLIED_KEY, StateReader, StateStore, pack_applied, unpack_applied
-from . import idempotency, records
-from . import members as state_cluster
-from .changes import Change, History
-from .idempotency import KeyedWrites
+from ..storage.interface import APPLIED_KEY, StateReader, StateStore, unpack_applied
+from . import cluster_time, idempotency, keys, members, records
+from .batch import Batch, Effects, InMemory, Values
+from .changes import History
+from .idempotency import KEYED_WRITES, KeyedWrites
+from .keys import put
+from .members import CLUSTER, MEMBERS, REMOVED
 from .records import Item
 
-__all__ = ["Item", "KeyReader", "State"]
+__all__ = ["EFFECTS", "Item", "KeyReader", "State"]
 
 _COMMAND = int(EntryKind.COMMAND)
 
-# Below this, a prefix is deleted key by key: some 30 us of reading, and as much of writing.
-_FEW_KEYS = 64
 
-# Keys, and bytes of them and their values, that a deletion of a prefix looks through to tell who
-# watches what has gone: some 20 ms at most. When there are more, the history begins anew.
-_TOLD_KEYS = 10_000
-_TOLD_BYTES = 16 * 1024 * 1024
+def _checkpoint(batch: Batch, entry: Entry, _command: Checkpoint) -> Outcome:
+    batch.checkpoint(entry)
+    return Outcome(True, entry.index)
+
+
+EFFECTS: Effects = {
+    Checkpoint: _checkpoint,
+    **keys.EFFECTS,
+    **members.EFFECTS,
+    **idempotency.EFFECTS,
+}
+"""By type of command: its effect. Every command has exactly one."""
+
+_IN_MEMORY: tuple[InMemory[Any], ...] = (*members.IN_MEMORY, *idempotency.IN_MEMORY)
 
 
 Tell = Callable[[Sequence[Entry], list[Outcome | None]], None]
-"""Called with entries, and what came of each."""
+"""Called with entries and their outcomes."""
 
 
-def _nobody(_entries: Sequence[Entry], _outcomes: list[Outcome | None]) -> None:
-    """Nobody wants to know early."""
+def _tell_nobody(_entries: Sequence[Entry], _outcomes: list[Outcome | None]) -> None:
+    """Do nothing: the default of `State.apply`."""
 
 
 class KeyReader(Protocol):
@@ -81,11 +94,7 @@ class State:
     Attributes:
         applied: Index of the last entry that took effect, 0 for none.
         applied_term: Its term.
-        cluster: Its id, its settings, what it waits for. Never changed in place.
-        members: All members by id. Never changed in place: a change is a new dictionary.
-        removed: Ids of members that were removed and can never come back.
-        keyed_writes: Which keyed writes are remembered, and the cluster's time.
-        history: What has changed of late; this node's own, and no part of the state.
+        history: The latest changes; this node's own, and no part of the replicated state.
         on_checkpoint: Called by `apply` with the index of each `Checkpoint` and a reader of the
             whole state as of that entry, which the callee closes; None: nobody wants it.
 
@@ -95,13 +104,10 @@ class State:
 
     applied: int
     applied_term: int
-    cluster: records.Cluster
-    members: dict[int, Member]
-    removed: frozenset[int]
-    keyed_writes: KeyedWrites
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
+        self._values: Values = {}
         self.history = History()
         self.on_checkpoint: Callable[[int, StateReader], None] | None = None
         self.reload()
@@ -111,18 +117,39 @@ class State:
         view = self._store.view()
         try:
             self.applied, self.applied_term = unpack_applied(view.get(APPLIED_KEY))
-            found = view.get(records.CLUSTER_KEY)
-            self.cluster = records.Cluster() if found is None else records.decode_cluster(found)
-            members = view.scan(records.MEMBER, records.MEMBER_END)
-            self.members = {
-                records.id_of(key): records.decode_member(value) for key, value in members
-            }
-            removed = view.scan(records.REMOVED, records.REMOVED_END)
-            self.removed = frozenset(records.id_of(key) for key, _ in removed)
-            self.keyed_writes = idempotency.load(view.get(records.KEYED_WRITES_KEY))
+            self._values = {table: table.load(view) for table in _IN_MEMORY}
         finally:
             view.close()
         self.history.restart(self.applied)
+
+    @property
+    def cluster(self) -> records.Cluster:
+        """The cluster's id, its settings, how many nodes it waits for. Immutable."""
+        cluster: records.Cluster = self._values[CLUSTER]
+        return cluster
+
+    @property
+    def members(self) -> dict[int, Member]:
+        """All members by id. Never changed in place: a change makes a new dictionary."""
+        known: dict[int, Member] = self._values[MEMBERS]
+        return known
+
+    @property
+    def removed(self) -> frozenset[int]:
+        """Ids of members that were removed and can never come back."""
+        ids: frozenset[int] = self._values[REMOVED]
+        return ids
+
+    @property
+    def keyed_writes(self) -> KeyedWrites:
+        """Which keyed writes are remembered."""
+        table: KeyedWrites = self._values[KEYED_WRITES]
+        return table
+
+    @property
+    def time_ms(self) -> int:
+        """The cluster's time, in milliseconds from its beginning. It never falls."""
+        return cluster_time.now_ms(self._values)
 
     @property
     def cluster_id(self) -> str:
@@ -151,17 +178,17 @@ class State:
         """
         return self._store.view(bulk=True)
 
-    def apply(self, entries: Sequence[Entry], tell: Tell = _nobody) -> list[Outcome | None]:
-        """Let `entries` take effect, and return what came of each.
+    def apply(self, entries: Sequence[Entry], tell: Tell = _tell_nobody) -> list[Outcome | None]:
+        """Let `entries` take effect, and return the outcome of each.
 
-        None stands for an entry that is not a command. The effects are one atomic batch; up to
-        each `Checkpoint` that is looked at, and from there, one of its own.
+        None stands for an entry that is not a command. The effects are one atomic write; a
+        `Checkpoint` whose view somebody wants ends one, and another begins after it.
 
         Args:
             entries: Committed and locally durable, from `applied` + 1 on, without a gap.
-            tell: Called with the same when all is decided and `applied` is raised, before the
-                effects are written: the log has them for good, so clients need not wait for that.
-                It must not read keys.
+            tell: Called with the entries and their outcomes when all is decided and `applied` is
+                raised, before the effects are written: the log has the entries for good, so clients
+                need not wait for that write. It must not read keys.
 
         Raises:
             StorageError: The store failed, the entries do not continue `applied`, or one is not
@@ -169,7 +196,7 @@ class State:
         """
         if not entries:
             return []
-        batch = _Batch(self._store, self)
+        batch = Batch(self._store, self._values, EFFECTS, self.on_checkpoint)
         outcomes = []
         expected = self.applied
         for entry in entries:
@@ -179,11 +206,9 @@ class State:
             outcomes.append(_run(batch, entry))
         last = entries[-1]
         self.applied, self.applied_term = last.index, last.term
-        self.cluster = batch.cluster
-        self.members, self.removed = batch.members, batch.removed
-        self.keyed_writes = batch.keyed_writes
-        if batch.untold:
-            self.history.restart(batch.untold)
+        self._values = batch.values
+        if batch.gap:
+            self.history.restart(batch.gap)
         tell(entries, outcomes)
         batch.commit(last)
         self.history.add(batch.changes, last.index)
@@ -210,109 +235,11 @@ class _UserKeys:
         self._view.close()
 
 
-class _Batch:
-    """The effects of the entries so far, in front of the store."""
-
-    def __init__(self, store: StateStore, state: State) -> None:
-        self._store = store
-        self._store_get = store.get
-        self.changed: dict[bytes, bytes | None] = {}
-        # Ranges that were deleted before any of what is in `_changed` was put.
-        self._ranges: list[tuple[bytes, bytes]] = []
-        self._on_checkpoint = state.on_checkpoint
-        self.cluster = state.cluster
-        self.changes: list[Change] = []
-        self.untold = 0  # The last entry that changed more than is told; 0: none.
-        self.members = state.members
-        self.removed = state.removed
-        self.keyed_writes = state.keyed_writes
-
-    def get(self, key: bytes) -> bytes | None:
-        changed = self.changed
-        return changed[key] if key in changed else self.stored(key)
-
-    def stored(self, key: bytes) -> bytes | None:
-        """What the store has, if no deletion of this batch is in front of it."""
-        return None if self._ranges and self._in_range(key) else self._store_get(key)
-
-    def _in_range(self, key: bytes) -> bool:
-        return any(start <= key < end for start, end in self._ranges)
-
-    def put(self, key: bytes, value: bytes) -> None:
-        self.changed[key] = value
-
-    def delete(self, key: bytes) -> None:
-        self.changed[key] = None
-
-    def delete_range(self, start: bytes, end: bytes, index: int) -> None:
-        """Delete all users' keys from `start` up to `end`, in memory that is bounded.
-
-        Few are deleted one by one; many as a range. Ranges are not always used because each read
-        has to look through all that are still in memory: after a thousand of them it takes 80 us
-        instead of 1. The effect is the same, so nodes need not agree on the way.
-        """
-        inside = [key for key in self.changed if start <= key < end]
-        stored, is_all = self._stored(start, end)
-        self._tell_deleted(inside, stored if is_all else None, index)
-        if len(stored) > _FEW_KEYS:
-            for key in inside:
-                del self.changed[key]
-            self._ranges.append((start, end))
-        else:
-            for key in (*inside, *stored):
-                self.changed[key] = None
-
-    def _stored(self, start: bytes, end: bytes) -> tuple[list[bytes], bool]:
-        """Return the keys that the store has there, as far as is told, and if that is all."""
-        stored: list[bytes] = []
-        size = 0
-        view = self._store.view()
-        try:
-            for key, record in view.scan(start, end):
-                stored.append(key)
-                size += len(key) + len(record)
-                if len(stored) > _FEW_KEYS and (len(stored) > _TOLD_KEYS or size > _TOLD_BYTES):
-                    return stored, False
-        finally:
-            view.close()
-        return stored, True
-
-    def _tell_deleted(self, inside: list[bytes], stored: list[bytes] | None, index: int) -> None:
-        """Note a change for each key that is there now; None: there are too many to tell."""
-        if stored is None:
-            self.changes.clear()
-            self.untold = index
-            return
-        gone = {key for key in inside if self.changed[key] is not None}
-        gone.update(key for key in stored if key not in self.changed and not self._in_range(key))
-        self.changes += [Change(key[1:], index, None) for key in sorted(gone)]
-
-    def checkpoint(self, entry: Entry) -> None:
-        """Hand out a view of the state as `entry` leaves it, which those after it do not change."""
-        if self._on_checkpoint is None:
-            return
-        self.commit(entry)
-        self.changed, self._ranges = {}, []
-        self._on_checkpoint(entry.index, self._store.view(bulk=True))
-
-    def commit(self, last: Entry) -> None:
-        puts = [(key, value) for key, value in self.changed.items() if value is not None]
-        puts.append((APPLIED_KEY, pack_applied(last.index, last.term)))
-        deletes = [key for key, value in self.changed.items() if value is None]
-        self._store.write(puts, deletes, self._ranges)
-
-
-def _run(batch: _Batch, entry: Entry) -> Outcome | None:
-    """Let one entry take effect in `batch`."""
+def _run(batch: Batch, entry: Entry) -> Outcome | None:
+    """Let one entry take effect in `batch`; None: it is not a command."""
     if entry.kind != _COMMAND:
-        if entry.kind == EntryKind.CONFIG and batch.cluster.expect:
-            state_cluster.configuration(batch, membership.decode(entry.data))
-        if entry.kind in (EntryKind.NOOP, EntryKind.CONFIG):
-            return None
-        raise StorageError(
-            f"entry {entry.index} is of kind {entry.kind}, which this version does not know:"
-            " upgrade hstore on this node"
-        )
+        _run_other(batch, entry)
+        return None
     try:
         command = commands.decode(entry.data)
     except msgspec.DecodeError as error:
@@ -320,63 +247,21 @@ def _run(batch: _Batch, entry: Entry) -> Outcome | None:
             f"entry {entry.index} holds a command that this version does not know ({error}):"
             " upgrade hstore on this node"
         ) from error
-    if isinstance(command, commands.Put):  # Most are: without the call more, and first.
-        return _put(batch, entry.index, command)
-    if isinstance(command, commands.Checkpoint):
-        batch.checkpoint(entry)
-    return _take_effect(batch, entry.index, command)
+    if isinstance(command, Put):  # Most are: without the look-up and the calls below.
+        return put(batch, entry, command)
+    # The stamp of the leader, if it is a command that needs the time. Before the effect, which may
+    # be undone: time is not.
+    cluster_time.advance(batch, getattr(command, "time_ms", 0))
+    return batch.carry_out(entry, command)
 
 
-def _take_effect(batch: _Batch, index: int, command: commands.Command) -> Outcome:
-    match command:
-        case commands.Put():
-            return _put(batch, index, command)
-        case commands.Delete():
-            return _delete(batch, index, command)
-        case commands.DeletePrefix(prefix):
-            start = records.USER + prefix
-            # Every such prefix has an end, because it begins with `USER`.
-            batch.delete_range(start, records.prefix_end(start) or records.USER_END, index)
-            return Outcome(True, index)
-        case commands.Keyed():
-            batch.keyed_writes, outcome = idempotency.take_effect_once(
-                batch,
-                batch.keyed_writes,
-                command,
-                partial(_take_effect, batch, index, command.command),
-            )
-            return outcome
-        case commands.Checkpoint():
-            return Outcome(True, index)
-        case _:
-            return state_cluster.take_effect(batch, index, command)
-
-
-def _put(batch: _Batch, index: int, command: commands.Put) -> Outcome:
-    key = records.USER + command.key
-    changed = batch.changed
-    found = changed[key] if key in changed else batch.stored(key)
-    if found is None:
-        create_revision, revision = index, 0
-        allowed = not command.must_exist
-    else:
-        create_revision, _, revision = records.record_head(command.key, found)
-        allowed = True
-    if not allowed or (command.cas is not None and command.cas != revision):
-        return Outcome(False, revision)
-    changed[key] = records.encode_record(create_revision, command.flags, index, command.value)
-    batch.changes.append(Change(command.key, index, command.value))
-    return Outcome(True, index)
-
-
-def _delete(batch: _Batch, index: int, command: commands.Delete) -> Outcome:
-    key = records.USER + command.key
-    found = batch.get(key)
-    if found is None:
-        return Outcome(False, 0)
-    _, _, revision = records.record_head(command.key, found)
-    if command.cas is not None and command.cas != revision:
-        return Outcome(False, revision)
-    batch.delete(key)
-    batch.changes.append(Change(command.key, index, None))
-    return Outcome(True, index)
+def _run_other(batch: Batch, entry: Entry) -> None:
+    if entry.kind == EntryKind.CONFIG:
+        # It is not decoded when the cluster waits for nobody, which is nearly always.
+        if batch.value(CLUSTER).expect:
+            members.configuration(batch, membership.decode(entry.data))
+    elif entry.kind != EntryKind.NOOP:
+        raise StorageError(
+            f"entry {entry.index} is of kind {entry.kind}, which this version does not know:"
+            " upgrade hstore on this node"
+        )

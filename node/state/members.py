@@ -1,109 +1,110 @@
-"""What commands about the cluster itself do to the state: its settings and its members.
+"""The cluster itself: what commands about its settings and its members do.
 
-A part of the state machine (`machine.py`), under its rule: a function of the log alone. Which voters
-the cluster has is not decided here but by the configurations in the log; all that is kept of them
-is whether as many as were waited for have come.
+Owns the records of the settings, of the members and of the ids that were removed. Under the rule of
+the whole state: a function of the log alone. Which nodes vote is not decided here but by the
+configurations in the log; all that is kept of them is whether as many voters have joined as the
+cluster waits for.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Protocol
 
 import msgspec
 
 from ..config import cluster_settings
-from ..errors import StorageError
-from ..model import commands
-from ..model.commands import Member, Outcome
+from ..model.commands import (
+    ChangeMember,
+    ChangeSetting,
+    InitCluster,
+    Member,
+    Outcome,
+    PutMember,
+    RemoveMember,
+)
+from ..raft.entry import Entry
 from ..raft.membership import Configuration
+from ..storage.interface import StateReader
 from . import records
+from .batch import Batch, Effects, InMemory
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
-class Changes(Protocol):
-    """The effects of the entries so far, in front of the store."""
-
-    cluster: records.Cluster
-    members: dict[int, Member]
-    removed: frozenset[int]
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Store `value` under `key`."""
-        ...
-
-    def delete(self, key: bytes) -> None:
-        """Remove `key`."""
-        ...
+def _load_cluster(view: StateReader) -> records.Cluster:
+    found = view.get(records.CLUSTER_KEY)
+    return records.Cluster() if found is None else records.decode_cluster(found)
 
 
-def take_effect(batch: Changes, index: int, command: commands.Command) -> Outcome:
-    """Let a command about the cluster, which stands at `index`, take effect in `batch`."""
-    match command:
-        case commands.InitCluster():
-            return _init_cluster(batch, index, command)
-        case commands.ChangeSetting():
-            return _change_setting(batch, index, command)
-        case commands.PutMember(member):
-            return _put_member(batch, index, member)
-        case commands.ChangeMember():
-            return _change_member(batch, index, command)
-        case commands.RemoveMember(node_id):
-            return _remove_member(batch, index, node_id)
-        case _:
-            raise StorageError(f"a {type(command).__name__} is no command about the cluster")
+def _load_members(view: StateReader) -> dict[int, Member]:
+    found = view.scan(records.MEMBER, records.MEMBER_END)
+    return {records.id_of(key): records.decode_member(record) for key, record in found}
 
 
-def configuration(batch: Changes, config: Configuration) -> None:
-    """Take note of a committed configuration: once enough voters have come, the wait is over.
+def _load_removed(view: StateReader) -> frozenset[int]:
+    found = view.scan(records.REMOVED, records.REMOVED_END)
+    return frozenset(records.id_of(key) for key, _ in found)
 
-    For good, so what it waited for is forgotten. A joint configuration is on the way to another.
+
+CLUSTER = InMemory("cluster", _load_cluster)
+MEMBERS = InMemory("members", _load_members)
+"""By id. Never changed in place."""
+REMOVED = InMemory("removed", _load_removed)
+
+
+def configuration(batch: Batch, config: Configuration) -> None:
+    """Take note of a committed configuration: with enough voters the cluster's wait for them ends.
+
+    It ends for good, so the number is forgotten. A joint configuration does not count: it is on the
+    way to another one.
     """
-    expect = batch.cluster.expect
+    cluster = batch.value(CLUSTER)
+    expect = cluster.expect
     if expect and not config.outgoing and len(config.voters) >= expect:
-        _put_cluster(batch, msgspec.structs.replace(batch.cluster, expect=0))
+        _put_cluster(batch, msgspec.structs.replace(cluster, expect=0))
 
 
-def _put_cluster(batch: Changes, cluster: records.Cluster) -> None:
-    batch.cluster = cluster
+def _put_cluster(batch: Batch, cluster: records.Cluster) -> None:
+    batch.set_value(CLUSTER, cluster)
     batch.put(records.CLUSTER_KEY, records.encode_msgpack(cluster))
 
 
-def _init_cluster(batch: Changes, index: int, command: commands.InitCluster) -> Outcome:
-    if batch.cluster.cluster_id:
-        is_there = f"the cluster exists already, its id is {batch.cluster.cluster_id}"
+def _init_cluster(batch: Batch, entry: Entry, command: InitCluster) -> Outcome:
+    known = batch.value(CLUSTER).cluster_id
+    if known:
+        is_there = f"the cluster exists already, its id is {known}"
         return Outcome(False, 0, is_there)
-    # Whoever creates a cluster is its first voter.
+    # The node that creates a cluster is its first voter: there is no wait for one.
     expect = command.expect if command.expect > 1 else 0
     _put_cluster(batch, records.Cluster(command.cluster_id, command.settings, {}, expect))
-    return Outcome(True, index)
+    return Outcome(True, entry.index)
 
 
-def _change_setting(batch: Changes, index: int, command: commands.ChangeSetting) -> Outcome:
-    cluster = batch.cluster
+def _change_setting(batch: Batch, entry: Entry, command: ChangeSetting) -> Outcome:
+    cluster = batch.value(CLUSTER)
     try:
         settings = cluster_settings.changed(cluster.settings, command.field, command.value)
     except ValueError as error:
         return Outcome(False, 0, str(error))
     # In a fixed order: the same bytes on every node.
-    changed = dict(sorted({**cluster.changed, command.field: index}.items()))
+    changed = dict(sorted({**cluster.changed, command.field: entry.index}.items()))
     _put_cluster(batch, msgspec.structs.replace(cluster, settings=settings, changed=changed))
-    return Outcome(True, index)
+    return Outcome(True, entry.index)
 
 
-def _put_member(batch: Changes, index: int, member: Member) -> Outcome:
-    if member.id in batch.removed:
+def _put_member(batch: Batch, entry: Entry, command: PutMember) -> Outcome:
+    member = command.member
+    if member.id in batch.value(REMOVED):
         return Outcome(
             False, 0, f"node {member.id:016x} was removed from the cluster and cannot come back"
         )
-    others = {other.name for other in batch.members.values() if other.id != member.id}
+    others = {other.name for other in batch.value(MEMBERS).values() if other.id != member.id}
     name = member.name or _default_name(batch, member.id, others)
-    return _keep(batch, index, msgspec.structs.replace(member, name=name))
+    return _keep(batch, entry, msgspec.structs.replace(member, name=name))
 
 
-def _change_member(batch: Changes, index: int, command: commands.ChangeMember) -> Outcome:
-    member = batch.members.get(command.id)
+def _change_member(batch: Batch, entry: Entry, command: ChangeMember) -> Outcome:
+    member = batch.value(MEMBERS).get(command.id)
     if member is None:
         return Outcome(False, 0, f"node {command.id:016x} is no member of the cluster")
     api, peer, dns = command.addresses or (
@@ -120,10 +121,10 @@ def _change_member(batch: Changes, index: int, command: commands.ChangeMember) -
         member.learner if command.learner is None else command.learner,
         member.stopped if command.stopped is None else command.stopped,
     )
-    return _keep(batch, index, changed)
+    return _keep(batch, entry, changed)
 
 
-def _keep(batch: Changes, index: int, member: Member) -> Outcome:
+def _keep(batch: Batch, entry: Entry, member: Member) -> Outcome:
     """Store a member, unless its name or its address is another's."""
     if not _NAME.fullmatch(member.name):
         return Outcome(
@@ -131,7 +132,8 @@ def _keep(batch: Changes, index: int, member: Member) -> Outcome:
             0,
             f"the name {member.name!r} is not 1 to 63 of a-z, 0-9 and -, with no - at an end",
         )
-    for other in batch.members.values():
+    members = batch.value(MEMBERS)
+    for other in members.values():
         if other.id == member.id:
             continue
         if other.name == member.name:
@@ -140,29 +142,42 @@ def _keep(batch: Changes, index: int, member: Member) -> Outcome:
             )
         if other.address == member.address:
             return Outcome(False, 0, f"the address {member.address} is that of {other.name}")
-    batch.members = {**batch.members, member.id: member}
+    batch.set_value(MEMBERS, {**members, member.id: member})
     batch.put(records.id_key(records.MEMBER, member.id), records.encode_msgpack(member))
-    return Outcome(True, index, member.name)
+    return Outcome(True, entry.index, member.name)
 
 
-def _default_name(batch: Changes, node_id: int, taken: set[str]) -> str:
-    """Return the name the node has already, or the first of n1, n2, … that nobody else has."""
-    if node_id in batch.members:
-        return batch.members[node_id].name
+def _default_name(batch: Batch, node_id: int, taken: set[str]) -> str:
+    """Return the name the node has already, or the first of n1, n2, … that no other node has."""
+    known = batch.value(MEMBERS).get(node_id)
+    if known is not None:
+        return known.name
     number = 1
     while f"n{number}" in taken:
         number += 1
     return f"n{number}"
 
 
-def _remove_member(batch: Changes, index: int, node_id: int) -> Outcome:
-    if node_id in batch.removed:
+def _remove_member(batch: Batch, entry: Entry, command: RemoveMember) -> Outcome:
+    node_id, members, removed = command.id, batch.value(MEMBERS), batch.value(REMOVED)
+    if node_id in removed:
         return Outcome(False, 0, f"node {node_id:016x} was removed before")
     # An id that was never a member is refused for good too: it may be a newcomer that gave up
     # between becoming a learner and being named.
-    name = batch.members[node_id].name if node_id in batch.members else ""
-    batch.members = {key: value for key, value in batch.members.items() if key != node_id}
-    batch.removed |= {node_id}
+    name = members[node_id].name if node_id in members else ""
+    batch.set_value(MEMBERS, {key: value for key, value in members.items() if key != node_id})
+    batch.set_value(REMOVED, removed | {node_id})
     batch.delete(records.id_key(records.MEMBER, node_id))
     batch.put(records.id_key(records.REMOVED, node_id), b"")
-    return Outcome(True, index, name)
+    return Outcome(True, entry.index, name)
+
+
+IN_MEMORY = (CLUSTER, MEMBERS, REMOVED)
+
+EFFECTS: Effects = {
+    InitCluster: _init_cluster,
+    ChangeSetting: _change_setting,
+    PutMember: _put_member,
+    ChangeMember: _change_member,
+    RemoveMember: _remove_member,
+}

@@ -1,16 +1,18 @@
 """How the state machine's data is laid out as keys and values of a `StateStore`.
 
-Owns the bytes: what is written here is on every node's disk and in every snapshot on the wire, so
-a layout is never changed, only added to. Knows nothing of commands (`machine.py`) or of RocksDB.
+Owns the bytes: they are on every node's disk and in every snapshot on the wire, so a layout is never
+changed, only added to. Knows nothing of commands (the modules of the tables) or of RocksDB.
 
     k<user key>     >QQQ create revision, flags, revision; then the value
     m<id >Q>        a `Member`, msgpack
     r<id >Q>        empty: a member that was removed and can never come back
     s               `Cluster`, msgpack: the cluster's id, its settings, how many nodes it waits for
-    w<client's key> a keyed write that took effect: 16 bytes digest of the request; then >BQ whether
-                    it was done and the revision that was answered
-    x<number >Q>    >Q the cluster's time in ms when it was proposed; then the client's key
-    y               >QQQ the cluster's time in ms; the first number of `x` that is there, the next
+    w<client's key> a keyed write that was remembered: 16 bytes digest of the request; then >BQ
+                    `ok` and `revision` of the answer
+    x<number >Q>    >Q the cluster's time in ms when keyed write `number` took effect; then its
+                    client's key
+    y               >QQQ the cluster's time in ms; the first number of `x` that is there; the number
+                    that the next keyed write gets
     z               >QQ index and term of the last applied entry (`storage.interface.APPLIED_KEY`)
 """
 
@@ -37,16 +39,16 @@ KEYED_WRITES_KEY = b"y"
 _RECORD = struct.Struct(">QQQ")
 _ID = struct.Struct(">Q")
 _ANSWER = struct.Struct(f">{DIGEST_BYTES}s?Q")
-_SESSIONS = struct.Struct(">QQQ")
+_KEYED_WRITES = struct.Struct(">QQQ")
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """A key and all that is kept with it.
+    """A user's key and all that is stored with it.
 
     Attributes:
         key: As the user gave it.
         value: As the user gave it.
-        flags: An unsigned 64-bit number of the user's.
+        flags: An unsigned 64-bit number that the user gave with the value.
         create_revision: The Raft index of the write that created the key.
         revision: The Raft index of the write that last touched it.
     """
@@ -59,7 +61,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cluster(msgspec.Struct, frozen=True, array_like=True):
-    """What is known of the cluster as a whole.
+    """The cluster's id, its settings, and how many nodes it waits for.
 
     Attributes:
         cluster_id: Its permanent id; empty: it has not been created yet.
@@ -110,20 +112,20 @@ def id_of(key: bytes) -> int:
 
 
 def turn_key(number: int) -> bytes:
-    """Return the key of the place that a keyed write has in the order of all."""
+    """Return the store's key of the place of keyed write `number` in the order of all."""
     return TURN + _ID.pack(number)
 
 
 def encode_turn(time_ms: int, key: bytes) -> bytes:
-    """Return the stored form of such a place: when it was, and whose."""
+    """Return the record of such a place: the cluster's time, and the client's key."""
     return _ID.pack(time_ms) + key
 
 
 def decode_turn(record: bytes | None) -> tuple[int, bytes]:
-    """Return when a keyed write was, and its key.
+    """Return the cluster's time of a keyed write, and its client's key.
 
     Raises:
-        StorageError: There is none where one has to be, or it is damaged.
+        StorageError: There is no record where one has to be, or it is damaged.
     """
     if record is None or len(record) <= _ID.size:
         raise StorageError("the order of the idempotency keys is damaged")
@@ -131,12 +133,12 @@ def decode_turn(record: bytes | None) -> tuple[int, bytes]:
 
 
 def encode_answer(digest: bytes, *, ok: bool, revision: int) -> bytes:
-    """Return the stored form of what was answered to a keyed write."""
+    """Return the record of the answer to a keyed write."""
     return _ANSWER.pack(digest, ok, revision)
 
 
 def decode_answer(record: bytes) -> tuple[bytes, bool, int]:
-    """Return the digest of a keyed write's request, whether it was done, and the revision.
+    """Return the digest of a keyed write's request, and `ok` and `revision` of its answer.
 
     Raises:
         StorageError: It is not such a record.
@@ -149,12 +151,12 @@ def decode_answer(record: bytes) -> tuple[bytes, bool, int]:
 
 
 def encode_keyed_writes(time_ms: int, first: int, following: int) -> bytes:
-    """Return the stored form of the cluster's time and the ends of the order of keyed writes."""
-    return _SESSIONS.pack(time_ms, first, following)
+    """Return the record of the cluster's time and of the first and the next number of keyed writes."""
+    return _KEYED_WRITES.pack(time_ms, first, following)
 
 
 def decode_keyed_writes(record: bytes | None) -> tuple[int, int, int]:
-    """Return the cluster's time and the ends of the order; None (no such key) is the beginning.
+    """Return the cluster's time, the first and the next number; None (no such key): all are 0.
 
     Raises:
         StorageError: It is not such a record.
@@ -162,7 +164,7 @@ def decode_keyed_writes(record: bytes | None) -> tuple[int, int, int]:
     if record is None:
         return 0, 0, 0
     try:
-        ends: tuple[int, int, int] = _SESSIONS.unpack(record)
+        ends: tuple[int, int, int] = _KEYED_WRITES.unpack(record)
     except struct.error as error:
         raise StorageError(f"the record of the cluster's time is damaged: {error}") from error
     return ends

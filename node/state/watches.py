@@ -1,53 +1,61 @@
-"""Who watches which keys of this node, and what each of them has not seen yet.
+"""The watches of a node: which changes each of them is about, and what it has not read yet.
 
-Owns the watchers and their waking. What they read is in `changes.py`; how it is sent to a client,
-and when a client is too slow, is the API's.
+Owns the watches and their waking. The changes they read are in `changes.py`; how they are sent to a
+client, and when a client is too slow, is the API's.
 
-Theory of operation: a watch holds no changes. While it has seen all that is its own, it holds
-nothing but its prefix; the first change under that prefix gives it a *cursor*, the number of that
-change in the shared history, and wakes it. It reads on from there at its own pace, and when it has
-reached the end, it has no cursor again. So a slow watch costs no memory and holds nobody up: it
-loses its place when the history has forgotten the change that its cursor is at, and only then, and
-it is told so (`Compacted`): nothing is ever left out in silence.
+Theory of operation: a watch is about the keys of one table under one prefix, and holds one change at most.
+While it has read all of its own, it holds nothing but that prefix; the next change under it gives
+the watch a *cursor*, the number of that change in the shared history, and wakes it. It reads on
+from there at its own pace, and when it has reached the end, it has no cursor again. So a slow watch
+costs no memory and delays nobody: it loses its place when the history has forgotten the change that
+its cursor is at, and only then, and its next `take` says so (`Compacted`). No change is ever left
+out in silence.
 
 A change finds its watches by looking up the beginnings of its key, one for each length of prefix
-that is watched: with ten thousand watches of as many prefixes that is a few steps, not ten
-thousand.
+that is watched in its table: with ten thousand watches of as many prefixes that is a few steps, not
+ten thousand.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import Compacted
 from ..net.flag import Flag
-from .changes import Change, History
+from .changes import KEYS, Change, History, Table
 
 TAKEN_AT_ONCE = 256
-"""Changes that a watch looks at in one go: some 50 us, then it is somebody else's turn."""
+"""Changes that a watch looks at in one go: some 50 us, then other tasks have their turn."""
 
 TAKEN_BYTES_MAX = 64 * 1024
-"""Of keys and values in one go, if it is more than one change."""
+"""Bytes of keys and values in one go; the first change is taken whatever its size."""
 
 
 class Watch:
-    """The changes under a prefix, one after the other. One task uses it at a time.
+    """The changes under a prefix of one table, in their order. One task uses it at a time.
 
     Attributes:
+        table: Whose changes.
         prefix: Of the keys.
         start: It gives the changes with a higher revision; it may be one that is yet to come.
 
     Closes: its place among the watches, by `close`.
     """
 
-    __slots__ = ("_cursor", "_flag", "_is_lost", "_watches", "prefix", "start")
+    __slots__ = ("_cursor", "_flag", "_held", "_is_lost", "_watches", "prefix", "start", "table")
 
-    def __init__(self, watches: Watches, prefix: bytes, start: int, cursor: int | None) -> None:
+    def __init__(
+        self, watches: Watches, table: Table, prefix: bytes, start: int, cursor: int | None
+    ) -> None:
+        self.table = table
         self.prefix = prefix
         self.start = start
         self._watches = watches
         self._cursor = cursor
+        # A change that is read and not returned yet: whether it is the last of its revision depends
+        # on those after it. An entry may change several tables, and keys in any order.
+        self._held: Change | None = None
         self._is_lost = False
         self._flag = Flag()
         if cursor is not None:
@@ -55,12 +63,12 @@ class Watch:
 
     @property
     def is_behind(self) -> bool:
-        """Whether there is something to take, or to be told."""
+        """Whether `take` has a change to return, or to raise `Compacted`."""
         return self._cursor is not None or self._is_lost
 
     @property
     def seen(self) -> int:
-        """The revision up to which all has been taken; to be asked while it is not behind."""
+        """The revision up to which all has been taken; holds only while it is not behind."""
         return max(self.start, self._watches.history.revision)
 
     async def wait(self) -> None:
@@ -74,8 +82,8 @@ class Watch:
         """Take the next changes, a bounded number; an empty list does not mean that it is the end.
 
         Returns:
-            Each change with whether it is the last of its revision under the prefix: who has seen
-            that one may go on after this revision later, here or on another node.
+            Each change with whether it is the last of its revision under the prefix: a client that
+            has seen that one may go on after this revision later, here or on another node.
 
         Raises:
             Compacted: The history has forgotten what comes next.
@@ -90,80 +98,65 @@ class Watch:
         end = history.end
         stop = min(end, number + TAKEN_AT_ONCE)
         size = 0
+        held = self._held
         while number < stop and size < TAKEN_BYTES_MAX:
             change = history[number]
             number += 1
-            if change.key.startswith(self.prefix):
-                # Those of one entry come in the order of keys, so those of a prefix are together.
-                goes_on = number < end and self._is_followed(change, history[number])
-                taken.append((change, not goes_on))
+            is_ours = change.table == self.table and change.key.startswith(self.prefix)
+            if held is not None and (is_ours or change.revision != held.revision):
+                taken.append((held, change.revision != held.revision))
+                held = None
+            if is_ours:
+                held = change
                 size += len(change.key) + len(change.value or b"")
+        if held is not None and number == end:  # All changes of an entry are added together.
+            taken.append((held, True))
+            held = None
+        self._held = held
         self._cursor = number if number < end else None
         return taken
-
-    def _is_followed(self, change: Change, following: Change) -> bool:
-        return following.revision == change.revision and following.key.startswith(self.prefix)
 
     def close(self) -> None:
         """Stop watching. Idempotent."""
         self._watches.forget(self)
 
     def notice(self, number: int) -> None:
-        """Have a cursor at this change, unless there is one at an earlier change."""
+        """Put the cursor at this change, unless it is at an earlier one."""
         if self._cursor is None:
             self._cursor = number
             self._flag.set()
 
     def lose(self) -> None:
-        """Have no place in the history any more."""
+        """Lose the place in the history: the next `take` raises `Compacted`."""
         self._is_lost = True
         self._flag.set()
 
 
-class Watches:
-    """All watches of a node.
+class _Prefixes:
+    """The watches of one table, to be found by the beginnings of a key."""
 
-    Args:
-        history: Where they read; it calls this from now on.
-    """
-
-    def __init__(self, history: History) -> None:
-        self.history = history
-        # Dictionaries instead of sets, for their order: it is who is woken first.
+    def __init__(self) -> None:
+        # Dictionaries instead of sets, for their order: it is the order of waking.
         self._by_prefix: dict[bytes, dict[Watch, None]] = {}
         self._lengths: list[int] = []
         self._count_by_length: dict[int, int] = {}
-        history.on_add = self._on_add
-        history.on_restart = self._on_restart
 
     def __len__(self) -> int:
         return sum(map(len, self._by_prefix.values()))
 
-    def open(self, prefix: bytes, after: int | None) -> Watch:
-        """Begin to watch.
+    def __iter__(self) -> Iterator[Watch]:
+        for same in self._by_prefix.values():
+            yield from same
 
-        Args:
-            prefix: Of the keys; the empty one is all.
-            after: The revision after which to begin, which may be one that is yet to come; None:
-                now, so that every entry is seen that takes effect after this call.
+    def add(self, watch: Watch) -> None:
+        same = self._by_prefix.get(watch.prefix)
+        if same is None:
+            same = self._by_prefix[watch.prefix] = {}
+            self._add_length(len(watch.prefix))
+        same[watch] = None
 
-        Raises:
-            Compacted: The history does not reach back to there.
-        """
-        history = self.history
-        start = history.revision if after is None else after
-        if start < history.floor:
-            raise Compacted(_forgotten(history))
-        cursor = history.after(start)
-        watch = Watch(self, prefix, start, cursor if cursor < history.end else None)
-        if prefix not in self._by_prefix:
-            self._by_prefix[prefix] = {}
-            self._add_length(len(prefix))
-        self._by_prefix[prefix][watch] = None
-        return watch
-
-    def forget(self, watch: Watch) -> None:
-        """Give a watch up; also one that is given up already."""
+    def remove(self, watch: Watch) -> None:
+        """Remove a watch; also one that is not here."""
         same = self._by_prefix.get(watch.prefix, {})
         if watch in same:
             del same[watch]
@@ -171,25 +164,15 @@ class Watches:
                 del self._by_prefix[watch.prefix]
                 self._remove_length(len(watch.prefix))
 
-    def _on_add(self, number: int, changes: Sequence[Change]) -> None:
-        if not self._by_prefix:
-            return
-        for change in changes:
-            key = change.key
-            for length in self._lengths:
-                if length > len(key):
-                    break
-                for watch in self._by_prefix.get(key[:length], ()):
-                    if change.revision > watch.start:
-                        watch.notice(number)
-            number += 1
-
-    def _on_restart(self) -> None:
-        for same in self._by_prefix.values():
-            for watch in same:
-                # One that begins later than the history does misses nothing.
-                if watch.start < self.history.floor:
-                    watch.lose()
+    def notice(self, change: Change, number: int) -> None:
+        """Wake the watches that this change is for."""
+        key = change.key
+        for length in self._lengths:
+            if length > len(key):
+                break
+            for watch in self._by_prefix.get(key[:length], ()):
+                if change.revision > watch.start:
+                    watch.notice(number)
 
     def _add_length(self, length: int) -> None:
         count = self._count_by_length.get(length, 0)
@@ -202,6 +185,70 @@ class Watches:
         if self._count_by_length[length] == 0:
             del self._count_by_length[length]
             self._lengths.remove(length)
+
+
+class Watches:
+    """All watches of a node.
+
+    Args:
+        history: What they read. Its callbacks `on_add` and `on_restart` are set here.
+    """
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        # Only tables that are watched.
+        self._by_table: dict[Table, _Prefixes] = {}
+        history.on_add = self._on_add
+        history.on_restart = self._on_restart
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_table.values()))
+
+    def open(self, prefix: bytes, after: int | None, table: Table = KEYS) -> Watch:
+        """Begin to watch.
+
+        Args:
+            prefix: Of the keys; the empty one is all.
+            after: The revision after which to begin, which may be one that is yet to come; None:
+                now, so that every entry is seen that takes effect after this call.
+            table: Whose keys; the users' by default.
+
+        Raises:
+            Compacted: The history does not reach back to there.
+        """
+        history = self.history
+        start = history.revision if after is None else after
+        if start < history.floor:
+            raise Compacted(_forgotten(history))
+        cursor = history.after(start)
+        watch = Watch(self, table, prefix, start, cursor if cursor < history.end else None)
+        if table not in self._by_table:
+            self._by_table[table] = _Prefixes()
+        self._by_table[table].add(watch)
+        return watch
+
+    def forget(self, watch: Watch) -> None:
+        """Remove a watch; also one that is removed already."""
+        watched = self._by_table.get(watch.table)
+        if watched is not None:
+            watched.remove(watch)
+            if not len(watched):
+                del self._by_table[watch.table]
+
+    def _on_add(self, number: int, changes: Sequence[Change]) -> None:
+        if not self._by_table:
+            return
+        for at, change in enumerate(changes, number):
+            watched = self._by_table.get(change.table)
+            if watched is not None:
+                watched.notice(change, at)
+
+    def _on_restart(self) -> None:
+        for watched in self._by_table.values():
+            for watch in watched:
+                # One that begins later than the history does misses nothing.
+                if watch.start < self.history.floor:
+                    watch.lose()
 
 
 def _forgotten(history: History) -> str:

@@ -6,8 +6,10 @@ from .mutant import Mutant
 
 _REPLICA = "node/driver/replica.py"
 _REQUESTS = "node/driver/requests.py"
-_SESSIONS = "node/state/idempotency.py"
-_STATE = "node/state/machine.py"
+_CLUSTER_TIME = "node/state/cluster_time.py"
+_IDEMPOTENCY = "node/state/idempotency.py"
+_KEYS = "node/state/keys.py"
+_MACHINE = "node/state/machine.py"
 
 _FLUSHES = "node/driver/flushes.py"
 _INTAKE = "node/driver/intake.py"
@@ -96,15 +98,24 @@ DRIVER = (
     ),
     _mutant(
         "keyed-write-takes-effect-again", (38, 33), "Its key is not looked up.",
-        _SESSIONS, "    if known is not None:\n", "    if known is not None and not write.key:\n",
+        _IDEMPOTENCY, "    if known is not None:\n", "    if known is not None and not write.key:\n",
+    ),
+    _mutant(
+        "keyed-write-is-remembered-and-not-done", (38, 33), "The command it carries has no effect.",
+        _IDEMPOTENCY, "outcome = batch.carry_out(entry, write.command)",
+        "outcome = Outcome(True, entry.index)",
+    ),
+    _mutant(
+        "what-tables-hold-in-memory-is-not-taken-over", (32, 57), "The store alone has the changes.",
+        _MACHINE, "        self._values = batch.values\n", "",
     ),
     _mutant(
         "time-is-what-the-leader-says", (49,), "Though its clock is behind what the log has seen.",
-        _SESSIONS, "time_ms = max(table.time_ms, write.time_ms)", "time_ms = write.time_ms",
+        _CLUSTER_TIME, "if stamp_ms > table.time_ms:", "if stamp_ms:",
     ),
     _mutant(
         "comparison-with-the-revision-is-skipped", (33, 49), "A conditional write always succeeds.",
-        _STATE, "if not allowed or (command.cas is not None and command.cas != revision):",
+        _KEYS, "if not allowed or (command.cas is not None and command.cas != revision):",
         "if not allowed:",
     ),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .driver import DRIVER
 from .mutant import Mutant
-from .own import OWN, RARE
+from .own import BY_TEST, OWN, RARE
 from .storage import STORAGE
 
 _CORE = "node/raft/core.py"
@@ -469,4 +469,5 @@ def named(name: str) -> Mutant:
     Raises:
         KeyError: There is none.
     """
-    return {mutant.name: mutant for mutant in (*GALLERY, *RARE)}[name]
+    by_test = (mutant for mutant, _ in BY_TEST)
+    return {mutant.name: mutant for mutant in (*GALLERY, *RARE, *by_test)}[name]

@@ -1,13 +1,14 @@
 """The part of the gallery that was our own: bugs that were met here, put back in.
 
-What is asked of the others is asked of these: an ordinary seed finds each, but for those in `RARE`.
-Their shrunk failures are in `tests/regressions/`.
+What is asked of the others is asked of these: an ordinary seed finds each, but for those in `RARE`,
+whose failures, made small, are in `tests/regressions/`, and those in `BY_TEST`.
 """
 
 from __future__ import annotations
 
 from .mutant import Mutant
 
+_BATCH = "node/state/batch.py"
 _CORE = "node/raft/core.py"
 _MEMBERS = "node/cluster/membership.py"
 _NODE = "node/node.py"
@@ -72,3 +73,32 @@ RARE = (
     ),
 )  # fmt: skip
 """Those that ordinary seeds meet too rarely to be searched for; their regressions show them."""
+
+_ROLLBACK = (
+    "tests/node/state/test_batch.py::test_a_rollback_leaves_everything_as_it_was_at_the_savepoint"
+)
+
+BY_TEST = (
+    (
+        _mutant(
+            "rollback-keeps-changes", "Watches are given what was undone.",
+            _BATCH, "        del self.changes[savepoint.changes_count :]\n", "",
+        ),
+        _ROLLBACK,
+    ),
+    (
+        _mutant(
+            "rollback-keeps-what-is-in-memory", "Members, settings and the like.",
+            _BATCH, "        self.values = savepoint.values\n", "",
+        ),
+        _ROLLBACK,
+    ),
+    (
+        _mutant(
+            "rollback-undoes-writes-in-their-order", "A record gets a value from in between.",
+            _BATCH, "reversed(undo[savepoint.undone_to :])", "undo[savepoint.undone_to :]",
+        ),
+        _ROLLBACK,
+    ),
+)  # fmt: skip
+"""Mistakes in what no command of today uses, so that no seed meets them: the test finds each."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import importlib
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tests.sim import runner as cores
 from tests.sim.runner import Failure
 
 from .gallery import named
-from .mutant import Mutant, Outdated
+from .mutant import ROOT, Mutant, Outdated
 
 INVARIANTS = (*(f"I{n}" for n in range(1, 15)), *(f"L{n}" for n in range(1, 6)))
 """What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
@@ -30,6 +32,7 @@ BY_TESTS = {
 }
 
 MOST_SEEDS = 5000
+_PYTEST = str(Path(sys.executable).with_name("pytest"))
 RECORDS = Path(__file__).with_name("found.json")
 
 
@@ -103,3 +106,11 @@ def find(name: str, seeds: range) -> Record | str:
     except Outdated as error:
         return str(error)
     return f"not found in seeds {seeds.start}:{seeds.stop}, {time.monotonic() - begin:.0f} s"
+
+
+def run_test(mutant: str, test: str) -> subprocess.CompletedProcess[str]:
+    """Run a test with a mistake put in, in a process of its own."""
+    return subprocess.run(
+        [_PYTEST, "-p", "no:cacheprovider", "--mutant", mutant, test],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip

@@ -12,8 +12,8 @@ from tests.sim.runner import run_seed
 
 from .gallery import GALLERY, named
 from .mutant import ROOT, Mutant, Outdated
-from .own import RARE
-from .records import BY_TESTS, INVARIANTS, Record, check, find, load
+from .own import BY_TEST, RARE
+from .records import BY_TESTS, INVARIANTS, Record, check, find, load, run_test
 
 _RECORDS = load()
 
@@ -26,7 +26,7 @@ _CHEAP = {
 
 
 def test_every_mistake_can_still_be_put_in() -> None:
-    for mutant in (*GALLERY, *RARE):
+    for mutant in (*GALLERY, *RARE, *(mutant for mutant, _ in BY_TEST)):
         with mutant.applied():
             pass
 
@@ -52,6 +52,14 @@ def test_what_no_seed_is_asked_to_find_has_a_regression() -> None:
     names = {msgspec.json.decode(path.read_bytes())["mutant"] for path in kept}
 
     assert {mutant.name for mutant in RARE} <= names
+
+
+@pytest.mark.parametrize(("mutant", "test"), BY_TEST, ids=[mutant.name for mutant, _ in BY_TEST])
+def test_what_no_seed_can_find_is_found_by_its_test(mutant: Mutant, test: str) -> None:
+    """In a process of its own; without the mistake the same test passes in this run."""
+    done = run_test(mutant.name, test)
+
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
 
 
 def test_at_least_forty_are_known_to_be_found() -> None:

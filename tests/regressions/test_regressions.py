@@ -12,8 +12,6 @@ looked at with `--replay FILE`.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,13 @@ from typing import Any
 import pytest
 
 from tests.mutants.gallery import named
-from tests.mutants.mutant import ROOT
+from tests.mutants.records import run_test
 from tests.sim.artefact import Artefact
 from tests.sim.runner import Failure, play
 from tests.sim.whole.runner import run_seed
 from tests.sim.whole.shrink import WholeArtefact
 
 _HERE = Path(__file__).parent
-_PYTEST = str(Path(sys.executable).with_name("pytest"))
 
 _MOST_STEPS = 60_000
 """More than any of them takes, and soon reached by one that never ends."""
@@ -79,9 +76,6 @@ def test_its_mistake_makes_the_test_fail_that_was_made_of_it(path: Path) -> None
     artefact = WholeArtefact.load(path)
 
     assert artefact.about
-    done = subprocess.run(
-        [_PYTEST, "-p", "no:cacheprovider", "--mutant", artefact.mutant, artefact.test],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_test(artefact.mutant, artefact.test)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     assert " passed" not in done.stdout.splitlines()[-1]

@@ -27,7 +27,7 @@ from hstore.node.model.cluster_info import (
 from hstore.node.model.commands import Command, Delete, DeletePrefix, Keyed, Outcome, Put
 from hstore.node.net.poller import Poller
 from hstore.node.net.stream import TcpStream
-from hstore.node.state.changes import Change, History
+from hstore.node.state.changes import KEYS, Change, History
 from hstore.node.state.machine import Item
 from hstore.node.state.watches import Watch, Watches
 from tests.fakes.polling import poll_in
@@ -120,7 +120,7 @@ class FakeBackend:
         return self.watches.open(prefix, after)
 
     def changed(self, *keys: bytes, value: bytes | None = None) -> None:
-        changes = [Change(key, self.applied_index, value) for key in keys]
+        changes = [Change(KEYS, key, self.applied_index, value) for key in keys]
         self.history.add(changes, self.applied_index)
 
     def set(self, key: bytes, value: bytes, flags: int = 0) -> None:

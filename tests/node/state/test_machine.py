@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import get_args
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from hstore.node.model import commands
 from hstore.node.model.commands import (
     ChangeMember,
     ChangeSetting,
+    Checkpoint,
     ClusterSettings,
     Command,
     Delete,
@@ -29,8 +31,9 @@ from hstore.node.model.commands import (
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.raft.membership import Configuration
-from hstore.node.state import machine as state
-from hstore.node.state.machine import Item, State
+from hstore.node.state import batch, idempotency, members
+from hstore.node.state import keys as keys_table
+from hstore.node.state.machine import EFFECTS, Item, State
 from hstore.node.state.records import Cluster
 from hstore.node.storage.interface import APPLIED_KEY, Identity
 from tests.fakes.storage import MemoryDisk, MemoryStorage
@@ -180,7 +183,7 @@ def test_a_command_sees_those_before_it_in_the_same_batch(machine: State) -> Non
 def test_a_prefix_is_deleted_and_its_neighbours_are_not(
     machine: State, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(state, "_FEW_KEYS", few)
+    monkeypatch.setattr(batch, "_FEW_RECORDS", few)
     run(machine, InitCluster("ab" * 8, ClusterSettings()), PutMember(member(1)))
     names = [b"a", b"b", b"b\0", b"b/1", b"b\xff", b"b\xff\xff", b"c", b"\xff", b"\xff\xff1"]
     run(machine, *(Put(name, b"") for name in names))
@@ -202,7 +205,7 @@ def test_a_prefix_is_deleted_and_its_neighbours_are_not(
 def test_a_key_of_a_prefix_deleted_in_the_same_batch_does_not_exist(
     machine: State, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(state, "_FEW_KEYS", few)
+    monkeypatch.setattr(batch, "_FEW_RECORDS", few)
     run(machine, Put(b"a1", b""), Put(b"a2", b""), Put(b"b", b""))
 
     outcomes = run(
@@ -255,6 +258,13 @@ def test_what_came_of_them_is_told_before_the_effects_are_written(
     outcomes = machine.apply(log(Put(b"a", b"1")), tell)
     assert told == [(outcomes, 1, None)]
     assert machine.get(b"a") is not None
+
+
+def test_every_command_has_exactly_one_effect() -> None:
+    merged = [kind for table in (keys_table, members, idempotency) for kind in table.EFFECTS]
+
+    assert sorted(map(str, [*merged, Checkpoint])) == sorted(map(str, get_args(Command)))
+    assert set(EFFECTS) == set(get_args(Command))
 
 
 # --- order and restart ------------------------------------------------------------------------
@@ -421,12 +431,12 @@ def test_how_the_log_is_cut_into_batches_makes_no_difference(
     in_parts = []
     left = iter(entries)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(state, "_FEW_KEYS", few)
+        patch.setattr(batch, "_FEW_RECORDS", few)
         for size in itertools.chain(sizes, itertools.repeat(3)):
-            batch = list(itertools.islice(left, size))
-            if not batch:
+            part = list(itertools.islice(left, size))
+            if not part:
                 break
-            in_parts += parts.apply(batch)
+            in_parts += parts.apply(part)
 
     assert outcomes == in_parts
     assert everything(whole) == everything(parts)

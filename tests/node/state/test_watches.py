@@ -12,8 +12,8 @@ from hstore.node.errors import Compacted
 from hstore.node.model import commands
 from hstore.node.model.commands import Command, Delete, DeletePrefix, Keyed, Put
 from hstore.node.raft.entry import Entry, EntryKind
+from hstore.node.state import batch as batches
 from hstore.node.state import changes, watches
-from hstore.node.state import machine as state
 from hstore.node.state.changes import Change, History
 from hstore.node.state.machine import State
 from hstore.node.state.watches import Watch, Watches
@@ -89,9 +89,9 @@ def test_a_prefix_that_is_deleted_gives_a_change_for_each_key_that_was_there(mac
     ]
 
 
-@pytest.mark.parametrize("limit", ["_TOLD_KEYS", "_TOLD_BYTES"])
+@pytest.mark.parametrize("limit", ["_LISTED_RECORDS", "_LISTED_BYTES"])
 def test_more_than_can_be_told_is_a_gap_that_is_told(machine, all_of_it, monkeypatch, limit):
-    monkeypatch.setattr(state, limit, 70)
+    monkeypatch.setattr(batches, limit, 70)
     apply(machine, *(Put(b"p%03d" % k, b"") for k in range(100)))
     watch, later = all_of_it.open(b"q", None), all_of_it.open(b"q", 102)
     apply(machine, DeletePrefix(b"p"), Put(b"q", b"1"), Put(b"q", b"2"))
@@ -152,12 +152,48 @@ def test_a_change_is_brought_only_to_who_watches_a_beginning_of_its_key(monkeypa
     some = [
         kept.open(prefix, None) for prefix in (b"", b"k", b"k00007/abc", b"k00007/b", b"x" * 99)
     ]
-    recent.add([Change(b"k00007/abc", 1, b"")], 1)
+    recent.add([Change(changes.KEYS, b"k00007/abc", 1, b"")], 1)
     assert noticed == [b"", b"k", b"k00007/", b"k00007/abc"]
     assert len(kept) == 10_005
+    watched = kept._by_table[changes.KEYS]
     for watch in [*opened, *some, *some]:
         watch.close()
-    assert (len(kept), kept._by_prefix, kept._lengths, kept._count_by_length) == (0, {}, [], {})
+    assert (len(kept), len(watched), kept._by_table) == (0, 0, {})
+    assert (watched._by_prefix, watched._lengths, watched._count_by_length) == ({}, [], {})
+
+
+def test_a_watch_is_about_one_table_and_marks_the_last_of_a_revision_wherever_it_is(monkeypatch):
+    """As a transaction will write them: several tables in one entry, keys in any order."""
+    monkeypatch.setattr(watches, "TAKEN_AT_ONCE", 2)
+    keys, other = changes.KEYS, changes.Table(1)
+    recent = History()
+    kept = Watches(recent)
+    watch, elsewhere, nothing = (
+        kept.open(b"a", None), kept.open(b"a", None, other), kept.open(b"b", None, other),
+    )  # fmt: skip
+    recent.add(
+        [
+            Change(keys, b"a2", 1, b""),
+            *(Change(other, b"a%d" % n, 1, b"") for n in range(5)),
+            Change(keys, b"b", 1, b""),
+            Change(keys, b"a1", 1, None),
+            *(Change(keys, b"b%d" % n, 1, b"") for n in range(5)),
+            Change(keys, b"a3", 2, b""),
+            Change(other, b"a3", 2, b""),
+        ],
+        2,
+    )
+    assert not nothing.is_behind
+    seen, seen_elsewhere = [], []
+    while watch.is_behind or elsewhere.is_behind:
+        seen += [(one.key, is_last) for one, is_last in watch.take()]
+        seen_elsewhere += [(one.key, is_last) for one, is_last in elsewhere.take()]
+    assert seen == [(b"a2", False), (b"a1", True), (b"a3", True)]
+    expected = [(b"a0", False), (b"a1", False), (b"a2", False), (b"a3", False), (b"a4", True)]
+    assert seen_elsewhere == [*expected, (b"a3", True)]
+    watch.close()
+    assert list(kept._by_table) == [other]
+    assert len(kept) == 2
 
 
 async def test_a_wait_ends_with_the_change_and_is_not_for_others(machine, all_of_it, nursery):

@@ -299,7 +299,7 @@ class Checker:
         if last > durable.snapshot.index + len(durable.entries):
             self._fail("D7", member, f"applies {last}, which is not durable here")
         life.applied = last
-        time_ms = member.node.replica.state.keyed_writes.time_ms
+        time_ms = member.node.replica.state.time_ms
         if time_ms < life.time_ms:
             self._fail("I2", member, f"the cluster's time fell from {life.time_ms} to {time_ms}")
         life.time_ms = time_ms
