@@ -14,7 +14,6 @@ import trio
 from ..driver.replica import Replica
 from ..errors import HstoreError, OutcomeUnknown, Refused, Unavailable
 from ..peers.wire import ForwardKind
-from ..raft.roles import Role
 from .membership import Membership, find
 from .status import Status
 
@@ -30,6 +29,7 @@ class Handover:
 
     def __init__(self, replica: Replica, status: Status, members: Membership) -> None:
         self._replica = replica
+        self._facts = replica.facts
         self._status = status
         self._members = members
 
@@ -46,32 +46,32 @@ class Handover:
 
         Cancellation: the transfer may yet take place.
         """
-        core, before = self._replica.core, self._replica.core.leader
-        wished = find(self._replica.state.members, to).id if to else 0
+        facts, before = self._facts, self._facts.leader
+        wished = find(facts.members, to).id if to else 0
         name = f"{wished:016x}".encode() if wished else b""
         with contextlib.suppress(OutcomeUnknown):  # Who was asked leads no more: just as wished.
             await self._replica.request(ForwardKind.TRANSFER, name, deadline)
         if not await self._until(
-            lambda: core.leader == wished if wished else core.leader not in (0, before), deadline
+            lambda: facts.leader == wished if wished else facts.leader not in (0, before), deadline
         ):
             raise Unavailable("leadership was not handed over in time; see hstore list")
-        member = self._replica.state.members.get(core.leader)
-        return member.name if member else f"{core.leader:016x}"
+        member = facts.members.get(facts.leader)
+        return member.name if member else f"{facts.leader:016x}"
 
     async def give_up_lead(self) -> None:
         """If this node leads, have another one lead, so that nobody has to wait for an election.
 
         Returns after `_LEAD_SECONDS` at the latest, whatever came of it.
         """
-        core = self._replica.core
-        if core.role is Role.LEADER:
+        facts = self._facts
+        if facts.is_leader:
             deadline = trio.current_time() + _LEAD_SECONDS
             with contextlib.suppress(HstoreError), trio.move_on_at(deadline):
-                if core.transfer is None:
+                if not facts.is_transferring:
                     # Not as a request: that would go on to the next leader, and depose it.
                     await self._members.hand_over("", deadline)
                 # Until this node follows another, its vote may be needed.
-                await self._until(lambda: core.leader not in (0, core.id), deadline)
+                await self._until(lambda: facts.leader not in (0, facts.id), deadline)
 
     async def leave_quorum(self, deadline: float) -> str:
         """Have the cluster do without this node's vote, by a committed change.
@@ -79,21 +79,21 @@ class Handover:
         Returns:
             Why it is still a voter; empty when it is none, or the only one.
         """
-        core = self._replica.core
-        # So that nobody who gives up the lead now chooses this node.
+        facts = self._facts
+        # So that no leader that hands over now chooses this node.
         self._status.say_goodbye()
         await self.give_up_lead()
-        if core.config.all_voters() == (core.id,):
+        if facts.config.all_voters() == (facts.id,):
             return ""
-        # Also who is no voter asks: it may be about to become one.
-        name = f"{core.id:016x}".encode()
+        # A node that does not vote asks too: it may be about to become a voter.
+        name = f"{facts.id:016x}".encode()
         while True:
             try:
                 await self._replica.request(ForwardKind.STOP, name, deadline)
             except HstoreError as error:
-                is_final = isinstance(error, Refused) or not core.config.is_voter(core.id)
+                is_final = isinstance(error, Refused) or not facts.config.is_voter(facts.id)
                 if is_final or trio.current_time() + _PAUSE_SECONDS >= deadline:
-                    return str(error) if core.config.is_voter(core.id) else ""
+                    return str(error) if facts.config.is_voter(facts.id) else ""
                 # The leader may just be stopping as well. To ask twice does no harm.
                 await trio.sleep(_PAUSE_SECONDS)
             else:

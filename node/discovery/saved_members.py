@@ -86,7 +86,7 @@ async def keep(node: Node, directory: Path, on_error: Callable[[OSError], object
     while True:
         seen = await node.wait_cluster_change(seen)
         saved = _of(node.status.info())
-        own = f"{node.replica.core.id:016x}"
+        own = f"{node.replica.facts.id:016x}"
         # A node that is not a member yet knows nobody, or itself only by hearsay.
         if saved == written or own not in {member.id for member in saved.members}:
             continue

@@ -216,6 +216,18 @@ def decode(data: bytes) -> Command:
     return command
 
 
+_TIMED = frozenset({b"\xa1k"})
+"""The tags, as they are encoded, of commands with a `time_ms` that the leader sets."""
+
+
+def needs_time(data: bytes) -> bool:
+    """Return whether the encoded command is of a kind that the leader stamps with `stamped`.
+
+    Looks at the tag only: the second element of msgpack's array, behind one byte of its length.
+    """
+    return data[1:3] in _TIMED
+
+
 def stamped(data: bytes, time_ms: int) -> bytes:
     """Return the encoded `Keyed` with the cluster's time in it, for the leader that proposes it."""
     return encode(msgspec.structs.replace(_keyed_decoder.decode(data), time_ms=time_ms))

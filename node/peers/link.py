@@ -55,7 +55,7 @@ attempt that failed, or two nodes could make and end connections as fast as the 
 _log = structlog.get_logger()
 
 LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, PeerError)
-"""What a connection can die of."""
+"""Exceptions that mean the connection is lost."""
 
 
 class LinkEvents(Protocol):
@@ -236,7 +236,7 @@ class Link:
         return True
 
     def flush(self) -> None:
-        """Have leave what is in the outbox: now, if the socket has room, else by this link's task."""
+        """Send queued frames without blocking; what the socket has no room for is left to this link's task."""
         if not self._outbox and not self._rest:
             return
         with self._lock:

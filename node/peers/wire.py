@@ -79,16 +79,14 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=33, gc=False):
 
 
 class ForwardKind(enum.IntEnum):
-    """What is passed on to the leader."""
+    """What is passed on to the leader. 3 was a write with a key, until protocol 4."""
 
     WRITE = 0
-    """`data` is an encoded command."""
+    """`data` is an encoded command, which the leader stamps with the cluster's time if it needs it."""
     JOIN = 1
     """`data` is a `JoinRequest`."""
     REMOVE = 2
     """`data` names a member."""
-    KEYED = 3
-    """`data` is an encoded `Keyed`, which the leader puts the cluster's time into."""
     STOP = 4
     """`data` is the id of a member that is about to stop, as 16 hex digits."""
     TRANSFER = 5
@@ -184,7 +182,6 @@ _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
 _RESULTS: dict[int, msgspec.msgpack.Decoder[Result]] = {
     ForwardKind.WRITE: msgspec.msgpack.Decoder(Outcome),
-    ForwardKind.KEYED: msgspec.msgpack.Decoder(Outcome),
     ForwardKind.JOIN: msgspec.msgpack.Decoder(JoinReply),
     ForwardKind.REMOVE: msgspec.msgpack.Decoder(None),
     ForwardKind.STOP: msgspec.msgpack.Decoder(None),

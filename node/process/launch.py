@@ -90,7 +90,7 @@ class Launch(msgspec.Struct, frozen=True):
         if process is None:
             process = run_record.Process(os.getpid(), 0, "")  # no /proc: never taken for running
         identity = node.replica.storage.identity
-        member = node.replica.state.members.get(identity.node_id)
+        member = node.replica.facts.members.get(identity.node_id)
         return RunRecord(
             process=process,
             name=node.name,
