@@ -1,4 +1,4 @@
-"""One node: its rooms, put together.
+"""One node, put together from its rooms.
 
 The one place that knows all of them: hands each frame to the room it is for, and serves the HTTP API
 as its `Backend` (`api/backend.py`). Decides nothing about consensus.
@@ -42,7 +42,7 @@ from .state.watches import Watch, Watches
 from .storage.interface import Storage
 
 _GOODBYE_SECONDS = 0.05
-"""For the last frames to leave; nobody waits for their answer."""
+"""For the last frames to leave; their answers are not waited for."""
 
 _FAREWELL_SECONDS = 1.0
 """How long a member that was removed keeps its links: for the answer to its own request, and for
@@ -177,7 +177,7 @@ class Node:
     async def say_goodbye(self) -> None:
         """Hand the lead over and tell the others that this node stops on purpose.
 
-        Returns soon, whoever listens.
+        Returns soon, also when no other node listens.
         """
         await self.handover.give_up_lead()
         self.status.say_goodbye()
@@ -332,7 +332,7 @@ class Node:
     # -- as `peers.PeerHandler` -------------------------------------------------------------
 
     def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
-        """Hand frames to who they are for."""
+        """Hand each frame to the room it is for."""
         self.replica.heard[peer] = trio.current_time()
         self.status.port_answered(peer)
         for frame in frames:
@@ -354,7 +354,7 @@ class Node:
                 _log.warning("a frame that does not belong here", frame=type(frame).__name__)
 
     def said_hello(self, peer: int, address: str) -> None:
-        """Learn where to reach who has no record here, and is needed all the same.
+        """Learn the address of a peer that may have no record here, and is needed all the same.
 
         A member that is being removed: its record has gone before its vote. A leader that joined
         later than this node's log ends: without an answer it does not know what to send.
@@ -401,7 +401,7 @@ class Node:
     # -- inside -----------------------------------------------------------------------------
 
     async def _poll(self, poller: Poller) -> None:
-        """Watch sockets, and take what comes of one batch together."""
+        """Watch sockets, and take one turn for each batch of them."""
         poller.before_batch = self.replica.hold
         poller.after_batch = self.replica.take_turns
         try:
@@ -442,10 +442,10 @@ class Node:
         self.status.refresh()
 
     def _set_links(self) -> None:
-        """Have a link to each member, and to who was one a moment ago.
+        """Have a link to each member, and to each node that was one a moment ago.
 
-        A configuration holds from its append on, but who it leaves out is needed until it is
-        committed (a leader that leaves must hear that), and to be told so.
+        A configuration holds from its append on, but a node that it leaves out is needed until it
+        is committed (a leader that leaves must hear that), and has to be told.
         """
         facts = self._facts
         known, leader = facts.members, facts.leader

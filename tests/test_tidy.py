@@ -274,8 +274,7 @@ def test_the_rooms_above_the_driver_do_not_reach_behind_a_replica() -> None:
         for path in above
         for node in ast.walk(parse(path))
         if isinstance(node, ast.Attribute)
-        if node.attr == "core"
-        or (node.attr == "state" and name_of(node.value).endswith("replica"))
+        if node.attr == "core" or (node.attr == "state" and name_of(node.value).endswith("replica"))
     ]
 
     assert above

@@ -1,6 +1,8 @@
-"""The cluster seen from one node: who belongs, who is well, what all agree on.
+"""The cluster seen from one node: its members, their health, its settings.
 
-Words. *Membership* is who belongs and who votes. *Status* is who leads and who is healthy. A
+Words. *Membership* is which nodes belong and which vote. A *wish* is what the log wants of the
+membership, before the configuration has followed. *Status* is which node leads, and the health of
+all. A
 *handover* gives the lead, or the vote, to others before a node ends.
 
 membership.py         requests to join, leave, stop, vote or lead, answered at the leader

@@ -1,9 +1,9 @@
 """Settings while the cluster runs: shown, and changed by a command in the log.
 
 Owns the keys that users know: those of the cluster (`config/cluster_settings.py`), `NAME.type` of each
-member, `log_level` of this node alone. What is asked for is judged here, by what this node knows,
-so that whoever asks is told what is allowed; and again when it takes effect, the same on every
-node, for two changes may be under way at once. What a node does about a change is not here.
+member, `log_level` of this node alone. A change is checked here, by what this node knows, so that the
+caller gets to know what is allowed; and again when it takes effect, the same on every node, for two
+changes may be under way at once. What a node does about a change is not here.
 """
 
 from __future__ import annotations
@@ -126,13 +126,13 @@ class Configure:
         await self._catch_up(deadline)
 
     async def _catch_up(self, deadline: float) -> None:
-        """Wait until this node has applied what was agreed: who asks it next shall see that."""
+        """Wait until this node has applied the change, so that the next request here sees it."""
         with contextlib.suppress(HstoreError):
             await self._replica.read_barrier(deadline)
 
 
 def _parsed(key: str, value: str, parse: Callable[[object], T]) -> T:
-    """Return what a user has written for `key` as the program takes it.
+    """Return the value of the text that a user has written for `key`.
 
     Raises:
         ConfigError: It is not allowed.

@@ -1,6 +1,6 @@
 """What a node hands over before it ends: the lead, and its vote.
 
-The leader does the work (`membership.py`); this is the side of the node that goes. Everything here is
+The leader does the work (`membership.py`); this is the side of the node that ends. Everything here is
 bounded by a deadline, and whatever fails, the node ends all the same: a crash would be safe, too.
 """
 
@@ -21,7 +21,7 @@ _LEAD_SECONDS = 1.5
 """For another node to take over: an election timeout, after which the leader gives up, and more."""
 
 _PAUSE_SECONDS = 0.1
-"""Before the next leader is asked what the last one has not answered."""
+"""Before the next leader is asked again, after the last one has failed to answer."""
 
 
 class Handover:
@@ -34,22 +34,24 @@ class Handover:
         self._members = members
 
     async def transfer(self, to: str, deadline: float) -> str:
-        """Have a member lead, whoever leads now; return the new leader's name.
+        """Have a member lead, whichever leads now; return the new leader's name.
 
         Args:
-            to: Its name, id or API address; empty: whoever is furthest.
+            to: Its name, id or API address; empty: the voter that is furthest.
             deadline: In seconds of `trio.current_time()`.
 
         Raises:
             Refused: There is no such member, or it cannot lead.
-            Unavailable: It has not come to lead in time; who leads is open.
+            Unavailable: It does not lead in time; it may yet, or another node may.
 
         Cancellation: the transfer may yet take place.
         """
         facts, before = self._facts, self._facts.leader
         wished = find(facts.members, to).id if to else 0
         name = f"{wished:016x}".encode() if wished else b""
-        with contextlib.suppress(OutcomeUnknown):  # Who was asked leads no more: just as wished.
+        with contextlib.suppress(
+            OutcomeUnknown
+        ):  # The leader that was asked leads no more: just as wished.
             await self._replica.request(ForwardKind.TRANSFER, name, deadline)
         if not await self._until(
             lambda: facts.leader == wished if wished else facts.leader not in (0, before), deadline
@@ -59,9 +61,9 @@ class Handover:
         return member.name if member else f"{facts.leader:016x}"
 
     async def give_up_lead(self) -> None:
-        """If this node leads, have another one lead, so that nobody has to wait for an election.
+        """If this node leads, have another one lead, so that no client waits for an election.
 
-        Returns after `_LEAD_SECONDS` at the latest, whatever came of it.
+        Returns after `_LEAD_SECONDS` at the latest, also when no other node leads then.
         """
         facts = self._facts
         if facts.is_leader:
@@ -100,7 +102,7 @@ class Handover:
                 return ""
 
     async def _until(self, holds: Callable[[], bool], deadline: float) -> bool:
-        """Wait until something holds of who leads; return whether it does."""
+        """Wait until `holds` is true of the leader; return whether it is."""
         with trio.move_on_at(deadline):
             seen = self._status.structure
             while not holds():

@@ -1,8 +1,8 @@
-"""Judges how the members are: which are alive, and whether this node is in contact with a leader.
+"""Judges the members' health, and whether this node is in contact with a leader.
 
 The leader judges by what it hears (contract, section 1); every other node believes the leader's last
 bulletin, but for its own contact with the leader, which it judges by itself. Decides nothing, sends
-nothing, and wakes nobody: `status.py` asks it.
+nothing, and wakes no task: `status.py` asks it.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Health:
         """Return the judgement of each member: the leader's of now, elsewhere those of its bulletin.
 
         Args:
-            own_figures: The figures of this node, which nobody reports to it.
+            own_figures: The figures of this node, for which it gets no report.
         """
         facts = self._facts
         if not facts.is_leader:

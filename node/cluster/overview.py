@@ -112,9 +112,9 @@ def _dns_members(
 ) -> Iterator[DnsMember]:
     """Return the members as DNS shows them: this node as it is, the others as they are known.
 
-    A node that comes back at another address can tell the cluster only when it has found it,
-    and is found by what its own DNS server says. Without a leader nobody else knows that it
-    lives, either.
+    A node that comes back at another address can tell the cluster only when it has found it, and
+    is found by what its own DNS server answers. While there is no leader, no other node knows that
+    it lives, either.
     """
     for node in info.nodes:
         if node.id == own and reached_at:

@@ -34,8 +34,8 @@ class Reconciler:
     """Brings the configuration to the wishes, whenever this node leads.
 
     Attributes:
-        changes: Counts the calls of `look`: whoever waits for something of the configuration, the
-            members or the followers looks again at each.
+        changes: Counts the calls of `look`. A task that waits until something holds of the
+            configuration, the members or the followers looks again after each.
     """
 
     def __init__(self, replica: Replica, status: Status) -> None:

@@ -9,16 +9,16 @@ Owns when such points are, the digests and the verdicts; what a point does to th
 is `state/machine.py`'s.
 
 Theory of operation: the leader proposes a `Checkpoint` when something was applied since the last.
-Whoever applies it takes a view of the state as of that entry, before anything later is applied,
-and a task digests it in slices with pauses. The digest goes to all members. Each node that has
+Each node that applies it takes a view of the state as of that entry, before anything later is
+applied, and a task digests it in slices with pauses. The digest goes to all members. Each node that has
 computed one itself judges by those it has heard, in the configuration of that entry:
 
 - a quorum has one digest and this node another: it stops with an alarm, leading or not;
-- no digest can have a quorum any more, or after some patience none has and they differ: nobody
-  knows who is right, so all raise the alarm and nobody stops.
+- no digest can have a quorum any more, or after some patience none has and they differ: it is not
+  known which replica is right, so all raise the alarm and none stops.
 
-Who was away, was fed by a snapshot, or is still busy with an earlier point does not report: it
-takes part in the next.
+A node that was away, was fed by a snapshot, or is still busy with an earlier point does not report:
+it takes part in the next.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ _REST = 100
 _SLICE_PAIRS = 128
 _SLICE_BYTES = 64 * 1024
 _PAUSE_S = 0.01
-"""A slice keeps the loop for some 0.2 ms, and then everybody else has it for fifty times as long.
+"""A slice keeps the loop for some 0.2 ms, and then all other tasks have it for fifty times as long.
 While three nodes on two crowded cores did nothing but digest, there were 0.7 to 1.0 times as many
 writes as without; with slices twice as long, 0.6 to 0.7 times."""
 
 PATIENCE_S = 60.0
-"""For reports that are missing while those that are there differ: who is dead sends none."""
+"""For reports that are missing while those that are there differ: a dead node sends none."""
 
 _POINTS = 4
 """Points that are remembered: one is judged long before the fourth after it."""
@@ -68,7 +68,7 @@ _log = structlog.get_logger()
 
 
 class Verdict(enum.Enum):
-    """What the digests of one point say to the node that judges."""
+    """What the digests of one point mean for the node that judges."""
 
     PENDING = "pending"
     AGREED = "agreed"
@@ -79,7 +79,7 @@ class Verdict(enum.Enum):
 
 
 def judge(own: bytes, reports: Mapping[int, bytes], config: Configuration) -> Verdict:
-    """Return what `reports` say to a node that has computed `own`.
+    """Return the verdict of a node that has computed `own`.
 
     Args:
         own: Its digest.
@@ -87,7 +87,7 @@ def judge(own: bytes, reports: Mapping[int, bytes], config: Configuration) -> Ve
         config: Whose quorum counts; reports of others than its voters do not.
     """
     is_open = False
-    # Where one that nobody has reported could still win, each of these could as well.
+    # Where a digest that was not reported could still win, each of these could as well.
     for digest in sorted(set(reports.values())):
         votes = {node: found == digest for node, found in reports.items()}
         result = vote_result(config, votes)
@@ -173,7 +173,7 @@ class ReplicaCheck:
             self._judge_all()
 
     def _is_due(self) -> bool:
-        """Whether this node leads others, who have something to compare that is new."""
+        """Whether this node leads others, and something new was applied since the last point."""
         facts = self._facts
         return (
             facts.is_leader
@@ -205,7 +205,7 @@ class ReplicaCheck:
     # -- digests ----------------------------------------------------------------------------
 
     async def _digest(self, index: int, config: Configuration, view: StateReader) -> None:
-        """Digest a view, and tell everybody; closes the view."""
+        """Digest a view, and send the digest to all members; closes the view."""
         digest = blake2b(digest_size=DIGEST_BYTES)
         busy_s = 0.0
         try:

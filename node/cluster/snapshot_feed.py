@@ -80,7 +80,7 @@ class Feed:
 
 
 def check_leading(facts: Facts, term: int | None = None) -> None:
-    """Only a leader may send, and in its own term only: nobody else may be followed in it.
+    """Refuse to send, unless this node leads: in each term, a node follows one leader only.
 
     Raises:
         PeerError: This node does not lead, or not in `term`.

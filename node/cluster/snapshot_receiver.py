@@ -1,9 +1,9 @@
 """Takes in whole states that a leader sends to this node.
 
-Owns what has arrived of a snapshot, and the limits of the receiving side; what is said on a
-connection, and what is believed, is `peers/snapshot_transfer.py`'s. When the connection breaks, what
-is staged waits for `_KEEP_SECONDS` for its sender to be back. When it is whole, it is offered to the
-core, which takes or refuses it.
+Owns the part of a snapshot that has arrived (it is *staged*), and the limits of the receiving side;
+the conversation, and its checks, are in `peers/snapshot_transfer.py`. When the connection breaks, the
+staged part waits `_KEEP_SECONDS` for its sender to be back. A whole snapshot is offered to the core,
+which takes or refuses it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SnapshotReceiver:
         Raises:
             PeerError: It broke off, is damaged, or another one is coming in.
 
-        Cancellation: what has come so far waits for its sender to be back.
+        Cancellation: the part that has arrived waits for its sender to be back.
         """
         start = await _next(frames)
         if not isinstance(start, SnapshotStart):

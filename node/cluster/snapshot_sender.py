@@ -4,8 +4,8 @@ Only the state machine's keys cross, with the index, term and configuration they
 a vote, a term of another node or an identity. Each snapshot has a connection of its own, so it
 delays no heartbeat, and is read and written in chunks, so neither side holds it in memory.
 
-Owns connections, times and limits of the sending side; what is said on a connection, and what is
-believed, is `peers/snapshot_transfer.py`'s. When a link breaks, the sender keeps its view of the
+Owns connections, times and limits of the sending side; the conversation, and its checks, are in
+`peers/snapshot_transfer.py`. When a link breaks, the sender keeps its view of the
 state for `_KEEP_SECONDS`, and the receiver what it has staged: the core asks again as soon as the peer
 answers, and the next connection goes on from there. A restart of either side begins anew.
 

@@ -1,4 +1,4 @@
-"""How the cluster is: who leads, who is healthy, how far everyone has come.
+"""The status of the cluster: which node leads, which are healthy, how far each one is.
 
 The leader judges the members' health (`health.py`) and sends it to everyone in a bulletin, at each
 change and once in a health-check interval; a member that gets it reports its own figures. From that,
@@ -76,7 +76,7 @@ class Status:
         """Tell the others that this node stops on purpose. They show it as stopped from then on."""
         self.is_stopping = True
         report = wire.Report(self._own_figures())
-        # To all: who leads may just be changing, because this node has handed over.
+        # To all: the leader may just be changing, because this node has handed over.
         for peer in self._facts.peers:
             self._send(peer, report)
 

@@ -38,7 +38,7 @@ class Facts:
 
     @property
     def leader(self) -> int:
-        """The id of the leader of `term` as far as this node knows it; 0: nobody is known to lead."""
+        """The id of the leader of `term` as far as this node knows it; 0: none is known."""
         return self._core.leader
 
     @property
@@ -78,7 +78,7 @@ class Facts:
         """Whether this leader has applied its first entry, and so all that it took over."""
         return self._state.applied >= self._core.noop_index
 
-    # -- who belongs to the cluster ---------------------------------------------------------
+    # -- membership -------------------------------------------------------------------------
 
     @property
     def config(self) -> Configuration:

@@ -130,7 +130,7 @@ class Intake:
         if not waiting.queued:
             return
         if core.role is Role.LEADER:
-            # Else its core would refuse them: they wait for whoever leads next.
+            # Else its core would refuse them: they wait for the next leader.
             if core.transfer is None and core.id in core.config.all_voters():
                 self._propose(events)
             return
@@ -220,7 +220,7 @@ class Intake:
         """This node leads no more: answer the nodes that forwarded requests which are still queued.
 
         At once, so that they can forward them to the next leader: this node may be the last to hear
-        who that is.
+        which node that is.
         """
         kept: deque[Request] = deque()
         for request in self._waiting.queued:

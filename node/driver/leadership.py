@@ -23,7 +23,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """Who leads, as this node knows it. `leader` is 0 when nobody is known to."""
+    """The role of this node, and the leader it knows of; 0 when it knows of none."""
 
     role: Role
     term: int

@@ -98,7 +98,7 @@ class Operations(abc.ABC):
         """Wait until this node's state contains all that was answered before (linearizable).
 
         Raises:
-            NoLeader, Overloaded: Nobody confirmed it in time.
+            NoLeader, Overloaded: No majority confirmed it in time.
 
         Cancellation: nothing is left behind.
         """

@@ -206,7 +206,7 @@ class Replica(Operations):
             self.take_turns()
 
     def _beat(self) -> None:
-        """The leader is heard: a node at rest need not wake up once more for its own tick.
+        """A heartbeat came: tick now, so that a node at rest need not wake up once more to tick.
 
         The tick that counts towards an election comes first, so that the silence begins after it;
         and the next is later than a heartbeat by a random part of one, for followers that would
@@ -247,7 +247,7 @@ class Replica(Operations):
         is_behind = core.log.commit > core.log.applied or self.flushes.is_behind
         if core.role is not Role.FOLLOWER or is_behind:
             self.want_turn()
-        # Else nothing comes of it before the next event.
+        # Else the core has nothing to do because of it before the next event.
 
     async def flush(self) -> None:
         """Make durable what is written; as `Flushes.now`."""
@@ -258,7 +258,7 @@ class Replica(Operations):
         self._is_held = True
 
     def take_turns(self) -> None:
-        """Handle all that has gathered; what comes of it may be cause for another turn."""
+        """Take turns until no event is left, or until others must have their go."""
         self._is_held = True
         turns = _TURNS_MAX
         while self._is_due and turns and not self._is_over:
@@ -268,7 +268,7 @@ class Replica(Operations):
                 self._turn()
                 self.flushes.begin()
             except BaseException:
-                self._is_over = True  # Rule D17, whoever asks.
+                self._is_over = True  # Rule D17, whoever called.
                 raise
         if not self._is_over:
             for peer, frames in self._bundles.take():
@@ -281,7 +281,7 @@ class Replica(Operations):
             self._wake.set()
 
     def want_turn(self) -> None:
-        """Have a turn taken soon, or by who has asked to be waited for (`hold`)."""
+        """Have a turn taken soon; after `hold`, by the caller of `hold`."""
         self._is_due = True
         if not self._is_held:
             self._wake.set()
@@ -335,7 +335,7 @@ class Replica(Operations):
         if cuts or self.core.log.commit > last:
             self._events += cuts
             self.want_turn()
-        # Else the core hears of it with the next event: until then nothing comes of it.
+        # Else the core gets it with the next event: until then it has nothing to do because of it.
 
     async def _elect_early(self, token: int, thousandths: int) -> None:
         await trio.sleep(self.tick_seconds() * thousandths / 1000)
@@ -353,7 +353,7 @@ class Replica(Operations):
     # -- the rest ---------------------------------------------------------------------------
 
     def link_made(self) -> None:
-        """What waited for a link may leave."""
+        """Take a turn: requests that waited for a link can be sent."""
         self.want_turn()
 
     def link_broken(self, peer: int) -> None:
@@ -361,7 +361,7 @@ class Replica(Operations):
         self.feed(happened.PeerUnreachable(peer))
 
     def peer_down(self, peer: int) -> None:
-        """`peer` refuses or is silent: what it was asked as the leader has an unknown outcome."""
+        """`peer` refuses or is silent: requests forwarded to it as the leader have an unknown outcome."""
         self.feed(happened.PeerDown(peer))
         self.waiting.fail_forwarded(peer, "the link to the leader broke")
 
@@ -370,7 +370,10 @@ class Replica(Operations):
         self.feed(happened.SnapshotSent(peer, index, ok))
 
     def send(self, peer: int, frame: wire.Frame) -> bool:
-        """Encode and hand over; what is dropped is told to the core, which sends it again."""
+        """Encode a frame and hand it to its link; return False when it was dropped.
+
+        The core is told of a dropped message, and sends it again.
+        """
         if self._links is None:
             return False
         if not self._is_held:

@@ -19,7 +19,7 @@ class TickTimer:
 
     Args:
         seconds: Returns the length of a wait; asked again at its end, as it may have changed.
-        lag: Takes note of how late each wait ended; None: nobody wants to know.
+        lag: Takes note of how late each wait ended; None: it is not noted.
         stretch: Returns by how much of its length the wait after one that was cut short is longer.
     """
 

@@ -1,6 +1,6 @@
 """The receiving side of a connection that a peer has made: frames are read and handed on.
 
-Who may connect is decided in `links.py`.
+Which peers may connect is decided in `links.py`.
 """
 
 from __future__ import annotations

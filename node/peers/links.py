@@ -32,7 +32,7 @@ _log = structlog.get_logger()
 
 
 class PeerHandler(LinkEvents, Protocol):
-    """Who gets what arrives."""
+    """Takes what arrives from peers."""
 
     def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
         """Frames of `peer`, in the order they were sent."""
@@ -99,7 +99,7 @@ class Links:
                 self._is_over = True  # the driver may take one more turn while all is ended
 
     def set_addresses(self, addresses: Mapping[int, str]) -> None:
-        """Have a link to each of these (id to `HOST:PORT`), and to nobody else.
+        """Have a link to each of these (id to `HOST:PORT`), and to no other node.
 
         What a peer has said of itself since an address was given here goes before that.
         """
@@ -183,8 +183,8 @@ class Links:
     async def identify(self, address: str) -> int | None:
         """See which member is at an address; one that is missing is dialled there from now on.
 
-        Returns its id then, and None when it is nobody who is missing. Believed is only what the
-        handshake says: cluster and id.
+        Returns its id then, and None when it is no missing member. Only the handshake is believed,
+        which names cluster and id.
         """
         missing = self.missing()
         if not missing or address == self.me.address or not is_address(address):
@@ -250,7 +250,7 @@ class Links:
     async def _greet(
         self, stream: trio.abc.Stream, reader: wire.FrameReader, frames: list[wire.Frame]
     ) -> wire.Hello | None:
-        """Exchange hellos; return the other's when it may go on. `frames` gets what came behind."""
+        """Exchange hellos; return the peer's, if it may go on. `frames` gets the frames behind it."""
         while not frames:
             data = await stream.receive_some(4096)
             if not data:

@@ -1,6 +1,6 @@
 """The process of a node: directory, listeners, signals, and how it ends.
 
-`serve` is all there is to call. Lifetimes nest: the storage outlives the node, the node outlives
+Only `serve` is called from outside. Lifetimes nest: the storage outlives the node, the node outlives
 its listeners; what accepts from outside stops first.
 """
 
@@ -50,11 +50,11 @@ from .launch import AGAIN, Launch
 Mode = Literal["start", "join"]
 
 _STOP_SECONDS = 2.5
-"""For last words and the requests that are open."""
+"""For the last frames to peers, and the requests that are open."""
 
 _CLOSE_SECONDS = 2.0
 """For the storage to close, then the process ends all the same: what was acknowledged is durable.
-Whatever comes of this and of `_STOP_SECONDS`, `cutoff` keeps the 5 s of the contract."""
+However long this and `_STOP_SECONDS` take, `cutoff` keeps to the 5 s of the contract."""
 
 _FILES = 16_384
 
@@ -79,13 +79,13 @@ def serve(
         sockets: Bound and listening; closed when this returns.
         mode: `start` creates a cluster in an unused directory, `join` joins one.
         join_to: API addresses of members, for a node that has not joined yet.
-        launch: How this process was started; None: nobody outside is told of the node.
+        launch: How this process was started; None: no run record is written.
 
     Errors end up on standard error in a line or two, never as a traceback, and in the status: 1
     when the storage or consensus fails, 2 for a wrong configuration.
     """
     logs.configure(settings.log_level)
-    os.umask(0o077)  # RocksDB would let everybody read its files
+    os.umask(0o077)  # RocksDB would let every user read its files
     _raise_file_limit()
     try:
         refuse_own_dns_among_recursors(settings)
@@ -143,7 +143,7 @@ def _room_for_streams() -> int:
 def _prepare(
     settings: NodeSettings, mode: Mode, join_to: tuple[str, ...]
 ) -> tuple[RocksStorage, dict[int, str]]:
-    """See to it that the directory is a member's, and open it; with peer addresses to begin with."""
+    """Open the directory, made a member's if it is new; return it with peer addresses to begin with."""
     path = settings.data_dir
     if has_data(path):
         return _resume(settings, mode, join_to)
@@ -157,7 +157,7 @@ def _prepare(
     try:
         hints = ask_to_join(settings, identity, join_to)
     except Refused:
-        # Nobody knows this id: the directory is as good as unused, and should be.
+        # No member knows this id: the directory is as good as unused, and should be.
         remove_data(path)
         raise
     return _open(settings), hints
@@ -229,7 +229,7 @@ async def _run(
     if launch and node.was_removed:
         launch.forget(settings)
     if node.was_removed and not node.replica.heard:
-        # Refused at the door, by all; a node that is removed while it runs has done as it was told.
+        # All peers refused it; a node that is removed while it runs has done as it was told.
         raise Refused(
             f"{settings.data_dir} is of a node that was removed from its cluster for good: "
             "choose another --data-dir to join again"
@@ -346,7 +346,7 @@ async def _wait_for_signals(node: Node, in_background: bool) -> None:
             if number == signal.SIGHUP and in_background:
                 continue  # some terminal has ended, which was never this node's
             if node.stop_requested.is_set():
-                # Somebody insists. What was acknowledged is durable: a crash is safe.
+                # The second signal. What was acknowledged is durable: a crash is safe.
                 os._exit(1)
             node.request_stop(signal.Signals(number).name)
 
@@ -358,7 +358,7 @@ async def _wait_for_kill(node: Node) -> None:
 
 
 _KILL_DELAY = 0.05
-"""Seconds for the answer to who asked to leave."""
+"""Seconds for the answer to the client that asked the node to leave."""
 
 
 def _warn_of_unsaved(error: OSError) -> None:
