@@ -1,4 +1,4 @@
-"""One node: its rooms, put together.
+"""One node, put together from its rooms.
 
 The one place that knows all of them: hands each frame to the room it is for, and serves the HTTP API
 as its `Backend` (`api/backend.py`). Decides nothing about consensus.
@@ -19,15 +19,14 @@ from .cluster.configure import Configure
 from .cluster.handover import Handover
 from .cluster.membership import Membership
 from .cluster.replica_check import ReplicaCheck
-from .cluster.snapshots import Reply, Snapshots
+from .cluster.snapshot_receiver import Reply, SnapshotReceiver
+from .cluster.snapshot_sender import SnapshotSender
 from .cluster.status import Status
-from .driver import intake, recovered_core
+from .driver import recovered_core
 from .driver.freshness import Freshness
 from .driver.replica import Replica
-from .driver.requests import READ, Request
 from .driver.ticks import TickTimer
 from .errors import NoLeader, Refused
-from .model import commands
 from .model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
 from .model.commands import Command, Keyed, Outcome
 from .net.lag import Lag
@@ -36,16 +35,14 @@ from .peers import wire
 from .peers.link import Dial, LocalNode
 from .peers.links import Links
 from .peers.wire import ForwardKind
-from .raft import election
 from .raft.messages import Base
-from .raft.roles import Role
 from .state import idempotency
 from .state.machine import Item, KeyReader, State
 from .state.watches import Watch, Watches
 from .storage.interface import Storage
 
 _GOODBYE_SECONDS = 0.05
-"""For the last frames to leave; nobody waits for their answer."""
+"""For the last frames to leave; their answers are not waited for."""
 
 _FAREWELL_SECONDS = 1.0
 """How long a member that was removed keeps its links: for the answer to its own request, and for
@@ -98,10 +95,11 @@ class Node:
             StorageError, CoreBug: What is on disk cannot be used.
         """
         identity = storage.identity
-        state = State(storage.state)
+        state = self._state = State(storage.state)
         options = recovered_core.core_options(state.settings)
         self.address = address
         self.replica = Replica(identity.node_id, storage, state, rng, options)
+        self._facts = self.replica.facts
         self.status = Status(self.replica, self.replica.send)
         self.status.reached_at = (address, peer_address) if peer_address else None
         self.membership = Membership(self.replica, self.status)
@@ -117,7 +115,8 @@ class Node:
             rng=rng,
             poller=self.poller,
         )
-        self.snapshots = Snapshots(self.replica, self.links, dial, rng)
+        self.snapshot_sender = SnapshotSender(self.replica, self.links, dial, rng)
+        self.snapshot_receiver = SnapshotReceiver(self.replica)
         self.check = ReplicaCheck(self.replica, self.replica.send)
         self.watches = Watches(state.history)
         self.freshness = Freshness(self.replica)
@@ -140,8 +139,9 @@ class Node:
         self._adopted = state.settings
         self.replica.leadership.on_change = self._on_change
         self.replica.on_tick = self._on_tick
-        self.replica.on_admin = self.membership.handle
-        self.replica.on_snapshot_wanted = self.snapshots.send
+        self.replica.intake.on_admin = self.membership.handle
+        self.replica.on_snapshot_wanted = self.snapshot_sender.send
+        state.on_checkpoint = self.check.checkpoint
 
     async def run(
         self,
@@ -165,7 +165,8 @@ class Node:
             if self.poller is not None:
                 nursery.start_soon(self._poll, self.poller)
             await nursery.start(self.links.run)
-            await nursery.start(self.snapshots.run)
+            await nursery.start(self.snapshot_sender.run)
+            nursery.start_soon(self.snapshot_receiver.run)
             await nursery.start(self.membership.run)
             await nursery.start(self.check.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
@@ -176,7 +177,7 @@ class Node:
     async def say_goodbye(self) -> None:
         """Hand the lead over and tell the others that this node stops on purpose.
 
-        Returns soon, whoever listens.
+        Returns soon, also when no other node listens.
         """
         await self.handover.give_up_lead()
         self.status.say_goodbye()
@@ -187,34 +188,34 @@ class Node:
     @property
     def name(self) -> str:
         """This node's name; what it was started with, until the cluster has given it one."""
-        member = self.replica.state.members.get(self.replica.core.id)
+        member = self._facts.members.get(self._facts.id)
         return member.name if member else self._given_name
 
     @property
     def zone(self) -> str:
         """The DNS domain of the cluster."""
-        return self.replica.state.settings.zone
+        return self._facts.settings.zone
 
     @property
     def applied_index(self) -> int:
         """Index of the last entry whose effect reads here can see."""
-        return self.replica.state.applied
+        return self._state.applied
 
     def get(self, key: bytes) -> Item | None:
         """Read one key from the local copy."""
-        return self.replica.state.get(key)
+        return self._state.get(key)
 
     def view(self) -> KeyReader:
         """Return a reader of the local copy as of now; the caller closes it."""
-        return self.replica.state.view()
+        return self._state.view()
 
     @property
     def waiting(self) -> str:
         """See `Backend.waiting`."""
-        expect = self.replica.state.cluster.expect
+        expect = self._facts.expect
         if not expect:
             return ""
-        here = len(self.replica.core.config.voters)
+        here = len(self._facts.config.voters)
         return f"waiting for {expect} nodes, of which {here} can vote by now: let more of them join"
 
     def watch(self, prefix: bytes, after: int | None) -> Watch:
@@ -224,11 +225,8 @@ class Node:
     async def write(self, command: Command, deadline: float) -> Outcome:
         """See `Backend.write`."""
         await self._admit(deadline)
-        data = commands.encode(command)
-        if not isinstance(command, Keyed):
-            outcome: Outcome = await self.replica.request(ForwardKind.WRITE, data, deadline)
-            return outcome
-        return idempotency.answered(await self.replica.request(ForwardKind.KEYED, data, deadline))
+        outcome = await self.replica.propose(command, deadline)
+        return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
 
     async def read_barrier(self, deadline: float) -> None:
         """See `Backend.read_barrier`."""
@@ -239,17 +237,13 @@ class Node:
         """See `Backend.begin_write`."""
         if self._is_waiting or isinstance(command, Keyed):
             return None
-        request = Request(ForwardKind.WRITE, commands.encode(command), deadline, tell)
-        self.replica.submit(request)
-        return request
+        return self.replica.begin_propose(command, deadline, tell)
 
     def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
         """See `Backend.begin_read`."""
         if self._is_waiting:
             return None
-        read = Request(READ, b"", deadline, tell)
-        self.replica.submit_read(read)
-        return read
+        return self.replica.begin_read(deadline, tell)
 
     def stale_ms(self) -> int | None:
         """Milliseconds since this node had applied all that was committed then; None: never."""
@@ -260,9 +254,9 @@ class Node:
         """Return why this node is not in contact with a leader, or None when it is."""
         if self.status.in_contact():
             return None
-        if self.replica.core.role is Role.LEADER:
+        if self._facts.is_leader:
             return "this node leads, but has lost contact with the majority"
-        if self.replica.core.leader:
+        if self._facts.leader:
             return "the leader has not been heard for an election timeout"
         return "there is no leader, or this node cannot reach it"
 
@@ -280,7 +274,7 @@ class Node:
 
     async def join(self, request: JoinRequest, deadline: float) -> JoinReply:
         """See `Backend.join`."""
-        if request.id == f"{self.replica.core.id:016x}" or request.address == self.address:
+        if request.id == f"{self._facts.id:016x}" or request.address == self.address:
             raise Refused(f"{request.address} is this very node: a node cannot join itself")
         data = msgspec.json.encode(request)
         reply: JoinReply = await self.replica.request(ForwardKind.JOIN, data, deadline)
@@ -310,7 +304,7 @@ class Node:
         """See `Backend.leave`."""
         # The next leader removes it: nobody has to find out that the old one is gone.
         await self.handover.give_up_lead()
-        await self.remove(f"{self.replica.core.id:016x}", deadline)
+        await self.remove(f"{self._facts.id:016x}", deadline)
         self._removed()
 
     async def transfer(self, to: str, deadline: float) -> str:
@@ -338,16 +332,16 @@ class Node:
     # -- as `peers.PeerHandler` -------------------------------------------------------------
 
     def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
-        """Hand frames to who they are for."""
+        """Hand each frame to the room it is for."""
         self.replica.heard[peer] = trio.current_time()
         self.status.port_answered(peer)
         for frame in frames:
             if isinstance(frame, Base):
                 self.replica.received(peer, frame)
             elif isinstance(frame, wire.Forward):
-                intake.take_forward(self.replica, peer, frame)
+                self.replica.intake.forward_received(peer, frame)
             elif isinstance(frame, wire.ForwardReply):
-                self.replica.reply_received(frame)
+                self.replica.intake.reply_received(frame)
             elif isinstance(frame, wire.Bundle):
                 self.received(peer, frame.frames)
             elif isinstance(frame, wire.Report):
@@ -360,7 +354,7 @@ class Node:
                 _log.warning("a frame that does not belong here", frame=type(frame).__name__)
 
     def said_hello(self, peer: int, address: str) -> None:
-        """Learn where to reach who has no record here, and is needed all the same.
+        """Learn the address of a peer that may have no record here, and is needed all the same.
 
         A member that is being removed: its record has gone before its vote. A leader that joined
         later than this node's log ends: without an answer it does not know what to send.
@@ -373,15 +367,15 @@ class Node:
 
     def is_removed(self, peer: int) -> bool:
         """Whether `peer` was removed, and that is in force."""
-        core = self.replica.core
-        is_member = peer in core.config.all_members() or not self._is_config_committed()
-        return peer in self.replica.state.removed and not is_member
+        facts = self._facts
+        is_member = peer in facts.config.all_members() or not facts.is_config_committed
+        return peer in facts.removed and not is_member
 
     async def receive_snapshot(
         self, peer: int, frames: trio.MemoryReceiveChannel[wire.Frame], reply: Reply
     ) -> None:
         """Take a snapshot in."""
-        await self.snapshots.receive(peer, frames, reply)
+        await self.snapshot_receiver.receive(peer, frames, reply)
 
     def link_made(self, peer: int) -> None:
         """`peer` has welcomed this node."""
@@ -407,7 +401,7 @@ class Node:
     # -- inside -----------------------------------------------------------------------------
 
     async def _poll(self, poller: Poller) -> None:
-        """Watch sockets, and take what comes of one batch together."""
+        """Watch sockets, and take one turn for each batch of them."""
         poller.before_batch = self.replica.hold
         poller.after_batch = self.replica.take_turns
         try:
@@ -418,7 +412,7 @@ class Node:
     @property
     def _is_waiting(self) -> bool:
         """Whether `_admit` may have to wait, or to refuse."""
-        cluster = self.replica.state.cluster
+        cluster = self._state.cluster
         return not cluster.cluster_id or cluster.expect != 0
 
     async def _admit(self, deadline: float) -> None:
@@ -429,15 +423,15 @@ class Node:
         Raises:
             NoLeader: It waits, or its creation is not agreed in time.
         """
-        state, seen = self.replica.state, -1
-        if not state.cluster_id:
+        facts, seen = self._facts, -1
+        if not facts.cluster_id:
             await self.replica.read_barrier(deadline)
             with trio.move_on_at(deadline):
-                while not state.cluster_id:
+                while not facts.cluster_id:
                     seen = await self.status.wait_change(seen)
-        if not state.cluster_id:
+        if not facts.cluster_id:
             raise NoLeader("the cluster is only just being founded; try again in a moment")
-        if state.cluster.expect:
+        if facts.expect:
             raise NoLeader(self.waiting)
 
     def _on_change(self) -> None:
@@ -448,37 +442,34 @@ class Node:
         self.status.refresh()
 
     def _set_links(self) -> None:
-        """Have a link to each member, and to who was one a moment ago.
+        """Have a link to each member, and to each node that was one a moment ago.
 
-        A configuration holds from its append on, but who it leaves out is needed until it is
-        committed (a leader that leaves must hear that), and to be told so.
+        A configuration holds from its append on, but a node that it leaves out is needed until it
+        is committed (a leader that leaves must hear that), and has to be told.
         """
-        core, state = self.replica.core, self.replica.state
-        for member in state.members.values():
+        facts = self._facts
+        known, leader = facts.members, facts.leader
+        for member in known.values():
             self._addresses[member.id] = member.peer_address
-        members = core.config.all_members()
-        for peer in (*members, core.leader):
+        members = facts.config.all_members()
+        for peer in (*members, leader):
             if peer not in self._addresses and peer in self._said:
                 self._addresses[peer] = self._said[peer]
-        if members and self._is_config_committed():
+        if members and facts.is_config_committed:
             now = trio.current_time()
             for peer in list(self._addresses):
-                if peer in members or peer in state.members or peer == core.leader:
+                if peer in members or peer in known or peer == leader:
                     self._going.pop(peer, None)
                 elif self._going.setdefault(peer, now + _FAREWELL_SECONDS) <= now:
                     del self._going[peer], self._addresses[peer]
-        self.links.set_addresses({n: a for n, a in self._addresses.items() if n != core.id})
-
-    def _is_config_committed(self) -> bool:
-        core = self.replica.core
-        return core.log.commit >= core.history.index
+        self.links.set_addresses({n: a for n, a in self._addresses.items() if n != facts.id})
 
     def _adopt_settings(self) -> None:
         """Keep to the cluster's times, which a new node only learns from the log."""
-        settings = self.replica.state.settings
+        settings = self._facts.settings
         if settings is not self._adopted:
             self._adopted = settings
-            election.adopt_timeout(self.replica.core, recovered_core.election_ticks(settings))
+            self.replica.adopt_election_timeout()
             self._tick_timer.look()
             self.status.settings_changed()
 

@@ -266,6 +266,28 @@ def imports_module(path: Path, wanted: str) -> bool:
     return any(module == wanted and name is None for _, module, name in imports_of(path))
 
 
+def test_the_rooms_above_the_driver_do_not_reach_behind_a_replica() -> None:
+    """They ask `Replica.facts`; what core and state are made of can change without them."""
+    above = [p for p in modules("node") if p.parent.name not in {"driver", "raft", "state"}]
+    reached = [
+        at(path, node)
+        for path in above
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Attribute)
+        if node.attr == "core" or (node.attr == "state" and name_of(node.value).endswith("replica"))
+    ]
+
+    assert above
+    assert reached == []
+
+
+def name_of(node: ast.expr) -> str:
+    """Return `c` of `a.b.c` and of `c`; of anything else, nothing."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
 # --- the house --------------------------------------------------------------------------------
 
 

@@ -1,14 +1,21 @@
-"""The cluster seen from one node: who belongs, who is well, what all agree on.
+"""The cluster seen from one node: its members, their health, its settings.
 
-Words. *Membership* is who belongs and who votes. *Status* is who leads and who is healthy. A
+Words. *Membership* is which nodes belong and which vote. A *wish* is what the log wants of the
+membership, before the configuration has followed. *Status* is which node leads, and the health of
+all. A
 *handover* gives the lead, or the vote, to others before a node ends.
 
-membership.py     keeps the configuration as the log wants it, at the leader
-handover.py       what a node hands over before it ends
-status.py         who leads, who is healthy, how far everyone has come
-configure.py      settings and names, changed while the cluster runs
-replica_check.py  the replicas compare what they hold
-snapshots.py      whole states between nodes
+membership.py         requests to join, leave, stop, vote or lead, answered at the leader
+reconciler.py         brings the configuration to what the log wants, at the leader
+handover.py           what a node hands over before it ends
+status.py             bulletins and reports, and what follows from them
+health.py             judges the members: alive, suspect, failed; and contact with the leader
+overview.py           the `/v1/cluster` object and the view for DNS, put together
+configure.py          settings and names, changed while the cluster runs
+replica_check.py      the replicas compare what they hold
+snapshot_sender.py    sends whole states to members that are too far behind
+snapshot_feed.py      feeds them what follows a snapshot, from the leader's disk
+snapshot_receiver.py  takes in whole states
 
 Never here: consensus (`raft/`), sockets, or HTTP.
 """

@@ -1,9 +1,9 @@
 """Settings while the cluster runs: shown, and changed by a command in the log.
 
 Owns the keys that users know: those of the cluster (`config/cluster_settings.py`), `NAME.type` of each
-member, `log_level` of this node alone. What is asked for is judged here, by what this node knows,
-so that whoever asks is told what is allowed; and again when it takes effect, the same on every
-node, for two changes may be under way at once. What a node does about a change is not here.
+member, `log_level` of this node alone. A change is checked here, by what this node knows, so that the
+caller gets to know what is allowed; and again when it takes effect, the same on every node, for two
+changes may be under way at once. What a node does about a change is not here.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import trio
 
 from ..config import cluster_settings, logs
 from ..driver.replica import Replica
-from ..errors import ConfigError, HstoreError, Refused
-from ..model import commands, values
+from ..errors import ConfigError, HstoreError
+from ..model import values
 from ..model.cluster_info import ConfigValue
-from ..model.commands import ChangeMember, ChangeSetting, Outcome
+from ..model.commands import ChangeMember, ChangeSetting
 from ..peers.wire import ForwardKind
 from .membership import find
 from .status import Status
@@ -41,24 +41,23 @@ class Configure:
     def __init__(self, replica: Replica, status: Status, log_level: str) -> None:
         """`log_level` is the one that this process was started with."""
         self._replica = replica
+        self._facts = replica.facts
         self._status = status
         self._log_level = log_level
         self._log_level_source = "of the answering node, as it was started"
 
     def show(self) -> dict[str, ConfigValue]:
         """Return every setting by key, as this node knows it."""
-        state = self._replica.state
-        cluster = state.cluster
+        facts = self._facts
+        settings = facts.settings
         shown = {
             one.key: ConfigValue(
-                one.show(getattr(cluster.settings, one.field)),
-                cluster_settings.source(
-                    cluster.settings, one.field, cluster.changed.get(one.field, 0)
-                ),
+                one.show(getattr(settings, one.field)),
+                cluster_settings.source(settings, one.field, facts.setting_changed_at(one.field)),
             )
             for one in cluster_settings.SETTINGS
         }
-        for member in sorted(state.members.values(), key=lambda member: member.name):
+        for member in sorted(facts.members.values(), key=lambda member: member.name):
             kind, source = ("learner", "set") if member.learner else ("voter", "default")
             shown[f"{member.name}{_TYPE}"] = ConfigValue(kind, source)
         shown[LOG_LEVEL] = ConfigValue(self._log_level, self._log_level_source)
@@ -80,7 +79,7 @@ class Configure:
         # What was agreed before may decide whether this fits.
         await self._replica.read_barrier(deadline)
         try:
-            cluster_settings.changed(self._replica.state.settings, setting.field, number)
+            cluster_settings.changed(self._facts.settings, setting.field, number)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         await self._agree(cluster_settings.command(setting, number), deadline)
@@ -90,15 +89,15 @@ class Configure:
         """Give a member another name; return the one it had. See `Backend.rename`."""
         _parsed("name", name, values.label)
         await self._replica.read_barrier(deadline)
-        own = f"{self._replica.core.id:016x}"
-        member = find(self._replica.state.members, node or own)
+        own = f"{self._facts.id:016x}"
+        member = find(self._facts.members, node or own)
         await self._agree(ChangeMember(member.id, name=name), deadline)
         return member.name
 
     async def _change_type(self, name: str, key: str, value: str, deadline: float) -> ConfigValue:
         kind = _parsed(key, value, values.choice(*_TYPES))
         await self._replica.read_barrier(deadline)
-        node = find(self._replica.state.members, name).id
+        node = find(self._facts.members, name).id
         forward = ForwardKind.PROMOTE if kind == "voter" else ForwardKind.DEMOTE
         await self._replica.request(forward, f"{node:016x}".encode(), deadline)
         await self._catch_up(deadline)
@@ -109,12 +108,12 @@ class Configure:
         return shown
 
     async def _is_voter_soon(self, node: int) -> bool:
-        core = self._replica.core
+        facts = self._facts
         with trio.move_on_after(_PROMOTED_SECONDS):
             seen = self._status.structure
-            while not core.config.is_voter(node):
+            while not facts.config.is_voter(node):
                 seen = await self._status.wait_change(seen)
-        return core.config.is_voter(node)
+        return facts.config.is_voter(node)
 
     def _change_log_level(self, value: str) -> ConfigValue:
         self._log_level = _parsed(LOG_LEVEL, value, values.choice(*logs.LEVELS))
@@ -123,20 +122,17 @@ class Configure:
         return self.show()[LOG_LEVEL]
 
     async def _agree(self, command: ChangeSetting | ChangeMember, deadline: float) -> None:
-        data = commands.encode(command)
-        outcome: Outcome = await self._replica.request(ForwardKind.WRITE, data, deadline)
-        if not outcome.ok:
-            raise Refused(outcome.text)
+        await self._replica.agree(command, deadline)
         await self._catch_up(deadline)
 
     async def _catch_up(self, deadline: float) -> None:
-        """Wait until this node has applied what was agreed: who asks it next shall see that."""
+        """Wait until this node has applied the change, so that the next request here sees it."""
         with contextlib.suppress(HstoreError):
             await self._replica.read_barrier(deadline)
 
 
 def _parsed(key: str, value: str, parse: Callable[[object], T]) -> T:
-    """Return what a user has written for `key` as the program takes it.
+    """Return the value of the text that a user has written for `key`.
 
     Raises:
         ConfigError: It is not allowed.

@@ -1,10 +1,8 @@
-"""Membership as the leader keeps it: the configuration follows what the log wants.
+"""Requests to change the membership, as the leader answers them.
 
-Who belongs to the cluster is wished for in the replicated state (`PutMember`, `RemoveMember`), and
-made true here: the leader compares wishes and configuration, and takes one step after the other
-until they agree. A leader that dies half-way leaves nothing undone, because the next one compares too.
-
-No protocol decision is taken here: whether a step is possible now is the core's to say.
+A node joins, leaves, stops, becomes a voter or a learner, or is to lead. Each request is checked
+against the cluster as it is, written into the log as a wish, and answered when the configuration has
+followed: `reconciler.py` brings it about.
 """
 
 from __future__ import annotations
@@ -14,33 +12,25 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
-import structlog
 import trio
 
 from ..driver.replica import Replica
 from ..driver.requests import Request
-from ..errors import HstoreError, NoLeader, Overloaded, Refused, Unavailable
-from ..model import commands, values
+from ..errors import HstoreError, NoLeader, Overloaded, Refused
+from ..model import values
 from ..model.cluster_info import PROTOCOL, JoinReply, JoinRequest
 from ..model.commands import ChangeMember, Member, PutMember, RemoveMember
-from ..net.flag import Flag
 from ..peers.link import is_address
 from ..peers.wire import ForwardKind
-from ..raft.events import ProposeConfigChange, TransferLeader
-from ..raft.membership import ConfigChange, ConfigChangeKind, Configuration
-from ..raft.roles import Role
+from ..raft.events import TransferLeader
+from .reconciler import Reconciler
 from .status import Status
-
-_STEP_SECONDS = 5.0
-"""For one membership change to be committed before it is looked at again."""
 
 _ABREAST_SECONDS = 1.0
 """For the voters that a removal leaves to have the leader's first entry, before it is refused."""
 
 _MAX_REQUESTS = 256
 """Joins and removals that may wait at once; one more is refused as overload."""
-
-_log = structlog.get_logger()
 
 
 class Membership:
@@ -49,45 +39,32 @@ class Membership:
     def __init__(self, replica: Replica, status: Status) -> None:
         """Nothing happens before `run`."""
         self._replica = replica
+        self._facts = replica.facts
         self._status = status
-        self._look = Flag()
-        self._settled = trio.Event()
+        self._reconciler = Reconciler(replica, status)
         self._nursery: trio.Nursery | None = None
         self._requests = 0
         self._wishing = trio.Lock()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the configuration as it is wished for, whenever this node leads."""
+        """Answer requests, and keep the configuration as it is wished for, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
             try:
-                while True:
-                    await self._look.wait()
-                    if self._replica.core.role is Role.LEADER:
-                        await self._reconcile()
+                await self._reconciler.run()
             finally:
                 self._nursery = None  # the driver may take one more turn while all is ended
 
     def look(self) -> None:
         """Something may have changed: compare again."""
-        self._look.set()
-        settled, self._settled = self._settled, trio.Event()
-        settled.set()
+        self._reconciler.look()
 
     def tick(self) -> None:
-        """Time has passed, and somebody may be ready by now: compare again if it can matter."""
-        # Who waits here may do so since this node led.
-        if self._requests or (self._replica.core.role is Role.LEADER and self._is_one_open()):
+        """Time has passed, and a node may be ready by now: compare again if it can matter."""
+        # A request may have waited here since this node led.
+        if self._requests or (self._facts.is_leader and self._reconciler.is_one_open()):
             self.look()
-
-    def _is_one_open(self) -> bool:
-        """Whether a wish is not yet true: else nothing can be due, whatever has changed."""
-        config, wished = self._replica.core.config, self._replica.state.members
-        return set(config.all_members()) != wished.keys() or any(
-            config.is_voter(node) is (member.learner or member.stopped)
-            for node, member in wished.items()
-        )
 
     def handle(self, request: Request) -> None:
         """Take a request of another node or of this one's API; answers it in its own time."""
@@ -124,24 +101,22 @@ class Membership:
             )
         member = _member_of(join)
         node = member.id
-        command = commands.encode(PutMember(member))
         await self._until_founded(deadline)
-        outcome = await self._replica.request(ForwardKind.WRITE, command, deadline)
-        if not outcome.ok:
-            raise Refused(outcome.text)
-        await self._wait_until(lambda config: node in config.all_members(), deadline)
-        state = self._replica.state
-        peers = {f"{m.id:016x}": m.peer_address for m in state.members.values()}
-        return JoinReply(state.cluster_id, outcome.text, state.settings.zone, peers)
+        outcome = await self._replica.agree(PutMember(member), deadline)
+        await self._reconciler.wait_until(lambda config: node in config.all_members(), deadline)
+        facts = self._facts
+        peers = {f"{m.id:016x}": m.peer_address for m in facts.members.values()}
+        return JoinReply(facts.cluster_id, outcome.text, facts.settings.zone, peers)
 
     async def _until_founded(self, deadline: float) -> None:
-        """Wait until the founder is a member: who came before it could have its name.
+        """Wait until the founder is a member: a node that joined before it could have its name.
 
         The founder would be refused then, and the cluster could only wish its one voter away.
         """
         with trio.move_on_at(deadline):
-            while not self._replica.state.members:
-                await self._settled.wait()
+            seen = self._reconciler.changes.count
+            while not self._facts.members:
+                seen = await self._reconciler.changes.wait(seen)
             return
         raise NoLeader("the cluster is only just being founded; try again in a moment")
 
@@ -149,32 +124,38 @@ class Membership:
         """Wish a member away, and wait until it is out of the configuration."""
         async with self._one_at_a_time(deadline):
             member = self._find(name)
-            if not self._rest(member):
+            if not self._reconciler.rest(member):
                 raise Refused(
                     f"{member.name} is the only voter: to end the cluster, stop it "
                     f"(hstore stop -h {member.address})"
                 )
             await self._check_majority(member, deadline)
-            command = commands.encode(RemoveMember(member.id))
-            await self._replica.request(ForwardKind.WRITE, command, deadline)
-        await self._wait_until(lambda config: member.id not in config.all_members(), deadline)
+            await self._replica.propose(RemoveMember(member.id), deadline)
+        await self._reconciler.wait_until(
+            lambda config: member.id not in config.all_members(), deadline
+        )
 
     async def _stop(self, name: str, deadline: float) -> None:
         """Take a member that is about to stop out of the quorum, so that the others keep one.
 
-        The only voter just stops. Who is to be the last one waits until the others are out: that
-        takes its vote.
+        The only voter just stops. The one that is to be the last waits until the others are out:
+        that takes its vote.
         """
         async with self._one_at_a_time(deadline):
             member = self._find(name)
-            is_last = not self._rest(member)
+            is_last = not self._reconciler.rest(member)
             if not is_last:
                 await self._check_majority(member, deadline)
-                await self._change(ChangeMember(member.id, stopped=True), deadline)
+                await self._replica.agree(ChangeMember(member.id, stopped=True), deadline)
         if is_last:
-            await self._wait_until(lambda config: config.all_voters() == (member.id,), deadline)
+            await self._reconciler.wait_until(
+                lambda config: config.all_voters() == (member.id,), deadline
+            )
         else:
-            await self._wait_until(lambda config: not config.is_voter(member.id), deadline)
+            await self._until_no_voter(member, deadline)
+
+    async def _until_no_voter(self, member: Member, deadline: float) -> None:
+        await self._reconciler.wait_until(lambda config: not config.is_voter(member.id), deadline)
 
     async def _demote(self, name: str, deadline: float) -> None:
         """Have a member be a learner for good, and wait until it is one.
@@ -184,39 +165,33 @@ class Membership:
         """
         async with self._one_at_a_time(deadline):
             member = self._find(name)
-            is_leading = member.id == self._replica.core.id
+            is_leading = member.id == self._facts.id
             if not member.learner:
-                if not self._rest(member):
+                if not self._reconciler.rest(member):
                     raise Refused(
                         f"{member.name} is the only voter: a cluster needs one; let another node "
                         "join and become a voter first"
                     )
                 await self._check_majority(member, deadline)
                 if not is_leading:
-                    await self._change(ChangeMember(member.id, learner=True), deadline)
-        if is_leading and self._rest(member):
+                    await self._replica.agree(ChangeMember(member.id, learner=True), deadline)
+        if is_leading and self._reconciler.rest(member):
             await self.hand_over("", deadline)
             await self._replica.request(ForwardKind.DEMOTE, name.encode(), deadline)
         else:
-            await self._wait_until(lambda config: not config.is_voter(member.id), deadline)
+            await self._until_no_voter(member, deadline)
 
     async def _promote(self, name: str, deadline: float) -> None:
         """Have a member be a voter again, as soon as it has caught up and runs."""
         member = self._find(name)
         if member.learner:
-            await self._change(ChangeMember(member.id, learner=False), deadline)
-
-    async def _change(self, command: ChangeMember, deadline: float) -> None:
-        data = commands.encode(command)
-        outcome = await self._replica.request(ForwardKind.WRITE, data, deadline)
-        if not outcome.ok:
-            raise Refused(outcome.text)
+            await self._replica.agree(ChangeMember(member.id, learner=False), deadline)
 
     @contextlib.asynccontextmanager
     async def _one_at_a_time(self, deadline: float) -> AsyncIterator[None]:
-        """Look at who would be left, and make the wish, before the next one looks.
+        """Have one request look at which voters would be left, and make its wish, before the next.
 
-        Else each of two would count on the other, and nobody be left.
+        Else each of two would count on the voter that the other takes away.
         """
         with trio.move_on_at(deadline) as waiting:
             await self._wishing.acquire()
@@ -236,12 +211,12 @@ class Membership:
             Refused, NoLeader: It cannot be.
             Unavailable, OutcomeUnknown: It was begun, and given up or lost sight of.
         """
-        core = self._replica.core
+        facts = self._facts
         if name:
             member = self._find(name)
-            if member.id == core.id:
+            if member.id == facts.id:
                 return
-            if not core.config.is_voter(member.id):
+            if not facts.config.is_voter(member.id):
                 raise Refused(f"{member.name} is a learner: only a voter can lead")
             if not self._status.is_live(member.id):
                 raise Refused(f"{member.name} is not live: it could not lead")
@@ -252,36 +227,26 @@ class Membership:
 
     def _successor(self) -> int:
         """Return the voter that could lead soonest, of those that run and are to go on running."""
-        core, status = self._replica.core, self._status
+        facts, status = self._facts, self._status
         ready = [
-            (core.progress[node].match, -node)
-            for node in core.config.voters
-            if node in core.progress
+            (match, -node)
+            for node in facts.config.voters
+            if (match := facts.match_of(node)) is not None
             and status.is_live(node)
-            and not (status.is_ending(node) or self._is_going(node))
+            and not (status.is_ending(node) or self._reconciler.is_going(node))
         ]
         if not ready:
             raise Refused("there is no other live voter that could lead")
         return -max(ready)[1]
 
-    def _rest(self, member: Member) -> list[int]:
-        """Return the voters that stay when `member` is none any more, and nobody who goes is."""
-        voters = self._replica.core.config.all_voters()
-        return [voter for voter in voters if voter != member.id and not self._is_going(voter)]
-
-    def _is_going(self, voter: int) -> bool:
-        """Whether it is agreed that `voter` shall be none any more, done or not."""
-        wished = self._replica.state.members.get(voter)
-        return wished is None or wished.stopped or wished.learner
-
     async def _check_majority(self, member: Member, deadline: float) -> None:
         """Refuse what would leave no live majority, or none that has what this leader has.
 
-        Who lacks the first entry of this leader may have lost log, and have no vote until it has
-        that entry: if it were needed for the next election, there would be none. A new leader
-        gives it a moment.
+        A voter without the first entry of this leader may have lost log, and has no vote until it
+        has that entry: if it were needed for the next election, nobody could win. A new leader gives
+        it a moment.
         """
-        rest = self._rest(member)
+        rest = self._reconciler.rest(member)
         live = [voter for voter in rest if self._status.is_live(voter)]
         needed = len(rest) // 2 + 1
         if len(live) < needed:
@@ -290,86 +255,17 @@ class Membership:
                 "which is no majority: bring another node back first"
             )
         with trio.move_on_at(min(deadline, trio.current_time() + _ABREAST_SECONDS)):
-            while sum(map(self._is_abreast, live)) < needed:
-                await self._settled.wait()
+            seen = self._reconciler.changes.count
+            while sum(map(self._facts.has_own_term, live)) < needed:
+                seen = await self._reconciler.changes.wait(seen)
             return
         raise Refused(
             f"without {member.name} too few of the live voters would be up to date: wait until "
             "they have caught up"
         )
 
-    def _is_abreast(self, voter: int) -> bool:
-        """Whether `voter` has, durably, the first entry of this leader."""
-        core = self._replica.core
-        progress = core.progress.get(voter)
-        return voter == core.id or (progress is not None and progress.match >= core.noop_index)
-
     def _find(self, name: str) -> Member:
-        return find(self._replica.state.members, name)
-
-    async def _wait_until(self, holds: Callable[[Configuration], bool], deadline: float) -> None:
-        """Wait until something holds of the configuration, and that is committed."""
-        core = self._replica.core
-        with trio.move_on_at(deadline):
-            while True:
-                committed = core.log.commit >= core.history.index
-                if committed and holds(core.config):
-                    return
-                settled = self._settled
-                self._look.set()
-                await settled.wait()
-        raise Unavailable("the membership change is agreed, but not in force yet: see hstore list")
-
-    # -- making them true -------------------------------------------------------------------
-
-    async def _reconcile(self) -> None:
-        """Take one step, if one is due."""
-        if not self._due():
-            return
-        deadline = trio.current_time() + _STEP_SECONDS
-        try:
-            # Nothing may be proposed before the no-op of the term is committed (rule D10).
-            await self._replica.read_barrier(deadline)
-            changes = self._due()
-            if not changes:
-                return
-            await self._replica.ask_core(lambda rid: ProposeConfigChange(rid, changes), deadline)
-        except HstoreError as error:
-            _log.info("membership change put off", why=str(error))
-            return
-        done = ", ".join(f"{change.kind.name} {change.node:016x}" for change in changes)
-        _log.info("membership changed", changes=done)
-        self.look()
-
-    def _due(self) -> tuple[ConfigChange, ...]:
-        """Return the changes that bring the configuration to the wishes, as far as it can be now.
-
-        All of them are proposed as one: the core goes through a joint configuration where several
-        voters change, so that to replace a node is one step.
-        """
-        replica = self._replica
-        config, wished = replica.core.config, replica.state.members
-        if not wished or replica.state.applied < replica.core.noop_index:
-            # A configuration holds from its append on, a wish from its apply: a new leader that
-            # has not yet applied all it took over knows members before it knows their wishes.
-            return ()
-        present = config.all_members()
-        # Since a wish was agreed to, one of those who stay may have lost log.
-        staying = [voter for voter in config.all_voters() if not self._is_going(voter)]
-        may_go = 2 * sum(map(self._is_abreast, staying)) > len(staying)
-        changes = [
-            ConfigChange(ConfigChangeKind.REMOVE, node)
-            for node in present
-            if node not in wished and (may_go or not config.is_voter(node))
-        ]
-        ready = replica.core.learners_caught_up()
-        for node, member in sorted(wished.items()):
-            votes = not (member.learner or member.stopped)
-            if node not in present or (config.is_voter(node) and not votes and may_go):
-                changes.append(ConfigChange(ConfigChangeKind.ADD_LEARNER, node))
-            elif node in ready and votes and self._status.is_live(node):
-                changes.append(ConfigChange(ConfigChangeKind.ADD_VOTER, node))
-        return tuple(changes)
+        return find(self._facts.members, name)
 
 
 def find(members: Mapping[int, Member], name: str) -> Member:

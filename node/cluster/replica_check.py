@@ -9,16 +9,16 @@ Owns when such points are, the digests and the verdicts; what a point does to th
 is `state/machine.py`'s.
 
 Theory of operation: the leader proposes a `Checkpoint` when something was applied since the last.
-Whoever applies it takes a view of the state as of that entry, before anything later is applied,
-and a task digests it in slices with pauses. The digest goes to all members. Each node that has
+Each node that applies it takes a view of the state as of that entry, before anything later is
+applied, and a task digests it in slices with pauses. The digest goes to all members. Each node that has
 computed one itself judges by those it has heard, in the configuration of that entry:
 
 - a quorum has one digest and this node another: it stops with an alarm, leading or not;
-- no digest can have a quorum any more, or after some patience none has and they differ: nobody
-  knows who is right, so all raise the alarm and nobody stops.
+- no digest can have a quorum any more, or after some patience none has and they differ: it is not
+  known which replica is right, so all raise the alarm and none stops.
 
-Who was away, was fed by a snapshot, or is still busy with an earlier point does not report: it
-takes part in the next.
+A node that was away, was fed by a snapshot, or is still busy with an earlier point does not report:
+it takes part in the next.
 """
 
 from __future__ import annotations
@@ -34,16 +34,13 @@ import structlog
 import trio
 
 from ..driver.replica import Replica
-from ..driver.requests import Request
-from ..errors import Overloaded, StateDiverged
-from ..model import commands
+from ..errors import HstoreError, Overloaded, StateDiverged
 from ..model.commands import Checkpoint
 from ..net.flag import Flag
 from ..peers import wire
-from ..peers.wire import DIGEST_BYTES, ForwardKind
+from ..peers.wire import DIGEST_BYTES
 from ..raft.membership import Configuration
 from ..raft.quorum import VoteResult, vote_result
-from ..raft.roles import Role
 from ..storage.interface import StateReader
 
 INTERVAL_S = 20.0
@@ -55,12 +52,12 @@ _REST = 100
 _SLICE_PAIRS = 128
 _SLICE_BYTES = 64 * 1024
 _PAUSE_S = 0.01
-"""A slice keeps the loop for some 0.2 ms, and then everybody else has it for fifty times as long.
+"""A slice keeps the loop for some 0.2 ms, and then all other tasks have it for fifty times as long.
 While three nodes on two crowded cores did nothing but digest, there were 0.7 to 1.0 times as many
 writes as without; with slices twice as long, 0.6 to 0.7 times."""
 
 PATIENCE_S = 60.0
-"""For reports that are missing while those that are there differ: who is dead sends none."""
+"""For reports that are missing while those that are there differ: a dead node sends none."""
 
 _POINTS = 4
 """Points that are remembered: one is judged long before the fourth after it."""
@@ -71,7 +68,7 @@ _log = structlog.get_logger()
 
 
 class Verdict(enum.Enum):
-    """What the digests of one point say to the node that judges."""
+    """What the digests of one point mean for the node that judges."""
 
     PENDING = "pending"
     AGREED = "agreed"
@@ -82,7 +79,7 @@ class Verdict(enum.Enum):
 
 
 def judge(own: bytes, reports: Mapping[int, bytes], config: Configuration) -> Verdict:
-    """Return what `reports` say to a node that has computed `own`.
+    """Return the verdict of a node that has computed `own`.
 
     Args:
         own: Its digest.
@@ -90,7 +87,7 @@ def judge(own: bytes, reports: Mapping[int, bytes], config: Configuration) -> Ve
         config: Whose quorum counts; reports of others than its voters do not.
     """
     is_open = False
-    # Where one that nobody has reported could still win, each of these could as well.
+    # Where a digest that was not reported could still win, each of these could as well.
     for digest in sorted(set(reports.values())):
         votes = {node: found == digest for node, found in reports.items()}
         result = vote_result(config, votes)
@@ -115,13 +112,14 @@ class ReplicaCheck:
     """The check of one node against the others."""
 
     def __init__(self, replica: Replica, send: Callable[[int, wire.Frame], bool]) -> None:
-        """Have the state tell of its checkpoints; nothing else happens before `run`.
+        """Nothing happens before `run`; the state has to call `checkpoint`.
 
         Args:
             replica: Whose state is checked.
             send: Sends a frame to a member; false when it was dropped.
         """
         self._replica = replica
+        self._facts = replica.facts
         self._send = send
         self._wake = Flag()
         self._view: tuple[int, Configuration, StateReader] | None = None
@@ -131,7 +129,6 @@ class ReplicaCheck:
         self._points: deque[_Point] = deque(maxlen=_POINTS)
         self._reports: dict[int, deque[tuple[int, bytes]]] = {}
         self._failure: StateDiverged | None = None
-        replica.state.on_checkpoint = self._checkpoint
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part in the check until cancelled.
@@ -141,7 +138,7 @@ class ReplicaCheck:
             StorageError: The state cannot be read.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._look_forever)
+            nursery.start_soon(self._look_forever, nursery)
             task_status.started()
             try:
                 while True:
@@ -156,8 +153,8 @@ class ReplicaCheck:
                     self._view[2].close()
 
     def reported(self, peer: int, frame: wire.StateDigest) -> None:
-        """Take the digest of another member; of who is none, it is dropped."""
-        members = self._replica.core.config.all_members()
+        """Take the digest of another member; that of a node which is no member is dropped."""
+        members = self._facts.config.all_members()
         if peer in members:
             self._reports.setdefault(peer, deque(maxlen=_POINTS)).append(
                 (frame.index, frame.digest)
@@ -166,51 +163,49 @@ class ReplicaCheck:
 
     # -- points -----------------------------------------------------------------------------
 
-    async def _look_forever(self) -> None:
+    async def _look_forever(self, nursery: trio.Nursery) -> None:
         while True:
             await trio.sleep(INTERVAL_S)
             if self._is_due():
-                self._propose()
-            members = self._replica.core.config.all_members()
+                nursery.start_soon(self._propose)
+            members = self._facts.config.all_members()
             self._reports = {n: found for n, found in self._reports.items() if n in members}
             self._judge_all()
 
     def _is_due(self) -> bool:
-        """Whether this node leads others, who have something to compare that is new."""
-        core = self._replica.core
+        """Whether this node leads others, and something new was applied since the last point."""
+        facts = self._facts
         return (
-            core.role is Role.LEADER
-            and len(core.config.all_members()) > 1
-            and self._replica.state.applied > self._seen_index
+            facts.is_leader
+            and len(facts.config.all_members()) > 1
+            and facts.applied_index > self._seen_index
             and trio.current_time() >= self._rest_until
             and not self._is_digesting
         )
 
-    def _propose(self) -> None:
-        deadline = trio.current_time() + INTERVAL_S
-        # Whatever comes of it: the next look sees whether there was a point.
-        request = Request(
-            ForwardKind.WRITE, commands.encode(Checkpoint()), deadline, tell=lambda _answer: None
-        )
+    async def _propose(self) -> None:
         try:
-            self._replica.submit(request)
+            await self._replica.propose(Checkpoint(), trio.current_time() + INTERVAL_S)
         except Overloaded:
             _log.info("too busy for a check of the replicas")
+        except HstoreError as error:
+            # The next look sees whether there was a point all the same.
+            _log.debug("no check of the replicas", why=str(error))
 
-    def _checkpoint(self, index: int, view: StateReader) -> None:
-        """Have the state as of `index` digested, unless an earlier one still is."""
+    def checkpoint(self, index: int, view: StateReader) -> None:
+        """Have the state as of `index` digested, unless an earlier one still is; closes `view`."""
         self._seen_index = index
         if self._is_digesting:
             view.close()
             return
         self._is_digesting = True
-        self._view = index, self._replica.core.history.at(index), view
+        self._view = index, self._facts.config_at(index), view
         self._wake.set()
 
     # -- digests ----------------------------------------------------------------------------
 
     async def _digest(self, index: int, config: Configuration, view: StateReader) -> None:
-        """Digest a view, and tell everybody; closes the view."""
+        """Digest a view, and send the digest to all members; closes the view."""
         digest = blake2b(digest_size=DIGEST_BYTES)
         busy_s = 0.0
         try:
@@ -230,10 +225,8 @@ class ReplicaCheck:
         self._rest_until = now + _REST * busy_s
         _log.debug("digested the state", index=index, busy_ms=int(busy_s * 1000))
         self._points.append(_Point(index, config, digest.digest(), now))
-        core = self._replica.core
-        for peer in core.config.all_members():
-            if peer != core.id:
-                self._send(peer, wire.StateDigest(index, digest.digest()))
+        for peer in self._facts.peers:
+            self._send(peer, wire.StateDigest(index, digest.digest()))
         self._judge_all()
 
     # -- verdicts ---------------------------------------------------------------------------
@@ -250,7 +243,7 @@ class ReplicaCheck:
             for index, digest in found
             if index == point.index
         }
-        reports[self._replica.core.id] = point.digest
+        reports[self._facts.id] = point.digest
         verdict = judge(point.digest, reports, point.config)
         if verdict is Verdict.DIFFERS:
             self._fail(point)
@@ -271,17 +264,13 @@ class ReplicaCheck:
 
     def _fail(self, point: _Point) -> None:
         point.is_settled = True
-        _alarm("this replica differs from the majority, and stops", point.index, [self._me])
+        _alarm("this replica differs from the majority, and stops", point.index, [self._facts.id])
         self._failure = StateDiverged(
             f"what this node holds at entry {point.index} is not what the majority holds:"
             " keep its data directory for whoever looks into it, remove the node (hstore leave),"
             " and join again with an empty one"
         )
         self._wake.set()
-
-    @property
-    def _me(self) -> int:
-        return self._replica.core.id
 
 
 def _alarm(what: str, index: int, nodes: list[int]) -> None:

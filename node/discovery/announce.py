@@ -19,7 +19,6 @@ from ..config.settings import NodeSettings
 from ..model import values
 from ..model.cluster_info import PROTOCOL
 from ..node import Node
-from ..raft.roles import Role
 
 _log = structlog.get_logger()
 
@@ -57,19 +56,18 @@ async def run(
 
 def announced(node: Node, settings: NodeSettings) -> Announced | None:
     """Return what is true now: where this node listens, not where the cluster believes it does."""
-    replica, status = node.replica, node.status
-    if replica.core.id not in replica.state.members:
+    facts, identity = node.replica.facts, node.replica.storage.identity
+    if facts.id not in facts.members:
         return None
-    identity, agreed = replica.storage.identity, replica.state.settings
     return Announced(
         cluster_id=identity.cluster_id,
         node_id=f"{identity.node_id:016x}",
-        zone=agreed.zone,
+        zone=facts.settings.zone,
         name=node.name,
         ip=ipaddress.ip_address(settings.advertised_host),
         api_port=values.split_address(settings.api_address).port,
         peer_port=settings.peer_port,
         protocol=PROTOCOL,
-        leads=replica.core.role is Role.LEADER and status.in_contact(),
-        ttl_s=agreed.dns_ttl_s,
+        leads=facts.is_leader and node.status.in_contact(),
+        ttl_s=facts.settings.dns_ttl_s,
     )

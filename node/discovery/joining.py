@@ -30,7 +30,7 @@ def find_cluster(addresses: tuple[str, ...]) -> str:
 
     Raises:
         Refused: What answers is no hstore node, or one whose nodes this one could not talk to.
-        NoLeader: Nobody answers.
+        NoLeader: No member answers.
     """
     tried = []
     for address in addresses:
@@ -67,7 +67,7 @@ def ask_to_join(
 
     Raises:
         Refused: The cluster does not want this node; the message says why.
-        NoLeader: The cluster cannot decide now, or nobody answers.
+        NoLeader: The cluster cannot decide now, or no member answers.
     """
     request = msgspec.json.encode(
         JoinRequest(

@@ -2,12 +2,12 @@
 
 Addresses are hints, the id is the node. A member that restarts at another address reaches the
 others where it knew them, and its hello says where it is now; so one that moves is found by those
-that stayed. When too many have moved at once, nobody is where anybody looks. Then each asks the
-sources of contract section 6 for *peer* addresses, and dials what comes of it.
+that stayed. When too many have moved at once, no member is where another looks for it. Then each asks
+the sources of contract section 6 for *peer* addresses, and dials those.
 
-What is found is never believed by its address. Whoever answers there says in its welcome who it is
-and, before that, refuses another cluster's hello (`Links.identify`); only a member that is missing
-is dialled there from now on, and that connection has its own hello.
+An address that is found proves nothing. The node that answers there first refuses another cluster's
+hello, then says in its welcome which node it is (`Links.identify`). Only a member that is missing is
+dialled there from now on, and that connection has its own hello.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Rediscovery:
     """The search of one node for its fellow members.
 
     Args:
-        node: Whose peers are looked for.
-        sources: Where.
+        node: The node whose fellow members are looked for.
+        sources: Where to ask for addresses.
         rng: Spreads the searches of nodes that have lost each other at the same moment.
     """
 
@@ -92,10 +92,10 @@ class Rediscovery:
                     pause = min(2 * pause, _PAUSE_MAX)
 
     async def search(self) -> None:
-        """Ask all sources once, and see who is at what they name."""
+        """Ask all sources once, and find out which node is at each address they name."""
         findings = await finder.look(self._node.zone, self._sources, _ask_on)
         peers = self._node.links
-        # Where they were before may be right again, and nobody need have told.
+        # An earlier address of a member may be right again, without any source naming it.
         candidates = [finder.written(one) for one in findings.addresses()] + list(
             peers.missing().values()
         )

@@ -1,8 +1,8 @@
-"""The members' addresses, in a file that can be read while nobody has the database open.
+"""The members' addresses, in a file that can be read without opening the database.
 
-It is for whoever looks for the cluster from this directory: `join` without a host, and the client
-commands. It is a hint, never evidence: what answers at an address has to prove who it is. The
-database has the same and more, and never reads this.
+It is for commands that look for the cluster from this directory: `join` without a host, and the
+client commands. It is a hint, never evidence: the node that answers at an address has to prove which
+it is. The database has the same and more, and never reads this.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SavedMembers(msgspec.Struct, frozen=True):
 
 
 def read(directory: Path) -> SavedMembers | None:
-    """Return what is saved in a data directory; None: nothing, or nothing that can be read."""
+    """Return the members saved in a data directory; None: there are none, or they cannot be read."""
     try:
         with (directory / FILE).open("rb") as file:
             return msgspec.json.decode(file.read(_BYTES_MAX), type=SavedMembers)
@@ -77,7 +77,7 @@ def write(directory: Path, saved: SavedMembers) -> None:
 
 
 async def keep(node: Node, directory: Path, on_error: Callable[[OSError], object]) -> None:
-    """Keep the file as the cluster is, until cancelled. That it cannot be written ends nothing."""
+    """Keep the file as the cluster is, until cancelled. Errors of writing go to `on_error`."""
     # Here, for the command line reads the file without a loop.
     import trio  # noqa: PLC0415
 
@@ -86,8 +86,8 @@ async def keep(node: Node, directory: Path, on_error: Callable[[OSError], object
     while True:
         seen = await node.wait_cluster_change(seen)
         saved = _of(node.status.info())
-        own = f"{node.replica.core.id:016x}"
-        # A node that is not a member yet knows nobody, or itself only by hearsay.
+        own = f"{node.replica.facts.id:016x}"
+        # A node that is not a member yet knows no members, or only by hearsay.
         if saved == written or own not in {member.id for member in saved.members}:
             continue
         try:

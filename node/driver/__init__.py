@@ -2,19 +2,23 @@
 
 Words. A *turn* handles all events that have gathered. An *update* is what the core wants done. A
 *request* is a client's write or read, until it is answered. A *forwarded* request was sent to the
-leader by another node.
+leader by another node. *Facts* are what other folders may know of the core and the state.
 
 replica.py         one task owns the core, and alone decides the order of write, send and apply
+operations.py      what callers have a replica do and wait for: propose, read, ask the core
+facts.py           what other folders may know of the core and the state
 intake.py          requests on their way into the core, or to the leader
 requests.py        requests that wait for an answer
 forwarding.py      how an outcome travels back to the node that forwarded a request
 bundles.py         one frame per peer per turn for forwarded requests and replies
+disk_writer.py     writes what the core wants kept, one batch for each
 flushes.py         one flush after another, and what waits for its end
 compaction.py      when the log is cut, and how much of it stays
 recovered_core.py  a core made from what was durable
 disk_space.py      refuses writes while the leader's disk is short of space
 leadership.py      notices that the leader, the members or the settings changed
 commit_news.py     tells followers of a commit that no entries follow
+cluster_clock.py   the cluster's time, which the leader stamps on commands
 ticks.py           the waits between ticks, whose length is a setting
 freshness.py       how old this node's copy may be
 

@@ -1,7 +1,7 @@
-"""Requests that are passed on, and their outcomes: all of one turn leave in one frame for each peer.
+"""Batches forwarded requests and replies: one frame per peer per turn.
 
 With 64 clients at a follower, a turn has thirty of them, and a frame of its own for each would cost
-more on either side than what is in it.
+more on either side than its content.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ..peers import wire
 
 _MAX_BYTES = 512 * 1024
-"""Of data in one bundle, or one frame that is longer by itself."""
+"""Bytes of data in one bundle; a frame that is longer by itself leaves alone."""
 
 
 class Bundles:
@@ -30,7 +30,7 @@ class Bundles:
             frames.append(frame)
 
     def take(self) -> Iterator[tuple[int, list[wire.Forward | wire.ForwardReply]]]:
-        """Give up all there is, as (peer, frames that go together); in order for each peer."""
+        """Hand over all frames, as (peer, frames of one bundle); in order for each peer."""
         frames_of, self._frames = self._frames, {}
         for peer, frames in frames_of.items():
             start = size = 0

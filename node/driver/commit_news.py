@@ -1,9 +1,9 @@
-"""How the others hear of a commit that no entries follow.
+"""Tells followers of a commit that no entries follow.
 
-Entries carry the news of what was committed before them. A message for the news alone, sent at
-once, is in the way of the next entries: who writes one key after another sends the next as soon as
-it is answered. So the leader waits a moment to see whether entries do it, and looks ever more
-rarely where many follow each other.
+Entries carry the commit index of the leader, and so the news of what was committed before them. A
+message for the news alone, sent at once, would be in the way of the next entries: a client that
+writes one key after another sends the next as soon as the last is answered. So the leader waits a
+moment to see whether entries carry the news, and looks ever more rarely while many follow each other.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ..raft.core import Core
 _WAIT_S, _WAIT_S_MAX = 0.002, 0.016
 
 _ENTRIES_PER_S = 250
-"""From so many on they follow each other closely enough to carry the news in time."""
+"""From this rate on, entries follow each other closely enough to carry the news in time."""
 
 _TRIES_MAX = 8
-"""For those with entries to answer; then the next commit or the heartbeat tells them."""
+"""For followers that have entries to answer; then the next commit or heartbeat tells them."""
 
 
 class CommitNews:
-    """The news of one node's commits, where it leads; `feed` gives its core an event."""
+    """Spreads the news of one node's commits while it leads; `feed` gives its core an event."""
 
     def __init__(self, core: Core, feed: Callable[[happened.Event], None]) -> None:
         self._core = core
@@ -39,7 +39,7 @@ class CommitNews:
         self._committed.set()
 
     async def run(self) -> None:
-        """Have the core tell of it where that is needed, until cancelled."""
+        """Have the core send its commit index where that is needed, until cancelled."""
         core, wait_s = self._core, _WAIT_S
         while True:
             await self._committed.wait()

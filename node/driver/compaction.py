@@ -1,8 +1,8 @@
-"""When the log is cut, and how much of it stays: a trade of memory and disk against whole snapshots.
+"""When the log is cut, and how much of it stays: memory and disk are traded for fewer whole snapshots.
 
 Two marks. The core's log, which is in memory, is cut by `due`. The disk's is cut by `DiskLog`, at the
 same place but for one case: while a member is being brought up by a snapshot, what follows that
-snapshot stays on the disk, and is fed to the member from there (`cluster/snapshots.py`). However long a
+snapshot stays on the disk, and is fed to the member from there (`cluster/snapshot_feed.py`). However long a
 snapshot takes to cross, it is then not in vain, and the leader's memory does not pay for it.
 """
 
@@ -56,10 +56,10 @@ def cuts(core: Core, applied: int) -> tuple[Compact, ...]:
 
 
 def _has_straggler(core: Core, applied: int) -> bool:
-    """Whether the log in memory is of use to a member that lacks more than all keep.
+    """Whether a member that is further behind than `KEEP_ENTRIES` can use the log in memory.
 
-    Of none while a snapshot crosses: what follows it waits on the disk. Once it is there, the log in
-    memory shall stay where it begins, for the member to come up to it.
+    It cannot while a snapshot crosses: what follows the snapshot waits on the disk. Once the member
+    has the snapshot, the log in memory shall stay where it begins, for the member to come up to it.
     """
     behind = applied - KEEP_ENTRIES
     for progress in core.progress.values():
@@ -73,9 +73,9 @@ def _has_straggler(core: Core, applied: int) -> bool:
 
 
 class DiskLog:
-    """The log on the disk of one node, as far as it outlasts the one in memory.
+    """The part of the log on the disk of one node that outlasts the log in memory.
 
-    What is held ends with `release`, with the process, or when more than `HELD_BYTES` follow it.
+    Entries are held until `release`, until the process ends, or until more than `HELD_BYTES` follow.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -91,7 +91,7 @@ class DiskLog:
         self._held[peer] = index
 
     def is_held(self, peer: int) -> bool:
-        """Whether what `hold` was asked for is still there."""
+        """Whether the entries that `hold` was asked for are still there."""
         return peer in self._held
 
     def release(self, peer: int) -> None:
@@ -108,7 +108,7 @@ class DiskLog:
                 self._cut()
 
     def compact(self, meta: SnapshotMeta) -> None:
-        """Drop entries up to `meta.index`, as `Storage.compact`, now or when nobody needs them."""
+        """Drop entries up to `meta.index`, as `Storage.compact`: now, or once no peer needs them."""
         self._due = meta
         self._cut()
 

@@ -1,10 +1,10 @@
 """Whether the leader's disk has room for new writes: a full disk is refused before the log.
 
-Owns when the storage is asked, which is never on the way of a write: once a second, and after every
-few MiB. What short means is the storage's (`storage/directory.py`). All that is written for
-clients is refused, deletions too: each is an entry in the log first, and gives room back only with
-a compaction much later. Reads go on, and so do changes of the membership, which are small and may
-be what brings in a larger disk. A follower cannot refuse the log: it stops when a write fails.
+Owns when the storage is asked: once a second, and after every few MiB, never for each write. How
+little is short is the storage's to say (`storage/directory.py`). Every write of a client is refused,
+deletions too: each is an entry in the log first, and gives room back only with a compaction much
+later. Reads go on, and so do changes of the membership, which are small and may bring in a larger
+disk. A follower cannot refuse the log: it stops when a write fails.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .requests import Request
 
 _CHECK_S = 0.9
 _CHECK_BYTES = 4 * 1024 * 1024
-"""Of payloads proposed meanwhile, after which the storage is asked again."""
+"""Bytes of payloads proposed meanwhile, after which the storage is asked again."""
 
 
 class DiskSpace:
-    """What the storage said when it was asked last.
+    """What the storage answered when it was last asked.
 
     Attributes:
-        shortage: Why no write is taken; empty: there is room.
+        shortage: Why no write is taken; empty while there is room.
     """
 
     def __init__(self, storage: Storage) -> None:

@@ -1,7 +1,7 @@
-"""Flushes: what turns have written is made durable, and what waits for that is let go (rule D1).
+"""Makes durable what turns have written, and sends the messages that wait for it (rule D1).
 
 One flush is under way at a time; what is written meanwhile goes into the next. That is the group
-commit. Where the storage can, its thread tells the end to the poller, and no task has to wake up.
+commit. Where the storage can, its thread reports the end to the poller, and no task has to wake up.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ..raft.update import Persist
 from ..storage.interface import Storage
 
 Ended = Callable[[int, Sequence[Message]], None]
-"""Called with the number of the last write that a flush has covered, and what has not left yet of
-what waited for it."""
+"""Called with the number of the last write that a flush has covered, and with those of the messages
+that waited for it which have not been sent yet."""
 
 Send = Callable[[Message], bool]
 """Sends a message from any thread, without waiting; False: it cannot."""
@@ -31,7 +31,7 @@ class Flushes:
     """
 
     def __init__(self, storage: Storage, send: Send, ended: Ended) -> None:
-        """Flush nothing yet; `ended` is told of each flush that covers what `written` was told."""
+        """Flush nothing yet; `ended` is called after each flush that covers a write."""
         self.count = 0
         self._storage = storage
         self._send = send
@@ -68,13 +68,13 @@ class Flushes:
             self._to_await.set()
 
     def _let_go(self) -> None:
-        """Send what waited for this flush; in the storage's thread, while the loop goes on."""
+        """Send the messages that waited for this flush; in the storage's thread, beside the loop."""
         if self._covers is not None and self._covers[1]:
             seq, then = self._covers
             self._covers = seq, [message for message in then if not self._send(message)]
 
     def _end(self) -> None:
-        """What was written when the flush began is durable."""
+        """The flush is over: what was written when it began is durable."""
         if self._covers is None:
             raise RuntimeError("a flush has ended that was not begun")
         (seq, then), self._covers = self._covers, None
@@ -82,14 +82,14 @@ class Flushes:
         self._ended(seq, then)
 
     async def run(self) -> None:
-        """Await the flushes that the storage does not tell of."""
+        """Await the flushes whose end the storage does not report by itself."""
         while True:
             await self._to_await.wait()
             await self.now()
             self._end()
 
     async def now(self) -> None:
-        """Make durable what is written; one at a time, as the storage wants it.
+        """Make durable what is written; one flush at a time, as the storage requires.
 
         Raises:
             StorageError: The node must stop.

@@ -1,4 +1,4 @@
-"""How the outcome of a request travels back to the node that passed it on to the leader."""
+"""How the outcome of a request travels back to the node that forwarded it to the leader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from .requests import Answer, NotLeading, unknown
 _MAX_COMMAND = 2 * 1024 * 1024
 """Bytes of a command: the largest value is 1 MiB, and an entry must fit into one frame."""
 
-_WRITES = frozenset((int(ForwardKind.WRITE), int(ForwardKind.KEYED)))
 _KINDS = frozenset(int(kind) for kind in ForwardKind)
 
 _STATUS: dict[type[HstoreError], ForwardStatus] = {
@@ -35,7 +34,7 @@ _STATUS: dict[type[HstoreError], ForwardStatus] = {
     Refused: ForwardStatus.REFUSED,
     HstoreError: ForwardStatus.UNKNOWN,
 }
-"""What an error is on the wire. The first class that fits is taken, in both directions."""
+"""The status of each error on the wire. The first class that fits is taken, in both directions."""
 
 
 def refusal(frame: Forward) -> str:
@@ -45,21 +44,18 @@ def refusal(frame: Forward) -> str:
     """
     if frame.kind not in _KINDS:
         return f"a request of kind {frame.kind} is not known here"
-    if frame.kind in _WRITES:
+    if frame.kind == ForwardKind.WRITE:
         if len(frame.data) > _MAX_COMMAND:
             return f"a command of {len(frame.data)} bytes, more than {_MAX_COMMAND}"
         try:
-            command = commands.decode(frame.data)
+            commands.decode(frame.data)
         except msgspec.MsgspecError as error:
             return f"the command is not understood: {error}"
-        if isinstance(command, commands.Keyed) != (frame.kind == ForwardKind.KEYED):
-            # Proposed as it is, it would carry another node's word for the cluster's time.
-            return "a keyed write has to be passed on as one, and only a keyed write"
     return ""
 
 
 def reply(rid: int, answer: Answer) -> ForwardReply:
-    """Return the frame that carries `answer` back to who passed request `rid` on."""
+    """Return the frame that carries `answer` back to the node that forwarded request `rid`."""
     if isinstance(answer, HstoreError):
         status = next(s for error, s in _STATUS.items() if isinstance(answer, error))
         return ForwardReply(rid, status, str(answer).encode())
@@ -67,10 +63,10 @@ def reply(rid: int, answer: Answer) -> ForwardReply:
 
 
 def answer(frame: ForwardReply, kind: int) -> Answer:
-    """Return what a reply means to who waits for it.
+    """Return the answer that a reply gives to the request that waits for it.
 
     Args:
-        frame: The leader's reply; not `NOT_LEADER`, which is no answer.
+        frame: The leader's reply; not `NOT_LEADER`, which is no answer to the request.
         kind: The `ForwardKind` of the request.
     """
     if frame.status == ForwardStatus.DONE:

@@ -1,14 +1,14 @@
-"""What clients and other nodes ask for, on its way into the core, at the beginning of a turn.
+"""Requests of clients and of other nodes, on their way into the core or to the leader.
 
-At the leader, writes become proposals; elsewhere they are passed on to it, once. One read index
-serves all reads that have gathered. Functions of a `Replica`, as those of `raft/` are of a core.
+At the leader, writes become proposals, and those that need the cluster's time are stamped with it;
+elsewhere they are forwarded to the leader, once. One read index serves all reads that have gathered.
+`Replica` calls this at the beginning of a turn, and with each update of the core.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -17,129 +17,228 @@ from ..model import commands
 from ..peers import wire
 from ..peers.wire import ForwardKind, ForwardStatus
 from ..raft import events as happened
+from ..raft.core import Core
 from ..raft.roles import Role
+from ..raft.update import Update
 from . import forwarding
-from .requests import Answer, NotLeading, Request
-
-if TYPE_CHECKING:
-    from .replica import Replica
+from .cluster_clock import ClusterClock
+from .disk_space import DiskSpace
+from .requests import Answer, NotLeading, Request, Waiting
 
 _MAX_PROPOSAL_BYTES = 1024 * 1024
 """Of payloads proposed in one turn: RocksDB holds the GIL while it writes them."""
 
+_MAX_TIMEOUT_MS = 300_000
+"""For a forwarded request: no client may ask for more."""
 
-def take_forward(replica: Replica, peer: int, frame: wire.Forward) -> None:
-    """Take a request that another node passed on because this one leads."""
-
-    def tell(answer: Answer) -> None:
-        replica.send_together(peer, forwarding.reply(frame.id, answer))
-
-    if replica.core.role is not Role.LEADER:
-        replica.send_together(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
-        return
-    refusal = forwarding.refusal(frame)
-    if refusal:
-        tell(Refused(refusal))
-        return
-    deadline = trio.current_time() + min(frame.timeout_ms, 300_000) / 1000
-    try:
-        replica.submit(Request(frame.kind, frame.data, deadline, tell, is_foreign=True))
-    except Overloaded as error:
-        tell(error)
+Send = Callable[[int, wire.Forward | wire.ForwardReply], None]
+"""Sends a frame to a peer at the end of the turn, with all others of this turn."""
 
 
-def take_writes(replica: Replica, events: deque[happened.Event]) -> None:
-    """Turn queued requests into proposals, or pass them on to the leader."""
-    if not replica.waiting.queued:
-        return
-    if replica.core.role is Role.LEADER:
-        # Else its core would refuse them: they wait for whoever leads next.
-        if replica.core.transfer is None and replica.core.id in replica.core.config.all_voters():
-            _propose(replica, events)
-        return
-    leader = replica.core.leader
-    while (
-        replica.waiting.queued
-        and _can_ask(replica, leader)
-        and replica.core.term > replica.denied_term
-    ):
-        _pass_on(replica, leader, replica.waiting.queued.popleft())
+class Intake:
+    """The requests of one node that its core has not taken yet.
 
-
-def give_back(replica: Replica) -> None:
-    """This node leads no more: who passed something on may keep it for whoever leads next.
-
-    At once: this node may be the last to hear who that is.
+    Attributes:
+        reads_asked: How many reads have asked for an index, in all.
+        denied_term: The last term in which a node has answered that it does not lead.
+        on_admin: Called at the leader with a request that is not a command, such as a join.
     """
-    kept: deque[Request] = deque()
-    for request in replica.waiting.queued:
-        if request.is_foreign:
-            request.finish(NotLeading())
+
+    def __init__(
+        self,
+        core: Core,
+        waiting: Waiting,
+        clock: ClusterClock,
+        disk_space: DiskSpace,
+        *,
+        send: Send,
+        is_connected: Callable[[int], bool],
+        want_turn: Callable[[], None],
+        first_id: int,
+    ) -> None:
+        """Begin with no requests.
+
+        Args:
+            core: Only read; events for it are added to those of the turn.
+            waiting: Where requests wait for their answer.
+            clock: What commands are stamped with.
+            disk_space: Refuses writes while the disk is short of space.
+            send: See `Send`.
+            is_connected: Whether what is sent to a peer leaves now.
+            want_turn: Has a turn taken soon.
+            first_id: The number before the first `new_id`. From anywhere: an answer to what this
+                node asked in its last life must not pass for one to what it asks in this.
+        """
+        self.reads_asked = 0
+        self.denied_term = -1
+        self.on_admin: Callable[[Request], None] = lambda _request: None
+        self._core = core
+        self._waiting = waiting
+        self._clock = clock
+        self._disk_space = disk_space
+        self._send = send
+        self._is_connected = is_connected
+        self._want_turn = want_turn
+        self._last_id = first_id
+
+    def new_id(self) -> int:
+        """Return a number that this process has not used yet, for a proposal or a read."""
+        self._last_id += 1
+        return self._last_id
+
+    # -- from other nodes -------------------------------------------------------------------
+
+    def forward_received(self, peer: int, frame: wire.Forward) -> None:
+        """Take a request that `peer` forwarded because this node leads."""
+
+        def tell(answer: Answer) -> None:
+            self._send(peer, forwarding.reply(frame.id, answer))
+
+        if self._core.role is not Role.LEADER:
+            self._send(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
+            return
+        refusal = forwarding.refusal(frame)
+        if refusal:
+            tell(Refused(refusal))
+            return
+        deadline = trio.current_time() + min(frame.timeout_ms, _MAX_TIMEOUT_MS) / 1000
+        try:
+            self._waiting.submit(Request(frame.kind, frame.data, deadline, tell, is_foreign=True))
+        except Overloaded as error:
+            tell(error)
         else:
-            kept.append(request)
-    replica.waiting.queued = kept
+            self._want_turn()
 
+    def reply_received(self, frame: wire.ForwardReply) -> None:
+        """Take the leader's reply to a request that this node forwarded."""
+        request = self._waiting.forwarded.pop(frame.id, None)
+        if request is None:
+            return
+        if frame.status == ForwardStatus.NOT_LEADER:
+            # Certainly not done: it may wait, for the next leader (this one would say so again).
+            self.denied_term = max(self.denied_term, request.term)
+            self._waiting.queued.append(request)
+            self._want_turn()
+        else:
+            request.finish(forwarding.answer(frame, request.kind))
 
-def _can_ask(replica: Replica, leader: int) -> bool:
-    """Whether what is sent to this leader now is likely to reach it."""
-    is_there = leader != 0 and not replica.core.leader_gone
-    return is_there and replica.is_connected(leader)
+    # -- into the core ----------------------------------------------------------------------
 
+    def take_writes(self, events: deque[happened.Event]) -> None:
+        """Turn queued requests into proposals, or forward them to the leader."""
+        waiting, core = self._waiting, self._core
+        if not waiting.queued:
+            return
+        if core.role is Role.LEADER:
+            # Else its core would refuse them: they wait for the next leader.
+            if core.transfer is None and core.id in core.config.all_voters():
+                self._propose(events)
+            return
+        leader = core.leader
+        while waiting.queued and self._can_ask(leader) and core.term > self.denied_term:
+            self._forward(leader, waiting.queued.popleft())
 
-def _propose(replica: Replica, events: deque[happened.Event]) -> None:
-    items: list[tuple[int, bytes]] = []
-    size = 0
-    while replica.waiting.queued and size < _MAX_PROPOSAL_BYTES:
-        request = replica.waiting.queued.popleft()
+    def _propose(self, events: deque[happened.Event]) -> None:
+        waiting, needs_time = self._waiting, commands.needs_time
+        items: list[tuple[int, bytes]] = []
+        size = 0
+        while waiting.queued and size < _MAX_PROPOSAL_BYTES:
+            request = waiting.queued.popleft()
+            if request.is_done:
+                continue
+            if request.kind != ForwardKind.WRITE:
+                self.on_admin(request)
+                continue
+            if self._disk_space.refuses(request):
+                continue
+            data = request.data
+            if needs_time(data):
+                # Whatever another node has put there: only the leader's word counts.
+                data = commands.stamped(data, self._clock.ms)
+            rid = self.new_id()
+            waiting.proposed[rid] = request
+            items.append((rid, data))
+            size += len(data)
+        if items:
+            events.append(happened.Propose(items))
+        if waiting.queued:
+            self._want_turn()
+
+    def _forward(self, leader: int, request: Request) -> None:
         if request.is_done:
-            continue
-        data = request.data
-        if request.kind == ForwardKind.KEYED:
-            data = commands.stamped(data, replica.cluster_ms)
-        elif request.kind != ForwardKind.WRITE:
-            replica.on_admin(request)
-            continue
-        if replica.disk_space.refuses(request):
-            continue
-        rid = replica.new_id()
-        replica.waiting.proposed[rid] = request
-        items.append((rid, data))
-        size += len(data)
-    if items:
-        events.append(happened.Propose(items))
-    if replica.waiting.queued:
-        replica.want_turn()
+            return
+        if request.is_foreign:  # It was forwarded once, and this node leads no more.
+            request.finish(NotLeading())
+            return
+        request.term, request.passed_to = self._core.term, leader
+        left = max(request.deadline - trio.current_time(), 0)
+        rid = self.new_id()
+        self._waiting.forwarded[rid] = request
+        self._send(leader, wire.Forward(rid, request.kind, request.data, int(left * 1000)))
 
+    def take_reads(self, events: deque[happened.Event]) -> None:
+        """Ask for one read index for all reads that have gathered."""
+        waiting = self._waiting
+        if not waiting.new_reads:
+            return
+        if self._core.role is Role.LEADER or self._can_ask(self._core.leader):
+            rid = self.new_id()
+            waiting.asked_reads[rid] = (trio.current_time(), waiting.new_reads)
+            self.reads_asked += len(waiting.new_reads)
+            waiting.new_reads = []
+            events.append(happened.ReadIndex(rid))
 
-def _pass_on(replica: Replica, leader: int, request: Request) -> None:
-    if request.is_done:
-        return
-    if request.is_foreign:  # It was passed on once, and this node leads no more.
-        request.finish(NotLeading())
-        return
-    request.term, request.passed_to = replica.core.term, leader
-    left = max(request.deadline - trio.current_time(), 0)
-    rid = replica.new_id()
-    replica.waiting.forwarded[rid] = request
-    replica.send_together(leader, wire.Forward(rid, request.kind, request.data, int(left * 1000)))
+    def _can_ask(self, leader: int) -> bool:
+        """Whether what is sent to this leader now is likely to reach it."""
+        return leader != 0 and not self._core.leader_gone and self._is_connected(leader)
 
+    # -- out of the core --------------------------------------------------------------------
 
-def not_passed_on(replica: Replica, frames: Iterable[wire.Forward | wire.ForwardReply]) -> None:
-    """Answer those whose requests have not left; what is lost of replies, others wait for."""
-    for frame in frames:
-        if isinstance(frame, wire.Forward):
-            request = replica.waiting.forwarded.pop(frame.id, None)
-            if request is not None:
-                request.finish(Overloaded("the link to the leader is full; try again in a moment"))
+    def resolve(self, update: Update, applied: int) -> None:
+        """Answer or move on every request that an update of the core is about.
 
+        Args:
+            update: The update; its entries have been applied.
+            applied: Index of the last entry that has taken effect.
+        """
+        waiting = self._waiting
+        for rid, term, index in update.appended:
+            waiting.in_log.add(waiting.proposed.pop(rid), index, term)
+        for rid, reason, text in update.rejected:
+            waiting.reject(rid, reason, text)
+        for rid in update.transferred:
+            waiting.proposed.pop(rid).finish(None)
+        if update.rejected or update.transferred:
+            self._want_turn()  # for what a transfer held back
+        for rid, index in update.reads_ready:
+            waiting.reads_for_index.add(index, *waiting.asked_reads.pop(rid))
+        waiting.reads_for_index.applied(applied)
+        for rid, reason in update.reads_failed:
+            waiting.retry_reads(rid, reason)
 
-def take_reads(replica: Replica, events: deque[happened.Event]) -> None:
-    """One read index serves all reads that have gathered."""
-    if not replica.waiting.new_reads:
-        return
-    if replica.core.role is Role.LEADER or _can_ask(replica, replica.core.leader):
-        rid = replica.new_id()
-        replica.waiting.asked_reads[rid] = (trio.current_time(), replica.waiting.new_reads)
-        replica.stats["reads"] += len(replica.waiting.new_reads)
-        replica.waiting.new_reads = []
-        events.append(happened.ReadIndex(rid))
+    def give_back(self) -> None:
+        """This node leads no more: answer the nodes that forwarded requests which are still queued.
+
+        At once, so that they can forward them to the next leader: this node may be the last to hear
+        which node that is.
+        """
+        kept: deque[Request] = deque()
+        for request in self._waiting.queued:
+            if request.is_foreign:
+                request.finish(NotLeading())
+            else:
+                kept.append(request)
+        self._waiting.queued = kept
+
+    def not_sent(self, frames: Iterable[wire.Forward | wire.ForwardReply]) -> None:
+        """Answer the requests whose frames were dropped on the way out.
+
+        A reply that was dropped is not missed here: the node that waits for it has its deadline.
+        """
+        for frame in frames:
+            if isinstance(frame, wire.Forward):
+                request = self._waiting.forwarded.pop(frame.id, None)
+                if request is not None:
+                    request.finish(
+                        Overloaded("the link to the leader is full; try again in a moment")
+                    )

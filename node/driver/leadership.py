@@ -1,11 +1,10 @@
-"""What of a node has changed that others go by: who leads, configuration, members, settings.
+"""Notifies of changes of the leader, the configuration, the members and the settings.
 
 What follows from such a change (links, the view for DNS, news for watchers) takes some tenths of a
 millisecond of the only thread that runs Python, on a busy machine more. With the first entry of a
-new leader, a whole cluster waits for the flush that was begun in the same turn. So that is let
-through first, and what follows comes when it has ended. While nobody is known to lead, an election
-is under way, which needs the thread more: who votes or stands in it tells of its end. The next tick
-tells in any case.
+new leader, a whole cluster waits for the flush that was begun in the same turn. So a notification is
+held until that flush has ended. While no leader is known, an election is under way, which needs the
+thread more: then it is held until there is a leader, or until the next tick.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """Who leads, as this node knows it. `leader` is 0 when nobody is known to."""
+    """The role of this node, and the leader it knows of; 0 when it knows of none."""
 
     role: Role
     term: int
@@ -32,15 +31,15 @@ class Leadership:
 
 
 class LeadershipNotifier:
-    """The changes of one node.
+    """Notices the changes of one node, and calls `on_change` for them.
 
     Attributes:
         known: The leadership as of the last look.
-        on_change: Called for one or several changes; by who has been woken for it, see `tell`.
+        on_change: Called once for one or several changes, by `notify`.
     """
 
     def __init__(self, core: Core, state: State, wake: Callable[[], None]) -> None:
-        """`wake` has `tell` called soon."""
+        """`wake` has `notify` called soon."""
         self.known = Leadership(Role.FOLLOWER, core.term, 0)
         self.on_change: Callable[[], None] = lambda: None
         self._core = core
@@ -72,18 +71,18 @@ class LeadershipNotifier:
         return True
 
     def flushed(self) -> None:
-        """A flush has ended, or there was none to wait for."""
+        """Release held notifications, because a flush has ended or there is none to wait for."""
         if self._core.leader:
             self.release()
 
     def release(self) -> None:
-        """Nothing has to come before what follows from the last changes, if there were any."""
+        """Release held leadership notifications: they are due now."""
         if self._is_held:
             self._is_held, self._is_due = False, True
             self._wake()
 
-    def tell(self) -> None:
-        """Call `on_change`, if it is due."""
+    def notify(self) -> None:
+        """Call `on_change`, if a notification is due."""
         if self._is_due:
             self._is_due = False
             self.on_change()

@@ -1,7 +1,7 @@
 """A core made from what was durable (rule D19), and the end of its recovery when log was lost.
 
 What was lost is decided in `storage/recovery.py`, what a core may do meanwhile in `raft/core.py`;
-here both are brought together, and the operator is told.
+here both are brought together, and logged for the operator.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ The rules of the driver, by their numbers:
 - D7: one batch is applied at a time, in the turn; clients are answered from it, see `State`.
 - D8: every `Persist` is answered once, in order, by its number.
 - D9, D10, D20: the core's.
-- D11, D12: snapshots are `cluster/snapshots.py`'s, which reports every end of one.
+- D11, D12: snapshots are sent and received in `cluster/`, which reports every end of one.
 - D13: messages are encoded when they are handed over, so nothing can change them.
 - D14: links refuse other clusters, other ids and removed nodes (`peers/links.py`); the directory knows
   whose it is (`storage/`).
@@ -36,22 +36,26 @@ import trio
 from ..net.flag import Flag
 from ..peers import wire
 from ..peers.links import Links
-from ..peers.wire import ForwardKind, ForwardStatus
+from ..raft import election, replication
 from ..raft import events as happened
-from ..raft import replication
+from ..raft.entry import SnapshotMeta
 from ..raft.messages import Base, Heartbeat, InstallSnapshot, Message
 from ..raft.options import Options
 from ..raft.roles import Role
 from ..raft.update import Persist, Update
 from ..state.machine import State
-from ..storage.interface import SnapshotInstall, Storage
-from . import compaction, forwarding, intake, recovered_core
+from ..storage.interface import SnapshotInstall, StateReader, Storage
+from . import compaction, recovered_core
 from .bundles import Bundles
+from .cluster_clock import ClusterClock
 from .commit_news import CommitNews
 from .disk_space import DiskSpace
+from .disk_writer import DiskWriter
+from .facts import Facts
 from .flushes import Flushes
+from .intake import Intake
 from .leadership import LeadershipNotifier
-from .requests import READ, Answer, Request, Waiting
+from .operations import Operations
 from .ticks import TickTimer
 
 _TURNS_MAX = 8
@@ -60,21 +64,23 @@ _TURNS_MAX = 8
 _log = structlog.get_logger()
 
 
-class Replica:
+class Replica(Operations):
     """One node's core with everything it needs to be driven.
 
     Attributes:
-        disk_log: What of the log outlasts the one in memory.
-        core: Read its state freely; only this class feeds it.
-        cluster_ms: The cluster's time, as far as this node knows it (`state/idempotency.py`).
+        facts: What is known of core and state, for all outside this folder.
+        core, state: Only for this folder and for tests; only this class feeds the core.
+        storage: The storage it was recovered from.
+        disk_log: The part of the log on disk that outlasts the log in memory.
+        clock: The cluster's time, as far as this node knows it.
         heard: By peer: when its last frame arrived, in seconds of `trio.current_time()`.
-        changes: Of leadership, configuration, members or settings, with who is told of them.
-        on_admin: Called at the leader for a request that is not a plain write.
+        leadership: Calls `on_change` after leader, configuration, members or settings changed.
+        intake: Takes requests and replies that peers forward.
+        waiting: The requests that wait for an answer here.
+        flushes: Makes durable what is written, and counts how often.
+        disk_space: Refuses writes while the disk is short of space.
+        on_tick: Called at the end of each tick.
         on_snapshot_wanted: Called with a peer that needs a snapshot.
-        stats: A counter: reads that asked for an index. Flushes are counted in `flushes`.
-        waiting: Whoever waits for an answer here.
-        room: Whether the disk has room.
-        denied_term: The last term in which a node has said that it does not lead.
     """
 
     def __init__(
@@ -85,96 +91,63 @@ class Replica:
         Raises:
             StorageError, CoreBug: What is on disk cannot be used.
         """
+        super().__init__()
         self.storage = storage
-        self.disk_log = compaction.DiskLog(storage)
         self.state = state
         self.core = recovered_core.core_on(storage, node_id, options, rng)
+        self.facts = Facts(self.core, state)
         self._is_recovering = self.core.is_recovering
         self.disk_space = DiskSpace(storage)
-        self.cluster_ms = state.keyed_writes.time_ms
+        self.clock = ClusterClock(state)
         self.heard: dict[int, float] = {}
-        self.on_admin: Callable[[Request], None] = lambda _request: None
         self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None
         self.on_tick: Callable[[], None] = lambda: None
-        self.stats = {"reads": 0}
         self._links: Links | None = None
         self._tick_timer: TickTimer | None = None
         self._events: deque[happened.Event] = deque()
         self._wake = Flag()
         self._is_due = self._is_held = self._is_over = False
         self.flushes = Flushes(storage, self._send_now, self._flushed)
-        self.waiting = Waiting()
+        self._disk = DiskWriter(storage, state, self.flushes)
+        self.disk_log = self._disk.log
         self._bundles = Bundles()
-        self._staged: SnapshotInstall | None = None
-        # From anywhere: an answer to what this node asked in its last life must not pass for one
-        # to what it asks in this.
-        self._next_id = rng.getrandbits(62)
-        self.denied_term = -1
+        self.intake = Intake(
+            self.core,
+            self.waiting,
+            self.clock,
+            self.disk_space,
+            send=self._send_together,
+            is_connected=self.is_connected,
+            want_turn=self.want_turn,
+            first_id=rng.getrandbits(62),
+        )
         self._news = CommitNews(self.core, self.feed)
         self.leadership = LeadershipNotifier(self.core, state, self._wake.set)
         self._nursery: trio.Nursery | None = None
 
-    # -- what others ask --------------------------------------------------------------------
+    # -- what the rooms above ask -------------------------------------------------------------
 
-    async def request(self, kind: ForwardKind, data: bytes, deadline: float) -> Answer:
-        """Have the leader carry out a request, wherever it is, and return what came of it.
-
-        Raises:
-            HstoreError: As `Backend.write` says; Refused with the leader's words.
-
-        Cancellation: the outcome is unknown.
-        """
-        request = Request(kind, data, deadline)
-        self.submit(request)
-        return await request.wait()
-
-    def submit(self, request: Request) -> None:
-        """Queue a request; raises Overloaded when too many wait."""
-        self.waiting.submit(request)
-        self.want_turn()
-
-    def submit_read(self, read: Request) -> None:
-        """Queue a read, as `read_barrier` does; who waits for it is told None, or the error."""
-        self.waiting.submit_read(read)
-        self.want_turn()
-
-    async def read_barrier(self, deadline: float) -> None:
-        """Wait until this node's state contains all that was answered before (linearizable).
-
-        Raises:
-            NoLeader, Overloaded: Nobody confirmed it in time.
-
-        Cancellation: nothing is left behind.
-        """
-        read = Request(READ, b"", deadline)
-        self.submit_read(read)
-        await read.wait()
-
-    async def ask_core(self, ask: Callable[[int], happened.Event], deadline: float) -> None:
-        """Have this leader's core change the membership, or hand over; return when it is done.
-
-        Args:
-            ask: Makes the event, given the id that the core answers to.
-
-        Raises:
-            Refused, NoLeader: The core will not have it now; the text says why.
-            Unavailable, OutcomeUnknown: It was begun, and given up or lost sight of.
-        """
-        request = Request(ForwardKind.WRITE, b"", deadline)
-        rid = self.new_id()
-        self.waiting.proposed[rid] = request
-        self.feed(ask(rid))
-        await request.wait()
+    def new_id(self) -> int:
+        """Return a number that this process has not used yet, for a proposal or a read."""
+        return self.intake.new_id()
 
     def feed(self, event: happened.Event) -> None:
         """Queue an event for the next turn."""
         self._events.append(event)
         self.want_turn()
 
+    def open_snapshot(self) -> tuple[SnapshotMeta, StateReader]:
+        """Return the whole state as of now, and what it says of itself; the caller closes it."""
+        # Nothing waits in between: state, index and term are of one moment.
+        index = self.state.applied
+        meta = self.core.meta_at(index)
+        chain = self.storage.snapshot_meta_chain(index)
+        return SnapshotMeta(meta.index, meta.term, meta.config, chain), self.state.snapshot()
+
     @property
     def is_installing(self) -> bool:
         """Whether a received snapshot waits for the next turn."""
-        return self._staged is not None
+        return self._disk.is_installing
 
     def install_snapshot(self, message: InstallSnapshot, staged: SnapshotInstall | None) -> None:
         """Offer a received snapshot to the core, which takes or refuses it in the next turn.
@@ -182,8 +155,12 @@ class Replica:
         `staged`: its content; None when its index is committed here, so that it is not needed.
         """
         if staged is not None:
-            self._staged = staged
+            self._disk.stage(staged)
         self.feed(happened.Receive(message))
+
+    def adopt_election_timeout(self) -> None:
+        """Have the core keep to the election timeout that the cluster has agreed on."""
+        election.adopt_timeout(self.core, recovered_core.election_ticks(self.state.settings))
 
     # -- what peers send (see `peers.PeerHandler`) ------------------------------------------
 
@@ -195,19 +172,6 @@ class Replica:
             self._events.append(happened.Receive(frame))
             if not replication.is_no_news(self.core, frame):
                 self.want_turn()
-
-    def reply_received(self, frame: wire.ForwardReply) -> None:
-        """Take the leader's answer to a request of ours."""
-        request = self.waiting.forwarded.pop(frame.id, None)
-        if request is None:
-            return
-        if frame.status == ForwardStatus.NOT_LEADER:
-            # Certainly not done: it may wait, for the next leader (this one would say so again).
-            self.denied_term = max(self.denied_term, request.term)
-            self.waiting.queued.append(request)
-            self.want_turn()
-        else:
-            request.finish(forwarding.answer(frame, request.kind))
 
     # -- running ----------------------------------------------------------------------------
 
@@ -233,7 +197,7 @@ class Replica:
             task_status.started()
             while True:
                 await self._wake.wait()
-                self.leadership.tell()
+                self.leadership.notify()
                 self.take_turns()
 
     async def _tick_forever(self, tick_timer: TickTimer) -> None:
@@ -242,7 +206,7 @@ class Replica:
             self.take_turns()
 
     def _beat(self) -> None:
-        """The leader is heard: a node at rest need not wake up once more for its own tick.
+        """A heartbeat came: tick now, so that a node at rest need not wake up once more to tick.
 
         The tick that counts towards an election comes first, so that the silence begins after it;
         and the next is later than a heartbeat by a random part of one, for followers that would
@@ -259,8 +223,7 @@ class Replica:
     def _tick(self, seconds: float) -> None:
         """Let so much time pass; a turn must follow."""
         self.hold()
-        self.cluster_ms = max(self.cluster_ms, self.state.time_ms)
-        self.cluster_ms += int(seconds * 1000)
+        self.clock.advance(seconds)
         self.disk_space.tick(seconds)
         self.leadership.release()
         self.feed(happened.Tick())
@@ -284,7 +247,7 @@ class Replica:
         is_behind = core.log.commit > core.log.applied or self.flushes.is_behind
         if core.role is not Role.FOLLOWER or is_behind:
             self.want_turn()
-        # Else nothing comes of it before the next event.
+        # Else the core has nothing to do because of it before the next event.
 
     async def flush(self) -> None:
         """Make durable what is written; as `Flushes.now`."""
@@ -295,7 +258,7 @@ class Replica:
         self._is_held = True
 
     def take_turns(self) -> None:
-        """Handle all that has gathered; what comes of it may be cause for another turn."""
+        """Take turns until no event is left, or until others must have their go."""
         self._is_held = True
         turns = _TURNS_MAX
         while self._is_due and turns and not self._is_over:
@@ -305,12 +268,12 @@ class Replica:
                 self._turn()
                 self.flushes.begin()
             except BaseException:
-                self._is_over = True  # Rule D17, whoever asks.
+                self._is_over = True  # Rule D17, whoever called.
                 raise
         if not self._is_over:
             for peer, frames in self._bundles.take():
                 if not self.send(peer, frames[0] if len(frames) == 1 else wire.Bundle(frames)):
-                    intake.not_passed_on(self, frames)
+                    self.intake.not_sent(frames)
         self._is_held = False
         if self._links is not None:
             self._links.flush()
@@ -318,7 +281,7 @@ class Replica:
             self._wake.set()
 
     def want_turn(self) -> None:
-        """Have a turn taken soon, or by who has asked to be waited for (`hold`)."""
+        """Have a turn taken soon; after `hold`, by the caller of `hold`."""
         self._is_due = True
         if not self._is_held:
             self._wake.set()
@@ -327,8 +290,8 @@ class Replica:
         """Handle everything that has gathered."""
         events = self._events
         self._events = deque()
-        intake.take_writes(self, events)
-        intake.take_reads(self, events)
+        self.intake.take_writes(events)
+        self.intake.take_reads(events)
         if events:
             self._carry_out(self.core.step_all(events))
         self._notice_changes()
@@ -346,54 +309,20 @@ class Replica:
             self._persist(update.persist)
         if update.apply:
             self._apply(update)
-        self._answer(update)
+        self.intake.resolve(update, self.state.applied)
         for peer in update.snapshots_wanted:
             self.on_snapshot_wanted(peer)
         if update.compact is not None:
             self.disk_log.compact(update.compact)
         if update.early_election is not None and self._nursery is not None:
             self._nursery.start_soon(self._elect_early, *update.early_election)
-        if update.snapshot_refused and self._staged is not None:
-            self._staged.abort()
-            self._staged = None
-
-    def _answer(self, update: Update) -> None:
-        """Move on everybody whose request this update is about."""
-        waiting = self.waiting
-        for rid, term, index in update.appended:
-            waiting.in_log.add(waiting.proposed.pop(rid), index, term)
-        for rid, reason, text in update.rejected:
-            waiting.reject(rid, reason, text)
-        for rid in update.transferred:
-            waiting.proposed.pop(rid).finish(None)
-        if update.rejected or update.transferred:
-            self.want_turn()  # for what a transfer held back
-        for rid, index in update.reads_ready:
-            waiting.reads_for_index.add(index, *waiting.asked_reads.pop(rid))
-        waiting.reads_for_index.applied(self.state.applied)
-        for rid, reason in update.reads_failed:
-            waiting.retry_reads(rid, reason)
+        if update.snapshot_refused:
+            self._disk.drop_staged()
 
     def _persist(self, persist: Persist) -> None:
+        self._disk.write(persist)
         if persist.snapshot is not None:
-            self._switch_state(persist)
-            hard_state = None
-        else:
-            hard_state = persist.hard_state
-        if hard_state is not None or persist.entries or persist.truncate_from is not None:
-            self.storage.append(hard_state, persist.truncate_from, persist.entries)
-        self.disk_log.appended(persist.entries)
-        self.flushes.written(persist)
-
-    def _switch_state(self, persist: Persist) -> None:
-        """Take the received snapshot into use (rule D11)."""
-        staged, self._staged = self._staged, None
-        if staged is None or persist.snapshot is None or persist.hard_state is None:
-            raise RuntimeError("the core installs a snapshot that was not received")
-        self.storage.install(staged, persist.snapshot, persist.hard_state)
-        self.state.reload()
-        self.waiting.in_log.snapshot_installed(persist.snapshot.index)
-        _log.info("installed a snapshot", index=persist.snapshot.index)
+            self.waiting.in_log.snapshot_installed(persist.snapshot.index)
 
     def _apply(self, update: Update) -> None:
         entries = update.apply
@@ -406,7 +335,7 @@ class Replica:
         if cuts or self.core.log.commit > last:
             self._events += cuts
             self.want_turn()
-        # Else the core hears of it with the next event: until then nothing comes of it.
+        # Else the core gets it with the next event: until then it has nothing to do because of it.
 
     async def _elect_early(self, token: int, thousandths: int) -> None:
         await trio.sleep(self.tick_seconds() * thousandths / 1000)
@@ -424,7 +353,7 @@ class Replica:
     # -- the rest ---------------------------------------------------------------------------
 
     def link_made(self) -> None:
-        """What waited for a link may leave."""
+        """Take a turn: requests that waited for a link can be sent."""
         self.want_turn()
 
     def link_broken(self, peer: int) -> None:
@@ -432,7 +361,7 @@ class Replica:
         self.feed(happened.PeerUnreachable(peer))
 
     def peer_down(self, peer: int) -> None:
-        """`peer` refuses or is silent: what it was asked as the leader has an unknown outcome."""
+        """`peer` refuses or is silent: requests forwarded to it as the leader have an unknown outcome."""
         self.feed(happened.PeerDown(peer))
         self.waiting.fail_forwarded(peer, "the link to the leader broke")
 
@@ -441,7 +370,10 @@ class Replica:
         self.feed(happened.SnapshotSent(peer, index, ok))
 
     def send(self, peer: int, frame: wire.Frame) -> bool:
-        """Encode and hand over; what is dropped is told to the core, which sends it again."""
+        """Encode a frame and hand it to its link; return False when it was dropped.
+
+        The core is told of a dropped message, and sends it again.
+        """
         if self._links is None:
             return False
         if not self._is_held:
@@ -451,7 +383,7 @@ class Replica:
             self._events.append(happened.PeerUnreachable(peer))
         return sent
 
-    def send_together(self, peer: int, frame: wire.Forward | wire.ForwardReply) -> None:
+    def _send_together(self, peer: int, frame: wire.Forward | wire.ForwardReply) -> None:
         """Send with all others of this turn."""
         self._bundles.add(peer, frame)
         if not self._is_held:
@@ -472,15 +404,10 @@ class Replica:
             self.waiting.hurry_forwarded(now.leader, trio.current_time() + patience)
             self.want_turn()
         if before.role is Role.LEADER and now.role is not Role.LEADER:
-            intake.give_back(self)
+            self.intake.give_back()
         if not self.flushes.is_behind:
             self.leadership.flushed()
 
     def is_connected(self, peer: int) -> bool:
         """Whether what is sent to `peer` leaves now."""
         return self._links is not None and self._links.is_connected(peer)
-
-    def new_id(self) -> int:
-        """Return a number that this process has not used yet, for a proposal or a read."""
-        self._next_id += 1
-        return self._next_id

@@ -1,7 +1,8 @@
 """Requests that wait for an answer: writes on their way through the log, reads for their index.
 
-Bookkeeping only: who is told what is decided by `replica.py`, and every request is told something
-before its deadline passes by more than a tick (a client gets an answer to every request).
+Bookkeeping only: what a request is answered is decided by `replica.py` and `intake.py`. Every request
+is answered before its deadline has passed by more than a tick: a client gets an answer to every
+request.
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ READ = -1
 """The kind of a request that only waits for its index."""
 
 Answer = Any
-"""What a request gets: its result, or an HstoreError that is raised where it waits."""
+"""The answer to a request: its result, or an HstoreError that is raised where it waits."""
 
 
 class NotLeading(NoLeader):
-    """The node that it was passed on to does not lead: it certainly was not done there."""
+    """The node that a request was forwarded to does not lead: it certainly was not done there."""
 
     def __init__(self) -> None:
         super().__init__("this node does not lead any more")
 
 
 class Request:
-    """One request of this node's clients, or passed on by another node.
+    """One request of a client of this node, or one that another node forwarded.
 
     Attributes:
         kind: A `wire.ForwardKind`, or `READ`.
         data: As the kind has it.
         deadline: In seconds of `trio.current_time()`.
-        index, term: Where it stands in the log, once it does; passed on: the term of the leader.
-        passed_to: The leader that it was passed on to, 0: none.
-        is_foreign: Another node has passed it on to this one.
+        index, term: Where it stands in the log, once it does; forwarded: the term of the leader.
+        passed_to: The leader that it was forwarded to, 0: none.
+        is_foreign: Another node has forwarded it to this one.
         is_done: Whether it has been answered or given up.
     """
 
@@ -99,7 +100,7 @@ class Request:
         Raises:
             HstoreError: The answer is an error.
 
-        Cancellation: the request is given up; what becomes of it is unknown.
+        Cancellation: the request is given up; its outcome is unknown.
         """
         self._task = trio.lowlevel.current_task()
 
@@ -111,12 +112,12 @@ class Request:
         return await trio.lowlevel.wait_task_rescheduled(abort)
 
     def count_among(self, waiting: Waiting) -> None:
-        """Count as one of the reads that wait, until it is done."""
+        """Count this read as waiting, until it is done."""
         self._among = waiting
         waiting.reads += 1
 
     def give_up(self) -> None:
-        """Want no answer any more."""
+        """Give the request up: its answer is not wanted any more."""
         if not self.is_done:
             self.is_done = True
             if self._among is not None:
@@ -149,9 +150,9 @@ class WritesInLog:
         return len(self._by_index)
 
     def add(self, request: Request, index: int, term: int) -> None:
-        """Remember where `request` stands. What stood there before has been overwritten here.
+        """Remember where `request` stands. A write that stood there before was overwritten on this node.
 
-        Its entry may still live on another node, so its outcome stays unknown.
+        The entry of that write may still live on another node, so its outcome stays unknown.
         """
         request.index, request.term = index, term
         before = self._by_index.get(index)
@@ -160,7 +161,10 @@ class WritesInLog:
         self._by_index[index] = request
 
     def applied(self, entries: Sequence[Entry], outcomes: list[Outcome | None]) -> None:
-        """Answer those that stood at these entries: an entry of another term dropped them."""
+        """Answer the writes that stood at these entries.
+
+        Where an entry of another term is applied, that entry has replaced the write.
+        """
         pop = self._by_index.pop
         if not self._by_index:
             return
@@ -176,12 +180,12 @@ class WritesInLog:
                 )
 
     def snapshot_installed(self, index: int) -> None:
-        """Give up on those that a snapshot has leapt over: nobody can say what became of them."""
+        """Answer the writes that a snapshot has replaced: their outcomes cannot be known any more."""
         for at in [at for at in self._by_index if at <= index]:
             self._by_index.pop(at).finish(unknown("the log was replaced by a snapshot"))
 
     def expire(self, now: float) -> None:
-        """Give up on those whose time is over, and forget those that were given up."""
+        """Answer the writes whose deadline has passed, and forget those that were given up."""
         for index, request in list(self._by_index.items()):
             if request.is_done:
                 del self._by_index[index]
@@ -191,13 +195,13 @@ class WritesInLog:
 
 
 class Waiting:
-    """Everybody who waits for an answer at one node.
+    """All requests that wait for an answer at one node.
 
     Attributes:
-        queued: Writes and membership requests that are neither in the log nor passed on.
+        queued: Writes and membership requests that are neither in the log nor forwarded.
         proposed: Writes handed to the core, by proposal id, until it has taken or refused them.
         in_log: Writes in this node's log.
-        forwarded: Requests passed on to the leader, by the id they were passed on under.
+        forwarded: Requests forwarded to the leader, by the id of the `Forward`.
         new_reads: Reads that have not asked for an index.
         asked_reads: Reads that have, by read id: when they asked, and which they are.
         reads_for_index: Reads that know their index.
@@ -205,7 +209,7 @@ class Waiting:
     """
 
     def __init__(self) -> None:
-        """Start with nobody."""
+        """Start with none."""
         self.queued: deque[Request] = deque()
         self.proposed: dict[int, Request] = {}
         self.in_log = WritesInLog()
@@ -229,12 +233,12 @@ class Waiting:
         self.new_reads.append(read)
 
     def reject(self, rid: int, reason: Reason, text: str) -> None:
-        """Take back a proposal that the core has refused, or give its requester the reason."""
+        """Queue again a proposal that the core has refused, or answer it with the reason."""
         request = self.proposed.pop(rid)
         if reason is Reason.NOT_LEADER and request.is_foreign:
             request.finish(NotLeading())
         elif reason in (Reason.NOT_LEADER, Reason.TRANSFERRING) and request.data:
-            # Never appended, so it may wait for whoever leads next.
+            # Never appended, so it may wait for the next leader.
             self.queued.append(request)
         elif reason is Reason.NOT_LEADER:
             request.finish(NoLeader("this node does not lead any more"))
@@ -246,7 +250,7 @@ class Waiting:
             request.finish(Refused(text))
 
     def retry_reads(self, rid: int, reason: Reason) -> None:
-        """Take up again, under a new id (rule D15), reads whose index could not be found."""
+        """Have reads whose index could not be found ask again, under a new id (rule D15)."""
         _, reads = self.asked_reads.pop(rid)
         if reason is not Reason.OVERLOADED:
             self.new_reads += reads
@@ -255,16 +259,16 @@ class Waiting:
             read.finish(Overloaded("too many reads are waiting; try again in a moment"))
 
     def fail_forwarded(self, leader: int, why: str) -> None:
-        """Give up on what was passed on to a leader that will not answer any more."""
+        """Answer the requests forwarded to a leader that will not answer any more."""
         for rid, request in list(self.forwarded.items()):
             if request.passed_to == leader:
                 del self.forwarded[rid]
                 request.finish(unknown(why))
 
     def hurry_forwarded(self, leader: int, by: float) -> None:
-        """Wait no longer than until `by` for leaders other than `leader`.
+        """Wait no longer than until `by` for answers of leaders other than `leader`.
 
-        One that has handed over still answers: what it had appended, its successor commits.
+        A leader that has handed over still answers: its successor commits what it had appended.
         """
         for request in self.forwarded.values():
             if request.passed_to != leader:
@@ -308,16 +312,16 @@ class ReadsForIndex:
         self._heap: list[tuple[int, int, float, list[Request]]] = []
         self._count = 0
         self.fresh_at: float | None = None
-        """The latest moment of which it is known that this node has applied all that was
-        committed then: when the newest read that was let go had been asked."""
+        """The latest moment such that this node is known to have applied all that was committed
+        then: the moment when the newest of the answered reads had asked for its index."""
 
     def add(self, index: int, asked_at: float, reads: list[Request]) -> None:
-        """Hold `reads` back until `index` is applied."""
+        """Have `reads` wait until `index` is applied."""
         self._count += 1
         heapq.heappush(self._heap, (index, self._count, asked_at, reads))
 
     def applied(self, index: int) -> None:
-        """Let those go whose index is reached (rule D16)."""
+        """Answer the reads whose index is reached (rule D16)."""
         while self._heap and self._heap[0][0] <= index:
             _, _, asked_at, reads = heapq.heappop(self._heap)
             self.fresh_at = asked_at if self.fresh_at is None else max(self.fresh_at, asked_at)
@@ -325,7 +329,7 @@ class ReadsForIndex:
                 read.finish(None)
 
     def expire(self, now: float, error: Callable[[], HstoreError]) -> None:
-        """Give up on those whose time is over."""
+        """Answer the reads whose deadline has passed."""
         for *_, reads in self._heap:
             expire_reads(reads, now, error)
         if self._heap and not any(reads for *_, reads in self._heap):
@@ -333,7 +337,7 @@ class ReadsForIndex:
 
 
 def expire_reads(reads: list[Request], now: float, error: Callable[[], HstoreError]) -> None:
-    """Remove those from `reads` whose time is over or whose task has gone."""
+    """Answer and remove the reads whose deadline has passed, and remove those given up."""
     keep = []
     for read in reads:
         if read.deadline <= now:

@@ -1,7 +1,7 @@
 """Waits whose length is a setting of the cluster, and so may change while they last.
 
-Whoever waits for a heartbeat of ten seconds must not finish it when the cluster has agreed on one
-of a tenth of a second: the others would take it for dead.
+A node that waits for a heartbeat of ten seconds must not finish that wait when the cluster has
+agreed on a tenth of a second: the others would take it for dead.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from collections.abc import Callable
 
 import trio
 
+from ..net.flag import Flag
 from ..net.lag import Lag
 
 
 class TickTimer:
-    """Waits of as many seconds as `seconds` says when they end; `lag` is told how late that was.
+    """Waits for ticks, one after another; one task waits.
 
-    `stretch`: By how much of its length the wait after one that was cut short is longer.
+    Args:
+        seconds: Returns the length of a wait; asked again at its end, as it may have changed.
+        lag: Takes note of how late each wait ended; None: it is not noted.
+        stretch: Returns by how much of its length the wait after one that was cut short is longer.
     """
 
     def __init__(
@@ -31,23 +35,25 @@ class TickTimer:
         self._begun = 0.0
         self._factor = 1.0
         self._scope: trio.CancelScope | None = None
-        self._changed = trio.Event()
+        self._changed = Flag()
 
     def look(self) -> None:
-        """The length has perhaps changed: a wait under way takes the new one, from its beginning."""
-        changed, self._changed = self._changed, trio.Event()
-        changed.set()
+        """The length may have changed: a wait under way takes the new one, from its beginning."""
+        self._changed.set()
 
     def cut_short(self) -> float | None:
-        """Do with less than the whole wait, if half of it is over; the next begins now.
+        """A heartbeat came: end this tick early if at least half of it is over, and begin the next.
 
-        Returns the seconds that have passed, or None: it was too early, or too late. Who waits does
-        not notice, and goes on waiting for the end of the next.
+        The task in `wait` is not woken: it goes on to wait for the end of the next tick.
+
+        Returns:
+            The seconds that have passed; None: the tick goes on, because less than half of it is
+            over, or because it has ended, and the task in `wait` only has to wake up.
         """
         now = trio.current_time()
         passed = now - self._begun
         if self._scope is None or self._scope.cancel_called or passed < self._seconds() / 2:
-            return None  # The second: the wait is over, and who waited has only to wake up.
+            return None
         self._begun = now
         self._factor = 1.0 + self._stretch()
         self._scope.deadline = self._end()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of what nodes send each other. Nodes of different versions refuse each other's hello."""
 
 

@@ -1,13 +1,15 @@
 """Sockets on Trio, with as few steps as the kernel needs.
 
 Words. The *poller* watches all sockets with one task. *Lag* is how long the event loop has kept
-everybody waiting. A *flag* wakes one task, however often it is raised.
+everybody waiting. A *flag* wakes the one task that waits for it; a *change counter* wakes every task
+that waits for a change.
 
-poller.py   one wake-up for all sockets that have something
-stream.py   TCP: accept, receive, send
-sockets.py  a node's listening sockets, bound before anything else starts
-lag.py      the longest stalls of the event loop, of late
-flag.py     one wake-up however often it is asked for
+poller.py          one wake-up for all sockets that have something
+stream.py          TCP: accept, receive, send
+sockets.py         a node's listening sockets, bound before anything else starts
+lag.py             the longest stalls of the event loop, of late
+flag.py            one waiting task, any number of calls that wake it once
+change_counter.py  any number of waiting tasks, each for a change it has not seen
 
 Never here: what the bytes mean.
 """

@@ -1,4 +1,8 @@
-"""A flag that one task waits for and others raise: one wake-up however often it is raised."""
+"""A flag that one task waits for and others raise: one wake-up however often it is raised.
+
+For any number of waiting tasks there is `change_counter.py`, and for a fact that happens
+once `trio.Event`.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 Words. A *link* is one outgoing connection to a peer. A *frame* is one message on it. A *hello* opens
 a connection and names the cluster and the node.
 
-links.py              all links of a node, and the connections that others made to it
+links.py              all links of a node, and which peers may connect to it
+incoming.py           the receiving side of a connection that a peer made
 link.py               one outgoing link: dial, hello, send until it breaks
 wire.py               frames: what crosses a link, and how it is encoded
 snapshot_transfer.py  the rules of sending a whole state, without I/O

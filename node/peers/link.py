@@ -4,8 +4,8 @@ Connections carry one direction each, so two nodes have two, and neither has to 
 other on who dials. A link never waits for its peer: what does not fit into its outbox is dropped
 and counted, and consensus sends it again.
 
-What the election needs to know is told from here: a connection that broke is made anew at once;
-refused, or unanswered for a heartbeat, the peer is *down*.
+A connection that broke is made anew at once. A peer that refuses, or does not answer for a heartbeat,
+is *down*: elections depend on it, so `LinkEvents` is told at once.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ attempt that failed, or two nodes could make and end connections as fast as the 
 _log = structlog.get_logger()
 
 LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, PeerError)
-"""What a connection can die of."""
+"""Exceptions that mean the connection is lost."""
 
 
 class LinkEvents(Protocol):
-    """Who is told what happens to links. All calls are made on the event loop and return soon."""
+    """Called with what happens to links: on the event loop, and each call returns soon."""
 
     def link_made(self, peer: int) -> None:
         """Frames to `peer` leave from now on."""
@@ -80,7 +80,7 @@ class LinkEvents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """Who this node is to its peers."""
+    """What this node says of itself to its peers."""
 
     cluster_id: str
     node_id: int
@@ -118,7 +118,7 @@ async def connect(
     """Return a connection to `to` on which the hellos are exchanged.
 
     Raises:
-        OSError, trio.BrokenResourceError: Nobody answers.
+        OSError, trio.BrokenResourceError: No node answers.
         PeerError: It answers, and is not `to`, or refuses; `refusal` of the error says which.
     """
     stream = await dial(address)
@@ -135,7 +135,7 @@ async def identify(dial: Dial, address: str, me: LocalNode, to: int) -> int:
     """Return which node of this cluster is at an address, of which only `to` is to be reached.
 
     Raises:
-        OSError, trio.BrokenResourceError: Nobody answers.
+        OSError, trio.BrokenResourceError: No node answers.
         PeerError: It is no node of this cluster, or one that does not want this node.
     """
     stream = await dial(address)
@@ -214,8 +214,8 @@ class Link:
         self._ready = Flag()
         self._hurry = Flag()
         self._stream: trio.abc.Stream | None = None
-        # Of what was sent last, what the socket had no room for: it leaves before all else. While
-        # there is a stream, this is changed with the lock: `send_now` comes from another thread.
+        # The part of the last frames that the socket had no room for: it leaves before all else.
+        # While there is a stream, it is changed with the lock: `send_now` comes from another thread.
         self._rest = b""
         self._lock = threading.Lock()  # for one system call, which does not wait
 
@@ -236,7 +236,7 @@ class Link:
         return True
 
     def flush(self) -> None:
-        """Have leave what is in the outbox: now, if the socket has room, else by this link's task."""
+        """Send queued frames without blocking; what the socket has no room for is left to this link's task."""
         if not self._outbox and not self._rest:
             return
         with self._lock:

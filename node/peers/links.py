@@ -6,6 +6,7 @@ No message is judged here. Frames that arrive are handed on in batches, as they 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Protocol
 
@@ -17,16 +18,12 @@ from ..model.cluster_info import PROTOCOL
 from ..net.poller import Poller
 from ..net.stream import TcpStream
 from . import wire
+from .incoming import RECEIVE_BYTES, WatchedConnection, relay
 from .link import LOST, Dial, Link, LinkEvents, LocalNode, identify, is_address
 
 _HELLO_SECONDS = 3.0
 _MAX_ACCEPTED = 128
 """Connections from others at once; a cluster of seven with snapshots needs about twenty."""
-
-_RECEIVE_BYTES = 256 * 1024
-
-_SNAPSHOT_SILENCE_SECONDS = 10.0
-"""A sender of a snapshot that sends nothing for so long has given up."""
 
 _SNAPSHOT_FRAMES = 4
 """Of a snapshot, read and not yet taken in; the sender waits then."""
@@ -35,7 +32,7 @@ _log = structlog.get_logger()
 
 
 class PeerHandler(LinkEvents, Protocol):
-    """Who gets what arrives."""
+    """Takes what arrives from peers."""
 
     def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
         """Frames of `peer`, in the order they were sent."""
@@ -102,7 +99,7 @@ class Links:
                 self._is_over = True  # the driver may take one more turn while all is ended
 
     def set_addresses(self, addresses: Mapping[int, str]) -> None:
-        """Have a link to each of these (id to `HOST:PORT`), and to nobody else.
+        """Have a link to each of these (id to `HOST:PORT`), and to no other node.
 
         What a peer has said of itself since an address was given here goes before that.
         """
@@ -166,7 +163,7 @@ class Links:
         return entry is not None and entry[0].send_now(frame)
 
     def flush(self) -> None:
-        """Have leave all that was posted."""
+        """Send queued frames without blocking, on all links."""
         for link, _ in self._links.values():
             link.flush()
 
@@ -186,8 +183,8 @@ class Links:
     async def identify(self, address: str) -> int | None:
         """See which member is at an address; one that is missing is dialled there from now on.
 
-        Returns its id then, and None when it is nobody who is missing. Believed is only what the
-        handshake says: cluster and id.
+        Returns its id then, and None when it is no missing member. Only the handshake is believed,
+        which names cluster and id.
         """
         missing = self.missing()
         if not missing or address == self.me.address or not is_address(address):
@@ -253,7 +250,7 @@ class Links:
     async def _greet(
         self, stream: trio.abc.Stream, reader: wire.FrameReader, frames: list[wire.Frame]
     ) -> wire.Hello | None:
-        """Exchange hellos; return the other's when it may go on. `frames` gets what came behind."""
+        """Exchange hellos; return the peer's, if it may go on. `frames` gets the frames behind it."""
         while not frames:
             data = await stream.receive_some(4096)
             if not data:
@@ -297,9 +294,10 @@ class Links:
                 if frames:
                     self._handler.received(peer, frames)
                 if self._poller is not None and isinstance(stream, TcpStream):
-                    await _Incoming(peer, stream, reader, self._handler).last(self._poller)
+                    handle = partial(self._handler.received, peer)
+                    await WatchedConnection(stream, reader, handle).last(self._poller)
                 else:
-                    while data := await stream.receive_some(_RECEIVE_BYTES):
+                    while data := await stream.receive_some(RECEIVE_BYTES):
                         self._handler.received(peer, reader.feed(data))
             finally:
                 if self._accepted.get(peer) is scope:
@@ -332,71 +330,6 @@ class Links:
             nursery.start_soon(take, nursery.cancel_scope)
             async with send:
                 try:
-                    await _relay(stream, reader, frames, send)
+                    await relay(stream, reader, frames, send)
                 except LOST as error:
                     _log.warning("a snapshot broke off", peer=f"{peer:016x}", error=str(error))
-
-
-class _Incoming:
-    """A socket on which a peer's messages come, watched by a poller."""
-
-    def __init__(
-        self, peer: int, stream: TcpStream, reader: wire.FrameReader, handler: PeerHandler
-    ) -> None:
-        self._peer = peer
-        self._stream = stream
-        self._reader = reader
-        self._handler = handler
-        self._poller: Poller | None = None
-        self._ended = trio.Event()
-        self._error: Exception | None = None
-
-    async def last(self, poller: Poller) -> None:
-        """Hand on what comes until the connection ends; raises one of `LOST` if it is broken."""
-        self._poller = poller
-        fd = self._stream.sock.fileno()
-        poller.watch(fd, self._receive)
-        try:
-            await self._ended.wait()
-        finally:
-            poller.forget(fd)
-        if self._error is not None:
-            raise self._error
-
-    def _receive(self) -> None:
-        if self._ended.is_set() or self._poller is None:
-            return
-        try:
-            data = self._stream.receive_now(_RECEIVE_BYTES)
-            if data is None:
-                return
-            frames = self._reader.feed(data)
-        except LOST as error:
-            self._error = error
-            self._ended.set()
-            return
-        if not data:
-            self._ended.set()
-            return
-        if len(data) == _RECEIVE_BYTES:
-            self._poller.again(self._receive)
-        if frames:
-            self._handler.received(self._peer, frames)
-
-
-async def _relay(
-    stream: trio.abc.Stream,
-    reader: wire.FrameReader,
-    frames: list[wire.Frame],
-    send: trio.MemorySendChannel[wire.Frame],
-) -> None:
-    """Pass frames on until the stream ends, or is silent for too long."""
-    while True:
-        for frame in frames:
-            await send.send(frame)
-        data = b""
-        with trio.move_on_after(_SNAPSHOT_SILENCE_SECONDS):
-            data = bytes(await stream.receive_some(_RECEIVE_BYTES))
-        if not data:
-            return
-        frames = reader.feed(data)

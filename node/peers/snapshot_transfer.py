@@ -1,8 +1,8 @@
 """The rules of a whole state's way from one node to another, without I/O, clocks or chance.
 
 Owns the frames, what a sender says when, what a receiver accepts, and where both go on after a
-link that broke. Connections, times and limits are the driver's (`cluster/snapshots.py`); a simulator can
-take its place. Knows keys and values as bytes, and not what they mean.
+link that broke. Connections, times and limits are those of `cluster/snapshot_sender.py` and
+`cluster/snapshot_receiver.py`; a simulator can take their place. Knows keys and values as bytes, and not what they mean.
 
 Theory of operation. A sender holds one *view*: an iteration over the state as of one index, in the
 order of keys, under an id that is drawn at random. The conversation on each connection:

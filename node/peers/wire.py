@@ -3,7 +3,7 @@
 A frame is four bytes of length, big-endian, and one tagged msgpack array. Consensus messages have
 the tags 1 to 31 (`raft/messages.py`); those of the drivers have the tags from 32 on, snapshots from
 50 (`snapshot_transfer.py`). A connection
-carries frames in one direction only, from the node that dialled; what comes back is one `Welcome`,
+carries frames in one direction only, from the node that dialled; the other sends back one `Welcome`,
 and the receiver's part of `snapshot_transfer.py` where that is what the connection is for.
 """
 
@@ -21,7 +21,7 @@ from ..raft.messages import Message
 from . import snapshot_transfer
 
 MAX_GREETING = 4096
-"""Bytes of a hello or a welcome, the only frames of somebody who is not known yet."""
+"""Bytes of a hello or a welcome, the only frames of a peer that is not known yet."""
 
 MAX_FRAME = 8 * 1024 * 1024
 """Bytes of one frame. An append is at most 512 KiB or one entry, which is a little over 1 MiB."""
@@ -39,7 +39,7 @@ class Purpose(enum.IntEnum):
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=32, gc=False):
-    """The first frame of a connection: who dials, and whom it means to reach.
+    """The first frame of a connection: the node that dials, and the node it means to reach.
 
     Attributes:
         protocol: `PROTOCOL` of the dialling node; always the first field, in all versions.
@@ -79,16 +79,14 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=33, gc=False):
 
 
 class ForwardKind(enum.IntEnum):
-    """What is passed on to the leader."""
+    """The kinds of request that are forwarded to the leader. 3 was a write with a key, until protocol 4."""
 
     WRITE = 0
-    """`data` is an encoded command."""
+    """`data` is an encoded command, which the leader stamps with the cluster's time if it needs it."""
     JOIN = 1
     """`data` is a `JoinRequest`."""
     REMOVE = 2
     """`data` names a member."""
-    KEYED = 3
-    """`data` is an encoded `Keyed`, which the leader puts the cluster's time into."""
     STOP = 4
     """`data` is the id of a member that is about to stop, as 16 hex digits."""
     TRANSFER = 5
@@ -100,7 +98,7 @@ class ForwardKind(enum.IntEnum):
 
 
 class Forward(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
-    """A request passed on to the leader, once. `id` is the sender's, never used twice."""
+    """A request forwarded to the leader, once. `id` is the sender's, never used twice."""
 
     id: int
     kind: int
@@ -109,7 +107,7 @@ class Forward(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
 
 
 class ForwardStatus(enum.IntEnum):
-    """What came of a forwarded request."""
+    """The outcome of a forwarded request."""
 
     DONE = 0
     """`data` is the result."""
@@ -184,7 +182,6 @@ _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
 _RESULTS: dict[int, msgspec.msgpack.Decoder[Result]] = {
     ForwardKind.WRITE: msgspec.msgpack.Decoder(Outcome),
-    ForwardKind.KEYED: msgspec.msgpack.Decoder(Outcome),
     ForwardKind.JOIN: msgspec.msgpack.Decoder(JoinReply),
     ForwardKind.REMOVE: msgspec.msgpack.Decoder(None),
     ForwardKind.STOP: msgspec.msgpack.Decoder(None),
@@ -221,7 +218,7 @@ class FrameReader:
     """Cuts a stream of bytes into frames.
 
     Attributes:
-        limit: Bytes of the longest frame that is taken; who is not known yet gets less.
+        limit: Bytes of the longest frame that is taken; less for a peer that is not known yet.
     """
 
     def __init__(self, limit: int = MAX_FRAME) -> None:

@@ -2,7 +2,7 @@
 
 A clean stop has parts without a bound of their own: ten thousand clients that watch are ten
 thousand tasks to be ended, which on a busy machine takes longer than a stop may. The event loop
-cannot see to that, because it is what is busy.
+cannot end the process in time, because the loop itself is busy.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ STOP_SECONDS = 4.5
 def end_within(seconds: float, end: Callable[[int], object] = os._exit) -> None:
     """End this process with status 0 after so many seconds, if it still runs then.
 
-    Nothing is said and nothing tidied up then, for either could wait. What was acknowledged is on
-    the disk; what is open is closed by the system.
+    Nothing is logged and nothing tidied up then, for either could wait. What was acknowledged is on
+    the disk; the system closes what is open.
 
     Args:
-        seconds: From now; what is past means at once.
+        seconds: From now; 0 or less: at once.
         end: What ends the process.
     """
     timer = threading.Timer(max(seconds, 0), end, args=(0,))

@@ -1,7 +1,7 @@
-"""How the process of a node was started, and what it says of itself to those outside.
+"""How the process of a node was started, and what it tells other processes of itself.
 
-Owns the run record while the node runs, and the answer to who waits for its start. What starts
-processes is the command line's business.
+Owns the run record while the node runs, and the lines for the process that waits for the node's
+start. Processes are started by the command line.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Launch(msgspec.Struct, frozen=True):
         arguments: Those of `hstore` that start it again, the command first.
         env: Its environment.
         log_file: Where its standard error goes, if that is the log of a node in the background.
-        ready_pipe: Where somebody waits for two lines of JSON: the log file with its size
-            (`LogStart`), and when the node serves the run record. Closed after that.
-        kept: What of the arguments belongs to this process only, and stays with it.
+        ready_pipe: Where another process waits for two lines of JSON: the log file with its size
+            (`LogStart`), and, once the node serves, the run record. Closed after that.
+        kept: Those of the arguments that belong to this process only, and stay with it.
     """
 
     arguments: tuple[str, ...]
@@ -54,7 +54,7 @@ class Launch(msgspec.Struct, frozen=True):
     kept: tuple[str, ...] = ()
 
     def tell_log(self) -> None:
-        """Tell who waits where to read why the node ended, should it end."""
+        """Tell the waiting process where it can read why the node ended, should it end."""
         if self.log_file:
             self._tell(LogStart(self.log_file, os.stat(self.log_file).st_size))  # noqa: PTH116
 
@@ -90,7 +90,7 @@ class Launch(msgspec.Struct, frozen=True):
         if process is None:
             process = run_record.Process(os.getpid(), 0, "")  # no /proc: never taken for running
         identity = node.replica.storage.identity
-        member = node.replica.state.members.get(identity.node_id)
+        member = node.replica.facts.members.get(identity.node_id)
         return RunRecord(
             process=process,
             name=node.name,
@@ -111,5 +111,5 @@ class Launch(msgspec.Struct, frozen=True):
 
     def _tell(self, what: LogStart | RunRecord) -> None:
         if self.ready_pipe is not None:
-            with contextlib.suppress(OSError, ValueError):  # who waited is gone
+            with contextlib.suppress(OSError, ValueError):  # the process that waited is gone
                 os.write(self.ready_pipe, msgspec.json.encode(what) + b"\n")

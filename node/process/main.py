@@ -1,6 +1,6 @@
 """The process of a node: directory, listeners, signals, and how it ends.
 
-`serve` is all there is to call. Lifetimes nest: the storage outlives the node, the node outlives
+Only `serve` is called from outside. Lifetimes nest: the storage outlives the node, the node outlives
 its listeners; what accepts from outside stops first.
 """
 
@@ -27,25 +27,15 @@ from hstore.dns.view import ClusterView
 
 from ..api.http.server import STREAMS_MAX, ApiServer
 from ..cluster.status import split_address
-from ..config import cluster_settings, logs
+from ..config import logs
 from ..config.settings import NodeSettings, refuse_own_dns_among_recursors
 from ..discovery import announce, saved_members
 from ..discovery.joining import ask_to_join, find_cluster
 from ..discovery.rediscovery import Rediscovery, peer_sources
 from ..errors import HstoreError, NoLeader, Refused
-from ..model import commands
-from ..model.commands import (
-    ChangeMember,
-    ClusterSettings,
-    InitCluster,
-    Member,
-    Outcome,
-    PutMember,
-)
 from ..net.sockets import NodeSockets
 from ..net.stream import accept, connect
 from ..node import Node
-from ..peers.wire import ForwardKind
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind, HardState
 from ..raft.errors import CoreBug
@@ -54,24 +44,17 @@ from ..storage.directory import has_data, remove_data
 from ..storage.interface import Identity
 from ..storage.rocks import RocksStorage
 from . import cutoff, log_file
+from .announcing import keep_announced
 from .launch import AGAIN, Launch
 
 Mode = Literal["start", "join"]
 
 _STOP_SECONDS = 2.5
-"""For last words and the requests that are open."""
+"""For the last frames to peers, and the requests that are open."""
 
 _CLOSE_SECONDS = 2.0
 """For the storage to close, then the process ends all the same: what was acknowledged is durable.
-Whatever comes of this and of `_STOP_SECONDS`, `cutoff` keeps the 5 s of the contract."""
-
-_ANNOUNCE_SECONDS = 30.0
-"""For one attempt to tell the cluster who this node is."""
-
-_ANNOUNCE_PAUSE_SECONDS = 0.1
-
-_ANNOUNCE_LOOK_SECONDS = 1.0
-"""Between two attempts to have the cluster know a node as it is, where it does not take them."""
+However long this and `_STOP_SECONDS` take, `cutoff` keeps to the 5 s of the contract."""
 
 _FILES = 16_384
 
@@ -96,13 +79,13 @@ def serve(
         sockets: Bound and listening; closed when this returns.
         mode: `start` creates a cluster in an unused directory, `join` joins one.
         join_to: API addresses of members, for a node that has not joined yet.
-        launch: How this process was started; None: nobody outside is told of the node.
+        launch: How this process was started; None: no run record is written.
 
     Errors end up on standard error in a line or two, never as a traceback, and in the status: 1
     when the storage or consensus fails, 2 for a wrong configuration.
     """
     logs.configure(settings.log_level)
-    os.umask(0o077)  # RocksDB would let everybody read its files
+    os.umask(0o077)  # RocksDB would let every user read its files
     _raise_file_limit()
     try:
         refuse_own_dns_among_recursors(settings)
@@ -160,7 +143,7 @@ def _room_for_streams() -> int:
 def _prepare(
     settings: NodeSettings, mode: Mode, join_to: tuple[str, ...]
 ) -> tuple[RocksStorage, dict[int, str]]:
-    """See to it that the directory is a member's, and open it; with peer addresses to begin with."""
+    """Open the directory, made a member's if it is new; return it with peer addresses to begin with."""
     path = settings.data_dir
     if has_data(path):
         return _resume(settings, mode, join_to)
@@ -174,7 +157,7 @@ def _prepare(
     try:
         hints = ask_to_join(settings, identity, join_to)
     except Refused:
-        # Nobody knows this id: the directory is as good as unused, and should be.
+        # No member knows this id: the directory is as good as unused, and should be.
         remove_data(path)
         raise
     return _open(settings), hints
@@ -246,7 +229,7 @@ async def _run(
     if launch and node.was_removed:
         launch.forget(settings)
     if node.was_removed and not node.replica.heard:
-        # Refused at the door, by all; a node that is removed while it runs has done as it was told.
+        # All peers refused it; a node that is removed while it runs has done as it was told.
         raise Refused(
             f"{settings.data_dir} is of a node that was removed from its cluster for good: "
             "choose another --data-dir to join again"
@@ -285,7 +268,7 @@ async def _run_node(
         _settle_memory()
         api_done = trio.Event()
         await nursery.start(_serve_api, api, sockets.api, api_done)
-        nursery.start_soon(_announce, node, settings)
+        nursery.start_soon(keep_announced, node, settings)
         nursery.start_soon(saved_members.keep, node, settings.data_dir, _warn_of_unsaved)
         nursery.start_soon(Rediscovery(node, peer_sources(settings), rng).run)
         if announce.is_wanted(settings):
@@ -363,7 +346,7 @@ async def _wait_for_signals(node: Node, in_background: bool) -> None:
             if number == signal.SIGHUP and in_background:
                 continue  # some terminal has ended, which was never this node's
             if node.stop_requested.is_set():
-                # Somebody insists. What was acknowledged is durable: a crash is safe.
+                # The second signal. What was acknowledged is durable: a crash is safe.
                 os._exit(1)
             node.request_stop(signal.Signals(number).name)
 
@@ -375,84 +358,7 @@ async def _wait_for_kill(node: Node) -> None:
 
 
 _KILL_DELAY = 0.05
-"""Seconds for the answer to who asked to leave."""
-
-
-async def _announce(node: Node, settings: NodeSettings) -> None:
-    """See to it that the cluster knows this node as it is now; the seed creates the cluster.
-
-    A node that comes back at other addresses keeps its id: addresses are hints. It goes on looking:
-    what its last life has asked for when it stopped may be agreed to only now that it runs again.
-    """
-    identity = node.replica.storage.identity
-    while not node.status.is_stopping:
-        deadline = trio.current_time() + _ANNOUNCE_SECONDS
-        try:
-            await node.cluster_barrier(deadline)
-            state = node.replica.state
-            if not state.cluster_id:
-                created = InitCluster(identity.cluster_id, settings.cluster, settings.expect)
-                await _agree(node, created, deadline)
-            _warn_of_differences(settings, state.settings)
-            wanted, known = _as_it_is(node, settings), state.members.get(identity.node_id)
-            is_ours = identity.node_id not in state.removed and not node.status.is_stopping
-            if known != wanted and is_ours:
-                outcome = await _agree(node, _announcement(wanted, known), deadline)
-                if not outcome.ok:
-                    _log.warning("the cluster does not take the new address", why=outcome.text)
-        except HstoreError:
-            # Some errors come without any wait, and a loop without one stops the whole node.
-            await trio.sleep(_ANNOUNCE_PAUSE_SECONDS)
-            continue
-        await trio.sleep(_ANNOUNCE_LOOK_SECONDS)
-        seen = -1
-        while node.replica.state.members.get(identity.node_id) == _as_it_is(node, settings):
-            seen = await node.wait_cluster_change(seen)
-
-
-async def _agree(node: Node, command: commands.Command, deadline: float) -> Outcome:
-    data = commands.encode(command)
-    outcome: Outcome = await node.replica.request(ForwardKind.WRITE, data, deadline)
-    return outcome
-
-
-def _announcement(wanted: Member, known: Member | None) -> PutMember | ChangeMember:
-    """Return the command that tells the cluster of this node, and takes back nothing else.
-
-    For somebody may be giving it another name at this moment.
-    """
-    if known is None:
-        return PutMember(wanted)
-    addresses = (wanted.address, wanted.peer_address, wanted.dns_address)
-    return ChangeMember(wanted.id, stopped=False, addresses=addresses)
-
-
-def _as_it_is(node: Node, settings: NodeSettings) -> Member:
-    """Return what the cluster shall know of this node: that it runs, and where."""
-    node_id = node.replica.storage.identity.node_id
-    known = node.replica.state.members.get(node_id)
-    return Member(
-        node_id,
-        known.name if known else settings.name,
-        settings.api_address,
-        settings.peer_address,
-        settings.dns_address,
-        known.learner if known else settings.learner,
-    )
-
-
-def _warn_of_differences(settings: NodeSettings, agreed: ClusterSettings) -> None:
-    """Say so when this node was given cluster settings that are not the cluster's."""
-    for setting in cluster_settings.SETTINGS:
-        ours, theirs = getattr(settings.cluster, setting.field), getattr(agreed, setting.field)
-        key = f"cluster.{setting.key}"
-        if key in settings.given and ours != theirs:
-            _log.warning(
-                "a cluster setting given to this node is not the cluster's, which counts",
-                key=key,
-                given=setting.show(ours),
-                cluster=setting.show(theirs),
-            )
+"""Seconds for the answer to the client that asked the node to leave."""
 
 
 def _warn_of_unsaved(error: OSError) -> None:

@@ -48,7 +48,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A node that runs on this machine, or ran.
 
     Attributes:
-        process: Who runs it, or ran it last.
+        process: The process that runs it, or ran it last.
         name: Its name; empty while the cluster has not given it one.
         node_id, cluster_id: 16 hex digits each.
         zone: The DNS domain of its cluster.
@@ -134,7 +134,7 @@ def process_of(pid: int) -> Process | None:
 def shares_network(record: RunRecord) -> bool:
     """Tell whether the recorded process sees the network that this one sees.
 
-    In another network namespace its addresses are those of other nodes, or of nobody.
+    In another network namespace its addresses belong to other nodes, or to none.
     """
     try:
         theirs = (_PROC / str(record.process.pid) / "ns/net").readlink()
@@ -169,7 +169,7 @@ def kill(record: RunRecord, wait_s: float) -> bool:
 
 
 def write(record: RunRecord, env: Mapping[str, str]) -> None:
-    """Write a record in place of the last one of its directory; who reads sees one or the other.
+    """Write a record in place of the last one of its directory; a reader sees one or the other.
 
     Raises:
         OSError: There is no place for it.
@@ -179,7 +179,7 @@ def write(record: RunRecord, env: Mapping[str, str]) -> None:
         raise FileNotFoundError("HOME is not set")
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = where / _file_name(record.data_dir)
-    # One process at a time has the directory, so nobody else writes this file.
+    # One process at a time has the directory, so no other writes this file.
     new = file.with_suffix(".new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "wb") as handle:

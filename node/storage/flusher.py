@@ -26,7 +26,7 @@ Then = Callable[[], None]
 
 
 def _nothing() -> None:
-    """Nobody waits for the end but who is told it."""
+    """Default for `then`: do nothing."""
 
 
 class Flusher:

@@ -78,7 +78,7 @@ async def fill(storage: RocksStorage, mib: int) -> None:
 
 
 async def send(storage: RocksStorage, put: Callable[[bytes], Awaitable[None]]) -> None:
-    """Send all of it, as `snapshots.py` does."""
+    """Send all of it, as `snapshot_sender.py` does."""
     view = storage.state.view(bulk=True)
     outgoing = Outgoing(1, SnapshotMeta(1, 1, chain=b"c" * 16), view.scan)
     outgoing.resume(Incoming(outgoing.start(1)).position())
@@ -88,7 +88,7 @@ async def send(storage: RocksStorage, put: Callable[[bytes], Awaitable[None]]) -
 
 
 async def take(storage: RocksStorage, frames: list[bytes]) -> None:
-    """Take all of it in and install it, as `snapshots.py` does."""
+    """Take all of it in and install it, as `snapshot_receiver.py` does."""
     reader = wire.FrameReader()
     incoming = Incoming(
         Outgoing(1, SnapshotMeta(1, 1, chain=b"c" * 16), lambda _: iter(())).start(1)

@@ -13,6 +13,7 @@ _MACHINE = "node/state/machine.py"
 
 _FLUSHES = "node/driver/flushes.py"
 _INTAKE = "node/driver/intake.py"
+_DISK = "node/driver/disk_writer.py"
 
 
 def _mutant(name: str, bugs: tuple[int, ...], about: str, file: str, old: str, new: str) -> Mutant:
@@ -57,31 +58,31 @@ DRIVER = (
     ),
     _mutant(
         "driver-writes-no-vote", (44, 67), "A hard state without entries is left out.",
-        _REPLICA, "            hard_state = persist.hard_state\n",
+        _DISK, "            hard_state = persist.hard_state\n",
         "            hard_state = persist.hard_state if persist.entries else None\n",
     ),
     _mutant(
         "driver-does-not-truncate", (56, 71), "The disk keeps what the log has cut off.",
-        _REPLICA, "self.storage.append(hard_state, persist.truncate_from, persist.entries)",
-        "self.storage.append(hard_state, None, persist.entries)",
+        _DISK, "self._storage.append(hard_state, persist.truncate_from, persist.entries)",
+        "self._storage.append(hard_state, None, persist.entries)",
     ),
     _mutant(
         "driver-serves-reads-before-they-are-applied", (2, 21), "The index is not waited for.",
-        _REPLICA, "waiting.reads_for_index.add(index, *waiting", "waiting.reads_for_index.add(0, *waiting",
+        _INTAKE, "waiting.reads_for_index.add(index, *waiting", "waiting.reads_for_index.add(0, *waiting",
     ),
     _mutant(
         "driver-reads-without-asking", (19, 34), "Whoever believes to lead answers from its state.",
-        _INTAKE, "        events.append(happened.ReadIndex(rid))",
-        "        replica.waiting.reads_for_index.add(0, *replica.waiting.asked_reads.pop(rid))",
+        _INTAKE, "            events.append(happened.ReadIndex(rid))",
+        "            waiting.reads_for_index.add(0, *waiting.asked_reads.pop(rid))",
     ),
     _mutant(
         "driver-says-nothing-of-a-sent-snapshot", (9,), "The core waits for it for ever.",
         _REPLICA, "self.feed(happened.SnapshotSent(peer, index, ok))",
-        "self.stats['reads'] += 0 if ok else 0",
+        "self.want_turn()",
     ),
     _mutant(
         "driver-keeps-the-old-state-in-memory", (32, 57), "An installed snapshot is not read again.",
-        _REPLICA, "        self.state.reload()\n", "",
+        _DISK, "        self._state.reload()\n", "",
     ),
     _mutant(
         "driver-acknowledges-what-took-its-place", (37, 32), "The terms are not compared.",

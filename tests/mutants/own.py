@@ -12,6 +12,7 @@ _BATCH = "node/state/batch.py"
 _CORE = "node/raft/core.py"
 _MEMBERS = "node/cluster/membership.py"
 _NODE = "node/node.py"
+_RECONCILER = "node/cluster/reconciler.py"
 _PEERS = "node/peers/links.py"
 _REPLICA = "node/driver/replica.py"
 
@@ -40,28 +41,28 @@ OWN = (
     _mutant(
         "removed-leader-proposes-on", "Turn after turn, while its core refuses.",
         "node/driver/intake.py",
-        "if replica.core.transfer is None and replica.core.id in replica.core.config.all_voters():",
-        "if replica.core.transfer is None:", layer="B",
+        "if core.transfer is None and core.id in core.config.all_voters():",
+        "if core.transfer is None:", layer="B",
     ),
     _mutant(
         "member-on-its-way-out-has-no-address", "Who starts meanwhile cannot ask for its vote.",
-        _NODE, "for peer in (*members, core.leader):", "for peer in (core.leader,):", layer="B",
+        _NODE, "for peer in (*members, leader):", "for peer in (leader,):", layer="B",
     ),
     _mutant(
         "leader-that-joined-later-has-no-address", "Who is behind cannot answer it.",
-        _NODE, "for peer in (*members, core.leader):", "for peer in members:", layer="B",
+        _NODE, "for peer in (*members, leader):", "for peer in members:", layer="B",
     ),
 )  # fmt: skip
 
 RARE = (
     _mutant(
         "who-has-lost-log-is-counted-on", "A member is let go whose vote is needed instead.",
-        _MEMBERS, "while sum(map(self._is_abreast, live)) < needed:", "while len(live) < needed:",
+        _MEMBERS, "while sum(map(self._facts.has_own_term, live)) < needed:", "while len(live) < needed:",
         layer="B",
     ),
     _mutant(
         "a-loss-does-not-put-off-what-was-agreed", "A member goes though one of the rest has no vote.",
-        _MEMBERS, "may_go = 2 * sum(map(self._is_abreast, staying)) > len(staying)", "may_go = True",
+        _RECONCILER, "may_go = 2 * sum(map(facts.has_own_term, staying)) > len(staying)", "may_go = True",
         layer="B",
     ),
     Mutant(

@@ -27,7 +27,8 @@ from hstore.node.model.commands import ClusterSettings, Outcome, Put
 from hstore.node.model.values import Address
 from hstore.node.node import Node
 from hstore.node.peers import wire
-from hstore.node.process.main import _announce, _cause
+from hstore.node.process.announcing import keep_announced
+from hstore.node.process.main import _cause
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind, HardState
 from hstore.node.raft.errors import CoreBug
@@ -140,7 +141,7 @@ class Member:
                     await nursery.start(self.node.run, hints)
                     peers = self.node.links
                     self.listener.serve = lambda stream: nursery.start_soon(peers.serve, stream)
-                    nursery.start_soon(_announce, self.node, self.settings)
+                    nursery.start_soon(keep_announced, self.node, self.settings)
                     task_status.started()
                     await self.node.stop_requested.wait()
                     await self.node.say_goodbye()

@@ -29,7 +29,8 @@ from hstore.node.peers import wire
 from hstore.node.peers.link import Link
 from hstore.node.peers.snapshot_transfer import SnapshotStart
 from hstore.node.peers.wire import ForwardKind, ForwardStatus
-from hstore.node.process.main import _announce, _dial
+from hstore.node.process.announcing import keep_announced
+from hstore.node.process.main import _dial
 from hstore.node.raft.entry import SnapshotMeta
 from hstore.node.raft.events import ProposeConfigChange
 from hstore.node.raft.membership import ConfigChange, ConfigChangeKind
@@ -107,7 +108,7 @@ async def test_a_leader_deposed_while_it_dials_sends_no_snapshot_in_anothers_ter
         cluster.network.taps.append(lambda _f, _t, frame: seen.append(frame))
         # As a leader would that is deposed while the connection is made.
         with pytest.raises(PeerError, match="does not lead"):
-            await cluster[2].node.snapshots._stream(3)
+            await cluster[2].node.snapshot_sender._stream(3)
         assert not any(isinstance(frame, SnapshotStart) for frame in seen)
         await cluster.write(3, "key", "value")
 
@@ -170,7 +171,9 @@ async def test_a_snapshot_that_arrives_beside_another_does_not_take_its_content_
         staged = cluster[2].storage.begin_install()
         replica.install_snapshot(InstallSnapshot(1, 2, replica.core.term, meta), staged)
         with pytest.raises(PeerError, match="another snapshot"):
-            cluster[2].node.snapshots._stage(1, SnapshotStart(replica.core.term, next_meta, 7))
+            cluster[2].node.snapshot_receiver._stage(
+                1, SnapshotStart(replica.core.term, next_meta, 7)
+            )
 
 
 async def test_an_answer_to_a_write_of_a_nodes_last_life_confirms_none_of_this_one(
@@ -254,9 +257,9 @@ async def test_a_node_too_busy_to_be_announced_tries_again_later(
             if len(attempts) < 5:
                 raise Overloaded("too many reads are waiting")
 
-        monkeypatch.setattr(cluster[1].node, "cluster_barrier", read_barrier)
+        monkeypatch.setattr(cluster[1].node.replica, "read_barrier", read_barrier)
         with trio.move_on_after(10):  # It goes on looking when it is done.
-            await _announce(cluster[1].node, cluster[1].settings)
+            await keep_announced(cluster[1].node, cluster[1].settings)
         assert all(later - one > 0.01 for one, later in pairwise(attempts))
         assert len(attempts) == 5
 
@@ -380,7 +383,7 @@ async def test_the_last_turn_of_a_node_that_ends_finds_its_rooms_closed_and_bear
 
         node = cluster[1].node
         node.links.set_addresses({9: "10.0.0.9:8300"})
-        node.snapshots.send(9)
+        node.snapshot_sender.send(9)
         node.membership.handle(Request(wire.ForwardKind.REMOVE, b"n9", trio.current_time() + 1))
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import trio
 
-from hstore.node.cluster.membership import Membership
+from hstore.node.cluster.reconciler import Reconciler
 from hstore.node.cluster.status import Status
 from hstore.node.discovery import rediscovery
 from hstore.node.driver.freshness import Freshness
 from hstore.node.driver.ticks import TickTimer
 from hstore.node.model.commands import ChangeMember, ClusterSettings
 from hstore.node.peers import wire
-from hstore.node.process import main
+from hstore.node.process import announcing
 from hstore.node.raft import events as happened
 from hstore.node.raft import replication
 from hstore.node.raft.messages import Append, Heartbeat
@@ -55,7 +55,7 @@ async def test_nodes_at_rest_wake_up_with_the_leaders_tick_and_hardly_ever_else(
     settings = ClusterSettings()
     async with running(3, settings=settings) as cluster, trio.open_nursery() as nursery:
         for member in cluster.up:  # what the process runs beside the node itself
-            nursery.start_soon(main._announce, member.node, member.settings)
+            nursery.start_soon(announcing.keep_announced, member.node, member.settings)
             nursery.start_soon(rediscovery.Rediscovery(member.node, [], Random(1)).run)
         await trio.sleep(5)
         ticks, moments = noted_ticks(cluster.leader), Moments()
@@ -77,7 +77,7 @@ async def test_a_leader_at_rest_works_nothing_out_again(
     async with running(3):
         await trio.sleep(1)
         done: list[str] = []
-        for owner, name in ((Membership, "_due"), (Status, "info")):
+        for owner, name in ((Reconciler, "_due"), (Status, "info")):
             monkeypatch.setattr(owner, name, _noted(done, name, getattr(owner, name)))
         await trio.sleep(REST_S)
         told = REST_S / 0.5  # bulletins
@@ -145,8 +145,8 @@ async def test_a_member_that_is_wished_to_stop_while_it_runs_says_so_by_itself(
 ) -> None:
     """Nothing else changes that others are shown, so only this tells it."""
     async with running(3) as cluster, trio.open_nursery() as nursery:
-        monkeypatch.setattr(Membership, "_due", lambda _self: ())
-        nursery.start_soon(main._announce, cluster[2].node, cluster[2].settings)
+        monkeypatch.setattr(Reconciler, "_due", lambda _self: ())
+        nursery.start_soon(announcing.keep_announced, cluster[2].node, cluster[2].settings)
         await trio.sleep(5)
         wish = ChangeMember(2, stopped=True)
         outcome = await cluster[1].node.write(wish, trio.current_time() + 5)
@@ -262,9 +262,9 @@ async def test_a_node_asks_how_old_its_copy_is_once_a_second_and_once_at_a_time(
 ) -> None:
     async with running(3) as cluster:
         await trio.sleep(5)
-        asked = cluster[2].node.replica.stats["reads"]
+        asked = cluster[2].node.replica.intake.reads_asked
         await trio.sleep(REST_S)
-        assert cluster[2].node.replica.stats["reads"] - asked == pytest.approx(REST_S, abs=1)
+        assert cluster[2].node.replica.intake.reads_asked - asked == pytest.approx(REST_S, abs=1)
 
         freshness = Freshness(cluster[2].node.replica)
         waiting = cluster[2].node.replica.waiting

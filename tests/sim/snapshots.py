@@ -1,8 +1,8 @@
 """Snapshots on their way: connections that break, and what the receiver has staged (S3 to S6).
 
 What is said on a connection is the product's own (`node/peers/snapshot_transfer.py`), with chunks of a few
-keys; this module takes the driver's place (`node/cluster/snapshots.py`): one connection for each peer, a
-view that outlives it, a staging area that a crash empties. In some runs a snapshot goes as one
+keys; this module takes the place of `node/cluster/snapshot_sender.py` and its receiver: one connection for
+each peer, a view that outlives it, a staging area that a crash empties. In some runs a snapshot goes as one
 message instead, and the network does with it what it does with others.
 
 What was staged lies on the receiver's disk among its other writes, and the installed state is made

@@ -15,7 +15,7 @@ from hstore.node.model import commands
 from hstore.node.model.commands import ChangeMember, ChangeSetting, ClusterSettings, PutMember
 from hstore.node.model.commands import Member as Known
 from hstore.node.peers.wire import ForwardKind
-from hstore.node.process.main import _announcement
+from hstore.node.process.announcing import announcement
 from hstore.node.raft import election
 from hstore.node.raft.core import Core
 from hstore.node.raft.options import Options
@@ -280,8 +280,8 @@ async def test_a_name_given_while_a_node_is_down_stays_when_it_comes_back(autoju
 def test_a_known_node_announces_where_it_is_and_nothing_else() -> None:
     known = Known(3, "old", "10.0.0.3:8500", "10.0.0.3:8300", "10.0.0.3:8600", stopped=True)
     now = msgspec.structs.replace(known, address="10.0.0.9:8500", stopped=False)
-    assert _announcement(now, None) == PutMember(now)
-    assert _announcement(now, known) == ChangeMember(
+    assert announcement(now, None) == PutMember(now)
+    assert announcement(now, known) == ChangeMember(
         3, stopped=False, addresses=("10.0.0.9:8500", "10.0.0.3:8300", "10.0.0.3:8600")
     )
 

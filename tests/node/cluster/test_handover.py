@@ -168,13 +168,13 @@ async def test_who_is_to_stop_is_not_counted_on_by_the_next_who_stops(
 ) -> None:
     """The wish holds from its apply, the configuration a moment later."""
     async with running(2) as cluster:
-        members = cluster[1].node.membership
-        monkeypatch.setattr(members, "_reconcile", trio.lowlevel.checkpoint)
+        reconciler = cluster[1].node.membership._reconciler
+        monkeypatch.setattr(reconciler, "_step", trio.lowlevel.checkpoint)
         marked = msgspec.structs.replace(cluster[1].node.replica.state.members[2], stopped=True)
         command = commands.encode(PutMember(marked))
         await cluster[1].node.replica.request(ForwardKind.WRITE, command, trio.current_time() + 5)
 
-        assert members._rest(cluster[1].node.replica.state.members[1]) == []
+        assert reconciler.rest(cluster[1].node.replica.state.members[1]) == []
 
 
 async def fail_to_transfer(cluster: Cluster) -> None:

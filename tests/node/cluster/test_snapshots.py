@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from hstore.node.cluster import snapshots
+from hstore.node.cluster import snapshot_receiver, snapshot_sender
 from hstore.node.driver import compaction
 from hstore.node.errors import PeerError, StorageError
 from hstore.node.peers import snapshot_transfer, wire
@@ -292,7 +292,7 @@ async def test_a_snapshot_is_cut_by_the_number_of_keys_as_well_and_flushed_on_it
     """Many small keys hold the loop as long as a few large ones; writes must not outrun a disk."""
     monkeypatch.setattr(snapshot_transfer, "CHUNK_BYTES", 1 << 20)
     monkeypatch.setattr(snapshot_transfer, "CHUNK_PAIRS", 7)
-    monkeypatch.setattr(snapshots, "_FLUSH_BYTES", 1)
+    monkeypatch.setattr(snapshot_receiver, "_FLUSH_BYTES", 1)
     async with running(3) as cluster:
         await leave_behind(cluster, cluster[3])
         chunks = chunks_of(cluster)
@@ -333,7 +333,7 @@ class Conversation:
 
     async def run(self) -> None:
         try:
-            await self._member.node.snapshots.receive(self._peer, self.frames, self._reply)
+            await self._member.node.snapshot_receiver.receive(self._peer, self.frames, self._reply)
         except PeerError as error:
             self.refusal = str(error)
         self.ended.set()
@@ -518,7 +518,7 @@ async def interrupted(cluster: Cluster, after_chunks: int = 5) -> list[SnapshotC
     await cluster.until(lambda: len(chunks) > after_chunks)
     cluster.network.reset(1, 3)
     cluster.network.taps.remove(cut)
-    await cluster.until(lambda: not cluster[1].node.snapshots._sending, 40)
+    await cluster.until(lambda: not cluster[1].node.snapshot_sender._sending, 40)
     return chunks
 
 
@@ -526,10 +526,11 @@ async def test_a_view_and_what_is_staged_of_it_wait_for_a_while_and_not_for_ever
     autojump_clock, monkeypatch
 ) -> None:
     """An open view keeps old data on disk, and a staged state takes its room beside the other."""
-    monkeypatch.setattr(snapshots, "_KEEP_SECONDS", 20)
+    for side in (snapshot_sender, snapshot_receiver):
+        monkeypatch.setattr(side, "_KEEP_SECONDS", 20)
     async with running(3) as cluster:
         chunks = await interrupted(cluster)
-        leader, member = cluster[1].node.snapshots, cluster[3].node.snapshots
+        leader, member = cluster[1].node.snapshot_sender, cluster[3].node.snapshot_receiver
         await trio.sleep(3)
         assert list(leader._views) == [3]
         assert member._staging is not None
@@ -590,7 +591,7 @@ async def test_what_follows_a_snapshot_stays_on_the_disk_for_as_long_as_it_needs
 
         assert len({chunk.id for chunk in chunks}) == (1 if held > 1 else 2)
         assert cluster[3].storage.order().count("install") == 1
-        await cluster.until(lambda: not leader.node.snapshots._views, 80)
+        await cluster.until(lambda: not leader.node.snapshot_sender._views, 80)
         assert leader.disk.live.snapshot.index == leader.core.log.snapshot_index
 
 
@@ -712,7 +713,7 @@ async def test_d12_asked_for_twice_a_snapshot_is_sent_once_and_its_end_told_once
             if isinstance(frame, SnapshotStart):
                 starts.append(frame)
             if isinstance(frame, SnapshotChunk) and frame.number == 3:
-                cluster[1].node.snapshots.send(3)
+                cluster[1].node.snapshot_sender.send(3)
 
         cluster.network.taps.append(ask_again)
         await cluster[3].start()
@@ -728,7 +729,7 @@ async def test_no_more_than_four_views_are_open_and_the_one_idle_for_longest_is_
 ) -> None:
     async with running(1) as cluster:
         await cluster.write(1, "key", "value")
-        room = cluster[1].node.snapshots
+        room = cluster[1].node.snapshot_sender
         for peer in range(11, 17):
             view = room._view_for(peer)
             view.is_busy, view.idle_since = peer == 11, float(peer)

@@ -266,14 +266,14 @@ async def test_d15_a_late_answer_to_a_read_that_was_given_up_answers_nobody(
 ) -> None:
     async with running(3) as cluster:
         replica = cluster[3].node.replica
-        before = replica.stats["reads"]
-        stale = ReadIndexResponse(1, 3, replica.core.term, replica._next_id, 0)
+        before = replica.intake.reads_asked
+        stale = ReadIndexResponse(1, 3, replica.core.term, replica.intake._last_id, 0)
         cluster.silence(3)
         with trio.move_on_after(1):
             replica.received(1, stale)
             await cluster.read(3, "key", within_s=30)
             raise AssertionError("a read was answered without anybody's consent")
-        assert replica.stats["reads"] > before
+        assert replica.intake.reads_asked > before
         cluster.network.heal()
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+import typing
+from typing import cast
 
+import msgspec
 import pytest
 import trio
 
@@ -17,7 +20,20 @@ from hstore.node.errors import (
     Unavailable,
 )
 from hstore.node.model import commands
-from hstore.node.model.commands import Delete, DeletePrefix, Keyed, Outcome, Put
+from hstore.node.model.commands import (
+    ChangeMember,
+    ChangeSetting,
+    Checkpoint,
+    ClusterSettings,
+    Delete,
+    DeletePrefix,
+    InitCluster,
+    Keyed,
+    Outcome,
+    Put,
+    PutMember,
+    RemoveMember,
+)
 from hstore.node.peers import wire
 from hstore.node.peers.wire import ForwardKind
 from hstore.node.state import idempotency, records
@@ -25,6 +41,10 @@ from tests.node.memory_cluster import PATIENCE_S, Cluster, Member, running
 
 CREATE = Put(b"a", b"1", cas=0)
 """Done a second time, it is refused."""
+
+
+FORMER_KIND = cast("ForwardKind", 3)
+"""Of a keyed write, in protocol 3."""
 
 
 def keyed(key: str, command: Put | Delete | DeletePrefix = CREATE, digest: bytes = b"d") -> Keyed:
@@ -181,7 +201,7 @@ async def test_a_calendar_that_is_set_forgets_no_key_and_keeps_none_for_ever(
 
 async def test_the_leader_says_what_time_it_is_not_who_passes_a_write_on(autojump_clock) -> None:
     async with running(3) as cluster:
-        cluster[2].node.replica.cluster_ms += 3_600_000
+        cluster[2].node.replica.clock.ms += 3_600_000
         await write(cluster[2], keyed("k"))
         await cluster.until(lambda: len(tables(cluster)) == 1)
         assert tables(cluster).pop().time_ms < 60_000
@@ -189,11 +209,11 @@ async def test_the_leader_says_what_time_it_is_not_who_passes_a_write_on(autojum
 
 async def test_a_leader_that_knows_less_of_the_time_goes_on_from_the_log(autojump_clock) -> None:
     async with running(3) as cluster:
-        cluster[1].node.replica.cluster_ms = 1_000_000
+        cluster[1].node.replica.clock.ms = 1_000_000
         await write(cluster[1], keyed("1"))
         cluster[1].crash()
         await cluster.until(cluster.agrees)
-        cluster.leader.node.replica.cluster_ms = 0
+        cluster.leader.node.replica.clock.ms = 0
         await write(cluster[2], keyed("2"))
         assert cluster.leader.node.replica.state.time_ms >= 1_000_000
         await trio.sleep(5)
@@ -206,24 +226,63 @@ async def test_a_long_pause_of_a_leader_makes_no_key_older(autojump_clock) -> No
     ten minutes has been waiting for it."""
     async with running(1) as cluster:
         replica = cluster[1].node.replica
-        before = replica.cluster_ms
+        before = replica.clock.ms
         autojump_clock.jump(3_600)
         await trio.sleep(1)
-        assert replica.cluster_ms - before < 2_000
+        assert replica.clock.ms - before < 2_000
 
 
 @pytest.mark.parametrize(
     ("kind", "command"),
-    [(ForwardKind.WRITE, keyed("k")), (ForwardKind.KEYED, CREATE), (ForwardKind.KEYED, None)],
+    [(FORMER_KIND, keyed("k")), (FORMER_KIND, CREATE), (ForwardKind.WRITE, None)],
 )
 async def test_a_write_that_is_passed_on_as_what_it_is_not_is_refused(
     kind: ForwardKind, command: commands.Command | None, autojump_clock
 ) -> None:
-    """As a plain write, a keyed one would bring another node's word for the cluster's time."""
     async with running(2) as cluster:
         data = commands.encode(command) if command else b"\xc1"
         with pytest.raises(Refused):
             await cluster[2].node.replica.request(kind, data, trio.current_time() + 5)
+
+
+@pytest.mark.parametrize("via", [1, 2])
+async def test_the_time_that_another_node_put_into_a_command_does_not_count(
+    via: int, autojump_clock
+) -> None:
+    """Only the leader's word for the cluster's time does: a later one would make keys forgotten."""
+    async with running(2) as cluster:
+        hasty = msgspec.structs.replace(keyed("k"), time_ms=10**12)
+        outcome = await cluster[via].node.replica.propose(hasty, trio.current_time() + 5)
+        assert outcome.ok
+        await cluster.until(lambda: len(set(tables(cluster))) == 1)
+        for member in cluster.up:
+            assert member.node.replica.state.keyed_writes.time_ms < 10**9
+
+
+EVERY_COMMAND: tuple[commands.Command, ...] = (
+    CREATE,
+    Delete(b"a"),
+    DeletePrefix(b"a"),
+    keyed("k" * 256, Put(b"a", bytes(2000))),
+    InitCluster("c1", ClusterSettings()),
+    PutMember(commands.Member(1, "n1", "a", "b", "c")),
+    RemoveMember(1),
+    Checkpoint(),
+    ChangeSetting("dns_ttl_s", 1),
+    ChangeMember(1),
+)
+
+
+def test_what_needs_the_clusters_time_is_told_by_its_first_bytes() -> None:
+    is_timed = {type(one): "time_ms" in type(one).__struct_fields__ for one in EVERY_COMMAND}
+    assert is_timed.keys() == set(typing.get_args(commands.Command))
+
+    for one in EVERY_COMMAND:
+        data = commands.encode(one)
+        assert commands.needs_time(data) is is_timed[type(one)]
+        if is_timed[type(one)]:
+            stamped = commands.decode(commands.stamped(data, 5))
+            assert stamped == msgspec.structs.replace(one, time_ms=5)
 
 
 async def test_a_keyed_write_waits_for_the_next_leader_and_is_stamped_there(

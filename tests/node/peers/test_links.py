@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from trio.testing import memory_stream_pair
 
-from hstore.node.cluster.snapshots import Reply
+from hstore.node.cluster.snapshot_receiver import Reply
 from hstore.node.errors import PeerError
 from hstore.node.model.cluster_info import PROTOCOL
 from hstore.node.net.stream import TcpStream

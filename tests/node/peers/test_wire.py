@@ -45,7 +45,7 @@ FRAMES: list[wire.Frame] = [
     ReadIndexResponse(1, 2, 3, 2**64 - 1, None),
     wire.Forward(1, ForwardKind.WRITE, b"data", 5000),
     wire.ForwardReply(1, ForwardStatus.DONE, b"data"),
-    wire.Bundle([wire.Forward(2, ForwardKind.KEYED, b"", 1), wire.ForwardReply(3, 1, b"no")]),
+    wire.Bundle([wire.Forward(2, ForwardKind.WRITE, b"", 1), wire.ForwardReply(3, 1, b"no")]),
     wire.Report(FIGURES),
     wire.Bulletin(3, {1: ("alive", 0, FIGURES), 2: ("failed", None, None)}),
     SnapshotStart(3, META, 2**64 - 1),

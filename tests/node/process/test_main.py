@@ -5,28 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import msgspec
-from structlog.testing import capture_logs
-
 from hstore.node.config import logs
 from hstore.node.config.settings import load_settings
 from hstore.node.errors import Refused
-from hstore.node.model.commands import ClusterSettings
 from hstore.node.process import main
 
 
 def settings_of(tmp_path, **flags):
     return load_settings({"data_dir": str(tmp_path), **flags}, {"HOME": str(tmp_path)})
-
-
-def test_only_the_setting_that_was_given_and_differs_is_warned_of(tmp_path):
-    settings = settings_of(tmp_path, **{"cluster.heartbeat": "50ms", "cluster.zone": "a.example"})
-    agreed = msgspec.structs.replace(ClusterSettings(), zone="a.example", dns_ttl_s=9)
-    with capture_logs() as logs:
-        main._warn_of_differences(settings, agreed)
-    assert [(log["key"], log["given"], log["cluster"]) for log in logs] == [
-        ("cluster.heartbeat", "50ms", "200ms")
-    ]
 
 
 def test_what_a_node_writes_is_its_owners_alone(tmp_path, monkeypatch):

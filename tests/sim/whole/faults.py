@@ -214,7 +214,7 @@ class Faults:
         if member is not None:
             self.counts["clock leaps"] += 1
             leap_ms = rng.randrange(_LEAP_MS_MAX) if rng.random() < 0.5 else 0
-            member.node.replica.cluster_ms = leap_ms
+            member.node.replica.clock.ms = leap_ms
 
     # -- disks ------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ class Checker:
     def crashes(self, member: SimMember) -> None:
         """A node is about to die: what it dies in the middle of is counted."""
         storage = member.storage
-        replica, snapshots = member.node.replica, member.node.snapshots
+        replica, node = member.node.replica, member.node
         config = replica.core.config
         found = {
             "while a flush is under way": storage.is_flushing,
@@ -112,8 +112,8 @@ class Checker:
             "with answers that wait for a flush": bool(replica.flushes._then),
             "with requests passed on": bool(replica.waiting.forwarded),
             "with writes in the log": len(replica.waiting.in_log) > 0,
-            "while a snapshot comes in": snapshots._staging is not None,
-            "while a snapshot is sent": bool(snapshots._sending),
+            "while a snapshot comes in": node.snapshot_receiver._staging is not None,
+            "while a snapshot is sent": bool(node.snapshot_sender._sending),
             "of a leader": member.is_leader,
             "in a joint configuration": bool(config.outgoing),
         }

@@ -20,7 +20,8 @@ from hstore.node.errors import HstoreError, StorageError
 from hstore.node.model.values import Address
 from hstore.node.node import Node
 from hstore.node.peers import wire
-from hstore.node.process.main import _STOP_SECONDS, _announce, _cause
+from hstore.node.process.announcing import keep_announced
+from hstore.node.process.main import _STOP_SECONDS, _cause
 from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry
 from hstore.node.raft.errors import CoreBug
@@ -171,7 +172,7 @@ class SimMember:
             await nursery.start(self.node.run, self.hints)
             self._runs, self.is_starting = True, False
             self.sim.faults.started(self)
-            nursery.start_soon(_announce, self.node, self.settings)
+            nursery.start_soon(keep_announced, self.node, self.settings)
             nursery.start_soon(self._end_as_asked, nursery.cancel_scope)
 
     async def _end_as_asked(self, scope: trio.CancelScope) -> None:

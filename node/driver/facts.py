@@ -1,0 +1,151 @@
+"""What the other rooms of a node may know of its core and its replicated state, and may not change.
+
+Rooms above the driver ask here, and hold neither a `Core` nor a `State`: what those are made of can
+change without them. Every answer is as of now, and may be another after the next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from ..model.commands import ClusterSettings, Member
+from ..raft.core import Core
+from ..raft.membership import Configuration
+from ..raft.roles import Role
+from ..state.machine import State
+
+
+class Facts:
+    """The facts of one node. Properties are looked up, never computed at length."""
+
+    __slots__ = ("_core", "_state")
+
+    def __init__(self, core: Core, state: State) -> None:
+        self._core = core
+        self._state = state
+
+    # -- who leads --------------------------------------------------------------------------
+
+    @property
+    def id(self) -> int:
+        """The id of this node."""
+        return self._core.id
+
+    @property
+    def term(self) -> int:
+        """The term this node is in."""
+        return self._core.term
+
+    @property
+    def leader(self) -> int:
+        """The id of the leader of `term` as far as this node knows it; 0: none is known."""
+        return self._core.leader
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads."""
+        return self._core.role is Role.LEADER
+
+    @property
+    def is_leader_unreachable(self) -> bool:
+        """Whether the link of this node to the leader it follows is down."""
+        return self._core.leader_gone
+
+    @property
+    def is_transferring(self) -> bool:
+        """Whether this node leads, and is handing the leadership over."""
+        return self._core.transfer is not None
+
+    # -- the log ----------------------------------------------------------------------------
+
+    @property
+    def commit_index(self) -> int:
+        """The index of the last entry that this node knows to be committed."""
+        return self._core.log.commit
+
+    @property
+    def compacted_index(self) -> int:
+        """The index up to which the log in memory has been cut off; 0: it is whole."""
+        return self._core.log.snapshot_index
+
+    @property
+    def applied_index(self) -> int:
+        """The index of the last entry whose effect is in the state."""
+        return self._state.applied
+
+    @property
+    def is_own_term_applied(self) -> bool:
+        """Whether this leader has applied its first entry, and so all that it took over."""
+        return self._state.applied >= self._core.noop_index
+
+    # -- membership -------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Configuration:
+        """The configuration in force: the newest in the log, committed or not (rule D9)."""
+        return self._core.config
+
+    @property
+    def is_config_committed(self) -> bool:
+        """Whether `config` is committed."""
+        return self._core.log.commit >= self._core.history.index
+
+    def config_at(self, index: int) -> Configuration:
+        """Return the configuration in force at an index that is not compacted."""
+        return self._core.history.at(index)
+
+    @property
+    def peers(self) -> list[int]:
+        """The other members of `config`, in the order of `all_members`."""
+        own = self._core.id
+        return [member for member in self._core.config.all_members() if member != own]
+
+    @property
+    def followers(self) -> Collection[int]:
+        """At the leader, the members it replicates to, in the order of ids; elsewhere none."""
+        return self._core.progress.keys()
+
+    def match_of(self, follower: int) -> int | None:
+        """At the leader, the index up to which a follower surely has the log; None: it is none."""
+        progress = self._core.progress.get(follower)
+        return None if progress is None else progress.match
+
+    def has_own_term(self, voter: int) -> bool:
+        """Whether `voter` durably has the first entry of this leader; this leader counts as having it."""
+        match = self.match_of(voter)
+        return voter == self._core.id or (match is not None and match >= self._core.noop_index)
+
+    def learners_caught_up(self) -> list[int]:
+        """At the leader, the learners that could become voters now; elsewhere none."""
+        return self._core.learners_caught_up()
+
+    # -- what is agreed ---------------------------------------------------------------------
+
+    @property
+    def members(self) -> Mapping[int, Member]:
+        """All members by id, as the log wants them. Replaced whole by every change."""
+        return self._state.members
+
+    @property
+    def removed(self) -> frozenset[int]:
+        """The ids of members that were removed for good."""
+        return self._state.removed
+
+    @property
+    def cluster_id(self) -> str:
+        """The id of the cluster; empty until its creation is applied here."""
+        return self._state.cluster.cluster_id
+
+    @property
+    def settings(self) -> ClusterSettings:
+        """The settings of the cluster; defaults until its creation is applied here."""
+        return self._state.cluster.settings
+
+    @property
+    def expect(self) -> int:
+        """How many voters the cluster waits for before it serves clients; 0: it does not wait."""
+        return self._state.cluster.expect
+
+    def setting_changed_at(self, field: str) -> int:
+        """Return the index of the entry that last changed a setting; 0: it never was changed."""
+        return self._state.cluster.changed.get(field, 0)

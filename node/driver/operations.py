@@ -1,0 +1,135 @@
+"""What callers have a replica do, and wait for: commands, reads, changes of the core.
+
+Every one has a deadline, and gets its result or an error before that has passed by more than a tick.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+from ..errors import Refused
+from ..model import commands
+from ..model.commands import Command, Outcome
+from ..peers.wire import ForwardKind
+from ..raft import events as happened
+from .requests import READ, Answer, Request, Waiting
+
+
+class Operations(abc.ABC):
+    """The operations of a `Replica`, which has the turns in which they are carried out.
+
+    Attributes:
+        waiting: The requests that wait for an answer here.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = Waiting()
+
+    @abc.abstractmethod
+    def want_turn(self) -> None:
+        """Have a turn taken soon, which takes up what waits."""
+
+    @abc.abstractmethod
+    def feed(self, event: happened.Event) -> None:
+        """Queue an event for the next turn."""
+
+    @abc.abstractmethod
+    def new_id(self) -> int:
+        """Return a number that this process has not used yet, for a proposal or a read."""
+
+    async def propose(self, command: Command, deadline: float) -> Outcome:
+        """Have a command committed and applied, whichever node leads; return its outcome.
+
+        The leader stamps it with the cluster's time if it is of a kind that needs it.
+
+        Raises:
+            NoLeader, Overloaded, NotApplied, NoSpace: It certainly took no effect.
+            OutcomeUnknown: It may or may not take effect.
+
+        Cancellation: the outcome is unknown.
+        """
+        data = commands.encode(command)
+        outcome: Outcome = await self.request(ForwardKind.WRITE, data, deadline)
+        return outcome
+
+    def begin_propose(
+        self, command: Command, deadline: float, tell: Callable[[Answer], None]
+    ) -> Request:
+        """As `propose`, without a task that waits: `tell` gets the outcome, or the error.
+
+        Raises:
+            Overloaded: It certainly took no effect; `tell` is not called.
+        """
+        request = Request(ForwardKind.WRITE, commands.encode(command), deadline, tell)
+        self.waiting.submit(request)
+        self.want_turn()
+        return request
+
+    async def agree(self, command: Command, deadline: float) -> Outcome:
+        """As `propose`, for a command that must take effect.
+
+        Raises:
+            Refused: It took no effect; the text says why.
+        """
+        outcome = await self.propose(command, deadline)
+        if not outcome.ok:
+            raise Refused(outcome.text)
+        return outcome
+
+    async def request(self, kind: ForwardKind, data: bytes, deadline: float) -> Answer:
+        """Have the leader carry out a request, whichever node leads; return its result.
+
+        Raises:
+            HstoreError: As `propose` says; Refused with the leader's words.
+
+        Cancellation: the outcome is unknown.
+        """
+        request = Request(kind, data, deadline)
+        self.submit(request)
+        return await request.wait()
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; raises Overloaded when too many wait."""
+        self.waiting.submit(request)
+        self.want_turn()
+
+    async def read_barrier(self, deadline: float) -> None:
+        """Wait until this node's state contains all that was answered before (linearizable).
+
+        Raises:
+            NoLeader, Overloaded: No majority confirmed it in time.
+
+        Cancellation: nothing is left behind.
+        """
+        read = Request(READ, b"", deadline)
+        self.waiting.submit_read(read)
+        self.want_turn()
+        await read.wait()
+
+    def begin_read(self, deadline: float, tell: Callable[[Answer], None]) -> Request:
+        """As `read_barrier`, without a task that waits: `tell` gets None, or the error.
+
+        Raises:
+            Overloaded: Too many wait; `tell` is not called.
+        """
+        read = Request(READ, b"", deadline, tell)
+        self.waiting.submit_read(read)
+        self.want_turn()
+        return read
+
+    async def ask_core(self, ask: Callable[[int], happened.Event], deadline: float) -> None:
+        """Have this leader's core change the membership, or hand over; return when it is done.
+
+        Args:
+            ask: Makes the event, given the id that the core answers to.
+
+        Raises:
+            Refused, NoLeader: The core will not have it now; the text says why.
+            Unavailable, OutcomeUnknown: It was begun, and given up or lost sight of.
+        """
+        request = Request(ForwardKind.WRITE, b"", deadline)
+        rid = self.new_id()
+        self.waiting.proposed[rid] = request
+        self.feed(ask(rid))
+        await request.wait()
