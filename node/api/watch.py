@@ -24,7 +24,7 @@ import trio
 from ..errors import Compacted
 from .http.answers import EVENTS, Answer, HttpError, head
 from .http.params import UNSIGNED_64_MAX, key_start, number, parse_query
-from .simple import value_member
+from .items import value_member
 
 if TYPE_CHECKING:
     from ..state.changes import Change
@@ -42,7 +42,7 @@ PIECE_BYTES = 64 * 1024
 _encode = msgspec.json.encode
 
 
-async def watch(x: Exchange, request: Request, _rest: bytes) -> Answer:
+async def watch(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`GET /v1/watch`: `?prefix=`, `?after=`, or `Last-Event-ID`, which is the newer of the two."""
     query = parse_query(request.query)
     prefix = key_start(query, "prefix") or b""
@@ -50,8 +50,8 @@ async def watch(x: Exchange, request: Request, _rest: bytes) -> Answer:
     last_id = request.headers.get(b"last-event-id")
     if last_id:
         after = _revision(last_id)
-    watching = x.backend.watch(prefix, after)
-    return _Changes(watching, head(x.backend.applied_index, content_type=EVENTS))
+    watching = exchange.keys.watch(prefix, after)
+    return _Changes(watching, head(exchange.keys.applied_index, content_type=EVENTS))
 
 
 def _revision(last_id: bytes) -> int:

@@ -93,7 +93,7 @@ class Rediscovery:
 
     async def search(self) -> None:
         """Ask all sources once, and see who is at what they name."""
-        findings = await finder.look(self._node.zone, self._sources, _ask_on)
+        findings = await finder.look(self._node.process.zone, self._sources, _ask_on)
         peers = self._node.links
         # Where they were before may be right again, and nobody need have told.
         candidates = [finder.written(one) for one in findings.addresses()] + list(

@@ -17,6 +17,7 @@ leadership.py      notices that the leader, the members or the settings changed
 commit_news.py     tells followers of a commit that no entries follow
 ticks.py           the waits between ticks, whose length is a setting
 freshness.py       how old this node's copy may be
+keys.py            reads and writes of keys, as clients ask for them
 
 Never here: a decision of the protocol (that is `raft/`), or what a command means (`state/`).
 """

@@ -120,7 +120,7 @@ class Replica:
         """Have the leader carry out a request, wherever it is, and return what came of it.
 
         Raises:
-            HstoreError: As `Backend.write` says; Refused with the leader's words.
+            HstoreError: As `Keys.write` says; Refused with the leader's words.
 
         Cancellation: the outcome is unknown.
         """

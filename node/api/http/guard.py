@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from .answers import HttpError
 
 if TYPE_CHECKING:
-    from ..backend import Backend
+    from ..backend import Process
     from .connection import Request
 
 # `none` is a person's own doing: typed, or from a bookmark.
@@ -34,8 +34,8 @@ _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 class Guard:
     """Tells requests that were meant from those that a web page slipped in."""
 
-    def __init__(self, backend: Backend, http_hosts: tuple[str, ...] = ()) -> None:
-        self._backend = backend
+    def __init__(self, process: Process, http_hosts: tuple[str, ...] = ()) -> None:
+        self._process = process
         self._hosts = frozenset(host.lower().rstrip(".") for host in http_hosts)
         # `Host` values that are addresses or localhost: true for ever, so looked at once.
         self._literals: set[bytes] = set()
@@ -64,11 +64,11 @@ class Guard:
                 self._literals.clear()
             self._literals.add(header)
             return
-        backend = self._backend
-        zone = backend.zone.lower().rstrip(".")
+        process = self._process
+        zone = process.zone.lower().rstrip(".")
         if host in self._hosts or host == zone or host.endswith("." + zone):
             return
-        if host and host in {backend.name.lower(), _host_of(backend.address.encode())}:
+        if host and host in {process.name.lower(), _host_of(process.address.encode())}:
             return
         raise HttpError(
             403,
