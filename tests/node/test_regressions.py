@@ -254,7 +254,7 @@ async def test_a_node_too_busy_to_be_announced_tries_again_later(
             if len(attempts) < 5:
                 raise Overloaded("too many reads are waiting")
 
-        monkeypatch.setattr(cluster[1].node, "cluster_barrier", read_barrier)
+        monkeypatch.setattr(cluster[1].node.operations, "cluster_barrier", read_barrier)
         with trio.move_on_after(10):  # It goes on looking when it is done.
             await _announce(cluster[1].node, cluster[1].settings)
         assert all(later - one > 0.01 for one, later in pairwise(attempts))
