@@ -1,6 +1,6 @@
-"""The cluster: /v1/cluster, /v1/status, /v1/health, /v1/events, and the door for newcomers.
+"""The cluster: /v1/cluster, /v1/status, /v1/health, /v1/events, /v1/node/load, and joining.
 
-Owns how the cluster is shown over HTTP. What is true of it is the node's business.
+Owns how the cluster is shown over HTTP. What is shown comes from the node.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # Contract section 4: events for the figures at most twice a second.
 FIGURES_S = 0.5
-# A comment so often shows a dead client to us, and a living node to the client and to proxies.
+# A comment after this much silence: so we notice a dead client, and the client and proxies on the way
+# see that the node lives.
 KEEPALIVE_S = 15.0
 
 _encode = msgspec.json.encode
@@ -99,7 +100,7 @@ class _Events:
                 shown_at = now
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the body is made from nothing that must be closed."""
 
 
 async def join(exchange: Exchange, request: Request, _rest: bytes) -> Answer:

@@ -1,6 +1,6 @@
-"""The settings of the cluster and the names of its nodes: shown to all, changed from this machine.
+"""The settings of the cluster and the names of its nodes, shown and changed.
 
-Owns how they look over HTTP. Which there are and what they may be is the node's business.
+Owns how they look over HTTP. Which settings there are, and what their values may be, the node knows.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ async def change(exchange: Exchange, request: Request, rest: bytes) -> Answer:
 
 
 async def rename(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
-    """`POST /v1/node/rename` `{"node", "name"}`: without `node`, the one that is asked."""
+    """`POST /v1/node/rename` `{"node", "name"}`: without `node`, the one that answers."""
     wanted = decode_json(_name, request.body)
     deadline = await exchange.begin_wait(parse_query(request.query))
     before = await exchange.backend.settings.rename(wanted.node, wanted.name, deadline)

@@ -1,7 +1,7 @@
 """The simple interface: /read, /write, /update and /delete, JSON in and out.
 
 Owns how a key and a value look there. The Consul-style interface is `kv.py`; walking over many
-keys is `api/http/listing.py`.
+keys is `http/listing.py`.
 """
 
 from __future__ import annotations

@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from .params import Query
 
 RETRY_AFTER_S = 1
-# Trio's own deadline of a connection fires this much after the one the node was given, so it is
-# only ever a net under a node that forgets.
+# The deadline of a connection is this much after the one that the node was given, so it only counts
+# where the node has forgotten a request.
 DEADLINE_SLACK_S = 10.0
 
 NO_OUTCOME = Outcome(ok=True, revision=0)
 
 
 class Deferred:
-    """What a handler has to wait for, and how its answer is made then.
+    """The one thing that a handler has to wait for, and how it makes its answer after that.
 
-    A handler that has nothing else to wait for returns this instead of waiting: so it is answered
-    without a task of its own, wherever that is possible (`serving.py`).
+    A handler that waits for nothing else returns this instead of waiting itself. So its request can
+    be answered without a task (`parked.py`).
 
     Attributes:
-        command: To be committed and applied; None: reads have to become linearizable.
+        command: The wait is for this to be committed and applied; None: for a read barrier.
         query: Of the request.
         finish: Makes the answer from the outcome (None after a read's wait); may raise HttpError.
     """
@@ -84,7 +84,7 @@ class Exchange:
         is_local: The client is on this machine.
         scope: Bounds whatever the connection waits for; its deadline is moved, never removed.
         out: Answers that are not sent yet, in order.
-        due_at: When the node tells at last what came of the request that `begin` began.
+        due_at: The deadline that the node was given for the request that `begin` began.
         is_fresh: Local reads already see all that was answered before these requests came.
     """
 
@@ -204,10 +204,10 @@ class Exchange:
         Raises:
             HttpError: 400 for a bad `?timeout=`.
         """
-        # An earlier answer must not wait for what this request waits for.
+        # An answer that is ready must not wait for what this request waits for.
         if self.out:
             await self._flush()
-        # A barrier of before does not cover the effects of this request.
+        # An earlier barrier does not cover the effects of this request.
         self.is_fresh = False
         deadline = trio.current_time() + timeout_s(query)
         # Seldom true, and setting a deadline costs microseconds even to what it is: not `max`.

@@ -116,13 +116,13 @@ class Parked(Serving):
         self._parking.gone(self)
 
     def ready(self) -> None:
-        """Something has come, or the client has gone (`poller.Ready`)."""
+        """Handle what has come, or that the client has gone (`poller.Ready`)."""
         if self._is_closed:
             return
         if self._has_task or self._waits_for is not None:
             self._is_readable = True
             if self._endless is not None and self.stream.has_ended():
-                self._endless.cancel()  # Else it would be found out by the next keepalive only.
+                self._endless.cancel()  # Else only the next keepalive would notice it.
             return
         try:
             self._receive()
@@ -184,7 +184,7 @@ class Parked(Serving):
         return deferred
 
     def _told(self, outcome: Any) -> None:
-        """Answer the request that the node was asked for; called in the node's turn."""
+        """Answer the request under way, whose outcome is known; called in the node's turn."""
         waits_for, self._waits_for, self._waiter = self._waits_for, None, None
         if self._is_closed or waits_for is None:
             return
@@ -205,7 +205,7 @@ class Parked(Serving):
             return failed(self._exchange, request, error)
 
     def _say(self, request: Request, whole: bytes) -> None:
-        """Send the answer to the one request that is here."""
+        """Send the answer to the one request that has come."""
         if request.is_http10 or not request.keep_alive or self._is_ending or self._is_readable:
             self._todo.append(Begun(request, whole))
             self._take_task()

@@ -27,9 +27,9 @@ from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Serving, Shar
 CONNECTIONS_MAX = 768
 # Beside these, answers without end (watches, events): each is a connection that mostly waits.
 STREAMS_MAX = 12_000
-# So many more are told that there are too many; beyond that they are just closed.
+# So many more get 503; beyond that they are closed without an answer.
 REFUSALS_MAX = 64
-# What all bodies together may take that are larger than most.
+# What all large bodies together may take.
 LARGE_BODIES_BYTES_MAX = 256 * 1024 * 1024
 _ACCEPTED_AT_ONCE = 64
 # How often parked connections are looked through for those that have been idle for too long.
@@ -111,7 +111,7 @@ class ApiServer:
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         while True:
-            # All that wait at once: while many are served, this task has its go seldom.
+            # Take all that wait at once: while many are served, this task runs seldom.
             first = await accept(listener)
             for stream in (first, *accept_waiting(listener, _ACCEPTED_AT_ONCE - 1)):
                 if self._poller is None or self._excess() >= 0:
@@ -122,11 +122,11 @@ class ApiServer:
     def serve_parked(
         self, stream: TcpStream, nursery: trio.Nursery, *, is_local: bool | None = None
     ) -> None:
-        """Begin to serve a connection as long as possible without a task; see `serve_stream`.
+        """Begin to serve a connection, without a task as long as it needs none.
 
         Args:
             stream: The connection.
-            nursery: For the task that it takes at times.
+            nursery: For the task that it needs at times.
             is_local: As in `serve_stream`.
 
         Closes: the stream.

@@ -49,7 +49,7 @@ OUT_BYTES_MAX = 256 * 1024
 
 
 class Streams:
-    """How many answers without end are being sent, and how many may be."""
+    """How many answers without end are being sent (`count`), and how many may be (`most`)."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -151,14 +151,14 @@ class Serving:
         return is_parked
 
     async def refuse(self, error: HttpError) -> None:
-        """Answer with an error out of turn, and end."""
+        """Send an error that answers no request, and end."""
         whole = with_header(failure(self._exchange.keys.applied_index, error), b"Connection: close")
         with trio.move_on_after(LAST_WORDS_S):
             await self.stream.send_all(whole)
             await self._linger()
 
     async def _linger(self) -> None:
-        """See that the last answer arrives, before the stream is closed."""
+        """Wait until the last answer has arrived, before the stream is closed."""
         if not isinstance(self.stream, trio.abc.HalfCloseableStream):
             return
         count = 0
@@ -307,7 +307,7 @@ class Serving:
         await self._flush()
 
     def _lengthen(self) -> None:
-        """Leave the exact deadline of a request that was coming; it is here."""
+        """End the exact deadline of a request on its way, which has come now."""
         now = trio.current_time()
         if self._strict_phase is not None or self._exchange.scope.deadline < now + PATIENCE_S_MIN:
             self._strict_phase = None
