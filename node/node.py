@@ -1,20 +1,19 @@
 """One node, put together from its rooms.
 
-The one place that knows all of them: hands each frame to the room it is for, and serves the HTTP API
-as its `Backend` (`api/backend.py`). Decides nothing about consensus.
+The one place that knows all of them: makes them, hands each frame to the room it is for, and puts
+together the `Backend` of the HTTP API (`api/backend.py`). Decides nothing about consensus.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from random import Random
 
-import msgspec
 import structlog
 import trio
 
-from .api.backend import Tell, Waiter
+from .api.backend import Backend
+from .cluster.administration import Administration
 from .cluster.configure import Configure
 from .cluster.handover import Handover
 from .cluster.membership import Membership
@@ -22,23 +21,19 @@ from .cluster.replica_check import ReplicaCheck
 from .cluster.snapshot_receiver import Reply, SnapshotReceiver
 from .cluster.snapshot_sender import SnapshotSender
 from .cluster.status import Status
+from .cluster.this_node import ThisNode
 from .driver import recovered_core
 from .driver.freshness import Freshness
+from .driver.keys import Keys
 from .driver.replica import Replica
 from .driver.ticks import TickTimer
-from .errors import NoLeader, Refused
-from .model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
-from .model.commands import Command, Keyed, Outcome
 from .net.lag import Lag
 from .net.poller import Poller, can_poll
 from .peers import wire
 from .peers.link import Dial, LocalNode
 from .peers.links import Links
-from .peers.wire import ForwardKind
 from .raft.messages import Base
-from .state import idempotency
-from .state.machine import Item, KeyReader, State
-from .state.watches import Watch, Watches
+from .state.machine import State
 from .storage.interface import Storage
 
 _GOODBYE_SECONDS = 0.05
@@ -50,9 +45,6 @@ the others to see its end at once, should it have led."""
 
 _MAX_SAID = 128  # Addresses remembered of nodes that said hello; the oldest goes first.
 
-_STOP_SECONDS = 2.0
-"""For the cluster to agree that it does without this node; a stop takes 5 s in all."""
-
 _log = structlog.get_logger()
 
 
@@ -60,13 +52,9 @@ class Node:
     """A node without its listeners: give it connections of peers, and requests.
 
     Attributes:
-        replica, status, links, watches: Its rooms.
+        replica, status, links: Its rooms.
+        keys, administration, process, settings: What clients ask of it; together, the `backend`.
         poller: Watches the sockets of peers and clients; None: each has a task of its own.
-        stop_requested: Set when the node shall stop; `stop_reason` says why.
-        stop_began_at: When it was first asked to, in seconds of `trio.current_time()`.
-        begins_anew: Whether its process shall start it again once it has stopped.
-        kill_requested: Set when the process shall end as by a crash.
-        was_removed: Whether it stops because it is no member any more.
     """
 
     def __init__(
@@ -95,9 +83,8 @@ class Node:
             StorageError, CoreBug: What is on disk cannot be used.
         """
         identity = storage.identity
-        state = self._state = State(storage.state)
+        state = State(storage.state)
         options = recovered_core.core_options(state.settings)
-        self.address = address
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self._facts = self.replica.facts
         self.status = Status(self.replica, self.replica.send)
@@ -118,24 +105,22 @@ class Node:
         self.snapshot_sender = SnapshotSender(self.replica, self.links, dial, rng)
         self.snapshot_receiver = SnapshotReceiver(self.replica)
         self.check = ReplicaCheck(self.replica, self.replica.send)
-        self.watches = Watches(state.history)
         self.freshness = Freshness(self.replica)
-        self.stop_requested = trio.Event()
-        self.stop_reason = ""
-        self.stop_began_at = math.inf
-        self.begins_anew = False
-        self.kill_requested = trio.Event()
-        self.was_removed = False
+        lag = self.poller.lag if self.poller is not None else Lag()
+        self.keys = Keys(self.replica, self.status.wait_change)
+        self.process = ThisNode(
+            self.replica, self.status, self.handover, lag, address=address, name=name
+        )
+        self.administration = Administration(self.replica, self.status, self.handover, self.process)
+        self.backend = Backend(self.keys, self.administration, self.process, self.settings)
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
-        self._lag = self.poller.lag if self.poller is not None else Lag()
         self._tick_timer = TickTimer(
             lambda: self.replica.tick_seconds(),  # noqa: PLW0108 - a test has its own
-            self._lag,
+            lag,
             rng.random,
         )
-        self._given_name = name
         self._adopted = state.settings
         self.replica.leadership.on_change = self._on_change
         self.replica.on_tick = self._on_tick
@@ -182,152 +167,6 @@ class Node:
         await self.handover.give_up_lead()
         self.status.say_goodbye()
         await trio.sleep(_GOODBYE_SECONDS)
-
-    # -- as `api.backend.Backend` -----------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """This node's name; what it was started with, until the cluster has given it one."""
-        member = self._facts.members.get(self._facts.id)
-        return member.name if member else self._given_name
-
-    @property
-    def zone(self) -> str:
-        """The DNS domain of the cluster."""
-        return self._facts.settings.zone
-
-    @property
-    def applied_index(self) -> int:
-        """Index of the last entry whose effect reads here can see."""
-        return self._state.applied
-
-    def get(self, key: bytes) -> Item | None:
-        """Read one key from the local copy."""
-        return self._state.get(key)
-
-    def view(self) -> KeyReader:
-        """Return a reader of the local copy as of now; the caller closes it."""
-        return self._state.view()
-
-    @property
-    def waiting(self) -> str:
-        """See `Backend.waiting`."""
-        expect = self._facts.expect
-        if not expect:
-            return ""
-        here = len(self._facts.config.voters)
-        return f"waiting for {expect} nodes, of which {here} can vote by now: let more of them join"
-
-    def watch(self, prefix: bytes, after: int | None) -> Watch:
-        """See `Backend.watch`."""
-        return self.watches.open(prefix, after)
-
-    async def write(self, command: Command, deadline: float) -> Outcome:
-        """See `Backend.write`."""
-        await self._admit(deadline)
-        outcome = await self.replica.propose(command, deadline)
-        return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
-
-    async def read_barrier(self, deadline: float) -> None:
-        """See `Backend.read_barrier`."""
-        await self._admit(deadline)
-        await self.replica.read_barrier(deadline)
-
-    def begin_write(self, command: Command, deadline: float, tell: Tell) -> Waiter | None:
-        """See `Backend.begin_write`."""
-        if self._is_waiting or isinstance(command, Keyed):
-            return None
-        return self.replica.begin_propose(command, deadline, tell)
-
-    def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
-        """See `Backend.begin_read`."""
-        if self._is_waiting:
-            return None
-        return self.replica.begin_read(deadline, tell)
-
-    def stale_ms(self) -> int | None:
-        """Milliseconds since this node had applied all that was committed then; None: never."""
-        fresh_at = self.replica.fresh_at
-        return None if fresh_at is None else int((trio.current_time() - fresh_at) * 1000)
-
-    def unhealthy(self) -> str | None:
-        """Return why this node is not in contact with a leader, or None when it is."""
-        if self.status.in_contact():
-            return None
-        if self._facts.is_leader:
-            return "this node leads, but has lost contact with the majority"
-        if self._facts.leader:
-            return "the leader has not been heard for an election timeout"
-        return "there is no leader, or this node cannot reach it"
-
-    def lag_ms(self, seconds: int) -> float:
-        """See `Backend.lag_ms`."""
-        return self._lag.longest_ms(seconds)
-
-    def cluster(self) -> ClusterInfo:
-        """Return the cluster as this node sees it now; what is new in it, watchers are told, too."""
-        return self.status.refresh()
-
-    async def wait_cluster_change(self, seen: int) -> int:
-        """Wait until the structural version is not `seen`, and return it."""
-        return await self.status.wait_change(seen)
-
-    async def join(self, request: JoinRequest, deadline: float) -> JoinReply:
-        """See `Backend.join`."""
-        if request.id == f"{self._facts.id:016x}" or request.address == self.address:
-            raise Refused(f"{request.address} is this very node: a node cannot join itself")
-        data = msgspec.json.encode(request)
-        reply: JoinReply = await self.replica.request(ForwardKind.JOIN, data, deadline)
-        return reply
-
-    async def remove(self, node: str, deadline: float) -> None:
-        """See `Backend.remove`."""
-        await self.replica.request(ForwardKind.REMOVE, node.encode(), deadline)
-
-    def config(self) -> dict[str, ConfigValue]:
-        """See `Backend.config`."""
-        return self.settings.show()
-
-    async def cluster_barrier(self, deadline: float) -> None:
-        """See `Backend.cluster_barrier`."""
-        await self.replica.read_barrier(deadline)
-
-    async def configure(self, key: str, value: str, deadline: float) -> ConfigValue:
-        """See `Backend.configure`."""
-        return await self.settings.change(key, value, deadline)
-
-    async def rename(self, node: str, name: str, deadline: float) -> str:
-        """See `Backend.rename`."""
-        return await self.settings.rename(node, name, deadline)
-
-    async def leave(self, deadline: float) -> None:
-        """See `Backend.leave`."""
-        # The next leader removes it: nobody has to find out that the old one is gone.
-        await self.handover.give_up_lead()
-        await self.remove(f"{self._facts.id:016x}", deadline)
-        self._removed()
-
-    async def transfer(self, to: str, deadline: float) -> str:
-        """See `Backend.transfer`."""
-        return await self.handover.transfer(to, deadline)
-
-    async def stop(self) -> str:
-        """See `Backend.stop`."""
-        self.stop_began_at = min(self.stop_began_at, trio.current_time())
-        try:
-            return await self.handover.leave_quorum(trio.current_time() + _STOP_SECONDS)
-        finally:
-            self.request_stop("asked to stop")
-
-    def restart(self) -> None:
-        """See `Backend.restart`."""
-        if not self.stop_requested.is_set():
-            self.begins_anew = True
-            self.request_stop("asked to restart")
-
-    def kill(self) -> None:
-        """End the process as a crash would, once the answer to who asked has left."""
-        self.kill_requested.set()
 
     # -- as `peers.PeerHandler` -------------------------------------------------------------
 
@@ -396,7 +235,7 @@ class Node:
         """`peer` does not want this node."""
         _log.warning("a peer refused this node", peer=f"{peer:016x}", why=refusal)
         if refusal == wire.Refusal.REMOVED:
-            self._removed()
+            self.process.removed()
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -408,31 +247,6 @@ class Node:
             await poller.run()
         finally:
             poller.close()
-
-    @property
-    def _is_waiting(self) -> bool:
-        """Whether `_admit` may have to wait, or to refuse."""
-        cluster = self._state.cluster
-        return not cluster.cluster_id or cluster.expect != 0
-
-    async def _admit(self, deadline: float) -> None:
-        """Let no client's request through while the cluster waits for nodes.
-
-        A node that has not yet learnt of the cluster's creation does not know whether it waits.
-
-        Raises:
-            NoLeader: It waits, or its creation is not agreed in time.
-        """
-        facts, seen = self._facts, -1
-        if not facts.cluster_id:
-            await self.replica.read_barrier(deadline)
-            with trio.move_on_at(deadline):
-                while not facts.cluster_id:
-                    seen = await self.status.wait_change(seen)
-        if not facts.cluster_id:
-            raise NoLeader("the cluster is only just being founded; try again in a moment")
-        if facts.expect:
-            raise NoLeader(self.waiting)
 
     def _on_change(self) -> None:
         """Leadership, configuration, members or settings have changed: all that follows from it."""
@@ -478,14 +292,3 @@ class Node:
         self.status.tick()
         self.freshness.tick()
         self.membership.tick()
-
-    def _removed(self) -> None:
-        self.was_removed = True
-        self.request_stop("this node was removed from the cluster")
-
-    def request_stop(self, reason: str) -> None:
-        """Ask the node to stop cleanly; the first reason stands."""
-        if not self.stop_requested.is_set():
-            self.stop_began_at = min(self.stop_began_at, trio.current_time())
-            self.stop_reason = reason
-            self.stop_requested.set()

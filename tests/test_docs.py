@@ -188,8 +188,11 @@ def test_the_page_of_the_api_lists_the_routes_that_are_served() -> None:
         if row.startswith("| `")
         for method, path in re.findall(r"`([A-Z]+) (/[^`?]*)`", row.split(" | ")[0])
     }
-    served = {(m.decode(), p.decode()) for p, methods in routes.EXACT.items() for m in methods}
-    served |= {(m.decode(), f"{p.decode()}<key>") for p, ms in routes.WITH_KEY for m in ms}
+    served = {
+        (method.decode(), route.path.decode() + "<key>" * route.has_key)
+        for route in routes.RECORDS
+        for method in route.methods
+    }
 
     assert listed == {(m, p) for m, p in served if m != "HEAD"} - ROUTES_OF_OUR_OWN
 

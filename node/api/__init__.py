@@ -1,17 +1,24 @@
 """The HTTP API: which path does what.
 
-Words. A *route* is a method and a path with the handler that answers them. A *handler* turns one
-request into calls of the *backend*, which is the node and all that is known of it here.
+Words. A *route* is a record: a method and a path, the handler that answers them, and what a request
+must be like to reach it. A *right* is what a token will have to allow before a route may be used. A
+*gate* is the checks that follow from the record; a request passes them before its handler runs. A
+*handler* turns one request into calls of the backend, and their results into an answer. The
+*backend* is the node as the API sees it: its keys, its membership of the cluster, its process, its
+settings.
 
-routes.py   every path and method
-backend.py  what the API asks of the node
+routes.py   the table: every path and method, with what it demands
+gate.py     the record, the gate made from it, and the way from a request to its route
 simple.py   /read, /write, /update, /delete
 kv.py       /v1/kv
-cluster.py  /v1/cluster, /v1/status, /v1/health, /v1/events, joining
 watch.py    /v1/watch
-admin.py    stop, kill, leave, transfer
+cluster.py  /v1/cluster, /v1/status, /v1/health, /v1/events, /v1/node/load, joining
 config.py   settings and names
+admin.py    stop, restart, kill, leave, remove, transfer
+items.py    how an item looks, for the handlers that show items
+backend.py  what the API asks of the node
 `http/`     HTTP/1.1 itself
 
-Never here: storage, or anything of the node beyond its backend.
+Never here: storage, or anything of the node beyond its backend. Never in a handler: a check of who
+asks, which is the gate's.
 """

@@ -1,12 +1,14 @@
-"""What the API asks of the node behind it.
+"""What the API asks of the node behind it, in four protocols and the `Backend` that holds them.
 
-`node/node.py` stands behind this in a node, a fake in the tests. Deadlines are absolute, in seconds
+In a node, `driver/keys.py`, `cluster/administration.py`, `cluster/this_node.py` and
+`cluster/configure.py` implement them; in the tests, a fake does. Deadlines are absolute, in seconds
 of `trio.current_time()`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ class Waiter(Protocol):
     """A request under way that no task waits for."""
 
     def give_up(self) -> None:
-        """Want to be told nothing any more. What becomes of a write is unknown."""
+        """Cancel the callback. The outcome of a write is unknown then."""
         ...
 
 
@@ -28,23 +30,8 @@ Tell = Callable[[Any], None]
 """Called once: with the result, or with the HstoreError that `write` or `read_barrier` raise."""
 
 
-class Backend(Protocol):
-    """The node, as its HTTP API sees it."""
-
-    @property
-    def name(self) -> str:
-        """This node's name."""
-        ...
-
-    @property
-    def address(self) -> str:
-        """`HOST:PORT` of this node's API, as advertised."""
-        ...
-
-    @property
-    def zone(self) -> str:
-        """The DNS domain of the cluster."""
-        ...
+class Keys(Protocol):
+    """Keys and values: the local copy, and the way into the log."""
 
     @property
     def applied_index(self) -> int:
@@ -55,7 +42,8 @@ class Backend(Protocol):
     def waiting(self) -> str:
         """Why clients must wait for nodes that have yet to join; empty: they need not.
 
-        While it is said, `write` and `read_barrier` raise it; only local reads have to ask.
+        `write` and `read_barrier` raise NoLeader with this text by themselves. A caller has to ask
+        only before a read that uses no barrier.
         """
         ...
 
@@ -71,7 +59,7 @@ class Backend(Protocol):
         """Begin to watch the changes that take effect on this node; the caller closes it.
 
         Raises:
-            Compacted: It is not known any more what has changed after the revision `after`.
+            Compacted: The changes after the revision `after` are not all kept any more.
         """
         ...
 
@@ -96,14 +84,6 @@ class Backend(Protocol):
         """
         ...
 
-    def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
-        """As `read_barrier`, without a task that waits; None: this one needs a task.
-
-        Raises:
-            Overloaded: Too many wait.
-        """
-        ...
-
     async def read_barrier(self, deadline: float) -> None:
         """Return when local reads see every write answered before this call (linearizable).
 
@@ -112,17 +92,21 @@ class Backend(Protocol):
         """
         ...
 
+    def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
+        """As `read_barrier`, without a task that waits; None: this one needs a task.
+
+        Raises:
+            Overloaded: Too many wait.
+        """
+        ...
+
     def stale_ms(self) -> int | None:
         """Milliseconds since this node had applied all that was committed then; None: never."""
         ...
 
-    def unhealthy(self) -> str | None:
-        """Return why this node is not in contact with a leader, or None when it is."""
-        ...
 
-    def lag_ms(self, seconds: int) -> float:
-        """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""
-        ...
+class Membership(Protocol):
+    """The cluster: who belongs, who leads."""
 
     def cluster(self) -> ClusterInfo:
         """Return the cluster as this node sees it now."""
@@ -136,12 +120,22 @@ class Backend(Protocol):
         """
         ...
 
+    async def cluster_barrier(self, deadline: float) -> None:
+        """Wait until this node knows all that was agreed about the cluster before this call.
+
+        Works as `Keys.read_barrier`, but also while the cluster waits for nodes.
+
+        Raises:
+            NoLeader, Overloaded: No majority confirmed it before the deadline.
+        """
+        ...
+
     async def join(self, request: JoinRequest, deadline: float) -> JoinReply:
         """Make a newcomer a learner.
 
         Raises:
             Refused: Its name is taken, its id was removed, or its protocol differs.
-            Unavailable: As for `write`.
+            Unavailable: As for `Keys.write`.
         """
         ...
 
@@ -150,41 +144,16 @@ class Backend(Protocol):
 
         Raises:
             Refused: There is no such member, or the rest would have no live majority.
-            Unavailable: As for `write`.
-        """
-        ...
-
-    def config(self) -> dict[str, ConfigValue]:
-        """Return every setting by key, as this node knows it."""
-        ...
-
-    async def cluster_barrier(self, deadline: float) -> None:
-        """As `read_barrier`, for what is known of the cluster itself; also while it waits."""
-        ...
-
-    async def configure(self, key: str, value: str, deadline: float) -> ConfigValue:
-        """Change a setting, on every node but for `log_level`; return what it is then.
-
-        Raises:
-            ConfigError: There is no such key, or the value is not allowed.
-            Refused: It does not fit what was agreed meanwhile; there is no such member; or
-                without that voter there would be no live majority.
-            Unavailable: As for `write`.
-        """
-        ...
-
-    async def rename(self, node: str, name: str, deadline: float) -> str:
-        """Rename a member (its name, id or API address; empty: this node); return the old name.
-
-        Raises:
-            ConfigError: It is not a name.
-            Refused: Another member has it, or there is no such member.
-            Unavailable: As for `write`.
+            Unavailable: As for `Keys.write`.
         """
         ...
 
     async def leave(self, deadline: float) -> None:
-        """Remove this node from the cluster, then stop it (`stop` is called by this)."""
+        """Remove this node from the cluster, then have it stop (no `Process.stop` is needed).
+
+        Raises:
+            Refused, Unavailable: As for `remove`.
+        """
         ...
 
     async def transfer(self, to: str, deadline: float) -> str:
@@ -192,8 +161,35 @@ class Backend(Protocol):
 
         Raises:
             Refused: There is no such member, or it cannot lead.
-            Unavailable: It has not come to that in time.
+            Unavailable: It does not lead before the deadline.
         """
+        ...
+
+
+class Process(Protocol):
+    """This node: its name and addresses, its health, its end."""
+
+    @property
+    def name(self) -> str:
+        """This node's name."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """`HOST:PORT` of this node's API, as advertised."""
+        ...
+
+    @property
+    def zone(self) -> str:
+        """The DNS domain of the cluster, in which this node has its names."""
+        ...
+
+    def unhealthy(self) -> str | None:
+        """Return why this node is not in contact with a leader, or None when it is."""
+        ...
+
+    def lag_ms(self, seconds: int) -> float:
+        """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""
         ...
 
     async def stop(self) -> str:
@@ -214,3 +210,42 @@ class Backend(Protocol):
     def kill(self) -> None:
         """End the process as a crash would, soon after the answer to this request is sent."""
         ...
+
+
+class Settings(Protocol):
+    """The settings of the cluster and of this node, and the names of its members."""
+
+    def show(self) -> dict[str, ConfigValue]:
+        """Return every setting by key, as this node knows it."""
+        ...
+
+    async def change(self, key: str, value: str, deadline: float) -> ConfigValue:
+        """Change a setting, on every node but for `log_level`; return what it is then.
+
+        Raises:
+            ConfigError: There is no such key, or the value is not allowed.
+            Refused: It does not fit what was agreed meanwhile; there is no such member; or
+                without that voter there would be no live majority.
+            Unavailable: As for `Keys.write`.
+        """
+        ...
+
+    async def rename(self, node: str, name: str, deadline: float) -> str:
+        """Rename a member (its name, id or API address; empty: this node); return the old name.
+
+        Raises:
+            ConfigError: It is not a name.
+            Refused: Another member has it, or there is no such member.
+            Unavailable: As for `Keys.write`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The node behind the API."""
+
+    keys: Keys
+    membership: Membership
+    process: Process
+    settings: Settings

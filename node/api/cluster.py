@@ -1,6 +1,6 @@
-"""The cluster: /v1/cluster, /v1/status, /v1/health, /v1/events, and the door for newcomers.
+"""The cluster: /v1/cluster, /v1/status, /v1/health, /v1/events, /v1/node/load, and joining.
 
-Owns how the cluster is shown over HTTP. What is true of it is the node's business.
+Owns how the cluster is shown over HTTP. What is shown comes from the node.
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from ..errors import HstoreError
 from ..model.cluster_info import PROTOCOL, JoinRequest
 from ..net.lag import SECONDS_MAX
 from .http.answers import EVENTS, Answer, HttpError, answer, head, ok
-from .http.exchange import RETRY_AFTER_S, unavailable
-from .http.guard import refuse_browser
+from .http.exchange import RETRY_AFTER_S
 from .http.params import decode_json, number, parse_query
-from .simple import need_length
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -27,53 +24,55 @@ if TYPE_CHECKING:
 
 # Contract section 4: events for the figures at most twice a second.
 FIGURES_S = 0.5
-# A comment so often shows a dead client to us, and a living node to the client and to proxies.
+# A comment after this much silence: so we notice a dead client, and the client and proxies on the way
+# see that the node lives.
 KEEPALIVE_S = 15.0
 
 _encode = msgspec.json.encode
 _join_request = msgspec.json.Decoder(JoinRequest)
 
 
-async def leader(x: Exchange, _request: Request, _rest: bytes) -> Answer:
+async def leader(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/status/leader`: the address of its API, or `""`."""
-    info = x.backend.cluster()
+    info = exchange.backend.membership.cluster()
     address = next((node.address for node in info.nodes if node.name == info.leader), "")
-    return ok(x.backend.applied_index, _encode(address))
+    return ok(exchange.keys.applied_index, _encode(address))
 
 
-async def peers(x: Exchange, _request: Request, _rest: bytes) -> Answer:
+async def peers(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/status/peers`: the addresses of all members."""
-    addresses = [node.address for node in x.backend.cluster().nodes]
-    return ok(x.backend.applied_index, _encode(addresses))
+    addresses = [node.address for node in exchange.backend.membership.cluster().nodes]
+    return ok(exchange.keys.applied_index, _encode(addresses))
 
 
-async def show(x: Exchange, _request: Request, _rest: bytes) -> Answer:
+async def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/cluster`. A newcomer sees by the protocol's version whether it can join at all."""
-    body = _encode(x.backend.cluster())
-    return answer(x.backend.applied_index, body, extra=b"X-Hstore-Protocol: %d\r\n" % PROTOCOL)
+    body = _encode(exchange.backend.membership.cluster())
+    return answer(exchange.keys.applied_index, body, extra=b"X-Hstore-Protocol: %d\r\n" % PROTOCOL)
 
 
-async def health(x: Exchange, _request: Request, _rest: bytes) -> Answer:
+async def health(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/health`: 200 while in contact with a leader, else 503 with the reason."""
-    reason = x.backend.unhealthy()
+    reason = exchange.backend.process.unhealthy()
     if reason is not None:
         raise HttpError(503, reason, retry_after_s=RETRY_AFTER_S)
-    return ok(x.backend.applied_index, b'{"healthy":true}')
+    return ok(exchange.keys.applied_index, b'{"healthy":true}')
 
 
-async def load(x: Exchange, request: Request, _rest: bytes) -> Answer:
+async def load(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`GET /v1/node/load`: the longest stall of this node's event loop, `?seconds=` back."""
     seconds = number(parse_query(request.query), "seconds")
     seconds = SECONDS_MAX if seconds is None else seconds
     if not 1 <= seconds <= SECONDS_MAX:
         raise HttpError(400, f"?seconds= goes from 1 to {SECONDS_MAX}")
-    body = b'{"event_loop_lag_ms":%.3f,"seconds":%d}' % (x.backend.lag_ms(seconds), seconds)
-    return ok(x.backend.applied_index, body)
+    lag_ms = exchange.backend.process.lag_ms(seconds)
+    body = b'{"event_loop_lag_ms":%.3f,"seconds":%d}' % (lag_ms, seconds)
+    return ok(exchange.keys.applied_index, body)
 
 
-async def events(x: Exchange, _request: Request, _rest: bytes) -> Answer:
+async def events(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/events`."""
-    return _Events(x.backend)
+    return _Events(exchange.backend)
 
 
 class _Events:
@@ -82,16 +81,16 @@ class _Events:
     is_endless = True
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.head = head(backend.applied_index, content_type=EVENTS)
+        self._membership = backend.membership
+        self.head = head(backend.keys.applied_index, content_type=EVENTS)
 
     async def run(self, send: Send) -> None:
         """Send the cluster now, at each change, and its figures twice a second."""
         seen, shown, shown_at = -1, b"", 0.0
         while True:
             with trio.move_on_after(FIGURES_S):
-                seen = await self._backend.wait_cluster_change(seen)
-            content = _encode(self._backend.cluster())
+                seen = await self._membership.wait_cluster_change(seen)
+            content = _encode(self._membership.cluster())
             now = trio.current_time()
             if content != shown:
                 await send(b"event: cluster\ndata: %b\n\n" % content)
@@ -101,17 +100,12 @@ class _Events:
                 shown_at = now
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the body is made from nothing that must be closed."""
 
 
-async def join(x: Exchange, request: Request, _rest: bytes) -> Answer:
+async def join(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`POST /v1/cluster/join`: make a newcomer, from whatever host, a learner."""
-    refuse_browser(request)
-    need_length(request)
     newcomer = decode_json(_join_request, request.body)
-    deadline = await x.begin_change(parse_query(request.query))
-    try:
-        reply = await x.backend.join(newcomer, deadline)
-    except HstoreError as error:
-        raise unavailable(error, is_write=True) from error
-    return ok(x.backend.applied_index, _encode(reply))
+    deadline = await exchange.begin_wait(parse_query(request.query))
+    reply = await exchange.backend.membership.join(newcomer, deadline)
+    return ok(exchange.keys.applied_index, _encode(reply))

@@ -1,6 +1,6 @@
-"""The settings of the cluster and the names of its nodes: shown to all, changed from this machine.
+"""The settings of the cluster and the names of its nodes, shown and changed.
 
-Owns how they look over HTTP. Which there are and what they may be is the node's business.
+Owns how they look over HTTP. Which settings there are, and what their values may be, the node knows.
 """
 
 from __future__ import annotations
@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import HstoreError
-from .admin import check_local
 from .http.answers import Answer, HttpError, ok
-from .http.exchange import unavailable
 from .http.params import decode_json, key_from_path, parse_query
-from .simple import need_length
 
 if TYPE_CHECKING:
     from ..model.cluster_info import ConfigValue
@@ -43,59 +39,46 @@ _value = msgspec.json.Decoder(_Value)
 _name = msgspec.json.Decoder(_Name)
 
 
-async def show(x: Exchange, request: Request, _rest: bytes) -> Answer:
+async def show(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`GET /v1/config`: every setting by key, with where its value comes from."""
-    return ok(x.backend.applied_index, _encode(await _current(x, request)))
+    return ok(exchange.keys.applied_index, _encode(await _current(exchange, request)))
 
 
-async def show_one(x: Exchange, request: Request, rest: bytes) -> Answer:
+async def show_one(exchange: Exchange, request: Request, rest: bytes) -> Answer:
     """`GET /v1/config/<key>`."""
     key = key_from_path(rest).decode()
-    settings = await _current(x, request)
+    settings = await _current(exchange, request)
     if key not in settings:
         raise HttpError(
             404, f"there is no setting {key[:_KEY_SHOWN]!r}; there are {', '.join(settings)}"
         )
-    return ok(x.backend.applied_index, _body(key, settings[key]))
+    return ok(exchange.keys.applied_index, _body(key, settings[key]))
 
 
-async def change(x: Exchange, request: Request, rest: bytes) -> Answer:
+async def change(exchange: Exchange, request: Request, rest: bytes) -> Answer:
     """`PUT /v1/config/<key>` `{"value"}`: change a setting on every node."""
-    check_local(x)
-    need_length(request)
     key = key_from_path(rest).decode()
     value = decode_json(_value, request.body).value
-    deadline = await x.begin_change(parse_query(request.query))
-    try:
-        changed = await x.backend.configure(key, value, deadline)
-    except HstoreError as error:
-        raise unavailable(error, is_write=True) from error
-    return ok(x.backend.applied_index, _body(key, changed))
+    deadline = await exchange.begin_wait(parse_query(request.query))
+    changed = await exchange.backend.settings.change(key, value, deadline)
+    return ok(exchange.keys.applied_index, _body(key, changed))
 
 
-async def rename(x: Exchange, request: Request, _rest: bytes) -> Answer:
-    """`POST /v1/node/rename` `{"node", "name"}`: without `node`, the one that is asked."""
-    check_local(x)
-    need_length(request)
+async def rename(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`POST /v1/node/rename` `{"node", "name"}`: without `node`, the one that answers."""
     wanted = decode_json(_name, request.body)
-    deadline = await x.begin_change(parse_query(request.query))
-    try:
-        before = await x.backend.rename(wanted.node, wanted.name, deadline)
-    except HstoreError as error:
-        raise unavailable(error, is_write=True) from error
+    deadline = await exchange.begin_wait(parse_query(request.query))
+    before = await exchange.backend.settings.rename(wanted.node, wanted.name, deadline)
     body = b'{"name":%b,"was":%b}' % (_encode(wanted.name), _encode(before))
-    return ok(x.backend.applied_index, body)
+    return ok(exchange.keys.applied_index, body)
 
 
-async def _current(x: Exchange, request: Request) -> dict[str, ConfigValue]:
+async def _current(exchange: Exchange, request: Request) -> dict[str, ConfigValue]:
     """Return the settings as they are now; with `?stale`, as this node knows them."""
     query = parse_query(request.query)
     if "stale" not in query:
-        try:
-            await x.backend.cluster_barrier(await x.begin_change(query))
-        except HstoreError as error:
-            raise unavailable(error) from error
-    return x.backend.config()
+        await exchange.backend.membership.cluster_barrier(await exchange.begin_wait(query))
+    return exchange.backend.settings.show()
 
 
 def _body(key: str, setting: ConfigValue) -> bytes:

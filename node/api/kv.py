@@ -21,7 +21,7 @@ from .http.params import (
     parse_query,
     prefix_from_path,
 )
-from .simple import find, need_length, stale_header
+from .items import find, stale_header
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 _encode = msgspec.json.encode
 
 
-def get(x: Exchange, request: Request, rest: bytes) -> Deferred | Awaitable[Answer]:
+def get(exchange: Exchange, request: Request, rest: bytes) -> Deferred | Awaitable[Answer]:
     """`GET /v1/kv/<key>`: `?raw`, `?recurse`, `?keys`."""
     query = parse_query(request.query)
     if "recurse" in query or "keys" in query:
-        return _get_many(x, request, rest, query)
+        return _get_many(exchange, request, rest, query)
     key = key_from_path(rest)
 
     def finish(_: Outcome) -> bytes:
-        item, extra = find(x, request, key)
-        index = x.backend.applied_index
+        item, extra = find(exchange, request, key)
+        index = exchange.keys.applied_index
         if "raw" in query:
             return answer(index, item.value, content_type=BYTES, extra=extra)
         body = b"[%b]" % _entry(item)
@@ -53,11 +53,11 @@ def get(x: Exchange, request: Request, rest: bytes) -> Deferred | Awaitable[Answ
     return Deferred(None, query, finish)
 
 
-async def _get_many(x: Exchange, request: Request, rest: bytes, query: Query) -> Answer:
+async def _get_many(exchange: Exchange, request: Request, rest: bytes, query: Query) -> Answer:
     prefix = prefix_from_path(rest)
     separator = key_start(query, "separator")
-    await x.barrier(query)
-    extra = stale_header(x, request)
+    await exchange.barrier(query)
+    extra = stale_header(exchange, request)
 
     def render(items: Iterator[Item]) -> Iterator[bytes | None]:
         if "keys" in query:
@@ -65,7 +65,7 @@ async def _get_many(x: Exchange, request: Request, rest: bytes, query: Query) ->
         return map(_entry, items)
 
     listing = Listing(
-        head(x.backend.applied_index, 200, JSON, extra), x.backend.view(), prefix, render
+        head(exchange.keys.applied_index, 200, JSON, extra), exchange.keys.view(), prefix, render
     )
     if listing.is_empty():
         listing.close()
@@ -97,9 +97,8 @@ def _key_pieces(items: Iterator[Item], start: int, separator: bytes) -> Iterator
         last = key
 
 
-def put(x: Exchange, request: Request, rest: bytes) -> Deferred:
+def put(exchange: Exchange, request: Request, rest: bytes) -> Deferred:
     """`PUT /v1/kv/<key>`: `?cas`, `?flags`."""
-    need_length(request)
     key = key_from_path(rest)
     value = checked_value(request.body)
     query = parse_query(request.query)
@@ -109,12 +108,12 @@ def put(x: Exchange, request: Request, rest: bytes) -> Deferred:
         command = Put(key, value)
 
     def finish(outcome: Outcome) -> bytes:
-        return ok(x.backend.applied_index, b"true" if outcome.ok else b"false")
+        return ok(exchange.keys.applied_index, b"true" if outcome.ok else b"false")
 
     return Deferred(command, query, finish)
 
 
-def delete(x: Exchange, request: Request, rest: bytes) -> Deferred:
+def delete(exchange: Exchange, request: Request, rest: bytes) -> Deferred:
     """`DELETE /v1/kv/<key>`: `?recurse`, `?cas`. A key that is not there counts as deleted."""
     query = parse_query(request.query)
     cas = number(query, "cas")
@@ -124,11 +123,11 @@ def delete(x: Exchange, request: Request, rest: bytes) -> Deferred:
         return Deferred(
             DeletePrefix(prefix_from_path(rest)),
             query,
-            lambda _: ok(x.backend.applied_index, b"true"),
+            lambda _: ok(exchange.keys.applied_index, b"true"),
         )
 
     def finish(outcome: Outcome) -> bytes:
         is_done = outcome.ok or cas is None
-        return ok(x.backend.applied_index, b"true" if is_done else b"false")
+        return ok(exchange.keys.applied_index, b"true" if is_done else b"false")
 
     return Deferred(Delete(key_from_path(rest), cas), query, finish)

@@ -1,16 +1,16 @@
 """`GET /v1/watch`: the changes under a prefix as server-sent events (HTML standard, section 9.2).
 
-Owns how a change looks, and the pace of one client: one that is slow is waited for as any client
-is, and holds no change but the one that it is being sent. Which changes there are, and how far back
-they are known, is the node's business.
+Owns how a change looks, and the pace of one client. A slow client is waited for as any client is,
+and only the change that is being sent to it is held in memory for it. Which changes there are, and
+how far back they are kept, the node knows.
 
 Theory of operation. An event is one change; its data is JSON in one line. The last change of an
 entry carries the entry's revision as the event's `id`, and so does a bare `id:` line at the
 beginning and whenever nothing was sent for a while: it says that all up to this revision has been
 sent, also where nothing has changed. The standard has a client keep the last id and send it as
 `Last-Event-ID` when it connects again, to this node or another; `?after=` says the same. A deletion
-of a whole prefix makes many changes of one revision: who is cut off among them has not seen its id,
-and so gets them all.
+of a whole prefix makes many changes of one revision: a client that is cut off among them has not
+seen their id yet, and so gets them all again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import trio
 from ..errors import Compacted
 from .http.answers import EVENTS, Answer, HttpError, head
 from .http.params import UNSIGNED_64_MAX, key_start, number, parse_query
-from .simple import value_member
+from .items import value_member
 
 if TYPE_CHECKING:
     from ..state.changes import Change
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from .http.connection import Request
     from .http.exchange import Exchange
 
-# As for /v1/events: it shows a dead client to us, and a living node to the client and to proxies.
+# As for /v1/events: so we notice a dead client, and the client sees that the node lives.
 KEEPALIVE_S = 15.0
-# Sent at once. A client that does not read holds so much of a change, beside the change itself,
-# which it shares with all that watch it.
+# How much is sent at once. For a client that does not read, this much of a change is held, beside the
+# change itself, which all its watches share.
 PIECE_BYTES = 64 * 1024
 
 _encode = msgspec.json.encode
 
 
-async def watch(x: Exchange, request: Request, _rest: bytes) -> Answer:
+async def watch(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`GET /v1/watch`: `?prefix=`, `?after=`, or `Last-Event-ID`, which is the newer of the two."""
     query = parse_query(request.query)
     prefix = key_start(query, "prefix") or b""
@@ -50,8 +50,8 @@ async def watch(x: Exchange, request: Request, _rest: bytes) -> Answer:
     last_id = request.headers.get(b"last-event-id")
     if last_id:
         after = _revision(last_id)
-    watching = x.backend.watch(prefix, after)
-    return _Changes(watching, head(x.backend.applied_index, content_type=EVENTS))
+    watching = exchange.keys.watch(prefix, after)
+    return _Changes(watching, head(exchange.keys.applied_index, content_type=EVENTS))
 
 
 def _revision(last_id: bytes) -> int:
@@ -72,7 +72,7 @@ class _Changes:
         self._watch = watching
 
     async def run(self, send: Send) -> None:
-        """Send all changes as they come; return only when some are not known any more."""
+        """Send changes as they come; return only when the next ones are not kept any more."""
         watch = self._watch
         await send(b"id: %d\n\n" % watch.start)
         try:
@@ -107,7 +107,7 @@ class _Changes:
         self._watch.close()
 
 
-# Whoever watches the same change is woken by it together: they share one text of it.
+# All watches of the same change are woken by it one after the other: they share its text.
 @lru_cache(maxsize=1)
 def _event(change: Change, is_last: bool) -> bytes:
     what = b'"deleted":true' if change.value is None else value_member(change.value)

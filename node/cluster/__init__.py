@@ -7,6 +7,8 @@ all. A
 
 membership.py         requests to join, leave, stop, vote or lead, answered at the leader
 reconciler.py         brings the configuration to what the log wants, at the leader
+administration.py     what clients ask: show, join, remove, leave, transfer
+this_node.py          one node's name, health and end
 handover.py           what a node hands over before it ends
 status.py             bulletins and reports, and what follows from them
 health.py             judges the members: alive, suspect, failed; and contact with the leader

@@ -64,7 +64,7 @@ class Configure:
         return shown
 
     async def change(self, key: str, value: str, deadline: float) -> ConfigValue:
-        """Change a setting; return what it is then. See `Backend.configure`."""
+        """Change a setting; return what it is then. See `api/backend.py`."""
         name, dot, what = key.rpartition(".")
         if dot and what == _TYPE.removeprefix("."):
             return await self._change_type(name, key, value, deadline)
@@ -86,7 +86,7 @@ class Configure:
         return self.show()[key]
 
     async def rename(self, node: str, name: str, deadline: float) -> str:
-        """Give a member another name; return the one it had. See `Backend.rename`."""
+        """Give a member another name; return the one it had. See `api/backend.py`."""
         _parsed("name", name, values.label)
         await self._replica.read_barrier(deadline)
         own = f"{self._facts.id:016x}"

@@ -63,7 +63,7 @@ def announced(node: Node, settings: NodeSettings) -> Announced | None:
         cluster_id=identity.cluster_id,
         node_id=f"{identity.node_id:016x}",
         zone=facts.settings.zone,
-        name=node.name,
+        name=node.process.name,
         ip=ipaddress.ip_address(settings.advertised_host),
         api_port=values.split_address(settings.api_address).port,
         peer_port=settings.peer_port,

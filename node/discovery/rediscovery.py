@@ -93,7 +93,7 @@ class Rediscovery:
 
     async def search(self) -> None:
         """Ask all sources once, and find out which node is at each address they name."""
-        findings = await finder.look(self._node.zone, self._sources, _ask_on)
+        findings = await finder.look(self._node.process.zone, self._sources, _ask_on)
         peers = self._node.links
         # An earlier address of a member may be right again, without any source naming it.
         candidates = [finder.written(one) for one in findings.addresses()] + list(

@@ -84,7 +84,7 @@ async def keep(node: Node, directory: Path, on_error: Callable[[OSError], object
     written = read(directory)
     seen = -1
     while True:
-        seen = await node.wait_cluster_change(seen)
+        seen = await node.administration.wait_cluster_change(seen)
         saved = _of(node.status.info())
         own = f"{node.replica.facts.id:016x}"
         # A node that is not a member yet knows no members, or only by hearsay.

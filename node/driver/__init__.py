@@ -21,6 +21,7 @@ commit_news.py     tells followers of a commit that no entries follow
 cluster_clock.py   the cluster's time, which the leader stamps on commands
 ticks.py           the waits between ticks, whose length is a setting
 freshness.py       how old this node's copy may be
+keys.py            reads and writes of keys, as clients ask for them
 
 Never here: a decision of the protocol (that is `raft/`), or what a command means (`state/`).
 """

@@ -43,7 +43,7 @@ async def keep_announced(node: Node, settings: NodeSettings) -> None:
         await trio.sleep(_ATTEMPT_PAUSE_SECONDS)
         facts, seen = node.replica.facts, -1
         while facts.members.get(facts.id) == own_member(node, settings):
-            seen = await node.wait_cluster_change(seen)
+            seen = await node.administration.wait_cluster_change(seen)
 
 
 async def _announce(node: Node, settings: NodeSettings, deadline: float) -> None:

@@ -65,7 +65,7 @@ class Launch(msgspec.Struct, frozen=True):
         """
         last, is_warned, seen = None, False, -1
         while True:
-            seen = await node.wait_cluster_change(seen)
+            seen = await node.administration.wait_cluster_change(seen)
             record = self._record(node, settings)
             if record == last:
                 continue
@@ -93,10 +93,10 @@ class Launch(msgspec.Struct, frozen=True):
         member = node.replica.facts.members.get(identity.node_id)
         return RunRecord(
             process=process,
-            name=node.name,
+            name=node.process.name,
             node_id=f"{identity.node_id:016x}",
             cluster_id=identity.cluster_id,
-            zone=node.zone,
+            zone=node.process.zone,
             learner=member.learner if member else settings.learner,
             listen=str(settings.listen),
             address=settings.api_address,

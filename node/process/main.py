@@ -26,6 +26,7 @@ from hstore.dns.server import DnsServer
 from hstore.dns.view import ClusterView
 
 from ..api.http.server import STREAMS_MAX, ApiServer
+from ..api.routes import ROUTES
 from ..cluster.status import split_address
 from ..config import logs
 from ..config.settings import NodeSettings, refuse_own_dns_among_recursors
@@ -226,16 +227,16 @@ async def _run(
     finally:
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await storage.close()
-    if launch and node.was_removed:
+    if launch and node.process.was_removed:
         launch.forget(settings)
-    if node.was_removed and not node.replica.heard:
+    if node.process.was_removed and not node.replica.heard:
         # All peers refused it; a node that is removed while it runs has done as it was told.
         raise Refused(
             f"{settings.data_dir} is of a node that was removed from its cluster for good: "
             "choose another --data-dir to join again"
         )
-    _log.info("stopped", why=node.stop_reason)
-    return AGAIN if node.begins_anew else 0
+    _log.info("stopped", why=node.process.stop_reason)
+    return AGAIN if node.process.begins_anew else 0
 
 
 async def _run_node(
@@ -247,7 +248,8 @@ async def _run_node(
 ) -> None:
     rng = Random(SystemRandom().getrandbits(64))  # noqa: S311 - pauses, not secrets
     api = ApiServer(
-        node,
+        node.backend,
+        ROUTES,
         http_hosts=settings.http_hosts,
         streams_max=_room_for_streams(),
         poller=node.poller,
@@ -286,10 +288,12 @@ async def _run_node(
         )
         if not _is_loopback(settings.listen.host):
             _log.warning("nothing is encrypted or authenticated yet: listen on trusted networks")
-        await node.stop_requested.wait()
-        _log.info("stopping", why=node.stop_reason)
-        if not node.begins_anew:
-            cutoff.end_within(node.stop_began_at + cutoff.STOP_SECONDS - trio.current_time())
+        await node.process.stop_requested.wait()
+        _log.info("stopping", why=node.process.stop_reason)
+        if not node.process.begins_anew:
+            cutoff.end_within(
+                node.process.stop_began_at + cutoff.STOP_SECONDS - trio.current_time()
+            )
         with trio.move_on_after(_STOP_SECONDS):
             await node.say_goodbye()
             api.close()
@@ -345,14 +349,14 @@ async def _wait_for_signals(node: Node, in_background: bool) -> None:
         async for number in signals:
             if number == signal.SIGHUP and in_background:
                 continue  # some terminal has ended, which was never this node's
-            if node.stop_requested.is_set():
+            if node.process.stop_requested.is_set():
                 # The second signal. What was acknowledged is durable: a crash is safe.
                 os._exit(1)
-            node.request_stop(signal.Signals(number).name)
+            node.process.request_stop(signal.Signals(number).name)
 
 
 async def _wait_for_kill(node: Node) -> None:
-    await node.kill_requested.wait()
+    await node.process.kill_requested.wait()
     await trio.sleep(_KILL_DELAY)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -143,7 +143,7 @@ class Member:
                     self.listener.serve = lambda stream: nursery.start_soon(peers.serve, stream)
                     nursery.start_soon(keep_announced, self.node, self.settings)
                     task_status.started()
-                    await self.node.stop_requested.wait()
+                    await self.node.process.stop_requested.wait()
                     await self.node.say_goodbye()
                     nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
@@ -164,7 +164,7 @@ class Member:
 
     async def stop(self) -> None:
         """End the node as a signal does."""
-        self.node.request_stop("SIGTERM")
+        self.node.process.request_stop("SIGTERM")
         await self.ended.wait()
         await self.storage.close()
 
@@ -176,13 +176,13 @@ class Member:
 
     def value(self, key: str) -> str | None:
         """Return what the node's own copy holds."""
-        item = self.node.get(key.encode())
+        item = self.node.keys.get(key.encode())
         return None if item is None else item.value.decode()
 
     def sees(self, other: int) -> NodeInfo | None:
         """Return what this node shows of another."""
         wanted = f"{other:016x}"
-        return next((n for n in self.node.cluster().nodes if n.id == wanted), None)
+        return next((n for n in self.node.administration.cluster().nodes if n.id == wanted), None)
 
     def health_of(self, other: int) -> str | None:
         seen = self.sees(other)
@@ -234,7 +234,7 @@ class Cluster:
     ) -> JoinReply:
         """Ask a member to let another in, and start it."""
         request = member.request(name=name, learner=learner)
-        reply = await self[via].node.join(request, trio.current_time() + PATIENCE_S)
+        reply = await self[via].node.administration.join(request, trio.current_time() + PATIENCE_S)
         await member.start({int(node, 16): at for node, at in reply.peers.items()})
         return reply
 
@@ -272,7 +272,9 @@ class Cluster:
     async def write(self, via: int, key: str, value: str, within_s: float = PATIENCE_S) -> int:
         """Write at a node and return the revision; fails when the answer came too early (D1)."""
         deadline = trio.current_time() + within_s
-        outcome: Outcome = await self[via].node.write(Put(key.encode(), value.encode()), deadline)
+        outcome: Outcome = await self[via].node.keys.write(
+            Put(key.encode(), value.encode()), deadline
+        )
         assert outcome.ok
         durable = [m for m in self.up if m.storage.durable_index >= outcome.revision]
         voters = self.leader.core.config.voters if any(m.is_leader for m in self.up) else ()
@@ -281,7 +283,7 @@ class Cluster:
 
     async def read(self, via: int, key: str, within_s: float = PATIENCE_S) -> str | None:
         """Read at a node what is the newest anywhere."""
-        await self[via].node.read_barrier(trio.current_time() + within_s)
+        await self[via].node.keys.read_barrier(trio.current_time() + within_s)
         return self[via].value(key)
 
     # -- waiting ----------------------------------------------------------------------------

@@ -123,7 +123,7 @@ async def test_a_leader_without_a_majority_stops_leading_and_answers_no_read(
     async with running(3) as cluster:
         cluster.silence(1)
         await cluster.until(lambda: not cluster[1].is_leader, within_s=2.5)
-        assert cluster[1].node.unhealthy() is not None
+        assert cluster[1].node.process.unhealthy() is not None
 
         await cluster.until(lambda: any(m.is_leader for m in cluster.up))
         await cluster.write(2, "key", "new")

@@ -31,7 +31,7 @@ async def waiting_for(expect: int) -> AsyncIterator[Cluster]:
 
 
 def is_shown_to_wait(member: Member, count: int) -> bool:
-    info = member.node.cluster()
+    info = member.node.administration.cluster()
     view = member.node.status.view()
     no_leader = info.leader is None and all(node.type != "leader" for node in info.nodes)
     return no_leader and info.waiting_for == count and view is not None and view.leader is None
@@ -40,12 +40,12 @@ def is_shown_to_wait(member: Member, count: int) -> bool:
 async def refuses_clients(member: Member) -> str:
     began = trio.current_time()
     with pytest.raises(NoLeader) as writing:
-        await member.node.write(Put(b"k", b"v"), deadline())
+        await member.node.keys.write(Put(b"k", b"v"), deadline())
     with pytest.raises(NoLeader) as reading:
-        await member.node.read_barrier(deadline())
+        await member.node.keys.read_barrier(deadline())
     assert trio.current_time() - began < 1, "it lets clients wait"
-    assert str(writing.value) == str(reading.value) == member.node.waiting
-    return member.node.waiting
+    assert str(writing.value) == str(reading.value) == member.node.keys.waiting
+    return member.node.keys.waiting
 
 
 async def test_until_the_voters_have_come_no_leader_is_named_and_nobody_is_served(
@@ -62,10 +62,12 @@ async def test_until_the_voters_have_come_no_leader_is_named_and_nobody_is_serve
             assert is_shown_to_wait(member, 3)
 
         third = await cluster.join()
-        await cluster.until(lambda: all(m.node.cluster().leader == "n1" for m in cluster.up))
+        await cluster.until(
+            lambda: all(m.node.administration.cluster().leader == "n1" for m in cluster.up)
+        )
         assert await cluster.write(third.id, "k", "v")
-        assert cluster[2].node.waiting == ""
-        assert cluster[1].node.cluster().waiting_for == 0
+        assert cluster[2].node.keys.waiting == ""
+        assert cluster[1].node.administration.cluster().waiting_for == 0
 
 
 async def test_a_learner_does_not_count(autojump_clock) -> None:
@@ -73,8 +75,8 @@ async def test_a_learner_does_not_count(autojump_clock) -> None:
         await cluster.join(learner=True)
         await trio.sleep(2)
         assert is_shown_to_wait(cluster[1], 2)
-        await cluster[1].node.configure("n2.type", "voter", deadline())
-        await cluster.until(lambda: not cluster[2].node.waiting, within_s=0.5)
+        await cluster[1].node.settings.change("n2.type", "voter", deadline())
+        await cluster.until(lambda: not cluster[2].node.keys.waiting, within_s=0.5)
         await cluster.write(2, "k", "v")
 
 
@@ -82,11 +84,11 @@ async def test_while_it_waits_it_is_healthy_and_takes_orders(autojump_clock) -> 
     async with waiting_for(3) as cluster:
         await cluster.join()
         for member in cluster.up:
-            assert member.node.unhealthy() is None
-        await cluster[2].node.rename("n2", "second", deadline())
-        await cluster[2].node.configure("heartbeat", "200ms", deadline())
+            assert member.node.process.unhealthy() is None
+        await cluster[2].node.settings.rename("n2", "second", deadline())
+        await cluster[2].node.settings.change("heartbeat", "200ms", deadline())
         assert names_at(cluster, 1) == ["n1", "second"]
-        await cluster[2].node.transfer("second", deadline())
+        await cluster[2].node.administration.transfer("second", deadline())
         assert cluster[2].is_leader
         assert is_shown_to_wait(cluster[1], 3)
 
@@ -105,8 +107,10 @@ async def test_once_it_is_over_a_loss_does_not_bring_it_back(autojump_clock) -> 
     async with waiting_for(3) as cluster:
         await cluster.join()
         await cluster.join()
-        await cluster.until(lambda: all(m.node.cluster().leader == "n1" for m in cluster.up))
-        await cluster[1].node.remove("n3", deadline())
+        await cluster.until(
+            lambda: all(m.node.administration.cluster().leader == "n1" for m in cluster.up)
+        )
+        await cluster[1].node.administration.remove("n3", deadline())
         await cluster.until(cluster[3].ended.is_set)
         for node in (1, 2):
             await cluster[node].stop()
@@ -124,11 +128,11 @@ async def test_a_newcomer_that_does_not_know_yet_whether_to_wait_lets_nobody_in(
         await cluster.let_in(newcomer, 1)
         assert newcomer.node.replica.state.cluster_id == ""
         with pytest.raises(NoLeader, match="waiting for 3 nodes"):
-            await newcomer.node.write(Put(b"k", b"v"), deadline())
+            await newcomer.node.keys.write(Put(b"k", b"v"), deadline())
         assert newcomer.value("k") is None
 
 
 async def test_who_expects_one_node_need_not_wait(autojump_clock) -> None:
     async with waiting_for(1) as cluster:
-        await cluster.until(lambda: cluster[1].node.cluster().leader == "n1")
+        await cluster.until(lambda: cluster[1].node.administration.cluster().leader == "n1")
         await cluster.write(1, "k", "v")

@@ -77,7 +77,7 @@ async def test_nobody_is_removed_or_stopped_who_is_needed_while_another_has_no_v
 
         for follower in (m for m in (cluster[1], cluster[2]) if not m.is_leader):
             with pytest.raises(Refused, match="up to date"):
-                await follower.node.leave(trio.current_time() + 5)
+                await follower.node.administration.leave(trio.current_time() + 5)
         cluster.network.edit = None
         await cluster.until(lambda: not cluster[3].core.is_recovering)
 

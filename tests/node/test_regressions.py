@@ -63,7 +63,7 @@ async def test_a_newcomer_with_a_nonsensical_id_or_address_does_not_end_every_no
     async with running(2) as cluster:
         request = msgspec.structs.replace(cluster.add().request(), **{field: value})
         with pytest.raises(Refused):
-            await cluster[2].node.join(request, trio.current_time() + 5)
+            await cluster[2].node.administration.join(request, trio.current_time() + 5)
         await cluster.write(2, "key", "value")
 
 
@@ -115,10 +115,10 @@ async def test_a_leader_deposed_while_it_dials_sends_no_snapshot_in_anothers_ter
 
 async def test_a_follower_that_is_removed_by_others_while_it_runs_notices(autojump_clock) -> None:
     async with running(3) as cluster:
-        await cluster[1].node.remove("n3", trio.current_time() + 5)
+        await cluster[1].node.administration.remove("n3", trio.current_time() + 5)
 
         assert await cluster.until(cluster[3].ended.is_set) < 2.0
-        assert cluster[3].node.was_removed
+        assert cluster[3].node.process.was_removed
 
 
 async def test_a_leader_that_stepped_down_is_not_asked_again_and_again(autojump_clock) -> None:
@@ -190,8 +190,8 @@ async def test_an_answer_to_a_write_of_a_nodes_last_life_confirms_none_of_this_o
 
         async def write(key: bytes) -> None:
             with contextlib.suppress(OutcomeUnknown):
-                outcome = await cluster[2].node.write(Put(key, b""), trio.current_time() + 5)
-                item = cluster[1].node.get(key)
+                outcome = await cluster[2].node.keys.write(Put(key, b""), trio.current_time() + 5)
+                item = cluster[1].node.keys.get(key)
                 assert item is not None, "confirmed, and not committed"
                 assert item.revision == outcome.revision
 
@@ -208,7 +208,7 @@ async def test_an_answer_to_a_write_of_a_nodes_last_life_confirms_none_of_this_o
         async with trio.open_nursery() as nursery:
             for number in range(20):
                 nursery.start_soon(write, b"new %d" % number)
-        assert cluster[1].node.get(b"old") is not None, "the schedule is not the one meant"
+        assert cluster[1].node.keys.get(b"old") is not None, "the schedule is not the one meant"
 
 
 async def _restart(cluster: Cluster, node: int) -> None:
@@ -229,7 +229,7 @@ async def test_a_newcomer_that_asks_before_the_founder_is_a_member_does_not_take
         await founder.start()
         await cluster.let_in(newcomer, via=founder.id)  # no leader yet, no member yet
         await cluster.until(lambda: founder.core.config.is_voter(newcomer.id))
-        assert (founder.node.name, newcomer.node.name) == ("n1", "n2")
+        assert (founder.node.process.name, newcomer.node.process.name) == ("n1", "n2")
         nursery.cancel_scope.cancel()
 
 

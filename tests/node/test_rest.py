@@ -121,7 +121,7 @@ async def test_a_member_that_is_heard_again_is_shown_as_alive_at_the_next_tick(
         monkeypatch.setattr(status, "reported", lambda _peer, _report: None)
         cluster.network.heal()
         healed_at = trio.current_time()
-        await cluster[1].node.wait_cluster_change(seen)
+        await cluster[1].node.administration.wait_cluster_change(seen)
         assert trio.current_time() - healed_at <= 0.11
 
 
@@ -149,7 +149,7 @@ async def test_a_member_that_is_wished_to_stop_while_it_runs_says_so_by_itself(
         nursery.start_soon(announcing.keep_announced, cluster[2].node, cluster[2].settings)
         await trio.sleep(5)
         wish = ChangeMember(2, stopped=True)
-        outcome = await cluster[1].node.write(wish, trio.current_time() + 5)
+        outcome = await cluster[1].node.keys.write(wish, trio.current_time() + 5)
         assert outcome.ok
         known = cluster[1].node.replica.state.members
         assert known[2].stopped

@@ -1,19 +1,22 @@
 """HTTP/1.1 on Trio and httptools: bytes to requests, answers to bytes.
 
-Words. A *connection* turns bytes into whole requests or one refusal. An *answer* is bytes, or a
-*streaming* that makes its body while it is sent. An *exchange* is the node as the handlers of one
-connection see it. A *barrier* is the wait after which a local read is linearizable. A *listing*
-walks over many keys as of one moment.
+Words. A *connection* turns bytes into whole requests or one refusal. A connection is *served* by a
+task, or *parked*: watched by the poller, without a task. A *router* leads from a request to its
+handler; the server is given one. An *exchange* is the node as the handlers of one connection see
+it. An *answer* is bytes, or a *streaming* that makes its body while it is sent. A *barrier* is the
+wait after which a local read is linearizable. A *listing* walks over many keys as of one moment.
 
 server.py       listeners, the number of connections, closing
-serving.py      one connection being served
-connection.py   the parser: bytes in, whole requests or one refusal out; no I/O
+parked.py       connections that need a task only at times
+serving.py      one connection served by a task
+dispatch.py     from what a handler began to its answer; errors to answers
 exchange.py     what a handler may ask, under the rules of one connection
+connection.py   the parser: bytes in, whole requests or one refusal out; no I/O
 answers.py      heads and bodies as bytes
 params.py       what users write into paths, queries and bodies
 guard.py        keeps out what a web page makes a browser send
 listing.py      answers that walk over many keys
 idempotency.py  the `Idempotency-Key` header
 
-Never here: what a path means.
+Never here: what a path means, or who may use it.
 """

@@ -1,7 +1,7 @@
 """Answers as bytes: heads made once, bodies put behind them.
 
-Owns the status lines, the headers every answer has, and the shape of errors. What is answered to
-which question is the handlers' business; who sends it, the server's.
+Owns the status lines, the headers every answer has, and the shape of errors. Handlers decide what
+to answer, and the server sends it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class HttpError(Exception):
         status: The HTTP status.
         outcome: What is known of a write that failed: `not applied` or `unknown`.
         allow: The methods that the path has, for 405.
-        retry_after_s: When to try again, for 503; None: nobody knows.
+        retry_after_s: When to try again, for 503; None: the answer does not say.
         extra: More header lines, each with its CRLF.
         ends_connection: The next bytes of the client cannot be trusted to be a request.
     """
@@ -75,7 +75,7 @@ class Streaming(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what the body is made from. Called once, also when `run` never was."""
+        """Release what the body is made from. Called once, even where `run` was not called."""
         ...
 
 
@@ -97,7 +97,7 @@ _starts: dict[tuple[int, bytes], bytes] = {(200, JSON): _OK_JSON}
 
 
 class _Date:
-    """The `Date` line (RFC 9110 section 6.6.1), made once a second; `clock` is that of the wall."""
+    """The `Date` line (RFC 9110 section 6.6.1), made once a second; `clock` gives the wall time."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

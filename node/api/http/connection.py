@@ -32,13 +32,13 @@ HEADER_BYTES_MAX = 16 * 1024
 BODY_BYTES_MAX = 6 * (1024 * 1024 + 4096) + 1024
 # Bodies up to this size are not counted against what all connections may hold together.
 SMALL_BODY_BYTES = 64 * 1024
-# httptools keeps an unfinished header line to itself and tells nobody. One receive's worth may
-# belong to the request before, hence the addition.
+# httptools keeps an unfinished header line and does not say how long it is. The bytes of one receive
+# may belong to the request before, hence the addition.
 RECEIVE_BYTES = 64 * 1024
 UNFINISHED_BYTES_MAX = TARGET_BYTES_MAX + HEADER_BYTES_MAX + RECEIVE_BYTES
 
-# Headers of which two are an error. Others are joined by a comma, but of two keys that would make a
-# third, under which a write takes effect once more.
+# Headers that may come only once. Others are joined by a comma, but two idempotency keys would so
+# become a third, under which the write takes effect once more.
 _SAID_ONCE = {b"host": "Host", b"idempotency-key": "Idempotency-Key"}
 
 
@@ -51,7 +51,7 @@ class Phase(enum.Enum):
 
 
 class RequestError(Exception):
-    """What was sent cannot be answered in any other way than this; the connection ends.
+    """The bytes received are not a request that can be served; the connection ends.
 
     Attributes:
         status: The HTTP status to answer with.
@@ -63,7 +63,7 @@ class RequestError(Exception):
 
 
 class BodyBudget:
-    """What all connections together may hold of large bodies.
+    """How many bytes of large bodies all connections together may hold.
 
     Args:
         bytes_max: The bound.
@@ -174,7 +174,7 @@ class Connection:
             # Only after a request that was marked as the last one: see `on_headers_complete`.
             pass
         except httptools.HttpParserError as error:
-            # "Data after Connection: close" is the client's waste of breath, not an error.
+            # Bytes after a request with `Connection: close` are ignored, not an error.
             if not self._is_over:
                 self._refuse(400, f"this is not HTTP as we read it: {error}")
         if self._requests:
@@ -192,13 +192,13 @@ class Connection:
 
     @property
     def phase(self) -> Phase:
-        """What the client is in the middle of."""
+        """Which part of a request the client is sending."""
         if not self._is_begun:
             return Phase.IDLE
         return Phase.HEADERS if self._request is None else Phase.BODY
 
     def close(self) -> None:
-        """Let go of the parser, which holds this object in a reference cycle, and of the budget."""
+        """Drop the parser, which is in a reference cycle with this object; give the budget back."""
         if self._parser is not None:
             self._budget.give_back(self._budget_taken + self._budget_used)
         self._is_over = True
@@ -214,7 +214,7 @@ class Connection:
             self._refuse(431, "the headers are too large")
 
     def _refuse(self, status: int, text: str) -> RequestError:
-        if self.error is None:  # llhttp reports what a callback raised once more, its own way.
+        if self.error is None:  # llhttp reports what a callback raised once more, as its own error.
             self.error = RequestError(status, text)
         return self.error
 
@@ -316,7 +316,7 @@ class Connection:
         return path if path.startswith(b"/") else b"/" + path
 
     def _check_framing(self, request: Request) -> None:
-        """Check that the end of the body is beyond doubt, and near enough."""
+        """Check that the length of the body is certain, and within the limit."""
         headers = self._headers
         length = headers.get(b"content-length")
         coding = headers.get(b"transfer-encoding")

@@ -1,11 +1,11 @@
-"""Who may ask: what a web page can make a browser send is kept out.
+"""Keeps out what a web page makes a browser send without its user's will.
 
 Owns the checks of `Host`, `Origin` and `Sec-Fetch-Site`, and what counts as this machine. Tokens
 and certificates, when there are some, are not decided here.
 
 Theory of operation. A user's browser can reach nodes that a stranger's web page cannot, and the
 page can use it: by `<img src="http://localhost:8500/delete/key">`, a form, a `no-cors` fetch, or a
-name of its own that it makes point here (DNS rebinding). Three things tell:
+name of its own that it makes point here (DNS rebinding). Three headers give it away:
 
 - `Host` is what the browser believes it talks to. A rebound name is none of ours.
 - `Origin` comes with every cross-origin request that is not a plain GET or HEAD.
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from .answers import HttpError
 
 if TYPE_CHECKING:
-    from ..backend import Backend
+    from ..backend import Process
     from .connection import Request
 
 # `none` is a person's own doing: typed, or from a bookmark.
@@ -32,12 +32,12 @@ _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
 class Guard:
-    """Tells requests that were meant from those that a web page slipped in."""
+    """Refuses requests that a web page of another site has made a browser send."""
 
-    def __init__(self, backend: Backend, http_hosts: tuple[str, ...] = ()) -> None:
-        self._backend = backend
+    def __init__(self, process: Process, http_hosts: tuple[str, ...] = ()) -> None:
+        self._process = process
         self._hosts = frozenset(host.lower().rstrip(".") for host in http_hosts)
-        # `Host` values that are addresses or localhost: true for ever, so looked at once.
+        # `Host` values that are addresses or localhost: always let in, so each is parsed once.
         self._literals: set[bytes] = set()
 
     def check(self, request: Request) -> None:
@@ -64,11 +64,11 @@ class Guard:
                 self._literals.clear()
             self._literals.add(header)
             return
-        backend = self._backend
-        zone = backend.zone.lower().rstrip(".")
+        process = self._process
+        zone = process.zone.lower().rstrip(".")
         if host in self._hosts or host == zone or host.endswith("." + zone):
             return
-        if host and host in {backend.name.lower(), _host_of(backend.address.encode())}:
+        if host and host in {process.name.lower(), _host_of(process.address.encode())}:
             return
         raise HttpError(
             403,

@@ -1,7 +1,7 @@
 """Answers that walk over many keys, sent while they are made.
 
-Owns the pace: pieces of a bounded size, a yield every so many keys, an end to all patience. How an
-item looks is the business of the handler that passes a renderer.
+Owns the pace: pieces of a bounded size, a yield every so many keys, a limit to the whole time. The
+handler passes a renderer, which decides how an item looks.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Listing:
         self._peeked: bytes | None = None
 
     def is_empty(self) -> bool:
-        """Return whether there is nothing to list; looks at no more than it must."""
+        """Return whether there is nothing to list; reads up to the first piece only."""
         self._peeked = next((piece for piece in self._pieces if piece is not None), None)
         return self._peeked is None
 
@@ -70,7 +70,7 @@ class Listing:
         Raises:
             trio.TooSlowError: It took longer than ten minutes.
 
-        Cancellation: the client got a part, and no end.
+        Cancellation: the client has got a part of the body, and no end.
         """
         with trio.fail_after(LISTING_S_MAX):
             await self._run(send)
@@ -94,7 +94,7 @@ class Listing:
         await send(b"".join(pending))
 
     def close(self) -> None:
-        """Let go of the view."""
+        """Close the reader."""
         self._pieces = iter(())
         self._reader.close()
 

@@ -1,7 +1,7 @@
 """The HTTP server: listeners, the number of connections, and closing.
 
-What bytes mean is decided in `connection.py`, what is answered in `routes.py`, and how a connection
-is served in `serving.py`.
+`connection.py` reads the bytes, `serving.py` and `parked.py` serve a connection, and the routes that
+the server is given answer the requests.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from ...net.stream import TcpStream, accept, accept_waiting
 from ..backend import Backend
 from .answers import HttpError
 from .connection import BodyBudget
-from .exchange import RETRY_AFTER_S
+from .exchange import RETRY_AFTER_S, Router
 from .guard import Guard, is_loopback
-from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Parking, Serving, Streams
+from .parked import Parked, Parking
+from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Serving, Shared, Streams
 
 # Each takes a task, a file descriptor and some 10 KiB; the usual limit of descriptors is 1,024.
 CONNECTIONS_MAX = 768
 # Beside these, answers without end (watches, events): each is a connection that mostly waits.
 STREAMS_MAX = 12_000
-# So many more are told that there are too many; beyond that they are just closed.
+# So many more get 503; beyond that they are closed without an answer.
 REFUSALS_MAX = 64
-# What all bodies together may take that are larger than most.
+# What all large bodies together may take.
 LARGE_BODIES_BYTES_MAX = 256 * 1024 * 1024
 _ACCEPTED_AT_ONCE = 64
 # How often parked connections are looked through for those that have been idle for too long.
@@ -43,6 +44,7 @@ class ApiServer:
 
     Args:
         backend: The node.
+        router: Its routes.
         http_hosts: Further `Host` values to answer to (`http.hosts`).
         connections_max: Beyond this many connections a new one gets 503; those that have an answer
             without end are not among them.
@@ -53,18 +55,23 @@ class ApiServer:
     def __init__(
         self,
         backend: Backend,
+        router: Router,
         *,
         http_hosts: tuple[str, ...] = (),
         connections_max: int = CONNECTIONS_MAX,
         streams_max: int = STREAMS_MAX,
         poller: Poller | None = None,
     ) -> None:
-        self._backend = backend
-        self._guard = Guard(backend, http_hosts)
-        self._connections_max = connections_max
         self._streams = Streams(streams_max)
+        self._shared = Shared(
+            backend,
+            router,
+            Guard(backend.process, http_hosts),
+            BodyBudget(LARGE_BODIES_BYTES_MAX),
+            self._streams,
+        )
+        self._connections_max = connections_max
         self._connections: set[Serving] = set()
-        self._budget = BodyBudget(LARGE_BODIES_BYTES_MAX)
         self._accepting = trio.CancelScope()
         self._draining = trio.CancelScope()
         self._poller = poller
@@ -104,7 +111,7 @@ class ApiServer:
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         while True:
-            # All that wait at once: while many are served, this task has its go seldom.
+            # Take all that wait at once: while many are served, this task runs seldom.
             first = await accept(listener)
             for stream in (first, *accept_waiting(listener, _ACCEPTED_AT_ONCE - 1)):
                 if self._poller is None or self._excess() >= 0:
@@ -115,11 +122,11 @@ class ApiServer:
     def serve_parked(
         self, stream: TcpStream, nursery: trio.Nursery, *, is_local: bool | None = None
     ) -> None:
-        """Begin to serve a connection as long as possible without a task; see `serve_stream`.
+        """Begin to serve a connection, without a task as long as it needs none.
 
         Args:
             stream: The connection.
-            nursery: For the task that it takes at times.
+            nursery: For the task that it needs at times.
             is_local: As in `serve_stream`.
 
         Closes: the stream.
@@ -127,53 +134,40 @@ class ApiServer:
         if self._poller is None:
             raise RuntimeError("a server without a poller cannot park connections")
 
-        def start(serving: Serving) -> None:
-            nursery.start_soon(self._run_task, serving)
+        def start(parked: Parked) -> None:
+            nursery.start_soon(self._run_task, parked)
 
         parking = Parking(self._poller, start, self._gone)
-        serving = self._serving(stream, parking, is_local=is_local)
-        self._connections.add(serving)
-        serving.watch()
+        if is_local is None:
+            is_local = _is_local(stream)
+        parked = Parked(stream, self._shared, parking, is_local=is_local)
+        self._connections.add(parked)
+        parked.watch()
 
     def _excess(self) -> int:
         """Return how many connections there are beyond what is served; negative: room for more."""
         return len(self._connections) - self._streams.count - self._connections_max
 
-    def _serving(
-        self, stream: trio.abc.Stream, parking: Parking | None, *, is_local: bool | None = None
-    ) -> Serving:
-        if is_local is None:
-            is_local = isinstance(stream, TcpStream) and is_loopback(stream.peer_host())
-        return Serving(
-            stream,
-            self._backend,
-            self._guard,
-            self._budget,
-            self._streams,
-            is_local=is_local,
-            parking=parking,
-        )
-
     def _gone(self, serving: Serving) -> None:
         self._connections.discard(serving)
         self._ended.set()
 
-    async def _run_task(self, serving: Serving) -> None:
+    async def _run_task(self, parked: Parked) -> None:
         """Serve a connection that was parked until it is parked again, or ends."""
         is_parked = False
         try:
-            is_parked = await serving.run()
+            is_parked = await parked.run()
         except _GONE:
             pass
         except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
             _log.exception("connection failed")
         finally:
             if not is_parked:
-                serving.leave()
+                parked.leave()
                 with trio.move_on_after(LAST_WORDS_S, shield=True):
-                    await serving.stream.aclose()
+                    await parked.stream.aclose()
         if is_parked:
-            serving.park()
+            parked.park()
 
     async def sweep(self) -> None:
         """End what is parked and has been idle for too long."""
@@ -202,7 +196,9 @@ class ApiServer:
 
         Cancellation: the connection ends without an answer to what is under way.
         """
-        serving = self._serving(stream, None, is_local=is_local)
+        if is_local is None:
+            is_local = _is_local(stream)
+        serving = Serving(stream, self._shared, is_local=is_local)
         self._connections.add(serving)
         excess = self._excess()
         try:
@@ -220,3 +216,8 @@ class ApiServer:
             serving.close()
             with trio.move_on_after(LAST_WORDS_S, shield=True):
                 await stream.aclose()
+
+
+def _is_local(stream: trio.abc.Stream) -> bool:
+    """Whether the other end is on this machine, as far as the socket tells."""
+    return isinstance(stream, TcpStream) and is_loopback(stream.peer_host())

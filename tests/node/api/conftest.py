@@ -14,8 +14,9 @@ import pytest
 import trio
 import trio.testing
 
-from hstore.node.api.backend import Tell, Waiter
+from hstore.node.api.backend import Backend, Tell, Waiter
 from hstore.node.api.http.server import ApiServer
+from hstore.node.api.routes import ROUTES
 from hstore.node.errors import HstoreError, KeyReused
 from hstore.node.model.cluster_info import (
     ClusterInfo,
@@ -89,7 +90,10 @@ class _Waiter:
 
 
 class FakeBackend:
-    """One node that is a whole cluster. `error` makes every request fail with it."""
+    """One node that is a whole cluster, and all four parts of its `Backend`.
+
+    `error` makes every request fail with it.
+    """
 
     def __init__(self) -> None:
         self.name = "n1"
@@ -115,6 +119,10 @@ class FakeBackend:
         self.history = History()
         self.history.restart(self.applied_index)
         self.watches = Watches(self.history)
+
+    @property
+    def whole(self) -> Backend:
+        return Backend(keys=self, membership=self, process=self, settings=self)
 
     def watch(self, prefix: bytes, after: int | None) -> Watch:
         return self.watches.open(prefix, after)
@@ -211,7 +219,7 @@ class FakeBackend:
             nodes=[node_info("n1", 8500, "leader"), node_info("n2", 8501)],
         )
 
-    def change(self, leader: str | None, term: int) -> None:
+    def elect(self, leader: str | None, term: int) -> None:
         self.leader, self.term = leader, term
         self.version += 1
         self._changed.set()
@@ -233,13 +241,13 @@ class FakeBackend:
         if self.error is not None:
             raise self.error
 
-    def config(self) -> dict[str, ConfigValue]:
+    def show(self) -> dict[str, ConfigValue]:
         return {"zone": ConfigValue(self.zone, "default"), "heartbeat": ConfigValue("1s", "set")}
 
     async def cluster_barrier(self, deadline: float) -> None:
         await self.read_barrier(deadline)
 
-    async def configure(self, key: str, value: str, deadline: float) -> ConfigValue:
+    async def change(self, key: str, value: str, deadline: float) -> ConfigValue:
         self.calls.append(("configure", key, value))
         if self.error is not None:
             raise self.error
@@ -394,7 +402,7 @@ async def poller(request, nursery) -> AsyncIterator[Poller | None]:
 
 @pytest.fixture
 def server(backend, poller) -> ApiServer:
-    return ApiServer(backend, http_hosts=("kv.example",), poller=poller)
+    return ApiServer(backend.whole, ROUTES, http_hosts=("kv.example",), poller=poller)
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ async def test_events_begin_with_the_cluster_and_follow_each_change_at_once(
     for leader, term in [(None, 4), ("n2", 5)]:
         # Let the server come to rest before the change, so that it is the change that wakes it.
         await trio.testing.wait_all_tasks_blocked()
-        backend.change(leader, term)
+        backend.elect(leader, term)
         event = await read_event(client)
         assert (event["leader"], event["term"]) == (leader, term)
     assert trio.current_time() == before

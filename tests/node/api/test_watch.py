@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from hstore.node.api.http.server import ApiServer
+from hstore.node.api.routes import ROUTES
 from hstore.node.api.watch import KEEPALIVE_S
 from hstore.node.state import changes
 
@@ -259,7 +260,7 @@ async def test_the_end_of_the_node_does_not_put_an_end_into_a_piece_that_is_half
 
 
 async def test_watches_have_room_beside_other_connections_and_a_bound(backend, nursery):
-    server = ApiServer(backend, connections_max=1, streams_max=2)
+    server = ApiServer(backend.whole, ROUTES, connections_max=1, streams_max=2)
 
     async def connect():
         near, far = trio.testing.memory_stream_pair()

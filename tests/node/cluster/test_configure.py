@@ -28,7 +28,7 @@ def deadline(seconds: float = 5.0) -> float:
 
 
 async def configure(cluster: Cluster, via: int, key: str, value: str):
-    return await cluster[via].node.configure(key, value, deadline())
+    return await cluster[via].node.settings.change(key, value, deadline())
 
 
 def settings_of(member: Member) -> ClusterSettings:
@@ -36,7 +36,7 @@ def settings_of(member: Member) -> ClusterSettings:
 
 
 def names_at(cluster: Cluster, node_id: int) -> list[str]:
-    return [node.name for node in cluster[node_id].node.cluster().nodes]
+    return [node.name for node in cluster[node_id].node.administration.cluster().nodes]
 
 
 # -- settings of the cluster -------------------------------------------------------------------
@@ -57,14 +57,14 @@ async def test_a_setting_changed_through_a_follower_holds_on_every_node_and_afte
         await follower.stop()
         await follower.start()
         await cluster.until(follower.node.status.in_contact)
-        shown = follower.node.config()
+        shown = follower.node.settings.show()
         assert shown["health_interval"] == changed
         assert shown["election_timeout"].source == "default"
 
 
 async def test_a_setting_that_differs_from_the_default_was_set_at_creation(autojump_clock) -> None:
     async with running(1, settings=ClusterSettings(zone="a.example", dns_ttl_s=7)) as cluster:
-        shown = cluster[1].node.config()
+        shown = cluster[1].node.settings.show()
         assert (shown["zone"].value, shown["zone"].source) == ("a.example", "set at creation")
         assert (shown["dns_ttl"].value, shown["dns_ttl"].source) == ("7s", "set at creation")
         assert shown["election_timeout"].source == "default"
@@ -194,7 +194,7 @@ async def test_a_much_shorter_health_interval_makes_nobody_look_dead(autojump_cl
         seen: set[str] = set()
 
         def note(_view) -> None:
-            seen.update(n.health for m in cluster.up for n in m.node.cluster().nodes)
+            seen.update(n.health for m in cluster.up for n in m.node.administration.cluster().nodes)
 
         cluster.leader.node.status.on_view = note
         await trio.sleep(5)  # for the first reports, of before they knew the interval
@@ -217,8 +217,8 @@ async def test_the_log_level_is_this_nodes_alone(autojump_clock) -> None:
             changed = await configure(cluster, 2, "log_level", "error")
             assert changed.value == "error"
             assert "until it is started again" in changed.source
-            assert cluster[2].node.config()["log_level"].value == "error"
-            assert cluster[1].node.config()["log_level"].value == "info"
+            assert cluster[2].node.settings.show()["log_level"].value == "error"
+            assert cluster[1].node.settings.show()["log_level"].value == "info"
             with structlog.testing.capture_logs() as logs:
                 structlog.get_logger().warning("hidden")
                 structlog.get_logger().error("shown")
@@ -237,11 +237,15 @@ async def test_any_node_even_the_leader_is_renamed_and_everybody_shows_it_at_onc
         views: list[Any] = []
         cluster[3].node.status.on_view = views.append
         leader = cluster.leader.id
-        assert await cluster[2].node.rename("n1", "alpha", deadline()) == "n1"
-        assert await cluster[2].node.rename("", "beta", deadline()) == "n2"
+        assert await cluster[2].node.settings.rename("n1", "alpha", deadline()) == "n1"
+        assert await cluster[2].node.settings.rename("", "beta", deadline()) == "n2"
         assert names_at(cluster, 2) == ["alpha", "beta", "n3"]
         await cluster.until(lambda: names_at(cluster, 3) == ["alpha", "beta", "n3"], within_s=0.2)
-        assert cluster[3].node.cluster().leader == cluster[leader].node.name == "alpha"
+        assert (
+            cluster[3].node.administration.cluster().leader
+            == cluster[leader].node.process.name
+            == "alpha"
+        )
         assert {m.name for m in views[-1].members} == {"alpha", "beta", "n3"}
         assert views[-1].leader == "alpha"
 
@@ -249,20 +253,20 @@ async def test_any_node_even_the_leader_is_renamed_and_everybody_shows_it_at_onc
 async def test_a_name_that_is_taken_or_no_label_is_refused(autojump_clock) -> None:
     async with running(2) as cluster:
         with pytest.raises(Refused, match="name n2 is taken"):
-            await cluster[1].node.rename("", "n2", deadline())
+            await cluster[1].node.settings.rename("", "n2", deadline())
         with pytest.raises(ConfigError, match=r"name: 'N_1' is not allowed; .*DNS label"):
-            await cluster[1].node.rename("", "N_1", deadline())
+            await cluster[1].node.settings.rename("", "N_1", deadline())
         with pytest.raises(Refused, match="no member is called n9; the members are n1, n2"):
-            await cluster[1].node.rename("n9", "x", deadline())
-        assert await cluster[1].node.rename("n1", "n1", deadline()) == "n1"
+            await cluster[1].node.settings.rename("n9", "x", deadline())
+        assert await cluster[1].node.settings.rename("n1", "n1", deadline()) == "n1"
         assert names_at(cluster, 1) == ["n1", "n2"]
 
 
 async def test_a_newcomer_is_never_given_a_name_that_a_renamed_node_has(autojump_clock) -> None:
     async with running(2) as cluster:
-        await cluster[1].node.rename("n2", "n3", deadline())
+        await cluster[1].node.settings.rename("n2", "n3", deadline())
         third, fourth = await cluster.join(), await cluster.join()
-        assert (third.node.name, fourth.node.name) == ("n2", "n4")
+        assert (third.node.process.name, fourth.node.process.name) == ("n2", "n4")
 
 
 async def test_a_name_given_while_a_node_is_down_stays_when_it_comes_back(autojump_clock) -> None:
@@ -270,11 +274,11 @@ async def test_a_name_given_while_a_node_is_down_stays_when_it_comes_back(autoju
     async with running(3) as cluster:
         node = cluster.followers[0]
         await node.stop()
-        await cluster.leader.node.rename(f"{node.id:016x}", "away", deadline())
+        await cluster.leader.node.settings.rename(f"{node.id:016x}", "away", deadline())
         await node.start()
-        await cluster.until(lambda: node.node.name == "away")
+        await cluster.until(lambda: node.node.process.name == "away")
         await trio.sleep(3)
-        assert node.node.name == "away"
+        assert node.node.process.name == "away"
 
 
 def test_a_known_node_announces_where_it_is_and_nothing_else() -> None:
@@ -322,7 +326,7 @@ async def test_a_voter_made_a_learner_leaves_the_quorum_and_is_not_promoted_agai
 ) -> None:
     async with running(3) as cluster:
         node = cluster.followers[0]
-        changed = await configure(cluster, node.id, f"{node.node.name}.type", "learner")
+        changed = await configure(cluster, node.id, f"{node.node.process.name}.type", "learner")
         assert (changed.value, changed.note) == ("learner", "")
         assert not cluster.leader.core.config.is_voter(node.id)
         await node.stop()
@@ -331,7 +335,7 @@ async def test_a_voter_made_a_learner_leaves_the_quorum_and_is_not_promoted_agai
         assert not cluster.leader.core.config.is_voter(node.id)
         await cluster.until(lambda: cluster.leader.health_of(node.id) == "alive")
 
-        changed = await configure(cluster, 1, f"{node.node.name}.type", "voter")
+        changed = await configure(cluster, 1, f"{node.node.process.name}.type", "voter")
         assert (changed.value, changed.note) == ("voter", "")
         assert cluster.leader.core.config.is_voter(node.id)
 
@@ -340,7 +344,7 @@ async def test_a_leader_made_a_learner_hands_the_lead_over_first(autojump_clock)
     async with running(3) as cluster:
         old = cluster.leader
         began = trio.current_time()
-        await configure(cluster, old.id, f"{old.node.name}.type", "learner")
+        await configure(cluster, old.id, f"{old.node.process.name}.type", "learner")
         assert trio.current_time() - began < 0.5, "an election timeout has passed"
         assert old.core.role is Role.FOLLOWER
         assert cluster.leader is not old
@@ -353,7 +357,7 @@ async def test_a_joined_learner_stays_one_until_it_is_told_otherwise(autojump_cl
         learner = await cluster.join(learner=True)
         await trio.sleep(10)
         assert cluster.leader.core.config.learners == (learner.id,)
-        assert cluster[1].node.config()["n3.type"].value == "learner"
+        assert cluster[1].node.settings.show()["n3.type"].value == "learner"
         await configure(cluster, 1, "n3.type", "voter")
         assert cluster.leader.core.config.voters == (1, 2, learner.id)
 
@@ -372,7 +376,7 @@ async def test_a_type_that_would_leave_no_live_majority_is_refused(autojump_cloc
         down.crash()
         await cluster.until(lambda: cluster.leader.health_of(down.id) == "failed")
         with pytest.raises(Refused, match="no majority"):
-            await configure(cluster, 1, f"{other.node.name}.type", "learner")
+            await configure(cluster, 1, f"{other.node.process.name}.type", "learner")
         # The one that is down can go: the other two are a majority of themselves.
         await configure(cluster, 1, f"n{down.id}.type", "learner")
         assert cluster.leader.core.config.voters == tuple(sorted({1, other.id}))

@@ -49,7 +49,7 @@ def names(answers: Answers, member: Member) -> bool:
     """Whether a node is named as the leader, by all names."""
     host = member.settings.advertised_host
     return contents(asked(answers, "leader").rr) == [host] and (
-        leader_port(answers) == member.node.name
+        leader_port(answers) == member.node.process.name
     )
 
 
@@ -88,7 +88,7 @@ async def test_no_server_names_two_nodes_or_one_that_never_led(autojump_clock) -
         cluster[1].crash()
         for _ in range(400):
             await trio.sleep(0.005)
-            led |= {member.node.name for member in cluster.up if member.is_leader}
+            led |= {member.node.process.name for member in cluster.up if member.is_leader}
             named = {leader_port(server) for server in servers[1:]} - {None}
             assert named <= led
             assert all(len(asked(s, "leader").rr) <= 1 for s in servers[1:])
@@ -135,7 +135,7 @@ async def test_a_leader_cut_off_from_the_majority_fails_for_itself_and_the_other
 
         assert rcode(servers[1]) == SERVFAIL
         assert {leader_port(servers[number]) for number in range(2, count + 1)} == {
-            cluster.leader.node.name
+            cluster.leader.node.process.name
         }
 
 
@@ -227,6 +227,6 @@ async def test_what_the_cluster_is_told_of_a_member_shows_on_every_node(
 async def test_a_new_ttl_shows_in_the_next_answers(autojump_clock) -> None:
     async with running(3) as cluster:
         server = dns_of(cluster[2])
-        await cluster[1].node.configure("dns_ttl", "30s", trio.current_time() + 5)
+        await cluster[1].node.settings.change("dns_ttl", "30s", trio.current_time() + 5)
         took = await cluster.until(lambda: asked(server, "nodes").rr[0].ttl == 30)
         assert took <= 2 * TICK_S

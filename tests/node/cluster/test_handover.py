@@ -23,7 +23,7 @@ from tests.node.memory_cluster import Cluster, Member, running
 
 async def stop(member: Member) -> str:
     """Stop a node as `hstore stop` does; return why it is still a voter, if it is."""
-    why = await member.node.stop()
+    why = await member.node.process.stop()
     await member.ended.wait()
     await member.storage.close()
     return why
@@ -118,11 +118,13 @@ async def test_without_a_majority_it_stops_as_the_voter_it_is_and_says_so(autoju
         cluster[3].crash()
 
         begun = trio.current_time()
-        why = await cluster[1].node.stop()
+        why = await cluster[1].node.process.stop()
 
         assert why
         assert trio.current_time() - begun < 2.5
-        assert cluster[1].node.stop_began_at == begun  # 5 s in all, so this was a part of them
+        assert (
+            cluster[1].node.process.stop_began_at == begun
+        )  # 5 s in all, so this was a part of them
         assert cluster[1].core.config.is_voter(1)
 
 
@@ -179,7 +181,7 @@ async def test_who_is_to_stop_is_not_counted_on_by_the_next_who_stops(
 
 async def fail_to_transfer(cluster: Cluster) -> None:
     with pytest.raises(Unavailable):
-        await cluster[1].node.transfer("n3", trio.current_time() + 3)
+        await cluster[1].node.administration.transfer("n3", trio.current_time() + 3)
 
 
 async def test_writes_wait_for_the_end_of_a_transfer_without_being_tried_again_and_again(
@@ -250,7 +252,7 @@ async def test_a_leader_that_goes_costs_nobody_a_write(end: str, autojump_clock)
         elif end == "stop":
             assert await stop(cluster[1]) == ""
         else:
-            await cluster[1].node.leave(trio.current_time() + 5)
+            await cluster[1].node.administration.leave(trio.current_time() + 5)
             await cluster[1].ended.wait()
         before = load.done
         await trio.sleep(0.2)
@@ -276,7 +278,7 @@ async def test_leadership_is_handed_over_by_any_node_and_costs_nobody_a_write(
 ) -> None:
     async with running(3) as cluster, Load(cluster, 1, 2, 3):
         for to in ("n3", "n2", "n2", "n1"):
-            leader = await cluster[via].node.transfer(to, trio.current_time() + 5)
+            leader = await cluster[via].node.administration.transfer(to, trio.current_time() + 5)
             assert leader == to
             await cluster.until(cluster.agrees)
             assert f"n{cluster.leader.id}" == to
@@ -284,7 +286,10 @@ async def test_leadership_is_handed_over_by_any_node_and_costs_nobody_a_write(
 
 async def test_without_a_name_somebody_else_leads(autojump_clock) -> None:
     async with running(3) as cluster:
-        assert await cluster[2].node.transfer("", trio.current_time() + 5) in ("n2", "n3")
+        assert await cluster[2].node.administration.transfer("", trio.current_time() + 5) in (
+            "n2",
+            "n3",
+        )
 
 
 async def test_a_transfer_that_cannot_be_says_why(autojump_clock) -> None:
@@ -295,7 +300,7 @@ async def test_a_transfer_that_cannot_be_says_why(autojump_clock) -> None:
 
         for to, text in (("n9", "no member"), ("n4", "learner"), ("n3", "not live")):
             with pytest.raises(Refused, match=text):
-                await cluster[2].node.transfer(to, trio.current_time() + 5)
+                await cluster[2].node.administration.transfer(to, trio.current_time() + 5)
 
 
 async def test_a_transfer_to_who_does_not_answer_is_given_up_and_the_leader_leads_on(
@@ -305,7 +310,7 @@ async def test_a_transfer_to_who_does_not_answer_is_given_up_and_the_leader_lead
         await trio.sleep(1)
         cluster.silence(3)
         with pytest.raises(Unavailable):
-            await cluster[1].node.transfer("n3", trio.current_time() + 3)
+            await cluster[1].node.administration.transfer("n3", trio.current_time() + 3)
 
         assert cluster[1].is_leader
         await cluster.write(2, "key", "value")
@@ -316,4 +321,4 @@ async def test_a_leader_that_stops_chooses_nobody_who_stops_as_well(autojump_clo
         cluster[2].node.status.say_goodbye()
         await trio.sleep(0.1)
 
-        assert await cluster[1].node.transfer("", trio.current_time() + 5) == "n3"
+        assert await cluster[1].node.administration.transfer("", trio.current_time() + 5) == "n3"

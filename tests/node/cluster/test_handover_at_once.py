@@ -15,14 +15,14 @@ from tests.node.memory_cluster import Cluster, Member, running
 
 
 async def _stop(member: Member, said: dict[int, str]) -> None:
-    said[member.id] = await member.node.stop()
+    said[member.id] = await member.node.process.stop()
     await member.ended.wait()
     await member.storage.close()
 
 
 async def _remove(cluster: Cluster, node: int, said: dict[int, str]) -> None:
     try:
-        await cluster[1].node.remove(f"{node:016x}", trio.current_time() + 5)
+        await cluster[1].node.administration.remove(f"{node:016x}", trio.current_time() + 5)
         said[node] = ""
     except HstoreError as error:
         said[node] = str(error)
@@ -101,7 +101,9 @@ async def test_giving_up_the_lead_twice_does_not_depose_the_next_leader(autojump
         first = cluster[1].node.handover
         async with trio.open_nursery() as nursery:
             cluster.silence(2, of=(1,))
-            nursery.start_soon(cluster[1].node.transfer, "n2", trio.current_time() + 5)
+            nursery.start_soon(
+                cluster[1].node.administration.transfer, "n2", trio.current_time() + 5
+            )
             await cluster.until(lambda: cluster[1].core.transfer is not None)
             nursery.start_soon(first.give_up_lead)
             await trio.sleep(0.1)

@@ -17,7 +17,7 @@ def deadline(seconds: float = 5.0) -> float:
 
 
 def members_at(cluster: Cluster, node_id: int) -> list[str]:
-    return [node.name for node in cluster[node_id].node.cluster().nodes]
+    return [node.name for node in cluster[node_id].node.administration.cluster().nodes]
 
 
 # -- joining -----------------------------------------------------------------------------------
@@ -35,14 +35,14 @@ async def test_a_newcomer_is_a_learner_then_catches_up_then_votes_and_each_step_
         async def watch() -> None:
             seen = -1
             while True:
-                seen = await cluster[1].node.wait_cluster_change(seen)
+                seen = await cluster[1].node.administration.wait_cluster_change(seen)
                 shown = cluster[1].sees(member.id)
                 step = (shown.type, shown.voter, shown.health) if shown else None
                 if step is not None and step not in steps:
                     steps.append(step)
 
         cluster.nursery.start_soon(watch)
-        reply = await cluster[1].node.join(member.request(), deadline())
+        reply = await cluster[1].node.administration.join(member.request(), deadline())
         assert cluster[1].core.config.learners == (member.id,)
         assert reply.name == "n2"
         await trio.sleep(2)
@@ -85,14 +85,14 @@ async def test_a_name_that_is_asked_for_is_given_and_a_free_number_is_found(
         named = await cluster.join(name="n2")
         unnamed = await cluster.join()
 
-        assert named.node.name == "n2"
-        assert unnamed.node.name == "n3"
+        assert named.node.process.name == "n2"
+        assert unnamed.node.process.name == "n3"
 
 
 async def test_a_taken_name_is_refused_and_the_newcomer_is_no_member(autojump_clock) -> None:
     async with running(2) as cluster:
         with pytest.raises(Refused, match="name n2 is taken"):
-            await cluster[1].node.join(cluster.add().request(name="n2"), deadline())
+            await cluster[1].node.administration.join(cluster.add().request(name="n2"), deadline())
         assert members_at(cluster, 1) == ["n1", "n2"]
         assert cluster[1].core.config.all_members() == (1, 2)
 
@@ -105,7 +105,9 @@ async def test_a_name_that_is_no_dns_label_is_refused_with_what_is_allowed(
     async with running(1) as cluster:
         before = cluster[1].core.log.last_index
         with pytest.raises(Refused, match=r"not a node's name; allowed: 1 to 63 of a-z, 0-9") as no:
-            await cluster[1].node.join(cluster.add().request(name=name * 2), deadline())
+            await cluster[1].node.administration.join(
+                cluster.add().request(name=name * 2), deadline()
+            )
         assert len(str(no.value)) < 200
         assert members_at(cluster, 1) == ["n1"]
         assert cluster[1].core.log.last_index == before
@@ -115,28 +117,28 @@ async def test_a_taken_address_is_refused(autojump_clock) -> None:
     async with running(2) as cluster:
         request = msgspec.structs.replace(cluster.add().request(), address=cluster[2].address)
         with pytest.raises(Refused, match="is that of n2"):
-            await cluster[1].node.join(request, deadline())
+            await cluster[1].node.administration.join(request, deadline())
 
 
 async def test_a_node_cannot_join_itself(autojump_clock) -> None:
     async with running(1) as cluster:
         with pytest.raises(Refused, match="cannot join itself"):
-            await cluster[1].node.join(cluster[1].request(), deadline())
+            await cluster[1].node.administration.join(cluster[1].request(), deadline())
 
 
 async def test_a_newcomer_of_another_protocol_is_refused(autojump_clock) -> None:
     async with running(1) as cluster:
         request = msgspec.structs.replace(cluster.add().request(), protocol=99)
         with pytest.raises(Refused, match="speaks 99"):
-            await cluster[1].node.join(request, deadline())
+            await cluster[1].node.administration.join(request, deadline())
 
 
 async def test_joining_again_under_the_same_id_is_the_same_join(autojump_clock) -> None:
     """The answer may have been lost; asking again must not make another member."""
     async with running(1) as cluster:
         member = cluster.add()
-        first = await cluster[1].node.join(member.request(), deadline())
-        second = await cluster[1].node.join(member.request(), deadline())
+        first = await cluster[1].node.administration.join(member.request(), deadline())
+        second = await cluster[1].node.administration.join(member.request(), deadline())
 
         assert first == second
         assert members_at(cluster, 1) == ["n1", "n2"]
@@ -151,17 +153,17 @@ async def test_joining_while_there_is_no_leader_says_so_within_the_deadline(
         await trio.sleep(3)
         started = trio.current_time()
         with pytest.raises(NoLeader, match="no leader"):
-            await cluster[3].node.join(cluster.add().request(), deadline(1.0))
+            await cluster[3].node.administration.join(cluster.add().request(), deadline(1.0))
         assert trio.current_time() - started < 1.2
 
 
 async def test_a_removed_id_can_never_come_back(autojump_clock) -> None:
     async with running(3) as cluster:
-        await cluster[1].node.remove("n3", deadline())
+        await cluster[1].node.administration.remove("n3", deadline())
         await cluster[3].ended.wait()
 
         with pytest.raises(Refused, match="was removed"):
-            await cluster[1].node.join(cluster[3].request(), deadline())
+            await cluster[1].node.administration.join(cluster[3].request(), deadline())
 
 
 async def test_a_permanent_learner_stays_one(autojump_clock) -> None:
@@ -194,21 +196,21 @@ async def test_a_node_that_leaves_is_out_and_ends_and_the_others_go_on(
     who: int, autojump_clock
 ) -> None:
     async with running(3) as cluster:
-        await cluster[who].node.leave(deadline())
+        await cluster[who].node.administration.leave(deadline())
         assert await cluster.until(cluster[who].ended.is_set) < 2
-        assert cluster[who].node.was_removed
+        assert cluster[who].node.process.was_removed
 
         await cluster.until(lambda: cluster.agrees() and len(cluster.up) == 2, within_s=3)
         rest = tuple(member.id for member in cluster.up)
         assert cluster.leader.core.config.all_members() == rest
-        assert cluster.leader.node.cluster().quorum == 2
+        assert cluster.leader.node.administration.cluster().quorum == 2
         await cluster.write(rest[0], "key", "value")
         assert await cluster.read(rest[1], "key") == "value"
 
 
 async def test_a_leader_is_removed_by_a_follower(autojump_clock) -> None:
     async with running(3) as cluster:
-        await cluster[2].node.remove(cluster[1].address, deadline())
+        await cluster[2].node.administration.remove(cluster[1].address, deadline())
 
         assert await cluster.until(cluster[1].ended.is_set) < 3
         await cluster.until(lambda: cluster.agrees() and len(cluster.up) == 2, within_s=3)
@@ -221,7 +223,7 @@ async def test_a_dead_member_is_removed_by_its_name_address_or_id(
 ) -> None:
     async with running(3) as cluster:
         cluster[3].crash()
-        await cluster[2].node.remove(name, deadline())
+        await cluster[2].node.administration.remove(name, deadline())
 
         assert cluster[1].core.config.all_members() == (1, 2)
         assert members_at(cluster, 1) == ["n1", "n2"]
@@ -232,11 +234,11 @@ async def test_a_member_that_was_removed_while_it_was_away_ends_when_it_is_back(
 ) -> None:
     async with running(3) as cluster:
         cluster[3].crash()
-        await cluster[1].node.remove("n3", deadline())
+        await cluster[1].node.administration.remove("n3", deadline())
         await cluster[3].start()
 
         assert await cluster.until(cluster[3].ended.is_set) < 3
-        assert cluster[3].node.was_removed
+        assert cluster[3].node.process.was_removed
 
 
 async def test_a_removal_that_would_leave_no_live_majority_is_refused(autojump_clock) -> None:
@@ -245,21 +247,21 @@ async def test_a_removal_that_would_leave_no_live_majority_is_refused(autojump_c
         await cluster.until(lambda: cluster[1].health_of(3) == "failed")
 
         with pytest.raises(Refused, match="no majority"):
-            await cluster[1].node.remove("n2", deadline())
+            await cluster[1].node.administration.remove("n2", deadline())
         assert cluster[1].core.config.voters == (1, 2, 3)
 
 
 async def test_the_only_voter_cannot_leave(autojump_clock) -> None:
     async with running(1) as cluster:
         with pytest.raises(Refused, match="only voter"):
-            await cluster[1].node.leave(deadline())
+            await cluster[1].node.administration.leave(deadline())
         assert cluster[1].is_leader
 
 
 async def test_nobody_by_that_name_is_refused_with_the_names_there_are(autojump_clock) -> None:
     async with running(2) as cluster:
         with pytest.raises(Refused, match="n1, n2"):
-            await cluster[2].node.remove("n9", deadline())
+            await cluster[2].node.administration.remove("n9", deadline())
 
 
 # -- what is begun is finished -----------------------------------------------------------------
@@ -278,7 +280,7 @@ async def test_a_join_that_was_agreed_is_finished_by_the_next_leader(autojump_cl
 
         cluster.network.edit = hold_configurations  # type: ignore[assignment]
         with pytest.raises(HstoreError):
-            await cluster[2].node.join(member.request(), deadline(1.0))
+            await cluster[2].node.administration.join(member.request(), deadline(1.0))
         assert all(member.id in other.node.replica.state.members for other in cluster.up)
         cluster[1].crash()
         cluster.network.edit = None
@@ -301,20 +303,20 @@ async def test_a_removal_that_was_agreed_is_finished_by_the_next_leader(autojump
 
         cluster.network.edit = hold_configurations  # type: ignore[assignment]
         with pytest.raises(HstoreError):
-            await cluster[2].node.remove("n4", deadline(1.0))
+            await cluster[2].node.administration.remove("n4", deadline(1.0))
         cluster[1].crash()
         cluster.network.edit = None
         await cluster.until(lambda: any(m.is_leader for m in cluster.up), within_s=5)
 
         await cluster.until(lambda: cluster.leader.core.config.voters == (1, 2, 3))
         await cluster.until(cluster[4].ended.is_set, within_s=5)
-        assert cluster[4].node.was_removed
+        assert cluster[4].node.process.was_removed
 
 
 async def test_a_promotion_is_made_by_the_next_leader(autojump_clock) -> None:
     async with running(3) as cluster:
         member = cluster.add()
-        reply = await cluster[2].node.join(member.request(), deadline())
+        reply = await cluster[2].node.administration.join(member.request(), deadline())
         cluster[1].crash()
         await member.start({int(node, 16): at for node, at in reply.peers.items()})
 
@@ -328,7 +330,7 @@ async def test_a_join_waits_for_the_leader_to_commit_in_its_term(autojump_clock)
         last = cluster[1].core.history.index
         cluster.silence(1)
         with pytest.raises(HstoreError):
-            await cluster[1].node.join(cluster.add().request(), deadline(0.5))
+            await cluster[1].node.administration.join(cluster.add().request(), deadline(0.5))
         assert cluster[1].core.history.index == last
         cluster.network.heal()
         await cluster.until(cluster.agrees)

@@ -220,9 +220,9 @@ async def test_equal_replicas_are_compared_after_writes_and_left_alone(
         assert len({frame.index for frame in seen}) == 3
         assert len({(frame.index, frame.digest) for frame in seen}) == 3
 
-        applied = cluster[1].node.applied_index
+        applied = cluster[1].node.keys.applied_index
         await trio.sleep(30)
-        assert cluster[1].node.applied_index == applied
+        assert cluster[1].node.keys.applied_index == applied
         assert alarms("") == []
 
 
@@ -267,7 +267,7 @@ async def test_a_follower_that_differs_stops_with_an_alarm_and_the_others_go_on(
     async with running(3) as cluster:
         await cluster.write(1, "a", "1")
         keyed = Keyed(b"key", b"d" * 16, Put(b"keyed", b""))
-        await cluster[1].node.write(keyed, trio.current_time() + 5)
+        await cluster[1].node.keys.write(keyed, trio.current_time() + 5)
         await trio.sleep(1)
         tamper(cluster[3], key, value)
         await cluster.write(1, "later", "")
@@ -359,7 +359,7 @@ async def test_one_alone_has_nothing_to_compare(alarms: Alarms, autojump_clock) 
     async with running(1) as cluster:
         revision = await cluster.write(1, "a", "1")
         await trio.sleep(10)
-        assert cluster[1].node.applied_index == revision
+        assert cluster[1].node.keys.applied_index == revision
 
 
 async def test_who_came_by_a_snapshot_takes_part_in_the_next_point(

@@ -90,7 +90,9 @@ async def test_a_member_that_stops_on_purpose_is_stopped_and_not_failed(
         async def watch() -> None:
             while True:
                 seen.add(cluster[2].health_of(who))
-                await cluster[2].node.wait_cluster_change(cluster[2].node.status.structure)
+                await cluster[2].node.administration.wait_cluster_change(
+                    cluster[2].node.status.structure
+                )
 
         cluster.nursery.start_soon(watch)
         await cluster[who].stop()
@@ -130,7 +132,7 @@ async def _leader_after(cluster: Cluster) -> int:
 async def test_a_newcomer_is_joining_until_it_has_caught_up(autojump_clock) -> None:
     async with running(2) as cluster:
         member = cluster.add()
-        await cluster[1].node.join(member.request(), trio.current_time() + 5)
+        await cluster[1].node.administration.join(member.request(), trio.current_time() + 5)
         await trio.sleep(10)
 
         assert cluster[1].health_of(3) == "joining"
@@ -157,7 +159,7 @@ async def test_followers_show_the_leaders_view(autojump_clock) -> None:
         await time_until(cluster, 1, 3, "failed")
 
         assert await time_until(cluster, 2, 3, "failed") < 0.1
-        assert cluster[1].node.cluster().failure_tolerance == 0
+        assert cluster[1].node.administration.cluster().failure_tolerance == 0
 
 
 async def test_the_figures_of_all_are_at_most_an_interval_old_everywhere(autojump_clock) -> None:
@@ -189,7 +191,7 @@ async def test_a_node_without_a_leader_keeps_its_last_view(autojump_clock) -> No
         cluster[2].crash()
         await trio.sleep(20)
 
-        info = cluster[3].node.cluster()
+        info = cluster[3].node.administration.cluster()
         assert info.leader is None
         assert [node.health for node in info.nodes] == ["alive"] * 3
         assert {node.type for node in info.nodes} == {"follower"}
@@ -197,13 +199,16 @@ async def test_a_node_without_a_leader_keeps_its_last_view(autojump_clock) -> No
 
 async def test_one_leader_is_shown_by_all_and_none_while_there_is_none(autojump_clock) -> None:
     async with running(3) as cluster:
-        assert [m.node.cluster().leader for m in cluster.up] == ["n1"] * 3
-        assert [n.type for n in cluster[3].node.cluster().nodes].count("leader") == 1
+        assert [m.node.administration.cluster().leader for m in cluster.up] == ["n1"] * 3
+        assert [n.type for n in cluster[3].node.administration.cluster().nodes].count("leader") == 1
         cluster[1].crash()
-        assert await cluster.until(lambda: cluster[2].node.cluster().leader != "n1") < 0.1
+        assert (
+            await cluster.until(lambda: cluster[2].node.administration.cluster().leader != "n1")
+            < 0.1
+        )
         await cluster.until(cluster.agrees)
-        shown = {m.node.cluster().leader for m in cluster.up}
-        assert shown == {cluster.leader.node.name}
+        shown = {m.node.administration.cluster().leader for m in cluster.up}
+        assert shown == {cluster.leader.node.process.name}
 
 
 # -- contact -----------------------------------------------------------------------------------
@@ -211,26 +216,26 @@ async def test_one_leader_is_shown_by_all_and_none_while_there_is_none(autojump_
 
 async def test_contact_lapses_after_an_election_timeout_of_silence(autojump_clock) -> None:
     async with running(3) as cluster:
-        assert all(m.node.unhealthy() is None for m in cluster.up)
+        assert all(m.node.process.unhealthy() is None for m in cluster.up)
         cluster.silence(2)
         cluster.silence(3)
         cluster.silence(1)
-        lapsed = await cluster.until(lambda: all(m.node.unhealthy() for m in cluster.up))
+        lapsed = await cluster.until(lambda: all(m.node.process.unhealthy() for m in cluster.up))
 
         assert lapsed <= 1.3
-        assert cluster[1].node.cluster().leader is None
+        assert cluster[1].node.administration.cluster().leader is None
         cluster.network.heal()
-        await cluster.until(lambda: all(m.node.unhealthy() is None for m in cluster.up))
+        await cluster.until(lambda: all(m.node.process.unhealthy() is None for m in cluster.up))
 
 
 async def test_a_leader_is_in_contact_only_with_a_majority(autojump_clock) -> None:
     async with running(3) as cluster:
         cluster.silence(3)
         await trio.sleep(5)
-        assert cluster[1].node.unhealthy() is None
+        assert cluster[1].node.process.unhealthy() is None
 
         cluster.silence(2)
-        took = await cluster.until(lambda: cluster[1].node.unhealthy() is not None)
+        took = await cluster.until(lambda: cluster[1].node.process.unhealthy() is not None)
         assert 0.8 <= took <= 1.3
 
 
@@ -238,7 +243,7 @@ async def test_a_follower_whose_leader_dies_is_out_of_contact_at_once(autojump_c
     async with running(3) as cluster:
         cluster[1].crash()
         cluster[3].crash()
-        assert await cluster.until(lambda: cluster[2].node.unhealthy() is not None) < 0.1
+        assert await cluster.until(lambda: cluster[2].node.process.unhealthy() is not None) < 0.1
 
 
 async def test_a_learner_whose_leader_dies_is_out_of_contact_at_once(autojump_clock) -> None:
@@ -247,7 +252,7 @@ async def test_a_learner_whose_leader_dies_is_out_of_contact_at_once(autojump_cl
         learner = await cluster.join(learner=True)
         cluster[2].disk.flush_gate = gate = trio.Event()
         cluster[1].crash()
-        assert await cluster.until(lambda: learner.node.unhealthy() is not None) < 0.05
+        assert await cluster.until(lambda: learner.node.process.unhealthy() is not None) < 0.05
         gate.set()
 
 
@@ -291,7 +296,7 @@ async def test_the_structure_changes_at_once_and_only_when_something_shown_does(
         changes: list[float] = []
 
         async def wait() -> None:
-            await cluster[2].node.wait_cluster_change(seen)
+            await cluster[2].node.administration.wait_cluster_change(seen)
             changes.append(trio.current_time())
 
         async with trio.open_nursery() as nursery:
@@ -335,7 +340,7 @@ async def test_the_dns_view_follows_at_once_and_names_a_leader_only_in_contact(
         await trio.sleep(0.2)
         last = views[-1]
         assert last is not None
-        assert last.leader == cluster.leader.node.name
+        assert last.leader == cluster.leader.node.process.name
         assert {m.name: m.live for m in last.members} == {"n1": False, "n2": True, "n3": True}
         serials = [view.serial for view in views if view is not None]
         assert serials == sorted(set(serials))
@@ -350,16 +355,16 @@ async def test_the_copys_age_is_known_without_readers_and_grows_in_isolation(
     async with running(3) as cluster:
         await trio.sleep(2)
         for member in cluster.up:
-            age = member.node.stale_ms()
+            age = member.node.keys.stale_ms()
             assert age is not None
             assert age <= 1_150
         cluster.silence(3)
         await trio.sleep(30)
-        age = cluster[3].node.stale_ms()
+        age = cluster[3].node.keys.stale_ms()
         assert age is not None
         assert 30_000 <= age <= 31_200
         cluster.network.heal()
-        await cluster.until(lambda: (cluster[3].node.stale_ms() or 0) < 1_150)
+        await cluster.until(lambda: (cluster[3].node.keys.stale_ms() or 0) < 1_150)
 
 
 async def test_a_copy_that_was_never_compared_has_no_age(autojump_clock) -> None:
@@ -370,7 +375,7 @@ async def test_a_copy_that_was_never_compared_has_no_age(autojump_clock) -> None
         await cluster[3].ended.wait()
         await cluster[3].start()
         await trio.sleep(5)
-        assert cluster[3].node.stale_ms() is None
+        assert cluster[3].node.keys.stale_ms() is None
 
 
 async def test_a_node_shows_where_it_is_now_and_that_it_lives_before_anybody_else_knows(

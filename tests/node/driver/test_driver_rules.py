@@ -135,7 +135,7 @@ async def test_d1_every_acknowledged_write_survives_a_crash_of_everybody(autojum
         await cluster.until(cluster.agrees)
 
         assert len(acknowledged) > 20
-        await cluster[2].node.read_barrier(trio.current_time() + 5)
+        await cluster[2].node.keys.read_barrier(trio.current_time() + 5)
         assert [key for key in acknowledged if cluster[2].value(key) is None] == []
 
 
@@ -348,7 +348,7 @@ async def test_d17_a_failing_disk_answers_no_client_of_its_own(autojump_clock) -
 
         async def write() -> None:
             command = Put(b"key", b"value")
-            answers.append(await cluster[1].node.write(command, trio.current_time() + 60))
+            answers.append(await cluster[1].node.keys.write(command, trio.current_time() + 60))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
@@ -395,7 +395,7 @@ async def test_a_leader_whose_disk_is_nearly_full_refuses_writes_and_serves_read
         for via in [leader.id, *(m.id for m in cluster.up if m is not leader)]:
             with pytest.raises(NoSpace, match="3 MiB left"):
                 await cluster.write(via, "key", "more")
-            await cluster.members[via].node.read_barrier(trio.current_time() + 5)
+            await cluster.members[via].node.keys.read_barrier(trio.current_time() + 5)
         assert cluster.leader is leader
 
         leader.disk.shortage = ""

@@ -52,7 +52,7 @@ def keyed(key: str, command: Put | Delete | DeletePrefix = CREATE, digest: bytes
 
 
 async def write(member: Member, command: Keyed, within_s: float = PATIENCE_S) -> Outcome:
-    return await member.node.write(command, trio.current_time() + within_s)
+    return await member.node.keys.write(command, trio.current_time() + within_s)
 
 
 async def resend(member: Member, command: Keyed) -> Outcome:
@@ -110,7 +110,7 @@ async def test_a_write_whose_answer_was_lost_can_be_sent_again(autojump_clock) -
         cluster.network.edit = None
         outcome = await write(cluster[2], keyed("k"))
         assert outcome.ok
-        item = cluster[1].node.get(b"a")
+        item = cluster[1].node.keys.get(b"a")
         assert item is not None
         assert item.revision == outcome.revision
 

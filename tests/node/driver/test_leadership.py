@@ -102,7 +102,7 @@ async def test_who_stands_or_votes_tells_nothing_before_the_tick(autojump_clock)
 async def passed_on(cluster: Cluster) -> None:
     with trio.move_on_after(3):
         try:
-            await cluster[2].node.write(Put(b"k", b"v"), trio.current_time() + 2)
+            await cluster[2].node.keys.write(Put(b"k", b"v"), trio.current_time() + 2)
         except HstoreError:
             return
 

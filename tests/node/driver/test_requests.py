@@ -318,13 +318,13 @@ async def test_d15_without_a_leader_every_request_is_answered_within_a_tick_of_i
         deadline = started + 0.25
         with pytest.raises(NoLeader):
             if what == "write":
-                await node.write(Put(b"key", b"value"), deadline)
+                await node.keys.write(Put(b"key", b"value"), deadline)
             elif what == "read":
-                await node.read_barrier(deadline)
+                await node.keys.read_barrier(deadline)
             elif what == "join":
-                await node.join(cluster.add().request(), deadline)
+                await node.administration.join(cluster.add().request(), deadline)
             else:
-                await node.remove("n1", deadline)
+                await node.administration.remove("n1", deadline)
         assert 0.25 <= trio.current_time() - started <= 0.25 + TICK_S + 0.001
 
 
@@ -500,7 +500,7 @@ async def test_joins_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch, auto
 
         async def join(member: Member) -> None:
             try:
-                await cluster[1].node.join(member.request(), trio.current_time() + 1)
+                await cluster[1].node.administration.join(member.request(), trio.current_time() + 1)
             except HstoreError as error:
                 errors.append(type(error))
 
@@ -551,4 +551,4 @@ async def test_a_removal_of_nobody_is_answered_at_every_node(autojump_clock) -> 
     async with running(3) as cluster:
         for member in cluster.up:
             with pytest.raises(Refused):
-                await member.node.remove("nobody", trio.current_time() + 5)
+                await member.node.administration.remove("nobody", trio.current_time() + 5)

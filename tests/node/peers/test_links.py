@@ -117,7 +117,7 @@ async def test_d14_who_does_not_belong_here_is_refused_with_the_reason(
     changes: dict[str, object], refusal: Refusal, autojump_clock
 ) -> None:
     async with running(3) as cluster:
-        await cluster[1].node.remove("n2", trio.current_time() + 5)
+        await cluster[1].node.administration.remove("n2", trio.current_time() + 5)
         await cluster[2].ended.wait()
         stream, welcome = await greet(cluster, hello(**changes))
 
@@ -149,9 +149,9 @@ async def test_a_node_that_is_told_that_it_was_removed_stops(autojump_clock) -> 
     async with running(3) as cluster:
         cluster[3].node.refused(1, Refusal.CLUSTER)
         cluster[3].node.refused(1, Refusal.WRONG_NODE)
-        assert not cluster[3].node.stop_requested.is_set()
+        assert not cluster[3].node.process.stop_requested.is_set()
         cluster[3].node.refused(1, Refusal.REMOVED)
-        assert cluster[3].node.stop_requested.is_set()
+        assert cluster[3].node.process.stop_requested.is_set()
 
 
 async def test_who_says_nothing_is_hung_up_on(autojump_clock) -> None:

@@ -104,7 +104,7 @@ async def test_a_record_that_cannot_be_written_is_one_warning_and_who_waits_is_t
             newcomer = cluster.add()
             await cluster.let_in(newcomer, 1)
             async with keeping(launch, newcomer.node, settings):
-                await cluster.until(lambda: newcomer.node.name == "n2")
+                await cluster.until(lambda: newcomer.node.process.name == "n2")
                 await cluster.join()
                 assert b'"node_id"' in os.read(read_end, 65536)
     warnings = [log for log in logs if log["event"] == "the record of this run cannot be written"]

@@ -306,11 +306,13 @@ def test_a_watch_sees_exactly_what_changed_since_its_revision_or_is_told_that_it
 
 async def test_a_watch_on_any_node_sees_every_write_and_goes_on_after_another(autojump_clock):
     async with running(3) as cluster:
-        opened = [member.node.watch(b"k", None) for member in cluster.up]
+        opened = [member.node.keys.watch(b"k", None) for member in cluster.up]
         for k in range(5):
             await cluster.write(1 + k % 3, f"k{k}", "v")
             await cluster.write(1, f"other{k}", "v")
-        await cluster.until(lambda: len({member.node.applied_index for member in cluster.up}) == 1)
+        await cluster.until(
+            lambda: len({member.node.keys.applied_index for member in cluster.up}) == 1
+        )
         seen = [drain(watch) for watch in opened]
         assert [key for key, _, _ in seen[0]] == [b"k0", b"k1", b"k2", b"k3", b"k4"]
         assert seen[0] == seen[1] == seen[2]
@@ -320,7 +322,7 @@ async def test_a_watch_on_any_node_sees_every_write_and_goes_on_after_another(au
         await cluster.write(2, "k5", "v")
         after = seen[0][2][1]
         await cluster.until(lambda: cluster[3].value("k5") == "v")
-        assert [key for key, _, _ in drain(cluster[3].node.watch(b"k", after))] == [
+        assert [key for key, _, _ in drain(cluster[3].node.keys.watch(b"k", after))] == [
             b"k3", b"k4", b"k5",
         ]  # fmt: skip
 
@@ -329,13 +331,13 @@ async def test_a_node_that_was_restarted_tells_who_would_miss_something(autojump
     async with running(3) as cluster:
         before = await cluster.write(1, "k", "1")
         last = await cluster.write(1, "k", "2")
-        await cluster.until(lambda: cluster[3].node.applied_index >= last)
+        await cluster.until(lambda: cluster[3].node.keys.applied_index >= last)
         await cluster[3].stop()
         await cluster[3].start()
         with pytest.raises(Compacted):
-            cluster[3].node.watch(b"k", before)
-        floor = cluster[3].node.watches.history.floor
-        watch = cluster[3].node.watch(b"k", floor)
+            cluster[3].node.keys.watch(b"k", before)
+        floor = cluster[3].node.keys.watches.history.floor
+        watch = cluster[3].node.keys.watch(b"k", floor)
         revision = await cluster.write(1, "k", "3")
         await cluster.until(lambda: watch.is_behind)
         assert drain(watch)[-1] == (b"k", revision, b"3")
@@ -349,10 +351,10 @@ async def test_a_watch_is_told_when_a_snapshot_takes_the_place_of_changes(
         member = cluster[3]
         await leave_behind(cluster, member)
         await member.start()
-        before = member.node.applied_index
-        watch, far = member.node.watch(b"key", None), member.node.watch(b"key", 10**6)
+        before = member.node.keys.applied_index
+        watch, far = member.node.keys.watch(b"key", None), member.node.keys.watch(b"key", 10**6)
         await cluster.until(lambda: watch.is_behind)
-        assert member.node.applied_index > before + 20
+        assert member.node.keys.applied_index > before + 20
         with pytest.raises(Compacted):
             watch.take()
         assert not far.is_behind

@@ -98,7 +98,7 @@ class Connection:
         """Whether nothing has happened to it, and its node lives on."""
         pipes = self.stream.out, self.stream.into
         is_same = self.member.is_up and self.member.lives == self.life
-        stops = not is_same or self.member.node.stop_requested.is_set()
+        stops = not is_same or self.member.node.process.stop_requested.is_set()
         return not stops and not any(p.is_broken or p.is_finished or p.way.is_held for p in pipes)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from hstore.node.api.http.server import ApiServer
+from hstore.node.api.routes import ROUTES
 from hstore.node.config.settings import NodeSettings
 from hstore.node.errors import HstoreError, StorageError
 from hstore.node.model.values import Address
@@ -97,7 +98,7 @@ class SimMember:
     @property
     def was_removed(self) -> bool:
         """Whether it knows that it is a member no more."""
-        return self.lives > 0 and self.node.was_removed
+        return self.lives > 0 and self.node.process.was_removed
 
     @property
     def is_short_of_log(self) -> bool:
@@ -164,7 +165,7 @@ class SimMember:
             max_uncommitted_bytes=options.max_uncommitted,
             max_apply_bytes=options.max_apply,
         )
-        self.api = ApiServer(self.node)
+        self.api = ApiServer(self.node.backend, ROUTES)
         self._watch()
         self.sim.checker.started(self)
         async with trio.open_nursery() as nursery:
@@ -177,7 +178,7 @@ class SimMember:
 
     async def _end_as_asked(self, scope: trio.CancelScope) -> None:
         """What `node/process/main.py` does when a node shall stop."""
-        await self.node.stop_requested.wait()
+        await self.node.process.stop_requested.wait()
         with trio.move_on_after(_STOP_SECONDS):
             await self.node.say_goodbye()
             self.api.close()
@@ -234,7 +235,7 @@ class SimMember:
             sim.wires.crash(self.id, sim.faults.cuts)
             if error is not None:
                 self._ended_by(error)
-            elif self.node.was_removed:
+            elif self.node.process.was_removed:
                 sim.counts["ended: removed"] += 1
                 self.is_gone = True
             self.disk.crash(len(self.disk.unflushed) if error is None else sim.faults.draw_kept(0))
@@ -274,7 +275,7 @@ class SimMember:
         return self._port(lambda node, stream: node.links.serve(stream))
 
     def _api_port(self) -> Callable[[trio.abc.Stream], None] | None:
-        if self.is_up and self.node.stop_requested.is_set():
+        if self.is_up and self.node.process.stop_requested.is_set():
             return None
         api = self.api if self.is_up else None
         return self._port(lambda _, stream: api.serve_stream(stream, is_local=True))  # type: ignore[union-attr]

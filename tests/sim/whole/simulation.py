@@ -185,7 +185,7 @@ class WholeSimulation:
             return False
         return all(
             (member := self.members[i]).is_up
-            and member.node.applied_index == last
+            and member.node.keys.applied_index == last
             and config.is_voter(i) is not wished[i].learner
             for i in config.all_members()
         )
@@ -210,7 +210,7 @@ class WholeSimulation:
                     # Longer than its own: a life that ends just now answers nobody any more.
                     with trio.move_on_after(29):
                         try:
-                            outcome = await member.node.write(put, trio.current_time() + 28)
+                            outcome = await member.node.keys.write(put, trio.current_time() + 28)
                         except Unavailable as error:
                             last = str(error)
                             continue
@@ -236,7 +236,7 @@ class WholeSimulation:
         return [member for member in self.members.values() if member.is_up and member.id in known]
 
     def _keys(self, member: SimMember) -> dict[bytes, bytes]:
-        reader = member.node.view()
+        reader = member.node.keys.view()
         try:
             return {item.key: b"%d %b" % (item.revision, item.value) for item in reader.scan()}
         finally:

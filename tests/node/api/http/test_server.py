@@ -17,6 +17,7 @@ from hstore.node.api.http.serving import (
     PATIENCE_S_MAX,
     PATIENCE_S_MIN,
 )
+from hstore.node.api.routes import ROUTES
 from hstore.node.errors import NoLeader
 
 GET = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -296,7 +297,7 @@ async def test_a_half_closed_client_still_gets_its_answers(client):
 
 
 async def test_too_many_connections_are_told_so_and_still_more_are_closed(backend, nursery):
-    server = ApiServer(backend, connections_max=2)
+    server = ApiServer(backend.whole, ROUTES, connections_max=2)
     clients = []
     for _ in range(2 + REFUSALS_MAX + 1):
         near, far = trio.testing.memory_stream_pair()

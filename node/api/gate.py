@@ -1,0 +1,200 @@
+"""What a route is, and the gate that a request passes before its handler runs.
+
+A *route* is a record: it says what the request must be like, from where it may come, and which
+right it needs. The *gate* of a route is made from the record once, as a tuple of checks in the
+order in which they run; a route that demands nothing has an empty one. Handlers check nothing of
+this themselves.
+
+Rights are only recorded as yet: no request carries a token. What stands in for them is `Caller`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from .http.answers import HttpError
+from .http.connection import Request
+from .http.dispatch import failed
+from .http.exchange import Exchange, Found
+from .http.guard import refuse_browser, refuse_browser_write_by_get
+from .http.idempotency import IDEMPOTENCY_KEY
+
+Handler = Callable[[Exchange, Request, bytes], Found]
+"""Answers a request; called with the end of the path, which is empty unless the route has a key."""
+
+Check = Callable[[Exchange, Request], None]
+"""Raises HttpError where the request must not reach its handler."""
+
+
+class Right(enum.Enum):
+    """What a token will have to allow before a route may be used (Consul's resources)."""
+
+    NONE = "none"
+    KEY_READ = "key read"
+    KEY_WRITE = "key write"
+    NODE_READ = "node read"
+    AGENT_READ = "agent read"
+    OPERATOR_READ = "operator read"
+    OPERATOR_WRITE = "operator write"
+    JOIN = "a join token"
+
+
+class Repeat(enum.Enum):
+    """What becomes of a request that a client or a proxy sends twice."""
+
+    SAFE = "changes nothing, however often it is sent"
+    KEYED = "takes effect once for all requests with the same Idempotency-Key"
+    NEVER = "may take effect each time: an Idempotency-Key is refused, for it would mean nothing"
+
+
+class Caller(enum.Enum):
+    """From where a request may come."""
+
+    ANYWHERE = "any host"
+    THIS_MACHINE = "loopback only, until tokens exist"
+
+
+class Browser(enum.Enum):
+    """What a browser may send here, beyond what `http/guard.py` refuses for every route."""
+
+    OWN_SITE = "what every route takes"
+    PROVEN = "a GET that changes something: the browser must say that no other site sent it"
+    REFUSED = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path.
+
+    Attributes:
+        method: Such as `b"PUT"`. `GET` stands for `HEAD` too, where the route is safe.
+        path: The whole path. Where it ends in `/`, the rest of the path is a key, of which a
+            slash may be a part.
+        handler: Answers the request.
+        right: Which right it needs.
+        repeat: What becomes of a request that is sent twice.
+        caller: From where it may come.
+        browser: What a browser may send.
+        needs_length: The length of the body must be stated, also when it is 0.
+        gate: The checks that follow from all this.
+    """
+
+    method: bytes
+    path: bytes
+    handler: Handler
+    right: Right
+    repeat: Repeat = Repeat.SAFE
+    caller: Caller = Caller.ANYWHERE
+    browser: Browser = Browser.OWN_SITE
+    needs_length: bool = False
+    gate: tuple[Check, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gate", _gate_of(self))
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the path goes on with a key."""
+        return self.path.endswith(b"/")
+
+    @property
+    def methods(self) -> tuple[bytes, ...]:
+        """The methods that lead here.
+
+        HEAD must not change anything, so it goes with GET only where GET does not either.
+        """
+        is_head_too = self.method == b"GET" and self.repeat is Repeat.SAFE
+        return (b"GET", b"HEAD") if is_head_too else (self.method,)
+
+
+def _gate_of(route: Route) -> tuple[Check, ...]:
+    """Make the gate of a route. The first check that fails decides the answer."""
+    checks: list[Check] = []
+    # Where nothing is changed, or a key counts, it is no error to send one.
+    if route.repeat is Repeat.NEVER:
+        checks.append(_refuse_idempotency_key)
+    if route.caller is Caller.THIS_MACHINE:
+        checks.append(_need_this_machine)
+    if route.browser is Browser.PROVEN:
+        checks.append(lambda _, request: refuse_browser_write_by_get(request))
+    elif route.browser is Browser.REFUSED:
+        checks.append(lambda _, request: refuse_browser(request))
+    if route.needs_length:
+        checks.append(_need_length)
+    return tuple(checks)
+
+
+def _refuse_idempotency_key(_exchange: Exchange, request: Request) -> None:
+    if IDEMPOTENCY_KEY in request.headers:
+        # To ignore it would be to promise what is not kept.
+        raise HttpError(400, "Idempotency-Key is for writes of keys: send none here")
+
+
+def _need_this_machine(exchange: Exchange, _request: Request) -> None:
+    if not exchange.is_local:
+        raise HttpError(403, "this is for programs on the node's own machine: connect to loopback")
+
+
+def _need_length(_exchange: Exchange, request: Request) -> None:
+    # Without a length, what follows could be the body or the next request (RFC 9112 section 6.3).
+    if not request.has_length:
+        raise HttpError(411, "send Content-Length, also when it is 0", ends_connection=True)
+
+
+class Routes:
+    """All routes of a server (`Router` of `http/exchange.py`).
+
+    Args:
+        records: The routes; no two have the same path and method.
+    """
+
+    def __init__(self, records: Iterable[Route]) -> None:
+        exact: dict[bytes, dict[bytes, Route]] = {}
+        with_key: dict[bytes, dict[bytes, Route]] = {}
+        for route in records:
+            by_method = (with_key if route.has_key else exact).setdefault(route.path, {})
+            for method in route.methods:
+                if method in by_method:
+                    raise ValueError(f"two routes for {method!r} {route.path!r}")
+                by_method[method] = route
+        self._exact = exact
+        # The most used ones come first: they are tried in this order.
+        self._with_key = tuple(with_key.items())
+
+    def begin(self, exchange: Exchange, request: Request) -> Found:
+        """Find the route, pass its gate, and let its handler begin; errors become answers, too."""
+        try:
+            exchange.guard.check(request)
+            route, rest = self._find(request)
+            for check in route.gate:
+                check(exchange, request)
+            return route.handler(exchange, request, rest)
+        except Exception as error:  # noqa: BLE001 (the boundary)
+            return failed(exchange, request, error)
+
+    def is_change(self, request: Request) -> bool:
+        """Whether a request changes something where it has a route."""
+        try:
+            route, _ = self._find(request)
+        except HttpError:
+            return False
+        return route.repeat is not Repeat.SAFE
+
+    def _find(self, request: Request) -> tuple[Route, bytes]:
+        path = request.path
+        rest = b""
+        by_method = self._exact.get(path)
+        if by_method is None:
+            for start, with_key in self._with_key:
+                if path.startswith(start):
+                    by_method, rest = with_key, path[len(start) :]
+                    break
+            else:
+                raise HttpError(404, f"there is nothing at {path[:200].decode('latin-1')!r}")
+        route = by_method.get(request.method)
+        if route is None:
+            allow = b", ".join(sorted(by_method))
+            raise HttpError(405, f"{request.method.decode()} is not for this path", allow=allow)
+        return route, rest

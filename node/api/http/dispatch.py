@@ -1,0 +1,70 @@
+"""From what a handler began to the answer, and from any error to the answer that tells of it.
+
+Owns the boundary at which an error in a handler ends: here alone an error of the node becomes a
+status, a text and an outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ...errors import HstoreError, NoSpace, StorageError, Unavailable
+from .answers import Answer, HttpError, failure
+from .exchange import RETRY_AFTER_S, Deferred
+
+if TYPE_CHECKING:
+    from .connection import Request
+    from .exchange import Exchange, Found
+
+_log = structlog.get_logger(__name__)
+
+
+async def finish(exchange: Exchange, request: Request, found: Found) -> Answer:
+    """Do the rest of what `Router.begin` has begun; an error becomes an answer.
+
+    Cancellation: as of the handler; for a write the outcome is unknown.
+    """
+    try:
+        if isinstance(found, Deferred):
+            return await exchange.settle(found, request)
+        if isinstance(found, Awaitable):
+            return await found
+    except Exception as error:  # noqa: BLE001 (the boundary)
+        return failed(exchange, request, error)
+    return found
+
+
+def failed(exchange: Exchange, request: Request, error: Exception) -> bytes:
+    """Return the answer to a request that ended in an error.
+
+    A defect in one handler is one client's 500 and a line in the log.
+    """
+    if isinstance(error, HttpError):
+        if error.ends_connection:
+            request.keep_alive = False
+        return failure(exchange.keys.applied_index, error)
+    is_change = exchange.router.is_change(request)
+    if isinstance(error, HstoreError):
+        return failure(exchange.keys.applied_index, _unavailable(error, is_change=is_change))
+    _log.error("request failed", method=request.method, path=request.path[:200], exc_info=error)
+    text = f"a defect in hstore ({type(error).__name__}): see the log of this node"
+    outcome = "unknown" if is_change else None
+    return failure(exchange.keys.applied_index, HttpError(500, text, outcome=outcome))
+
+
+def _unavailable(error: HstoreError, *, is_change: bool) -> HttpError:
+    """Translate an error of the node; a request for a change is also told what is known of it."""
+    if isinstance(error, Unavailable):
+        return HttpError(
+            error.http_status,
+            str(error),
+            outcome=error.outcome if is_change else None,
+            # Waiting does not mend a disk.
+            retry_after_s=None if isinstance(error, NoSpace) else RETRY_AFTER_S,
+        )
+    if isinstance(error, StorageError):
+        return HttpError(503, str(error), outcome="unknown" if is_change else None)
+    return HttpError(error.http_status, str(error))

@@ -1,0 +1,224 @@
+"""Connections that need a task only at times, because a poller watches them.
+
+Theory of operation. Most connections bring one small whole request at a time, which asks for one
+key. Such a connection is *parked*: it has no task. The poller calls `ready` when something has
+come; the request is handled right there, and its answer is sent from where the node reports the
+outcome. Whatever is not so plain (half a request, several at once, a handler that does more than
+wait for one thing, a client that does not read its answer) gets a task, until the connection is
+idle again and is parked. Both ways go through the same handlers.
+
+A parked connection has no deadline of its own: the server looks for those that have been idle for
+too long, and the node answers each request by its deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+import trio
+
+from ...net.poller import Poller
+from ...net.stream import TcpStream
+from ..backend import Waiter
+from .answers import without_body
+from .connection import RECEIVE_BYTES, Phase, Request
+from .dispatch import failed
+from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, Deferred, Found
+from .serving import PATIENCE_S_MIN, Begun, Serving, Shared
+
+_log = structlog.get_logger(__name__)
+
+
+class Parking(NamedTuple):
+    """What a connection without a task needs.
+
+    Attributes:
+        poller: Calls when something has come.
+        start: Starts the task of a connection.
+        gone: Called with each connection that has ended.
+    """
+
+    poller: Poller
+    start: Callable[[Parked], None]
+    gone: Callable[[Serving], None]
+
+
+class Parked(Serving):
+    """One connection that has a task only while it needs one."""
+
+    stream: TcpStream
+    _can_park = True
+
+    def __init__(
+        self, stream: TcpStream, shared: Shared, parking: Parking, *, is_local: bool
+    ) -> None:
+        super().__init__(stream, shared, is_local=is_local)
+        self._parking = parking
+        self._has_task = False
+        self._is_closed = False
+        self._is_readable = False
+        self._todo: list[Request | Begun] = []
+        self._waiter: Waiter | None = None
+        self._waits_for: tuple[Request, Deferred] | None = None
+        self._received_at = trio.current_time()
+
+    def close(self) -> None:
+        """Break reference cycles, so that memory comes back at once."""
+        self._is_closed = True
+        super().close()
+        if self._waiter is not None:
+            self._waiter.give_up()
+
+    def end_soon(self) -> None:
+        """End now when no request is under way, else after the answer to it."""
+        if self._has_task:
+            super().end_soon()
+            return
+        self._is_ending = True
+        if self._is_idle:
+            self.leave()
+
+    def _take_todo(self) -> Sequence[Request | Begun]:
+        todo, self._todo = self._todo, []
+        return todo
+
+    def park(self) -> None:
+        """Go on without a task, until something comes that needs one."""
+        self._has_task = False
+        if self._is_readable:
+            self._is_readable = False
+            self.ready()
+
+    def watch(self) -> None:
+        """Have the poller call `ready` from now on."""
+        self._parking.poller.watch(self.stream.sock.fileno(), self.ready)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it is parked and idle for too long, or the node has forgotten its request."""
+        if self._has_task:
+            return False
+        if self._waits_for is not None:
+            return now > self._exchange.due_at + DEADLINE_SLACK_S
+        return now > self._received_at + PATIENCE_S_MIN
+
+    def leave(self) -> None:
+        """End it now, without an answer to the request under way. Idempotent."""
+        if self._is_closed:
+            return
+        sock = self.stream.sock
+        if sock.fileno() != -1:
+            self._parking.poller.forget(sock.fileno())
+            if not self._has_task:
+                sock.close()
+        self.close()
+        self._parking.gone(self)
+
+    def ready(self) -> None:
+        """Handle what has come, or that the client has gone (`poller.Ready`)."""
+        if self._is_closed:
+            return
+        if self._has_task or self._waits_for is not None:
+            self._is_readable = True
+            if self._endless is not None and self.stream.has_ended():
+                self._endless.cancel()  # Else only the next keepalive would notice it.
+            return
+        try:
+            self._receive()
+        except trio.BrokenResourceError:
+            self.leave()
+        except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
+            _log.exception("connection failed")
+            self.leave()
+
+    def _receive(self) -> None:
+        connection = self._connection
+        data = self.stream.receive_now(RECEIVE_BYTES)
+        if data is None:
+            return
+        if not data:
+            self.leave()
+            return
+        self._received_at = trio.current_time()
+        self._is_readable = len(data) == RECEIVE_BYTES
+        requests = connection.receive(data)
+        self._exchange.is_fresh = False
+        if len(requests) != 1 or connection.phase is not Phase.IDLE or connection.error is not None:
+            self._todo += requests
+            self._take_task()
+            return
+        request = requests[0]
+        self._is_idle = False
+        exchange = self._exchange
+        found: Found | None = exchange.router.begin(exchange, request)
+        if type(found) is Deferred:
+            found = self._ask(request, found)
+        if found is None:
+            return
+        if type(found) is bytes:
+            self._say(request, found)
+        else:
+            self._todo.append(Begun(request, found))
+            self._take_task()
+
+    def _ask(self, request: Request, deferred: Deferred) -> bytes | Deferred | None:
+        """Ask the node.
+
+        Returns:
+            The answer, if it is there at once; None: `_told` will be called; else what a task has
+            to wait for.
+        """
+        exchange = self._exchange
+        try:
+            if exchange.is_stale(deferred):
+                return deferred.finish(NO_OUTCOME)
+            self._waits_for = request, deferred
+            self._waiter = exchange.begin(deferred, request, self._told)
+        except Exception as error:  # noqa: BLE001 (the boundary)
+            self._waits_for = None
+            return failed(exchange, request, error)
+        if self._waiter is not None:
+            return None
+        self._waits_for = None
+        return deferred
+
+    def _told(self, outcome: Any) -> None:
+        """Answer the request under way, whose outcome is known; called in the node's turn."""
+        waits_for, self._waits_for, self._waiter = self._waits_for, None, None
+        if self._is_closed or waits_for is None:
+            return
+        try:
+            self._say(waits_for[0], self._outcome_answer(*waits_for, outcome))
+        except trio.BrokenResourceError:
+            self.leave()
+        except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
+            _log.exception("connection failed")
+            self.leave()
+
+    def _outcome_answer(self, request: Request, deferred: Deferred, outcome: Any) -> bytes:
+        if isinstance(outcome, Exception):
+            return failed(self._exchange, request, outcome)
+        try:
+            return deferred.finish(outcome)
+        except Exception as error:  # noqa: BLE001 (the boundary)
+            return failed(self._exchange, request, error)
+
+    def _say(self, request: Request, whole: bytes) -> None:
+        """Send the answer to the one request that has come."""
+        if request.is_http10 or not request.keep_alive or self._is_ending or self._is_readable:
+            self._todo.append(Begun(request, whole))
+            self._take_task()
+            return
+        if request.method == b"HEAD":
+            whole = without_body(whole)
+        sent = self.stream.send_now(whole)
+        if sent < len(whole):
+            self._exchange.out.append(whole[sent:])
+            self._take_task()
+        else:
+            self._is_idle = True
+
+    def _take_task(self) -> None:
+        self._has_task = True
+        self._parking.start(self)

@@ -1,0 +1,49 @@
+"""How an item of the store looks in answers of more than one interface.
+
+Used by the handlers of `/read`, `/v1/kv` and `/v1/watch`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .http.answers import HttpError
+from .http.listing import base64
+from .http.params import parse_query
+
+if TYPE_CHECKING:
+    from ..state.machine import Item
+    from .http.connection import Request
+    from .http.exchange import Exchange
+
+_encode = msgspec.json.encode
+
+
+def stale_header(exchange: Exchange, request: Request) -> bytes:
+    """Return the `X-Hstore-Stale-Ms` line for a request with `?stale`, else nothing."""
+    if b"stale" not in request.query or "stale" not in parse_query(request.query):
+        return b""
+    stale_ms = exchange.keys.stale_ms()
+    return b"" if stale_ms is None else b"X-Hstore-Stale-Ms: %d\r\n" % stale_ms
+
+
+def find(exchange: Exchange, request: Request, key: bytes) -> tuple[Item, bytes]:
+    """Return what this node has under a key, and `stale_header` of the request.
+
+    Raises:
+        HttpError: 404.
+    """
+    item, extra = exchange.keys.get(key), stale_header(exchange, request)
+    if item is None:
+        raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
+    return item, extra
+
+
+def value_member(value: bytes) -> bytes:
+    """Return the member of a JSON object that holds a value: text, or base64 where it is not."""
+    try:
+        return b'"value":%b' % _encode(value.decode())
+    except UnicodeDecodeError:
+        return b'"value_base64":"%b"' % base64(value)

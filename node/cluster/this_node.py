@@ -1,0 +1,127 @@
+"""One node about itself: its name and address, whether it is healthy, and how it ends.
+
+Owns the events that say that the node shall stop, and why. Whoever runs the node waits for them
+and ends it (`process/main.py`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import trio
+
+from ..driver.replica import Replica
+from ..net.lag import Lag
+from .handover import Handover
+from .status import Status
+
+_STOP_SECONDS = 2.0
+"""For the cluster to agree that it does without this node; a stop takes 5 s in all."""
+
+
+class ThisNode:
+    """What a node knows of itself. The HTTP API serves it as `Process`.
+
+    Attributes:
+        address: `HOST:PORT` of its API, as advertised.
+        stop_requested: Set when the node shall stop; `stop_reason` says why.
+        stop_began_at: When it was first asked to stop, in seconds of `trio.current_time()`.
+        begins_anew: Whether its process shall start it again once it has stopped.
+        kill_requested: Set when the process shall end as by a crash.
+        was_removed: Whether it stops because it is no member any more.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        status: Status,
+        handover: Handover,
+        lag: Lag,
+        *,
+        address: str,
+        name: str,
+    ) -> None:
+        """Stand for the node of `replica`.
+
+        Args:
+            replica: Its copy of the state.
+            status: Whom it is in contact with.
+            handover: Gives its vote to others before it stops.
+            lag: The stalls of its event loop.
+            address: `HOST:PORT` of its API.
+            name: What it is called until the cluster has given it a name.
+        """
+        self.address = address
+        self.stop_requested = trio.Event()
+        self.stop_reason = ""
+        self.stop_began_at = math.inf
+        self.begins_anew = False
+        self.kill_requested = trio.Event()
+        self.was_removed = False
+        self._facts = replica.facts
+        self._status = status
+        self._handover = handover
+        self._lag = lag
+        self._given_name = name
+
+    @property
+    def name(self) -> str:
+        """This node's name; what it was started with, until the cluster has given it one."""
+        member = self._facts.members.get(self._facts.id)
+        return member.name if member else self._given_name
+
+    @property
+    def zone(self) -> str:
+        """The DNS domain of the cluster."""
+        return self._facts.settings.zone
+
+    def unhealthy(self) -> str | None:
+        """Return why this node is not in contact with a leader, or None when it is."""
+        if self._status.in_contact():
+            return None
+        if self._facts.is_leader:
+            return "this node leads, but has lost contact with the majority"
+        if self._facts.leader:
+            return "the leader has not been heard for an election timeout"
+        return "there is no leader, or this node cannot reach it"
+
+    def lag_ms(self, seconds: int) -> float:
+        """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""
+        return self._lag.longest_ms(seconds)
+
+    async def stop(self) -> str:
+        """Leave the quorum, then request a clean stop, also when cancelled.
+
+        Returns:
+            Why the node is still a voter; empty when the others can do without it.
+        """
+        self.stop_began_at = min(self.stop_began_at, trio.current_time())
+        try:
+            return await self._handover.leave_quorum(trio.current_time() + _STOP_SECONDS)
+        finally:
+            self.request_stop("asked to stop")
+
+    def restart(self) -> None:
+        """Request a clean stop with the vote kept, after which the process starts the node again.
+
+        A node that is stopping already goes on stopping.
+        """
+        if not self.stop_requested.is_set():
+            self.begins_anew = True
+            self.request_stop("asked to restart")
+
+    def kill(self) -> None:
+        """Request that the process ends as by a crash, once the answer to this request has left."""
+        self.kill_requested.set()
+
+    def removed(self) -> None:
+        """Request a clean stop because this node is no member any more."""
+        self.was_removed = True
+        self.request_stop("this node was removed from the cluster")
+
+    def request_stop(self, reason: str) -> None:
+        """Request a clean stop; the first reason stands."""
+        if not self.stop_requested.is_set():
+            self.stop_began_at = min(self.stop_began_at, trio.current_time())
+            self.stop_reason = reason
+            self.stop_requested.set()

@@ -1,0 +1,146 @@
+"""Reads and writes of keys on one node, as its clients ask for them.
+
+Reads come from the local copy; a *barrier* before them makes them linearizable. Writes go through
+the log. While the cluster still waits for nodes that have to join, neither is let through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from ..errors import NoLeader
+from ..model.commands import Command, Keyed, Outcome
+from ..state import idempotency
+from ..state.machine import Item, KeyReader
+from ..state.watches import Watch, Watches
+from .replica import Replica
+from .requests import Answer, Request
+
+Tell = Callable[[Answer], None]
+"""Called once: with the result, or with the HstoreError that `write` or `read_barrier` raise."""
+
+
+class Keys:
+    """The keys of one node. The HTTP API serves it as `Keys` of `api/backend.py`.
+
+    Attributes:
+        watches: The open watches of this node.
+    """
+
+    def __init__(self, replica: Replica, wait_change: Callable[[int], Awaitable[int]]) -> None:
+        """Serve the keys of `replica`.
+
+        Args:
+            replica: The local copy, and the way into the log.
+            wait_change: `Status.wait_change`, for a node that does not know its cluster yet.
+        """
+        self._replica = replica
+        self._state = replica.state
+        self._wait_change = wait_change
+        self.watches = Watches(replica.state.history)
+
+    @property
+    def applied_index(self) -> int:
+        """Index of the last entry whose effect reads here can see."""
+        return self._state.applied
+
+    def get(self, key: bytes) -> Item | None:
+        """Read one key from the local copy."""
+        return self._state.get(key)
+
+    def view(self) -> KeyReader:
+        """Return a reader of the local copy as of now; the caller closes it."""
+        return self._state.view()
+
+    def watch(self, prefix: bytes, after: int | None) -> Watch:
+        """Open a watch of the changes that take effect on this node; the caller closes it.
+
+        Raises:
+            Compacted: The changes after the revision `after` are not all kept any more.
+        """
+        return self.watches.open(prefix, after)
+
+    def stale_ms(self) -> int | None:
+        """Milliseconds since this node had applied all that was committed then; None: never."""
+        fresh_at = self._replica.fresh_at
+        return None if fresh_at is None else int((trio.current_time() - fresh_at) * 1000)
+
+    @property
+    def waiting(self) -> str:
+        """Why clients must wait for nodes that have yet to join; empty: they need not."""
+        expect = self._state.cluster.expect
+        if not expect:
+            return ""
+        here = len(self._replica.core.config.voters)
+        return f"waiting for {expect} nodes, of which {here} can vote by now: let more of them join"
+
+    async def write(self, command: Command, deadline: float) -> Outcome:
+        """Have a command committed and applied; forwarded once when another node leads.
+
+        Raises:
+            NoLeader, Overloaded, NotApplied: It certainly took no effect.
+            OutcomeUnknown: It may or may not take effect.
+            KeyReused: It is a `Keyed`, and another request was answered under its key.
+
+        Cancellation: the outcome is unknown.
+        """
+        await self._admit(deadline)
+        outcome = await self._replica.propose(command, deadline)
+        return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
+
+    async def read_barrier(self, deadline: float) -> None:
+        """Return when local reads see every write answered before this call (linearizable).
+
+        Raises:
+            NoLeader, Overloaded: No majority confirmed it before the deadline.
+        """
+        await self._admit(deadline)
+        await self._replica.read_barrier(deadline)
+
+    def begin_write(self, command: Command, deadline: float, tell: Tell) -> Request | None:
+        """Begin a `write` that no task waits for; None: this one needs a task.
+
+        Raises:
+            Overloaded: It certainly took no effect.
+        """
+        if self._is_waiting or isinstance(command, Keyed):
+            return None
+        return self._replica.begin_propose(command, deadline, tell)
+
+    def begin_read(self, deadline: float, tell: Tell) -> Request | None:
+        """Begin a `read_barrier` that no task waits for; None: this one needs a task.
+
+        Raises:
+            Overloaded: Too many wait.
+        """
+        if self._is_waiting:
+            return None
+        return self._replica.begin_read(deadline, tell)
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether `_admit` may have to wait, or to refuse."""
+        cluster = self._state.cluster
+        return not cluster.cluster_id or cluster.expect != 0
+
+    async def _admit(self, deadline: float) -> None:
+        """Refuse a client's request while the cluster waits for nodes.
+
+        A node that has not yet learnt of the cluster's creation cannot tell whether it waits, and
+        so waits to learn of it first.
+
+        Raises:
+            NoLeader: The cluster waits, or its creation is not agreed in time.
+        """
+        state, seen = self._state, -1
+        if not state.cluster_id:
+            await self._replica.read_barrier(deadline)
+            with trio.move_on_at(deadline):
+                while not state.cluster_id:
+                    seen = await self._wait_change(seen)
+        if not state.cluster_id:
+            raise NoLeader("the cluster is only just being founded; try again in a moment")
+        if state.cluster.expect:
+            raise NoLeader(self.waiting)

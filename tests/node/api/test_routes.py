@@ -1,0 +1,166 @@
+"""Every route demands what it should, and its gate holds a request to it before the handler runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from hstore.node.api.gate import Browser, Caller, Repeat, Right, Route, Routes
+from hstore.node.api.http.answers import Answer, ok
+from hstore.node.api.http.connection import Request
+from hstore.node.api.http.exchange import Exchange
+from hstore.node.api.http.server import ApiServer
+from hstore.node.api.routes import RECORDS
+from tests.node.api.conftest import Connect
+
+CHANGES = [route for route in RECORDS if route.repeat is not Repeat.SAFE]
+
+
+def name(route: Route) -> str:
+    return f"{route.method.decode()} {route.path.decode()}"
+
+
+every_route = pytest.mark.parametrize("route", RECORDS, ids=name)
+
+
+class Reached:
+    """Stands for all handlers, and counts the requests that pass their gates."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
+        self.count += 1
+        return ok(exchange.keys.applied_index, b"{}")
+
+
+@pytest.fixture
+def reached() -> Reached:
+    return Reached()
+
+
+@pytest.fixture
+def server(backend, poller, reached) -> ApiServer:
+    """The gates of all routes, before a handler that answers everything."""
+    routes = Routes([dataclasses.replace(route, handler=reached) for route in RECORDS])
+    return ApiServer(backend.whole, routes, poller=poller)
+
+
+def target(route: Route) -> str:
+    return route.path.decode() + "key" * route.has_key
+
+
+async def status(connect: Connect, route: Route, *, is_local: bool = True, **headers: str) -> int:
+    client = connect(is_local=is_local)
+    answer = await client.request(route.method.decode(), target(route), b"", **headers)
+    return answer.status
+
+
+# --- the table --------------------------------------------------------------------------------
+
+RIGHTS = {
+    Right.NONE: {"/v1/health", "/v1/status/leader", "/v1/status/peers"},
+    Right.KEY_READ: {"/read", "/read/", "/v1/kv/", "/v1/watch"},
+    Right.KEY_WRITE: {"/write", "/update", "/delete/", "/v1/kv/"},
+    Right.NODE_READ: {"/v1/cluster", "/v1/events"},
+    Right.AGENT_READ: {"/v1/node/load"},
+    Right.OPERATOR_READ: {"/v1/config", "/v1/config/"},
+    Right.OPERATOR_WRITE: {
+        "/v1/config/", "/v1/leader/remove", "/v1/leader/transfer", "/v1/node/kill",
+        "/v1/node/leave", "/v1/node/rename", "/v1/node/restart", "/v1/node/stop",
+    },
+    Right.JOIN: {"/v1/cluster/join"},
+}  # fmt: skip
+
+
+def test_every_route_needs_the_right_of_the_contract():
+    needed: dict[Right, set[str]] = {right: set() for right in Right}
+    for route in RECORDS:
+        needed[route.right].add(route.path.decode())
+    assert needed == RIGHTS
+
+
+@every_route
+def test_a_route_that_changes_something_needs_more_than_a_right_to_read(route):
+    reads = {Right.NONE, Right.KEY_READ, Right.NODE_READ, Right.AGENT_READ, Right.OPERATOR_READ}
+    assert (route.right in reads) is (route.repeat is Repeat.SAFE)
+
+
+@every_route
+def test_what_only_an_operator_may_change_is_for_this_machine_until_tokens_exist(route):
+    assert (route.right is Right.OPERATOR_WRITE) is (route.caller is Caller.THIS_MACHINE)
+
+
+@every_route
+def test_only_a_get_is_safe_and_one_that_is_not_has_a_guard_of_its_own(route):
+    if route.method != b"GET":
+        assert route.repeat is not Repeat.SAFE
+    elif route.repeat is not Repeat.SAFE:
+        assert route.browser is Browser.PROVEN
+        assert b"HEAD" not in route.methods
+
+
+def test_no_path_and_method_has_two_routes(reached):
+    twice = Route(b"GET", b"/read", reached, Right.NONE)
+    with pytest.raises(ValueError, match="two routes"):
+        Routes([*RECORDS, twice])
+
+
+# --- the gate ---------------------------------------------------------------------------------
+
+
+@every_route
+async def test_a_plain_request_from_this_machine_reaches_the_handler(connect, reached, route):
+    assert await status(connect, route) == 200
+    assert reached.count == 1
+
+
+@every_route
+@pytest.mark.parametrize(
+    "headers", [{"Sec_Fetch_Site": "cross-site"}, {"Origin": "http://evil.example"}]
+)
+async def test_no_page_of_another_site_reaches_a_handler(connect, reached, route, headers):
+    assert await status(connect, route, **headers) == 403
+    assert reached.count == 0
+
+
+@pytest.mark.parametrize("route", [r for r in CHANGES if r.method == b"GET"], ids=name)
+async def test_no_image_of_a_page_reaches_a_handler_that_changes_something(connect, reached, route):
+    """An image carries neither `Origin` nor `Sec-Fetch-Site` where the host is not loopback."""
+    assert await status(connect, route, User_Agent="Mozilla/5.0 (X11; Linux x86_64)") == 403
+    assert reached.count == 0
+
+
+@every_route
+async def test_from_another_host_only_what_is_for_any_host_reaches_a_handler(
+    connect, reached, route
+):
+    is_open = route.caller is Caller.ANYWHERE
+    assert await status(connect, route, is_local=False) == (200 if is_open else 403)
+    assert reached.count == is_open
+
+
+@every_route
+async def test_an_idempotency_key_is_refused_where_it_would_be_ignored(connect, reached, route):
+    is_taken = route.repeat is not Repeat.NEVER
+    assert await status(connect, route, Idempotency_Key="k") == (200 if is_taken else 400)
+    assert reached.count == is_taken
+
+
+@every_route
+async def test_a_body_without_a_length_ends_the_connection_where_a_body_is_needed(
+    connect, reached, route
+):
+    client = connect()
+    answer = await client.request(route.method.decode(), target(route))
+    assert answer.status == (411 if route.needs_length else 200)
+    assert reached.count == (not route.needs_length)
+    assert ("connection" in answer.headers) is route.needs_length
+
+
+@pytest.mark.parametrize("route", [r for r in RECORDS if r.needs_length], ids=name)
+async def test_who_may_not_ask_is_told_so_before_what_is_wrong_with_the_request(connect, route):
+    client = connect(is_local=False)
+    answer = await client.request(route.method.decode(), target(route))
+    assert answer.status == (403 if route.caller is Caller.THIS_MACHINE else 411)
