@@ -1,13 +1,13 @@
-"""Sockets on Trio, with as few steps as the kernel needs.
+"""Sockets on Trio, with as few system calls and task switches as they need.
 
-Words. The *poller* watches all sockets with one task. *Lag* is how long the event loop has kept
-everybody waiting. A *flag* wakes one task, however often it is raised.
+Words. The *poller* watches all sockets with one task. *Lag* is how long one piece of work has kept
+every other task waiting. A *flag* wakes one task, however often it is raised.
 
-poller.py   one wake-up for all sockets that have something
+poller.py   watches many sockets with one task
 stream.py   TCP: accept, receive, send
 sockets.py  a node's listening sockets, bound before anything else starts
-lag.py      the longest stalls of the event loop, of late
-flag.py     one wake-up however often it is asked for
+lag.py      the longest stalls of the event loop in the last minute
+flag.py     wakes one task, once, however often it is raised
 
 Never here: what the bytes mean.
 """
