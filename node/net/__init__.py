@@ -1,4 +1,4 @@
-"""Sockets on Trio, with as few steps as the kernel needs.
+"""Sockets on Trio, with as few system calls and task switches as they need.
 
 Words. The *poller* watches all sockets with one task. *Lag* is how long the event loop has kept
 everybody waiting. A *flag* wakes the one task that waits for it; a *change counter* wakes every task

@@ -2,6 +2,8 @@
 
 For any number of waiting tasks there is `change_counter.py`, and for a fact that happens
 once `trio.Event`.
+`trio.Event` cannot be lowered again, so each wake-up would need a new one; a memory channel would
+queue a wake-up for each time that the flag is raised.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import trio
 
 
 class Flag:
-    """Raised by anyone, awaited by one task, which lowers it by waking up."""
+    """Any task raises it; one task waits for it, and lowers it by waking up."""
 
     __slots__ = ("_lot", "_raised")
 
@@ -26,9 +28,9 @@ class Flag:
             self._lot.unpark_all()
 
     async def wait(self) -> None:
-        """Wait until it is raised, and lower it. Always lets other tasks run.
+        """Wait until it is raised, then lower it. Always a checkpoint.
 
-        Cancellation: it stays as it is.
+        Cancellation: a raised flag stays raised.
         """
         if self._raised:
             await trio.lowlevel.checkpoint()

@@ -1,11 +1,14 @@
-"""Many sockets watched by one task: one wake-up for all that has come, and a call for each socket.
+"""Watches many sockets with one task: one wake-up for all with input, one call for each of them.
 
-Trio wakes one task for each socket, and has the kernel told anew before each wait; on the way of
-every request that is more than half of its cost. Here the sockets are in an epoll of their own,
-once for all (edge-triggered), which Trio watches as if it were a socket. Whoever is called reads
-what has come, and returns without having waited for anything.
+Trio wakes one task for each socket, and registers the socket with the kernel again for each wait;
+that is more than half of what a small request costs. Here the sockets are registered once, in an
+epoll of their own, and Trio watches that epoll as if it were a socket. The function called for a
+socket reads what has arrived and returns without waiting.
 
-After each batch of calls comes one call of `after_batch`: what they have left to be done together.
+Rule 1: edge-triggered, so input is reported once. A reader that leaves some of it unread must ask
+for another call itself (`again`).
+Rule 2: after each batch of calls `after_batch` is called, to do at once what those calls left to be
+done together, such as one write for several requests.
 """
 
 from __future__ import annotations
@@ -19,30 +22,30 @@ import trio
 from .lag import Lag
 
 Ready = Callable[[], None]
-"""Called when something has come, or the other end is gone. It must not raise, nor wait."""
+"""Called when a socket has input, or its other end is gone. Must neither raise nor wait."""
 
+# Calls in one batch; each takes some 50 us with all that follows from it.
 _EVENTS_MAX = 64
-"""Calls in a batch, at some 50 us each with what comes of them."""
 
+# After so many batches, or so many seconds, the poller lets the other tasks run.
 _BATCHES_MAX = 4
 _BATCHES_S = 0.003
-"""So many batches, as long as they take no longer than this, before other tasks have their go."""
 
 
 def _nothing() -> None:
-    """Stand in for what nobody has set."""
+    """Do nothing: the default of `before_batch` and `after_batch`."""
 
 
 class Poller:
-    """The sockets of a node that are watched together.
+    """Watches the sockets of one node.
 
     Attributes:
-        before_batch, after_batch: Called around each batch of calls.
-        lag: Told how long the batches took.
+        before_batch, after_batch: Called before and after each batch of calls.
+        lag: Records how long the batches took.
     """
 
     def __init__(self) -> None:
-        """Watch nothing yet; needs epoll, so Linux (see `can_poll`)."""
+        """Watch nothing yet. Needs epoll, so Linux (see `can_poll`)."""
         self.before_batch: Ready = _nothing
         self.after_batch: Ready = _nothing
         self.lag = Lag()
@@ -51,28 +54,32 @@ class Poller:
         self._again: list[Ready] = []
 
     def watch(self, fd: int, ready: Ready) -> None:
-        """Call `ready` each time that something new has come; at once, if there is something now.
+        """Call `ready` each time that `fd` gets new input; soon, if it has some already.
 
-        It is called for what comes, not for what is left: it reads until there is no more, or
-        says `again`. It may be called once more after `forget`.
+        `ready` is not called again for input that it left unread: it must read until nothing is
+        left, or call `again`. It may be called once more after `forget`.
         """
         if self._epoll.closed:
-            return  # All is at its end.
+            return  # The node is stopping: nothing polls any more.
         self._watched[fd] = ready
+        # EPOLLRDHUP tells the end of the connection from input, see `_batch`.
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
 
     def forget(self, fd: int) -> None:
-        """Watch it no more; to be said before it is closed."""
+        """Stop watching `fd`. Must be called before it is closed."""
+        # The kernel gives the number of a closed descriptor to the next socket, so it must not stay
+        # in `_watched`.
         if self._watched.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def again(self, ready: Ready) -> None:
-        """Call `ready` in the next batch. Only during a batch: else there may be no next."""
+        """Call `ready` in the next batch, too. Only during a batch: else there may be no next."""
         self._again.append(ready)
 
     async def run(self) -> None:
-        """Watch until cancelled; whatever is called raises through here, and ends the node."""
+        """Watch until cancelled. What a called function raises is raised here and ends the node."""
         while True:
+            # With calls left over it must not wait for input, but other tasks get their turn.
             if self._again:
                 await trio.lowlevel.checkpoint()
             else:
@@ -98,14 +105,15 @@ class Poller:
             if ready is not None:
                 ready()
                 if events != select.EPOLLIN:
-                    # Its end has come together with the last that it sent, and is told only once.
+                    # The other end closed. An edge is reported once, and a `ready` that has just
+                    # read data may not have seen the end behind it: call it once more.
                     self._again.append(ready)
         for ready in again:
             ready()
         self.after_batch()
 
     def close(self) -> None:
-        """Give the epoll up; the sockets stay their owners'."""
+        """Close the epoll. The sockets stay open: their owners close them."""
         self._watched.clear()
         self._again.clear()
         if not self._epoll.closed:
@@ -114,5 +122,5 @@ class Poller:
 
 
 def can_poll() -> bool:
-    """Whether this system has what a poller needs; without it, each socket has its own task."""
+    """Whether this system has epoll. Without it each socket gets a task of its own."""
     return hasattr(select, "epoll")

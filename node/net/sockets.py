@@ -1,7 +1,7 @@
 """The four listening sockets of a node, bound before anything else of it starts.
 
-Whoever holds them owns the ports: a port is never chosen by looking and bound later, so of several
-nodes that start at the same moment each gets its own. Serving them is not done here.
+A port is reserved by binding it, never by looking whether it is free and binding it later: of
+several nodes that start at the same moment each gets its own. Serving the sockets is not done here.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ if TYPE_CHECKING:
 
     from ..config.settings import NodeSettings
 
-# Joiners look at 8500 to 8599: above them are the default DNS ports of the first of them.
+# Nodes that look for a cluster try ports 8500 to 8599; above those lie the default DNS ports of the
+# first nodes.
 PORTS_TRIED = 100
 
-# The kernel caps it at its own limit (net.core.somaxconn); a short queue here would only add one.
+# As long as the kernel allows: it applies its own limit (net.core.somaxconn) anyway.
 _BACKLOG = 4096
 
 
 class AddressTaken(Refused):
-    """Another socket has the port.
+    """Another socket is bound to this port.
 
     Attributes:
         role: `API`, `peer` or `DNS`.
-        address: Which address was wanted.
+        address: The address that could not be bound.
     """
 
     def __init__(self, role: str, address: Address) -> None:
@@ -47,7 +48,7 @@ class AddressTaken(Refused):
 
 @dataclass(frozen=True, slots=True)
 class NodeSockets:
-    """Bound, not blocking; the TCP ones are listening. Whoever holds this closes them."""
+    """Bound and non-blocking; the TCP sockets are listening. The owner closes them."""
 
     api: socket.socket
     peer: socket.socket
@@ -61,11 +62,11 @@ class NodeSockets:
 
 
 def bind_node_sockets(settings: NodeSettings) -> NodeSockets:
-    """Bind the ports that the settings name: all of them or none.
+    """Bind the ports of the settings: all of them or none.
 
     Raises:
         AddressTaken: Another socket has one of the ports.
-        ConfigError: The address is not one of this machine, or not allowed to this user.
+        ConfigError: The address is not one of this machine, or this user may not bind it.
     """
     host = settings.listen.host
     peer, dns = Address(host, settings.peer_port), Address(host, settings.dns_port)
@@ -85,13 +86,13 @@ def bind_node_sockets(settings: NodeSettings) -> NodeSockets:
 def bind_first_free(
     settings: NodeSettings, env: Mapping[str, str]
 ) -> tuple[NodeSettings, NodeSockets]:
-    """Bind the first k below 100 for which 8500+k and the ports that go with it are free.
+    """Bind the first k below 100 for which port 8500+k, its peer port and its DNS port are free.
 
     Returns:
         The settings with that port, and the sockets.
 
     Raises:
-        Refused: None of them is free.
+        Refused: There is no such k.
         ConfigError: As for `bind_node_sockets`.
     """
     taken: AddressTaken | None = None
@@ -113,14 +114,15 @@ def _bind(role: str, address: Address, kind: socket.SocketKind) -> socket.socket
     try:
         one.setblocking(False)
         if family == socket.AF_INET6:
-            # `::` is every address, so the IPv4 ones too, whatever the machine is set to: a node
-            # may well advertise one of those.
+            # `::` means every address, IPv4 included, and a node may advertise an IPv4 address: so
+            # do not leave it to the default of the machine (net.ipv6.bindv6only).
             every = is_wildcard(address.host)
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not every))
         if kind == socket.SOCK_STREAM:
-            # Lets a node start again while connections of its last life are in TIME_WAIT. Two
-            # sockets may then be bound to one port as long as neither listens, so listen at once:
-            # the second fails. UDP has no such state, and there this option would share the port.
+            # For TCP: lets a node start again while connections of its last run are in TIME_WAIT.
+            # With this option two sockets may be bound to one port as long as neither listens; so
+            # this one listens at once, and the second then fails. For UDP the option would let two
+            # sockets share the port.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind(address)
         if kind == socket.SOCK_STREAM:

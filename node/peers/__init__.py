@@ -1,7 +1,7 @@
-"""Connections between nodes, and what crosses them.
+"""Connections between nodes, and the frames on them.
 
-Words. A *link* is one outgoing connection to a peer. A *frame* is one message on it. A *hello* opens
-a connection and names the cluster and the node.
+Words. A *link* is one outgoing connection to a peer. A *frame* is one message on it. A *hello*
+opens a connection and names the cluster and the node that dials; a *welcome* answers it.
 
 links.py              all links of a node, and which peers may connect to it
 incoming.py           the receiving side of a connection that a peer made

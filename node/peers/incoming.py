@@ -17,7 +17,7 @@ from .link import LOST
 RECEIVE_BYTES = 256 * 1024
 
 _SNAPSHOT_SILENCE_SECONDS = 10.0
-"""A sender of a snapshot that sends nothing for so long has given up."""
+"""A snapshot whose sender sends nothing for so long is given up."""
 
 
 class WatchedConnection:
@@ -37,8 +37,8 @@ class WatchedConnection:
         self._ended = trio.Event()
         self._error: Exception | None = None
 
-    async def last(self, poller: Poller) -> None:
-        """Hand on what arrives until the connection ends; raises one of `LOST` if it is broken."""
+    async def run(self, poller: Poller) -> None:
+        """Hand on what arrives until the connection ends; raise one of `LOST` if it breaks."""
         self._poller = poller
         fd = self._stream.sock.fileno()
         poller.watch(fd, self._receive)
@@ -64,6 +64,8 @@ class WatchedConnection:
         if not data:
             self._ended.set()
             return
+        # The buffer was filled, so more may be waiting; an edge-triggered poller would not say so
+        # again.
         if len(data) == RECEIVE_BYTES:
             self._poller.again(self._receive)
         if frames:
@@ -76,7 +78,7 @@ async def relay(
     frames: list[wire.Frame],
     send: trio.MemorySendChannel[wire.Frame],
 ) -> None:
-    """Pass frames on, as fast as they are taken, until the stream ends or is silent for too long."""
+    """Pass frames on until the stream ends, or nothing arrives for too long."""
     while True:
         for frame in frames:
             await send.send(frame)

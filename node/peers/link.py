@@ -1,11 +1,13 @@
-"""One outgoing link: dials a peer, says hello, and sends it frames until the connection breaks.
+"""One outgoing link: dials a peer, says hello, and sends it frames until the connection is lost.
 
-Connections carry one direction each, so two nodes have two, and neither has to agree with the
-other on who dials. A link never waits for its peer: what does not fit into its outbox is dropped
-and counted, and consensus sends it again.
+A connection carries frames in one direction, so two nodes have two connections, and need not agree
+on which of them dials.
 
-A connection that broke is made anew at once. A peer that refuses, or does not answer for a heartbeat,
-is *down*: elections depend on it, so `LinkEvents` is told at once.
+Rule 1: a link never waits for its peer. A frame that does not fit into the outbox is dropped and
+counted; consensus sends again what it still needs (rule D13: the network may drop).
+Rule 2: a lost connection is dialled again at once, later attempts after growing pauses.
+Rule 3: a peer that refuses connections, or does not answer for a heartbeat, is reported as *down*;
+an election can then begin before the leader's lease is over (`raft/election.py`).
 """
 
 from __future__ import annotations
@@ -30,43 +32,44 @@ from ..net.stream import TcpStream
 from . import wire
 
 Dial = Callable[[str], Awaitable[trio.abc.Stream]]
-"""Opens a stream to `HOST:PORT`; raises OSError when nobody answers there."""
+"""Opens a stream to `HOST:PORT`; raises OSError when nothing answers there."""
 
+# For a connection and its hello. A peer that needs longer is treated as unreachable.
 CONNECT_SECONDS = 3.0
-"""For a connection and its hello; a peer that needs longer is no peer to work with."""
 
+# For one write. A peer that reads nothing for so long is treated as lost.
 SEND_SECONDS = 10.0
-"""For one write: a peer that reads nothing for so long is gone."""
 
+# A connection is given up, and dialled anew, when the peer's machine has acknowledged nothing for
+# so long. TCP alone goes on for about a quarter of an hour, at ever longer intervals: after a
+# network was cut for a minute, its links could stay silent for up to another.
 _UNACKNOWLEDGED_SECONDS = 5.0
-"""What the peer's machine has not acknowledged for so long ends the connection, and a new one is
-made. TCP alone tries for a quarter of an hour, and ever more rarely: when a network is whole again
-that was cut for a minute, its links would stay dead for up to another."""
 
 _MAX_OUTBOX_FRAMES = 8192
 _MAX_OUTBOX_BYTES = 32 * 1024 * 1024
+# Seconds between attempts, doubling, each multiplied by a random factor in [0.5, 1): without it,
+# nodes that lost each other at the same moment would go on dialling at the same moments.
 _PAUSE_MIN, _PAUSE_MAX = 0.05, 1.0
-"""Seconds between attempts, doubling, each multiplied by a random factor in [0.5, 1)."""
 
+# A connection that lasted for so long is dialled again at once. One that ended sooner counts as a
+# failed attempt: else two nodes could make and lose connections as fast as the machine can.
 _STABLE_SECONDS = 0.1
-"""A connection that lived for so long is made anew at once; one that ended sooner counts as an
-attempt that failed, or two nodes could make and end connections as fast as the machine can."""
 
 _log = structlog.get_logger()
 
+# Exceptions that mean the connection is lost.
 LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, PeerError)
-"""Exceptions that mean the connection is lost."""
 
 
 class LinkEvents(Protocol):
-    """Called with what happens to links: on the event loop, and each call returns soon."""
+    """Calls that a link makes, all of them on the event loop. Each must return soon."""
 
     def link_made(self, peer: int) -> None:
-        """Frames to `peer` leave from now on."""
+        """Frames to `peer` are sent from now on."""
         ...
 
     def link_broken(self, peer: int) -> None:
-        """What was sent to `peer` may be lost; a new attempt is made at once."""
+        """Frames sent to `peer` may be lost. The link dials again at once."""
         ...
 
     def peer_down(self, peer: int, *, refused: bool) -> None:
@@ -74,13 +77,13 @@ class LinkEvents(Protocol):
         ...
 
     def refused(self, peer: int, refusal: str) -> None:
-        """`peer` does not want this node; `refusal` is a `wire.Refusal`."""
+        """`peer` refused this node's hello; `refusal` is a `wire.Refusal`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """What this node says of itself to its peers."""
+    """How this node presents itself to its peers."""
 
     cluster_id: str
     node_id: int
@@ -88,7 +91,7 @@ class LocalNode:
     address: str = ""
 
     def hello(self, to: int, purpose: wire.Purpose) -> bytes:
-        """Return the first frame of a connection."""
+        """Return the first frame of a connection to the node `to`."""
         return wire.encode(
             wire.Hello(
                 PROTOCOL,
@@ -103,7 +106,7 @@ class LocalNode:
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` can be dialled: `HOST:PORT` with an IP literal, written as it is everywhere."""
+    """Whether `text` can be dialled: `HOST:PORT` with an IP address, in its canonical spelling."""
     try:
         host, port = values.split_address(text)
         ipaddress.ip_address(host)
@@ -115,28 +118,29 @@ def is_address(text: str) -> bool:
 async def connect(
     dial: Dial, address: str, me: LocalNode, to: int, purpose: wire.Purpose
 ) -> trio.abc.Stream:
-    """Return a connection to `to` on which the hellos are exchanged.
+    """Dial the node `to` and exchange hello and welcome; return the connection.
 
     Raises:
-        OSError, trio.BrokenResourceError: No node answers.
-        PeerError: It answers, and is not `to`, or refuses; `refusal` of the error says which.
+        OSError, trio.BrokenResourceError: Nothing answers at the address.
+        PeerError: Another node answers, or this node is refused (`RefusedError.refusal`).
     """
     stream = await dial(address)
     try:
         await stream.send_all(me.hello(to, purpose))
         _check_welcome(await _read_welcome(stream), to)
     except BaseException:
+        # Cancellation included: no caller has the stream yet, so nothing else can close it.
         await trio.aclose_forcefully(stream)
         raise
     return stream
 
 
 async def identify(dial: Dial, address: str, me: LocalNode, to: int) -> int:
-    """Return which node of this cluster is at an address, of which only `to` is to be reached.
+    """Return the id of the node at `address`, which may be `to` or another of this cluster.
 
     Raises:
-        OSError, trio.BrokenResourceError: No node answers.
-        PeerError: It is no node of this cluster, or one that does not want this node.
+        OSError, trio.BrokenResourceError: Nothing answers at the address.
+        PeerError: It is no node of this cluster, or it refuses this node.
     """
     stream = await dial(address)
     try:
@@ -144,7 +148,8 @@ async def identify(dial: Dial, address: str, me: LocalNode, to: int) -> int:
         welcome = await _read_welcome(stream)
     finally:
         await trio.aclose_forcefully(stream)
-    # Another cluster, or another version, would have been said before that it is another node.
+    # The peer checks protocol and cluster before it checks which node was meant (`Links._refusal`),
+    # so WRONG_NODE comes only from a node of this cluster.
     if welcome.refusal not in {"", wire.Refusal.WRONG_NODE}:
         raise RefusedError(welcome.refusal)
     return welcome.node_id
@@ -170,7 +175,7 @@ async def _read_welcome(stream: trio.abc.Stream) -> wire.Welcome:
 
 
 class RefusedError(PeerError):
-    """The peer answered and said no."""
+    """The peer answered the hello with a refusal."""
 
     def __init__(self, refusal: str) -> None:
         """Keep the reason, a `wire.Refusal`, for the caller."""
@@ -179,13 +184,13 @@ class RefusedError(PeerError):
 
 
 class Link:
-    """The way to one peer.
+    """The connection to one peer, made again whenever it is lost.
 
     Attributes:
         peer: Its id.
-        address: Where it is dialled; may be changed, and holds from the next attempt on.
-        is_connected: Whether frames leave now.
-        dropped: Frames that were not sent, or not known to be.
+        address: Where it is dialled. May be changed; used from the next attempt on.
+        is_connected: Whether frames are sent now.
+        dropped: Frames that were not sent, or only in part.
     """
 
     def __init__(
@@ -214,15 +219,16 @@ class Link:
         self._ready = Flag()
         self._hurry = Flag()
         self._stream: trio.abc.Stream | None = None
-        # The part of the last frames that the socket had no room for: it leaves before all else.
-        # While there is a stream, it is changed with the lock: `send_now` comes from another thread.
+        # The part of the last write that the socket had no room for; it must be sent before
+        # anything else, or a frame would be torn. While `_stream` is set, it is changed only with
+        # the lock, because `send_now` is called from the thread that flushes.
         self._rest = b""
-        self._lock = threading.Lock()  # for one system call, which does not wait
+        self._lock = threading.Lock()  # Held for one system call, which does not wait.
 
     def send(self, frame: bytes) -> bool:
-        """Put an encoded frame into the outbox; return False when it was dropped instead.
+        """Put an encoded frame into the outbox; return False if it was dropped instead.
 
-        It leaves with the next `flush`.
+        The next `flush` sends it.
         """
         full = (
             len(self._outbox) >= _MAX_OUTBOX_FRAMES
@@ -231,12 +237,14 @@ class Link:
         if full or not self.is_connected:
             self.dropped += 1
             return False
+        # Nothing is queued for a link without a connection: by the time there is one, consensus has
+        # newer messages, and old ones would only be in their way.
         self._outbox.append(frame)
         self._outbox_bytes += len(frame)
         return True
 
     def flush(self) -> None:
-        """Send queued frames without blocking; what the socket has no room for is left to this link's task."""
+        """Send queued frames without blocking; the link's task sends what finds no room."""
         if not self._outbox and not self._rest:
             return
         with self._lock:
@@ -248,10 +256,11 @@ class Link:
         self._ready.set()
 
     def send_now(self, frame: bytes) -> bool:
-        """Send an encoded frame, from any thread, before what is in the outbox.
+        """Send an encoded frame before those in the outbox. May be called from any thread.
 
         Returns:
-            False where that cannot be. True is no promise: a `flush` may have to send the rest.
+            False if nothing was sent. True does not mean all of it: the rest is sent by the next
+            `flush`.
         """
         with self._lock:
             stream = self._stream
@@ -261,7 +270,7 @@ class Link:
             return True
 
     def _take(self) -> bytes:
-        """Take all that waits to be sent."""
+        """Return all bytes that wait to be sent, and forget them."""
         if self._rest:
             self._outbox.insert(0, self._rest)
             self._rest = b""
@@ -271,11 +280,11 @@ class Link:
         return data
 
     def hurry(self) -> None:
-        """Try again now rather than after the pause: the peer gave a sign of life or of death."""
+        """Try to connect now instead of after the pause: the peer may have come up or gone down."""
         self._hurry.set()
 
     async def run(self) -> None:
-        """Keep the link up until cancelled."""
+        """Keep the link connected until cancelled."""
         pause = 0.0
         while True:
             if pause:
@@ -286,13 +295,13 @@ class Link:
             pause = 0.0 if is_stable else min(max(2 * pause, _PAUSE_MIN), _PAUSE_MAX)
 
     async def _attempt(self) -> float:
-        """Connect and send until it breaks; return for how many seconds it was connected."""
+        """Connect and send until the connection is lost; return the seconds it was connected."""
         was_connected = was_refused = False
         since = 0.0
         try:
             stream = await self._connect()
             async with stream:
-                _limit_patience(stream)
+                _set_user_timeout(stream)
                 was_connected = self.is_connected = True
                 since = trio.current_time()
                 self._events.link_made(self.peer)
@@ -315,11 +324,11 @@ class Link:
         return trio.current_time() - since if was_connected else 0.0
 
     async def _connect(self) -> trio.abc.Stream:
-        """Connect, and say that the peer is down when that takes longer than a heartbeat."""
+        """Connect; report the peer as down if that takes longer than a heartbeat."""
         result: trio.abc.Stream | Exception = PeerError(f"no welcome in {CONNECT_SECONDS} s")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_silence)
-            # Caught inside: a nursery would wrap it into a group.
+            # Caught here, because the nursery would wrap the exception into a group.
             with trio.move_on_after(CONNECT_SECONDS):
                 try:
                     result = await connect(
@@ -337,15 +346,19 @@ class Link:
         self._events.peer_down(self.peer, refused=False)
 
     async def _pump(self, stream: trio.abc.Stream) -> None:
-        """Send what is in the outbox whenever there is something, until the connection ends."""
+        """Send the outbox each time that `_ready` is raised, until the connection is lost."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_end, stream, nursery.cancel_scope)
             while True:
+                # While this task waits, `flush` and `send_now` write to the socket themselves, so
+                # most frames leave without a task switch. Only what the socket has no room for is
+                # sent by this task.
                 self._stream = stream
                 try:
                     await self._ready.wait()
                 finally:
-                    # What comes meanwhile waits behind this; and nothing goes into a closed socket.
+                    # From here on `flush` and `send_now` leave the socket alone, so nothing
+                    # overtakes `data`, and nothing is written to a socket after it was closed.
                     with self._lock:
                         self._stream = None
                 data = self._take()
@@ -367,16 +380,16 @@ class Link:
 
 
 def _send(stream: TcpStream, data: bytes) -> bytes:
-    """Send what there is room for, and return the rest."""
+    """Send as much as the socket has room for; return the rest."""
     try:
         sent = stream.send_now(data)
     except trio.BrokenResourceError:
-        sent = 0  # The task finds out by itself.
+        sent = 0  # The connection is lost, which the link's task notices by itself.
     return data[sent:]
 
 
-def _limit_patience(stream: trio.abc.Stream) -> None:
-    """See `_UNACKNOWLEDGED_SECONDS`; where the system has no such limit, TCP's own holds."""
+def _set_user_timeout(stream: trio.abc.Stream) -> None:
+    """Set `_UNACKNOWLEDGED_SECONDS` on a socket; without such an option TCP's own limit holds."""
     if isinstance(stream, TcpStream) and hasattr(socket, "TCP_USER_TIMEOUT"):
         milliseconds = int(_UNACKNOWLEDGED_SECONDS * 1000)
         stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -1,6 +1,13 @@
-"""The links of one node: one outgoing link to each member, and the connections they made.
+"""The links of one node: one outgoing link to each member, and the connections they made to it.
 
-No message is judged here. Frames that arrive are handed on in batches, as they were read.
+Frames that arrive are handed to the driver in batches, as they were read; what they mean is its
+business. What is decided here is only which node is at the other end:
+
+Rule 1: a peer's address may change, and may be learned from any source; which node is there, only
+the handshake says (cluster id and node id, rule D14).
+Rule 2: a node has one incoming connection for messages per peer: a new one replaces the old, which
+TCP may still believe alive after a restart of the peer.
+Rule 3: limits on connections, on their hello and on silence bound what a stranger can cost.
 """
 
 from __future__ import annotations
@@ -22,24 +29,23 @@ from .incoming import RECEIVE_BYTES, WatchedConnection, relay
 from .link import LOST, Dial, Link, LinkEvents, LocalNode, identify, is_address
 
 _HELLO_SECONDS = 3.0
+# Incoming connections at once; a cluster of seven with snapshots needs about twenty.
 _MAX_ACCEPTED = 128
-"""Connections from others at once; a cluster of seven with snapshots needs about twenty."""
 
 _SNAPSHOT_FRAMES = 4
-"""Of a snapshot, read and not yet taken in; the sender waits then."""
 
 _log = structlog.get_logger()
 
 
 class PeerHandler(LinkEvents, Protocol):
-    """Takes what arrives from peers."""
+    """The driver's side: called with what arrives from peers."""
 
     def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
-        """Frames of `peer`, in the order they were sent."""
+        """Handle frames of `peer`, in the order in which it sent them."""
         ...
 
     def said_hello(self, peer: int, address: str) -> None:
-        """`peer` has connected, and can be dialled at `address`."""
+        """`peer` has connected, and says that it can be dialled at `address`."""
         ...
 
     def is_removed(self, peer: int) -> bool:
@@ -52,7 +58,7 @@ class PeerHandler(LinkEvents, Protocol):
         frames: trio.MemoryReceiveChannel[wire.Frame],
         reply: Callable[[wire.Frame], Awaitable[None]],
     ) -> None:
-        """Take in a snapshot of `peer`; returns or raises one of `LOST` when it is through."""
+        """Take in a snapshot of `peer`. Returns, or raises one of `LOST`, when it is over."""
         ...
 
 
@@ -72,8 +78,7 @@ class Links:
         """Prepare; nothing happens before `run`.
 
         Args:
-            poller: Watches the connections of others, if they are sockets; without it each has a
-                task that does.
+            poller: Watches incoming connections that are sockets. None: each has its own task.
         """
         self.me = me
         self._poller = poller
@@ -96,12 +101,12 @@ class Links:
             try:
                 await trio.sleep_forever()
             finally:
-                self._is_over = True  # the driver may take one more turn while all is ended
+                self._is_over = True  # The driver may call `set_addresses` once more after this.
 
     def set_addresses(self, addresses: Mapping[int, str]) -> None:
-        """Have a link to each of these (id to `HOST:PORT`), and to no other node.
+        """Keep a link to each of these members (id to `HOST:PORT`), and to no other.
 
-        What a peer has said of itself since an address was given here goes before that.
+        A new address here replaces what the peer said of itself; an unchanged one does not.
         """
         if self._is_over:
             return
@@ -145,7 +150,7 @@ class Links:
             await link.run()
 
     def send(self, peer: int, frame: bytes) -> bool:
-        """Send an encoded frame; return False when it was dropped: no link, or its outbox full."""
+        """Send an encoded frame; return False if it was dropped: no link, or its outbox is full."""
         entry = self._links.get(peer)
         if entry is None or not entry[0].send(frame):
             return False
@@ -153,27 +158,27 @@ class Links:
         return True
 
     def post(self, peer: int, frame: bytes) -> bool:
-        """As `send`, but it leaves only with the next `flush`, and all others with it."""
+        """Queue an encoded frame for the next `flush`; return False if it was dropped."""
         entry = self._links.get(peer)
         return entry is not None and entry[0].send(frame)
 
     def send_now(self, peer: int, frame: bytes) -> bool:
-        """Send an encoded frame at once, from any thread; False: it has to be sent otherwise."""
+        """Send an encoded frame at once, from any thread; False: nothing was sent, use `send`."""
         entry = self._links.get(peer)
         return entry is not None and entry[0].send_now(frame)
 
     def flush(self) -> None:
-        """Send queued frames without blocking, on all links."""
+        """Send queued frames of all links without blocking."""
         for link, _ in self._links.values():
             link.flush()
 
     def address_of(self, peer: int) -> str | None:
-        """Where `peer` is dialled, or None when there is no link to it."""
+        """Return the address at which `peer` is dialled, or None if there is no link to it."""
         entry = self._links.get(peer)
         return entry[0].address if entry else None
 
     def missing(self) -> dict[int, str]:
-        """Return the members that there is no connection to, with where they should be."""
+        """Return the members without a connection, each with the address that was given for it."""
         return {
             peer: self._given[peer]
             for peer, (link, _) in self._links.items()
@@ -181,10 +186,11 @@ class Links:
         }
 
     async def identify(self, address: str) -> int | None:
-        """See which member is at an address; one that is missing is dialled there from now on.
+        """Find out whether a member without a connection is at `address`; if so, dial it there.
 
-        Returns its id then, and None when it is no missing member. Only the handshake is believed,
-        which names cluster and id.
+        Returns:
+            The member's id, or None if none of the missing members is there. Only the handshake is
+            believed, not the source of the address.
         """
         missing = self.missing()
         if not missing or address == self.me.address or not is_address(address):
@@ -195,7 +201,7 @@ class Links:
         try:
             found = await identify(self._dial, address, self.me, next(iter(missing)))
         except LOST as error:
-            _log.debug("nobody of ours", address=address, error=str(error))
+            _log.debug("no member at this address", address=address, error=str(error))
             return None
         if found not in self.missing():
             return None
@@ -204,18 +210,18 @@ class Links:
         return found
 
     def is_connected(self, peer: int) -> bool:
-        """Whether frames to `peer` leave now."""
+        """Whether frames to `peer` are sent now."""
         entry = self._links.get(peer)
         return entry is not None and entry[0].is_connected
 
     def dropped(self) -> int:
-        """Return how many frames have been dropped on the links that exist."""
+        """Return how many frames the present links have dropped."""
         return sum(link.dropped for link, _ in self._links.values())
 
     # -- the other side ---------------------------------------------------------------------
 
     async def serve(self, stream: trio.abc.Stream) -> None:
-        """Serve one accepted connection until it ends; closes `stream`. Never raises Exception."""
+        """Serve one incoming connection until it ends; closes `stream`. Its loss is only logged."""
         if self._accepting >= _MAX_ACCEPTED:
             await trio.aclose_forcefully(stream)
             return
@@ -236,6 +242,7 @@ class Links:
             hello = await self._greet(stream, reader, frames)
         if hello is None:
             return
+        # The peer has named this cluster's id, so it may send large frames.
         reader.limit = wire.MAX_FRAME
         if hello.purpose == wire.Purpose.SNAPSHOT:
             await self._serve_snapshot(stream, hello.node_id, reader, frames)
@@ -243,14 +250,15 @@ class Links:
             if hello.address:
                 self._handler.said_hello(hello.node_id, hello.address)
                 if hello.node_id in self._links:
-                    # A member that moved cannot tell the cluster before it is dialled.
+                    # A member with a new address cannot have it committed before the leader reaches
+                    # it, so it is dialled there at once.
                     self._move(hello.node_id, hello.address)
             await self._serve_messages(stream, hello.node_id, reader, frames)
 
     async def _greet(
         self, stream: trio.abc.Stream, reader: wire.FrameReader, frames: list[wire.Frame]
     ) -> wire.Hello | None:
-        """Exchange hellos; return the peer's, if it may go on. `frames` gets the frames behind it."""
+        """Read the hello and answer it; return it if accepted. `frames` gets what followed it."""
         while not frames:
             data = await stream.receive_some(4096)
             if not data:
@@ -270,7 +278,10 @@ class Links:
         return hello
 
     def _refusal(self, hello: wire.Hello) -> str:
-        """Return why this hello is refused, or nothing."""
+        """Return why this hello is refused, or an empty string."""
+        # In this order: what a node of another format or cluster says of ids means nothing here,
+        # and `identify` in link.py relies on it. A removed node must not come back under its id
+        # (rule D14).
         if hello.protocol != PROTOCOL:
             return wire.Refusal.PROTOCOL
         if hello.cluster_id != self.me.cluster_id:
@@ -284,7 +295,7 @@ class Links:
     async def _serve_messages(
         self, stream: trio.abc.Stream, peer: int, reader: wire.FrameReader, frames: list[wire.Frame]
     ) -> None:
-        """Hand on what arrives. One connection per peer: a newer one ends the older."""
+        """Hand arriving frames to the driver. A new connection of a peer ends its older one."""
         if peer in self._accepted:
             self._accepted[peer].cancel()
         with trio.CancelScope() as scope:
@@ -295,7 +306,7 @@ class Links:
                     self._handler.received(peer, frames)
                 if self._poller is not None and isinstance(stream, TcpStream):
                     handle = partial(self._handler.received, peer)
-                    await WatchedConnection(stream, reader, handle).last(self._poller)
+                    await WatchedConnection(stream, reader, handle).run(self._poller)
                 else:
                     while data := await stream.receive_some(RECEIVE_BYTES):
                         self._handler.received(peer, reader.feed(data))
@@ -305,14 +316,14 @@ class Links:
         self._hurry(peer)
 
     def _hurry(self, peer: int) -> None:
-        """A sign from the peer's side: if the own link waits to try again, let it try now."""
+        """The peer shows signs of life, or has gone: if its link is in a pause, dial now."""
         if peer in self._links:
             self._links[peer][0].hurry()
 
     async def _serve_snapshot(
         self, stream: trio.abc.Stream, peer: int, reader: wire.FrameReader, frames: list[wire.Frame]
     ) -> None:
-        """Hand a snapshot's frames on as fast as they are taken, not faster."""
+        """Hand the frames of a snapshot to the driver, no faster than it takes them in."""
         send, receive = trio.open_memory_channel[wire.Frame](_SNAPSHOT_FRAMES)
 
         async def reply(frame: wire.Frame) -> None:

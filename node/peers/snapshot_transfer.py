@@ -1,26 +1,27 @@
-"""The rules of a whole state's way from one node to another, without I/O, clocks or chance.
+"""The protocol that sends a whole state from one node to another, without I/O, clocks or chance.
 
-Owns the frames, what a sender says when, what a receiver accepts, and where both go on after a
-link that broke. Connections, times and limits are those of `cluster/snapshot_sender.py` and
-`cluster/snapshot_receiver.py`; a simulator can take their place. Knows keys and values as bytes, and not what they mean.
+Owns the frames, what the sender may send when, what the receiver accepts, and where both go on
+after a lost connection. Connections, times and limits are those of `cluster/snapshot_sender.py` and
+`cluster/snapshot_receiver.py`; a simulator can take their place. Keys and values are bytes here, without meaning.
 
-Theory of operation. A sender holds one *view*: an iteration over the state as of one index, in the
-order of keys, under an id that is drawn at random. The conversation on each connection:
+Theory of operation. The sender holds one *view*: an iteration over the state as of one index, in
+the order of keys, with an id that was drawn at random. The conversation on each connection:
 
     sender                                      receiver
     SnapshotStart(term, meta, id)          ->
-                                           <-   SnapshotPosition: what it holds of that very id
+                                           <-   SnapshotPosition: what it already has of that id
     SnapshotChunk, from there on           ->   each taken, or the connection ends
     SnapshotEnd                            ->
                                            <-   SnapshotTaken
 
-A chunk has a number, the last key before it, and a digest of its own. The digest of the whole is a
-chain over the meta and the digests of the chunks, so that at the end both sides know that they
-speak of the same bytes in the same order. A receiver takes chunks in order only: what it has
-already is ignored, and a gap, a damaged chunk or another id ends the connection and takes nothing
-back, for each chunk before was whole. So the next connection goes on where the last one was good.
-A sender accepts a position only if it has made exactly these chunks from this view; and as every
-chunk repeats the key it follows, a position that was damaged on its way cannot skip anything.
+Rule 1: a chunk has a number, the last key before it, and a digest of its own. The digest of the
+whole is a chain over the meta and the digests of the chunks, so at the end both sides know that
+they mean the same bytes in the same order.
+Rule 2: the receiver takes chunks in order only. A chunk that it has is ignored; a gap, a damaged
+chunk or another id ends the connection. Chunks taken before stay taken, since each was checked.
+Rule 3: the next connection goes on behind the last chunk taken. The sender accepts a position only
+if it made exactly these chunks from this view.
+Rule 4: every chunk repeats the key that it follows, so a damaged position cannot skip any pair.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ import msgspec
 from ..errors import PeerError
 from ..raft.entry import SnapshotMeta
 
+# A chunk is read or written without a checkpoint, and the event loop does several of them while a
+# request is on its way through the node, so they are small. A larger pair is a chunk by itself, of
+# a little over 1 MiB.
 CHUNK_BYTES = 64 * 1024
 CHUNK_PAIRS = 512
-"""One chunk is read, or written, without a pause, and a request meets several on its way: so they are
-short. A pair that is larger than a chunk is a chunk by itself: a little over 1 MiB."""
 
 _DIGEST_BYTES = 16
 _PAIR_OVERHEAD = 16
@@ -44,17 +46,16 @@ _PAIR_OVERHEAD = 16
 Pairs = list[tuple[bytes, bytes]]
 
 Scan = Callable[[bytes], Iterator[tuple[bytes, bytes]]]
-"""Iterates over the pairs of one view from a key (inclusive) on, in the order of keys, none of
-which is empty."""
+"""Iterates over the pairs of one view from a key (inclusive) on, in order; no key is empty."""
 
 
 class SnapshotStart(msgspec.Struct, frozen=True, array_like=True, tag=50, gc=False):
     """The sender's first frame after the hello.
 
     Attributes:
-        term: The term that the sender leads.
-        meta: What the snapshot stands for.
-        id: Of the view: a sender that offers an id again has that very view still.
+        term: The term in which the sender leads.
+        meta: The snapshot that is sent.
+        id: The view's. If the sender offers an id again, it is that very view.
     """
 
     term: int
@@ -89,13 +90,13 @@ class SnapshotEnd(msgspec.Struct, frozen=True, array_like=True, tag=52, gc=False
 
 
 class SnapshotPosition(msgspec.Struct, frozen=True, array_like=True, tag=53, gc=False):
-    """The receiver's answer to a start: go on from here.
+    """The receiver's answer to a start: what it has, so where the sender goes on.
 
     Attributes:
         id: As in `SnapshotStart`.
-        chunks: How many it holds, which is the number of the next.
-        after: The last key it holds.
-        digest: Of all that it holds.
+        chunks: How many chunks it has, which is the number of the next.
+        after: The last key it has.
+        digest: Of all that it has.
     """
 
     id: int
@@ -105,7 +106,7 @@ class SnapshotPosition(msgspec.Struct, frozen=True, array_like=True, tag=53, gc=
 
 
 class SnapshotTaken(msgspec.Struct, frozen=True, array_like=True, tag=54, gc=False):
-    """The receiver's answer to an end: its core has it, or does not need it."""
+    """The receiver's answer to an end: its core has the snapshot, or does not need it."""
 
     id: int
 
@@ -122,10 +123,10 @@ def encode_pairs(pairs: Pairs) -> bytes:
 
 
 def decode_pairs(data: bytes) -> Pairs:
-    """Return what `encode_pairs` was given.
+    """Return what was given to `encode_pairs`.
 
     Raises:
-        PeerError: It was given nothing like this.
+        PeerError: `data` is not the result of `encode_pairs`.
     """
     try:
         return _pairs_decoder.decode(data)
@@ -135,6 +136,7 @@ def decode_pairs(data: bytes) -> Pairs:
 
 def chunk_digest(number: int, after: bytes, data: bytes) -> bytes:
     """Return the digest of one chunk."""
+    # With the length of `after`, so that no byte can pass from `after` to `data` unnoticed.
     digest = blake2b(number.to_bytes(8) + len(after).to_bytes(4) + after, digest_size=_DIGEST_BYTES)
     digest.update(data)
     return digest.digest()
@@ -149,7 +151,7 @@ def _next_digest(whole: bytes, chunk: bytes) -> bytes:
 
 
 class Outgoing:
-    """One view on its way to one peer; it outlives the connections on which it travels.
+    """One view on its way to one peer; it is kept while connections come and go.
 
     Attributes:
         id, meta: As in `SnapshotStart`.
@@ -168,9 +170,9 @@ class Outgoing:
 
         Args:
             snapshot_id: Never used for another view, by any node: random, up to 64 bits.
-            meta: What the view stands for.
-            scan: Called anew after each interruption; always of the same view.
-            chunk_pairs: A chunk has no more of them; 0: than `CHUNK_PAIRS`.
+            meta: The snapshot that the view is of.
+            scan: Called again after each interruption; always of the same view.
+            chunk_pairs: Pairs in a chunk at most; 0: `CHUNK_PAIRS`.
         """
         self.id = snapshot_id
         self.meta = meta
@@ -180,7 +182,8 @@ class Outgoing:
         self._pairs: Iterator[tuple[bytes, bytes]] = iter(())
         self._ahead: tuple[bytes, bytes] | None = None
         self._after = b""
-        # Of the whole after 0, 1, 2, ... chunks: 256 KiB for each GiB of the state.
+        # The digest of the whole after 0, 1, 2, ... chunks, to check any position that the receiver
+        # may have: 256 KiB for each GiB of the state.
         self._digests = bytearray(_first_digest(meta))
 
     def start(self, term: int) -> SnapshotStart:
@@ -188,12 +191,13 @@ class Outgoing:
         return SnapshotStart(term, self.meta, self.id)
 
     def resume(self, position: SnapshotPosition) -> None:
-        """Go on where the receiver stands.
+        """Go on behind what the receiver has.
 
         Raises:
-            PeerError: It holds something that was not sent from this view, which is then of no
-                use to it any more.
+            PeerError: It has something that was not made from this view. This view is then of no
+                use to it: another has to be sent from the start.
         """
+        # The view may have been sent further than the receiver has stored, never less far.
         made = len(self._digests) // _DIGEST_BYTES
         chunks = position.chunks
         is_ours = position.id == self.id and 0 <= chunks < made
@@ -204,11 +208,12 @@ class Outgoing:
         del self._digests[(chunks + 1) * _DIGEST_BYTES :]
         self.is_exhausted = False
         self._after = position.after
+        # `key + b"\0"` is the smallest key above `key`: the scan begins with an inclusive one.
         self._pairs = self._scan(position.after + b"\0" if chunks else b"")
         self._ahead = next(self._pairs, None)
 
     def next_frame(self) -> SnapshotChunk | SnapshotEnd:
-        """Return what comes next; after `resume`, and not after the end.
+        """Return the next frame. Only after `resume`, and not after the end.
 
         Raises:
             StorageError: The view cannot be read.
@@ -226,7 +231,7 @@ class Outgoing:
         return SnapshotChunk(self.id, number, after, data, digest)
 
     def _cut(self) -> Pairs:
-        """Take pairs until the next would make the chunk too large."""
+        """Take pairs for one chunk; an empty list is the end of the view."""
         pairs: Pairs = []
         size = 0
         most = self._chunk_pairs or CHUNK_PAIRS
@@ -243,15 +248,15 @@ class Outgoing:
 
 
 class Incoming:
-    """What has come of one view; whoever owns it keeps what `take` returned, in that order.
+    """What has arrived of one view. The caller stores what `take` returns, in that order.
 
     Attributes:
-        id, meta, term: As in the last `SnapshotStart` about it.
-        is_whole: All of it was taken, and the end confirmed it.
+        id, meta, term: As in the last `SnapshotStart` for this view.
+        is_whole: All of it was taken, and the sender's end has confirmed it.
     """
 
     def __init__(self, start: SnapshotStart) -> None:
-        """Hold nothing yet."""
+        """Begin with nothing."""
         self.id = start.id
         self.meta = start.meta
         self.term = start.term
@@ -261,7 +266,7 @@ class Incoming:
         self._digest = _first_digest(start.meta)
 
     def continues(self, start: SnapshotStart) -> bool:
-        """Whether `start` offers the rest of this very view; if so, its term counts from now on."""
+        """Whether `start` offers the rest of this very view; if so, take over its term."""
         is_same = (start.id, start.meta) == (self.id, self.meta) and not self.is_whole
         if is_same:
             self.term = start.term
@@ -272,7 +277,7 @@ class Incoming:
         return SnapshotPosition(self.id, self._chunks, self._after, self._digest)
 
     def take(self, frame: object) -> Pairs:
-        """Accept the next frame, and return the pairs that it adds; none for what is known.
+        """Check the next frame, and return the pairs it adds; none for a chunk taken before.
 
         Raises:
             PeerError: It is damaged, leaves a gap, or is of something else. Nothing of it was
@@ -286,6 +291,7 @@ class Incoming:
         self._check_id(frame.id)
         if 0 <= frame.number < self._chunks:
             return []
+        # A chunk again, from a connection that was lost before the answer, was ignored above.
         if frame.number != self._chunks or frame.after != self._after:
             raise PeerError(
                 f"chunk {frame.number} of a snapshot does not follow {self._chunks - 1}"

@@ -1,10 +1,14 @@
-"""What crosses a link between nodes, and how it is framed.
+"""The frames between nodes, and how they are encoded.
 
 A frame is four bytes of length, big-endian, and one tagged msgpack array. Consensus messages have
-the tags 1 to 31 (`raft/messages.py`); those of the drivers have the tags from 32 on, snapshots from
-50 (`snapshot_transfer.py`). A connection
-carries frames in one direction only, from the node that dialled; the other sends back one `Welcome`,
-and the receiver's part of `snapshot_transfer.py` where that is what the connection is for.
+the tags 1 to 31 (`raft/messages.py`), those of the drivers the tags from 32 on, snapshots from 50
+(`snapshot_transfer.py`).
+
+A connection carries frames in one direction, from the node that dialled. Only two things go back:
+one `Welcome`, and on a connection for a snapshot the receiver's answers (`snapshot_transfer.py`).
+
+Rule: tags and the order of fields are the wire format. They are added to, never changed; the
+protocol number in `Hello` and `Welcome` keeps nodes of different formats apart.
 """
 
 from __future__ import annotations
@@ -20,35 +24,38 @@ from ..model.commands import Outcome
 from ..raft.messages import Message
 from . import snapshot_transfer
 
+# Bytes of a hello or a welcome. A peer that has not sent its hello yet gets no larger frame in.
 MAX_GREETING = 4096
-"""Bytes of a hello or a welcome, the only frames of a peer that is not known yet."""
 
+# Bytes of one frame. An append is at most 512 KiB or one entry, which is a little over 1 MiB.
 MAX_FRAME = 8 * 1024 * 1024
-"""Bytes of one frame. An append is at most 512 KiB or one entry, which is a little over 1 MiB."""
 
 
+# Of a state. Enough to find states that differ by a mistake; it is no defence against an attacker.
 DIGEST_BYTES = 16
-"""Of a state: it tells states that differ by mistake, not by somebody's design."""
 
 
+# The frames are arrays (`array_like`): field names do not travel, positions do. `gc=False` keeps
+# them out of the garbage collector's work, which is right for values that cannot refer back to
+# themselves.
 class Purpose(enum.IntEnum):
-    """What a connection is for."""
+    """What the dialling node will send on a connection."""
 
     MESSAGES = 0
     SNAPSHOT = 1
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=32, gc=False):
-    """The first frame of a connection: the node that dials, and the node it means to reach.
+    """The first frame of a connection: which node dials, and which node it wants to reach.
 
     Attributes:
         protocol: `PROTOCOL` of the dialling node; always the first field, in all versions.
         cluster_id: 16 hex digits.
         node_id: The dialling node.
-        to: The node it means to reach.
+        to: The node it wants to reach.
         name: The dialling node's name, for logs.
         purpose: A `Purpose`.
-        address: `HOST:PORT` where the dialling node is dialled; empty: it does not say.
+        address: `HOST:PORT` at which the dialling node can be dialled; empty: unknown.
     """
 
     protocol: int
@@ -79,7 +86,10 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=33, gc=False):
 
 
 class ForwardKind(enum.IntEnum):
-    """The kinds of request that are forwarded to the leader. 3 was a write with a key, until protocol 4."""
+    """The kinds of requests that a node forwards to the leader.
+
+    3 was a keyed write, until protocol 4; it is not used again.
+    """
 
     WRITE = 0
     """`data` is an encoded command, which the leader stamps with the cluster's time if it needs it."""
@@ -88,36 +98,37 @@ class ForwardKind(enum.IntEnum):
     REMOVE = 2
     """`data` names a member."""
     STOP = 4
-    """`data` is the id of a member that is about to stop, as 16 hex digits."""
+    """`data` is the id of a member that will stop soon, as 16 hex digits."""
     TRANSFER = 5
-    """`data` is the id of the member that shall lead, likewise; empty: the leader chooses."""
+    """`data` is the id of the member that is to lead, likewise; empty: the leader chooses."""
     DEMOTE = 6
-    """`data` is the id of a member that shall be a learner for good, likewise."""
+    """`data` is the id of a member that becomes a learner until it is promoted again, likewise."""
     PROMOTE = 7
-    """`data` is the id of a member that shall vote again, likewise."""
+    """`data` is the id of a demoted member that votes again, likewise."""
 
 
 class Forward(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
-    """A request forwarded to the leader, once. `id` is the sender's, never used twice."""
+    """A request forwarded to the leader. The sender never uses an `id` twice."""
 
     id: int
     kind: int
     data: bytes
+    # How long the client still waits, as a duration: the clocks of two nodes cannot be compared.
     timeout_ms: int
 
 
 class ForwardStatus(enum.IntEnum):
-    """The outcome of a forwarded request."""
+    """The result of a forwarded request."""
 
     DONE = 0
-    """`data` is the result."""
+    """It took effect; `data` is the result."""
     NOT_LEADER = 1
-    """Not done for certain; the receiver may look for another leader."""
+    """It certainly did not take effect; the node that forwarded it may look for another leader."""
     NOT_APPLIED = 2
     OVERLOADED = 3
     UNKNOWN = 4
     REFUSED = 5
-    """`data` says why, in UTF-8; likewise for all but DONE."""
+    """`data` says why, in UTF-8, here and in all statuses but DONE."""
     NO_SPACE = 6
 
 
@@ -130,22 +141,22 @@ class ForwardReply(msgspec.Struct, frozen=True, array_like=True, tag=41, gc=Fals
 
 
 class Bundle(msgspec.Struct, frozen=True, array_like=True, tag=45, gc=False):
-    """Several of these at once, as if each had come by itself, in this order."""
+    """Several frames in one, handled as if they had come one by one in this order."""
 
     frames: list[Forward | ForwardReply]
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True, tag=42, gc=False):
-    """A member tells the leader how it is, once in a health-check interval."""
+    """A member tells the leader its figures, once in a health-check interval."""
 
     figures: NodeFigures
 
 
 class Bulletin(msgspec.Struct, frozen=True, array_like=True, tag=43, gc=False):
-    """The leader tells everyone how everyone is: its view is the cluster's (contract, section 1).
+    """The leader sends its view of all members to all members (contract, section 1).
 
     Attributes:
-        term: The leader's term; an older bulletin is ignored.
+        term: The leader's term; a bulletin of an older term is ignored.
         members: By id: health, milliseconds since the last contact, figures or None.
     """
 
@@ -154,7 +165,7 @@ class Bulletin(msgspec.Struct, frozen=True, array_like=True, tag=43, gc=False):
 
 
 class StateDigest(msgspec.Struct, frozen=True, array_like=True, tag=44, gc=False):
-    """The digest of the sender's state as the entry at `index`, a `Checkpoint`, left it."""
+    """The digest of the sender's state right after it applied entry `index`, a `Checkpoint`."""
 
     index: int
     digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
@@ -173,9 +184,11 @@ Frame = (
     | snapshot_transfer.Frame
 )
 
+# The result of a forwarded request that is DONE.
 Result = Outcome | JoinReply | None
-"""What a forwarded request can end in when it is done."""
 
+# Made at import: msgspec prepares a type at its first use, and two threads that do so at the same
+# time can crash the process.
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
@@ -200,12 +213,12 @@ def decode_result(kind: int, data: bytes) -> Result:
     """Return the result of a forwarded request of `kind`.
 
     Raises:
-        PeerError: It is none.
+        PeerError: `data` is not such a result.
     """
     try:
         return _RESULTS[kind].decode(data)
     except msgspec.MsgspecError as error:
-        raise PeerError(f"a result that is not of this protocol: {error}") from None
+        raise PeerError(f"the result of a forwarded request cannot be read: {error}") from None
 
 
 def encode(frame: Frame) -> bytes:
@@ -218,7 +231,7 @@ class FrameReader:
     """Cuts a stream of bytes into frames.
 
     Attributes:
-        limit: Bytes of the longest frame that is taken; less for a peer that is not known yet.
+        limit: Bytes of the longest frame it accepts; `MAX_GREETING` until the peer is known.
     """
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
@@ -239,6 +252,8 @@ class FrameReader:
         with memoryview(buffer) as view:
             while end - start >= 4:
                 length = int.from_bytes(view[start : start + 4])
+                # Before the body is there: a peer must not fill the memory by announcing a large
+                # frame.
                 if length > self.limit:
                     raise PeerError(f"a frame of {length} bytes, more than {self.limit}")
                 if end - start - 4 < length:

@@ -1,21 +1,22 @@
-"""The core: one node's share of Raft, as a state machine without clock, I/O or chance of its own.
+"""The core: one node's share of Raft, as a state machine without clock, I/O or own randomness.
 
 Theory of operation. The driver feeds events and carries out the `Update` that comes back. Events
-that arrive together are fed together, and what they want is gathered once at the end: one write
-for all, one append per peer for all. That is the group commit. It is sound because what leaves
-after the write (`then`) leaves after *all* of the write, so the outside sees a run in which the
-events came one after another and the answers were a little late.
+that arrived together are fed together, and their effects are gathered once at the end: one write
+for all of them, one append per peer. That is group commit. It is sound because the messages in
+`then` leave after *all* of the write: to other nodes it looks as if the events had come one after
+another and the answers had been a little slow.
 
-Nothing counts before it is durable: an acknowledgement or a vote given to another node travels in
+Nothing counts before it is durable. A vote or an acknowledgement for another node travels in
 `Persist.then`; the leader's own entries and the candidate's own vote count when `Persisted` comes
-back. A leader's requests go out at once (thesis, section 10.2.1), and so do pre-votes; a candidate's
-wait like answers, see `election.py`.
+back. A leader's requests leave at once (thesis section 10.2.1), and so do pre-votes; a candidate's
+vote requests wait, see `election.py`.
 
-This module holds the state, the term rule and the gathering. What each role does stands beside it:
-`election.py`, `replication.py`, `reads.py`, `reconfigure.py`, `transfer.py`, as functions of a core.
+This module holds the state, the rule of terms and the gathering. The behaviour of the roles is in
+`election.py`, `replication.py`, `reads.py`, `reconfigure.py` and `transfer.py`.
 
-Rule: no trio, no sockets, no files, no clocks, no global randomness, no logging, and no iteration
-over a set that reaches the outside.
+Rule 1: no trio, sockets, files, clocks, global randomness or logging.
+Rule 2: no iteration over a set decides anything that leaves the core.
+Rule 3: no message raises, however late or malformed; a broken invariant does (`CoreBug`).
 """
 
 from __future__ import annotations
@@ -54,12 +55,9 @@ from .update import Persist, Update
 
 _CONFIG = int(EntryKind.CONFIG)
 
+# Election timeouts that one write may take before the disk counts as stuck. A write that begins
+# just after a tick is seen one tick late, so a leader whose flush hangs steps down within two.
 _STUCK_TIMEOUTS = 1.5
-"""Election timeouts that one write may take before the disk counts as stuck.
-
-A write that begins just after a tick is noticed a tick late: so a leader whose flush hangs is none
-any more within two.
-"""
 
 
 class Core:
@@ -73,19 +71,19 @@ class Core:
         term, vote: As in Figure 2; 0 is "no vote".
         role: See `Role`.
         leader: Id of the leader of `term` as far as known, 0 for none.
-        gone: Id of the last leader while the link of *this* node to it is down, else 0: its
-            lease is waived, and its vote is not waited for.
+        gone: Id of the last leader while the link of *this* node to it is down, else 0. Its lease
+            is then ignored, and a ballot does not wait for its vote.
         log: The log and its marks.
         history: The configurations of the log.
-        progress: The leader's view of every other member, by id, in the order of ids.
-        votes: Answers to the ballot under way, by voter.
+        progress: The leader's record of every other member, by id, in the order of ids.
+        votes: Answers to the ballot of this node, by voter.
         own_vote_seq: Number of the write that makes the vote for itself durable, 0 for none.
-        elapsed: Ticks since the last sign of the leader (leader: since the last quorum check).
+        elapsed: Ticks since the leader was last heard (leader: since the last quorum check).
         timeout: Ticks after which this node calls an election.
         round: Number of the last heartbeat broadcast of this term.
         uncommitted_bytes: Of the leader's entries that are not yet committed.
         unapplied_bytes: Of entries that were committed while it leads, and are not yet applied.
-        transfer: The leadership transfer under way at this leader, if any.
+        transfer: The leadership transfer in progress at this leader, if any.
     """
 
     def __init__(
@@ -100,17 +98,17 @@ class Core:
         applied: int = 0,
         recover_to: int = 0,
     ) -> None:
-        """Start from what was durable (rule D19): without arguments, from nothing.
+        """Start from what was durable (rule D19); without arguments, from an empty log.
 
         Args:
-            recover_to: This node has lost entries that it had acknowledged, up to this index; 0:
-                none. It begins a term of its own, so that no leader goes on counting on them, and
-                neither votes nor stands until it has the log of a later leader up to there, or an
-                entry of that leader's own, behind which nothing older can be committed: its vote
-                could elect one that lacks what is committed (the rule of PAR, FAST'18).
+            recover_to: 0, or this node lost entries that it had acknowledged, up to this index. It
+                then raises its term, so that no leader counts on its old acknowledgements, and
+                neither votes nor stands for election before it again has the log up to there, or an
+                entry of a later term: nothing older can become committed behind that one. Its vote
+                could else elect a leader without committed entries (PAR, FAST'18).
 
         Raises:
-            CoreBug: What is given does not fit together.
+            CoreBug: The arguments do not fit together.
         """
         hard_state = hard_state or HardState()
         snapshot = snapshot or SnapshotMeta()
@@ -157,14 +155,14 @@ class Core:
     # -- the interface ----------------------------------------------------------------------
 
     def step(self, event: Event) -> Update:
-        """Handle one event. See `Update` for what the caller owes."""
+        """Handle one event. See `Update` for what the caller must do with the result."""
         return self.step_all((event,))
 
     def step_all(self, events: Iterable[Event]) -> Update:
         """Handle events that arrived together, in order, as one group commit.
 
         Raises:
-            CoreBug: An invariant is broken; nothing of this core may be used any more.
+            CoreBug: An invariant is broken; this core must not be used any more.
         """
         update = self.update = Update()
         for event in events:
@@ -175,6 +173,9 @@ class Core:
     @property
     def config(self) -> Configuration:
         """The configuration in force: the newest in the log, committed or not (rule D9)."""
+        # Section 6: "a server always uses the latest configuration in its log, regardless of
+        # whether the entry is committed". etcd-raft differs: its configuration changes when the
+        # entry is applied.
         return self.history.current
 
     @property
@@ -184,25 +185,25 @@ class Core:
 
     @property
     def is_disk_stuck(self) -> bool:
-        """Whether one write has been on its way to the disk for ever so long, as of this tick."""
+        """Whether the oldest unfinished write has taken longer than `_STUCK_TIMEOUTS` allows."""
         waited = self.ticks - self._oldest_since
         return self._oldest_write != 0 and waited >= _STUCK_TIMEOUTS * self.options.election_ticks
 
     @property
     def is_recovering(self) -> bool:
-        """Whether this node has lost acknowledged log, and has not got it again (`recover_to`)."""
+        """Whether this node still lacks entries that it had acknowledged (`recover_to`)."""
         return self._recover_to > 0
 
     def leader_hint(self) -> str:
-        """Return who leads as far as this node knows, as 16 hex digits; empty for nobody."""
+        """Return the id of the leader as 16 hex digits; empty if this node knows none."""
         return f"{self.leader:016x}" if self.leader else ""
 
     def is_promotable(self) -> bool:
         """Whether this node may call an election.
 
-        Also when only a change that is not yet committed takes its vote away: it may be the one
-        whose log the others need, and then nobody else can win (thesis section 4.2.2). Not while
-        its disk is stuck: it could not even vote for itself. Nor while it is recovering.
+        A voter may; so may a node that only an uncommitted change takes out of the voters, for it
+        may be the only one with a log that can win (thesis section 4.2.2). A node whose disk is
+        stuck may not, since it could not make its own vote durable; nor one that is recovering.
         """
         if self.is_disk_stuck or self.is_recovering:
             return False
@@ -218,7 +219,7 @@ class Core:
         return [n for n in self.config.learners if reconfigure.is_caught_up(self, n)]
 
     def meta_at(self, index: int) -> SnapshotMeta:
-        """Return what a snapshot at `index` says of itself; `index` is applied, not compacted."""
+        """Describe a snapshot at `index`, which must be applied and not compacted."""
         return SnapshotMeta(index, self.log.term_at(index) or 0, self.history.at(index))
 
     # -- used by the role modules -----------------------------------------------------------
@@ -228,21 +229,24 @@ class Core:
         self.update.messages.append(message)
 
     def send_durably(self, message: Message) -> None:
-        """Send once all that stands now is durable: for acknowledgements and votes (rule D1)."""
+        """Send once everything that stands now is durable: for answers and votes (rule D1)."""
+        # The same split as in etcd-raft's raft.go `send`: MsgAppResp, MsgVoteResp and
+        # MsgPreVoteResp go to `msgsAfterAppend`. Rejections wait as well, because they show a term
+        # that must be durable.
         self.gated.append(message)
 
     def randomize_timeout(self) -> None:
-        """Draw a new election timeout in [T, 2T) ticks (section 5.2), or less (`Options`)."""
+        """Draw a new election timeout from [T, 2T) ticks (`election_jitter` may shorten it)."""
+        # Section 5.2: "Raft uses randomized election timeouts to ensure that split votes are rare
+        # and that they are resolved quickly."
         ticks, jitter = self.options.election_ticks, self.options.election_jitter
         self.timeout = ticks + self.rng.randrange(max(int(ticks * jitter), 1))
 
     def become_follower(self, term: int, leader: int) -> None:
-        """Follow `leader` (0: whoever it will be) in `term`, which is not below the present one.
-
-        The vote is forgotten only with its term: erasing it within one would let this node vote
-        twice (hazelcast#16643, redpanda#19).
-        """
+        """Follow `leader` (0: not known yet) in `term`, which is not below the present one."""
         was = self.role
+        # The vote is forgotten only together with its term. To forget it within a term would let
+        # this node vote twice (hazelcast#16643, redpanda#19).
         if term != self.term:
             self.term, self.vote = term, 0
         if was is Role.LEADER:
@@ -271,6 +275,8 @@ class Core:
 
     def append_as_leader(self, kind: EntryKind, payloads: Sequence[bytes]) -> int:
         """Append new entries of this leader's term; return the first one's index."""
+        # Leader Append-Only (Figure 3): "a leader never overwrites or deletes entries in its log;
+        # it only appends new entries."
         first = self.log.last_index + 1
         term = self.term
         entries = [Entry(index, term, kind, data) for index, data in enumerate(payloads, first)]
@@ -281,6 +287,8 @@ class Core:
     def restore(self, meta: SnapshotMeta) -> None:
         """Replace log and configuration by those of a snapshot (rules D9, D11)."""
         self.log.restore(meta)
+        # The configuration comes from the snapshot and nothing else: one that survived an install
+        # from the old log gave openraft two disjoint quorums (openraft#1808).
         self.history = ConfigHistory(meta.index, meta.config)
         self._restored = meta
 
@@ -288,6 +296,9 @@ class Core:
 
     def _gather(self) -> None:
         if self.role is Role.LEADER:
+            # The order matters: what these append and commit must be in the appends; a transfer
+            # asks its target only behind the appends of the same step; and a removed leader still
+            # sends them.
             reconfigure.leave_if_due(self)
             reads.broadcast_if_wanted(self)
             replication.send_appends(self)
@@ -306,13 +317,15 @@ class Core:
             or log.truncated is not None
         )
         if not is_new and not (gated and log.is_write_pending()):
-            # Everything these messages vouch for is durable already.
+            # Everything that these messages promise is durable already.
             self.update.messages.extend(gated)
             gated.clear()
             return
         self._seq += 1
         truncated, entries = log.take_unsaved(self._seq)
         saved: HardState | None = None
+        # Rule D5: the commit index alone is no reason to write. When it is written, `log.commit` is
+        # at most the last entry of this same write (rule D6).
         if hard_state != self._saved or self._restored is not None:
             self._saved = hard_state
             saved = HardState(self.term, self.vote, log.commit)
@@ -327,7 +340,7 @@ class Core:
     # -- events -----------------------------------------------------------------------------
 
     def on_tick(self, _event: Tick) -> None:
-        """Let a heartbeat interval pass."""
+        """Count one heartbeat interval, and do what is due with it."""
         self.ticks += 1
         self.elapsed += 1
         oldest = self.log.oldest_write()
@@ -341,11 +354,11 @@ class Core:
         reads.expire_forwarded(self)
 
     def on_receive(self, event: Receive) -> None:
-        """Compare terms first (section 5.1), then let the message's own handler have it."""
+        """Compare terms (section 5.1), then call the handler of the message's type."""
         message = event.message
         kind = type(message)
         if message.frm == self.gone:
-            # It is back, and perhaps nobody can be elected without its vote.
+            # The peer is reachable again, and its vote may be needed for a majority.
             self.gone = 0
         if message.term > self.term:
             if (
@@ -353,9 +366,15 @@ class Core:
                 and not message.transfer
                 and election.is_in_lease(self)
             ):
-                # Section 6: a server that hears a current leader neither grants the vote nor
-                # takes over the term. Unless that leader wishes it (thesis 3.10).
+                # Section 6: "if a server receives a RequestVote RPC within the minimum election
+                # timeout of hearing from a current leader, it does not update its term or grant its
+                # vote." Except when that leader asked for the election itself (thesis section
+                # 3.10).
                 return
+            # A pre-vote only asks about a term that nobody is in yet, and a granted answer repeats
+            # that term (etcd-raft/raft.go `Step` has the same two exceptions). All else shows that
+            # the sender is in a newer term. Section 5.1: "If a candidate or leader discovers that
+            # its term is out of date, it immediately reverts to follower state."
             if kind is messages.PreVoteRequest or (
                 isinstance(message, messages.PreVoteResponse) and message.granted
             ):
@@ -368,12 +387,13 @@ class Core:
         _MESSAGES[kind](self, message)
 
     def _answer_stale(self, message: Message) -> None:
-        """Tell a sender of an older term about the newer one, where silence would strand it.
-
-        With PreVote and CheckQuorum a leader may be deaf to this node's ballots while this node
-        is deaf to the leader's appends (R4a); and a pre-candidate behind in term would ask in vain
-        for ever (R4b, canonical/raft#280). All answers wait until the term they show is durable.
-        """
+        """Tell a sender in an older term about the newer one, where it would be stuck otherwise."""
+        # Section 5.1: "If a server receives a request with a stale term number, it rejects the
+        # request." With PreVote and CheckQuorum two cases would never end without an answer
+        # (etcd-raft/raft.go `Step`, lower-term branch). A leader ignores the ballots of this node
+        # while this node ignores the leader's appends (R4a); and a pre-candidate behind in term
+        # asks for ever (R4b, canonical/raft#280). Every answer waits until the term that it shows
+        # is durable.
         kind, to = type(message), message.frm
         if kind is messages.InstallSnapshot:
             self.update.snapshot_refused = True
@@ -385,9 +405,10 @@ class Core:
             self.send_durably(messages.VoteResponse(self.id, to, self.term, granted=False))
 
     def on_persisted(self, event: Persisted) -> None:
-        """Count what is durable now: own entries, or the own vote."""
+        """Count what is durable now: the own entries, or the own vote."""
         self.log.persisted_to(event.seq)
         last = self.log.persisted
+        # See `recover_to`: the lost entries are here again, or an entry of a later leader is.
         if last >= self._recover_to or (self.log.term_at(last) or 0) >= self._recover_term:
             self._recover_to = 0
         if self.role is Role.LEADER:
@@ -397,21 +418,21 @@ class Core:
             election.record_vote(self, self.id, granted=True)
 
     def on_applied(self, event: Applied) -> None:
-        """Take note of how far the state machine is."""
+        """Record how far the state machine is."""
         before = self.log.applied
         self.log.applied_to(event.index)
         if self.role is Role.LEADER:
             self.unapplied_bytes -= self.log.size_between(before, event.index)
 
     def on_compact(self, event: Compact) -> None:
-        """Drop the log up to an index, unless a snapshot has already."""
+        """Drop the log up to an index, unless a snapshot has replaced it already."""
         if event.index > self.log.snapshot_index:
             index, term = self.log.compact(event.index)
             self.history.compact(index)
             self.update.compact = SnapshotMeta(index, term, self.history.at(index))
 
     def on_peer_unreachable(self, event: PeerUnreachable) -> None:
-        """Feel for a peer again: what was in flight may be lost."""
+        """Probe a peer again: the messages in flight may be lost."""
         progress = self.progress.get(event.peer)
         if progress is not None and progress.state is ProgressState.REPLICATE:
             progress.become_probe()
@@ -419,7 +440,7 @@ class Core:
             reads.fail_forwarded(self)
 
     def on_peer_down(self, event: PeerDown) -> None:
-        """Waive the lease of a leader whose port is dead, and think of an election."""
+        """Ignore the lease of a leader whose port is dead, and prepare an election."""
         self.on_peer_unreachable(PeerUnreachable(event.peer))
         if event.peer == self.leader:
             self.gone = event.peer
@@ -427,7 +448,9 @@ class Core:
             election.schedule_early(self)
 
     def on_early_election(self, event: EarlyElection) -> None:
-        """Call the election that was put off by a short random time."""
+        """Call the election that waited for a short random time."""
+        # An older token is of an election that was given up since, e.g. because this node has
+        # voted.
         if event.token == self.early_token and self.gone and self.role is Role.FOLLOWER:
             election.campaign(self)
 

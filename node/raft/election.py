@@ -1,4 +1,13 @@
-"""Elections: who may lead, and when to ask (sections 5.2 and 5.4.1, thesis sections 6 and 9.6)."""
+"""Elections: which node may lead, and when a node asks for votes.
+
+Sections 5.2 and 5.4.1, thesis section 9.6 (PreVote), and the end of section 6 (CheckQuorum). The
+rules that keep two leaders out of one term:
+
+Rule 1: a node votes at most once per term, and its answer leaves only once the vote is durable.
+Rule 2: a candidate asks only once its term and its log are durable (see `become_candidate`).
+Rule 3: a candidate leads only once its own vote is durable (see `_tally`).
+Rule 4: answers are kept by voter, so a repeated or late answer counts once or not at all.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +24,22 @@ from .roles import Role
 if TYPE_CHECKING:
     from .core import Core
 
+# Thousandths of a tick: each node that lost the link to its leader waits a random part of this
+# before it calls an election. Long against a ballot (a round trip and a flush, about 3 ms), so that
+# two nodes rarely ask at once; short against an election timeout, which it replaces.
 _EARLY_DELAY = 500
-"""Thousandths of a tick: survivors of a dead leader wait a random part of this before they ask.
 
-Long against a ballot (a round trip and a flush, about 3 ms), so that two rarely ask at once; short
-against an election timeout, which is what it replaces.
-"""
-
+# After so many early elections without a winner for one dead leader, the ordinary timeout is used.
 _EARLY_ATTEMPTS = 20
-"""After so many early elections in vain for one dead leader, the ordinary timeout takes over."""
 
 
 def adopt_timeout(core: Core, election_ticks: int) -> None:
-    """Have another election timeout from now on, as if the leader (a majority) had just been heard.
+    """Use another election timeout from now on, and begin counting its ticks anew.
 
-    What has been counted so far, perhaps in ticks of another length, says nothing any more. No
-    safety hangs on it, for no vote and no read trusts a clock: who fell silent is missed a timeout
-    later, once, and who still keeps to other settings asks too early, which PreVote makes harmless.
+    The ticks counted so far may have been of another length. Safety does not depend on it, because
+    no vote and no read trusts a clock (rule D18): a silent leader or follower is noticed at most
+    one timeout later, once, and a node that still has the old setting asks too early, which PreVote
+    makes harmless.
     """
     if election_ticks != core.options.election_ticks:
         core.options = replace(core.options, election_ticks=election_ticks)
@@ -40,16 +48,15 @@ def adopt_timeout(core: Core, election_ticks: int) -> None:
 
 
 def tick_leader(core: Core) -> None:
-    """Send heartbeats; once per election timeout, see whether a majority still answers.
-
-    Section 6 (thesis 6.2): "a leader steps down if an election timeout elapses without a
-    successful round of heartbeats to a majority of its cluster". A leader whose disk is stuck
-    steps down, too: what it cannot make durable it cannot apply, so nobody would ever get an
-    answer while its heartbeats kept the others from electing one that can (hashicorp/raft#503).
-    """
+    """Send heartbeats; once per election timeout, check that a majority still answers."""
+    # What this leader cannot make durable it cannot apply, so its clients would get no answers
+    # while its heartbeats keep the others from electing a leader that can write
+    # (hashicorp/raft#503).
     if core.is_disk_stuck:
         core.become_follower(core.term, 0)
         return
+    # Section 6 (thesis 6.2): "a leader steps down if an election timeout elapses without a
+    # successful round of heartbeats to a majority of its cluster".
     if core.elapsed >= core.options.election_ticks:
         core.elapsed = 0
         if core.options.check_quorum and not _is_quorum_active(core):
@@ -59,10 +66,11 @@ def tick_leader(core: Core) -> None:
 
 
 def tick_follower(core: Core) -> None:
-    """Call an election when nobody has led for a timeout; at once when nobody else votes."""
+    """Call an election after a timeout without a leader; at once if this node is the only voter."""
     is_alone = core.role is Role.FOLLOWER and core.config.all_voters() == (core.id,)
     if (core.elapsed < core.timeout and not is_alone) or not core.is_promotable():
-        # Who may not ask goes on counting: a lease that ran out must not begin anew by itself.
+        # `elapsed` goes on growing in a node that may not ask: if it began anew, so would its
+        # lease.
         return
     core.elapsed = 0
     core.randomize_timeout()
@@ -70,14 +78,17 @@ def tick_follower(core: Core) -> None:
 
 
 def campaign(core: Core) -> None:
-    """Ask for votes, or first whether asking makes sense."""
+    """Ask for votes; with PreVote, first ask whether an election could be won."""
     if not core.options.pre_vote:
         become_candidate(core)
         return
+    # Thesis section 9.6: "a candidate only increments its term if it first learns from a majority
+    # of the cluster that they would be willing to grant the candidate their votes".
     core.role = Role.PRE_CANDIDATE
-    # Who asks has given up on its leader, and must not hold a lease against others who ask.
+    # A node that calls an election no longer counts on its leader, so it must not refuse other
+    # pre-candidates on behalf of that leader's lease.
     core.leader = 0
-    core.votes = _without_the_gone(core)
+    core.votes = _opening_votes(core)
     core.votes[core.id] = True
     for peer in core.config.all_voters():
         if peer != core.id:
@@ -87,20 +98,21 @@ def campaign(core: Core) -> None:
 
 
 def schedule_early(core: Core) -> None:
-    """Ask to be woken for an election soon: the leader is gone, there is nothing to wait for."""
+    """The leader is gone: ask the driver for an `EarlyElection` event after a short random time."""
     if core.is_promotable() and core.early_attempts < _EARLY_ATTEMPTS:
         core.early_attempts += 1
         core.early_token += 1
-        # Wider with each attempt in vain: the ballots themselves may be slow on this machine.
+        # A longer interval after each attempt without a winner: ballots may be slow on this
+        # machine.
         delay = _EARLY_DELAY * min(core.early_attempts, 4)
         core.update.early_election = (core.early_token, core.rng.randrange(delay))
 
 
 def is_in_lease(core: Core) -> bool:
-    """Whether this node hears a leader, and therefore helps nobody to depose it.
+    """Whether this node hears a leader, and therefore refuses its vote to others.
 
-    The lease is waived when this node's own link to the leader is down as well: a leader whose
-    port refuses several nodes at once has died, and waiting out its lease would only cost time.
+    Not when this node's own link to the leader is down as well: a leader whose port refuses several
+    nodes at once has died, and waiting for the end of its lease would only cost time.
     """
     return (
         core.options.check_quorum
@@ -111,7 +123,9 @@ def is_in_lease(core: Core) -> bool:
 
 
 def record_vote(core: Core, voter: int, *, granted: bool) -> None:
-    """Count an answer to the ballot under way; the first answer of each voter stands."""
+    """Count one answer to the ballot of this node; the first answer of each voter stands."""
+    # Kept by voter: a counter would count a repeated or late answer again (PySyncObj and raftos
+    # do).
     core.votes.setdefault(voter, granted)
     _tally(core)
 
@@ -119,7 +133,7 @@ def record_vote(core: Core, voter: int, *, granted: bool) -> None:
 def on_pre_vote_request(core: Core, message: PreVoteRequest) -> None:
     """Answer whether this node would vote, without changing anything (thesis section 9.6).
 
-    A refusal shows this node's own term, so that a candidate that is behind can catch up (R4b).
+    A refusal shows this node's own term, so that a pre-candidate behind in term catches up (R4b).
     """
     granted = (
         message.term > core.term
@@ -132,18 +146,19 @@ def on_pre_vote_request(core: Core, message: PreVoteRequest) -> None:
 
 
 def on_pre_vote_response(core: Core, message: PreVoteResponse) -> None:
-    """Count it if it answers the question under way."""
+    """Count the answer if it belongs to the pre-vote that this node is asking for now."""
+    # A grant repeats the term asked about. A refusal of a higher term made this node a follower of
+    # it (`Core.on_receive`), so a refusal that comes here has the present term.
     asked = core.term + 1 if message.granted else core.term
     if core.role is Role.PRE_CANDIDATE and message.term == asked:
         record_vote(core, message.frm, granted=message.granted)
 
 
 def on_vote_request(core: Core, message: VoteRequest) -> None:
-    """Grant at most one vote per term, to a log at least as up-to-date (5.2, 5.4.1).
-
-    A learner votes too when asked: the candidate's newer configuration may know it as a voter
-    (etcd#10998).
-    """
+    """Grant at most one vote per term, to a log at least as up-to-date (sections 5.2, 5.4.1)."""
+    # Figure 2, RequestVote, receiver: "If votedFor is null or candidateId, and candidate's log is
+    # at least as up-to-date as receiver's log, grant vote". Whether this node is a voter in its own
+    # configuration does not matter: the candidate may have a newer one in which it is (etcd#10998).
     is_free = core.vote == message.frm or (core.vote == 0 and core.leader == 0)
     granted = (
         is_free
@@ -152,47 +167,53 @@ def on_vote_request(core: Core, message: VoteRequest) -> None:
     )
     if granted:
         core.vote = message.frm
+        # Figure 2, followers: an election begins after a timeout without a message of the leader
+        # "or granting vote to candidate".
         core.elapsed = 0
-        # Whoever got the vote gets the time to use it.
+        # Cancel an early election of this node: the candidate that got the vote needs time to win.
         core.early_token += 1
     core.send_durably(VoteResponse(core.id, message.frm, core.term, granted))
 
 
 def on_vote_response(core: Core, message: VoteResponse) -> None:
-    """Count it if this node still stands in that term (terms are equal here)."""
+    """Count the answer if this node is still a candidate; `on_receive` has compared the terms."""
     if core.role is Role.CANDIDATE:
         record_vote(core, message.frm, granted=message.granted)
 
 
-def _without_the_gone(core: Core) -> dict[int, bool]:
-    """Return the votes of a ballot that begins: a dead leader will not answer it.
-
-    So a split vote among the survivors is seen as lost, and held again soon, in place of waiting
-    an election timeout for a vote that never comes.
-    """
+def _opening_votes(core: Core) -> dict[int, bool]:
+    """Return the votes with which a ballot begins: a dead leader is counted as a refusal."""
+    # So a split vote among the others is lost at once and held again soon, instead of waiting an
+    # election timeout for an answer that never comes.
     return {core.gone: False} if core.gone else {}
 
 
 def become_candidate(core: Core, *, is_transfer: bool = False) -> None:
-    """Section 5.2: increment the term, vote for oneself, ask everyone else.
+    """Begin an election: raise the term, vote for this node, ask all other voters (section 5.2).
 
-    The own vote is counted when it is durable, see `_tally`. `is_transfer`: the leader wishes it.
+    Args:
+        core: The core.
+        is_transfer: The leader asked for this election, so the voters ignore its lease.
     """
+    # Section 5.2: "To begin an election, a follower increments its current term and transitions to
+    # candidate state. It then votes for itself and issues RequestVote RPCs in parallel to each of
+    # the other servers in the cluster."
     core.role = Role.CANDIDATE
     core.term += 1
     core.vote = core.id
     core.leader = 0
-    core.votes = _without_the_gone(core)
-    # The flush of an earlier term's vote may be on its way still, and says nothing of this one's.
+    core.votes = _opening_votes(core)
+    # The flush of an earlier term's vote may still be running: its end says nothing of this vote.
     core.own_vote_seq = 0
     core.elapsed = 0
     core.randomize_timeout()
     log = core.log
     for peer in core.config.all_voters():
         if peer != core.id:
-            # Not before the term and the log it speaks of are durable: after a crash this node
-            # would ask in the same term once more, and the votes that its longer log had won the
-            # first time would elect it with a shorter one.
+            # Not before this term and this log are durable. After a crash the node would else ask
+            # in the same term again with a shorter log, and votes granted to its longer log would
+            # elect it. etcd-raft/raft.go `send` does not gate its MsgVote on durability; rule D2
+            # here does.
             last = log.last_index, log.last_term
             core.send_durably(VoteRequest(core.id, peer, core.term, *last, is_transfer))
 
@@ -200,13 +221,15 @@ def become_candidate(core: Core, *, is_transfer: bool = False) -> None:
 def _tally(core: Core) -> None:
     result = quorum.vote_result(core.config, core.votes)
     if result is VoteResult.LOST:
+        # The paper's candidate waits for its timeout after a split vote. Here, as in etcd-raft's
+        # stepCandidate, one that can no longer win becomes a follower at once.
         core.become_follower(core.term, 0)
     elif result is VoteResult.WON:
         if core.role is Role.PRE_CANDIDATE:
             become_candidate(core)
         elif core.votes.get(core.id):
-            # Never before the own vote is durable, even when the others suffice: this node could
-            # crash, forget that it led this term, and be elected in it once more with another log.
+            # Not before the own vote is durable, even when the others suffice: this node could
+            # crash, forget that it led this term, and be elected in it again with another log.
             _become_leader(core)
 
 
@@ -220,11 +243,15 @@ def _become_leader(core: Core) -> None:
     core.round = 0
     core.votes = {}
     replication.start_leading(core)
+    # Section 8: "Raft handles this by having each leader commit a blank no-op entry into the log at
+    # the start of its term."
     core.noop_index = core.append_as_leader(EntryKind.NOOP, [b""])
 
 
 def _is_quorum_active(core: Core) -> bool:
-    """Whether a majority was heard since the last call."""
+    """Whether a majority has answered since the last call."""
+    # As `QuorumActive` in etcd-raft's tracker: answers since the last check, not the age of each,
+    # so no clock is needed. Learners are in `progress` too, and do not count (`majority_vote`).
     heard = {core.id: True}
     for peer, progress in core.progress.items():
         heard[peer] = progress.active

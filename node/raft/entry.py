@@ -1,8 +1,8 @@
-"""What the log is made of: entries, the hard state, and what a snapshot says of itself.
+"""The data of the log: entries, the hard state, and the description of a snapshot.
 
-Owned here because the core, the driver, the wire and the storage all speak of the same things.
-Nothing here decides anything; the payload of an entry is opaque bytes, except for membership
-entries, whose payload is an encoded `Configuration` (see `membership.py`).
+The core, the driver, the wire and the storage all use these types. Nothing here decides anything.
+The payload of an entry is opaque bytes, except for membership entries, whose payload is an encoded
+`Configuration` (see `membership.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class EntryKind(enum.IntEnum):
     NOOP = 1
     """Appended by a new leader, so that it can commit in its own term (section 8)."""
     CONFIG = 2
-    """A whole `Configuration`, in force from the moment it is appended (section 4.1)."""
+    """A whole `Configuration`, in force from the moment it is appended (thesis section 4.1)."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -56,7 +56,7 @@ class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What stands in for all entries up to and including `index` (section 7).
+    """Describes a snapshot, which replaces all entries up to and including `index` (section 7).
 
     Attributes:
         index: The last entry that the snapshot replaces; 0 is the empty state.
@@ -67,5 +67,7 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     index: int = 0
     term: int = 0
+    # Section 7: "To support cluster membership changes, the snapshot also includes the latest
+    # configuration in the log as of last included index."
     config: Configuration = Configuration()
     chain: bytes = b""

@@ -1,4 +1,4 @@
-"""Why the core refuses, and the one exception it raises."""
+"""The one exception of the core, and the reasons it gives for refusing a request."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class CoreBug(Exception):
 
 
 class Reason(enum.Enum):
-    """Why a proposal, a membership change or a read was not taken."""
+    """Why the core refused a proposal, a membership change, a transfer or a read."""
 
     NOT_LEADER = "not leader"
-    """This node does not lead; the hint, if any, names who does."""
+    """This node is not the leader; the text beside it is the leader's id, if known."""
     OVERLOADED = "overloaded"
-    """A bound is reached; nothing was appended."""
+    """A limit of `Options` is reached; nothing was appended."""
     CHANGE_PENDING = "change pending"
-    """Another membership change is not committed, or the leader's no-op is not."""
+    """The previous membership change, or the no-op of this leader's term, is not committed yet."""
     INVALID_CHANGE = "invalid change"
-    """The change is not one that can be made now; the text says why."""
+    """This membership change cannot be made now; the text says why."""
     LOST_LEADER = "lost leader"
-    """The leader of the term that the read was registered in is gone: ask again."""
+    """The leader that registered the read does not lead any more, or gave no answer: ask again."""
     INVALID_TRANSFER = "invalid transfer"
-    """Leadership cannot go there; the text says why."""
+    """Leadership cannot be handed to this node; the text says why."""
     TRANSFER_ABORTED = "transfer aborted"
-    """The node that was to lead has not taken over within an election timeout."""
+    """The chosen voter did not become leader within an election timeout."""
     TRANSFERRING = "transferring"
-    """Leadership is being handed over; nothing was appended. The next leader will take it."""
+    """Leadership is being handed over; nothing was appended. Ask the next leader."""

@@ -1,7 +1,7 @@
-"""What can happen to a core. The counterpart of `update.py`, which says what the core wants done.
+"""The events that a driver feeds to a core. `update.py` is the other direction.
 
-Ids of proposals and reads (`rid`) are drawn by the driver, which never uses one twice in the life
-of a process (a late confirmation of an old round must not answer a new read: etcd#20418).
+The driver numbers proposals and reads (`rid`) and never uses a number twice in the life of a
+process: else the late confirmation of an old read could answer a new one (etcd#20418).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class TellCommit:
-    """No entries have followed to carry the commit index: a leader tells of it without any."""
+    """Send the commit index to followers, because no entries followed that could carry it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class ProposeConfigChange:
-    """Append the configuration that results from these changes; none leave a joint one."""
+    """Append the configuration that results from `changes`; without changes, leave a joint one."""
 
     rid: int
     changes: tuple[ConfigChange, ...]
@@ -48,7 +48,7 @@ class ProposeConfigChange:
 
 @dataclass(frozen=True, slots=True)
 class TransferLeader:
-    """Hand leadership to the voter `to`; 0: to the one that is furthest."""
+    """Hand leadership to the voter `to`; 0: to the voter whose log is most complete."""
 
     rid: int
     to: int
@@ -63,7 +63,7 @@ class ReadIndex:
 
 @dataclass(frozen=True, slots=True)
 class Persisted:
-    """Everything of every `Persist` up to and including `seq` is durable."""
+    """Everything in each `Persist` up to and including number `seq` is durable."""
 
     seq: int
 
@@ -77,35 +77,35 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """Entries up to `index`, all applied, are no longer wanted."""
+    """Drop the log entries up to `index`, all of which are applied."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class PeerUnreachable:
-    """A message to `peer` may have been lost: its link broke or its queue was full."""
+    """A message to `peer` may be lost: its connection broke, or its outbox was full."""
 
     peer: int
 
 
 @dataclass(frozen=True, slots=True)
 class PeerDown:
-    """`peer` is gone as far as this node can tell: its port refuses, or does not answer."""
+    """`peer` cannot be reached: its port refuses connections, or does not answer."""
 
     peer: int
 
 
 @dataclass(frozen=True, slots=True)
 class EarlyElection:
-    """The delay asked for by `Update.early_election` is over; `token` is the one given there."""
+    """The delay that `Update.early_election` asked for is over; `token` is the one from there."""
 
     token: int
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotSent:
-    """A snapshot for `peer` has been handed over, or has failed; `index` is the snapshot's."""
+    """The snapshot at `index` was delivered to `peer`, or could not be (`ok` is False)."""
 
     peer: int
     index: int

@@ -1,12 +1,19 @@
 """The log of one core: its entries in memory, and how far each of them has come.
 
-The whole log after the last snapshot is held here; the driver keeps it short by compacting. Four
-marks move over it, in this order: `applied <= commit <= last`, and `persisted <= last`. Entries
-are applied up to the smaller of `commit` and `persisted`.
+The whole log behind the last snapshot is held here; the driver keeps it short by compacting. Four
+marks move over it: `applied <= commit <= last`, and `persisted <= last`. Entries are applied up to
+the smaller of `commit` and `persisted`.
 
-Which writes are still on their way to the disk is remembered here too, because an entry that is
-truncated and written anew must not be taken for durable when the flush of its predecessor returns
-(the ABA of rabbitmq/ra#516): truncation clamps every write under way.
+Rule 1: no mark falls, except `persisted` and `last` when a conflict truncates the log or a snapshot
+replaces it.
+Rule 2: what is committed is never truncated, what is not applied is never compacted.
+Rule 3: an entry is durable only if the very write that holds it is. An entry can be truncated and
+written anew while the first write is still being flushed, and the end of that flush must not make
+the new entry durable (the ABA problem of rabbitmq/ra#516). So the log remembers its writes, and
+truncation lowers what each unfinished write will confirm.
+
+etcd-raft guards against the same by comparing the term of the confirmation (raft.go,
+`newStorageAppendRespMsg`); raft-rs by numbering its writes, which is what is done here.
 """
 
 from __future__ import annotations
@@ -19,12 +26,12 @@ from itertools import accumulate
 from .entry import Entry, SnapshotMeta
 from .errors import CoreBug
 
+# What an entry costs beside its payload, in memory limits and message sizes.
 _OVERHEAD = 24
-"""Bytes an entry costs beside its payload, in memory bounds and message sizes."""
 
 
 def entry_size(entry: Entry) -> int:
-    """Return what an entry counts for in every bound in bytes."""
+    """Return how many bytes an entry counts for in every limit."""
     return len(entry.data) + _OVERHEAD
 
 
@@ -43,8 +50,9 @@ class RaftLog:
         persisted: Entries up to here are durable on this node.
         commit: Entries up to here are committed.
         applied: Entries up to here have been applied.
-        unsaved: First index not yet handed out to be persisted.
-        truncated: Lowest index truncated since entries were last handed out, or None.
+        handed_out: Entries up to here were given to the driver to be applied.
+        unsaved: First index that was not yet given to the driver to be persisted.
+        truncated: Lowest index truncated since entries were last given to it, or None.
     """
 
     __slots__ = (
@@ -69,8 +77,9 @@ class RaftLog:
         self.snapshot_index = snapshot.index
         self.snapshot_term = snapshot.term
         self.entries = list(entries)
-        # Bytes up to the end of each entry, counted from some entry long gone: so how much there is
-        # between two of them is a difference.
+        # `_ends[i]` counts the bytes of all entries up to and including the i-th, `_before` those
+        # up to the first; both from some entry long compacted, so the size of a range is a
+        # difference of two.
         self._before = 0
         self._ends: list[int] = list(accumulate(map(entry_size, self.entries)))
         self.last_index = snapshot.index + len(self.entries)
@@ -87,12 +96,13 @@ class RaftLog:
             )
         self.unsaved = self.last_index + 1
         self.truncated: int | None = None
+        # Unfinished writes, oldest first: [number, last index that it will make durable].
         self._writes: deque[list[int]] = deque()
 
     # -- reading ----------------------------------------------------------------------------
 
     def term_at(self, index: int) -> int | None:
-        """Return the term of the entry at `index`; None when it is compacted or not there yet."""
+        """Return the term of the entry at `index`; None if it is compacted, or not there yet."""
         if index == self.last_index:
             return self.last_term
         offset = index - self.snapshot_index
@@ -103,7 +113,7 @@ class RaftLog:
         return self.entries[offset - 1].term
 
     def slice(self, low: int, high: int, max_bytes: int) -> list[Entry]:
-        """Return entries `low` to `high`, both included, until `max_bytes`; at least one."""
+        """Return entries `low` to `high`, both included, up to `max_bytes`, but at least one."""
         first = low - self.snapshot_index - 1
         last = high - self.snapshot_index
         fitting = bisect_right(self._ends, self._end(low - 1) + max_bytes, first, last)
@@ -115,7 +125,7 @@ class RaftLog:
 
     @property
     def size(self) -> int:
-        """Bytes of all entries here, as `entry_size` counts them."""
+        """Bytes of all entries in memory, as `entry_size` counts them."""
         return self._end(self.last_index) - self._before
 
     def _end(self, index: int) -> int:
@@ -124,18 +134,24 @@ class RaftLog:
 
     def is_up_to_date(self, last_index: int, last_term: int) -> bool:
         """Whether a candidate's log is at least as up-to-date as this one (section 5.4.1)."""
+        # "If the logs have last entries with different terms, then the log with the later term is
+        # more up-to-date. If the logs end with the same term, then whichever log is longer is more
+        # up-to-date."
         return (last_term, last_index) >= (self.last_term, self.last_index)
 
     def find_conflict(self, index: int, term: int) -> tuple[int, int]:
-        """Return the largest (index, term) at or below both arguments in this log.
+        """Return the last (index, term) in this log of which neither is above the arguments.
 
-        Used on both sides to skip whole terms at a time when logs disagree (section 5.3, end). An
-        index that is compacted away answers with the snapshot's.
+        Leader and follower both call it when their logs disagree, to skip a whole term per message
+        instead of an entry (section 5.3, end; etcd-raft/log.go `findConflictByTerm`). For an index
+        that is compacted the answer is the snapshot's.
         """
         index = min(index, self.last_index)
         if index <= self.snapshot_index:
             return self.snapshot_index, self.snapshot_term
         within = index - self.snapshot_index
+        # Terms never fall along a log, so the last entry with a term of at most `term` is found by
+        # bisection.
         count = bisect_right(self.entries, term, 0, within, key=_term_of)
         if count == 0:
             return self.snapshot_index, self.snapshot_term
@@ -156,7 +172,11 @@ class RaftLog:
         self.last_index, self.last_term = newest.index, newest.term
 
     def truncate(self, index: int) -> None:
-        """Remove every entry from `index` on; never a committed one (R7)."""
+        """Remove every entry from `index` on.
+
+        Raises:
+            CoreBug: One of them is committed (R7).
+        """
         if index <= self.commit:
             raise CoreBug(f"conflict at {index}, which is committed (commit is {self.commit})")
         cut = index - self.snapshot_index - 1
@@ -164,21 +184,22 @@ class RaftLog:
         self.last_index = index - 1
         self.last_term = self.entries[-1].term if self.entries else self.snapshot_term
         self.persisted = min(self.persisted, self.last_index)
+        # Rule 3 of this module.
         for write in self._writes:
             write[1] = min(write[1], self.last_index)
         if index < self.unsaved:
-            # Only what was handed out before is on disk, or on its way there.
+            # The disk knows only entries below `unsaved`: others were never given to the driver.
             self.unsaved = index
             self.truncated = index if self.truncated is None else min(self.truncated, index)
 
     def commit_to(self, index: int) -> None:
-        """Raise the commit index; it never falls."""
+        """Raise the commit index; a lower one changes nothing."""
         if index > self.last_index:
             raise CoreBug(f"commit {index} is beyond the last entry {self.last_index}")
         self.commit = max(self.commit, index)
 
     def take_unsaved(self, seq: int) -> tuple[int | None, list[Entry]]:
-        """Hand out what must be written as write number `seq`: (truncate from, entries)."""
+        """Return what must be written as write number `seq`: (truncate from, entries)."""
         truncated, self.truncated = self.truncated, None
         entries = self.entries[self.unsaved - self.snapshot_index - 1 :]
         self.unsaved = self.last_index + 1
@@ -186,7 +207,7 @@ class RaftLog:
         return truncated, entries
 
     def is_write_pending(self) -> bool:
-        """Whether some write is handed out and not yet durable."""
+        """Whether some write was given to the driver and is not durable yet."""
         return bool(self._writes)
 
     def oldest_write(self) -> int:
@@ -194,14 +215,17 @@ class RaftLog:
         return self._writes[0][0] if self._writes else 0
 
     def persisted_to(self, seq: int) -> None:
-        """Take note that all writes up to `seq` are durable."""
+        """Record that all writes up to `seq` are durable."""
         while self._writes and self._writes[0][0] <= seq:
             self.persisted = max(self.persisted, self._writes.popleft()[1])
 
     def take_committed(self, max_bytes: int) -> list[Entry]:
-        """Hand out the next batch to apply: committed, durable here, and none is out (rule D7)."""
+        """Return the next batch to apply, or nothing while another is not applied yet (rule D7)."""
         if self.handed_out != self.applied:
             return []
+        # Only entries that are durable here, though a quorum without this node suffices to commit
+        # them: on a cluster of one, etcd answered a write after applying it and before its fsync
+        # (etcd#14370).
         high = min(self.commit, self.persisted)
         if high <= self.applied:
             return []
@@ -210,14 +234,14 @@ class RaftLog:
         return batch
 
     def applied_to(self, index: int) -> None:
-        """Take note that the entries handed out have been applied."""
+        """Record that the entries up to `index` have been applied."""
         if index > self.handed_out:
             raise CoreBug(f"applied {index}, but only {self.handed_out} was handed out")
-        # An older one speaks of the state that a snapshot has replaced meanwhile.
+        # A lower index is of the state that a snapshot has replaced since.
         self.applied = max(self.applied, index)
 
     def index_to_keep(self, applied: int, max_entries: int, max_bytes: int) -> int:
-        """Return up to where to compact so that at most this much of what is applied stays."""
+        """Return the index to compact to, so that at most this much of the applied log stays."""
         lowest = max(applied - max_entries, self.snapshot_index)
         least = self._end(applied) - max_bytes
         if self._end(lowest) >= least:
@@ -238,7 +262,7 @@ class RaftLog:
         return index, term
 
     def restore(self, meta: SnapshotMeta) -> None:
-        """Start over after a snapshot; durable only once the write that carries it is."""
+        """Start over behind a snapshot."""
         self.entries.clear()
         self._ends.clear()
         self._before = 0
@@ -247,6 +271,8 @@ class RaftLog:
         self.commit = self.applied = self.handed_out = meta.index
         self.unsaved = meta.index + 1
         self.truncated = None
+        # The snapshot is durable only when the write that carries it is. What older writes confirm
+        # was of the old log.
         self.persisted = 0
         for write in self._writes:
             write[1] = 0

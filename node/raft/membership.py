@@ -1,8 +1,13 @@
-"""The configuration: who votes, who learns, and how one configuration becomes the next.
+"""The configuration: which nodes vote, which learn, and how one configuration becomes the next.
 
-A membership entry carries the whole configuration that results from it, so that the configuration
-in force is simply the newest one in the log. It takes effect when the entry is appended (section
-4.1 of the thesis) and is taken back when the entry is truncated: `ConfigHistory` is that fold.
+A membership entry carries the whole configuration that results from it, so the configuration in
+force is the newest one in the log. It takes effect when its entry is appended (thesis section 4.1),
+and is taken back when that entry is truncated; `ConfigHistory` keeps the ones to go back to.
+
+Why whole configurations and not single changes: a change means something only together with its
+predecessor, and would have to be undone when its entry is truncated (canonical/raft#250 and #323
+are failures of that). Here the predecessor is just the configuration below it on a stack.
+`simple`, `enter_joint` and `leave_joint` follow etcd-raft's confchange/confchange.go.
 """
 
 from __future__ import annotations
@@ -14,12 +19,12 @@ import msgspec
 
 
 class Configuration(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who belongs to the cluster. All tuples are sorted, so that equal sets are equal values.
+    """The members of the cluster. All tuples are sorted, so that equal sets are equal values.
 
     Attributes:
         voters: Ids of the nodes whose majority decides.
         learners: Ids of the nodes that receive the log and do not vote.
-        outgoing: The old voters while a joint change is under way, else empty.
+        outgoing: The old voters while a joint change is in progress, else empty.
         learners_next: Voters of `outgoing` that become learners when the joint change ends.
         auto_leave: Whether the leader ends the joint change by itself.
     """
@@ -39,7 +44,7 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return tuple(sorted({*self.voters, *self.outgoing})) if self.outgoing else self.voters
 
     def all_members(self) -> tuple[int, ...]:
-        """Return everybody who receives the log, sorted."""
+        """Return all nodes that receive the log, sorted."""
         return tuple(sorted({*self.voters, *self.outgoing, *self.learners, *self.learners_next}))
 
 
@@ -47,15 +52,15 @@ class ConfigChangeKind(enum.IntEnum):
     """What a change does to one node."""
 
     ADD_VOTER = 0
-    """Make it a voter, whatever it was."""
+    """Make the node a voter, even if it is a learner."""
     ADD_LEARNER = 1
-    """Make it a learner, whatever it was."""
+    """Make the node a learner, even if it is a voter."""
     REMOVE = 2
-    """Take it out. Removing who is not there changes nothing."""
+    """Remove the node. To remove one that is not a member changes nothing."""
 
 
 class ConfigChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One step of a membership change. Node 0 is nobody: such a step changes nothing."""
+    """One step of a membership change. A step for node 0 changes nothing."""
 
     kind: ConfigChangeKind
     node: int
@@ -66,28 +71,27 @@ class InvalidConfigChange(Exception):
 
 
 class Transition(enum.Enum):
-    """How a configuration becomes the next one."""
+    """Whether a change takes one step, or goes through a joint configuration."""
 
     AUTO = "auto"
-    """In one step where at most one voter changes, else as JOINT_IMPLICIT."""
+    """One step if at most one voter changes, else as JOINT_IMPLICIT."""
     JOINT_IMPLICIT = "implicit"
     """Through a joint configuration, which the leader leaves by itself."""
     JOINT_EXPLICIT = "explicit"
-    """Through a joint configuration, which is left when that is asked for: by no changes."""
+    """Through a joint configuration, until a change without any steps leaves it."""
 
 
 def simple(config: Configuration, changes: Iterable[ConfigChange]) -> Configuration:
     """Return `config` after `changes` that alter at most one voter (thesis section 4.1).
 
-    Consecutive configurations that differ by one voter have overlapping majorities, so no joint
-    configuration is needed between them.
-
     Raises:
-        InvalidConfigChange: The change alters more than one voter, leaves none, or `config` is joint.
+        InvalidConfigChange: More than one voter changes, none is left, or `config` is joint.
     """
     if config.outgoing:
         raise InvalidConfigChange("can't apply simple config change in joint config")
     changed = _changed(config, changes)
+    # Any majority of n voters and any majority of n plus or minus one overlap in a node, which
+    # makes a joint configuration between them unnecessary (thesis section 4.1).
     if len(set(changed.voters).symmetric_difference(config.voters)) > 1:
         raise InvalidConfigChange("more than one voter changed without entering joint config")
     return changed
@@ -96,13 +100,12 @@ def simple(config: Configuration, changes: Iterable[ConfigChange]) -> Configurat
 def enter_joint(
     config: Configuration, changes: Iterable[ConfigChange], *, auto_leave: bool
 ) -> Configuration:
-    """Return the joint configuration on the way from `config` to what `changes` make of it.
+    """Return the joint configuration between `config` and the result of `changes`.
 
-    Both halves must agree until it is left (section 6). A voter that is to become a learner
-    votes on in the old half, and waits in `learners_next`.
+    Until it is left, both halves must agree (section 6).
 
     Raises:
-        InvalidConfigChange: The change leaves no voter, or `config` is joint already or has no voters.
+        InvalidConfigChange: No voter is left, or `config` is joint or has no voters.
     """
     if config.outgoing:
         raise InvalidConfigChange("config is already joint")
@@ -113,7 +116,7 @@ def enter_joint(
 
 
 def leave_joint(config: Configuration) -> Configuration:
-    """Return the configuration behind a joint one: the old half is gone.
+    """Return the configuration that follows a joint one: its new half alone.
 
     Raises:
         InvalidConfigChange: `config` is not joint.
@@ -130,7 +133,7 @@ def next_configuration(
     """Return the configuration that follows `config` in the log; no changes leave a joint one.
 
     Raises:
-        InvalidConfigChange: There is none.
+        InvalidConfigChange: The changes cannot be made from `config`.
     """
     if not changes:
         return leave_joint(config)
@@ -157,7 +160,8 @@ def _changed(config: Configuration, changes: Iterable[ConfigChange]) -> Configur
         if change.kind is ConfigChangeKind.ADD_VOTER:
             voters.add(node)
         elif change.kind is ConfigChangeKind.ADD_LEARNER:
-            # Who votes in the old half cannot be counted as a learner before that half is gone.
+            # A node that votes in the old half stays a voter until that half is gone, and is a
+            # learner only then (etcd-raft calls this set `LearnersNext`, too).
             (learners_next if node in config.outgoing else learners).add(node)
     if not voters:
         raise InvalidConfigChange("removed all voters")
@@ -187,7 +191,7 @@ def decode(data: bytes) -> Configuration:
 
 
 def is_configuration(data: bytes) -> bool:
-    """Whether `decode` would take it: a message must be looked at before any of it is used."""
+    """Whether `data` can be decoded; asked of a whole message before any entry of it is used."""
     try:
         decode(data)
     except msgspec.DecodeError:
@@ -196,9 +200,12 @@ def is_configuration(data: bytes) -> bool:
 
 
 class ConfigHistory:
-    """Configurations by the index of the entry that brought them, oldest first.
+    """The configurations in the log with their indexes, as a stack.
 
     The first one belongs to the snapshot that the log starts after; the last one is in force.
+
+    Attributes:
+        index, current: The configuration in force, and the index of its entry.
     """
 
     __slots__ = ("_stack", "current", "index")
@@ -215,7 +222,7 @@ class ConfigHistory:
         self._top()
 
     def truncate(self, index: int) -> bool:
-        """Forget configurations of entries at or after `index`; return whether any was."""
+        """Forget the configurations at `index` and above; return whether there were any."""
         before = len(self._stack)
         while len(self._stack) > 1 and self._stack[-1][0] >= index:
             self._stack.pop()
@@ -223,7 +230,7 @@ class ConfigHistory:
         return len(self._stack) != before
 
     def compact(self, index: int) -> None:
-        """Forget what lies before the configuration in force at `index`."""
+        """Forget the configurations before the one that is in force at `index`."""
         keep = len([i for i, _ in self._stack if i <= index]) - 1
         del self._stack[: max(keep, 0)]
 
@@ -232,7 +239,7 @@ class ConfigHistory:
         return next(config for i, config in reversed(self._stack) if i <= index)
 
     def items(self) -> Sequence[tuple[int, Configuration]]:
-        """Return all of them with their indexes, oldest first."""
+        """Return all configurations with their indexes, oldest first."""
         return tuple(self._stack)
 
     def _top(self) -> None:

@@ -1,8 +1,8 @@
-"""What nodes say to each other about consensus.
+"""The messages that nodes exchange for consensus.
 
 Every message carries its sender, its receiver and the sender's term, and is immutable: it may be
-lost, repeated, delayed or overtaken (rule D13). Each is a tagged msgpack array; the tags and the
-order of the fields are the wire format.
+lost, repeated, delayed or overtaken by another (rule D13). Each is a tagged msgpack array; the tags
+and the order of the fields are the wire format.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import msgspec
 from .entry import Entry, SnapshotMeta
 
 
+# `array_like`: fields travel by position, without names. `gc=False`: a message cannot refer to
+# itself, so Python's garbage collector need not look at the many that there are.
 class Base(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What all messages share.
+    """The fields that all messages share.
 
     Attributes:
         frm: Id of the sender.
         to: Id of the receiver.
-        term: The sender's term, except in pre-votes, which speak of the term they ask about.
+        term: The sender's term; in pre-votes the term that the pre-candidate asks about.
     """
 
     frm: int
@@ -27,14 +29,14 @@ class Base(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class PreVoteRequest(Base, frozen=True, array_like=True, tag=1, gc=False):
-    """ "Would you vote for me in `term`?" (thesis section 9.6). Changes nobody's term."""
+    """ "Would you vote for me in `term`?" (thesis section 9.6). Nobody's term changes by it."""
 
     last_index: int
     last_term: int
 
 
 class PreVoteResponse(Base, frozen=True, array_like=True, tag=2, gc=False):
-    """The answer: `term` is the asked one when granted, the responder's own when not."""
+    """The answer: `term` is the asked term if granted, the responder's own term if not."""
 
     granted: bool
 
@@ -42,7 +44,7 @@ class PreVoteResponse(Base, frozen=True, array_like=True, tag=2, gc=False):
 class VoteRequest(Base, frozen=True, array_like=True, tag=3, gc=False):
     """RequestVote (section 5.2): `last_*` describe the candidate's log (section 5.4.1).
 
-    `transfer`: the leader itself has asked for this election, so its lease does not count.
+    `transfer`: the leader itself asked for this election, so voters ignore its lease.
     """
 
     last_index: int
@@ -51,7 +53,7 @@ class VoteRequest(Base, frozen=True, array_like=True, tag=3, gc=False):
 
 
 class VoteResponse(Base, frozen=True, array_like=True, tag=4, gc=False):
-    """The answer, sent only when the vote is durable."""
+    """The answer to a `VoteRequest`; it leaves only once the vote is durable."""
 
     granted: bool
 
@@ -73,7 +75,7 @@ class Append(Base, frozen=True, array_like=True, tag=5, gc=False):
 
 
 class AppendResponse(Base, frozen=True, array_like=True, tag=6, gc=False):
-    """The answer, sent only when everything it vouches for is durable (rule D1).
+    """The answer to an append or a snapshot, sent once what it promises is durable (rule D1).
 
     Attributes:
         index: Accepted: the log agrees with the leader's up to here. Rejected: the `prev_index`
@@ -90,42 +92,44 @@ class AppendResponse(Base, frozen=True, array_like=True, tag=6, gc=False):
 
 
 class Heartbeat(Base, frozen=True, array_like=True, tag=7, gc=False):
-    """ "I lead `term`." `round` numbers the broadcasts of a term (reads, section 6.4 of the thesis).
+    """ "I lead `term`." `round` numbers the broadcasts of a term (reads, thesis section 6.4).
 
-    `commit` is never above what the receiver is known to have.
+    `commit` is never above the last entry that the leader knows the receiver to have.
     """
 
+    # etcd-raft/raft.go sendHeartbeat has the same minimum of match and commit: a heartbeat does not
+    # check that the logs agree, so it may commit only entries that an append has confirmed before.
     commit: int
     round: int
 
 
 class HeartbeatResponse(Base, frozen=True, array_like=True, tag=8, gc=False):
-    """Echoes the round: at some moment after it was sent, the sender still led for us."""
+    """The answer, with the heartbeat's round: its sender was then still in the leader's term."""
 
     round: int
 
 
 class InstallSnapshot(Base, frozen=True, array_like=True, tag=9, gc=False):
-    """InstallSnapshot (section 7), given to the core when the whole content has arrived."""
+    """InstallSnapshot (section 7). The core gets it once the whole state has arrived."""
 
     meta: SnapshotMeta
 
 
 class ReadIndexRequest(Base, frozen=True, array_like=True, tag=10, gc=False):
-    """A follower asks the leader for a read index; `read` is never used twice by it."""
+    """A follower asks the leader for a read index. It never uses the same `read` id twice."""
 
     read: int
 
 
 class ReadIndexResponse(Base, frozen=True, array_like=True, tag=11, gc=False):
-    """The answer: the index to wait for, or None when the leader could not take it."""
+    """The answer: the index to wait for, or None when the leader could not register the read."""
 
     read: int
     index: int | None
 
 
 class TimeoutNow(Base, frozen=True, array_like=True, tag=12, gc=False):
-    """The leader asks a voter with the whole log to call an election at once (thesis 3.10)."""
+    """The leader asks an up-to-date voter to call an election at once (thesis section 3.10)."""
 
 
 Message = (

@@ -1,4 +1,4 @@
-"""The bounds and times of a core, as it is given them by who drives it."""
+"""The limits and times of a core, given to it by the driver."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Bounds and times. A tick is one heartbeat interval.
+    """Limits and times. A tick is one heartbeat interval.
 
     Attributes:
-        election_ticks: T: elections start after a random time in [T, 2T) ticks without a leader.
-        election_jitter: The random part, as a share of T (the paper: all of it).
-        pre_vote: Ask before disturbing a term (thesis section 9.6).
-        check_quorum: A leader without a majority for T steps down; voters that hear a leader
-            ignore ballots (section 6, end).
-        eager_commit: Tell of a commit at once; else with the next entries or heartbeat, or when a
-            `TellCommit` comes.
-        max_append_bytes: Of entries in one message, unless a single entry is larger.
-        max_inflight_messages: Unanswered messages with entries, per peer.
-        max_inflight_bytes: Likewise in bytes; the message that crosses it still leaves.
-        max_uncommitted_bytes: Of entries not yet committed; more is `OVERLOADED`.
+        election_ticks: T: a node that hears no leader calls an election after a random time in
+            [T, 2T) ticks.
+        election_jitter: The random part, as a share of T (1.0 is the paper's whole interval).
+        pre_vote: Ask the voters whether they would vote, before raising the term (thesis 9.6).
+        check_quorum: A leader that hears no majority for T steps down, and a voter that hears a
+            leader refuses its vote to others (section 6, end).
+        eager_commit: Send a new commit index to followers at once; else with the next entries, the
+            next heartbeat, or when a `TellCommit` event comes.
+        max_append_bytes: Of the entries in one message, unless a single entry is larger.
+        max_inflight_messages: Messages with entries that a peer has not answered yet.
+        max_inflight_bytes: The same in bytes; the message that crosses the limit is still sent.
+        max_uncommitted_bytes: Of entries not yet committed; above it, proposals are `OVERLOADED`.
         max_unapplied_bytes: Of entries committed and not yet applied at the leader; likewise.
-        max_apply_bytes: Of entries in one batch to apply.
-        max_pending_reads: Of this node and of those that ask it; more is `OVERLOADED`.
-        promotion_gap: Entries a learner may lack when it becomes a voter.
+        max_apply_bytes: Of the entries in one batch to apply.
+        max_pending_reads: Reads at the leader, or sent to it by this node; above it, `OVERLOADED`.
+        promotion_gap: How many entries a learner may lack and still become a voter.
     """
 
     election_ticks: int = 10

@@ -1,7 +1,9 @@
-"""Majorities, as arithmetic: what is committed, and who has won a vote.
+"""The arithmetic of majorities: which index is committed, and who has won a vote.
 
-Joint configurations (section 6) need a majority of both halves. The empty set of voters agrees
-with everything, which is what makes one code path serve joint and simple configurations.
+Joint configurations (section 6) need a majority of both halves: "Agreement (for elections and
+entry commitment) requires separate majorities from both the old and new configurations." An empty
+half agrees with everything, so one code path serves joint and simple configurations, as in
+etcd-raft's quorum/majority.go and joint.go.
 """
 
 from __future__ import annotations
@@ -11,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from .membership import Configuration
 
+# The index that an empty set of voters has committed: a minimum with it is always the other half's.
 INFINITE = 2**63 - 1
-"""What the empty set of voters has committed: it never holds the other half back."""
 
 
 class VoteResult(enum.Enum):
-    """Where a ballot stands."""
+    """The state of a ballot."""
 
     PENDING = "pending"
     LOST = "lost"
@@ -33,6 +35,9 @@ def majority_committed(voters: Sequence[int], acked: Callable[[int], int]) -> in
     count = len(voters)
     if not count:
         return INFINITE
+    # Sorted ascending, the majority's index is at position n - (n // 2 + 1): that voter and all
+    # behind it, a majority, have acknowledged at least as much. Even sizes are where this goes
+    # wrong elsewhere (hashicorp/raft#188): with four voters three must have it.
     indexes = sorted(map(acked, voters))
     return indexes[count - (count // 2 + 1)]
 
@@ -47,6 +52,7 @@ def majority_vote(voters: Sequence[int], votes: Mapping[int, bool]) -> VoteResul
         elif vote is False:
             rejected += 1
     needed = len(voters) // 2 + 1
+    # An empty half wins, so that it never decides a joint ballot.
     if not voters or granted >= needed:
         return VoteResult.WON
     if len(voters) - rejected < needed:
@@ -70,6 +76,7 @@ def vote_result(config: Configuration, votes: Mapping[int, bool]) -> VoteResult:
     other = majority_vote(config.outgoing, votes)
     if result is other:
         return result
+    # The halves differ: one lost half loses the ballot; else one half is still pending.
     if VoteResult.LOST in (result, other):
         return VoteResult.LOST
     return VoteResult.PENDING

@@ -1,12 +1,19 @@
-"""Linearizable reads without writing to the log (ReadIndex, thesis section 6.4).
+"""Linearizable reads without a log entry (ReadIndex, thesis section 6.4; section 8 of the paper).
 
-A read takes the commit index of a leader that has committed in its term, and waits until a
-majority has answered a heartbeat that was sent *after* the read was registered: then that leader
-was still the leader, and no newer one can have answered a write before. Heartbeats carry rising
-round numbers, so an answer to an older round can never be mistaken for one (etcd#20418).
+1. The leader waits until an entry of its term is committed, for only then it knows what is.
+2. It registers the read with its commit index, for the next round of heartbeats.
+3. A majority answers that round, or a later one. The round was sent *after* the read was
+   registered, so at that time no newer leader could have answered a write.
+4. The read may be served once the node that asked has applied the commit index of step 2.
 
-At most one round is out for reads: those that arrive meanwhile share the next. A follower sends
-its read to the leader and waits for the index.
+Rule 1: rounds only rise, so the answer to an older round never confirms a newer read (etcd#20418,
+where a retry that used an id again was confirmed by a delayed answer).
+Rule 2: only voters confirm (`_confirmed_round`), only in the same term (`Core.on_receive`).
+Rule 3: a read that is not answered fails; it is never silently kept past its leader (rule D16).
+
+At most one round is on its way for reads: those that arrive meanwhile share the next. A follower
+asks the leader for the index and then serves the read itself. Lease reads, which save the round,
+would trust clocks: a pause of a virtual machine breaks them, so there are none here (R6).
 """
 
 from __future__ import annotations
@@ -26,13 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PendingRead:
-    """A read at the leader.
+    """A read that is registered at the leader.
 
     Attributes:
         round: Confirmed once a quorum has answered this round or a later one.
         index: The commit index when it was registered.
         frm: The follower that asked, or the leader's own id.
-        rid: The asker's id of the read.
+        rid: The id that the asking node gave the read.
     """
 
     round: int
@@ -42,11 +49,12 @@ class PendingRead:
 
 
 def read_index(core: Core, event: ReadIndex) -> None:
-    """Start a read of this node's own."""
+    """Start a read that this node's own client asked for."""
     rid = event.rid
     if core.role is Role.LEADER:
         _register(core, core.id, rid)
     elif core.leader == 0 or core.leader_gone:
+        # At once: a request to a dead leader would only be answered by `expire_forwarded`.
         core.update.reads_failed.append((rid, Reason.NOT_LEADER))
     elif len(core.forwarded_reads) >= core.options.max_pending_reads:
         core.update.reads_failed.append((rid, Reason.OVERLOADED))
@@ -56,7 +64,7 @@ def read_index(core: Core, event: ReadIndex) -> None:
 
 
 def on_read_index_request(core: Core, message: ReadIndexRequest) -> None:
-    """Register a follower's read, or tell it at once that this is the wrong place."""
+    """Register a follower's read, or answer at once that this node does not lead."""
     if core.role is Role.LEADER:
         _register(core, message.frm, message.read)
     else:
@@ -64,7 +72,7 @@ def on_read_index_request(core: Core, message: ReadIndexRequest) -> None:
 
 
 def on_read_index_response(core: Core, message: ReadIndexResponse) -> None:
-    """Pass the leader's answer on; a read that was given up is not there any more."""
+    """Report the leader's answer to the driver; ignore it if the read has failed meanwhile."""
     if core.forwarded_reads.pop(message.read, None) is None:
         return
     if message.index is None:
@@ -74,7 +82,7 @@ def on_read_index_response(core: Core, message: ReadIndexResponse) -> None:
 
 
 def start_waiting(core: Core) -> None:
-    """Register the reads that came before this leader had committed in its term."""
+    """Register the reads that arrived before this leader had committed an entry of its term."""
     if core.waiting_reads and _has_committed_in_term(core):
         while core.waiting_reads:
             frm, rid = core.waiting_reads.popleft()
@@ -82,7 +90,7 @@ def start_waiting(core: Core) -> None:
 
 
 def broadcast_if_wanted(core: Core) -> None:
-    """Send a round for the newest read, unless one is still out."""
+    """Send a round of heartbeats for the newest reads, unless an earlier one is unconfirmed."""
     is_wanted = core.pending_reads and core.pending_reads[-1].round > core.round
     if is_wanted and _confirmed_round(core) >= core.round:
         replication.broadcast_heartbeat(core)
@@ -102,7 +110,7 @@ def answer_confirmed(core: Core) -> None:
 
 
 def fail_pending(core: Core) -> None:
-    """Fail every read at this leader, which leads no more (rule D16)."""
+    """Fail every read registered here: this node does not lead any more (rule D16)."""
     reads = [(read.frm, read.rid) for read in core.pending_reads]
     for frm, rid in [*reads, *core.waiting_reads]:
         _fail(core, frm, rid, Reason.LOST_LEADER)
@@ -111,14 +119,14 @@ def fail_pending(core: Core) -> None:
 
 
 def fail_forwarded(core: Core) -> None:
-    """Fail every read sent to a leader that is not this node's leader any more (rule D16)."""
+    """Fail every read that was sent to the former leader (rule D16)."""
     for rid in core.forwarded_reads:
         core.update.reads_failed.append((rid, Reason.LOST_LEADER))
     core.forwarded_reads.clear()
 
 
 def expire_forwarded(core: Core) -> None:
-    """Fail forwarded reads that nobody answered: messages may be lost (rule D15)."""
+    """Fail reads sent to the leader that got no answer in an election timeout (rule D15)."""
     if not core.forwarded_reads:
         return
     oldest = core.ticks - core.options.election_ticks
@@ -134,12 +142,14 @@ def _register(core: Core, frm: int, rid: int) -> None:
     elif _has_committed_in_term(core):
         _enqueue(core, frm, rid)
     else:
-        # Section 8: until its no-op is committed, a leader may not know what is committed; this
-        # holds for a cluster of one, too (etcd-io/raft#105).
+        # Section 8: a leader "must have the latest information on which entries are committed. ...
+        # at the start of its term, it may not know which those are. To find out, it needs to commit
+        # an entry from its term." This holds for a cluster of one, too (etcd-io/raft#105).
         core.waiting_reads.append((frm, rid))
 
 
 def _enqueue(core: Core, frm: int, rid: int) -> None:
+    # The next round, not one that is out: its answers may be older than this read.
     core.pending_reads.append(PendingRead(core.round + 1, core.log.commit, frm, rid))
 
 

@@ -1,7 +1,11 @@
 """Replication: the leader's appends and commits, the follower's log (sections 5.3 and 5.4).
 
-The leader keeps a window of unanswered messages per peer and fills it whenever events are
-gathered; nothing here waits. Commit is counting durable matches in the own term only (Figure 8).
+Rule 1: the leader never waits. It keeps a window of unanswered messages per peer, and fills it each
+time that events are gathered.
+Rule 2: an entry is committed when a quorum has it durably and it is of the leader's own term;
+entries of older terms are committed with it, never by counting (section 5.4.2, Figure 8).
+Rule 3: a follower commits only entries that a message of this leader has verified.
+Rule 4: a follower truncates only at an entry whose term differs, and never a committed one.
 """
 
 from __future__ import annotations
@@ -26,8 +30,9 @@ _CONFIG = int(EntryKind.CONFIG)
 
 
 def start_leading(core: Core) -> None:
-    """Know nothing of anybody's log yet (Figure 2: nextIndex is last + 1, matchIndex is 0)."""
+    """Begin a record of every peer: nothing is known of their logs yet."""
     log = core.log
+    # Figure 2: nextIndex is "initialized to leader last log index + 1", matchIndex "to 0".
     core.progress = {
         peer: Progress(log.last_index + 1) for peer in core.config.all_members() if peer != core.id
     }
@@ -36,7 +41,11 @@ def start_leading(core: Core) -> None:
 
 
 def propose(core: Core, event: Propose) -> None:
-    """Append payloads, all of them or none."""
+    """Append the payloads as entries, all of them or none."""
+    # A leader that is being removed still replicates, but takes no new proposals: it could not
+    # count itself for them. The bound on uncommitted bytes is etcd-raft's
+    # MaxUncommittedEntriesSize; without one, a leader cut off from its quorum would fill its
+    # memory.
     reason: Reason | None = None
     if core.role is not Role.LEADER or core.id not in core.config.all_voters():
         reason = Reason.NOT_LEADER
@@ -60,7 +69,7 @@ def propose(core: Core, event: Propose) -> None:
 
 
 def broadcast_heartbeat(core: Core) -> None:
-    """Tell everyone who leads, as a new round. Never waits for anything (R3)."""
+    """Send every peer a heartbeat of a new round. Waits for nothing, not even the disk (R3)."""
     core.round += 1
     for peer, progress in core.progress.items():
         commit = min(progress.match, core.log.commit)
@@ -69,7 +78,7 @@ def broadcast_heartbeat(core: Core) -> None:
 
 
 def send_appends(core: Core) -> None:
-    """Send every peer what its window has room for."""
+    """Send every peer as many entries as its window has room for."""
     for peer, progress in core.progress.items():
         while _send_append(core, peer, progress):
             pass
@@ -92,8 +101,8 @@ def _send_append(core: Core, peer: int, progress: Progress) -> bool:
     )
     if prev < log.last_index and is_open:
         entries = log.slice(prev + 1, log.last_index, options.max_append_bytes)
-    # Nothing goes past a full window, not even the news of a commit: if what is in flight was
-    # overtaken or lost, each such message would be rejected, and the window sent once more.
+    # Nothing is sent past a full window, not even a commit index. If the messages in flight were
+    # lost or overtaken, each such message would be rejected, and the whole window sent once more.
     is_news = options.eager_commit and is_open and progress.sent_commit < log.commit
     if not entries and not is_probe and not is_news:
         return False
@@ -109,7 +118,7 @@ def _send_append(core: Core, peer: int, progress: Progress) -> bool:
 
 
 def is_untold(core: Core, commit: int) -> bool:
-    """Whether somebody who is there has not been told by this leader that `commit` is committed."""
+    """Whether some peer in replication was not sent `commit` as commit index by this leader yet."""
     return any(
         progress.state is ProgressState.REPLICATE and progress.sent_commit < commit
         for progress in core.progress.values()
@@ -117,7 +126,9 @@ def is_untold(core: Core, commit: int) -> bool:
 
 
 def tell_commit(core: Core, _event: TellCommit) -> None:
-    """Tell of the commit index by itself; not who has entries to answer, and may have lost them."""
+    """Send the commit index, without entries, to followers that have nothing in flight."""
+    # A follower with entries in flight will get the commit index with what follows its answer; if
+    # those entries were lost, an append behind them would be rejected.
     log = core.log
     for peer, progress in core.progress.items():
         is_untold = progress.sent_commit < log.commit and not progress.is_awaited
@@ -129,36 +140,42 @@ def tell_commit(core: Core, _event: TellCommit) -> None:
 
 
 def _want_snapshot(core: Core, peer: int, progress: Progress) -> None:
-    """What the peer lacks is compacted: it needs a whole state (section 7), once it is there."""
+    """Ask the driver for a snapshot: entries that the peer lacks are compacted (section 7)."""
+    # Only for a peer that answers: one that is away could not take the snapshot.
     if progress.active:
         progress.become_snapshot(core.log.snapshot_index)
         core.update.snapshots_wanted.append(peer)
 
 
 def snapshot_sent(core: Core, event: SnapshotSent) -> None:
-    """Go on after a snapshot, or after its failure (rule D12), by probing at the next answer."""
+    """Probe a peer again after its snapshot, or after a failure to send it (rule D12)."""
     progress = core.progress.get(event.peer)
     if progress is None or progress.state is not ProgressState.SNAPSHOT:
         return
     progress.snapshot = event.index if event.ok else 0
     progress.become_probe()
+    # Wait for its next answer, as etcd-raft does after MsgSnapStatus: the peer may need a while to
+    # take the snapshot in.
     progress.probe_sent = True
 
 
 def on_append_response(core: Core, message: AppendResponse) -> None:
-    """Move the peer's marks and, with them, the commit index."""
+    """Update the record of the peer and, with it, the commit index."""
     progress = core.progress.get(message.frm)
     if core.role is not Role.LEADER or progress is None:
         return
     progress.active = True
     if message.rejected:
-        # Both sides skip whole terms: the follower has named the last index whose term is not
-        # above ours, we look for the last one of ours whose term is not above its (section 5.3).
+        # Both sides skip whole terms (section 5.3). The follower names its last index whose term is
+        # at most that of our `prev` entry; we take our last index whose term is at most that of its
+        # entry there.
         candidate, _ = core.log.find_conflict(message.hint_index, message.hint_term)
         progress.rejected(message.index, min(candidate, message.hint_index))
         return
+    # Clamped (rule R7), as `match` must never be beyond this log.
     index = min(message.index, core.log.last_index)
     is_news = progress.acknowledged(index)
+    # An accepted probe shows where the logs agree, so from there on entries are sent ahead.
     if progress.state is ProgressState.PROBE:
         if is_news or index == progress.match:
             progress.become_replicate()
@@ -169,7 +186,7 @@ def on_append_response(core: Core, message: AppendResponse) -> None:
 
 
 def on_heartbeat_response(core: Core, message: HeartbeatResponse) -> None:
-    """The peer lives: take its round, and see to it that nothing stays stuck."""
+    """Record that the peer answers, and in which round; make sure that its replication goes on."""
     progress = core.progress.get(message.frm)
     if core.role is not Role.LEADER or progress is None:
         return
@@ -178,8 +195,9 @@ def on_heartbeat_response(core: Core, message: HeartbeatResponse) -> None:
     if progress.state is ProgressState.PROBE:
         progress.probe_sent = False
     elif progress.state is ProgressState.REPLICATE and progress.match < core.log.last_index:
-        # If what is in flight was lost, only the answer to one more message can show it, and a
-        # full window would hold that back for ever (etcd#14633): an empty one costs no window.
+        # If the messages in flight were lost, only an answer to a further message can show it, and
+        # a full window holds that back for ever (etcd#14633). An append without entries needs no
+        # window.
         prev = progress.next - 1
         prev_term = core.log.term_at(prev)
         if prev_term is not None:
@@ -188,10 +206,11 @@ def on_heartbeat_response(core: Core, message: HeartbeatResponse) -> None:
 
 
 def is_no_news(core: Core, message: Message) -> bool:
-    """Whether nothing would come of handling this before the next event: a mere sign of life.
+    """Whether handling this answer can wait until the next event, because it changes nothing.
 
-    Of a leader that has sent the sender all there is, and has nothing to tell it now, the next
-    event sees it early enough: checks of the quorum are ticks, and those are events, too.
+    True at a leader that has sent this peer all its entries and its commit index: then the answer
+    only shows that the peer lives. That counts in quorum checks, and those are ticks, which are
+    events too.
     """
     progress = core.progress.get(message.frm)
     if progress is None or progress.state is not ProgressState.REPLICATE:
@@ -211,12 +230,16 @@ def advance_commit(core: Core) -> None:
     """Commit what a quorum has durably, if it is of this term (section 5.4.2, Figure 8)."""
     log = core.log
 
+    # The leader counts itself only up to what its own disk has (thesis section 10.2.1).
     def match(node: int) -> int:
         if node == core.id:
             return log.persisted
         progress = core.progress.get(node)
         return progress.match if progress else 0
 
+    # Section 5.4.2: "Raft never commits log entries from previous terms by counting replicas. Only
+    # log entries from the leader's current term are committed by counting replicas". The same check
+    # is in etcd-raft's `maybeCommit`; logcabin#44 is a leader without it.
     index = quorum.committed(core.config, match)
     if index <= log.commit or log.term_at(index) != core.term:
         return
@@ -231,7 +254,8 @@ def advance_commit(core: Core) -> None:
 
 
 def _hear_leader(core: Core, leader: int) -> None:
-    """Take note of a sign of the leader of the present term."""
+    """Record that the leader of the present term has been heard."""
+    # Election Safety (Figure 3): "at most one leader can be elected in a given term."
     if core.role is Role.LEADER:
         raise CoreBug(f"two leaders in term {core.term}: {core.id:016x} and {leader:016x}")
     if core.leader not in (0, leader):
@@ -243,7 +267,7 @@ def _hear_leader(core: Core, leader: int) -> None:
 
 
 def _is_well_formed(message: Append) -> bool:
-    """Whether the entries continue `prev_index`, in terms that do not fall, and can be read."""
+    """Whether the entries are contiguous and readable, in terms that never fall."""
     index, term = message.prev_index, message.prev_term
     for entry in message.entries:
         index += 1
@@ -256,16 +280,18 @@ def _is_well_formed(message: Append) -> bool:
 
 
 def on_append(core: Core, message: Append) -> None:
-    """AppendEntries, receiver (Figure 2): check, cut a conflict off, append, commit, answer."""
+    """AppendEntries, receiver (Figure 2): check, truncate a conflict, append, commit, answer."""
     if not _is_well_formed(message):
         return
     _hear_leader(core, message.frm)
     log, prev = core.log, message.prev_index
     if prev < log.commit:
-        # Late or repeated: what is committed here is in the leader's log too.
+        # A late or repeated message: the leader's log has everything that is committed here.
         _check_committed(core, message)
         _accept(core, message.frm, log.commit)
         return
+    # Figure 2, step 2: "Reply false if log doesn't contain an entry at prevLogIndex whose term
+    # matches prevLogTerm".
     if log.term_at(prev) != message.prev_term:
         hint_index, hint_term = log.find_conflict(prev, message.prev_term)
         core.send_durably(
@@ -280,6 +306,9 @@ def on_append(core: Core, message: Append) -> None:
             )
         )
         return
+    # Figure 2, step 3: "If an existing entry conflicts with a new one (same index but different
+    # terms), delete the existing entry and all that follow it". Not at every overlap: a delayed
+    # append would then erase entries that were acknowledged since.
     new = _without_known(core, message.entries)
     if new:
         if new[0].index <= log.last_index:
@@ -287,14 +316,16 @@ def on_append(core: Core, message: Append) -> None:
             core.history.truncate(new[0].index)
         core.append(new)
     last = prev + len(message.entries)
-    # Only what this message has verified may be committed, not whatever lies behind it
-    # (scylla#9965, rabbitmq/ra#508).
+    # Figure 2, step 5: "set commitIndex = min(leaderCommit, index of last new entry)". Entries of
+    # this log behind that one are not verified by this message (scylla#9965, rabbitmq/ra#508).
     log.commit_to(max(log.commit, min(message.commit, last)))
     _accept(core, message.frm, last)
 
 
 def _check_committed(core: Core, message: Append) -> None:
-    """Stop if a leader of this term holds another entry where one is committed here."""
+    """Raise if a leader of this term has another entry where one is committed here."""
+    # Leader Completeness (Figure 3): "if a log entry is committed in a given term, then that entry
+    # will be present in the logs of the leaders for all higher-numbered terms."
     log = core.log
     for entry in message.entries:
         if entry.index > log.commit:
@@ -304,7 +335,7 @@ def _check_committed(core: Core, message: Append) -> None:
 
 
 def _without_known(core: Core, entries: list[Entry]) -> list[Entry]:
-    """Return the entries from the first one on that this log lacks or holds with another term."""
+    """Return the entries from the first one on that this log lacks or has with another term."""
     log = core.log
     if entries and entries[0].index > log.last_index:
         return entries
@@ -319,20 +350,26 @@ def _accept(core: Core, to: int, index: int) -> None:
 
 
 def on_heartbeat(core: Core, message: Heartbeat) -> None:
-    """Follow, take the commit index, echo the round."""
+    """Follow the sender, take over its commit index, answer with the round."""
     _hear_leader(core, message.frm)
+    # A node that lost acknowledged log may have less than that. etcd-raft panics there ("tocommit
+    # is out of range", etcd#10166); here the leader's next append finds what is missing.
     if message.commit <= core.log.last_index:
         core.log.commit_to(message.commit)
+    # Sent at once, though the term may not be durable on this node yet. It is durable on the
+    # majority that elected the leader, and an older leader could commit nothing without one of
+    # those.
     core.send(HeartbeatResponse(core.id, message.frm, core.term, message.round))
 
 
 def on_install_snapshot(core: Core, message: InstallSnapshot) -> None:
-    """InstallSnapshot, receiver (section 7): take it only if it brings something new."""
+    """InstallSnapshot, receiver (section 7): use it only if this log does not have its entries."""
     _hear_leader(core, message.frm)
     log, meta = core.log, message.meta
     if meta.index <= log.commit or log.term_at(meta.index) == meta.term:
-        # Section 7: "If the follower receives a snapshot that describes a prefix of its log …
-        # entries following the snapshot are still valid and must be retained."
+        # Section 7: if the snapshot "describes a prefix of its log ... entries following the
+        # snapshot are still valid and must be retained". To restore it would also take back what is
+        # applied since.
         log.commit_to(max(log.commit, meta.index))
         core.update.snapshot_refused = True
     else:

@@ -1,4 +1,4 @@
-"""What a node can be in its term."""
+"""The four roles a node can have in its term."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class Role(enum.Enum):
-    """Sections 5.1 and, for the pre-candidate, 9.6 of the thesis."""
+    """Follower, candidate, leader (section 5.1), and the pre-candidate (thesis section 9.6)."""
 
     FOLLOWER = "follower"
     PRE_CANDIDATE = "pre-candidate"

@@ -1,9 +1,11 @@
-"""Leadership handed over on purpose (thesis section 3.10).
+"""Leadership transfer: the leader hands leadership to a voter of its choice (thesis section 3.10).
 
-The leader stops taking proposals, waits until the chosen voter has its whole log, and asks it to
-call an election at once. That election needs no pre-vote and overrides the lease that the voters
-hold for the old leader, because the old leader itself has asked for it. If nobody has taken over
-within an election timeout, the leader goes on as before.
+1. "The prior leader stops accepting new client requests."
+2. It waits until the chosen voter has its whole log.
+3. It sends TimeoutNow, and the voter calls an election at once. That election needs no pre-vote,
+   and the voters ignore the old leader's lease, since the old leader itself asked for the election.
+4. "If leadership transfer does not complete after about an election timeout, the prior leader
+   aborts the transfer and resumes accepting client requests."
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Transfer:
-    """One under way.
+    """A transfer in progress.
 
     Attributes:
-        rid: The asker's id of it.
-        to: The voter that shall lead.
+        rid: The id that the driver gave it.
+        to: The voter that is to lead.
         since: The tick at which it began.
-        asked: The tick at which the voter was last asked to call an election, or None.
+        asked: The tick at which that voter was last sent a TimeoutNow, or None.
     """
 
     rid: int
@@ -39,11 +41,13 @@ class Transfer:
 
 
 def start(core: Core, event: TransferLeader) -> None:
-    """Begin to hand leadership over, or say why not."""
+    """Begin a transfer, or refuse it with a reason."""
     refusal = _refusal(core, event.to)
     if refusal is not None:
         core.update.rejected.append((event.rid, *refusal))
         return
+    # Only voters: hashicorp/raft has counted or chosen non-voters here (hashicorp/raft#308, #398,
+    # #487).
     to = event.to or _furthest(core)
     if not to:
         text = "there is no other voter"
@@ -65,9 +69,10 @@ def _refusal(core: Core, to: int) -> tuple[Reason, str] | None:
 
 
 def _furthest(core: Core) -> int:
-    """Return the other voter that will be ready first; 0: there is none."""
+    """Return the other voter that will be up to date first; 0: there is none."""
     others = [node for node in core.config.voters if node != core.id]
 
+    # A voter that answers before one that does not, then the longest log, then the smallest id.
     def readiness(node: int) -> tuple[bool, int, int]:
         progress = core.progress[node]
         return progress.active, progress.match, -node
@@ -76,11 +81,9 @@ def _furthest(core: Core) -> int:
 
 
 def ask_if_ready(core: Core) -> None:
-    """Ask the chosen voter to call an election once it has everything; once a tick at most.
-
-    Asked again, for the question may be lost. It leaves behind the appends of the same step, so
-    that the next leader begins with all that is known to be committed.
-    """
+    """Send the chosen voter a TimeoutNow once it has the whole log; at most one per tick."""
+    # Sent again each tick, since a message may be lost. It is gathered behind the appends of the
+    # same step, so that the next leader begins with the newest commit index this leader knows.
     transfer = core.transfer
     if transfer is None or transfer.asked == core.ticks:
         return
@@ -91,7 +94,7 @@ def ask_if_ready(core: Core) -> None:
 
 
 def tick(core: Core) -> None:
-    """Give up after an election timeout."""
+    """Abort the transfer after an election timeout."""
     transfer = core.transfer
     if transfer is not None and core.ticks - transfer.since >= core.options.election_ticks:
         core.transfer = None
@@ -100,14 +103,14 @@ def tick(core: Core) -> None:
 
 
 def finish(core: Core) -> None:
-    """This node leads no more."""
+    """Report the transfer as done: this node does not lead any more."""
     if core.transfer is not None:
         core.update.transferred.append(core.transfer.rid)
         core.transfer = None
 
 
 def on_timeout_now(core: Core, message: TimeoutNow) -> None:
-    """Call an election, if this node is a voter that may (terms are equal here)."""
+    """Call an election if this node may; `Core.on_receive` has compared the terms."""
     is_free = core.role is not Role.LEADER and core.leader in (0, message.frm)
     if is_free and core.is_promotable():
         election.become_candidate(core, is_transfer=True)

@@ -1,12 +1,15 @@
-"""What a core wants done. The counterpart of `events.py`.
+"""What a core asks of its driver. `events.py` is the other direction.
 
-The driver owes each `Update`, in this order and before the next one of the same core is handled:
+For each `Update`, in this order, and before the driver feeds the next event to the same core:
 
-1. `persist`: written, and answered by `Persisted(seq)` once durable, in order; its `then` messages
-   leave only after that (rule D1).
-2. `messages`: may leave at once, even before `persist` is durable (rule D2).
-3. `apply`: applied in order, each entry once, answered by `Applied(last index)` (rule D7).
-4. the rest, in any order.
+1. `persist`: write it, in order, and feed `Persisted(seq)` once it is durable; only then send its
+   `then` messages (rule D1).
+2. `messages`: may be sent at once, even before `persist` is durable (rule D2).
+3. `apply`: apply in order, each entry once, and feed `Applied(last index)` (rule D7).
+4. Everything else, in any order.
+
+The same contract as etcd-raft's `Ready` (doc.go), without its `Advance`: because completion comes
+back as events, a driver that waits for its disk and one that does not are the same code.
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ class Persist:
     """One atomic write (rules D3, D4).
 
     Attributes:
-        seq: Rises by one with each; `Persisted(seq)` vouches for all up to it.
+        seq: One more than the last; `Persisted(seq)` covers all writes up to it.
         hard_state: The new one, or None when neither term nor vote changed (rule D5).
-        snapshot: Replace the whole state and log by the snapshot received with this meta, first.
+        snapshot: First replace the whole state and log by the snapshot received with this meta.
         truncate_from: Then drop every entry from this index on, or None.
         entries: Then append these.
-        then: Messages that leave once all of this is durable.
+        then: Messages to send once all of this is durable.
     """
 
     seq: int
@@ -41,24 +44,26 @@ class Persist:
 
 @dataclass(slots=True)
 class Update:
-    """What one call of `Core.step` wants done.
+    """What one call of `Core.step` asks for.
 
     Attributes:
         persist: See `Persist`; None when nothing must be written.
-        messages: Ungated messages.
-        apply: Committed, locally durable entries, contiguous; at most one batch is out at a time.
-        appended: (rid, term, index) of proposals that are, or within this step were, in the log. The
-            term is the entry's: at the end of the step the core may have gone on to another.
-        rejected: (rid, reason, text) of proposals, changes and transfers that are certainly not done;
-            the text of NOT_LEADER is the hint: the leader's id in hex, or nothing.
-        transferred: rids of transfers after which this node does not lead any more. One that
-            fails is in `rejected`.
-        reads_ready: (rid, index): answer once applied is at least the index.
-        reads_failed: (rid, reason): ask again, with a new rid.
+        messages: Messages to send at once.
+        apply: Committed entries, durable on this node, contiguous. No second batch comes before
+            the first is answered by `Applied`.
+        appended: (rid, term, index) of each proposal appended in this step, even if the step also
+            truncated it again. The term is the entry's: by the end of the step the core may have
+            moved to a later one.
+        rejected: (rid, reason, text) of proposals, changes and transfers that certainly do not
+            happen; for NOT_LEADER the text is the leader's id in hex, or empty.
+        transferred: rids of transfers after which this node does not lead any more. A transfer
+            that failed is in `rejected`.
+        reads_ready: (rid, index): serve the read once `index` is applied.
+        reads_failed: (rid, reason): the read must be asked again, with a new rid.
         snapshots_wanted: Peers that need a whole snapshot; answer each by `SnapshotSent`.
         compact: Drop the log up to this; None: nothing to drop.
-        early_election: (token, thousandths of a tick): after that time, feed `EarlyElection`.
-        snapshot_refused: A received snapshot is not needed: throw its content away.
+        early_election: (token, thousandths of a tick): feed `EarlyElection` after that time.
+        snapshot_refused: The received snapshot is not needed: delete its content.
     """
 
     persist: Persist | None = None

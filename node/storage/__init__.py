@@ -1,22 +1,23 @@
 """What a node keeps on disk: the log, the hard state, and the keys, in one RocksDB.
 
-Words. A *write* is in the hands of the operating system; a *flush* makes durable every write that
-returned before it began. A *family* is RocksDB's column family: one for the log, one for the state.
-A *generation* numbers the families of states; one is in force. A *view* reads as of one moment.
-The *chain hash* of an index tells whether two logs are the same up to there.
+Words. A *write* has been handed to the operating system; a *flush* makes every write durable that
+returned before the flush began. A *family* is RocksDB's column family: one for the log, one for the
+state. A *generation* numbers the families of states; one of them is in force. A *view* reads the
+state as of one moment. The *chain hash* of an index is the same on two nodes if their logs are the
+same up to there.
 
 interface.py     what the driver may ask: `Storage`, and the rule behind it
 rocks.py         `Storage` on RocksDB: which batches, in which order
-rocks_state.py   the state's family, and one on its way in
+rocks_state.py   the family of the state, and the family that a snapshot is written to
 recovery.py      what a node may believe of its own disk: pure decisions
-witness.py       the file that says how much was durable
-rocks_recovery.py  a database as `recovery.py` wants to see it, damage included
+witness.py       the file that records how much was durable
+rocks_recovery.py  reads a database for `recovery.py`, damage included
 codec.py         the bytes of the log family, CRC and chain hash
 directory.py     the files around the database, the lock, the identity
-engine.py        the one door to rocksdict, and its traps
+engine.py        the only module that calls rocksdict, and its traps
 flusher.py       the thread that flushes
-deleted_files.py  gives the room of deleted files back piece by piece, so that no flush waits for it
-options.py       memory, stalls, recovery: RocksDB's settings
+deleted_files.py  frees deleted files in small pieces, so that no flush waits for it
+options.py       RocksDB's settings: memory, stalls, recovery
 
 Nothing here knows of roles, links, commands or requests.
 """

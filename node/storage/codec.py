@@ -1,21 +1,24 @@
-"""How the log and its companions are laid out as keys and values of one column family.
+"""The keys and values of the log family: how entries, hard state and records are encoded.
 
-Owns the bytes of the log family and the two checks on them; knows nothing of RocksDB or files.
-A layout is on every node's disk: it changes only together with `directory.FORMAT`.
+Owns the bytes of that family and the two checks on them; knows nothing of RocksDB or files. The
+layout is on every node's disk: it changes only together with `directory.FORMAT`.
 
-    c<index >Q>   the same record again, of an entry that holds a configuration
+    c<index >Q>   a second copy of the record of an entry that holds a configuration
     e<index >Q>   an entry: CRC32 (>I) | chain hash (16) | term (>Q) | kind (>B) | data
     g             >Q, the generation of the state family that is in force
     h             `HardState`, msgpack
     i             `Identity`, JSON: which directory this database belongs to
-    l             `Loss`, msgpack: acknowledged log that this node lost and has not got again
+    l             `Loss`, msgpack: acknowledged entries that this node lost and still lacks
     n             `End`: CRC32 (>I) | batch number, last index (>QQ) | its chain hash (16)
     s             `SnapshotMeta`, msgpack: what the log starts after
 
-Two checks, for two failures. The CRC32, over index and record, finds bytes that changed. The
-chain hash h(i) = BLAKE2b(h(i-1), term, kind, data) finds records that are each whole and do not
-belong together: one that is missing, stale, or from another log. Two nodes whose logs have the
+Two checks, for two failures. The CRC32, over index and record, finds bytes that changed. The chain
+hash h(i) = BLAKE2b(h(i-1), term, kind, data) finds records that are each intact and do not belong
+together: one is missing, or an older version, or from another log. Two nodes whose logs have the
 same chain hash at an index have the same log up to there.
+
+Neither check is part of Raft, which assumes that a disk returns what was written to it. A checksum
+alone does not find a write that never reached the disk, since the older record there is intact.
 """
 
 from __future__ import annotations
@@ -39,14 +42,15 @@ IDENTITY_KEY = b"i"
 LOSS_KEY = b"l"
 END_KEY = b"n"
 SNAPSHOT_KEY = b"s"
+# The first key behind the keys of all entries.
 ENTRY_END = b"f"
-"""The first key behind every entry's."""
+# The range of the second copies of configurations. A node that lost an entry in the middle of its
+# log can then still tell which configuration is in force.
 CONFIG_START, CONFIG_END = b"c", b"d"
-"""Around the second copies of configurations: an entry that is lost must not hide one."""
 
 CHAIN_SIZE = 16
+# The chain hash before the first entry of a cluster.
 GENESIS = bytes(CHAIN_SIZE)
-"""The chain hash before the first entry of a cluster."""
 
 _CONFIG = int(EntryKind.CONFIG)
 _ENTRY_KEY = struct.Struct(">cQ")
@@ -60,10 +64,10 @@ _END = struct.Struct(f">QQ{CHAIN_SIZE}s")
 
 
 class End(msgspec.Struct, frozen=True, gc=False):
-    """What every batch on the log says of itself (`recovery.py`).
+    """The record at the end of every batch that changes the log (`recovery.py`).
 
     Attributes:
-        batch: Its number, from 1; the next batch has the next one.
+        batch: The batch's number, counted from 1.
         index, chain: The last entry after it, and the chain hash there.
     """
 
@@ -73,10 +77,10 @@ class End(msgspec.Struct, frozen=True, gc=False):
 
 
 class Loss(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Acknowledged log that was lost.
+    """Acknowledged entries that were lost.
 
     Attributes:
-        recover_to: The node counts as before when it has the log up to here.
+        recover_to: The node votes again when it has the log up to here.
         text: What was lost and why, for the operator.
     """
 
@@ -101,17 +105,18 @@ def entry_index(key: bytes) -> int:
 
 
 def encode_entry(entry: Entry, chain: bytes) -> tuple[bytes, bytes]:
-    """Return the record of `entry`, which follows an entry whose hash is `chain`, and its hash."""
+    """Return the record and chain hash of `entry`; `chain` is the hash of the entry before it."""
     head = _HEAD.pack(entry.term, entry.kind) + entry.data
     chain = blake2b(chain + head, digest_size=CHAIN_SIZE).digest()
     body = chain + head
+    # The index is part of the CRC, not of the record: a record found under another key is damaged.
     return _CRC.pack(crc32(body, entry.index & 0xFFFFFFFF)) + body, chain
 
 
 def encode_entries(
     entries: Sequence[Entry], last: int, chain: bytes
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the records of `entries`, which follow entry `last`, and the chain hash after them.
+    """Return the records of `entries`, which follow entry `last`, and the new chain hash.
 
     Raises:
         StorageError: They leave a gap.
@@ -129,15 +134,15 @@ def encode_entries(
 
 
 def decode_entry(index: int, record: bytes, chain: bytes) -> tuple[Entry, bytes]:
-    """Return the entry in `record` and its chain hash, both checks passed.
+    """Check a record, and return its entry and chain hash.
 
     Args:
-        index: Where the record was found.
+        index: The index in the key under which it was found.
         record: The stored bytes.
         chain: The chain hash of the entry before it.
 
     Raises:
-        StorageError: The record was changed, or does not belong behind that entry.
+        StorageError: The record was changed, or does not follow that entry.
     """
     found, term, kind = entry_head(index, record)
     entry = Entry(index, term, kind, record[_DATA_AT:])
@@ -150,7 +155,7 @@ def decode_entry(index: int, record: bytes, chain: bytes) -> tuple[Entry, bytes]
 
 
 def entry_head(index: int, record: bytes) -> tuple[bytes, int, int]:
-    """Return chain hash, term and kind of a record whose CRC is right.
+    """Check only the CRC of a record, and return its chain hash, term and kind.
 
     Raises:
         StorageError: The record was changed.
@@ -175,7 +180,7 @@ def encode_end(end: End) -> bytes:
 
 
 def decode_end(record: bytes | None) -> End | None:
-    """Return what the last batch said of itself; None: nobody knows."""
+    """Return the last batch's record of itself; None if it is missing or damaged."""
     if record is None or len(record) != _CRC.size + _END.size:
         return None
     if _CRC.unpack_from(record)[0] != crc32(record[_CRC.size :]):
@@ -203,7 +208,7 @@ def decode_hard_state(record: bytes | None) -> HardState:
 
 
 def decode_snapshot(record: bytes | None) -> SnapshotMeta:
-    """Return what the log starts after.
+    """Return the snapshot that the log starts after.
 
     Raises:
         StorageError: There is no such record, or it is damaged.
@@ -212,10 +217,10 @@ def decode_snapshot(record: bytes | None) -> SnapshotMeta:
 
 
 def decode_loss(record: bytes | None) -> Loss | None:
-    """Return what was lost before and is not made up for; None: nothing.
+    """Return the loss that this node has not made up for yet; None if there is none.
 
     Raises:
-        StorageError: It is damaged.
+        StorageError: The record is damaged.
     """
     return None if record is None else _decode(_loss, record, "record of what was lost")
 

@@ -1,14 +1,14 @@
-"""A node's data directory: what lies where, who it belongs to, and that one process has it.
+"""A node's data directory: its files, the node that owns it, and the lock against a second process.
 
-Owns the files around the database. What is in the database is not known here.
+Owns the files around the database, and knows nothing of what is in the database.
 
-    <data dir>/lock             held by the running node; its process id is written in it
+    <data dir>/lock             held by the running node; contains its process id
     <data dir>/db/              the database; readable by its owner only
     <data dir>/db/hstore.json   `Identity` and the format number
-    <data dir>/db.new/          a directory in the making; whatever is left of one is thrown away
+    <data dir>/db.new/          a database being made; what a crash left of one is deleted
 
-A directory is made under another name, complete and flushed, and renamed as the last step. So it
-exists entirely or not at all, wherever a crash fell.
+A database is made under another name, completed, flushed, and renamed as the last step. So after a
+crash at any moment it exists whole or not at all.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ import msgspec
 from ..errors import StorageError
 from .interface import Identity
 
+# The format of directory, log and state that this version writes, and the newest that it reads.
 FORMAT = 1
-"""The layout of directory, log and state that this version writes, and the newest it reads."""
 
+# Free space that clients' writes must leave to RocksDB: a WAL, the memtables, and a compaction,
+# whose result exists beside what it replaces.
 _RESERVE_BYTES = 256 << 20
+# On a small file system the reserve is an eighth of it, but not less than what RocksDB needs at
+# once for a full memtable (a table and the next WAL); and never more than half of it.
 _SWITCH_BYTES = 40 << 20
-"""Kept free of clients' writes: a WAL, the memtables and a compaction beside what they replace.
-On a small file system an eighth, but what RocksDB takes at once for a full memtable, which is a
-table and the room of the next WAL, or half of all where there is not even twice that."""
 
 _IDENTITY_FILE = "hstore.json"
 
 
 class _About(msgspec.Struct):
-    """`hstore.json`. What another version adds is not looked at: `format` says whether it matters."""
+    """`hstore.json`. Unknown fields of another version are ignored: `format` says what matters."""
 
     format: int
     cluster_id: str = ""
@@ -46,17 +47,17 @@ class _About(msgspec.Struct):
 
 
 def database_path(path: Path) -> Path:
-    """Return where the database of a data directory is."""
+    """Return the path of the database in a data directory."""
     return path / "db"
 
 
 def has_data(path: Path) -> bool:
-    """Return whether a node lives in this directory (and `RocksStorage.open` is to be called)."""
+    """Return whether this directory has a node's data (then call `RocksStorage.open`)."""
     return database_path(path).exists()
 
 
 def read_identity(path: Path) -> Identity:
-    """Return whom a data directory belongs to; also while a node is running in it.
+    """Return which node owns a data directory. Works while that node is running.
 
     Raises:
         StorageError: There is no node's data, it is damaged, or a newer hstore wrote it.
@@ -94,10 +95,10 @@ def check_cluster(path: Path, identity: Identity, expected: str) -> None:
 
 @contextlib.contextmanager
 def making(path: Path, identity: Identity) -> Iterator[Path]:
-    """Make a database directory: the body fills the given one, then it is there as a whole.
+    """Make a database directory: the body fills the one it is given, which then gets its name.
 
     Raises:
-        StorageError: There is one already, or the disk refuses.
+        StorageError: The directory has a database already, or the disk refuses.
     """
     new = path / "db.new"
     try:
@@ -107,6 +108,8 @@ def making(path: Path, identity: Identity) -> Iterator[Path]:
             shutil.rmtree(new)
         new.mkdir(mode=0o700)
         yield new
+        # Order: content, then the names in it, then its own name, then the name in the parent. A
+        # rename can reach the disk before the files if they are not synced first (ALICE, OSDI'14).
         _write_durably(new / _IDENTITY_FILE, encode_identity(identity))
         _sync_directory(new)
         new.rename(database_path(path))
@@ -116,14 +119,14 @@ def making(path: Path, identity: Identity) -> Iterator[Path]:
 
 
 def remove_data(path: Path) -> None:
-    """Undo `making` for a node that nobody knows; whatever else lies in `path` is left alone.
+    """Undo `making` for a node that no other knows; everything else in `path` is left alone.
 
     Raises:
-        StorageError: A process has the directory, or the disk refuses.
+        StorageError: A process uses the directory, or the disk refuses.
     """
     lock = DirectoryLock(path)
     try:
-        # Under the name of one in the making first: a crash in between leaves no half a node.
+        # First renamed to `db.new`: a crash in between leaves no half a node.
         new = path / "db.new"
         database_path(path).rename(new)
         shutil.rmtree(new)
@@ -134,7 +137,7 @@ def remove_data(path: Path) -> None:
 
 
 def shortage(path: Path) -> str:
-    """Return why no new write should be taken, for lack of room; empty: there is room.
+    """Return why no new write should be accepted, for lack of disk space; empty: go on.
 
     Raises:
         StorageError: The file system does not answer.
@@ -161,11 +164,11 @@ def encode_identity(identity: Identity) -> bytes:
 class DirectoryLock:
     """Holds a data directory for this process until `release`, or until the process ends.
 
-    RocksDB has a lock of its own inside `db/`; this one covers the making too, and it can say
-    which process has it.
+    RocksDB has a lock of its own inside `db/`. This one also covers the making of a directory, and
+    can say which process holds it.
 
     Raises:
-        StorageError: Another process, or this one, has it already.
+        StorageError: Another process, or this one, holds it already.
     """
 
     def __init__(self, path: Path) -> None:
@@ -188,7 +191,9 @@ class DirectoryLock:
             raise StorageError(f"{path} cannot be used as a data directory: {error}") from error
 
     def release(self) -> None:
-        """Let go of the directory. Idempotent. The file stays: removing it would be a race."""
+        """Release the directory. Idempotent."""
+        # The file stays: if it were removed, a process that had opened it before would lock a file
+        # without a name, and a third one a new file, so both would hold "the" lock.
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -202,7 +207,10 @@ def _write_durably(file: Path, content: bytes) -> None:
 
 
 def _sync_directory(path: Path) -> None:
-    """Make names in a directory durable: fsync(2) says that syncing the file does not."""
+    """Make the names in a directory durable."""
+    # fsync(2): "Calling fsync() does not necessarily ensure that the entry in the directory
+    # containing the file has also reached disk. For that an explicit fsync() on a file descriptor
+    # for the directory is also needed."
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

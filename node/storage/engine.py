@@ -1,21 +1,22 @@
-"""RocksDB as this project uses it: the one door to rocksdict, and the one place for its errors.
+"""RocksDB as this project uses it: the only module that calls rocksdict and translates its errors.
 
-Owns handles, iterators and views, and that all are given up before the database is closed, for
-each keeps it open. Knows keys and families, not what they mean (`rocks.py`).
+Owns handles, iterators and views, and closes them all before the database, which each of them would
+keep open. Knows keys and families, not what they mean (`rocks.py`).
 
-Traps of rocksdict 0.3.29 that are dealt with here, so that nobody meets them twice:
+Traps of rocksdict 0.3.29, and how this module avoids each:
 
-- Every error is a bare `Exception` with a text.
+- Every error is a bare `Exception` with a text: it is wrapped in a `StorageError`.
 - `write` holds the GIL, `flush_wal` does not: writes are unsynced and inline, the flush is in a
   thread. A write with sync=True would stop the event loop for as long as the disk takes.
-- `items()` ends without an error where a block on disk is damaged: half an answer that looks
-  whole. Only `iter()` can be asked for its status.
-- An iterator does not keep the family's handle alive, and crashes the process without it.
-- Iterators of a `snapshot()` do not look at the snapshot but at the present. An iterator of the
-  family is a view of its own moment, so that is what a `View` holds.
-- A batch that names a dropped family fails after it reached the WAL, and RocksDB then refuses
-  every later write. So a family's handle is forgotten when it is dropped.
-- A batch is used up by a write even when the write fails: it is filled anew for each attempt.
+- `items()` ends without an error at a damaged block, so half an answer looks whole. `iter()` is
+  used instead, and asked for its status at the end.
+- An iterator does not keep its family's handle alive, and crashes the process without it: a `View`
+  holds both.
+- An iterator of a `snapshot()` reads the present, not the snapshot. An iterator of the family reads
+  the moment at which it was made: that is what a `View` holds.
+- A batch that names a dropped family fails after it has reached the WAL, and RocksDB then refuses
+  every later write: a family's handle is forgotten when the family is dropped.
+- A batch is consumed by a write even if the write fails: each attempt fills a new one.
 """
 
 from __future__ import annotations
@@ -45,21 +46,23 @@ from .witness import WitnessFile
 
 _DEFAULT = "default"
 
-# What `write` waits for a stall on the loop: short, since everything else waits with it, and
-# rare, since `flush` has waited before, off the loop, for as long as is bearable at all.
+# How long `write` waits for a stall to end. It blocks the event loop meanwhile, so each pause is
+# short. It is rare, because `flush` waits first, without blocking, while a stall is near
+# (`_CROWDED_*`).
 _STALL_PAUSE_S = 0.002
 _STALL_PAUSES_MAX = 1_000
 _CROWDED_PAUSE_S = 0.01
 _CROWDED_PAUSES_MAX = 3_000
 
-# A batch has about a MiB at most, and a memtable 16: no two of them fill up in so many writes.
+# A batch has about 1 MiB at most, a memtable 16: so many writes cannot fill two memtables, and
+# RocksDB need not be asked for its load in between.
 _WRITES_UNASKED_MAX = 8
 
 _CLOSE_GRACE_S = 10.0
 
 
 class Database(Protocol):
-    """The part of `rocksdict.Rdict` that a test may want to stand in front of."""
+    """The part of `rocksdict.Rdict` that tests replace to inject faults."""
 
     def write(self, write_batch: WriteBatch, write_opt: WriteOptions | None = None) -> None:
         """Write a batch."""
@@ -73,8 +76,8 @@ class Database(Protocol):
 class Engine:
     """An open database.
 
-    Everything but `flush` and `close` runs inline and takes microseconds, creating and dropping
-    a family some milliseconds.
+    Everything but `flush` and `close` runs inline and takes microseconds; creating and dropping a
+    family takes some milliseconds.
 
     Args:
         path: The database's directory.
@@ -91,8 +94,8 @@ class Engine:
         self._path = path
         options = self._setup.database()
         try:
-            # All that are there must be named: RocksDB refuses else, and rocksdict would open
-            # those that are left out with the options it finds on disk.
+            # RocksDB refuses to open if a family is not named, and rocksdict would open one that is
+            # not passed here with the options it finds on disk.
             names = Rdict.list_cf(str(path), options) if (path / "CURRENT").exists() else []
             families = {name: self._setup.state() for name in names if name != _DEFAULT}
             families[_DEFAULT] = options
@@ -124,10 +127,10 @@ class Engine:
         return self.view_of(self._db, bulk=bulk)
 
     def salvage(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-        """Iterate over the default family as far as it can be read, whatever its state.
+        """Iterate over the default family as far as it can be read, damage included.
 
-        Where the disk refuses, one pair has no value (and its key means nothing); then comes the
-        last key before `end`, if that can be read, and no more.
+        At the first place that cannot be read it yields (some key, None), then the last pair before
+        `end`, if that can be read, and stops.
         """
         self.check()
         cursor = self._db.iter(read_options(bulk=True))
@@ -142,7 +145,7 @@ class Engine:
             pair = _position(cursor, None, end)
 
     def families(self) -> list[str]:
-        """Return the names of all families but the default one."""
+        """Return the names of all families except the default one."""
         return list(self._families)
 
     def family(self, name: str) -> Family:
@@ -150,7 +153,7 @@ class Engine:
         return self._families[name]
 
     def create_family(self, name: str) -> Family:
-        """Make a family that does not exist. Durable at once."""
+        """Create a family that does not exist yet. Durable at once."""
         self.check()
         try:
             self._db.create_column_family(name, self._setup.state())
@@ -161,7 +164,7 @@ class Engine:
         return family
 
     def drop_family(self, name: str) -> None:
-        """Remove a family, if it exists. Durable at once; views of it can still be read."""
+        """Remove a family, if it exists. Durable at once; open views of it remain readable."""
         self.check()
         family = self._families.pop(name, None)
         if family is None:
@@ -173,13 +176,13 @@ class Engine:
             raise self.failed(f"dropping the column family {name}", error) from error
 
     def write(self, fill: Callable[[WriteBatch], None]) -> None:
-        """Write what `fill` puts into the batch, all or nothing, unsynced.
+        """Write the batch that `fill` fills, all of it or nothing, unsynced.
 
         Args:
-            fill: Called with an empty batch; again, with another one, after a stall.
+            fill: Called with an empty batch; after a stall again, with a new one.
 
         Raises:
-            StorageError: RocksDB refused, or has taken no writes for 2 s.
+            StorageError: RocksDB refused, or has accepted no write for 2 s.
         """
         self.check()
         for _ in range(_STALL_PAUSES_MAX):
@@ -200,17 +203,17 @@ class Engine:
         raise self.failed("writing", stalled)
 
     def attach(self, poller: Poller) -> None:
-        """Have `flush_soon` tell by way of `poller`."""
+        """Report the end of `flush_soon` through `poller` from now on."""
         self._flusher.attach(poller)
         self._is_attached = True
 
     def flush_soon(self, done: Done, then: Then) -> bool:
-        """Begin what `flush` does, and have both called at its end; return False if it cannot.
+        """Begin a flush whose end calls `then` and `done`; return False if it cannot begin.
 
-        It can with a poller (`attach`), and while RocksDB is not about to stall.
+        It can if a poller is attached and RocksDB is not about to stall.
 
         Raises:
-            StorageError: As `flush`, for what has failed before.
+            StorageError: As `flush`, for an earlier failure.
         """
         self.check()
         if not self._is_attached or self._is_crowded():
@@ -219,16 +222,16 @@ class Engine:
         return True
 
     async def flush(self) -> None:
-        """Make every write that returned before this call durable. One task at a time.
+        """Make every write durable that returned before this call. One task at a time.
 
-        Returns only when RocksDB takes writes again, if it is about to stall: whoever writes in
-        step with flushes is slowed down here and never waits inside a write.
+        If RocksDB is about to stall, returns only once it is not any more: a driver that flushes
+        after it writes is slowed down here, and does not have to wait inside a write.
 
         Raises:
-            StorageError: The flush failed, now or ever before: what the disk then holds is
-                unknown, and it is not tried again (rule D17).
+            StorageError: This flush or an earlier one failed: what the disk has is then unknown,
+                and no flush is tried again (rule D17).
 
-        Cancellation: the flush goes on in its thread, and is remembered when it fails.
+        Cancellation: the flush continues, and its failure is remembered.
         """
         self.check()
         await self._flusher.run()
@@ -240,7 +243,7 @@ class Engine:
     async def close(self) -> None:
         """Flush and close. Idempotent.
 
-        Cancellation: shielded, for at most 10 s; then the thread is left to it.
+        Cancellation: shielded, for at most 10 s; then it continues in its thread.
 
         Raises:
             StorageError: Closing failed, and nothing had failed before.
@@ -253,13 +256,13 @@ class Engine:
             await trio.to_thread.run_sync(self._close_blocking, abandon_on_cancel=True)
 
     def close_blocking(self) -> None:
-        """Do what `close` does, in this thread. Idempotent."""
+        """Do what `close` does, in the calling thread. Idempotent."""
         if not self._closed:
             self._closed = True
             self._close_blocking()
 
     def _close_blocking(self) -> None:
-        # Also a flush that nobody waits for any more: closing under it would crash the process.
+        # This waits for a running flush: to close the database under it would crash the process.
         if not self._flusher.close(_CLOSE_GRACE_S):
             return
         self._deleted.close()
@@ -287,7 +290,7 @@ class Engine:
         self._deleted.look_soon()
 
     def _is_crowded(self) -> bool:
-        """Return whether the next writes may stall; asked anew after some of them."""
+        """Return whether the next writes may stall; asks RocksDB only every few writes."""
         if not self._was_crowded and self._writes_unasked < _WRITES_UNASKED_MAX:
             return False
         self._writes_unasked = 0
@@ -328,14 +331,14 @@ class Engine:
         return view
 
     def check(self) -> None:
-        """Raise `StorageError` when nothing may be done any more."""
+        """Raise `StorageError` if the database has failed or is closed."""
         if self._failure is not None:
             raise StorageError(str(self._failure)) from self._failure
         if self._closed:
             raise StorageError(f"the database in {self._path} is closed")
 
     def failed(self, doing: str, error: Exception) -> StorageError:
-        """Remember a failure, so that nothing is done after it, and return it to be raised."""
+        """Remember a failure, so that every later call is refused, and return it to be raised."""
         failure = StorageError(f"{doing} {self._path} failed: {error}")
         if self._failure is None:
             self._failure = failure
@@ -343,7 +346,7 @@ class Engine:
 
 
 class Family:
-    """A column family of an `Engine`. `handle` names it in a batch; None: it was dropped."""
+    """A column family of an `Engine`. `handle` names it in a batch; None once it is dropped."""
 
     def __init__(self, name: str, rdict: Rdict, handle: ColumnFamily, engine: Engine) -> None:
         self.name = name
@@ -365,7 +368,7 @@ class Family:
         return self._engine.view_of(self.rdict, bulk=bulk)
 
     def close(self) -> None:
-        """Give the handles up."""
+        """Release both handles."""
         self.handle = None
         self.rdict.close()
 
@@ -373,16 +376,17 @@ class Family:
 class View(StateReader):
     """A reader of one family as of one moment.
 
-    It is one iterator, made at that moment, which RocksDB promises to be a consistent view for as
-    long as it lives. It keeps the memtables of then, at most those of the whole database once.
+    It is one iterator, made at that moment. RocksDB promises that an iterator shows the family as
+    of its moment for as long as it lives; the memtables of that moment stay in memory until then.
     """
 
     def __init__(self, rdict: Rdict, engine: Engine, *, bulk: bool) -> None:
-        # An iterator does not keep its family, and reading on after that is a segmentation fault.
+        # Keeps the family open: reading its iterator after it is a segmentation fault.
         self._family: Rdict | None = rdict
         self._cursor: RdictIter | None = rdict.iter(read_options(bulk=bulk))
         self._engine = engine
-        # Who moved the cursor last: a scan that finds somebody else's position seeks its own.
+        # All scans share the cursor; one that finds it moved by another reader seeks its place
+        # again.
         self._positioned_by: _Scan | None = None
 
     def get(self, key: bytes) -> bytes | None:
@@ -404,20 +408,20 @@ class View(StateReader):
         return _Scan(self, start, end, self._engine)
 
     def close(self) -> None:
-        """Give the view up, and every iteration of it. Idempotent."""
+        """Release the view and end all its scans. Idempotent."""
         self._cursor = self._positioned_by = None
-        self._family = None  # after the cursor
+        self._family = None  # Only after the cursor, see the traps above.
 
     def __del__(self) -> None:
-        # Whoever forgets to close must not crash the process by the order of destruction.
+        # A view that was not closed must not crash the process by the order of its destruction.
         self.close()
 
     def is_positioned_by(self, scan: _Scan) -> bool:
-        """Return whether the cursor stands where `scan` left it."""
+        """Return whether the cursor is where `scan` left it."""
         return self._positioned_by is scan
 
     def cursor_for(self, scan: _Scan | None) -> RdictIter:
-        """Return the cursor, which `scan` or a `get` is going to move."""
+        """Return the cursor, which `scan` (None: a `get`) is going to move."""
         self._engine.check()
         if self._cursor is None:
             raise StorageError("this view of the state is closed")
@@ -426,7 +430,7 @@ class View(StateReader):
 
 
 class _Scan(Iterator[tuple[bytes, bytes]]):
-    """An iteration that fails when it cannot go on, instead of ending early."""
+    """An iteration that raises if it cannot read on, instead of ending early."""
 
     def __init__(self, view: View, start: bytes, end: bytes | None, engine: Engine) -> None:
         self._view = view
@@ -461,7 +465,7 @@ class _Scan(Iterator[tuple[bytes, bytes]]):
 def _position(
     cursor: RdictIter, start: bytes | None, end: bytes
 ) -> tuple[bytes, bytes | None] | None:
-    """Move to `start`, or on by one; None: behind the end."""
+    """Move to `start`, or on by one; None: there is no key before `end`."""
     try:
         cursor.next() if start is None else cursor.seek(start)
         if not cursor.valid():
@@ -469,7 +473,7 @@ def _position(
             return None
         key: bytes = cursor.key()
         return (key, cursor.value()) if key < end else None
-    except Exception:  # noqa: BLE001 - rocksdict has nothing more exact
+    except Exception:  # noqa: BLE001 - rocksdict raises nothing more specific
         return b"", None
 
 
@@ -484,6 +488,6 @@ def _last_before(cursor: RdictIter, end: bytes) -> tuple[bytes, bytes] | None:
 def _is_stall(error: Exception) -> bool:
     """Return whether a write failed only because RocksDB would have had to wait.
 
-    rocksdict has no other way to tell than the text, which is that of `Status::Incomplete`.
+    rocksdict offers nothing but the text of the error, which is that of `Status::Incomplete`.
     """
     return "Write stall" in str(error)

@@ -1,8 +1,8 @@
 """The thread that flushes: one piece of work, done again and again off the event loop.
 
-Its own thread and not `trio.to_thread`, because a flush is on the path of every write and a hop
-into a pool costs as much again as the flush of a good disk: the loop is woken by one byte in a
-pipe, not by way of a callback queue; and where a poller watches the pipe, by no task either.
+Why not `trio.to_thread`: every write waits for a flush, and a hop into Trio's pool costs as much
+again as a flush of a good disk. Here the loop is woken by one byte in a pipe, without a callback
+queue; if a poller watches that pipe, without a task, too.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ import trio
 from ..net.poller import Poller
 
 Done = Callable[[BaseException | None], None]
-"""Called when the work is done, with what it raised, now or ever before."""
+"""Called on the event loop when the work is done, with the error of this or any earlier work."""
 
 Then = Callable[[], None]
-"""Called in the flusher's thread as soon as the work is done, if it is; it must not wait."""
+"""Called in the flusher's thread as soon as the work has succeeded. Must not wait."""
 
 
 def _nothing() -> None:
-    """Default for `then`: do nothing."""
+    """Do nothing: the default of `then`."""
 
 
 class Flusher:
     """Runs `work` in a thread of its own, once for each call of `run` or `begin`.
 
     Args:
-        work: What it does. What it raises is raised by `run`.
+        work: The function to run. `run` raises what it raises.
 
-    The thread begins with the first piece of work and ends with `close`. It does not keep the
-    process alive: a flush that hangs must not hold up the end of a node.
+    The thread starts with the first work and ends with `close`. It is a daemon: a flush that hangs
+    must not keep a stopping process alive.
     """
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
         self._jobs: queue.SimpleQueue[Then | None] = queue.SimpleQueue()
         self._finished = 0
-        self._told = 0
+        self._reported = 0
         self._waiting: deque[Done] = deque()
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None  # noqa: TID251 - see above
@@ -53,36 +53,37 @@ class Flusher:
         os.set_blocking(self._writable, False)
 
     def attach(self, poller: Poller) -> None:
-        """Have the ends of work told by `poller` from now on, until `detach`."""
+        """Call each `done` through `poller` from now on, until `detach`."""
         self._poller = poller
         poller.watch(self._readable, self._collect)
 
     def detach(self) -> None:
-        """Have nothing told any more but to who awaits `run`. Idempotent."""
+        """Stop calling `done` through the poller; a task in `run` does it then. Idempotent."""
         if self._poller is not None:
             self._poller.forget(self._readable)
             self._poller = None
 
     def begin(self, done: Done, then: Then = _nothing) -> None:
-        """Have the work done once, by a run of it that begins after this call.
+        """Run the work once more, beginning after this call, without waiting for it.
 
-        `done` is called by the poller; without one, while somebody awaits `run`.
+        `done` is called by the poller; without one, only while a task is in `run`.
         """
         if self._thread is None:
             self._thread = threading.Thread(  # noqa: TID251 - see above
                 target=self._loop, name="flush", daemon=True
             )
             self._thread.start()
+        # First the callback, then the work: the thread may be done with it at once.
         self._waiting.append(done)
         self._jobs.put(then)
-        # The thread begins now: else it would wait for the processor, and for the interpreter,
-        # until the loop has nothing more to do, and the flush is what everybody waits for.
+        # Give the processor to the thread now. It would else wait until the event loop has nothing
+        # more to do, although every write waits for the flush.
         os.sched_yield()
 
     async def run(self) -> None:
-        """Have the work done once, by a run of it that begins after this call. One task at a time.
+        """Run the work once more, beginning after this call, and wait for it. One task at a time.
 
-        Cancellation: the work goes on in its thread; the next `run` waits for it, too.
+        Cancellation: the work continues in its thread; the next `run` waits for that, too.
         """
         done = trio.Event()
         self.begin(lambda _: done.set())
@@ -96,7 +97,7 @@ class Flusher:
             raise self._error
 
     def close(self, timeout_s: float) -> bool:
-        """End the thread after what it is doing; return whether it has ended in time. Blocks."""
+        """End the thread after its present work; return whether it ended in time. Blocks."""
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join(timeout_s)
@@ -110,25 +111,27 @@ class Flusher:
         return True
 
     def _collect(self) -> None:
-        """Tell those whose work is done."""
+        """Call `done` for all work that has ended."""
         if self._readable >= 0:
             with suppress(BlockingIOError):
                 os.read(self._readable, 4096)
-        while self._told < self._finished:
-            self._told += 1
+        while self._reported < self._finished:
+            self._reported += 1
             self._waiting.popleft()(self._error)
 
     def _loop(self) -> None:
         while (then := self._jobs.get()) is not None:
             try:
                 self._work()
-                if self._error is None:  # Nothing may follow from what comes after a failure.
+                if self._error is None:  # A success after a failure proves nothing (rule D17).
                     then()
             except BaseException as error:  # noqa: BLE001 - it is raised where the work is waited for
-                # Also what is no Exception, as a panic inside rocksdict: a thread that ended of
-                # it would leave the node waiting, and leading, for ever.
+                # Also errors that are no `Exception`, such as a panic inside rocksdict: if the
+                # thread ended of one, the node would wait for it for ever, and go on as leader.
                 self._error = error
+            # Only this thread counts `_finished`, only the loop's thread `_reported`: no lock is
+            # needed.
             self._finished += 1
             with suppress(BlockingIOError):
-                # A full pipe has a byte for the reader already.
+                # A full pipe wakes the reader anyway.
                 os.write(self._writable, b"\0")

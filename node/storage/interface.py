@@ -1,15 +1,17 @@
-"""What a node needs from its disk: the seam between the driver and RocksDB.
+"""What a node needs from its disk: the interface between the driver and RocksDB.
 
 `rocks.py` implements it on RocksDB; the tests have one in memory that can lose what was not
 flushed. Both pass the same contract suite.
 
-The rule behind every method: a *write* is done when it is in the operating system's hands and
-costs microseconds, so it happens inline on the event loop; a *flush* makes every write that
-returned before the flush began durable, and happens off the loop. Nobody may answer for a write
-before the flush that covers it has returned (rule D1).
-
-Every method raises `StorageError` when the disk or the data fails; the node must then stop
-(rule D17: a failed flush is never tried again).
+Rule 1: a *write* is done when the operating system has it. It takes microseconds, so it happens
+inline on the event loop.
+Rule 2: a *flush* makes every write durable that returned before the flush began. It happens off the
+event loop.
+Rule 3: no other node and no client is answered for a write before a flush that covers it has
+returned (rule D1).
+Rule 4: every method raises `StorageError` when the disk or the data fails, and the node then stops.
+A failed flush is never tried again (rule D17): Linux marks the pages clean after a failed fsync, so
+a second one reports success for data that is lost ("fsyncgate").
 """
 
 from __future__ import annotations
@@ -23,12 +25,10 @@ from ..errors import StorageError
 from ..net.poller import Poller
 from ..raft.entry import Entry, HardState, SnapshotMeta
 
+# The one key of the state that the storage knows: the index and term of the last applied entry. The
+# state machine writes it in the same batch as the effects. It sorts behind every other key, so a
+# snapshot that was cut short does not have it and cannot be installed.
 APPLIED_KEY = b"z"
-"""The one key of the state that the storage knows: the index and term of the last applied entry.
-
-The state machine writes it together with the effects, and it sorts behind every other key, so
-that a snapshot whose end is missing has none and cannot be installed.
-"""
 
 _APPLIED = struct.Struct(">QQ")
 
@@ -39,7 +39,7 @@ def pack_applied(index: int, term: int) -> bytes:
 
 
 def unpack_applied(value: bytes | None) -> tuple[int, int]:
-    """Return index and term of the last applied entry; None (no such key) is the empty state.
+    """Return index and term of the last applied entry; (0, 0) for None, the empty state.
 
     Raises:
         StorageError: The value is damaged.
@@ -54,7 +54,7 @@ def unpack_applied(value: bytes | None) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a data directory belongs to; written once, when the directory is made.
+    """The cluster and node that own a data directory; written once, when the directory is made.
 
     Attributes:
         cluster_id: The cluster's permanent id, 16 hex digits.
@@ -71,11 +71,11 @@ class Recovered:
 
     Attributes:
         hard_state: Term, vote and commit; the commit is never above the last entry.
-        snapshot: What the log starts after.
+        snapshot: The snapshot that the log starts after.
         entries: The entries after `snapshot.index`, contiguous, verified by CRC and chain hash.
-        applied: The index up to which the state has taken effect.
+        applied: The index of the last entry whose effects are in the state.
         recover_to: Entries up to here were acknowledged and are lost: the node must neither vote
-            nor stand until it has them again (`recovery.py`). 0: nothing is lost.
+            nor stand for election before it has them again (`recovery.py`). 0: nothing is lost.
         lost: What was lost and why, for the operator.
     """
 
@@ -97,12 +97,12 @@ class StateReader(Protocol):
     def scan(self, start: bytes, end: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over keys from `start` (inclusive) to `end` (exclusive; None: no end), in order.
 
-        Holds the GIL for each step: whoever iterates far yields to the loop every N keys.
+        Each step holds the GIL: a caller that iterates far needs a checkpoint every N keys.
         """
         ...
 
     def close(self) -> None:
-        """Give the view up. Idempotent; a view that is kept pins old data on disk."""
+        """Release the view. Idempotent. An open view keeps old data on disk."""
         ...
 
 
@@ -130,21 +130,20 @@ class StateStore(Protocol):
         """Return a reader of the state as it is now, unaffected by later writes.
 
         Args:
-            bulk: It is going to read everything once: that shall take no room from what is read
-                often.
+            bulk: It will read everything once, and must not displace other data from the cache.
         """
         ...
 
 
 class SnapshotInstall(Protocol):
-    """A state on its way in, invisible until `Storage.install` switches to it."""
+    """A state that is being received; nothing reads it until `Storage.install` switches to it."""
 
     def write(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """Add keys and values to the new state, unsynced."""
         ...
 
     def abort(self) -> None:
-        """Throw the new state away. Idempotent, and harmless once it was installed."""
+        """Delete the new state. Idempotent; does nothing once the state is installed."""
         ...
 
 
@@ -153,7 +152,7 @@ class Storage(Protocol):
 
     @property
     def identity(self) -> Identity:
-        """Who this directory belongs to."""
+        """The cluster and node that own this directory."""
         ...
 
     @property
@@ -162,14 +161,14 @@ class Storage(Protocol):
         ...
 
     def load(self) -> Recovered:
-        """Read everything the core starts from, and drop what cannot be believed.
+        """Read everything that the core starts from, and delete what cannot be trusted.
 
-        May be called again before anything else is, with the same answer.
+        May be called again before any other method, with the same result.
         """
         ...
 
     def recovered(self) -> None:
-        """Forget a loss that `load` found: the log is durable up to `recover_to` again."""
+        """Delete the record of a loss: the log is durable up to `recover_to` again."""
         ...
 
     def append(
@@ -182,44 +181,48 @@ class Storage(Protocol):
 
         Args:
             hard_state: The new hard state, or None to leave it.
-            truncate_from: Drop every entry from this index on first, or None.
+            truncate_from: First drop every entry from this index on, or None.
             entries: Entries that continue the log where it then ends.
         """
         ...
 
     async def flush(self) -> None:
-        """Make durable every write that returned before this call.
+        """Make every write durable that returned before this call.
 
         One flush at a time: the driver awaits one before it starts the next.
 
-        Cancellation: the flush goes on in its thread; nothing may be concluded from it.
+        Cancellation: the flush continues in its thread; whether it succeeds is unknown.
         """
         ...
 
     def attach(self, poller: Poller) -> None:
-        """Let `flush_soon` tell by way of `poller`, if this storage can."""
+        """Let `flush_soon` report through `poller`, if this storage can."""
         ...
 
     def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
-        """Begin what `flush` does; `done` is called when it has happened. False: await `flush`.
+        """Begin a flush without waiting for it; return False if that is not possible now.
 
-        Before `done`, in whatever thread knows it first, comes `then`, which must not wait.
-        Of a flush that fails, the error is raised through the poller: the node must stop.
+        Args:
+            done: Called on the event loop when the flush has succeeded.
+            then: Called before `done`, in the flusher's thread where there is one. Must not wait.
+
+        The error of a failed flush is raised through the poller, and the node must stop. After
+        False the caller awaits `flush`.
         """
         ...
 
     def compact(self, meta: SnapshotMeta) -> None:
-        """Drop the entries up to `meta.index`, which the state has applied durably (rule D4).
+        """Drop the entries up to `meta.index`, which are durably applied (rule D4).
 
         `meta.chain` is ignored: the storage knows its own.
         """
         ...
 
     def read(self, first: int, max_bytes: int) -> tuple[int, list[Entry]] | None:
-        """Return the term of the entry before `first`, and the entries from there on.
+        """Return the term of the entry before `first`, and the entries from `first` on.
 
-        None: one of them is compacted, or not there yet. As many entries as `max_bytes` hold, and
-        at least one.
+        As many entries as `max_bytes` hold, but at least one. None if one of these is compacted, or
+        does not exist yet.
         """
         ...
 
@@ -228,21 +231,21 @@ class Storage(Protocol):
         ...
 
     def shortage(self) -> str:
-        """Return why no new write should be taken, for lack of room; empty: there is room.
+        """Return why no new write should be accepted, for lack of disk space; empty: go on.
 
-        Asks the file system: some microseconds.
+        Asks the file system, which takes some microseconds.
         """
         ...
 
     def begin_install(self) -> SnapshotInstall:
-        """Start receiving a whole state; an install begun before and not finished is dropped."""
+        """Begin to receive a whole state; an install begun before and not finished is aborted."""
         ...
 
     def install(self, staged: SnapshotInstall, meta: SnapshotMeta, hard_state: HardState) -> None:
         """Replace state and log by `staged` and `meta` in one atomic batch, unsynced (rule D11).
 
-        After the next flush a crash finds the new state with an empty log after `meta.index`;
-        before it, either the old or the new, never a mixture.
+        A crash after the next flush finds the new state with an empty log after `meta.index`; a
+        crash before it finds either the old or the new state and log, never a mixture.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""How RocksDB is set up: memory, stalls, recovery. Each figure with its reason.
+"""RocksDB's settings: memory, stalls, recovery. Each figure with its reason.
 
 What RocksDB may hold in memory is the sum of
     the block cache                         a setting of the node; holds index and filter blocks too
@@ -23,11 +23,13 @@ _MIB = 1 << 20
 _MEMTABLE_BYTES = 16 * _MIB
 _MEMTABLES_BYTES = 48 * _MIB
 
+# Memtables of one family, the one being filled included (RocksDB's max_write_buffer_number). With
+# so many, writes stop until one of them is in a file.
 MEMTABLES_MAX = 3
-"""Memtables of one family, the one being filled included; at this many writes stall."""
 
-# RocksDB stalls writes when compaction falls behind. At the first threshold it delays each, which
-# with `no_slowdown` is an error; so only the last one, the stop, is left in force, far off.
+# RocksDB slows writes down when level 0 has so many files, and stops them at a second number. A
+# slowed-down write fails under `no_slowdown`; so both are the same number, a large one, and only
+# the stop is left.
 _L0_FILES_MAX = 128
 
 
@@ -46,17 +48,23 @@ class Setup:
         options = self._family(BlockBasedOptions())
         options.create_if_missing(True)
         options.create_missing_column_families(True)
+        # For all families together: above it, RocksDB writes memtables to files.
         options.set_db_write_buffer_size(_MEMTABLES_BYTES)
-        # A log family that is written slowly would keep the whole WAL alive.
+        # RocksDB deletes a WAL only when no family has unflushed data in it: a family that is
+        # seldom written would keep all of them. Above this total it flushes such a family.
         options.set_max_total_wal_size(128 * _MIB)
-        # A torn end of the WAL is what a crash leaves, and nobody was told of it: it is dropped.
-        # What is then inconsistent, `RocksStorage.load` finds.
+        # RocksDB's kPointInTimeRecovery drops the WAL from its first damaged record on, silently.
+        # After a crash that is a torn end, which no flush covered, so no node relies on it. But the
+        # same happens to records that a flush did cover, when the disk damaged them: `recovery.py`
+        # finds out. The stricter kAbsoluteConsistency refuses even the torn end that every crash
+        # may leave.
         options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
+        # RocksDB then stops as soon as it finds damaged data, and does not skip what it can.
         options.set_paranoid_checks(True)
         options.set_max_background_jobs(2)
         options.set_max_open_files(256)
-        options.set_bytes_per_sync(_MIB)  # compaction output trickles to the disk, not in bursts
-        options.set_avoid_unnecessary_blocking_io(True)  # old files are deleted off the loop
+        options.set_bytes_per_sync(_MIB)  # Write compaction output steadily, not in bursts.
+        options.set_avoid_unnecessary_blocking_io(True)  # Delete old files in the background.
         options.set_keep_log_file_num(3)
         options.set_max_log_file_size(2 * _MIB)
         options.set_stats_dump_period_sec(0)
@@ -64,35 +72,38 @@ class Setup:
         return options
 
     def state(self) -> Options:
-        """Return the options of a state family: random reads of keys that may not exist."""
+        """Return the options of a state family, which is read at random, often for missing keys."""
         tables = BlockBasedOptions()
+        # RocksDB documents about 1 % of false positives for 10 bits a key.
         tables.set_bloom_filter(10, False)
         options = self._family(tables)
-        # Most keys that a write asks for are in none of the memtables: a tenth of each tells so
-        # without a search through it.
+        # Most keys that are looked up are in no memtable. A filter of a tenth of the memtable's
+        # size answers that without a search.
         options.set_memtable_prefix_bloom_ratio(0.1)
         options.set_memtable_whole_key_filtering(True)
         return options
 
     def _family(self, tables: BlockBasedOptions) -> Options:
         tables.set_block_cache(self._cache)
-        # A write reads the record before it, and with it a block that is copied and checked: keep it
-        # small. A hot key brings fewer neighbours into the cache as well.
+        # A write reads the key's former record, and RocksDB copies and checks its whole block for
+        # that: keep blocks small. Small blocks also bring fewer unused neighbours of a hot key into
+        # the cache.
         tables.set_block_size(4 << 10)
-        # Without this, index and filters of all open tables are memory that no setting bounds.
+        # Else index and filter blocks of all open tables are held outside the cache, without a
+        # limit.
         tables.set_cache_index_and_filter_blocks(True)
         tables.set_pin_l0_filter_and_index_blocks_in_cache(True)
         tables.set_format_version(5)
         options = Options(raw_mode=True)
-        # Room on the disk is cheap; a compaction is paid with the processor that serves writes.
+        # Disk space is cheap; compression costs the processor time that serves requests.
         options.set_compression_type(DBCompressionType.none())
         options.set_block_based_table_factory(tables)
         options.set_write_buffer_size(_MEMTABLE_BYTES)
         options.set_max_write_buffer_number(MEMTABLES_MAX)
         options.set_target_file_size_base(16 * _MIB)
-        # Keys are written all over the store, so each compaction writes most of it anew. Let it wait
-        # for twice as many tables as RocksDB does by itself, and put no level between while all of
-        # it is below the base.
+        # Keys are written all over the key space, so each compaction rewrites most of the store.
+        # Wait for twice RocksDB's default number of tables before one begins, and have no level in
+        # between while everything is smaller than the base level.
         options.set_level_zero_file_num_compaction_trigger(8)
         options.set_max_bytes_for_level_base(256 * _MIB)
         options.set_level_compaction_dynamic_level_bytes(True)
@@ -104,18 +115,17 @@ class Setup:
 
 
 def read_options(*, bulk: bool) -> ReadOptions:
-    """Return how a view reads; one that reads all of a database once leaves the cache as it is."""
+    """Return how a view reads. `bulk`: everything once, without filling the block cache."""
     options = ReadOptions()
     options.fill_cache(not bulk)  # type: ignore[call-arg]  # the stub has no argument
     return options
 
 
 def write_options() -> WriteOptions:
-    """Return how every batch is written: into the WAL, unsynced, and never waiting inside.
-
-    A wait inside RocksDB would hold the GIL and freeze the whole process, timeouts and all; so
-    it is asked to fail instead, and the waiting is done where it can be seen (`Engine`).
-    """
+    """Return how every batch is written: into the WAL, unsynced, and failing instead of waiting."""
+    # rocksdict holds the GIL during a write. A wait inside RocksDB would therefore freeze the whole
+    # process, its timeouts included; so RocksDB is asked to fail instead, and `Engine` waits where
+    # other tasks can run.
     options = WriteOptions()
     options.sync = False
     options.no_slowdown = True

@@ -1,27 +1,30 @@
 """What a node may believe of its own disk: pure decisions, without files and without RocksDB.
 
-Owns the rule that tells a torn tail from lost log (Alagappan et al., "Protocol-Aware Recovery for
-Consensus-Based Storage", FAST'18). A crash takes writes that no flush covered: nobody was told of
-them, and they are forgotten silently. When something is gone that a flush *had* covered, others
-may count on it, and a node that forgot it could help to elect a leader that lacks it. Such a node
-has to know.
+Owns the rule that tells a torn tail from a lost log (Alagappan et al., "Protocol-Aware Recovery for
+Consensus-Based Storage", FAST'18). A crash takes writes that no flush covered. No answer was given
+for them, so they are forgotten silently. If something is gone that a flush *had* covered, other
+nodes may count on it: a node that forgot it could help to elect a leader without it, and so has to
+know of its loss.
 
 Theory of operation. Every batch on the log has a number and ends with an `End`: that number, the
-last index, its chain hash. Batches become durable in order, so a disk is described by one number.
-After a flush has returned, the number that it covered is written down as a `Witness`, outside the
-write-ahead log, for a log is cut at its first damaged record and would take its own witness with
-it. Truncation changes nothing in this: numbers only grow, whatever the batch does to the log.
+last index, its chain hash. Batches become durable in order, so one number describes how far a disk
+is. After a flush has returned, the number that it covered is written down as a `Witness`. That is
+kept outside the WAL, which RocksDB cuts at its first damaged record: a witness in it would be lost
+together with what it is a witness of. Truncation does not matter here: numbers only grow, whatever
+a batch does to the log.
 
-- `End` at or above the witness: nothing flushed was lost. Batches above it that are missing were a
-  torn tail.
-- `End` below the witness, or gone: acknowledged log, or a vote, was lost.
-- An entry up to `End.index` that is missing or damaged: lost. Batches are whole or not there, so no
-  crash does that; a disk does. When two entries are whole and do not fit together, all that is
-  not applied goes: the older one may be a stale copy, and so may those before it. What the state has applied is not missed, though: the log is
-  compacted to there, if that entry is whole and every configuration before it is known.
-
-A node that lost something keeps what is whole, never falls below the witness's term, and has
-`recover_to`: it neither votes nor stands until it has the log up to there again (`raft/core.py`).
+Rule 1: `End` at or above the witness: nothing flushed was lost. Missing batches above it were a
+torn tail.
+Rule 2: `End` below the witness, or missing: acknowledged entries, or a vote, were lost.
+Rule 3: an entry up to `End.index` that is missing or damaged was lost. A crash leaves whole
+batches, so this is the disk's doing.
+Rule 4: two entries that are intact and do not follow each other: everything that is not applied is
+given up. The older one may be an outdated copy, and so may those before it.
+Rule 5: entries that the state has applied are not missed. The log is compacted to there, if that
+entry is intact and every configuration before it is known.
+Rule 6: a node that lost something keeps what is intact, never goes below the witness's term, and
+has `recover_to`: it neither votes nor stands for election before it has the log up to there again
+(`raft/core.py`).
 """
 
 from __future__ import annotations
@@ -43,16 +46,16 @@ RESET = (
 )
 
 Records = Callable[[int], Iterator[tuple[int, bytes | None]]]
-"""Reads the log from an index on, in order: each index with its record, None where the disk
-refuses. What lies behind such a place may be left out, but for the last entry of all."""
+"""Reads the log from an index on, in order: each index with its record, or None where the disk
+refuses. Behind such a place entries may be left out, except the last of all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What a flush that has returned made durable.
+    """What a finished flush made durable.
 
     Attributes:
-        batch: Number of the last batch it covered.
+        batch: Number of the last batch that it covered.
         index: The last entry after that batch.
         hard_term, vote: The hard state after that batch.
     """
@@ -65,14 +68,14 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class OnDisk:
-    """What was found, as it was found. None stands for a record that is missing or damaged.
+    """What was found, as it was found. None is a record that is missing or damaged.
 
     Attributes:
         hard_state: Term, vote and commit.
-        snapshot: What the log starts after.
-        end: What the last batch said of itself.
+        snapshot: The snapshot that the log starts after.
+        end: The end that the last batch recorded.
         loss: An earlier loss that is not made up for yet, or None.
-        applied, applied_term: The last entry that the state has taken in.
+        applied, applied_term: The last entry whose effects are in the state.
         records: The log.
         configs: The second copies of the configuration entries in the log, by index.
         witness: What was durable for certain; None: nothing is known.
@@ -91,13 +94,13 @@ class OnDisk:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What to go on with.
+    """What the node starts with.
 
     Attributes:
         recovered: For the core.
-        end: Where the log now ends, and the number of the batch to count on from.
-        copies: What the second copies of configuration entries have to be.
-        must_repair: The disk does not say the same: write all this in one batch, as number
+        end: Where the log now ends, and the batch number to continue from.
+        copies: The second copies of configuration entries that the disk must have.
+        must_repair: The disk does not have all this yet: write it in one batch, with number
             `end.batch`, before anything else.
     """
 
@@ -109,10 +112,10 @@ class Recovery:
 
 @dataclass(slots=True)
 class _Log:
-    """A whole piece of log, and where and why it stops being whole (0: it does not).
+    """An intact piece of log; `damaged` is the index at which it stops being intact (0: nowhere).
 
-    `is_mixed`: the entry there is whole and does not continue the one before; which of the two is
-    the stale one, and how many before it, cannot be seen.
+    `is_mixed`: the entry there is intact but does not follow the one before. Which of the two is
+    the outdated one, and how many before it, cannot be told.
     """
 
     start: int
@@ -140,30 +143,35 @@ class _Log:
         self.copies = {at: record for at, record in self.copies.items() if at <= last}
 
     def lose_from(self, index: int, why: str) -> None:
-        """Give up the entries from `index` on as lost."""
+        """Drop the entries from `index` on, and record them as lost."""
         self.cut(index - 1)
         self.damaged, self.why = index, why
 
 
 def recover(disk: OnDisk) -> Recovery:
-    """Decide what a node goes on with.
+    """Decide what a node starts with.
 
     Raises:
-        StorageError: It cannot go on with this disk; the text says what to do.
+        StorageError: It cannot start with this disk; the text says what to do.
     """
     witness, end, applied = disk.witness, disk.end, disk.applied
     snapshot, hard_state = _companions(disk)
+    # Rule 2. Without a witness (an older database, or its file is gone) only the log itself can
+    # show a loss.
     is_short = witness is not None and (end is None or end.batch < witness.batch)
 
     log = _read(disk.records, snapshot.index, snapshot.chain if snapshot.index else codec.GENESIS)
     _check_end(log, end, hard_state.commit, applied)
+    # Rule 5.
     is_compacted = 0 < log.damaged <= applied
     if is_compacted:
         snapshot = _compacted(disk, snapshot, log)
         log = _read(disk.records, applied, snapshot.chain)
         _check_end(log, end, hard_state.commit, applied)
 
+    # Rules 1 to 4: what is missing here was promised, so the core has to know (`recover_to`).
     loss = disk.loss
+    # An earlier loss (`disk.loss`) stays until the log is whole again; a new one takes it in.
     if log.damaged or is_short or _is_older(disk.hard_state, witness):
         loss = _loss(log, disk, hard_state, is_short=is_short)
     recovered = Recovered(
@@ -175,6 +183,7 @@ def recover(disk: OnDisk) -> Recovery:
         loss.text if loss else "",
     )
     copies_on_disk = {at: record for at, record in disk.configs if at > snapshot.index}
+    # Also when entries lie behind the end: the next batch would otherwise join them to the log.
     must_repair = (
         loss != disk.loss
         or is_compacted
@@ -182,30 +191,36 @@ def recover(disk: OnDisk) -> Recovery:
         or log.last_seen > log.last
         or copies_on_disk != log.copies
     )
+    # Never a number that a witness may know from a batch that is gone: it would seem to be that
+    # batch.
     batch = max(end.batch if end else 0, witness.batch if witness else 0) + must_repair
     return Recovery(recovered, End(batch, log.last, log.chain), log.copies, must_repair)
 
 
 def _companions(disk: OnDisk) -> tuple[SnapshotMeta, HardState]:
-    """Return snapshot record and hard state, if it is possible to go on with them at all."""
+    """Return snapshot record and hard state, or raise if the node cannot start without them."""
     snapshot = disk.snapshot
     if snapshot is None:
         raise StorageError(f"the snapshot record is missing or damaged. {RESET}")
+    # The state has forgotten effects whose entries are compacted: nothing on this disk has them.
     if disk.applied < snapshot.index:
         raise StorageError(
             f"the log starts after entry {snapshot.index}, but the state ends at {disk.applied}:"
             f" the state was lost. {RESET}"
         )
+    # A node without its term and vote could vote twice in a term. A witness has both, as of its
+    # flush.
     if disk.hard_state is None and disk.witness is None:
         raise StorageError(f"the hard state (term and vote) is missing or damaged. {RESET}")
     return snapshot, disk.hard_state or HardState()
 
 
 def _read(records: Records, start: int, chain: bytes) -> _Log:
-    """Read the log after `start`, whose chain hash is `chain`, as far as it is whole."""
+    """Read the log behind `start`, whose chain hash is `chain`, as far as it is intact."""
     log = _Log(start, chain, start)
     for index, record in records(start + 1):
         log.last_seen = max(log.last_seen, index)
+        # Read on only to learn how far the log reached.
         if log.damaged:
             continue
         expected = log.last + 1
@@ -214,6 +229,7 @@ def _read(records: Records, start: int, chain: bytes) -> _Log:
             entry, chain = codec.decode_entry(index, found, log.chain)
         except StorageError as error:
             log.damaged, log.why = expected, str(error)
+            # An intact record that does not follow: one of the two is an outdated version (rule 4).
             log.is_mixed = record is not None and index == expected and _is_whole(index, record)
             continue
         log.entries.append(entry)
@@ -224,7 +240,7 @@ def _read(records: Records, start: int, chain: bytes) -> _Log:
 
 
 def _present(expected: int, index: int, record: bytes | None) -> bytes:
-    """Return the record that was found at `index`, where `expected` should be."""
+    """Return `record`, which was found at `index`, if that is the index `expected`."""
     if index != expected:
         raise StorageError(f"entry {expected} of the log is missing")
     if record is None:
@@ -233,6 +249,7 @@ def _present(expected: int, index: int, record: bytes | None) -> bytes:
 
 
 def _is_whole(index: int, record: bytes) -> bool:
+    """Whether the CRC of a record is right."""
     try:
         codec.entry_head(index, record)
     except StorageError:
@@ -241,26 +258,29 @@ def _is_whole(index: int, record: bytes) -> bool:
 
 
 def _check_end(log: _Log, end: End | None, commit: int, applied: int) -> None:
-    """Hold the log against what the last batch, the commit index and the state say of it."""
+    """Compare the log with the last batch, the commit index and the state."""
+    # Rule 4.
     if log.is_mixed and log.damaged > applied:
         log.lose_from(applied + 1, log.why)
     if log.damaged:
         return
     if end is not None:
         if log.last > end.index >= log.start:
-            # Behind the end of the last batch: nothing that was ever part of this log.
+            # Records behind the end of the last batch were never part of this log.
             log.cut(end.index)
         if log.last < end.index:
             log.lose_from(log.last + 1, f"the log ends at entry {log.last}, not at {end.index}")
         elif log.chain != end.chain:
-            # Each entry fits the one before, and the whole is another log: an older one.
+            # Each entry follows the one before, but the whole is not the log that was written last:
+            # it is an older one.
             log.lose_from(applied + 1, f"the log up to {log.last} is not the one last written")
+    # What is committed or applied was durable, whether or not an `End` is left to say so.
     if log.last < max(commit, applied) and not log.damaged:
         log.lose_from(log.last + 1, f"the log ends at {log.last}, but {commit} is committed")
 
 
 def _compacted(disk: OnDisk, snapshot: SnapshotMeta, log: _Log) -> SnapshotMeta:
-    """Return what stands for the log up to what is applied, since the log itself has a hole.
+    """Return a snapshot record for everything applied, to replace a log with a hole in it.
 
     Raises:
         StorageError: That entry, or a configuration before it, is not known for certain.
@@ -275,7 +295,7 @@ def _compacted(disk: OnDisk, snapshot: SnapshotMeta, log: _Log) -> SnapshotMeta:
 
 
 def _chain_at_applied(disk: OnDisk) -> bytes:
-    """Return the chain hash of the entry that the state has applied last."""
+    """Return the chain hash of the last applied entry."""
     found = next(iter(disk.records(disk.applied)), (0, None))
     record = _present(disk.applied, *found)
     chain, term, _ = codec.entry_head(disk.applied, record)
@@ -289,7 +309,7 @@ def _chain_at_applied(disk: OnDisk) -> bytes:
 def _configuration(
     snapshot: SnapshotMeta, configs: Iterable[tuple[int, bytes | None]], at: int
 ) -> Configuration:
-    """Return the configuration in force at entry `at`, from the copies alone."""
+    """Return the configuration in force at entry `at`, from the second copies alone."""
     config = snapshot.config
     for index, record in configs:
         if snapshot.index < index <= at:
@@ -301,7 +321,7 @@ def _configuration(
 
 
 def _is_older(hard_state: HardState | None, witness: Witness | None) -> bool:
-    """Whether a term or a vote is gone that was durable."""
+    """Whether a term or a vote that was durable is lost."""
     if hard_state is None:
         return True
     if witness is None or hard_state.term > witness.hard_term:
@@ -310,7 +330,9 @@ def _is_older(hard_state: HardState | None, witness: Witness | None) -> bool:
 
 
 def _newest(found: HardState | None, witness: Witness | None, log: _Log, commit: int) -> HardState:
-    """Return the newest term that anything on the disk knows of, and the vote in it."""
+    """Return the newest term that is known from anything on the disk, and the vote in it."""
+    # The newest of all: in an older term this node could vote a second time. Where the hard state
+    # is gone, the term of the last entry is a lower bound.
     if found is not None:
         ballots = [(found.term, found.vote)]
     else:
@@ -323,7 +345,7 @@ def _newest(found: HardState | None, witness: Witness | None, log: _Log, commit:
 
 
 def _loss(log: _Log, disk: OnDisk, hard_state: HardState, *, is_short: bool) -> Loss:
-    """Say what was lost, and up to where others may count on this node."""
+    """Return what was lost, and the index up to which other nodes may count on this one."""
     promised = [hard_state.commit, log.last_seen]
     if disk.end is not None:
         promised.append(disk.end.index)
@@ -334,5 +356,5 @@ def _loss(log: _Log, disk: OnDisk, hard_state: HardState, *, is_short: bool) -> 
     lost_to = max(promised)
     what = f"entries {log.last + 1} to {lost_to}" if lost_to > log.last else "a term or a vote"
     why = log.why or "the database ends before what was flushed" if is_short else log.why
-    # Also when only a vote was lost there is an entry to wait for: a later leader's first.
+    # If only a vote was lost there is still an entry to wait for: a later leader's first.
     return Loss(max(lost_to, log.last + 1), f"{what} ({why})" if why else what)

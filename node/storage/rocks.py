@@ -1,22 +1,21 @@
-"""`Storage` on RocksDB: one database per node, one write-ahead log for all of it.
+"""`Storage` on RocksDB: one database per node, one write-ahead log (WAL) for all of it.
 
 Owns which batches are written, and what must agree with what when they are read back. The bytes
 are `codec.py`'s, the files `directory.py`'s, the library `engine.py`'s. Knows nothing of roles,
 messages or commands.
 
 Theory of operation. The default column family holds log, hard state and snapshot record; the
-family `state-<generation>` holds what the state machine owns. Both share one write-ahead log, and
-RocksDB keeps the order of that log over both: a crash leaves a prefix of the batches written, in
-which whatever was flushed is contained. So an order of writes is an order of durability, and the
-rules follow from which batch comes first:
+family `state-<generation>` holds the state machine's keys. Both share one WAL, and RocksDB keeps
+its order: a crash leaves a prefix of the batches written, which contains all that was flushed. So
+the order of writes is the order of durability:
 
-- Entries, truncation and hard state are one batch (D3), its commit not above its last entry (D6).
-- A state machine's batch holds the applied index beside the effects (D5), and comes after the
-  entries that it applied.
-- A compaction comes after the state that makes it possible (D4).
-- An installed snapshot fills a family of a new generation, which nobody reads; then one batch
-  switches the generation, empties the log, and writes hard state and snapshot record (D11). The
-  old family is dropped after a flush: dropping is durable at once and must not overtake the switch.
+Rule 1: entries, truncation and hard state are one batch (D3), its commit within the log (D6).
+Rule 2: the state machine's batch holds the applied index beside the effects (D5), and is written
+after the entries that it applied.
+Rule 3: a compaction is written after the state that makes it possible (D4).
+Rule 4: a snapshot is written to a family of a new generation, which nothing reads. Then one batch
+switches the generation, empties the log, and writes hard state and snapshot record (D11). The old
+family is dropped after a flush: a drop is durable at once, and must not come before the switch.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _NOTHING_YET = HardState()
 
 
 class RocksStorage:
-    """One node's log, hard state and state. Made by `open`; `load` comes before anything else."""
+    """`Storage` in one directory. Made by `open`; `load` must be called before anything else."""
 
     def __init__(
         self,
@@ -91,16 +90,16 @@ class RocksStorage:
     ) -> None:
         """Make a data directory, durable when this returns; `open` it next.
 
-        A crash in the middle leaves a directory that has no data (`has_data` is false).
+        After a crash in the middle the directory has no data (`has_data` is false).
 
         Args:
             path: The data directory; made, with its parents, if it does not exist.
-            identity: Whom it will belong to, for good.
-            hard_state: What the node starts with.
+            identity: The node it will belong to, for good.
+            hard_state: The hard state the node starts with.
             entries: The beginning of the log, from index 1, e.g. the first configuration.
 
         Raises:
-            StorageError: There is a node's data already, or the disk refuses.
+            StorageError: The directory has a node's data already, or the disk refuses.
         """
         lock = DirectoryLock(path)
         try:
@@ -153,7 +152,7 @@ class RocksStorage:
 
     @property
     def identity(self) -> Identity:
-        """Who this directory belongs to."""
+        """The cluster and node that own this directory."""
         return self._identity
 
     @property
@@ -162,10 +161,10 @@ class RocksStorage:
         return self._state
 
     def load(self) -> Recovered:
-        """Read everything the core starts from, and drop what cannot be believed.
+        """Read everything that the core starts from, and delete what cannot be trusted.
 
         Raises:
-            StorageError: This node cannot go on with what is there; the text says what to do.
+            StorageError: This node cannot start with this disk; the text says what to do.
         """
         applied = unpack_applied(self._state.get(APPLIED_KEY))
         found = recovery.recover(rocks_recovery.read(self._engine, applied, self._witness.found))
@@ -179,7 +178,7 @@ class RocksStorage:
         return recovered
 
     def recovered(self) -> None:
-        """Forget a loss that `load` found: the log is durable up to `recover_to` again.
+        """Delete the record of a loss: the log is durable up to `recover_to` again.
 
         Raises:
             StorageError: RocksDB refused.
@@ -196,8 +195,8 @@ class RocksStorage:
         """Write hard state, truncation and entries in one atomic batch, unsynced (rule D3).
 
         Raises:
-            StorageError: RocksDB refused; or the entries leave a gap, or what is to be truncated
-                is committed or compacted, which no correct core asks for.
+            StorageError: RocksDB refused; or the entries leave a gap, or one to be truncated is
+                committed or compacted, which no correct core asks for.
         """
         self._check_loaded()
         old_last = last = self._last_index
@@ -232,14 +231,12 @@ class RocksStorage:
         self._hard_state = hard_state or self._hard_state
 
     async def flush(self) -> None:
-        """Make durable every write that returned before this call.
+        """Make every write durable that returned before this call; see `Engine.flush`.
 
-        Waits, besides, while RocksDB is about to stall, so that no write has to.
-
-        Cancellation: the flush goes on in its thread; nothing may be concluded from it.
+        Cancellation: the flush continues in its thread; whether it succeeds is unknown.
 
         Raises:
-            StorageError: It failed, now or ever before.
+            StorageError: This flush or an earlier one failed.
         """
         doomed, claim = tuple(self._doomed), self._claim()
         await self._engine.flush()
@@ -262,7 +259,7 @@ class RocksStorage:
         return self._engine.flush_soon(flushed, then)
 
     def _claim(self) -> Witness:
-        """Return what the witness may say once all that is written now is durable."""
+        """Return what the witness may record once everything written until now is durable."""
         ballot = self._hard_state
         return Witness(self._batch, self._last_index, ballot.term, ballot.vote)
 
@@ -271,14 +268,14 @@ class RocksStorage:
             self._witness.write(claim)
             self._claimed = claim
         for name in doomed:
-            if name in self._doomed:  # Another flush may have been under way.
+            if name in self._doomed:  # Else an earlier flush has dropped it already.
                 self._engine.drop_family(name)
                 self._doomed.remove(name)
 
     def compact(self, meta: SnapshotMeta) -> None:
         """Drop the entries up to `meta.index`, which the state has applied (rule D4).
 
-        Does nothing when they are gone already.
+        Does nothing if they are compacted already.
 
         Raises:
             StorageError: RocksDB refused; or that entry is not applied, or has another term.
@@ -304,7 +301,7 @@ class RocksStorage:
         self._snapshot = snapshot
 
     def read(self, first: int, max_bytes: int) -> tuple[int, list[Entry]] | None:
-        """Return the term of the entry before `first`, and entries from there on; None: not there.
+        """See `Storage.read`.
 
         Raises:
             StorageError: A record is damaged or missing.
@@ -318,7 +315,7 @@ class RocksStorage:
             chain, term = self._head_at(first - 1)
         entries: list[Entry] = []
         size = 0
-        view = self._engine.view(bulk=True)  # Each is read once, for a member that is far behind.
+        view = self._engine.view(bulk=True)  # Read once, for a member that is far behind.
         try:
             for key, record in view.scan(codec.entry_key(first), codec.ENTRY_END):
                 size += len(record)
@@ -342,7 +339,7 @@ class RocksStorage:
         return self._chain_at(index)
 
     def shortage(self) -> str:
-        """Return why no new write should be taken, for lack of room; empty: there is room.
+        """See `Storage.shortage`.
 
         Raises:
             StorageError: The file system does not answer.
@@ -350,7 +347,7 @@ class RocksStorage:
         return shortage(self._path)
 
     def begin_install(self) -> RocksInstall:
-        """Start receiving a whole state; an install begun before and not finished is dropped."""
+        """Begin to receive a whole state. An install begun before and not finished is aborted."""
         self._check_loaded()
         if self._staged is not None:
             self._staged.abort()
@@ -363,8 +360,8 @@ class RocksStorage:
         """Replace state and log by `staged` and `meta` in one atomic batch, unsynced (rule D11).
 
         Raises:
-            StorageError: RocksDB refused; or `staged` was aborted, or is not the state at
-                `meta.index`, e.g. because its end is missing.
+            StorageError: RocksDB refused; or `staged` was aborted, or is not the whole state at
+                `meta.index`.
         """
         self._check_loaded()
         ready = self._staged
@@ -414,7 +411,7 @@ class RocksStorage:
             )
 
     def _drop_leftovers(self) -> None:
-        """Drop the states that are not in force: an install that a crash interrupted."""
+        """Drop the states that are not in force, left by an install that a crash interrupted."""
         current = _family_name(self._generation)
         for name in self._engine.families():
             if name != current:
@@ -441,9 +438,10 @@ class RocksStorage:
     def _write_log(
         self, fill: Callable[[WriteBatch], None], last: int = -1, chain: bytes = b""
     ) -> None:
-        """Write a batch on the log, which then ends at `last`, or where it did."""
+        """Write a batch that changes the log, which ends at `last` then (-1: where it does now)."""
         if last < 0:
             last, chain = self._last_index, self._last_chain
+        # See `recovery.py`: the number and end of each batch are what a witness is compared with.
         end = codec.encode_end(codec.End(self._batch + 1, last, chain))
 
         def fill_all(batch: WriteBatch) -> None:
@@ -462,7 +460,7 @@ class RocksStorage:
 def _initialize(
     engine: Engine, identity: Identity, hard_state: HardState, entries: Sequence[Entry]
 ) -> None:
-    """Write what an empty database begins with."""
+    """Write the first batch of an empty database."""
     engine.create_family(_family_name(_FIRST_GENERATION))
     records, chain = codec.encode_entries(entries, 0, codec.GENESIS)
     end = codec.End(1, len(entries), chain)
@@ -486,10 +484,10 @@ def _family_name(generation: int) -> str:
 
 
 def _family_in_force(engine: Engine, generation: int) -> Family:
-    """Return the state's family; it is gone when the log that named its successor is."""
+    """Return the state's family. It is missing if the record of its successor was lost."""
     name = _family_name(generation)
     if name not in engine.families():
-        raise StorageError(f"the state in force is gone: {name} is not there. {RESET}")
+        raise StorageError(f"the state is missing: the database has no {name}. {RESET}")
     return engine.family(name)
 
 

@@ -1,4 +1,4 @@
-"""A database as `recovery.py` wants to see it, damage included, and the batch that repairs it.
+"""Reads a database for `recovery.py`, damage included, and writes the batch that repairs it.
 
 Owns how the log family is read when it cannot be trusted. Decides nothing.
 """
@@ -16,20 +16,21 @@ from .recovery import OnDisk, Recovery, Witness
 
 
 def read(engine: Engine, applied: tuple[int, int], witness: Witness | None) -> OnDisk:
-    """Return what is there.
+    """Return everything that can be read, None for each record that is missing or damaged.
 
     Args:
         engine: The open database.
-        applied: Index and term of the last applied entry, which the state knows.
-        witness: What the witness file says.
+        applied: Index and term of the last applied entry, from the state.
+        witness: The content of the witness file.
 
     Raises:
-        StorageError: What was lost before cannot be read.
+        StorageError: The record of an earlier loss cannot be read.
     """
 
     def records(first: int) -> Iterator[tuple[int, bytes | None]]:
         return _records(engine, codec.entry_key(first), codec.ENTRY_END)
 
+    # Not `engine.get`, which fails for good at damage: each of these records may be damaged.
     def whole(key: bytes) -> bytes | None:
         return next((value for at, value in engine.salvage(key, key + b"\0") if at == key), None)
 
@@ -54,7 +55,7 @@ def read(engine: Engine, applied: tuple[int, int], witness: Witness | None) -> O
 
 
 def repair(engine: Engine, found: Recovery) -> None:
-    """Make the database say what `found` says, in one batch, unsynced.
+    """Make the database agree with `found`, in one batch, unsynced.
 
     Raises:
         StorageError: RocksDB refused.
@@ -78,7 +79,7 @@ def repair(engine: Engine, found: Recovery) -> None:
 
 
 def _records(engine: Engine, start: bytes, end: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """Iterate over index and record of what is there, None for a record that cannot be read."""
+    """Iterate over the indexes and records found; None for a record that cannot be read."""
     index = codec.entry_index(start) - 1 if len(start) > 1 else 0
     for key, value in engine.salvage(start, end):
         index = codec.entry_index(key) if value is not None else index + 1

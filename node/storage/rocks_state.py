@@ -1,7 +1,7 @@
-"""The state machine's side of `RocksStorage`: the family in force, and one on its way in.
+"""The state's part of `RocksStorage`: the family in force, and one that a snapshot is written to.
 
-Owns how keys and values become batches of a family. Which family is in force, and the moment it
-changes, is `rocks.py`'s.
+Owns how keys and values become batches of a family. Which family is in force, and when that
+changes, is decided in `rocks.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..errors import StorageError
 from .engine import Engine, Family
 from .interface import StateReader
 
-# A batch holds the GIL while it is written, about a millisecond per MiB.
+# Writing a batch holds the GIL, for about a millisecond per MiB.
 _INSTALL_BATCH_BYTES = 1 << 20
 
 
@@ -36,7 +36,7 @@ class RocksState:
         delete_ranges: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         """Write all of it or nothing, unsynced; the ranges are deleted first."""
-        # Lists, because after a stall the batch is filled once more.
+        # Lists, because `fill` is called again after a stall.
         puts, deletes, delete_ranges = list(puts), list(deletes), list(delete_ranges)
         handle = self.family.handle
 
@@ -56,7 +56,7 @@ class RocksState:
 
 
 class RocksInstall:
-    """A state on its way in, in a family that no generation record names."""
+    """A state that is being received, in a family that no generation record names yet."""
 
     def __init__(self, engine: Engine, family: Family, generation: int) -> None:
         self._engine = engine
@@ -66,8 +66,8 @@ class RocksInstall:
     def write(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """Add keys and values to the new state, unsynced.
 
-        Whoever writes much awaits a `flush` every few MiB, which is where a full disk queue slows
-        the sender down.
+        A caller with much to write awaits a `flush` every few MiB: there a busy disk slows down the
+        sender.
 
         Raises:
             StorageError: RocksDB refused, or this install was aborted.
@@ -85,20 +85,24 @@ class RocksInstall:
             self._write(family, batch)
 
     def abort(self) -> None:
-        """Throw the new state away. Idempotent, and harmless once it was installed."""
+        """Delete the new state. Idempotent; does nothing once the state is installed."""
         if self._family is not None:
             family, self._family = self._family, None
             self._engine.drop_family(family.name)
 
     @property
     def family(self) -> Family:
-        """Where the new state is; `StorageError` when it was aborted or is installed."""
+        """The family of the new state.
+
+        Raises:
+            StorageError: The install was aborted, or is complete.
+        """
         if self._family is None:
             raise StorageError("the state to install was given up, or is installed")
         return self._family
 
     def finish(self) -> None:
-        """Say that it is installed: from here on `abort` is harmless."""
+        """Mark the state as installed: from here on `abort` does nothing."""
         self._family = None
 
     def _write(self, family: Family, pairs: list[tuple[bytes, bytes]]) -> None:

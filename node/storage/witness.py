@@ -1,14 +1,16 @@
-"""The file that says how much was durable, beside the database and not in it.
+"""The file that records how much was durable, beside the database and not in it.
 
-Owns the bytes and the two slots of the file; what a witness is for is `recovery.py`'s.
+Owns the bytes and the two slots of the file; what a witness is for is told in `recovery.py`.
 
     0, 512        slots; the one with the higher number is in force
 
     a slot        CRC32 (>I) | its number, batch, index, term, vote (>Q each)
 
-Each writing goes to the slot that is not in force, so a torn one leaves the one before. It comes
-after the flush that it speaks of, and never claims more; it may claim less, by what the operating
-system had not written back yet when the power went: at most about a second (`sync_if_due`).
+Rule 1: a witness is written only after the flush that it records, so it never claims too much.
+Rule 2: each goes to the slot that is not in force, so a torn one leaves the one before intact.
+Rule 3: it is not synced with each flush. After a power cut it may lack what the operating system
+had not written back, at most about the last second (`sync_if_due`), and a loss of no more than that
+is not noticed. To sync it with each flush would make every write wait for the disk twice.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class WitnessFile:
     """An open witness file, made if there is none.
 
     Attributes:
-        found: What it said when it was opened; None: nothing that can be believed.
+        found: What it recorded when it was opened; None: nothing that can be trusted.
 
     Raises:
         StorageError: The disk refuses.
@@ -48,7 +50,8 @@ class WitnessFile:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             content = os.pread(self._fd, 2 * _SLOT_BYTES, 0)
             if len(content) < 2 * _SLOT_BYTES:
-                # All of its room now: a full disk must not get in the way of a flush's end.
+                # Allocate all of it now: on a full disk a flush must still be able to record its
+                # end.
                 os.pwrite(self._fd, bytes(2 * _SLOT_BYTES - len(content)), len(content))
         except OSError as error:
             raise StorageError(f"{self._path} cannot be used: {error}") from error
@@ -60,7 +63,7 @@ class WitnessFile:
                 self._number, self.found = slot
 
     def write(self, witness: Witness) -> None:
-        """Say what a flush that has returned made durable. Some microseconds, unsynced.
+        """Record what a finished flush made durable. Takes some microseconds; unsynced.
 
         Raises:
             StorageError: The disk refuses.
@@ -83,7 +86,7 @@ class WitnessFile:
         self._dirty = True
 
     def sync_if_due(self) -> None:
-        """Make what was written durable, at most once a second. Blocks: for the flusher's thread.
+        """Make the last record durable, at most once a second. Blocks: for the flusher's thread.
 
         Raises:
             OSError: The disk refuses.
@@ -92,7 +95,7 @@ class WitnessFile:
             self.sync()
 
     def sync(self) -> None:
-        """Make what was written durable. Blocks.
+        """Make the last record durable. Blocks.
 
         Raises:
             OSError: The disk refuses.

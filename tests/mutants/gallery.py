@@ -117,7 +117,7 @@ _ELECTIONS = (
     ),
     _mutant(
         "pre-votes-count-as-votes", (39, 52), "The ballot of the term begins with their answers.",
-        _ELECTION, "core.votes = _without_the_gone(core)\n    # The flush",
+        _ELECTION, "core.votes = _opening_votes(core)\n    # The flush",
         "core.votes.pop(core.id, None)\n    # The flush",
     ),
     _mutant(
