@@ -60,8 +60,12 @@ def _named_by_variable(
     Nobody can be asked at a name, so it means that node of the cluster which is found; at an address
     there may be nobody, and then the cluster is found elsewhere (contract, section 6).
     """
-    named = os.environ.get("HSTORE_HOST", "")
-    return said or (named if named and not set(named) & set(":.") else None)
+    named = os.environ.get("HSTORE_HOST")
+    if said or not named:
+        return said or None
+    from hstore.node.model import values
+
+    return named if values.is_name(named) else None
 
 
 zone = click.option("--zone", metavar="ZONE", help="DNS domain of the cluster [hstore.local].")

@@ -14,6 +14,7 @@ question with what came of it. A *recursor* is a resolver that is asked for name
     client.py    one question to one server          finder.py    who is asked, and what they said
     probe.py     what comes of it by one transport, for who looks for faults
     resolver.py  what the system's resolver knows    browser.py   asking the local network
+    ip_literals.py addresses as text, loopback
     multicast.py what is said by multicast DNS       responder.py a node says it
     multicast_sockets.py                             sockets for both sides of it
 

@@ -20,6 +20,7 @@ from typing import Protocol
 import trio
 
 from .client import NoAnswer, ask
+from .ip_literals import host_and_port
 from .records import Address, Name, Rcode, Record, RRType, Srv, name_of
 from .wire import Reply
 
@@ -241,12 +242,6 @@ def tried(attempts: Iterable[Attempt], zone: str = "") -> list[tuple[str, str]]:
     ]
 
 
-def written(address: HostPort) -> str:
-    """`HOST:PORT`, with brackets around an IPv6 host."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 async def _round(
     zone: Name, sources: Sequence[Source], findings: Findings, prove: Prove | None
 ) -> None:
@@ -374,5 +369,7 @@ def _several(servers: Sequence[HostPort | str]) -> str:
             ranges[-1].append(server)
         else:
             ranges.append([server])
-    numbers = [written(one[0]) + (f" to {one[-1][1]}" if len(one) > 1 else "") for one in ranges]
+    numbers = [
+        host_and_port(*one[0]) + (f" to {one[-1][1]}" if len(one) > 1 else "") for one in ranges
+    ]
     return ", ".join(dict.fromkeys([*numbers, *names]))

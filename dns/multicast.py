@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from .ip_literals import host_and_port
 from .message import name_bytes
 from .records import CLASS_IN, Address, Name, Ptr, Rdata, Record, Srv, Txt, name_of, type_of
 from .wire import pack_anywhere
@@ -141,15 +142,15 @@ def pack_response(
 
 def _facts(announced: Announced) -> Txt:
     """RFC 6763 section 6.4: keys of at most 9 characters; section 6.7: the version first."""
-    host = f"[{announced.ip}]" if announced.ip.version == 6 else str(announced.ip)
+    host = str(announced.ip)
     facts = (
         "txtvers=1",
         f"cluster={announced.cluster_id}",
         f"id={announced.node_id}",
         f"zone={announced.zone}",
         f"name={announced.name}",
-        f"api={host}:{announced.api_port}",
-        f"peer={host}:{announced.peer_port}",
+        f"api={host_and_port(host, announced.api_port)}",
+        f"peer={host_and_port(host, announced.peer_port)}",
         f"protocol={announced.protocol}",
     )
     return Txt(tuple(fact.encode("ascii") for fact in facts))

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import trio
 
+from .ip_literals import ip_of
 from .message import (
     CD,
     HEADER_SIZE,
@@ -75,9 +76,7 @@ class ForgedError(Exception):
 
 def may_recurse(host: str) -> bool:
     """Whether a client at this IP literal may have names resolved that are not the cluster's."""
-    ip = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
+    ip = ip_of(host)
     return any(ip in network for network in _NEAR)
 
 

@@ -13,7 +13,6 @@ query by UDP that is passed on to a recursor has one; all of them live in the nu
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import trio
 
 from .answers import TCP_LIMIT, Answers
 from .datagrams import Datagrams, can_batch
+from .ip_literals import is_loopback
 from .message import Query, empty_reply
 from .ratelimit import RateLimit, Verdict
 from .records import Rcode
@@ -367,7 +367,7 @@ def _is_reached_from_beyond(udp: socket.socket) -> bool:
         udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     elif host == "::":
         udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    return not ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    return not is_loopback(host)
 
 
 def _client_of(stream: trio.abc.Stream) -> str:

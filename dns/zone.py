@@ -21,10 +21,10 @@ and cached (RFC 2308 section 7.1).
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from .ip_literals import host_and_port, ip_of
 from .records import Address, Name, Ns, Ptr, Rdata, Record, RRType, Soa, Srv, Txt, name_of, type_of
 from .view import ClusterView, Member
 
@@ -219,12 +219,9 @@ def _member_rdatas(view: ClusterView, member: Member | None, apex: Name) -> tupl
 def _addresses(member: Member) -> tuple[Address, ...]:
     """The member's address, or none when what it is reached at is not an IP literal."""
     try:
-        ip = ipaddress.ip_address(member.host)
+        return (Address(ip_of(member.host)),)
     except ValueError:
         return ()
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        return (Address(ip.ipv4_mapped),)
-    return (Address(ip),)
 
 
 def _reverse(members: Iterable[Member]) -> dict[Name, list[Member]]:
@@ -232,9 +229,7 @@ def _reverse(members: Iterable[Member]) -> dict[Name, list[Member]]:
     found: dict[Name, list[Member]] = {}
     for member in members:
         for address in _addresses(member):
-            # The text would have a zone index (`fe80::1%eth0`), which no reverse name has.
-            ip = ipaddress.ip_address(address.ip.packed)
-            found.setdefault(name_of(ip.reverse_pointer), []).append(member)
+            found.setdefault(name_of(address.ip.reverse_pointer), []).append(member)
     return found
 
 
@@ -253,13 +248,12 @@ def _peer(member: Member, apex: Name) -> Srv:
 
 def _facts(view: ClusterView, member: Member) -> Txt:
     """One string per fact, as in DNS-SD (RFC 6763 section 6.3), none longer than a string can be."""
-    host = f"[{member.host}]" if ":" in member.host else member.host
     facts = (
         f"id={member.node_id}",
         f"name={member.name}",
         f"term={view.term}",
-        f"api={host}:{member.api_port}",
-        f"peer={host}:{member.peer_port}",
+        f"api={host_and_port(member.host, member.api_port)}",
+        f"peer={host_and_port(member.host, member.peer_port)}",
     )
     return Txt(tuple(fact.encode("ascii")[:255] for fact in facts))
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("node", "dns", "cli")
 
 ROOT_ENTRIES = {
-    *ROOMS, "tests", "configs", "pyproject.toml",
+    *ROOMS, "tests", "configs", "docs", "findings", "pyproject.toml",
     "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile",
     ".git", ".gitignore", ".ci",
 }  # fmt: skip

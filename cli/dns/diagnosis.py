@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from hstore.dns.ip_literals import is_loopback
 from hstore.dns.records import Rcode
 
 from .name_service import is_resolved, multicast_keeper
@@ -66,7 +67,7 @@ def _cluster(seen: Observations) -> Check:
 def _node(seen: Observations, one: NodeSeen) -> Check:
     node = one.node
     where = f"node {node.name}, {node.dns_address}"
-    if node.health not in {"alive", "suspect"}:
+    if not node.is_live:
         return Check(where, Result.SKIPPED, f"it is {node.health}, as the leader sees it")
     udp, tcp = seen.told(one), one.leader_by_tcp
     port = node.dns_address.rpartition(":")[2]
@@ -208,13 +209,13 @@ def _not_there(seen: Observations, one: ResolverSeen, rest: tuple[ResolverSeen, 
             "It is asked before one that answers, and each look-up waits for it (5 s where it is "
             "silent, and options timeout: does not say less): take it out, or put it last."
         )
-    if one.address in {"127.0.0.1", "::1"}:
+    if is_resolved(one.address):
+        advice.append("That is systemd-resolved: `systemctl status systemd-resolved` says more.")
+    elif is_loopback(one.address):
         advice.append(
             "That file cannot carry a port, so it cannot name a node's DNS server: let a resolver "
             f"that forwards {seen.zone} listen there (`hstore dns setup dnsmasq`, or unbound)."
         )
-    elif is_resolved(one.address):
-        advice.append("That is systemd-resolved: `systemctl status systemd-resolved` says more.")
     elif told.problem and not rest:
         advice.append("No name at all resolves until it does.")
     return " ".join(advice)

@@ -10,11 +10,12 @@ but the zone: an option that would change how other names are resolved is at mos
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import NamedTuple
+
+from hstore.dns.ip_literals import host_and_port, ip_of, is_loopback
 
 
 class Server(NamedTuple):
@@ -72,7 +73,7 @@ def _each(line: str) -> Callable[[Sequence[Server], str], str]:
 
 
 def _in_one_line(servers: Sequence[Server], _zone: str) -> str:
-    return " ".join(map(_address, servers))
+    return " ".join(host_and_port(*one) for one in servers)
 
 
 def _by_port(servers: Sequence[Server], zone: str) -> str:
@@ -101,16 +102,10 @@ def _by_port(servers: Sequence[Server], zone: str) -> str:
     return "\n".join(lines)
 
 
-def _address(server: Server) -> str:
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return f"{host}:{server.port}"
-
-
 def _reverse(servers: Sequence[Server]) -> str:
     """The reverse name of a node, as an example: of one that is not on loopback, if there is."""
-    hosts = [ipaddress.ip_address(one.host) for one in servers]
-    example = next((host for host in hosts if not host.is_loopback), None)
-    return (example or ipaddress.ip_address("192.0.2.10")).reverse_pointer
+    example = next((one.host for one in servers if not is_loopback(one.host)), "192.0.2.10")
+    return ip_of(example).reverse_pointer
 
 
 _HEAD = Template("""\

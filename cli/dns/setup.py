@@ -55,8 +55,7 @@ def dns_servers(info: ClusterInfo) -> list[Server]:
     What another program says goes into files that root installs, so nothing is taken from it but
     what is an IP literal and a port.
     """
-    live = {"alive", "suspect"}
-    nodes = sorted(info.nodes, key=lambda node: node.health not in live)
+    nodes = sorted(info.nodes, key=lambda node: not node.is_live)
     servers = []
     for node in nodes:
         try:

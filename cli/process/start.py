@@ -12,6 +12,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from hstore.dns.ip_literals import host_and_port, is_loopback
 from hstore.node.config.settings import NodeSettings, load_settings
 from hstore.node.discovery import saved_members
 from hstore.node.errors import ConfigError, HstoreError, Refused
@@ -244,22 +245,22 @@ def _refuse_itself(settings: NodeSettings, found: Found) -> None:
 
 def _refuse_loopback(settings: NodeSettings, found: Found) -> None:
     """Refuse a node that the members beyond this machine could not reach."""
-    if not values.is_loopback(settings.advertised_host):
+    if not is_loopback(settings.advertised_host):
         return
     for node in found.info.nodes:
-        if not _is_loopback(node.address):
+        if not _is_at_loopback(node.address):
             own = own_address_towards(node.address) or "ADDRESS"
-            shown = f"[{own}]" if ":" in own else own
+            reachable = host_and_port(own, settings.listen.port)
             raise ConfigError(
                 f"{node.name} at {node.address} cannot reach a node that listens on "
                 f"{settings.listen.host}; use an address of this machine that it can reach: "
-                f"`hstore join -h {found.address} --listen {shown}:{settings.listen.port}`"
+                f"`hstore join -h {found.address} --listen {reachable}`"
             )
 
 
-def _is_loopback(address: str) -> bool:
+def _is_at_loopback(address: str) -> bool:
     try:
-        return values.is_loopback(values.split_address(address).host)
+        return is_loopback(values.split_address(address).host)
     except ValueError:
         return False
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from hstore.dns.ip_literals import host_and_port
 from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.model import values
 
@@ -192,7 +193,7 @@ class Finder:
             ConfigError: It is none of these.
             Refused: There are two clusters, or it is a name that nobody has.
         """
-        if ":" not in where and values.LABEL.fullmatch(where):
+        if values.is_name(where):
             found = self.find_if_any()
             node = member(found.info, where) if found else None
             if node is not None:
@@ -210,10 +211,8 @@ class Finder:
 
     def probe(self, findings: finder.Findings) -> dict[str, Found | HstoreError]:
         """Ask each address for its cluster; return what each says, or why it says nothing."""
-        from hstore.dns import finder
-
         return self._ask_all(
-            [finder.written(one) for one in findings.addresses()[:_PROBES_AT_ONCE]]
+            [host_and_port(*one) for one in findings.addresses()[:_PROBES_AT_ONCE]]
         )
 
     def _ask_all(self, addresses: list[str]) -> dict[str, Found | HstoreError]:
@@ -287,7 +286,7 @@ def member(info: ClusterInfo, which: str) -> NodeInfo | None:
 
 def live_addresses(info: ClusterInfo) -> list[str]:
     """Return the API addresses of the live members, the leader's first."""
-    live = [node for node in info.nodes if node.health in {"alive", "suspect"}]
+    live = [node for node in info.nodes if node.is_live]
     live.sort(key=lambda node: node.name != info.leader)
     return [node.address for node in live]
 
@@ -326,7 +325,7 @@ def _nothing(zone: str, findings: finder.Findings, failures: dict[str, str]) -> 
     rows = [f"{what}: {outcome}" for what, outcome in finder.tried(findings.attempts, zone)]
     for sighting in findings.sightings:
         for node in sighting.nodes:
-            address = finder.written(node)
+            address = host_and_port(*node)
             outcome = failures.get(address, "did not answer in time")
             rows.append(f"{sighting.source}, a node at {address}: {outcome}")
     return "\n".join(

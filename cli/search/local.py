@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from hstore.dns.ip_literals import is_loopback
 from hstore.node.errors import HstoreError, Refused
 from hstore.node.model import values
 from hstore.node.process import run_record
@@ -53,12 +54,7 @@ class NamedNode(NamedTuple):
     @property
     def is_by_name(self) -> bool:
         """Whether it was named by its name: then whoever else has its address is not meant."""
-        return is_name(self.said) and self.record is not None
-
-
-def is_name(said: str) -> bool:
-    """Tell whether `ADDR|NAME` may be a node's name."""
-    return ":" not in said and values.LABEL.fullmatch(said) is not None
+        return values.is_name(self.said) and self.record is not None
 
 
 def named_node(said: str, env: Mapping[str, str], finder: Finder) -> NamedNode:
@@ -91,7 +87,7 @@ def ask(address: str, finder: Finder) -> Found | None:
 
 
 def _which(said: str, here: list[RunRecord], finder: Finder) -> tuple[str, RunRecord | None]:
-    if is_name(said):
+    if values.is_name(said):
         called = [one for one in here if one.name == said and one.zone == finder.zone]
         running = _one_of([one for one in called if run_record.is_running(one)])
         if running:
@@ -144,5 +140,5 @@ def _is_at(record: RunRecord, address: str) -> bool:
         return False
     if str(wanted) in (record.address, record.listen):
         return True
-    every = values.is_wildcard(listens.host) and values.is_loopback(wanted.host)
+    every = values.is_wildcard(listens.host) and is_loopback(wanted.host)
     return every and wanted.port == listens.port

@@ -15,7 +15,8 @@ import click
 from hstore.node.errors import ConfigError, Refused
 
 from ..client.api import NotFound
-from .words import Word, escaped, quoted, text_of, value_of
+from ..client.plain import plain
+from .words import Word, quoted, text_of, value_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -58,11 +59,11 @@ class Output:
             self.line(base64.b64encode(data).decode())
             self.note(f"base64 of {len(data):,} bytes that are not UTF-8")
         else:
-            self.line(escaped(text, keep="\n\t") if self.is_terminal else text)
+            self.line(plain(text, keep="\n\t") if self.is_terminal else text)
 
     def key(self, key: str) -> None:
         """Print a key."""
-        self.line(escaped(key) if self.is_terminal else key)
+        self.line(plain(key) if self.is_terminal else key)
 
     @staticmethod
     def pair(key: str, value: bytes) -> str:

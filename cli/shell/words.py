@@ -17,6 +17,8 @@ from typing import NamedTuple
 from hstore.node.api.http.params import VALUE_BYTES_MAX
 from hstore.node.errors import ConfigError, Refused
 
+from ..client.plain import plain
+
 _PIECE = re.compile(
     r"""
     (?P<space>[ \t\r\n]+)
@@ -132,37 +134,10 @@ def quoted(text: str) -> str:
     """Return how a word is typed."""
     if _NEEDS_NO_QUOTES.fullmatch(text):
         return text
-    return f'"{escaped(text, also=_QUOTE)}"'
+    return f'"{plain(text, also=_QUOTE)}"'
 
 
 _QUOTE = {'"': '\\"', "\\": "\\\\"}
-_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-
-
-def escaped(text: str, *, keep: str = "", also: dict[str, str] | None = None) -> str:
-    """Return text without characters that a terminal would obey or hide.
-
-    Args:
-        text: Any.
-        keep: Characters that stay, whatever they are.
-        also: More characters to replace, and by what.
-    """
-    if text.isprintable() and not also:
-        return text
-    table = {**_SHORT, **(also or {})}
-    return "".join(
-        table[one] if one in table and one not in keep
-        else one if one.isprintable() or one in keep
-        else _code(one)
-        for one in text
-    )  # fmt: skip
-
-
-def _code(one: str) -> str:
-    number = ord(one)
-    if number < 0x80:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def text_of(word: Word, what: str) -> str:
@@ -198,8 +173,8 @@ def value_of(word: Word) -> bytes:
     except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise Refused(
-            f'{escaped(name)} cannot be read ({reason}); a value that begins with @: "@..."'
+            f'{plain(name)} cannot be read ({reason}); a value that begins with @: "@..."'
         ) from None
     if len(value) > VALUE_BYTES_MAX:
-        raise Refused(f"{escaped(name)} is larger than 1 MiB, the most that a value can have")
+        raise Refused(f"{plain(name)} is larger than 1 MiB, the most that a value can have")
     return value

@@ -26,8 +26,6 @@ _HEALTH_STYLE = {
     "joining": "cyan",
 }
 
-_LIVE = {"alive", "suspect"}
-
 _GAP = 2
 """Spaces between columns."""
 
@@ -141,7 +139,7 @@ def tolerance(info: ClusterInfo) -> str:
 def warnings(info: ClusterInfo) -> list[str]:
     """Say what an operator should know, the worst first, each in a line."""
     voters = [node for node in info.nodes if node.voter]
-    live = [node for node in voters if node.health in _LIVE]
+    live = [node for node in voters if node.is_live]
     found = []
     if info.waiting_for:
         found.append(

@@ -27,6 +27,7 @@ from ..driver.replica import Replica
 from ..driver.ticks import TickTimer
 from ..model.cluster_info import ClusterInfo, NodeFigures, NodeInfo
 from ..model.commands import Member
+from ..model.values import split_address
 from ..peers import wire
 from ..raft import quorum
 from ..raft.quorum import VoteResult
@@ -400,12 +401,6 @@ class Status:
         )
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Return host (without brackets) and port of `HOST:PORT`."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 def _dns_member(node: NodeInfo) -> DnsMember:
     host, port = split_address(node.address)
     return DnsMember(
@@ -413,8 +408,8 @@ def _dns_member(node: NodeInfo) -> DnsMember:
         node_id=node.id,
         host=host,
         api_port=port,
-        peer_port=split_address(node.peer_address)[1],
-        live=node.health in ("alive", "suspect"),
+        peer_port=split_address(node.peer_address).port,
+        live=node.is_live,
         voter=node.voter,
     )
 
@@ -429,4 +424,4 @@ def _by_name(member: Member) -> list[tuple[str, int]]:
     return [(text, int(number or 0)) for text, number in parts]
 
 
-__all__ = ["VERSION", "Status", "split_address"]
+__all__ = ["VERSION", "Status"]

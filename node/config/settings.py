@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from hstore.dns.ip_literals import is_loopback
+
 from ..errors import ConfigError
 from ..model import values
 from ..model.commands import ClusterSettings
-from ..model.values import API_PORT, LABEL, Address
+from ..model.values import API_PORT, Address
 from . import cluster_settings
 
 if TYPE_CHECKING:
@@ -215,9 +217,7 @@ def refuse_own_dns_among_recursors(settings: NodeSettings) -> None:
     """
     own = {settings.listen.host, settings.advertised_host}
     for host, port in settings.recursors:
-        is_own = host in own or (
-            values.is_wildcard(settings.listen.host) and values.is_loopback(host)
-        )
+        is_own = host in own or (values.is_wildcard(settings.listen.host) and is_loopback(host))
         if port == settings.dns_port and is_own:
             raise ConfigError(
                 f"recursors: '{Address(host, port)}' is this node's own DNS server; "
@@ -332,7 +332,7 @@ class _Sources:
         """Return what `HSTORE_HOST` names, where that is an address and no node's name."""
         value = self._env.get("HSTORE_HOST", "")
         with contextlib.suppress(ValueError):
-            if value and not LABEL.fullmatch(value):
+            if value and not values.is_name(value):
                 return (values.split_address(value),)
         return ()
 

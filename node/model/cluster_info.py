@@ -39,6 +39,11 @@ class NodeInfo(msgspec.Struct, frozen=True):
     version: str | None
     uptime_s: int | None
 
+    @property
+    def is_live(self) -> bool:
+        """Whether the node counts among the live (contract, section 1)."""
+        return self.health in ("alive", "suspect")
+
 
 class ClusterInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """The `/v1/cluster` object. `nodes` are sorted by name (n2 before n10).

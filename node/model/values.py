@@ -13,6 +13,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hstore.dns.ip_literals import host_and_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,8 +26,8 @@ _DNS_PORT = 53
 # A question is given up after a few seconds, so more would never be asked.
 _RECURSORS_MAX = 8
 
-LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-"""A node's name: a DNS label in lower case (RFC 1123, section 2.1)."""
+# RFC 1123, section 2.1; in lower case, since DNS does not tell the cases apart.
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 # `<63 letters>.node.` stands before the zone, and a domain name has 253 characters at most
 # (RFC 1035, section 2.3.4, less the length bytes of both ends).
@@ -43,7 +45,7 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         """Return `HOST:PORT`."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
 
 def text(value: object) -> str:
@@ -99,12 +101,17 @@ def advertised(value: object) -> str:
     """
     written = text(value)
     host, port = address(written)
-    if ipaddress.ip_address(host).is_unspecified:
+    if is_wildcard(host):
         raise ValueError("an address that others can reach, which a wildcard is not")
     has_port = "]:" in written if written.startswith("[") else written.count(":") == 1
     if has_port:
         return str(Address(host, port))
     return f"[{host}]" if ":" in host else host
+
+
+def is_name(value: str) -> bool:
+    """Tell whether a node may have this name: a DNS label in lower case."""
+    return _LABEL.fullmatch(value) is not None
 
 
 def label(value: object) -> str:
@@ -114,7 +121,7 @@ def label(value: object) -> str:
         ValueError: It is not a DNS label in lower case.
     """
     name = value if isinstance(value, str) else ""
-    if not LABEL.fullmatch(name):
+    if not is_name(name):
         raise ValueError(
             "1 to 63 of a-z, 0-9 and '-', which neither begin nor end with '-' (a DNS label)"
         )
@@ -128,7 +135,7 @@ def zone(value: object) -> str:
         ValueError: It is not a domain, or too long for names to stand before it.
     """
     name = value.lower().removesuffix(".") if isinstance(value, str) else ""
-    if len(name) > _ZONE_LENGTH_MAX or not all(LABEL.fullmatch(part) for part in name.split(".")):
+    if len(name) > _ZONE_LENGTH_MAX or not all(map(is_name, name.split("."))):
         raise ValueError(
             f"a DNS domain such as hstore.local, of at most {_ZONE_LENGTH_MAX} characters"
         )
@@ -285,11 +292,6 @@ def path(value: object) -> Path:
         return Path(written).expanduser().absolute()
     except RuntimeError as error:
         raise ValueError("a path whose home directory is known") from error
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an IP literal is on this machine only."""
-    return ipaddress.ip_address(host).is_loopback
 
 
 def is_wildcard(host: str) -> bool:

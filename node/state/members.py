@@ -7,19 +7,16 @@ is whether as many as were waited for have come.
 
 from __future__ import annotations
 
-import re
 from typing import Protocol
 
 import msgspec
 
 from ..config import cluster_settings
 from ..errors import StorageError
-from ..model import commands
+from ..model import commands, values
 from ..model.commands import Member, Outcome
 from ..raft.membership import Configuration
 from . import records
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Changes(Protocol):
@@ -125,7 +122,7 @@ def _change_member(batch: Changes, index: int, command: commands.ChangeMember) -
 
 def _keep(batch: Changes, index: int, member: Member) -> Outcome:
     """Store a member, unless its name or its address is another's."""
-    if not _NAME.fullmatch(member.name):
+    if not values.is_name(member.name):
         return Outcome(
             False,
             0,

@@ -1,6 +1,6 @@
 """Records `hstore list --watch` as a picture: a real cluster of three, right after a leader's death.
 
-    .venv/bin/python -m tests.bench.list_picture cli/pictures/list-watch.svg
+    .venv/bin/python -m tests.bench.list_picture docs/pictures/list-watch.svg
 
 What stands in it is what the live list shows (`tables.cluster_view`), at the moment when a survivor
 first says that another one leads and that the old leader has failed. Only the frame is drawn.

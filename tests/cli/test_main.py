@@ -13,6 +13,7 @@ import pytest
 
 from hstore.cli import __main__ as programs
 from hstore.cli import main as cli
+from hstore.node.config.settings import load_search
 
 
 def test_read_prints_the_value_and_a_newline_or_the_bytes_alone(server, capfdbinary):
@@ -51,6 +52,20 @@ def test_a_name_in_the_environment_is_a_node_of_the_cluster_that_is_found(
     server.set_cluster(make.info(make.node(1), there))
     server.answers["GET", "/read"] = (200, {"a": "1"})
     assert cli.run(["read"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "is_name"),
+    [("n2", True), ("localhost", True), ("Db_1", False), ("db.example", False), ("[::1]", False)],
+)
+def test_what_the_environment_names_is_either_a_node_or_a_host_of_the_search(
+    monkeypatch, said, is_name
+):
+    # Two rules differed: `Db_1` was a node's name for one and an address for the other.
+    monkeypatch.setenv("HSTORE_HOST", said)
+    context = cli.cli.commands["read"].make_context("read", [])
+    assert context.params["host"] == (said if is_name else None)
+    assert bool(load_search({}, {"HSTORE_HOST": said}).discovery.hosts) == (not is_name)
 
 
 def test_read_without_a_key_prints_all(server, capfd):

@@ -151,6 +151,7 @@ GAI = f"getaddrinfo leader.{ZONE}"
     ("address", "told", "words"),
     [
         ("127.0.0.1", CLOSED, "cannot carry a port"),
+        ("127.0.1.1", CLOSED, "cannot carry a port"),
         ("10.0.0.53", SILENT, "No name at all resolves until it does"),
         ("127.0.0.53", CLOSED, "systemctl status systemd-resolved"),
         ("10.0.0.53", NXDOMAIN, f"has to forward {ZONE} to the nodes: `hstore dns setup SYSTEM`"),
