@@ -27,7 +27,7 @@ from hstore.dns.probe import Told
 from hstore.dns.records import Name, name_of
 from hstore.node.model import values
 
-from ..client.api import Unreachable
+from ..client.errors import Unreachable
 from . import diagnosis, name_service
 from .observations import FOREIGN, Check, Lookup, NodeSeen, Observations, ResolverSeen, Result
 from .setup import checked_zone

@@ -8,7 +8,8 @@ from hstore.node.errors import HstoreError, Refused
 from hstore.node.model import values
 from hstore.node.process import run_record
 
-from ..client.api import REQUEST_TIMEOUT_S, NothingListens, Unreachable
+from ..client.api import REQUEST_TIMEOUT_S
+from ..client.errors import NothingListens, Unreachable
 from ..search.find import Found, live_addresses, member
 from ..search.local import ask
 
@@ -87,7 +88,7 @@ def leave(node: NamedNode) -> str:
         return _remove(node)
     try:
         with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
-            client.command("/v1/node/leave")
+            client.leave()
     except Unreachable:
         return _remove(node)
     _wait_gone(node)
@@ -104,7 +105,7 @@ def _remove(gone: NamedNode) -> str:
         )
     through = _another(found, node.address)
     with gone.finder.connect(through, REQUEST_TIMEOUT_S) as client:
-        client.command("/v1/leader/remove", {"node": node.name})
+        client.remove(node.name)
     return f"{node.name} at {node.address} did not answer; {through} removed it for good"
 
 

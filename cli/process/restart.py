@@ -20,7 +20,8 @@ from hstore.node.process import run_record
 from hstore.node.process.launch import LogStart
 from hstore.node.storage.directory import has_data
 
-from ..client.api import REQUEST_TIMEOUT_S, NothingListens, Unreachable
+from ..client.api import REQUEST_TIMEOUT_S
+from ..client.errors import NothingListens, Unreachable
 from ..search.find import describe as describe_cluster
 from ..search.find import member
 from .background import describe, last_words, run_in_background

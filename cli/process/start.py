@@ -22,7 +22,7 @@ from hstore.node.process import run_record
 from hstore.node.process.launch import AGAIN, Launch
 from hstore.node.storage.directory import has_data, read_identity
 
-from ..client.api import Unreachable
+from ..client.errors import Unreachable
 from ..options import Process
 from ..search.find import Finder, Found, describe, live_addresses, member, own_address_towards
 from ..search.local import recorded_dns

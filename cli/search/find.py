@@ -18,7 +18,8 @@ from hstore.dns.ip_literals import host_and_port
 from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.model import values
 
-from ..client.api import NodeClient, NothingListens, Unreachable
+from ..client.api import NodeClient
+from ..client.errors import NothingListens, Unreachable
 from .clock import Clock
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import click
 
 from hstore.node.errors import ConfigError, Refused
 
-from ..client.api import NotFound
+from ..client.errors import NotFound
 from ..client.plain import plain
 from .words import Word, quoted, text_of, value_of
 

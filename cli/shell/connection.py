@@ -10,7 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from ..client.api import REQUEST_TIMEOUT_S, NotConnected, Unreachable
+from ..client.api import REQUEST_TIMEOUT_S
+from ..client.errors import NotConnected, Unreachable
 from ..search.find import Found, live_addresses
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from hstore.node.model.cluster_info import ClusterInfo
 
-    from ..client.api import NodeClient, Seen
+    from ..client.api import NodeClient
+    from ..client.replies import Seen
     from ..search.find import Finder
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from ..client.api import Unreachable
+from ..client.errors import Unreachable
 from ..client.plain import plain_json
 from ..search.find import live_addresses
 from . import tables

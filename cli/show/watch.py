@@ -15,7 +15,8 @@ from rich.text import Text
 from hstore.node.errors import HstoreError, Unavailable
 from hstore.node.model.cluster_info import ClusterInfo
 
-from ..client.api import STALL_TIMEOUT_S, NodeClient, Unreachable
+from ..client.api import STALL_TIMEOUT_S, NodeClient
+from ..client.errors import Unreachable
 from ..client.plain import plain, plain_json
 from ..search.find import live_addresses
 from . import tables

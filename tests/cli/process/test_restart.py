@@ -7,7 +7,7 @@ import os
 import httpx
 import pytest
 
-from hstore.cli.client.api import Unreachable
+from hstore.cli.client.errors import Unreachable
 from hstore.cli.process import restart as module
 from hstore.cli.process.restart import restart
 from hstore.cli.search.local import NamedNode

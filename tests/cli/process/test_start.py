@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hstore.cli.client.api import Unreachable
+from hstore.cli.client.errors import Unreachable
 from hstore.cli.options import Process
 from hstore.cli.process import start
 from hstore.cli.search.find import Finder

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from hstore.cli.client.api import Unreachable
+from hstore.cli.client.errors import Unreachable
 from hstore.cli.search.find import Found
 from hstore.cli.show.watch import GIVE_UP_S, Leaderless, Lost, follow, lines, show
 from hstore.node.model.cluster_info import ClusterInfo
