@@ -3,8 +3,9 @@
 Words. A command is *thin*: options in, one call, print. Commands are synchronous: Trio runs for the
 length of a search by DNS, and in a node that is started here.
 
-main.py        the commands, exit statuses, and the form of errors
+main.py        the commands
 options.py     options that several commands share
+running.py     a command from its arguments to its exit status
 config.py      config and rename
 completion.py  what a shell asks while something is typed
 spellings.py   the same commands as hstore-server, hstore-cli and lines of mgmt.py

@@ -28,7 +28,7 @@ _INSTALLING = {
 }
 
 
-def script(shell: str) -> str:
+def completion_script(shell: str) -> str:
     """Return the script for one of `SHELLS`; how to install it stands at its top."""
     kind = get_completion_class(shell)
     assert kind is not None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LOG_LEVEL = "log_level"
 
 
-def show(client: NodeClient, key: str | None) -> None:
+def show_settings(client: NodeClient, key: str | None) -> None:
     """Print one value, or a table of all.
 
     Raises:
@@ -32,7 +32,7 @@ def show(client: NodeClient, key: str | None) -> None:
         raise ConfigError(f"{key}: unknown key; there are {', '.join(settings)}")
 
 
-def change(client: NodeClient, key: str, value: str) -> None:
+def change_setting(client: NodeClient, key: str, value: str) -> None:
     """Change a setting, and print what it is then."""
     changed = client.configure(key, value)
     click.echo(f"{key} is {changed.value} ({changed.source})")
@@ -40,7 +40,7 @@ def change(client: NodeClient, key: str, value: str) -> None:
         click.echo(changed.note)
 
 
-def rename(client: NodeClient, name: str) -> None:
+def rename_node(client: NodeClient, name: str) -> None:
     """Give the node another name."""
     click.echo(f"{client.rename(name)} is {name} now")
 

@@ -1,63 +1,35 @@
-"""The command line: `hstore COMMAND`.
+"""The command line: `hstore COMMAND`, with a function for each command.
 
-Each command here is thin: options in, one call, print. Owns exit statuses and the form of errors;
-no traceback reaches a user. What is heavy (httpx, rich, the node) is imported by the command that
-needs it, so that `--help` is quick. `-h` is the host everywhere; help is `--help`.
+Each is thin: options in, one call, print. What is heavy (httpx, rich, the node) is imported by the
+command that needs it, so that `--help` is quick. `-h` is the host everywhere; help is `--help`. What
+becomes of an error is in `running.py`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from hstore.node.errors import ConfigError, HstoreError
+from hstore.node.errors import ConfigError
 
 from . import options as opt
 from .dns.resolvers import RESOLVERS
+from .running import run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from .client.api import NodeClient
-    from .search.find import Finder, Found
+    from .search.find import Finder
     from .search.local import NamedNode
 
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
-
-def run(
-    arguments: Sequence[str], command: click.Command | None = None, prog_name: str = "hstore"
-) -> int:
-    """Run a command; print what goes wrong in a line or two; return the exit status.
-
-    Args:
-        arguments: What follows the program's name.
-        command: What is run; by default all of `hstore`.
-        prog_name: What it is called.
-    """
-    try:
-        result = (command or cli).main(list(arguments), prog_name, standalone_mode=False)
-    except click.ClickException as error:
-        return _fail_usage(error)
-    except HstoreError as error:
-        return _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough (`hstore list | head -1`). Python would complain
-        # when it flushes at exit, so give it something else to flush into.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except BaseExceptionGroup as group:
-        return _fail_group(group)
-    except Exception as error:  # noqa: BLE001  # the last handler: a traceback helps no user
-        return _fail_unexpectedly(error)
-    return result if isinstance(result, int) else 0
+def run(arguments: Sequence[str]) -> int:
+    """Run `hstore` with these arguments; return its exit status."""
+    return run_command(cli, arguments, "hstore")
 
 
 @click.group(context_settings={"max_content_width": 100}, no_args_is_help=True)
@@ -115,7 +87,7 @@ def list_nodes(*, host: str | None, zone: str | None, watch: bool, as_json: bool
     finder = _finder(zone)
     if watch:
         return listing.watch(finder, host, as_json=as_json)
-    return listing.show_once(_found(host, finder), as_json=as_json)
+    return listing.show_once(finder.find_at(host), as_json=as_json)
 
 
 @cli.command()
@@ -199,9 +171,9 @@ def restart(*, host: str, zone: str | None) -> int:
     One that has ended starts in the background, with the settings it had. Returns when it is
     healthy.
     """
-    from .process.restart import restart as restart_node
+    from .process.restart import restart_node
 
-    return restart_node(_local(host, zone), os.environ)
+    return restart_node(_local(host, zone), os.environ, cli.commands)
 
 
 @cli.command()
@@ -240,15 +212,15 @@ def config(*, host: str | None, zone: str | None, key: str | None, value: str | 
     KEY is heartbeat, election_timeout, health_interval or dns_ttl; NAME.type (voter or learner) of
     a node; or log_level, which is of the node at -h alone.
     """
-    from . import config as settings
+    from .config import LOG_LEVEL, change_setting, show_settings
 
-    if key == settings.LOG_LEVEL and value is not None and host is None:
+    if key == LOG_LEVEL and value is not None and host is None:
         raise ConfigError(f"{key}: each node has its own: say of which with -h ADDR")
     with _client(host, zone) as client:
         if key is None or value is None:
-            settings.show(client, key)
+            show_settings(client, key)
         else:
-            settings.change(client, key, value)
+            change_setting(client, key, value)
 
 
 @cli.command()
@@ -257,10 +229,10 @@ def config(*, host: str | None, zone: str | None, key: str | None, value: str | 
 @click.argument("name")
 def rename(*, host: str, zone: str | None, name: str) -> None:
     """Give a node another NAME, in DNS and everywhere."""
-    from . import config as settings
+    from .config import rename_node
 
     with _client(host, zone) as client:
-        settings.rename(client, name)
+        rename_node(client, name)
 
 
 @cli.command()
@@ -304,9 +276,9 @@ def completion(*, shell: str) -> None:
     zsh:  eval "$(hstore completion zsh)" in ~/.zshrc, after compinit
     fish: hstore completion fish | source, in ~/.config/fish/config.fish
     """
-    from . import completion as completing
+    from .completion import completion_script
 
-    click.echo(completing.script(shell), nl=False)
+    click.echo(completion_script(shell), nl=False)
 
 
 @dns.command("doctor")
@@ -339,13 +311,13 @@ def _run_node(
         from .process.attached import run_with_shell
 
         return run_with_shell(said, os.environ)
-    from .process import start as nodes
+    from .process.start import end_with_parent, join_cluster, start_node
 
     if process.parent_pipe is not None:
-        nodes.end_with_parent(process.parent_pipe)
+        end_with_parent(process.parent_pipe)
     if command == "start":
-        return nodes.start(settings, os.environ, process=process)
-    return nodes.join(settings, os.environ, host, process=process)
+        return start_node(settings, os.environ, process=process)
+    return join_cluster(settings, os.environ, host, process=process)
 
 
 def _local(host: str, zone: str | None) -> NamedNode:
@@ -358,12 +330,6 @@ def _finder(zone: str | None) -> Finder:
     from .search.sources import finder_of
 
     return finder_of({"cluster.zone": zone}, os.environ)
-
-
-def _found(host: str | None, finder: Finder) -> Found:
-    if host is None:
-        return finder.find()
-    return finder.wait_for(finder.address_of(host), wait_s=0)
 
 
 def _client(host: str | None, zone: str | None) -> NodeClient:
@@ -381,54 +347,3 @@ def _text(option: str, value: str) -> str:
         raise ConfigError(
             f"{option}: {value!r} is not UTF-8; PUT /v1/kv/KEY takes values of any bytes"
         ) from None
-
-
-def _fail(message: str, status: int) -> int:
-    from .client.plain import plain
-
-    shown = plain(message, keep="\n")  # it may quote a node, or what calls itself one
-    click.echo(f"hstore: {shown}", err=True)
-    return status
-
-
-def _fail_usage(error: click.ClickException) -> int:
-    """Say in a line what click would say in four."""
-    message = error.format_message()
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    if context is None or "\n" in message:  # all of the help, where no command was given
-        error.show()
-        return EXIT_USAGE
-    return _fail(
-        f"{message.rstrip('.')}; `{context.command_path} --help` shows what there is", EXIT_USAGE
-    )
-
-
-def _fail_unexpectedly(error: BaseException) -> int:
-    if os.environ.get("HSTORE_DEBUG"):
-        click.echo("".join(traceback.format_exception(error)), err=True)
-    if isinstance(error, BaseExceptionGroup):
-        error = next(_leaves(error))
-    return _fail(
-        f"unexpected {type(error).__name__}: {error}\n"
-        "this is a defect of hstore; HSTORE_DEBUG=1 shows where",
-        1,
-    )
-
-
-def _fail_group(group: BaseExceptionGroup[BaseException]) -> int:
-    """Take from a group what a user can act on: an interruption, then an error of ours."""
-    if group.subgroup(KeyboardInterrupt):
-        return EXIT_INTERRUPTED
-    ours = group.subgroup(HstoreError)
-    for error in _leaves(ours) if ours else ():
-        if isinstance(error, HstoreError):
-            return _fail(str(error), error.exit_code)
-    return _fail_unexpectedly(group)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

@@ -35,7 +35,7 @@ from .setup import checked_zone
 if TYPE_CHECKING:
     from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
 
-    from ..search.find import Finder, Found
+    from ..search.find import Finder
 
 LOOKUP_S = 3.0
 """How long `getaddrinfo` is waited for; it may take minutes, and nothing can end it."""
@@ -151,16 +151,10 @@ def systemd_version(output: str) -> int | None:
 def _look(host: str | None, finder: Finder, root: Path) -> Observations:
     service = name_service.read(root)
     try:
-        found = _find(host, finder)
+        found = finder.find_at(host)
     except Unreachable as error:
         return trio.run(observe, finder.zone, None, str(error), service)
     return trio.run(observe, checked_zone(found), found.info, "", service)
-
-
-def _find(host: str | None, finder: Finder) -> Found:
-    if host is None:
-        return finder.find()
-    return finder.wait_for(finder.address_of(host), wait_s=0)
 
 
 class _Several(Generic[T]):

@@ -84,4 +84,4 @@ def checked_zone(found: Found) -> str:
 def _look(host: str | None, finder: Finder) -> Found | None:
     if host is None:
         return finder.find_if_any()
-    return finder.wait_for(finder.address_of(host), wait_s=0)
+    return finder.find_at(host)

@@ -22,6 +22,7 @@ from hstore.node.storage.directory import has_data
 
 from ..client.api import REQUEST_TIMEOUT_S
 from ..client.errors import NothingListens, Unreachable
+from ..options import flags, split
 from ..search.find import describe as describe_cluster
 from ..search.find import member
 from .background import describe, last_words, run_in_background
@@ -39,8 +40,15 @@ _GONE_S = 8.0
 _PAUSE_S = 0.05
 
 
-def restart(node: NamedNode, env: Mapping[str, str]) -> int:
+def restart_node(
+    node: NamedNode, env: Mapping[str, str], commands: Mapping[str, click.Command]
+) -> int:
     """Restart a node, and say so when it is healthy; return the exit status.
+
+    Args:
+        node: The node.
+        env: The environment of one that has to be started.
+        commands: Those of `hstore`, by name: they parse the command line of the node's run record.
 
     Raises:
         Unreachable: It hangs.
@@ -48,7 +56,7 @@ def restart(node: NamedNode, env: Mapping[str, str]) -> int:
     """
     found = _answer(node)
     if found:
-        return _in_place(node, found)
+        return _in_place(node, found, commands)
     return _again(node, env)
 
 
@@ -87,12 +95,12 @@ def _answer(node: NamedNode) -> Found | None:
         clock.sleep(_PAUSE_S)
 
 
-def _in_place(node: NamedNode, found: Found) -> int:
+def _in_place(node: NamedNode, found: Found, commands: Mapping[str, click.Command]) -> int:
     """Have the node begin anew in its own process, and wait for that."""
     record = node.record if node.is_running_here else None
     log = None
     if record:
-        _check_settings(record)
+        _check_settings(record, commands)
         log = _log_of(record)
     with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as watcher:
         events = watcher.events()
@@ -112,17 +120,14 @@ def _in_place(node: NamedNode, found: Found) -> int:
     return 0
 
 
-def _check_settings(record: RunRecord) -> None:
+def _check_settings(record: RunRecord, commands: Mapping[str, click.Command]) -> None:
     """See to it that a node can read its settings before it ends its life for them.
 
     Raises:
         ConfigError: A file has become wrong since it started.
     """
-    from ..main import cli
-    from ..options import flags, split
-
     command, *words = record.arguments
-    context = cli.commands[command].make_context(command, words)
+    context = commands[command].make_context(command, words)
     _, settings = split(context.params)
     load_settings(flags(settings), record.variables)
 

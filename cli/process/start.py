@@ -39,7 +39,7 @@ _IN_THIS_PROCESS = Process(no_shell=True)
 _PARENT_GONE_S = 8.0
 
 
-def start(
+def start_node(
     flags: Mapping[str, object],
     env: Mapping[str, str],
     finder: Finder | None = None,
@@ -66,7 +66,7 @@ def start(
     return _serve(settings, sockets, "start", (), settle)
 
 
-def join(
+def join_cluster(
     flags: Mapping[str, object],
     env: Mapping[str, str],
     host: str | None,
@@ -101,7 +101,7 @@ def join(
         if failure or process.resume:
             raise failure or _gone(settings)
         # Its place was a member's, and somebody was quicker: the next one is to be looked at anew.
-        return join(flags, env, host, given, process)
+        return join_cluster(flags, env, host, given, process)
     settle = partial(launching.settle, "join", flags, settings, env, process)
     return _serve(settings, sockets, "join", _ways_in(found), settle)
 

@@ -123,6 +123,18 @@ class Finder:
             raise Unreachable(_nothing(self.zone, findings, proof.failures))
         return _the_one(self.zone, proof.found)
 
+    def find_at(self, host: str | None) -> Found:
+        """Return the cluster of the node at `ADDR|NAME`; None: the one that `find` finds.
+
+        Raises:
+            ConfigError: `host` is neither an address nor a name.
+            Refused: There are two clusters, or no node has that name.
+            Unreachable: The node does not answer, or no cluster was found.
+        """
+        if host is None:
+            return self.find()
+        return self.wait_for(self.address_of(host), wait_s=0)
+
     def find_if_any(self) -> Found | None:
         """Return the live cluster of the zone if one look finds it.
 

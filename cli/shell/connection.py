@@ -75,10 +75,7 @@ class Connection:
         Raises:
             HstoreError: As `Finder.find` and `Finder.address_of` say.
         """
-        if self._host is None:
-            found = self._finder.find()
-        else:
-            found = self._finder.wait_for(self._finder.address_of(self._host), wait_s=0)
+        found = self._finder.find_at(self._host)
         self._take(found)
         return found
 

@@ -259,8 +259,8 @@ def ways(monkeypatch):
 
     monkeypatch.setattr("hstore.cli.process.background.run_in_background", way("background"))
     monkeypatch.setattr("hstore.cli.process.attached.run_with_shell", way("shell"))
-    monkeypatch.setattr("hstore.cli.process.start.start", way("start"))
-    monkeypatch.setattr("hstore.cli.process.start.join", way("join"))
+    monkeypatch.setattr("hstore.cli.process.start.start_node", way("start"))
+    monkeypatch.setattr("hstore.cli.process.start.join_cluster", way("join"))
     return called
 
 

@@ -38,7 +38,7 @@ def test_a_client_reads_no_certificates(monkeypatch):
 def test_no_type_is_first_met_by_msgspec_when_several_threads_may_decode():
     """Two threads that are the first to decode into a type crash the process, one time in 60."""
     folder = Path(client_module.__file__).parent
-        source = "".join(path.read_text() for path in sorted(folder.glob("*.py")))
+    source = "".join(path.read_text() for path in sorted(folder.glob("*.py")))
     assert "json.decode(" not in source
     assert source.count("json.Decoder(") >= 4
 
