@@ -33,7 +33,7 @@ def show_settings(client: NodeClient, key: str | None) -> None:
 
 
 def change_setting(client: NodeClient, key: str, value: str) -> None:
-    """Change a setting, and print what it is then."""
+    """Change a setting, and print its new value."""
     changed = client.configure(key, value)
     click.echo(f"{key} is {changed.value} ({changed.source})")
     if changed.note:
@@ -46,7 +46,7 @@ def rename_node(client: NodeClient, name: str) -> None:
 
 
 def table(settings: dict[str, ConfigValue]) -> list[str]:
-    """Return the lines of a table: for people, and for programs that split at spaces."""
+    """Return the lines of a table, which programs can split at spaces."""
     rows = [("KEY", "VALUE", "SOURCE")]
     rows += [(key, setting.value, setting.source) for key, setting in settings.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
@@ -54,7 +54,7 @@ def table(settings: dict[str, ConfigValue]) -> list[str]:
 
 
 def _settings(client: NodeClient) -> dict[str, ConfigValue]:
-    """Return the settings; without a leader, those that this node knows."""
+    """Return the settings; without a leader, this node's own copy of them."""
     try:
         return client.config()
     except NotApplied as error:

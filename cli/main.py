@@ -37,22 +37,29 @@ def run(arguments: Sequence[str]) -> int:
 def cli() -> None:
     """A key-value store that agrees by Raft and answers DNS for its own cluster.
 
-    ADDR is HOST:PORT of a node's API, or a host; NAME is a node's name. Without -h the cluster is
-    found by name: on this machine, through DNS, or on the local network.
+    ADDR is HOST:PORT of a node's API, or a host; NAME is a node's name. Without -h, hstore searches
+    for the cluster: on this machine, through DNS, and on the local network.
 
     Exit status: 0 done, 1 refused or nothing found, 2 wrong usage, 3 no node could be reached.
     """
 
 
 @cli.command()
-@click.option("-h", "--host", "--listen", "listen", metavar="ADDR", help="Its own address.")
-@click.option("--expect", metavar="N", help="Serve nobody until N voters have joined, once.")
+@click.option(
+    "-h",
+    "--host",
+    "--listen",
+    "listen",
+    metavar="ADDR",
+    help="Address of this node [127.0.0.1:8500].",
+)
+@click.option("--expect", metavar="N", help="New cluster: serve no client until N voters joined.")
 @opt.node
 @opt.cluster
 def start(**options: Any) -> int:
-    """Start the first node of a cluster, or the node whose directory it is.
+    """Start the first node of a cluster, or the node of a used data directory again.
 
-    On a terminal it ends in the shell, and leaving that stops the node. Otherwise, and with
+    On a terminal it opens the shell, and leaving the shell stops the node. Otherwise, and with
     --no-shell, it runs in the foreground and logs to standard error until it is stopped.
     """
     process, settings = opt.split(options)
@@ -61,15 +68,17 @@ def start(**options: Any) -> int:
 
 @cli.command()
 @opt.host
-@click.option("--listen", metavar="ADDR", help="Its own address [the first free port from 8500].")
-@click.option("--learner", is_flag=True, help="Receive the log and never vote.")
+@click.option(
+    "--listen", metavar="ADDR", help="Address of this node [the first free port from 8500]."
+)
+@click.option("--learner", is_flag=True, help="Join as a learner, which never votes.")
 @opt.node
 @opt.zone
 def join(*, host: str | None, **options: Any) -> int:
     """Start a node that joins a cluster through any member of it.
 
-    Without -h the cluster is found by name. On a terminal it ends in the shell, and leaving that
-    stops the node; otherwise it runs in the foreground until it is stopped.
+    Without -h, hstore searches for the cluster. On a terminal it opens the shell, and leaving the
+    shell stops the node; otherwise the node runs in the foreground until it is stopped.
     """
     process, settings = opt.split(options)
     return _run_node("join", process, opt.flags(settings), host)
@@ -94,7 +103,7 @@ def list_nodes(*, host: str | None, zone: str | None, watch: bool, as_json: bool
 @opt.host
 @opt.zone
 @click.option("-k", "--key", metavar="KEY", help="The key; without it, all keys and values.")
-@click.option("--raw", is_flag=True, help="The bytes of the value and no newline.")
+@click.option("--raw", is_flag=True, help="Print the bytes of the value, without a newline.")
 def read(*, host: str | None, zone: str | None, key: str | None, raw: bool) -> None:
     """Print the value of a key, or all of them as one JSON object."""
     with _client(host, zone) as client:
@@ -133,7 +142,7 @@ def update(*, host: str | None, zone: str | None, key: str, value: str) -> None:
 @opt.zone
 @click.option("-k", "--key", metavar="KEY", required=True)
 def delete(*, host: str | None, zone: str | None, key: str) -> None:
-    """Delete a key that exists; print the revision of that."""
+    """Delete a key that exists; print the revision of the deletion."""
     with _client(host, zone) as client:
         click.echo(f"revision {client.delete(_text('-k', key))}")
 
@@ -166,10 +175,10 @@ def kill(*, host: str, zone: str | None) -> None:
 @opt.host_required
 @opt.zone
 def restart(*, host: str, zone: str | None) -> int:
-    """Restart a running node in place, or start one again that ran on this machine.
+    """Restart a running node in place, or start a node again that ran on this machine.
 
-    One that has ended starts in the background, with the settings it had. Returns when it is
-    healthy.
+    A node that has ended starts in the background, with the settings it had. The command returns
+    when the node is healthy.
     """
     from .process.restart import restart_node
 
@@ -191,10 +200,10 @@ def leave(*, host: str, zone: str | None) -> None:
 @opt.zone
 @click.argument("command", metavar="[COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
 def open_shell(*, host: str | None, zone: str | None, command: tuple[str, ...]) -> int:
-    """Open a shell on a cluster, or run one command of it: `hstore cli help` shows them.
+    """Open a shell on a cluster, or run one command of it: `hstore cli help` lists them.
 
-    Without a terminal it reads commands from standard input, goes on after one that fails, and
-    exits with the status of the last that did.
+    Without a terminal it reads commands from standard input, goes on after a command that fails,
+    and exits with the status of the last one that failed.
     """
     from .shell.shell import run_shell
 
@@ -207,15 +216,15 @@ def open_shell(*, host: str | None, zone: str | None, command: tuple[str, ...]) 
 @click.argument("key", required=False)
 @click.argument("value", required=False)
 def config(*, host: str | None, zone: str | None, key: str | None, value: str | None) -> None:
-    """Show the settings of a cluster, or one, or change it on all nodes.
+    """Show the settings of a cluster, or one setting, or change it on all nodes.
 
     KEY is heartbeat, election_timeout, health_interval or dns_ttl; NAME.type (voter or learner) of
-    a node; or log_level, which is of the node at -h alone.
+    a node; or log_level, which belongs to the node at -h alone.
     """
     from .config import LOG_LEVEL, change_setting, show_settings
 
     if key == LOG_LEVEL and value is not None and host is None:
-        raise ConfigError(f"{key}: each node has its own: say of which with -h ADDR")
+        raise ConfigError(f"{key}: each node has its own; name the node with -h ADDR")
     with _client(host, zone) as client:
         if key is None or value is None:
             show_settings(client, key)
@@ -246,7 +255,7 @@ def demo(*, count: int) -> int:
 
 @cli.group(no_args_is_help=True)
 def dns() -> None:
-    """Resolve the cluster's names with what resolves all others on a machine."""
+    """Make this machine's resolver resolve the cluster's names, and check that it does."""
 
 
 @dns.command("setup", no_args_is_help=True, epilog=f"SYSTEM is one of {', '.join(RESOLVERS)}.")
@@ -256,10 +265,10 @@ def dns() -> None:
 @opt.host
 @opt.zone
 def dns_setup(*, system: str, host: str | None, zone: str | None) -> None:
-    """Print what makes a resolver ask the cluster for its zone, and change nothing.
+    """Print the configuration that makes a resolver ask the cluster for its zone; change nothing.
 
-    It begins with how to install and try it. The servers are those of the cluster that is found,
-    else the first three nodes on this machine.
+    Its first lines say how to install and try it. It names the DNS servers of the cluster that is
+    found, else those that the first three nodes on a machine have.
     """
     from .dns import setup
 
@@ -269,7 +278,7 @@ def dns_setup(*, system: str, host: str | None, zone: str | None) -> None:
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(*, shell: str) -> None:
-    """Print what completes commands, options and nodes in a SHELL.
+    """Print the script that completes commands, options and node names in a SHELL.
 
     \b
     bash: eval "$(hstore completion bash)" in ~/.bashrc
@@ -285,9 +294,9 @@ def completion(*, shell: str) -> None:
 @opt.host
 @opt.zone
 def dns_doctor(*, host: str | None, zone: str | None) -> int:
-    """Find out where the names of the cluster resolve and where not, and what to do.
+    """Check where the cluster's names resolve and where not, and say what to do.
 
-    Asks each node, the servers of /etc/resolv.conf and getaddrinfo, and changes nothing. Status 1
+    It asks each node, the servers of /etc/resolv.conf and getaddrinfo, and changes nothing. Status 1
     when something does not resolve, 3 when no node could be reached.
     """
     from .dns import doctor
@@ -340,7 +349,11 @@ def _client(host: str | None, zone: str | None) -> NodeClient:
 
 
 def _text(option: str, value: str) -> str:
-    """Return an argument as text; what is not UTF-8 on the command line is refused."""
+    """Return an argument as text.
+
+    Raises:
+        ConfigError: Its bytes on the command line are not UTF-8.
+    """
     try:
         return os.fsencode(value).decode()
     except UnicodeError:

@@ -31,7 +31,7 @@ _OPTIONS = {
 
 
 def run_server(arguments: Sequence[str]) -> int:
-    """Run `hstore-server COMMAND`, one about nodes; return the exit status."""
+    """Run `hstore-server COMMAND`; return the exit status."""
     return run_command(server_group(), arguments, "hstore-server")
 
 
@@ -41,7 +41,7 @@ def run_shell(arguments: Sequence[str]) -> int:
 
 
 def run_mgmt(arguments: Sequence[str]) -> int:
-    """Run the command that a line of the table stands for; return the exit status."""
+    """Run `mgmt.py`, which runs a command of `hstore`; return the exit status."""
     return run_command(mgmt, arguments, "mgmt.py")
 
 
@@ -57,13 +57,16 @@ def server_group() -> click.Group:
 
 @click.command(
     context_settings={"ignore_unknown_options": True},
-    epilog="What else a command takes (--listen, --data-dir, --watch) may follow, as for `hstore`.",
+    epilog="Other options of a command (--listen, --data-dir, --watch) may follow, as for `hstore`.",
 )
-@click.option("-r", "--role", metavar="server|client", help="What it is about.")
+@click.option("-r", "--role", metavar="server|client", help="server: nodes. client: keys.")
 @click.option("-c", "--command", metavar="COMMAND", help="See above.")
 @click.option("-n", "--name", metavar="NAME", help="start, join: name of the node.")
 @click.option(
-    "-h", "--host", metavar="ADDR", help="start: its own address; join: a member; else the node."
+    "-h",
+    "--host",
+    metavar="ADDR",
+    help="start: address of this node; join: a member; others: the node.",
 )
 @click.option("-k", "--key", metavar="KEY", help="The key; read without it: all of them.")
 @click.option("-v", "--value", metavar="VALUE", help="write, update: the value.")

@@ -1,8 +1,9 @@
-"""Text from the network as a terminal may show it: nothing in it can steer the terminal.
+"""Text from anywhere made harmless to a terminal.
 
-A node's name is a DNS label, but what calls itself a node may send anything. Control characters
-(ESC above all), line breaks and what turns the direction of writing become `\\x1b` and the like;
-letters of every script stay as they are. Values of keys are data and do not come through here.
+A node's name is a DNS label, but a program that only pretends to be a node may send anything.
+Control characters (ESC above all), line breaks and characters that change the direction of writing
+become `\\x1b` and the like; letters of every script stay. The shell shows keys and values so on a
+terminal; into a pipe they go as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# For JSON only what has no meaning outside its strings; below U+0080 msgspec has escaped it already.
+# Within JSON these stand in strings only. msgspec has escaped the control characters below U+007F.
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -48,7 +49,7 @@ def plain(text: str, *, keep: str = "", also: Mapping[str, str] = MappingProxyTy
 
 
 def plain_json(text: str) -> str:
-    """Return a JSON text that means the same, and that a terminal may show."""
+    """Return a JSON text with the same meaning that is harmless to a terminal."""
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
