@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.text import Text
 
-from hstore.node.config.settings import VARIABLE_PREFIX, load_settings
+from hstore.node.config.settings import load_settings
+from hstore.node.config.sources import VARIABLE_PREFIX
 from hstore.node.errors import HstoreError, Refused
 from hstore.node.model import values
 from hstore.node.model.cluster_info import ClusterInfo

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hstore.node.config.settings import VARIABLE_PREFIX, load_settings
+from hstore.node.config.settings import load_settings
+from hstore.node.config.sources import VARIABLE_PREFIX
 from hstore.node.errors import Refused
 from hstore.node.model.cluster_info import ClusterInfo
 from hstore.node.process import run_record

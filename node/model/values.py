@@ -1,8 +1,8 @@
 """How the values of settings are written: addresses, names, durations, sizes.
 
-Pure parsers from what a flag, a variable or a TOML file holds to what the program works with. Each
-raises `ValueError` whose text says what is allowed; who calls adds which setting it was and where
-it stood. Which settings exist is the business of `config/settings.py`, not of this module.
+Parsers from the value of a flag, a variable or a TOML file to what the program works with. Each
+raises a `ValueError` whose text says what is allowed; the caller adds the setting and its source. The
+settings themselves are in `config/settings.py`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 API_PORT = 8500
-"""The API port of a node that is not told another."""
+"""The default API port of a node."""
 
 _DNS_PORT = 53
 
-# A question is given up after a few seconds, so more would never be asked.
+# A query is given up after a few seconds, so further recursors would never be asked.
 _RECURSORS_MAX = 8
 
 # RFC 1123, section 2.1; in lower case, since DNS does not tell the cases apart.
@@ -49,7 +49,7 @@ class Address(NamedTuple):
 
 
 def text(value: object) -> str:
-    """Take a string that is not empty.
+    """Take a text that is not empty, without white space at its ends.
 
     Raises:
         ValueError: It is something else.
@@ -94,7 +94,7 @@ def address(value: object) -> Address:
 
 
 def advertised(value: object) -> str:
-    """Take `HOST` or `HOST:PORT` under which others reach the node; the host as an IP literal.
+    """Take `HOST` or `HOST:PORT` at which others reach the node; the host becomes an IP literal.
 
     Raises:
         ValueError: It is not an address, or it is a wildcard.
@@ -129,7 +129,7 @@ def label(value: object) -> str:
 
 
 def zone(value: object) -> str:
-    """Take a DNS domain; upper case and a final dot are taken away.
+    """Take a DNS domain; it becomes lower case, without a final dot.
 
     Raises:
         ValueError: It is not a domain, or too long for names to stand before it.
@@ -248,9 +248,9 @@ def recursors(value: object) -> tuple[Address, ...]:
 
 
 def peers_to_ask(port: int) -> Callable[[object], tuple[Address, ...]]:
-    """Return a parser of hosts, as a list or one text with commas; `port` where none is given.
+    """Return a parser of addresses, as a list or one text with commas; `port` is the default port.
 
-    Host names stay as they are: they may be unknown now and known later.
+    Host names are not looked up: they may be unknown now and known later.
     """
 
     def parse(value: object) -> tuple[Address, ...]:
@@ -314,7 +314,7 @@ def _resolve(host: str) -> str:
     if _is_ip(host, 4) or _is_ip(host, 6):
         return str(ipaddress.ip_address(host))
     if host.lower() == "localhost":
-        # Where ::1 stands first for it, a node there would not answer at 127.0.0.1.
+        # A look-up may give ::1 first, and a node there would not answer at 127.0.0.1.
         return "127.0.0.1"
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

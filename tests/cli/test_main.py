@@ -13,7 +13,9 @@ import pytest
 
 from hstore.cli import __main__ as programs
 from hstore.cli import main as cli
+from hstore.node.config import cluster_settings
 from hstore.node.config.settings import load_search
+from hstore.node.model.commands import ClusterSettings
 
 
 def test_read_prints_the_value_and_a_newline_or_the_bytes_alone(server, capfdbinary):
@@ -66,6 +68,14 @@ def test_what_the_environment_names_is_either_a_node_or_a_host_of_the_search(
     context = cli.cli.commands["read"].make_context("read", [])
     assert context.params["host"] == (said if is_name else None)
     assert bool(load_search({}, {"HSTORE_HOST": said}).discovery.hosts) == (not is_name)
+
+
+def test_the_help_names_the_defaults_that_a_new_cluster_has():
+    # It said 100ms of the heartbeat, which has long been 200ms.
+    helps = {name: one.help for one in cli.cli.commands["start"].params for name in one.opts}
+    for setting in cluster_settings.SETTINGS:
+        default = setting.show(getattr(ClusterSettings(), setting.field))
+        assert f"[{default}]" in helps[f"--{setting.key.replace('_', '-')}"]
 
 
 def test_read_without_a_key_prints_all(server, capfd):
