@@ -1,7 +1,7 @@
-"""The programs from their first moment: `hstore`, its two other names, and `python -m hstore.cli`.
+"""The entry points: `hstore`, `hstore-server`, `hstore-cli`, and `python -m hstore.cli`.
 
-What they do takes a tenth of a second to load. Until it is there, Ctrl-C ends the process without a
-word, as it ends other programs: where an import was interrupted helps nobody.
+Loading the commands takes a tenth of a second. Until they are loaded, Ctrl-C ends the process
+without a message: a traceback of an interrupted import helps nobody.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def shell() -> None:
 
 def _start(module: str, function: str) -> None:
     handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:  # and is not ignored
+    if handler is signal.default_int_handler:  # else SIGINT is ignored, and stays so
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     run = getattr(import_module(module, __package__), function)
     signal.signal(signal.SIGINT, handler)

@@ -1,7 +1,7 @@
-"""Completion by the shell: the scripts that a user installs, and which nodes can be named.
+"""Completion in bash, zsh and fish: the scripts to install, and the nodes they offer.
 
-The scripts are click's. They call the program itself with what was typed, so they never grow old;
-what is completed is what `main.py` and `spellings.py` have.
+The scripts are click's. They call the program itself with the line typed so far, so they always
+know the commands and options that `main.py` and `spellings.py` have.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHELLS = ("bash", "zsh", "fish")
 PROGRAMS = ("hstore", "hstore-server", "hstore-cli")
 
-# Each keeps it for the shells to come; the same line typed into a shell serves that one.
+# In the file, each line serves all later shells; typed into a shell, it serves this one.
 _INSTALLING = {
     "bash": """eval "$(hstore completion bash)"  # in ~/.bashrc""",
     "zsh": """eval "$(hstore completion zsh)"  # in ~/.zshrc, after compinit""",
@@ -28,7 +28,7 @@ _INSTALLING = {
 }
 
 
-def script(shell: str) -> str:
+def completion_script(shell: str) -> str:
     """Return the script for one of `SHELLS`; how to install it stands at its top."""
     kind = get_completion_class(shell)
     assert kind is not None
@@ -43,10 +43,10 @@ def script(shell: str) -> str:
 def nodes(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Return the nodes whose name or, where that was begun, address begins so.
+    """Return the nodes whose name or address begins with what was typed.
 
-    One look for the cluster, which takes a second at most where nobody answers: who waits for a
-    completion waits for no more. What goes wrong completes nothing.
+    It searches for the cluster once, which takes a second when no node answers: more is too long to
+    wait for a completion. On any error it offers nothing.
     """
     from .search import sources
 

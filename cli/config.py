@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LOG_LEVEL = "log_level"
 
 
-def show(client: NodeClient, key: str | None) -> None:
+def show_settings(client: NodeClient, key: str | None) -> None:
     """Print one value, or a table of all.
 
     Raises:
@@ -32,21 +32,21 @@ def show(client: NodeClient, key: str | None) -> None:
         raise ConfigError(f"{key}: unknown key; there are {', '.join(settings)}")
 
 
-def change(client: NodeClient, key: str, value: str) -> None:
-    """Change a setting, and print what it is then."""
+def change_setting(client: NodeClient, key: str, value: str) -> None:
+    """Change a setting, and print its new value."""
     changed = client.configure(key, value)
     click.echo(f"{key} is {changed.value} ({changed.source})")
     if changed.note:
         click.echo(changed.note)
 
 
-def rename(client: NodeClient, name: str) -> None:
+def rename_node(client: NodeClient, name: str) -> None:
     """Give the node another name."""
     click.echo(f"{client.rename(name)} is {name} now")
 
 
 def table(settings: dict[str, ConfigValue]) -> list[str]:
-    """Return the lines of a table: for people, and for programs that split at spaces."""
+    """Return the lines of a table, which programs can split at spaces."""
     rows = [("KEY", "VALUE", "SOURCE")]
     rows += [(key, setting.value, setting.source) for key, setting in settings.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
@@ -54,7 +54,7 @@ def table(settings: dict[str, ConfigValue]) -> list[str]:
 
 
 def _settings(client: NodeClient) -> dict[str, ConfigValue]:
-    """Return the settings; without a leader, those that this node knows."""
+    """Return the settings; without a leader, this node's own copy of them."""
     try:
         return client.config()
     except NotApplied as error:

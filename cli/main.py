@@ -1,63 +1,35 @@
-"""The command line: `hstore COMMAND`.
+"""The command line: `hstore COMMAND`, with a function for each command.
 
-Each command here is thin: options in, one call, print. Owns exit statuses and the form of errors;
-no traceback reaches a user. What is heavy (httpx, rich, the node) is imported by the command that
-needs it, so that `--help` is quick. `-h` is the host everywhere; help is `--help`.
+Each is thin: options in, one call, print. What is heavy (httpx, rich, the node) is imported by the
+command that needs it, so that `--help` is quick. `-h` is the host everywhere; help is `--help`. What
+becomes of an error is in `running.py`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from hstore.node.errors import ConfigError, HstoreError
+from hstore.node.errors import ConfigError
 
 from . import options as opt
 from .dns.resolvers import RESOLVERS
+from .running import run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from .client.api import NodeClient
-    from .search.find import Finder, Found
+    from .search.find import Finder
     from .search.local import NamedNode
 
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
-
-def run(
-    arguments: Sequence[str], command: click.Command | None = None, prog_name: str = "hstore"
-) -> int:
-    """Run a command; print what goes wrong in a line or two; return the exit status.
-
-    Args:
-        arguments: What follows the program's name.
-        command: What is run; by default all of `hstore`.
-        prog_name: What it is called.
-    """
-    try:
-        result = (command or cli).main(list(arguments), prog_name, standalone_mode=False)
-    except click.ClickException as error:
-        return _fail_usage(error)
-    except HstoreError as error:
-        return _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough (`hstore list | head -1`). Python would complain
-        # when it flushes at exit, so give it something else to flush into.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except BaseExceptionGroup as group:
-        return _fail_group(group)
-    except Exception as error:  # noqa: BLE001  # the last handler: a traceback helps no user
-        return _fail_unexpectedly(error)
-    return result if isinstance(result, int) else 0
+def run(arguments: Sequence[str]) -> int:
+    """Run `hstore` with these arguments; return its exit status."""
+    return run_command(cli, arguments, "hstore")
 
 
 @click.group(context_settings={"max_content_width": 100}, no_args_is_help=True)
@@ -65,22 +37,29 @@ def run(
 def cli() -> None:
     """A key-value store that agrees by Raft and answers DNS for its own cluster.
 
-    ADDR is HOST:PORT of a node's API, or a host; NAME is a node's name. Without -h the cluster is
-    found by name: on this machine, through DNS, or on the local network.
+    ADDR is HOST:PORT of a node's API, or a host; NAME is a node's name. Without -h, hstore searches
+    for the cluster: on this machine, through DNS, and on the local network.
 
     Exit status: 0 done, 1 refused or nothing found, 2 wrong usage, 3 no node could be reached.
     """
 
 
 @cli.command()
-@click.option("-h", "--host", "--listen", "listen", metavar="ADDR", help="Its own address.")
-@click.option("--expect", metavar="N", help="Serve nobody until N voters have joined, once.")
+@click.option(
+    "-h",
+    "--host",
+    "--listen",
+    "listen",
+    metavar="ADDR",
+    help="Address of this node [127.0.0.1:8500].",
+)
+@click.option("--expect", metavar="N", help="New cluster: serve no client until N voters joined.")
 @opt.node
 @opt.cluster
 def start(**options: Any) -> int:
-    """Start the first node of a cluster, or the node whose directory it is.
+    """Start the first node of a cluster, or the node of a used data directory again.
 
-    On a terminal it ends in the shell, and leaving that stops the node. Otherwise, and with
+    On a terminal it opens the shell, and leaving the shell stops the node. Otherwise, and with
     --no-shell, it runs in the foreground and logs to standard error until it is stopped.
     """
     process, settings = opt.split(options)
@@ -89,15 +68,17 @@ def start(**options: Any) -> int:
 
 @cli.command()
 @opt.host
-@click.option("--listen", metavar="ADDR", help="Its own address [the first free port from 8500].")
-@click.option("--learner", is_flag=True, help="Receive the log and never vote.")
+@click.option(
+    "--listen", metavar="ADDR", help="Address of this node [the first free port from 8500]."
+)
+@click.option("--learner", is_flag=True, help="Join as a learner, which never votes.")
 @opt.node
 @opt.zone
 def join(*, host: str | None, **options: Any) -> int:
     """Start a node that joins a cluster through any member of it.
 
-    Without -h the cluster is found by name. On a terminal it ends in the shell, and leaving that
-    stops the node; otherwise it runs in the foreground until it is stopped.
+    Without -h, hstore searches for the cluster. On a terminal it opens the shell, and leaving the
+    shell stops the node; otherwise the node runs in the foreground until it is stopped.
     """
     process, settings = opt.split(options)
     return _run_node("join", process, opt.flags(settings), host)
@@ -115,14 +96,14 @@ def list_nodes(*, host: str | None, zone: str | None, watch: bool, as_json: bool
     finder = _finder(zone)
     if watch:
         return listing.watch(finder, host, as_json=as_json)
-    return listing.show_once(_found(host, finder), as_json=as_json)
+    return listing.show_once(finder.find_at(host), as_json=as_json)
 
 
 @cli.command()
 @opt.host
 @opt.zone
 @click.option("-k", "--key", metavar="KEY", help="The key; without it, all keys and values.")
-@click.option("--raw", is_flag=True, help="The bytes of the value and no newline.")
+@click.option("--raw", is_flag=True, help="Print the bytes of the value, without a newline.")
 def read(*, host: str | None, zone: str | None, key: str | None, raw: bool) -> None:
     """Print the value of a key, or all of them as one JSON object."""
     with _client(host, zone) as client:
@@ -161,7 +142,7 @@ def update(*, host: str | None, zone: str | None, key: str, value: str) -> None:
 @opt.zone
 @click.option("-k", "--key", metavar="KEY", required=True)
 def delete(*, host: str | None, zone: str | None, key: str) -> None:
-    """Delete a key that exists; print the revision of that."""
+    """Delete a key that exists; print the revision of the deletion."""
     with _client(host, zone) as client:
         click.echo(f"revision {client.delete(_text('-k', key))}")
 
@@ -194,14 +175,14 @@ def kill(*, host: str, zone: str | None) -> None:
 @opt.host_required
 @opt.zone
 def restart(*, host: str, zone: str | None) -> int:
-    """Restart a running node in place, or start one again that ran on this machine.
+    """Restart a running node in place, or start a node again that ran on this machine.
 
-    One that has ended starts in the background, with the settings it had. Returns when it is
-    healthy.
+    A node that has ended starts in the background, with the settings it had. The command returns
+    when the node is healthy.
     """
-    from .process.restart import restart as restart_node
+    from .process.restart import restart_node
 
-    return restart_node(_local(host, zone), os.environ)
+    return restart_node(_local(host, zone), os.environ, cli.commands)
 
 
 @cli.command()
@@ -219,10 +200,10 @@ def leave(*, host: str, zone: str | None) -> None:
 @opt.zone
 @click.argument("command", metavar="[COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
 def open_shell(*, host: str | None, zone: str | None, command: tuple[str, ...]) -> int:
-    """Open a shell on a cluster, or run one command of it: `hstore cli help` shows them.
+    """Open a shell on a cluster, or run one command of it: `hstore cli help` lists them.
 
-    Without a terminal it reads commands from standard input, goes on after one that fails, and
-    exits with the status of the last that did.
+    Without a terminal it reads commands from standard input, goes on after a command that fails,
+    and exits with the status of the last one that failed.
     """
     from .shell.shell import run_shell
 
@@ -235,20 +216,20 @@ def open_shell(*, host: str | None, zone: str | None, command: tuple[str, ...]) 
 @click.argument("key", required=False)
 @click.argument("value", required=False)
 def config(*, host: str | None, zone: str | None, key: str | None, value: str | None) -> None:
-    """Show the settings of a cluster, or one, or change it on all nodes.
+    """Show the settings of a cluster, or one setting, or change it on all nodes.
 
     KEY is heartbeat, election_timeout, health_interval or dns_ttl; NAME.type (voter or learner) of
-    a node; or log_level, which is of the node at -h alone.
+    a node; or log_level, which belongs to the node at -h alone.
     """
-    from . import config as settings
+    from .config import LOG_LEVEL, change_setting, show_settings
 
-    if key == settings.LOG_LEVEL and value is not None and host is None:
-        raise ConfigError(f"{key}: each node has its own: say of which with -h ADDR")
+    if key == LOG_LEVEL and value is not None and host is None:
+        raise ConfigError(f"{key}: each node has its own; name the node with -h ADDR")
     with _client(host, zone) as client:
         if key is None or value is None:
-            settings.show(client, key)
+            show_settings(client, key)
         else:
-            settings.change(client, key, value)
+            change_setting(client, key, value)
 
 
 @cli.command()
@@ -257,10 +238,10 @@ def config(*, host: str | None, zone: str | None, key: str | None, value: str | 
 @click.argument("name")
 def rename(*, host: str, zone: str | None, name: str) -> None:
     """Give a node another NAME, in DNS and everywhere."""
-    from . import config as settings
+    from .config import rename_node
 
     with _client(host, zone) as client:
-        settings.rename(client, name)
+        rename_node(client, name)
 
 
 @cli.command()
@@ -274,7 +255,7 @@ def demo(*, count: int) -> int:
 
 @cli.group(no_args_is_help=True)
 def dns() -> None:
-    """Resolve the cluster's names with what resolves all others on a machine."""
+    """Make this machine's resolver resolve the cluster's names, and check that it does."""
 
 
 @dns.command("setup", no_args_is_help=True, epilog=f"SYSTEM is one of {', '.join(RESOLVERS)}.")
@@ -284,10 +265,10 @@ def dns() -> None:
 @opt.host
 @opt.zone
 def dns_setup(*, system: str, host: str | None, zone: str | None) -> None:
-    """Print what makes a resolver ask the cluster for its zone, and change nothing.
+    """Print the configuration that makes a resolver ask the cluster for its zone; change nothing.
 
-    It begins with how to install and try it. The servers are those of the cluster that is found,
-    else the first three nodes on this machine.
+    Its first lines say how to install and try it. It names the DNS servers of the cluster that is
+    found, else those that the first three nodes on a machine have.
     """
     from .dns import setup
 
@@ -297,25 +278,25 @@ def dns_setup(*, system: str, host: str | None, zone: str | None) -> None:
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(*, shell: str) -> None:
-    """Print what completes commands, options and nodes in a SHELL.
+    """Print the script that completes commands, options and node names in a SHELL.
 
     \b
     bash: eval "$(hstore completion bash)" in ~/.bashrc
     zsh:  eval "$(hstore completion zsh)" in ~/.zshrc, after compinit
     fish: hstore completion fish | source, in ~/.config/fish/config.fish
     """
-    from . import completion as completing
+    from .completion import completion_script
 
-    click.echo(completing.script(shell), nl=False)
+    click.echo(completion_script(shell), nl=False)
 
 
 @dns.command("doctor")
 @opt.host
 @opt.zone
 def dns_doctor(*, host: str | None, zone: str | None) -> int:
-    """Find out where the names of the cluster resolve and where not, and what to do.
+    """Check where the cluster's names resolve and where not, and say what to do.
 
-    Asks each node, the servers of /etc/resolv.conf and getaddrinfo, and changes nothing. Status 1
+    It asks each node, the servers of /etc/resolv.conf and getaddrinfo, and changes nothing. Status 1
     when something does not resolve, 3 when no node could be reached.
     """
     from .dns import doctor
@@ -339,13 +320,13 @@ def _run_node(
         from .process.attached import run_with_shell
 
         return run_with_shell(said, os.environ)
-    from .process import start as nodes
+    from .process.start import end_with_parent, join_cluster, start_node
 
     if process.parent_pipe is not None:
-        nodes.end_with_parent(process.parent_pipe)
+        end_with_parent(process.parent_pipe)
     if command == "start":
-        return nodes.start(settings, os.environ, process=process)
-    return nodes.join(settings, os.environ, host, process=process)
+        return start_node(settings, os.environ, process=process)
+    return join_cluster(settings, os.environ, host, process=process)
 
 
 def _local(host: str, zone: str | None) -> NamedNode:
@@ -360,12 +341,6 @@ def _finder(zone: str | None) -> Finder:
     return finder_of({"cluster.zone": zone}, os.environ)
 
 
-def _found(host: str | None, finder: Finder) -> Found:
-    if host is None:
-        return finder.find()
-    return finder.wait_for(finder.address_of(host), wait_s=0)
-
-
 def _client(host: str | None, zone: str | None) -> NodeClient:
     from .client.api import NodeClient
 
@@ -374,61 +349,14 @@ def _client(host: str | None, zone: str | None) -> NodeClient:
 
 
 def _text(option: str, value: str) -> str:
-    """Return an argument as text; what is not UTF-8 on the command line is refused."""
+    """Return an argument as text.
+
+    Raises:
+        ConfigError: Its bytes on the command line are not UTF-8.
+    """
     try:
         return os.fsencode(value).decode()
     except UnicodeError:
         raise ConfigError(
             f"{option}: {value!r} is not UTF-8; PUT /v1/kv/KEY takes values of any bytes"
         ) from None
-
-
-def _fail(message: str, status: int) -> int:
-    from .client.plain import plain
-
-    shown = plain(message, keep="\n")  # it may quote a node, or what calls itself one
-    click.echo(f"hstore: {shown}", err=True)
-    return status
-
-
-def _fail_usage(error: click.ClickException) -> int:
-    """Say in a line what click would say in four."""
-    message = error.format_message()
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    if context is None or "\n" in message:  # all of the help, where no command was given
-        error.show()
-        return EXIT_USAGE
-    return _fail(
-        f"{message.rstrip('.')}; `{context.command_path} --help` shows what there is", EXIT_USAGE
-    )
-
-
-def _fail_unexpectedly(error: BaseException) -> int:
-    if os.environ.get("HSTORE_DEBUG"):
-        click.echo("".join(traceback.format_exception(error)), err=True)
-    if isinstance(error, BaseExceptionGroup):
-        error = next(_leaves(error))
-    return _fail(
-        f"unexpected {type(error).__name__}: {error}\n"
-        "this is a defect of hstore; HSTORE_DEBUG=1 shows where",
-        1,
-    )
-
-
-def _fail_group(group: BaseExceptionGroup[BaseException]) -> int:
-    """Take from a group what a user can act on: an interruption, then an error of ours."""
-    if group.subgroup(KeyboardInterrupt):
-        return EXIT_INTERRUPTED
-    ours = group.subgroup(HstoreError)
-    for error in _leaves(ours) if ours else ():
-        if isinstance(error, HstoreError):
-            return _fail(str(error), error.exit_code)
-    return _fail_unexpectedly(group)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

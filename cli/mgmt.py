@@ -1,7 +1,7 @@
 """The management script: `python3 cli/mgmt.py -r server|client -c COMMAND ...`.
 
 It works from a checkout with any Python 3, and from an installed package as
-`python -m hstore.cli.mgmt`. Owns only that a Python is found that has hstore; the rest is
+`python -m hstore.cli.mgmt`. It only finds a Python that has hstore; the command itself is in
 `spellings.py`. As a script it has no package, so its imports are absolute.
 """
 
@@ -16,8 +16,8 @@ EXIT_USAGE = 2
 
 def main() -> None:
     """Run the command line of this process and exit with its status."""
-    # A script's own folder comes first in the path, and `find` or `client` are names that others
-    # have, too. As a module (`-m`) there is nothing to take out.
+    # Python puts a script's own folder first in the path, so `config` or `client` would be found
+    # here before modules of that name elsewhere. With `-m` the folder is not in the path.
     sys.path[:] = [one for one in sys.path if one != os.path.join(CHECKOUT, "cli")]  # noqa: PTH118
     try:
         from hstore.cli import spellings
@@ -27,13 +27,13 @@ def main() -> None:
 
 
 def _with_another_python(error: ImportError) -> int:
-    """Start again with the checkout's Python; return only when that is no way."""
+    """Run this script again with the checkout's Python; return only where that cannot work."""
     venv = os.path.join(CHECKOUT, ".venv")  # noqa: PTH118
     python = os.path.join(venv, "bin", "python")  # noqa: PTH118
     is_itself = os.path.realpath(sys.prefix) == os.path.realpath(venv)
     if not is_itself and os.access(python, os.X_OK):
         sys.stdout.flush()
-        # A Python of a venv may be told of another one's packages or paths by these.
+        # PYTHONHOME may point to the library of another Python.
         env = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
         arguments = [python, os.path.abspath(__file__), *sys.argv[1:]]  # noqa: PTH100
         os.execve(python, arguments, env)  # noqa: S606  # our own file, no shell

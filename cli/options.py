@@ -55,13 +55,18 @@ def _nodes(
 def _named_by_variable(
     _context: click.Context, _parameter: click.Parameter, said: str | None
 ) -> str | None:
-    """Take a node's name from HSTORE_HOST. An address there is where a search begins (`search/sources.py`).
+    """Return what -h names, or the node's name in HSTORE_HOST.
 
-    Nobody can be asked at a name, so it means that node of the cluster which is found; at an address
-    there may be nobody, and then the cluster is found elsewhere (contract, section 6).
+    A name there means this node of the cluster that is found, as with -h. An address there is only
+    the first place of the search (`search/sources.py`): if no node answers, the search goes on
+    elsewhere (contract, section 6).
     """
-    named = os.environ.get("HSTORE_HOST", "")
-    return said or (named if named and not set(named) & set(":.") else None)
+    named = os.environ.get("HSTORE_HOST")
+    if said or not named:
+        return said or None
+    from hstore.node.model import values
+
+    return named if values.is_name(named) else None
 
 
 zone = click.option("--zone", metavar="ZONE", help="DNS domain of the cluster [hstore.local].")
@@ -72,7 +77,7 @@ host = click.option(
     metavar="ADDR|NAME",
     callback=_named_by_variable,
     shell_complete=_nodes,
-    help="The node: HOST:PORT, HOST or name [found by HSTORE_HOST or by name].",
+    help="The node: HOST:PORT, HOST or name [HSTORE_HOST, else a search].",
 )
 
 host_required = click.option(
@@ -85,28 +90,26 @@ host_required = click.option(
 )
 
 node = _all(
-    click.option("-n", "--name", metavar="NAME", help="Name of the node [the leader gives one]."),
-    click.option("--data-dir", type=click.Path(path_type=Path), help="Where it keeps its data."),
+    click.option("-n", "--name", metavar="NAME", help="Name of the node [chosen by the leader]."),
+    click.option("--data-dir", type=click.Path(path_type=Path), help="Directory of its data."),
     click.option("--config", type=click.Path(path_type=Path), help="TOML file with settings."),
-    click.option("--advertise", metavar="ADDR", help="Address under which others reach it."),
+    click.option("--advertise", metavar="ADDR", help="Address at which others reach it."),
     click.option("--peer-port", metavar="PORT", help="Port for other nodes [API port - 200]."),
     click.option("--dns-port", metavar="PORT", help="Port of its DNS server [API port + 100]."),
     click.option("--cache-mb", metavar="MIB", help="Memory for hot keys and values [64]."),
     click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error [info]."),
-    click.option("--http-hosts", metavar="NAMES", help="More `Host` names its API answers to."),
+    click.option("--http-hosts", metavar="NAMES", help="More `Host` names that its API accepts."),
     click.option(
-        "--recursors", metavar="IPS", help="DNS servers asked for names outside the zone."
+        "--recursors", metavar="IPS", help="DNS servers to ask for names outside the zone."
     ),
+    click.option("--discovery-hosts", metavar="ADDRS", help="Addresses of nodes to search at."),
+    click.option("--discovery-dns", metavar="ADDRS", help="DNS servers to search in."),
     click.option(
-        "--discovery-hosts", metavar="ADDRS", help="Nodes where the cluster may be found."
+        "--discovery-mdns/--no-discovery-mdns", default=None, help="Search by multicast DNS [yes]."
     ),
-    click.option("--discovery-dns", metavar="ADDRS", help="DNS servers that may know it."),
-    click.option(
-        "--discovery-mdns/--no-discovery-mdns", default=None, help="Multicast DNS, too [yes]."
-    ),
-    click.option("--daemon", is_flag=True, help="Go to the background; return when healthy."),
+    click.option("--daemon", is_flag=True, help="Run in the background; return when healthy."),
     click.option("--no-shell", is_flag=True, help="Stay in the foreground and log to stderr."),
-    # What follows is said by hstore to hstore: see `Process`.
+    # hstore itself gives these to the nodes that it starts: see `Process`.
     click.option("--parent-pipe", type=int, hidden=True),
     click.option("--ready-pipe", type=int, hidden=True),
     click.option("--background", is_flag=True, hidden=True),
@@ -115,7 +118,7 @@ node = _all(
 
 cluster = _all(
     zone,
-    click.option("--heartbeat", metavar="TIME", help="Of the leader, at creation [100ms]."),
+    click.option("--heartbeat", metavar="TIME", help="Leader's heartbeat, at creation [200ms]."),
     click.option("--election-timeout", metavar="TIME", help="At creation of the cluster [1s]."),
     click.option("--health-interval", metavar="TIME", help="At creation of the cluster [500ms]."),
     click.option("--dns-ttl", metavar="TIME", help="At creation of the cluster [1s]."),
@@ -123,15 +126,15 @@ cluster = _all(
 
 
 class Process(NamedTuple):
-    """How the process of a node is held, by the options of those names.
+    """The options about a node's process; each has the name of its option.
 
     Attributes:
-        daemon: Start another one in the background, and return when its node is healthy.
-        no_shell: Run the node in this one, also on a terminal.
-        parent_pipe: The read end of a pipe: when its writer is gone, so is the node.
-        ready_pipe: The write end of a pipe, to which the run record goes when the node serves.
-        background: It has no terminal: it logs to the file in its data directory.
-        resume: Run the node whose directory it is, and ask nobody; never make a new one.
+        daemon: Start another process in the background, and return when its node is healthy.
+        no_shell: Run the node in this process, also on a terminal.
+        parent_pipe: The read end of a pipe: when its last writer is gone, the node stops.
+        ready_pipe: The write end of a pipe: the node writes its run record there once it serves.
+        background: The process has no terminal, so it logs to the file in its data directory.
+        resume: Run the node of this data directory without a search; never make a new node.
     """
 
     daemon: bool = False
@@ -143,7 +146,7 @@ class Process(NamedTuple):
 
 
 def split(options: dict[str, Any]) -> tuple[Process, dict[str, Any]]:
-    """Return what of a command's options is about the process, and the rest."""
+    """Split a command's options into those about the process, and the rest."""
     names = Process._fields
     process = Process(**{name: value for name, value in options.items() if name in names})
     return process, {name: value for name, value in options.items() if name not in names}

@@ -1,6 +1,9 @@
 """Other names for the same commands: `hstore-server`, `hstore-cli`, and the table of `mgmt.py`.
 
-Each is an arrangement of what `main.py` has. No command is implemented here.
+Each is an arrangement of what `main.py` has. No command is implemented here. `mgmt.py` declares
+-n, -h, -k and -v once more, although the commands have them: click splits an option it does not know
+into letters, so `-hserver1` would be read as `-r ver1`. Which command takes which of them, and needs
+it, is asked of the commands.
 """
 
 from __future__ import annotations
@@ -9,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import cli, run
+from .main import cli
+from .running import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,41 +23,33 @@ CLIENT_COMMANDS = ("read", "write", "update", "delete")
 
 _COMMANDS = {"server": SERVER_COMMANDS, "client": CLIENT_COMMANDS}
 
-# What each command takes of -n, -h, -k and -v; the first letters of what it cannot do without.
-_TAKES = {
-    "start": ("nh", ""),
-    "join": ("nh", ""),
-    "list": ("h", ""),
-    "kill": ("h", "h"),
-    "stop": ("h", "h"),
-    "restart": ("h", "h"),
-    "read": ("hk", ""),
-    "write": ("hkv", "kv"),
-    "update": ("hkv", "kv"),
-    "delete": ("hk", "k"),
+_OPTIONS = {
+    name: {option: one.required for one in cli.commands[name].params for option in one.opts}
+    for name in (*SERVER_COMMANDS, *CLIENT_COMMANDS)
 }
+"""Of each command: its options, and whether it needs them."""
 
 
 def run_server(arguments: Sequence[str]) -> int:
-    """Run `hstore-server COMMAND`, one about nodes; return the exit status."""
-    return run(arguments, server_group(), "hstore-server")
+    """Run `hstore-server COMMAND`; return the exit status."""
+    return run_command(server_group(), arguments, "hstore-server")
 
 
 def run_shell(arguments: Sequence[str]) -> int:
     """Run `hstore-cli`, which is `hstore cli`; return the exit status."""
-    return run(arguments, cli.commands.get("cli"), "hstore-cli")
+    return run_command(cli.commands["cli"], arguments, "hstore-cli")
 
 
 def run_mgmt(arguments: Sequence[str]) -> int:
-    """Run the command that a line of the table stands for; return the exit status."""
-    return run(arguments, mgmt, "mgmt.py")
+    """Run `mgmt.py`, which runs a command of `hstore`; return the exit status."""
+    return run_command(mgmt, arguments, "mgmt.py")
 
 
 def server_group() -> click.Group:
     """Return the commands that are about nodes, as a command line of their own."""
     return click.Group(
         "hstore-server",
-        {name: cli.commands[name] for name in SERVER_COMMANDS if name in cli.commands},
+        {name: cli.commands[name] for name in SERVER_COMMANDS},
         help="Starts, lists and ends nodes: the same as `hstore COMMAND`.",
         no_args_is_help=True,
     )
@@ -61,13 +57,16 @@ def server_group() -> click.Group:
 
 @click.command(
     context_settings={"ignore_unknown_options": True},
-    epilog="What else a command takes (--listen, --data-dir, --watch) may follow, as for `hstore`.",
+    epilog="Other options of a command (--listen, --data-dir, --watch) may follow, as for `hstore`.",
 )
-@click.option("-r", "--role", metavar="server|client", help="What it is about.")
+@click.option("-r", "--role", metavar="server|client", help="server: nodes. client: keys.")
 @click.option("-c", "--command", metavar="COMMAND", help="See above.")
 @click.option("-n", "--name", metavar="NAME", help="start, join: name of the node.")
 @click.option(
-    "-h", "--host", metavar="ADDR", help="start: its own address; join: a member; else the node."
+    "-h",
+    "--host",
+    metavar="ADDR",
+    help="start: address of this node; join: a member; others: the node.",
 )
 @click.option("-k", "--key", metavar="KEY", help="The key; read without it: all of them.")
 @click.option("-v", "--value", metavar="VALUE", help="write, update: the value.")
@@ -89,13 +88,13 @@ def mgmt(
         raise click.UsageError(f"-r takes {' or '.join(_COMMANDS)}")
     if command not in _COMMANDS[role]:
         raise click.UsageError(f"-r {role} takes -c {', '.join(_COMMANDS[role])}")
-    takes, needs = _TAKES[command]
-    given = {name[0]: value for name, value in options.items() if value is not None}
-    for letter in given:
-        if letter not in takes:
-            raise click.UsageError(f"-c {command} takes no -{letter}")
-    missing = [f"-{letter}" for letter in needs if letter not in given]
+    takes = _OPTIONS[command]
+    given = {f"-{name[0]}": value for name, value in options.items() if value is not None}
+    for option in given:
+        if option not in takes:
+            raise click.UsageError(f"-c {command} takes no {option}")
+    missing = [option for option in ("-h", "-k", "-v") if takes.get(option) and option not in given]
     if missing:
         raise click.UsageError(f"-c {command} needs {' and '.join(missing)}")
-    words = [word for letter, value in given.items() for word in (f"-{letter}", value)]
-    return run([command, *words, *others])
+    words = [word for option, value in given.items() for word in (option, value)]
+    return run_command(cli, [command, *words, *others], "hstore")

@@ -7,9 +7,9 @@ Theory of operation: everything after the question section of a reply depends on
 name and the type, so it is packed once (`_Compiled`) and a reply is put together from the query's
 id, a prepared header, the question as it was asked, and those bytes. A query in one of the few
 usual shapes is recognised by ten bytes of its header, and its question is looked up without being
-parsed: a dictionary hit proves that the name is well formed, for only parsed names become keys.
-The replies to such a query are then kept whole, by all of its bytes but the id (`known`).
-All others take `_answer`, which parses with care; all paths give the same bytes.
+parsed: a dictionary hit proves that the name is well formed, since only parsed names become keys.
+The complete replies to such a query are then cached by all of its bytes but the id (`known`).
+All other queries take `_answer`, which parses with care; all paths give the same bytes.
 
 An RRset's order is random by choosing among a few packed orders, in which each record comes first
 equally often.
@@ -42,12 +42,12 @@ from .zone import Node, Zone, build_zone, check_names
 
 TCP_LIMIT = 65535
 
-# Enough for every name and type of a hundred members; beyond, a flood of odd types only makes the
-# cache start anew, which costs a tenth of a millisecond per name that is really asked for.
+# Enough for every name and type of a hundred members. A flood of unusual types empties the cache,
+# which costs a tenth of a millisecond for each name that is really asked for.
 _COMPILED_MAX = 4096
-# Queries of which the replies are kept whole, up to 32 of 1,232 bytes each.
+# Queries in `known`, each with up to 32 replies of 1,232 bytes.
 _KNOWN_MAX = 256
-# The fewest orders among which the order of an RRset is drawn, and the most that are packed for one.
+# The order of an RRset is drawn among at least, and at most, so many packed orders.
 _ORDERS_MIN = 8
 _ORDERS_MAX = 32
 
@@ -62,12 +62,12 @@ class Answers:
     """Answers queries from the latest view it was given.
 
     Args:
-        rng: Draws the order of records. Nothing secret hangs on it.
+        rng: Draws the order of records, which need not be unpredictable.
 
     Attributes:
-        known: By a query by UDP without its id: all replies to it, without the id, equally likely.
-            Who has an id in front of one has the reply. Another dictionary after a new view.
-        draw: A random number from 0 to 1.
+        known: Cache: UDP query without its id -> equally good replies without theirs. A reply is
+            complete with the query's id before it. A new view replaces the dictionary.
+        draw: Returns a random number from 0 to 1.
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
@@ -81,14 +81,14 @@ class Answers:
 
     @property
     def view(self) -> ClusterView | None:
-        """What is answered from; None until there is something, and every query gets SERVFAIL.
+        """The cluster to answer from; None until it is known, and every query gets SERVFAIL.
 
-        Setting it takes effect with the next query, at once and whole. It costs little until then:
-        views change when a cluster changes hands, and a node has more urgent things to do.
+        A new view takes effect with the next query, which builds the zone. Setting it is cheap:
+        views change during elections, when a node has more urgent work.
 
         Raises:
-            ValueError: On setting, when the zone's or a member's name is not a DNS name; the view
-                stays what it was.
+            ValueError: On setting, when the zone's or a member's name is not a DNS name; the old
+                view stays.
         """
         return self._view
 
@@ -105,13 +105,13 @@ class Answers:
         self.known = {}
 
     def _zone(self) -> Zone | None:
-        """What the view publishes; None without a view."""
+        """The zone of the view; None without a view."""
         if self._built is None and self._view is not None:
             self._built = build_zone(self._view)
         return self._built
 
     def reply(self, packet: bytes, *, over_tcp: bool = False) -> bytes | None:
-        """The reply to a query, no larger than the client takes; None when there must be none."""
+        """Return the reply to a query, no larger than the client takes; None: send no reply."""
         reply = self._shortcut(packet, over_tcp=over_tcp)
         if reply is None:
             query = parse_query(packet)
@@ -120,15 +120,15 @@ class Answers:
         return reply
 
     def failure(self, packet: bytes) -> bytes | None:
-        """The SERVFAIL for a packet on which `reply` raised; reads nothing but its header."""
+        """Return the SERVFAIL for a packet on which `reply` raised; it reads the header only."""
         if len(packet) < HEADER_SIZE or packet[2] & QR:
             return None
         return empty_reply(Query(packet[:2], (packet[2], packet[3])), Rcode.SERVFAIL)
 
     def outside(self, packet: bytes) -> Query | None:
-        """The query that got REFUSED, when a recursor could answer it; else None.
+        """Return the query of a packet that got REFUSED if a recursor may answer it; else None.
 
-        That is one that asks for recursion, of class IN, and for a name outside the zone.
+        Such a query asks for recursion, is of class IN, and is for a name outside the zone.
         """
         query = parse_query(packet)
         if query is None or query.error is not None or not query.flags[0] & RD:
@@ -141,7 +141,10 @@ class Answers:
         return query if zone is not None and zone.apex_of(query.name) is None else None
 
     def truncated(self, packet: bytes) -> bytes | None:
-        """In place of `reply`, one no longer than the query: with TC, so that it comes by TCP."""
+        """Return a reply with TC and without records, so that the client asks again by TCP.
+
+        It is no longer than the query, so a flood of forged queries is not amplified.
+        """
         query = parse_query(packet)
         if query is None:
             return None
@@ -152,7 +155,7 @@ class Answers:
         return empty_reply(query, Rcode.NOERROR, aa=is_ours, tc=True)
 
     def _shortcut(self, packet: bytes, *, over_tcp: bool) -> bytes | None:
-        """The reply to a usual query for what is compiled; None for all else, which says nothing."""
+        """Return the reply to a usual query for a compiled answer; None: use `_answer`."""
         shape = _SHAPES.get(packet[2:HEADER_SIZE])
         if shape is None:
             return None
@@ -199,7 +202,7 @@ class Answers:
 
     def _find(self, zone: Zone, apex: Name, node: Node | None, query: Query) -> _Compiled:
         if node is None:
-            # Names that do not exist are without number: under one apex they share one answer.
+            # The names that do not exist are countless: under one apex they share one answer.
             compiled = self._nxdomains.get(apex)
             if compiled is None:
                 compiled = self._nxdomains[apex] = _negative(zone, apex, Rcode.NXDOMAIN)
@@ -227,9 +230,9 @@ class Answers:
         return compiled
 
     def _assemble(self, query: Query, compiled: _Compiled, limit: int) -> bytes:
-        """The reply from its parts; with TC and none of the records when they do not fit.
+        """Return the reply from its parts; with TC and without records when they do not fit.
 
-        RFC 2181 section 9 lets a client ignore what comes with TC, so nothing is sent along.
+        RFC 2181 section 9 lets a client ignore the records of a reply with TC, so none are sent.
         """
         opt, shape = b"", 0
         if query.edns is not None:
@@ -245,7 +248,7 @@ class Answers:
 
 
 class _Order:
-    """The records of one answer in one order, packed when first wanted."""
+    """The records of one answer in one order, packed at the first use."""
 
     __slots__ = ("_glue", "_name", "_rtype", "_ttl_s", "rdatas")
 
@@ -269,8 +272,9 @@ class _Compiled:
 
     Attributes:
         heads: Flags and counts by shape.
-        bare: The same without what only saves a browser more questions (RFC 6763 section 12), for
-            clients that cannot take that along (RFC 2181 section 9); None: there is no such thing.
+        bare: The same reply without the additional records that only save a browsing client more
+            queries (RFC 6763 section 12), for a client that cannot take so large a reply: without
+            them it is complete, and needs no TC (RFC 2181 section 9). None: there are none.
     """
 
     __slots__ = ("_bodies", "bare", "heads")
@@ -294,11 +298,11 @@ class _Compiled:
         self._bodies = list(bodies)
 
     def body(self, rng: random.Random) -> bytes:
-        """One of the packed orders, drawn at random."""
+        """Return one of the packed orders, drawn at random."""
         return self._packed(int(rng.random() * len(self._bodies)))
 
     def bodies(self) -> list[bytes]:
-        """All the packed orders; they are equally long."""
+        """Return all packed orders; they are equally long."""
         return [self._packed(at) for at in range(len(self._bodies))]
 
     def _packed(self, at: int) -> bytes:
@@ -316,13 +320,13 @@ def _with_glue(
 
 
 def _negative(zone: Zone, apex: Name, rcode: Rcode) -> _Compiled:
-    """RFC 2308 section 3: the SOA of the apex above, with which the negative answer is cached."""
+    """Return a negative answer. RFC 2308 section 3: it carries the apex's SOA, for caches."""
     soa = pack_anywhere(Record(apex, RRType.SOA, zone.soa.minimum_s, zone.soa))
     return _Compiled(rcode, (0, 1, 0), [soa])
 
 
 def _orders(rdatas: tuple[Rdata, ...], rng: random.Random) -> list[Sequence[Rdata]]:
-    """Orders in which each record comes first equally often, and the rest is shuffled."""
+    """Return orders in which each record comes first equally often, and the rest is shuffled."""
     if len(rdatas) == 1:
         return [rdatas]
     rounds = -(-_ORDERS_MIN // len(rdatas))
@@ -335,7 +339,7 @@ def _orders(rdatas: tuple[Rdata, ...], rng: random.Random) -> list[Sequence[Rdat
 
 
 def _plain_opt(tail: bytes) -> tuple[bytes, int]:
-    """Our OPT and the UDP limit for a query's OPT without options; a limit of 0 for any other."""
+    """Return our OPT and the UDP limit for a query's OPT without options; for others, a limit of 0."""
     opt = _OPT_REPLIES.get(tail[7:9])
     if opt is None or tail[:3] != _OPT_START or tail[5:7] != b"\0\0" or tail[9:] != b"\0\0":
         return b"", 0
@@ -348,9 +352,10 @@ _WITH_OPT = 4
 
 
 def _shapes() -> dict[bytes, int]:
-    """Flags and counts of the usual queries, with a number of three bits: RD, CD, one OPT.
+    """Return the shapes: by flags and counts of a query, a number of three bits: RD, CD, one OPT.
 
-    AD in a query (RFC 6840 section 5.7) asks for a bit that an unsigned zone never sets.
+    AD in a query (RFC 6840 section 5.7) asks for a bit that an unsigned zone never sets, so it
+    makes no difference.
     """
     shapes = {}
     for shape in range(2 * _WITH_OPT):

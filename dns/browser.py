@@ -24,11 +24,11 @@ from .message import MalformedError
 from .records import Name, RRType, Txt, name_of
 from .wire import parse_reply
 
-# Nodes answer in a millisecond. Who is slower than this is asked again by whoever repeats.
+# Nodes answer in a millisecond. A slower one is asked again in the next round of the search.
 BROWSE_S = 0.5
-# After the first reply: for those of other nodes, which may be of another cluster.
+# How long to wait after the first reply for other nodes, which may belong to another cluster.
 OTHERS_S = 0.1
-# Where each container has an interface here, those of the machine itself come first.
+# A machine may have an interface for each container; its own come first.
 _INTERFACES_MAX = 16
 _REPLIES_MAX = 64
 _ANCILLARY_BYTES = 64
@@ -40,7 +40,7 @@ _HEX = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """What a node on the local network says of itself. Nothing of it is proved."""
+    """What a node on the local network says of itself, unproved."""
 
     cluster_id: str
     node_id: str
@@ -57,7 +57,7 @@ class Neighbours:
     service: Service = API
 
     async def look(self, zone: Name, findings: Findings) -> None:
-        """Ask once on each interface; what does not answer becomes an attempt."""
+        """Ask once on each interface; each query becomes an attempt."""
         links = [
             (index, name, family)
             for index, name in multicast_sockets.interfaces()[:_INTERFACES_MAX]
@@ -89,7 +89,7 @@ class Neighbours:
 
 
 _Hear = Callable[[str, Neighbour], None]
-"""Told of each node, with the interface on which it was heard."""
+"""Called with the interface and the node, for each node that answers."""
 
 
 class _Inquiry:
@@ -123,7 +123,7 @@ class _Inquiry:
                     hear(self._name, neighbour)
 
     def attempt(self) -> Attempt:
-        """What came of it, in words."""
+        """Return the query and its result in words."""
         version = " (IPv6)" if self._family == socket.AF_INET6 else ""
         count = self._replies
         heard = f"{count} node{'' if count == 1 else 's'}" if count else "nobody answered"
@@ -131,7 +131,7 @@ class _Inquiry:
 
 
 def neighbours_in(packet: bytes, ident: int) -> list[Neighbour]:
-    """Return the nodes that a reply to the question `ident` tells of; what is no reply has none."""
+    """Return the nodes in a reply to the query `ident`; none for any other packet."""
     try:
         reply = parse_reply(packet)
     except MalformedError:
@@ -150,7 +150,7 @@ def _neighbour(txt: Txt) -> Neighbour:
     """Read the facts of a node.
 
     Raises:
-        ValueError, KeyError: They are not as `multicast` writes them.
+        ValueError, KeyError: They are not in the form that `multicast.py` writes.
     """
     pairs = (one.decode("ascii").partition("=") for one in txt.strings)
     facts = {key: value for key, _, value in pairs}

@@ -1,7 +1,7 @@
-"""One question to one DNS server, and what came of it.
+"""One query to one DNS server, and its reply.
 
-Owns matching of replies, timeouts of a single question, and the turn to TCP. Whom to ask and what
-to make of answers is `finder.py`'s business.
+Owns the matching of replies to queries, the timeout of a query, and the change to TCP. `finder.py`
+decides which servers to ask, and what their answers mean.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import trio
 
-from .message import RD, MalformedError
+from .message import RD, MalformedError, framed_size
 from .records import Name, Rcode
 from .wire import Reply, pack_question, parse_reply
 
-# A node on this machine answers in a millisecond, a resolver in the network in a few dozen. Who is
-# slower than this is asked again by whoever repeats.
+# A node on this machine answers in a millisecond, a resolver in the network in a few dozen. A slower
+# one is asked again in the next round of a search.
 ASK_S = 0.5
 REPLY_MAX = 65535
-# Datagrams that are not the reply (late ones, forged ones) before the server is given up.
+# Give the server up after so many datagrams that are not the reply: late ones, forged ones.
 _STRAY_MAX = 16
 
 _CHUNK = 4096
@@ -30,7 +30,7 @@ _NO_SENSE = "replies that do not answer the question"
 
 
 class NoAnswer(Exception):
-    """The server gave no usable answer; the text says what came back instead.
+    """The server gave no usable answer; the text says what it did instead.
 
     Attributes:
         rcode: The response code; None when no reply came at all.
@@ -72,15 +72,17 @@ async def exchange(
 ) -> Reply:
     """Ask once, by one transport, and return the reply, whatever its response code.
 
+    There is no timeout: the caller sets one.
+
     Args:
         server: Host and port.
-        name: What is asked for, as is `rtype`.
+        name: The name to ask for.
+        rtype: The type to ask for.
         over_tcp: By TCP, else by UDP.
         is_recursive: Whether recursion is desired.
 
     Raises:
-        NoAnswer: No server, or nothing that it says answers the question. Who is silent is waited
-            for until the caller's time is over.
+        NoAnswer: There is no server, or nothing that it sends answers the query.
 
     Cancellation: Leaves nothing behind.
     """
@@ -104,7 +106,7 @@ class _Question:
         return bytes(query)
 
     def reply_in(self, packet: bytes) -> Reply | None:
-        """The reply, or None when the bytes do not answer this question (RFC 5452 section 9.1)."""
+        """Return the reply; None: the bytes do not answer this query (RFC 5452 section 9.1)."""
         try:
             reply = parse_reply(packet)
         except MalformedError:
@@ -118,7 +120,7 @@ class _Question:
 
 async def _ask_udp(server: tuple[str, int], question: _Question) -> Reply:
     with trio.socket.socket(_family(server), trio.socket.SOCK_DGRAM) as udp:
-        # Connected, so that only this server is heard, and "port unreachable" too.
+        # A connected socket gets datagrams of this server only, and its "port unreachable".
         await udp.connect(server)
         await udp.send(question.pack())
         for _ in range(_STRAY_MAX):
@@ -132,18 +134,33 @@ async def _ask_tcp(server: tuple[str, int], question: _Question) -> Reply:
     query = question.pack()
     with trio.socket.socket(_family(server), trio.socket.SOCK_STREAM) as tcp:
         await tcp.connect(server)
-        stream = trio.SocketStream(tcp)
-        await stream.send_all(len(query).to_bytes(2, "big") + query)
-        buffer = bytearray()
-        while len(buffer) < 2 or len(buffer) < 2 + int.from_bytes(buffer[:2], "big"):
-            chunk = await stream.receive_some(_CHUNK)
-            if not chunk:
-                raise NoAnswer("the TCP connection ended before the reply")
-            buffer += chunk
-    reply = question.reply_in(bytes(buffer[2:]))
+        try:
+            packet = await exchange_framed(trio.SocketStream(tcp), query)
+        except MalformedError as error:
+            raise NoAnswer(str(error)) from None
+    reply = question.reply_in(packet)
     if reply is None:
         raise NoAnswer(_NO_SENSE)
     return reply
+
+
+async def exchange_framed(stream: trio.abc.Stream, query: bytes) -> bytes:
+    """Send a query over TCP, and return the first message that comes back.
+
+    Raises:
+        MalformedError: The connection ended before a whole message had come.
+        trio.BrokenResourceError: It broke.
+
+    Cancellation: The stream is of no further use.
+    """
+    await stream.send_all(len(query).to_bytes(2, "big") + query)
+    buffer = bytearray()
+    while not (size := framed_size(buffer)):
+        chunk = await stream.receive_some(_CHUNK)
+        if not chunk:
+            raise MalformedError("the TCP connection ended before the reply")
+        buffer += chunk
+    return bytes(buffer[2:size])
 
 
 def _family(server: tuple[str, int]) -> int:
@@ -151,7 +168,7 @@ def _family(server: tuple[str, int]) -> int:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, socket.gaierror | UnicodeError):  # a name that is none cannot be asked for
+    if isinstance(error, socket.gaierror | UnicodeError):  # UnicodeError: no possible host name
         return "no such host"
     code = error.errno if isinstance(error, OSError) else None
     if code == errno.ECONNREFUSED:

@@ -1,10 +1,10 @@
 """UDP by the batch: one call of the kernel takes in what waits, and one sends all replies.
 
-Python's own calls take a datagram each, and turn its sender's address into text, and for the reply
-back again: a tenth of the cost of an answer that is known. recvmmsg(2) and sendmmsg(2) are Linux's;
-ctypes is how Python reaches them. Both are given the same buffers, so a reply lies where its query
-lay, and goes to the address that the kernel has written beside it. Nobody here reads that, but for
-the few queries that a recursor may have to answer.
+Python's own calls take one datagram each. They turn its sender's address into text, and back into
+bytes for the reply, which is a tenth of the cost of a cached answer. recvmmsg(2) and sendmmsg(2) of
+Linux are called through ctypes. Both use the same buffers: a reply is written over its query, and
+goes to the address that the kernel has written beside it. Python reads that address only for the few
+queries that a recursor may answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Buffer(ctypes.Structure):
 
 
 class _Header(ctypes.Structure):
-    """A `struct mmsghdr`: one datagram. `length`: what has come, in bytes."""
+    """A `struct mmsghdr`: one datagram. `length`: bytes received."""
 
     _fields_ = (
         ("address", ctypes.c_void_p),
@@ -60,7 +60,7 @@ class Datagrams:
     Args:
         udp: Bound; must stay open as long as this is used.
         batch: How many in a batch, at most.
-        size: Bytes of a datagram. What has come beyond is cut off; no reply may be longer.
+        size: Bytes of a datagram. A longer query is cut off; no reply may be longer.
     """
 
     def __init__(self, udp: socket.socket, batch: int, size: int) -> None:
@@ -82,7 +82,7 @@ class Datagrams:
                 buffers=buffer + n * ctypes.sizeof(_Buffer),
                 buffers_count=1,
             )
-        # A reply sets the size of its buffer to its own; this is how they are before.
+        # A reply sets the size of its buffer to its own, so `take` resets all sizes with this copy.
         self._blank_buffers = bytes(self._buffers)
         self._bytes = memoryview(self._contents).cast("B")
         self._lengths = memoryview(self._headers).cast("B").cast("I")[_LENGTH]
@@ -90,9 +90,9 @@ class Datagrams:
         self._receive, self._send = _calls()
 
     def take(self) -> list[bytes]:
-        """Return what waits in the socket, up to a batch; nothing when that cannot be told now.
+        """Return the datagrams that wait in the socket, up to a batch; none after an error.
 
-        Linux reports an ICMP error for an earlier reply here; it is nobody's failure.
+        Linux reports an ICMP error for an earlier reply here, which concerns no query.
         """
         ctypes.memmove(self._buffers, self._blank_buffers, len(self._blank_buffers))
         count = self._receive(self._fd, self._at, self._batch, socket.MSG_DONTWAIT, None)
@@ -104,10 +104,10 @@ class Datagrams:
         return packets
 
     def answer(self, replies: Sequence[bytes | None]) -> int:
-        """Send each of what `take` returned its reply, in order; None: there is none.
+        """Send the replies to the datagrams of the last `take`, in their order; None: no reply.
 
-        Returns how many the kernel has taken. It loses the others: a full buffer, a client that
-        cannot be reached, a forged source port 0.
+        Returns how many the kernel has taken. The others are lost: the buffer is full, the client
+        cannot be reached, or its source port is a forged 0.
         """
         contents, sizes, start = self._bytes, self._sizes, 0
         taken = first = 0
@@ -122,7 +122,7 @@ class Datagrams:
         return taken + self._send_all(first, len(replies))
 
     def _send_all(self, first: int, end: int) -> int:
-        """Send the replies from `first` on, before `end`; one that fails does not keep the next."""
+        """Send the replies from `first` up to `end`, which is excluded; skip one that fails."""
         taken = 0
         while first < end:
             at = self._at + first * _HEADER_SIZE
@@ -133,7 +133,7 @@ class Datagrams:
         return taken
 
     def sender(self, n: int) -> tuple[str, int] | tuple[str, int, int, int]:
-        """Return where the `n`-th of the last batch came from, as Python's sockets do."""
+        """Return the sender of the `n`-th datagram of the last batch, as Python's sockets do."""
         raw = bytes(memoryview(self._addresses)[n * _ADDRESS_SIZE : (n + 1) * _ADDRESS_SIZE])
         port = int.from_bytes(raw[2:4], "big")
         if int.from_bytes(raw[:2], sys.byteorder) == socket.AF_INET:
@@ -144,7 +144,7 @@ class Datagrams:
 
 
 def _calls() -> tuple[Callable[..., int], Callable[..., int]]:
-    """Return recvmmsg and sendmmsg of the C library; other threads run meanwhile.
+    """Return recvmmsg and sendmmsg of the C library; calls of them release the GIL.
 
     Raises:
         AttributeError: It has none.

@@ -1,13 +1,13 @@
-"""Finding a cluster by name: who is asked, how often, and what each said.
+"""Finding a cluster by name: ask all sources, round by round, until one has found it.
 
-Owns the search. It does not decide whether what was found is a live cluster: that takes HTTP, so
-the caller proves it (`prove`), and the search goes on until something is proved or its time is
-over. What was tried is kept, for the error that lists it.
+Owns the search. Whether the addresses found belong to a live cluster takes HTTP, so the caller
+decides that (`prove`). The search goes on until `prove` says yes or the time is over. It keeps every
+attempt, for the error that lists them.
 
-All sources of a round are asked together. Each has a rank, and what one of them has found is put
-to the proof when all of its rank and of better ones have had their say: so who was named by the
-user wins over who merely answers, and nobody waits for a slow resolver when a node of this machine
-has answered. DNS servers are here; the other sources are in `resolver.py` and `browser.py`.
+A round asks all sources at the same time. Each source has a rank. `prove` gets what the sources of
+one rank have found once all of them have finished, the best rank first. So a node that the user
+named wins over a node that merely answers, and a slow resolver delays nothing when a node on this
+machine has answered. DNS servers are here; the other sources are in `resolver.py` and `browser.py`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from typing import Protocol
 import trio
 
 from .client import NoAnswer, ask
+from .ip_literals import host_and_port
 from .records import Address, Name, Rcode, Record, RRType, Srv, name_of
 from .wire import Reply
 
 FIND_S = 3.0
-# One round at one source. Who answers each question just before its time is over is cut off here.
+# For one round at one source: a server that answers each query only just in time is cut off.
 LOOK_S = 1.0
-# Between two rounds: a node that is just starting is found soon, and nobody is flooded.
+# Between two rounds: short enough to find a starting node soon, long enough to flood no server.
 ROUND_PAUSE_S = 0.2
-# Where an A record is all that is known of a node, it is tried at the default port.
+# A node of which only an A record is known is tried at the default port.
 API_PORT = 8500
 PEER_PORT = 8300
 # SRV targets without an address in the additional section that are looked up one by one.
@@ -41,7 +42,7 @@ HostPort = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a node offers, by its DNS label, and the port it has where only an address is known."""
+    """A service of a node: its DNS label, and its default port, for nodes with an address only."""
 
     label: bytes
     port: int
@@ -52,7 +53,7 @@ PEER = Service(b"_hstore-peer", PEER_PORT)
 
 
 class Rank(enum.IntEnum):
-    """How much a source counts, the best first; two clusters of one rank are an ambiguity."""
+    """How much a source counts, the best first. Two clusters at one rank are an ambiguity."""
 
     NAMED = 1
     """Addresses of nodes that the user named, or that were members when this node last ran."""
@@ -68,13 +69,13 @@ class Rank(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What one server says of the cluster.
+    """One server's answer that names nodes of the cluster.
 
     Attributes:
-        source: Name of the source it belongs to.
-        server: Who said it: host and port, or the name of an interface, or nobody in particular.
+        source: Name of the source that the server belongs to.
+        server: Its host and port, or the name of an interface; empty: there is no single server.
         nodes: API addresses of live nodes, without duplicates, at least one.
-        leader: The leader's API address, when the server knows it.
+        leader: The leader's API address; None: the server does not know it.
     """
 
     source: str
@@ -85,7 +86,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One question that was asked, and what came back, in words; of whom, as in `Sighting`."""
+    """One query and its result in words; `source` and `server` as in `Sighting`."""
 
     source: str
     server: HostPort | str
@@ -95,10 +96,10 @@ class Attempt:
 
 @dataclass(slots=True)
 class Findings:
-    """What one round of asking brought.
+    """The results of one round.
 
     Attributes:
-        found: Whether the caller proved it; without a proof, whether there is any sighting.
+        found: Whether `prove` said yes; without a `prove`, whether there is any sighting.
         sightings: In the order of sources and of their servers.
         attempts: Likewise.
     """
@@ -108,13 +109,13 @@ class Findings:
     attempts: list[Attempt] = field(default_factory=list)
 
     def addresses(self) -> list[HostPort]:
-        """API addresses to try, without duplicates: leaders first."""
+        """Return the API addresses to try, without duplicates, leaders first."""
         leaders = [sighting.leader for sighting in self.sightings if sighting.leader is not None]
         nodes = [node for sighting in self.sightings for node in sighting.nodes]
         return list(dict.fromkeys([*leaders, *nodes]))
 
     def take(self, part: Findings) -> None:
-        """Append what another one has."""
+        """Append the sightings and attempts of `part`."""
         self.sightings += part.sightings
         self.attempts += part.attempts
 
@@ -130,7 +131,7 @@ class Source(Protocol):
     async def look(self, zone: Name, findings: Findings) -> None:
         """Ask once, in bounded time. Network errors become attempts, and are not raised.
 
-        Cancellation: `findings` has what came until then.
+        Cancellation: `findings` has the results until then.
         """
         ...
 
@@ -140,10 +141,10 @@ class DnsServers:
     """DNS servers that are asked directly, all at the same time.
 
     Attributes:
-        name: What the user knows them as, for messages.
+        name: What messages call them.
         servers: Their addresses.
         rank: A `Rank`.
-        service: The service whose addresses are wanted, `_hstore` or `_hstore-peer`.
+        service: The service to look for, `_hstore` or `_hstore-peer`.
     """
 
     name: str
@@ -152,7 +153,7 @@ class DnsServers:
     service: Service = API
 
     async def look(self, zone: Name, findings: Findings) -> None:
-        """Ask each for SRV `_hstore._tcp`, and where that gives nothing for A and AAAA."""
+        """Ask each for SRV `_hstore._tcp`, and without an answer for A and AAAA."""
         inquiries = [_Inquiry(self, server, zone) for server in self.servers]
         try:
             with trio.move_on_after(LOOK_S):
@@ -160,16 +161,16 @@ class DnsServers:
                     for inquiry in inquiries:
                         nursery.start_soon(inquiry.run)
         finally:
-            # In the order of the servers, whoever was first.
+            # In the order of the servers, not of their answers.
             for inquiry in inquiries:
                 findings.take(inquiry.findings)
 
 
 def local_nodes(recorded: Iterable[HostPort] = (), service: Service = API) -> DnsServers:
-    """The nodes of this machine, by the DNS ports they have unless told otherwise.
+    """Return the DNS servers of nodes on this machine: at the default ports, and those recorded.
 
     Args:
-        recorded: DNS servers of nodes that are known to run here, at whatever address.
+        recorded: DNS servers of nodes that are known to run here, at any address.
         service: As for `DnsServers`.
     """
     usual = [(host, port) for host in ("127.0.0.1", "::1") for port in LOCAL_DNS_PORTS]
@@ -178,7 +179,7 @@ def local_nodes(recorded: Iterable[HostPort] = (), service: Service = API) -> Dn
 
 
 Prove = Callable[[Findings], Awaitable[bool]]
-"""Given what one rank has found, says whether there is a live cluster among it."""
+"""Tells whether the findings of one rank contain a live cluster."""
 
 
 async def look(zone: str, sources: Sequence[Source], prove: Prove | None = None) -> Findings:
@@ -197,13 +198,13 @@ async def find(zone: str, sources: Sequence[Source], prove: Prove | None = None)
 
     Args:
         zone: The domain of the cluster.
-        sources: Whom to ask.
-        prove: Asked rank by rank, the best first, where there is a sighting; the first that it
-            says yes to ends the search. It shares the time of the search, and may raise to end it.
-            By default any sighting is enough.
+        sources: The sources to ask.
+        prove: Called for each rank that has a sighting, the best first. When it returns True, the
+            search ends. Its time counts as the search's, and it may raise to end the search. By
+            default any sighting is enough.
 
     Returns:
-        The proved round; when there is none, the last whole one, with `found` False.
+        The round in which `prove` returned True; else the last complete one, with `found` False.
 
     Raises:
         ValueError: `zone` is no domain name.
@@ -223,10 +224,10 @@ async def find(zone: str, sources: Sequence[Source], prove: Prove | None = None)
 
 
 def tried(attempts: Iterable[Attempt], zone: str = "") -> list[tuple[str, str]]:
-    """The attempts as rows of a table: what was asked of whom, and what came back.
+    """Return the attempts as rows of a table: source, queries and servers, and the result.
 
-    Servers of one source to which the same thing happened share a row, and so do questions to which
-    they gave the same answer. Of names in `zone` only what stands before it is shown.
+    Servers of one source with the same result share a row, and so do queries to which they gave the
+    same result. Names in `zone` are shown without it.
     """
     servers: dict[tuple[str, str, str], list[HostPort | str]] = {}
     for one in attempts:
@@ -239,12 +240,6 @@ def tried(attempts: Iterable[Attempt], zone: str = "") -> list[tuple[str, str]]:
         (f"{source}, {', '.join(asked)}{' at ' if who else ''}{who}", outcome)
         for (source, who, outcome), asked in questions.items()
     ]
-
-
-def written(address: HostPort) -> str:
-    """`HOST:PORT`, with brackets around an IPv6 host."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _round(
@@ -292,7 +287,7 @@ class _Look:
 
 
 class _Inquiry:
-    """All questions to one server, one after the other, for it is one place that may be slow."""
+    """All queries to one server, one after the other."""
 
     def __init__(self, source: DnsServers, server: HostPort, zone: Name) -> None:
         self._source = source.name
@@ -317,7 +312,7 @@ class _Inquiry:
             )
 
     async def _service(self, label: bytes) -> list[HostPort]:
-        """Addresses and ports behind an SRV name."""
+        """Return the addresses and ports behind an SRV name."""
         reply = await self._ask((label, b"_tcp", *self._zone), RRType.SRV)
         if reply is None:
             return []
@@ -334,7 +329,7 @@ class _Inquiry:
         return found
 
     async def _host(self, name: Name) -> list[HostPort]:
-        """Addresses of a name, with the default port."""
+        """Return the addresses of a name, with the default port."""
         found: list[HostPort] = []
         for rtype in (RRType.A, RRType.AAAA):
             reply = await self._ask(name, rtype) if self._is_use_asking else None
@@ -346,7 +341,7 @@ class _Inquiry:
         try:
             reply = await ask(*self._server, name, rtype)
         except NoAnswer as error:
-            # Who is not there, or serves other zones, need not be asked for other names.
+            # A server that does not answer, or serves other zones only, is asked no further names.
             self._is_use_asking = error.rcode in {Rcode.SERVFAIL, Rcode.NXDOMAIN}
             self._note(name, rtype, str(error))
             return None
@@ -364,7 +359,7 @@ def _hosts(records: Iterable[Record]) -> list[str]:
 
 
 def _several(servers: Sequence[HostPort | str]) -> str:
-    """Servers in few words: neighbouring ports of one host as a range."""
+    """Return servers in few words: neighbouring ports of one host as a range."""
     ranges: list[list[HostPort]] = []
     names: list[str] = []
     for server in servers:
@@ -374,5 +369,7 @@ def _several(servers: Sequence[HostPort | str]) -> str:
             ranges[-1].append(server)
         else:
             ranges.append([server])
-    numbers = [written(one[0]) + (f" to {one[-1][1]}" if len(one) > 1 else "") for one in ranges]
+    numbers = [
+        host_and_port(*one[0]) + (f" to {one[-1][1]}" if len(one) > 1 else "") for one in ranges
+    ]
     return ", ".join(dict.fromkeys([*numbers, *names]))

@@ -1,11 +1,11 @@
-"""Sockets of multicast DNS: the one thing about it that differs from system to system.
+"""Sockets of multicast DNS, the part of it that differs from system to system.
 
-What they are for is said in `multicast.py` and `browser.py`.
+`responder.py` and `browser.py` use them.
 
-Nothing from beyond the link is heard, nor answered (RFC 6762 section 11). The responder's socket is
-bound to the group's own address, which routers do not pass on, so it hears nothing that was sent to
-this machine alone, and `SO_DONTROUTE` keeps its replies on the link, whatever a query gave for its
-source. Who searches takes only replies whose TTL is 255 on arrival: each router takes one off.
+Packets from beyond the link are neither accepted nor answered (RFC 6762 section 11). The responder's
+socket is bound to the group's address, which routers do not forward, so it gets no packet that was
+sent to this machine's own address; `SO_DONTROUTE` keeps its replies on the link, even when the source
+of a query is forged. A search takes only replies with a TTL of 255: every router lowers it by one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _INTERFACE_ADDRESSES = Path("/proc/net/if_inet6")
 def open_responder(host: str) -> tuple[socket.socket, tuple[str | int, ...]]:
     """Return a socket on port 5353 for the network of an address of this machine, and its group.
 
-    The port is shared with whoever else answers multicast DNS here.
+    Other programs that answer multicast DNS on this machine share the port.
 
     Raises:
         OSError: There is no such address, or the port is not shared.
@@ -56,7 +56,7 @@ def _join4(link: socket.socket, host: str) -> tuple[str | int, ...]:
     own, group = socket.inet_aton(host), (GROUP4, PORT)
     link.bind(group)
     if _IS_LINUX:
-        # Else it would hear on every interface on which any program has joined the group.
+        # Otherwise it gets packets of each interface on which any program has joined the group.
         link.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
     link.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP4) + own)
     link.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, own)
@@ -79,7 +79,7 @@ def _join6(link: socket.socket, host: str) -> tuple[str | int, ...]:
 
 
 def _index_of(host: str) -> int:
-    """Return the interface with an IPv6 address; 0, the system's choice, where that is not told."""
+    """Return the index of the interface with an IPv6 address; 0, the system's choice, if unknown."""
     with contextlib.suppress(OSError):
         for line in _INTERFACE_ADDRESSES.read_text("ascii").splitlines():
             digits, index, *_rest = line.split()
@@ -97,7 +97,7 @@ def interfaces() -> list[tuple[int, str]]:
 
 
 def open_asker(index: int, family: int) -> tuple[socket.socket, tuple[str | int, ...]]:
-    """Return a socket that asks the group on one interface, from a port of its own; and the group.
+    """Return a socket for queries on one interface, with a port of its own; and the group.
 
     Raises:
         OSError: The interface has no such family.
@@ -124,7 +124,10 @@ def open_asker(index: int, family: int) -> tuple[socket.socket, tuple[str | int,
 
 
 def is_from_link(ancillary: list[Any]) -> bool:
-    """Tell by the data beside a datagram whether it crossed no router; where unknown, it passes."""
+    """Tell by a datagram's ancillary data whether it crossed no router.
+
+    Without a TTL in it, the answer is no on Linux, which always gives one, and yes elsewhere.
+    """
     for level, kind, data in ancillary:
         is_ttl = level == socket.IPPROTO_IP and kind in {socket.IP_TTL, _IP_RECVTTL}
         is_hops = level == socket.IPPROTO_IPV6 and kind == socket.IPV6_HOPLIMIT

@@ -1,8 +1,8 @@
-"""What comes of one question to one server by one transport, in all that can be said of it.
+"""One query to one server by one transport, with all details of the result.
 
-For who looks for what is wrong: UDP and TCP are asked apart, a response code is a result and no
-error, and it is said how long it took. Recursion is desired, as a program's resolver would ask: some
-forwarders refuse questions that do not. The question itself is `client.py`'s business.
+For `dns doctor`: UDP and TCP are tried separately, a response code is a result and no error, and the
+time is measured. The queries desire recursion, as those of a program's resolver do: some forwarders
+refuse others. `client.py` sends them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from .client import NoAnswer, exchange
 from .records import Address, Name, Rcode, RRType
 
 PROBE_S = 2.0
-"""For one name at one server. A forwarder may first have to notice that one of its servers is down;
-glibc waits 5 s, which is more than who waits for all of this would."""
+"""For one name at one server. A forwarder may need a while to notice that one of its servers is down.
+glibc waits 5 s, which is too long for a command that a person waits for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of one question.
+    """The result of one query.
 
     Attributes:
         rcode: The response code; None when there was no reply.
-        hosts: The addresses in the answer.
+        hosts: The addresses in the reply.
         problem: Why there is no reply, in words; empty when there is one.
-        truncated: Whether the reply says that it is not all.
-        took_s: Seconds until it was clear.
+        truncated: Whether the reply has TC.
+        took_s: Seconds until the reply or the timeout.
     """
 
     rcode: int | None = None
@@ -39,7 +39,7 @@ class Told:
 
     @property
     def said(self) -> str:
-        """What came back, in a word or a few."""
+        """The result in a word or a few."""
         if self.rcode is None:
             return self.problem
         if self.rcode != Rcode.NOERROR:
@@ -48,7 +48,7 @@ class Told:
 
 
 def rcode_name(rcode: int) -> str:
-    """The name of a response code."""
+    """Return the name of a response code."""
     try:
         return Rcode(rcode).name
     except ValueError:
@@ -56,9 +56,9 @@ def rcode_name(rcode: int) -> str:
 
 
 async def addresses(server: tuple[str, int], name: Name, *, over_tcp: bool = False) -> Told:
-    """Ask one server for the addresses of a name: A, and AAAA where it has none of those.
+    """Ask one server for the addresses of a name: A, and AAAA if it has no A.
 
-    No network error is raised; at most `PROBE_S` seconds pass.
+    It raises no network error, and takes at most `PROBE_S` seconds.
 
     Cancellation: Leaves nothing behind.
     """

@@ -1,7 +1,7 @@
 """The vocabulary of DNS data here: names, types, codes and record contents as plain values.
 
-Owns the numbers of the protocol and the typed contents of records. No bytes are made or read here:
-`message.py` reads queries, `wire.py` packs records.
+Owns the numbers of the protocol and the typed contents of records. `message.py` reads queries from
+bytes, `wire.py` packs records.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
 Name: TypeAlias = tuple[bytes, ...]
-"""Labels from the leaf to the root, in lower case, without the empty root label. Labels are bytes,
-and may hold anything (dots and NUL too), so names are compared as tuples, never as text."""
+"""Labels from the leaf to the root, in lower case, without the empty root label. Labels are bytes, and
+may contain any byte, such as a dot or NUL, so names are compared as tuples, never as text."""
 
 CLASS_IN = 1
 
 
 class RRType(enum.IntEnum):
-    """The record and question types that mean something to this server (RFC 1035, 3596, 2782)."""
+    """The record and question types that this server knows (RFC 1035, 3596, 2782)."""
 
     A = 1
     NS = 2
@@ -113,7 +113,7 @@ Rdata: TypeAlias = Address | Srv | Txt | Ns | Ptr | Hinfo | Soa
 
 
 def type_of(rdata: Rdata) -> RRType:
-    """The type of a record with these contents."""
+    """Return the type of a record with these contents."""
     return rdata.rtype if isinstance(rdata, Address) else _TYPES[type(rdata)]
 
 
@@ -138,7 +138,7 @@ class Record:
 
 
 def name_of(text: str) -> Name:
-    """Labels of a name written with dots; a final dot changes nothing.
+    """Return the labels of a name written with dots; a final dot makes no difference.
 
     Raises:
         ValueError: A label is empty, longer than 63 bytes or not ASCII, or the name is too long.
@@ -150,5 +150,5 @@ def name_of(text: str) -> Name:
 
 
 def wire_length(name: Name) -> int:
-    """Bytes of a name in a message, uncompressed; RFC 1035 section 2.3.4 allows 255."""
+    """Return the bytes of an uncompressed name in a message; RFC 1035 section 2.3.4 allows 255."""
     return sum(len(label) + 1 for label in name) + 1

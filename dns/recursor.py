@@ -1,16 +1,16 @@
-"""Questions for names outside the zone, passed on to resolvers that the operator named.
+"""Queries for names outside the zone, forwarded to resolvers that the operator named.
 
-Owns what is sent to them, which of the packets that come back is believed, how long is waited, and
-what the client gets of it. Who may ask is said here, too (`may_recurse`): a node that listens beyond
-this machine must not resolve for the whole Internet. Nothing is cached; names in the zone never
+Owns the queries to them, which packet is accepted as the reply, how long to wait, and the reply to
+the client. It also says which clients may ask (`may_recurse`): a node that listens beyond this
+machine must not resolve names for the whole Internet. Nothing is cached. Names in the zone never
 come here.
 
-Theory of operation (RFC 5452): every attempt has a random id and a socket of its own, so a random
-port, which the kernel draws; the socket is connected, so only the address that was asked is heard.
-A reply has to repeat id and question byte for byte. Whoever guesses at all that is given a few
-tries, then the question is asked by TCP, where there is nothing to guess. The same question is in
-flight only once, whoever waits for it: two tries would double the chance of the guess, and
-resolvers that name each other in a circle would multiply it without end.
+Theory of operation (RFC 5452): every attempt has a random id and a socket of its own, so the kernel
+draws a random port. The socket is connected, so it gets packets of the asked address only. A reply
+has to repeat id and question byte for byte. After a few packets that do not, which an attacker may
+have sent to guess, the query is sent by TCP, where there is nothing to guess. The same question is in
+flight only once, for all clients that wait for it: a second query would double the chance of a guess,
+and two nodes that forward to each other would send it around without end.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from dataclasses import dataclass
 
 import trio
 
+from .client import exchange_framed
+from .ip_literals import ip_of
 from .message import (
     CD,
     HEADER_SIZE,
@@ -40,17 +42,17 @@ from .message import (
 )
 from .records import Rcode, RRType
 
-# A cold cache behind the recursor may need a second; a lost datagram shall not cost the whole time.
+# A recursor with a cold cache may need a second; a lost datagram must not cost all of `TOTAL_S`.
 ATTEMPT_S = 1.5
-# Stub resolvers wait 5 s (resolv.conf(5)): they shall get a SERVFAIL and not silence.
+# Stub resolvers wait 5 s (resolv.conf(5)): they get a SERVFAIL before that, not silence.
 TOTAL_S = 4.5
-# Clients that wait at one time. Each has a task and at most one socket; more get SERVFAIL at once.
+# Clients that wait at the same time, each with a task and at most one socket. Further clients get
+# SERVFAIL at once.
 IN_FLIGHT_MAX = 256
-# Datagrams that are not the reply before the question is asked by TCP.
+# After so many datagrams that are not the reply, the query is sent by TCP.
 STRAY_MAX = 8
 
 _REPLY_MAX = 65535
-_CHUNK = 16384
 _COUNTS = struct.Struct("!4H")
 
 Server = tuple[str, int]
@@ -59,7 +61,7 @@ Server = tuple[str, int]
 Exchange = Callable[[Server, bytes], Awaitable[bytes]]
 """Sends a question to a server, and returns the packet that answers it."""
 
-# What is local to a machine, a link or a site: RFC 1122, 1918, 3927, 4193, 4291.
+# Addresses of a machine, a link or a site only: RFC 1122, 1918, 3927, 4193, 4291.
 _NEAR = [
     ipaddress.ip_network(network)
     for network in (
@@ -70,14 +72,12 @@ _NEAR = [
 
 
 class ForgedError(Exception):
-    """So many packets came that were not the reply that somebody may be guessing."""
+    """So many packets came that were not the reply that an attacker may be guessing."""
 
 
 def may_recurse(host: str) -> bool:
-    """Whether a client at this IP literal may have names resolved that are not the cluster's."""
-    ip = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
+    """Tell whether a client at this IP literal may ask for names outside the zone."""
+    ip = ip_of(host)
     return any(ip in network for network in _NEAR)
 
 
@@ -86,7 +86,7 @@ async def by_udp(server: Server, question: bytes) -> bytes:
 
     Raises:
         ForgedError: Too many packets came that do not answer it.
-        OSError: Nothing listens there, or there is no way to it.
+        OSError: Nothing listens there, or there is no route.
 
     Cancellation: Leaves nothing behind.
     """
@@ -105,27 +105,20 @@ async def by_tcp(server: Server, question: bytes) -> bytes:
     """Ask by TCP.
 
     Raises:
-        MalformedError: What came is not the reply.
+        MalformedError: Something else than the reply came, or less.
         OSError, trio.BrokenResourceError: There was no connection, or it broke.
 
     Cancellation: Leaves nothing behind.
     """
     async with await trio.open_tcp_stream(*server) as stream:
-        await stream.send_all(len(question).to_bytes(2, "big") + question)
-        buffer = bytearray()
-        while len(buffer) < 2 or len(buffer) < 2 + int.from_bytes(buffer[:2], "big"):
-            chunk = await stream.receive_some(_CHUNK)
-            if not chunk:
-                raise MalformedError("the connection ended before the reply")
-            buffer += chunk
-    packet = bytes(buffer[2 : 2 + int.from_bytes(buffer[:2], "big")])
+        packet = await exchange_framed(stream, question)
     if not is_reply(packet, question):
         raise MalformedError("not the reply")
     return packet
 
 
 def is_reply(packet: bytes, question: bytes) -> bool:
-    """Whether a packet answers a question of ours (RFC 5452 section 9.1), its case included."""
+    """Tell whether a packet answers our query (RFC 5452 section 9.1), in the same case."""
     asked = question[HEADER_SIZE : _question_end(question)]
     return (
         len(packet) >= HEADER_SIZE
@@ -141,8 +134,8 @@ class RecursorStats:
     """Counts since the start.
 
     Attributes:
-        forwarded: Questions that were asked of recursors.
-        failed: Those of them to which none gave an answer.
+        forwarded: Questions that were sent to recursors.
+        failed: Those of them that no recursor answered.
         overloaded: Clients that got SERVFAIL because too many waited.
     """
 
@@ -155,9 +148,9 @@ class Recursor:
     """Asks recursors, one after the other, on behalf of clients.
 
     Args:
-        servers: At least one; who answered last is asked first.
-        udp: How a question is asked by UDP.
-        tcp: The same by TCP.
+        servers: At least one; the one that answered last is asked first.
+        udp: Sends a query by UDP.
+        tcp: Sends a query by TCP.
     """
 
     def __init__(
@@ -172,13 +165,13 @@ class Recursor:
         self.stats = RecursorStats()
 
     async def resolve(self, query: Query, limit: int) -> bytes:
-        """The reply for a client: what the recursors say, or SERVFAIL, in at most `TOTAL_S`.
+        """Return the reply for a client, of a recursor or SERVFAIL, after at most `TOTAL_S`.
 
         Args:
-            query: A question without error, for a name outside the zone.
-            limit: The most bytes that the client takes; what is longer has TC and no records.
+            query: A query without error, for a name outside the zone.
+            limit: The most bytes that the client takes; a longer reply becomes one with TC.
 
-        Cancellation: Who waits for the same question gets SERVFAIL.
+        Cancellation: Other clients that wait for the same question get SERVFAIL.
         """
         if self._waiting >= IN_FLIGHT_MAX:
             self.stats.overloaded += 1
@@ -213,7 +206,7 @@ class Recursor:
         return flight.found
 
     async def _ask_all(self, asked: bytes, dnssec_ok: bool, cd: bool) -> _Found | None:
-        """What the first says that gives an answer; those that were late are asked again."""
+        """Return the first answer of the recursors, in their order; late ones are asked again."""
         untried = list(self._servers)
         while untried:
             late = []
@@ -231,7 +224,7 @@ class Recursor:
         return None
 
     async def _ask(self, server: Server, question: bytes) -> _Found | None:
-        """What one server says; None when that is no answer."""
+        """Return the answer of one recursor; None: it gave none."""
         try:
             try:
                 packet = await self._udp(server, question)
@@ -253,7 +246,7 @@ class Recursor:
 
 @dataclass(slots=True)
 class _Flight:
-    """A question that is being asked, for all who wait for its answer."""
+    """A question in flight, and its answer for all clients that wait for it."""
 
     landed: trio.Event
     found: _Found | None = None
@@ -261,16 +254,16 @@ class _Flight:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a recursor said: its records, with the OPT taken out, which is between it and us."""
+    """A recursor's answer: its records without the OPT, which concerns only it and us."""
 
     rcode: int
     counts: tuple[int, int, int]
     records: bytes
 
     def relayed(self, query: Query) -> bytes:
-        """The reply to a client's own query.
+        """Return the reply to a client's own query.
 
-        AD is not passed on: nothing here has validated anything, nor is the way here protected.
+        AD is not passed on: this server has validated nothing, and the way to it is not protected.
         """
         answers, authorities, additionals = self.counts
         opt = b""
@@ -282,22 +275,22 @@ class _Found:
 
 
 def _question(ident: int, asked: bytes, dnssec_ok: bool, cd: bool) -> bytes:
-    """The query for a recursor: the client's question byte for byte, and EDNS of our own."""
+    """Return the query to a recursor: the client's question byte for byte, and an OPT of our own."""
     flags = bytes((RD, CD if cd else 0))
     counts = _COUNTS.pack(1, 0, 0, 1)
     return ident.to_bytes(2, "big") + flags + counts + asked + opt_record(dnssec_ok=dnssec_ok)
 
 
 def _question_end(question: bytes) -> int:
-    """Where the question section of a query of ours ends: its OPT is all that follows."""
+    """Return where the question section of our query ends: only its OPT follows."""
     return len(question) - len(opt_record())
 
 
 def _read(packet: bytes, at: int) -> _Found:
     """Read a reply whose records begin at `at`.
 
-    An OPT is nearly always the last record. What stands behind one that is not is left out with it,
-    because names there may point to others behind it, and nothing of it is needed.
+    An OPT is nearly always the last record. Records after it are left out with it: they are additional,
+    and compressed names in them would point to wrong places once the OPT is gone.
 
     Raises:
         MalformedError: Its records are not what its header says.
@@ -317,4 +310,5 @@ def _read(packet: bytes, at: int) -> _Found:
 
 
 _NO_ANSWER = {Rcode.FORMERR, Rcode.SERVFAIL, Rcode.NOTIMP, Rcode.REFUSED, *range(16, 4096)}
-"""Another recursor may do better. All from 16 on are errors of EDNS or of signed messages."""
+"""Response codes after which another recursor is asked. Those from 16 on are errors of EDNS or of
+signed messages."""

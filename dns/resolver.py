@@ -1,9 +1,9 @@
-"""What the system's resolver knows of a cluster, asked so that it can hold nobody up.
+"""The cluster as this machine's resolver knows it, asked without blocking the search.
 
-Two ways, for they disagree on many machines: its DNS servers directly, which alone can give ports
-(SRV), and `getaddrinfo`, which also knows /etc/hosts, mDNS and whatever else the system was told to
-ask. `getaddrinfo` blocks, for minutes where a server is a black hole, so it runs in a thread that
-is left behind.
+There are two ways to ask, which disagree on many machines. Its DNS servers are asked directly, since
+only they give ports (SRV). `getaddrinfo` also knows /etc/hosts, mDNS and the other sources that the
+system is configured for. It may block for minutes when a server does not answer, so it runs in a
+thread that is abandoned after a timeout.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ DNS_PORT = 53
 _SERVERS_MAX = 3
 _RESOLV_CONF_BYTES_MAX = 65536
 
-# Threads that were left behind and still wait, of one source; with so many the next gets no turn.
+# Abandoned threads of one source that still wait; with so many, further look-ups time out.
 _THREADS_MAX = 4
 
 _SYSTEM = "the system's resolver"
 _GETADDRINFO = "the system's getaddrinfo"
 _LABELS = (b"leader", b"nodes")
-# resolv.conf(5): what holds where there is no file, or none in it.
+# resolv.conf(5): the server without a file, or without a nameserver in it.
 _DEFAULT_SERVER = ("127.0.0.1", DNS_PORT)
 
 
@@ -44,11 +44,11 @@ def _limiter() -> trio.CapacityLimiter:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Nodes whose addresses are known, or were told.
+    """Nodes at given addresses.
 
     Attributes:
-        name: Where they are known from, for messages.
-        addresses: Host names or IP literals, each with the port of the service that is wanted.
+        name: Where the addresses come from, for messages.
+        addresses: Host names or IP literals, each with the port of the service to look for.
         rank: A `Rank`.
     """
 
@@ -58,7 +58,7 @@ class Hosts:
     limiter: trio.CapacityLimiter = field(default_factory=_limiter)
 
     async def look(self, _zone: Name, findings: Findings) -> None:
-        """Find the IP addresses of each; a name that is not known becomes an attempt."""
+        """Resolve each address; an unknown name becomes an attempt."""
         async with trio.open_nursery() as nursery:
             for address in self.addresses:
                 nursery.start_soon(self._look, address, findings)
@@ -83,14 +83,14 @@ class SystemServers:
     path: Path = RESOLV_CONF
 
     async def look(self, zone: Name, findings: Findings) -> None:
-        """Ask each as `DnsServers` does. The file is read anew each time: networks change."""
+        """Ask each as `DnsServers` does. The file is read each time, since networks change."""
         servers = read_nameservers(self.path)
         await DnsServers(_SYSTEM, servers, self.rank, self.service).look(zone, findings)
 
 
 @dataclass(frozen=True, slots=True)
 class SystemNames:
-    """`getaddrinfo`, whatever it asks: addresses without ports."""
+    """`getaddrinfo`, which gives addresses without ports."""
 
     rank: int = Rank.SYSTEM
     service: Service = API
@@ -132,9 +132,9 @@ async def resolve(host: str, limiter: trio.CapacityLimiter) -> list[str]:
     """Return the IP literals of a host, in the system's order and without duplicates.
 
     Raises:
-        NoAnswer: It has none, or the system does not say so within `ASK_S`.
+        NoAnswer: It has none, or the system does not answer within `ASK_S`.
 
-    Cancellation: A thread may go on waiting; it holds one token of `limiter` until it ends, and
+    Cancellation: A thread may go on waiting. It holds one token of `limiter` until it ends, and
     does not keep the process alive.
     """
     try:
@@ -152,7 +152,7 @@ async def resolve(host: str, limiter: trio.CapacityLimiter) -> list[str]:
         raise NoAnswer("no such name" if known else (error.strerror or str(error))) from None
     except (OSError, UnicodeError) as error:
         raise NoAnswer(str(error)) from None
-    # A scope (fe80::1%eth0) is of this machine only: no node is known by one.
+    # No node has an address with a scope (fe80::1%eth0), which has a meaning on one machine only.
     addresses = [str(one[4][0]) for one in found]
     return list(dict.fromkeys(one for one in addresses if "%" not in one))
 

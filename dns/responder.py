@@ -1,7 +1,7 @@
-"""A node's part of multicast DNS: it announces itself, answers, and says goodbye (RFC 6762).
+"""A node's side of multicast DNS: it announces itself, answers, and says goodbye (RFC 6762).
 
-Owns which query gets which answer, how often, and the time of it. What there is to say is in
-`multicast.py`, whose text says also what is left out.
+Owns which query gets which reply, how often, and when. The records are in `multicast.py`, which also
+says what is left out.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from .multicast import (
 from .records import CLASS_IN, Name, Record, RRType
 from .wire import parse_multicast_query
 
-# RFC 6762 section 6.7: so long may a legacy querier believe it, which never hears a correction.
+# RFC 6762 section 6.7: the TTL for a legacy querier, which gets no later corrections.
 _LEGACY_TTL_S = 10
-# A query for all of a node has two. Who asks more gets the answers to the first of them.
+# A query for all records of a node has two. Of a longer query only the first ones are answered.
 _QUESTIONS_MAX = 8
 
-# RFC 6762 section 6: no record more often, and a random delay where others may answer, too.
+# RFC 6762 section 6: the least time between two multicasts of a record, and the random delay of a
+# reply that other hosts may send too.
 _MULTICAST_PAUSE_S = 1.0
 _DELAY_S = (0.020, 0.120)
-# Unicast replies in a second. A search asks five times, so this is a hundred machines at once.
+# Unicast replies a second. A search sends five queries, so this serves a hundred searches at once.
 UNICAST_PER_S = 500
 # RFC 6762 section 8.3: at least two, one second apart.
 _ANNOUNCEMENTS = 2
@@ -53,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, and whether it goes to who asked, or to the group."""
+    """A reply, and whether it goes to the querier or to the group."""
 
     packet: bytes
     is_unicast: bool
@@ -63,7 +64,7 @@ class Responder:
     """Answers for one node on its network.
 
     Args:
-        announced: Asked each time for what is true now; None: nothing can be said yet.
+        announced: Returns the present facts; None: the node has no cluster yet.
         link: A socket of `multicast_sockets.open_responder`.
         group: Address and port of the group.
         rng: For the delays.
@@ -98,11 +99,17 @@ class Responder:
             finally:
                 now = self._announced()
                 if now is not None:
-                    # RFC 6762 section 10.1: a TTL of 0 takes back what was said.
+                    # RFC 6762 section 10.1: a TTL of 0 withdraws a record.
                     self._multicast(pack_response(offers(now), ttl_s_max=0))
 
     def reply(self, packet: bytes, port: int, now: float) -> Reply | None:
-        """Return the answer to a packet from `port` at the time `now`, in seconds; None: none."""
+        """Return the reply to a packet; None: there is none.
+
+        Args:
+            packet: The packet.
+            port: Its source port, which tells a legacy querier.
+            now: The time, in seconds.
+        """
         announced = self._announced()
         try:
             query = parse_multicast_query(packet)
@@ -152,11 +159,11 @@ class Responder:
         return self._unicasts <= UNICAST_PER_S
 
     async def _announce(self) -> None:
-        """Say what is new, each time that something is."""
+        """Announce the records whenever they change."""
         said: list[Offer] = []
         while True:
             announced = self._announced()
-            # Names in the zone live for a second or so: nobody needs to be told that they change.
+            # Names in the zone have a TTL of about a second, so their changes are not announced.
             everything = [] if announced is None else offers(announced)
             new = [one for one in everything if one.record.ttl_s >= TTL_S]
             if new != said:
@@ -191,7 +198,7 @@ class Responder:
         self._send(packet, self._group)
 
     def _send(self, packet: bytes, address: tuple[str | int, ...]) -> None:
-        # Never waited for: what the kernel does not take is asked for again.
+        # Without waiting: for a reply that the kernel does not take, the querier asks again.
         with contextlib.suppress(OSError):
             self._link.sendto(packet, address)
 
@@ -206,7 +213,7 @@ def _answers(record: Record, question: tuple[Name, int, int]) -> bool:
 
 
 def _additional(answers: Sequence[Offer], everything: Iterable[Offer]) -> list[Offer]:
-    """What the asker will want next (RFC 6763 section 12): all of the instance."""
+    """Return the records that the querier needs next (RFC 6763 section 12): the instance's."""
     if not any(one.record.owner[-len(SERVICE) :] == SERVICE for one in answers):
         return []
     return [one for one in everything if one.is_unique and one not in answers]

@@ -1,19 +1,19 @@
 """The UDP and TCP server: carries queries to `Answers` and replies back.
 
-Owns sockets' behaviour: batches, framing, timeouts, how many connections, and which errors are
-survived. Which reply a query gets is not decided here.
+Owns how sockets are used: batches, framing, timeouts, the number of connections, and which errors the
+server survives. Which reply a query gets is decided in `answers.py`.
 
 Theory of operation: one task drains the UDP socket, up to a batch between two turns of the loop,
-because a turn costs more than an answer; replies are sent together and never waited for. A socket
-that can be reached from beyond this machine is read one datagram at a time, for each has to be
-judged by its sender and answered from where it was sent to. TCP has one task per connection, and a
-query by UDP that is passed on to a recursor has one; all of them live in the nursery of `run`.
+because a turn costs more than an answer. Replies are sent together, and the task never waits to send
+them. A socket that can be reached from beyond this machine is read one datagram at a time, because
+the rate limit depends on the sender, and the reply has to come from the address that was asked.
+Each TCP connection has a task, and so has each UDP query that is forwarded to a recursor; all of
+them live in the nursery of `run`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,7 +25,8 @@ import trio
 
 from .answers import TCP_LIMIT, Answers
 from .datagrams import Datagrams, can_batch
-from .message import Query, empty_reply
+from .ip_literals import is_loopback
+from .message import Query, empty_reply, framed_size
 from .ratelimit import RateLimit, Verdict
 from .records import Rcode
 from .recursor import Recursor, may_recurse
@@ -33,28 +34,28 @@ from .view import ClusterView
 
 log = structlog.get_logger(__name__)
 
-# 64 answers take about half a millisecond, which is how long the rest of the node may be held up;
-# the first after a new view one or two more, for the zone.
+# 64 answers hold up the rest of the node for about half a millisecond. The first batch after a new
+# view takes one or two milliseconds more, to build the zone.
 UDP_BATCH = 64
-# A query longer than this is nonsense; what is cut off makes it malformed. Replies must fit, too:
-# they are written where their queries were, and have at most `message.OWN_UDP_SIZE` bytes.
+# No sensible query is longer; a longer one is cut off, and so malformed. Replies are written over
+# their queries, and fit too: they have at most `message.OWN_UDP_SIZE` bytes.
 UDP_QUERY_MAX = 4096
 # Room for a burst while the node is busy elsewhere; the kernel caps it at its own limit.
 UDP_RECEIVE_BUFFER = 1 << 20
 
 # RFC 7766 section 6.2.3: "of the order of a few seconds" for idle connections.
 TCP_IDLE_S = 10.0
-# A reply that a client does not take in this time is not wanted.
+# A client that does not take a reply in this time loses its connection.
 TCP_SEND_S = 5.0
 TCP_CONNECTIONS_MAX = 128
 TCP_CHUNK = 16384
-# Replies to pipelined queries are sent together, but not more than about this at a time.
+# Replies to pipelined queries are sent together, up to about so many bytes at a time.
 TCP_REPLIES_MAX = 65536
 
 # Python's socket module names it from 3.14 on; this is Linux's number (ip(7)).
 _IP_PKTINFO = 8
 
-_NOBODY = "0.0.0.0"  # noqa: S104  # no client has it, and none that has it may ask a recursor
+_NOBODY = "0.0.0.0"  # noqa: S104  # no client has this address, and it may not ask a recursor
 
 Bound = tuple[str, int]
 
@@ -68,8 +69,8 @@ class DnsStats:
         replies: Replies handed to the kernel.
         unsent: UDP replies that the kernel did not take.
         limited: UDP queries beyond their network's rate: dropped, or answered with TC.
-        failures: Queries that met an error of ours and got SERVFAIL.
-        evicted: Connections ended to make room for newer ones.
+        failures: Queries on which our code raised; they got SERVFAIL.
+        evicted: Connections that were ended to make room for newer ones.
     """
 
     queries: int = 0
@@ -86,8 +87,8 @@ class DnsServer:
     Args:
         udp: A bound datagram socket.
         tcp: A bound and listening stream socket.
-        answers: What the replies come from.
-        recursor: Answers for names outside the zone, for clients that may ask it; None: nobody.
+        answers: Makes the replies.
+        recursor: Resolves names outside the zone, for clients that may ask; None: they get REFUSED.
 
     Closes:
         Both sockets, when `run` ends.
@@ -112,7 +113,7 @@ class DnsServer:
 
     @property
     def view(self) -> ClusterView | None:
-        """What is answered from; set it whenever the cluster changes. None answers SERVFAIL.
+        """The cluster to answer from; set it whenever the cluster changes. None: SERVFAIL.
 
         Raises:
             ValueError: On setting, as for `Answers.view`.
@@ -126,7 +127,7 @@ class DnsServer:
     async def run(self, *, task_status: trio.TaskStatus[Bound] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; `started` with the bound host and UDP port.
 
-        Cancellation: Connections are dropped at once; clients ask again, here or elsewhere.
+        Cancellation: Connections are dropped at once; clients ask again, this server or another.
         """
         with contextlib.closing(self._udp), contextlib.closing(self._tcp):
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._tcp))
@@ -141,7 +142,7 @@ class DnsServer:
                 task_status.started((host, port))
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
-        """Serve one TCP connection (RFC 7766) until either side has enough of it. Closes it."""
+        """Serve one TCP connection (RFC 7766) until one of the two sides ends it. Closes it."""
         with trio.CancelScope() as scope:
             self._admit(stream, scope)
             try:
@@ -155,7 +156,7 @@ class DnsServer:
                 self._connections.pop(stream, None)
 
     def _admit(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
-        """Make room by ending the connection that asked least recently (RFC 7766 section 6.2.2)."""
+        """Register a connection; if there are too many, end the one idle for longest (RFC 7766 6.2.2)."""
         if len(self._connections) >= TCP_CONNECTIONS_MAX:
             _oldest, its_scope = self._connections.popitem(last=False)
             its_scope.cancel(reason="newer DNS connections need the room")
@@ -170,9 +171,9 @@ class DnsServer:
         """
         buffer, client = bytearray(), _client_of(stream)
         while True:
-            # The time is for a whole message: one byte now and then does not extend it.
+            # The timeout is for a whole message: a client cannot extend it byte by byte.
             with trio.fail_after(TCP_IDLE_S):
-                while not _is_whole(buffer):
+                while not framed_size(buffer):
                     chunk = await stream.receive_some(TCP_CHUNK)
                     if not chunk:
                         return
@@ -196,13 +197,12 @@ class DnsServer:
         """Take whole queries from the front of the buffer, up to a bound.
 
         Returns:
-            The replies, and the query behind them that a recursor has to answer, if there is one:
-            who pipelines gets the replies in order.
+            The replies; and the query after them if a recursor has to answer it, else None. A
+            client that pipelines gets its replies in order, so later queries wait.
         """
         replies: list[bytes] = []
         size = 0
-        while _is_whole(buffer) and size < TCP_REPLIES_MAX:
-            end = 2 + int.from_bytes(buffer[:2], "big")
+        while size < TCP_REPLIES_MAX and (end := framed_size(buffer)):
             packet = bytes(buffer[2:end])
             self.stats.queries += 1
             reply = self._reply(packet, over_tcp=True)
@@ -212,7 +212,7 @@ class DnsServer:
                 return replies, outside
             if reply is not None:
                 replies.append(reply)
-            # Messages that get no reply count too: a flood of them must not hold up the loop.
+            # Messages without a reply count too: a flood of them must not hold up the loop.
             size += end if reply is None else 2 + len(reply)
         return replies, None
 
@@ -226,12 +226,13 @@ class DnsServer:
             drain()
 
     def _drain(self, datagrams: Datagrams) -> None:
-        """Answer what waits in the socket, up to a batch."""
+        """Answer the datagrams that wait in the socket, up to a batch."""
         known, draw = self._answers.known, self._answers.draw
         packets = datagrams.take()
         replies: list[bytes | None] = []
         for packet in packets:
-            # Most queries are known, and each call that is saved is a twentieth of their time.
+            # The replies to most queries are cached, and every call saved here is a twentieth of
+            # the time for such a query.
             whole = known.get(packet[2:])
             if whole is None:
                 replies.append(self._answer(packet, datagrams, len(replies)))
@@ -243,7 +244,7 @@ class DnsServer:
         self.stats.unsent += len(replies) - replies.count(None) - taken
 
     def _answer(self, packet: bytes, datagrams: Datagrams, number: int) -> bytes | None:
-        """The reply to a query that is not known; None when there is none, or none of ours."""
+        """Return the reply to a query that is not cached; None: there is none, or a recursor's."""
         reply = self._reply(packet)
         if self._recursor is not None and _is_refused(reply):
             client = datagrams.sender(number)
@@ -257,13 +258,12 @@ class DnsServer:
         self._send(self._udp.sendto, reply, client)
 
     def _drain_singly(self) -> None:
-        """The same one by one: for a socket that is reached from beyond, or where batches are not.
+        """Answer one by one: on a socket reached from beyond this machine, or without batches.
 
-        Networks are answered so often and no more. From a socket bound to all addresses, on a
-        machine that may have several, the reply has to come from the address that was asked, or
-        the client drops it. Only the packet knows which that was, so its packet information goes
-        back with the reply (ip(7), ipv6(7)). The interface is left to routing, but for IPv6, whose
-        link-local addresses mean nothing without it.
+        The rate limit applies here. The reply has to come from the address that was asked, or the
+        client drops it; on a socket that is bound to all addresses only the packet information
+        tells which that was, so it goes back with the reply (ip(7), ipv6(7)). The interface is left
+        to routing, except for IPv6, whose link-local addresses mean nothing without it.
         """
         now = trio.current_time()
         for _ in range(UDP_BATCH):
@@ -299,13 +299,13 @@ class DnsServer:
         self._send(self._udp.sendmsg, [reply], source, 0, client)
 
     def _outside(self, packet: bytes, reply: bytes | None, client: str) -> Query | None:
-        """The query, when its reply is REFUSED and a recursor has to answer it instead."""
+        """Return the query if a recursor has to answer it instead of our REFUSED; else None."""
         if self._recursor is None or not _is_refused(reply):
             return None
         return self._answers.outside(packet) if may_recurse(client) else None
 
     def _forward(self, query: Query, send: Callable[[bytes], None]) -> None:
-        """Have a query by UDP answered by a recursor, in a task of its own."""
+        """Start a task in which a recursor answers a UDP query."""
 
         async def forward() -> None:
             send(await self._resolve(query, query.udp_limit))
@@ -326,7 +326,8 @@ class DnsServer:
         try:
             send(*arguments)
         except OSError:
-            # A full buffer, an unreachable client, a forged source port 0: UDP may lose replies.
+            # The buffer is full, the client unreachable, or its port a forged 0: the reply is lost,
+            # as UDP allows.
             self.stats.unsent += 1
         else:
             self.stats.replies += 1
@@ -340,17 +341,12 @@ class DnsServer:
             return self._answers.failure(packet)
 
     def _count_failure(self) -> bool:
-        """Count one, and tell whether it is to be logged: the 1st, 2nd, 4th, 8th, ...
+        """Count a failure, and tell whether to log it: the 1st, 2nd, 4th, 8th, ...
 
-        A flood of them must not fill the log.
+        A flood of failures must not fill the log.
         """
         self.stats.failures += 1
         return self.stats.failures & (self.stats.failures - 1) == 0
-
-
-def _is_whole(buffer: bytearray) -> bool:
-    """Whether a length prefix and all that it announces are there."""
-    return len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big")
 
 
 def _is_refused(reply: bytes | None) -> bool:
@@ -358,20 +354,20 @@ def _is_refused(reply: bytes | None) -> bool:
 
 
 def _is_reached_from_beyond(udp: socket.socket) -> bool:
-    """Whether others than this machine reach it.
+    """Tell whether a socket can be reached from other machines.
 
-    One that is bound to every address is told to say which of them a packet was for.
+    A socket that is bound to all addresses is set to report the address that a packet was sent to.
     """
     host = udp.getsockname()[0]
     if host == "0.0.0.0":  # noqa: S104  # compared, not bound
         udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     elif host == "::":
         udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    return not ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    return not is_loopback(host)
 
 
 def _client_of(stream: trio.abc.Stream) -> str:
-    """The client's IP literal; what is no socket is inside this process."""
+    """Return the client's IP literal; a stream that is no socket is inside this process."""
     if not isinstance(stream, trio.SocketStream):
         return "127.0.0.1"
     try:

@@ -1,4 +1,4 @@
-"""What the DNS server knows of the cluster: plain data, handed in by whoever runs it."""
+"""The cluster as the DNS server knows it: plain data, given by the caller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Member:
     Attributes:
         name: A DNS label in lower case.
         node_id: 16 hex digits.
-        host: The IP literal it is reached at (no brackets).
+        host: Its IP literal, without brackets.
         api_port: Its HTTP port.
         peer_port: Its port for other nodes.
         live: Whether it counts among the live (health `alive` or `suspect`).

@@ -1,8 +1,8 @@
 """Records to bytes and replies from bytes: the one typed door to dnslib.
 
 Owns the translation between `records.py` and dnslib's objects, and of dnslib's errors into
-`MalformedError`. No other module imports dnslib: it is untyped, its names are text, and some of its
-helpers do not do what a server needs (`truncate()` drops the question).
+`MalformedError`. No other module imports dnslib: it has no types, its names are text, and some of its
+helpers are wrong for a server (`truncate()` drops the question).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .records import (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply as a client reads it. Records of types that mean nothing here are left out.
+    """A reply as a client reads it, without records of types that this package does not know.
 
     Attributes:
         ident: Its id.
-        question: Name (in lower case) and type it answers; None when it has not just one question.
+        question: Name (in lower case) and type; None unless there is exactly one question.
         rcode: The response code, without EDNS's upper bits.
         truncated: Whether TC was set.
         answers: Records of the answer section.
@@ -56,10 +56,10 @@ class Reply:
 def pack_sections(
     name: Name, rtype: int, answers: Iterable[Record], additional: Iterable[Record]
 ) -> bytes:
-    """The sections that follow the question `name rtype`, compressed against it.
+    """Return the sections that follow the question `name rtype`, compressed against it.
 
-    Pointers to the question are what makes the result fit any spelling of the name: owners come
-    back in the case in which they were asked for.
+    Their names point to the question, so the same bytes serve every spelling of the name: owners
+    have the case of the question.
     """
     message = dnslib.DNSRecord(
         dnslib.DNSHeader(),
@@ -71,14 +71,14 @@ def pack_sections(
 
 
 def pack_anywhere(record: Record) -> bytes:
-    """One record without compression: the same bytes fit behind every question."""
+    """Return one record without compression: the same bytes serve after every question."""
     buffer = _UncompressedBuffer()
     _packable(record).pack(buffer)
     return bytes(buffer.data)
 
 
 def pack_question(name: Name, rtype: int, ident: int) -> bytes:
-    """A query for class IN, with EDNS; it asks for recursion, for the server may be a resolver."""
+    """Return a query for class IN, with EDNS and RD, since the server may be a resolver."""
     message = dnslib.DNSRecord(
         dnslib.DNSHeader(id=ident, bitmap=0, rd=1),
         q=dnslib.DNSQuestion(DNSLabel(name), int(rtype), CLASS_IN),
@@ -120,7 +120,7 @@ class MulticastQuery:
     """A query of multicast DNS (RFC 6762 section 18).
 
     Attributes:
-        ident: Its id; it counts only for a legacy querier.
+        ident: Its id, of use only for a legacy querier.
         questions: Name (in lower case), type and class of each; the top bit of the class asks for
             a unicast reply.
         known: Records that the querier has already.
@@ -135,7 +135,7 @@ def parse_multicast_query(packet: bytes) -> MulticastQuery:
     """Read a query of multicast DNS, which may hold many questions, with pointers in their names.
 
     Raises:
-        MalformedError: It is none, or not to be answered: another opcode, a response code.
+        MalformedError: It is none, or gets no reply: it has another opcode, or a response code.
     """
     try:
         message = dnslib.DNSRecord.parse(packet)
@@ -153,7 +153,7 @@ def parse_multicast_query(packet: bytes) -> MulticastQuery:
 
 
 class _UncompressedBuffer(DNSBuffer):  # type: ignore[misc]  # its base is Any
-    """A buffer whose names never point anywhere."""
+    """A buffer that writes names without compression."""
 
     def encode_name(self, name: Any) -> None:
         self.encode_name_nocompress(name)
@@ -200,7 +200,7 @@ def _records(rrs: Iterable[Any]) -> tuple[Record, ...]:
 
 
 def _known(rr: Any) -> Rdata | None:
-    """Contents of the types a client of this zone needs."""
+    """Return the contents of a record; None: its type is of no use to a client of this zone."""
     match rr.rtype:
         case RRType.A | RRType.AAAA:
             return Address(ipaddress.ip_address(bytes(rr.rdata.data)))

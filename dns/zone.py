@@ -1,11 +1,11 @@
 """The zone: which names exist under the cluster's domain, and which RRsets they have.
 
-A pure function of a `ClusterView`; nothing here knows of messages, sockets or sizes.
+A pure function of a `ClusterView`. It knows no messages, sockets or sizes.
 
 Theory of operation: `build_zone` lists what is published as (name, RRset) pairs, group by group and
-service by service, and `_Builder` turns the pairs into nodes. Whatever lies between the apex and a
-listed name comes to exist without data (an empty non-terminal, RFC 8020), so a new group or service
-is one more line in `_GROUPS` or `_SERVICES`, and nothing else.
+service by service, and `_Builder` turns the pairs into nodes. The names between the apex and a listed
+name exist without data (empty non-terminals, RFC 8020). So a new group or service needs one more line
+in `_GROUPS` or `_SERVICES`, and nothing else.
 
 Services can be browsed (DNS-SD, RFC 6763): beside its SRV records, `_hstore._tcp` has one PTR for
 each instance `<name>._hstore._tcp`, which has an SRV and a TXT record.
@@ -14,22 +14,22 @@ The reverse names of members' addresses lie outside the apex. Each of them is an
 with its SOA, so that negative answers there have one whose owner they lie under (RFC 2308 section
 3); the reverse tree around them is somebody else's.
 
-Names that only a cluster with a leader can answer are *unavailable* while there is none: the
-question gets SERVFAIL, which makes a resolver try another server, where NXDOMAIN would be believed
-and cached (RFC 2308 section 7.1).
+Names whose answer needs a leader are *unavailable* while there is none. A query for one gets SERVFAIL,
+which makes a resolver try another server; NXDOMAIN would be believed and cached (RFC 2308 section
+7.1).
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from .ip_literals import host_and_port, ip_of
 from .records import Address, Name, Ns, Ptr, Rdata, Record, RRType, Soa, Srv, Txt, name_of, type_of
 from .view import ClusterView, Member
 
-# Nobody transfers this zone (AXFR is refused), so these three only have to look sensible to checkers
-# of the kind of RIPE-203; the values are its recommendations for small, quickly changing zones.
+# Secondary servers use these three, and this zone has none (AXFR is refused). So they only have to
+# satisfy programs that check zones: RIPE-203 recommends them for small, quickly changing zones.
 _REFRESH_S = 3600
 _RETRY_S = 600
 _EXPIRE_S = 86400
@@ -40,9 +40,9 @@ class Node:
     """One existing name.
 
     Attributes:
-        rrsets: Contents by type, without duplicates, in a stable order; empty for a name that only
-            lies above others.
-        available: False when it cannot be answered now, whatever the type.
+        rrsets: Contents by type, without duplicates, in a stable order; empty for an empty
+            non-terminal.
+        available: False: every query for it gets SERVFAIL now.
     """
 
     rrsets: Mapping[int, tuple[Rdata, ...]] = field(default_factory=dict)
@@ -56,8 +56,8 @@ class Zone:
     Attributes:
         apex: The zone's own name.
         ttl_s: TTL of every record and minimum of the SOA, in seconds.
-        nodes: Every existing name, absolute; the reverse names of members' addresses too.
-        soa: Contents of every apex's SOA, which negative answers carry.
+        nodes: Every existing name, absolute, and the reverse names of members' addresses.
+        soa: Contents of every apex's SOA, for negative answers.
     """
 
     apex: Name
@@ -66,7 +66,7 @@ class Zone:
     soa: Soa
 
     def apex_of(self, name: Name) -> Name | None:
-        """The apex that `name` is or lies under: the zone's, or a reverse name; else None."""
+        """Return the apex at or above `name`: the zone's, or a reverse name; else None."""
         if name[-len(self.apex) :] == self.apex:
             return self.apex
         for labels in _REVERSE_LABELS:
@@ -75,10 +75,10 @@ class Zone:
         return None
 
     def glue(self, rdatas: Iterable[Rdata]) -> list[Record]:
-        """What goes with an answer in the additional section.
+        """Return the additional records of an answer.
 
-        For SRV and NS the addresses of the hosts that they name; for PTR to an instance of a
-        service its SRV and TXT, too (RFC 6763 section 12.1).
+        For SRV and NS these are the addresses of the hosts that they name; for PTR to an instance of
+        a service also its SRV and TXT (RFC 6763 section 12.1).
         """
         rdatas = list(rdatas)
         instances = [r.target for r in rdatas if isinstance(r, Ptr) and _is_instance(r.target)]
@@ -98,7 +98,7 @@ class Zone:
 
 
 def check_names(view: ClusterView) -> None:
-    """See whether a zone can be built for a view, which takes much longer.
+    """Check that a zone can be built for a view, without building it, which takes much longer.
 
     Raises:
         ValueError: The zone's or a member's name is not a DNS name.
@@ -108,7 +108,7 @@ def check_names(view: ClusterView) -> None:
 
 
 def build_zone(view: ClusterView) -> Zone:
-    """Compute what is published for a view whose names are fit (`check_names`)."""
+    """Build the zone of a view whose names have been checked (`check_names`)."""
     apex = name_of(view.zone)
     leader = next((m for m in view.members if m.name == view.leader), None)
     # Being in contact with the leader proves more than the last round of health checks says.
@@ -148,7 +148,7 @@ def _add_service(
     members: Iterable[Member],
     srv_of: Callable[[Member, Name], Srv],
 ) -> None:
-    """A service with its instances, each under the name of the member that offers it."""
+    """Add a service with its instances, each under the name of the member that offers it."""
     apex = service[2:]
     found: list[Rdata] = []
     for member in members:
@@ -161,7 +161,7 @@ def _add_service(
 def _add_leader_service(
     zone: _Builder, view: ClusterView, leader: Member | None, apex: Name
 ) -> None:
-    """The service with one instance, and with none of which anything can be said without a leader."""
+    """Add the leader's service: one instance, or without a leader only unavailable names."""
     service = (_LEADER_SERVICE, b"_tcp", *apex)
     if leader is not None:
         _add_service(zone, view, service, (leader,), _api)
@@ -183,7 +183,7 @@ class _Builder:
             self.nodes.setdefault(name[depth:], Node())
 
     def add_apex(self, name: Name, rdatas: Iterable[Rdata], *, available: bool = True) -> None:
-        """The name alone; what lies above it is not ours."""
+        """Add the name alone: the names above it are not ours."""
         rrsets: dict[int, dict[Rdata, None]] = {}
         for rdata in rdatas:
             rrsets.setdefault(type_of(rdata), {})[rdata] = None
@@ -203,7 +203,7 @@ def _soa(view: ClusterView, apex: Name, ttl_s: int) -> Soa:
 
 
 def _name_servers(view: ClusterView, live: Iterable[Member], apex: Name) -> list[Ns]:
-    """Every live node serves the zone; whoever answers does in any case."""
+    """Return an NS for each live node, and for the node that answers, live or not."""
     names = [m.name for m in live]
     if view.self_name not in names:
         names.append(view.self_name)
@@ -217,29 +217,24 @@ def _member_rdatas(view: ClusterView, member: Member | None, apex: Name) -> tupl
 
 
 def _addresses(member: Member) -> tuple[Address, ...]:
-    """The member's address, or none when what it is reached at is not an IP literal."""
+    """Return the member's address; none if its host is no IP literal."""
     try:
-        ip = ipaddress.ip_address(member.host)
+        return (Address(ip_of(member.host)),)
     except ValueError:
         return ()
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        return (Address(ip.ipv4_mapped),)
-    return (Address(ip),)
 
 
 def _reverse(members: Iterable[Member]) -> dict[Name, list[Member]]:
-    """The members at each address by its name under in-addr.arpa or ip6.arpa."""
+    """Return the members at each address, by its name under in-addr.arpa or ip6.arpa."""
     found: dict[Name, list[Member]] = {}
     for member in members:
         for address in _addresses(member):
-            # The text would have a zone index (`fe80::1%eth0`), which no reverse name has.
-            ip = ipaddress.ip_address(address.ip.packed)
-            found.setdefault(name_of(ip.reverse_pointer), []).append(member)
+            found.setdefault(name_of(address.ip.reverse_pointer), []).append(member)
     return found
 
 
 def _is_instance(name: Name) -> bool:
-    """Whether it is that of a service's instance: `<name>._hstore._tcp`, not `<name>.node`."""
+    """Tell whether it is a service's instance: `<name>._hstore._tcp`, and not `<name>.node`."""
     return len(name) > 1 and name[1].startswith(b"_")
 
 
@@ -252,14 +247,13 @@ def _peer(member: Member, apex: Name) -> Srv:
 
 
 def _facts(view: ClusterView, member: Member) -> Txt:
-    """One string per fact, as in DNS-SD (RFC 6763 section 6.3), none longer than a string can be."""
-    host = f"[{member.host}]" if ":" in member.host else member.host
+    """Return one string per fact, as in DNS-SD (RFC 6763 section 6.3), each of at most 255 bytes."""
     facts = (
         f"id={member.node_id}",
         f"name={member.name}",
         f"term={view.term}",
-        f"api={host}:{member.api_port}",
-        f"peer={host}:{member.peer_port}",
+        f"api={host_and_port(member.host, member.api_port)}",
+        f"peer={host_and_port(member.host, member.peer_port)}",
     )
     return Txt(tuple(fact.encode("ascii")[:255] for fact in facts))
 
@@ -274,8 +268,8 @@ _GROUPS: tuple[tuple[bytes, Callable[[Member, Member | None], bool]], ...] = (
     (b"followers", lambda member, leader: member.voter and member is not leader),
     (b"learners", lambda member, leader: not member.voter and member is not leader),
 )
-"""Names that stand for those of the live members of whom the predicate holds; it gets the leader, too.
-A leader that leaves is no voter any more, and still no learner."""
+"""Names of groups of live members. The predicate takes a member and the leader. A leader that is
+leaving the cluster is no voter any more, but counts as no learner."""
 
 _SERVICES: tuple[tuple[bytes, Callable[[Member, Name], Srv]], ...] = (
     (b"_hstore", _api),
@@ -286,7 +280,7 @@ _SERVICES: tuple[tuple[bytes, Callable[[Member, Name], Srv]], ...] = (
 _LEADER_SERVICE = b"_hstore-leader"
 
 _BROWSED_BY = (b"b", b"lb")
-"""RFC 6763 section 11: where who browses learns that this domain is worth it."""
+"""RFC 6763 section 11: names at which a browsing client learns that this domain has services."""
 
 _REVERSE_LABELS = (4 + 2, 32 + 2)
-"""Of a name under in-addr.arpa and ip6.arpa."""
+"""How many labels a reverse name has under in-addr.arpa, and under ip6.arpa."""

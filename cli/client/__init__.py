@@ -1,6 +1,8 @@
-"""Talking to one node over HTTP.
+"""Talking to one node over HTTP: the only room that knows httpx.
 
-api.py          requests and their answers; the only module that knows httpx
+api.py          requests, a method for each
+replies.py      what a node answers, as plain data
+errors.py       what goes wrong, as errors with an exit status
 server_sent.py  server-sent events from bytes
 httpx_alone.py  httpx loaded without the parts nothing here uses
 plain.py        text from the network, made harmless to a terminal

@@ -1,49 +1,44 @@
-"""One node's HTTP API, as the commands use it: the only module that knows httpx.
+"""One node's HTTP API, as the commands use it: a method for each request.
 
-Owns the translation of what httpx raises and of HTTP statuses into errors with an exit status. It
-never sends a write twice, and decides nothing about which node to ask: see `search/find.py`.
+It never sends a write twice, and does not decide which node to ask (`search/find.py`). Replies are
+in `replies.py`; what goes wrong is translated in `errors.py`.
 """
 
 from __future__ import annotations
 
-import binascii
-import contextlib
 import json
 import re
 import ssl
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from hstore.node.errors import (
-    Compacted,
-    ConfigError,
-    HstoreError,
-    NotApplied,
-    OutcomeUnknown,
-    Refused,
-    Unavailable,
-)
-from hstore.node.model.cluster_info import ClusterInfo, ConfigValue
+from hstore.node.errors import Compacted, OutcomeUnknown, Unavailable
 
+from . import errors, replies
+from .errors import Unreachable
 from .httpx_alone import httpx
 from .plain import plain_cluster
-from .server_sent import TooLargeError, blocks, data_of
+from .replies import Seen, Value
+from .server_sent import blocks, data_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from hstore.node.model.cluster_info import ClusterInfo, ConfigValue
 
 T = TypeVar("T")
 
 REQUEST_TIMEOUT_S = 8.0
 """More than the 5 s after which a node gives up by itself and says why."""
 
-# While a node lives it sends figures about once a second.
+# A node sends figures on `/v1/events` about once a second.
 STALL_TIMEOUT_S = 3.0
 
-# A watch says every 15 s that it lives.
+# A watch without changes sends its position every 15 s.
 WATCH_STALL_S = 40.0
 
 CONNECT_TIMEOUT_S = 2.0
@@ -55,105 +50,16 @@ _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class Unreachable(HstoreError):
-    """No node could be reached; the message says what was tried."""
-
-    exit_code = 3
-
-
-class NotConnected(Unreachable):
-    """Nothing was sent, for there is no connection."""
-
-
-class NothingListens(NotConnected):
-    """There is no process at the address, or it takes no connections any more."""
-
-
-class NotFound(HstoreError):
-    """The node has no such key."""
-
-
-class _ErrorBody(msgspec.Struct):
-    error: str
-    outcome: str | None = None
-
-
-class _Renamed(msgspec.Struct):
-    was: str
-
-
-class _Stopping(msgspec.Struct):
-    still_voter: str = ""
-
-
-class _Written(msgspec.Struct):
-    revision: int
-
-
-class _Base64(msgspec.Struct):
-    base64: str
-
-
-class _Entry(msgspec.Struct):
-    key: str
-    revision: int
-    value: str = ""
-    value_base64: str | None = None
-    deleted: bool = False
-
-    def data(self) -> bytes:
-        return self.value.encode() if self.value_base64 is None else _from_base64(self.value_base64)
-
-
-def _from_base64(text: str) -> bytes:
-    return binascii.a2b_base64(text)
-
-
-class Value(NamedTuple):
-    """What is stored under a key, and the revision of the write that last touched it."""
-
-    data: bytes
-    revision: int
-
-
-class Seen(NamedTuple):
-    """What a watch says.
-
-    Attributes:
-        position: All up to this revision has been said; None: not all of this one.
-        key: The key that has changed; None: none has, it only says how far it is.
-        revision: Of the change.
-        value: What it was set to; None: it was deleted.
-    """
-
-    position: int | None
-    key: str | None = None
-    revision: int = 0
-    value: bytes | None = None
-
-
-# Made here and not at each use: clients run in several threads at a time (`search/find.py`), and where two
-# threads are the first to decode into one type, msgspec 0.22 reads a table that is half filled and
-# crashes the process.
-_cluster = msgspec.json.Decoder(ClusterInfo)
-_config = msgspec.json.Decoder(dict[str, ConfigValue])
-_config_value = msgspec.json.Decoder(ConfigValue)
-_error_body = msgspec.json.Decoder(_ErrorBody)
-_renamed = msgspec.json.Decoder(_Renamed)
-_entry = msgspec.json.Decoder(_Entry)
-_done = msgspec.json.Decoder(bool)
-_listing = msgspec.json.Decoder(dict[str, str | _Base64])
-_stopping = msgspec.json.Decoder(_Stopping)
-_written = msgspec.json.Decoder(_Written)
-
-
 class NodeClient:
     """A connection to one node. Closes: its connections, at the end of `with`.
+
+    Each method raises the errors of `errors.py`, and those of `hstore.node.errors` that a node's
+    answer stands for.
 
     Args:
         address: `HOST:PORT` of the node's API.
         timeout_s: How long a request may take, in seconds.
-        transport: What carries requests, in tests.
+        transport: Carries the requests, in tests.
     """
 
     def __init__(
@@ -187,13 +93,11 @@ class NodeClient:
         """Close the connections."""
         self._http.close()
 
+    # --- the cluster ------------------------------------------------------------------------------
+
     def cluster(self) -> ClusterInfo:
         """Return the cluster as the node sees it."""
-        response = self._ask("GET", "/v1/cluster")
-        try:
-            return plain_cluster(_cluster.decode(response.content))
-        except msgspec.DecodeError:
-            raise self._stranger(response) from None
+        return plain_cluster(self._decoded(self._ask("GET", "/v1/cluster"), replies.CLUSTER))
 
     def events(self) -> Iterator[ClusterInfo]:
         """Yield the cluster now and at each change, without end.
@@ -203,12 +107,12 @@ class NodeClient:
         """
         timeout = httpx.Timeout(STALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         with (
-            self._errors(),
+            self._translated(),
             self._http.stream("GET", "/v1/events", timeout=timeout) as response,
         ):
-            for data in data_of(self._check(response).iter_bytes(), "cluster"):
+            for data in data_of(self._checked(response).iter_bytes(), "cluster"):
                 try:
-                    info = _cluster.decode(data)
+                    info = replies.CLUSTER.decode(data)
                 except msgspec.DecodeError:
                     raise self._stranger(response) from None
                 yield plain_cluster(info)
@@ -226,18 +130,52 @@ class NodeClient:
             return str(error)
         return None
 
+    def config(self, *, is_stale: bool = False) -> dict[str, ConfigValue]:
+        """Return every setting by key.
+
+        Args:
+            is_stale: As this node knows them, with a leader or without.
+
+        Raises:
+            NotApplied: There is no leader.
+        """
+        path = "/v1/config?stale" if is_stale else "/v1/config?timeout=2s"
+        return self._decoded(self._ask("GET", path), replies.CONFIG)
+
+    def configure(self, key: str, value: str) -> ConfigValue:
+        """Change a setting; return its new value."""
+        response = self._change("PUT", f"/v1/config/{_path(key)}", {"value": value})
+        return self._decoded(response, replies.CONFIG_VALUE)
+
+    def rename(self, name: str) -> str:
+        """Give the node another name; return the one it had."""
+        response = self._change("POST", "/v1/node/rename", {"name": name})
+        return self._decoded(response, replies.RENAMED).was
+
+    # --- keys -------------------------------------------------------------------------------------
+
     def read(self, key: str) -> bytes:
         """Return the value of a key.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such key.
         """
         return self._ask("GET", f"/v1/kv/{_path(key)}?raw").content
 
     def read_all(self) -> Iterator[bytes]:
         """Yield the pieces of one JSON object that holds all keys and values."""
-        with self._errors(), self._http.stream("GET", "/read") as response:
-            yield from self._check(response).iter_bytes()
+        with self._translated(), self._http.stream("GET", "/read") as response:
+            yield from self._checked(response).iter_bytes()
+
+    def get(self, key: str) -> Value:
+        """Return what is stored under a key.
+
+        Raises:
+            NotFound: There is no such key.
+        """
+        response = self._ask("GET", f"/read/{_path(key)}")
+        found = self._decoded(response, replies.ENTRY)
+        return Value(self._bytes(found, response), found.revision)
 
     def write(self, key: str, value: str) -> int:
         """Create or overwrite a key; return its revision."""
@@ -252,87 +190,52 @@ class NodeClient:
         return self._write("POST", "/update", {"key": key, "value": value})
 
     def delete(self, key: str) -> int:
-        """Delete a key that exists; return the revision of that.
+        """Delete a key that exists; return the revision of the deletion.
 
         Raises:
             NotFound: It does not exist.
         """
         return self._write("DELETE", f"/delete/{_path(key)}")
 
-    def config(self, *, is_stale: bool = False) -> dict[str, ConfigValue]:
-        """Return every setting by key; `is_stale`: as this node knows them, whoever leads.
-
-        Raises:
-            NotApplied: There is no leader.
-        """
-        response = self._ask("GET", "/v1/config?stale" if is_stale else "/v1/config?timeout=2s")
-        try:
-            return _config.decode(response.content)
-        except msgspec.DecodeError:
-            raise self._stranger(response) from None
-
-    def configure(self, key: str, value: str) -> ConfigValue:
-        """Change a setting; return what it is then."""
-        with self._errors(sent=True):
-            response = self._http.put(f"/v1/config/{_path(key)}", json={"value": value})
-        try:
-            return _config_value.decode(self._check(response).content)
-        except msgspec.DecodeError:
-            raise self._stranger(response) from None
-
-    def rename(self, name: str) -> str:
-        """Give the node another name; return the one it had."""
-        with self._errors(sent=True):
-            response = self._http.post("/v1/node/rename", json={"name": name})
-        try:
-            return _renamed.decode(self._check(response).content).was
-        except msgspec.DecodeError:
-            raise self._stranger(response) from None
-
-    def get(self, key: str) -> Value:
-        """Return what is stored under a key.
-
-        Raises:
-            NotFound: Nothing is.
-        """
-        response = self._ask("GET", f"/read/{_path(key)}")
-        found = self._decoded(response, _entry)
-        return Value(found.data(), found.revision)
-
     def put(self, key: str, value: bytes, cas: int | None = None) -> bool:
-        """Write a value of any bytes; return whether it was done.
+        """Write a value of any bytes; return whether it was written.
 
         Args:
-            key: Where.
-            value: What.
+            key: The key.
+            value: Its new value.
             cas: Only if the key's revision is this (0: it does not exist); None: always.
         """
         query = "" if cas is None else f"?cas={cas}"
-        with self._errors(sent=True):
+        with self._translated(is_write=True):
             response = self._http.put(f"/v1/kv/{_path(key)}{query}", content=value)
-        return self._decoded(self._check(response), _done)
+        return self._decoded(self._checked(response), replies.DONE)
 
     def scan(self, prefix: str, after: str, limit: int) -> dict[str, bytes]:
-        """Return at most so many keys and values, from the first key behind `after` on."""
+        """Return at most `limit` keys with their values, beginning with the first key after `after`."""
         query = f"prefix={quote(prefix, safe='')}&limit={limit}"
         if after:
             query += f"&after={quote(after, safe='')}"
-        found = self._decoded(self._ask("GET", f"/read?{query}"), _listing)
+        response = self._ask("GET", f"/read?{query}")
+        found = self._decoded(response, replies.LISTING)
         return {
-            key: value.encode() if isinstance(value, str) else _from_base64(value.base64)
+            key: value.encode() if isinstance(value, str) else self._bytes(value, response)
             for key, value in found.items()
         }
 
     def keys(self, prefix: str, *, stale: bool = False) -> Iterator[str]:
-        """Yield the keys that begin with `prefix`, as they come; `stale`: of the node's own copy.
+        """Yield the keys that begin with `prefix`, as they arrive.
+
+        Args:
+            prefix: The beginning; empty: every key.
+            stale: From the node's own copy.
 
         Raises:
             NotFound: There is none.
         """
         path = f"/v1/kv/{_path(prefix) if prefix else ''}?keys{'&stale' if stale else ''}"
-        with self._errors(), self._http.stream("GET", path) as response:
+        with self._translated(), self._http.stream("GET", path) as response:
             rest = b""
-            for piece in self._check(response).iter_bytes():
+            for piece in self._checked(response).iter_bytes():
                 rest += piece
                 end = 0
                 for match in _JSON_STRING.finditer(rest):
@@ -341,38 +244,77 @@ class NodeClient:
                 rest = rest[end:]
 
     def watch(self, prefix: str, after: int | None) -> Iterator[Seen]:
-        """Yield the changes under a prefix, and between them how far it is, without end.
+        """Yield the changes under a prefix, and between them how far the watch is, without end.
 
         Args:
             prefix: Of the keys.
-            after: The revision to go on after; None: from now on.
+            after: Begin with the first change after this revision; None: from now on.
 
         Raises:
-            Compacted: It is not known there any more what came next.
+            Compacted: The node no longer has the changes after `after`.
             Unreachable: The node cannot be reached, or has fallen silent, or has ended.
         """
         query = f"prefix={quote(prefix, safe='')}" + ("" if after is None else f"&after={after}")
         timeout = httpx.Timeout(WATCH_STALL_S, connect=CONNECT_TIMEOUT_S)
         with (
-            self._errors(),
+            self._translated(),
             self._http.stream("GET", f"/v1/watch?{query}", timeout=timeout) as response,
         ):
-            for block in blocks(self._check(response).iter_bytes()):
+            for block in blocks(self._checked(response).iter_bytes()):
                 yield self._seen(block, response)
         raise Unreachable(f"the node at {self.address} has ended")
 
-    def _seen(self, block: dict[str, str], response: httpx.Response) -> Seen:
+    # --- the node's process -----------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Have the node leave its cluster for good, and stop."""
+        self._ask("POST", "/v1/node/leave", {})
+
+    def remove(self, name: str) -> None:
+        """Have the leader remove a member from the cluster for good."""
+        self._ask("POST", "/v1/leader/remove", {"node": name})
+
+    def stop(self) -> str:
+        """Have the node stop; return why it is still a voter of its cluster, empty if it is none."""
+        return self._decoded(self._ask("POST", "/v1/node/stop", {}), replies.STOPPING).still_voter
+
+    def restart(self) -> None:
+        """Have the node stop, and start again in the same process."""
+        self._ask("POST", "/v1/node/restart", {})
+
+    def kill(self) -> None:
+        """Have the process end at once. It may end before it answers, which is no error."""
         try:
-            position = int(block["id"]) if "id" in block else None
-            if "data" not in block:
-                return Seen(position)
-            if block.get("event") == "error":
-                raise Compacted(_error_body.decode(block["data"]).error)
-            change = _entry.decode(block["data"])
-            value = None if change.deleted else change.data()
-        except (ValueError, msgspec.DecodeError):
-            raise self._stranger(response) from None
-        return Seen(position, change.key, change.revision, value)
+            with self._translated(is_write=True):
+                response = self._http.post("/v1/node/kill", json={})
+        except OutcomeUnknown:
+            return
+        self._checked(response)
+
+    # --- requests and replies ---------------------------------------------------------------------
+
+    def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
+        with self._translated():
+            response = self._http.request(method, path, json=body)
+        return self._checked(response)
+
+    def _change(self, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
+        """Send a request that changes something, so that a lost reply leaves the outcome unknown."""
+        with self._translated(is_write=True):
+            response = self._http.request(method, path, json=body)
+        return self._checked(response)
+
+    def _write(self, method: str, path: str, body: dict[str, str] | None = None) -> int:
+        return self._decoded(self._change(method, path, body), replies.WRITTEN).revision
+
+    def _translated(self, *, is_write: bool = False) -> AbstractContextManager[None]:
+        return errors.translated(self.address, is_write=is_write)
+
+    def _checked(self, response: httpx.Response) -> httpx.Response:
+        if response.status_code != 200:
+            response.read()
+            raise errors.refusal(self.address, response)
+        return response
 
     def _decoded(self, response: httpx.Response, decoder: msgspec.json.Decoder[T]) -> T:
         try:
@@ -380,110 +322,32 @@ class NodeClient:
         except (msgspec.DecodeError, ValueError):
             raise self._stranger(response) from None
 
-    def command(self, path: str, body: dict[str, str] | None = None) -> None:
-        """Send an order to the node itself, such as `/v1/node/leave`."""
-        self._ask("POST", path, body or {})
-
-    def stop(self) -> str:
-        """Have the node stop; return why it is still a voter of its cluster, if it is."""
-        response = self._ask("POST", "/v1/node/stop", {})
+    def _bytes(self, value: replies.Entry | replies.Base64Value, response: httpx.Response) -> bytes:
         try:
-            return _stopping.decode(response.content).still_voter
-        except msgspec.DecodeError:
+            return value.data()
+        except ValueError:
             raise self._stranger(response) from None
 
-    def restart(self) -> None:
-        """Have the node stop, and begin anew in the same process."""
-        self._ask("POST", "/v1/node/restart", {})
-
-    def kill(self) -> None:
-        """Have the process end at once. That it ends before it has answered is no error."""
+    def _seen(self, block: dict[str, str], response: httpx.Response) -> Seen:
         try:
-            with self._errors(sent=True):
-                response = self._http.post("/v1/node/kill", json={})
-        except OutcomeUnknown:
-            return
-        self._check(response)
-
-    def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
-        with self._errors():
-            response = self._http.request(method, path, json=body)
-        return self._check(response)
-
-    def _write(self, method: str, path: str, body: dict[str, str] | None = None) -> int:
-        with self._errors(sent=True):
-            response = self._http.request(method, path, json=body)
-        content = self._check(response).content
-        try:
-            return _written.decode(content).revision
-        except msgspec.DecodeError:
+            position = int(block["id"]) if "id" in block else None
+            if "data" not in block:
+                return Seen(position)
+            if block.get("event") == "error":
+                raise Compacted(errors.ERROR_BODY.decode(block["data"]).error)
+            change = replies.ENTRY.decode(block["data"])
+            value = None if change.deleted else change.data()
+        except (ValueError, msgspec.DecodeError):
             raise self._stranger(response) from None
-
-    def _check(self, response: httpx.Response) -> httpx.Response:
-        if response.status_code != 200:
-            response.read()
-            raise self._refusal(response)
-        return response
-
-    def _refusal(self, response: httpx.Response) -> HstoreError:
-        status = response.status_code
-        try:
-            body = _error_body.decode(response.content)
-        except msgspec.DecodeError:
-            if status == 404:
-                return NotFound("there is no such key")
-            return self._stranger(response)
-        if status == 404:
-            return NotFound(body.error)
-        if status == 400:
-            return ConfigError(body.error)
-        if status == 410:
-            return Compacted(body.error)
-        if body.outcome == "unknown":
-            return OutcomeUnknown(body.error)
-        return NotApplied(body.error) if status == 503 else Refused(body.error)
+        return Seen(position, change.key, change.revision, value)
 
     def _refuse_stranger(self, response: httpx.Response) -> None:
-        """Go no further than the headers with some other program, whose body may have no end."""
+        """Read no body of another program: it may have no end. Every node sends this header."""
         if "x-hstore-index" not in response.headers:
             raise self._stranger(response)
 
     def _stranger(self, response: httpx.Response) -> Unreachable:
-        return Unreachable(
-            f"{self.address} answers (HTTP {response.status_code}), but is not an hstore node; "
-            "give the address of a node's API with -h"
-        )
-
-    @contextlib.contextmanager
-    def _errors(self, *, sent: bool = False) -> Iterator[None]:
-        """Translate what goes wrong on the way; `sent`: the request may have had its effect."""
-        try:
-            yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            reason = str(error).partition("] ")[2] or "no answer"
-            kind = NothingListens if isinstance(error, httpx.ConnectError) else NotConnected
-            raise kind(
-                f"no node can be reached at {self.address} ({reason}); "
-                "is it running? `hstore list` shows the nodes of a cluster"
-            ) from None
-        except TooLargeError:
-            raise Unreachable(
-                f"the node at {self.address} sends more than any event has; is it one of hstore?"
-            ) from None
-        except (httpx.TransportError, httpx.StreamError) as error:
-            lost = (
-                "did not answer in time"
-                if isinstance(error, httpx.TimeoutException)
-                else ("broke the connection")
-            )
-            if sent:
-                raise OutcomeUnknown(
-                    f"the node at {self.address} {lost}; the write may or may not take effect: "
-                    "read it back before you write again"
-                ) from None
-            raise Unreachable(
-                f"the node at {self.address} {lost}; try another one with -h"
-            ) from None
+        return errors.stranger(self.address, response)
 
 
 def _path(key: str) -> str:

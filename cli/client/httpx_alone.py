@@ -1,8 +1,14 @@
-"""httpx without what it brings along for purposes of others: half of the time of a quick command.
+"""httpx without the optional modules that it imports and no command uses.
 
-With httpx come a command line of its own (pygments, half of rich) and, with httpcore, the event loops
-of its asynchronous half. Told that these are not there, both go on without, as they do where they are
-not installed. What is imported already is left alone, and all can be imported afterwards.
+`import httpx` brings a command line of its own (pygments, much of rich), and httpcore the event loops
+of its asynchronous half (trio, anyio). Both libraries do without a module that is not installed. So
+while they are imported, these count as not installed; modules that were imported before stay, and
+all can be imported afterwards.
+
+Why `sys.modules` is patched for that: neither library has a switch, and importing only a part of
+httpx (`httpx._client`) still runs `httpx/__init__.py`, which imports all of it. Measured, medians of
+five on Python 3.11: 250 ms for plain `import httpx` with its transport, 190 without `httpx._main`,
+145 without trio and anyio, 84 without all three; `hstore list` as a whole takes about 300.
 """
 
 from __future__ import annotations
@@ -17,9 +23,9 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def _absent(*names: str) -> Iterator[None]:
-    """Have modules count as not installed for a while, but for those that are imported already."""
+    """Within this block, let modules that are not imported yet count as not installed."""
     absent = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: not to be imported
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: ImportError
     try:
         yield
     finally:
@@ -30,7 +36,7 @@ def _absent(*names: str) -> Iterator[None]:
 with _absent("httpx._main", "trio", "anyio"):
     import httpx
 
-    # The first one imports httpcore. Nothing is encrypted here, and no certificates are read.
+    # The first transport imports httpcore. `verify`: read no certificates.
     httpx.HTTPTransport(verify=False).close()
 
 __all__ = ["httpx"]

@@ -1,40 +1,55 @@
-"""Text from the network as a terminal may show it: nothing in it can steer the terminal.
+"""Text from anywhere made harmless to a terminal.
 
-A node's name is a DNS label, but what calls itself a node may send anything. Control characters
-(ESC above all), line breaks and what turns the direction of writing become `\\x1b` and the like;
-letters of every script stay as they are. Values of keys are data and do not come through here.
+A node's name is a DNS label, but a program that only pretends to be a node may send anything.
+Control characters (ESC above all), line breaks and characters that change the direction of writing
+become `\\x1b` and the like; letters of every script stay. The shell shows keys and values so on a
+terminal; into a pipe they go as they are.
 """
 
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hstore.node.model.cluster_info import ClusterInfo
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# For JSON only what has no meaning outside its strings; below U+0080 msgspec has escaped it already.
+# Within JSON these stand in strings only. msgspec has escaped the control characters below U+007F.
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def plain(text: str, *, keep: str = "") -> str:
-    """Return `text` with what a terminal would not print written as escapes.
+# The shell reads `\xHH` as a byte, so from U+0080 on a character is `\uHHHH`: what it prints can be
+# typed into it again (`shell/words.py`).
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def plain(text: str, *, keep: str = "", also: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return text with escapes in place of the characters that a terminal obeys or hides.
 
     Args:
         text: From anywhere.
         keep: Characters that stay although they do not print, such as a newline.
+        also: More characters to replace, each with its replacement.
     """
-    if text.isprintable():
+    if text.isprintable() and not also:
         return text
-    return "".join(one if one.isprintable() or one in keep else _escaped(one) for one in text)
+    return "".join(
+        also[one] if one in also
+        else one if one.isprintable() or one in keep
+        else _SHORT.get(one) or _code(one)
+        for one in text
+    )  # fmt: skip
 
 
 def plain_json(text: str) -> str:
-    """Return a JSON text that means the same, and that a terminal may show."""
+    """Return a JSON text with the same meaning that is harmless to a terminal."""
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -52,6 +67,9 @@ def _plain_fields(one: T) -> T:
     return msgspec.structs.replace(one, **changed) if changed else one
 
 
-def _escaped(character: str) -> str:
-    # A surrogate, half of a character, cannot even be encoded; it is escaped like the rest.
-    return character.encode("unicode_escape").decode("ascii")
+def _code(one: str) -> str:
+    """Return the escape of a character; half of one (a surrogate) has the same form."""
+    number = ord(one)
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EVENT_BYTES_MAX = 16 << 20
-"""A value is 1 MiB, a cluster some hundred bytes a node: what is longer comes from no node."""
+"""No node sends a longer event: a value has at most 1 MiB, a cluster some hundred bytes a node."""
 
 
 class TooLargeError(Exception):
-    """An event or a line has no end."""
+    """An event is longer than `EVENT_BYTES_MAX`."""
 
 
 def data_of(pieces: Iterator[bytes], event: str) -> Iterator[str]:
@@ -27,7 +27,7 @@ def data_of(pieces: Iterator[bytes], event: str) -> Iterator[str]:
 
 
 def blocks(pieces: Iterator[bytes]) -> Iterator[dict[str, str]]:
-    """Yield the fields of each event, and of what only moves the id.
+    """Yield the fields of each event, and of each block that has an id and no data.
 
     Raises:
         TooLargeError: See `EVENT_BYTES_MAX`.
@@ -49,7 +49,7 @@ def blocks(pieces: Iterator[bytes]) -> Iterator[dict[str, str]]:
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
-    """Yield lines; only a line feed ends one, for within values there may be all else."""
+    """Yield lines. Only a line feed ends one: a value may contain any other line separator."""
     rest: list[bytes] = []
     size = 0
     for piece in pieces:

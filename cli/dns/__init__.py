@@ -1,11 +1,11 @@
 """Names through this machine's resolvers: `dns setup` and `dns doctor`.
 
-setup.py         `dns setup`: the addresses a running cluster has
-resolvers.py     the text for each resolver
-doctor.py        `dns doctor`: asks, and prints
-observations.py  what it saw, as plain data
+setup.py         `dns setup`: the addresses of a running cluster
+resolvers.py     the configuration of each resolver
+doctor.py        `dns doctor`: sends the queries, prints the result
+observations.py  the replies, as plain data
 diagnosis.py     what is wrong and what to do, from observations
-name_service.py  how this machine resolves names
+name_service.py  how this machine resolves names, from its files
 
 Never here: the DNS protocol (`hstore.dns`).
 """

@@ -1,31 +1,34 @@
 """What is wrong with the resolution of a cluster's names, and what to do: from observations.
 
-A pure function. There is one check for each place on the way of a name: the nodes, the servers that
-/etc/resolv.conf names, the files that say who is asked, and `getaddrinfo`. A fault shows in all
-places behind it, so checks come in this order, and what only follows from an earlier fault says so.
+A pure function. A name is resolved on a way of several places: the nodes, the servers that
+/etc/resolv.conf names, the files that say which of them programs ask, and `getaddrinfo`. There is a
+check for each. A fault shows at all later places too, so the checks come in this order, and one that
+only follows from an earlier fault says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from hstore.dns.ip_literals import is_loopback
 from hstore.dns.records import Rcode
 
 from .name_service import is_resolved, multicast_keeper
 from .observations import FOREIGN, Check, Lookup, NodeSeen, Observations, ResolverSeen, Result
 
-# REFUSED costs a node a millisecond; a resolver that waits longer has moved on to another server.
+# A node sends REFUSED within a millisecond. A resolver does not wait so long as this: it asks
+# another server.
 _FAST_S = 0.5
 
-# A look-up takes this long only where glibc has waited for a server that does not answer.
+# A look-up takes so long only if glibc has waited for a server that does not answer.
 _SLOW_S = 2.0
 
-# systemd learned `DNS=ADDRESS:PORT` then.
+# The first version of systemd that takes `DNS=ADDRESS:PORT`.
 _PORTS_IN_RESOLVED = 246
 
 
 def explain(seen: Observations) -> list[Check]:
-    """Return the checks, in the order of a name's way from the nodes to a program."""
+    """Return the checks, from the nodes to the programs on this machine."""
     checks = [_cluster(seen), *(_node(seen, one) for one in seen.nodes)]
     checks += [
         _resolver(seen, one, rest=seen.resolvers[place + 1 :])
@@ -66,7 +69,7 @@ def _cluster(seen: Observations) -> Check:
 def _node(seen: Observations, one: NodeSeen) -> Check:
     node = one.node
     where = f"node {node.name}, {node.dns_address}"
-    if node.health not in {"alive", "suspect"}:
+    if not node.is_live:
         return Check(where, Result.SKIPPED, f"it is {node.health}, as the leader sees it")
     udp, tcp = seen.told(one), one.leader_by_tcp
     port = node.dns_address.rpartition(":")[2]
@@ -92,20 +95,20 @@ def _node(seen: Observations, one: NodeSeen) -> Check:
             Result.WRONG,
             f"TCP: {tcp.problem}",
             f"UDP to port {port} goes through, TCP does not. An answer that does not fit into one "
-            "datagram (many nodes) is cut and asked for again by TCP: let that through too.",
+            "datagram (many nodes) is asked for again by TCP: let that through too.",
         )
     return _node_answers(seen, one, where)
 
 
 def _alive(seen: Observations) -> str:
-    """How far it is known that a node runs which is not heard at all."""
+    """Return how far it is known that a node runs which does not answer here at all."""
     if seen.info is None or seen.info.leader is None:
-        return "Without a leader nobody says whether the node runs. If it does, "
-    return "The leader hears the node, and "
+        return "Without a leader it is not known whether the node runs. If it does, "
+    return "The leader hears the node, but "
 
 
 def _node_answers(seen: Observations, one: NodeSeen, where: str) -> Check:
-    """A node that is heard by UDP and by TCP: is it right, and does it leave other zones alone?"""
+    """Check a node that answers by UDP and TCP: its leader, and its reply for another zone."""
     told, foreign = seen.told(one), one.foreign
     name = seen.full_name
     if told.rcode == Rcode.SERVFAIL and seen.name == "leader":
@@ -142,19 +145,20 @@ def _node_answers(seen: Observations, one: NodeSeen, where: str) -> Check:
             where,
             Result.WRONG,
             f"SERVFAIL for {FOREIGN}",
-            "It has recursors to which it passes questions for other zones, and none of them "
-            "answers. Take them out of its settings, or mend them.",
+            "It forwards queries for other zones to its recursors, and none of them answers. Take "
+            "them out of its settings, or mend them.",
         )
     if foreign.took_s > _FAST_S:
         seconds = f"{foreign.said} for {FOREIGN} took {foreign.took_s:.1f} s"
         return Check(where, Result.WRONG, seconds, _FOREIGN_ADVICE, may_pass=True)
-    outside = "REFUSED" if foreign.rcode == Rcode.REFUSED else "passed on to recursors"
+    outside = "REFUSED" if foreign.rcode == Rcode.REFUSED else "forwarded to recursors"
     return Check(where, Result.OK, f"UDP and TCP: {told.said}; other zones: {outside}")
 
 
 _FOREIGN_ADVICE = (
-    "A resolver such as systemd-resolved may send a node any question, and has to get REFUSED at "
-    "once to ask elsewhere; as it is, all names of that machine wait. Is the node overloaded?"
+    "A resolver such as systemd-resolved may send a node a query for any name, and asks another "
+    "server as soon as it gets REFUSED. Without that, every look-up on its machine waits. Is the "
+    "node overloaded?"
 )
 
 
@@ -192,36 +196,36 @@ def _resolver_answers(seen: Observations, one: ResolverSeen, where: str) -> Chec
         return Check(
             where,
             Result.WRONG,
-            f"a cut answer, and by TCP: {one.by_tcp.problem}",
-            "What does not fit into one datagram is asked for again by TCP, which does not get "
-            f"through to port 53 of {one.address}.",
+            f"a truncated answer, and by TCP: {one.by_tcp.problem}",
+            "An answer that does not fit into one datagram is asked for again by TCP, and TCP does "
+            f"not get through to port 53 of {one.address}.",
         )
     return Check(where, Result.OK, told.said)
 
 
 def _not_there(seen: Observations, one: ResolverSeen, rest: tuple[ResolverSeen, ...]) -> str:
-    """A server of resolv.conf that does not answer at all."""
+    """Return the advice for a server of resolv.conf that does not answer at all."""
     told = seen.told(one)
     advice = [f"/etc/resolv.conf names {one.address}, and nothing answers at port 53 of it."]
     if any(seen.told(other).rcode is not None for other in rest):
         advice.append(
-            "It is asked before one that answers, and each look-up waits for it (5 s where it is "
-            "silent, and options timeout: does not say less): take it out, or put it last."
+            "It stands before a server that answers, so each look-up waits for it (5 s if it is "
+            "silent, unless options timeout: is less): take it out, or put it last."
         )
-    if one.address in {"127.0.0.1", "::1"}:
+    if is_resolved(one.address):
+        advice.append("That is systemd-resolved: `systemctl status systemd-resolved` says more.")
+    elif is_loopback(one.address):
         advice.append(
             "That file cannot carry a port, so it cannot name a node's DNS server: let a resolver "
             f"that forwards {seen.zone} listen there (`hstore dns setup dnsmasq`, or unbound)."
         )
-    elif is_resolved(one.address):
-        advice.append("That is systemd-resolved: `systemctl status systemd-resolved` says more.")
     elif told.problem and not rest:
         advice.append("No name at all resolves until it does.")
     return " ".join(advice)
 
 
 def _explained_rcode(seen: Observations, one: ResolverSeen) -> str:
-    """A server of resolv.conf that answers, and not with the address."""
+    """Return the advice for a server of resolv.conf that answers, but not with the address."""
     rcode = seen.told(one).rcode
     if is_resolved(one.address):
         return _resolved(seen, rcode)
@@ -233,24 +237,25 @@ def _explained_rcode(seen: Observations, one: ResolverSeen) -> str:
         return how
     if rcode == Rcode.NOERROR:
         return (
-            f"It knows {seen.full_name} and gives no address. If it forwards the zone, that is its "
-            "protection from rebinding, which drops addresses of private networks: what `hstore "
-            f"dns setup` prints has the exemption (rebind-domain-ok, private-domain). Else: {how}"
+            f"It knows {seen.full_name} and gives no address. If it forwards the zone, its "
+            "protection from DNS rebinding has dropped the address, which is in a private network: "
+            "the output of `hstore dns setup` has the exemption (rebind-domain-ok, private-domain). "
+            f"Else: {how}"
         )
     if rcode == Rcode.SERVFAIL:
         return (
             "It could not get an answer that it trusts. Either it forwards to addresses where no "
-            "node answers (compare them with the nodes above), or it validates DNSSEC, and the "
-            "zone, which is not signed, needs an exemption (domain-insecure of unbound, "
+            "node answers (compare them with the nodes above), or it validates DNSSEC: the zone is "
+            "not signed, and needs an exemption (domain-insecure of unbound, "
             f"validate-except of BIND). {how}"
         )
     if rcode == Rcode.REFUSED:
         return f"It does not resolve names for this machine, or only zones of its own. {how}"
-    return f"That is no answer of a resolver: what listens at port 53 of {one.address}?"
+    return f"That is no answer of a resolver: which program listens at port 53 of {one.address}?"
 
 
 def _resolved(seen: Observations, rcode: int | None) -> str:
-    """The same of systemd-resolved."""
+    """Return the advice for systemd-resolved, when it answers, but not with the address."""
     version, route = seen.systemd_version, f"~{seen.zone}"
     if version is not None and version < _PORTS_IN_RESOLVED:
         return (
@@ -260,14 +265,14 @@ def _resolved(seen: Observations, rcode: int | None) -> str:
         )
     if route in seen.routes.split():
         advice = (
-            f"That is systemd-resolved, and it has the route {route}: so its DNS= does not lead to "
-            "the nodes. `hstore dns setup systemd-resolved` prints their addresses."
+            f"That is systemd-resolved, and it has the route {route}, so its DNS= must have other "
+            "addresses than the nodes'. `hstore dns setup systemd-resolved` prints theirs."
         )
     else:
         advice = (
-            f"That is systemd-resolved, and it needs Domains={route} beside DNS=: without, names "
-            "in .local go to multicast DNS, and others elsewhere. `hstore dns setup "
-            "systemd-resolved` prints both."
+            f"That is systemd-resolved, and it needs Domains={route} beside DNS=: without it, it "
+            "asks multicast DNS for names in .local, and other servers for other names. `hstore dns "
+            "setup systemd-resolved` prints both."
         )
     if rcode == Rcode.SERVFAIL:
         advice += " (While loopback is the only network of this machine, it answers nothing.)"
@@ -278,7 +283,7 @@ def _resolved(seen: Observations, rcode: int | None) -> str:
 
 
 def _ignored(seen: Observations) -> Iterator[Check]:
-    """Lines that do not do what was meant; no fault as long as the name resolves all the same."""
+    """Check for ignored lines of resolv.conf; no fault as long as the name resolves anyway."""
     if seen.service.ignored:
         found = seen.lookups.get(seen.name, Lookup(problem="not asked"))
         yield Check(
@@ -299,10 +304,10 @@ def _sources(seen: Observations) -> Check:
         return Check(
             where,
             Result.WRONG,
-            f"{keeper} keeps {seen.full_name} to multicast DNS",
-            f"Names that it takes are not asked for by DNS. Take what covers {seen.zone} out of "
-            "/etc/mdns.allow, or put `dns` before it, or use the _minimal module, which passes "
-            "names of three labels and more on; the zone must have two labels then.",
+            f"{keeper} resolves {seen.full_name} by multicast DNS only",
+            f"Such names never reach DNS. Take the entry for {seen.zone} out of /etc/mdns.allow, or "
+            f"put `dns` before {keeper}, or use its _minimal form, which leaves names of three labels "
+            "and more to DNS; the zone must have two labels then.",
         )
     if not {"dns", "resolve"} & set(service.sources):
         return Check(
@@ -316,7 +321,7 @@ def _sources(seen: Observations) -> Check:
         return Check(
             where,
             Result.OK,
-            f"{keeper} keeps {seen.zone} itself to multicast DNS, and passes on what is below it",
+            f"{keeper} resolves {seen.zone} itself by multicast DNS only; names below it reach DNS",
         )
     return Check(where, Result.OK, f"hosts: {' '.join(service.sources)}")
 
@@ -336,7 +341,7 @@ def _getaddrinfo(seen: Observations) -> Check:
         advice = (
             f"/etc/hosts has a line for it with {', '.join(fixed)}, which wins over DNS: take it out."
             if fixed
-            else f"The nodes say {', '.join(sorted(truth))}: somebody keeps old answers (nscd, or "
+            else f"The nodes say {', '.join(sorted(truth))}: a cache has an old answer (nscd, or "
             "a resolver above)."
         )
         return Check(where, Result.WRONG, said, advice, may_pass=not fixed)
@@ -345,7 +350,7 @@ def _getaddrinfo(seen: Observations) -> Check:
         advice = (
             "It comes from elsewhere (/etc/hosts, or systemd-resolved through nss-resolve). "
             "Programs with a resolver of their own, such as dig, Go programs and containers, do "
-            "not see that."
+            "not get it."
         )
         return Check(where, Result.WRONG, said, advice)
     if found.took_s > _SLOW_S:
@@ -354,7 +359,7 @@ def _getaddrinfo(seen: Observations) -> Check:
 
 
 def _not_found(seen: Observations, found: Lookup, working: list[str]) -> str:
-    """Programs do not get an address: for what reason that is not in a line above?"""
+    """Return why programs get no address, or that a line above explains it."""
     if not working:
         return "That follows from the above: no resolver that it asks has an answer."
     sources = seen.service.sources
@@ -368,13 +373,13 @@ def _not_found(seen: Observations, found: Lookup, working: list[str]) -> str:
         )
     if working[0] != seen.resolvers[0].address:
         return (
-            f"{seen.resolvers[0].address} is asked first, and {working[0]}, which has the answer, "
-            "only when that is silent: a negative answer of the first one is final."
+            f"{seen.resolvers[0].address} is asked first, and its negative answer is final. "
+            f"{working[0]}, which has the answer, would be asked only if the first were silent."
             if seen.told(seen.resolvers[0]).rcode is not None
-            else f"{seen.resolvers[0].address}, which is asked first, costs more time than was "
-            "waited for here."
+            else f"{seen.resolvers[0].address} is asked first and is silent, and the wait for it "
+            "is longer than this command's."
         )
     return (
-        f"{working[0]} has the answer and was not asked in time, or not at all: does a cache "
-        "(nscd) or another line of /etc/nsswitch.conf stand between?"
+        f"{working[0]} has the answer, but was not asked in time, or not at all: does a cache "
+        "(nscd) or another word in the hosts: line of /etc/nsswitch.conf answer before it?"
     )

@@ -1,8 +1,8 @@
 """`hstore dns doctor`: where the names of a cluster resolve and where not, and why.
 
-Asks each node's DNS server, the servers that /etc/resolv.conf names, and `getaddrinfo`, all at the
-same time, and prints what `diagnosis.py` makes of it. Nothing is changed. At the most it takes the
-time of a search for the cluster and twice that of the questions.
+It asks each node's DNS server, the servers that /etc/resolv.conf names, and `getaddrinfo`, all at the
+same time, and prints the checks of `diagnosis.py`. It changes nothing. It takes at most the time of
+a search for the cluster, and twice the time of the queries.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hstore.dns.probe import Told
 from hstore.dns.records import Name, name_of
 from hstore.node.model import values
 
-from ..client.api import Unreachable
+from ..client.errors import Unreachable
 from . import diagnosis, name_service
 from .observations import FOREIGN, Check, Lookup, NodeSeen, Observations, ResolverSeen, Result
 from .setup import checked_zone
@@ -35,15 +35,15 @@ from .setup import checked_zone
 if TYPE_CHECKING:
     from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
 
-    from ..search.find import Finder, Found
+    from ..search.find import Finder
 
 LOOKUP_S = 3.0
-"""How long `getaddrinfo` is waited for; it may take minutes, and nothing can end it."""
+"""How long to wait for `getaddrinfo`, which may take minutes and cannot be interrupted."""
 
-# Two programs that only read a line from a socket or a file.
+# For `systemctl --version` and `resolvectl domain`, which only read a socket or a file.
 _PROGRAM_S = 1.0
 
-# An election and the TTL of an answer are over after this.
+# After this, an election and the TTL of an answer are over.
 _SECOND_LOOK_S = 1.5
 
 _DNS_PORT = 53
@@ -51,7 +51,7 @@ _DNS_NODES_MAX = 32
 """Nodes that are asked; each has four questions in flight at once."""
 
 _WIDTH = 100
-"""Of what is printed to something that has none, such as a file."""
+"""Of the output to a file or a pipe, which have no width."""
 
 _STYLES = {Result.OK: "green", Result.WRONG: "red", Result.SKIPPED: "dim"}
 
@@ -61,13 +61,13 @@ T = TypeVar("T")
 def examine(
     host: str | None, finder: Finder, *, root: Path = Path("/"), console: Console | None = None
 ) -> int:
-    """Look, print what was seen and what to do about it, and return the exit status.
+    """Ask, print the checks with their advice, and return the exit status.
 
     Args:
-        host: A node (`ADDR|NAME`), or None to find the cluster.
-        finder: Finds it, and says for which zone.
-        root: Where the files of the machine are.
-        console: Where it is printed.
+        host: A node (`ADDR|NAME`); None: search for the cluster.
+        finder: Finds it, and has the zone.
+        root: The root folder of the machine's files.
+        console: Where to print.
 
     Raises:
         Refused: There are two clusters.
@@ -76,7 +76,7 @@ def examine(
     seen = look()
     checks = diagnosis.explain(seen)
     if seen.info is not None and any(check.may_pass for check in checks):
-        # What was only on its way is not there any more at a second look.
+        # An election or an old answer in a cache is over at a second look.
         finder.clock.sleep(_SECOND_LOOK_S)
         seen = look()
         checks = diagnosis.explain(seen)
@@ -86,7 +86,7 @@ def examine(
 
 
 def drawn(checks: Sequence[Check]) -> Group:
-    """Return the table of the checks, and below it what to do about each that is wrong."""
+    """Return the table of the checks, and below it the advice for each that is wrong."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("CHECK", "RESULT", "SEEN"):
         table.add_column(title, overflow="fold")
@@ -103,15 +103,15 @@ def drawn(checks: Sequence[Check]) -> Group:
 async def observe(
     zone: str, info: ClusterInfo | None, problem: str, service: name_service.NameService
 ) -> Observations:
-    """Ask everybody at once, and return what came back; a few seconds at most.
+    """Ask all servers at once, and return their answers; takes a few seconds at most.
 
     Args:
         zone: A valid domain.
-        info: The cluster, or None and a problem.
-        problem: Why there is none.
+        info: The cluster; None: no node was reached.
+        problem: Why not.
         service: What the files of the machine say.
 
-    Cancellation: A `getaddrinfo` that hangs goes on in its thread, which holds up nobody.
+    Cancellation: A `getaddrinfo` that hangs goes on in its thread, for which nothing waits.
     """
     apex = name_of(zone)
     members = [] if info is None else info.nodes[:_DNS_NODES_MAX]
@@ -143,7 +143,7 @@ async def observe(
 
 
 def systemd_version(output: str) -> int | None:
-    """Return the version in what `systemctl --version` prints, such as `systemd 252 (252.39)`."""
+    """Return the version in the output of `systemctl --version`, e.g. `systemd 252 (252.39)`."""
     found = re.match(r"systemd (\d+)", output)
     return int(found[1]) if found else None
 
@@ -151,20 +151,14 @@ def systemd_version(output: str) -> int | None:
 def _look(host: str | None, finder: Finder, root: Path) -> Observations:
     service = name_service.read(root)
     try:
-        found = _find(host, finder)
+        found = finder.find_at(host)
     except Unreachable as error:
         return trio.run(observe, finder.zone, None, str(error), service)
     return trio.run(observe, checked_zone(found), found.info, "", service)
 
 
-def _find(host: str | None, finder: Finder) -> Found:
-    if host is None:
-        return finder.find()
-    return finder.wait_for(finder.address_of(host), wait_s=0)
-
-
 class _Several(Generic[T]):
-    """Results of tasks, in the order in which those were started."""
+    """Results of tasks, in the order in which the tasks were started."""
 
     def __init__(self) -> None:
         self._found: dict[int, T] = {}
@@ -210,7 +204,7 @@ async def _look_up(name: str) -> Lookup:
     began = trio.current_time()
     found = Lookup(problem=f"no answer within {LOOKUP_S:g} s")
     with trio.move_on_after(LOOKUP_S):
-        # The thread is left to itself when the time is over: getaddrinfo cannot be interrupted.
+        # When the time is over, the thread is abandoned: getaddrinfo cannot be interrupted.
         found = await trio.to_thread.run_sync(_getaddrinfo, name, abandon_on_cancel=True)
     return Lookup(found.hosts, found.problem, trio.current_time() - began)
 
@@ -224,7 +218,7 @@ def _getaddrinfo(name: str) -> Lookup:
 
 
 async def _output(*command: str) -> str:
-    """What a program prints; nothing when it is not there, fails or takes long."""
+    """Return the output of a program; empty if it is not there, fails or takes too long."""
     with trio.move_on_after(_PROGRAM_S):
         try:
             done = await trio.run_process(
@@ -241,5 +235,5 @@ async def _output(*command: str) -> str:
 
 
 async def _end(process: trio.Process) -> None:
-    """At once: these programs only read, and there is nothing for them to tidy up."""
+    """Kill the program: it only reads, so it has nothing to tidy up."""
     process.kill()

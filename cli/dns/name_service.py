@@ -1,8 +1,8 @@
 """How programs on this machine resolve names: what its configuration files say.
 
 Pure parsers of `/etc/resolv.conf`, `/etc/nsswitch.conf`, `/etc/mdns.allow` and `/etc/hosts` as
-glibc and nss-mdns read them, and the reading of those files. Nothing is asked and nothing judged
-here.
+glibc and nss-mdns read them, and the reading of those files. No query is sent, and what is wrong is
+not decided here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAMESERVERS_MAX = 3
-"""MAXNS of glibc: what stands in resolv.conf after the third is never asked."""
+"""MAXNS of glibc: it never asks a server after the third of resolv.conf."""
 
-# What these files have is a few lines; nobody shall be able to fill our memory with one.
+# These files have a few lines; a huge one must not fill our memory.
 _FILE_BYTES_MAX = 1 << 20
 
 
@@ -26,7 +26,7 @@ class NameService:
     Attributes:
         nameservers: Those of resolv.conf that glibc asks, in its order; without one, 127.0.0.1.
         is_resolv_conf_there: Whether there is such a file.
-        ignored: Lines of resolv.conf with which somebody meant a server that glibc never asks.
+        ignored: Lines of resolv.conf that name a server which glibc never asks.
         sources: Words of the `hosts:` line of nsswitch.conf, such as `files`, `[NOTFOUND=return]`.
         mdns_allow: Entries of mdns.allow; None when there is no such file.
         fixed: Addresses of a name in /etc/hosts, by the name in lower case.
@@ -46,7 +46,7 @@ class NameService:
 
 
 def is_resolved(nameserver: str) -> bool:
-    """Whether this is an address at which systemd-resolved listens, and nobody else."""
+    """Whether this is one of the addresses at which systemd-resolved listens."""
     return nameserver in {"127.0.0.53", "127.0.0.54"}
 
 
@@ -103,9 +103,10 @@ def parse_hosts(text: str) -> tuple[tuple[str, str], ...]:
 def multicast_keeper(service: NameService, name: str) -> str | None:
     """Return the nss-mdns module that keeps a name from DNS, or None.
 
-    The `minimal` modules take names of exactly two labels of which the last is `local`; so do the
-    others, unless /etc/mdns.allow lists the domains they take. They keep what they do not find
-    where `[NOTFOUND=return]` follows. (Before nss-mdns 0.11 they took all names in `local`.)
+    A `minimal` module resolves names of exactly two labels of which the last is `local`. So do the
+    other modules, unless /etc/mdns.allow lists other domains. When a module is followed by
+    `[NOTFOUND=return]`, a name that it does not find is not asked for by DNS. (Before nss-mdns 0.11
+    they resolved all names in `local`.)
     """
     for module, following in zip(service.sources, (*service.sources[1:], ""), strict=True):
         if module in {"dns", "resolve"}:
@@ -130,7 +131,7 @@ def _takes(name: str, allow: tuple[str, ...] | None) -> bool:
 
 
 def _meant(text: str) -> list[str]:
-    """Lines without comments and empty ones."""
+    """Return the lines without comments, and without empty lines."""
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     return [line for line in lines if line]
 

@@ -1,8 +1,8 @@
-"""What the search for faults of name resolution sees, and what it says: plain data.
+"""What `dns doctor` observes, and the checks that it prints: plain data.
 
-Words. What a server *told* is what came of one question to it. A *look-up* is what a program gets.
-A *check* is one line of what is shown to the user. `doctor.py` makes the observations,
-`diagnosis.py` the checks.
+Words. What a server *told* is the result of one query to it. A *look-up* is what `getaddrinfo` gives
+to programs. A *check* is one line of the output. `doctor.py` makes the observations, `diagnosis.py`
+the checks.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from hstore.node.model.values import split_address
 from .name_service import NameService
 
 FOREIGN = "example.com"
-"""A name of another zone; it is reserved for such uses (RFC 2606)."""
+"""A name of another zone, reserved for such uses (RFC 2606)."""
 
 
 class Result(enum.Enum):
-    """What a check came to."""
+    """The result of a check."""
 
     OK = "ok"
     WRONG = "wrong"
@@ -34,9 +34,10 @@ class Check:
     """One line of the table.
 
     Attributes:
-        where: The place that was looked at.
-        detail: What was seen, in a few words.
-        advice: What it means and what to do; empty where nothing is to be done.
+        where: The place that was checked.
+        result: Whether it is as it should be.
+        detail: What was observed, in a few words.
+        advice: What it means and what to do; empty: nothing.
         may_pass: Whether it may be over in a moment: an election, an answer from a cache.
     """
 
@@ -49,13 +50,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class NodeSeen:
-    """What a node's DNS server said.
+    """The replies of a node's DNS server.
 
     Attributes:
         node: The node, as the cluster shows it.
-        leader, nodes: Of those two names of the zone, by UDP.
-        leader_by_tcp: The first of them by TCP.
-        foreign: Of a name outside of the zone.
+        leader, nodes: For these two names of the zone, by UDP.
+        leader_by_tcp: For the first of them, by TCP.
+        foreign: For `FOREIGN`, by UDP.
     """
 
     node: NodeInfo
@@ -67,7 +68,7 @@ class NodeSeen:
 
 @dataclass(frozen=True, slots=True)
 class ResolverSeen:
-    """What a server of resolv.conf said; `by_tcp` only where an answer was truncated."""
+    """The replies of a server of resolv.conf; `by_tcp` only if a reply was truncated."""
 
     address: str
     leader: Told
@@ -77,7 +78,7 @@ class ResolverSeen:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What `getaddrinfo` gave for a name: addresses, or a problem in words."""
+    """What `getaddrinfo` returned for a name: addresses, or a problem in words."""
 
     hosts: frozenset[str] = frozenset()
     problem: str = ""
@@ -86,15 +87,16 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """All that was seen at one moment.
+    """All that was observed at one moment.
 
     Attributes:
         zone: The domain of the cluster.
         info: The cluster; None when no node was reached, and `problem` says why.
+        nodes, resolvers: The replies.
         lookups: By the first label of the name: `leader` and `nodes`.
         service: What this machine's files say.
-        systemd_version: Where systemd-resolved is asked, and it could be found out.
-        routes: What `resolvectl domain` prints, likewise.
+        systemd_version: None unless systemd-resolved is in use and its version is known.
+        routes: The output of `resolvectl domain`; empty likewise.
     """
 
     zone: str
@@ -109,27 +111,27 @@ class Observations:
 
     @property
     def name(self) -> str:
-        """The label that is judged: `leader`, or `nodes` while there is none."""
+        """The label that the checks go by: `leader`, or `nodes` while there is no leader."""
         return "nodes" if self.info is not None and self.info.leader is None else "leader"
 
     @property
     def full_name(self) -> str:
-        """The name that is judged."""
+        """The name that the checks go by."""
         return f"{self.name}.{self.zone}"
 
     def told(self, one: NodeSeen | ResolverSeen) -> Told:
-        """What somebody said of that name."""
+        """A server's reply for that name."""
         return one.nodes if self.name == "nodes" else one.leader
 
     def leader_hosts(self) -> frozenset[str]:
-        """Where the cluster's leader is, as the node says that was asked over HTTP."""
+        """The leader's host, as `/v1/cluster` gives it."""
         if self.info is None:
             return frozenset()
         leader = self.info.leader
         return frozenset(_host(node) for node in self.info.nodes if node.name == leader)
 
     def truth(self) -> frozenset[str]:
-        """What the nodes themselves say of the name, or, if none says anything, the cluster."""
+        """The right addresses: those of the nodes' replies, or if there are none, `/v1/cluster`'s."""
         said = frozenset[str]().union(*(self.told(one).hosts for one in self.nodes))
         if said or self.info is None:
             return said

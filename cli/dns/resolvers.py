@@ -1,20 +1,21 @@
-"""How six resolvers are told to ask the cluster's own DNS servers for its zone.
+"""Configurations with which six resolvers ask the cluster's own DNS servers for its zone.
 
-One template a system, from plain data to the text of a configuration file; nothing is read, asked
-or changed here. What is printed is a whole file that the system takes as it is: instructions stand
-in it as comments. `configs/dns/` holds these files as they are for the defaults.
+There is a template for each system, from plain data to the text of a whole configuration file, with
+instructions as comments. Nothing is read, asked or changed here. `configs/dns/` has the files for
+the default addresses.
 
-A template names all nodes, so that one that is down does not stop resolution, and touches nothing
+A template names all nodes, so that a node that is down does not stop resolution. It changes nothing
 but the zone: an option that would change how other names are resolved is at most a comment.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import NamedTuple
+
+from hstore.dns.ip_literals import host_and_port, ip_of, is_loopback
 
 
 class Server(NamedTuple):
@@ -25,7 +26,7 @@ class Server(NamedTuple):
 
 
 DEFAULT_SERVERS = tuple(Server("127.0.0.1", port) for port in (8600, 8601, 8602))
-"""Where the first three nodes on one machine answer, unless told otherwise."""
+"""The DNS servers of the first three nodes on one machine, at their default ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,10 @@ class Resolver:
     """A system that resolves names, and what its configuration looks like.
 
     Attributes:
-        title: As its makers write it.
+        title: Its name, as its makers write it.
         file: Name of its file in `configs/dns/`.
-        body: The file: `$zone`, `$servers` and `$reverse` are put in.
-        servers: Writes the servers as they stand in the file, given those and the zone.
+        body: The text, with `$zone`, `$servers` and `$reverse`.
+        servers: Returns the lines for `$servers`, from the servers and the zone.
     """
 
     title: str
@@ -46,13 +47,13 @@ class Resolver:
 
 
 def configuration(system: str, zone: str, servers: Sequence[Server], whose: str = "") -> str:
-    """Return the file that makes a resolver forward a zone.
+    """Return the configuration with which a resolver forwards a zone.
 
     Args:
         system: A key of `RESOLVERS`.
         zone: A domain name, in lower case and without a final dot.
         servers: The cluster's DNS servers, best first; at least one.
-        whose: What is said of them in a comment of one line.
+        whose: Describes the servers in a comment of one line.
     """
     resolver = RESOLVERS[system]
     told = whose or "where the first three nodes on a machine answer"
@@ -63,7 +64,11 @@ def configuration(system: str, zone: str, servers: Sequence[Server], whose: str 
 
 
 def _each(line: str) -> Callable[[Sequence[Server], str], str]:
-    """Return a writer that has one line a server, from `{host}`, `{port}` and `{zone}`."""
+    """Return a function for `Resolver.servers` that makes a line for each server.
+
+    Args:
+        line: The line, with `{host}`, `{port}` and `{zone}`.
+    """
 
     def write(servers: Sequence[Server], zone: str) -> str:
         return "\n".join(line.format(host=one.host, port=one.port, zone=zone) for one in servers)
@@ -72,13 +77,13 @@ def _each(line: str) -> Callable[[Sequence[Server], str], str]:
 
 
 def _in_one_line(servers: Sequence[Server], _zone: str) -> str:
-    return " ".join(map(_address, servers))
+    return " ".join(host_and_port(*one) for one in servers)
 
 
 def _by_port(servers: Sequence[Server], zone: str) -> str:
-    """Nameservers in the form of a file that has one port for all of them.
+    """Return nameservers for a file that has one port for all of them.
 
-    Those at other ports need files of their own; they are given as comments.
+    Servers at other ports need separate files, whose lines are given as comments.
     """
     port = servers[0].port
     lines = [f"nameserver {one.host}" for one in servers if one.port == port]
@@ -101,16 +106,10 @@ def _by_port(servers: Sequence[Server], zone: str) -> str:
     return "\n".join(lines)
 
 
-def _address(server: Server) -> str:
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return f"{host}:{server.port}"
-
-
 def _reverse(servers: Sequence[Server]) -> str:
-    """The reverse name of a node, as an example: of one that is not on loopback, if there is."""
-    hosts = [ipaddress.ip_address(one.host) for one in servers]
-    example = next((host for host in hosts if not host.is_loopback), None)
-    return (example or ipaddress.ip_address("192.0.2.10")).reverse_pointer
+    """Return a node's reverse name as an example; preferably of one beyond loopback."""
+    example = next((one.host for one in servers if not is_loopback(one.host)), "192.0.2.10")
+    return ip_of(example).reverse_pointer
 
 
 _HEAD = Template("""\
@@ -245,4 +244,4 @@ RESOLVERS = {
     "coredns": Resolver("CoreDNS", "Corefile", _COREDNS, _in_one_line),
     "macos": Resolver("macOS", "macos", _MACOS, _by_port),
 }
-"""By the name that a user gives."""
+"""The systems, by the name that a user gives to `dns setup`."""

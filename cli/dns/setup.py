@@ -1,7 +1,7 @@
-"""`hstore dns setup`: the forwarding of the zone, with the addresses that a running cluster has.
+"""`hstore dns setup`: a resolver's configuration with the addresses of a running cluster.
 
-Owns where the servers come from: the cluster when there is one, else the defaults. How a file looks
-is the business of `resolvers.py`. Nothing is changed on this machine.
+Owns where the addresses come from: the cluster if one is found, else the defaults. The text of the
+file is in `resolvers.py`. Nothing on this machine is changed.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 
 def setup(system: str, host: str | None, finder: Finder) -> None:
-    """Print what makes a resolver forward the zone.
+    """Print the configuration with which a resolver forwards the zone.
 
     Args:
         system: A key of `resolvers.RESOLVERS`.
-        host: A node (`ADDR|NAME`), or None to look for a cluster on this machine.
-        finder: Finds it; its zone is that of the file when there is no cluster.
+        host: A node (`ADDR|NAME`); None: search for the cluster.
+        finder: Finds it; without a cluster, the file is for its zone.
 
     Raises:
         Unreachable: `host` was given and does not answer.
-        Refused: There are two clusters, or what a node says is no domain.
+        Refused: There are two clusters, or the zone that the node gives is no domain.
     """
     found = _look(host, finder)
     servers = dns_servers(found.info) if found else []
     if found and servers:
         zone = checked_zone(found)
-        whose = f"the {len(servers)} nodes of the cluster, those first that were live"
+        whose = f"the {len(servers)} nodes of the cluster, the live ones first"
     else:
         zone, whose, servers = finder.zone, "", list(DEFAULT_SERVERS)
         click.echo(
@@ -50,13 +50,12 @@ def setup(system: str, host: str | None, finder: Finder) -> None:
 
 
 def dns_servers(info: ClusterInfo) -> list[Server]:
-    """Return the DNS servers of the members, those that are live first.
+    """Return the DNS servers of the members, the live ones first.
 
-    What another program says goes into files that root installs, so nothing is taken from it but
-    what is an IP literal and a port.
+    root installs the file, and the node that answers may be any program. So only IP literals and
+    ports are taken from its answer.
     """
-    live = {"alive", "suspect"}
-    nodes = sorted(info.nodes, key=lambda node: node.health not in live)
+    nodes = sorted(info.nodes, key=lambda node: not node.is_live)
     servers = []
     for node in nodes:
         try:
@@ -68,10 +67,10 @@ def dns_servers(info: ClusterInfo) -> list[Server]:
 
 
 def checked_zone(found: Found) -> str:
-    """Return the zone of a cluster: it may be another than the one that was looked for.
+    """Return the zone of a cluster, which need not be the one of the search.
 
     Raises:
-        Refused: What the node says is no domain.
+        Refused: The zone that the node gives is no domain.
     """
     try:
         return values.zone(found.info.zone)
@@ -85,4 +84,4 @@ def checked_zone(found: Found) -> str:
 def _look(host: str | None, finder: Finder) -> Found | None:
     if host is None:
         return finder.find_if_any()
-    return finder.wait_for(finder.address_of(host), wait_s=0)
+    return finder.find_at(host)

@@ -1,9 +1,9 @@
 """Nodes as processes: started, restarted, ended.
 
-start.py       start and join: what is settled and refused before a node runs
+start.py       start and join: settings, ports and refusals before the node runs
 background.py  a node in a process of its own
 attached.py    a node beside the shell in one terminal
-launching.py   what would start this node again
+launching.py   the command line that starts this node again, and its log
 healthy.py     waits until a started node leads or follows
 restart.py     `restart`
 ending.py      `stop`, `kill`, `leave`

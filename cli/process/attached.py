@@ -1,7 +1,7 @@
-"""`hstore start` and `join` on a terminal: the node beside us, and the shell in front of the user.
+"""`hstore start` and `join` on a terminal: the node as a child process, and the shell in this one.
 
-The node is a child in a session of its own, so Ctrl-C in the shell does not reach it. It ends with
-this process, however that ends: it watches a pipe whose writing end only this process holds.
+The child has a session of its own, so Ctrl-C in the shell does not reach it. It watches a pipe whose
+writing end only this process holds, so it ends when this process ends, whatever the reason.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 def run_with_shell(arguments: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run a node and the shell; return the exit status when the user has left the shell.
+    """Run a node and the shell; stop the node when the user leaves the shell; return the status.
 
-    Then the node has stopped cleanly: leadership handed over, its vote kept.
+    A clean stop hands leadership over and keeps the node's vote.
 
     Args:
         arguments: Those of `hstore`, the command first.
         env: The environment.
 
     Raises:
-        Refused: The node did not stop by itself, and was killed.
+        Refused: The node did not stop in time, and was killed.
     """
-    # Before the node starts: what cannot be imported leaves none behind.
+    # Imported before the node starts: should it fail, no node is left behind.
     from ..shell.shell import run_shell
 
     read_end, write_end = os.pipe()
@@ -70,7 +70,7 @@ def _run(child: Child, env: Mapping[str, str], run_shell: Callable[[Finder, str]
         click.echo(describe(health, record))
     except Refused as not_yet:
         click.echo(f"hstore: {not_yet}", err=True)
-    with _end_is_told(child):
+    with _end_is_reported(child):
         status = run_shell(finder, record.address)
     return _end(child, name, status)
 
@@ -86,11 +86,11 @@ def _end(child: Child, name: str, status: int) -> int:
 
 
 @contextlib.contextmanager
-def _end_is_told(child: Child) -> Iterator[None]:
-    """Tell the user when the node ends while the shell is open, at that moment."""
+def _end_is_reported(child: Child) -> Iterator[None]:
+    """While the shell is open, tell the user at once when the node ends."""
 
-    def tell(_number: int, _frame: FrameType | None) -> None:
-        # Stopped and continued children come here, too.
+    def report(_number: int, _frame: FrameType | None) -> None:
+        # SIGCHLD comes for a stopped or continued child, too.
         try:
             child.check()
         except Ended as end:
@@ -98,9 +98,9 @@ def _end_is_told(child: Child) -> Iterator[None]:
             why = f":\n{end.words}" if end.words else ""
             click.echo(f"\nhstore: the node of this shell has ended{why}", err=True)
 
-    before = signal.signal(signal.SIGCHLD, tell)
+    before = signal.signal(signal.SIGCHLD, report)
     try:
-        tell(0, None)  # it may have ended just before
+        report(0, None)  # it may have ended just before
         yield
     finally:
         signal.signal(signal.SIGCHLD, before)

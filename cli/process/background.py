@@ -1,8 +1,8 @@
-"""A node in a process of its own, without a terminal: started, waited for, asked for its last words.
+"""A node in a process of its own, without a terminal: start it, wait until it serves, stop it.
 
-A node that is started here begins a session of its own, so neither Ctrl-C nor the end of a terminal
-reaches it. It writes to our standard error until it knows its data directory, and from then on to the
-log in there (`hstore.node.process.log_file`).
+The node has a session of its own, so neither Ctrl-C nor the end of a terminal reaches it. It logs to
+our standard error until it knows its data directory, and from then on to a file in it
+(`hstore.node.process.log_file`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..search.sources import finder_of
 from .healthy import Healthy, Part, wait_healthy
 from .launching import PROGRAM
 
-# A large log is checked at the start, and a join may wait for an election; both are bounded.
+# A start checks the log, which may be large, and a join may wait for an election. Both are bounded.
 _START_S = 120.0
 
 _STOP_S = 8.0
@@ -43,7 +43,7 @@ class Ended(Exception):
 
     Attributes:
         status: Its exit status; 1 when a signal ended it.
-        words: The last it wrote into its log; empty: it said why on our standard error.
+        words: Its last words in its log; empty: it gave the reason on our standard error.
     """
 
     def __init__(self, status: int, words: str) -> None:
@@ -53,25 +53,25 @@ class Ended(Exception):
 
 
 class Child:
-    """A node that was started, in a process of its own.
+    """A started node in a process of its own.
 
     Attributes:
-        process: It.
-        log: Where it logs from which byte on, once it is known.
+        process: The child's Popen handle.
+        log: The log file, and the byte in it where this run begins; None: not known yet.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], ready: int) -> None:
-        """`ready`: the read end of its `--ready-pipe`; closed by `wait_serving`."""
+        """Take the child, and the read end of its `--ready-pipe`, which `wait_serving` closes."""
         self.process = process
         self.log: LogStart | None = None
         self._ready = ready
 
     def wait_serving(self) -> RunRecord:
-        """Wait until it serves, and return its record.
+        """Wait until the node serves, and return its run record.
 
         Raises:
             Ended: It has ended.
-            Refused: It does not serve yet after `_START_S`. It goes on.
+            Refused: It does not serve after `_START_S`; it keeps on starting.
         """
         end = time.monotonic() + _START_S
         with os.fdopen(self._ready, "rb", buffering=0) as pipe:
@@ -93,24 +93,28 @@ class Child:
         )
 
     def check(self) -> None:
-        """Do nothing while it runs.
+        """Do nothing while the node runs.
 
         Raises:
-            Ended: It does not.
+            Ended: It has ended.
         """
         status = self.process.poll()
         if status is not None:
             raise self.ended(status)
 
     def ended(self, status: int) -> Ended:
-        """Return its end, with its last words."""
+        """Return the error for a child with this exit status, with its last words."""
         words = last_words(self.log) if self.log else ""
         if status < 0:
             words += f"\nhstore: the node was ended by {signal.Signals(-status).name}"
         return Ended(status if status > 0 else 1, words.strip())
 
     def stop(self) -> None:
-        """Have it stop cleanly, and wait for that; what hangs is killed."""
+        """Stop the node cleanly, and wait for its end.
+
+        Raises:
+            Refused: It did not end within `_STOP_S`, and was killed.
+        """
         self.process.terminate()
         try:
             self.process.wait(_STOP_S)
@@ -121,7 +125,7 @@ class Child:
 
     @contextlib.contextmanager
     def stopped_when_interrupted(self) -> Iterator[None]:
-        """Stop it when the user does not want to wait for it any more."""
+        """Stop the node when the user interrupts this block with Ctrl-C."""
         try:
             yield
         except KeyboardInterrupt:
@@ -136,7 +140,7 @@ def run_in_background(
     directory: str = "",
     parent_pipe: int | None = None,
 ) -> int:
-    """Start a node in the background, and say so when it is healthy; return the exit status.
+    """Start a node in the background; print where it is once it is healthy; return the status.
 
     Args:
         arguments: Those of `hstore`, the command first.
@@ -145,7 +149,7 @@ def run_in_background(
         parent_pipe: As of `spawn`.
 
     Raises:
-        Refused: It is not healthy in time. It goes on.
+        Refused: It is not healthy in time; it keeps running.
     """
     child = spawn(arguments, env, directory=directory, parent_pipe=parent_pipe)
     try:
@@ -174,7 +178,7 @@ def spawn(
         arguments: Those of `hstore`, the command first.
         env: Its environment.
         directory: Its working directory; empty: this one.
-        parent_pipe: The read end of a pipe: the node ends when nobody can write to it any more.
+        parent_pipe: The read end of a pipe: the node ends when its last writer is gone.
     """
     ready, write_end = os.pipe()
     kept = [write_end]
@@ -200,7 +204,7 @@ def spawn(
 
 
 def describe(health: Healthy, record: RunRecord | None) -> str:
-    """Return lines that say where a healthy node is and what it does."""
+    """Return lines for the user: a healthy node's role, addresses and files."""
     info, node = health
     role = f"{node.type} of" if node and info.leader else "waits for other nodes of"
     lines = [f"{node.name if node else 'the node'} runs, {role} cluster {info.cluster_id}"]
@@ -219,7 +223,7 @@ def last_words(log: LogStart) -> str:
     try:
         with Path(log.log_file).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            # A log that is shorter than it was is a new one: it had become too large.
+            # A shorter log is a new file: the node begins one when the old is too large.
             begin = log.bytes_before if size >= log.bytes_before else 0
             file.seek(max(begin, size - _LAST_WORDS_BYTES))
             lines = file.read(_LAST_WORDS_BYTES).decode(errors="replace").splitlines()

@@ -1,7 +1,7 @@
-"""`hstore demo`: a cluster of real processes in a temporary directory, gone when this ends.
+"""`hstore demo`: a cluster of real processes in a temporary directory, removed at the end.
 
-The nodes are children that watch a pipe whose writing end only this process holds. Whatever ends
-this process, SIGKILL too, closes it, and they end: no node is ever left behind.
+The nodes are children that watch a pipe whose writing end only this process holds. When this process
+ends, even by SIGKILL, the kernel closes the pipe, and the nodes end: none is left behind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.text import Text
 
-from hstore.node.config.settings import VARIABLE_PREFIX, load_settings
+from hstore.node.config.settings import load_settings
+from hstore.node.config.sources import VARIABLE_PREFIX
 from hstore.node.errors import HstoreError, Refused
 from hstore.node.model import values
 from hstore.node.model.cluster_info import ClusterInfo
@@ -39,17 +40,17 @@ if TYPE_CHECKING:
 _START_S = 30.0
 _PAUSE_S = 0.1
 
-# The data is thrown away, so a clean stop is only for the sake of last words in the logs.
+# The data is thrown away: a clean stop only lets the nodes write the end of their logs.
 _STOP_S = 2.0
 
-# Somebody else may take a port between our look and the child's; then the next is tried.
+# Another program may take a port after we saw it free and before the child binds it.
 _SEED_ATTEMPTS = 3
 
 _LOG_LINES_SHOWN = 5
 
 
 class _Ended(BaseException):
-    """A signal asked for the end. Not an `Exception`: nothing on the way may keep it."""
+    """SIGTERM or SIGHUP came. Not an `Exception`, so that no handler on the way catches it."""
 
 
 def run_demo(count: int, env: Mapping[str, str], console: Console | None = None) -> int:
@@ -71,7 +72,7 @@ class Children:
 
     Args:
         folder: Where their data and logs go.
-        env: The environment; settings of `HSTORE_*` are kept from them.
+        env: The environment; the nodes get it without `HSTORE_*`.
         clock: The time.
     """
 
@@ -81,7 +82,7 @@ class Children:
         self._env = {
             name: value for name, value in env.items() if not name.startswith(VARIABLE_PREFIX)
         }
-        # What is gone when this ends is not remembered as something that can be started again.
+        # Run records go here too: a node of a demo must not be offered for a restart later.
         self._env["XDG_STATE_HOME"] = str(folder)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._read_end, self._write_end = os.pipe()
@@ -116,7 +117,7 @@ class Children:
                 stderr=log,
                 env=self._env,
                 pass_fds=[self._read_end],
-                # Ctrl-C is meant for this process, which then ends them in good order.
+                # Ctrl-C reaches this process only, which then ends the nodes in good order.
                 start_new_session=True,
             )
 
@@ -156,21 +157,21 @@ def _run(count: int, children: Children, console: Console) -> None:
 
 
 def demo_lines(sightings: Iterable[Sighting], count: int) -> Iterator[str]:
-    """Yield a line for each change, and once what to try, as soon as all nodes are voters."""
+    """Yield a line for each change, and the lines of `to_try` once all nodes are voters."""
     before: ClusterInfo | None = None
-    told = False
+    is_complete_shown = False
     for sighting in sightings:
         if not isinstance(sighting, ClusterInfo):
             continue
         yield from changes(before, sighting)
         before = sighting
-        if not told and is_complete(sighting, count):
-            told = True
+        if not is_complete_shown and is_complete(sighting, count):
+            is_complete_shown = True
             yield from to_try(sighting, count)
 
 
 def is_complete(info: ClusterInfo, count: int) -> bool:
-    """Tell whether all nodes of the demo are voters and one leads."""
+    """Tell whether all nodes of the demo are voters and one of them leads."""
     return info.leader is not None and sum(node.voter for node in info.nodes) >= count
 
 
@@ -237,7 +238,7 @@ def _wait_answer(address: str, children: Children) -> bool:
 
 
 def _watch(seed: str, count: int, children: Children) -> Iterator[Sighting]:
-    """Yield what happens, until every node has ended.
+    """Yield what a watch of the cluster sees, until every node has ended.
 
     Raises:
         Refused: A node ended before it was in the cluster.
@@ -257,7 +258,7 @@ def _watch(seed: str, count: int, children: Children) -> Iterator[Sighting]:
 
 @contextlib.contextmanager
 def _ends_by_signal() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP unwind the stack, so that every `with` ends what it started."""
+    """Let SIGTERM and SIGHUP raise, so that every `with` on the stack ends what it started."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         raise _Ended

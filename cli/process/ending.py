@@ -1,4 +1,4 @@
-"""Ending a node: `stop`, `kill` and `leave`, each complete when it returns."""
+"""`stop`, `kill` and `leave`: each returns when the node's process has ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from hstore.node.errors import HstoreError, Refused
 from hstore.node.model import values
 from hstore.node.process import run_record
 
-from ..client.api import REQUEST_TIMEOUT_S, NothingListens, Unreachable
+from ..client.api import REQUEST_TIMEOUT_S
+from ..client.errors import NothingListens, Unreachable
 from ..search.find import Found, live_addresses, member
 from ..search.local import ask
 
@@ -28,8 +29,8 @@ def stop(node: NamedNode) -> None:
 
     Raises:
         Unreachable: It does not answer.
-        Refused: It is gone, but the others still count on its vote; or it is still there after
-            `_GONE_S`.
+        Refused: It is gone, but is still a voter, so the others need it for a majority; or it is
+            still there after `_GONE_S`.
     """
     _refuse_ended(node)
     try:
@@ -58,7 +59,7 @@ def kill(node: NamedNode) -> None:
 
     Raises:
         Unreachable: It does not answer, and is not recorded as running here.
-        Refused: It would not, or it is still there after `_GONE_S`.
+        Refused: It answers with a refusal, or is still there after `_GONE_S`.
     """
     _refuse_ended(node)
     if node.record and node.is_running_here:
@@ -66,7 +67,7 @@ def kill(node: NamedNode) -> None:
             if not run_record.kill(node.record, _GONE_S):
                 raise _still_there(node, is_killed=True)
         except PermissionError:
-            pass  # another user's; it may still do as it is asked
+            pass  # another user's process; its API may still obey
         else:
             return
     with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
@@ -75,19 +76,19 @@ def kill(node: NamedNode) -> None:
 
 
 def leave(node: NamedNode) -> str:
-    """Remove a node from its cluster for good; return what was done.
+    """Remove a node from its cluster for good; return a line for the user.
 
-    The node does it itself; when it does not answer, another member does.
+    The node removes itself. When it does not answer, another member removes it.
 
     Raises:
         Unreachable: Neither it nor another member answers.
-        Refused: The rest would have no live majority, or there is no such member.
+        Refused: The others would have no live majority, or there is no such member.
     """
     if _has_ended(node):
         return _remove(node)
     try:
         with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
-            client.command("/v1/node/leave")
+            client.leave()
     except Unreachable:
         return _remove(node)
     _wait_gone(node)
@@ -104,14 +105,14 @@ def _remove(gone: NamedNode) -> str:
         )
     through = _another(found, node.address)
     with gone.finder.connect(through, REQUEST_TIMEOUT_S) as client:
-        client.command("/v1/leader/remove", {"node": node.name})
+        client.remove(node.name)
     return f"{node.name} at {node.address} did not answer; {through} removed it for good"
 
 
 def _cluster_of(gone: NamedNode) -> Found:
     """Return the cluster of a node that does not answer.
 
-    The nodes on this machine are asked first: they are known also at ports that nobody tries.
+    The nodes on this machine are asked first: their records tell ports that no search tries.
     """
     for address in gone.neighbours:
         found = ask(address, gone.finder)
@@ -122,21 +123,21 @@ def _cluster_of(gone: NamedNode) -> Found:
 
 def _member(gone: NamedNode, found: Found) -> NodeInfo | None:
     if gone.record and gone.is_by_name:
-        # What has its name now may be another one.
+        # Another node may have its name by now, but never its id.
         return next((n for n in found.info.nodes if n.id == gone.record.node_id), None)
     return member(found.info, gone.said) or member(found.info, gone.address)
 
 
 def _has_ended(node: NamedNode) -> bool:
-    """Tell whether a node that was named by its name is known to have ended."""
+    """Tell whether the user gave a node's name, and its process has ended."""
     return node.is_by_name and not node.is_running_here
 
 
 def _refuse_ended(node: NamedNode) -> None:
-    """Keep from its successor what is meant for a node that has ended.
+    """Refuse an order to a node that has ended: another node may have its address by now.
 
     Raises:
-        Unreachable: It has.
+        Unreachable: It has ended.
     """
     if _has_ended(node):
         raise Unreachable(f"{node} does not run; `hstore restart -h {node.said}` starts it again")
@@ -161,7 +162,7 @@ def _wait_gone(node: NamedNode, *, is_killed: bool = False) -> None:
             if not node.is_running_here:
                 return
         except HstoreError:
-            pass  # it says that it is about to stop, or is too busy with that to answer
+            pass  # it is stopping: it says so, or does not answer in time
         clock.sleep(_PAUSE_S)
     raise _still_there(node, is_killed=is_killed)
 

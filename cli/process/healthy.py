@@ -1,6 +1,6 @@
-"""Waiting until a node that was started does its part: it leads or follows, and votes.
+"""Waiting until a started node is healthy: it leads or follows, and votes unless it is a learner.
 
-Owns what counts as healthy, and how long that may take. It starts and ends nothing.
+Owns what counts as healthy, and how long that may take. It starts and ends no node.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from ..search.find import Finder
 
-# Many election timeouts. What has no majority by then waits for somebody to start more nodes.
+# Many election timeouts: without a leader by then, more nodes have to be started for a majority.
 _LEADER_S = 10.0
 
-# Without any progress: catching up with a large log may take long, but shows.
+# Without progress. To catch up with a large log may take long, but its applied index grows.
 _STALL_S = 30.0
 
-# In all. A node that never catches up with a busy leader is worth a look by a person.
+# In all. A node that cannot catch up with a busy leader in this time needs a person's attention.
 _ALL_S = 600.0
 
 _PAUSE_S = 0.05
@@ -30,19 +30,20 @@ _ANSWER_S = 2.0
 
 
 class Healthy(NamedTuple):
-    """A healthy node and the cluster as it sees it; `node` is None where no id was asked for."""
+    """A healthy node, and the cluster as it sees it; `node` is None when its id is not known."""
 
     info: ClusterInfo
     node: NodeInfo | None
 
 
 class Part(NamedTuple):
-    """What a node is to do.
+    """What is expected of a node.
 
     Attributes:
-        name, address: For messages; where its API is.
-        node_id: 16 hex digits; empty: it is enough that it knows a leader.
-        learner: It is not to vote.
+        name: For messages; may be empty.
+        address: Of its API.
+        node_id: 16 hex digits; empty: not known, so it is enough that the node knows a leader.
+        learner: It will not be a voter.
     """
 
     name: str
@@ -52,20 +53,20 @@ class Part(NamedTuple):
 
     @classmethod
     def of(cls, record: RunRecord) -> Part:
-        """Return the part of a recorded node."""
+        """Return what is expected of the node of a run record."""
         return cls(record.name, record.address, record.node_id, record.learner)
 
 
 def wait_healthy(part: Part, finder: Finder, check: Callable[[], None] = lambda: None) -> Healthy:
-    """Wait until a node knows a leader, has caught up, and votes unless it is to be a learner.
+    """Wait until a node knows a leader, has caught up, and votes unless it is a learner.
 
     Args:
-        part: What it is to do.
-        finder: Makes clients, and knows the time.
-        check: Called before each look; raises when there is nothing to wait for any more.
+        part: What is expected of the node.
+        finder: Makes clients, and has the clock.
+        check: Called before each request; raises when waiting has become pointless.
 
     Raises:
-        Refused: It is not healthy yet; the message says what is missing. The node goes on.
+        Refused: It is not healthy in time; the message says what is missing. The node runs on.
     """
     clock = finder.clock
     begun = since = clock.now()
@@ -103,7 +104,7 @@ def _missing(info: ClusterInfo | None, own: NodeInfo | None, part: Part) -> str:
     """Return what a node lacks to be healthy; empty: nothing."""
     if info is None:
         return "does not answer"
-    # While the cluster waits for nodes (`--expect`) there is a leader, of whom nobody is told.
+    # While the cluster waits for nodes (`--expect`) it has a leader, but names none to clients.
     if info.leader is None and not info.waiting_for:
         return (
             f"its cluster has no leader: {info.quorum} voters make a majority, "
@@ -114,7 +115,7 @@ def _missing(info: ClusterInfo | None, own: NodeInfo | None, part: Part) -> str:
     if own is None or own.health == "joining":
         return "has not caught up with the others yet"
     if own.health != "alive":
-        return f"its leader takes it for {own.health}"
+        return f"its leader reports it as {own.health}"
     if not own.voter and not part.learner:
-        return "does not vote yet"
+        return "is not a voter yet"
     return ""

@@ -1,7 +1,7 @@
-"""How this process runs a node: where it logs, what would start it again, and starting it again.
+"""How this process runs a node: its log, the command line that starts it again, and the restart.
 
-The command line knows what was said and what came of it; the node only passes that on, into its run
-record (`hstore.node.process.launch`).
+The command line knows what the user typed and the settings made of it. The node only writes that
+into its run record (`hstore.node.process.launch`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hstore.node.config.settings import NodeSettings
 
 PROGRAM = (sys.executable, "-P", "-m", "hstore.cli")
-"""This program. `-P`: what lies in the working directory is not imported in place of it."""
+"""This program. `-P`: Python does not import modules from the working directory."""
 
 
 def settle(
@@ -33,14 +33,14 @@ def settle(
     env: Mapping[str, str],
     process: Process,
 ) -> Launch:
-    """Begin to log where this process shall, and say what would start its node again.
+    """Open the log of this process, and return what starts its node again.
 
     Args:
         command: `start` or `join`.
         flags: Settings from the command line by key.
-        settings: What came of them.
+        settings: The node's settings, made from flags, environment and file.
         env: The environment.
-        process: How the process is held.
+        process: The options about the process.
 
     Raises:
         ConfigError: The log cannot be written.
@@ -69,13 +69,13 @@ def settle(
 
 
 def begin_anew(launch: Launch) -> NoReturn:
-    """Run the program again in this process, which so keeps its id, its terminal and its parent.
+    """Execute the program again in this process, which keeps its id, its terminal and its parent.
 
-    The node has closed its sockets and its database. No descriptor of ours is inherited but the
-    pipe to a parent, so what it could not close in time is closed by this.
+    The node has closed its sockets and its database. The new program inherits only the pipe to a
+    parent; the kernel closes every other descriptor, even one that the node could not close.
 
     Raises:
-        Refused: The program is not there any more.
+        Refused: The program cannot be executed any more.
     """
     words = [*PROGRAM, *launch.arguments, "--resume", "--no-shell", *launch.kept]
     sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""`hstore restart`: a running node in place, one that has ended in the background.
+"""`hstore restart`: a running node restarts in place, one that has ended in the background.
 
-In place means in the same process: it keeps its id, its terminal, its supervisor and its log. What
-has ended starts with what the run record says of it.
+In place means in the same process, which keeps its id, terminal, supervisor and log. A node that has
+ended is started with the command line and the variables of its run record.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hstore.node.config.settings import VARIABLE_PREFIX, load_settings
+from hstore.node.config.settings import load_settings
+from hstore.node.config.sources import VARIABLE_PREFIX
 from hstore.node.errors import Refused
 from hstore.node.model.cluster_info import ClusterInfo
 from hstore.node.process import run_record
 from hstore.node.process.launch import LogStart
 from hstore.node.storage.directory import has_data
 
-from ..client.api import REQUEST_TIMEOUT_S, NothingListens, Unreachable
+from ..client.api import REQUEST_TIMEOUT_S
+from ..client.errors import NothingListens, Unreachable
+from ..options import flags, split
 from ..search.find import describe as describe_cluster
 from ..search.find import member
 from .background import describe, last_words, run_in_background
@@ -38,21 +41,28 @@ _GONE_S = 8.0
 _PAUSE_S = 0.05
 
 
-def restart(node: NamedNode, env: Mapping[str, str]) -> int:
-    """Restart a node, and say so when it is healthy; return the exit status.
+def restart_node(
+    node: NamedNode, env: Mapping[str, str], commands: Mapping[str, click.Command]
+) -> int:
+    """Restart a node, and print where it is once it is healthy; return the exit status.
+
+    Args:
+        node: The node.
+        env: The environment of one that has to be started.
+        commands: Those of `hstore`, by name: they parse the command line of the node's run record.
 
     Raises:
-        Unreachable: It hangs.
-        Refused: It cannot be started, or it is not healthy in time; the message says why.
+        Unreachable: Its process runs, but does not answer.
+        Refused: It cannot be started, or is not healthy in time; the message says why.
     """
     found = _answer(node)
     if found:
-        return _in_place(node, found)
+        return _in_place(node, found, commands)
     return _again(node, env)
 
 
 def _answer(node: NamedNode) -> Found | None:
-    """Return what the node says if it runs; None when it has ended, or is about to.
+    """Return the cluster as the node sees it; None when the node has ended.
 
     Raises:
         Unreachable: It runs and does not answer.
@@ -64,7 +74,7 @@ def _answer(node: NamedNode) -> Found | None:
         try:
             found = node.finder.wait_for(node.address, wait_s=0)
         except NothingListens:
-            # The sockets are closed first, and the database after that.
+            # A node that stops closes its sockets first and its database after them: wait for that.
             if not node.is_running_here:
                 return None
         except Unreachable:
@@ -86,19 +96,19 @@ def _answer(node: NamedNode) -> Found | None:
         clock.sleep(_PAUSE_S)
 
 
-def _in_place(node: NamedNode, found: Found) -> int:
-    """Have the node begin anew in its own process, and wait for that."""
+def _in_place(node: NamedNode, found: Found, commands: Mapping[str, click.Command]) -> int:
+    """Have the node restart in its own process, and wait until it is healthy."""
     record = node.record if node.is_running_here else None
     log = None
     if record:
-        _check_settings(record)
+        _check_settings(record, commands)
         log = _log_of(record)
     with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as watcher:
         events = watcher.events()
         next(events)
         with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
             client.restart()
-        # The connection ends with the life that it was made in; who answers then is the next one.
+        # The stream of events ends when the node stops; whatever answers after that has restarted.
         _wait_end(node, events)
 
     def check() -> None:
@@ -111,36 +121,33 @@ def _in_place(node: NamedNode, found: Found) -> int:
     return 0
 
 
-def _check_settings(record: RunRecord) -> None:
-    """See to it that a node can read its settings before it ends its life for them.
+def _check_settings(record: RunRecord, commands: Mapping[str, click.Command]) -> None:
+    """Check that a node will be able to read its settings, before it stops in order to restart.
 
     Raises:
-        ConfigError: A file has become wrong since it started.
+        ConfigError: Its configuration file has become invalid since it started.
     """
-    from ..main import cli
-    from ..options import flags, split
-
     command, *words = record.arguments
-    context = cli.commands[command].make_context(command, words)
+    context = commands[command].make_context(command, words)
     _, settings = split(context.params)
     load_settings(flags(settings), record.variables)
 
 
 def _wait_end(node: NamedNode, events: Iterator[ClusterInfo]) -> None:
     end = node.finder.clock.now() + _GONE_S
-    # Something is said at least twice in a second, so each look at the time is soon.
+    # The node sends an event at least once a second, so the clock is read often enough.
     with contextlib.suppress(Unreachable):
         for _ in events:
             if node.finder.clock.now() >= end:
                 break
         raise Refused(
-            f"{node} is asked to restart, but still runs as before after {_GONE_S:g} s; "
+            f"{node} was asked to restart, but after {_GONE_S:g} s it still runs as before; "
             f"`hstore kill -h {node.address}` ends it"
         )
 
 
 def _part_of(node: NamedNode, found: Found) -> Part:
-    """Return what a node without a record is to be again: what it was."""
+    """Return what is expected of a node without a record: its present name, id and type."""
     own = member(found.info, node.address)
     if own is None:
         return Part("", node.address)
@@ -148,7 +155,7 @@ def _part_of(node: NamedNode, found: Found) -> Part:
 
 
 def _again(node: NamedNode, env: Mapping[str, str]) -> int:
-    """Start a node that has ended with the settings it had."""
+    """Start a node that has ended, with the settings of its run record."""
     record = node.record
     if record is None:
         raise Refused(

@@ -1,6 +1,6 @@
-"""Starting a node: its settings, its ports, its cluster, and what is refused before it runs.
+"""`start` and `join`: find the settings, the ports and the cluster, refuse what cannot work, run.
 
-Everything up to `hstore.node.process.main.serve`, which runs the node and never comes back before its end.
+Everything before `hstore.node.process.main.serve`, which runs the node until its end.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from hstore.dns.ip_literals import host_and_port, is_loopback
 from hstore.node.config.settings import NodeSettings, load_settings
 from hstore.node.discovery import saved_members
 from hstore.node.errors import ConfigError, HstoreError, Refused
@@ -21,7 +22,7 @@ from hstore.node.process import run_record
 from hstore.node.process.launch import AGAIN, Launch
 from hstore.node.storage.directory import has_data, read_identity
 
-from ..client.api import Unreachable
+from ..client.errors import Unreachable
 from ..options import Process
 from ..search.find import Finder, Found, describe, live_addresses, member, own_address_towards
 from ..search.local import recorded_dns
@@ -34,17 +35,17 @@ if TYPE_CHECKING:
 
 _IN_THIS_PROCESS = Process(no_shell=True)
 
-# A clean stop takes at most 5 s (contract, section 3); what hangs longer must not outlive us.
+# A clean stop takes at most 5 s (contract, section 3). A node that hangs longer ends all the same.
 _PARENT_GONE_S = 8.0
 
 
-def start(
+def start_node(
     flags: Mapping[str, object],
     env: Mapping[str, str],
     finder: Finder | None = None,
     process: Process = _IN_THIS_PROCESS,
 ) -> int:
-    """Run a seed node, or the node whose directory it is; return the exit status.
+    """Run a seed node, or the node of a used data directory; return the exit status.
 
     Raises:
         ConfigError, Refused: It was not started; the message says why.
@@ -65,27 +66,27 @@ def start(
     return _serve(settings, sockets, "start", (), settle)
 
 
-def join(
+def join_cluster(
     flags: Mapping[str, object],
     env: Mapping[str, str],
     host: str | None,
     finder: Finder | None = None,
     process: Process = _IN_THIS_PROCESS,
 ) -> int:
-    """Run a node that joins a cluster, or resumes its own directory; return the exit status.
+    """Run a node that joins a cluster, or the node of a used directory; return the exit status.
 
     Args:
         flags: Settings from the command line by key.
         env: The process's environment.
-        host: A member's address or name; None: the cluster is found by name.
-        finder: How it is found.
-        process: How the process is held.
+        host: A member's address or name; None: search for the cluster.
+        finder: Searches for it.
+        process: The options about the process.
 
     Raises:
         ConfigError, Refused, Unreachable: It did not join; the message says why.
     """
     settings = load_settings(flags, env)
-    if settings.given & {"listen", "data_dir"}:  # otherwise it takes a place that is free
+    if settings.given & {"listen", "data_dir"}:  # otherwise it takes free ports and their directory
         _refuse_running(settings, env)
     settings = _place(settings, env)
     given, finder = finder, finder or _finder(settings, env)
@@ -94,22 +95,23 @@ def join(
         _refuse_itself(settings, found)
         _refuse_loopback(settings, found)
     settings, sockets = _bind_for_join(settings, env, finder)
-    # The members of a directory that was used are known from it, even while none of them runs.
+    # A used directory knows the members, so its node starts even while no member answers.
     if found is None and not has_data(settings.data_dir):
         sockets.close()
         if failure or process.resume:
             raise failure or _gone(settings)
-        # Its place was a member's, and somebody was quicker: the next one is to be looked at anew.
-        return join(flags, env, host, given, process)
+        # The first free ports were those of a used directory, so no cluster was searched for. But
+        # another program took them before we bound them: begin again with the next free ports.
+        return join_cluster(flags, env, host, given, process)
     settle = partial(launching.settle, "join", flags, settings, env, process)
     return _serve(settings, sockets, "join", _ways_in(found), settle)
 
 
 def end_with_parent(fd: int) -> None:
-    """Stop this process when the writer of a pipe is gone, however that came about.
+    """Stop this process when the last writer of a pipe is gone, whatever the reason.
 
     Args:
-        fd: The read end. Nothing is ever written to the pipe.
+        fd: The read end of a pipe to which nothing is written.
     """
 
     def watch() -> None:
@@ -120,7 +122,7 @@ def end_with_parent(fd: int) -> None:
         threading.Event().wait(_PARENT_GONE_S)
         os._exit(1)
 
-    # A thread of its own: it must work before the node's loop runs, and when that hangs.
+    # In a thread: it must work before the node's event loop runs, and while that hangs.
     threading.Thread(target=watch, daemon=True, name="parent").start()  # noqa: TID251
 
 
@@ -131,7 +133,7 @@ def _serve(
     join_to: tuple[str, ...],
     settle: Callable[[], Launch],
 ) -> int:
-    # Imported here: it brings the whole node, which no other command needs.
+    # Imported here: it imports the whole node, which no other command needs.
     from hstore.node.process.main import serve
 
     try:
@@ -150,9 +152,9 @@ def _gone(settings: NodeSettings) -> Refused:
 
 
 def _refuse_running(settings: NodeSettings, env: Mapping[str, str]) -> None:
-    """Refuse to start what runs already, in words that the lock of the directory does not have."""
+    """Refuse to start a node that runs, with more advice than the directory's lock can give."""
     record = run_record.record_of(env, settings.data_dir)
-    # This very process may have run it, before it began anew.
+    # After a restart in place the record names this very process.
     if record and record.process.pid != os.getpid() and run_record.is_running(record):
         raise Refused(
             f"{record.name or 'the node'} of {settings.data_dir} runs already, at "
@@ -169,7 +171,10 @@ def _finder(settings: NodeSettings, env: Mapping[str, str]) -> Finder:
 def _target(
     host: str | None, settings: NodeSettings, finder: Finder
 ) -> tuple[Found | None, Unreachable | None]:
-    """Find the cluster to join. A node that was a member once looks for its own by itself."""
+    """Find the cluster to join, or the error of the search.
+
+    Neither for a node that was a member before: it finds its cluster by its saved members.
+    """
     try:
         if host is None:
             if has_data(settings.data_dir) and saved_members.read(settings.data_dir):
@@ -181,13 +186,13 @@ def _target(
 
 
 def _cluster_of(data_dir: Path) -> str | None:
-    """Return the cluster that a directory belongs to: of a join, perhaps, that was cut short."""
+    """Return the id of the cluster of a used directory, such as one of an interrupted join."""
     if not has_data(data_dir):
         return None
     try:
         return read_identity(data_dir).cluster_id
     except HstoreError:
-        return None  # why it cannot be used is said when it is opened
+        return None  # opening the directory later gives the reason
 
 
 def _ways_in(found: Found | None) -> tuple[str, ...]:
@@ -197,10 +202,10 @@ def _ways_in(found: Found | None) -> tuple[str, ...]:
 
 
 def _place(settings: NodeSettings, env: Mapping[str, str]) -> NodeSettings:
-    """Return the settings with the ports and the directory that a newcomer takes.
+    """Return the settings with the first free ports and the directory that goes with them.
 
-    The ports are not kept: the search would ask the DNS port among others, and nobody answers there
-    yet.
+    The ports are released again. Otherwise the search would send a query to our own DNS port,
+    where nothing answers yet.
     """
     if "listen" in settings.given:
         return settings
@@ -232,7 +237,7 @@ def _refuse_second_cluster(settings: NodeSettings, finder: Finder) -> None:
 
 
 def _refuse_itself(settings: NodeSettings, found: Found) -> None:
-    """Refuse to join through the address that the newcomer is to have itself."""
+    """Refuse to join through the new node's own address."""
     if "listen" in settings.given and settings.api_address == found.address:
         node = member(found.info, found.address)
         raise ConfigError(
@@ -243,29 +248,35 @@ def _refuse_itself(settings: NodeSettings, found: Found) -> None:
 
 
 def _refuse_loopback(settings: NodeSettings, found: Found) -> None:
-    """Refuse a node that the members beyond this machine could not reach."""
-    if not values.is_loopback(settings.advertised_host):
+    """Refuse a node on loopback where members on other machines could not reach it."""
+    if not is_loopback(settings.advertised_host):
         return
     for node in found.info.nodes:
-        if not _is_loopback(node.address):
+        if not _is_at_loopback(node.address):
             own = own_address_towards(node.address) or "ADDRESS"
-            shown = f"[{own}]" if ":" in own else own
+            reachable = host_and_port(own, settings.listen.port)
             raise ConfigError(
                 f"{node.name} at {node.address} cannot reach a node that listens on "
                 f"{settings.listen.host}; use an address of this machine that it can reach: "
-                f"`hstore join -h {found.address} --listen {shown}:{settings.listen.port}`"
+                f"`hstore join -h {found.address} --listen {reachable}`"
             )
 
 
-def _is_loopback(address: str) -> bool:
+def _is_at_loopback(address: str) -> bool:
     try:
-        return values.is_loopback(values.split_address(address).host)
+        return is_loopback(values.split_address(address).host)
     except ValueError:
         return False
 
 
 def _taken(error: AddressTaken, finder: Finder, option: str) -> Refused:
-    """Say who has the port, where that can be asked; `option` names another address."""
+    """Return an error that says which program has the port, if it is a node.
+
+    Args:
+        error: The address, and which of the node's ports it is.
+        finder: Asks the program at the port.
+        option: The option that gives another address.
+    """
     if error.role != "API":
         option = "--peer-port" if error.role == "peer" else "--dns-port"
         return Refused(

@@ -1,12 +1,12 @@
 """Which node a command talks to.
 
-Words. A *finder* turns what was said (an address, a name, nothing) into a node that answers; what it
-*found* is a cluster and the node that proved it.
+Words. A *finder* turns what the user gave (an address, a name, nothing) into a node that answers.
+What it *found* is a cluster, and the node that answered for it.
 
-find.py     given, named, or found
-sources.py  where to look, in order
+find.py     by address, by name, or by a search
+sources.py  where a search looks, in order
 local.py    the nodes of this machine, by their run records
 clock.py    the time, in one place, so that tests can give another
 
-Never here: what is asked of the node that was found.
+Never here: the requests to the node that was found (`client/`).
 """

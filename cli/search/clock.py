@@ -16,5 +16,5 @@ class Clock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait. The commands are synchronous, so there is no loop to give way to."""
+        """Wait. The commands are synchronous, so this blocks no event loop."""
         time.sleep(seconds)  # noqa: TID251

@@ -1,8 +1,8 @@
-"""Which node a command talks to: given, named, or found.
+"""Which node a command talks to: given by address, given by name, or found by a search.
 
-Owns the proof that what was found is a live cluster, and the rule that two of them are an error.
-Who is asked, and how often, is in `hstore.dns.finder`; of whom there is to ask, in `sources.py`. A
-search brings Trio with it, so what it needs is imported when there is one: not for `-h ADDR`.
+Owns the proof that an address belongs to a live cluster, and the rule that two clusters are an
+error. `sources.py` lists where a search looks; `hstore.dns.finder` asks them. A search needs Trio,
+which is slow to import, so it is imported only for a search and not for `-h ADDR`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from hstore.dns.ip_literals import host_and_port
 from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.model import values
 
-from ..client.api import NodeClient, NothingListens, Unreachable
+from ..client.api import NodeClient
+from ..client.errors import NothingListens, Unreachable
 from .clock import Clock
 
 if TYPE_CHECKING:
@@ -27,22 +29,22 @@ if TYPE_CHECKING:
     from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
 
 WAIT_FOR_NODE_S = 3.0
-"""How long to wait for a node that was named and may be about to start; as long as a search."""
+"""How long to wait for a given node that may be about to start; as long as a search."""
 
 _PAUSE_S = 0.2
 
 LEADERLESS_S = 1.0
-"""How long a cluster with a leader is hoped for, when one without a leader has answered. An election
-takes about so long; later, who asks is told by the nodes themselves what they cannot do."""
+"""How long a search waits for a leader after a cluster without one has answered. An election takes
+about as long. After that the search takes the cluster, and its nodes say what they cannot do."""
 
-# A node on the way down may accept and not answer; another one of its cluster will.
+# A node that is stopping may accept and not answer; another node of its cluster will.
 _PROBE_TIMEOUT_S = 1.0
 
 _PROBES_AT_ONCE = 16
 
 
 class Found(NamedTuple):
-    """A live cluster, and the node that proved it."""
+    """A live cluster, and the API address of the node that answered for it."""
 
     address: str
     info: ClusterInfo
@@ -64,13 +66,13 @@ class Finder:
 
     Args:
         zone: The DNS domain of the cluster.
-        sources: Where addresses come from, or what tells when there is a search; by default the
-            DNS of nodes on this machine.
-        named: Tells the addresses that are named and can be asked as they are. They are of the best
-            rank, so when they prove a cluster, no search is needed.
+        sources: Where a search looks, or a function that returns it when a search begins; by
+            default the DNS servers of nodes on this machine.
+        named: Returns the addresses that the user named and that need no look-up. They have the
+            best rank, so when a node there answers for a cluster, no search is needed.
         connector: Makes clients.
-        clock: The time of waits for a node.
-        trio_clock: The time of the search by DNS.
+        clock: The time for waits.
+        trio_clock: The time of a search.
     """
 
     def __init__(
@@ -102,11 +104,11 @@ class Finder:
         """Return the one live cluster of the zone; the search is repeated for 3 s.
 
         Args:
-            cluster_id: The one that is looked for, where that is known; others are passed over.
+            cluster_id: The wanted cluster, if it is known; others are ignored.
 
         Raises:
             Refused: There are two.
-            Unreachable: There is none; the message says what was tried.
+            Unreachable: There is none; the message lists what was tried.
         """
         at_once = self._at_once(cluster_id)
         if at_once:
@@ -121,8 +123,20 @@ class Finder:
             raise Unreachable(_nothing(self.zone, findings, proof.failures))
         return _the_one(self.zone, proof.found)
 
+    def find_at(self, host: str | None) -> Found:
+        """Return the cluster of the node at `ADDR|NAME`; None: the one that `find` finds.
+
+        Raises:
+            ConfigError: `host` is neither an address nor a name.
+            Refused: There are two clusters, or no node has that name.
+            Unreachable: The node does not answer, or no cluster was found.
+        """
+        if host is None:
+            return self.find()
+        return self.wait_for(self.address_of(host), wait_s=0)
+
     def find_if_any(self) -> Found | None:
-        """Return the live cluster of the zone if one look finds it.
+        """Return the live cluster of the zone if a single round of the search finds it.
 
         Raises:
             Refused: There are two.
@@ -130,7 +144,7 @@ class Finder:
         return self._at_once() or self._look(self._sources)
 
     def _at_once(self, cluster_id: str | None = None) -> Found | None:
-        """Return the cluster that named addresses prove, if it has a leader.
+        """Return the cluster at the named addresses, if it has a leader.
 
         Raises:
             Refused: There are two.
@@ -144,11 +158,11 @@ class Finder:
             and cluster_id in {None, one.info.cluster_id}
         ]
         if all(one.info.leader is None for one in found):
-            return None  # a search gives the others their turn, and an election its time
+            return None  # a search asks other sources too, and waits for an election
         return _the_one(self.zone, found)
 
     def find_here(self) -> Found | None:
-        """Return the cluster of the zone that is live on this machine, if one look finds it.
+        """Return the cluster of the zone that is live on this machine, if one round finds it.
 
         Raises:
             Refused: There are two.
@@ -185,14 +199,14 @@ class Finder:
     def address_of(self, where: str) -> str:
         """Return the API address that `ADDR|NAME` stands for.
 
-        With `:` it is an address, else the name of a node of the cluster that is found, else a
-        host with port 8500.
+        A text that can be a node's name is searched for among the nodes of the cluster that is
+        found. Where no node has it, and for any other text, it is HOST:PORT, or HOST with port 8500.
 
         Raises:
             ConfigError: It is none of these.
-            Refused: There are two clusters, or it is a name that nobody has.
+            Refused: There are two clusters, or no node and no host has this name.
         """
-        if ":" not in where and values.LABEL.fullmatch(where):
+        if values.is_name(where):
             found = self.find_if_any()
             node = member(found.info, where) if found else None
             if node is not None:
@@ -209,11 +223,9 @@ class Finder:
             raise ConfigError(f"-h: {where!r} is neither a node's name nor {error}") from None
 
     def probe(self, findings: finder.Findings) -> dict[str, Found | HstoreError]:
-        """Ask each address for its cluster; return what each says, or why it says nothing."""
-        from hstore.dns import finder
-
+        """Ask each address for its cluster; return the answers, or the errors in place of them."""
         return self._ask_all(
-            [finder.written(one) for one in findings.addresses()[:_PROBES_AT_ONCE]]
+            [host_and_port(*one) for one in findings.addresses()[:_PROBES_AT_ONCE]]
         )
 
     def _ask_all(self, addresses: list[str]) -> dict[str, Found | HstoreError]:
@@ -231,11 +243,11 @@ class Finder:
 
 
 class _Proof:
-    """Says of what was found whether there is a live cluster among it.
+    """Tells a search whether the addresses that it has found belong to a live cluster.
 
     Attributes:
-        found: The nodes that proved it.
-        failures: Why the others did not, by address, in words.
+        found: The nodes that answered for one.
+        failures: For each other address, why it did not count, in words.
     """
 
     def __init__(
@@ -254,7 +266,7 @@ class _Proof:
         now = trio.current_time()
         if self._begun_at is None:
             self._begun_at = now
-        # Blocks this loop, which nobody else shares, for at most the time of one probe.
+        # This blocks the loop of the search, which has no other use, for the time of one probe.
         found = []
         for address, said in self._finder.probe(findings).items():
             if isinstance(said, Found) and self._wanted in {None, said.info.cluster_id}:
@@ -287,7 +299,7 @@ def member(info: ClusterInfo, which: str) -> NodeInfo | None:
 
 def live_addresses(info: ClusterInfo) -> list[str]:
     """Return the API addresses of the live members, the leader's first."""
-    live = [node for node in info.nodes if node.health in {"alive", "suspect"}]
+    live = [node for node in info.nodes if node.is_live]
     live.sort(key=lambda node: node.name != info.leader)
     return [node.address for node in live]
 
@@ -320,13 +332,13 @@ def _is_host(name: str) -> bool:
 
 
 def _nothing(zone: str, findings: finder.Findings, failures: dict[str, str]) -> str:
-    """The error that lists what was tried: as a table, for it is read when nothing else helps."""
+    """Return the message of a search without success: a table of what was tried."""
     from hstore.dns import finder
 
     rows = [f"{what}: {outcome}" for what, outcome in finder.tried(findings.attempts, zone)]
     for sighting in findings.sightings:
         for node in sighting.nodes:
-            address = finder.written(node)
+            address = host_and_port(*node)
             outcome = failures.get(address, "did not answer in time")
             rows.append(f"{sighting.source}, a node at {address}: {outcome}")
     return "\n".join(
@@ -351,5 +363,5 @@ def _the_one(zone: str, found: list[Found]) -> Found:
         raise Refused(
             f"{len(clusters)} clusters answer for zone {zone}: {names}\nsay which one with -h ADDR"
         )
-    # A node that has lost its leader still knows its cluster, but another one serves better.
+    # A node without contact to the leader knows its cluster too, but cannot serve requests.
     return next((one for one in found if one.info.leader is not None), found[0])

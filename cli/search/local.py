@@ -1,8 +1,8 @@
-"""The nodes of this machine, by address or name: what the run records know.
+"""The nodes of this machine, by address or name, from their run records.
 
-Owns which record a user means. A record of a node that runs counts before what a live cluster says,
-and that before a record of one that has ended: names and addresses are given anew, and an old record
-must never lead to the end of another node.
+Owns which record a user means. The record of a running node comes first, then the members of a live
+cluster, and the record of a node that has ended last: its name and address may be another node's by
+now, and an old record must never end that one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from hstore.dns.ip_literals import is_loopback
 from hstore.node.errors import HstoreError, Refused
 from hstore.node.model import values
 from hstore.node.process import run_record
@@ -27,10 +28,10 @@ class NamedNode(NamedTuple):
     """A node that a user named.
 
     Attributes:
-        said: How.
+        said: `ADDR|NAME`, as the user gave it.
         address: Of its API.
         record: Of its last run on this machine, if there is one.
-        neighbours: Addresses of other nodes that are recorded as running here.
+        neighbours: API addresses of other nodes that run here by their records.
         finder: Finds its cluster.
     """
 
@@ -52,13 +53,8 @@ class NamedNode(NamedTuple):
 
     @property
     def is_by_name(self) -> bool:
-        """Whether it was named by its name: then whoever else has its address is not meant."""
-        return is_name(self.said) and self.record is not None
-
-
-def is_name(said: str) -> bool:
-    """Tell whether `ADDR|NAME` may be a node's name."""
-    return ":" not in said and values.LABEL.fullmatch(said) is not None
+        """Whether the user gave its name: another node that has its address now is not meant."""
+        return values.is_name(self.said) and self.record is not None
 
 
 def named_node(said: str, env: Mapping[str, str], finder: Finder) -> NamedNode:
@@ -66,7 +62,7 @@ def named_node(said: str, env: Mapping[str, str], finder: Finder) -> NamedNode:
 
     Raises:
         ConfigError: It is neither.
-        Refused: Nobody has that name, or nodes of two clusters have it.
+        Refused: No node has that name, or nodes of two clusters have it.
     """
     here = [one for one in run_record.records(env) if _is_here(one)]
     address, record = _which(said, here, finder)
@@ -77,7 +73,7 @@ def named_node(said: str, env: Mapping[str, str], finder: Finder) -> NamedNode:
 
 
 def recorded_dns(env: Mapping[str, str]) -> list[Address]:
-    """Return the DNS servers of the nodes that are recorded as running here."""
+    """Return the DNS servers of the nodes that run here by their records."""
     here = [one for one in run_record.running(env) if run_record.shares_network(one)]
     return [values.split_address(one.dns_address) for one in here]
 
@@ -91,7 +87,7 @@ def ask(address: str, finder: Finder) -> Found | None:
 
 
 def _which(said: str, here: list[RunRecord], finder: Finder) -> tuple[str, RunRecord | None]:
-    if is_name(said):
+    if values.is_name(said):
         called = [one for one in here if one.name == said and one.zone == finder.zone]
         running = _one_of([one for one in called if run_record.is_running(one)])
         if running:
@@ -105,15 +101,15 @@ def _which(said: str, here: list[RunRecord], finder: Finder) -> tuple[str, RunRe
             return ended.address, ended
     address = finder.address_of(said)
     there = [one for one in here if _is_at(one, address)]
-    # Of those that have ended, the last that was there.
+    # A running node first; of those that have ended, the latest.
     there.sort(key=lambda one: not run_record.is_running(one))
     return address, there[0] if there else None
 
 
 def _loopback_of(record: RunRecord) -> str:
-    """Return where a node that listens at every address answers on loopback; else nothing.
+    """Return the loopback address of a node that listens at every address; else nothing.
 
-    There it does what it does for programs on its own machine only.
+    Only a connection from loopback may have a node do what is reserved for its own machine.
     """
     listens = values.split_address(record.listen)
     return f"127.0.0.1:{listens.port}" if values.is_wildcard(listens.host) else ""
@@ -144,5 +140,5 @@ def _is_at(record: RunRecord, address: str) -> bool:
         return False
     if str(wanted) in (record.address, record.listen):
         return True
-    every = values.is_wildcard(listens.host) and values.is_loopback(wanted.host)
+    every = values.is_wildcard(listens.host) and is_loopback(wanted.host)
     return every and wanted.port == listens.port

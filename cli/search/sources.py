@@ -1,7 +1,6 @@
 """Where the command line looks for a cluster: the sources of contract section 6, in their order.
 
-An address in `HSTORE_HOST` is one of the first; who names a node with `-h` gets that one, and nothing
-is searched.
+An address in `HSTORE_HOST` belongs to the first source. With `-h ADDR` there is no search.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def finder_of(flags: Mapping[str, object], env: Mapping[str, str]) -> Finder:
-    """Return what finds the cluster that flags and environment mean.
+    """Return the finder of the cluster that flags and environment describe.
 
     Raises:
         ConfigError: One of the settings of a search is bad.
@@ -57,8 +56,8 @@ def sources(
 
     Args:
         discovery: What the settings name.
-        data_dir: The data directory whose members are asked; None: there is none.
-        recorded: DNS servers of nodes that are known to run on this machine.
+        data_dir: A data directory, for the members saved in it; None: there is none.
+        recorded: DNS servers of nodes that run on this machine by their records.
     """
     from hstore.dns.browser import Neighbours
     from hstore.dns.finder import DnsServers, Rank, local_nodes

@@ -1,10 +1,10 @@
-"""The shell: `hstore cli`, and where a started node leaves its user.
+"""The shell: `hstore cli`, and what `start` and `join` open on a terminal.
 
 shell.py        reads lines, runs them, ends
-commands.py     what can be said, and its help
+commands.py     the commands, and their help
 words.py        a line as words: quotes, escapes, values from files
 suggestions.py  what Tab offers
-connection.py   the node it talks to, and the next one when that dies
+connection.py   the node it talks to, and the next node when that one dies
 
 Never here: requests (`client/`), tables (`show/`).
 """

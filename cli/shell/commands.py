@@ -1,7 +1,7 @@
 """The commands of the shell: what each takes, what it does, and its help.
 
-Each is a function of a `Context` and its words that prints, and raises an error of ours when there
-is nothing to print. Where the words come from, and what becomes of an error, is in `shell.py`.
+Each is a function of a `Context` and the words of a line. It prints its result, or raises an error
+of `hstore.node.errors`. `shell.py` reads the lines and prints the errors.
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ import click
 
 from hstore.node.errors import ConfigError, Refused
 
-from ..client.api import NotFound
-from .words import Word, escaped, quoted, text_of, value_of
+from ..client.errors import NotFound
+from ..client.plain import plain
+from .words import Word, quoted, text_of, value_of
 
 if TYPE_CHECKING:
     from .connection import Connection
 
 SCAN_LIMIT = 100
-"""Keys that `scan` shows when it is not told how many."""
+"""Keys that `scan` shows without a limit."""
 
 _PAGE = 64
-"""Keys with their values that are asked for at once: 64 MiB at most."""
+"""Keys in one request of `scan`; their values have 64 MiB at most."""
 
 _UPDATE_TRIES = 10
-"""For a value that is not UTF-8: somebody else may write the same key between two steps."""
+"""Tries of `update` with a value that is not UTF-8: another client may write between its steps."""
 
 _REVISION_MAX = 2**64 - 1
 
 
 class Output:
-    """Where a command prints: values as they are, unless a terminal would obey them.
+    """Where a command prints.
 
     Args:
-        is_terminal: Control characters are shown as escapes.
+        is_terminal: Show control characters as escapes; otherwise values are printed as they are.
     """
 
     def __init__(self, *, is_terminal: bool) -> None:
@@ -47,7 +48,7 @@ class Output:
         click.echo(text.encode("utf-8", "surrogateescape"))
 
     def note(self, text: str) -> None:
-        """Say something that is no result."""
+        """Print a remark, which is no result, to standard error."""
         click.echo(f"({text})", err=True)
 
     def value(self, data: bytes) -> None:
@@ -58,15 +59,15 @@ class Output:
             self.line(base64.b64encode(data).decode())
             self.note(f"base64 of {len(data):,} bytes that are not UTF-8")
         else:
-            self.line(escaped(text, keep="\n\t") if self.is_terminal else text)
+            self.line(plain(text, keep="\n\t") if self.is_terminal else text)
 
     def key(self, key: str) -> None:
         """Print a key."""
-        self.line(escaped(key) if self.is_terminal else key)
+        self.line(plain(key) if self.is_terminal else key)
 
     @staticmethod
     def pair(key: str, value: bytes) -> str:
-        """Return key and value in one line, for a person and a terminal."""
+        """Return key and value as one line that is harmless to a terminal."""
         try:
             shown = quoted(value.decode())
         except UnicodeDecodeError:
@@ -75,7 +76,7 @@ class Output:
 
 
 class Context(NamedTuple):
-    """What a command has to work with."""
+    """What a command works with."""
 
     connection: Connection
     out: Output
@@ -86,13 +87,13 @@ class Command(NamedTuple):
     """One command.
 
     Attributes:
-        usage: Its name and what it takes.
+        usage: Its name and arguments.
         about: What it does, in a line.
         examples: Lines to try.
-        run: Does it.
-        fewest, most: How many words it takes.
-        takes_key: The first of them is a key, or the beginning of keys.
-        writes: When it is interrupted, it may have had its effect all the same.
+        run: Runs it.
+        fewest, most: How many arguments it takes.
+        takes_key: Its first argument is a key or a prefix of keys.
+        writes: It changes something: after an interruption the outcome is unknown.
     """
 
     usage: str
@@ -121,7 +122,7 @@ def run(context: Context, words: list[Word]) -> None:
     Raises:
         Leave: It is `exit`.
         ConfigError: There is no such command, or it does not take these words.
-        HstoreError: What comes of it.
+        HstoreError: The command failed.
     """
     name = words[0].data.decode(errors="replace")
     command = _command(name)
@@ -136,7 +137,7 @@ def _command(name: str) -> Command:
         return COMMANDS[name]
     except KeyError:
         raise ConfigError(
-            f"there is no command {quoted(name)}; `help` shows those that there are"
+            f"there is no command {quoted(name)}; `help` lists the commands"
         ) from None
 
 
@@ -192,13 +193,14 @@ def _update(context: Context, words: list[Word]) -> None:
         revision = context.connection.write(lambda client: client.update(key, text))
         context.out.line(f"revision {revision}")
         return
-    # Only /v1/kv takes any bytes, and it has no update: so, only if it is as it was seen.
+    # Only /v1/kv takes values that are not UTF-8, and it has no update. So read the revision, and
+    # write only if the key still has it.
     for _ in range(_UPDATE_TRIES):
         seen = context.connection.read(lambda client: client.get(key)).revision
         if context.connection.write(lambda client, cas=seen: client.put(key, value, cas)):  # type: ignore[misc]
             context.out.line(f"{len(value):,} bytes written")
             return
-    raise Refused("others write this key all the time: nothing was changed")
+    raise Refused("nothing was changed: other clients kept writing this key")
 
 
 def _del(context: Context, words: list[Word]) -> None:
@@ -215,12 +217,13 @@ def _cas(context: Context, words: list[Word]) -> None:
         now = context.connection.read(lambda client: client.get(key)).revision
     except NotFound:
         raise Refused(f"nothing was changed: there is no key {quoted(key)}") from None
-    raise Refused(f"nothing was changed: {quoted(key)} is of revision {now}, not {revision}")
+    raise Refused(f"nothing was changed: {quoted(key)} has revision {now}, not {revision}")
 
 
 def _keys(context: Context, words: list[Word]) -> None:
     prefix = _prefix(words)
-    # Not `connection.read`: once something was printed, another node would print it again.
+    # Make sure that the node answers. After the first key is printed no other node is asked, since
+    # it would begin with the first key again.
     context.connection.found()
     for key in context.connection.read(lambda client: client.keys(prefix)):
         context.out.key(key)
@@ -268,7 +271,7 @@ def _leader(context: Context, _words: list[Word]) -> None:
     info = context.connection.found().info
     address = next((node.address for node in info.nodes if node.name == info.leader), None)
     if address is None:
-        raise Refused("the cluster has no leader now; `nodes` shows who lives")
+        raise Refused("the cluster has no leader now; `nodes` shows which nodes are alive")
     context.out.line(f"{info.leader} {address}")
 
 
@@ -326,7 +329,7 @@ COMMANDS = {
         ),
         Command(
             "cas KEY REVISION VALUE",
-            "Write only if the key is of this revision; 0: only if it does not exist.",
+            "Write only if the key has this revision; 0: only if it does not exist.",
             ("cas lock 0 me", "cas foo 17 bar"), _cas, 3, 3, takes_key=True, writes=True,
         ),
         Command(
@@ -335,7 +338,7 @@ COMMANDS = {
         ),
         Command("nodes", "Show the nodes of the cluster.", ("nodes",), _nodes, 0, 0),
         Command("leader", "Print the leader's name and address.", ("leader",), _leader, 0, 0),
-        Command("help [COMMAND]", "Show what there is.", ("help set",), _help, 0, 1),
+        Command("help [COMMAND]", "List the commands, or explain one.", ("help set",), _help, 0, 1),
         Command("exit", "Leave.", ("exit",), _exit, 0, 0),
     )
 }  # fmt: skip

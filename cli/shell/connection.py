@@ -1,7 +1,7 @@
-"""The node that a shell talks to, and the next one when it dies.
+"""The node that a shell talks to, and the next node when that one dies.
 
-Owns the rule of what may be asked elsewhere: a read always, a write only when it certainly was not
-sent. Nothing is printed here but through `tell`.
+Owns the rule which requests may go to another node: a read always, a write only when it certainly
+was not sent. It prints nothing itself; it calls `tell`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from ..client.api import REQUEST_TIMEOUT_S, NotConnected, Unreachable
+from ..client.api import REQUEST_TIMEOUT_S
+from ..client.errors import NotConnected, Unreachable
 from ..search.find import Found, live_addresses
 
 if TYPE_CHECKING:
@@ -18,17 +19,18 @@ if TYPE_CHECKING:
 
     from hstore.node.model.cluster_info import ClusterInfo
 
-    from ..client.api import NodeClient, Seen
+    from ..client.api import NodeClient
+    from ..client.replies import Seen
     from ..search.find import Finder
 
 T = TypeVar("T")
 Ask = Callable[["NodeClient"], T]
 
-# Of a node that may be as dead as the one before it.
+# For the next node, which may be dead too.
 _PROBE_S = 1.0
 
 GIVE_UP_S = 30.0
-"""How long a watch may be without any node, in seconds: all may be restarting."""
+"""How long a watch goes on without any node that answers, in seconds: all may be restarting."""
 
 _PAUSE_S = 0.2
 
@@ -38,8 +40,8 @@ class Connection:
 
     Args:
         finder: Finds the cluster, and makes clients.
-        host: `ADDR|NAME` of a node; None: any of the cluster that is found.
-        tell: Told in a line when the node changes.
+        host: `ADDR|NAME` of a node; None: any node of the cluster that is found.
+        tell: Called with a line for the user when the node changes.
     """
 
     def __init__(self, finder: Finder, host: str | None, tell: Callable[[str], None]) -> None:
@@ -50,7 +52,7 @@ class Connection:
         self._known: list[str] = []
 
     def __enter__(self) -> Self:
-        """Return itself. Nothing is asked before there is need."""
+        """Return itself. It connects at the first request."""
         return self
 
     def __exit__(
@@ -64,19 +66,16 @@ class Connection:
 
     @property
     def address(self) -> str:
-        """Of the node it talks to; empty before the first need."""
+        """Of the node it talks to; empty before the first request."""
         return self._client.address if self._client else ""
 
     def connect(self) -> Found:
-        """Find the node to begin with.
+        """Find the first node.
 
         Raises:
-            HstoreError: As `Finder.find` and `Finder.address_of` say.
+            HstoreError: As `Finder.find_at` says.
         """
-        if self._host is None:
-            found = self._finder.find()
-        else:
-            found = self._finder.wait_for(self._finder.address_of(self._host), wait_s=0)
+        found = self._finder.find_at(self._host)
         self._take(found)
         return found
 
@@ -87,7 +86,7 @@ class Connection:
         return Found(self.address, info)
 
     def read(self, ask: Ask[T]) -> T:
-        """Ask what changes nothing; another node when this one does not answer.
+        """Send a request that changes nothing; to another node when this one does not answer.
 
         Raises:
             HstoreError: As the client's; Unreachable when no node answers.
@@ -95,19 +94,19 @@ class Connection:
         return self._ask(ask, Unreachable)
 
     def write(self, ask: Ask[T]) -> T:
-        """Ask for a change; another node only when it could not be sent to this one.
+        """Send a request that changes something; to another node only if it was not sent to this one.
 
         Raises:
-            OutcomeUnknown: It may have taken effect: it is not sent again.
+            OutcomeUnknown: It may have taken effect, so it was not sent again.
             HstoreError: As the client's; Unreachable when no node can be reached.
         """
         return self._ask(ask, NotConnected)
 
     def watch(self, prefix: str) -> Iterator[Seen]:
-        """Yield the changes under a prefix from now on, at whichever node there is, without end.
+        """Yield the changes under a prefix from now on, from one node after another, without end.
 
         Raises:
-            Compacted: The node that is left does not know what came next.
+            Compacted: The next node no longer has the changes after the last one seen.
             Unreachable: No node has answered for `GIVE_UP_S`.
         """
         after: int | None = None
@@ -147,7 +146,7 @@ class Connection:
         return self._client
 
     def _move(self, failure: Unreachable, tried: set[str]) -> bool:
-        """Go to another node that answers; return whether there is one."""
+        """Connect to another node that answers; return whether there is one."""
         for address in list(self._known):
             if address in tried:
                 continue

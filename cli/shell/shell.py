@@ -1,8 +1,8 @@
-"""The shell: `hstore cli`, and what a node that was started in a terminal ends in.
+"""The shell: `hstore cli`, and what `start` and `join` open on a terminal.
 
-Owns where lines come from (a terminal, a pipe, the command line), the history, and what becomes of
-an error: a line on standard error, and the exit status. What a command does is in
-`commands.py`. Everything is synchronous and runs on the main thread.
+Owns the reading of lines (from a terminal, a pipe, the command line), the history, and the form of
+errors: a line on standard error, and the exit status. What a command does is in `commands.py`.
+Everything is synchronous and runs on the main thread.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
     from .words import Word
 
 LINE_BYTES_MAX = 8 << 20
-"""Of a line of a pipe: a value of 1 MiB may be written as escapes, and so may its key."""
+"""The longest line of a pipe: a value of 1 MiB and its key, both written as escapes."""
 
 HISTORY_BYTES_MAX = 1 << 20
-"""Of the file, when a shell begins; what is older than half of that goes then."""
+"""When a shell begins and the file is larger, only the newest half of this is kept."""
 
 
 def run_shell(finder: Finder, host: str | None, commands: Sequence[str] = ()) -> int:
     """Run a shell, or one command; return the exit status.
 
-    Without `commands` it reads lines: with a prompt from a terminal, until Ctrl-D or `exit`, and
-    the status is 0; else from standard input to its end, going on after what fails, and the status
-    is that of the last line that failed, or 0.
+    Without `commands` it reads lines. On a terminal it prompts for them until Ctrl-D or `exit`, and
+    the status is 0. Otherwise it reads standard input to its end; it goes on after a line that
+    fails, and the status is that of the last line that failed, or 0.
 
     Args:
         finder: Finds the cluster, and makes clients.
-        host: `ADDR|NAME` of the node to talk to first; None: found by name.
+        host: `ADDR|NAME` of the node to talk to first; None: search for the cluster.
         commands: The words of one command, without quotes.
 
     Raises:
@@ -65,7 +65,7 @@ def run_shell(finder: Finder, host: str | None, commands: Sequence[str] = ()) ->
 
 
 def _talk(context: Context, finder: Finder) -> int:
-    """Ask for lines at a terminal."""
+    """Prompt for lines at a terminal and run them."""
     connection = context.connection
     found = connection.connect()
     context.out.line(
@@ -76,7 +76,7 @@ def _talk(context: Context, finder: Finder) -> int:
     with _Interrupts() as interrupts:
         while True:
             try:
-                # In here Ctrl-C is a key, and no signal.
+                # While the prompt reads, the terminal is raw: Ctrl-C is a key, and no signal.
                 line = prompt.prompt(f"{connection.address}> ", handle_sigint=False)
             except KeyboardInterrupt:
                 continue
@@ -119,7 +119,7 @@ def _words(line: bytes, *, is_whole: bool) -> list[Word]:
 
 
 def _one(read: Callable[[], list[Word]], context: Context, where: str = "") -> int:
-    """Run one line; print what goes wrong in a line; return the status of that."""
+    """Run one line; print an error in a line; return the exit status."""
     try:
         words = read()
         if words:
@@ -134,11 +134,10 @@ def _one(read: Callable[[], list[Word]], context: Context, where: str = "") -> i
 
 
 class _Interrupts:
-    """What Ctrl-C does at a terminal: it ends the command that runs, and nothing else.
+    """Lets Ctrl-C at a terminal end the command that runs, and nothing else.
 
-    Between a command and the prompt there is nothing to end, and the terminal itself forgets what
-    was typed. Raised there, it would strike the event loop of the prompt as that begins or ends,
-    which then hangs, or shows a traceback.
+    Between a command and the prompt SIGINT is ignored. Raised there, KeyboardInterrupt would hit
+    the event loop of the prompt while it begins or ends, and that hangs or shows a traceback.
     """
 
     def __init__(self) -> None:
@@ -171,7 +170,7 @@ def _prompt(address: Callable[[], str], finder: Finder) -> PromptSession[str]:
 
 
 def history_path(environ: Mapping[str, str]) -> Path:
-    """Return where the lines that were typed are kept."""
+    """Return the file of the history."""
     given = environ.get("XDG_STATE_HOME", "")
     # XDG Base Directory Specification: a relative path is to be ignored.
     state = Path(given) if given.startswith("/") else Path("~/.local/state").expanduser()
@@ -179,11 +178,11 @@ def history_path(environ: Mapping[str, str]) -> Path:
 
 
 def open_history(path: Path) -> History:
-    """Return the history in a file that only its owner can read; in memory where there can be none."""
+    """Return the history in a file that only its owner can read; in memory where that fails."""
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
     class Kept(FileHistory):
-        """The lines of a file. One that begins with a space is not kept, as in other shells."""
+        """A history that leaves out lines which begin with a space, as other shells do."""
 
         def append_string(self, string: str) -> None:
             if not string.startswith(" "):
@@ -204,7 +203,7 @@ def open_history(path: Path) -> History:
 
 
 def _shorten(path: Path) -> None:
-    """Drop the older half of a file that has grown too long."""
+    """Drop the oldest lines of a file that has grown too long."""
     if path.stat().st_size <= HISTORY_BYTES_MAX:
         return
     # An entry begins with an empty line and `# time`.

@@ -1,7 +1,7 @@
-"""What Tab offers in the shell: commands, and the keys that there are.
+"""What Tab offers in the shell: commands and existing keys.
 
-Keys are asked of the node's own copy, on a connection of their own and for a short time; the
-prompt runs this in a thread, so typing never waits for it.
+Keys come from the node's own copy, over a separate connection with a short timeout. The prompt runs
+this in a thread, so typing never waits for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..search.find import Connect
 
 KEYS_MAX = 200
-"""Keys that are offered: more is no help."""
+"""How many keys are offered: nobody reads a longer list."""
 
 _TIMEOUT_S = 0.5
 
@@ -34,7 +34,7 @@ class ShellCompleter(Completer):
     """Completes the word before the cursor.
 
     Args:
-        address: Returns the node to ask for keys, at the moment of asking.
+        address: Returns the address of the node to ask for keys, at each completion.
         connect: Makes clients.
     """
 
@@ -67,4 +67,4 @@ class ShellCompleter(Completer):
             with self._connect(address, _TIMEOUT_S) as client:
                 return list(islice(client.keys(prefix, stale=True), KEYS_MAX))
         except HstoreError:
-            return []  # Somebody is typing: the command itself will say what is wrong.
+            return []  # The user is still typing; the command itself will report the error.

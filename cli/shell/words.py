@@ -1,11 +1,11 @@
 """A line of the shell as words: quotes, escapes, and values that come from a file.
 
-The grammar, which `help set` tells users in short: words are separated by spaces. In '...' all
+The grammar, of which `help set` is the short form: spaces separate words. In '...' every character
 stands for itself. In "..." there are the escapes \\n \\t \\r \\0 \\\\ \\" \\' \\xHH (one byte) and
 \\uHHHH. Elsewhere a backslash makes the next character stand for itself. A value that begins with @,
 neither quoted nor escaped, is the bytes of that file; @@ begins a value with one @.
 
-No command is known here, and nothing is asked or printed.
+It knows no command, sends no request and prints nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from hstore.node.api.http.params import VALUE_BYTES_MAX
 from hstore.node.errors import ConfigError, Refused
+
+from ..client.plain import plain
 
 _PIECE = re.compile(
     r"""
@@ -45,13 +47,13 @@ class Word(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line that may still be typed.
+    """A line that may be incomplete.
 
     Attributes:
-        words: The words of it that are complete.
-        last: The word that the cursor stands at the end of; empty after a space.
-        raw: The same, as it was typed.
-        problem: What is wrong with the line as it stands; empty for a good one.
+        words: Its complete words.
+        last: The word at its end, where the cursor is; empty after a space.
+        raw: The same word as it was typed.
+        problem: What is wrong with the line as it stands; empty: nothing.
     """
 
     words: list[Word]
@@ -61,7 +63,7 @@ class Line(NamedTuple):
 
 
 def split(text: str) -> list[Word]:
-    """Take a line apart.
+    """Split a line into words.
 
     Raises:
         ConfigError: A quote is not closed, or an escape is unknown.
@@ -73,7 +75,7 @@ def split(text: str) -> list[Word]:
 
 
 def read(text: str) -> Line:
-    """Take a line apart as far as it goes."""
+    """Split a line that may be incomplete."""
     words: list[Word] = []
     word, begin, problem = Word(b"", is_bare=False), 0, ""
     for match in _PIECE.finditer(text):
@@ -124,45 +126,18 @@ def _bytes(text: str) -> bytes:
 
 
 def from_arguments(arguments: list[str]) -> list[Word]:
-    """Take the words of a command line, whose quotes a shell of the system has taken off."""
+    """Return the words of a command line, from which the system's shell has removed the quotes."""
     return [Word(_bytes(one), is_bare=True) for one in arguments]
 
 
 def quoted(text: str) -> str:
-    """Return how a word is typed."""
+    """Return a word as a user would type it."""
     if _NEEDS_NO_QUOTES.fullmatch(text):
         return text
-    return f'"{escaped(text, also=_QUOTE)}"'
+    return f'"{plain(text, also=_QUOTE)}"'
 
 
 _QUOTE = {'"': '\\"', "\\": "\\\\"}
-_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-
-
-def escaped(text: str, *, keep: str = "", also: dict[str, str] | None = None) -> str:
-    """Return text without characters that a terminal would obey or hide.
-
-    Args:
-        text: Any.
-        keep: Characters that stay, whatever they are.
-        also: More characters to replace, and by what.
-    """
-    if text.isprintable() and not also:
-        return text
-    table = {**_SHORT, **(also or {})}
-    return "".join(
-        table[one] if one in table and one not in keep
-        else one if one.isprintable() or one in keep
-        else _code(one)
-        for one in text
-    )  # fmt: skip
-
-
-def _code(one: str) -> str:
-    number = ord(one)
-    if number < 0x80:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def text_of(word: Word, what: str) -> str:
@@ -178,7 +153,7 @@ def text_of(word: Word, what: str) -> str:
 
 
 def value_of(word: Word) -> bytes:
-    """Return the value that a word stands for: itself, or what is in a file.
+    """Return the value that a word stands for: its bytes, or those of a file.
 
     Raises:
         Refused: The file cannot be read, or is larger than a value may be.
@@ -198,8 +173,8 @@ def value_of(word: Word) -> bytes:
     except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise Refused(
-            f'{escaped(name)} cannot be read ({reason}); a value that begins with @: "@..."'
+            f'{plain(name)} cannot be read ({reason}); a value that begins with @: "@..."'
         ) from None
     if len(value) > VALUE_BYTES_MAX:
-        raise Refused(f"{escaped(name)} is larger than 1 MiB, the most that a value can have")
+        raise Refused(f"{plain(name)} is larger than 1 MiB, the most that a value can have")
     return value

@@ -7,5 +7,5 @@ listing.py  `list`, once or followed
 watch.py    follows a cluster from node to node
 screen.py   a terminal that redraws one thing
 
-Never here: where the facts come from.
+Never here: the requests to nodes (`client/`).
 """

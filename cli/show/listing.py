@@ -1,4 +1,4 @@
-"""`hstore list`: once, or followed."""
+"""`hstore list`: print a cluster once, or follow it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from ..client.api import Unreachable
+from ..client.errors import Unreachable
 from ..client.plain import plain_json
 from ..search.find import live_addresses
 from . import tables
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def terminal() -> Console:
-    """Return standard output: a terminal if it is one, whatever variables say of colours.
+    """Return standard output as a console, which is a terminal only if the file is one.
 
-    FORCE_COLOR would have rich send escape codes, and a live picture, into a pipe.
+    By itself rich obeys FORCE_COLOR, and would send escape codes and a live picture into a pipe.
     """
     return Console(force_terminal=sys.stdout.isatty())
 
@@ -45,8 +45,9 @@ def show_once(found: Found, *, as_json: bool = False, console: Console | None = 
     if info.waiting_for:
         voters = sum(node.voter for node in info.nodes)
         click.echo(
-            f"hstore: the cluster waits for {info.waiting_for} nodes and names no leader until "
-            f"then; {voters} can vote by now: `hstore join` adds another",
+            f"hstore: the cluster waits for {info.waiting_for} nodes, of which {voters} "
+            f"{'has' if voters == 1 else 'have'} joined, and names no leader until then: "
+            "`hstore join` adds a node",
             err=True,
         )
         return 1

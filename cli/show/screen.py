@@ -1,9 +1,9 @@
-"""A terminal that shows one thing and draws it again whenever it changes.
+"""A terminal that shows one picture, drawn again whenever it changes.
 
-Owns what a full-screen program owes its terminal: the alternate screen, so that nothing of what was
-there is overwritten and a change of size leaves no debris; drawing over the old picture, never
-clearing it, so that it does not flicker; and leaving the terminal as it was, whatever ends us.
-What is shown is the caller's business.
+Owns the duties of a full-screen program. It uses the alternate screen, so that the user's lines are
+not overwritten and a change of size leaves no debris. It draws over the old picture and never clears
+it, so that nothing flickers. It leaves the terminal as it was, whatever ends the process. The caller
+decides what is shown.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Screen:
 
     Args:
         console: A terminal.
-        picture: Returns what is to be shown now; asked at each drawing, for the size may differ.
+        picture: Returns what to show; called at each drawing, since the size may have changed.
     """
 
     def __init__(self, console: Console, picture: Callable[[], RenderableType]) -> None:
@@ -62,7 +62,7 @@ class Screen:
             self._console.print(self._picture())
 
     def draw(self) -> None:
-        """Draw what is to be shown now."""
+        """Draw the present picture."""
         self._is_drawing = True
         try:
             self._live.refresh()
@@ -72,24 +72,24 @@ class Screen:
             self._asked.pop()()
 
     def _soon(self, action: Callable[[], None]) -> None:
-        """Do it now; where a signal came in the middle of a drawing, when that is complete."""
+        """Do it now; if a signal came in the middle of a drawing, after that drawing."""
         if self._is_drawing:
             self._asked[:] = [action]
         else:
             action()
 
     def _suspend(self) -> None:
-        """Stop as Ctrl-Z asks, with the terminal given back meanwhile."""
+        """Stop the process for Ctrl-Z, with the terminal as it was before in the meantime."""
         self._live.stop()
         before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)  # returns when we are continued
+        os.kill(os.getpid(), signal.SIGTSTP)  # returns at SIGCONT
         signal.signal(signal.SIGTSTP, before)
         self._live.start()
         self.draw()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Obey resizing, Ctrl-Z, and what would end us without a last word, for a while."""
+        """Handle a change of size, Ctrl-Z, SIGTERM and SIGHUP within this block."""
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may have handlers; the picture still follows its changes
             return
@@ -99,7 +99,7 @@ class Screen:
         }
         before = {one: signal.signal(one, handler) for one, handler in handlers.items()}
         for one in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(one) is signal.SIG_DFL:  # else whoever called us has its own way
+            if signal.getsignal(one) is signal.SIG_DFL:  # else the caller has its own handler
                 before[one] = signal.signal(one, _end)
         try:
             yield
@@ -109,12 +109,12 @@ class Screen:
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
-    """Unwind the stack; the exit status is that of a process which the signal has ended."""
+    """Exit with the status that a shell gives to a process ended by this signal."""
     raise SystemExit(128 + number)
 
 
 class _Cropped:
-    """What fits of a picture, with a last line that says how much does not."""
+    """A picture cut to the height of the terminal; its last line counts the lines cut off."""
 
     def __init__(self, picture: RenderableType) -> None:
         self._picture = picture

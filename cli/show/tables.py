@@ -1,7 +1,7 @@
 """What a cluster looks like to a person: pure functions from its facts to rich renderables.
 
-Nothing is printed, asked or decided here. Text is ASCII, so that it survives every terminal; what
-comes from the network was made plain on its way in (`client/plain.py`), and is never read as markup.
+They print nothing and send no request. Text is ASCII, for every terminal; text from the network was
+made harmless when it came in (`client/plain.py`), and is never read as markup.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ _HEALTH_STYLE = {
     "joining": "cyan",
 }
 
-_LIVE = {"alive", "suspect"}
-
 _GAP = 2
 """Spaces between columns."""
 
@@ -47,9 +45,10 @@ def _voter(node: NodeInfo) -> str:
 
 
 def _lag(node: NodeInfo, info: ClusterInfo) -> str:
-    """Entries that are committed, as far as anybody says, and that the node has not applied.
+    """Return how many committed entries the node has not applied.
 
-    Both as last heard of, so a node that keeps up under load shows what came since its report.
+    Both numbers are from the last reports. So under load a node that keeps up has a lag too: the
+    entries since its report.
     """
     if node.applied_index is None:
         return "-"
@@ -58,7 +57,7 @@ def _lag(node: NodeInfo, info: ClusterInfo) -> str:
 
 
 def _contact(node: NodeInfo) -> str:
-    """How long ago the leader last heard of it; a minute and more in larger units."""
+    """Return how long ago the leader last heard of the node; from 10 s on in larger units."""
     ms = node.last_contact_ms
     if ms is None:
         return "-"
@@ -87,7 +86,7 @@ _ALWAYS = (
     _Column("TYPE", lambda node, _: node.type),
 )
 
-# In the order in which they are taken in as long as there is room.
+# In this order, as many as there is room for.
 _MORE = (
     _Column("VOTER", lambda node, _: _voter(node)),
     _Column("APPLIED", lambda node, _: _figure(node.applied_index), right=True),
@@ -104,12 +103,12 @@ _MORE = (
 
 
 def cluster_view(info: ClusterInfo, width: int, note: Text | None = None) -> Group:
-    """Return the table of a cluster's nodes; above it a line about the whole, and warnings.
+    """Return the table of a cluster's nodes; above it a line about the cluster, and warnings.
 
     Args:
         info: The cluster.
-        width: Characters in a line of the terminal. Name, address, health and type are shown
-            whatever it is; of the rest as much as fits.
+        width: Characters in a line of the terminal. Name, address, health and type are always
+            shown; of the other columns as many as fit.
         note: A further line below the warnings.
     """
     is_narrow = natural_width(info) > width
@@ -121,7 +120,7 @@ def cluster_view(info: ClusterInfo, width: int, note: Text | None = None) -> Gro
 
 
 def headline(info: ClusterInfo, *, is_brief: bool = False) -> Text:
-    """Return one line about the whole cluster; in brief, without what never changes."""
+    """Return one line about the cluster; in brief, without its id, zone and term."""
     line = Text()
     if not is_brief:
         line.append(f"cluster {info.cluster_id}  zone {info.zone}  term {info.term}  ")
@@ -139,13 +138,13 @@ def tolerance(info: ClusterInfo) -> str:
 
 
 def warnings(info: ClusterInfo) -> list[str]:
-    """Say what an operator should know, the worst first, each in a line."""
+    """Return what an operator should know, a line for each, the worst first."""
     voters = [node for node in info.nodes if node.voter]
-    live = [node for node in voters if node.health in _LIVE]
+    live = [node for node in voters if node.is_live]
     found = []
     if info.waiting_for:
         found.append(
-            f"waiting for {info.waiting_for} nodes before anybody is served: "
+            f"waiting for {info.waiting_for} nodes before any client is served: "
             f"{_are(len(voters))} there, `hstore join` adds one"
         )
     elif info.leader is None:
@@ -170,7 +169,7 @@ def _without_margin(voters: int) -> str:
         return (
             f"{_count(voters, 'voter')} survive{'s' * (voters == 1)} no failure; three survive one"
         )
-    return "with one voter less there will be no leader"
+    return "if one more voter fails, there will be no leader"
 
 
 def _count(count: int, what: str) -> str:
@@ -189,7 +188,7 @@ def node_table(info: ClusterInfo, width: int) -> Table:
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
-            # A line in a file or a pipe is never folded, and for a terminal it fits.
+            # A line in a file or a pipe is never folded, and on a terminal the columns fit.
             no_wrap=True,
         )
     for node in info.nodes:
@@ -203,7 +202,7 @@ def natural_width(info: ClusterInfo) -> int:
 
 
 def changes(before: ClusterInfo | None, after: ClusterInfo) -> list[str]:
-    """Return a line for each thing that changed, for where no table can be redrawn."""
+    """Return a line for each change, for output where no table can be redrawn."""
     old = {node.id: node for node in before.nodes} if before else {}
     lines = [line for node in after.nodes for line in _node_changes(old.get(node.id), node)]
     gone = old.keys() - {node.id for node in after.nodes}
@@ -261,7 +260,8 @@ def _fitting(info: ClusterInfo, width: int) -> list[_Column]:
     columns = list(_ALWAYS)
     used = sum(_width(column, info) + _GAP for column in columns) - _GAP
     for column in _MORE:
-        # The first that does not fit ends it: which columns there are must not jump about.
+        # Stop at the first that does not fit, even if a later one would: so the order of the
+        # columns stays the same at every width.
         used += _width(column, info) + _GAP
         if used > width:
             break

@@ -1,7 +1,7 @@
 """Following a cluster as it changes, from one node to the next when the watched one ends.
 
-`follow` yields what was seen; `show` puts it on a terminal that is redrawn, or as lines where there
-is none. What a cluster looks like is in `tables.py`, what a terminal is owed in `screen.py`.
+`follow` yields what the watched node says; `show` draws that on a terminal, or prints it as lines.
+What a cluster looks like is in `tables.py`, how a terminal is redrawn in `screen.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from rich.text import Text
 from hstore.node.errors import HstoreError, Unavailable
 from hstore.node.model.cluster_info import ClusterInfo
 
-from ..client.api import STALL_TIMEOUT_S, NodeClient, Unreachable
+from ..client.api import STALL_TIMEOUT_S, NodeClient
+from ..client.errors import Unreachable
 from ..client.plain import plain, plain_json
 from ..search.find import live_addresses
 from . import tables
@@ -27,26 +28,26 @@ if TYPE_CHECKING:
     from ..search.find import Connect, Found
 
 GIVE_UP_S = 30.0
-"""How long no node at all may answer, in seconds, before a watch ends: all may be restarting."""
+"""How long a watch goes on without any node that answers, in seconds: all may be restarting."""
 
-# After all of them were silent, and from one to the next: a node that goes away takes its followers
-# with it at the same moment, and they must not run in circles.
+# Before the next round, when no node answered, and before the next node: many watches lose a node
+# at the same moment, and must not flood the others.
 _PAUSE_S = 0.2
 _PAUSE_BETWEEN_S = 0.02
 
-# Addresses of old members are kept as a last resort; nobody needs a year of them.
+# Addresses of former members are kept as a last resort; this many are enough.
 _KNOWN_MAX = 64
 
 
 class Lost(NamedTuple):
-    """The watched node does not answer any more; another one is looked for."""
+    """The watched node does not answer any more; the watch tries another one."""
 
     address: str
     reason: str
 
 
 class Leaderless(NamedTuple):
-    """The watched node has said why it has no leader; follows the cluster without one."""
+    """The watched node's reason for having no leader; comes after the cluster without one."""
 
     address: str
     reason: str
@@ -67,7 +68,7 @@ def follow(
         addresses: API addresses to begin with.
         connect: Makes clients.
         clock: The time.
-        find: Finds the cluster by name, for when no member that was known answers.
+        find: Searches for the cluster when no known member answers.
 
     Raises:
         Unreachable: No node has answered for `GIVE_UP_S`, or none did at the beginning.
@@ -104,12 +105,12 @@ def follow(
 
 
 def _sightings(client: NodeClient, cluster_id: str | None) -> Iterator[ClusterInfo | Leaderless]:
-    """Yield what one node says, as long as it is of the cluster that is watched."""
+    """Yield what one node says, as long as it belongs to the watched cluster."""
     for info in client.events():
         if cluster_id not in {None, info.cluster_id}:
             raise Unreachable(
                 f"{client.address} is a node of another cluster now, {info.cluster_id}; "
-                f"{cluster_id} is watched"
+                f"the watched cluster is {cluster_id}"
             )
         yield info
         if info.leader is None:
@@ -119,13 +120,13 @@ def _sightings(client: NodeClient, cluster_id: str | None) -> Iterator[ClusterIn
 
 
 def _and_found(known: list[str], cluster_id: str, find: Callable[[], Found] | None) -> list[str]:
-    """Return whom to ask after nobody has answered: first whoever is found by name."""
+    """Return the addresses to try when none has answered: first those of a new search."""
     if find is None:
         return known
     try:
         found = find()
     except HstoreError:
-        return known  # none is there, or several: those that were known may come back
+        return known  # no cluster is found, or several: the known nodes may come back
     if found.info.cluster_id != cluster_id:
         return known
     return _next(known, found.info, known[-1])
@@ -142,9 +143,9 @@ def show(
 
     Args:
         sightings: From `follow`.
-        console: Where to; what it says about terminal, width and colour is obeyed.
-        as_json: Print each `/v1/cluster` object in a line instead.
-        footer: What to show below the live table.
+        console: Where to, and whether that is a terminal, its width and its colours.
+        as_json: Print each `/v1/cluster` object as a line instead.
+        footer: Returns what to show below the live table.
     """
     if as_json:
         for sighting in sightings:
@@ -172,7 +173,7 @@ def lines(sightings: Iterable[Sighting]) -> Iterator[str]:
 
 
 def write_line(console: Console, line: str) -> None:
-    """Write a line as it is, at once: no wrapping, no markup, whoever reads it may be a program."""
+    """Write a line at once, without wrapping or markup: its reader may be a program."""
     console.file.write(line + "\n")
     console.file.flush()
 
@@ -190,7 +191,7 @@ def _show_live(
     def picture() -> RenderableType:
         if info is None:
             return note
-        # The note stands above the table: of many nodes in a low window the last are cut off.
+        # The note stands above the table, since in a low window the end of the table is cut off.
         view = tables.cluster_view(info, console.width, note)
         return Group(view, footer(info)) if footer else view
 
@@ -198,7 +199,7 @@ def _show_live(
         for sighting in sightings:
             if isinstance(sighting, ClusterInfo):
                 if info is None or sighting.leader or info.leader:
-                    note = Text("")  # why there is no leader stays until there is one
+                    note = Text("")  # the reason for no leader stays until there is one
                 info = sighting
             else:
                 note = Text(_told(sighting), style="yellow")
@@ -212,7 +213,7 @@ def _told(sighting: Lost | Leaderless) -> str:
 
 
 def _next(known: list[str], info: ClusterInfo, current: str) -> list[str]:
-    """Return whom to ask when `current` ends: the others that live, the rest, itself last."""
+    """Return the addresses to try when `current` ends: live members, then others, itself last."""
     order = [*live_addresses(info), *(node.address for node in info.nodes), *known]
     others = [one for one in dict.fromkeys(order) if one != current]
     return [*others[: _KNOWN_MAX - 1], current]

@@ -25,13 +25,6 @@ Judgement = tuple[str, int | None, NodeFigures | None]
 UNKNOWN: Judgement = ("joining", None, None)
 """Of a member that the last bulletin does not have."""
 
-_LIVE = ("alive", "suspect")
-
-
-def is_live(health: str) -> bool:
-    """Whether a member of this health counts among the live."""
-    return health in _LIVE
-
 
 class Health:
     """What one node has heard of the others, and how it judges them.

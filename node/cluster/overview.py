@@ -17,7 +17,8 @@ from hstore.dns.view import Member as DnsMember
 from ..driver.facts import Facts
 from ..model.cluster_info import ClusterInfo, NodeInfo
 from ..model.commands import Member
-from .health import UNKNOWN, Judgement, is_live
+from ..model.values import split_address
+from .health import UNKNOWN, Judgement
 
 
 def cluster_info(
@@ -39,7 +40,7 @@ def cluster_info(
         for member in sorted(facts.members.values(), key=_by_name)
     ]
     needed = len(facts.config.voters) // 2 + 1
-    live = sum(node.voter and is_live(node.health) for node in nodes)
+    live = sum(node.voter and node.is_live for node in nodes)
     known = facts.members.get(leader)
     return ClusterInfo(
         cluster_id=facts.cluster_id or cluster_id,
@@ -127,12 +128,6 @@ def _dns_members(
             yield _dns_member(node)
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Return host (without brackets) and port of `HOST:PORT`."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 def _dns_member(node: NodeInfo) -> DnsMember:
     host, port = split_address(node.address)
     return DnsMember(
@@ -140,8 +135,8 @@ def _dns_member(node: NodeInfo) -> DnsMember:
         node_id=node.id,
         host=host,
         api_port=port,
-        peer_port=split_address(node.peer_address)[1],
-        live=is_live(node.health),
+        peer_port=split_address(node.peer_address).port,
+        live=node.is_live,
         voter=node.voter,
     )
 

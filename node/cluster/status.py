@@ -20,12 +20,11 @@ from hstore.dns.view import ClusterView
 
 from ..driver.replica import Replica
 from ..driver.ticks import TickTimer
-from ..model.cluster_info import ClusterInfo, NodeFigures
+from ..model.cluster_info import LIVE, ClusterInfo, NodeFigures
 from ..net.change_counter import ChangeCounter
 from ..peers import wire
 from . import overview
-from .health import Health, is_live
-from .overview import split_address
+from .health import Health
 
 VERSION = version("hstore")
 
@@ -118,7 +117,7 @@ class Status:
     def is_live(self, node: int) -> bool:
         """Whether `node` counts among the live: alive or suspect."""
         judgements = self._health.judgements(self._own_figures())
-        return node in judgements and is_live(judgements[node][0])
+        return node in judgements and judgements[node][0] in LIVE
 
     def is_ending(self, node: int) -> bool:
         """Whether `node` has said that it is about to stop."""
@@ -231,4 +230,4 @@ class Status:
             self._send(peer, self._health.bulletin)
 
 
-__all__ = ["VERSION", "Status", "split_address"]
+__all__ = ["VERSION", "Status"]

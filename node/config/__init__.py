@@ -3,9 +3,10 @@
 Words. A *node setting* comes from a flag, a variable, a file or a default. A *cluster setting* lives
 in the log and is the same on every node.
 
-settings.py          the settings of one node, and where each came from
-cluster_settings.py  the settings all nodes share: names, ranges, defaults
-logs.py              what the process logs, where to, and from which level on
+settings.py          the settings of one node: names, defaults, limits
+sources.py           a setting from a flag, a variable, the file, or its default
+cluster_settings.py  the settings that all nodes share: names, limits, defaults
+logs.py              the form and the level of the process's log
 
-Never here: changing a cluster setting (that is a command in the log; see `cluster/`).
+Never here: the change of a cluster setting (a command in the log; see `cluster/`).
 """

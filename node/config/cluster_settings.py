@@ -1,11 +1,9 @@
-"""The settings that all nodes share: what each is called, how it is written, and what it may be.
+"""The settings that all nodes share: their names, how they are written, and their limits.
 
-One table, for whoever takes such a setting from outside: the file, flags and variables when a
-cluster is created (`settings.py`), a request to change one (`cluster/configure.py`), and the state machine
-when the change takes effect (`state/members.py`). So the limits are a part of what all nodes must
-agree on: another version that had others would need another command.
-
-Where the values come from, and who is told of them, is no business of this module.
+One table serves all that take such a setting: `settings.py`, when a cluster is created;
+`cluster/configure.py`, for a request to change one; and `state/members.py`, when the change takes
+effect. All nodes have to decide alike whether a change takes effect, so a version with other limits
+would need another command.
 """
 
 from __future__ import annotations
@@ -19,18 +17,18 @@ from ..model import values
 from ..model.commands import ChangeSetting, ClusterSettings
 
 ELECTION_HEARTBEATS = 4
-"""Heartbeats in an election timeout, at least: with fewer, a lost or late one starts an election."""
+"""The least number of heartbeats in an election timeout: with fewer, one lost starts an election."""
 
 
 class Setting(NamedTuple):
     """One setting.
 
     Attributes:
-        key: What users call it; in the file it stands under `[cluster]`.
-        field: Of `ClusterSettings`.
-        parse: Takes what a user wrote; a ValueError says what is allowed.
-        show: Returns what a user would write for a value.
-        fixed: Why it cannot be changed any more; empty: it can.
+        key: Its name for users; in the file it stands under `[cluster]`.
+        field: Its name in `ClusterSettings`.
+        parse: Returns the value for a user's text; a ValueError says what is allowed.
+        show: Returns the text for a value.
+        fixed: Why it cannot be changed after the creation; empty: it can.
     """
 
     key: str
@@ -55,8 +53,8 @@ SETTINGS = (
         "zone",
         values.zone,
         str,
-        "clients, resolvers and the names of members hang on it, so a cluster keeps the zone that "
-        "it was created with",
+        "clients and resolvers are set to it, and members' names end in it, so a cluster keeps the "
+        "zone that it was created with",
     ),
     Setting("heartbeat", "heartbeat_ms", values.duration_ms("10ms", "10s"), _ms),
     Setting("election_timeout", "election_timeout_ms", values.duration_ms("50ms", "60s"), _ms),
@@ -70,12 +68,12 @@ _BY_FIELD = {setting.field: setting for setting in SETTINGS}
 
 
 def misfit(settings: ClusterSettings, changed: str = "election_timeout", prefix: str = "") -> str:
-    """Return what is wrong with settings that must fit together; empty: nothing is.
+    """Return what is wrong with the combination of settings; empty: nothing.
 
     Args:
-        settings: Each of them is allowed by itself.
-        changed: The key of the one that is to blame.
-        prefix: Stands before keys, where the user writes them so.
+        settings: Each of them is within its own limits.
+        changed: The key of the setting to blame.
+        prefix: Stands before keys in the text: `cluster.` for a user of the file.
     """
     heartbeat, timeout = settings.heartbeat_ms, settings.election_timeout_ms
     if timeout >= ELECTION_HEARTBEATS * heartbeat:
@@ -103,7 +101,7 @@ def changed(settings: ClusterSettings, field: str, value: int) -> ClusterSetting
     except ValueError as error:
         raise ValueError(f"{setting.key}: {value!r} is not allowed; allowed: {error}") from None
     new = msgspec.structs.replace(settings, **{field: value})
-    # Only what is touched is judged: a cluster may have been created with others.
+    # Only a change of these two is checked: a cluster may have been created with a misfit.
     if setting.key in ("heartbeat", "election_timeout"):
         wrong = misfit(new, setting.key)
         if wrong:
@@ -112,8 +110,11 @@ def changed(settings: ClusterSettings, field: str, value: int) -> ClusterSetting
 
 
 def command(setting: Setting, value: int) -> ChangeSetting:
-    """Return the command that changes a setting which is not fixed."""
-    # The field is one of those that the command knows, or this raises.
+    """Return the command that changes a setting which is not fixed.
+
+    Raises:
+        msgspec.ValidationError: It is fixed: the command does not have its field.
+    """
     return msgspec.convert(["s", setting.field, value], ChangeSetting)
 
 
@@ -123,7 +124,7 @@ def source(settings: ClusterSettings, field: str, changed_at: int) -> str:
     Args:
         settings: The cluster's.
         field: Of the setting.
-        changed_at: The revision that changed it; 0: none did.
+        changed_at: The revision that changed it; 0: it was never changed.
     """
     if changed_at:
         return f"changed at revision {changed_at}"

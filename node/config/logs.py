@@ -1,4 +1,4 @@
-"""What this process logs, where to, and from which level on."""
+"""The log of this process: to standard error, in which form, and from which level on."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def configure(level: str) -> None:
             renderer,
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        # A logger that was kept would keep its level; none is used where it would be felt.
+        # A cached logger would keep its level when that changes. Without the cache each call makes a
+        # logger, which costs nothing noticeable: no hot path logs.
         cache_logger_on_first_use=False,
     )
     set_level(level)
 
 
 def set_level(level: str) -> None:
-    """Log from `level` (one of `LEVELS`) on, from now on."""
+    """From now on, log from `level` (one of `LEVELS`) on."""
     wrapper = structlog.make_filtering_bound_logger(getattr(logging, level.upper()))
     structlog.configure(wrapper_class=wrapper)

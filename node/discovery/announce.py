@@ -11,6 +11,7 @@ from random import Random
 import structlog
 import trio
 
+from hstore.dns.ip_literals import is_loopback
 from hstore.dns.multicast import Announced
 from hstore.dns.multicast_sockets import open_responder
 from hstore.dns.responder import Responder
@@ -25,9 +26,7 @@ _log = structlog.get_logger()
 
 def is_wanted(settings: NodeSettings) -> bool:
     """Return whether this node is to be seen on its network."""
-    is_alone = values.is_loopback(settings.listen.host) or values.is_loopback(
-        settings.advertised_host
-    )
+    is_alone = is_loopback(settings.listen.host) or is_loopback(settings.advertised_host)
     return settings.discovery.mdns and not is_alone
 
 

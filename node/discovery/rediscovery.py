@@ -21,6 +21,7 @@ import trio
 from hstore.dns import finder
 from hstore.dns.browser import Neighbours
 from hstore.dns.finder import PEER, DnsServers, Findings, Rank, Source
+from hstore.dns.ip_literals import host_and_port
 from hstore.dns.resolver import Hosts, SystemNames, SystemServers
 
 from ..config.settings import DNS_OFFSET, PEER_OFFSET, NodeSettings
@@ -96,7 +97,7 @@ class Rediscovery:
         findings = await finder.look(self._node.process.zone, self._sources, _ask_on)
         peers = self._node.links
         # An earlier address of a member may be right again, without any source naming it.
-        candidates = [finder.written(one) for one in findings.addresses()] + list(
+        candidates = [host_and_port(*one) for one in findings.addresses()] + list(
             peers.missing().values()
         )
         async with trio.open_nursery() as nursery:

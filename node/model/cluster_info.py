@@ -11,6 +11,10 @@ PROTOCOL = 4
 """Version of what nodes send each other. Nodes of different versions refuse each other's hello."""
 
 
+LIVE = ("alive", "suspect")
+"""The healths of a live node (contract, section 1)."""
+
+
 class NodeInfo(msgspec.Struct, frozen=True):
     """One member, as in `/v1/cluster`. What is not known is None.
 
@@ -38,6 +42,11 @@ class NodeInfo(msgspec.Struct, frozen=True):
     last_contact_ms: int | None
     version: str | None
     uptime_s: int | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the node counts among the live."""
+        return self.health in LIVE
 
 
 class ClusterInfo(msgspec.Struct, frozen=True, omit_defaults=True):

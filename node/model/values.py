@@ -1,8 +1,8 @@
 """How the values of settings are written: addresses, names, durations, sizes.
 
-Pure parsers from what a flag, a variable or a TOML file holds to what the program works with. Each
-raises `ValueError` whose text says what is allowed; who calls adds which setting it was and where
-it stood. Which settings exist is the business of `config/settings.py`, not of this module.
+Parsers from the value of a flag, a variable or a TOML file to what the program works with. Each
+raises a `ValueError` whose text says what is allowed; the caller adds the setting and its source. The
+settings themselves are in `config/settings.py`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hstore.dns.ip_literals import host_and_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 API_PORT = 8500
-"""The API port of a node that is not told another."""
+"""The default API port of a node."""
 
 _DNS_PORT = 53
 
-# A question is given up after a few seconds, so more would never be asked.
+# A query is given up after a few seconds, so further recursors would never be asked.
 _RECURSORS_MAX = 8
 
-LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-"""A node's name: a DNS label in lower case (RFC 1123, section 2.1)."""
+# RFC 1123, section 2.1; in lower case, since DNS does not tell the cases apart.
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 # `<63 letters>.node.` stands before the zone, and a domain name has 253 characters at most
 # (RFC 1035, section 2.3.4, less the length bytes of both ends).
@@ -43,11 +45,11 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         """Return `HOST:PORT`."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
 
 def text(value: object) -> str:
-    """Take a string that is not empty.
+    """Take a text that is not empty, without white space at its ends.
 
     Raises:
         ValueError: It is something else.
@@ -92,19 +94,24 @@ def address(value: object) -> Address:
 
 
 def advertised(value: object) -> str:
-    """Take `HOST` or `HOST:PORT` under which others reach the node; the host as an IP literal.
+    """Take `HOST` or `HOST:PORT` at which others reach the node; the host becomes an IP literal.
 
     Raises:
         ValueError: It is not an address, or it is a wildcard.
     """
     written = text(value)
     host, port = address(written)
-    if ipaddress.ip_address(host).is_unspecified:
+    if is_wildcard(host):
         raise ValueError("an address that others can reach, which a wildcard is not")
     has_port = "]:" in written if written.startswith("[") else written.count(":") == 1
     if has_port:
         return str(Address(host, port))
     return f"[{host}]" if ":" in host else host
+
+
+def is_name(value: str) -> bool:
+    """Tell whether a node may have this name: a DNS label in lower case."""
+    return _LABEL.fullmatch(value) is not None
 
 
 def label(value: object) -> str:
@@ -114,7 +121,7 @@ def label(value: object) -> str:
         ValueError: It is not a DNS label in lower case.
     """
     name = value if isinstance(value, str) else ""
-    if not LABEL.fullmatch(name):
+    if not is_name(name):
         raise ValueError(
             "1 to 63 of a-z, 0-9 and '-', which neither begin nor end with '-' (a DNS label)"
         )
@@ -122,13 +129,13 @@ def label(value: object) -> str:
 
 
 def zone(value: object) -> str:
-    """Take a DNS domain; upper case and a final dot are taken away.
+    """Take a DNS domain; it becomes lower case, without a final dot.
 
     Raises:
         ValueError: It is not a domain, or too long for names to stand before it.
     """
     name = value.lower().removesuffix(".") if isinstance(value, str) else ""
-    if len(name) > _ZONE_LENGTH_MAX or not all(LABEL.fullmatch(part) for part in name.split(".")):
+    if len(name) > _ZONE_LENGTH_MAX or not all(map(is_name, name.split("."))):
         raise ValueError(
             f"a DNS domain such as hstore.local, of at most {_ZONE_LENGTH_MAX} characters"
         )
@@ -241,9 +248,9 @@ def recursors(value: object) -> tuple[Address, ...]:
 
 
 def peers_to_ask(port: int) -> Callable[[object], tuple[Address, ...]]:
-    """Return a parser of hosts, as a list or one text with commas; `port` where none is given.
+    """Return a parser of addresses, as a list or one text with commas; `port` is the default port.
 
-    Host names stay as they are: they may be unknown now and known later.
+    Host names are not looked up: they may be unknown now and known later.
     """
 
     def parse(value: object) -> tuple[Address, ...]:
@@ -287,11 +294,6 @@ def path(value: object) -> Path:
         raise ValueError("a path whose home directory is known") from error
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether an IP literal is on this machine only."""
-    return ipaddress.ip_address(host).is_loopback
-
-
 def is_wildcard(host: str) -> bool:
     """Tell whether an IP literal stands for all addresses of the machine."""
     return ipaddress.ip_address(host).is_unspecified
@@ -312,7 +314,7 @@ def _resolve(host: str) -> str:
     if _is_ip(host, 4) or _is_ip(host, 6):
         return str(ipaddress.ip_address(host))
     if host.lower() == "localhost":
-        # Where ::1 stands first for it, a node there would not answer at 127.0.0.1.
+        # A look-up may give ::1 first, and a node there would not answer at 127.0.0.1.
         return "127.0.0.1"
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from ..config.settings import VARIABLE_PREFIX
+from ..config.sources import VARIABLE_PREFIX
 from . import run_record
 from .run_record import RunRecord
 

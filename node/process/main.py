@@ -21,19 +21,20 @@ from typing import Literal
 import structlog
 import trio
 
+from hstore.dns.ip_literals import is_loopback
 from hstore.dns.recursor import Recursor
 from hstore.dns.server import DnsServer
 from hstore.dns.view import ClusterView
 
 from ..api.http.server import STREAMS_MAX, ApiServer
 from ..api.routes import ROUTES
-from ..cluster.status import split_address
 from ..config import logs
 from ..config.settings import NodeSettings, refuse_own_dns_among_recursors
 from ..discovery import announce, saved_members
 from ..discovery.joining import ask_to_join, find_cluster
 from ..discovery.rediscovery import Rediscovery, peer_sources
 from ..errors import HstoreError, NoLeader, Refused
+from ..model.values import split_address
 from ..net.sockets import NodeSockets
 from ..net.stream import accept, connect
 from ..node import Node
@@ -286,7 +287,7 @@ async def _run_node(
             dns=settings.dns_address,
             data=str(settings.data_dir),
         )
-        if not _is_loopback(settings.listen.host):
+        if not is_loopback(settings.listen.host):
             _log.warning("nothing is encrypted or authenticated yet: listen on trusted networks")
         await node.process.stop_requested.wait()
         _log.info("stopping", why=node.process.stop_reason)
@@ -367,7 +368,3 @@ _KILL_DELAY = 0.05
 
 def _warn_of_unsaved(error: OSError) -> None:
     _log.warning("the members' addresses could not be saved", error=str(error))
-
-
-def _is_loopback(host: str) -> bool:
-    return host.startswith("127.") or host == "::1"

@@ -8,11 +8,10 @@ cluster waits for.
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from ..config import cluster_settings
+from ..model import values
 from ..model.commands import (
     ChangeMember,
     ChangeSetting,
@@ -27,8 +26,6 @@ from ..raft.membership import Configuration
 from ..storage.interface import StateReader
 from . import records
 from .batch import Batch, Effects, InMemory
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def _load_cluster(view: StateReader) -> records.Cluster:
@@ -126,7 +123,7 @@ def _change_member(batch: Batch, entry: Entry, command: ChangeMember) -> Outcome
 
 def _keep(batch: Batch, entry: Entry, member: Member) -> Outcome:
     """Store a member, unless its name or its address is another's."""
-    if not _NAME.fullmatch(member.name):
+    if not values.is_name(member.name):
         return Outcome(
             False,
             0,

@@ -12,7 +12,7 @@ from click.shell_completion import ShellComplete
 
 from hstore.cli import completion
 from hstore.cli import main as cli
-from hstore.cli.client.api import Unreachable
+from hstore.cli.client.errors import Unreachable
 from hstore.cli.search import sources
 
 # Each asks its own completion function what follows `hstore li` and `hstore-server jo`.

@@ -103,4 +103,4 @@ def test_a_list_of_a_cluster_that_waits_for_nodes_says_so(make, capfd):
     out, err = capfd.readouterr()
     assert "n1" in out
     assert "waits for 3 nodes" in err
-    assert "1 can vote by now" in err
+    assert "of which 1 has joined, and names no leader until then" in err

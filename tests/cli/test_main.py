@@ -13,6 +13,9 @@ import pytest
 
 from hstore.cli import __main__ as programs
 from hstore.cli import main as cli
+from hstore.node.config import cluster_settings
+from hstore.node.config.settings import load_search
+from hstore.node.model.commands import ClusterSettings
 
 
 def test_read_prints_the_value_and_a_newline_or_the_bytes_alone(server, capfdbinary):
@@ -51,6 +54,28 @@ def test_a_name_in_the_environment_is_a_node_of_the_cluster_that_is_found(
     server.set_cluster(make.info(make.node(1), there))
     server.answers["GET", "/read"] = (200, {"a": "1"})
     assert cli.run(["read"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "is_name"),
+    [("n2", True), ("localhost", True), ("Db_1", False), ("db.example", False), ("[::1]", False)],
+)
+def test_what_the_environment_names_is_either_a_node_or_a_host_of_the_search(
+    monkeypatch, said, is_name
+):
+    # Two rules differed: `Db_1` was a node's name for one and an address for the other.
+    monkeypatch.setenv("HSTORE_HOST", said)
+    context = cli.cli.commands["read"].make_context("read", [])
+    assert context.params["host"] == (said if is_name else None)
+    assert bool(load_search({}, {"HSTORE_HOST": said}).discovery.hosts) == (not is_name)
+
+
+def test_the_help_names_the_defaults_that_a_new_cluster_has():
+    # It said 100ms of the heartbeat, which has long been 200ms.
+    helps = {name: one.help or "" for one in cli.cli.commands["start"].params for name in one.opts}
+    for setting in cluster_settings.SETTINGS:
+        default = setting.show(getattr(ClusterSettings(), setting.field))
+        assert f"[{default}]" in helps[f"--{setting.key.replace('_', '-')}"]
 
 
 def test_read_without_a_key_prints_all(server, capfd):
@@ -244,8 +269,8 @@ def ways(monkeypatch):
 
     monkeypatch.setattr("hstore.cli.process.background.run_in_background", way("background"))
     monkeypatch.setattr("hstore.cli.process.attached.run_with_shell", way("shell"))
-    monkeypatch.setattr("hstore.cli.process.start.start", way("start"))
-    monkeypatch.setattr("hstore.cli.process.start.join", way("join"))
+    monkeypatch.setattr("hstore.cli.process.start.start_node", way("start"))
+    monkeypatch.setattr("hstore.cli.process.start.join_cluster", way("join"))
     return called
 
 

@@ -303,7 +303,10 @@ async def test_of_what_gets_no_reply_none_is_truncated_either(autojump_clock):
     assert malformed[3] & 15 == 1
 
 
-@pytest.mark.parametrize(("host", "beyond"), [("127.0.0.1", False), ("::1", False), ("::", True)])
+@pytest.mark.parametrize(
+    ("host", "beyond"),
+    [("127.0.0.1", False), ("::1", False), ("::ffff:127.0.0.1", False), ("::", True)],
+)
 async def test_only_a_socket_that_is_reached_from_beyond_pays_for_the_limit(host, beyond):
     udp, tcp = bound(host)
     with udp, tcp:

@@ -131,7 +131,7 @@ def test_the_doctor_finds_a_dead_server_in_front_of_a_good_one(house: House) -> 
     words = " ".join(said.out.split())
     assert f"resolver {DEAD} wrong nothing listens there" in words
     assert f"resolver {DNSMASQ} ok" in words
-    assert "It is asked before one that answers" in words
+    assert "It stands before a server that answers" in words
 
 
 def test_the_doctor_knows_what_the_files_of_the_machine_make_of_a_name(house: House) -> None:
@@ -140,7 +140,7 @@ def test_the_doctor_knows_what_the_files_of_the_machine_make_of_a_name(house: Ho
     said = house.doctor()
     assert said.status == 0, said
     words = " ".join(said.out.split())
-    assert "mdns4_minimal keeps hstore.local itself to multicast DNS" in words
+    assert "mdns4_minimal resolves hstore.local itself by multicast DNS only" in words
 
     house.machine.look_up_by("files")
     said = house.doctor()

@@ -1,6 +1,6 @@
 """Keeps out what a web page makes a browser send without its user's will.
 
-Owns the checks of `Host`, `Origin` and `Sec-Fetch-Site`, and what counts as this machine. Tokens
+Owns the checks of `Host`, `Origin` and `Sec-Fetch-Site`. Tokens
 and certificates, when there are some, are not decided here.
 
 Theory of operation. A user's browser can reach nodes that a stranger's web page cannot, and the
@@ -104,17 +104,6 @@ def refuse_browser(request: Request) -> None:
     headers = request.headers
     if b"origin" in headers or b"sec-fetch-site" in headers or _is_browser(request):
         raise HttpError(403, "this is not for browsers: use the hstore command")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether the address of a peer is this machine itself."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return address.is_loopback
 
 
 def _is_browser(request: Request) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import structlog
 import trio
 
+from hstore.dns.ip_literals import is_loopback
+
 from ...net.flag import Flag
 from ...net.poller import Poller
 from ...net.stream import TcpStream, accept, accept_waiting
@@ -19,7 +21,7 @@ from ..backend import Backend
 from .answers import HttpError
 from .connection import BodyBudget
 from .exchange import RETRY_AFTER_S, Router
-from .guard import Guard, is_loopback
+from .guard import Guard
 from .parked import Parked, Parking
 from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Serving, Shared, Streams
 

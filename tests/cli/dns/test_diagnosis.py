@@ -91,9 +91,9 @@ def test_where_all_is_well_nothing_is_wrong_and_nothing_is_advised(well):
         ({"leader": REFUSED}, f"does not serve {ZONE}"),
         ({"leader": answer()}, f"does not serve {ZONE}"),
         ({"leader": OLD}, "The cluster's leader is at 10.0.0.1. The node's view is old"),
-        ({"foreign": SILENT}, "has to get REFUSED at once"),
+        ({"foreign": SILENT}, "asks another server as soon as it gets REFUSED"),
         ({"foreign": replace(REFUSED, took_s=0.9)}, "REFUSED for example.com took 0.9 s"),
-        ({"foreign": SERVFAIL}, "It has recursors"),
+        ({"foreign": SERVFAIL}, "It forwards queries for other zones to its recursors"),
     ],
 )
 def test_a_fault_of_a_node_is_found_there_and_nowhere_else(well, changes, words):
@@ -106,16 +106,16 @@ def test_a_fault_of_a_node_is_found_there_and_nowhere_else(well, changes, words)
 
 def test_that_a_silent_node_runs_is_said_only_while_a_leader_says_so(well):
     seen = first_node(well, leader=CLOSED, nodes=CLOSED, leader_by_tcp=CLOSED)
-    assert "The leader hears the node, and its DNS server" in wrong(seen)[NODE]
+    assert "The leader hears the node, but its DNS server" in wrong(seen)[NODE]
     seen = replace(seen, info=msgspec.structs.replace(seen.info, leader=None))
-    assert "nobody says whether the node runs" in wrong(seen)[NODE]
+    assert "it is not known whether the node runs" in wrong(seen)[NODE]
 
 
 @pytest.mark.parametrize("foreign", [NXDOMAIN, answer("93.184.215.14")], ids=["no", "yes"])
 def test_a_node_that_has_recursors_need_not_refuse_other_zones(well, foreign):
     seen = first_node(well, foreign=foreign)
     assert wrong(seen) == {}
-    assert "passed on to recursors" in explain(seen)[1].detail
+    assert "forwarded to recursors" in explain(seen)[1].detail
 
 
 def test_a_node_that_is_known_to_be_down_is_no_fault_of_resolution(well, make):
@@ -151,6 +151,7 @@ GAI = f"getaddrinfo leader.{ZONE}"
     ("address", "told", "words"),
     [
         ("127.0.0.1", CLOSED, "cannot carry a port"),
+        ("127.0.1.1", CLOSED, "cannot carry a port"),
         ("10.0.0.53", SILENT, "No name at all resolves until it does"),
         ("127.0.0.53", CLOSED, "systemctl status systemd-resolved"),
         ("10.0.0.53", NXDOMAIN, f"has to forward {ZONE} to the nodes: `hstore dns setup SYSTEM`"),
@@ -175,7 +176,11 @@ def test_a_resolver_without_the_answer_is_explained_and_getaddrinfo_follows(
         (245, "", "takes a port only from 246 on: put a dnsmasq between"),
         (246, "", f"it needs Domains=~{ZONE} beside DNS="),
         (None, f"Global: {ZONE} other", f"it needs Domains=~{ZONE} beside DNS="),
-        (252, f"Global: ~{ZONE}\nLink 2 (eth0):", "its DNS= does not lead to the nodes"),
+        (
+            252,
+            f"Global: ~{ZONE}\nLink 2 (eth0):",
+            "its DNS= must have other addresses than the nodes'",
+        ),
     ],
 )
 def test_of_systemd_resolved_its_version_and_its_routes_are_known(well, version, routes, words):
@@ -196,21 +201,21 @@ def test_a_dead_server_before_a_good_one_is_said_to_cost_time(well):
         lookup=Lookup(problem="no answer within 3 s"),
     )
     found = wrong(seen)
-    assert "It is asked before one that answers" in found["resolver 10.0.0.53"]
-    assert "10.0.0.53, which is asked first, costs more time" in found[GAI]
+    assert "It stands before a server that answers" in found["resolver 10.0.0.53"]
+    assert "10.0.0.53 is asked first and is silent, and the wait for it is longer" in found[GAI]
     assert "resolver 127.0.0.53" not in found
 
 
 def test_a_negative_answer_of_the_first_server_is_final(well):
     found = wrong(through(well, resolver("10.0.0.53", NXDOMAIN), resolver()))
-    assert "a negative answer of the first one is final" in found[GAI]
+    assert "10.0.0.53 is asked first, and its negative answer is final" in found[GAI]
 
 
 def test_a_stale_answer_is_told_from_a_right_one_and_may_pass(well):
     seen = through(well, resolver(leader=OLD), lookup=Lookup(OLD.hosts))
     found = wrong(seen)
     assert "keeps answers longer than their TTL" in found["resolver 127.0.0.53"]
-    assert "somebody keeps old answers" in found[GAI]
+    assert "a cache has an old answer" in found[GAI]
     assert all(check.may_pass for check in explain(seen) if check.result is Result.WRONG)
 
 
@@ -243,7 +248,7 @@ def test_getaddrinfo_alone_fails_where_it_asks_somebody_else(well, sources, word
         ({"sources": ("files",)}, "put `dns` at the end of that line"),
         (
             {"sources": ("files", "mdns4", "[NOTFOUND=return]", "dns"), "mdns_allow": (".local",)},
-            "mdns4 keeps leader.hstore.local to multicast DNS",
+            "mdns4 resolves leader.hstore.local by multicast DNS only",
         ),
     ],
 )
@@ -258,7 +263,10 @@ def test_that_the_zone_itself_is_kept_to_multicast_is_told_and_no_fault(well):
     sources = ("files", "mdns4_minimal", "[NOTFOUND=return]", "dns")
     seen = replace(well, service=NameService(("127.0.0.53",), sources=sources))
     assert wrong(seen) == {}
-    assert any("keeps hstore.local itself" in check.detail for check in explain(seen))
+    assert any(
+        "resolves hstore.local itself by multicast DNS only" in check.detail
+        for check in explain(seen)
+    )
 
 
 def test_what_only_getaddrinfo_knows_other_programs_do_not(well):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hstore.cli import main as cli
-from hstore.cli.client.api import Unreachable
+from hstore.cli.client.errors import Unreachable
 from hstore.cli.dns import setup
 from hstore.cli.dns.resolvers import DEFAULT_SERVERS, RESOLVERS, Server, configuration
 from hstore.node.errors import Refused

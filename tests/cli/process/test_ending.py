@@ -7,7 +7,7 @@ import signal
 import httpx
 import pytest
 
-from hstore.cli.client.api import Unreachable
+from hstore.cli.client.errors import Unreachable
 from hstore.cli.process import ending
 from hstore.cli.search.local import NamedNode
 from hstore.node.errors import Refused

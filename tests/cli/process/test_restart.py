@@ -7,9 +7,10 @@ import os
 import httpx
 import pytest
 
-from hstore.cli.client.api import Unreachable
+from hstore.cli.client.errors import Unreachable
+from hstore.cli.main import cli
 from hstore.cli.process import restart as module
-from hstore.cli.process.restart import restart
+from hstore.cli.process.restart import restart_node
 from hstore.cli.search.local import NamedNode
 from hstore.node.errors import ConfigError, Refused
 
@@ -46,7 +47,7 @@ def test_a_running_node_is_asked_to_restart_and_waited_for_until_its_next_life_i
     cluster.set(A, "/v1/node/restart", {})
     cluster.set(A, "/v1/cluster", [make.info(), None, make.info(leader=None), make.info()])
     record = make.record(pid=os.getpid(), arguments=("start", "--data-dir=/d"))
-    assert restart(named(make_finder(), record), {}) == 0
+    assert restart_node(named(make_finder(), record), {}, cli.commands) == 0
     assert [path for _, _, path in cluster.asked] == [
         "/v1/cluster",
         "/v1/events",
@@ -61,7 +62,7 @@ def test_a_node_without_a_record_is_restarted_in_place_too(make_finder, cluster,
     cluster.set(A, "/v1/events", make.events(make.info(), make.info()))
     cluster.set(A, "/v1/node/restart", {})
     cluster.set(A, "/v1/cluster", make.info())
-    assert restart(named(make_finder()), {}) == 0
+    assert restart_node(named(make_finder()), {}, cli.commands) == 0
     assert "n1 runs, leader" in capfd.readouterr().out
 
 
@@ -71,7 +72,7 @@ def test_a_refused_restart_is_the_nodes_own_refusal(make_finder, cluster, make):
     refused = httpx.Response(403, json={"error": "connect to loopback"})
     cluster.set(A, "/v1/node/restart", refused)
     with pytest.raises(Refused, match="connect to loopback"):
-        restart(named(make_finder()), {})
+        restart_node(named(make_finder()), {}, cli.commands)
 
 
 def test_a_node_that_does_not_come_back_is_said_to_have_ended_with_its_last_words(
@@ -92,7 +93,7 @@ def test_a_node_that_does_not_come_back_is_said_to_have_ended_with_its_last_word
 
     cluster.set(A, "/v1/events", httpx.Response(200, content=events()))
     with pytest.raises(Refused, match="did not start again: the config is gone"):
-        restart(named(make_finder(), record), {})
+        restart_node(named(make_finder(), record), {}, cli.commands)
 
 
 def test_one_that_ended_starts_with_the_settings_it_had_and_none_of_ours(
@@ -102,7 +103,7 @@ def test_one_that_ended_starts_with_the_settings_it_had_and_none_of_ours(
         data_dir=str(data_dir), variables={"HSTORE_CACHE_MB": "8"}, directory=str(tmp_path)
     )
     env = {"HOME": "/h", "HSTORE_CACHE_MB": "16", "HSTORE_ZONE": "x.y"}
-    assert restart(named(make_finder(), record), env) == 0
+    assert restart_node(named(make_finder(), record), env, cli.commands) == 0
     [(arguments, given, directory)] = spawned
     assert arguments == [*record.arguments, "--resume"]
     assert given == {"HOME": "/h", "HSTORE_CACHE_MB": "8"}
@@ -113,19 +114,19 @@ def test_one_whose_working_directory_is_gone_starts_in_its_data_directory(
     make_finder, make, data_dir, tmp_path, spawned
 ):
     record = make.record(data_dir=str(data_dir), directory=str(tmp_path / "gone"))
-    assert restart(named(make_finder(), record), {}) == 0
+    assert restart_node(named(make_finder(), record), {}, cli.commands) == 0
     assert spawned[0][2] == str(data_dir)
 
 
 def test_one_that_never_ran_here_is_refused(make_finder, spawned, tmp_path):
     with pytest.raises(Refused, match=f"no node runs at {A}, and none is recorded"):
-        restart(named(make_finder()), {"HOME": str(tmp_path)})
+        restart_node(named(make_finder()), {"HOME": str(tmp_path)}, cli.commands)
     assert spawned == []
 
 
 def test_one_whose_directory_is_gone_is_refused(make_finder, make, spawned):
     with pytest.raises(Refused, match="/nowhere/n1 is gone or empty"):
-        restart(named(make_finder(), make.record()), {})
+        restart_node(named(make_finder(), make.record()), {}, cli.commands)
     assert spawned == []
 
 
@@ -135,7 +136,7 @@ def test_one_whose_address_another_node_has_now_is_refused_with_who_has_it(
     cluster.set(A, "/v1/cluster", make.info(make.node(1, id=f"{9:016x}", name="n9")))
     record = make.record(data_dir=str(data_dir))
     with pytest.raises(Refused, match=f"n1 has ended, and {A} is taken by cluster .*n9 at"):
-        restart(named(make_finder(), record, said="n1"), {})
+        restart_node(named(make_finder(), record, said="n1"), {}, cli.commands)
     assert spawned == []
     assert len(cluster.asked) == 1
 
@@ -146,7 +147,7 @@ def test_one_that_hangs_is_said_to_and_not_started_twice(
     cluster.set(A, "/v1/cluster", httpx.ReadTimeout(""))
     record = make.record(pid=sleeper.pid)
     with pytest.raises(Unreachable, match=f"its process runs; `hstore kill -h {A}`"):
-        restart(named(make_finder(), record), {})
+        restart_node(named(make_finder(), record), {}, cli.commands)
     assert spawned == []
 
 
@@ -162,7 +163,7 @@ def test_one_that_is_about_to_end_is_waited_for(
             sleeper.wait()
 
     clock.sleep = sleep
-    assert restart(named(make_finder(), record), {}) == 0
+    assert restart_node(named(make_finder(), record), {}, cli.commands) == 0
     assert sleeper.poll() is not None
     assert len(spawned) == 1
 
@@ -175,5 +176,5 @@ def test_one_whose_settings_have_become_wrong_goes_on_as_it_is(
     record = make.record(pid=os.getpid(), arguments=words)
     cluster.set(A, "/v1/cluster", make.info())
     with pytest.raises(ConfigError, match="nope: unknown key"):
-        restart(named(make_finder(), record), {})
+        restart_node(named(make_finder(), record), {}, cli.commands)
     assert len(cluster.asked) == 1

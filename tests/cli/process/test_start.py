@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hstore.cli.client.api import Unreachable
+from hstore.cli.client.errors import Unreachable
 from hstore.cli.options import Process
 from hstore.cli.process import start
 from hstore.cli.search.find import Finder
@@ -53,7 +53,7 @@ def use(tmp_path, port):
 
 
 def test_start_binds_the_given_address_and_asks_nobody(served, env, make_finder, cluster):
-    assert start.start({"listen": f"{HOST}:8500"}, env, make_finder([SEED])) == 0
+    assert start.start_node({"listen": f"{HOST}:8500"}, env, make_finder([SEED])) == 0
     [(settings, bound, mode, join_to)] = served
     assert (str(settings.listen), bound) == (f"{HOST}:8500", (HOST, 8500))
     assert (mode, join_to) == ("start", ())
@@ -65,7 +65,7 @@ def test_start_beside_a_live_cluster_is_refused_and_names_it_and_the_join(
 ):
     cluster.set(SEED, "/v1/cluster", make.info())
     with pytest.raises(Refused) as caught:
-        start.start({}, env, make_finder([SEED]))
+        start.start_node({}, env, make_finder([SEED]))
     for part in ("cluster 00000000000000c1", "n1 at 127.0.0.1:8500", "`hstore join`"):
         assert part in str(caught.value)
     assert served == []
@@ -78,7 +78,7 @@ def test_a_cluster_on_another_machine_is_no_reason_not_to_start_one_here(
     cluster.set(SEED, "/v1/cluster", make.info())
     finder = make_finder([])
     finder._sources = [*finder._sources, Hosts("discovery.hosts", [("127.0.0.1", 8500)])]
-    assert start.start({}, env, finder) == 0
+    assert start.start_node({}, env, finder) == 0
 
 
 @pytest.mark.parametrize("flag", ["listen", "data_dir"])
@@ -88,7 +88,7 @@ def test_an_address_or_a_directory_says_that_another_cluster_is_meant(
     monkeypatch.setattr(start, "bind_node_sockets", lambda _settings: FakeSockets())
     cluster.set(SEED, "/v1/cluster", make.info())
     value = f"{HOST}:8500" if flag == "listen" else tmp_path / "d"
-    assert start.start({flag: value}, env, make_finder([SEED])) == 0
+    assert start.start_node({flag: value}, env, make_finder([SEED])) == 0
 
 
 def test_a_used_directory_is_resumed_beside_a_live_cluster(
@@ -97,7 +97,7 @@ def test_a_used_directory_is_resumed_beside_a_live_cluster(
     monkeypatch.setattr(start, "bind_node_sockets", lambda _settings: FakeSockets())
     cluster.set(SEED, "/v1/cluster", make.info())
     use(tmp_path, 8500)
-    assert start.start({}, env, make_finder([SEED])) == 0
+    assert start.start_node({}, env, make_finder([SEED])) == 0
     assert cluster.asked == []
 
 
@@ -108,12 +108,12 @@ def test_a_taken_api_port_is_named_with_the_node_that_has_it(
         other.bind((HOST, 8500))
         other.listen()
         with pytest.raises(Refused, match="taken by another program; choose another address"):
-            start.start({"listen": f"{HOST}:8500"}, env, make_finder())
+            start.start_node({"listen": f"{HOST}:8500"}, env, make_finder())
         cluster.set(f"{HOST}:8500", "/v1/cluster", make.info(make.node(7, address=f"{HOST}:8500")))
         with pytest.raises(
             Refused, match=r"(?s)taken by cluster 0+c1 .*\(n7 at .*`hstore join`"
         ) as e:
-            start.start({"listen": f"{HOST}:8500"}, env, make_finder())
+            start.start_node({"listen": f"{HOST}:8500"}, env, make_finder())
         assert e.value.exit_code == 1
 
 
@@ -121,7 +121,7 @@ def test_a_taken_dns_port_is_named_with_the_option_that_moves_it(served, env, ma
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind((HOST, 8600))
         with pytest.raises(Refused, match=f"DNS port {HOST}:8600 is taken.*--dns-port"):
-            start.start({"listen": f"{HOST}:8500"}, env, make_finder())
+            start.start_node({"listen": f"{HOST}:8500"}, env, make_finder())
 
 
 def test_join_finds_the_cluster_and_hands_on_every_live_member_the_one_found_first(
@@ -130,7 +130,7 @@ def test_join_finds_the_cluster_and_hands_on_every_live_member_the_one_found_fir
     info = make.info(make.node(1), make.node(2), make.node(3, health="failed"))
     cluster.set("127.0.0.1:8501", "/v1/cluster", info)
     finder = make_finder(["127.0.0.1:8501"])
-    assert start.join({"listen": f"{HOST}:8500"}, env, None, finder) == 0
+    assert start.join_cluster({"listen": f"{HOST}:8500"}, env, None, finder) == 0
     [(_, _, mode, join_to)] = served
     assert (mode, join_to) == ("join", ("127.0.0.1:8501", "127.0.0.1:8500"))
 
@@ -146,7 +146,7 @@ def test_join_without_listen_takes_the_first_free_ports(
         return settings, FakeSockets()
 
     monkeypatch.setattr(start, "bind_first_free", first_free)
-    assert start.join({}, env, SEED, make_finder()) == 0
+    assert start.join_cluster({}, env, SEED, make_finder()) == 0
     assert len(seen) == 2  # looked for, and taken
     assert len(served) == 1
 
@@ -163,7 +163,7 @@ def test_join_beside_a_running_node_is_not_taken_for_that_nodes_own_return(
         return at_port(settings, 8501, env), FakeSockets()
 
     monkeypatch.setattr(start, "bind_first_free", first_free)
-    assert start.join({}, env, None, make_finder([SEED])) == 0
+    assert start.join_cluster({}, env, None, make_finder([SEED])) == 0
     ((settings, _, mode, join_to),) = served
     assert (settings.data_dir.name, mode) == ("8501", "join")
     assert SEED in join_to
@@ -181,7 +181,7 @@ def test_join_whose_place_is_taken_while_it_looks_takes_the_next(
         return at_port(settings, ports.pop(0), env), FakeSockets()
 
     monkeypatch.setattr(start, "bind_first_free", first_free)
-    assert start.join({}, env, None, make_finder([SEED])) == 0
+    assert start.join_cluster({}, env, None, make_finder([SEED])) == 0
     ((settings, _, _, join_to),) = served
     assert settings.data_dir.name == "8502"
     assert SEED in join_to
@@ -190,16 +190,16 @@ def test_join_whose_place_is_taken_while_it_looks_takes_the_next(
 def test_join_by_a_nodes_name(served, env, make_finder, cluster, make):
     for address in (SEED, "127.0.0.1:8501"):
         cluster.set(address, "/v1/cluster", make.info())
-    assert start.join({"listen": f"{HOST}:8500"}, env, "n2", make_finder([SEED])) == 0
+    assert start.join_cluster({"listen": f"{HOST}:8500"}, env, "n2", make_finder([SEED])) == 0
     assert served[0][3][0] == "127.0.0.1:8501"
 
 
 def test_join_where_nothing_is_found_is_status_3_and_leaves_no_port_bound(served, env, make_finder):
     for host in (None, "127.0.0.1:1"):
         with pytest.raises(Unreachable):
-            start.join({"listen": f"{HOST}:8500"}, env, host, make_finder())
+            start.join_cluster({"listen": f"{HOST}:8500"}, env, host, make_finder())
     assert served == []
-    assert start.start({"listen": f"{HOST}:8500"}, env, make_finder()) == 0
+    assert start.start_node({"listen": f"{HOST}:8500"}, env, make_finder()) == 0
 
 
 def save_members(tmp_path, port):
@@ -214,7 +214,7 @@ def test_join_in_a_members_directory_searches_for_nothing_for_the_node_does_so_i
     use(tmp_path, 8500)
     save_members(tmp_path, 8500)
     cluster.set(SEED, "/v1/cluster", make.info(cluster_id="00000000000000c2"))
-    assert start.join({"listen": f"{HOST}:8500"}, env, None, make_finder([SEED])) == 0
+    assert start.join_cluster({"listen": f"{HOST}:8500"}, env, None, make_finder([SEED])) == 0
     assert served[0][2:] == ("join", ())
     assert cluster.asked == []
 
@@ -225,7 +225,7 @@ def test_join_where_only_the_members_are_left_of_a_directory_joins_anew(
     (tmp_path / ".local/share/hstore/8500").mkdir(parents=True)
     save_members(tmp_path, 8500)
     cluster.set(SEED, "/v1/cluster", make.info())
-    assert start.join({"listen": f"{HOST}:8500"}, env, None, make_finder([SEED])) == 0
+    assert start.join_cluster({"listen": f"{HOST}:8500"}, env, None, make_finder([SEED])) == 0
     assert served[0][3][0] == SEED
 
 
@@ -239,13 +239,13 @@ def test_join_in_a_directory_of_a_join_that_was_cut_short_passes_over_other_clus
     cluster.set(SEED, "/v1/cluster", make.info(cluster_id="00000000000000c2"))
     cluster.set("127.0.0.1:8501", "/v1/cluster", make.info())
     finder = make_finder([SEED, "127.0.0.1:8501"])
-    assert start.join({"listen": f"{HOST}:8500"}, env, None, finder) == 0
+    assert start.join_cluster({"listen": f"{HOST}:8500"}, env, None, finder) == 0
     assert served[0][3][0] == "127.0.0.1:8501"
 
 
 def test_join_resumes_a_used_directory_while_no_other_node_runs(served, env, make_finder, tmp_path):
     use(tmp_path, 8500)
-    assert start.join({"listen": f"{HOST}:8500"}, env, None, make_finder()) == 0
+    assert start.join_cluster({"listen": f"{HOST}:8500"}, env, None, make_finder()) == 0
     assert served[0][2:] == ("join", ())
 
 
@@ -253,14 +253,14 @@ def test_a_node_cannot_join_itself(served, env, make_finder, cluster, make):
     own = f"{HOST}:8500"
     cluster.set(own, "/v1/cluster", make.info(make.node(1, address=own)))
     with pytest.raises(ConfigError, match=r"cannot join itself.*which is n1.*another --listen"):
-        start.join({"listen": own}, env, own, make_finder())
+        start.join_cluster({"listen": own}, env, own, make_finder())
 
 
 def test_a_node_on_loopback_cannot_join_members_beyond_it(served, env, make_finder, cluster, make):
     info = make.info(make.node(1), make.node(2, address="192.0.2.7:8500"))
     cluster.set(SEED, "/v1/cluster", info)
     with pytest.raises(ConfigError, match=r"n2 at 192\.0\.2\.7:8500.*--listen ") as caught:
-        start.join({}, env, SEED, make_finder())
+        start.join_cluster({}, env, SEED, make_finder())
     assert caught.value.exit_code == 2
 
 
@@ -294,7 +294,7 @@ def test_a_directory_whose_node_runs_is_said_to_run_with_where(
     record_running(env, make, data_dir)
     flags = {"listen": f"{HOST}:8500"} if option == "listen" else {"data_dir": str(data_dir)}
     cluster.set(SEED, "/v1/cluster", make.info())
-    for run in (start.start, lambda f, e, finder: start.join(f, e, SEED, finder)):
+    for run in (start.start_node, lambda f, e, finder: start.join_cluster(f, e, SEED, finder)):
         with pytest.raises(Refused, match=f"n1 of .*8500 runs already, at {SEED}") as error:
             run(flags, env, make_finder())
         assert error.value.exit_code == 1
@@ -304,7 +304,7 @@ def test_a_directory_whose_node_runs_is_said_to_run_with_where(
 def test_the_record_of_this_very_process_is_that_of_its_last_life(served, env, make_finder, make):
     data_dir = load_settings({"listen": f"{HOST}:8500"}, env).data_dir
     run_record.write(make.record(1, pid=os.getpid(), data_dir=str(data_dir)), env)
-    assert start.start({"listen": f"{HOST}:8500"}, env, make_finder()) == 0
+    assert start.start_node({"listen": f"{HOST}:8500"}, env, make_finder()) == 0
 
 
 def test_start_looks_for_a_cluster_at_ports_that_are_recorded_here_too(
@@ -317,7 +317,7 @@ def test_start_looks_for_a_cluster_at_ports_that_are_recorded_here_too(
         asked.extend(one for one in finder._sources if one.rank == Rank.HERE)
 
     monkeypatch.setattr(Finder, "find_here", find_here)
-    assert start.start({}, env) == 0
+    assert start.start_node({}, env) == 0
     (here,) = asked
     assert ("127.0.0.1", 9100) in here.servers
 
@@ -326,12 +326,12 @@ def test_a_node_that_is_to_be_resumed_asks_nobody_and_is_never_made(
     served, env, make_finder, cluster, make, tmp_path
 ):
     flags, process = {"listen": f"{HOST}:8500"}, Process(resume=True)
-    for run in (start.start, lambda f, e, *more: start.join(f, e, SEED, *more)):
+    for run in (start.start_node, lambda f, e, *more: start.join_cluster(f, e, SEED, *more)):
         with pytest.raises(Refused, match="holds no node"):
             run(flags, env, make_finder(), process)
     assert served == []
     use(tmp_path, 8500)
-    assert start.join(flags, env, SEED, make_finder(), process) == 0
+    assert start.join_cluster(flags, env, SEED, make_finder(), process) == 0
     assert cluster.asked == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from hstore.cli.client.api import Unreachable
+from hstore.cli.client.errors import Unreachable
 from hstore.dns.resolver import Hosts
 from hstore.node.errors import ConfigError, Refused
 

@@ -14,7 +14,7 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from hstore.cli import main as cli
-from hstore.cli.client.api import NotFound, Unreachable
+from hstore.cli.client.errors import NotFound, Unreachable
 from hstore.cli.shell import shell
 from hstore.cli.shell.commands import COMMANDS, Output, writes
 from hstore.cli.shell.connection import GIVE_UP_S, Connection

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hstore.cli.shell.words import Word, escaped, from_arguments, quoted, read, split, value_of
+from hstore.cli.shell.words import Word, from_arguments, quoted, read, split, value_of
 from hstore.node.errors import ConfigError, Refused
 
 
@@ -53,11 +53,6 @@ def test_any_text_is_read_as_it_was_quoted_and_nothing_of_it_reaches_a_terminal(
     assert line.isprintable()
     if not any(ord(one) > 0xFFFF and not one.isprintable() for one in text):
         assert split(line) == [Word(text.encode(), is_bare=not line.startswith('"'))]
-
-
-def test_what_a_terminal_would_obey_is_escaped():
-    assert escaped("a\x1b[2J\u202e\x9b\n", keep="\n") == "a\\x1b[2J\\u202e\\u009b\n"
-    assert escaped("grüße 日本") == "grüße 日本"
 
 
 def test_a_value_may_be_the_bytes_of_a_file_and_a_quoted_one_is_literal(tmp_path):

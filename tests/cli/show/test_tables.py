@@ -113,12 +113,14 @@ def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown
         (
             [{}, {}],
             {"leader": None, "waiting_for": 3, "failure_tolerance": 0},
-            ["waiting for 3 nodes before anybody is served: 2 are there, `hstore join` adds one"],
+            [
+                "waiting for 3 nodes before any client is served: 2 are there, `hstore join` adds one"
+            ],
         ),
         (
             [{}, {}, {"health": "failed"}],
             {"failure_tolerance": 0},
-            ["failed: n3", "with one voter less there will be no leader"],
+            ["failed: n3", "if one more voter fails, there will be no leader"],
         ),
         (
             [{}, {"health": "failed"}, {"health": "failed"}],

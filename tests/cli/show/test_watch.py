@@ -9,7 +9,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from hstore.cli.client.api import Unreachable
+from hstore.cli.client.errors import Unreachable
 from hstore.cli.search.find import Found
 from hstore.cli.show.watch import GIVE_UP_S, Leaderless, Lost, follow, lines, show
 from hstore.node.model.cluster_info import ClusterInfo
@@ -112,7 +112,7 @@ def test_what_a_stranger_calls_its_nodes_cannot_steer_the_terminal(cluster, cloc
     cluster.set(A, "/v1/events", make.events(make.info(wild, leader="\x1b[2Jn1")))
     (info,) = take(follow([A], cluster.connect, clock), 1)
     assert info.leader == info.nodes[0].name == r"\x1b[2Jn1"
-    assert info.nodes[0].version == r"\x9b31m"
+    assert info.nodes[0].version == r"\u009b31m"
     assert info.nodes[0].address == r"a\nb\u202e"
     out = io.StringIO()
     reason = Lost(A, "\x1b]0;title\x07")

@@ -1,0 +1,122 @@
+"""What goes wrong between a command and a node, as errors with an exit status.
+
+Owns the translation of what httpx raises, and of the statuses with which a node answers. Who is
+asked, and for what, is in `api.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hstore.node.errors import (
+    Compacted,
+    ConfigError,
+    HstoreError,
+    NotApplied,
+    OutcomeUnknown,
+    Refused,
+)
+
+from .httpx_alone import httpx
+from .server_sent import TooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Unreachable(HstoreError):
+    """No node could be reached; the message says what was tried."""
+
+    exit_code = 3
+
+
+class NotConnected(Unreachable):
+    """Nothing was sent, for there is no connection."""
+
+
+class NothingListens(NotConnected):
+    """There is no process at the address, or it takes no connections any more."""
+
+
+class NotFound(HstoreError):
+    """The node has no such key."""
+
+
+class _ErrorBody(msgspec.Struct):
+    error: str
+    outcome: str | None = None
+
+
+ERROR_BODY = msgspec.json.Decoder(_ErrorBody)
+
+
+def refusal(address: str, response: httpx.Response) -> HstoreError:
+    """Return the error that a node's answer stands for, whose status is not 200.
+
+    Args:
+        address: The node's, for the message.
+        response: Its answer, read to the end.
+    """
+    status = response.status_code
+    try:
+        body = ERROR_BODY.decode(response.content)
+    except msgspec.DecodeError:
+        return NotFound("there is no such key") if status == 404 else stranger(address, response)
+    if status == 404:
+        return NotFound(body.error)
+    if status == 400:
+        return ConfigError(body.error)
+    if status == 410:
+        return Compacted(body.error)
+    if body.outcome == "unknown":
+        return OutcomeUnknown(body.error)
+    return NotApplied(body.error) if status == 503 else Refused(body.error)
+
+
+def stranger(address: str, response: httpx.Response) -> Unreachable:
+    """Return the error for an answer that no node gives."""
+    return Unreachable(
+        f"{address} answers (HTTP {response.status_code}), but is not an hstore node; "
+        "give the address of a node's API with -h"
+    )
+
+
+@contextlib.contextmanager
+def translated(address: str, *, is_write: bool = False) -> Iterator[None]:
+    """Raise what httpx raises in here as errors of ours.
+
+    Args:
+        address: The node's, for the messages.
+        is_write: The request changes something, so once it is sent, a lost connection leaves open
+            whether it took effect.
+
+    Raises:
+        NothingListens, NotConnected: There was no connection, so nothing was sent.
+        OutcomeUnknown: The connection was lost after a write was sent.
+        Unreachable: It was lost otherwise, or the node sent what no node sends.
+    """
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        reason = str(error).partition("] ")[2] or "no answer"
+        kind = NothingListens if isinstance(error, httpx.ConnectError) else NotConnected
+        raise kind(
+            f"no node can be reached at {address} ({reason}); "
+            "is it running? `hstore list` shows the nodes of a cluster"
+        ) from None
+    except TooLargeError:
+        raise Unreachable(
+            f"the node at {address} sends more than any event has; is it one of hstore?"
+        ) from None
+    except (httpx.TransportError, httpx.StreamError) as error:
+        is_late = isinstance(error, httpx.TimeoutException)
+        lost = "did not answer in time" if is_late else "broke the connection"
+        if is_write:
+            raise OutcomeUnknown(
+                f"the node at {address} {lost}; the write may or may not take effect: "
+                "read it back before you write again"
+            ) from None
+        raise Unreachable(f"the node at {address} {lost}; try another one with -h") from None

@@ -1,0 +1,101 @@
+"""A command from its arguments to its exit status.
+
+Owns the exit statuses and the form of errors: a line or two on standard error that say what to do
+next. No traceback reaches a user; HSTORE_DEBUG=1 shows the one of a defect.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import click
+
+from hstore.node.errors import HstoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def run_command(command: click.Command, arguments: Sequence[str], name: str) -> int:
+    """Run a command; print what goes wrong in a line or two; return the exit status.
+
+    Args:
+        command: The command, or a group of commands.
+        arguments: The words after the program's name.
+        name: The program's name, for usage errors and help.
+    """
+    try:
+        result = command.main(list(arguments), name, standalone_mode=False)
+    except click.ClickException as error:
+        return _fail_usage(error)
+    except HstoreError as error:
+        return _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output is gone (`hstore list | head -1`). At exit Python flushes the
+        # rest, and would complain; so standard output becomes /dev/null.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BaseExceptionGroup as group:
+        return _fail_group(group)
+    except Exception as error:  # noqa: BLE001  # the last handler: a traceback helps no user
+        return _fail_unexpectedly(error)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, status: int) -> int:
+    from .client.plain import plain
+
+    shown = plain(message, keep="\n")  # it may quote a node, or what calls itself one
+    click.echo(f"hstore: {shown}", err=True)
+    return status
+
+
+def _fail_usage(error: click.ClickException) -> int:
+    """Say in a line what click would say in four."""
+    message = error.format_message()
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None or "\n" in message:  # no command was given: the message is all of the help
+        error.show()
+        return EXIT_USAGE
+    return _fail(
+        f"{message.rstrip('.')}; `{context.command_path} --help` shows what there is", EXIT_USAGE
+    )
+
+
+def _fail_unexpectedly(error: BaseException) -> int:
+    if os.environ.get("HSTORE_DEBUG"):
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    if isinstance(error, BaseExceptionGroup):
+        error = next(_leaves(error))
+    return _fail(
+        f"unexpected {type(error).__name__}: {error}\n"
+        "this is a defect of hstore; HSTORE_DEBUG=1 shows where",
+        1,
+    )
+
+
+def _fail_group(group: BaseExceptionGroup[BaseException]) -> int:
+    """Take from a group what a user can act on: an interruption, then an error of ours."""
+    if group.subgroup(KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    ours = group.subgroup(HstoreError)
+    for error in _leaves(ours) if ours else ():
+        if isinstance(error, HstoreError):
+            return _fail(str(error), error.exit_code)
+    return _fail_unexpectedly(group)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

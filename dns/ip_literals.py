@@ -1,0 +1,44 @@
+"""IP literals: which address a text means, whether it is this machine only, how it is written.
+
+The one place of these rules. `node` and `cli` use them too, mostly by way of `hstore.node.model.values`.
+No host name is looked up here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TypeAlias
+
+IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def ip_of(host: str) -> IP:
+    """Return the address that an IP literal means.
+
+    An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2) is the IPv4 address in it: a socket that
+    serves both families gives IPv4 clients in that form. A zone index (`fe80::1%eth0`) is left out:
+    it names an interface of this machine, and is no part of the address.
+
+    Raises:
+        ValueError: `host` is no IP literal.
+    """
+    ip = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        return ip.ipv4_mapped
+    return ip
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an IP literal is an address of this machine only: 127.0.0.0/8 or ::1.
+
+    What is no IP literal is not, `localhost` included: only a resolver knows what it means.
+    """
+    try:
+        return ip_of(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return `HOST:PORT`, with brackets around an IPv6 literal (RFC 3986, section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,148 @@
+"""A setting from the first source that has it: flag, `HSTORE_*` variable, TOML file, default.
+
+Owns the names of variables, the reading of the file, and the errors for unknown keys and bad values.
+Which settings there are, and what they allow, is in `settings.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from ..errors import ConfigError
+from ..model import values
+from ..model.values import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+VARIABLE_PREFIX = "HSTORE_"
+
+# Variables of other parts of the program, which are no settings of a node.
+_OTHER_VARIABLES = ("HSTORE_CONFIG", "HSTORE_DEBUG", "HSTORE_HOST")
+
+# Kubernetes and Docker links set these for a service called "hstore"; they are no settings.
+_FOREIGN_VARIABLE = re.compile(r"HSTORE_(SERVICE_.*|PORT|PORT_\d+_.*)")
+
+
+class Sources:
+    """The values that a user has set, taken one setting at a time.
+
+    `refuse_unknown` refuses every key and variable that was not taken, so the calls of `take` are
+    the only list of settings.
+
+    Args:
+        flags: Values from the command line by key; None counts as not given.
+        env: The process's environment.
+
+    Attributes:
+        given: The keys that were found in some source.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not valid TOML.
+    """
+
+    def __init__(self, flags: Mapping[str, object], env: Mapping[str, str]) -> None:
+        self._flags = flags
+        self._env = env
+        self._path = self._config_path()
+        self._file = _flat(_read_toml(self._path)) if self._path else {}
+        self._known: list[str] = []
+        self.given: set[str] = set()
+
+    def take(self, key: str, parse: Callable[[object], T], default: T) -> T:
+        """Return the value of `key` from the first source that has it.
+
+        Raises:
+            ConfigError: The value is bad.
+        """
+        self._known.append(key)
+        if self._flags.get(key) is not None:
+            value, where = self._flags[key], "on the command line"
+        elif self._env.get(_variable(key)):  # empty counts as not set, as with XDG_DATA_HOME
+            value, where = self._env[_variable(key)], f"in {_variable(key)}"
+        elif key in self._file:
+            value, where = self._file[key], f"in {self._path}"
+        else:
+            return default
+        self.given.add(key)
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise ConfigError(
+                f"{key}: {value!r} {where} is not allowed; allowed: {error}"
+            ) from None
+
+    def named_host(self) -> tuple[Address, ...]:
+        """Return the address in `HSTORE_HOST`; nothing if it holds a node's name."""
+        value = self._env.get("HSTORE_HOST", "")
+        with contextlib.suppress(ValueError):
+            if value and not values.is_name(value):
+                return (values.split_address(value),)
+        return ()
+
+    def refuse_unknown(self) -> None:
+        """Refuse the keys of the file and the variables that were not taken.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        for key in self._file:
+            if key not in self._known:
+                raise ConfigError(
+                    f"{key}: unknown key in {self._path} (its value is {self._file[key]!r}); "
+                    + _allowed(key, self._known)
+                )
+        variables = [*map(_variable, self._known), *_OTHER_VARIABLES]
+        for name in sorted(self._env):
+            if not name.startswith(VARIABLE_PREFIX) or _FOREIGN_VARIABLE.fullmatch(name):
+                continue
+            if name not in variables:
+                raise ConfigError(
+                    f"{name}: unknown variable (its value is {self._env[name]!r}); "
+                    + _allowed(name, variables)
+                )
+
+    def _config_path(self) -> Path | None:
+        value = self._flags.get("config") or self._env.get("HSTORE_CONFIG")
+        return values.path(value) if value else None
+
+
+def _variable(key: str) -> str:
+    if key == "discovery.dns":
+        return "HSTORE_DNS"  # contract, section 6
+    return VARIABLE_PREFIX + key.removeprefix("cluster.").replace(".", "_").upper()
+
+
+def _allowed(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"perhaps {close[0]} was meant; " if close else ""
+    return f"{hint}allowed: {', '.join(sorted(known))}"
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=dict[str, object])
+    except OSError as error:
+        raise ConfigError(f"config: {path} cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config: {path} is not valid TOML: {error}") from None
+
+
+def _flat(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return a table's values by dotted key. An empty table has none, so its name may be anything."""
+    flat: dict[str, object] = {}
+    for name, value in table.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{key}."))
+        else:
+            flat[key] = value
+    return flat
