@@ -232,9 +232,13 @@ class Core:
         self.gated.append(message)
 
     def randomize_timeout(self) -> None:
-        """Draw a new election timeout in [T, 2T) ticks (section 5.2), or less (`Options`)."""
+        """Draw a new election timeout in [T, 2T) ticks (section 5.2), or less (`Options`).
+
+        Always out of two at least: voters whose timeouts are always equal ask at the same time
+        again and again, and split the vote each time.
+        """
         ticks, jitter = self.options.election_ticks, self.options.election_jitter
-        self.timeout = ticks + self.rng.randrange(max(int(ticks * jitter), 1))
+        self.timeout = ticks + self.rng.randrange(max(int(ticks * jitter), 2))
 
     def become_follower(self, term: int, leader: int) -> None:
         """Follow `leader` (0: whoever it will be) in `term`, which is not below the present one.

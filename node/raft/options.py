@@ -11,7 +11,8 @@ class Options:
 
     Attributes:
         election_ticks: T: elections start after a random time in [T, 2T) ticks without a leader.
-        election_jitter: The random part, as a share of T (the paper: all of it).
+        election_jitter: The random part, as a share of T (the paper: all of it); of whole ticks, at
+            least two, so that there is always something to draw.
         pre_vote: Ask before disturbing a term (thesis section 9.6).
         check_quorum: A leader without a majority for T steps down; voters that hear a leader
             ignore ballots (section 6, end).
