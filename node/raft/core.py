@@ -236,11 +236,15 @@ class Core:
         self.gated.append(message)
 
     def randomize_timeout(self) -> None:
-        """Draw a new election timeout from [T, 2T) ticks (`election_jitter` may shorten it)."""
+        """Draw a new election timeout in [T, 2T) ticks (`election_jitter` may narrow that).
+
+        Out of two values at least: voters whose timeouts are always equal ask at the same time
+        again and again, and split the vote each time.
+        """
         # Section 5.2: "Raft uses randomized election timeouts to ensure that split votes are rare
         # and that they are resolved quickly."
         ticks, jitter = self.options.election_ticks, self.options.election_jitter
-        self.timeout = ticks + self.rng.randrange(max(int(ticks * jitter), 1))
+        self.timeout = ticks + self.rng.randrange(max(int(ticks * jitter), 2))
 
     def become_follower(self, term: int, leader: int) -> None:
         """Follow `leader` (0: not known yet) in `term`, which is not below the present one."""

@@ -15,6 +15,7 @@ _NODE = "node/node.py"
 _RECONCILER = "node/cluster/reconciler.py"
 _PEERS = "node/peers/links.py"
 _REPLICA = "node/driver/replica.py"
+_REPLICATION = "node/raft/replication.py"
 
 
 def _mutant(name: str, about: str, file: str, old: str, new: str, *, layer: str = "A") -> Mutant:
@@ -37,6 +38,31 @@ OWN = (
         "lost was never committed.",
         _CORE, "if last >= self._recover_to or (self.log.term_at(last) or 0) >= self._recover_term:",
         "if last >= self._recover_to:",
+    ),
+    _mutant(
+        "short-timeouts-are-not-random", "Of three ticks a half is one: two voters always ask at once.",
+        _CORE, "self.rng.randrange(max(int(ticks * jitter), 2))",
+        "self.rng.randrange(max(int(ticks * jitter), 1))",
+    ),
+    _mutant(
+        "timeouts-are-drawn-below-their-least", "The random part is taken off, not added.",
+        _CORE, "self.timeout = ticks + self.rng", "self.timeout = ticks - self.rng",
+    ),
+    _mutant(
+        "commit-is-told-before-it-is-one", "All that was sent is called committed.",
+        _REPLICATION,
+        "            core.send(Append(core.id, peer, core.term, prev, prev_term, [], log.commit))\n"
+        "            progress.sent_commit = log.commit\n",
+        "            core.send(Append(core.id, peer, core.term, prev, prev_term, [], prev))\n"
+        "            progress.sent_commit = log.commit\n",
+    ),
+    _mutant(
+        "commit-is-told-to-whoever-has-not-matched", "By a heartbeat, which nobody compares logs for.",
+        _REPLICATION,
+        "        if progress.state is ProgressState.REPLICATE and is_untold and prev_term is not None:\n"
+        "            core.send(Append(core.id, peer, core.term, prev, prev_term, [], log.commit))\n",
+        "        if progress.sent_commit < log.commit and prev_term is not None:\n"
+        "            core.send(Heartbeat(core.id, peer, core.term, log.commit, core.round))\n",
     ),
     _mutant(
         "removed-leader-proposes-on", "Turn after turn, while its core refuses.",

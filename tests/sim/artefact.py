@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from hstore.node.raft.options import Options
+
 from .options import SimOptions, draw
 from .tape import Tape
 
@@ -30,7 +32,7 @@ class Artefact(msgspec.Struct):
         invariant: What did not hold: "I5", "liveness", or the kind of the exception.
         text: What was said about it.
         events: Core events until then.
-        options: See `SimOptions`. What is missing here is drawn from the seed.
+        options: See `SimOptions`. What is missing here is drawn from the seed; of a core, the default.
         draws, strikes: The tape.
         mutant: The name of the mistake that was put in on purpose, if one was.
         about: What it shows, said by a person.
@@ -66,12 +68,16 @@ class Artefact(msgspec.Struct):
         return path
 
     def sim_options(self) -> SimOptions:
-        """Return the options; an option that did not exist yet has no part in the tape either."""
+        """Return the options; an option that did not exist yet has no part in the tape either.
+
+        A core had the default of an option that was not drawn when the tape was written.
+        """
         known = draw(self.seed)
-        for target, values in ((known, self.options), (known.core, self.options.get("core", {}))):
-            for name in {field.name for field in fields(target)} & set(values) - {"core"}:
-                # Frozen is what a run sees, not what is being put together here.
-                object.__setattr__(target, name, values[name])
+        for name in {field.name for field in fields(known)} & set(self.options) - {"core"}:
+            setattr(known, name, self.options[name])
+        core: dict[str, Any] = self.options.get("core", {})
+        names = {field.name for field in fields(Options)} & set(core)
+        known.core = Options(**{name: core[name] for name in names})
         return known
 
     def tape(self, *, most_events: int = 0) -> Tape:

@@ -1,4 +1,4 @@
-"""I14: what a core holds in memory on behalf of others is bounded (R13)."""
+"""I14: what a core holds in memory on behalf of others is bounded (R13). L2: so are its timeouts."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ _SLACK = 400
 def check(checker: Checker, node: SimNode, core: Core) -> None:
     """Compare every bound with what there is, and count who has come to it."""
     options, counts = core.options, checker.sim.counts
+    least = options.election_ticks
+    if not least <= core.timeout < least + max(least * options.election_jitter, 2):
+        checker.fail(
+            "L2", node, f"calls an election after {core.timeout} ticks, not {least} or more"
+        )
     if len(core.forwarded_reads) > options.max_pending_reads:
         checker.fail("I14", node, f"{len(core.forwarded_reads)} reads wait for the leader")
     if core.role is not Role.LEADER:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 FAULTS = (
-    "bursts of ticks", "change: ", "chunks: ", "clogged", "crash", "cut off", "disk: ", "dropped", "duplicated",
+    "asked to tell", "bursts of ticks", "change: ", "chunks: ", "clogged", "crash", "cut off", "disk: ", "dropped", "duplicated",
     "false alarm", "late", "odd, but true", "one-way partition", "partition", "pause",
     "queue overflow", "replayed", "slow flushes", "transfers", "very late",
 )  # fmt: skip
@@ -13,6 +13,7 @@ FAULTS = (
 
 HAPPENS = (
     "a deaf leader is replaced", "a deaf member disturbs nobody", "acknowledged",
+    "asked to tell of commits at odd moments", "commits told of without entries",
     "bursts of ticks", "changes acknowledged", "changes just after an election", "clogged",
     "compactions", "cores healed alone", "crash", "crash at a boundary", "crash noticed",
     "crash of everybody", "crashes in a joint configuration", "cut off", "dropped", "duplicated",

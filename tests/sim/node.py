@@ -463,6 +463,7 @@ class SimNode:
             applied = content.applied
             self.sim.checker.applied(self)
             self.disk.write_content(content)
+            self.sim.news.applied(self)
             if self.due:
                 self._serve_reads()
             if self.sim.apply_mean:

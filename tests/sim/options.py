@@ -8,14 +8,46 @@ Times are in thousandths of a nominal tick, as in `Update.early_election`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from hstore.node.driver import commit_news
+from hstore.node.driver.recovered_core import core_options
+from hstore.node.model.commands import ClusterSettings
 from hstore.node.raft.options import Options
 
 TICK = 1000
 """One nominal tick."""
+
+SHIPPED = core_options(ClusterSettings())
+"""What a real node gives its core, in a cluster whose settings nobody has changed."""
+
+OTHER_THAN_SHIPPED: dict[str, tuple[Any, ...]] = {
+    "election_ticks": (3, 10),
+    "election_jitter": (0.25, 1.0),
+    "pre_vote": (False,),
+    "check_quorum": (False,),
+    "eager_commit": (True,),
+    "max_append_bytes": (1, 80, 300),
+    "max_inflight_messages": (1, 2, 8, 32),
+    "max_inflight_bytes": (1, 200, 2000),
+    "max_uncommitted_bytes": (300, 3000),
+    "max_unapplied_bytes": (300, 3000),
+    "max_apply_bytes": (1, 100),
+    "max_pending_reads": (2, 10),
+    "promotion_gap": (0, 3),
+}
+"""For each option of a core: the other values that it is run with."""
+
+_SHIPPED_WHOLE, _SHIPPED_EACH = 1 / 3, 1 / 2
+"""A third of the seeds run with exactly what is shipped: no mistake may hide behind an option that no
+real node has. In the others each option has the shipped value in half of the seeds, on its own: small
+bounds bring about in seconds what takes a real node hours, and one that is small shows most when
+the others are not. Together two thirds of the seeds have the shipped value of any one option."""
+
+_TELL_AFTER = round(commit_news._WAIT_S * 1000 / ClusterSettings().heartbeat_ms * TICK)
+"""How long a real leader waits, at least, until it tells of a commit that no entries follow."""
 
 
 @dataclass(slots=True)
@@ -71,6 +103,8 @@ class SimOptions:
         ring_every: Like `partition_every`, for partitions in which there are several majorities.
         hunt_every: Likewise, for those around whoever leads.
         hunt_slow: Ticks that one tick of a leader takes at least that is cut off so.
+        tell_after: The least time after which a leader looks whether followers know of a commit.
+        tell_every: Somebody, not always the leader, is asked to tell of its commit index.
     """
 
     nodes: int
@@ -139,6 +173,8 @@ class SimOptions:
     shortage_for: int
     hunt_every: int
     hunt_slow: int
+    tell_after: int
+    tell_every: int
 
 
 def stream(seed: int, name: str) -> Random:
@@ -160,7 +196,7 @@ def draw(seed: int) -> SimOptions:
     return SimOptions(
         nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 7)),
         ticks=rng.choice((60, 120, 120, 240)),
-        core=_draw_core(rng, stream(seed, "more of the core")),
+        core=_draw_core(seed),
         is_mixed=rng.random() < 0.15,
         delay_min=pick(1, 10, 50),
         delay_mean=pick(10, 50, 200, 500, 1500),
@@ -202,6 +238,7 @@ def draw(seed: int) -> SimOptions:
         snapshot_loss=often(0.4, 0.05, 0.4),
         **_draw_rest(often, every, pick),
         **_draw_hunts(stream(seed, "hunts")),
+        **_draw_news(stream(seed, "commit news")),
     )
 
 
@@ -245,17 +282,20 @@ def _draw_hunts(rng: Random) -> dict[str, Any]:
     }
 
 
-def _draw_core(rng: Random, more: Random) -> Options:
-    return Options(
-        election_ticks=rng.choice((3, 5, 10)),
-        pre_vote=rng.random() < 0.75,
-        check_quorum=rng.random() < 0.85,
-        max_append_bytes=rng.choice((1, 80, 300, 512 * 1024)),
-        max_inflight_messages=rng.choice((1, 2, 8, 32)),
-        max_inflight_bytes=rng.choice((1, 200, 2000, 8 * 1024 * 1024)),
-        max_uncommitted_bytes=rng.choice((300, 3000, 64 * 1024 * 1024)),
-        max_unapplied_bytes=more.choice((300, 3000, 64 * 1024 * 1024)),
-        max_apply_bytes=rng.choice((1, 100, 1024 * 1024)),
-        max_pending_reads=rng.choice((2, 10, 4096)),
-        promotion_gap=rng.choice((0, 3, 1000)),
-    )
+def _draw_news(rng: Random) -> dict[str, Any]:
+    return {
+        "tell_after": rng.choice((_TELL_AFTER, _TELL_AFTER, _TELL_AFTER, TICK // 4, 2 * TICK)),
+        "tell_every": int(rng.uniform(0.3, 5) * TICK) if rng.random() < 0.4 else 0,
+    }
+
+
+def _draw_core(seed: int) -> Options:
+    """Draw each option from a stream of its own: a new one leaves those of before as they were."""
+    if stream(seed, "core as shipped").random() < _SHIPPED_WHOLE:
+        return SHIPPED
+    drawn: dict[str, Any] = {}
+    for name, others in OTHER_THAN_SHIPPED.items():
+        rng = stream(seed, f"core option {name}")
+        if rng.random() >= _SHIPPED_EACH:
+            drawn[name] = rng.choice(others)
+    return replace(SHIPPED, **drawn)

@@ -149,7 +149,7 @@ class Shrinker:
                 self._try_options(**{name: value})
         for field in fields(Options):
             core = {**self.best.options["core"], field.name: field.default}
-            if isinstance(field.default, int):
+            if isinstance(field.default, int | float):
                 self._try_options(core=core)
 
     def _leave_out_nodes(self) -> None:

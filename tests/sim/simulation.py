@@ -19,6 +19,7 @@ from hstore.node.raft.messages import Message
 from hstore.node.raft.update import Persist
 
 from .clients import Clients
+from .commit_news import CommitNews
 from .damage import Damages
 from .disk import Image, SimDisk
 from .disk_faults import DiskFaults
@@ -71,6 +72,7 @@ class Simulation:
         self.faults = Faults(self, seed)
         self.hunts = Hunts(self, seed)
         self.clients = Clients(self, seed)
+        self.news = CommitNews(self, seed)
         self.operator = Operator(self, seed)
         self.disks = DiskFaults(self, seed)
         self.damages = Damages(self, seed)
@@ -80,6 +82,7 @@ class Simulation:
             self.faults,
             self.network,
             self.clients,
+            self.news,
             self.operator,
             self.disks,
             self.damages,
@@ -175,6 +178,7 @@ class Simulation:
         self.faults.begin()
         self.hunts.begin()
         self.clients.begin()
+        self.news.begin()
         self.operator.begin()
         self.disks.begin()
         self.run_until(self.options.ticks * TICK)

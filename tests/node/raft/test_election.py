@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hstore.node.raft.core import Core
 from hstore.node.raft.entry import HardState
 from hstore.node.raft.events import EarlyElection, PeerDown, PeerUnreachable
 from hstore.node.raft.membership import ConfigChange, ConfigChangeKind, Configuration
@@ -437,3 +438,17 @@ def test_a_split_vote_among_the_survivors_of_a_dead_leader_is_held_again_soon() 
 
     assert node.core.role is Role.FOLLOWER
     assert len(node.early) == waiting + 1
+
+
+@pytest.mark.parametrize(
+    ("ticks", "jitter", "most"), [(2, 0.5, 3), (3, 0.5, 4), (5, 0.5, 6), (5, 1.0, 9)]
+)
+def test_a_timeout_is_drawn_out_of_two_at_least(ticks: int, jitter: float, most: int) -> None:
+    """Two voters that always wait equally long ask at the same moment for ever."""
+    core = Core(1, Options(election_ticks=ticks, election_jitter=jitter), Random(1))
+    drawn = set()
+    for _ in range(200):
+        core.randomize_timeout()
+        drawn.add(core.timeout)
+
+    assert drawn == set(range(ticks, most + 1))

@@ -126,7 +126,7 @@ def draw(seed: int) -> WholeOptions:
     options = WholeOptions(
         nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5)),
         seconds=rng.choice((4.0, 6.0, 10.0)),
-        settings=_draw_settings(rng),
+        settings=_draw_settings(rng, stream(seed, "shipped settings")),
         pre_vote=rng.random() < 0.85,
         check_quorum=rng.random() < 0.9,
         max_inflight=rng.choice((1, 4, 64)),
@@ -187,10 +187,17 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     return replace(options, **{**values, "settings": settings})
 
 
-def _draw_settings(rng: Random) -> ClusterSettings:
+def _draw_settings(rng: Random, more: Random) -> ClusterSettings:
+    """Draw all settings: those of a cluster that nobody has configured in half of the seeds.
+
+    The others have faster heartbeats, which bring more elections into the seconds of a run.
+    """
     heartbeat = rng.choice((20, 50, 100))
-    return ClusterSettings(
+    drawn = ClusterSettings(
         heartbeat_ms=heartbeat,
         election_timeout_ms=heartbeat * rng.choice((3, 5, 10)),
         health_interval_ms=rng.choice((100, 500)),
+        zone=more.choice(("hstore.local", "example.org")),
+        dns_ttl_s=more.choice((0, 1, 60)),
     )
+    return ClusterSettings() if more.random() < 0.5 else drawn
