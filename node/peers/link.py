@@ -230,6 +230,8 @@ class Link:
 
         The next `flush` sends it.
         """
+        # Nothing is queued for a link without a connection: by the time there is one, consensus has
+        # newer messages, and old ones would only be in their way.
         full = (
             len(self._outbox) >= _MAX_OUTBOX_FRAMES
             or self._outbox_bytes + len(self._rest) + len(frame) > _MAX_OUTBOX_BYTES
@@ -237,8 +239,6 @@ class Link:
         if full or not self.is_connected:
             self.dropped += 1
             return False
-        # Nothing is queued for a link without a connection: by the time there is one, consensus has
-        # newer messages, and old ones would only be in their way.
         self._outbox.append(frame)
         self._outbox_bytes += len(frame)
         return True

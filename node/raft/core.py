@@ -104,8 +104,8 @@ class Core:
             recover_to: 0, or this node lost entries that it had acknowledged, up to this index. It
                 then raises its term, so that no leader counts on its old acknowledgements, and
                 neither votes nor stands for election before it again has the log up to there, or an
-                entry of a later term: nothing older can become committed behind that one. Its vote
-                could else elect a leader without committed entries (PAR, FAST'18).
+                entry of that term or later: nothing older can become committed behind that one. Its
+                vote could else elect a leader without committed entries (PAR, FAST'18).
 
         Raises:
             CoreBug: The arguments do not fit together.

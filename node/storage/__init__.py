@@ -14,7 +14,7 @@ witness.py       the file that records how much was durable
 rocks_recovery.py  reads a database for `recovery.py`, damage included
 codec.py         the bytes of the log family, CRC and chain hash
 directory.py     the files around the database, the lock, the identity
-engine.py        the only module that calls rocksdict, and its traps
+engine.py        the only module that opens RocksDB; the traps of rocksdict
 flusher.py       the thread that flushes
 deleted_files.py  frees deleted files in small pieces, so that no flush waits for it
 options.py       RocksDB's settings: memory, stalls, recovery

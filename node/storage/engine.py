@@ -1,4 +1,4 @@
-"""RocksDB as this project uses it: the only module that calls rocksdict and translates its errors.
+"""RocksDB as this project uses it: the only module that opens it and translates its errors.
 
 Owns handles, iterators and views, and closes them all before the database, which each of them would
 keep open. Knows keys and families, not what they mean (`rocks.py`).

@@ -169,9 +169,9 @@ def recover(disk: OnDisk) -> Recovery:
         log = _read(disk.records, applied, snapshot.chain)
         _check_end(log, end, hard_state.commit, applied)
 
-    # Rules 1 to 4: what is missing here was promised, so the core has to know (`recover_to`).
     loss = disk.loss
-    # An earlier loss (`disk.loss`) stays until the log is whole again; a new one takes it in.
+    # Rules 1 to 4: what is missing now was promised, so the core has to know. An earlier loss stays
+    # until the log is whole again; a new one takes it in.
     if log.damaged or is_short or _is_older(disk.hard_state, witness):
         loss = _loss(log, disk, hard_state, is_short=is_short)
     recovered = Recovered(
