@@ -66,7 +66,7 @@ def _fail_usage(error: click.ClickException) -> int:
         error.show()
         return EXIT_USAGE
     return _fail(
-        f"{message.rstrip('.')}; `{context.command_path} --help` shows what there is", EXIT_USAGE
+        f"{message.rstrip('.')}; `{context.command_path} --help` shows its usage", EXIT_USAGE
     )
 
 

@@ -12,7 +12,7 @@ each instance `<name>._hstore._tcp`, which has an SRV and a TXT record.
 
 The reverse names of members' addresses lie outside the apex. Each of them is an apex of its own,
 with its SOA, so that negative answers there have one whose owner they lie under (RFC 2308 section
-3); the reverse tree around them is somebody else's.
+3); the rest of the reverse tree belongs to other servers.
 
 Names whose answer needs a leader are *unavailable* while there is none. A query for one gets SERVFAIL,
 which makes a resolver try another server; NXDOMAIN would be believed and cached (RFC 2308 section

@@ -144,7 +144,7 @@ class Children:
 
 
 def _run(count: int, children: Children, console: Console) -> None:
-    write_line(console, f"a demo of {count} nodes in {children.folder}, gone when it ends")
+    write_line(console, f"a demo of {count} nodes in {children.folder}, removed when it ends")
     seed = _start_seed(children)
     for number in range(2, count + 1):
         children.spawn(f"n{number}", "join", "-h", seed)

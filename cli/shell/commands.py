@@ -324,7 +324,7 @@ COMMANDS = {
         ),
         Command(
             "scan [PREFIX [LIMIT]]",
-            f"Print keys with their values, {SCAN_LIMIT} unless said, in the order of keys.",
+            f"Print keys with their values, in the order of keys, at most LIMIT [{SCAN_LIMIT}].",
             ("scan services/", 'scan "" 1000'), _scan, 0, 2, takes_key=True,
         ),
         Command(

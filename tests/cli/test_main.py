@@ -72,7 +72,7 @@ def test_what_the_environment_names_is_either_a_node_or_a_host_of_the_search(
 
 def test_the_help_names_the_defaults_that_a_new_cluster_has():
     # It said 100ms of the heartbeat, which has long been 200ms.
-    helps = {name: one.help or "" for one in cli.cli.commands["start"].params for name in one.opts}
+    helps = {name: str(one.help) for one in cli.cli.commands["start"].params for name in one.opts}
     for setting in cluster_settings.SETTINGS:
         default = setting.show(getattr(ClusterSettings(), setting.field))
         assert f"[{default}]" in helps[f"--{setting.key.replace('_', '-')}"]
