@@ -10,7 +10,8 @@ that had the bug.
 The interface: core.py (`Core.step`), events.py in, update.py out, options.py, errors.py
 The data:      entry.py, membership.py, messages.py, roles.py
 Bookkeeping:   log.py of this node, progress.py of each peer, quorum.py the majorities
-Behaviour:     election.py, replication.py, reads.py, reconfigure.py, transfer.py, on a core
+Behaviour:     terms.py, through which every message enters; then election.py, replication.py,
+               reads.py, reconfigure.py, transfer.py, all functions of a core
 
 Never here: an import from another room, or anything that lets two runs of the same events differ.
 """

@@ -11,8 +11,9 @@ Nothing counts before it is durable. A vote or an acknowledgement for another no
 back. A leader's requests leave at once (thesis section 10.2.1), and so do pre-votes; a candidate's
 vote requests wait, see `election.py`.
 
-This module holds the state, the rule of terms and the gathering. The behaviour of the roles is in
-`election.py`, `replication.py`, `reads.py`, `reconfigure.py` and `transfer.py`.
+This module holds the state and the gathering. Messages from peers enter by the rule of terms
+(`terms.py`); the behaviour of the roles is in `election.py`, `replication.py`, `reads.py`,
+`reconfigure.py` and `transfer.py`.
 
 Rule 1: no trio, sockets, files, clocks, global randomness or logging.
 Rule 2: no iteration over a set decides anything that leaves the core.
@@ -26,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
-from . import election, membership, messages, reads, reconfigure, replication, transfer
+from . import election, membership, reads, reconfigure, replication, terms, transfer
 from .entry import Entry, EntryKind, HardState, SnapshotMeta
 from .events import (
     Applied,
@@ -49,7 +50,7 @@ from .log import RaftLog
 from .membership import ConfigHistory, Configuration
 from .messages import Message
 from .options import Options
-from .progress import Progress, ProgressState
+from .progress import Progress
 from .roles import Role
 from .update import Persist, Update
 
@@ -357,57 +358,6 @@ class Core:
             election.tick_follower(self)
         reads.expire_forwarded(self)
 
-    def on_receive(self, event: Receive) -> None:
-        """Compare terms (section 5.1), then call the handler of the message's type."""
-        message = event.message
-        kind = type(message)
-        if message.frm == self.gone:
-            # The peer is reachable again, and its vote may be needed for a majority.
-            self.gone = 0
-        if message.term > self.term:
-            if (
-                isinstance(message, messages.VoteRequest)
-                and not message.transfer
-                and election.is_in_lease(self)
-            ):
-                # Section 6: "if a server receives a RequestVote RPC within the minimum election
-                # timeout of hearing from a current leader, it does not update its term or grant its
-                # vote." Except when that leader asked for the election itself (thesis section
-                # 3.10).
-                return
-            # A pre-vote only asks about a term that nobody is in yet, and a granted answer repeats
-            # that term (etcd-raft/raft.go `Step` has the same two exceptions). All else shows that
-            # the sender is in a newer term. Section 5.1: "If a candidate or leader discovers that
-            # its term is out of date, it immediately reverts to follower state."
-            if kind is messages.PreVoteRequest or (
-                isinstance(message, messages.PreVoteResponse) and message.granted
-            ):
-                pass
-            else:
-                self.become_follower(message.term, message.frm if kind in _OF_LEADERS else 0)
-        elif message.term < self.term:
-            self._answer_stale(message)
-            return
-        _MESSAGES[kind](self, message)
-
-    def _answer_stale(self, message: Message) -> None:
-        """Tell a sender in an older term about the newer one, where it would be stuck otherwise."""
-        # Section 5.1: "If a server receives a request with a stale term number, it rejects the
-        # request." With PreVote and CheckQuorum two cases would never end without an answer
-        # (etcd-raft/raft.go `Step`, lower-term branch). A leader ignores the ballots of this node
-        # while this node ignores the leader's appends (R4a); and a pre-candidate behind in term
-        # asks for ever (R4b, canonical/raft#280). Every answer waits until the term that it shows
-        # is durable.
-        kind, to = type(message), message.frm
-        if kind is messages.InstallSnapshot:
-            self.update.snapshot_refused = True
-        if kind in _OF_LEADERS:
-            self.send_durably(messages.AppendResponse(self.id, to, self.term, 0, rejected=True))
-        elif kind is messages.PreVoteRequest:
-            self.send_durably(messages.PreVoteResponse(self.id, to, self.term, granted=False))
-        elif kind is messages.VoteRequest:
-            self.send_durably(messages.VoteResponse(self.id, to, self.term, granted=False))
-
     def on_persisted(self, event: Persisted) -> None:
         """Count what is durable now: the own entries, or the own vote."""
         self.log.persisted_to(event.seq)
@@ -435,37 +385,12 @@ class Core:
             self.history.compact(index)
             self.update.compact = SnapshotMeta(index, term, self.history.at(index))
 
-    def on_peer_unreachable(self, event: PeerUnreachable) -> None:
-        """Probe a peer again: the messages in flight may be lost."""
-        progress = self.progress.get(event.peer)
-        if progress is not None and progress.state is ProgressState.REPLICATE:
-            progress.become_probe()
-        if event.peer == self.leader:
-            reads.fail_forwarded(self)
-
-    def on_peer_down(self, event: PeerDown) -> None:
-        """Ignore the lease of a leader whose port is dead, and prepare an election."""
-        self.on_peer_unreachable(PeerUnreachable(event.peer))
-        if event.peer == self.leader:
-            self.gone = event.peer
-            self.early_attempts = 0
-            election.schedule_early(self)
-
-    def on_early_election(self, event: EarlyElection) -> None:
-        """Call the election that waited for a short random time."""
-        # An older token is of an election that was given up since, e.g. because this node has
-        # voted.
-        if event.token == self.early_token and self.gone and self.role is Role.FOLLOWER:
-            election.campaign(self)
-
 
 _Handler = Callable[[Core, Any], None]
 
-_OF_LEADERS = frozenset((messages.Append, messages.Heartbeat, messages.InstallSnapshot))
-
 _EVENTS: dict[type, _Handler] = {
     Tick: Core.on_tick,
-    Receive: Core.on_receive,
+    Receive: terms.on_receive,
     Propose: replication.propose,
     ProposeConfigChange: reconfigure.propose_change,
     TransferLeader: transfer.start,
@@ -473,24 +398,9 @@ _EVENTS: dict[type, _Handler] = {
     Persisted: Core.on_persisted,
     Applied: Core.on_applied,
     Compact: Core.on_compact,
-    PeerUnreachable: Core.on_peer_unreachable,
-    PeerDown: Core.on_peer_down,
-    EarlyElection: Core.on_early_election,
+    PeerUnreachable: replication.on_peer_unreachable,
+    PeerDown: election.on_peer_down,
+    EarlyElection: election.on_early_election,
     SnapshotSent: replication.snapshot_sent,
     TellCommit: replication.tell_commit,
-}
-
-_MESSAGES: dict[type, _Handler] = {
-    messages.PreVoteRequest: election.on_pre_vote_request,
-    messages.PreVoteResponse: election.on_pre_vote_response,
-    messages.VoteRequest: election.on_vote_request,
-    messages.VoteResponse: election.on_vote_response,
-    messages.Append: replication.on_append,
-    messages.AppendResponse: replication.on_append_response,
-    messages.Heartbeat: replication.on_heartbeat,
-    messages.HeartbeatResponse: replication.on_heartbeat_response,
-    messages.InstallSnapshot: replication.on_install_snapshot,
-    messages.ReadIndexRequest: reads.on_read_index_request,
-    messages.ReadIndexResponse: reads.on_read_index_response,
-    messages.TimeoutNow: transfer.on_timeout_now,
 }

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 from . import quorum, replication
 from .entry import EntryKind
 from .errors import CoreBug
+from .events import PeerUnreachable
 from .messages import PreVoteRequest, PreVoteResponse, VoteRequest, VoteResponse
 from .quorum import VoteResult
 from .roles import Role
 
 if TYPE_CHECKING:
     from .core import Core
+    from .events import EarlyElection, PeerDown
 
 # Thousandths of a tick: each node that lost the link to its leader waits a random part of this
 # before it calls an election. Long against a ballot (a round trip and a flush, about 3 ms), so that
@@ -257,3 +259,19 @@ def _is_quorum_active(core: Core) -> bool:
         heard[peer] = progress.active
         progress.active = False
     return quorum.vote_result(core.config, heard) is VoteResult.WON
+
+
+def on_peer_down(core: Core, event: PeerDown) -> None:
+    """Ignore the lease of a leader whose port is dead, and prepare an election."""
+    replication.on_peer_unreachable(core, PeerUnreachable(event.peer))
+    if event.peer == core.leader:
+        core.gone = event.peer
+        core.early_attempts = 0
+        schedule_early(core)
+
+
+def on_early_election(core: Core, event: EarlyElection) -> None:
+    """Call the election that waited for a short random time."""
+    # An older token is of an election that was given up since, e.g. because this node has voted.
+    if event.token == core.early_token and core.gone and core.role is Role.FOLLOWER:
+        campaign(core)

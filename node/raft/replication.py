@@ -21,7 +21,7 @@ from .roles import Role
 
 if TYPE_CHECKING:
     from .core import Core
-    from .events import Propose, SnapshotSent, TellCommit
+    from .events import PeerUnreachable, Propose, SnapshotSent, TellCommit
     from .messages import Message
 
 _CONFIG = int(EntryKind.CONFIG)
@@ -375,3 +375,12 @@ def on_install_snapshot(core: Core, message: InstallSnapshot) -> None:
     else:
         core.restore(meta)
     _accept(core, message.frm, log.commit)
+
+
+def on_peer_unreachable(core: Core, event: PeerUnreachable) -> None:
+    """Probe a peer again: the messages in flight may be lost."""
+    progress = core.progress.get(event.peer)
+    if progress is not None and progress.state is ProgressState.REPLICATE:
+        progress.become_probe()
+    if event.peer == core.leader:
+        reads.fail_forwarded(core)

@@ -12,6 +12,7 @@ from .own import BY_TEST, OWN, RARE
 from .storage import STORAGE
 
 _CORE = "node/raft/core.py"
+_TERMS = "node/raft/terms.py"
 _ELECTION = "node/raft/election.py"
 _LOG = "node/raft/log.py"
 _MEMBERSHIP = "node/raft/membership.py"
@@ -122,12 +123,12 @@ _ELECTIONS = (
     ),
     _mutant(
         "votes-of-older-terms-count", (39, 63), "A late answer helps a later candidacy.",
-        _CORE, "elif message.term < self.term:",
-        "elif message.term < self.term and kind is not messages.VoteResponse:",
+        _TERMS, "elif message.term < core.term:",
+        "elif message.term < core.term and kind is not messages.VoteResponse:",
     ),
     _mutant(
         "pre-vote-raises-the-term", (52, 29), "Whoever is asked takes over the term asked about.",
-        _CORE, "if kind is messages.PreVoteRequest or (", "if (",
+        _TERMS, "if kind is messages.PreVoteRequest or (", "if (",
     ),
     _mutant(
         "no-pre-vote", (29,), "Elections begin without asking whether they make sense.",
@@ -140,8 +141,8 @@ _ELECTIONS = (
     ),
     _mutant(
         "old-leader-is-not-told", (6,), "An older term gets no answer.",
-        _CORE, "if kind in _OF_LEADERS:\n            self.send_durably(",
-        "if kind in _OF_LEADERS and self.role is Role.LEADER:\n            self.send_durably(",
+        _TERMS, "if kind in _OF_LEADERS:\n        core.send_durably(",
+        "if kind in _OF_LEADERS and core.role is Role.LEADER:\n        core.send_durably(",
     ),
     _mutant(
         "learner-refuses-its-vote", (12,), "It may be a voter in the newer configuration.",
@@ -150,8 +151,8 @@ _ELECTIONS = (
     ),
     _mutant(
         "heartbeat-of-an-older-term-is-taken", (24,), "It goes past the comparison of terms.",
-        _CORE, "elif message.term < self.term:",
-        "elif message.term < self.term and kind is not messages.Heartbeat:",
+        _TERMS, "elif message.term < core.term:",
+        "elif message.term < core.term and kind is not messages.Heartbeat:",
     ),
     _mutant(
         "stuck-disk-goes-on-leading", (23,), "Nobody looks how long a write takes.",
@@ -208,8 +209,8 @@ _REPLICATIONS = (
     ),
     _mutant(
         "acknowledgements-of-older-terms-count", (63,), "Since then the log may have been cut off.",
-        _CORE, "elif message.term < self.term:",
-        "elif message.term < self.term and kind is not messages.AppendResponse:",
+        _TERMS, "elif message.term < core.term:",
+        "elif message.term < core.term and kind is not messages.AppendResponse:",
     ),
     _mutant(
         "new-peers-are-believed-to-match", (59, 47), "Before they have answered anything.",
@@ -440,7 +441,7 @@ _HANDOVER = (
     ),
     _mutant(
         "transfer-does-not-override-the-lease", (25, 26), "Nobody votes for the chosen one.",
-        _CORE, "and not message.transfer\n", "",
+        _TERMS, "and not message.transfer\n", "",
     ),
     _mutant(
         "recovering-node-stands", (18, 39), "Though it has lost what it acknowledged.",

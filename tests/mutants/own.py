@@ -10,6 +10,7 @@ from .mutant import Mutant
 
 _BATCH = "node/state/batch.py"
 _CORE = "node/raft/core.py"
+_TERMS = "node/raft/terms.py"
 _MEMBERS = "node/cluster/membership.py"
 _NODE = "node/node.py"
 _RECONCILER = "node/cluster/reconciler.py"
@@ -31,7 +32,7 @@ OWN = (
     ),
     _mutant(
         "gone-peer-is-gone-for-ever", "Who is back gets no vote counted, if its port refused once.",
-        _CORE, "if message.frm == self.gone:", "if message.frm == self.gone < 0:",
+        _TERMS, "if message.frm == core.gone:", "if message.frm == core.gone < 0:",
     ),
     _mutant(
         "lost-tail-of-nobody-is-waited-for", "Until the log has grown as far again, though what was "

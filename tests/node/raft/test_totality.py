@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hstore.node.raft import core as core_module
-from hstore.node.raft import events, messages
+from hstore.node.raft import events, messages, terms
 from hstore.node.raft.entry import Entry, SnapshotMeta
 from hstore.node.raft.errors import CoreBug
 from hstore.node.raft.events import Event, Receive
@@ -141,6 +141,6 @@ def test_no_message_raises_but_a_proof_of_broken_safety(
 
 
 def test_every_message_and_every_event_has_a_handler() -> None:
-    assert set(core_module._MESSAGES) == set(Message.__args__)
+    assert set(terms._MESSAGES) == set(Message.__args__)
     assert set(core_module._EVENTS) == set(Event.__args__)
-    assert len(MESSAGES) == len(core_module._MESSAGES)
+    assert len(MESSAGES) == len(terms._MESSAGES)
