@@ -33,10 +33,9 @@ def on_receive(core: Core, event: Receive) -> None:
             and not message.transfer
             and election.is_in_lease(core)
         ):
-            # Section 6: "if a server receives a RequestVote RPC within the minimum election
-            # timeout of hearing from a current leader, it does not update its term or grant its
-            # vote." Except when that leader asked for the election itself (thesis section
-            # 3.10).
+            # Section 6: "if a server receives a RequestVote RPC within the minimum election timeout
+            # of hearing from a current leader, it does not update its term or grant its vote."
+            # Except when that leader asked for the election itself (thesis section 3.10).
             return
         # A pre-vote only asks about a term that nobody is in yet, and a granted answer repeats
         # that term (etcd-raft/raft.go `Step` has the same two exceptions). All else shows that
