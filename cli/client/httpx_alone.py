@@ -8,7 +8,7 @@ all can be imported afterwards.
 Why `sys.modules` is patched for that: neither library has a switch, and importing only a part of
 httpx (`httpx._client`) still runs `httpx/__init__.py`, which imports all of it. Measured, medians of
 five on Python 3.11: 250 ms for plain `import httpx` with its transport, 190 without `httpx._main`,
-145 without trio and anyio, 84 without all three; `hstore list` as a whole takes about 300.
+145 without trio and anyio, 84 without all three; a whole `hstore list` uses about 300.
 """
 
 from __future__ import annotations
