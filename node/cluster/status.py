@@ -125,7 +125,7 @@ class Status:
 
     @property
     def structure(self) -> int:
-        """How many changes there were that users are told of at once."""
+        """How many changes there were that watchers get at once, such as of leader or health."""
         return self._changes.count
 
     async def wait_change(self, seen: int) -> int:

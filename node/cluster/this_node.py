@@ -1,7 +1,7 @@
 """One node about itself: its name and address, whether it is healthy, and how it ends.
 
-Owns the events that say that the node shall stop, and why. Whoever runs the node waits for them
-and ends it (`process/main.py`).
+Owns the events that say that the node shall stop, and why. `process/main.py` waits for them and
+ends it.
 """
 
 from __future__ import annotations

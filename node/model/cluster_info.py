@@ -71,7 +71,7 @@ class ConfigValue(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         value: As a user writes it.
         source: Where it comes from, in words.
-        note: What else whoever has just changed it must know; mostly nothing.
+        note: A remark for the user who has just changed it; mostly empty.
     """
 
     value: str

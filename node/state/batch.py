@@ -10,7 +10,7 @@ range instead, and reads of the store are checked against these ranges. What tab
 (`InMemory`) travels along as immutable values in one mapping, `values`; the changes that watches
 are going to read are a list. `commit` writes the records and the applied index as one atomic batch.
 
-Savepoints: while one is open, `undo` is a list, and whoever changes a record first appends what
+Savepoints: while one is open, `undo` is a list, and each write of a record first appends what
 stood there. With none open `undo` is None, so all that a plain write pays is one comparison.
 Everything else is undone by remembering where it stood: `values` is never changed in place, the
 lists of ranges and of changes only grow, or are replaced as a whole.

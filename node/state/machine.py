@@ -79,7 +79,7 @@ class KeyReader(Protocol):
     def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Item]:
         """Iterate over the keys that start with `prefix` and are greater than `after`, in order.
 
-        Holds the GIL for each step: whoever iterates far yields to the loop every N keys.
+        Holds the GIL for each step: a caller that iterates far yields to the loop every N keys.
         """
         ...
 
