@@ -7,7 +7,8 @@ state as of one moment. The *chain hash* of an index is the same on two nodes if
 same up to there.
 
 interface.py     what the driver may ask: `Storage`, and the rule behind it
-rocks.py         `Storage` on RocksDB: which batches, in which order
+rocks.py         `Storage` on RocksDB: creating, opening, loading, flushing, installing a snapshot
+rocks_log.py     the family of the log: what is appended, compacted, replaced and read back
 rocks_state.py   the family of the state, and the family that a snapshot is written to
 recovery.py      what a node may believe of its own disk: pure decisions
 witness.py       the file that records how much was durable
@@ -15,6 +16,7 @@ rocks_recovery.py  reads a database for `recovery.py`, damage included
 codec.py         the bytes of the log family, CRC and chain hash
 directory.py     the files around the database, the lock, the identity
 engine.py        the only module that opens RocksDB; the traps of rocksdict
+views.py         reads a family as of one moment, or a damaged one as far as it goes
 flusher.py       the thread that flushes
 deleted_files.py  frees deleted files in small pieces, so that no flush waits for it
 options.py       RocksDB's settings: memory, stalls, recovery

@@ -13,9 +13,34 @@ from rocksdict import WriteBatch
 from ..errors import StorageError
 from .engine import Engine, Family
 from .interface import StateReader
+from .recovery import RESET
+
+FIRST_GENERATION = 1
 
 # Writing a batch holds the GIL, for about a millisecond per MiB.
 _INSTALL_BATCH_BYTES = 1 << 20
+
+
+def family_name(generation: int) -> str:
+    """Return the name of the family that holds this generation of the state."""
+    return f"state-{generation}"
+
+
+def generation_of(name: str) -> int:
+    """Return which generation of the state the family `name` holds."""
+    return int(name.removeprefix("state-"))
+
+
+def family_in_force(engine: Engine, generation: int) -> Family:
+    """Return the state's family.
+
+    Raises:
+        StorageError: It is missing, because the record of its successor was lost.
+    """
+    name = family_name(generation)
+    if name not in engine.families():
+        raise StorageError(f"the state is missing: the database has no {name}. {RESET}")
+    return engine.family(name)
 
 
 class RocksState:

@@ -78,7 +78,7 @@ def test_a_directory_without_data_is_not_opened(tmp_path: Path) -> None:
         reopen(tmp_path)
 
 
-@pytest.mark.parametrize("step", ["_initialize", "encode_identity"])
+@pytest.mark.parametrize("step", ["write_first_batch", "encode_identity"])
 def test_a_crash_while_creating_leaves_a_directory_that_can_be_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -87,7 +87,7 @@ def test_a_crash_while_creating_leaves_a_directory_that_can_be_created(
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
-    where = "rocks" if step == "_initialize" else "directory"
+    where = "rocks" if step == "write_first_batch" else "directory"
     with monkeypatch.context() as patch:
         patch.setattr(f"hstore.node.storage.{where}.{step}", crash)
         with pytest.raises(KeyboardInterrupt):
@@ -210,6 +210,26 @@ async def test_a_missing_or_damaged_companion_of_the_log_is_found(
     with pytest.raises(StorageError, match=r"missing|damaged"):
         reopen(tmp_path).load()
     gc.collect()
+
+
+async def test_a_flush_before_load_is_refused_and_leaves_the_witness_alone(tmp_path: Path) -> None:
+    """It does not know yet what is on disk, and would have nothing but zeros to vouch for."""
+    RocksStorage.create(tmp_path, IDENTITY)
+    storage = reopen(tmp_path)
+    storage.load()
+    storage.append(HardState(1, 7, 0), None, entries(1, 3))
+    await storage.flush()
+    await storage.close()
+    before = (tmp_path / "db" / "witness").read_bytes()
+
+    storage = reopen(tmp_path)
+    with pytest.raises(StorageError, match="load"):
+        await storage.flush()
+    with pytest.raises(StorageError, match="load"):
+        storage.flush_soon(lambda: None, lambda: None)
+    await storage.close()
+
+    assert (tmp_path / "db" / "witness").read_bytes() == before
 
 
 async def test_a_damaged_block_is_an_error_and_never_a_shorter_scan(tmp_path: Path) -> None:
