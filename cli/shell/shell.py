@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import termios
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -23,7 +24,7 @@ from .connection import Connection
 from .words import from_arguments, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import History
@@ -73,7 +74,7 @@ def _talk(context: Context, finder: Finder) -> int:
         "`help` shows the commands, Ctrl-D leaves"
     )
     prompt = _prompt(lambda: connection.address, finder)
-    with _Interrupts() as interrupts:
+    with _every_key_kept(sys.stdin.fileno()), _Interrupts() as interrupts:
         while True:
             try:
                 # While the prompt reads, the terminal is raw: Ctrl-C is a key, and no signal.
@@ -154,6 +155,26 @@ class _Interrupts:
     def _take(self, _signal: int, _frame: object) -> None:
         if self.are_raised:
             raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _every_key_kept(terminal: int) -> Iterator[None]:
+    """Have Ctrl-D that is typed while a command runs reach the next prompt.
+
+    Between two prompts a terminal is in canonical mode (termios(3)), where the kernel keeps Ctrl-D
+    as a mark and not as a character; the prompt, which reads in raw mode, would get NUL in its place
+    (findings/ctrl-d-typed-ahead.sh). Without canonical mode it stays what it is. Ctrl-C goes on to
+    be a signal.
+    """
+    before = termios.tcgetattr(terminal)
+    changed = termios.tcgetattr(terminal)
+    changed[3] &= ~termios.ICANON
+    changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
+    termios.tcsetattr(terminal, termios.TCSANOW, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def _prompt(address: Callable[[], str], finder: Finder) -> PromptSession[str]:

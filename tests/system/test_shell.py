@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import subprocess
+import termios
 import time
 from contextlib import contextmanager
 
@@ -46,6 +47,10 @@ class Terminal:
             assert time.monotonic() < end, f"{pattern!r} is not in {text[self._read :]!r}"
             if select.select([self._fd], [], [], 0.2)[0]:
                 self._raw += self._more()
+
+    def is_raw(self):
+        """Whether Ctrl-C is a key, as it is while the prompt reads."""
+        return not termios.tcgetattr(self._fd)[3] & termios.ISIG
 
     def _more(self):
         try:
@@ -94,6 +99,21 @@ def test_ctrl_c_right_after_an_answer_neither_ends_nor_hangs_the_shell(shared: C
             terminal.type("nothing\x03help exit\r")
             terminal.wait_for(r"  > exit\n")
         terminal.type("\x04")
+        assert process.wait(WAIT_S) == 0
+
+
+def test_ctrl_d_while_a_command_runs_leaves_the_shell_after_it(shared: Cluster):
+    """It was lost: the prompt read NUL in its place, and waited for more."""
+    first = shared.nodes[1]
+    with at_terminal(shared, "cli", "-h", first.address) as (terminal, process):
+        terminal.wait_for(f"{first.address}>")
+        first.signal(signal.SIGSTOP)
+        terminal.type("get nothing\r")
+        terminal.wait_for(r"get nothing\n")
+        eventually(lambda: not terminal.is_raw(), "the command runs")
+        terminal.type("\x04")
+        first.signal(signal.SIGCONT)
+        terminal.wait_for("there is no key")
         assert process.wait(WAIT_S) == 0
 
 
