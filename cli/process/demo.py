@@ -199,12 +199,13 @@ def program(own: str) -> str:
     """Return how a shell in this terminal starts the program whose path is `own`.
 
     `make run` starts `.venv/bin/hstore` where no `hstore` is on the path: then it is the absolute
-    path, quoted for the shell.
+    path, quoted for the shell. Where `own` is no program (`python -m hstore.cli`, or `python -c` with
+    code that calls this), Python starts it as a module.
     """
-    if Path(own).name == "__main__.py":
+    if Path(own).name == "__main__.py" or not Path(own).exists():
         return f"{shlex.quote(sys.executable)} -m hstore.cli"
     on_path = shutil.which("hstore")
-    if on_path is not None and Path(on_path).exists() and Path(on_path).samefile(own):
+    if on_path is not None and Path(on_path).samefile(own):
         return "hstore"
     return shlex.quote(str(Path(own).absolute()))
 

@@ -174,7 +174,9 @@ def _every_key_kept(terminal: int) -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        # A terminal that was closed meanwhile has nothing to be restored.
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def _prompt(address: Callable[[], str], finder: Finder) -> PromptSession[str]:

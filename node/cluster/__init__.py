@@ -2,8 +2,7 @@
 
 Words. *Membership* is which nodes belong and which vote. A *wish* is what the log wants of the
 membership, before the configuration has followed. *Status* is which node leads, and the health of
-all. A
-*handover* gives the lead, or the vote, to others before a node ends.
+all. A *handover* gives the lead, or the vote, to others before a node ends.
 
 membership.py         requests to join, leave, stop, vote or lead, answered at the leader
 reconciler.py         brings the configuration to what the log wants, at the leader

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import structlog
 
+from ..raft.errors import CoreBug
 from ..raft.update import Persist
 from ..state.machine import State
 from ..storage.interface import SnapshotInstall, Storage
@@ -51,6 +52,7 @@ class DiskWriter:
 
         Raises:
             StorageError: The disk failed.
+            CoreBug: A snapshot is to be installed that was not received.
         """
         if persist.snapshot is not None:
             self._switch_state(persist)
@@ -66,7 +68,7 @@ class DiskWriter:
         """Take the received snapshot into use."""
         staged, self._staged = self._staged, None
         if staged is None or persist.snapshot is None or persist.hard_state is None:
-            raise RuntimeError("the core installs a snapshot that was not received")
+            raise CoreBug("the core installs a snapshot that was not received")
         self._storage.install(staged, persist.snapshot, persist.hard_state)
         self._state.reload()
         _log.info("installed a snapshot", index=persist.snapshot.index)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from ..net.flag import Flag
+from ..raft.errors import CoreBug
 from ..raft.messages import Message
 from ..raft.update import Persist
 from ..storage.interface import Storage
@@ -76,7 +77,7 @@ class Flushes:
     def _end(self) -> None:
         """The flush is over: what was written when it began is durable."""
         if self._covers is None:
-            raise RuntimeError("a flush has ended that was not begun")
+            raise CoreBug("a flush has ended that was not begun")
         (seq, then), self._covers = self._covers, None
         self._covered_seq = seq
         self._ended(seq, then)

@@ -57,7 +57,7 @@ def tick_leader(core: Core) -> None:
     if core.is_disk_stuck:
         core.become_follower(core.term, 0)
         return
-    # Section 6 (thesis 6.2): "a leader steps down if an election timeout elapses without a
+    # Thesis section 6.2: "a leader in Raft steps down if an election timeout elapses without a
     # successful round of heartbeats to a majority of its cluster".
     if core.elapsed >= core.options.election_ticks:
         core.elapsed = 0
@@ -150,7 +150,7 @@ def on_pre_vote_request(core: Core, message: PreVoteRequest) -> None:
 def on_pre_vote_response(core: Core, message: PreVoteResponse) -> None:
     """Count the answer if it belongs to the pre-vote that this node is asking for now."""
     # A grant repeats the term asked about. A refusal of a higher term made this node a follower of
-    # it (`Core.on_receive`), so a refusal that comes here has the present term.
+    # it (`terms.on_receive`), so a refusal that comes here has the present term.
     asked = core.term + 1 if message.granted else core.term
     if core.role is Role.PRE_CANDIDATE and message.term == asked:
         record_vote(core, message.frm, granted=message.granted)
@@ -178,7 +178,7 @@ def on_vote_request(core: Core, message: VoteRequest) -> None:
 
 
 def on_vote_response(core: Core, message: VoteResponse) -> None:
-    """Count the answer if this node is still a candidate; `on_receive` has compared the terms."""
+    """Count the answer if this node is still a candidate; `terms.py` has compared the terms."""
     if core.role is Role.CANDIDATE:
         record_vote(core, message.frm, granted=message.granted)
 

@@ -67,7 +67,7 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     index: int = 0
     term: int = 0
-    # Section 7: "To support cluster membership changes, the snapshot also includes the latest
-    # configuration in the log as of last included index."
+    # Section 7: "To enable cluster membership changes (Section 6), the snapshot also includes the
+    # latest configuration in the log as of last included index."
     config: Configuration = Configuration()
     chain: bytes = b""

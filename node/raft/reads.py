@@ -8,7 +8,7 @@
 
 Rule 1: rounds only rise, so the answer to an older round never confirms a newer read (etcd#20418,
 where a retry that used an id again was confirmed by a delayed answer).
-Rule 2: only voters confirm (`_confirmed_round`), only in the same term (`Core.on_receive`).
+Rule 2: only voters confirm (`_confirmed_round`), only in the same term (`terms.on_receive`).
 Rule 3: a read that is not answered fails; it is never silently kept past its leader (rule D16).
 
 At most one round is on its way for reads: those that arrive meanwhile share the next. A follower

@@ -110,7 +110,7 @@ def finish(core: Core) -> None:
 
 
 def on_timeout_now(core: Core, message: TimeoutNow) -> None:
-    """Call an election if this node may; `Core.on_receive` has compared the terms."""
+    """Call an election if this node may; `terms.on_receive` has compared the terms."""
     is_free = core.role is not Role.LEADER and core.leader in (0, message.frm)
     if is_free and core.is_promotable():
         election.become_candidate(core, is_transfer=True)

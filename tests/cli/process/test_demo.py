@@ -49,7 +49,10 @@ def test_commands_to_try_can_be_typed_as_they_are_printed(monkeypatch, tmp_path,
         assert demo.program(str(own)) == f"'{own}'"
     monkeypatch.chdir(tmp_path)
     assert demo.program("a b/hstore") == f"'{own}'"
-    assert demo.program("/lib/hstore/cli/__main__.py") == f"{sys.executable} -m hstore.cli"
+    monkeypatch.setenv("PATH", str(own.parent))
+    for no_program in ("/lib/hstore/cli/__main__.py", "-c"):
+        assert demo.program(no_program) == f"{sys.executable} -m hstore.cli"
+    monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("sys.argv", ["a b/hstore", "demo"])
     said = demo.to_try(make.info(make.node(1), make.node(2)), 2)
     assert f"  '{own}' list -h 127.0.0.1:8500 --watch" in said

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import signal
 import stat
 import sys
+import termios
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -189,8 +194,27 @@ def test_a_value_cannot_send_escape_sequences_to_a_terminal(capfd):
     assert capfd.readouterr().out == "a\\x1b[31m\n\tb\\r\n"
 
 
+class Terminal(NamedTuple):
+    """A terminal: `screen` is the end of the window, `keys` that of the programs in it."""
+
+    screen: int
+    keys: io.TextIOWrapper
+
+    def is_canonical(self) -> bool:
+        return bool(termios.tcgetattr(self.keys)[3] & termios.ICANON)
+
+
 @pytest.fixture
-def talk(finder, monkeypatch):
+def terminal() -> Iterator[Terminal]:
+    screen, keys = os.openpty()
+    with os.fdopen(keys) as stream:
+        yield Terminal(screen, stream)
+    with contextlib.suppress(OSError):  # A test may have closed it.
+        os.close(screen)
+
+
+@pytest.fixture
+def talk(finder, monkeypatch, terminal):
     """Have a shell at a terminal ask for lines, which are given; return its exit status."""
 
     def run(*lines):
@@ -202,13 +226,15 @@ def talk(finder, monkeypatch):
             # As the prompt begins or ends: a moment in which Ctrl-C is not yet or no longer a key.
             signal.raise_signal(signal.SIGINT)
             line = next(coming)
+            if callable(line):
+                line = line()
             if isinstance(line, str):
                 return line
             raise line
 
         monkeypatch.setattr(shell, "_prompt", lambda *_: SimpleNamespace(prompt=ask))
-        for stream in (sys.stdin, sys.stdout):
-            monkeypatch.setattr(stream, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stdin", terminal.keys)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         return run_shell(finder, None)
 
     return run
@@ -222,6 +248,27 @@ def test_ctrl_c_beside_the_prompt_and_beside_a_command_ends_nothing(talk, capfd)
     assert "get KEY\n" in printed.out
     assert "interrupted" not in printed.err
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_from_the_first_prompt_on_no_key_is_kept_as_a_mark_until_the_shell_ends(talk, terminal):
+    modes = []
+
+    def look():
+        modes.append(terminal.is_canonical())
+        return "help exit"
+
+    assert terminal.is_canonical()
+    assert talk(look, look, EOFError) == 0
+    assert modes == [False, False]
+    assert terminal.is_canonical()
+
+
+def test_a_terminal_that_is_closed_ends_the_shell_without_an_error(talk, terminal):
+    def close():
+        os.close(terminal.screen)
+        return EOFError()
+
+    assert talk(close) == 0
 
 
 def test_ctrl_c_ends_the_command_that_runs_and_says_it_of_a_write(cluster, talk, capfd):

@@ -12,6 +12,7 @@ import trio
 from hstore.node.driver.flushes import Flushes
 from hstore.node.errors import StorageError
 from hstore.node.net.poller import Poller, can_poll
+from hstore.node.raft.errors import CoreBug
 from hstore.node.raft.messages import AppendResponse, Message, TimeoutNow
 from hstore.node.raft.update import Persist
 from hstore.node.storage.flusher import Flusher
@@ -119,7 +120,7 @@ async def test_a_disk_that_cannot_tell_is_awaited(flushes, disk, told, nursery, 
 async def test_an_end_without_a_beginning_is_an_error(flushes, disk):
     flushes.written(write(1))
     disk.begun[0]()
-    with pytest.raises(RuntimeError, match="not begun"):
+    with pytest.raises(CoreBug, match="not begun"):
         disk.begun[0]()
 
 
