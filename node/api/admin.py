@@ -60,7 +60,7 @@ async def kill(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
 async def leave(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`POST /v1/node/leave`: be removed from the cluster for good, then stop."""
     deadline = await exchange.begin_wait(parse_query(request.query))
-    await exchange.backend.membership.leave(deadline)
+    await exchange.backend.administration.leave(deadline)
     request.keep_alive = False
     return ok(exchange.keys.applied_index, b'{"left":true}')
 
@@ -71,7 +71,7 @@ async def remove(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     if not member.node:
         raise HttpError(400, 'the body must name a node: {"node": "n2"}')
     deadline = await exchange.begin_wait(parse_query(request.query))
-    await exchange.backend.membership.remove(member.node, deadline)
+    await exchange.backend.administration.remove(member.node, deadline)
     return ok(exchange.keys.applied_index, b'{"removed":%b}' % msgspec.json.encode(member.node))
 
 
@@ -79,5 +79,5 @@ async def transfer(exchange: Exchange, request: Request, _rest: bytes) -> Answer
     """`POST /v1/leader/transfer` `{"to"}`: have another member lead; empty: any that can."""
     to = decode_json(_successor, request.body).to
     deadline = await exchange.begin_wait(parse_query(request.query))
-    leader = await exchange.backend.membership.transfer(to, deadline)
+    leader = await exchange.backend.administration.transfer(to, deadline)
     return ok(exchange.keys.applied_index, b'{"leader":%b}' % msgspec.json.encode(leader))

@@ -105,7 +105,7 @@ class Keys(Protocol):
         ...
 
 
-class Membership(Protocol):
+class Administration(Protocol):
     """The cluster: who belongs, who leads."""
 
     def cluster(self) -> ClusterInfo:
@@ -246,6 +246,6 @@ class Backend:
     """The node behind the API."""
 
     keys: Keys
-    membership: Membership
+    administration: Administration
     process: Process
     settings: Settings

@@ -34,20 +34,20 @@ _join_request = msgspec.json.Decoder(JoinRequest)
 
 async def leader(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/status/leader`: the address of its API, or `""`."""
-    info = exchange.backend.membership.cluster()
+    info = exchange.backend.administration.cluster()
     address = next((node.address for node in info.nodes if node.name == info.leader), "")
     return ok(exchange.keys.applied_index, _encode(address))
 
 
 async def peers(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/status/peers`: the addresses of all members."""
-    addresses = [node.address for node in exchange.backend.membership.cluster().nodes]
+    addresses = [node.address for node in exchange.backend.administration.cluster().nodes]
     return ok(exchange.keys.applied_index, _encode(addresses))
 
 
 async def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/cluster`. A newcomer sees by the protocol's version whether it can join at all."""
-    body = _encode(exchange.backend.membership.cluster())
+    body = _encode(exchange.backend.administration.cluster())
     return answer(exchange.keys.applied_index, body, extra=b"X-Hstore-Protocol: %d\r\n" % PROTOCOL)
 
 
@@ -81,7 +81,7 @@ class _Events:
     is_endless = True
 
     def __init__(self, backend: Backend) -> None:
-        self._membership = backend.membership
+        self._administration = backend.administration
         self.head = head(backend.keys.applied_index, content_type=EVENTS)
 
     async def run(self, send: Send) -> None:
@@ -89,8 +89,8 @@ class _Events:
         seen, shown, shown_at = -1, b"", 0.0
         while True:
             with trio.move_on_after(FIGURES_S):
-                seen = await self._membership.wait_cluster_change(seen)
-            content = _encode(self._membership.cluster())
+                seen = await self._administration.wait_cluster_change(seen)
+            content = _encode(self._administration.cluster())
             now = trio.current_time()
             if content != shown:
                 await send(b"event: cluster\ndata: %b\n\n" % content)
@@ -107,5 +107,5 @@ async def join(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`POST /v1/cluster/join`: make a newcomer, from whatever host, a learner."""
     newcomer = decode_json(_join_request, request.body)
     deadline = await exchange.begin_wait(parse_query(request.query))
-    reply = await exchange.backend.membership.join(newcomer, deadline)
+    reply = await exchange.backend.administration.join(newcomer, deadline)
     return ok(exchange.keys.applied_index, _encode(reply))

@@ -77,7 +77,7 @@ async def _current(exchange: Exchange, request: Request) -> dict[str, ConfigValu
     """Return the settings as they are now; with `?stale`, as this node knows them."""
     query = parse_query(request.query)
     if "stale" not in query:
-        await exchange.backend.membership.cluster_barrier(await exchange.begin_wait(query))
+        await exchange.backend.administration.cluster_barrier(await exchange.begin_wait(query))
     return exchange.backend.settings.show()
 
 

@@ -17,7 +17,7 @@ from .this_node import ThisNode
 
 
 class Administration:
-    """The cluster, seen and changed through one node. The HTTP API serves it as `Membership`."""
+    """The cluster, seen and changed through one node. The HTTP API serves it as `Administration`."""
 
     def __init__(
         self, replica: Replica, status: Status, handover: Handover, this_node: ThisNode

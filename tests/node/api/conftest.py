@@ -122,7 +122,7 @@ class FakeBackend:
 
     @property
     def whole(self) -> Backend:
-        return Backend(keys=self, membership=self, process=self, settings=self)
+        return Backend(keys=self, administration=self, process=self, settings=self)
 
     def watch(self, prefix: bytes, after: int | None) -> Watch:
         return self.watches.open(prefix, after)
