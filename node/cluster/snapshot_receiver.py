@@ -2,7 +2,7 @@
 
 Owns the part of a snapshot that has arrived (it is *staged*), and the limits of the receiving side;
 the conversation, and its checks, are in `peers/snapshot_transfer.py`. When the connection breaks, the
-staged part waits `_KEEP_SECONDS` for its sender to be back. A whole snapshot is offered to the core,
+staged part waits `KEEP_SECONDS` for its sender to be back. A whole snapshot is offered to the core,
 which takes or refuses it.
 """
 
@@ -15,18 +15,13 @@ import trio
 
 from ..driver.replica import Replica
 from ..errors import PeerError
-from ..peers import wire
+from ..peers import snapshot_transfer, wire
 from ..peers.snapshot_transfer import Incoming, SnapshotStart, SnapshotTaken
 from ..raft.messages import InstallSnapshot
 from ..storage.interface import SnapshotInstall
 
 _FLUSH_BYTES = 4 * 1024 * 1024
 """A receiver flushes this often, off the loop, so that no write has to wait for RocksDB."""
-
-_KEEP_SECONDS = 60.0
-"""For a sender to be back: a staged state is disk space."""
-
-_SWEEP_SECONDS = 5.0
 
 _ANOTHER = "another connection brings a snapshot"
 
@@ -57,8 +52,8 @@ class SnapshotReceiver:
     async def run(self) -> None:
         """Give up what no sender comes back for, until cancelled."""
         while True:
-            await trio.sleep(_SWEEP_SECONDS)
-            staging, oldest = self._staging, trio.current_time() - _KEEP_SECONDS
+            await trio.sleep(snapshot_transfer.SWEEP_SECONDS)
+            staging, oldest = self._staging, trio.current_time() - snapshot_transfer.KEEP_SECONDS
             if staging is not None and staging.scope is None and staging.idle_since <= oldest:
                 self._unstage()
 

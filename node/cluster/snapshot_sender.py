@@ -6,7 +6,7 @@ delays no heartbeat, and is read and written in chunks, so neither side holds it
 
 Owns connections, times and limits of the sending side; the conversation, and its checks, are in
 `peers/snapshot_transfer.py`. When a link breaks, the sender keeps its view of the
-state for `_KEEP_SECONDS`, and the receiver what it has staged: the core asks again as soon as the peer
+state for `KEEP_SECONDS`, and the receiver what it has staged: the core asks again as soon as the peer
 answers, and the next connection goes on from there. A restart of either side begins anew.
 
 What is written meanwhile stays on the leader's disk (`compaction.DiskLog`) and follows the snapshot
@@ -24,7 +24,7 @@ import trio
 
 from ..driver.replica import Replica
 from ..errors import PeerError
-from ..peers import wire
+from ..peers import snapshot_transfer, wire
 from ..peers.link import LOST, Dial, connect
 from ..peers.links import Links
 from ..peers.snapshot_transfer import Outgoing, SnapshotPosition, SnapshotTaken
@@ -36,11 +36,6 @@ _SEND_SECONDS = 30.0
 
 _MAX_SENDING = 4
 """Views that are open at once, whether they travel or wait for their peer; one for each peer."""
-
-_KEEP_SECONDS = 60.0
-"""For a peer to be back: an open view keeps old data on disk."""
-
-_SWEEP_SECONDS = 5.0
 
 _ANSWER_BYTES = 16 * 1024
 """Of the longest answer of a receiver, which names a key."""
@@ -85,7 +80,7 @@ class SnapshotSender:
                 task_status.started()
                 try:
                     while True:
-                        await trio.sleep(_SWEEP_SECONDS)
+                        await trio.sleep(snapshot_transfer.SWEEP_SECONDS)
                         self._sweep()
                 finally:
                     self._nursery = None  # the driver may take one more turn while all is ended
@@ -95,7 +90,7 @@ class SnapshotSender:
 
     def _sweep(self) -> None:
         """Close the views that have waited for too long."""
-        oldest = trio.current_time() - _KEEP_SECONDS
+        oldest = trio.current_time() - snapshot_transfer.KEEP_SECONDS
         for peer, view in list(self._views.items()):
             if not view.is_busy and view.idle_since <= oldest:
                 self._close_view(peer)

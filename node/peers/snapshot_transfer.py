@@ -40,6 +40,11 @@ from ..raft.entry import SnapshotMeta
 CHUNK_BYTES = 64 * 1024
 CHUNK_PAIRS = 512
 
+# Both sides keep their half for a peer whose connection broke: the sender an open view, which keeps
+# old data on its disk, the receiver what it has staged there. Looked at every `SWEEP_SECONDS`.
+KEEP_SECONDS = 60.0
+SWEEP_SECONDS = 5.0
+
 _DIGEST_BYTES = 16
 _PAIR_OVERHEAD = 16
 

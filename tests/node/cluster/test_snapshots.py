@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from hstore.node.cluster import snapshot_receiver, snapshot_sender
+from hstore.node.cluster import snapshot_receiver
 from hstore.node.driver import compaction
 from hstore.node.errors import PeerError, StorageError
 from hstore.node.peers import snapshot_transfer, wire
@@ -526,8 +526,7 @@ async def test_a_view_and_what_is_staged_of_it_wait_for_a_while_and_not_for_ever
     autojump_clock, monkeypatch
 ) -> None:
     """An open view keeps old data on disk, and a staged state takes its room beside the other."""
-    for side in (snapshot_sender, snapshot_receiver):
-        monkeypatch.setattr(side, "_KEEP_SECONDS", 20)
+    monkeypatch.setattr(snapshot_transfer, "KEEP_SECONDS", 20)
     async with running(3) as cluster:
         chunks = await interrupted(cluster)
         leader, member = cluster[1].node.snapshot_sender, cluster[3].node.snapshot_receiver
