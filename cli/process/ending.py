@@ -24,8 +24,8 @@ _GONE_S = 7.0
 _PAUSE_S = 0.05
 
 
-def stop(node: NamedNode) -> None:
-    """Stop a node cleanly, and wait until it is gone.
+def stop(node: NamedNode) -> str:
+    """Stop a node cleanly, and wait until it is gone; return a line for the user.
 
     Raises:
         Unreachable: It does not answer.
@@ -33,6 +33,7 @@ def stop(node: NamedNode) -> None:
             still there after `_GONE_S`.
     """
     _refuse_ended(node)
+    again = _how_it_starts_again(node)
     try:
         with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
             still_voter = client.stop()
@@ -50,10 +51,11 @@ def stop(node: NamedNode) -> None:
             f"{still_voter}. Start it again (hstore restart -h {node.address}), or remove it "
             f"(hstore leave -h {node.address})"
         )
+    return f"{node} has stopped{again}"
 
 
-def kill(node: NamedNode) -> None:
-    """End a node's process at once, and wait until it is gone.
+def kill(node: NamedNode) -> str:
+    """End a node's process at once, and wait until it is gone; return a line for the user.
 
     One that runs on this machine gets SIGKILL, so it need not answer.
 
@@ -62,6 +64,7 @@ def kill(node: NamedNode) -> None:
         Refused: It answers with a refusal, or is still there after `_GONE_S`.
     """
     _refuse_ended(node)
+    ended = f"{node} was killed{_how_it_starts_again(node)}"
     if node.record and node.is_running_here:
         try:
             if not run_record.kill(node.record, _GONE_S):
@@ -69,10 +72,11 @@ def kill(node: NamedNode) -> None:
         except PermissionError:
             pass  # another user's process; its API may still obey
         else:
-            return
+            return ended
     with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
         client.kill()
     _wait_gone(node, is_killed=True)
+    return ended
 
 
 def leave(node: NamedNode) -> str:
@@ -93,6 +97,17 @@ def leave(node: NamedNode) -> str:
         return _remove(node)
     _wait_gone(node)
     return f"{node} has left its cluster for good"
+
+
+def _how_it_starts_again(node: NamedNode) -> str:
+    """Return the end of the line for the user, of a node that still runs.
+
+    `hstore restart` starts only what is recorded as having run on this machine. A node of another
+    machine is not, and neither is one of a demo.
+    """
+    if not node.is_running_here:
+        return ""
+    return f"; `hstore restart -h {node.address}` starts it again"
 
 
 def _remove(gone: NamedNode) -> str:
