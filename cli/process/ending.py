@@ -33,7 +33,7 @@ def stop(node: NamedNode) -> str:
             still there after `_GONE_S`.
     """
     _refuse_ended(node)
-    again = _how_it_starts_again(node)
+    restart = _restart_of(node)
     try:
         with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
             still_voter = client.stop()
@@ -46,12 +46,13 @@ def stop(node: NamedNode) -> str:
         raise
     _wait_gone(node)
     if still_voter:
+        how = f" ({restart})" if restart else ""
         raise Refused(
             f"{node} has stopped, but is still a voter, so the others need it for a majority: "
-            f"{still_voter}. Start it again (hstore restart -h {node.address}), or remove it "
+            f"{still_voter}. Start it again{how}, or remove it "
             f"(hstore leave -h {node.address})"
         )
-    return f"{node} has stopped{again}"
+    return _line(f"{node} has stopped", restart)
 
 
 def kill(node: NamedNode) -> str:
@@ -64,7 +65,8 @@ def kill(node: NamedNode) -> str:
         Refused: It answers with a refusal, or is still there after `_GONE_S`.
     """
     _refuse_ended(node)
-    ended = f"{node} was killed{_how_it_starts_again(node)}"
+    restart = _restart_of(node)
+    ended = _line(f"{node} was killed", restart)
     if node.record and node.is_running_here:
         try:
             if not run_record.kill(node.record, _GONE_S):
@@ -99,15 +101,17 @@ def leave(node: NamedNode) -> str:
     return f"{node} has left its cluster for good"
 
 
-def _how_it_starts_again(node: NamedNode) -> str:
-    """Return the end of the line for the user, of a node that still runs.
+def _restart_of(node: NamedNode) -> str:
+    """Return the command that will start a node again which still runs; empty: there is none here.
 
     `hstore restart` starts only what is recorded as having run on this machine. A node of another
     machine is not, and neither is one of a demo.
     """
-    if not node.is_running_here:
-        return ""
-    return f"; `hstore restart -h {node.address}` starts it again"
+    return f"hstore restart -h {node.address}" if node.is_running_here else ""
+
+
+def _line(ended: str, restart: str) -> str:
+    return f"{ended}; `{restart}` starts it again" if restart else ended
 
 
 def _remove(gone: NamedNode) -> str:

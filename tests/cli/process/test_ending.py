@@ -123,6 +123,12 @@ def test_a_restart_is_advised_only_where_this_machine_can_start_the_node_again(
     assert end(named(A, make_finder(), make.record())) == f"n1 at {A} {ended}"
 
 
+def test_who_stops_as_a_voter_elsewhere_is_not_told_to_restart_it_here(make_finder, cluster):
+    cluster.set(A, "/v1/node/stop", {"still_voter": "no majority"})
+    with pytest.raises(Refused, match=r"no majority\. Start it again, or remove it \(hstore leave"):
+        ending.stop(named(A, make_finder()))
+
+
 @pytest.mark.parametrize("end", [ending.stop, ending.kill])
 def test_a_node_that_ended_is_not_taken_for_another_that_has_its_address_now(
     make_finder, cluster, make, end
