@@ -3,11 +3,11 @@
 Words. A command is *thin*: options in, one call, print. Commands are synchronous: Trio runs only
 during a search by DNS, and in a node that is started here.
 
-main.py        the commands
+main.py        the commands, with their arguments and their help
 options.py     options that several commands share
 running.py     a command from its arguments to its exit status
 config.py      config and rename
-completion.py  completion in bash, zsh and fish
+completion.py  completion in bash, zsh and fish (in the shell of hstore: `shell/`)
 spellings.py   the same commands as hstore-server, hstore-cli and lines of mgmt.py
 mgmt.py        the commands as a script that runs without an install
 __main__.py    the entry points of the programs

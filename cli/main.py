@@ -154,9 +154,7 @@ def stop(*, host: str, zone: str | None) -> None:
     """Stop a node cleanly; it stays a member."""
     from .process import ending
 
-    node = _local(host, zone)
-    ending.stop(node)
-    click.echo(f"{node} has stopped; `hstore restart -h {node.address}` starts it again")
+    click.echo(ending.stop(_local(host, zone)))
 
 
 @cli.command()
@@ -166,9 +164,7 @@ def kill(*, host: str, zone: str | None) -> None:
     """End a node's process at once, as a crash would; on this machine also when it hangs."""
     from .process import ending
 
-    node = _local(host, zone)
-    ending.kill(node)
-    click.echo(f"{node} was killed; `hstore restart -h {node.address}` starts it again")
+    click.echo(ending.kill(_local(host, zone)))
 
 
 @cli.command()

@@ -28,6 +28,15 @@ def ip_of(host: str) -> IP:
     return ip
 
 
+def is_ip(text: str) -> bool:
+    """Tell whether a text is an IP literal, without brackets; a zone index may follow."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether an IP literal is an address of this machine only: 127.0.0.0/8 or ::1.
 

@@ -7,10 +7,11 @@ not decided here.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from hstore.dns.ip_literals import is_ip
 
 NAMESERVERS_MAX = 3
 """MAXNS of glibc: it never asks a server after the third of resolv.conf."""
@@ -74,7 +75,7 @@ def parse_resolv_conf(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         words = line.split()
         if not words or line[0] in "#;" or words[0] not in {"nameserver", "port"}:
             continue
-        is_server = words[0] == "nameserver" and len(words) > 1 and _is_ip(words[1])
+        is_server = words[0] == "nameserver" and len(words) > 1 and is_ip(words[1])
         if is_server and len(servers) < NAMESERVERS_MAX:
             servers.append(words[1])
         else:
@@ -134,14 +135,6 @@ def _meant(text: str) -> list[str]:
     """Return the lines without comments, and without empty lines."""
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     return [line for line in lines if line]
-
-
-def _is_ip(word: str) -> bool:
-    try:
-        ipaddress.ip_address(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _text(path: Path) -> str | None:

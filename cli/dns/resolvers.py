@@ -92,8 +92,8 @@ def _by_port(servers: Sequence[Server], zone: str) -> str:
     if others:
         lines += [
             "",
-            "# A file has one port. For each of these nodes, that one dead node does not stop",
-            "# resolution, put its four lines, without the #, into a file beside this one.",
+            "# A file has one port. So that resolution goes on when that node is dead, put the four",
+            "# lines of each of these nodes, without the #, into a file of its own beside this one.",
         ]
     for order, one in enumerate(others, start=2):
         lines += [

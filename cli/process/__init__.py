@@ -3,7 +3,7 @@
 start.py       start and join: settings, ports and refusals before the node runs
 background.py  a node in a process of its own
 attached.py    a node beside the shell in one terminal
-launching.py   the command line that starts this node again, and its log
+launching.py   runs a node in this process, with its log, and the command line for a restart
 healthy.py     waits until a started node leads or follows
 restart.py     `restart`
 ending.py      `stop`, `kill`, `leave`

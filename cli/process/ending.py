@@ -24,8 +24,8 @@ _GONE_S = 7.0
 _PAUSE_S = 0.05
 
 
-def stop(node: NamedNode) -> None:
-    """Stop a node cleanly, and wait until it is gone.
+def stop(node: NamedNode) -> str:
+    """Stop a node cleanly, and wait until it is gone; return a line for the user.
 
     Raises:
         Unreachable: It does not answer.
@@ -33,6 +33,7 @@ def stop(node: NamedNode) -> None:
             still there after `_GONE_S`.
     """
     _refuse_ended(node)
+    restart = _restart_of(node)
     try:
         with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
             still_voter = client.stop()
@@ -45,15 +46,17 @@ def stop(node: NamedNode) -> None:
         raise
     _wait_gone(node)
     if still_voter:
+        how = f" ({restart})" if restart else ""
         raise Refused(
             f"{node} has stopped, but is still a voter, so the others need it for a majority: "
-            f"{still_voter}. Start it again (hstore restart -h {node.address}), or remove it "
+            f"{still_voter}. Start it again{how}, or remove it "
             f"(hstore leave -h {node.address})"
         )
+    return _line(f"{node} has stopped", restart)
 
 
-def kill(node: NamedNode) -> None:
-    """End a node's process at once, and wait until it is gone.
+def kill(node: NamedNode) -> str:
+    """End a node's process at once, and wait until it is gone; return a line for the user.
 
     One that runs on this machine gets SIGKILL, so it need not answer.
 
@@ -62,6 +65,8 @@ def kill(node: NamedNode) -> None:
         Refused: It answers with a refusal, or is still there after `_GONE_S`.
     """
     _refuse_ended(node)
+    restart = _restart_of(node)
+    ended = _line(f"{node} was killed", restart)
     if node.record and node.is_running_here:
         try:
             if not run_record.kill(node.record, _GONE_S):
@@ -69,10 +74,11 @@ def kill(node: NamedNode) -> None:
         except PermissionError:
             pass  # another user's process; its API may still obey
         else:
-            return
+            return ended
     with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
         client.kill()
     _wait_gone(node, is_killed=True)
+    return ended
 
 
 def leave(node: NamedNode) -> str:
@@ -93,6 +99,19 @@ def leave(node: NamedNode) -> str:
         return _remove(node)
     _wait_gone(node)
     return f"{node} has left its cluster for good"
+
+
+def _restart_of(node: NamedNode) -> str:
+    """Return the command that will start a node again which still runs; empty: there is none here.
+
+    `hstore restart` starts only what is recorded as having run on this machine. A node of another
+    machine is not, and neither is one of a demo.
+    """
+    return f"hstore restart -h {node.address}" if node.is_running_here else ""
+
+
+def _line(ended: str, restart: str) -> str:
+    return f"{ended}; `{restart}` starts it again" if restart else ended
 
 
 def _remove(gone: NamedNode) -> str:

@@ -1,4 +1,4 @@
-"""How this process runs a node: its log, the command line that starts it again, and the restart.
+"""Runs a node in this process: opens its log, records the command line that starts it again, restarts.
 
 The command line knows what the user typed and the settings made of it. The node only writes that
 into its run record (`hstore.node.process.launch`).

@@ -5,9 +5,9 @@ An address in `HSTORE_HOST` belongs to the first source. With `-h ADDR` there is
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 
+from hstore.dns.ip_literals import is_ip
 from hstore.node.config.settings import load_search
 
 from .find import Finder
@@ -41,10 +41,7 @@ def named(discovery: Discovery, data_dir: Path | None) -> list[str]:
 
     saved = saved_members.read(data_dir) if data_dir is not None else None
     addresses = [*discovery.hosts, *(saved.api_addresses() if saved else ())]
-    try:
-        for one in addresses:
-            ipaddress.ip_address(one.host)
-    except ValueError:
+    if not all(is_ip(one.host) for one in addresses):
         return []
     return list(dict.fromkeys(map(str, addresses)))
 

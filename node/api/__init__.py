@@ -15,7 +15,7 @@ watch.py    /v1/watch
 cluster.py  /v1/cluster, /v1/status, /v1/health, /v1/events, /v1/node/load, joining
 config.py   settings and names
 admin.py    stop, restart, kill, leave, remove, transfer
-items.py    how an item looks, for the handlers that show items
+items.py    an item in an answer, its 404, the age of a stale copy: shared by three handlers
 backend.py  what the API asks of the node
 `http/`     HTTP/1.1 itself
 

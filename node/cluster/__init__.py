@@ -6,7 +6,7 @@ all. A *handover* gives the lead, or the vote, to others before a node ends.
 
 membership.py         requests to join, leave, stop, vote or lead, answered at the leader
 reconciler.py         brings the configuration to what the log wants, at the leader
-administration.py     what clients ask: show, join, remove, leave, transfer
+administration.py     what clients ask, at the node that they ask: show, join, remove, leave, transfer
 this_node.py          one node's name, health and end
 handover.py           what a node hands over before it ends
 status.py             bulletins and reports, and what follows from them
@@ -15,7 +15,7 @@ overview.py           the `/v1/cluster` object and the view for DNS, put togethe
 configure.py          settings and names, changed while the cluster runs
 replica_check.py      the replicas compare what they hold
 snapshot_sender.py    sends whole states to members that are too far behind
-snapshot_feed.py      feeds them what follows a snapshot, from the leader's disk
+snapshot_feed.py      sends them the entries that follow a snapshot, from the leader's disk
 snapshot_receiver.py  takes in whole states
 
 Never here: consensus (`raft/`), sockets, or HTTP.

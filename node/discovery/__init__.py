@@ -2,7 +2,7 @@
 
 joining.py        a newcomer asks a member to let it in
 saved_members.py  the members' addresses in a file, for commands that look while no node runs
-announce.py       what a node says of itself by multicast DNS
+announce.py       what a node tells its local network of itself, by multicast DNS
 rediscovery.py    a member that lost its cluster looks for it again
 
 Never here: the DNS protocol (`dns/`), or which node may join (`cluster/`).

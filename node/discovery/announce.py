@@ -1,4 +1,4 @@
-"""What a node says of itself on its local network; how is the business of `dns/responder.py`.
+"""What a node tells its local network of itself; `dns/responder.py` sends it.
 
 Only a node that listens beyond loopback says anything, and only once it belongs to a cluster.
 """

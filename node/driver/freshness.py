@@ -1,6 +1,6 @@
 """Keeps this node's knowledge of how old its copy may be, for `X-Hstore-Stale-Ms`.
 
-Reads of clients keep it, too: this is for a node that gets none.
+Every linearizable read of a client says it as well: this module asks for a node that gets none.
 """
 
 from __future__ import annotations

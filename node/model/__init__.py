@@ -4,9 +4,9 @@ Words. A *command* is what an entry asks of the state machine. The *cluster info
 one node sees it, in the shape users get. A *value* is how something is written: an address, a name,
 a duration.
 
-commands.py      what a committed entry can ask, and what came of it
+commands.py      what a committed entry can ask, with its outcome; the cluster's settings
 cluster_info.py  the `/v1/cluster` object, join requests and replies
-values.py        addresses, names, durations and sizes as they are written
+values.py        parsers of addresses, names, durations and sizes
 
 Never here: I/O, clocks, or what is done with any of it.
 """

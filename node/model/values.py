@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hstore.dns.ip_literals import host_and_port
+from hstore.dns.ip_literals import host_and_port, is_ip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,12 +69,12 @@ def split_address(value: str, default_port: int = API_PORT) -> Address:
     host, port = value, str(default_port)
     if value.startswith("["):
         host, bracket, rest = value[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")) or not _is_ip(host, 6):
+        if not bracket or (rest and not rest.startswith(":")) or not _is_ipv6(host):
             raise ValueError(allowed)
         port = rest[1:] if rest else port
     elif value.count(":") == 1:
         host, _, port = value.partition(":")
-    elif ":" in value and not _is_ip(value, 6):
+    elif ":" in value and not _is_ipv6(value):
         raise ValueError(allowed)
     if not re.fullmatch(r"[A-Za-z0-9:._%-]+", host) or not re.fullmatch(r"[0-9]{1,5}", port):
         raise ValueError(allowed)
@@ -303,15 +303,12 @@ def _milliseconds(found: re.Match[str]) -> int:
     return int(found[1]) * _MS[found[2]]
 
 
-def _is_ip(host: str, version: int) -> bool:
-    try:
-        return ipaddress.ip_address(host).version == version
-    except ValueError:
-        return False
+def _is_ipv6(host: str) -> bool:
+    return is_ip(host) and ipaddress.ip_address(host).version == 6
 
 
 def _resolve(host: str) -> str:
-    if _is_ip(host, 4) or _is_ip(host, 6):
+    if is_ip(host):
         return str(ipaddress.ip_address(host))
     if host.lower() == "localhost":
         # A look-up may give ::1 first, and a node there would not answer at 127.0.0.1.

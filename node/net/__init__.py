@@ -7,7 +7,7 @@ that waits for a change.
 poller.py          one wake-up for all sockets that have something
 stream.py          TCP: accept, receive, send
 sockets.py         a node's listening sockets, bound before anything else starts
-lag.py             the longest stalls of the event loop, of late
+lag.py             the longest stalls of the event loop in the last minute
 flag.py            one waiting task, any number of calls that wake it once
 change_counter.py  any number of waiting tasks, each for a change it has not seen
 

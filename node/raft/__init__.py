@@ -7,11 +7,13 @@ A *round* is a numbered broadcast of heartbeats. "Section 5.3" is of the Raft pa
 version), "thesis section 6.4" of Diego Ongaro's dissertation; "etcd#14633" is an issue of a project
 that had the bug.
 
-The interface: core.py (`Core.step`), events.py in, update.py out, options.py, errors.py
+The interface: core.py (`Core.step`), events.py in, update.py out, errors.py; options.py has every
+               limit, such as how far a learner that becomes a voter may be behind
 The data:      entry.py, membership.py, messages.py, roles.py
 Bookkeeping:   log.py of this node, progress.py of each peer, quorum.py the majorities
 Behaviour:     terms.py, through which every message enters; then election.py, replication.py,
-               reads.py, reconfigure.py, transfer.py, all functions of a core
+               reads.py, reconfigure.py (membership changes), transfer.py (of the lead), all functions
+               of a core
 
 Never here: an import from another room, or anything that lets two runs of the same events differ.
 """

@@ -237,7 +237,7 @@ class Core:
         self.gated.append(message)
 
     def randomize_timeout(self) -> None:
-        """Draw a new election timeout in [T, 2T) ticks (`election_jitter` may narrow that).
+        """Draw a new election timeout, in ticks: see `Options.election_ticks` and `election_jitter`.
 
         Out of two values at least: voters whose timeouts are always equal ask at the same time
         again and again, and split the vote each time.

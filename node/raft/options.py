@@ -10,10 +10,10 @@ class Options:
     """Limits and times. A tick is one heartbeat interval.
 
     Attributes:
-        election_ticks: T: a node that hears no leader calls an election after a random time in
-            [T, 2T) ticks.
-        election_jitter: The random part, as a share of T (1.0 is the paper's whole interval), in
-            whole ticks; never less than two values, so that there is always something to draw.
+        election_ticks: T: a node that hears no leader calls an election after a random number of
+            ticks, at least T and less than T + `election_jitter` * T.
+        election_jitter: The random part, as a share of T: 1.0 gives the paper's [T, 2T). It is rounded
+            down to whole ticks, but never to fewer than two values to draw from.
         pre_vote: Ask the voters whether they would vote, before raising the term (thesis 9.6).
         check_quorum: A leader that hears no majority for T steps down, and a voter that hears a
             leader refuses its vote to others (section 6, end).

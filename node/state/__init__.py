@@ -10,8 +10,8 @@ of it that got another value or was deleted; the *history* is the latest changes
 machine.py       applies entries in order; the table of all effects; readers of the state
 batch.py         the batch and its savepoints; what tables hold in memory
 keys.py          the users' keys
-members.py       the cluster's settings and its members
-idempotency.py   keyed writes: which took effect, and what was answered
+members.py       the cluster's settings and its members; why a join or a change is refused
+idempotency.py   keyed writes: which took effect, what was answered, how long that is kept
 cluster_time.py  the time in the log, which never falls
 records.py       the layout of keys and values in the store
 changes.py       the history, bounded

@@ -1,4 +1,4 @@
-"""What is loopback, which address a text means, and how one is written: one rule for all rooms."""
+"""What is an IP literal and what is loopback, which address one means, and how one is written: one rule for all rooms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from hstore.dns.ip_literals import host_and_port, ip_of, is_loopback
+from hstore.dns.ip_literals import host_and_port, ip_of, is_ip, is_loopback
 from hstore.dns.ratelimit import network_of
 
 LOOPBACK = ["127.0.0.1", "127.9.9.9", "::1", "::1%lo", "::ffff:127.0.0.1", "::ffff:7f00:1"]
@@ -18,6 +18,10 @@ NO_LITERALS = ["", "localhost", "127.example.org", "127.0.0.1:8500", "[::1]"]
 
 def test_loopback_is_told_from_the_rest():
     assert [host for host in (*LOOPBACK, *BEYOND, *NO_LITERALS) if is_loopback(host)] == LOOPBACK
+
+
+def test_a_literal_is_told_from_a_name():
+    assert [host for host in (*LOOPBACK, *BEYOND, *NO_LITERALS) if is_ip(host)] == LOOPBACK + BEYOND
 
 
 def test_the_rate_limit_which_goes_by_the_text_knows_the_same_loopback():

@@ -1,7 +1,7 @@
 """Keeps out what a web page makes a browser send without its user's will.
 
-Owns the checks of `Host`, `Origin` and `Sec-Fetch-Site`. Tokens
-and certificates, when there are some, are not decided here.
+Owns the checks of `Host`, `Origin` and `Sec-Fetch-Site`. Which user may
+do what is not decided here (`../gate.py`).
 
 Theory of operation. A user's browser can reach nodes that a stranger's web page cannot, and the
 page can use it: by `<img src="http://localhost:8500/delete/key">`, a form, a `no-cors` fetch, or a
@@ -16,8 +16,9 @@ name of its own that it makes point here (DNS rebinding). Three headers give it 
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
+
+from hstore.dns.ip_literals import is_ip
 
 from .answers import HttpError
 
@@ -59,7 +60,7 @@ class Guard:
 
     def _check_host(self, header: bytes) -> None:
         host = _host_of(header)
-        if _is_ip(host) or host == "localhost":
+        if is_ip(host) or host == "localhost":
             if len(self._literals) >= _LITERALS_KEPT_MAX:
                 self._literals.clear()
             self._literals.add(header)
@@ -123,14 +124,6 @@ def _host_of(header: bytes) -> str:
     if separator and port.isdecimal():
         text = host
     return text.rstrip(".")
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_same_origin(origin: bytes, host: bytes | None) -> bool:

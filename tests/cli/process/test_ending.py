@@ -96,7 +96,8 @@ def test_leave_of_somebody_unknown_names_the_cluster_that_was_asked(make_finder,
 
 def test_kill_ends_a_node_that_hangs_without_asking_it(make_finder, cluster, make, sleeper):
     sleeper.send_signal(signal.SIGSTOP)
-    ending.kill(named(A, make_finder(), make.record(pid=sleeper.pid)))
+    said = ending.kill(named(A, make_finder(), make.record(pid=sleeper.pid)))
+    assert said == f"n1 at {A} was killed; `hstore restart -h {A}` starts it again"
     assert sleeper.wait(30) == -signal.SIGKILL
     assert cluster.asked == []
 
@@ -107,6 +108,25 @@ def test_kill_of_an_address_asks_who_is_there_when_the_recorded_process_has_ende
     cluster.set(A, "/v1/node/kill", {})
     ending.kill(named(A, make_finder(), make.record()))
     assert cluster.asked[0] == (A, "POST", "/v1/node/kill")
+
+
+@pytest.mark.parametrize(
+    ("end", "ended"), [(ending.stop, "has stopped"), (ending.kill, "was killed")]
+)
+def test_a_restart_is_advised_only_where_this_machine_can_start_the_node_again(
+    make_finder, cluster, make, end, ended
+):
+    for path in ("/v1/node/stop", "/v1/node/kill"):
+        cluster.set(A, path, {})
+    assert end(named(A, make_finder())) == f"the node at {A} {ended}"
+    # A record of another node that once ran at this address does not help.
+    assert end(named(A, make_finder(), make.record())) == f"n1 at {A} {ended}"
+
+
+def test_who_stops_as_a_voter_elsewhere_is_not_told_to_restart_it_here(make_finder, cluster):
+    cluster.set(A, "/v1/node/stop", {"still_voter": "no majority"})
+    with pytest.raises(Refused, match=r"no majority\. Start it again, or remove it \(hstore leave"):
+        ending.stop(named(A, make_finder()))
 
 
 @pytest.mark.parametrize("end", [ending.stop, ending.kill])
@@ -137,7 +157,8 @@ def test_stop_waits_for_the_end_of_the_process_too(make_finder, cluster, make, s
             sleeper.wait()
 
     clock.sleep = sleep
-    ending.stop(named(A, make_finder(), make.record(pid=sleeper.pid)))
+    said = ending.stop(named(A, make_finder(), make.record(pid=sleeper.pid)))
+    assert said == f"n1 at {A} has stopped; `hstore restart -h {A}` starts it again"
     assert sleeper.poll() is not None
 
 
