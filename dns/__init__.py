@@ -18,5 +18,6 @@ result. A *recursor* is a resolver that the server asks for names outside the zo
     multicast.py a node's records in multicast DNS   responder.py a node's replies to it
     multicast_sockets.py                             sockets for both sides of it
 
-Imports nothing of the rest of hstore. The caller gives plain data (`ClusterView`) and bound sockets.
+Never here: an import from the rest of hstore. The caller gives plain data (`ClusterView`) and bound
+sockets.
 """

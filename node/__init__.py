@@ -21,5 +21,5 @@ The rooms, each importing only from those below it (import-linter checks this):
 `raft/`                  consensus, pure
 `config/` `net/` `model/`  settings; sockets; commands and values
 
-Owns nothing else: a module that fits no room is a reason to look for the room it belongs to.
+Never here: a third module. What fits no room is a reason to look for the room it belongs to.
 """

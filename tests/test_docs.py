@@ -258,6 +258,14 @@ def anchors_in(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("package", sorted({path.parent for path in modules()}), ids=str)
+def test_a_package_docstring_gives_its_words_and_what_never_belongs_into_it(package: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
+
+    assert re.search(r"^Words\. ", docstring, re.MULTILINE)
+    assert re.search(r"^Never here: ", docstring, re.MULTILINE)
+
+
+@pytest.mark.parametrize("package", sorted({path.parent for path in modules()}), ids=str)
 def test_a_package_docstring_maps_the_files_beside_it(package: Path) -> None:
     docstring = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
     named = set(re.findall(r"\b(\w+\.py)\b", docstring))

@@ -1,5 +1,8 @@
 """Talking to one node over HTTP: the only room that knows httpx.
 
+Words. A *client* asks one node, by one connection. A *reply* is what the node answers, checked and as
+plain data. *Plain* text has nothing in it that steers a terminal.
+
 api.py          requests, a method for each
 replies.py      what a node answers, as plain data
 errors.py       what goes wrong, as errors with an exit status

@@ -1,5 +1,9 @@
 """Names through this machine's resolvers: `dns setup` and `dns doctor`.
 
+Words. *Forwarding* is the configuration by which a resolver asks the cluster for its zone. An
+*observation* is what a query, or a file of this machine, has shown. A *diagnosis* is what is wrong,
+and what to do about it.
+
 setup.py         `dns setup`: the addresses of a running cluster
 resolvers.py     the configuration of each resolver
 doctor.py        `dns doctor`: sends the queries, prints the result

@@ -1,5 +1,8 @@
 """Nodes as processes: started, restarted, ended.
 
+Words. A node runs in the *foreground*, *attached* to the shell of its terminal, or in the
+*background*. It is *healthy* when it leads or follows, and votes or has caught up.
+
 start.py       start and join: settings, ports and refusals before the node runs
 background.py  a node in a process of its own
 attached.py    a node beside the shell in one terminal

@@ -1,5 +1,8 @@
 """The shell: `hstore cli`, and what `start` and `join` open on a terminal.
 
+Words. A *line* is split into *words*, the first of which names a *command*. A *suggestion* is what Tab
+offers for the word that is being typed.
+
 shell.py        reads lines, runs them, ends
 commands.py     the commands, and their help
 words.py        a line as words: quotes, escapes, values from files

@@ -21,5 +21,5 @@ flusher.py       the thread that flushes
 deleted_files.py  frees deleted files in small pieces, so that no flush waits for it
 options.py       RocksDB's settings: memory, stalls, recovery
 
-Nothing here knows of roles, links, commands or requests.
+Never here: roles, links, commands, requests, or what an entry means.
 """
