@@ -94,6 +94,10 @@ class State:
     Attributes:
         applied: Index of the last entry that took effect, 0 for none.
         applied_term: Its term.
+        cluster: The cluster's id, its settings, how many nodes it waits for. Immutable.
+        members: All members by id. Never changed in place: a change makes a new dictionary.
+        removed: Ids of members that were removed and can never come back.
+        keyed_writes: Which keyed writes are remembered. Immutable.
         history: The latest changes; this node's own, and no part of the replicated state.
         on_checkpoint: Called by `apply` with the index of each `Checkpoint` and a reader of the
             whole state as of that entry, which the callee closes; None: nobody wants it.
@@ -104,6 +108,10 @@ class State:
 
     applied: int
     applied_term: int
+    cluster: records.Cluster
+    members: dict[int, Member]
+    removed: frozenset[int]
+    keyed_writes: KeyedWrites
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
@@ -117,34 +125,18 @@ class State:
         view = self._store.view()
         try:
             self.applied, self.applied_term = unpack_applied(view.get(APPLIED_KEY))
-            self._values = {table: table.load(view) for table in _IN_MEMORY}
+            self._take_over({table: table.load(view) for table in _IN_MEMORY})
         finally:
             view.close()
         self.history.restart(self.applied)
 
-    @property
-    def cluster(self) -> records.Cluster:
-        """The cluster's id, its settings, how many nodes it waits for. Immutable."""
-        cluster: records.Cluster = self._values[CLUSTER]
-        return cluster
-
-    @property
-    def members(self) -> dict[int, Member]:
-        """All members by id. Never changed in place: a change makes a new dictionary."""
-        known: dict[int, Member] = self._values[MEMBERS]
-        return known
-
-    @property
-    def removed(self) -> frozenset[int]:
-        """Ids of members that were removed and can never come back."""
-        ids: frozenset[int] = self._values[REMOVED]
-        return ids
-
-    @property
-    def keyed_writes(self) -> KeyedWrites:
-        """Which keyed writes are remembered."""
-        table: KeyedWrites = self._values[KEYED_WRITES]
-        return table
+    def _take_over(self, values: Values) -> None:
+        """Hold these values in memory from now on; as attributes, since every request reads one."""
+        self._values = values
+        self.cluster = values[CLUSTER]
+        self.members = values[MEMBERS]
+        self.removed = values[REMOVED]
+        self.keyed_writes = values[KEYED_WRITES]
 
     @property
     def time_ms(self) -> int:
@@ -206,7 +198,8 @@ class State:
             outcomes.append(_run(batch, entry))
         last = entries[-1]
         self.applied, self.applied_term = last.index, last.term
-        self._values = batch.values
+        if batch.values is not self._values:
+            self._take_over(batch.values)
         if batch.gap:
             self.history.restart(batch.gap)
         tell(entries, outcomes)

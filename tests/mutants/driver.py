@@ -108,7 +108,7 @@ DRIVER = (
     ),
     _mutant(
         "what-tables-hold-in-memory-is-not-taken-over", (32, 57), "The store alone has the changes.",
-        _MACHINE, "        self._values = batch.values\n", "",
+        _MACHINE, "if batch.values is not self._values:", "if batch.values is self._values:",
     ),
     _mutant(
         "time-is-what-the-leader-says", (49,), "Though its clock is behind what the log has seen.",
