@@ -19,9 +19,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from hstore.node.discovery.run_record import RunRecord
 from hstore.node.errors import Refused
 from hstore.node.process.launch import LogStart
-from hstore.node.process.run_record import RunRecord
 
 from ..search.sources import finder_of
 from .healthy import Healthy, Part, wait_healthy

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hstore.node.discovery import run_record
 from hstore.node.errors import HstoreError, Refused
 from hstore.node.model import values
-from hstore.node.process import run_record
 
 from ..client.api import REQUEST_TIMEOUT_S
 from ..client.errors import NothingListens, Unreachable

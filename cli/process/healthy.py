@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from hstore.node.errors import HstoreError, Refused
 
 if TYPE_CHECKING:
+    from hstore.node.discovery.run_record import RunRecord
     from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
-    from hstore.node.process.run_record import RunRecord
 
     from ..search.find import Finder
 

@@ -15,9 +15,9 @@ import click
 
 from hstore.node.config.settings import load_settings
 from hstore.node.config.sources import VARIABLE_PREFIX
+from hstore.node.discovery import run_record
 from hstore.node.errors import Refused
 from hstore.node.model.cluster_info import ClusterInfo
-from hstore.node.process import run_record
 from hstore.node.process.launch import LogStart
 from hstore.node.storage.directory import has_data
 
@@ -30,7 +30,7 @@ from .background import describe, last_words, run_in_background
 from .healthy import Part, wait_healthy
 
 if TYPE_CHECKING:
-    from hstore.node.process.run_record import RunRecord
+    from hstore.node.discovery.run_record import RunRecord
 
     from ..search.find import Found
     from ..search.local import NamedNode

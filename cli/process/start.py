@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 from hstore.dns.ip_literals import host_and_port, is_loopback
 from hstore.node.config.settings import NodeSettings, load_settings
-from hstore.node.discovery import saved_members
+from hstore.node.discovery import run_record, saved_members
 from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.model import values
 from hstore.node.net.sockets import AddressTaken, NodeSockets, bind_first_free, bind_node_sockets
-from hstore.node.process import run_record
 from hstore.node.process.launch import AGAIN, Launch
 from hstore.node.storage.directory import has_data, read_identity
 

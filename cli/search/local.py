@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from hstore.dns.ip_literals import is_loopback
+from hstore.node.discovery import run_record
 from hstore.node.errors import HstoreError, Refused
 from hstore.node.model import values
-from hstore.node.process import run_record
 
 from .find import Found, member
 
 if TYPE_CHECKING:
+    from hstore.node.discovery.run_record import RunRecord
     from hstore.node.model.values import Address
-    from hstore.node.process.run_record import RunRecord
 
     from .find import Finder
 

@@ -1,11 +1,10 @@
 """The process of a node, from its first check to its last flush.
 
-Words. A *launch* is how the process was started. A *run record* says which nodes run on this machine.
+Words. A *launch* is how the process was started.
 
 main.py        directory, listeners, signals, and how it ends
 announcing.py  tells the cluster that this node runs, and its addresses; creates the first cluster
 launch.py      how this process was started; keeps its run record
-run_record.py  one small file per node, kept after its end
 log_file.py    the log of a node in the background, of bounded size
 cutoff.py      ends a process that does not end by itself in time
 

@@ -15,8 +15,8 @@ import msgspec
 import structlog
 
 from ..config.sources import VARIABLE_PREFIX
-from . import run_record
-from .run_record import RunRecord
+from ..discovery import run_record
+from ..discovery.run_record import RunRecord
 
 if TYPE_CHECKING:
     from ..config.settings import NodeSettings

@@ -17,8 +17,8 @@ from trio.testing import MockClock
 from hstore.cli.client.api import NodeClient
 from hstore.cli.search.find import Finder
 from hstore.dns.finder import Rank, Sighting
+from hstore.node.discovery.run_record import Process, RunRecord, process_of
 from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
-from hstore.node.process.run_record import Process, RunRecord, process_of
 
 
 def make_node(number=1, **changes):

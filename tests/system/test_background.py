@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from hstore.node.process import run_record
-from hstore.node.process.run_record import RunRecord
+from hstore.node.discovery import run_record
+from hstore.node.discovery.run_record import RunRecord
 
 from .cluster import Cluster, Node, Said
 

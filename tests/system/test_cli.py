@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hstore.node.process import run_record
+from hstore.node.discovery import run_record
 
 from .cluster import HSTORE, Cluster, Node, eventually, follow_events, run
 from .load import load

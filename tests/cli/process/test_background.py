@@ -12,9 +12,9 @@ import pytest
 
 from hstore.cli.process import background
 from hstore.cli.process.background import Ended, last_words, run_in_background, spawn
+from hstore.node.discovery.run_record import RunRecord
 from hstore.node.errors import Refused
 from hstore.node.process.launch import LogStart
-from hstore.node.process.run_record import RunRecord
 
 # What a node does as others see it: says where it logs, serves, and then does as it is told.
 NODE = """

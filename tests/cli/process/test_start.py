@@ -19,10 +19,9 @@ from hstore.cli.search.find import Finder
 from hstore.dns.finder import Rank
 from hstore.dns.resolver import Hosts
 from hstore.node.config.settings import at_port, load_settings
-from hstore.node.discovery import joining
+from hstore.node.discovery import joining, run_record
 from hstore.node.discovery.saved_members import SavedMember, SavedMembers, write
 from hstore.node.errors import ConfigError, Refused
-from hstore.node.process import run_record
 
 # Any of 127.0.0.0/8 is this machine; one per test process, so that runs do not meet.
 HOST = f"127.{os.getpid() % 200 + 10}.{os.getpid() // 200 % 250}.2"

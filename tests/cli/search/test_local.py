@@ -7,8 +7,8 @@ import os
 import pytest
 
 from hstore.cli.search.local import named_node, recorded_dns
+from hstore.node.discovery import run_record
 from hstore.node.errors import Refused
-from hstore.node.process import run_record
 
 A, B, C = (f"127.0.0.1:{port}" for port in (8500, 8501, 8502))
 

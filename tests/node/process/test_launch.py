@@ -11,9 +11,9 @@ import trio
 from structlog.testing import capture_logs
 
 from hstore.node.config.settings import load_settings
-from hstore.node.process import run_record
+from hstore.node.discovery import run_record
+from hstore.node.discovery.run_record import RunRecord
 from hstore.node.process.launch import Launch, LogStart
-from hstore.node.process.run_record import RunRecord
 from tests.node.memory_cluster import running
 
 

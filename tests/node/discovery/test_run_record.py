@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hstore.node.process import run_record
-from hstore.node.process.run_record import Process, RunRecord
+from hstore.node.discovery import run_record
+from hstore.node.discovery.run_record import Process, RunRecord
 
 SLEEPER = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
 
