@@ -340,8 +340,7 @@ def _finder(zone: str | None) -> Finder:
 def _client(host: str | None, zone: str | None) -> NodeClient:
     from .client.api import NodeClient
 
-    finder = _finder(zone)
-    return NodeClient(finder.find().address if host is None else finder.address_of(host))
+    return NodeClient(_finder(zone).address_at(host))
 
 
 def _text(option: str, value: str) -> str:

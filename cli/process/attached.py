@@ -16,7 +16,7 @@ import click
 
 from hstore.node.errors import Refused
 
-from ..search.sources import finder_of
+from ..search.sources import finder_of_started
 from .background import Child, Ended, describe, spawn
 from .healthy import Part, wait_healthy
 
@@ -62,7 +62,7 @@ def run_with_shell(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
 def _run(child: Child, env: Mapping[str, str], run_shell: Callable[[Finder, str], int]) -> int:
     record = child.wait_serving()
-    finder = finder_of({"cluster.zone": record.zone}, env)
+    finder = finder_of_started(record.zone, env)
     name = record.name or record.address
     try:
         health = wait_healthy(Part.of(record), finder, child.check)

@@ -23,7 +23,7 @@ from hstore.node.discovery.run_record import RunRecord
 from hstore.node.errors import Refused
 from hstore.node.process.launch import LogStart
 
-from ..search.sources import finder_of
+from ..search.sources import finder_of_started
 from .healthy import Healthy, Part, wait_healthy
 from .launching import PROGRAM
 
@@ -155,7 +155,7 @@ def run_in_background(
     try:
         with child.stopped_when_interrupted():
             record = child.wait_serving()
-            finder = finder_of({"cluster.zone": record.zone}, env)
+            finder = finder_of_started(record.zone, env)
             health = wait_healthy(Part.of(record), finder, child.check)
     except Ended as end:
         if end.words:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from hstore.dns.ip_literals import host_and_port, is_loopback
 from hstore.node.config.settings import NodeSettings, load_settings
 from hstore.node.discovery import run_record, saved_members
+from hstore.node.discovery.saved_members import SavedMembers
 from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.model import values
 from hstore.node.net.sockets import AddressTaken, NodeSockets, bind_first_free, bind_node_sockets
@@ -24,8 +25,7 @@ from hstore.node.storage.directory import has_data, read_identity
 from ..client.errors import Unreachable
 from ..options import Process
 from ..search.find import Finder, Found, describe, live_addresses, member, own_address_towards
-from ..search.local import recorded_dns
-from ..search.sources import sources
+from ..search.sources import finder_for_node
 from . import launching
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def start_node(
         ConfigError, Refused: It was not started; the message says why.
     """
     settings = load_settings(flags, env)
-    finder = finder or _finder(settings, env)
+    finder = finder or finder_for_node(settings, env)
     _refuse_running(settings, env)
     fresh = not has_data(settings.data_dir)
     if fresh and process.resume:
@@ -88,7 +88,7 @@ def join_cluster(
     if settings.given & {"listen", "data_dir"}:  # otherwise it takes free ports and their directory
         _refuse_running(settings, env)
     settings = _place(settings, env)
-    given, finder = finder, finder or _finder(settings, env)
+    given, finder = finder, finder or finder_for_node(settings, env)
     found, failure = (None, None) if process.resume else _target(host, settings, finder)
     if found:
         _refuse_itself(settings, found)
@@ -162,11 +162,6 @@ def _refuse_running(settings: NodeSettings, env: Mapping[str, str]) -> None:
         )
 
 
-def _finder(settings: NodeSettings, env: Mapping[str, str]) -> Finder:
-    found = sources(settings.discovery, settings.data_dir, recorded_dns(env))
-    return Finder(settings.cluster.zone, sources=found)
-
-
 def _target(
     host: str | None, settings: NodeSettings, finder: Finder
 ) -> tuple[Found | None, Unreachable | None]:
@@ -176,12 +171,24 @@ def _target(
     """
     try:
         if host is None:
-            if has_data(settings.data_dir) and saved_members.read(settings.data_dir):
+            saved = saved_members.read(settings.data_dir) if has_data(settings.data_dir) else None
+            if saved is not None:
+                _refuse_other_zone(saved, settings, finder)
                 return None, None
             return finder.find(_cluster_of(settings.data_dir)), None
         return finder.wait_for(finder.address_of(host)), None
     except Unreachable as error:
         return None, error
+
+
+def _refuse_other_zone(saved: SavedMembers, settings: NodeSettings, finder: Finder) -> None:
+    """Refuse to join a zone with the directory of a node that is a member in another zone."""
+    if finder.is_zone_given and saved.zone != finder.zone:
+        raise Refused(
+            f"{settings.data_dir} is of a node of cluster {saved.cluster_id} of zone {saved.zone}, not "
+            f"of zone {finder.zone}; `hstore start` starts it again without a zone, "
+            "another --data-dir makes a new member"
+        )
 
 
 def _cluster_of(data_dir: Path) -> str | None:
@@ -283,7 +290,7 @@ def _taken(error: AddressTaken, finder: Finder, option: str) -> Refused:
             f"choose another with {option}, or another address for the node"
         )
     try:
-        found = finder.wait_for(str(error.address), wait_s=0)
+        found = finder.ask(str(error.address))
     except HstoreError:
         return Refused(
             f"{error.address} is taken by another program; "

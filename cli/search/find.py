@@ -66,6 +66,8 @@ class Finder:
 
     Args:
         zone: The DNS domain of the cluster.
+        is_zone_given: Whether the user named the zone. Then a cluster of another zone is no answer;
+            the default zone excludes nothing.
         sources: Where a search looks, or a function that returns it when a search begins; by
             default the DNS servers of nodes on this machine.
         named: Returns the addresses that the user named and that need no look-up. They have the
@@ -79,6 +81,7 @@ class Finder:
         self,
         zone: str,
         *,
+        is_zone_given: bool = False,
         sources: _Sources | Callable[[], _Sources] | None = None,
         named: Callable[[], list[str]] | None = None,
         connector: Connect = connect,
@@ -86,6 +89,7 @@ class Finder:
         trio_clock: trio.abc.Clock | None = None,
     ) -> None:
         self.zone = zone
+        self.is_zone_given = is_zone_given
         self.clock = clock or Clock()
         self.connect = connector
         self._given = sources
@@ -128,12 +132,24 @@ class Finder:
 
         Raises:
             ConfigError: `host` is neither an address nor a name.
-            Refused: There are two clusters, or no node has that name.
+            Refused: There are two clusters, no node has that name, or it is of another zone than the
+                user named.
             Unreachable: The node does not answer, or no cluster was found.
         """
         if host is None:
             return self.find()
         return self.wait_for(self.address_of(host), wait_s=0)
+
+    def address_at(self, host: str | None) -> str:
+        """Return the API address of the node that a command shall talk to.
+
+        Raises:
+            As `find_at`, but a node that is named is asked only where the user named a zone.
+        """
+        if host is None:
+            return self.find().address
+        address = self.address_of(host)
+        return self.find_at(address).address if self.is_zone_given else address
 
     def find_if_any(self) -> Found | None:
         """Return the live cluster of the zone if a single round of the search finds it.
@@ -155,7 +171,7 @@ class Finder:
             for one in said
             if isinstance(one, Found)
             and one.info.zone == self.zone
-            and cluster_id in {None, one.info.cluster_id}
+            and self.is_meant(one.info, cluster_id)
         ]
         if all(one.info.leader is None for one in found):
             return None  # a search asks other sources too, and waits for an election
@@ -184,17 +200,42 @@ class Finder:
         """Return the cluster of a node that may be about to start.
 
         Raises:
+            Refused: The cluster is of another zone than the user named.
             Unreachable: It did not answer within `wait_s` seconds, or is not an hstore node.
         """
         end = self.clock.now() + wait_s
         while True:
             try:
-                with self.connect(address, _PROBE_TIMEOUT_S) as client:
-                    return Found(address, client.cluster())
+                found = self.ask(address)
             except Unreachable:
                 if self.clock.now() + _PAUSE_S > end:
                     raise
+            else:
+                if not self.is_meant(found.info):
+                    raise self.other_zone(describe(found))
+                return found
             self.clock.sleep(_PAUSE_S)
+
+    def ask(self, address: str) -> Found:
+        """Return the cluster of the node at an address, of whatever zone it is.
+
+        Raises:
+            Unreachable: It does not answer, or is not an hstore node.
+        """
+        with self.connect(address, _PROBE_TIMEOUT_S) as client:
+            return Found(address, client.cluster())
+
+    def is_meant(self, info: ClusterInfo, cluster_id: str | None = None) -> bool:
+        """Tell whether a cluster is of the zone that the user named, if any, and of the wanted id."""
+        is_of_zone = not self.is_zone_given or info.zone == self.zone
+        return is_of_zone and cluster_id in {None, info.cluster_id}
+
+    def other_zone(self, whose: str) -> Refused:
+        """Return the error for a node that the user named, and that is not of the zone they named."""
+        return Refused(
+            f"this is {whose}, not of zone {self.zone}, which --zone, HSTORE_ZONE or the config names"
+            "\nname a node of that zone with -h, or leave the zone out"
+        )
 
     def address_of(self, where: str) -> str:
         """Return the API address that `ADDR|NAME` stands for.
@@ -236,8 +277,7 @@ class Finder:
 
     def _ask(self, address: str) -> Found | HstoreError:
         try:
-            with self.connect(address, _PROBE_TIMEOUT_S) as client:
-                return Found(address, client.cluster())
+            return self.ask(address)
         except HstoreError as error:
             return error
 
@@ -269,19 +309,21 @@ class _Proof:
         # This blocks the loop of the search, which has no other use, for the time of one probe.
         found = []
         for address, said in self._finder.probe(findings).items():
-            if isinstance(said, Found) and self._wanted in {None, said.info.cluster_id}:
+            if isinstance(said, Found) and self._finder.is_meant(said.info, self._wanted):
                 found.append(said)
                 self.failures[address] = "has no leader"
             else:
-                self.failures[address] = _why_not(said)
+                self.failures[address] = _why_not(said, self._finder)
         is_led = any(one.info.leader is not None for one in found)
         if found and (is_led or now - self._begun_at >= self._patience_s):
             self.found = found
         return bool(self.found)
 
 
-def _why_not(said: Found | HstoreError) -> str:
+def _why_not(said: Found | HstoreError, finder_: Finder) -> str:
     match said:
+        case Found(info=info) if not finder_.is_meant(info):
+            return f"is of cluster {info.cluster_id} of zone {info.zone}"
         case Found(info=info):
             return f"is of another cluster, {info.cluster_id}"
         case NothingListens():

@@ -15,11 +15,11 @@ from hstore.node.discovery import run_record
 from hstore.node.errors import HstoreError, Refused
 from hstore.node.model import values
 
+from ..client.errors import Unreachable
 from .find import Found, member
 
 if TYPE_CHECKING:
     from hstore.node.discovery.run_record import RunRecord
-    from hstore.node.model.values import Address
 
     from .find import Finder
 
@@ -62,20 +62,17 @@ def named_node(said: str, env: Mapping[str, str], finder: Finder) -> NamedNode:
 
     Raises:
         ConfigError: It is neither.
-        Refused: No node has that name, or nodes of two clusters have it.
+        Refused: No node has that name, nodes of two clusters have it, or the node is of another
+            zone than the user named.
     """
     here = [one for one in run_record.records(env) if _is_here(one)]
     address, record = _which(said, here, finder)
+    if finder.is_zone_given:
+        _refuse_other_zone(address, record, finder)
     if record and run_record.is_running(record):
         address = _loopback_of(record) or address
     neighbours = tuple(one.address for one in here if one != record and run_record.is_running(one))
     return NamedNode(said, address, record, neighbours, finder)
-
-
-def recorded_dns(env: Mapping[str, str]) -> list[Address]:
-    """Return the DNS servers of the nodes that run here by their records."""
-    here = [one for one in run_record.running(env) if run_record.shares_network(one)]
-    return [values.split_address(one.dns_address) for one in here]
 
 
 def ask(address: str, finder: Finder) -> Found | None:
@@ -104,6 +101,18 @@ def _which(said: str, here: list[RunRecord], finder: Finder) -> tuple[str, RunRe
     # A running node first; of those that have ended, the latest.
     there.sort(key=lambda one: not run_record.is_running(one))
     return address, there[0] if there else None
+
+
+def _refuse_other_zone(address: str, record: RunRecord | None, finder: Finder) -> None:
+    """Refuse a node that is not of the named zone, as itself says, or its record if it is silent."""
+    try:
+        finder.wait_for(address, wait_s=0)
+    except Unreachable:
+        if record and record.zone != finder.zone:
+            name = f"{record.name or 'a node'} at {address}"
+            raise finder.other_zone(
+                f"cluster {record.cluster_id} of zone {record.zone} ({name})"
+            ) from None
 
 
 def _loopback_of(record: RunRecord) -> str:

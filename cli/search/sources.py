@@ -1,6 +1,7 @@
-"""Where the command line looks for a cluster: the sources of contract section 6, in their order.
+"""The finder of a command: with the sources that everybody has, and the addresses asked before those.
 
-An address in `HSTORE_HOST` belongs to the first source. With `-h ADDR` there is no search.
+The list of sources is in `hstore.node.discovery.sources`, for commands and nodes alike. An address in
+`HSTORE_HOST` belongs to the first source. With `-h ADDR` there is no search.
 """
 
 from __future__ import annotations
@@ -8,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hstore.dns.ip_literals import is_ip
-from hstore.node.config.settings import load_search
+from hstore.node.config.settings import ZONE, load_search
+from hstore.node.discovery import saved_members
 
 from .find import Finder
-from .local import recorded_dns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from hstore.dns.finder import HostPort, Source
-    from hstore.node.config.settings import Discovery
+    from hstore.dns.finder import Source
+    from hstore.node.config.settings import Discovery, NodeSettings
 
 
 def finder_of(flags: Mapping[str, object], env: Mapping[str, str]) -> Finder:
@@ -28,49 +29,61 @@ def finder_of(flags: Mapping[str, object], env: Mapping[str, str]) -> Finder:
         ConfigError: One of the settings of a search is bad.
     """
     search = load_search(flags, env)
+    return _finder(
+        search.zone, search.discovery, search.data_dir, env, is_zone_given=search.is_zone_given
+    )
+
+
+def finder_of_started(zone: str, env: Mapping[str, str]) -> Finder:
+    """Return the finder for a node that was just started here.
+
+    Args:
+        zone: The zone that it says. It excludes no other: a newcomer may not know its zone yet.
+        env: The environment.
+
+    Raises:
+        ConfigError: One of the settings of a search is bad.
+    """
+    search = load_search({ZONE: zone}, env)
+    return _finder(zone, search.discovery, search.data_dir, env, is_zone_given=False)
+
+
+def finder_for_node(settings: NodeSettings, env: Mapping[str, str]) -> Finder:
+    """Return the finder of the cluster that a node with these settings is to join."""
+    return _finder(
+        settings.cluster.zone,
+        settings.discovery,
+        settings.data_dir,
+        env,
+        is_zone_given=ZONE in settings.given,
+    )
+
+
+def _finder(
+    zone: str,
+    discovery: Discovery,
+    data_dir: Path | None,
+    env: Mapping[str, str],
+    *,
+    is_zone_given: bool,
+) -> Finder:
+    def sources() -> list[Source]:
+        from hstore.node.discovery.sources import sources  # Trio is slow to import
+
+        return sources(discovery, data_dir, env)
+
     return Finder(
-        search.zone,
-        sources=lambda: sources(search.discovery, search.data_dir, recorded_dns(env)),
-        named=lambda: named(search.discovery, search.data_dir),
+        zone,
+        is_zone_given=is_zone_given,
+        sources=sources,
+        named=lambda: named(discovery, data_dir),
     )
 
 
 def named(discovery: Discovery, data_dir: Path | None) -> list[str]:
-    """Return the addresses of the first two sources; none where a host has to be resolved first."""
-    from hstore.node.discovery import saved_members
-
+    """Return the addresses of the first source; none where a host has to be resolved first."""
     saved = saved_members.read(data_dir) if data_dir is not None else None
     addresses = [*discovery.hosts, *(saved.api_addresses() if saved else ())]
     if not all(is_ip(one.host) for one in addresses):
         return []
     return list(dict.fromkeys(map(str, addresses)))
-
-
-def sources(
-    discovery: Discovery, data_dir: Path | None = None, recorded: Iterable[HostPort] = ()
-) -> list[Source]:
-    """Return all sources.
-
-    Args:
-        discovery: What the settings name.
-        data_dir: A data directory, for the members saved in it; None: there is none.
-        recorded: DNS servers of nodes that run on this machine by their records.
-    """
-    from hstore.dns.browser import Neighbours
-    from hstore.dns.finder import DnsServers, Rank, local_nodes
-    from hstore.dns.resolver import Hosts, SystemNames, SystemServers
-    from hstore.node.discovery import saved_members
-
-    found: list[Source] = [Hosts("HSTORE_HOST, discovery.hosts", discovery.hosts)]
-    saved = saved_members.read(data_dir) if data_dir is not None else None
-    if saved is not None:
-        found.append(Hosts(f"members saved in {data_dir}", saved.api_addresses()))
-    found += [
-        DnsServers("DNS server", discovery.dns, Rank.SERVERS),
-        local_nodes(recorded),
-        SystemServers(),
-        SystemNames(),
-    ]
-    if discovery.mdns:
-        found.append(Neighbours())
-    return found

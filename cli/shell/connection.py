@@ -50,6 +50,7 @@ class Connection:
         self._tell = tell
         self._client: NodeClient | None = None
         self._known: list[str] = []
+        self._cluster_id = ""
 
     def __enter__(self) -> Self:
         """Return itself. It connects at the first request."""
@@ -156,6 +157,9 @@ class Connection:
             except Unreachable:
                 tried.add(address)
                 continue
+            if found.info.cluster_id != self._cluster_id:
+                tried.add(address)  # another cluster has the address now
+                continue
             self._take(found)
             reason = str(failure).partition("; ")[0]
             self._tell(f"{reason}: now at {address}")
@@ -168,6 +172,7 @@ class Connection:
         self._learn(found.info)
 
     def _learn(self, info: ClusterInfo) -> None:
+        self._cluster_id = info.cluster_id
         rest = [node.address for node in info.nodes]
         self._known = list(dict.fromkeys([*live_addresses(info), *rest, self.address]))
 

@@ -73,7 +73,7 @@ def watch(
         found = finder.find()
         addresses = [found.address, *live_addresses(found.info)]
     else:
-        addresses = [finder.address_of(host)]
+        addresses = [finder.address_at(host)]
     sightings = follow(addresses, finder.connect, finder.clock, finder.find)
     show(sightings, console or terminal(), as_json=as_json)
     raise Unreachable("the watch has ended")

@@ -30,6 +30,9 @@ from .sources import Sources
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+ZONE = "cluster.zone"
+"""The key of the zone."""
+
 PEER_OFFSET = -200
 DNS_OFFSET = 100
 
@@ -161,11 +164,13 @@ class SearchSettings(msgspec.Struct, frozen=True):
 
     Attributes:
         zone: The DNS domain of the cluster.
+        is_zone_given: Whether the user set it, so that a cluster of another zone is not meant.
         discovery: Where to search, beside the places that need no setting.
         data_dir: Directory of the node that `start` would run; None: there is no home directory.
     """
 
     zone: str
+    is_zone_given: bool
     discovery: Discovery
     data_dir: Path | None
 
@@ -180,8 +185,10 @@ def load_search(flags: Mapping[str, object], env: Mapping[str, str]) -> SearchSe
     data_dir = sources.take("data_dir", values.path, None)
     with contextlib.suppress(ConfigError):
         data_dir = data_dir or default_data_dir(env, API_PORT)
+    zone = sources.take(ZONE, values.zone, ClusterSettings().zone)
     return SearchSettings(
-        zone=sources.take("cluster.zone", values.zone, ClusterSettings().zone),
+        zone=zone,
+        is_zone_given=ZONE in sources.given,
         discovery=_discovery(sources),
         data_dir=data_dir,
     )

@@ -4,6 +4,7 @@ Words. A *newcomer* is a node that no cluster knows yet. A *source* is a place t
 host, a DNS server, this machine, the local network. *Announcing* is telling the local network of
 this node. A *run record* says which nodes run on this machine.
 
+sources.py        where everybody looks for a cluster
 joining.py        a newcomer asks a member to let it in
 saved_members.py  the members' addresses in a file, for commands that look while no node runs
 run_record.py     one small file per node that runs or ran on this machine

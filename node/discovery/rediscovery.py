@@ -3,7 +3,7 @@
 Addresses are hints, the id is the node. A member that restarts at another address reaches the
 others where it knew them, and its hello says where it is now; so one that moves is found by those
 that stayed. When too many have moved at once, no member is where another looks for it. Then each asks
-the sources of contract section 6 for *peer* addresses, and dials those.
+the sources of contract section 6 (`sources.py`) for *peer* addresses, and dials those.
 
 An address that is found proves nothing. The node that answers there first refuses another cluster's
 hello, then says in its welcome which node it is (`Links.identify`). Only a member that is missing is
@@ -19,12 +19,9 @@ import structlog
 import trio
 
 from hstore.dns import finder
-from hstore.dns.browser import Neighbours
-from hstore.dns.finder import PEER, DnsServers, Findings, Rank, Source
+from hstore.dns.finder import Findings, Source
 from hstore.dns.ip_literals import host_and_port
-from hstore.dns.resolver import Hosts, SystemNames, SystemServers
 
-from ..config.settings import DNS_OFFSET, PEER_OFFSET, NodeSettings
 from ..node import Node
 
 _LOOK_SECONDS = 0.5
@@ -43,24 +40,6 @@ _TRIED_MAX = 32
 _IDENTIFY_SECONDS = 1.0
 
 _log = structlog.get_logger()
-
-
-def peer_sources(settings: NodeSettings) -> list[Source]:
-    """Return the places where other members' peer addresses may be found."""
-    hosts = settings.discovery.hosts
-    peers = [(host, port + PEER_OFFSET) for host, port in hosts]
-    servers = [(host, port + DNS_OFFSET) for host, port in hosts]
-    found: list[Source] = [
-        Hosts("discovery.hosts", peers),
-        DnsServers("discovery.hosts", servers, Rank.NAMED, PEER),
-        DnsServers("discovery.dns", settings.discovery.dns, Rank.SERVERS, PEER),
-        finder.local_nodes(service=PEER),
-        SystemServers(service=PEER),
-        SystemNames(service=PEER),
-    ]
-    if settings.discovery.mdns:
-        found.append(Neighbours(service=PEER))
-    return found
 
 
 class Rediscovery:

@@ -109,6 +109,11 @@ def running(env: Mapping[str, str]) -> list[RunRecord]:
     return [record for record in records(env) if is_running(record)]
 
 
+def running_here(env: Mapping[str, str]) -> list[RunRecord]:
+    """Return the records of running nodes whose addresses are those of this network."""
+    return [record for record in running(env) if shares_network(record)]
+
+
 def is_running(record: RunRecord) -> bool:
     """Tell whether the recorded process still runs; another one with its id does not count.
 

@@ -7,7 +7,6 @@ it is. The database has the same and more, and never reads this.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..model.cluster_info import ClusterInfo
-from ..model.values import Address, split_address
+from ..model.values import Address, addresses
 
 if TYPE_CHECKING:
     from ..node import Node
@@ -46,11 +45,11 @@ class SavedMembers(msgspec.Struct, frozen=True):
 
     def api_addresses(self) -> list[Address]:
         """Return where the members' APIs were; what is no address is left out."""
-        found = []
-        for one in self.members:
-            with contextlib.suppress(ValueError):
-                found.append(split_address(one.address))
-        return found
+        return addresses(one.address for one in self.members)
+
+    def peer_addresses(self) -> list[Address]:
+        """Return where the members were for other nodes; what is no address is left out."""
+        return addresses(one.peer_address for one in self.members)
 
 
 def read(directory: Path) -> SavedMembers | None:

@@ -7,6 +7,7 @@ settings themselves are in `config/settings.py`.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import socket
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hstore.dns.ip_literals import host_and_port, is_ip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 API_PORT = 8500
 """The default API port of a node."""
@@ -81,6 +82,15 @@ def split_address(value: str, default_port: int = API_PORT) -> Address:
     if not 1 <= int(port) <= 65535:
         raise ValueError(allowed)
     return Address(host, int(port))
+
+
+def addresses(written: Iterable[str]) -> list[Address]:
+    """Return the addresses among texts that a program has written; what is none is left out."""
+    found = []
+    for one in written:
+        with contextlib.suppress(ValueError):
+            found.append(split_address(one))
+    return found
 
 
 def address(value: object) -> Address:

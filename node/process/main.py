@@ -21,6 +21,7 @@ from typing import Literal
 import structlog
 import trio
 
+from hstore.dns.finder import PEER, Source
 from hstore.dns.ip_literals import is_loopback
 from hstore.dns.recursor import Recursor
 from hstore.dns.server import DnsServer
@@ -32,7 +33,8 @@ from ..config import logs
 from ..config.settings import NodeSettings, refuse_own_dns_among_recursors
 from ..discovery import announce, saved_members
 from ..discovery.joining import ask_to_join, find_cluster
-from ..discovery.rediscovery import Rediscovery, peer_sources
+from ..discovery.rediscovery import Rediscovery
+from ..discovery.sources import sources
 from ..errors import HstoreError, NoLeader, Refused
 from ..model.values import split_address
 from ..net.sockets import NodeSockets
@@ -273,7 +275,7 @@ async def _run_node(
         await nursery.start(_serve_api, api, sockets.api, api_done)
         nursery.start_soon(keep_announced, node, settings)
         nursery.start_soon(saved_members.keep, node, settings.data_dir, _warn_of_unsaved)
-        nursery.start_soon(Rediscovery(node, peer_sources(settings), rng).run)
+        nursery.start_soon(Rediscovery(node, _peer_sources(node, settings, launch), rng).run)
         if announce.is_wanted(settings):
             await nursery.start(announce.run, node, settings, rng)
         if launch:
@@ -300,6 +302,16 @@ async def _run_node(
             api.close()
             await api_done.wait()
         nursery.cancel_scope.cancel()
+
+
+def _peer_sources(node: Node, settings: NodeSettings, launch: Launch | None) -> list[Source]:
+    return sources(
+        settings.discovery,
+        settings.data_dir,
+        launch.env if launch else {},
+        service=PEER,
+        cluster_id=node.replica.storage.identity.cluster_id,
+    )
 
 
 def _settle_memory() -> None:

@@ -185,9 +185,10 @@ def cluster():
 def make_finder(cluster, clock):
     """Make a finder on the fake cluster, whose DNS gives these addresses in these rounds."""
 
-    def make_one(*rounds, zone="hstore.local"):
+    def make_one(*rounds, zone="hstore.local", is_zone_given=False):
         return Finder(
             zone,
+            is_zone_given=is_zone_given,
             sources=[FakeSource(*(rounds or [[]]))],
             connector=cluster.connect,
             clock=clock,

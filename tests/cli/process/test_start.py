@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from hstore.cli.client.errors import Unreachable
 from hstore.cli.options import Process
 from hstore.cli.process import start
 from hstore.cli.search.find import Finder
-from hstore.dns.finder import Rank
+from hstore.dns.finder import Rank, look
 from hstore.dns.resolver import Hosts
 from hstore.node.config.settings import at_port, load_settings
 from hstore.node.discovery import joining, run_record
@@ -300,6 +301,22 @@ def test_a_directory_whose_node_runs_is_said_to_run_with_where(
     assert served == []
 
 
+def test_a_members_directory_joins_no_zone_but_its_own(
+    served, env, make_finder, cluster, make, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(start, "bind_node_sockets", lambda _settings: FakeSockets())
+    use(tmp_path, 8500)
+    member = SavedMember("00000000000000a1", "n1", SEED, "127.0.0.1:8300", "127.0.0.1:8600")
+    saved = SavedMembers("00000000000000c1", "hstore.local", (member,))
+    write(tmp_path / ".local/share/hstore/8500", saved)
+    flags = {"listen": "127.0.0.1:8500"}
+    finder = make_finder(zone="other.example", is_zone_given=True)
+    with pytest.raises(Refused, match=r"c1 of zone hstore\.local, not of zone other\.example"):
+        start.join_cluster(flags, env, None, finder)
+    assert served == []
+    assert start.join_cluster(flags, env, None, make_finder(is_zone_given=True)) == 0
+
+
 def test_the_record_of_this_very_process_is_that_of_its_last_life(served, env, make_finder, make):
     data_dir = load_settings({"listen": f"{HOST}:8500"}, env).data_dir
     run_record.write(make.record(1, pid=os.getpid(), data_dir=str(data_dir)), env)
@@ -318,7 +335,8 @@ def test_start_looks_for_a_cluster_at_ports_that_are_recorded_here_too(
     monkeypatch.setattr(Finder, "find_here", find_here)
     assert start.start_node({}, env) == 0
     (here,) = asked
-    assert ("127.0.0.1", 9100) in here.servers
+    findings = trio.run(look, "hstore.local", [here])
+    assert ("127.0.0.1", 9100) in {one.server for one in findings.attempts}
 
 
 def test_a_node_that_is_to_be_resumed_asks_nobody_and_is_never_made(

@@ -191,3 +191,49 @@ def test_where_named_addresses_prove_nothing_the_search_goes_on(
     cluster.set(B, "/v1/cluster", make.info())
     finder = at_once(make_finder, A, elsewhere=[B])
     assert finder.find(make.info().cluster_id).address == B
+
+
+OTHER = {"zone": "other.example", "cluster_id": "00000000000000c2"}
+
+
+def test_a_cluster_of_another_zone_is_no_answer_when_the_zone_was_named(make_finder, cluster, make):
+    # A write that was meant for another zone went into this cluster, with status 0.
+    cluster.set(A, "/v1/cluster", make.info())
+    finder = make_finder([A], zone="other.example", is_zone_given=True)
+    with pytest.raises(Unreachable) as caught:
+        finder.find()
+    assert caught.value.exit_code == 3
+    assert f"a node at {A}: is of cluster {make.info().cluster_id} of zone hstore.local" in str(
+        caught.value
+    )
+    assert finder.find_if_any() is None
+    assert finder.find_here() is None
+    cluster.set(B, "/v1/cluster", make.info(**OTHER))
+    assert make_finder([A, B], zone="other.example", is_zone_given=True).find().address == B
+    # The default zone excludes nothing.
+    assert make_finder([B]).find().address == B
+
+
+def test_a_named_node_of_another_zone_is_refused_when_the_zone_was_named_too(
+    make_finder, cluster, make
+):
+    cluster.set(A, "/v1/cluster", make.info())
+    finder = make_finder([], zone="other.example", is_zone_given=True)
+    for look in (finder.find_at, finder.address_at):
+        with pytest.raises(Refused) as caught:
+            look(A)
+        assert caught.value.exit_code == 1
+        for part in ("cluster 00000000000000c1 of zone hstore.local", "not of zone other.example"):
+            assert part in str(caught.value)
+    cluster.set(A, "/v1/cluster", make.info(**OTHER))
+    assert finder.address_at(A) == A
+    cluster.set(A, "/v1/cluster", None)
+    assert make_finder([]).address_at(A) == A  # which is not even asked where no zone was named
+
+
+def test_named_addresses_of_another_zone_are_no_short_cut(make_finder, cluster, make):
+    cluster.set(A, "/v1/cluster", make.info())
+    finder = at_once(make_finder, A)
+    finder.is_zone_given, finder.zone = True, "other.example"
+    with pytest.raises(Unreachable):
+        finder.find()

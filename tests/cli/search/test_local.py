@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from hstore.cli.search.local import named_node, recorded_dns
+from hstore.cli.search.local import named_node
 from hstore.node.discovery import run_record
 from hstore.node.errors import Refused
 
@@ -127,9 +127,16 @@ def test_the_others_that_run_here_are_the_neighbours(env, make_finder, remember)
     assert named_node(A, env, make_finder()).neighbours == (B,)
 
 
-def test_the_dns_of_nodes_that_run_here_is_asked_wherever_it_listens(env, remember, monkeypatch):
+def test_a_node_of_another_zone_than_the_named_one_is_not_meant(
+    env, make_finder, cluster, make, remember
+):
+    finder = make_finder(zone="other.example", is_zone_given=True)
+    cluster.set(A, "/v1/cluster", make.info())
+    with pytest.raises(Refused, match=r"c1 of zone hstore\.local .*not of zone other\.example"):
+        named_node(A, env, finder)
+    cluster.set(A, "/v1/cluster", None)
+    assert named_node(A, env, finder).address == A  # it is silent, and nothing is known of it
     remember(1)
-    running = remember(2, pid=os.getpid())
-    assert [str(one) for one in recorded_dns(env)] == [running.dns_address]
-    monkeypatch.setattr(run_record, "shares_network", lambda _record: False)
-    assert recorded_dns(env) == []
+    with pytest.raises(Refused, match=r"zone hstore\.local \(n1 at 127\.0\.0\.1:8500\), not of"):
+        named_node(A, env, finder)
+    assert named_node(A, env, make_finder(zone="hstore.local", is_zone_given=True)).record

@@ -1,56 +1,60 @@
-"""Where the command line looks, and in which order."""
+"""What a command's finder is made of: everybody's sources, and the addresses asked before them."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from hstore.cli.search.sources import named, sources
-from hstore.dns.finder import Rank
-from hstore.node.config.settings import Discovery
+from hstore.cli.search.sources import finder_for_node, finder_of, finder_of_started, named
+from hstore.dns.finder import API
+from hstore.node.config.settings import Discovery, load_settings
+from hstore.node.discovery import sources
 from hstore.node.discovery.saved_members import SavedMember, SavedMembers, write
 from hstore.node.model.values import Address
 
 
-def test_all_five_sources_are_asked_best_first():
-    found = sources(Discovery())
-    assert [source.rank for source in found] == [
-        Rank.NAMED,
-        Rank.SERVERS,
-        Rank.HERE,
-        Rank.SYSTEM,
-        Rank.SYSTEM,
-        Rank.LINK,
-    ]
-
-
-def test_what_the_settings_name_is_asked_and_multicast_can_be_turned_off():
-    named, dns = Address("db1", 8500), Address("10.0.0.53", 53)
-    found: list[Any] = sources(Discovery(hosts=(named,), dns=(dns,), mdns=False))
-    hosts, servers, *others = found
-    assert list(hosts.addresses) == [named]
-    assert list(servers.servers) == [dns]
-    assert all(source.rank != Rank.LINK for source in others)
-
-
-def test_the_members_saved_in_the_data_directory_are_asked(tmp_path):
+def save(directory):
     one = SavedMember("00000000000000a1", "n1", "10.0.0.1:8500", "10.0.0.1:8300", "10.0.0.1:8600")
-    write(tmp_path, SavedMembers("00000000000000c1", "hstore.local", (one,)))
-    found: list[Any] = sources(Discovery(), tmp_path)
-    _hosts, saved, *_others = found
-    assert (saved.rank, list(saved.addresses)) == (Rank.NAMED, [("10.0.0.1", 8500)])
-    assert str(tmp_path) in saved.name
-    assert len(sources(Discovery(), tmp_path / "none")) == 6
+    write(directory, SavedMembers("00000000000000c1", "hstore.local", (one,)))
 
 
-def test_recorded_servers_are_asked_as_nodes_of_this_machine():
-    here: Any = sources(Discovery(), recorded=[("127.0.0.1", 9999)])[2]
-    assert ("127.0.0.1", 9999) in here.servers
+def test_every_searcher_of_the_command_line_has_the_same_sources(tmp_path):
+    # A member that looks for its cluster has them too: tests/node/discovery/test_sources.py.
+    env = {
+        "HOME": str(tmp_path),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "HSTORE_HOST": "10.0.0.8",
+        "HSTORE_DNS": "10.0.0.53",
+        "HSTORE_DATA_DIR": str(tmp_path),
+    }
+    search = Discovery((Address("10.0.0.8", 8500),), (Address("10.0.0.53", 53),))
+    wanted = sources.sources(search, tmp_path, env, service=API)
+    searchers = [
+        finder_of({}, env),
+        finder_of_started("hstore.local", env),
+        finder_for_node(load_settings({}, env), env),
+    ]
+    for finder in searchers:
+        assert [shape(one) for one in finder._sources] == [shape(one) for one in wanted]
+
+
+def shape(source):
+    """What a source asks: all of it but its limiter of threads."""
+    fields = source.__dataclass_fields__
+    return type(source), [getattr(source, one) for one in fields if one != "limiter"]
 
 
 def test_addresses_are_asked_at_once_and_host_names_only_by_the_search(tmp_path):
-    one = SavedMember("00000000000000a1", "n1", "10.0.0.1:8500", "10.0.0.1:8300", "10.0.0.1:8600")
-    write(tmp_path, SavedMembers("00000000000000c1", "hstore.local", (one,)))
+    save(tmp_path)
     there = Address("10.0.0.9", 8500)
     assert named(Discovery(hosts=(there,)), tmp_path) == ["10.0.0.9:8500", "10.0.0.1:8500"]
     assert named(Discovery(hosts=(there, Address("db1", 8500))), tmp_path) == []
     assert named(Discovery(), None) == []
+
+
+def test_only_a_zone_that_was_given_excludes_others(tmp_path):
+    env = {"HOME": str(tmp_path)}
+    given = env | {"HSTORE_ZONE": "a.example"}
+    assert not finder_of({}, env).is_zone_given
+    assert finder_of({}, given).is_zone_given
+    assert finder_of({"cluster.zone": "a.example"}, env).is_zone_given
+    assert not finder_of_started("a.example", env).is_zone_given
+    assert not finder_for_node(load_settings({}, env), env).is_zone_given
+    assert finder_for_node(load_settings({}, given), given).is_zone_given

@@ -305,6 +305,16 @@ def test_a_read_goes_to_another_node_and_says_so(cluster, session):
     assert session.told == [f"the node at {A} did not answer in time: now at {C}"]
 
 
+def test_where_another_cluster_has_a_members_address_by_now_nothing_is_sent(cluster, session, make):
+    session.connect()
+    cluster.set(A, "/write", httpx.ConnectError("refused"))
+    cluster.set(B, "/v1/cluster", make.info(cluster_id="00000000000000c2"))
+    cluster.set(B, "/write", {"key": "a", "revision": 7})
+    cluster.set(C, "/write", {"key": "a", "revision": 9})
+    assert session.write(lambda client: client.write("a", "1")) == 9
+    assert session.address == C
+
+
 def test_a_write_goes_elsewhere_only_when_it_was_certainly_not_sent(cluster, session):
     cluster.set(B, "/write", {"key": "a", "revision": 7})
     cluster.set(A, "/write", httpx.ConnectTimeout("late"))

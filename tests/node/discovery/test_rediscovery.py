@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 import msgspec
 import pytest
 import trio
 
 from hstore.dns.finder import Rank, Sighting
-from hstore.node.config.settings import load_settings
-from hstore.node.discovery.rediscovery import Rediscovery, peer_sources
+from hstore.node.discovery.rediscovery import Rediscovery
 from hstore.node.model.cluster_info import PROTOCOL
 from hstore.node.model.values import Address
 from hstore.node.peers import wire
@@ -161,17 +159,3 @@ async def test_an_address_that_led_nowhere_is_left_again_for_the_one_of_the_log(
         cluster.network.ways[2, 1].is_refusing = True  # nor does it dial
         await cluster.until(lambda: cluster[1].node.links.is_connected(2), within_s=30)
         nursery.cancel_scope.cancel()
-
-
-def test_the_places_are_those_of_a_newcomer_at_the_ports_of_peers(tmp_path):
-    env = {"HOME": str(tmp_path), "HSTORE_DNS": "10.0.0.53"}
-    settings = load_settings({"discovery.hosts": ["10.0.0.9:9000"]}, env)
-    found: list[Any] = list(peer_sources(settings))
-    hosts, servers, named, here, *_system, link = found
-    assert hosts.addresses == [("10.0.0.9", 8800)]
-    assert servers.servers == [("10.0.0.9", 9100)]
-    assert named.servers == (Address("10.0.0.53", 53),)
-    assert here.rank == Rank.HERE
-    assert link.rank == Rank.LINK
-    off = load_settings({"discovery.mdns": False}, {"HOME": str(tmp_path)})
-    assert all(source.rank != Rank.LINK for source in peer_sources(off))
