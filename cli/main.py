@@ -241,7 +241,7 @@ def rename(*, host: str, zone: str | None, name: str) -> None:
 
 
 @cli.command()
-@click.argument("count", metavar="[N]", type=click.IntRange(1, 15), default=3)
+@click.argument("count", metavar="[N]", callback=opt.whole_number(1, 15), default="3")
 def demo(*, count: int) -> int:
     """Run N nodes (3) on this machine in a temporary directory, until Ctrl-C."""
     from .process.demo import run_demo
@@ -332,8 +332,18 @@ def _local(host: str, zone: str | None) -> NamedNode:
 
 
 def _finder(zone: str | None) -> Finder:
+    """Return the finder of a command, and warn of variables that it does not know.
+
+    A node refuses to start with one, because a setting would be missing all the time it runs. A
+    command goes on: the variable may be for a later version of hstore.
+    """
+    from hstore.node.config.settings import unknown_variables
+
     from .search.sources import finder_of
 
+    for name, meant in unknown_variables(os.environ).items():
+        perhaps = f"; perhaps {meant} was meant" if meant else ""
+        click.echo(f"hstore: {name} is unknown to hstore, and ignored{perhaps}", err=True)
     return finder_of({"cluster.zone": zone}, os.environ)
 
 

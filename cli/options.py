@@ -58,15 +58,33 @@ def _named_by_variable(
     """Return what -h names, or the node's name in HSTORE_HOST.
 
     A name there means this node of the cluster that is found, as with -h. An address there is only
-    the first place of the search (`search/sources.py`): if no node answers, the search goes on
+    the first place of the search (`node/discovery/sources.py`): if no node answers, the search goes on
     elsewhere (contract, section 6).
     """
-    named = os.environ.get("HSTORE_HOST")
-    if said or not named:
+    if said or not os.environ.get("HSTORE_HOST"):
         return said or None
-    from hstore.node.model import values
+    from hstore.node.config.sources import host_variable
 
-    return named if values.is_name(named) else None
+    named = host_variable(os.environ)
+    return named if isinstance(named, str) else None
+
+
+def whole_number(low: int, high: int) -> Callable[[click.Context, click.Parameter, str], int]:
+    """Return the callback of a parameter that is a number from `low` to `high`.
+
+    The messages of click's own types do not say what is allowed.
+    """
+
+    def parse(context: click.Context, parameter: click.Parameter, said: str) -> int:
+        from hstore.node.model import values
+
+        try:
+            return values.integer(low, high)(said)
+        except ValueError as error:
+            message = f"{said!r} is not allowed; allowed: {error}"
+            raise click.BadParameter(message, context, parameter) from None
+
+    return parse
 
 
 zone = click.option("--zone", metavar="ZONE", help="DNS domain of the cluster [hstore.local].")

@@ -131,9 +131,25 @@ def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> NodeSe
         ConfigError: A key is unknown, a value is bad, or values do not fit together.
     """
     sources = Sources(flags, env)
+    settings = _taken(sources, flags)
+    sources.refuse_unknown()
+    if "data_dir" not in settings.given:
+        settings = _with(settings, data_dir=default_data_dir(env, settings.listen.port))
+    _check(settings)
+    return settings
+
+
+def unknown_variables(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the `HSTORE_*` that hstore does not know, each with the name that was perhaps meant."""
+    sources = Sources({}, {})
+    _taken(sources, {})
+    return sources.unknown_variables(env)
+
+
+def _taken(sources: Sources, flags: Mapping[str, object]) -> NodeSettings:
     listen = sources.take("listen", values.address, Address("127.0.0.1", API_PORT))
     port = values.integer(1, 65535)
-    settings = NodeSettings(
+    return NodeSettings(
         data_dir=sources.take("data_dir", values.path, Path()),
         listen=listen,
         peer_port=sources.take("peer_port", port, listen.port + PEER_OFFSET),
@@ -152,11 +168,6 @@ def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> NodeSe
         cluster=_cluster_settings(sources),
         given=frozenset(sources.given),
     )
-    sources.refuse_unknown()
-    if "data_dir" not in settings.given:
-        settings = _with(settings, data_dir=default_data_dir(env, listen.port))
-    _check(settings)
-    return settings
 
 
 class SearchSettings(msgspec.Struct, frozen=True):

@@ -6,7 +6,6 @@ Which settings there are, and what they allow, is in `settings.py`.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import re
 from pathlib import Path
@@ -28,8 +27,12 @@ VARIABLE_PREFIX = "HSTORE_"
 # Variables of other parts of the program, which are no settings of a node.
 _OTHER_VARIABLES = ("HSTORE_CONFIG", "HSTORE_DEBUG", "HSTORE_HOST")
 
-# Kubernetes and Docker links set these for a service called "hstore"; they are no settings.
-_FOREIGN_VARIABLE = re.compile(r"HSTORE_(SERVICE_.*|PORT|PORT_\d+_.*)")
+# Kubernetes and Docker links set these for services called "hstore" or "hstore-SOMETHING"; they are
+# no settings. A variable that ends in PORT counts only with the value that those give it.
+_FOREIGN_VARIABLE = re.compile(
+    r"HSTORE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)|HSTORE_PORT"
+)
+_FOREIGN_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 class Sources:
@@ -81,12 +84,13 @@ class Sources:
             ) from None
 
     def named_host(self) -> tuple[Address, ...]:
-        """Return the address in `HSTORE_HOST`; nothing if it holds a node's name."""
-        value = self._env.get("HSTORE_HOST", "")
-        with contextlib.suppress(ValueError):
-            if value and not values.is_name(value):
-                return (values.split_address(value),)
-        return ()
+        """Return the address in `HSTORE_HOST`; nothing if it holds a node's name.
+
+        Raises:
+            ConfigError: It holds neither.
+        """
+        host = host_variable(self._env)
+        return (host,) if isinstance(host, Address) else ()
 
     def refuse_unknown(self) -> None:
         """Refuse the keys of the file and the variables that were not taken.
@@ -100,19 +104,62 @@ class Sources:
                     f"{key}: unknown key in {self._path} (its value is {self._file[key]!r}); "
                     + _allowed(key, self._known)
                 )
-        variables = [*map(_variable, self._known), *_OTHER_VARIABLES]
-        for name in sorted(self._env):
-            if not name.startswith(VARIABLE_PREFIX) or _FOREIGN_VARIABLE.fullmatch(name):
-                continue
-            if name not in variables:
-                raise ConfigError(
-                    f"{name}: unknown variable (its value is {self._env[name]!r}); "
-                    + _allowed(name, variables)
-                )
+        for name, meant in self.unknown_variables(self._env).items():
+            raise ConfigError(
+                f"{name}: unknown variable; {_perhaps(meant)}"
+                f"allowed: {', '.join(sorted(self._variables()))}"
+            )
+
+    def unknown_variables(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return the `HSTORE_*` that are not among those taken, each with what was perhaps meant.
+
+        Never their values: one may be a secret for another program, or for a later version.
+        """
+        known = self._variables()
+        return {
+            name: _close(name, known)
+            for name in sorted(env)
+            if name.startswith(VARIABLE_PREFIX)
+            and name not in known
+            and not _is_foreign(name, env[name])
+        }
+
+    def _variables(self) -> list[str]:
+        return [*map(_variable, self._known), *_OTHER_VARIABLES]
 
     def _config_path(self) -> Path | None:
-        value = self._flags.get("config") or self._env.get("HSTORE_CONFIG")
-        return values.path(value) if value else None
+        value, where = self._flags.get("config"), "on the command line"
+        if not value:
+            value, where = self._env.get("HSTORE_CONFIG"), "in HSTORE_CONFIG"
+        try:
+            return values.path(value) if value else None
+        except ValueError as error:
+            raise ConfigError(
+                f"config: {value!r} {where} is not allowed; allowed: {error}"
+            ) from None
+
+
+def host_variable(env: Mapping[str, str]) -> str | Address | None:
+    """Return what `HSTORE_HOST` holds: a node's name, or an address; None: it is not set.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    value = env.get("HSTORE_HOST", "").strip()
+    if not value or values.is_name(value):
+        return value or None
+    try:
+        return values.split_address(value)
+    except ValueError as error:
+        raise ConfigError(
+            f"HSTORE_HOST: {value!r} is not allowed; allowed: a node's name, {error}; "
+            "HSTORE_DISCOVERY_HOSTS takes several"
+        ) from None
+
+
+def _is_foreign(name: str, value: str) -> bool:
+    is_port = name.endswith("_PORT") and _FOREIGN_PORT.fullmatch(value)
+    return bool(is_port or _FOREIGN_VARIABLE.fullmatch(name))
 
 
 def _variable(key: str) -> str:
@@ -122,9 +169,18 @@ def _variable(key: str) -> str:
 
 
 def _allowed(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"perhaps {close[0]} was meant; " if close else ""
-    return f"{hint}allowed: {', '.join(sorted(known))}"
+    return f"{_perhaps(_close(key, known))}allowed: {', '.join(sorted(known))}"
+
+
+def _close(name: str, known: list[str]) -> str:
+    """Return which of the known names is like this one; empty: none. The prefix is in them all."""
+    by_rest = {one.removeprefix(VARIABLE_PREFIX): one for one in known}
+    found = difflib.get_close_matches(name.removeprefix(VARIABLE_PREFIX), by_rest, n=1)
+    return by_rest[found[0]] if found else ""
+
+
+def _perhaps(meant: str) -> str:
+    return f"perhaps {meant} was meant; " if meant else ""
 
 
 def _read_toml(path: Path) -> dict[str, object]:

@@ -34,6 +34,9 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # (RFC 1035, section 2.3.4, less the length bytes of both ends).
 _ZONE_LENGTH_MAX = 253 - 69
 
+# No host has such a name, whatever the numbers are (RFC 1123, section 2.1).
+_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3,}\.?")
+
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m)")
 _MS = {"ms": 1, "s": 1000, "m": 60_000}
 
@@ -79,7 +82,7 @@ def split_address(value: str, default_port: int = API_PORT) -> Address:
         raise ValueError(allowed)
     if not re.fullmatch(r"[A-Za-z0-9:._%-]+", host) or not re.fullmatch(r"[0-9]{1,5}", port):
         raise ValueError(allowed)
-    if not 1 <= int(port) <= 65535:
+    if not 1 <= int(port) <= 65535 or (_NUMBERS.fullmatch(host) and not is_ip(host)):
         raise ValueError(allowed)
     return Address(host, int(port))
 

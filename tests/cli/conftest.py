@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -149,7 +150,9 @@ def make_record(number=1, pid=0, **changes):
 
 @pytest.fixture(autouse=True)
 def _own_state(monkeypatch, tmp_path):
-    """No test meets the nodes that are recorded as running on this machine."""
+    """No test meets the nodes that are recorded as running here, or what its caller has set."""
+    for name in [one for one in os.environ if one.startswith("HSTORE_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 

@@ -14,7 +14,7 @@ import pytest
 from hstore.cli import __main__ as programs
 from hstore.cli import main as cli
 from hstore.node.config import cluster_settings
-from hstore.node.config.settings import load_search
+from hstore.node.config.settings import load_search, unknown_variables
 from hstore.node.model.commands import ClusterSettings
 
 
@@ -362,3 +362,126 @@ def test_ctrl_c_is_again_what_it_was_once_a_program_is_loaded(monkeypatch):
     with pytest.raises(SystemExit) as ended:
         programs.hstore()
     assert ended.value.code == str(handler)
+
+
+@pytest.mark.parametrize("said", ["0", "16", "three", "1.5", "-1"])
+def test_a_number_that_is_not_allowed_is_answered_with_those_that_are(capfd, said):
+    # click says of "three" that it is "not a valid integer range".
+    assert cli.run(["demo", "--", said]) == 2
+    err = capfd.readouterr().err
+    assert f"'{said}' is not allowed; allowed: a whole number from 1 to 15" in err
+
+
+BAD_HOSTS = [
+    "127.0.0.1:1,127.0.0.1:2",
+    "a b",
+    "db:99999",
+    "http://db:8500",
+    "300.0.0.1",
+    "[::1",
+    ":",
+]
+
+
+@pytest.mark.parametrize("said", BAD_HOSTS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["list"],
+        ["read", "-k", "a"],
+        ["write", "-k", "a", "-v", "1"],
+        ["cli", "nodes"],
+        ["config"],
+        ["stop", "-h", "n1"],
+        ["dns", "setup", "bind"],
+        ["dns", "doctor"],
+        ["start", "--no-shell"],
+        ["join", "--no-shell"],
+    ],
+)
+def test_a_host_in_the_environment_that_is_neither_name_nor_address_is_wrong_usage(
+    monkeypatch, capfd, command, said
+):
+    # It was passed over, and the command went to whatever cluster a search found.
+    monkeypatch.setenv("HSTORE_HOST", said)
+    assert cli.run(command) == 2
+    err = capfd.readouterr().err
+    assert err.startswith(f"hstore: HSTORE_HOST: '{said}' is not allowed; allowed: a node's name, ")
+    assert "HOST:PORT or HOST" in err
+
+
+BAD_VARIABLES = {
+    "HSTORE_DNS": "10.0.0.53;10.0.0.54",
+    "HSTORE_DISCOVERY_HOSTS": "db1,,db2",
+    "HSTORE_DISCOVERY_MDNS": "maybe",
+    "HSTORE_ZONE": "a..b",
+    "HSTORE_DATA_DIR": " ",
+    "HSTORE_CONFIG": " ",
+}
+BAD_VARIABLES_OF_A_NODE = {
+    "HSTORE_LISTEN": "127.0.0.1:1,127.0.0.1:2",
+    "HSTORE_ADVERTISE": "a b",
+    "HSTORE_RECURSORS": "dns.example",
+    "HSTORE_PEER_PORT": "tcp://10.0.0.1:1",
+    "HSTORE_DNS_PORT": "0",
+    "HSTORE_NAME": "N_1",
+    "HSTORE_HTTP_HOSTS": "a b",
+    "HSTORE_EXPECT": "many",
+    "HSTORE_CACHE_MB": "-1",
+    "HSTORE_LOG_LEVEL": "loud",
+    "HSTORE_HEARTBEAT": "1",
+    "HSTORE_ELECTION_TIMEOUT": "1",
+    "HSTORE_HEALTH_INTERVAL": "1",
+    "HSTORE_DNS_TTL": "1",
+}
+
+
+@pytest.mark.parametrize(
+    ("variable", "said", "command"),
+    [
+        *(
+            (name, said, command)
+            for name, said in BAD_VARIABLES.items()
+            for command in ("list", "start", "join")
+        ),
+        *(
+            (name, said, command)
+            for name, said in BAD_VARIABLES_OF_A_NODE.items()
+            for command in ("start", "join")
+        ),
+    ],
+)
+def test_every_variable_with_a_bad_value_is_wrong_usage_and_named(
+    monkeypatch, capfd, variable, said, command
+):
+    monkeypatch.setenv(variable, said)
+    assert cli.run([command] if command == "list" else [command, "--no-shell"]) == 2
+    err = capfd.readouterr().err
+    assert f"in {variable} is not allowed; allowed: " in err
+    assert repr(said) in err
+    assert "defect" not in err
+
+
+def test_every_variable_of_a_setting_was_tried_with_a_bad_value():
+    tried = {*BAD_VARIABLES, *BAD_VARIABLES_OF_A_NODE, "HSTORE_HOST", "HSTORE_DEBUG"}
+    for name in tried:
+        assert unknown_variables({name: "x"}) == {}
+    [listed] = [unknown_variables({f"{name}X": "x" for name in tried}).values()]
+    assert set(listed) <= tried
+
+
+def test_an_unknown_variable_is_named_to_who_runs_a_command_and_its_value_never(
+    monkeypatch, server, capfd
+):
+    server.answers["GET", "/read"] = (200, {"a": "1"})
+    monkeypatch.setenv("HSTORE_HOTS", "hunter2")
+    monkeypatch.setenv("HSTORE_TOKEN", "hunter3")
+    assert cli.run(["read", "-h", server.address]) == 0
+    err = capfd.readouterr().err
+    assert "HSTORE_HOTS is unknown to hstore, and ignored; perhaps HSTORE_HOST was meant" in err
+    assert "HSTORE_TOKEN is unknown to hstore, and ignored\n" in err
+    assert "hunter" not in err
+    assert cli.run(["start", "--no-shell"]) == 2
+    err = capfd.readouterr().err
+    assert "HSTORE_HOTS: unknown variable; perhaps HSTORE_HOST was meant; allowed: " in err
+    assert "hunter" not in err

@@ -149,8 +149,17 @@ def test_an_unknown_key_of_the_file_is_refused_with_what_was_perhaps_meant(tmp_p
 def test_an_unknown_variable_is_refused_but_not_those_of_kubernetes_service_links():
     links = {"HSTORE_SERVICE_HOST": "10.0.0.1", "HSTORE_PORT": "tcp://x", "HSTORE_PORT_1_TCP": "x"}
     assert load_settings({}, ENV | links | {"HSTORE_HOST": "127.0.0.1"}).name == ""
-    with pytest.raises(ConfigError, match=r"^HSTORE_LISTN: .*perhaps HSTORE_LISTEN"):
-        load_settings({}, ENV | {"HSTORE_LISTN": "127.0.0.1"})
+    other = {
+        "HSTORE_PEERS_SERVICE_PORT_API": "8500",
+        "HSTORE_PEERS_PORT": "tcp://10.0.0.2:8500",
+        "HSTORE_PEERS_PORT_8500_TCP_ADDR": "10.0.0.2",
+    }
+    assert load_settings({}, ENV | other).name == ""
+    with pytest.raises(ConfigError, match=r"^HSTORE_PEERS_PORT: unknown variable"):
+        load_settings({}, ENV | {"HSTORE_PEERS_PORT": "8300"})
+    with pytest.raises(ConfigError, match=r"^HSTORE_LISTN: .*perhaps HSTORE_LISTEN") as caught:
+        load_settings({}, ENV | {"HSTORE_LISTN": "a secret"})
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["name = ", b"\xff\xfe"])
