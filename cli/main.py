@@ -72,13 +72,15 @@ def start(**options: Any) -> int:
     "--listen", metavar="ADDR", help="Address of this node [the first free port from 8500]."
 )
 @click.option("--learner", is_flag=True, help="Join as a learner, which never votes.")
+@opt.replace
 @opt.node
 @opt.zone
 def join(*, host: str | None, **options: Any) -> int:
     """Start a node that joins a cluster through any member of it.
 
-    Without -h, hstore searches for the cluster. On a terminal it opens the shell, and leaving the
-    shell stops the node; otherwise the node runs in the foreground until it is stopped.
+    Without -h, hstore searches for the cluster. With --replace the new node takes the name and the
+    place of a member that is gone for good. On a terminal it opens the shell, and leaving the shell
+    stops the node; otherwise the node runs in the foreground until it is stopped.
     """
     process, settings = opt.split(options)
     return _run_node("join", process, opt.flags(settings), host)

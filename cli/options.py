@@ -107,6 +107,13 @@ host_required = click.option(
     help="The node: HOST:PORT, HOST or name.",
 )
 
+replace = click.option(
+    "--replace",
+    metavar="NAME",
+    shell_complete=_nodes,
+    help="Take the place of this member, which is gone for good, and its name [-n].",
+)
+
 node = _all(
     click.option("-n", "--name", metavar="NAME", help="Name of the node [chosen by the leader]."),
     click.option("--data-dir", type=click.Path(path_type=Path), help="Directory of its data."),

@@ -48,6 +48,7 @@ def settle(
     settled: dict[str, object] = {
         "listen": str(settings.listen),
         "data_dir": settings.data_dir,
+        "replace": None,  # done once, before this node is a member
     }
     if flags.get("config"):
         settled["config"] = os.path.abspath(str(flags["config"]))  # noqa: PTH100 - links stay

@@ -12,6 +12,8 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+import click
+
 from hstore.dns.ip_literals import host_and_port, is_loopback
 from hstore.node.config.settings import NodeSettings, load_settings
 from hstore.node.discovery import run_record, saved_members
@@ -174,11 +176,28 @@ def _target(
             saved = saved_members.read(settings.data_dir) if has_data(settings.data_dir) else None
             if saved is not None:
                 _refuse_other_zone(saved, settings, finder)
+                _warn_of_replace(saved, settings)
                 return None, None
             return finder.find(_cluster_of(settings.data_dir)), None
         return finder.wait_for(finder.address_of(host)), None
     except Unreachable as error:
         return None, error
+
+
+def _warn_of_replace(saved: SavedMembers, settings: NodeSettings) -> None:
+    """Say so where a member that is to be replaced stays, because this node is a member already.
+
+    It is no error: a supervisor gives the same command at each start, and another node may have got
+    the name meanwhile.
+    """
+    wanted = settings.replace
+    stays = next((one for one in saved.members if wanted in {one.name, one.address}), None)
+    if wanted and stays and int(stays.id, 16) != read_identity(settings.data_dir).node_id:
+        click.echo(
+            f"hstore: --replace {wanted} does nothing: {settings.data_dir} is of a member already; "
+            f"`hstore leave -h {wanted}` removes {stays.name}",
+            err=True,
+        )
 
 
 def _refuse_other_zone(saved: SavedMembers, settings: NodeSettings, finder: Finder) -> None:

@@ -85,6 +85,12 @@ class Health:
         own = self._facts.id
         return any(m != own and self._last_heard(m) < oldest for m in self._facts.members)
 
+    def is_heard(self, node: int) -> bool:
+        """Whether a member was heard of lately enough that it would not be suspect; not a stopped one."""
+        silent = trio.current_time() - self._replica.heard.get(node, -1e9)
+        is_gone = node in self._refused or self.is_ending(node)
+        return not is_gone and silent < _SUSPECT_INTERVALS * self.interval_s()
+
     # -- contact ----------------------------------------------------------------------------
 
     def in_contact(self) -> bool:

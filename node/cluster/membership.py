@@ -19,7 +19,7 @@ from ..driver.requests import Request
 from ..errors import HstoreError, NoLeader, Overloaded, Refused
 from ..model import values
 from ..model.cluster_info import PROTOCOL, JoinReply, JoinRequest
-from ..model.commands import ChangeMember, Member, PutMember, RemoveMember
+from ..model.commands import ChangeMember, Member, PutMember, RemoveMember, ReplaceMember
 from ..peers.link import is_address
 from ..peers.wire import ForwardKind
 from ..raft.events import TransferLeader
@@ -28,6 +28,9 @@ from .status import Status
 
 _ABREAST_SECONDS = 1.0
 """For the voters that a removal leaves to have the leader's first entry, before it is refused."""
+
+_NAMED_MAX = 64
+"""Characters of a name, an address or an id: a DNS label, or an IPv6 literal with its port."""
 
 _MAX_REQUESTS = 256
 """Joins and removals that may wait at once; one more is refused as overload."""
@@ -100,13 +103,55 @@ class Membership:
                 "install the same version of hstore on both"
             )
         member = _member_of(join)
-        node = member.id
         await self._until_founded(deadline)
-        outcome = await self._replica.agree(PutMember(member), deadline)
+        if join.replace:
+            name = await self._replace(member, join.replace, deadline)
+        else:
+            name = (await self._replica.agree(PutMember(member), deadline)).text
+        node, facts = member.id, self._facts
         await self._reconciler.wait_until(lambda config: node in config.all_members(), deadline)
-        facts = self._facts
         peers = {f"{m.id:016x}": m.peer_address for m in facts.members.values()}
-        return JoinReply(facts.cluster_id, outcome.text, facts.settings.zone, peers)
+        return JoinReply(facts.cluster_id, name, facts.settings.zone, peers)
+
+    async def _replace(self, member: Member, which: str, deadline: float) -> str:
+        """Wish for a member in the place of another that is gone, and return its name.
+
+        Both are one entry: no moment is left in which the name is free and the newcomer unknown. The
+        configuration follows in one step too.
+        """
+        async with self._one_at_a_time(deadline):
+            gone = self._replaced(member, which)
+            if gone is None:
+                return (await self._replica.agree(PutMember(member), deadline)).text
+            self._refuse_running(gone)
+            await self._check_majority(gone, deadline)
+            self._refuse_running(gone)  # that may have taken a moment
+            outcome = await self._replica.agree(ReplaceMember(member, gone.id), deadline)
+        return outcome.text
+
+    def _refuse_running(self, gone: Member) -> None:
+        if self._status.is_running(gone.id):
+            raise Refused(
+                f"{gone.name} at {gone.address} is alive, so it cannot be replaced; "
+                f"`hstore stop -h {gone.name}` stops it"
+            )
+
+    def _replaced(self, member: Member, which: str) -> Member | None:
+        """Return the member whose place this one is to take; None: it has it already.
+
+        Then the answer to the same request was lost: the newcomer is a member, and the other one is
+        none any more. The newcomer may have its name and its address by now.
+
+        Raises:
+            Refused: There is no such member.
+        """
+        try:
+            gone = self._find(which)
+        except Refused:
+            if member.id in self._facts.members:
+                return None
+            raise
+        return None if gone.id == member.id else gone
 
     async def _until_founded(self, deadline: float) -> None:
         """Wait until the founder is a member: a node that joined before it could have its name.
@@ -287,8 +332,8 @@ def _member_of(join: JoinRequest) -> Member:
     Every node acts on what is in the log, so nothing gets there that some node would fall over.
 
     Raises:
-        Refused: The id is none, an address is not `HOST:PORT` with an IP literal, or the name is not
-            a DNS label.
+        Refused: The id is none, an address is not `HOST:PORT` with an IP literal, the name is not a
+            DNS label, or what it replaces can be no member.
     """
     if not re.fullmatch("[0-9a-f]{16}", join.id) or int(join.id, 16) == 0:
         raise Refused(f"{join.id[:32]!r} is not the id of a node: 16 hex digits, not all 0")
@@ -300,6 +345,8 @@ def _member_of(join: JoinRequest) -> Member:
             values.label(join.name)
         except ValueError as error:
             raise Refused(f"{join.name[:64]!r} is not a node's name; allowed: {error}") from None
+    if len(join.replace) > _NAMED_MAX:
+        raise Refused(f"{join.replace[:64]!r} is neither a node's name, nor its address or id")
     return Member(
         int(join.id, 16),
         join.name,

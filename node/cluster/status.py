@@ -119,6 +119,10 @@ class Status:
         judgements = self._health.judgements(self._own_figures())
         return node in judgements and judgements[node][0] in LIVE
 
+    def is_running(self, node: int) -> bool:
+        """Whether `node` runs as far as is known here: it is live, or joins and was heard of lately."""
+        return self.is_live(node) or self._health.is_heard(node)
+
     def is_ending(self, node: int) -> bool:
         """Whether `node` has said that it is about to stop."""
         return self._health.is_ending(node)

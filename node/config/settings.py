@@ -74,6 +74,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
         http_hosts: `Host` headers that its API accepts beside its own names.
         recursors: DNS servers that its DNS server asks for names outside the zone; none: REFUSED.
         learner: It joins as a permanent learner.
+        replace: Name, API address or id of the member whose place it takes as it joins; empty: none.
         expect: If this node creates a cluster, the voters that the cluster waits for; 0: none.
         discovery: Where it searches for its cluster.
         cluster: Settings for a cluster that this node creates.
@@ -91,6 +92,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     http_hosts: tuple[str, ...] = ()
     recursors: tuple[Address, ...] = ()
     learner: bool = False
+    replace: str = ""
     expect: int = 0
     discovery: Discovery = Discovery()
     cluster: ClusterSettings = ClusterSettings()
@@ -124,7 +126,7 @@ def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> NodeSe
 
     Args:
         flags: Values from the command line by key, as in the file; None counts as not given.
-            `config` is the path of the file; `learner` exists as a flag only.
+            `config` is the path of the file; `learner` and `replace` exist as flags only.
         env: The process's environment.
 
     Raises:
@@ -163,6 +165,7 @@ def _taken(sources: Sources, flags: Mapping[str, object]) -> NodeSettings:
         http_hosts=sources.take("http.hosts", values.hosts, ()),
         recursors=sources.take("recursors", values.recursors, ()),
         learner=flags.get("learner") is True,
+        replace=_replaced(flags.get("replace")),
         expect=sources.take("expect", values.integer(1, EXPECT_MAX), 0),
         discovery=_discovery(sources),
         cluster=_cluster_settings(sources),
@@ -254,6 +257,18 @@ def default_data_dir(env: Mapping[str, str], port: int) -> Path:
 
 def _with(settings: NodeSettings, **changes: object) -> NodeSettings:
     return msgspec.structs.replace(settings, **changes)
+
+
+def _replaced(said: object) -> str:
+    """Return what a cluster calls the member that a newcomer is to replace: its name or address."""
+    if not isinstance(said, str) or not said or values.is_name(said):
+        return str(said or "")
+    try:
+        return str(values.address(said))
+    except ValueError as error:
+        raise ConfigError(
+            f"replace: {said!r} on the command line is not allowed; allowed: a node's name, {error}"
+        ) from None
 
 
 def _discovery(sources: Sources) -> Discovery:

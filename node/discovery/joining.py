@@ -78,6 +78,7 @@ def ask_to_join(
             protocol=PROTOCOL,
             name=settings.name,
             learner=settings.learner,
+            replace=settings.replace,
         )
     )
     begun = time.monotonic()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of what nodes send each other. Nodes of different versions refuse each other's hello."""
 
 
@@ -82,7 +82,8 @@ class ConfigValue(msgspec.Struct, frozen=True, omit_defaults=True):
 class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a newcomer says of itself (`POST /v1/cluster/join`, JSON).
 
-    `name` is empty to be given one; `id` is 16 hex digits that the newcomer drew.
+    `name` is empty to be given one; `id` is 16 hex digits that the newcomer drew. `replace` is the
+    name, API address or id of the member whose place it takes; empty: of none.
     """
 
     id: str
@@ -92,6 +93,7 @@ class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     protocol: int
     name: str = ""
     learner: bool = False
+    replace: str = ""
 
 
 class JoinReply(msgspec.Struct, frozen=True):

@@ -134,6 +134,22 @@ class RemoveMember(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=Fal
     id: int
 
 
+class ReplaceMember(msgspec.Struct, frozen=True, array_like=True, tag="R", gc=False):
+    """Add a member in the place of another, which is forgotten as by `RemoveMember`: both or neither.
+
+    An empty name asks for the name of the one that goes. Refused where `PutMember` would be, and when
+    the one that goes is no member; but not when it was removed before and the newcomer is a member:
+    then it is the same request once more.
+
+    Attributes:
+        member: The newcomer.
+        replaces: Id of the member that goes.
+    """
+
+    member: Member
+    replaces: int
+
+
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
     """Change nothing: a point at which all replicas compare what they hold (`cluster/replica_check.py`)."""
 
@@ -170,6 +186,7 @@ Command = (
     | InitCluster
     | PutMember
     | RemoveMember
+    | ReplaceMember
     | Checkpoint
     | ChangeSetting
     | ChangeMember

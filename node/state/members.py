@@ -20,6 +20,7 @@ from ..model.commands import (
     Outcome,
     PutMember,
     RemoveMember,
+    ReplaceMember,
 )
 from ..raft.entry import Entry
 from ..raft.membership import Configuration
@@ -90,14 +91,56 @@ def _change_setting(batch: Batch, entry: Entry, command: ChangeSetting) -> Outco
 
 
 def _put_member(batch: Batch, entry: Entry, command: PutMember) -> Outcome:
-    member = command.member
+    return _let_in(batch, entry, command.member)
+
+
+def _replace_member(batch: Batch, entry: Entry, command: ReplaceMember) -> Outcome:
+    """Forget one member and store another, in this one step."""
+    newcomer, members = command.member, batch.value(MEMBERS)
+    gone = members.get(command.replaces)
+    if gone is None and newcomer.id in members and command.replaces in batch.value(REMOVED):
+        return _let_in(batch, entry, newcomer)  # it was done, but the answer was lost
+    if gone is None or gone.id == newcomer.id:
+        what = "itself" if gone else f"node {command.replaces:016x}, which is no member"
+        return Outcome(False, 0, f"node {newcomer.id:016x} cannot replace {what}")
+    newcomer = msgspec.structs.replace(newcomer, name=newcomer.name or gone.name)
+    refusal = _refusal(batch, newcomer, gone.id)
+    if refusal:
+        return Outcome(False, 0, refusal)
+    _forget(batch, gone.id)
+    return _keep(batch, entry, newcomer)
+
+
+def _let_in(batch: Batch, entry: Entry, member: Member) -> Outcome:
+    """Store a member as it asks to be, under a name that it gets if it has none."""
+    if not member.name:
+        others = {one.name for one in batch.value(MEMBERS).values() if one.id != member.id}
+        name = _default_name(batch, member.id, others)
+        member = msgspec.structs.replace(member, name=name)
+    refusal = _refusal(batch, member)
+    return Outcome(False, 0, refusal) if refusal else _keep(batch, entry, member)
+
+
+def _refusal(batch: Batch, member: Member, gone: int = 0) -> str:
+    """Return why this cannot be a member, and what helps; empty: it can be.
+
+    Args:
+        batch: What has taken effect.
+        member: The member as it shall be.
+        gone: Id of the member whose place it takes; 0: of none.
+    """
     if member.id in batch.value(REMOVED):
-        return Outcome(
-            False, 0, f"node {member.id:016x} was removed from the cluster and cannot come back"
+        return (
+            f"node {member.id:016x} was removed from the cluster and cannot come back; "
+            "`hstore join` with an empty --data-dir makes a new member"
         )
-    others = {other.name for other in batch.value(MEMBERS).values() if other.id != member.id}
-    name = member.name or _default_name(batch, member.id, others)
-    return _keep(batch, entry, msgspec.structs.replace(member, name=name))
+    other, conflict = _conflict(batch, member, gone)
+    if other is None:
+        return conflict
+    return (
+        f"{conflict}; if that node is gone for good, `hstore join --replace {other.name}` takes its "
+        f"place, and `hstore leave -h {other.name}` removes it"
+    )
 
 
 def _change_member(batch: Batch, entry: Entry, command: ChangeMember) -> Outcome:
@@ -118,27 +161,29 @@ def _change_member(batch: Batch, entry: Entry, command: ChangeMember) -> Outcome
         member.learner if command.learner is None else command.learner,
         member.stopped if command.stopped is None else command.stopped,
     )
-    return _keep(batch, entry, changed)
+    _, conflict = _conflict(batch, changed)
+    return Outcome(False, 0, conflict) if conflict else _keep(batch, entry, changed)
+
+
+def _conflict(batch: Batch, member: Member, gone: int = 0) -> tuple[Member | None, str]:
+    """Return what keeps a member from being stored, and the other member that does; empty: nothing."""
+    if not values.is_name(member.name):
+        return (
+            None,
+            f"the name {member.name!r} is not 1 to 63 of a-z, 0-9 and -, with no - at an end",
+        )
+    for other in batch.value(MEMBERS).values():
+        if other.id in {member.id, gone}:
+            continue
+        if other.name == member.name:
+            return other, f"the name {member.name} is taken by the node at {other.address}"
+        if other.address == member.address:
+            return other, f"the address {member.address} is that of {other.name}"
+    return None, ""
 
 
 def _keep(batch: Batch, entry: Entry, member: Member) -> Outcome:
-    """Store a member, unless its name or its address is another's."""
-    if not values.is_name(member.name):
-        return Outcome(
-            False,
-            0,
-            f"the name {member.name!r} is not 1 to 63 of a-z, 0-9 and -, with no - at an end",
-        )
-    members = batch.value(MEMBERS)
-    for other in members.values():
-        if other.id == member.id:
-            continue
-        if other.name == member.name:
-            return Outcome(
-                False, 0, f"the name {member.name} is taken by the node at {other.address}"
-            )
-        if other.address == member.address:
-            return Outcome(False, 0, f"the address {member.address} is that of {other.name}")
+    members: dict[int, Member] = batch.value(MEMBERS)
     batch.set_value(MEMBERS, {**members, member.id: member})
     batch.put(records.id_key(records.MEMBER, member.id), records.encode_msgpack(member))
     return Outcome(True, entry.index, member.name)
@@ -156,17 +201,23 @@ def _default_name(batch: Batch, node_id: int, taken: set[str]) -> str:
 
 
 def _remove_member(batch: Batch, entry: Entry, command: RemoveMember) -> Outcome:
-    node_id, members, removed = command.id, batch.value(MEMBERS), batch.value(REMOVED)
-    if node_id in removed:
+    node_id, members = command.id, batch.value(MEMBERS)
+    if node_id in batch.value(REMOVED):
         return Outcome(False, 0, f"node {node_id:016x} was removed before")
     # An id that was never a member is refused for good too: it may be a newcomer that gave up
     # between becoming a learner and being named.
     name = members[node_id].name if node_id in members else ""
+    _forget(batch, node_id)
+    return Outcome(True, entry.index, name)
+
+
+def _forget(batch: Batch, node_id: int) -> None:
+    """Forget a member, and refuse its id from now on (rule D14)."""
+    members, removed = batch.value(MEMBERS), batch.value(REMOVED)
     batch.set_value(MEMBERS, {key: value for key, value in members.items() if key != node_id})
     batch.set_value(REMOVED, removed | {node_id})
     batch.delete(records.id_key(records.MEMBER, node_id))
     batch.put(records.id_key(records.REMOVED, node_id), b"")
-    return Outcome(True, entry.index, name)
 
 
 IN_MEMORY = (CLUSTER, MEMBERS, REMOVED)
@@ -177,4 +228,5 @@ EFFECTS: Effects = {
     PutMember: _put_member,
     ChangeMember: _change_member,
     RemoveMember: _remove_member,
+    ReplaceMember: _replace_member,
 }

@@ -12,6 +12,7 @@ _BATCH = "node/state/batch.py"
 _CORE = "node/raft/core.py"
 _TERMS = "node/raft/terms.py"
 _MEMBERS = "node/cluster/membership.py"
+_STATE_MEMBERS = "node/state/members.py"
 _NODE = "node/node.py"
 _RECONCILER = "node/cluster/reconciler.py"
 _PEERS = "node/peers/links.py"
@@ -79,6 +80,12 @@ OWN = (
         "leader-that-joined-later-has-no-address", "Who is behind cannot answer it.",
         _NODE, "for peer in (*members, leader):", "for peer in members:", layer="B",
     ),
+    _mutant(
+        "replaced-member-may-come-back", "Its id is not among those that were removed.",
+        _STATE_MEMBERS, "    _forget(batch, gone.id)\n",
+        "    batch.set_value(MEMBERS, {k: v for k, v in members.items() if k != gone.id})\n"
+        "    batch.delete(records.id_key(records.MEMBER, gone.id))\n", layer="B",
+    ),
 )  # fmt: skip
 
 RARE = (
@@ -106,6 +113,9 @@ _ROLLBACK = (
     "tests/node/state/test_batch.py::test_a_rollback_leaves_everything_as_it_was_at_the_savepoint"
 )
 
+_MEMBERSHIP_TESTS = "tests/node/cluster/test_membership.py::"
+_ALIVE = "test_a_member_that_is_alive_is_not_replaced_but_named_with_the_command_that_stops_it"
+
 BY_TEST = (
     (
         _mutant(
@@ -128,5 +138,22 @@ BY_TEST = (
         ),
         _ROLLBACK,
     ),
+    (
+        _mutant(
+            "who-is-alive-is-replaced", "Whatever the leader has heard of it.",
+            _MEMBERS, "if self._status.is_running(gone.id):", "if not self._status:",
+        ),
+        f"{_MEMBERSHIP_TESTS}{_ALIVE}",
+    ),
+    (
+        _mutant(
+            "half-of-a-replacement-is-enough", "Who takes the place is refused, and who had it is out.",
+            _STATE_MEMBERS,
+            "    refusal = _refusal(batch, newcomer, gone.id)\n    if refusal:\n",
+            "    refusal = _refusal(batch, newcomer, gone.id)\n    _forget(batch, gone.id)\n"
+            "    if refusal:\n",
+        ),
+        "tests/node/state/test_machine.py::test_a_replacement_that_is_refused_takes_nobody_out",
+    ),
 )  # fmt: skip
-"""Mistakes in what no command of today uses, so that no seed meets them: the test finds each."""
+"""Mistakes that no seed meets, or none can tell from what is right: the test finds each."""

@@ -93,7 +93,7 @@ class Member:
     def is_leader(self) -> bool:
         return self.is_up and self.core.role is Role.LEADER
 
-    def request(self, *, name: str = "", learner: bool = False) -> JoinRequest:
+    def request(self, *, name: str = "", learner: bool = False, replace: str = "") -> JoinRequest:
         """Return what this node says to be let in."""
         s = self.settings
         return JoinRequest(
@@ -104,6 +104,7 @@ class Member:
             PROTOCOL,
             name,
             learner,
+            replace,
         )
 
     def found(self) -> None:
@@ -220,20 +221,28 @@ class Cluster:
         await self.until(lambda: member.health_of(member.id) == "alive")
         return member
 
-    async def join(self, via: int = 1, *, name: str = "", learner: bool = False) -> Member:
+    async def join(
+        self, via: int = 1, *, name: str = "", learner: bool = False, replace: str = ""
+    ) -> Member:
         """Add one more node, and wait until it is as much of a member as it can be."""
         member = self.add()
-        await self.let_in(member, via, name=name, learner=learner)
+        await self.let_in(member, via, name=name, learner=learner, replace=replace)
         await self.until(lambda: self.leader.health_of(member.id) == "alive")
         if not learner:
             await self.until(lambda: all(m.core.config.is_voter(member.id) for m in self.up))
         return member
 
     async def let_in(
-        self, member: Member, via: int, *, name: str = "", learner: bool = False
+        self,
+        member: Member,
+        via: int,
+        *,
+        name: str = "",
+        learner: bool = False,
+        replace: str = "",
     ) -> JoinReply:
         """Ask a member to let another in, and start it."""
-        request = member.request(name=name, learner=learner)
+        request = member.request(name=name, learner=learner, replace=replace)
         reply = await self[via].node.administration.join(request, trio.current_time() + PATIENCE_S)
         await member.start({int(node, 16): at for node, at in reply.peers.items()})
         return reply

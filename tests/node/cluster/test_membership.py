@@ -91,7 +91,10 @@ async def test_a_name_that_is_asked_for_is_given_and_a_free_number_is_found(
 
 async def test_a_taken_name_is_refused_and_the_newcomer_is_no_member(autojump_clock) -> None:
     async with running(2) as cluster:
-        with pytest.raises(Refused, match="name n2 is taken"):
+        with pytest.raises(
+            Refused,
+            match=r"name n2 is taken .*; .*`hstore join --replace n2` .*`hstore leave -h n2`",
+        ):
             await cluster[1].node.administration.join(cluster.add().request(name="n2"), deadline())
         assert members_at(cluster, 1) == ["n1", "n2"]
         assert cluster[1].core.config.all_members() == (1, 2)
@@ -116,7 +119,9 @@ async def test_a_name_that_is_no_dns_label_is_refused_with_what_is_allowed(
 async def test_a_taken_address_is_refused(autojump_clock) -> None:
     async with running(2) as cluster:
         request = msgspec.structs.replace(cluster.add().request(), address=cluster[2].address)
-        with pytest.raises(Refused, match="is that of n2"):
+        with pytest.raises(
+            Refused, match=r"is that of n2; .*`hstore join --replace n2` .*`hstore leave -h n2`"
+        ):
             await cluster[1].node.administration.join(request, deadline())
 
 
@@ -262,6 +267,176 @@ async def test_nobody_by_that_name_is_refused_with_the_names_there_are(autojump_
     async with running(2) as cluster:
         with pytest.raises(Refused, match="n1, n2"):
             await cluster[2].node.administration.remove("n9", deadline())
+
+
+# -- replacing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["n3", "10.0.0.3:8500", f"{3:016x}"])
+@pytest.mark.parametrize(("name", "gets"), [("", "n3"), ("new", "new")])
+async def test_a_newcomer_takes_the_name_and_the_place_of_a_dead_member_in_one_entry(
+    which: str, name: str, gets: str, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        await cluster.write(1, "key", "value")
+        cluster[3].crash()
+        await cluster.until(lambda: cluster[1].health_of(3) == "failed")
+        views: set[tuple[str, ...]] = set()
+
+        async def watch() -> None:
+            seen = -1
+            while True:
+                seen = await cluster[1].node.administration.wait_cluster_change(seen)
+                members = cluster[1].node.replica.state.members.values()
+                views.add(tuple(sorted(f"{one.name}={one.id}" for one in members)))
+
+        cluster.nursery.start_soon(watch)
+        member = await cluster.join(via=2, name=name, replace=which)
+
+        assert member.node.process.name == gets
+        assert members_at(cluster, 1) == sorted(["n1", "n2", gets])
+        assert cluster[1].core.config.voters == (1, 2, member.id)
+        assert 3 in cluster[1].node.replica.state.removed
+        old, new = ("n1=1", "n2=2", "n3=3"), ("n1=1", "n2=2", f"{gets}={member.id}")
+        assert views == {tuple(sorted(old)), tuple(sorted(new))}
+        assert member.value("key") == "value"
+
+        await cluster[3].start()
+        assert await cluster.until(cluster[3].ended.is_set) < 3
+        assert cluster[3].node.process.was_removed
+
+
+async def test_a_newcomer_at_the_same_address_replaces_who_was_there(autojump_clock) -> None:
+    """Its disk was lost, and the machine is the same."""
+    async with running(3) as cluster:
+        cluster[3].crash()
+        await cluster.until(lambda: cluster[1].health_of(3) == "failed")
+        request = msgspec.structs.replace(
+            cluster.add().request(replace="n3"), address=cluster[3].address
+        )
+        reply = await cluster[1].node.administration.join(request, deadline())
+        assert reply.name == "n3"
+        again = await cluster[1].node.administration.join(request, deadline())
+        assert again == reply
+        by_address = msgspec.structs.replace(request, replace=cluster[3].address)
+        assert await cluster[2].node.administration.join(by_address, deadline()) == reply
+
+
+@pytest.mark.parametrize("name", ["", "new"])
+async def test_replacing_again_under_the_same_id_is_the_same_join(
+    name: str, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        cluster[3].crash()
+        await cluster.until(lambda: cluster[1].health_of(3) == "failed")
+        member = cluster.add()
+        request = member.request(name=name, replace="n3")
+        first = await cluster[1].node.administration.join(request, deadline())
+        assert await cluster[2].node.administration.join(request, deadline()) == first
+        assert len(members_at(cluster, 1)) == 3
+        assert cluster[1].node.replica.state.removed == frozenset({3})
+
+
+@pytest.mark.parametrize("who", ["n1", "n2"])
+async def test_a_member_that_is_alive_is_not_replaced_but_named_with_the_command_that_stops_it(
+    who: str, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        request = cluster.add().request(replace=who)
+        with pytest.raises(Refused, match=f"{who} at .* is alive, .*`hstore stop -h {who}`"):
+            await cluster[3].node.administration.join(request, deadline())
+        assert members_at(cluster, 1) == ["n1", "n2", "n3"]
+
+
+async def test_a_member_that_still_joins_is_not_replaced_while_it_runs(autojump_clock) -> None:
+    async with running(3) as cluster:
+        member = cluster.add()
+
+        def hold_entries(_frm: int, to: int, frame: object) -> object:
+            return None if to == member.id and isinstance(frame, Append) else frame
+
+        cluster.network.edit = hold_entries  # type: ignore[assignment]
+        await cluster.let_in(member, 1)
+        await cluster.until(lambda: member.id in cluster[1].node.replica.heard)
+        await trio.sleep(2)
+        assert cluster[1].health_of(member.id) == "joining"
+        request = cluster.add().request(replace=f"{member.id:016x}")
+        with pytest.raises(Refused, match="is alive"):
+            await cluster[1].node.administration.join(request, deadline())
+        member.crash()
+        await cluster.until(member.ended.is_set)
+        await trio.sleep(1)  # it is silent for as long as makes a member suspect
+        await cluster[1].node.administration.join(request, deadline())
+
+
+async def test_a_member_that_was_stopped_is_replaced(autojump_clock) -> None:
+    async with running(3) as cluster:
+        await cluster[3].node.process.stop()
+        await cluster[3].ended.wait()
+        await cluster[3].storage.close()
+        await cluster.until(lambda: cluster[1].health_of(3) == "stopped")
+        member = await cluster.join(replace="n3")
+        assert cluster[1].core.config.voters == (1, 2, member.id)
+
+
+async def test_a_replacement_that_would_leave_no_live_majority_is_refused(autojump_clock) -> None:
+    async with running(5) as cluster:
+        for node in (3, 4):
+            cluster[node].crash()
+        await cluster.until(lambda: cluster[1].health_of(4) == "failed")
+        await cluster.join(replace="n4")
+        for node in (5, 6):
+            cluster[node].crash()
+        with pytest.raises(HstoreError):
+            await cluster[1].node.administration.join(
+                cluster.add().request(replace="n5"), deadline()
+            )
+
+
+async def test_what_cannot_be_replaced_leaves_all_as_it_was(autojump_clock) -> None:
+    async with running(3) as cluster:
+        cluster[3].crash()
+        await cluster.until(lambda: cluster[1].health_of(3) == "failed")
+        join = cluster[1].node.administration.join
+        for request, why in (
+            (cluster.add().request(replace="n9"), "no member is called n9; .*n1, n2, n3"),
+            (cluster.add().request(replace="n3", name="n2"), "name n2 is taken"),
+            (cluster.add().request(replace="n" * 65), "neither a node's name"),
+        ):
+            with pytest.raises(Refused, match=why):
+                await join(request, deadline())
+        assert members_at(cluster, 1) == ["n1", "n2", "n3"]
+        assert cluster[1].node.replica.state.removed == frozenset()
+        # A second newcomer that wants the same place comes too late.
+        await cluster.join(replace="n3", name="new")
+        with pytest.raises(Refused, match="no member is called n3"):
+            await join(cluster.add().request(replace="n3"), deadline())
+
+
+async def test_a_replacement_that_was_agreed_is_finished_by_the_next_leader(autojump_clock) -> None:
+    async with running(5) as cluster:
+        cluster[5].crash()
+        await cluster.until(lambda: cluster[1].health_of(5) == "failed")
+        member = cluster.add()
+
+        def hold_configurations(frm: int, _to: int, frame: object) -> object:
+            has_config = isinstance(frame, Append) and any(
+                entry.kind == EntryKind.CONFIG for entry in frame.entries
+            )
+            return None if frm == 1 and has_config else frame
+
+        cluster.network.edit = hold_configurations  # type: ignore[assignment]
+        request = member.request(replace="n5")
+        with pytest.raises(HstoreError):
+            await cluster[2].node.administration.join(request, deadline(1.0))
+        cluster[1].crash()
+        cluster.network.edit = None
+        await cluster.until(lambda: any(m.is_leader for m in cluster.up))
+        await cluster.until(
+            lambda: cluster.leader.core.config.all_members() == (1, 2, 3, 4, member.id)
+        )
+        reply = await cluster[3].node.administration.join(request, deadline())
+        assert reply.name == "n5"
 
 
 # -- what is begun is finished -----------------------------------------------------------------

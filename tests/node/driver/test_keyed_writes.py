@@ -267,6 +267,7 @@ EVERY_COMMAND: tuple[commands.Command, ...] = (
     InitCluster("c1", ClusterSettings()),
     PutMember(commands.Member(1, "n1", "a", "b", "c")),
     RemoveMember(1),
+    commands.ReplaceMember(commands.Member(2, "n1", "a", "b", "c"), 1),
     Checkpoint(),
     ChangeSetting("dns_ttl_s", 1),
     ChangeMember(1),

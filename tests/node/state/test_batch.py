@@ -190,6 +190,7 @@ EVERY_KIND: list[Command] = [
     InitCluster("ab" * 8, ClusterSettings(), 3),
     PutMember(member(2)),
     RemoveMember(1),
+    commands.ReplaceMember(member(2), 1),
     commands.ChangeSetting("dns_ttl_s", 9),
     commands.ChangeMember(1, name="renamed"),
 ]

@@ -27,6 +27,7 @@ from hstore.node.model.commands import (
     Put,
     PutMember,
     RemoveMember,
+    ReplaceMember,
 )
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind
@@ -404,6 +405,11 @@ some_commands = st.one_of(
     st.builds(DeletePrefix, st.sampled_from([b"", b"a", b"ab", b"b"])),
     st.builds(PutMember, st.builds(member, st.integers(1, 4), st.sampled_from(["", "n1", "x"]))),
     st.builds(RemoveMember, st.integers(1, 4)),
+    st.builds(
+        ReplaceMember,
+        st.builds(member, st.integers(1, 5), st.sampled_from(["", "n1", "x"])),
+        st.integers(1, 5),
+    ),
     st.just(InitCluster("ab" * 8, ClusterSettings())),
     st.builds(
         ChangeMember,
@@ -491,9 +497,56 @@ def test_a_name_or_an_address_of_another_member_is_refused(machine: State) -> No
         machine, PutMember(member(2, "db")), PutMember(member(2, "web", port=8501))
     )
 
-    assert by_name == Outcome(False, 0, "the name db is taken by the node at 127.0.0.1:8501")
-    assert by_address == Outcome(False, 0, "the address 127.0.0.1:8501 is that of db")
+    frees = (
+        "; if that node is gone for good, `hstore join --replace db` takes its place, and "
+        "`hstore leave -h db` removes it"
+    )
+    by = "the name db is taken by the node at 127.0.0.1:8501"
+    assert by_name == Outcome(False, 0, by + frees)
+    assert by_address == Outcome(False, 0, "the address 127.0.0.1:8501 is that of db" + frees)
+    # For who only renames a node, nobody need go.
+    assert run(machine, PutMember(member(2)), ChangeMember(2, name="db"))[1] == Outcome(
+        False, 0, by
+    )
+    run(machine, RemoveMember(2))
     assert list(machine.members) == [1]
+
+
+def test_one_entry_takes_a_member_in_and_another_out(machine: State) -> None:
+    run(machine, PutMember(member(1)), PutMember(member(2, "db")), PutMember(member(3)))
+
+    outcomes = run(
+        machine,
+        ReplaceMember(member(4), 2),  # it takes the name
+        ReplaceMember(member(5, "web", port=8503), 3),  # or another, and here the address too
+        ReplaceMember(member(5, port=9000), 3),  # once more: the answer was lost
+    )
+
+    assert outcomes == [Outcome(True, 4, "db"), Outcome(True, 5, "web"), Outcome(True, 6, "web")]
+    assert machine.members == {1: member(1, "n1"), 4: member(4, "db"), 5: member(5, "web", 9000)}
+    assert machine.removed == {2, 3}
+    machine.reload()
+    assert sorted(machine.members) == [1, 4, 5]
+    assert machine.removed == {2, 3}
+
+
+def test_a_replacement_that_is_refused_takes_nobody_out(machine: State) -> None:
+    run(machine, PutMember(member(1)), PutMember(member(2)), PutMember(member(3)), RemoveMember(3))
+
+    outcomes = run(
+        machine,
+        ReplaceMember(member(4, "n1"), 2),
+        ReplaceMember(member(4, port=8501), 2),
+        ReplaceMember(member(4, "-"), 2),
+        ReplaceMember(member(3), 2),  # an id that was removed never comes back
+        ReplaceMember(member(4), 3),  # it is gone, and this is another newcomer
+        ReplaceMember(member(4), 7),
+        ReplaceMember(member(2), 2),
+    )
+
+    assert [outcome.ok for outcome in outcomes if outcome] == [False] * 7
+    assert sorted(machine.members) == [1, 2]
+    assert machine.removed == {3}
 
 
 @pytest.mark.parametrize("name", ["a", "0", "a-b", "x" * 63, "n1"])

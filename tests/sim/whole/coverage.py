@@ -28,7 +28,7 @@ RARE: tuple[str, ...] = (
     "entries dropped while a flush is under way", "flushed log is lost", "fuse lit at a restart",
     "join a learner: done", "join: done", "keyed writes sent again and answered", "leave: done",
     "let go while another has lost log", "let in without being told", "one-way partition", "pause", "recovers lost log",
-    "remove: done", "replay with a hello", "replay without a hello", "snapshots installed",
+    "remove: done", "replace: done", "replay with a hello", "replay without a hello", "snapshots installed",
     "stop: done", "transfer to: done", "transfer: done",
 )  # fmt: skip
 """Met by any `FULL` seeds."""

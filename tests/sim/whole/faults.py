@@ -33,6 +33,7 @@ class Faults:
 
     Attributes:
         clients_quiet_since: Since when nothing was done to ways of clients.
+        held: Who stays down, and the event that lets it start again.
         cuts: How much of what is on its way survives a broken connection.
     """
 
@@ -42,6 +43,7 @@ class Faults:
         self.counts = sim.counts
         self.clients_quiet_since = 0.0
         self.is_over = False
+        self.held: dict[int, trio.Event] = {}
         self.cuts = self._stream("cuts")
         self._flushes = self._stream("flushes")
         self._kept = self._stream("kept")
@@ -93,6 +95,7 @@ class Faults:
         start("clock", options.clock_every, self._leap)
         start("stop", options.stop_every, self.sim.operator.stop)
         start("operator", options.change_every, self.sim.operator.act)
+        start("replace", options.replace_every, self.sim.operator.replace)
         start("configure", options.configure_every, self.sim.operator.configure)
 
     def _begin(self, name: str, every: float, strike: Callable[[Random], Awaitable[None]]) -> None:
@@ -115,6 +118,8 @@ class Faults:
     def heal(self) -> None:
         """End all faults."""
         self.is_over = True
+        for gate in self.held.values():
+            gate.set()
         if self._held:
             # Somebody may be in a slow tick until then.
             self._disturb_clients_until(trio.current_time() + self._slow_tick(self.options.skew))
@@ -170,6 +175,8 @@ class Faults:
 
     async def _start_again(self, member: SimMember, after: float) -> None:
         await trio.sleep(after)
+        if member.id in self.held:
+            await self.held[member.id].wait()
         member.start()
 
     def start_strangers(self) -> None:

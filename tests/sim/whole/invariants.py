@@ -9,6 +9,7 @@ The numbers are those of `tests/sim/invariants.py`; some are rules of the driver
 - D3, D6, D19: what a node starts with is what was written, and its commit index is within it.
 - D5, D7: entries are applied once, in order, and only when they are durable here.
 - I11, I13: equal applied indexes mean equal states, also after a snapshot.
+- I9: who was removed or replaced is no member, and never will be.
 - D17 (I14): a node ends by itself only when its disk was told to fail, and never by another error.
 - I7 and D15, D16: what clients see is judged in `clients.py`.
 """
@@ -54,10 +55,12 @@ class Checker:
         committed: The highest index that is committed.
         commands: What is committed there, by index: commands of keys only.
         at: Index by the value that was written there.
+        replaced: Ids of members whose place another has, as a client was told.
     """
 
     def __init__(self, sim: WholeSimulation) -> None:
         self.sim = sim
+        self.replaced: set[int] = set()
         self.committed = 0
         self.commands: dict[int, Put | Delete | DeletePrefix] = {}
         self.at: dict[bytes, list[int]] = {}
@@ -347,3 +350,13 @@ class Checker:
         found = digest(state)
         if self._states.setdefault(index, found) != found:
             self._fail("I13", member, f"has another state than others at {index}")
+        back = member.node.replica.state.members.keys() & member.node.replica.state.removed
+        if back:
+            self._fail("I9", member, f"has members that were removed: {sorted(back)}")
+
+    def settled(self, member: SimMember) -> None:
+        """A member has applied all there is: who was replaced is out for good."""
+        state = member.node.replica.state
+        if not self.replaced <= state.removed:
+            back = sorted(self.replaced - state.removed)
+            self._fail("I9", member, f"does not know that {back} were replaced")

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from .simulation import WholeSimulation
 
 _MOST_MEMBERS = 6
+_MOST_REPLACED = 8
+"""Beyond what joins make: a member that is replaced is among them until it has run once more."""
+
+_ATTEMPTS = 6
+_ATTEMPT_PAUSE_S = 0.2
+
 _PATIENCE_S = 4.0
 
 
@@ -49,6 +55,26 @@ class Operator:
         elif kind.startswith("transfer"):
             to = f"{whom.id:016x}" if kind == "transfer to" else ""
             await self._tell(kind, at, "/v1/leader/transfer", {"to": to})
+
+    async def replace(self, rng: Random) -> None:
+        """Have a newcomer take the place of a member, mostly of one that stays down meanwhile.
+
+        Whoever has been answered may have lost the answer, and ask once more.
+        """
+        members = [m for m in self.sim.members.values() if m.lives and not m.is_gone]
+        up = [m for m in members if m.is_up]
+        down = [m for m in members if not m.is_up]
+        if not up or len(members) >= _MOST_REPLACED:
+            return
+        whom = rng.choice(down if down and rng.random() < 0.8 else members)
+        at, again = rng.choice(up), rng.random() < 0.3
+        gate = trio.Event()
+        if rng.random() < 0.8:
+            self.sim.faults.held[whom.id] = gate
+            whom.crash("of one that is to be replaced")
+        await self._join(at, is_learner=False, whom=whom, again=again)
+        gate.set()
+        self.sim.faults.held.pop(whom.id, None)
 
     async def configure(self, rng: Random) -> None:
         """Change a setting of the cluster, or the name or the type of a node."""
@@ -109,24 +135,34 @@ class Operator:
             node: dict[str, object] = {"node": f"{whom.id:016x}"}
             await self._tell("remove", rng.choice(up), "/v1/leader/remove", node)
 
-    async def _join(self, at: SimMember, *, is_learner: bool) -> None:
+    async def _join(
+        self, at: SimMember, *, is_learner: bool, whom: SimMember | None = None, again: bool = False
+    ) -> None:
         newcomer = SimMember(self.sim, max(self.sim.members) + 1)
         self.sim.members[newcomer.id] = newcomer
         settings = newcomer.settings
-        answer = await self._tell(
-            "join a learner" if is_learner else "join",
-            at,
-            "/v1/cluster/join",
-            {
-                "id": f"{newcomer.id:016x}",
-                "address": settings.api_address,
-                "peer_address": settings.peer_address,
-                "dns_address": settings.dns_address,
-                "protocol": PROTOCOL,
-                "learner": is_learner,
-            },
-        )
+        kind = "replace" if whom else "join a learner" if is_learner else "join"
+        request: dict[str, object] = {
+            "id": f"{newcomer.id:016x}",
+            "address": settings.api_address,
+            "peer_address": settings.peer_address,
+            "dns_address": settings.dns_address,
+            "protocol": PROTOCOL,
+            "learner": is_learner,
+            "replace": f"{whom.id:016x}" if whom else "",
+        }
+        answer = await self._tell(kind, at, "/v1/cluster/join", request)
+        for _ in range(_ATTEMPTS if whom else 0):
+            if answer is not None and answer.status == 200 and not again:
+                break
+            again = again and (answer is None or answer.status != 200)
+            await trio.sleep(_ATTEMPT_PAUSE_S)
+            others = [m for m in self.sim.members.values() if m.is_up and m is not whom]
+            at = others[0] if others else at
+            answer = await self._tell(kind, at, "/v1/cluster/join", request) or answer
         if answer is not None and answer.status == 200:
+            if whom is not None:
+                self.sim.checker.replaced.add(whom.id)
             peers = answer.json()["peers"]
             newcomer.hints = {int(node, 16): address for node, address in peers.items()}
             newcomer.start()

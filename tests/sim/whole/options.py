@@ -5,6 +5,7 @@ All times are virtual seconds; `*_every` are mean intervals, 0: never.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -114,6 +115,7 @@ class WholeOptions:
     timeout_ms: int
     clock_every: float = 0.0
     configure_every: float = 0.0
+    replace_every: float = 0.0
 
 
 def draw(seed: int) -> WholeOptions:
@@ -173,16 +175,21 @@ def draw(seed: int) -> WholeOptions:
         payload=rng.choice((0, 0, 100, 3000)),
         timeout_ms=rng.choice((300, 1000, 3000)),
     )
-    # Drawn last: what came later must not make another run of a seed.
+    _draw_later(options, often)
+    return options
+
+
+def _draw_later(options: WholeOptions, often: Callable[[float, float, float], float]) -> None:
+    """Draw last what came later: it must not make another run of a seed."""
     options.clock_every = often(0.4, 0.2, 2)
     options.configure_every = often(0.4, 0.3, 2)
-    return options
+    options.replace_every = often(0.4, 0.5, 3)
 
 
 def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     """Return the options of a run that was written down: what it did not know has no part in it."""
     options = draw(seed)
-    options.clock_every = options.configure_every = 0.0
+    options.clock_every = options.configure_every = options.replace_every = 0.0
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})
 

@@ -221,6 +221,8 @@ class WholeSimulation:
             if scope.cancelled_caught:
                 self.fail(f"L1: node {member.id} does not answer a write: {self.describe()}")
         await self._settle("after the last writes")
+        for member in self._present():
+            self.checker.settled(member)
         states = {member.id: digest(member.disk.live.state) for member in self._present()}
         if len(set(states.values())) != 1:
             self.fail(f"I13: states differ at the end: {states}")
