@@ -236,7 +236,7 @@ async def _run(
         # All peers refused it; a node that is removed while it runs has done as it was told.
         raise Refused(
             f"{settings.data_dir} is of a node that was removed from its cluster for good: "
-            "choose another --data-dir to join again"
+            "`hstore join` with another --data-dir makes a new member"
         )
     _log.info("stopped", why=node.process.stop_reason)
     return AGAIN if node.process.begins_anew else 0

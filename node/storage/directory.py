@@ -88,8 +88,8 @@ def check_cluster(path: Path, identity: Identity, expected: str) -> None:
     """
     if identity.cluster_id != expected:
         raise StorageError(
-            f"{path} belongs to the cluster {identity.cluster_id}, not to {expected}: use another"
-            " --data-dir, or an address of its own cluster"
+            f"{path} belongs to the cluster {identity.cluster_id}, not to {expected}: `hstore join` "
+            "with another --data-dir makes a new member, `hstore start` starts the node that it is of"
         )
 
 

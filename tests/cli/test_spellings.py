@@ -45,6 +45,7 @@ def ran(monkeypatch):
         ("-r server -c start -n a -h 127.0.0.1:9000", "start -n a -h 127.0.0.1:9000"),
         ("-r server -c join -h 127.0.0.1:9000 -n b", "join -h 127.0.0.1:9000 -n b"),
         ("-r server -c join --listen 127.0.0.1:9001", "join --listen 127.0.0.1:9001"),
+        ("-r server -c join --replace n2 -n b", "join -n b --replace n2"),
         ("-r server -c list", "list"),
         ("-r server -c list --watch -h n1", "list -h n1 --watch"),
         ("-r server -c kill -h n1", "kill -h n1"),

@@ -106,3 +106,9 @@ def test_beginning_anew_keeps_the_process_and_the_pipe_to_a_parent_and_closes_th
         [sys.executable, "-c", AGAIN, NEXT], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["--resume", "--no-shell"]
+
+
+def test_a_node_that_starts_again_replaces_nobody(tmp_path):
+    launch = settled("join", {"HOME": str(tmp_path)}, replace="n2", name="x")
+    assert not [word for word in launch.arguments if word.startswith("--replace")]
+    assert "--name=x" in launch.arguments

@@ -23,6 +23,7 @@ from hstore.node.config.settings import at_port, load_settings
 from hstore.node.discovery import joining, run_record
 from hstore.node.discovery.saved_members import SavedMember, SavedMembers, write
 from hstore.node.errors import ConfigError, Refused
+from hstore.node.storage.interface import Identity
 
 # Any of 127.0.0.0/8 is this machine; one per test process, so that runs do not meet.
 HOST = f"127.{os.getpid() % 200 + 10}.{os.getpid() // 200 % 250}.2"
@@ -217,6 +218,21 @@ def test_join_in_a_members_directory_searches_for_nothing_for_the_node_does_so_i
     assert start.join_cluster({"listen": f"{HOST}:8500"}, env, None, make_finder([SEED])) == 0
     assert served[0][2:] == ("join", ())
     assert cluster.asked == []
+
+
+def test_join_in_a_members_directory_replaces_nobody_and_says_so(
+    served, env, make_finder, tmp_path, monkeypatch, capfd
+):
+    use(tmp_path, 8500)
+    save_members(tmp_path, 8500)
+    flags = {"listen": f"{HOST}:8500", "replace": "n1"}
+    for own, is_said in ((0xA2, True), (0xA1, False)):
+        identity = Identity("00000000000000c1", own)
+        monkeypatch.setattr(start, "read_identity", lambda _path, found=identity: found)
+        assert start.join_cluster(flags, env, None, make_finder([])) == 0
+        err = capfd.readouterr().err
+        assert ("--replace n1 does nothing" in err) is is_said
+        assert ("`hstore leave -h n1`" in err) is is_said
 
 
 def test_join_where_only_the_members_are_left_of_a_directory_joins_anew(

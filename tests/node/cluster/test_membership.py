@@ -379,20 +379,6 @@ async def test_a_member_that_was_stopped_is_replaced(autojump_clock) -> None:
         assert cluster[1].core.config.voters == (1, 2, member.id)
 
 
-async def test_a_replacement_that_would_leave_no_live_majority_is_refused(autojump_clock) -> None:
-    async with running(5) as cluster:
-        for node in (3, 4):
-            cluster[node].crash()
-        await cluster.until(lambda: cluster[1].health_of(4) == "failed")
-        await cluster.join(replace="n4")
-        for node in (5, 6):
-            cluster[node].crash()
-        with pytest.raises(HstoreError):
-            await cluster[1].node.administration.join(
-                cluster.add().request(replace="n5"), deadline()
-            )
-
-
 async def test_what_cannot_be_replaced_leaves_all_as_it_was(autojump_clock) -> None:
     async with running(3) as cluster:
         cluster[3].crash()

@@ -8,8 +8,8 @@ import pytest
 
 from hstore.node.config.settings import load_settings
 from hstore.node.discovery import joining
-from hstore.node.errors import NoLeader, Refused
-from hstore.node.model.cluster_info import PROTOCOL
+from hstore.node.errors import ConfigError, NoLeader, Refused
+from hstore.node.model.cluster_info import PROTOCOL, JoinReply, JoinRequest
 from hstore.node.storage.interface import Identity
 
 A, B = "127.0.0.1:8500", "127.0.0.1:8501"
@@ -37,6 +37,28 @@ def test_a_member_that_has_the_request_and_does_not_answer_may_still_take_the_no
 def test_a_member_that_never_got_the_request_will_not_take_the_node_in(monkeypatch):
     with pytest.raises(NoLeader, match=r"there is no leader$"):
         ask(monkeypatch, httpx.ConnectError("[Errno 111] Connection refused"))
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"), [(None, ""), ("n2", "n2"), ("localhost:8501", "127.0.0.1:8501")]
+)
+def test_a_newcomer_says_whose_place_it_is_to_take(monkeypatch, said, sent):
+    asked = []
+
+    def request(_method, _url, content=None):
+        asked.append(msgspec.json.decode(content, type=JoinRequest))
+        reply = JoinReply("c1", "n2", "hstore.local", {f"{1:016x}": "127.0.0.1:8300"})
+        return httpx.Response(200, content=msgspec.json.encode(reply))
+
+    monkeypatch.setattr(joining, "_request", request)
+    settings = load_settings({"replace": said}, {"HOME": "/home/ada"})
+    assert joining.ask_to_join(settings, Identity("c1", 7), (A,)) == {1: "127.0.0.1:8300"}
+    assert [one.replace for one in asked] == [sent]
+
+
+def test_what_can_be_no_member_is_wrong_usage_before_anybody_is_asked():
+    with pytest.raises(ConfigError, match=r"^replace: 'a b' .* allowed: a node's name, HOST:PORT"):
+        load_settings({"replace": "a b"}, {"HOME": "/home/ada"})
 
 
 def found(monkeypatch, **headers):
