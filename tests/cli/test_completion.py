@@ -64,9 +64,9 @@ def test_a_script_says_first_how_it_is_installed(shell, capfd):
     assert f"hstore completion {shell}" in first
 
 
-def offered(incomplete, command="list"):
+def offered(incomplete, command="list", option="-h"):
     asked = ShellComplete(cli.cli, {}, "hstore", "_HSTORE_COMPLETE")
-    return [item.value for item in asked.get_completions([command, "-h"], incomplete)]
+    return [item.value for item in asked.get_completions([command, option], incomplete)]
 
 
 def test_a_host_is_completed_to_names_and_where_one_was_begun_to_addresses(
@@ -79,6 +79,9 @@ def test_a_host_is_completed_to_names_and_where_one_was_begun_to_addresses(
     assert offered("n12") == ["n12"]
     assert offered("127.0.0.1:85") == ["127.0.0.1:8500", "127.0.0.1:8511"]
     assert offered("x") == []
+    assert offered("n12", "join", "--replace") == ["n12"]
+    monkeypatch.setenv("HSTORE_HOST", "a b")  # a command would say so
+    assert offered("n12", "join", "--replace") == ["n12"]
 
 
 def test_without_a_cluster_there_is_no_completion_and_no_error(make_finder, monkeypatch, capfd):
