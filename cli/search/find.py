@@ -211,9 +211,11 @@ class Finder:
                 if self.clock.now() + _PAUSE_S > end:
                     raise
             else:
-                if not self.is_meant(found.info):
+                if self.is_meant(found.info):
+                    return found
+                # A node that knows no member yet has the default zone, until it knows its own.
+                if found.info.nodes or self.clock.now() + _PAUSE_S > end:
                     raise self.other_zone(describe(found))
-                return found
             self.clock.sleep(_PAUSE_S)
 
     def ask(self, address: str) -> Found:

@@ -47,13 +47,19 @@ class Administration:
         """Make a newcomer a learner.
 
         Raises:
-            Refused: It is this node, its name is taken, its id was removed, or its protocol
-                differs.
+            Refused: It is this node, it means another cluster, its name is taken, its id was
+                removed, its protocol differs, or the member that it is to replace is alive.
             Unavailable: No leader took it in before the deadline.
         """
         own, address = self._replica.facts.id, self._this_node.address
         if request.id == f"{own:016x}" or request.address == address:
             raise Refused(f"{request.address} is this very node: a node cannot join itself")
+        here = self._replica.storage.identity.cluster_id
+        if request.cluster_id not in {"", here}:
+            raise Refused(
+                f"{address} is a node of cluster {here}, not of {request.cluster_id[:32]}: give -h the "
+                "address of a member of that one"
+            )
         data = msgspec.json.encode(request)
         reply: JoinReply = await self._replica.request(ForwardKind.JOIN, data, deadline)
         return reply

@@ -79,6 +79,7 @@ def ask_to_join(
             name=settings.name,
             learner=settings.learner,
             replace=settings.replace,
+            cluster_id=identity.cluster_id,
         )
     )
     begun = time.monotonic()

@@ -83,7 +83,8 @@ class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a newcomer says of itself (`POST /v1/cluster/join`, JSON).
 
     `name` is empty to be given one; `id` is 16 hex digits that the newcomer drew. `replace` is the
-    name, API address or id of the member whose place it takes; empty: of none.
+    name, API address or id of the member whose place it takes; empty: of none. `cluster_id` is that
+    of the cluster that it means, because an address may be another cluster's by now; empty: any.
     """
 
     id: str
@@ -94,6 +95,7 @@ class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     learner: bool = False
     replace: str = ""
+    cluster_id: str = ""
 
 
 class JoinReply(msgspec.Struct, frozen=True):

@@ -231,6 +231,16 @@ def test_a_named_node_of_another_zone_is_refused_when_the_zone_was_named_too(
     assert make_finder([]).address_at(A) == A  # which is not even asked where no zone was named
 
 
+def test_a_seed_that_does_not_know_its_zone_yet_is_waited_for(make_finder, cluster, make):
+    fresh = make.info(nodes=[], leader=None)
+    cluster.set(A, "/v1/cluster", [fresh, fresh, make.info(**OTHER)])
+    finder = make_finder([], zone="other.example", is_zone_given=True)
+    assert finder.wait_for(A).info.zone == "other.example"
+    cluster.set(A, "/v1/cluster", fresh)
+    with pytest.raises(Refused):
+        finder.wait_for(A)
+
+
 def test_named_addresses_of_another_zone_are_no_short_cut(make_finder, cluster, make):
     cluster.set(A, "/v1/cluster", make.info())
     finder = at_once(make_finder, A)

@@ -131,6 +131,18 @@ async def test_a_node_cannot_join_itself(autojump_clock) -> None:
             await cluster[1].node.administration.join(cluster[1].request(), deadline())
 
 
+async def test_a_newcomer_that_means_another_cluster_is_refused(autojump_clock) -> None:
+    """The address that it was given, or one that a member had, is this cluster's by now."""
+    async with running(1) as cluster:
+        own = cluster[1].node.replica.storage.identity.cluster_id
+        request = msgspec.structs.replace(cluster.add().request(), cluster_id="00000000000000ff")
+        with pytest.raises(Refused, match=f"of cluster {own}, not of 00000000000000ff"):
+            await cluster[1].node.administration.join(request, deadline())
+        assert members_at(cluster, 1) == ["n1"]
+        request = msgspec.structs.replace(request, cluster_id=own)
+        await cluster[1].node.administration.join(request, deadline())
+
+
 async def test_a_newcomer_of_another_protocol_is_refused(autojump_clock) -> None:
     async with running(1) as cluster:
         request = msgspec.structs.replace(cluster.add().request(), protocol=99)

@@ -53,7 +53,7 @@ def test_a_newcomer_says_whose_place_it_is_to_take(monkeypatch, said, sent):
     monkeypatch.setattr(joining, "_request", request)
     settings = load_settings({"replace": said}, {"HOME": "/home/ada"})
     assert joining.ask_to_join(settings, Identity("c1", 7), (A,)) == {1: "127.0.0.1:8300"}
-    assert [one.replace for one in asked] == [sent]
+    assert [(one.replace, one.cluster_id) for one in asked] == [(sent, "c1")]
 
 
 def test_what_can_be_no_member_is_wrong_usage_before_anybody_is_asked():
