@@ -120,11 +120,11 @@ def test_the_lead_goes_round_and_members_stop_and_return_while_clients_are_at_wo
     running.judge()
 
 
-def test_a_leader_that_leaves_and_one_that_joins_are_not_seen_in_what_clients_are_told(
+def test_who_joins_who_leads_and_leaves_and_who_is_replaced_is_not_seen_in_what_clients_are_told(
     tmp_path: Path,
 ) -> None:
-    with Cluster(tmp_path, 4) as cluster:
-        *three, newcomer = cluster.nodes
+    with Cluster(tmp_path, 5) as cluster:
+        *three, newcomer, replacement = cluster.nodes
         cluster.nodes = three
         cluster.up()
         leader, (through, other) = cluster.leader(), cluster.followers()
@@ -136,7 +136,14 @@ def test_a_leader_that_leaves_and_one_that_joins_are_not_seen_in_what_clients_ar
             said = cluster.hstore("leave", "-h", leader.address)
             assert said.status == 0, said
             leader.wait_end()
-            cluster.nodes = [through, other, newcomer]
+            running.wait_more(20)
+            name = through.sees(other).name
+            other.kill()
+            eventually(lambda: through.sees(other).health == "failed", "the dead member is missed")
+            replacement.join(through.address, "--replace", name)
+            eventually(lambda: through.sees(replacement).voter, "the replacement votes")
+            assert through.sees(replacement).name == name
+            cluster.nodes = [through, newcomer, replacement]
             running.wait_more(40)
         cluster.wait_healthy()
         running.read_everywhere(cluster.nodes)
