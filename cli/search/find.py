@@ -235,7 +235,7 @@ class Finder:
     def other_zone(self, whose: str) -> Refused:
         """Return the error for a node that the user named, and that is not of the zone they named."""
         return Refused(
-            f"this is {whose}, not of zone {self.zone}, which --zone, HSTORE_ZONE or the config names"
+            f"{whose} is not of zone {self.zone}, which --zone, HSTORE_ZONE or the config names"
             "\nname a node of that zone with -h, or leave the zone out"
         )
 

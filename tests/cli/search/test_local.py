@@ -137,6 +137,6 @@ def test_a_node_of_another_zone_than_the_named_one_is_not_meant(
     cluster.set(A, "/v1/cluster", None)
     assert named_node(A, env, finder).address == A  # it is silent, and nothing is known of it
     remember(1)
-    with pytest.raises(Refused, match=r"zone hstore\.local \(n1 at 127\.0\.0\.1:8500\), not of"):
+    with pytest.raises(Refused, match=r"zone hstore\.local \(n1 at 127\.0\.0\.1:8500\) is not of"):
         named_node(A, env, finder)
     assert named_node(A, env, make_finder(zone="hstore.local", is_zone_given=True)).record
