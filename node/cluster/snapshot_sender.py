@@ -25,7 +25,7 @@ import trio
 from ..driver.replica import Replica
 from ..errors import PeerError
 from ..peers import snapshot_transfer, wire
-from ..peers.link import LOST, Dial, connect
+from ..peers.greeting import LOST
 from ..peers.links import Links
 from ..peers.snapshot_transfer import Outgoing, SnapshotPosition, SnapshotTaken
 from ..storage.interface import StateReader
@@ -60,12 +60,11 @@ class _View:
 class SnapshotSender:
     """Sends snapshots for one node."""
 
-    def __init__(self, replica: Replica, links: Links, dial: Dial, rng: Random) -> None:
+    def __init__(self, replica: Replica, links: Links, rng: Random) -> None:
         """Nothing happens before `run`; `rng` draws the ids of views."""
         self._replica = replica
         self._facts = replica.facts
         self._links = links
-        self._dial = dial
         self._rng = rng
         self._nursery: trio.Nursery | None = None
         self._limit = trio.CapacityLimiter(_MAX_SENDING)
@@ -137,11 +136,8 @@ class SnapshotSender:
 
     async def _stream(self, peer: int) -> _View:
         """Send a state. Raises one of `LOST` when that fails."""
-        address = self._links.address_of(peer)
-        if address is None:
-            raise PeerError("the peer is not a member any more")
         with trio.move_on_after(_SEND_SECONDS) as scope:
-            stream = await connect(self._dial, address, self._links.me, peer, wire.Purpose.SNAPSHOT)
+            stream = await self._links.connect(peer, wire.Purpose.SNAPSHOT)
         if scope.cancelled_caught:
             raise PeerError("the peer does not answer")
         async with stream:

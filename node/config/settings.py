@@ -71,6 +71,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
         http_hosts: `Host` headers that its API accepts beside its own names.
         recursors: DNS servers that its DNS server asks for names outside the zone; none: REFUSED.
         learner: It joins as a permanent learner.
+        new_cluster: It creates a cluster even where another one counts its address among its
+            members', or is live on this machine.
         expect: If this node creates a cluster, the voters that the cluster waits for; 0: none.
         discovery: Where it searches for its cluster.
         cluster: Settings for a cluster that this node creates.
@@ -88,6 +90,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     http_hosts: tuple[str, ...] = ()
     recursors: tuple[Address, ...] = ()
     learner: bool = False
+    new_cluster: bool = False
     expect: int = 0
     discovery: Discovery = Discovery()
     cluster: ClusterSettings = ClusterSettings()
@@ -121,7 +124,7 @@ def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> NodeSe
 
     Args:
         flags: Values from the command line by key, as in the file; None counts as not given.
-            `config` is the path of the file; `learner` exists as a flag only.
+            `config` is the path of the file; `learner` and `new_cluster` exist as flags only.
         env: The process's environment.
 
     Raises:
@@ -144,6 +147,7 @@ def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> NodeSe
         http_hosts=sources.take("http.hosts", values.hosts, ()),
         recursors=sources.take("recursors", values.recursors, ()),
         learner=flags.get("learner") is True,
+        new_cluster=flags.get("new_cluster") is True,
         expect=sources.take("expect", values.integer(1, EXPECT_MAX), 0),
         discovery=_discovery(sources),
         cluster=_cluster_settings(sources),

@@ -19,7 +19,7 @@ from hstore.node.api.routes import ROUTES
 from hstore.node.config.settings import NodeSettings
 from hstore.node.errors import HstoreError, StorageError
 from hstore.node.model.values import Address
-from hstore.node.node import Node
+from hstore.node.node import Life, Node
 from hstore.node.peers import wire
 from hstore.node.process.announcing import keep_announced
 from hstore.node.process.main import _STOP_SECONDS, _cause
@@ -154,6 +154,7 @@ class SimMember:
             address=self.settings.api_address,
             dial=self.sim.wires.dialler(self.id),
             rng=Random(f"{self.sim.seed}/node/{self.id}/{self.lives}"),
+            life=Life(self.lives << 32 | self.id),
             peer_address=self.settings.peer_address,
         )
         core = self.core
