@@ -215,6 +215,16 @@ class Cluster:
         self.network.listeners[member.settings.peer_address] = member.listener
         return member
 
+    def add_copy(self, of: Member) -> Member:
+        """Prepare a process at an address of its own, on a copy of another member's disk.
+
+        The key of it in `members` is that of its host; its node id is the other's.
+        """
+        twin = self.add()
+        twin.disk = of.disk.image()
+        twin.starts = 1000  # which makes its incarnations its own
+        return twin
+
     async def found(self) -> Member:
         """Start the first node, and wait until it leads a cluster of one."""
         member = self.add()
