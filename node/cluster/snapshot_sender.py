@@ -27,6 +27,7 @@ from ..errors import PeerError
 from ..peers import snapshot_transfer, wire
 from ..peers.greeting import LOST
 from ..peers.links import Links
+from ..peers.seldom import Seldom
 from ..peers.snapshot_transfer import Outgoing, SnapshotPosition, SnapshotTaken
 from ..storage.interface import StateReader
 from .snapshot_feed import Feed, check_leading
@@ -70,6 +71,7 @@ class SnapshotSender:
         self._limit = trio.CapacityLimiter(_MAX_SENDING)
         self._sending: set[int] = set()
         self._views: dict[int, _View] = {}
+        self._seldom = Seldom()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send what is asked for, and close views whose peer does not come back, until cancelled."""
@@ -111,7 +113,8 @@ class SnapshotSender:
                 index = await self._bring_up(peer)
                 ok = True
         except LOST as error:
-            _log.warning("could not send a snapshot", peer=f"{peer:016x}", error=str(error))
+            if self._seldom.is_due(peer, str(error)):
+                _log.warning("could not send a snapshot", peer=f"{peer:016x}", error=str(error))
         finally:
             self._sending.remove(peer)
             self._replica.snapshot_sent(peer, index, ok=ok)

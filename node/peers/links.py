@@ -415,7 +415,7 @@ class Links:
                 try:
                     await self._handler.receive_snapshot(peer, receive, reply)
                 except LOST as error:
-                    _log.warning("a snapshot failed", peer=f"{peer:016x}", error=str(error))
+                    self._snapshot_lost("a snapshot failed", peer, error)
             scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -424,4 +424,9 @@ class Links:
                 try:
                     await relay(stream, reader, frames, send)
                 except LOST as error:
-                    _log.warning("a snapshot broke off", peer=f"{peer:016x}", error=str(error))
+                    self._snapshot_lost("a snapshot broke off", peer, error)
+
+    def _snapshot_lost(self, how: str, peer: int, error: Exception) -> None:
+        """Say so, but not for each of the attempts, which go on until one succeeds."""
+        if self._seldom.is_due(how, peer, str(error)):
+            _log.warning(how, peer=f"{peer:016x}", error=str(error))

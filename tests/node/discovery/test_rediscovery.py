@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from hstore.dns.finder import Rank, Sighting
 from hstore.node.config.settings import load_settings
@@ -175,3 +176,21 @@ def test_the_places_are_those_of_a_newcomer_at_the_ports_of_peers(tmp_path):
     assert link.rank == Rank.LINK
     off = load_settings({"discovery.mdns": False}, {"HOME": str(tmp_path)})
     assert all(source.rank != Rank.LINK for source in peer_sources(off))
+
+
+async def test_a_member_that_is_found_again_and_again_is_logged_once(autojump_clock, monkeypatch):
+    """It answers, and then the link is not made: such as a process that is to end."""
+    async with running(2) as cluster:
+        cluster[2].crash()
+        await cluster.until(lambda: 2 in cluster[1].node.links.missing())
+
+        async def identify(_address):
+            await trio.lowlevel.checkpoint()
+            return 2
+
+        monkeypatch.setattr(cluster[1].node.links, "identify", identify)
+        search = Rediscovery(cluster[1].node, [], Random(1))
+        with capture_logs() as logs:
+            for _ in range(20):
+                await search.search()
+        assert len([log for log in logs if log["event"] == "found a member"]) == 1

@@ -124,12 +124,12 @@ async def test_a_restart_in_place_is_no_copy_and_costs_one_more_connection_at_mo
             began = trio.current_time()
             await cluster[node].start()
             others = [other for other in (1, 2, 3) if other != node]
-            await cluster.until(
-                lambda node=node, others=others: all(
-                    processes(cluster[o], node) == {cluster[node].node.links.me.incarnation}
-                    for o in others
-                )
-            )
+            mine = {cluster[node].node.links.me.incarnation}
+
+            def is_linked(node: int = node, mine: set[int] = mine) -> bool:
+                return all(processes(cluster[o], node) == mine for o in (1, 2, 3) if o != node)
+
+            await cluster.until(is_linked)
             assert trio.current_time() - began < 0.1
             for other in others:
                 assert cluster.network.dials[other, node] - dials[other, node] <= 4

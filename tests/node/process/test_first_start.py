@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -281,7 +281,8 @@ async def test_a_write_that_is_acknowledged_is_never_given_up_with_the_cluster(a
     outcomes = set()
     for steps in range(-10, 30):
         async with running(1, seed=steps) as cluster:
-            one, acknowledged = cluster[1], []
+            one = cluster[1]
+            acknowledged: list[bool] = []
 
             async def write(
                 cluster: Any = cluster, acknowledged: list[bool] = acknowledged
@@ -291,7 +292,10 @@ async def test_a_write_that_is_acknowledged_is_never_given_up_with_the_cluster(a
                     acknowledged.append(True)
 
             async with trio.open_nursery() as nursery:
-                both = [partial(dial, one, hello(cluster_id=OTHER)), write]
+                both: list[Callable[[], Awaitable[None]]] = [
+                    partial(dial, one, hello(cluster_id=OTHER)),
+                    write,
+                ]
                 first, second = both if steps < 0 else reversed(both)
                 nursery.start_soon(first)
                 for _ in range(abs(steps)):
