@@ -31,13 +31,35 @@ _ACCEPTED_MAX = 32
 """Connections at once; more are closed unread, and dialled again."""
 
 
-class _Heard:
-    """What has been heard until now; `is_over`: the process was asked to end."""
+class Greetings:
+    """What comes to the peer port of a node that does not run yet.
+
+    Attributes:
+        hello: The first that takes this node for a member; None: there was none.
+        heard: Set with it.
+    """
 
     def __init__(self) -> None:
         self.hello: wire.Hello | None = None
-        self.claim: Claim | None = None
-        self.is_over = False
+        self.heard = trio.Event()
+        self._open = 0
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        """Read one hello, and hang up: whoever dials takes this for a node that is not up yet."""
+        if self._open >= _ACCEPTED_MAX:
+            await trio.aclose_forcefully(stream)
+            return
+        self._open += 1
+        try:
+            async with stream:
+                hello = await _read_hello(stream)
+        except LOST:
+            return
+        finally:
+            self._open -= 1
+        if hello is not None and hello.purpose != wire.Purpose.IDENTIFY:
+            self.hello = hello
+            self.heard.set()
 
 
 async def look_around(settings: NodeSettings, listener: socket.socket) -> bool:
@@ -53,19 +75,20 @@ async def look_around(settings: NodeSettings, listener: socket.socket) -> bool:
     Raises:
         AddressClaimed: There is one.
     """
-    heard = _Heard()
+    greetings, found = Greetings(), _Found()
     with trio.move_on_after(LISTEN_SECONDS):
         async with trio.open_nursery() as nursery:
-            await nursery.start(_wait_for_signals, heard, nursery)
-            nursery.start_soon(_accept_all, listener, heard, nursery)
-            nursery.start_soon(_ask_sources, settings, heard, nursery)
-            await trio.sleep_forever()
-    claim = heard.claim
-    if heard.hello is not None:
-        claim = await claims.greeted(heard.hello.cluster_id, heard.hello.address, settings)
+            await nursery.start(_wait_for_signals, found, nursery.cancel_scope)
+            nursery.start_soon(_accept_all, listener, greetings, nursery)
+            nursery.start_soon(_ask_sources, settings, found, nursery.cancel_scope)
+            await greetings.heard.wait()
+            nursery.cancel_scope.cancel()
+    claim, hello = found.claim, greetings.hello
+    if hello is not None:
+        claim = await claims.greeted(hello.cluster_id, hello.address, settings)
     if claim is not None:
         raise claims.refusal(claim, settings)
-    return not heard.is_over
+    return not found.is_over
 
 
 async def explain(error: AddressClaimed, settings: NodeSettings) -> AddressClaimed:
@@ -74,36 +97,25 @@ async def explain(error: AddressClaimed, settings: NodeSettings) -> AddressClaim
     return claims.refusal(claim, settings)
 
 
-async def _ask_sources(settings: NodeSettings, heard: _Heard, nursery: trio.Nursery) -> None:
+class _Found:
+    """What ends the wait, beside a greeting; `is_over`: the process was asked to end."""
+
+    def __init__(self) -> None:
+        self.claim: Claim | None = None
+        self.is_over = False
+
+
+async def _ask_sources(settings: NodeSettings, found: _Found, scope: trio.CancelScope) -> None:
     if settings.discovery.hosts or settings.discovery.dns:
-        heard.claim = await claims.find(settings)
-        if heard.claim is not None:
-            nursery.cancel_scope.cancel()
+        found.claim = await claims.find(settings)
+        if found.claim is not None:
+            scope.cancel()
 
 
-async def _accept_all(listener: socket.socket, heard: _Heard, nursery: trio.Nursery) -> None:
+async def _accept_all(listener: socket.socket, greetings: Greetings, nursery: trio.Nursery) -> None:
     listener.setblocking(False)
-    limiter = trio.CapacityLimiter(_ACCEPTED_MAX)
     while True:
-        stream = await accept(listener)
-        if limiter.available_tokens:
-            nursery.start_soon(_listen, stream, limiter, heard, nursery)
-        else:
-            await trio.aclose_forcefully(stream)
-
-
-async def _listen(
-    stream: trio.abc.Stream, limiter: trio.CapacityLimiter, heard: _Heard, nursery: trio.Nursery
-) -> None:
-    """Read one hello, and hang up: whoever dials takes this for a node that is not up yet."""
-    async with stream, limiter:
-        try:
-            hello = await _read_hello(stream)
-        except LOST:
-            return
-    if hello is not None and hello.purpose != wire.Purpose.IDENTIFY:
-        heard.hello = hello
-        nursery.cancel_scope.cancel()
+        nursery.start_soon(greetings.serve, await accept(listener))
 
 
 async def _read_hello(stream: trio.abc.Stream) -> wire.Hello | None:
@@ -118,10 +130,10 @@ async def _read_hello(stream: trio.abc.Stream) -> wire.Hello | None:
 
 
 async def _wait_for_signals(
-    heard: _Heard, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
+    found: _Found, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
-            heard.is_over = True
-            nursery.cancel_scope.cancel()
+            found.is_over = True
+            scope.cancel()

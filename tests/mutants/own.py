@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
+_FIRST_START = "node/process/first_start.py"
+_FOUNDING = "node/cluster/founding.py"
+_INCARNATIONS = "node/peers/incarnations.py"
 _BATCH = "node/state/batch.py"
 _CORE = "node/raft/core.py"
 _TERMS = "node/raft/terms.py"
@@ -79,6 +82,44 @@ OWN = (
         "leader-that-joined-later-has-no-address", "Who is behind cannot answer it.",
         _NODE, "for peer in (*members, leader):", "for peer in members:", layer="B",
     ),
+    _mutant(
+        "a-copy-is-let-in-beside-its-original", "Whoever comes last is the peer, as it was once.",
+        _INCARNATIONS, "            if found and found == earlier != incarnation:\n"
+        "                return where\n", "", layer="B",
+    ),
+    Mutant(
+        "two-processes-of-a-peer-are-linked-side-by-side", (), "One way each.",
+        (
+            (_INCARNATIONS, "            if found and found == earlier != incarnation:\n"
+             "                return where\n", ""),
+            (_PEERS, "            if link.incarnation not in {0, incarnation}:\n                link.reset()\n",
+             "            link.hurry()\n"),
+        ), "B",
+    ),
+    _mutant(
+        "whoever-answers-is-the-earlier-process", "Also the newcomer itself, after a restart in place.",
+        _INCARNATIONS, "if found and found == earlier != incarnation:", "if found:", layer="B",
+    ),
+    _mutant(
+        "who-does-not-answer-is-taken-to-run", "So nobody who restarts is let in behind a partition.",
+        _INCARNATIONS, "            found = await self._probe(peer, where)\n",
+        "            found = await self._probe(peer, where) or (known.incarnation if known else 0)\n",
+        layer="B",
+    ),
+    _mutant(
+        "a-cluster-is-given-up-with-what-was-written", "Whoever dials it ends it, at any time.",
+        _FOUNDING, "            self._is_fresh = log is not None and all(map(self._is_of_the_founder, log))\n",
+        "            self._is_fresh = log is not None\n", layer="B",
+    ),
+    _mutant(
+        "a-second-cluster-at-one-address-goes-on", "It is only warned of, before anybody wrote to it.",
+        _NODE, "        if self._founding.is_fresh():\n", "        if self._founding.is_fresh() and not own:\n",
+        layer="B",
+    ),
+    _mutant(
+        "a-new-seed-hears-nothing", "What is said to it before it leads is thrown away.",
+        _FIRST_START, "            self.heard.set()\n", "            self.hello = None\n", layer="B",
+    ),
 )  # fmt: skip
 
 RARE = (
@@ -102,11 +143,28 @@ RARE = (
 )  # fmt: skip
 """Those that ordinary seeds meet too rarely to be searched for; their regressions show them."""
 
+_PROCESSES = "tests/node/peers/test_incarnations.py"
 _ROLLBACK = (
     "tests/node/state/test_batch.py::test_a_rollback_leaves_everything_as_it_was_at_the_savepoint"
 )
 
 BY_TEST = (
+    (
+        _mutant(
+            "a-link-to-an-earlier-process-stays", "Until TCP notices, with the new one linked, too.",
+            _PEERS, "            if link.incarnation not in {0, incarnation}:\n                link.reset()\n",
+            "            link.hurry()\n",
+        ),
+        f"{_PROCESSES}::test_a_link_to_the_earlier_process_ends_when_another_one_is_let_in",
+    ),
+    (
+        _mutant(
+            "a-search-ends-a-new-seed", "Any cluster that has lost its members stops the others.",
+            _FIRST_START, "if hello is not None and hello.purpose != wire.Purpose.IDENTIFY:",
+            "if hello is not None:",
+        ),
+        "tests/node/process/test_first_start.py::test_whatever_else_comes_does_not_end_it",
+    ),
     (
         _mutant(
             "rollback-keeps-changes", "Watches are given what was undone.",

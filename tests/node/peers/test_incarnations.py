@@ -19,7 +19,7 @@ from hstore.node.peers.seldom import INTERVAL_SECONDS
 from hstore.node.peers.wire import Purpose, Refusal
 from tests.node.memory_cluster import Cluster, Member, running
 
-from .test_links import Notes, greet, hello, make_link
+from .test_links import Notes, greet, hello, make_link, peers_of
 
 
 def processes(member: Member, peer: int) -> set[int]:
@@ -214,6 +214,38 @@ async def test_a_peer_nobody_knew_is_asked_for_where_the_cluster_says_it_is(auto
         assert known.of(2) == 0
         assert await known.admit(2, there, "10.0.0.2:8300", is_dialled=False) == ""
         assert known.of(2) == there
+
+
+async def test_a_link_to_the_earlier_process_ends_when_another_one_is_let_in(autojump_clock):
+    """TCP may believe in it for a while: the machine of a peer lost its power, and is up again."""
+    dials: list[str] = []
+    async with trio.open_nursery() as nursery:
+
+        async def dial(address: str) -> trio.abc.Stream:
+            dials.append(address)
+            if len(dials) > 1:
+                raise ConnectionRefusedError
+            near, far = trio.testing.memory_stream_pair()
+            await far.send_all(wire.encode(wire.Welcome(PROTOCOL, 2, "n2", "", 1)))
+            nursery.start_soon(far.receive_some)
+            return near
+
+        mine = peers_of(Notes(), dial)
+        await nursery.start(mine.run)
+        mine.set_addresses({2: "10.0.0.2:8300"})
+        await trio.sleep(1)
+        assert mine.is_connected(2)
+        near, far = trio.testing.memory_stream_pair()
+        nursery.start_soon(mine.serve, far)
+        said = hello(node_id=2, to=9, address="10.0.0.2:8300", incarnation=2)
+        await near.send_all(wire.encode(said))
+        welcome = wire.FrameReader().feed(await near.receive_some())[0]
+        assert isinstance(welcome, wire.Welcome)
+        assert welcome.refusal == ""
+        await trio.sleep(1)
+        assert not mine.is_connected(2)
+        assert len(dials) > 2
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_probe_holds_up_nobody_else_and_they_are_bounded(autojump_clock):

@@ -48,6 +48,7 @@ class SimMember:
         node, api, storage: Of the life that is, or was last.
         is_frozen: Whether its power is off while its tasks still end.
         is_gone: Whether it has been removed, or never got in: it is not started again.
+        is_held: Whether it is not to be started now.
         lives: How often it was started.
         has_lost: Whether its disk lost what it had flushed, and it has not started since.
         may_fail: Why it may end by itself; empty: it may not.
@@ -70,6 +71,7 @@ class SimMember:
             cluster=sim.options.settings,
         )
         self._runs = self.is_frozen = self.is_gone = self.is_starting = False
+        self.is_held = False
         self.lives = 0
         self.may_fail = ""
         self.has_lost = False
@@ -117,6 +119,8 @@ class SimMember:
     def start(self) -> None:
         """Start on what the disk holds."""
         if self.is_up or self.is_starting or self.is_gone or not self.ended.is_set():
+            return
+        if self.is_held:
             return
         self.is_starting = True
         self.ended = trio.Event()
