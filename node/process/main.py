@@ -243,7 +243,8 @@ async def _run(
             address=settings.api_address,
             dial=_dial,
             rng=Random(SystemRandom().getrandbits(64)),  # noqa: S311 - timeouts, not secrets
-            life=Life(secrets.randbits(64), is_founder),
+            # Who asked for a new cluster is warned of another one, and keeps it.
+            life=Life(secrets.randbits(64), is_founder and not settings.new_cluster),
             name=settings.name,
             peer_address=settings.peer_address,
             log_level=settings.log_level,

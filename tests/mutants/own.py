@@ -26,6 +26,11 @@ def _mutant(name: str, about: str, file: str, old: str, new: str, *, layer: str 
     return Mutant(name, (), about, ((file, old, new),), layer)
 
 
+_REFUSE = (
+    "            if found and found == earlier != incarnation:\n                return where\n"
+)
+_RESET = "            if link.incarnation not in {0, incarnation}:\n                link.reset()\n"
+
 OWN = (
     _mutant(
         "overwritten-proposal-has-the-later-term", "A step appends it, and goes on to a newer term.",
@@ -84,16 +89,13 @@ OWN = (
     ),
     _mutant(
         "a-copy-is-let-in-beside-its-original", "Whoever comes last is the peer, as it was once.",
-        _INCARNATIONS, "            if found and found == earlier != incarnation:\n"
-        "                return where\n", "", layer="B",
+        _INCARNATIONS, _REFUSE, "", layer="B",
     ),
     Mutant(
         "two-processes-of-a-peer-are-linked-side-by-side", (), "One way each.",
         (
-            (_INCARNATIONS, "            if found and found == earlier != incarnation:\n"
-             "                return where\n", ""),
-            (_PEERS, "            if link.incarnation not in {0, incarnation}:\n                link.reset()\n",
-             "            link.hurry()\n"),
+            (_INCARNATIONS, _REFUSE, ""),
+            (_PEERS, _RESET, "            link.hurry()\n"),
         ), "B",
     ),
     _mutant(
@@ -152,8 +154,7 @@ BY_TEST = (
     (
         _mutant(
             "a-link-to-an-earlier-process-stays", "Until TCP notices, with the new one linked, too.",
-            _PEERS, "            if link.incarnation not in {0, incarnation}:\n                link.reset()\n",
-            "            link.hurry()\n",
+            _PEERS, _RESET, "            link.hurry()\n",
         ),
         f"{_PROCESSES}::test_a_link_to_the_earlier_process_ends_when_another_one_is_let_in",
     ),
