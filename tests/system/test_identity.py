@@ -32,10 +32,21 @@ def wipe(node: Node) -> None:
 def test_a_seed_that_lost_its_disk_makes_no_second_cluster_and_says_how_it_comes_back(
     three: Cluster,
 ) -> None:
-    seed, other, _ = three.nodes
+    seed, other, third = three.nodes
     assert other.write("a", "1").status == 200
     cluster_id, name = other.info().cluster_id, other.sees(seed).name
     wipe(seed)
+    # While nobody can tell it, it leads; then it is told, before anybody has written to it.
+    for node in three.running():
+        node.signal(signal.SIGSTOP)
+    seed.start()
+    eventually(lambda: seed.info().leader, "it leads a cluster of its own")
+    for node in (other, third):
+        node.signal(signal.SIGCONT)
+    assert seed.wait_end() == 1
+    assert cluster_id in seed.log()
+    assert not (seed.directory / "db").exists()
+    # Now it hears of it before it leads.
     seed.start()
 
     assert seed.wait_end() == 1
