@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
-from hstore.node.errors import DuplicateProcess
+from hstore.node.errors import DuplicateProcess, PeerError
 from hstore.node.model.cluster_info import PROTOCOL
 from hstore.node.peers import incarnations, wire
 from hstore.node.peers.incarnations import Incarnations
@@ -355,3 +355,40 @@ async def test_a_link_that_ends_as_soon_as_it_is_made_is_logged_rarely(autojump_
         nursery.cancel_scope.cancel()
     assert notes.made > 50
     assert 1 <= len([line for line in logged if line["log_level"] == "info"]) <= 4
+
+
+async def test_a_link_is_not_made_to_another_process_while_the_known_one_answers(
+    autojump_clock, logged
+):
+    """What is dialled may be the address of a copy: it was said, or found in a search."""
+    first, second = "10.0.0.2:8300", "10.0.0.22:8300"
+    incarnation = {first: 1, second: 2}
+    async with trio.open_nursery() as nursery:
+
+        async def answer(far: trio.abc.Stream, address: str) -> None:
+            await far.receive_some()
+            welcome = wire.Welcome(PROTOCOL, 2, "n2", "", incarnation[address])
+            await far.send_all(wire.encode(welcome))
+
+        async def dial(address: str) -> trio.abc.Stream:
+            near, far = trio.testing.memory_stream_pair()
+            nursery.start_soon(answer, far, address)
+            return near
+
+        mine = peers_of(Notes(), dial)
+        await nursery.start(mine.run)
+        mine.set_addresses({2: first})
+        await trio.sleep(0.5)
+        assert mine._links[2][0].incarnation == 1
+        mine.set_addresses({2: second})
+        mine._links[2][0].reset()
+        await trio.sleep(1)
+
+        assert mine._links[2][0].incarnation == 1
+        assert mine.address_of(2) == first
+        told = [line for line in logged if line["event"] == "two processes with the id of one peer"]
+        assert [(line["linked_at"], line["not_linked_at"]) for line in told] == [(first, second)]
+        with pytest.raises(PeerError):
+            mine._move(2, second)
+            await mine.connect(2, Purpose.SNAPSHOT)
+        nursery.cancel_scope.cancel()

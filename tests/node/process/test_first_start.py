@@ -129,6 +129,17 @@ async def test_whatever_else_comes_does_not_end_it(tmp_path, port, data, autojum
     assert await first_start.look_around(settings_of(tmp_path), port)
 
 
+async def test_connections_that_say_nothing_are_bounded(tmp_path, port, autojump_clock):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first_start.look_around, settings_of(tmp_path), port)
+        for _ in range(first_start._ACCEPTED_MAX):
+            await port.connect()
+        await trio.sleep(0.1)
+        one_more = await port.connect()
+        with trio.fail_after(0.1):
+            assert await one_more.receive_some() == b""
+
+
 async def test_what_a_named_source_says_ends_it_and_costs_no_more_time(
     tmp_path, port, monkeypatch, autojump_clock
 ):
