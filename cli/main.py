@@ -54,6 +54,9 @@ def cli() -> None:
     help="Address of this node [127.0.0.1:8500].",
 )
 @click.option("--expect", metavar="N", help="New cluster: serve no client until N voters joined.")
+@click.option(
+    "--new-cluster", is_flag=True, help="New cluster, even where this address is a member's."
+)
 @opt.node
 @opt.cluster
 def start(**options: Any) -> int:

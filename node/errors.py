@@ -3,6 +3,8 @@
     HstoreError
       ConfigError            a flag, a variable or a file is wrong            exit 2
       Refused                understood, and not done                         exit 1, HTTP 409
+        AddressClaimed       another cluster has a member at this node's address
+        DuplicateProcess     another process runs this node: the later one ends
       KeyReused              an idempotency key of another request        exit 1, HTTP 422
       Compacted              changes that are not kept any more           exit 1, HTTP 410
       Unavailable            cannot be done now; later it may                 exit 1, HTTP 503
@@ -41,6 +43,25 @@ class Refused(HstoreError):
     """The request was understood and will not be done; the message says why."""
 
     http_status: ClassVar[int] = 409
+
+
+class AddressClaimed(Refused):
+    """A new seed node's address is that of a member of another cluster: it founds no second one.
+
+    Attributes:
+        cluster_id: That cluster.
+        said_by: `HOST:PORT` for other nodes of the member that said so; empty: unknown.
+    """
+
+    def __init__(self, message: str, cluster_id: str = "", said_by: str = "") -> None:
+        """Keep what is known of the cluster."""
+        super().__init__(message)
+        self.cluster_id = cluster_id
+        self.said_by = said_by
+
+
+class DuplicateProcess(Refused):
+    """Another process with this node's id runs, such as of a copied data directory. This one ends."""
 
 
 class KeyReused(HstoreError):

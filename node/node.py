@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import NamedTuple
 
 import structlog
 import trio
 
 from .api.backend import Backend
 from .cluster.administration import Administration
+from .cluster.alarms import Alarms
 from .cluster.configure import Configure
+from .cluster.founding import Founding
 from .cluster.handover import Handover
 from .cluster.membership import Membership
 from .cluster.replica_check import ReplicaCheck
@@ -27,11 +30,13 @@ from .driver.freshness import Freshness
 from .driver.keys import Keys
 from .driver.replica import Replica
 from .driver.ticks import TickTimer
+from .errors import AddressClaimed, DuplicateProcess
 from .net.lag import Lag
 from .net.poller import Poller, can_poll
 from .peers import wire
-from .peers.link import Dial, LocalNode
+from .peers.greeting import Dial, LocalNode, is_address, is_cluster_id
 from .peers.links import Links
+from .peers.seldom import Seldom
 from .raft.messages import Base
 from .state.machine import State
 from .storage.interface import Storage
@@ -48,11 +53,24 @@ _MAX_SAID = 128  # Addresses remembered of nodes that said hello; the oldest goe
 _log = structlog.get_logger()
 
 
+class Life(NamedTuple):
+    """One run of a node.
+
+    Attributes:
+        incarnation: A random number of 64 bits, another one for each run (`peers/incarnations.py`).
+        is_founder: Whether this process has made what is in the storage, for a new cluster.
+    """
+
+    incarnation: int
+    is_founder: bool = False
+
+
 class Node:
     """A node without its listeners: give it connections of peers, and requests.
 
     Attributes:
         replica, status, links: Its rooms.
+        alarms: What an operator has to mend.
         keys, administration, process, settings: What clients ask of it; together, the `backend`.
         poller: Watches the sockets of peers and clients; None: each has a task of its own.
     """
@@ -64,6 +82,7 @@ class Node:
         address: str,
         dial: Dial,
         rng: Random,
+        life: Life,
         name: str = "",
         peer_address: str = "",
         log_level: str = "info",
@@ -75,6 +94,7 @@ class Node:
             address: `HOST:PORT` of the node's API.
             dial: How others are reached.
             rng: For timeouts.
+            life: This run of the node.
             name: What it is called until the cluster has given it a name.
             peer_address: `HOST:PORT` where others reach it; empty: they know already.
             log_level: What the process logs from the start.
@@ -92,7 +112,7 @@ class Node:
         self.membership = Membership(self.replica, self.status)
         self.settings = Configure(self.replica, self.status, log_level)
         self.handover = Handover(self.replica, self.status, self.membership)
-        me = LocalNode(identity.cluster_id, identity.node_id, name, peer_address)
+        me = LocalNode(identity.cluster_id, identity.node_id, name, peer_address, life.incarnation)
         self.poller = Poller() if can_poll() else None
         self.links = Links(
             me,
@@ -102,8 +122,11 @@ class Node:
             rng=rng,
             poller=self.poller,
         )
-        self.snapshot_sender = SnapshotSender(self.replica, self.links, dial, rng)
+        self.snapshot_sender = SnapshotSender(self.replica, self.links, rng)
         self.snapshot_receiver = SnapshotReceiver(self.replica)
+        self.alarms = Alarms()
+        self._founding = Founding(self._facts, is_founder=life.is_founder)
+        self._seldom = Seldom()
         self.check = ReplicaCheck(self.replica, self.replica.send)
         self.freshness = Freshness(self.replica)
         lag = self.poller.lag if self.poller is not None else Lag()
@@ -142,6 +165,8 @@ class Node:
         Raises:
             StorageError, CoreBug: The node must stop (rule D17).
             StateDiverged: Its copy is not what the majority has (`cluster/replica_check.py`).
+            DuplicateProcess: Another process of this node runs.
+            AddressClaimed: It founded a cluster where another cluster has a member.
         """
         self._addresses.update(hints or {})
         if self.poller is not None:
@@ -190,7 +215,9 @@ class Node:
             elif isinstance(frame, wire.StateDigest):
                 self.check.reported(peer, frame)
             else:
-                _log.warning("a frame that does not belong here", frame=type(frame).__name__)
+                kind = type(frame).__name__
+                if self._seldom.is_due(peer, kind):
+                    _log.warning("a frame that does not belong here", frame=kind)
 
     def said_hello(self, peer: int, address: str) -> None:
         """Learn the address of a peer that may have no record here, and is needed all the same.
@@ -231,13 +258,61 @@ class Node:
             self.status.port_refused(peer)
         self.replica.peer_down(peer)
 
-    def refused(self, peer: int, refusal: str) -> None:
-        """`peer` does not want this node."""
-        _log.warning("a peer refused this node", peer=f"{peer:016x}", why=refusal)
+    def refused(self, peer: int, refusal: str, other: str = "") -> None:
+        """`peer` does not want this node. It is asked again all the time, and says so each time.
+
+        Raises:
+            DuplicateProcess: Because another process of this node runs.
+        """
+        if self._seldom.is_due(peer, refusal):
+            _log.warning("a peer refused this node", peer=f"{peer:016x}", why=refusal)
         if refusal == wire.Refusal.REMOVED:
             self.process.removed()
+        elif refusal == wire.Refusal.DUPLICATE:
+            raise DuplicateProcess(self._another_runs(peer, other))
+
+    def claimed(self, hello: wire.Hello) -> None:
+        """A member of another cluster takes this node for one of its own.
+
+        Raises:
+            AddressClaimed: This node has just founded its cluster, and nothing is lost with it.
+        """
+        if not is_cluster_id(hello.cluster_id):
+            return
+        own = self.links.me.cluster_id
+        if self._founding.is_fresh():
+            raise AddressClaimed(
+                f"cluster {hello.cluster_id} counts this node's address among its members, so "
+                f"the new cluster {own} is given up",
+                hello.cluster_id,
+                hello.address,
+            )
+        self.alarms.sound(
+            "address_claimed",
+            hello.cluster_id,
+            cluster=own,
+            other_cluster=hello.cluster_id,
+            said_by=hello.address,
+            hint="let one of them go: `hstore leave -h NAME` in the other cluster removes its "
+            "member at this address",
+        )
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _another_runs(self, peer: int, other: str) -> str:
+        """Return why this process ends, and what its user can do."""
+        members = self._facts.members
+        own, said_by = members.get(self._facts.id), members.get(peer)
+        where = f"with peer port {other}" if is_address(other) else "elsewhere"
+        if own is not None and own.peer_address == other:
+            where = f"at {own.address}"
+        return (
+            f"another process of this node, {self.process.name or 'without a name'} "
+            f"({self._facts.id:016x}), runs {where}, says {said_by.name if said_by else 'a peer'}: "
+            "one of their data directories is a copy of the other\n"
+            "stop the one that is not wanted; for one more node, `hstore join` with an empty "
+            "--data-dir"
+        )
 
     async def _poll(self, poller: Poller) -> None:
         """Watch sockets, and take one turn for each batch of them."""

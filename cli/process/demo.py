@@ -220,7 +220,7 @@ def _start_seed(children: Children) -> str:
     for _ in range(_SEED_ATTEMPTS):
         settings, sockets = bind_first_free(load_settings({}, env), env)
         sockets.close()
-        children.spawn("n1", "start", "-h", settings.api_address)
+        children.spawn("n1", "start", "-h", settings.api_address, "--new-cluster")
         if _wait_answer(settings.api_address, children):
             return settings.api_address
         children.end("n1")

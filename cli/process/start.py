@@ -57,7 +57,7 @@ def start_node(
     fresh = not has_data(settings.data_dir)
     if fresh and process.resume:
         raise _gone(settings)
-    if fresh and not settings.given & {"listen", "data_dir"}:
+    if fresh and not settings.new_cluster and not settings.given & {"listen", "data_dir"}:
         _refuse_second_cluster(settings, finder)
     try:
         sockets = bind_node_sockets(settings)

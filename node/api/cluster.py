@@ -33,15 +33,15 @@ _join_request = msgspec.json.Decoder(JoinRequest)
 
 
 async def leader(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
-    """`GET /v1/status/leader`: the address of its API, or `""`."""
+    """`GET /v1/status/leader`: its address for other nodes, as in Consul, or `""`."""
     info = exchange.backend.administration.cluster()
-    address = next((node.address for node in info.nodes if node.name == info.leader), "")
+    address = next((node.peer_address for node in info.nodes if node.name == info.leader), "")
     return ok(exchange.keys.applied_index, _encode(address))
 
 
 async def peers(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
-    """`GET /v1/status/peers`: the addresses of all members."""
-    addresses = [node.address for node in exchange.backend.administration.cluster().nodes]
+    """`GET /v1/status/peers`: the addresses of all members for other nodes."""
+    addresses = [node.peer_address for node in exchange.backend.administration.cluster().nodes]
     return ok(exchange.keys.applied_index, _encode(addresses))
 
 

@@ -13,6 +13,8 @@ status.py             bulletins and reports, and what follows from them
 health.py             judges the members: alive, suspect, failed; and contact with the leader
 overview.py           the `/v1/cluster` object and the view for DNS, put together
 configure.py          settings and names, changed while the cluster runs
+founding.py           whether a cluster that was just founded can still be given up
+alarms.py             what an operator has to mend
 replica_check.py      the replicas compare what they hold
 snapshot_sender.py    sends whole states to members that are too far behind
 snapshot_feed.py      sends them the entries that follow a snapshot, from the leader's disk

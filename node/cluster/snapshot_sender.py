@@ -25,8 +25,9 @@ import trio
 from ..driver.replica import Replica
 from ..errors import PeerError
 from ..peers import snapshot_transfer, wire
-from ..peers.link import LOST, Dial, connect
+from ..peers.greeting import LOST
 from ..peers.links import Links
+from ..peers.seldom import Seldom
 from ..peers.snapshot_transfer import Outgoing, SnapshotPosition, SnapshotTaken
 from ..storage.interface import StateReader
 from .snapshot_feed import Feed, check_leading
@@ -60,17 +61,17 @@ class _View:
 class SnapshotSender:
     """Sends snapshots for one node."""
 
-    def __init__(self, replica: Replica, links: Links, dial: Dial, rng: Random) -> None:
+    def __init__(self, replica: Replica, links: Links, rng: Random) -> None:
         """Nothing happens before `run`; `rng` draws the ids of views."""
         self._replica = replica
         self._facts = replica.facts
         self._links = links
-        self._dial = dial
         self._rng = rng
         self._nursery: trio.Nursery | None = None
         self._limit = trio.CapacityLimiter(_MAX_SENDING)
         self._sending: set[int] = set()
         self._views: dict[int, _View] = {}
+        self._seldom = Seldom()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send what is asked for, and close views whose peer does not come back, until cancelled."""
@@ -112,7 +113,8 @@ class SnapshotSender:
                 index = await self._bring_up(peer)
                 ok = True
         except LOST as error:
-            _log.warning("could not send a snapshot", peer=f"{peer:016x}", error=str(error))
+            if self._seldom.is_due(peer, str(error)):
+                _log.warning("could not send a snapshot", peer=f"{peer:016x}", error=str(error))
         finally:
             self._sending.remove(peer)
             self._replica.snapshot_sent(peer, index, ok=ok)
@@ -137,11 +139,8 @@ class SnapshotSender:
 
     async def _stream(self, peer: int) -> _View:
         """Send a state. Raises one of `LOST` when that fails."""
-        address = self._links.address_of(peer)
-        if address is None:
-            raise PeerError("the peer is not a member any more")
         with trio.move_on_after(_SEND_SECONDS) as scope:
-            stream = await connect(self._dial, address, self._links.me, peer, wire.Purpose.SNAPSHOT)
+            stream = await self._links.connect(peer, wire.Purpose.SNAPSHOT)
         if scope.cancelled_caught:
             raise PeerError("the peer does not answer")
         async with stream:

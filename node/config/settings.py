@@ -75,6 +75,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
         recursors: DNS servers that its DNS server asks for names outside the zone; none: REFUSED.
         learner: It joins as a permanent learner.
         replace: Name, API address or id of the member whose place it takes as it joins; empty: none.
+        new_cluster: It creates a cluster even where another one counts its address among its
+            members', or is live on this machine.
         expect: If this node creates a cluster, the voters that the cluster waits for; 0: none.
         discovery: Where it searches for its cluster.
         cluster: Settings for a cluster that this node creates.
@@ -93,6 +95,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     recursors: tuple[Address, ...] = ()
     learner: bool = False
     replace: str = ""
+    new_cluster: bool = False
     expect: int = 0
     discovery: Discovery = Discovery()
     cluster: ClusterSettings = ClusterSettings()
@@ -126,7 +129,8 @@ def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> NodeSe
 
     Args:
         flags: Values from the command line by key, as in the file; None counts as not given.
-            `config` is the path of the file; `learner` and `replace` exist as flags only.
+            `config` is the path of the file; `learner`, `replace` and `new_cluster` exist as flags
+            only.
         env: The process's environment.
 
     Raises:
@@ -166,6 +170,7 @@ def _taken(sources: Sources, flags: Mapping[str, object]) -> NodeSettings:
         recursors=sources.take("recursors", values.recursors, ()),
         learner=flags.get("learner") is True,
         replace=_replaced(flags.get("replace")),
+        new_cluster=flags.get("new_cluster") is True,
         expect=sources.take("expect", values.integer(1, EXPECT_MAX), 0),
         discovery=_discovery(sources),
         cluster=_cluster_settings(sources),

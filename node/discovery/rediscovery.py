@@ -23,6 +23,7 @@ from hstore.dns.finder import Findings, Source
 from hstore.dns.ip_literals import host_and_port
 
 from ..node import Node
+from ..peers.seldom import Seldom
 
 _LOOK_SECONDS = 0.5
 """Between two looks at whether there is a leader; no request is made for it."""
@@ -55,6 +56,7 @@ class Rediscovery:
         self._node = node
         self._sources = sources
         self._rng = rng
+        self._seldom = Seldom()
 
     async def run(self) -> None:
         """Search whenever there has been no leader for a while, until cancelled."""
@@ -87,7 +89,7 @@ class Rediscovery:
         found = None
         with trio.move_on_after(_IDENTIFY_SECONDS):
             found = await self._node.links.identify(address)
-        if found is not None:
+        if found is not None and self._seldom.is_due(found, address):
             _log.info("found a member", peer=f"{found:016x}", address=address)
 
 

@@ -6,10 +6,11 @@ change without them. Every answer is as of now, and may be another after the nex
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from ..model.commands import ClusterSettings, Member
 from ..raft.core import Core
+from ..raft.entry import Entry
 from ..raft.membership import Configuration
 from ..raft.roles import Role
 from ..state.machine import State
@@ -89,6 +90,11 @@ class Facts:
     def is_config_committed(self) -> bool:
         """Whether `config` is committed."""
         return self._core.log.commit >= self._core.history.index
+
+    def whole_log(self) -> Sequence[Entry] | None:
+        """Return all entries there ever were; None: the first ones are compacted away."""
+        log = self._core.log
+        return None if log.snapshot_index else log.entries
 
     def config_at(self, index: int) -> Configuration:
         """Return the configuration in force at an index that is not compacted."""

@@ -12,7 +12,7 @@ import trio
 from ..net.poller import Poller
 from ..net.stream import TcpStream
 from . import wire
-from .link import LOST
+from .greeting import LOST
 
 RECEIVE_BYTES = 256 * 1024
 

@@ -13,11 +13,9 @@ an election can then begin before the leader's lease is over (`raft/election.py`
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
 import threading
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
@@ -25,14 +23,11 @@ import structlog
 import trio
 
 from ..errors import PeerError
-from ..model import values
-from ..model.cluster_info import PROTOCOL
 from ..net.flag import Flag
 from ..net.stream import TcpStream
 from . import wire
-
-Dial = Callable[[str], Awaitable[trio.abc.Stream]]
-"""Opens a stream to `HOST:PORT`; raises OSError when nothing answers there."""
+from .greeting import LOST, Admit, Dial, LocalNode, RefusedError, connect
+from .seldom import Seldom
 
 # For a connection and its hello. A peer that needs longer is treated as unreachable.
 CONNECT_SECONDS = 3.0
@@ -49,16 +44,17 @@ _MAX_OUTBOX_FRAMES = 8192
 _MAX_OUTBOX_BYTES = 32 * 1024 * 1024
 # Seconds between attempts, doubling, each multiplied by a random factor in [0.5, 1): without it,
 # nodes that lost each other at the same moment would go on dialling at the same moments.
-_PAUSE_MIN, _PAUSE_MAX = 0.05, 1.0
+_PAUSE_MIN, _PAUSE_MAX = 0.05, 0.5
+
+REDIAL_SECONDS = _PAUSE_MAX
+"""The longest pause before a peer is dialled again, which is what a new seed waits for, twice
+(`process/first_start.py`)."""
 
 # A connection that lasted for so long is dialled again at once. One that ended sooner counts as a
 # failed attempt: else two nodes could make and lose connections as fast as the machine can.
 _STABLE_SECONDS = 0.1
 
 _log = structlog.get_logger()
-
-# Exceptions that mean the connection is lost.
-LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, PeerError)
 
 
 class LinkEvents(Protocol):
@@ -76,111 +72,15 @@ class LinkEvents(Protocol):
         """`peer` refuses connections, or has not answered for a heartbeat."""
         ...
 
-    def refused(self, peer: int, refusal: str) -> None:
-        """`peer` refused this node's hello; `refusal` is a `wire.Refusal`."""
+    def refused(self, peer: int, refusal: str, other: str = "") -> None:
+        """`peer` refused this node's hello.
+
+        Args:
+            peer: Its id.
+            refusal: A `wire.Refusal`.
+            other: With `DUPLICATE`: where another process of this node answers.
+        """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class LocalNode:
-    """How this node presents itself to its peers."""
-
-    cluster_id: str
-    node_id: int
-    name: str
-    address: str = ""
-
-    def hello(self, to: int, purpose: wire.Purpose) -> bytes:
-        """Return the first frame of a connection to the node `to`."""
-        return wire.encode(
-            wire.Hello(
-                PROTOCOL,
-                self.cluster_id,
-                self.node_id,
-                to,
-                self.name,
-                purpose,
-                self.address,
-            )
-        )
-
-
-def is_address(text: str) -> bool:
-    """Whether `text` can be dialled: `HOST:PORT` with an IP address, in its canonical spelling."""
-    try:
-        host, port = values.split_address(text)
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return text == str(values.Address(host, port))
-
-
-async def connect(
-    dial: Dial, address: str, me: LocalNode, to: int, purpose: wire.Purpose
-) -> trio.abc.Stream:
-    """Dial the node `to` and exchange hello and welcome; return the connection.
-
-    Raises:
-        OSError, trio.BrokenResourceError: Nothing answers at the address.
-        PeerError: Another node answers, or this node is refused (`RefusedError.refusal`).
-    """
-    stream = await dial(address)
-    try:
-        await stream.send_all(me.hello(to, purpose))
-        _check_welcome(await _read_welcome(stream), to)
-    except BaseException:
-        # Cancellation included: no caller has the stream yet, so nothing else can close it.
-        await trio.aclose_forcefully(stream)
-        raise
-    return stream
-
-
-async def identify(dial: Dial, address: str, me: LocalNode, to: int) -> int:
-    """Return the id of the node at `address`, which may be `to` or another of this cluster.
-
-    Raises:
-        OSError, trio.BrokenResourceError: Nothing answers at the address.
-        PeerError: It is no node of this cluster, or it refuses this node.
-    """
-    stream = await dial(address)
-    try:
-        await stream.send_all(me.hello(to, wire.Purpose.MESSAGES))
-        welcome = await _read_welcome(stream)
-    finally:
-        await trio.aclose_forcefully(stream)
-    # The peer checks protocol and cluster before it checks which node was meant (`Links._refusal`),
-    # so WRONG_NODE comes only from a node of this cluster.
-    if welcome.refusal not in {"", wire.Refusal.WRONG_NODE}:
-        raise RefusedError(welcome.refusal)
-    return welcome.node_id
-
-
-def _check_welcome(welcome: wire.Welcome, to: int) -> None:
-    if welcome.refusal:
-        raise RefusedError(welcome.refusal)
-    if welcome.node_id != to:
-        raise RefusedError(wire.Refusal.WRONG_NODE)
-
-
-async def _read_welcome(stream: trio.abc.Stream) -> wire.Welcome:
-    reader = wire.FrameReader(wire.MAX_GREETING)
-    while True:
-        data = await stream.receive_some(4096)
-        if not data:
-            raise PeerError("the connection was closed before its welcome")
-        for frame in reader.feed(data):
-            if not isinstance(frame, wire.Welcome):
-                raise PeerError(f"{type(frame).__name__} in place of a welcome")
-            return frame
-
-
-class RefusedError(PeerError):
-    """The peer answered the hello with a refusal."""
-
-    def __init__(self, refusal: str) -> None:
-        """Keep the reason, a `wire.Refusal`, for the caller."""
-        super().__init__(f"refused: {refusal}")
-        self.refusal = refusal
 
 
 class Link:
@@ -190,6 +90,7 @@ class Link:
         peer: Its id.
         address: Where it is dialled. May be changed; used from the next attempt on.
         is_connected: Whether frames are sent now.
+        incarnation: The process at the other end of the present connection; 0: there is none.
         dropped: Frames that were not sent, or only in part.
     """
 
@@ -203,12 +104,18 @@ class Link:
         events: LinkEvents,
         heartbeat_s: Callable[[], float],
         rng: Random,
+        admit: Admit | None = None,
     ) -> None:
-        """Prepare a link; `run` makes it."""
+        """Prepare a link; `run` makes it. `admit` judges the process that answers."""
         self.peer = peer
         self.address = address
         self.is_connected = False
+        self.incarnation = 0
         self.dropped = 0
+        self._admit = admit
+        self._current = trio.CancelScope()
+        self._seldom = Seldom()
+        self._is_flapping = False
         self._me = me
         self._dial = dial
         self._events = events
@@ -283,6 +190,10 @@ class Link:
         """Try to connect now instead of after the pause: the peer may have come up or gone down."""
         self._hurry.set()
 
+    def reset(self) -> None:
+        """End the present connection, if there is one; the link dials again."""
+        self._current.cancel()
+
     async def run(self) -> None:
         """Keep the link connected until cancelled."""
         pause = 0.0
@@ -298,30 +209,41 @@ class Link:
         """Connect and send until the connection is lost; return the seconds it was connected."""
         was_connected = was_refused = False
         since = 0.0
+        peer = f"{self.peer:016x}"
+        # Connections that end as soon as they are made would fill the log.
+        is_logged = not self._is_flapping or self._seldom.is_due("connected")
         try:
-            stream = await self._connect()
-            async with stream:
-                _set_user_timeout(stream)
-                was_connected = self.is_connected = True
-                since = trio.current_time()
-                self._events.link_made(self.peer)
-                _log.info("connected to peer", peer=f"{self.peer:016x}", address=self.address)
-                await self._pump(stream)
+            with trio.CancelScope() as self._current:
+                stream = await self._connect()
+                async with stream:
+                    _set_user_timeout(stream)
+                    was_connected = self.is_connected = True
+                    since = trio.current_time()
+                    self._events.link_made(self.peer)
+                    if is_logged:
+                        _log.info("connected to peer", peer=peer, address=self.address)
+                    await self._pump(stream)
         except RefusedError as error:
-            self._events.refused(self.peer, error.refusal)
+            self._events.refused(self.peer, error.refusal, error.other)
         except LOST as error:
             was_refused = isinstance(error, ConnectionRefusedError)
-            _log.debug("peer link", peer=f"{self.peer:016x}", error=str(error))
+            _log.debug("peer link", peer=peer, error=str(error))
         finally:
             self.is_connected = False
+            self.incarnation = 0
             self.dropped += len(self._outbox) + bool(self._rest)
             self._take()
         if was_connected:
-            _log.info("lost the link to peer", peer=f"{self.peer:016x}")
+            if is_logged:
+                _log.info("lost the link to peer", peer=peer)
             self._events.link_broken(self.peer)
-        else:
+        elif not self._current.cancelled_caught:
             self._events.peer_down(self.peer, refused=was_refused)
-        return trio.current_time() - since if was_connected else 0.0
+        if not was_connected:
+            return 0.0
+        lived = trio.current_time() - since
+        self._is_flapping = lived < _STABLE_SECONDS
+        return lived
 
     async def _connect(self) -> trio.abc.Stream:
         """Connect; report the peer as down if that takes longer than a heartbeat."""
@@ -332,7 +254,12 @@ class Link:
             with trio.move_on_after(CONNECT_SECONDS):
                 try:
                     result = await connect(
-                        self._dial, self.address, self._me, self.peer, wire.Purpose.MESSAGES
+                        self._dial,
+                        self.address,
+                        self._me,
+                        self.peer,
+                        wire.Purpose.MESSAGES,
+                        admit=self._welcomed,
                     )
                 except LOST as error:
                     result = error
@@ -340,6 +267,11 @@ class Link:
         if isinstance(result, Exception):
             raise result
         return result
+
+    async def _welcomed(self, welcome: wire.Welcome, address: str) -> None:
+        if self._admit is not None:
+            await self._admit(welcome, address)
+        self.incarnation = welcome.incarnation
 
     async def _watch_silence(self) -> None:
         await trio.sleep(self._heartbeat_s())

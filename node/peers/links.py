@@ -6,7 +6,8 @@ business. What is decided here is only which node is at the other end:
 Rule 1: a peer's address may change, and may be learned from any source; which node is there, only
 the handshake says (cluster id and node id, rule D14).
 Rule 2: a node has one incoming connection for messages per peer: a new one replaces the old, which
-TCP may still believe alive after a restart of the peer.
+TCP may still believe alive after a restart of the peer. All connections of a peer, in both
+directions, are of one process of it (`incarnations.py`).
 Rule 3: limits on connections, on their hello and on silence bound what a stranger can cost.
 """
 
@@ -25,8 +26,11 @@ from ..model.cluster_info import PROTOCOL
 from ..net.poller import Poller
 from ..net.stream import TcpStream
 from . import wire
+from .greeting import LOST, Dial, LocalNode, connect, identify, is_address
+from .incarnations import Incarnations
 from .incoming import RECEIVE_BYTES, WatchedConnection, relay
-from .link import LOST, Dial, Link, LinkEvents, LocalNode, identify, is_address
+from .link import Link, LinkEvents
+from .seldom import Seldom
 
 _HELLO_SECONDS = 3.0
 # Incoming connections at once; a cluster of seven with snapshots needs about twenty.
@@ -50,6 +54,10 @@ class PeerHandler(LinkEvents, Protocol):
 
     def is_removed(self, peer: int) -> bool:
         """Whether `peer` was removed from the cluster for good."""
+        ...
+
+    def claimed(self, hello: wire.Hello) -> None:
+        """Another cluster counts this node's address among its members': it sent this hello."""
         ...
 
     async def receive_snapshot(
@@ -88,7 +96,11 @@ class Links:
         self._rng = rng
         self._links: dict[int, tuple[Link, trio.CancelScope]] = {}
         self._given: dict[int, str] = {}
-        self._accepted: dict[int, trio.CancelScope] = {}
+        self._accepted: dict[int, tuple[trio.CancelScope, int]] = {}
+        self._incarnations = Incarnations(
+            me, dial, stated=lambda peer: self.address_of(peer) or "", on_change=self._is_another
+        )
+        self._seldom = Seldom()
         self._accepting = 0
         self._nursery: trio.Nursery | None = None
         self._is_over = False
@@ -116,7 +128,7 @@ class Links:
             self._links.pop(peer)[1].cancel()
             del self._given[peer]
             if peer in self._accepted:
-                self._accepted[peer].cancel()
+                self._accepted[peer][0].cancel()
         for peer, address in addresses.items():
             if peer == self.me.node_id:
                 continue
@@ -134,6 +146,7 @@ class Links:
                 events=self._handler,
                 heartbeat_s=self._heartbeat_s,
                 rng=self._rng,
+                admit=self._admit,
             )
             scope = trio.CancelScope()
             self._links[peer] = link, scope
@@ -185,6 +198,18 @@ class Links:
             if not link.is_connected
         }
 
+    async def connect(self, peer: int, purpose: wire.Purpose) -> trio.abc.Stream:
+        """Open a connection of its own to a member; return it.
+
+        Raises:
+            OSError, trio.BrokenResourceError: It does not answer.
+            PeerError: It is no member any more, another node answers, or this node is refused.
+        """
+        address = self.address_of(peer)
+        if address is None:
+            raise PeerError("the peer is not a member any more")
+        return await connect(self._dial, address, self.me, peer, purpose, admit=self._admit)
+
     async def identify(self, address: str) -> int | None:
         """Find out whether a member without a connection is at `address`; if so, dial it there.
 
@@ -218,6 +243,34 @@ class Links:
         """Return how many frames the present links have dropped."""
         return sum(link.dropped for link, _ in self._links.values())
 
+    # -- which process of a peer ------------------------------------------------------------
+
+    async def _admit(self, welcome: wire.Welcome, address: str) -> None:
+        """Judge the process of a peer that this node has dialled."""
+        peer = welcome.node_id
+        other = await self._incarnations.admit(peer, welcome.incarnation, address, is_dialled=True)
+        if other:
+            if self._seldom.is_due(peer, address):
+                _log.warning(
+                    "two processes with the id of one peer",
+                    peer=f"{peer:016x}",
+                    linked_at=other,
+                    not_linked_at=address,
+                )
+            if peer in self._links:
+                self._move(peer, other)
+            raise PeerError(f"another process of this peer answers at {other}")
+
+    def _is_another(self, peer: int, incarnation: int) -> None:
+        """A new process of `peer` is known: close the connections of the earlier one."""
+        scope, accepted = self._accepted.get(peer, (None, 0))
+        if scope is not None and accepted not in {0, incarnation}:
+            scope.cancel()
+        if peer in self._links:
+            link = self._links[peer][0]
+            if link.incarnation not in {0, incarnation}:
+                link.reset()
+
     # -- the other side ---------------------------------------------------------------------
 
     async def serve(self, stream: trio.abc.Stream) -> None:
@@ -240,7 +293,7 @@ class Links:
         hello: wire.Hello | None = None
         with trio.move_on_after(_HELLO_SECONDS):
             hello = await self._greet(stream, reader, frames)
-        if hello is None:
+        if hello is None or hello.purpose == wire.Purpose.IDENTIFY:
             return
         # The peer has named this cluster's id, so it may send large frames.
         reader.limit = wire.MAX_FRAME
@@ -253,7 +306,7 @@ class Links:
                     # A member with a new address cannot have it committed before the leader reaches
                     # it, so it is dialled there at once.
                     self._move(hello.node_id, hello.address)
-            await self._serve_messages(stream, hello.node_id, reader, frames)
+            await self._serve_messages(stream, hello, reader, frames)
 
     async def _greet(
         self, stream: trio.abc.Stream, reader: wire.FrameReader, frames: list[wire.Frame]
@@ -269,13 +322,34 @@ class Links:
             raise PeerError(f"{type(hello).__name__} in place of a hello")
         if hello.address and not is_address(hello.address):
             raise PeerError(f"{hello.address[:64]!r} is not an address")
-        refusal = self._refusal(hello)
-        me = self.me
-        await stream.send_all(wire.encode(wire.Welcome(PROTOCOL, me.node_id, me.name, refusal)))
-        if refusal:
-            _log.warning("refused a peer", peer=hello.name, why=refusal)
-            return None
-        return hello
+        refusal, other = self._refusal(hello), ""
+        is_asking = hello.purpose == wire.Purpose.IDENTIFY
+        if not refusal and not is_asking:
+            other = await self._incarnations.admit(
+                hello.node_id, hello.incarnation, hello.address, is_dialled=False
+            )
+            refusal = wire.Refusal.DUPLICATE if other else ""
+        await stream.send_all(self.me.welcome(refusal, other))
+        if not refusal:
+            return hello
+        if not is_asking:
+            self._refused(hello, refusal, other)
+        return None
+
+    def _refused(self, hello: wire.Hello, refusal: str, other: str) -> None:
+        """Say that a peer was refused. It dials again, and is refused again."""
+        if self._seldom.is_due(hello.node_id, hello.address, refusal):
+            more = {"other": other} if other else {}
+            _log.warning(
+                "refused a peer",
+                peer=f"{hello.node_id:016x}",
+                name=hello.name,
+                address=hello.address,
+                why=refusal,
+                **more,
+            )
+        if hello.cluster_id != self.me.cluster_id:
+            self._handler.claimed(hello)
 
     def _refusal(self, hello: wire.Hello) -> str:
         """Return why this hello is refused, or an empty string."""
@@ -293,13 +367,20 @@ class Links:
         return ""
 
     async def _serve_messages(
-        self, stream: trio.abc.Stream, peer: int, reader: wire.FrameReader, frames: list[wire.Frame]
+        self,
+        stream: trio.abc.Stream,
+        hello: wire.Hello,
+        reader: wire.FrameReader,
+        frames: list[wire.Frame],
     ) -> None:
         """Hand arriving frames to the driver. A new connection of a peer ends its older one."""
+        peer = hello.node_id
+        if hello.incarnation and hello.incarnation != self._incarnations.of(peer):
+            return  # another process of it has been admitted since
         if peer in self._accepted:
-            self._accepted[peer].cancel()
+            self._accepted[peer][0].cancel()
         with trio.CancelScope() as scope:
-            self._accepted[peer] = scope
+            self._accepted[peer] = scope, hello.incarnation
             self._hurry(peer)
             try:
                 if frames:
@@ -311,7 +392,7 @@ class Links:
                     while data := await stream.receive_some(RECEIVE_BYTES):
                         self._handler.received(peer, reader.feed(data))
             finally:
-                if self._accepted.get(peer) is scope:
+                if self._accepted.get(peer, (None,))[0] is scope:
                     del self._accepted[peer]
         self._hurry(peer)
 
@@ -334,7 +415,7 @@ class Links:
                 try:
                     await self._handler.receive_snapshot(peer, receive, reply)
                 except LOST as error:
-                    _log.warning("a snapshot failed", peer=f"{peer:016x}", error=str(error))
+                    self._snapshot_lost("a snapshot failed", peer, error)
             scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -343,4 +424,9 @@ class Links:
                 try:
                     await relay(stream, reader, frames, send)
                 except LOST as error:
-                    _log.warning("a snapshot broke off", peer=f"{peer:016x}", error=str(error))
+                    self._snapshot_lost("a snapshot broke off", peer, error)
+
+    def _snapshot_lost(self, how: str, peer: int, error: Exception) -> None:
+        """Say so, but not for each of the attempts, which go on until one succeeds."""
+        if self._seldom.is_due(how, peer, str(error)):
+            _log.warning(how, peer=f"{peer:016x}", error=str(error))

@@ -43,6 +43,8 @@ class Purpose(enum.IntEnum):
 
     MESSAGES = 0
     SNAPSHOT = 1
+    IDENTIFY = 2
+    """Nothing: it only wants the welcome, which says which process of which node answers."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=32, gc=False):
@@ -56,6 +58,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=32, gc=False):
         name: The dialling node's name, for logs.
         purpose: A `Purpose`.
         address: `HOST:PORT` at which the dialling node can be dialled; empty: unknown.
+        incarnation: The process of the dialling node; see `incarnations.py`. 0: it has none.
     """
 
     protocol: int
@@ -65,6 +68,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=32, gc=False):
     name: str
     purpose: int
     address: str = ""
+    incarnation: int = 0
 
 
 class Refusal(enum.StrEnum):
@@ -74,15 +78,28 @@ class Refusal(enum.StrEnum):
     CLUSTER = "cluster"
     WRONG_NODE = "wrong node"
     REMOVED = "removed"
+    DUPLICATE = "duplicate"
+    """Another process of the same node runs, and has just answered."""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=33, gc=False):
-    """The answer to a hello; `refusal` is empty or a `Refusal`."""
+    """The answer to a hello.
+
+    Attributes:
+        protocol: `PROTOCOL` of the answering node.
+        node_id: The answering node.
+        name: Its name, for logs.
+        refusal: Empty, or a `Refusal`.
+        incarnation: The process of the answering node, as in `Hello`.
+        other: With `DUPLICATE`: `HOST:PORT` where the other process of the dialling node answers.
+    """
 
     protocol: int
     node_id: int
     name: str
     refusal: str
+    incarnation: int = 0
+    other: str = ""
 
 
 class ForwardKind(enum.IntEnum):

@@ -3,6 +3,7 @@
 Words. A *launch* is how the process was started.
 
 main.py        directory, listeners, signals, and how it ends
+first_start.py what a new seed finds out before it founds a cluster
 announcing.py  tells the cluster that this node runs, and its addresses; creates the first cluster
 launch.py      how this process was started; keeps its run record
 log_file.py    the log of a node in the background, of bounded size

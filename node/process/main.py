@@ -35,11 +35,11 @@ from ..discovery import announce, saved_members
 from ..discovery.joining import ask_to_join, find_cluster
 from ..discovery.rediscovery import Rediscovery
 from ..discovery.sources import sources
-from ..errors import HstoreError, NoLeader, Refused
+from ..errors import AddressClaimed, HstoreError, NoLeader, Refused, StorageError
 from ..model.values import split_address
 from ..net.sockets import NodeSockets
 from ..net.stream import accept, connect
-from ..node import Node
+from ..node import Life, Node
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind, HardState
 from ..raft.errors import CoreBug
@@ -47,7 +47,7 @@ from ..raft.membership import Configuration
 from ..storage.directory import has_data, remove_data
 from ..storage.interface import Identity
 from ..storage.rocks import RocksStorage
-from . import cutoff, log_file
+from . import cutoff, first_start, log_file
 from .announcing import keep_announced
 from .launch import AGAIN, Launch
 
@@ -93,12 +93,20 @@ def serve(
     _raise_file_limit()
     try:
         refuse_own_dns_among_recursors(settings)
+        is_founder = mode == "start" and not has_data(settings.data_dir)
+        looks = is_founder and not settings.new_cluster
+        if looks and not trio.run(first_start.look_around, settings, sockets.peer):
+            return 0
         storage, hints = _prepare(settings, mode, join_to)
-        return trio.run(partial(_run, settings, sockets, storage, hints, launch))
+        return trio.run(
+            partial(_run, settings, sockets, storage, hints, launch, is_founder=is_founder)
+        )
     except (HstoreError, CoreBug) as error:
         return _fail(error, settings)
     except BaseExceptionGroup as group:
         cause = _cause(group)
+        if isinstance(cause, AddressClaimed):
+            return _fail(_give_up(cause, settings, launch), settings)
         if isinstance(cause, (HstoreError, CoreBug)):
             return _fail(cause, settings, doing="the node stops: ")
         raise
@@ -116,6 +124,19 @@ def _fail(error: HstoreError | CoreBug, settings: NodeSettings, doing: str = "")
         )
     sys.stderr.write(f"hstore: {message}\n")
     return status
+
+
+def _give_up(
+    error: AddressClaimed, settings: NodeSettings, launch: Launch | None
+) -> AddressClaimed:
+    """Remove the data of a cluster that was founded in vain; return why, in full."""
+    if launch:
+        launch.forget(settings)
+    try:
+        remove_data(settings.data_dir)
+    except StorageError as problem:
+        return AddressClaimed(f"{error}\n{problem}: remove its content by hand")
+    return trio.run(first_start.explain, error, settings)
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -215,6 +236,8 @@ async def _run(
     storage: RocksStorage,
     hints: dict[int, str],
     launch: Launch | None,
+    *,
+    is_founder: bool,
 ) -> int:
     try:
         node = Node(
@@ -222,6 +245,8 @@ async def _run(
             address=settings.api_address,
             dial=_dial,
             rng=Random(SystemRandom().getrandbits(64)),  # noqa: S311 - timeouts, not secrets
+            # Who asked for a new cluster is warned of another one, and keeps it.
+            life=Life(secrets.randbits(64), is_founder and not settings.new_cluster),
             name=settings.name,
             peer_address=settings.peer_address,
             log_level=settings.log_level,

@@ -150,6 +150,13 @@ class MemoryDisk:
         self._storage = MemoryStorage(self)
         return self._storage
 
+    def image(self) -> MemoryDisk:
+        """Return another disk with all that is durable on this one, as an image of it has."""
+        other = MemoryDisk(self.identity)
+        other.durable, other.live = self.durable.copy(), self.durable.copy()
+        other._base, other.witness = self.durable.copy(), self.witness
+        return other
+
     def crash(self, keep: int = 0, *, stale_witness: bool = False) -> None:
         """Cut the power: only what was flushed is left, and the first `keep` batches after it."""
         self.sync(min(keep, len(self.unflushed)))

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
+_FIRST_START = "node/process/first_start.py"
+_FOUNDING = "node/cluster/founding.py"
+_INCARNATIONS = "node/peers/incarnations.py"
 _BATCH = "node/state/batch.py"
 _CORE = "node/raft/core.py"
 _TERMS = "node/raft/terms.py"
@@ -23,6 +26,11 @@ _REPLICATION = "node/raft/replication.py"
 def _mutant(name: str, about: str, file: str, old: str, new: str, *, layer: str = "A") -> Mutant:
     return Mutant(name, (), about, ((file, old, new),), layer)
 
+
+_REFUSE = (
+    "            if found and found == earlier != incarnation:\n                return where\n"
+)
+_RESET = "            if link.incarnation not in {0, incarnation}:\n                link.reset()\n"
 
 OWN = (
     _mutant(
@@ -86,6 +94,41 @@ OWN = (
         "    batch.set_value(MEMBERS, {k: v for k, v in members.items() if k != gone.id})\n"
         "    batch.delete(records.id_key(records.MEMBER, gone.id))\n", layer="B",
     ),
+    _mutant(
+        "a-copy-is-let-in-beside-its-original", "Whoever comes last is the peer, as it was once.",
+        _INCARNATIONS, _REFUSE, "", layer="B",
+    ),
+    Mutant(
+        "two-processes-of-a-peer-are-linked-side-by-side", (), "One way each.",
+        (
+            (_INCARNATIONS, _REFUSE, ""),
+            (_PEERS, _RESET, "            link.hurry()\n"),
+        ), "B",
+    ),
+    _mutant(
+        "whoever-answers-is-the-earlier-process", "Also the newcomer itself, after a restart in place.",
+        _INCARNATIONS, "if found and found == earlier != incarnation:", "if found:", layer="B",
+    ),
+    _mutant(
+        "who-does-not-answer-is-taken-to-run", "So nobody who restarts is let in behind a partition.",
+        _INCARNATIONS, "            found = await self._probe(peer, where)\n",
+        "            found = await self._probe(peer, where) or (known.incarnation if known else 0)\n",
+        layer="B",
+    ),
+    _mutant(
+        "a-cluster-is-given-up-with-what-was-written", "Whoever dials it ends it, at any time.",
+        _FOUNDING, "            self._is_fresh = log is not None and all(map(self._is_of_the_founder, log))\n",
+        "            self._is_fresh = log is not None\n", layer="B",
+    ),
+    _mutant(
+        "a-second-cluster-at-one-address-goes-on", "It is only warned of, before anybody wrote to it.",
+        _NODE, "        if self._founding.is_fresh():\n", "        if self._founding.is_fresh() and not own:\n",
+        layer="B",
+    ),
+    _mutant(
+        "a-new-seed-hears-nothing", "What is said to it before it leads is thrown away.",
+        _FIRST_START, "            self.heard.set()\n", "            self.hello = None\n", layer="B",
+    ),
 )  # fmt: skip
 
 RARE = (
@@ -109,6 +152,7 @@ RARE = (
 )  # fmt: skip
 """Those that ordinary seeds meet too rarely to be searched for; their regressions show them."""
 
+_PROCESSES = "tests/node/peers/test_incarnations.py"
 _ROLLBACK = (
     "tests/node/state/test_batch.py::test_a_rollback_leaves_everything_as_it_was_at_the_savepoint"
 )
@@ -117,6 +161,21 @@ _MEMBERSHIP_TESTS = "tests/node/cluster/test_membership.py::"
 _ALIVE = "test_a_member_that_is_alive_is_not_replaced_but_named_with_the_command_that_stops_it"
 
 BY_TEST = (
+    (
+        _mutant(
+            "a-link-to-an-earlier-process-stays", "Until TCP notices, with the new one linked, too.",
+            _PEERS, _RESET, "            link.hurry()\n",
+        ),
+        f"{_PROCESSES}::test_a_link_to_the_earlier_process_ends_when_another_one_is_let_in",
+    ),
+    (
+        _mutant(
+            "a-search-ends-a-new-seed", "Any cluster that has lost its members stops the others.",
+            _FIRST_START, "if hello is not None and hello.purpose != wire.Purpose.IDENTIFY:",
+            "if hello is not None:",
+        ),
+        "tests/node/process/test_first_start.py::test_whatever_else_comes_does_not_end_it",
+    ),
     (
         _mutant(
             "rollback-keeps-changes", "Watches are given what was undone.",

@@ -25,7 +25,7 @@ from hstore.node.errors import HstoreError
 from hstore.node.model.cluster_info import PROTOCOL, JoinReply, JoinRequest, NodeInfo
 from hstore.node.model.commands import ClusterSettings, Outcome, Put
 from hstore.node.model.values import Address
-from hstore.node.node import Node
+from hstore.node.node import Life, Node
 from hstore.node.peers import wire
 from hstore.node.process.announcing import keep_announced
 from hstore.node.process.main import _cause
@@ -74,6 +74,7 @@ class Member:
         self.error: BaseException | None = None
         self.ended = trio.Event()
         self.starts = 0
+        self.is_founder = False
         self._cluster = cluster
         self._scope = trio.CancelScope()
 
@@ -111,6 +112,7 @@ class Member:
         """Prepare the disk of a cluster's first node, as `node/process/main.py` does."""
         config = membership.encode(Configuration(voters=(self.id,)))
         first = Entry(1, 1, EntryKind.CONFIG, config)
+        self.is_founder = True
         self.disk = MemoryDisk(
             self.disk.identity, hard_state=HardState(1, self.id, 1), entries=[first]
         )
@@ -126,6 +128,7 @@ class Member:
             address=self.address,
             dial=cluster.network.dialler(self.id),
             rng=Random(f"{cluster.seed} {self.id} {self.starts}"),
+            life=Life(self.starts << 32 | self.id, self.is_founder),
             peer_address=self.settings.peer_address,
         )
         await cluster.nursery.start(self._run, hints)
@@ -212,6 +215,16 @@ class Cluster:
         self.members[member.id] = member
         self.network.listeners[member.settings.peer_address] = member.listener
         return member
+
+    def add_copy(self, of: Member) -> Member:
+        """Prepare a process at an address of its own, on a copy of another member's disk.
+
+        The key of it in `members` is that of its host; its node id is the other's.
+        """
+        twin = self.add()
+        twin.disk = of.disk.image()
+        twin.starts = 1000  # which makes its incarnations its own
+        return twin
 
     async def found(self) -> Member:
         """Start the first node, and wait until it leads a cluster of one."""

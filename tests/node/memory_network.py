@@ -15,7 +15,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from hstore.node.peers import wire
-from hstore.node.peers.link import LOST
+from hstore.node.peers.greeting import LOST
 
 Tap = Callable[[int, int, wire.Frame], None]
 Edit = Callable[[int, int, wire.Frame], wire.Frame | None]

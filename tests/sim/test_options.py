@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import pytest
 
-from hstore.node.node import Node
+from hstore.node.node import Life, Node
 from hstore.node.raft.core import Core
 from hstore.node.raft.events import Event
 from hstore.node.raft.options import Options
@@ -35,7 +35,7 @@ async def _dial_nobody(_address: str) -> Any:
 
 async def test_what_is_taken_for_shipped_is_what_a_real_node_gives_its_core() -> None:
     storage = MemoryDisk(Identity("00112233445566aa", 1)).open()
-    node = Node(storage, address="10.0.0.1:8500", dial=_dial_nobody, rng=Random(1))
+    node = Node(storage, address="10.0.0.1:8500", dial=_dial_nobody, rng=Random(1), life=Life(1))
 
     assert node.replica.core.options == SHIPPED
 

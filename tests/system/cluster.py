@@ -121,7 +121,8 @@ class Node:
     """One node: its addresses and directory, and the process that runs there, if one does.
 
     Attributes:
-        address, dns_port: Of its API (`HOST:PORT`), and of its DNS server.
+        address, peer_address: `HOST:PORT` of its API, and for other nodes.
+        dns_port: Of its DNS server.
         directory, log_path: Its data, and what all its processes wrote to standard error.
     """
 
@@ -144,6 +145,7 @@ class Node:
         self._advertised = ["--advertise", host] if listening else []
         self.dns_port = port + DNS_OFFSET
         self.peer_port = port + PEER_OFFSET
+        self.peer_address = f"{host}:{self.peer_port}"
         place = str(port) if host == "127.0.0.1" else f"{host}-{port}"
         self.directory = cluster.folder / place
         self.log_path = cluster.folder / f"{place}.log"
@@ -319,7 +321,8 @@ class Cluster:
     def up(self, *options: str) -> Self:
         """Start all nodes as one cluster, and wait until it is healthy; `options` for the seed."""
         seed, *others = self.nodes
-        seed.start(*options)
+        # Without the second in which a new seed looks around; `test_identity.py` is about that.
+        seed.start("--new-cluster", *options)
         eventually(lambda: seed.info().leader, "the seed node leads")
         for node in others:
             node.join(seed.address)

@@ -53,9 +53,9 @@ def test_curl_puts_and_gets_raw_values(shared: Cluster, curl: Callable[..., str]
 
 def test_curl_sees_leader_and_peers_and_events(shared: Cluster, curl: Callable[..., str]) -> None:
     leader = shared.leader()
-    addresses = {node.address for node in shared.nodes}
+    addresses = {node.peer_address for node in shared.nodes}
     for node in shared.nodes:
-        assert json.loads(curl(f"{node.address}/v1/status/leader")) == leader.address
+        assert json.loads(curl(f"{node.address}/v1/status/leader")) == leader.peer_address
         assert set(json.loads(curl(f"{node.address}/v1/status/peers"))) == addresses
         assert curl("-o", "/dev/null", "-w", "%{http_code}", f"{node.address}/v1/health") == "200"
 

@@ -55,6 +55,21 @@ def test_a_leader_cut_off_from_the_others_acknowledges_and_reads_nothing_more(
     cut_off_the_leader(parted)
 
 
+def test_a_restart_behind_connections_that_still_stand_is_no_second_process(
+    parted: Parted,
+) -> None:
+    """Its machine lost the network, then the process died: nobody was told that it ended."""
+    follower = parted.followers()[0]
+    parted.isolate(follower)
+    follower.kill()
+    parted.reunite(follower)
+    follower.start()
+
+    parted.wait_healthy()
+    assert follower.write("half-open", "1").status == 200
+    assert all("duplicate" not in node.log() for node in parted.nodes)
+
+
 def test_a_leader_that_thaws_where_nobody_tells_it_what_happened_answers_nothing_stale(
     parted: Parted,
 ) -> None:

@@ -92,6 +92,17 @@ def test_an_address_or_a_directory_says_that_another_cluster_is_meant(
     assert start.start_node({flag: value}, env, make_finder([SEED])) == 0
 
 
+def test_whoever_asks_for_a_new_cluster_gets_one_beside_a_live_one(
+    served, env, make_finder, cluster, make, monkeypatch
+):
+    monkeypatch.setattr(start, "bind_node_sockets", lambda _settings: FakeSockets())
+    cluster.set(SEED, "/v1/cluster", make.info())
+    assert start.start_node({"new_cluster": True}, env, make_finder([SEED])) == 0
+    [(settings, *_)] = served
+    assert settings.new_cluster
+    assert cluster.asked == []
+
+
 def test_a_used_directory_is_resumed_beside_a_live_cluster(
     served, env, make_finder, cluster, make, tmp_path, monkeypatch
 ):

@@ -29,15 +29,15 @@ ADMIN = [
 ]
 
 
-async def test_status_leader_is_an_address_or_empty(client, backend):
-    assert (await client.request("GET", "/v1/status/leader")).json() == "10.0.0.1:8500"
+async def test_status_leader_is_its_peer_address_or_empty(client, backend):
+    assert (await client.request("GET", "/v1/status/leader")).json() == "10.0.0.1:8300"
     backend.leader = None
     assert (await client.request("GET", "/v1/status/leader")).json() == ""
 
 
-async def test_status_peers_is_a_list_of_addresses(client):
+async def test_status_peers_is_a_list_of_peer_addresses(client):
     answer = await client.request("GET", "/v1/status/peers")
-    assert answer.json() == ["10.0.0.1:8500", "10.0.0.1:8501"]
+    assert answer.json() == ["10.0.0.1:8300", "10.0.0.1:8301"]
 
 
 async def test_cluster_shows_every_member_of_the_contract(client, backend):

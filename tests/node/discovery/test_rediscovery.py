@@ -7,6 +7,7 @@ from random import Random
 import msgspec
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from hstore.dns.finder import Rank, Sighting
 from hstore.node.discovery.rediscovery import Rediscovery
@@ -159,3 +160,21 @@ async def test_an_address_that_led_nowhere_is_left_again_for_the_one_of_the_log(
         cluster.network.ways[2, 1].is_refusing = True  # nor does it dial
         await cluster.until(lambda: cluster[1].node.links.is_connected(2), within_s=30)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_member_that_is_found_again_and_again_is_logged_once(autojump_clock, monkeypatch):
+    """It answers, and then the link is not made: such as a process that is to end."""
+    async with running(2) as cluster:
+        cluster[2].crash()
+        await cluster.until(lambda: 2 in cluster[1].node.links.missing())
+
+        async def identify(_address):
+            await trio.lowlevel.checkpoint()
+            return 2
+
+        monkeypatch.setattr(cluster[1].node.links, "identify", identify)
+        search = Rediscovery(cluster[1].node, [], Random(1))
+        with capture_logs() as logs:
+            for _ in range(20):
+                await search.search()
+        assert len([log for log in logs if log["event"] == "found a member"]) == 1

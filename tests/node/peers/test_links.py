@@ -17,7 +17,8 @@ from hstore.node.errors import PeerError
 from hstore.node.model.cluster_info import PROTOCOL
 from hstore.node.net.stream import TcpStream
 from hstore.node.peers import link, links, wire
-from hstore.node.peers.link import Link, LocalNode, connect
+from hstore.node.peers.greeting import Dial, LocalNode, connect
+from hstore.node.peers.link import Link
 from hstore.node.peers.links import Links
 from hstore.node.peers.snapshot_transfer import SnapshotEnd
 from hstore.node.peers.wire import Purpose, Refusal
@@ -60,7 +61,10 @@ class Notes:
     def peer_down(self, peer: int, *, refused: bool) -> None:
         self.told.append(("refused" if refused else "silent", trio.current_time()))
 
-    def refused(self, peer: int, refusal: str) -> None:
+    def claimed(self, hello: wire.Hello) -> None:
+        self.told.append((f"claimed by {hello.cluster_id}", trio.current_time()))
+
+    def refused(self, peer: int, refusal: str, other: str = "") -> None:
         self.told.append((refusal, trio.current_time()))
 
     def what(self) -> list[str]:
@@ -72,7 +76,7 @@ async def refuse(_address: str) -> trio.abc.Stream:
     raise ConnectionRefusedError("refused")
 
 
-def peers_of(notes: Notes, dial: link.Dial = refuse) -> Links:
+def peers_of(notes: Notes, dial: Dial = refuse) -> Links:
     return Links(ME, notes, dial=dial, heartbeat_s=lambda: 0.1, rng=Random(1))
 
 
@@ -269,7 +273,7 @@ async def test_a_frame_in_pieces_is_a_frame(autojump_clock) -> None:
 # -- what goes out -----------------------------------------------------------------------------
 
 
-def make_link(notes: Notes, dial: link.Dial) -> Link:
+def make_link(notes: Notes, dial: Dial) -> Link:
     return Link(
         2,
         "10.0.0.2:8300",
@@ -293,7 +297,7 @@ async def test_the_pause_between_attempts_doubles_to_a_bound_with_jitter(autojum
     bound = 0.05
     for gap in gaps:
         assert 0.5 * bound - 1e-9 <= gap <= bound + 1e-9
-        bound = min(2 * bound, 1.0)
+        bound = min(2 * bound, 0.5)
     assert len({round(gap, 6) for gap in gaps[6:]}) > 10
 
 

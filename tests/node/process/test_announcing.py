@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import trio
 from structlog.testing import capture_logs
 
 from hstore.node.config.settings import load_settings
 from hstore.node.model.commands import ClusterSettings
 from hstore.node.process import announcing
+from tests.node.memory_cluster import running
 
 
 def test_only_the_setting_that_was_given_and_differs_is_warned_of(tmp_path):
@@ -19,3 +21,14 @@ def test_only_the_setting_that_was_given_and_differs_is_warned_of(tmp_path):
     assert [(log["key"], log["given"], log["cluster"]) for log in logs] == [
         ("cluster.heartbeat", "50ms", "200ms")
     ]
+
+
+async def test_what_the_cluster_does_not_take_is_said_once_and_not_each_second(autojump_clock):
+    """Another member has the address by now, and this node goes on asking."""
+    async with running(2) as cluster:
+        taken = msgspec.structs.replace(cluster[1].settings, data_dir=cluster[2].settings.data_dir)
+        with capture_logs() as logs:
+            with trio.move_on_after(60):
+                await announcing.keep_announced(cluster[2].node, taken)
+        refused = [log for log in logs if "does not take" in log["event"]]
+        assert len(refused) == 1

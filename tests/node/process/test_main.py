@@ -29,7 +29,10 @@ def test_what_a_node_writes_is_its_owners_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "configure", lambda _level: None)
     monkeypatch.setattr(main, "_raise_file_limit", lambda: None)
     try:
-        assert main.serve(settings_of(tmp_path), sockets, "start") == Refused.exit_code
+        assert (
+            main.serve(settings_of(tmp_path, new_cluster=True), sockets, "start")
+            == Refused.exit_code
+        )
     finally:
         os.umask(before)
     assert masks == [0o077]

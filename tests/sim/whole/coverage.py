@@ -9,11 +9,12 @@ HAPPENS = (
     "crash while a flush is under way", "crash between write and flush",
     "crash with writes in the log", "cut", "cut in what was on its way", "histories checked",
     "leaders", "outcomes not applied", "outcomes unknown", "part of a piece", "partition",
-    "refused a connection", "restart", "stale reads", "very late",
+    "a copy was started", "refused a connection", "restart", "stale reads", "very late",
 )  # fmt: skip
 """Met by any eight seeds."""
 
 RARE: tuple[str, ...] = (
+    "a wiped seed gave up", "a wiped seed looks around", "a wiped seed was written to",
     "a bit of the log is flipped", "a flush hangs with requests waiting",
     "a sender waits for a slow reader", "clear up: done", "clock leaps", "crash after apply",
     "config election_timeout: done", "config health_interval: done", "config heartbeat: done",

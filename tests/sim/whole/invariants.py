@@ -11,6 +11,7 @@ The numbers are those of `tests/sim/invariants.py`; some are rules of the driver
 - I11, I13: equal applied indexes mean equal states, also after a snapshot.
 - I9: who was removed or replaced is no member, and never will be.
 - D17 (I14): a node ends by itself only when its disk was told to fail, and never by another error.
+- P1: all connections of a node to one peer are to one process of it; see `impostors.py`.
 - I7 and D15, D16: what clients see is judged in `clients.py`.
 """
 
@@ -150,8 +151,18 @@ class Checker:
         if core.role is Role.LEADER and life.lead_term != core.term:
             life.lead_term = core.term
             self._check_leader(member)
+        self._check_processes(member)
         hard = member.disk.durable.hard_state
         life.durable_term, life.durable_vote = hard.term, hard.vote
+
+    def _check_processes(self, member: SimMember) -> None:
+        links = member.node.links
+        for peer, (scope, incarnation) in links._accepted.items():
+            link = links._links.get(peer, (None,))[0]
+            if scope.cancel_called or link is None or link._current.cancel_called:
+                continue
+            if 0 not in (incarnation, link.incarnation) and incarnation != link.incarnation:
+                self._fail("P1", member, f"is linked to two processes of {peer}")
 
     def _check_term(self, member: SimMember, life: Life) -> None:
         core = member.core

@@ -19,7 +19,7 @@ from hstore.node.api.routes import ROUTES
 from hstore.node.config.settings import NodeSettings
 from hstore.node.errors import HstoreError, StorageError
 from hstore.node.model.values import Address
-from hstore.node.node import Node
+from hstore.node.node import Life, Node
 from hstore.node.peers import wire
 from hstore.node.process.announcing import keep_announced
 from hstore.node.process.main import _STOP_SECONDS, _cause
@@ -48,6 +48,7 @@ class SimMember:
         node, api, storage: Of the life that is, or was last.
         is_frozen: Whether its power is off while its tasks still end.
         is_gone: Whether it has been removed, or never got in: it is not started again.
+        is_held: Whether it is not to be started now.
         lives: How often it was started.
         has_lost: Whether its disk lost what it had flushed, and it has not started since.
         may_fail: Why it may end by itself; empty: it may not.
@@ -70,6 +71,7 @@ class SimMember:
             cluster=sim.options.settings,
         )
         self._runs = self.is_frozen = self.is_gone = self.is_starting = False
+        self.is_held = False
         self.lives = 0
         self.may_fail = ""
         self.has_lost = False
@@ -118,6 +120,8 @@ class SimMember:
         """Start on what the disk holds."""
         if self.is_up or self.is_starting or self.is_gone or not self.ended.is_set():
             return
+        if self.is_held:
+            return
         self.is_starting = True
         self.ended = trio.Event()
         self.sim.nursery.start_soon(self._live, name=f"node {self.id}")
@@ -154,6 +158,7 @@ class SimMember:
             address=self.settings.api_address,
             dial=self.sim.wires.dialler(self.id),
             rng=Random(f"{self.sim.seed}/node/{self.id}/{self.lives}"),
+            life=Life(self.lives << 32 | self.id),
             peer_address=self.settings.peer_address,
         )
         core = self.core

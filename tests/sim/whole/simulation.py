@@ -29,6 +29,7 @@ from . import scheduler
 from .clients import Clients
 from .disk import digest
 from .faults import Faults
+from .impostors import Impostors
 from .invariants import Checker
 from .member import CLUSTER_ID, SimMember
 from .operator import Operator
@@ -73,6 +74,7 @@ class WholeSimulation:
         self.operator = Operator(self)
         self.checker = Checker(self)
         self.clients = Clients(self)
+        self.impostors = Impostors(self)
         self._scope = trio.CancelScope()
 
     @property
@@ -140,6 +142,10 @@ class WholeSimulation:
             return
         self.clients.finished()
         before = await self._write_once()
+        await self.impostors.come(self._present())
+        await self._settle("after impostors")
+        if self._keys(self._present()[0]) != before:
+            self.fail("P3: what is in the cluster has changed by impostors")
         for member in self.members.values():
             member.crash("of everybody, at the end")
         await self._settle("after a restart of everybody")
