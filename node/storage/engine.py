@@ -23,6 +23,7 @@ from typing import Protocol
 
 import trio
 from rocksdict import (
+    AccessType,
     ColumnFamily,
     Rdict,
     WriteBatch,
@@ -76,12 +77,20 @@ class Engine:
         path: The database's directory.
         cache_bytes: Capacity of the block cache that all families share.
         witness: Synced now and then in the flusher's thread, and closed with the database.
+        read_only: Change nothing on the disk; every write fails.
 
     Raises:
         StorageError: It cannot be opened.
     """
 
-    def __init__(self, path: Path, cache_bytes: int, witness: WitnessFile | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        cache_bytes: int,
+        witness: WitnessFile | None = None,
+        *,
+        read_only: bool = False,
+    ) -> None:
         self._witness = witness
         self._setup = Setup(cache_bytes)
         self._path = path
@@ -92,7 +101,8 @@ class Engine:
             names = Rdict.list_cf(str(path), options) if (path / "CURRENT").exists() else []
             families = {name: self._setup.state() for name in names if name != _DEFAULT}
             families[_DEFAULT] = options
-            self._db = Rdict(str(path), options, column_families=families)
+            access = AccessType.read_only() if read_only else AccessType.read_write()
+            self._db = Rdict(str(path), options, families, access)
         except Exception as error:
             raise StorageError(f"the database in {path} cannot be opened: {error}") from error
         self._writer: Database = self._db
