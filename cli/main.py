@@ -97,7 +97,7 @@ def list_nodes(*, host: str | None, zone: str | None, watch: bool, as_json: bool
     finder = _finder(zone)
     if watch:
         return listing.watch(finder, host, as_json=as_json)
-    return listing.show_once(finder.find_at(host), as_json=as_json)
+    return listing.show_once(finder.find_at(host), finder.connect, as_json=as_json)
 
 
 @cli.command()

@@ -67,6 +67,7 @@ class Node:
         name: str = "",
         peer_address: str = "",
         log_level: str = "info",
+        data_dir: str = "",
     ) -> None:
         """Recover from `storage`; nothing runs before `run`.
 
@@ -78,6 +79,7 @@ class Node:
             name: What it is called until the cluster has given it a name.
             peer_address: `HOST:PORT` where others reach it; empty: they know already.
             log_level: What the process logs from the start.
+            data_dir: Of `storage`, for texts that name a command.
 
         Raises:
             StorageError, CoreBug: What is on disk cannot be used.
@@ -87,7 +89,8 @@ class Node:
         options = recovered_core.core_options(state.settings)
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self._facts = self.replica.facts
-        self.status = Status(self.replica, self.replica.send)
+        self.status = Status(self.replica, self.replica.send, data_dir)
+        self.replica.waiting.why_no_leader = self.status.why_no_leader
         self.status.reached_at = (address, peer_address) if peer_address else None
         self.membership = Membership(self.replica, self.status)
         self.settings = Configure(self.replica, self.status, log_level)
@@ -236,6 +239,8 @@ class Node:
         _log.warning("a peer refused this node", peer=f"{peer:016x}", why=refusal)
         if refusal == wire.Refusal.REMOVED:
             self.process.removed()
+        elif refusal == wire.Refusal.CLUSTER:
+            self.status.stranger_answered(peer)
 
     # -- inside -----------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ Owns the words and the question. What is done to the directory is `hstore.node.p
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -119,9 +118,18 @@ def _told(found: Survey) -> str:
         ("node", f"{name}, id {found.id}{'' if found.is_voter else ', a learner'}"),
         ("cluster", f"{found.cluster_id}, zone {plain(found.zone)}"),
         ("recovered", f"from {found.recovered_from}" if found.recovered_from else ""),
-        ("log", f"up to entry {found.last_index} of term {found.last_term}; newest term {found.term}"),
-        ("durable", "not recorded" if durable is None else f"entry {durable} was flushed for certain"),
-        ("agreed", f"at least up to entry {found.commit_index}; more may be, which only others know"),
+        (
+            "log",
+            f"up to entry {found.last_index} of term {found.last_term}; newest term {found.term}",
+        ),
+        (
+            "durable",
+            "not recorded" if durable is None else f"entry {durable} was flushed for certain",
+        ),
+        (
+            "agreed",
+            f"at least up to entry {found.commit_index}; more may be, which only others know",
+        ),
         ("applied", f"up to entry {found.applied_index}, {found.keys} keys"),
         ("lost", "nothing that this node had acknowledged" if lost is None else plain(lost)),
     ]

@@ -94,8 +94,8 @@ class Replica(Operations):
         super().__init__()
         self.storage = storage
         self.state = state
-        self.core = recovered_core.core_on(storage, node_id, options, rng)
-        self.facts = Facts(self.core, state)
+        self.core, lost_log = recovered_core.core_on(storage, node_id, options, rng)
+        self.facts = Facts(self.core, state, lost_log)
         self._is_recovering = self.core.is_recovering
         self.disk_space = DiskSpace(storage)
         self.clock = ClusterClock(state)

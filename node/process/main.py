@@ -223,6 +223,7 @@ async def _run(
             name=settings.name,
             peer_address=settings.peer_address,
             log_level=settings.log_level,
+            data_dir=str(settings.data_dir),
         )
         await _run_node(node, settings, sockets, hints, launch)
     finally:

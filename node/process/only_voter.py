@@ -170,7 +170,7 @@ def plan(found: Recovered, state: State, identity: Identity) -> tuple[HardState,
     config = Configuration(voters=(own,))
     command = BecomeOnly(identity.cluster_id, own, others)
     entries = [
-        *(Entry(index, term, EntryKind.NOOP) for index in lost),
+        *(Entry(index, term, EntryKind.NOOP, b"") for index in lost),
         Entry(last + 1, term, EntryKind.CONFIG, membership.encode(config)),
         Entry(last + 2, term, EntryKind.COMMAND, commands.encode(command)),
     ]

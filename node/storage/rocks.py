@@ -74,6 +74,7 @@ class RocksStorage:
         engine: Engine,
         witness: WitnessFile,
         lock: DirectoryLock,
+        *,
         use: Use,
     ) -> None:
         self._path = path
@@ -162,7 +163,7 @@ class RocksStorage:
                 witness.close()
                 raise
             try:
-                storage = cls(path, identity, engine, witness, lock, use)
+                storage = cls(path, identity, engine, witness, lock, use=use)
             except BaseException:
                 engine.close_blocking()
                 raise

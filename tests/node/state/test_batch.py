@@ -192,6 +192,7 @@ EVERY_KIND: list[Command] = [
     RemoveMember(1),
     commands.ChangeSetting("dns_ttl_s", 9),
     commands.ChangeMember(1, name="renamed"),
+    commands.BecomeOnly("cd" * 8, 1, (2, 3)),
 ]
 
 
