@@ -172,6 +172,13 @@ class Storage(Protocol):
         """The state machine's keys. Stays valid across an installed snapshot."""
         ...
 
+    def check(self) -> None:
+        """Raise `StorageError` if anything has failed since the storage was opened.
+
+        Whoever met the failure may have been a reader, who cannot end the node.
+        """
+        ...
+
     def load(self) -> Recovered:
         """Read everything that the core starts from, and delete what cannot be trusted.
 

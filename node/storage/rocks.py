@@ -187,6 +187,10 @@ class RocksStorage:
         """The state machine's keys. Stays valid across an installed snapshot."""
         return self._state
 
+    def check(self) -> None:
+        """See `Storage.check`."""
+        self._engine.check()
+
     def load(self) -> Recovered:
         """Read everything that the core starts from, and delete what cannot be trusted.
 

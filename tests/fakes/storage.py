@@ -234,6 +234,9 @@ class MemoryStorage:
     def state(self) -> MemoryState:
         return self._state
 
+    def check(self) -> None:
+        self.image()
+
     def load(self) -> Recovered:
         image = self.image()
         found = recover(
