@@ -137,7 +137,8 @@ def _told(found: Survey) -> str:
     for at, member in enumerate(found.members):
         kind = "votes" if member.voter else "does not vote"
         label = "" if at else "members"
-        lines.append(f"{label:<10} {plain(member.name)}  {plain(member.address)}  {kind}")
+        name = plain(member.name) or f"id {member.id}"
+        lines.append(f"{label:<10} {name}  {plain(member.address) or '-'}  {kind}")
     return "\n".join(lines) + "\n"
 
 

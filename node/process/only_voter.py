@@ -42,7 +42,7 @@ _ENTRIES_AT_ONCE = 256
 
 
 class FormerMember(msgspec.Struct, frozen=True):
-    """A member, as the directory knows it."""
+    """A member, as the directory knows it; name and address are empty where only its id is known."""
 
     name: str
     id: str
@@ -215,6 +215,11 @@ def _survey(path: Path, storage: RocksStorage) -> Survey:
     members = [
         FormerMember(m.name, f"{m.id:016x}", m.address, config.is_voter(m.id))
         for m in sorted(state.members.values(), key=lambda member: (member.name, member.id))
+    ]
+    members += [
+        FormerMember("", f"{node:016x}", "", config.is_voter(node))
+        for node in config.all_members()
+        if node not in state.members
     ]
     is_alone = config == Configuration(voters=(own,)) and state.members.keys() <= {own}
     return Survey(

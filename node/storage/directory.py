@@ -24,6 +24,7 @@ import msgspec
 
 from ..errors import StorageError
 from .interface import Identity
+from .recovery import RESET
 
 # The format of directory, log and state that this version writes, and the newest that it reads.
 FORMAT = 1
@@ -71,7 +72,7 @@ def read_identity(path: Path) -> Identity:
         return Identity(about.cluster_id, int(about.node_id, 16))
     except ValueError as error:
         file = database_path(path) / _IDENTITY_FILE
-        raise StorageError(f"{file} has no valid node id: {error}") from error
+        raise StorageError(f"{file} has no valid node id: {error}.\n{RESET}") from error
 
 
 def recovered_from(path: Path) -> str:
@@ -115,7 +116,7 @@ def _read_about(path: Path) -> _About:
     except FileNotFoundError as error:
         raise StorageError(f"{path} holds no hstore node: {file} is missing") from error
     except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
-        raise StorageError(f"{file} cannot be read: {error}") from error
+        raise StorageError(f"{file} cannot be read: {error}.\n{RESET}") from error
     if about.format > FORMAT:
         raise StorageError(
             f"{path} was written by a newer hstore (format {about.format}, this version reads up"

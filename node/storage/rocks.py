@@ -370,7 +370,7 @@ class RocksStorage:
         if not before or found != encode_identity(Identity(before, ours.node_id)):
             raise StorageError(
                 f"{database_path(self._path)} is a mixture: hstore.json and the database are not"
-                " of the same node"
+                f" of the same node.\n{recovery.RESET}"
             )
         self.is_unfinished = True
         if self._use is Use.SERVE:
