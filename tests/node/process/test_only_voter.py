@@ -122,7 +122,7 @@ async def test_a_survey_says_what_is_there_and_changes_nothing(tmp_path: Path) -
 
     assert content(tmp_path) == before
     assert found.members.pop(0).name == "n1"
-    assert [one.voter for one in found.members] == [True, True]
+    assert [one.voter for one in found.members] == [True, True, False]
     assert found == Survey(
         data_dir=str(tmp_path),
         cluster_id=OLD,
