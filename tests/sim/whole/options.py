@@ -62,6 +62,7 @@ class WholeOptions:
         keyed: Share of writes with an idempotency key.
         payload: Most bytes that a value is made longer by.
         timeout_ms: What clients allow for a request.
+        is_lost: Whether the run ends with a majority that is lost for good (`disaster.py`).
     """
 
     nodes: int
@@ -114,6 +115,7 @@ class WholeOptions:
     timeout_ms: int
     clock_every: float = 0.0
     configure_every: float = 0.0
+    is_lost: bool = False
 
 
 def draw(seed: int) -> WholeOptions:
@@ -176,6 +178,7 @@ def draw(seed: int) -> WholeOptions:
     # Drawn last: what came later must not make another run of a seed.
     options.clock_every = often(0.4, 0.2, 2)
     options.configure_every = often(0.4, 0.3, 2)
+    options.is_lost = rng.random() < 0.3
     return options
 
 
@@ -183,6 +186,7 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     """Return the options of a run that was written down: what it did not know has no part in it."""
     options = draw(seed)
     options.clock_every = options.configure_every = 0.0
+    options.is_lost = False
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})
 
