@@ -16,6 +16,8 @@ _NODE = "node/node.py"
 _RECONCILER = "node/cluster/reconciler.py"
 _PEERS = "node/peers/links.py"
 _REPLICA = "node/driver/replica.py"
+_ROCKS = "node/storage/rocks.py"
+_ROCKS_LOG = "node/storage/rocks_log.py"
 _REPLICATION = "node/raft/replication.py"
 
 
@@ -106,6 +108,11 @@ _ROLLBACK = (
     "tests/node/state/test_batch.py::test_a_rollback_leaves_everything_as_it_was_at_the_savepoint"
 )
 
+_CUT_SHORT = (
+    "tests/node/process/test_only_voter.py"
+    "::test_a_crash_leaves_the_old_node_or_one_that_does_not_start_and_is_finished"
+)
+
 BY_TEST = (
     (
         _mutant(
@@ -128,5 +135,30 @@ BY_TEST = (
         ),
         _ROLLBACK,
     ),
+    (
+        _mutant(
+            "recovered-log-comes-before-the-new-id", "A crash leaves a majority of one in the old cluster.",
+            _ROCKS, "        replace_identity(self._path, identity, before)\n"
+            "        self._identity = identity\n        log.become(identity, hard_state, entries)\n",
+            "        self._identity = identity\n        log.become(identity, hard_state, entries)\n"
+            "        replace_identity(self._path, identity, before)\n",
+        ),
+        _CUT_SHORT,
+    ),
+    (
+        _mutant(
+            "recovered-node-still-misses-its-log", "It waits for a leader that it is itself.",
+            _ROCKS_LOG, "            batch.delete(codec.LOSS_KEY)\n\n        self._write(fill, last, chain)",
+            "\n        self._write(fill, last, chain)",
+        ),
+        "tests/node/process/test_only_voter.py::test_indexes_that_were_lost_are_not_given_again",
+    ),
+    (
+        _mutant(
+            "damage-that-a-client-met-is-its-own", "The node goes on until it meets it itself.",
+            _REPLICA, "        self.storage.check()", "        pass",
+        ),
+        "tests/node/test_recovery.py::test_damage_that_a_clients_read_meets_ends_the_node",
+    ),
 )  # fmt: skip
-"""Mistakes in what no command of today uses, so that no seed meets them: the test finds each."""
+"""Mistakes in what no seed meets, such as files on a real disk: the test finds each."""

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import trio
 
-from hstore.node.errors import NoLeader, Refused
+from hstore.node.errors import NoLeader, Refused, StorageError
 from hstore.node.model import commands
 from hstore.node.model.commands import PutMember
 from hstore.node.peers.wire import ForwardKind
@@ -176,3 +176,17 @@ async def test_who_never_had_a_write_is_not_elected_with_the_help_of_who_forgot_
         await cluster.until(lambda: not cluster[3].core.is_recovering)
 
         assert await cluster.read(2, "key") == "value"
+
+
+async def test_damage_that_a_clients_read_meets_ends_the_node(autojump_clock) -> None:
+    """The read gets the error; whoever asked cannot end the node, and nobody else may read."""
+    async with running(3) as cluster:
+        await cluster.write(1, "key", "value")
+        follower = cluster.followers[0]
+        await trio.sleep(3)  # so that it has nothing to write, by which it would find out
+        follower.disk.read_error = "Corruption: block checksum mismatch"
+        with pytest.raises(StorageError, match="block checksum mismatch"):
+            follower.value("key")
+        follower.disk.read_error = None
+        await cluster.until(lambda: not follower.is_up, within_s=1)
+        assert "block checksum mismatch" in str(follower.take_error())
