@@ -177,8 +177,7 @@ def draw(seed: int) -> WholeOptions:
     )
     # Drawn last: what came later must not make another run of a seed.
     options.clock_every = often(0.4, 0.2, 2)
-    options.configure_every = often(0.4, 0.3, 2)
-    options.is_lost = rng.random() < 0.3
+    options.configure_every, options.is_lost = often(0.4, 0.3, 2), rng.random() < 0.3
     return options
 
 
