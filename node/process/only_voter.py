@@ -19,7 +19,7 @@ a term of its own.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -139,7 +139,7 @@ async def take_over(storage: RecoverableStorage, cluster_id: str) -> None:
     found = storage.load()
     state = State(storage.state)
     identity = Identity(cluster_id, storage.identity.node_id)
-    hard_state, entries = plan(found, state, identity)
+    hard_state, entries = plan(found, state.members, identity)
     pending = [e for e in (*found.entries, *entries) if e.index > state.applied]
     _check_known(pending)
     storage.become(identity, hard_state, entries)
@@ -151,12 +151,14 @@ async def take_over(storage: RecoverableStorage, cluster_id: str) -> None:
     await storage.flush()
 
 
-def plan(found: Recovered, state: State, identity: Identity) -> tuple[HardState, list[Entry]]:
+def plan(
+    found: Recovered, members: Iterable[int], identity: Identity
+) -> tuple[HardState, list[Entry]]:
     """Return the hard state, and the entries that end the log, of the only voter of a new cluster.
 
     Args:
         found: The log of its directory.
-        state: Its state, which may be behind.
+        members: The ids of the members in its state, which may be behind.
         identity: Of the new cluster.
     """
     own = identity.node_id
@@ -166,7 +168,7 @@ def plan(found: Recovered, state: State, identity: Identity) -> tuple[HardState,
     last = max(_last_index(found), found.recover_to)
     lost = range(_last_index(found) + 1, last + 1)
     known = {node for config in _configurations(found) for node in config.all_members()}
-    others = tuple(sorted((known | state.members.keys()) - {own}))
+    others = tuple(sorted(known.union(members) - {own}))
     config = Configuration(voters=(own,))
     command = BecomeOnly(identity.cluster_id, own, others)
     entries = [

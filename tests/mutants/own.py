@@ -14,6 +14,7 @@ _TERMS = "node/raft/terms.py"
 _MEMBERS = "node/cluster/membership.py"
 _NODE = "node/node.py"
 _RECONCILER = "node/cluster/reconciler.py"
+_ONLY_VOTER = "node/process/only_voter.py"
 _PEERS = "node/peers/links.py"
 _REPLICA = "node/driver/replica.py"
 _ROCKS = "node/storage/rocks.py"
@@ -31,6 +32,11 @@ OWN = (
         _CORE, "        self._gather_persist()\n",
         "        self.update.appended = [(rid, self.term, at) for rid, _, at in self.update.appended]\n"
         "        self._gather_persist()\n",
+    ),
+    _mutant(
+        "recovered-term-is-another-leaders", "The vote for itself is in a term that it had voted in.",
+        _ONLY_VOTER, "    term = max(found.hard_state.term, _last_term(found)) + 1\n",
+        "    term = max(found.hard_state.term, _last_term(found))\n",
     ),
     _mutant(
         "gone-peer-is-gone-for-ever", "Who is back gets no vote counted, if its port refused once.",
