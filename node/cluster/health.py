@@ -28,7 +28,7 @@ _JOINING = "has not caught up with the log yet"
 _REFUSES = "refuses connections: no node runs there"
 _SILENT = "does not answer"
 _LATE = "answers late"
-_STRANGER = "another cluster's node answers at its address"
+STRANGER = "another cluster's node answers at its address"
 
 UNKNOWN: Judgement = ("joining", None, None, _JOINING)
 """Of a member that the last bulletin does not have."""
@@ -200,7 +200,7 @@ class Health:
         if member in facts.members and facts.members[member].stopped:
             return "stopped", contact_ms, figures, _STOPPED
         if member in self._strangers:
-            return "failed", contact_ms, figures, _STRANGER
+            return "failed", contact_ms, figures, STRANGER
         if member in self._refused:
             return "failed", contact_ms, figures, _REFUSES
         if silent >= _FAILED_INTERVALS:
@@ -222,7 +222,7 @@ class Health:
         if member not in self._facts.config.voters and member not in self._caught_up:
             return "joining", contact_ms, figures, _JOINING
         if is_gone:
-            why = _STRANGER if member in self._strangers else _REFUSES if is_refused else _SILENT
+            why = STRANGER if member in self._strangers else _REFUSES if is_refused else _SILENT
             return "failed", contact_ms, figures, why
         if intervals >= _SUSPECT_INTERVALS:
             return "suspect", contact_ms, figures, _LATE

@@ -10,7 +10,11 @@ from collections.abc import Iterable, Mapping
 from ..driver.facts import Facts
 from ..raft import quorum
 from ..raft.quorum import VoteResult
-from .health import Judgement
+from .health import STRANGER, Judgement
+
+_RECOVERED = (
+    "; if the other cluster was recovered from this one, `hstore join` it with an empty directory"
+)
 
 
 def why_no_leader(facts: Facts, seen: Mapping[int, Judgement], data_dir: str) -> str:
@@ -44,13 +48,16 @@ def why_no_leader(facts: Facts, seen: Mapping[int, Judgement], data_dir: str) ->
     reached = [voter for voter in voters if health[voter] == "alive"]
     if not _has_majority(facts, reached):
         missing = [voter for voter in voters if health[voter] not in ("alive", "recovering")]
+        missing.sort(key=lambda voter: _name(facts, voter))
         needed = len(config.voters) // 2 + 1
         but = _but_lost(facts, lost)
+        described = ", ".join(_described(facts, node, seen[node][3]) for node in missing)
+        strangers = any(seen[node][3] == STRANGER for node in missing)
         return (
             f"there is no leader: one is elected by {needed} of {len(config.voters)} voters, and "
-            f"{_and(_described(facts, node, seen[node][3]) for node in missing)}{but}. Start "
-            "them, or mend the network to them; if they are lost for good, "
-            f"{recover} shows how to go on without them"
+            f"these are missing: {described}{but}. Start them, or mend the network to them; if "
+            f"they are lost for good, {recover} shows how to go on without them"
+            f"{_RECOVERED if strangers else ''}"
         )
     own = f", but this node {facts.lost_log}" if facts.lost_log else ""
     return f"there is no leader at the moment, or this node cannot reach it{own}"
@@ -73,7 +80,7 @@ def _described(facts: Facts, node: int, reason: str) -> str:
     """Return name, address and reason of a member."""
     member = facts.members.get(node)
     where = f" at {member.address}" if member else ""
-    return f"{_name(facts, node)}{where} {reason}"
+    return f"{_name(facts, node)}{where} ({reason})"
 
 
 def _name(facts: Facts, node: int) -> str:
