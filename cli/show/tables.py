@@ -246,15 +246,17 @@ def _whole(info: ClusterInfo) -> tuple[str | None, int, int]:
 
 def _node_changes(old: NodeInfo | None, new: NodeInfo) -> list[str]:
     if old is None:
-        return [f"{new.name}: {new.address} {new.health} {new.type}"]
+        first = f"{new.name}: {new.address} {new.health} {new.type}"
+        return [first, f"{new.name}: {new.reason}"] if new.reason else [first]
     lines = []
     if old.name != new.name:
         lines.append(f"{new.name}: was {old.name}")
     if old.address != new.address:
         lines.append(f"{new.name}: now at {new.address}, was at {old.address}")
     if (old.health, old.type) != (new.health, new.type):
-        why = f" ({new.reason})" if new.reason else ""
-        lines.append(f"{new.name}: {new.health} {new.type}{why}, was {old.health} {old.type}")
+        lines.append(f"{new.name}: {new.health} {new.type}, was {old.health} {old.type}")
+    if new.reason and new.reason != old.reason:
+        lines.append(f"{new.name}: {new.reason}")
     return lines
 
 
