@@ -5,6 +5,7 @@ Owns the words and the question. What is done to the directory is `hstore.node.p
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,8 @@ def recover(
             "recover --as-only-voter changes the cluster for good: without a terminal to ask on, "
             "it needs --yes"
         )
+    if as_only_voter:
+        _refuse_another_users(path)
     found = trio.run(survey, path)
     if not as_only_voter:
         _show(found, as_json=as_json)
@@ -69,10 +72,24 @@ def recover(
         if not click.confirm("Make this node a cluster of its own?"):
             click.echo("hstore: nothing was changed", err=True)
             return 1
-    done = trio.run(make_only_voter, path)
+    before = os.umask(0o077)  # RocksDB would let every user read the files that it makes
+    try:
+        done = trio.run(make_only_voter, path)
+    finally:
+        os.umask(before)
     _forget_members(path, done, env)
     _end(done, as_json=as_json)
     return 0
+
+
+def _refuse_another_users(path: Path) -> None:
+    """Refuse to make files that the node's user could not read."""
+    owner = path.stat().st_uid
+    if owner != os.geteuid():
+        raise Refused(
+            f"{path} belongs to user {owner}: run this as that user, such as by "
+            f"`sudo -u '#{owner}' hstore recover --data-dir {path} --as-only-voter`"
+        )
 
 
 def _show(found: Survey, *, as_json: bool) -> None:

@@ -178,6 +178,15 @@ def test_a_running_nodes_directory_is_refused_with_the_command_that_stops_it(dat
         assert "`hstore stop -h 127.0.0.1:8501` stops it" in capfd.readouterr().err
 
 
+def test_another_users_directory_is_only_looked_at(data_dir, capfd, monkeypatch):
+    other = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    assert run(["recover", "--data-dir", str(data_dir)]) == 0
+    assert run(["recover", "--data-dir", str(data_dir), "--as-only-voter", "--yes"]) == 1
+    assert f"belongs to user {other - 1}: run this as that user" in capfd.readouterr().err
+    assert read_identity(data_dir).cluster_id == OLD
+
+
 def test_a_directory_without_a_node_is_refused(tmp_path, env, capfd):
     assert run(["recover", "--data-dir", str(tmp_path / "nothing")]) == 1
     assert "holds no hstore node" in capfd.readouterr().err
