@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -101,7 +102,7 @@ def list_nodes(*, host: str | None, zone: str | None, watch: bool, as_json: bool
     finder = _finder(zone)
     if watch:
         return listing.watch(finder, host, as_json=as_json)
-    return listing.show_once(finder.find_at(host), as_json=as_json)
+    return listing.show_once(finder.find_at(host), finder.connect, as_json=as_json)
 
 
 @cli.command()
@@ -194,6 +195,30 @@ def leave(*, host: str, zone: str | None) -> None:
     from .process import ending
 
     click.echo(ending.leave(_local(host, zone)))
+
+
+@cli.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Directory of a stopped node.",
+)
+@click.option("--as-only-voter", is_flag=True, help="Make its node a new cluster of one.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print what it holds as JSON.")
+def recover(*, data_dir: Path, as_only_voter: bool, yes: bool, as_json: bool) -> int:
+    """Show what the directory of a stopped node holds, after a majority of the voters was lost.
+
+    With --as-only-voter its node becomes a cluster of one: the same data, a new cluster id. What
+    other members had beyond it is lost, and they are refused from then on.
+    """
+    from .process.recover import recover as recover_directory
+
+    return recover_directory(
+        data_dir, os.environ, as_only_voter=as_only_voter, yes=yes, as_json=as_json
+    )
 
 
 @cli.command("cli", context_settings={"allow_interspersed_args": False})

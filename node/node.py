@@ -59,10 +59,12 @@ class Life(NamedTuple):
     Attributes:
         incarnation: A random number of 64 bits, another one for each run (`peers/incarnations.py`).
         is_founder: Whether this process has made what is in the storage, for a new cluster.
+        data_dir: Where the storage is, for texts that name a command; empty: nowhere.
     """
 
     incarnation: int
     is_founder: bool = False
+    data_dir: str = ""
 
 
 class Node:
@@ -107,7 +109,8 @@ class Node:
         options = recovered_core.core_options(state.settings)
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self._facts = self.replica.facts
-        self.status = Status(self.replica, self.replica.send)
+        self.status = Status(self.replica, self.replica.send, life.data_dir)
+        self.replica.waiting.why_no_leader = self.status.why_no_leader
         self.status.reached_at = (address, peer_address) if peer_address else None
         self.membership = Membership(self.replica, self.status)
         self.settings = Configure(self.replica, self.status, log_level)
@@ -270,6 +273,8 @@ class Node:
             self.process.removed()
         elif refusal == wire.Refusal.DUPLICATE:
             raise DuplicateProcess(self._another_runs(peer, other))
+        elif refusal == wire.Refusal.CLUSTER:
+            self.status.stranger_answered(peer)
 
     def claimed(self, hello: wire.Hello) -> None:
         """A member of another cluster takes this node for one of its own.

@@ -10,6 +10,7 @@ launching.py   runs a node in this process, with its log, and the command line f
 healthy.py     waits until a started node leads or follows
 restart.py     `restart`
 ending.py      `stop`, `kill`, `leave`
+recover.py     `recover`: a stopped node's directory after a lost majority
 demo.py        `demo`: a cluster in a temporary directory
 
 Never here: what runs inside the node's process (`hstore.node.process`).

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hstore.node.errors import HstoreError, Refused
 
+from ..client.plain import plain
+
 if TYPE_CHECKING:
     from hstore.node.discovery.run_record import RunRecord
     from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
 
     from ..search.find import Finder
 
-# Many election timeouts: without a leader by then, more nodes have to be started for a majority.
+# Many election timeouts: without a leader by then, it will not get one by itself.
 _LEADER_S = 10.0
 
 # Without progress. To catch up with a large log may take long, but its applied index grows.
@@ -85,6 +87,8 @@ def wait_healthy(part: Part, finder: Finder, check: Callable[[], None] = lambda:
         is_leaderless = info is not None and info.leader is None and not info.waiting_for
         patience = _LEADER_S if is_leaderless else _STALL_S
         if now - since >= patience or now - begun >= _ALL_S:
+            if is_leaderless:
+                missing = _why_leaderless(part, finder) or missing
             raise Refused(
                 f"{part.name or 'the node'} at {part.address} has started, but {missing}; "
                 f"`hstore list -h {part.address}` shows it"
@@ -100,22 +104,29 @@ def _look(part: Part, finder: Finder) -> ClusterInfo | None:
         return None
 
 
+def _why_leaderless(part: Part, finder: Finder) -> str:
+    """Return why a node has no leader, in its own words; empty: it does not say."""
+    try:
+        with finder.connect(part.address, _ANSWER_S) as client:
+            return plain(client.unhealthy() or "")
+    except HstoreError:
+        return ""
+
+
 def _missing(info: ClusterInfo | None, own: NodeInfo | None, part: Part) -> str:
     """Return what a node lacks to be healthy; empty: nothing."""
     if info is None:
         return "does not answer"
     # While the cluster waits for nodes (`--expect`) it has a leader, but names none to clients.
     if info.leader is None and not info.waiting_for:
-        return (
-            f"its cluster has no leader: {info.quorum} voters make a majority, "
-            "so start more of its nodes"
-        )
+        return f"its cluster has no leader: {info.quorum} voters make a majority"
     if not part.node_id:
         return ""
     if own is None or own.health == "joining":
         return "has not caught up with the others yet"
     if own.health != "alive":
-        return f"its leader reports it as {own.health}"
+        why = f" ({plain(own.reason)})" if own.reason else ""
+        return f"its leader reports it as {own.health}{why}"
     if not own.voter and not part.learner:
         return "is not a voter yet"
     return ""

@@ -264,7 +264,8 @@ def _watch(context: Context, words: list[Word]) -> None:
 def _nodes(context: Context, _words: list[Word]) -> None:
     from ..show import listing
 
-    listing.show_once(context.connection.found())
+    connection = context.connection
+    listing.show_once(connection.found(), connection.finder.connect)
 
 
 def _leader(context: Context, _words: list[Word]) -> None:

@@ -45,7 +45,7 @@ class Connection:
     """
 
     def __init__(self, finder: Finder, host: str | None, tell: Callable[[str], None]) -> None:
-        self._finder = finder
+        self.finder = finder
         self._host = host
         self._tell = tell
         self._client: NodeClient | None = None
@@ -76,7 +76,7 @@ class Connection:
         Raises:
             HstoreError: As `Finder.find_at` says.
         """
-        found = self._finder.find_at(self._host)
+        found = self.finder.find_at(self._host)
         self._take(found)
         return found
 
@@ -111,7 +111,7 @@ class Connection:
             Unreachable: No node has answered for `GIVE_UP_S`.
         """
         after: int | None = None
-        clock = self._finder.clock
+        clock = self.finder.clock
         heard_at = clock.now()
         while True:
             client = self._current()
@@ -152,7 +152,7 @@ class Connection:
             if address in tried:
                 continue
             try:
-                with self._finder.connect(address, _PROBE_S) as client:
+                with self.finder.connect(address, _PROBE_S) as client:
                     found = Found(address, client.cluster())
             except Unreachable:
                 tried.add(address)
@@ -168,7 +168,7 @@ class Connection:
 
     def _take(self, found: Found) -> None:
         self._leave()
-        self._client = self._finder.connect(found.address, REQUEST_TIMEOUT_S)
+        self._client = self.finder.connect(found.address, REQUEST_TIMEOUT_S)
         self._learn(found.info)
 
     def _learn(self, info: ClusterInfo) -> None:

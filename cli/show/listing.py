@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,14 +10,18 @@ import click
 import msgspec
 from rich.console import Console
 
+from hstore.node.errors import HstoreError
+
 from ..client.errors import Unreachable
-from ..client.plain import plain_json
+from ..client.plain import plain, plain_json
 from ..search.find import live_addresses
 from . import tables
 from .watch import follow, show, write_line
 
 if TYPE_CHECKING:
-    from ..search.find import Finder, Found
+    from ..search.find import Connect, Finder, Found
+
+_ANSWER_S = 2.0
 
 
 def terminal() -> Console:
@@ -27,8 +32,21 @@ def terminal() -> Console:
     return Console(force_terminal=sys.stdout.isatty())
 
 
-def show_once(found: Found, *, as_json: bool = False, console: Console | None = None) -> int:
-    """Print a cluster; return 1 when it has no leader, else 0."""
+def show_once(
+    found: Found,
+    connect: Connect | None = None,
+    *,
+    as_json: bool = False,
+    console: Console | None = None,
+) -> int:
+    """Print a cluster; return 1 when it has no leader, else 0.
+
+    Args:
+        found: The cluster, and the node that showed it.
+        connect: Makes a client, to ask that node why it has no leader; None: it is not asked.
+        as_json: Print the `/v1/cluster` object.
+        console: Where to.
+    """
     console = console or terminal()
     info = found.info
     if as_json:
@@ -37,9 +55,10 @@ def show_once(found: Found, *, as_json: bool = False, console: Console | None = 
         console.print(tables.cluster_view(info, console.width))
     else:
         # Programs read this: one line for a node, never folded, no spaces at the end.
-        wide = Console(width=max(console.width, tables.natural_width(info)), color_system=None)
+        width = max(console.width, tables.natural_width(info))
+        wide = Console(width=width + tables.reason_width(info), color_system=None)
         with wide.capture() as captured:
-            wide.print(tables.node_table(info, wide.width))
+            wide.print(tables.node_table(info, width, with_reasons=True))
         for line in captured.get().splitlines():
             write_line(console, line.rstrip())
     if info.waiting_for:
@@ -53,12 +72,22 @@ def show_once(found: Found, *, as_json: bool = False, console: Console | None = 
         return 1
     if info.leader is None:
         click.echo(
-            f"hstore: the cluster has no leader, as the node at {found.address} sees it; "
-            f"it takes {info.quorum} live voter{'s' * (info.quorum != 1)} to elect one",
+            f"hstore: the cluster has no leader, as the node at {found.address} sees it: "
+            f"{_why(found, connect)}",
             err=True,
         )
         return 1
     return 0
+
+
+def _why(found: Found, connect: Connect | None) -> str:
+    """Return why a node has no leader, in its own words if it gives any."""
+    why = None
+    if connect is not None:
+        with contextlib.suppress(HstoreError), connect(found.address, _ANSWER_S) as client:
+            why = client.unhealthy()
+    quorum = found.info.quorum
+    return plain(why or f"it takes {quorum} live voter{'s' * (quorum != 1)} to elect one")
 
 
 def watch(

@@ -24,6 +24,7 @@ _HEALTH_STYLE = {
     "failed": "red",
     "stopped": "dim",
     "joining": "cyan",
+    "recovering": "magenta",
 }
 
 _GAP = 2
@@ -102,6 +103,9 @@ _MORE = (
 )
 
 
+_REASON = _Column("REASON", lambda node, _: node.reason or "-")
+
+
 def cluster_view(info: ClusterInfo, width: int, note: Text | None = None) -> Group:
     """Return the table of a cluster's nodes; above it a line about the cluster, and warnings.
 
@@ -152,8 +156,9 @@ def warnings(info: ClusterInfo) -> list[str]:
             f"no leader: electing one takes {_count(info.quorum, 'live voter')}, "
             f"and of {len(voters)} {_are(len(live))} live"
         )
+    found += [f"{node.name} is recovering: {node.reason}" for node in info.nodes if _is_lost(node)]
     found += [
-        f"{health}: {', '.join(node.name for node in info.nodes if node.health == health)}"
+        f"{health}: {', '.join(_with_reason(node) for node in info.nodes if node.health == health)}"
         for health in ("failed", "suspect")
         if any(node.health == health for node in info.nodes)
     ]
@@ -162,6 +167,14 @@ def warnings(info: ClusterInfo) -> list[str]:
     elif info.leader is not None and len(voters) % 2 == 0:
         found.append(f"{len(voters)} voters survive no more failures than {len(voters) - 1}")
     return found
+
+
+def _is_lost(node: NodeInfo) -> bool:
+    return node.health == "recovering"
+
+
+def _with_reason(node: NodeInfo) -> str:
+    return f"{node.name} ({node.reason})" if node.reason else node.name
 
 
 def _without_margin(voters: int) -> str:
@@ -180,10 +193,19 @@ def _are(count: int) -> str:
     return f"{count} {'is' if count == 1 else 'are'}"
 
 
-def node_table(info: ClusterInfo, width: int) -> Table:
-    """Return the table of nodes, with the columns that fit into `width`."""
+def node_table(info: ClusterInfo, width: int, *, with_reasons: bool = False) -> Table:
+    """Return the table of nodes, with the columns that fit into `width`.
+
+    Args:
+        info: The cluster.
+        width: Characters in a line.
+        with_reasons: Add a last column that says of each node that is not alive why, if there is
+            one; it may be wider.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     columns = _fitting(info, width)
+    if with_reasons and any(node.reason for node in info.nodes):
+        columns.append(_REASON)
     for column in columns:
         table.add_column(
             column.title,
@@ -199,6 +221,11 @@ def node_table(info: ClusterInfo, width: int) -> Table:
 def natural_width(info: ClusterInfo) -> int:
     """Return the characters that name, address, health and type need in one line."""
     return sum(_width(column, info) + _GAP for column in _ALWAYS) - _GAP
+
+
+def reason_width(info: ClusterInfo) -> int:
+    """Return the characters that `node_table` adds to a line for its reasons."""
+    return _GAP + _width(_REASON, info)
 
 
 def changes(before: ClusterInfo | None, after: ClusterInfo) -> list[str]:
@@ -219,7 +246,8 @@ def _whole(info: ClusterInfo) -> tuple[str | None, int, int]:
 
 def _node_changes(old: NodeInfo | None, new: NodeInfo) -> list[str]:
     if old is None:
-        return [f"{new.name}: {new.address} {new.health} {new.type}"]
+        first = f"{new.name}: {new.address} {new.health} {new.type}"
+        return [first, f"{new.name}: {new.reason}"] if new.reason else [first]
     lines = []
     if old.name != new.name:
         lines.append(f"{new.name}: was {old.name}")
@@ -227,6 +255,8 @@ def _node_changes(old: NodeInfo | None, new: NodeInfo) -> list[str]:
         lines.append(f"{new.name}: now at {new.address}, was at {old.address}")
     if (old.health, old.type) != (new.health, new.type):
         lines.append(f"{new.name}: {new.health} {new.type}, was {old.health} {old.type}")
+    if new.reason and new.reason != old.reason:
+        lines.append(f"{new.name}: {new.reason}")
     return lines
 
 

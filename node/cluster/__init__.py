@@ -11,6 +11,7 @@ this_node.py          one node's name, health and end
 handover.py           what a node hands over before it ends
 status.py             bulletins and reports, and what follows from them
 health.py             judges the members: alive, suspect, failed; and contact with the leader
+outlook.py            why there is no leader, and which command ends that
 overview.py           the `/v1/cluster` object and the view for DNS, put together
 configure.py          settings and names, changed while the cluster runs
 founding.py           whether a cluster that was just founded can still be given up

@@ -1,8 +1,9 @@
 """Judges the members' health, and whether this node is in contact with a leader.
 
 The leader judges by what it hears (contract, section 1); every other node believes the leader's last
-bulletin, but for its own contact with the leader, which it judges by itself. Decides nothing, sends
-nothing, and wakes no task: `status.py` asks it.
+bulletin, but for its own contact with the leader, and for log that it has lost itself. A node that
+has had no bulletin yet, since it was started while no leader can be elected, judges the others by
+its links to them. Decides nothing, sends nothing, and wakes no task: `status.py` asks it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,17 @@ _SUSPECT_INTERVALS = 2
 _FAILED_INTERVALS = 5
 """Health-check intervals without contact after which a node is suspect, and failed."""
 
-Judgement = tuple[str, int | None, NodeFigures | None]
-"""Health, milliseconds since the last contact, figures; as in a bulletin."""
+Judgement = tuple[str, int | None, NodeFigures | None, str]
+"""Health, milliseconds since the last contact, figures, and why it is not alive; as in a bulletin."""
 
-UNKNOWN: Judgement = ("joining", None, None)
+_STOPPED = "stopped on purpose"
+_JOINING = "has not caught up with the log yet"
+_REFUSES = "refuses connections: no node runs there"
+_SILENT = "does not answer"
+_LATE = "answers late"
+STRANGER = "another cluster's node answers at its address"
+
+UNKNOWN: Judgement = ("joining", None, None, _JOINING)
 """Of a member that the last bulletin does not have."""
 
 
@@ -41,14 +49,20 @@ class Health:
         self._leading_since = 0.0
         self._leading_term = 0
         self._refused: set[int] = set()
+        self._strangers: set[int] = set()
         self._figures: dict[int, NodeFigures] = {}
+        self._figures_at: dict[int, float] = {}
         self._caught_up: set[int] = set()
+        self._started_at = trio.current_time()
+        # Else it is new here, and is joining until a leader says otherwise.
+        self._was_member = replica.facts.applied_index > 0
 
     # -- what is heard ----------------------------------------------------------------------
 
     def answered(self, peer: int) -> None:
         """`peer` takes connections, or has sent a frame: it runs."""
         self._refused.discard(peer)
+        self._strangers.discard(peer)
 
     def welcomed(self, peer: int) -> None:
         """`peer` has welcomed a new connection: it runs, whatever it said before of stopping."""
@@ -61,9 +75,14 @@ class Health:
         """The port of `peer` refuses connections: it is not running."""
         self._refused.add(peer)
 
+    def stranger_answered(self, peer: int) -> None:
+        """At the address of `peer` answers a node of another cluster."""
+        self._strangers.add(peer)
+
     def reported(self, peer: int, figures: NodeFigures) -> None:
         """Take the figures of a member."""
         self._figures[peer] = figures
+        self._figures_at[peer] = trio.current_time()
 
     # -- times ------------------------------------------------------------------------------
 
@@ -149,13 +168,50 @@ class Health:
         """
         facts = self._facts
         if not facts.is_leader:
-            own = self.bulletin.members.get(facts.id, UNKNOWN)
-            return {**self.bulletin.members, facts.id: (own[0], own[1], own_figures)}
+            members = self.bulletin.members if self.bulletin.term else self.seen_alone()
+            health, contact_ms, _, reason = members.get(facts.id, UNKNOWN)
+            if own_figures.reason:
+                health, reason = "recovering", own_figures.reason
+            return {**members, facts.id: (health, contact_ms, own_figures, reason)}
         now = trio.current_time()
         judged = {member: self._judge(member, now) for member in facts.members}
         if facts.id in judged:
-            judged[facts.id] = ("alive", 0, own_figures)
+            judged[facts.id] = ("alive", 0, own_figures, "")
         return judged
+
+    def seen_alone(self) -> dict[int, Judgement]:
+        """Return how each member looks from here, whatever any leader has said."""
+        facts, now = self._facts, trio.current_time()
+        known = {*facts.members, *facts.config.all_members()}
+        return {member: self._look_at(member, now) for member in sorted(known)}
+
+    def _look_at(self, member: int, now: float) -> Judgement:
+        """Judge a member by the link to it; without a leader nothing else is sent regularly."""
+        facts = self._facts
+        if member == facts.id:
+            if facts.lost_log:
+                return "recovering", 0, None, facts.lost_log
+            is_new = not self._was_member and not facts.config.is_voter(member)
+            return ("joining", 0, None, _JOINING) if is_new else ("alive", 0, None, "")
+        heard = self._replica.heard.get(member)
+        contact_ms = None if heard is None else int((now - heard) * 1000)
+        figures = self._figures.get(member)
+        silent = (now - max(heard or 0.0, self._started_at)) / self.interval_s()
+        if self._replica.is_connected(member):
+            contact_ms = contact_ms or 0
+            said_ago = now - self._figures_at.get(member, -1e9)
+            if figures and figures.reason and said_ago <= _FAILED_INTERVALS * self.interval_s():
+                return "recovering", contact_ms, figures, figures.reason
+            return "alive", contact_ms, figures, ""
+        if member in facts.members and facts.members[member].stopped:
+            return "stopped", contact_ms, figures, _STOPPED
+        if member in self._strangers:
+            return "failed", contact_ms, figures, STRANGER
+        if member in self._refused:
+            return "failed", contact_ms, figures, _REFUSES
+        if silent >= _FAILED_INTERVALS:
+            return "failed", contact_ms, figures, _SILENT
+        return "suspect", contact_ms, figures, _SILENT
 
     def _judge(self, member: int, now: float) -> Judgement:
         figures = self._figures.get(member)
@@ -165,10 +221,15 @@ class Health:
         is_refused = member in self._refused
         is_stopped = self._facts.members[member].stopped or self.is_ending(member)
         if is_stopped and (is_refused or intervals >= 1):
-            return "stopped", contact_ms, figures
+            return "stopped", contact_ms, figures, _STOPPED
+        is_gone = is_refused or intervals >= _FAILED_INTERVALS
+        if figures is not None and figures.reason and not is_gone:
+            return "recovering", contact_ms, figures, figures.reason
         if member not in self._facts.config.voters and member not in self._caught_up:
-            return "joining", contact_ms, figures
-        if is_refused or intervals >= _FAILED_INTERVALS:
-            return "failed", contact_ms, figures
-        health = "suspect" if intervals >= _SUSPECT_INTERVALS else "alive"
-        return health, contact_ms, figures
+            return "joining", contact_ms, figures, _JOINING
+        if is_gone:
+            why = STRANGER if member in self._strangers else _REFUSES if is_refused else _SILENT
+            return "failed", contact_ms, figures, why
+        if intervals >= _SUSPECT_INTERVALS:
+            return "suspect", contact_ms, figures, _LATE
+        return "alive", contact_ms, figures, ""

@@ -55,7 +55,7 @@ def cluster_info(
 
 
 def _node_info(facts: Facts, member: Member, leader: int, judgement: Judgement) -> NodeInfo:
-    health, contact_ms, figures = judgement
+    health, contact_ms, figures, reason = judgement
     voter = facts.config.is_voter(member.id)
     kind = "leader" if member.id == leader else "follower" if voter else "learner"
     return NodeInfo(
@@ -73,6 +73,7 @@ def _node_info(facts: Facts, member: Member, leader: int, judgement: Judgement) 
         last_contact_ms=contact_ms,
         version=figures.version if figures else None,
         uptime_s=figures.uptime_s if figures else None,
+        reason=reason or None,
     )
 
 
@@ -122,8 +123,11 @@ def _dns_members(
             address, peer_address = reached_at
             here = msgspec.structs.replace(node, address=address, peer_address=peer_address)
             member = _dns_member(here)
-            live = member.live or (info.leader is None and not is_stopping)
+            live = member.live if info.leader else not is_stopping
             yield dataclasses.replace(member, live=live)
+        elif info.leader is None and node.last_contact_ms is None:
+            # Perhaps suspect only because it was just started: no node has ever heard of it.
+            yield dataclasses.replace(_dns_member(node), live=False)
         else:
             yield _dns_member(node)
 

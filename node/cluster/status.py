@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from importlib.metadata import version
 
+import structlog
 import trio
 
 from hstore.dns.view import ClusterView
@@ -23,10 +24,15 @@ from ..driver.ticks import TickTimer
 from ..model.cluster_info import LIVE, ClusterInfo, NodeFigures
 from ..net.change_counter import ChangeCounter
 from ..peers import wire
-from . import overview
+from . import outlook, overview
 from .health import Health
 
 VERSION = version("hstore")
+
+_ALONE_SECONDS = 3.0
+"""Without a leader before the log says why: an ordinary election takes less."""
+
+_log = structlog.get_logger()
 
 
 class Status:
@@ -38,8 +44,17 @@ class Status:
         reached_at: API and peer address of this node now, for the view, whatever the log says.
     """
 
-    def __init__(self, replica: Replica, send: Callable[[int, wire.Frame], object]) -> None:
-        """`send` hands a frame to a peer, or drops it."""
+    def __init__(
+        self, replica: Replica, send: Callable[[int, wire.Frame], object], data_dir: str = ""
+    ) -> None:
+        """Begin with nothing heard.
+
+        Args:
+            replica: What this node knows.
+            send: Hands a frame to a peer, or drops it.
+            data_dir: The node's directory, for texts that name a command.
+        """
+        self._data_dir = data_dir
         self._replica = replica
         self._facts = replica.facts
         self._health = Health(replica)
@@ -52,6 +67,8 @@ class Status:
         self._started_at = trio.current_time()
         self._shown: object = None
         self._was_in_contact = self._was_all_well = False
+        self._looked_alone_at = self._alone_since = trio.current_time()
+        self._told_alone = ""
         self._changes = ChangeCounter()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -94,6 +111,10 @@ class Status:
         self._health.port_refused(peer)
         self.refresh()
 
+    def stranger_answered(self, peer: int) -> None:
+        """At the address of `peer` answers a node of another cluster."""
+        self._health.stranger_answered(peer)
+
     def reported(self, peer: int, report: wire.Report) -> None:
         """Take the figures of a member."""
         self._health.reported(peer, report.figures)
@@ -109,6 +130,10 @@ class Status:
             self.refresh()
 
     # -- what follows -----------------------------------------------------------------------
+
+    def why_no_leader(self) -> str:
+        """Return why this node knows no leader, and which command ends that."""
+        return outlook.why_no_leader(self._facts, self._health.seen_alone(), self._data_dir)
 
     def in_contact(self) -> bool:
         """Whether this node is in current contact with a leader; a leader: with its majority."""
@@ -160,7 +185,10 @@ class Status:
             facts.settings.dns_ttl_s,
             facts.cluster_id,
             [
-                (n.name, n.id, n.address, n.peer_address, n.dns_address, n.type, n.voter, n.health)
+                (
+                    (n.name, n.id, n.address, n.peer_address, n.dns_address),
+                    (n.type, n.voter, n.health, n.reason),
+                )
                 for n in info.nodes
             ],
         )
@@ -179,8 +207,13 @@ class Status:
         A follower shows what the leader's bulletin says, and only its own contact can lapse.
         """
         if not self._facts.is_leader:
-            if self.in_contact() != self._was_in_contact:
+            is_in_contact = self.in_contact()
+            if is_in_contact != self._was_in_contact:
                 self.refresh()
+            if is_in_contact:
+                self._alone_since, self._told_alone = trio.current_time(), ""
+            else:
+                self._look_alone()
             return
         # At the tick that is next to it, as an interval need not be a multiple of ticks.
         due = self._health.interval_s() - self._replica.tick_seconds() / 2
@@ -210,6 +243,23 @@ class Status:
 
     # -- inside -----------------------------------------------------------------------------
 
+    def _look_alone(self) -> None:
+        """Without a leader, once in a health-check interval: look at the others, and say why."""
+        now, facts = trio.current_time(), self._facts
+        if now - self._looked_alone_at < self._health.interval_s():
+            return
+        self._looked_alone_at = now
+        if facts.lost_log:
+            # There is no leader to report to, and the others wait for this node's vote in vain.
+            report = wire.Report(self._own_figures())
+            for peer in facts.peers:
+                self._send(peer, report)
+        self.refresh()
+        why = self.why_no_leader()
+        if why != self._told_alone and now - self._alone_since >= _ALONE_SECONDS:
+            self._told_alone = why
+            _log.warning("no leader", why=why)
+
     def _interval_between_ticks(self) -> float:
         """How often to publish by a timer of one's own: never, where ticks are frequent enough."""
         interval = self._health.interval_s()
@@ -217,13 +267,15 @@ class Status:
 
     def _own_figures(self) -> NodeFigures:
         facts = self._facts
+        state = "recovering" if facts.lost_log else "running"
         return NodeFigures(
-            state="stopping" if self.is_stopping else "running",
+            state="stopping" if self.is_stopping else state,
             term=facts.term,
             commit_index=facts.commit_index,
             applied_index=facts.applied_index,
             version=VERSION,
             uptime_s=int(trio.current_time() - self._started_at),
+            reason=facts.lost_log,
         )
 
     def _publish(self) -> None:

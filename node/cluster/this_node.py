@@ -83,7 +83,7 @@ class ThisNode:
             return "this node leads, but has lost contact with the majority"
         if self._facts.leader:
             return "the leader has not been heard for an election timeout"
-        return "there is no leader, or this node cannot reach it"
+        return self._status.why_no_leader()
 
     def lag_ms(self, seconds: int) -> float:
         """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""

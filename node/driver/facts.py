@@ -19,11 +19,12 @@ from ..state.machine import State
 class Facts:
     """The facts of one node. Properties are looked up, never computed at length."""
 
-    __slots__ = ("_core", "_state")
+    __slots__ = ("_core", "_lost_log", "_state")
 
-    def __init__(self, core: Core, state: State) -> None:
+    def __init__(self, core: Core, state: State, lost_log: str = "") -> None:
         self._core = core
         self._state = state
+        self._lost_log = lost_log
 
     # -- who leads --------------------------------------------------------------------------
 
@@ -58,6 +59,11 @@ class Facts:
         return self._core.transfer is not None
 
     # -- the log ----------------------------------------------------------------------------
+
+    @property
+    def lost_log(self) -> str:
+        """What this node lost of the log that it had acknowledged, until it has it again; empty: nothing."""
+        return self._lost_log if self._core.is_recovering else ""
 
     @property
     def commit_index(self) -> int:

@@ -13,18 +13,21 @@ import structlog
 from ..model.commands import ClusterSettings
 from ..raft.core import Core
 from ..raft.options import Options
-from ..storage.interface import Storage
+from ..storage.interface import Recovered, Storage
 
 _ELECTION_JITTER = 0.5
 """A leader that is silent while its port lives is missed for T and a third of this part of it, with
 two voters left. Ticks of different nodes fall at different times: so two that draw the same number
 are still some 10 ms apart, which an election takes."""
 
+_LOST_MAX = 200
+"""Characters of a text that goes with every report and bulletin."""
+
 _log = structlog.get_logger()
 
 
-def core_on(storage: Storage, node_id: int, options: Options, rng: Random) -> Core:
-    """Return the core of the node whose disk this is.
+def core_on(storage: Storage, node_id: int, options: Options, rng: Random) -> tuple[Core, str]:
+    """Return the core of the node whose disk this is, and what its disk has lost, in words.
 
     Raises:
         StorageError, CoreBug: What is on disk cannot be used.
@@ -36,7 +39,7 @@ def core_on(storage: Storage, node_id: int, options: Options, rng: Random) -> Co
             lost=found.lost,
             up_to=found.recover_to,
         )
-    return Core(
+    core = Core(
         node_id,
         options,
         rng,
@@ -45,6 +48,17 @@ def core_on(storage: Storage, node_id: int, options: Options, rng: Random) -> Co
         entries=found.entries,
         applied=found.applied,
         recover_to=found.recover_to,
+    )
+    return core, _lost_log(found)
+
+
+def _lost_log(found: Recovered) -> str:
+    """Say what was lost and when the node votes again; it does not change until then."""
+    if not found.recover_to:
+        return ""
+    return (
+        f"lost acknowledged log: {found.lost[:_LOST_MAX]}; "
+        f"it votes again when a leader has sent it the log up to entry {found.recover_to}"
     )
 
 

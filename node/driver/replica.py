@@ -94,8 +94,8 @@ class Replica(Operations):
         super().__init__()
         self.storage = storage
         self.state = state
-        self.core = recovered_core.core_on(storage, node_id, options, rng)
-        self.facts = Facts(self.core, state)
+        self.core, lost_log = recovered_core.core_on(storage, node_id, options, rng)
+        self.facts = Facts(self.core, state, lost_log)
         self._is_recovering = self.core.is_recovering
         self.disk_space = DiskSpace(storage)
         self.clock = ClusterClock(state)
@@ -222,6 +222,7 @@ class Replica(Operations):
 
     def _tick(self, seconds: float) -> None:
         """Let so much time pass; a turn must follow."""
+        self.storage.check()  # A client's read may have met the damage (rule D17).
         self.hold()
         self.clock.advance(seconds)
         self.disk_space.tick(seconds)

@@ -194,6 +194,9 @@ class WritesInLog:
                 request.finish(unknown("no majority has confirmed the write in time"))
 
 
+_NO_LEADER = "there is no leader, or this node cannot reach a majority"
+
+
 class Waiting:
     """All requests that wait for an answer at one node.
 
@@ -206,6 +209,7 @@ class Waiting:
         asked_reads: Reads that have, by read id: when they asked, and which they are.
         reads_for_index: Reads that know their index.
         reads: How many reads there are, in whatever state.
+        why_no_leader: Says, for a client, why this node knows no leader.
     """
 
     def __init__(self) -> None:
@@ -218,6 +222,7 @@ class Waiting:
         self.asked_reads: dict[int, tuple[float, list[Request]]] = {}
         self.reads_for_index = ReadsForIndex()
         self.reads = 0
+        self.why_no_leader: Callable[[], str] = lambda: _NO_LEADER
 
     def submit(self, request: Request) -> None:
         """Queue a write; raises Overloaded when too many wait."""
@@ -276,11 +281,14 @@ class Waiting:
 
     def expire(self, now: float, *, has_leader: bool) -> None:
         """Answer every request whose time is over."""
+        why = ""
 
         def no_leader() -> HstoreError:
             if has_leader:
                 return NoLeader("no majority has confirmed the request in time; try again")
-            return NoLeader("there is no leader, or this node cannot reach a majority; try again")
+            nonlocal why  # the same for all that expire now
+            why = why or self.why_no_leader()
+            return NoLeader(f"{why}; try again")
 
         keep: deque[Request] = deque()
         for request in self.queued:

@@ -24,8 +24,10 @@ class NodeInfo(msgspec.Struct, frozen=True):
         address: `HOST:PORT` of its API; likewise `peer_address` and `dns_address`.
         type: `leader`, `follower` or `learner`.
         voter: Whether it votes.
-        health: `alive`, `suspect`, `failed`, `stopped` or `joining`: the leader's view.
+        health: `alive`, `suspect`, `failed`, `stopped`, `joining` or `recovering`: the leader's
+            view; of a node that has not had one yet, what it sees itself.
         last_contact_ms: Since the leader last heard of it; 0 for the leader.
+        reason: Why it is not alive, in words that stay the same while that does; None: it is.
     """
 
     name: str
@@ -42,6 +44,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     last_contact_ms: int | None
     version: str | None
     uptime_s: int | None
+    reason: str | None = None
 
     @property
     def is_live(self) -> bool:
@@ -111,7 +114,10 @@ class JoinReply(msgspec.Struct, frozen=True):
 class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a node says of itself to the others, once in a health-check interval.
 
-    `state` is `running`, or `stopping` in the last report of a node that stops on purpose.
+    Attributes:
+        state: `running`; `stopping` in the last report of a node that stops on purpose;
+            `recovering` while it lacks log that it had acknowledged.
+        reason: Of a node that is recovering: what it lost, and when it votes again.
     """
 
     state: str
@@ -120,3 +126,4 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     applied_index: int
     version: str
     uptime_s: int
+    reason: str = ""

@@ -178,6 +178,21 @@ class ChangeMember(msgspec.Struct, frozen=True, array_like=True, tag="M", gc=Fal
     addresses: tuple[str, str, str] | None = None
 
 
+class BecomeOnly(msgspec.Struct, frozen=True, array_like=True, tag="o", gc=False):
+    """Make one member the whole of a new cluster: `hstore recover` writes it, and nobody proposes it.
+
+    Attributes:
+        cluster_id: The permanent id of the new cluster.
+        id: Of the one member that is left; it votes, and is not stopped.
+        others: The ids of all nodes that belonged to the old cluster besides; they can never come
+            back.
+    """
+
+    cluster_id: str
+    id: int
+    others: tuple[int, ...] = ()
+
+
 Command = (
     Put
     | Delete
@@ -190,6 +205,7 @@ Command = (
     | Checkpoint
     | ChangeSetting
     | ChangeMember
+    | BecomeOnly
 )
 
 

@@ -174,11 +174,12 @@ class Bulletin(msgspec.Struct, frozen=True, array_like=True, tag=43, gc=False):
 
     Attributes:
         term: The leader's term; a bulletin of an older term is ignored.
-        members: By id: health, milliseconds since the last contact, figures or None.
+        members: By id: health, milliseconds since the last contact, figures or None, and why it is
+            not alive; empty: it is.
     """
 
     term: int
-    members: dict[int, tuple[str, int | None, NodeFigures | None]]
+    members: dict[int, tuple[str, int | None, NodeFigures | None, str]]
 
 
 class StateDigest(msgspec.Struct, frozen=True, array_like=True, tag=44, gc=False):

@@ -246,7 +246,11 @@ async def _run(
             dial=_dial,
             rng=Random(SystemRandom().getrandbits(64)),  # noqa: S311 - timeouts, not secrets
             # Who asked for a new cluster is warned of another one, and keeps it.
-            life=Life(secrets.randbits(64), is_founder and not settings.new_cluster),
+            life=Life(
+                secrets.randbits(64),
+                is_founder and not settings.new_cluster,
+                str(settings.data_dir),
+            ),
             name=settings.name,
             peer_address=settings.peer_address,
             log_level=settings.log_level,

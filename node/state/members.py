@@ -13,6 +13,7 @@ import msgspec
 from ..config import cluster_settings
 from ..model import values
 from ..model.commands import (
+    BecomeOnly,
     ChangeMember,
     ChangeSetting,
     InitCluster,
@@ -220,6 +221,28 @@ def _forget(batch: Batch, node_id: int) -> None:
     batch.put(records.id_key(records.REMOVED, node_id), b"")
 
 
+def _become_only(batch: Batch, entry: Entry, command: BecomeOnly) -> Outcome:
+    cluster, members = batch.value(CLUSTER), batch.value(MEMBERS)
+    if cluster.cluster_id:  # else the node that leads will create the cluster
+        # Who waits for more nodes serves nobody, and the nodes that it waited for are gone.
+        renamed = msgspec.structs.replace(cluster, cluster_id=command.cluster_id, expect=0)
+        _put_cluster(batch, renamed)
+    gone = (members.keys() | set(command.others)) - {command.id}
+    removed = batch.value(REMOVED)
+    for node_id in sorted(gone):
+        batch.delete(records.id_key(records.MEMBER, node_id))
+        batch.put(records.id_key(records.REMOVED, node_id), b"")
+    if command.id in removed:
+        batch.delete(records.id_key(records.REMOVED, command.id))
+    batch.set_value(REMOVED, (removed | gone) - {command.id})
+    own = members.get(command.id)
+    if own is not None:
+        own = msgspec.structs.replace(own, learner=False, stopped=False)
+        batch.put(records.id_key(records.MEMBER, own.id), records.encode_msgpack(own))
+    batch.set_value(MEMBERS, {} if own is None else {own.id: own})
+    return Outcome(True, entry.index)
+
+
 IN_MEMORY = (CLUSTER, MEMBERS, REMOVED)
 
 EFFECTS: Effects = {
@@ -229,4 +252,5 @@ EFFECTS: Effects = {
     ChangeMember: _change_member,
     RemoveMember: _remove_member,
     ReplaceMember: _replace_member,
+    BecomeOnly: _become_only,
 }

@@ -24,6 +24,7 @@ import msgspec
 
 from ..errors import StorageError
 from .interface import Identity
+from .recovery import RESET
 
 # The format of directory, log and state that this version writes, and the newest that it reads.
 FORMAT = 1
@@ -38,12 +39,16 @@ _SWITCH_BYTES = 40 << 20
 _IDENTITY_FILE = "hstore.json"
 
 
-class _About(msgspec.Struct):
-    """`hstore.json`. Unknown fields of another version are ignored: `format` says what matters."""
+class _About(msgspec.Struct, omit_defaults=True):
+    """`hstore.json`. Unknown fields of another version are ignored: `format` says what matters.
+
+    `recovered_from` is the cluster that this directory belonged to before `hstore recover`.
+    """
 
     format: int
     cluster_id: str = ""
     node_id: str = ""
+    recovered_from: str = ""
 
 
 def database_path(path: Path) -> Path:
@@ -62,22 +67,62 @@ def read_identity(path: Path) -> Identity:
     Raises:
         StorageError: There is no node's data, it is damaged, or a newer hstore wrote it.
     """
+    about = _read_about(path)
+    try:
+        return Identity(about.cluster_id, int(about.node_id, 16))
+    except ValueError as error:
+        file = database_path(path) / _IDENTITY_FILE
+        raise StorageError(f"{file} has no valid node id: {error}.\n{RESET}") from error
+
+
+def recovered_from(path: Path) -> str:
+    """Return the id of the cluster that a directory belonged to before `hstore recover`.
+
+    Empty: it never belonged to another.
+
+    Raises:
+        StorageError: As `read_identity`.
+    """
+    return _read_about(path).recovered_from
+
+
+def replace_identity(path: Path, identity: Identity, recovered_from: str) -> None:
+    """Give a directory to another cluster; durable when this returns. A crash leaves old or new.
+
+    Args:
+        path: The data directory, whose lock the caller holds.
+        identity: Who owns it from now on.
+        recovered_from: The id of the cluster that it belonged to.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    about = _About(FORMAT, identity.cluster_id, f"{identity.node_id:016x}", recovered_from)
+    directory = database_path(path)
+    new = directory / f"{_IDENTITY_FILE}.new"
+    try:
+        new.unlink(missing_ok=True)
+        _write_durably(new, msgspec.json.encode(about))
+        new.replace(directory / _IDENTITY_FILE)
+        _sync_directory(directory)
+    except OSError as error:
+        raise StorageError(f"{directory / _IDENTITY_FILE} cannot be written: {error}") from error
+
+
+def _read_about(path: Path) -> _About:
     file = database_path(path) / _IDENTITY_FILE
     try:
         about = msgspec.json.decode(file.read_bytes(), type=_About)
     except FileNotFoundError as error:
         raise StorageError(f"{path} holds no hstore node: {file} is missing") from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise StorageError(f"{file} cannot be read: {error}") from error
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+        raise StorageError(f"{file} cannot be read: {error}.\n{RESET}") from error
     if about.format > FORMAT:
         raise StorageError(
             f"{path} was written by a newer hstore (format {about.format}, this version reads up"
             f" to {FORMAT}): upgrade hstore, or use another --data-dir"
         )
-    try:
-        return Identity(about.cluster_id, int(about.node_id, 16))
-    except ValueError as error:
-        raise StorageError(f"{file} has no valid node id: {error}") from error
+    return about
 
 
 def check_cluster(path: Path, identity: Identity, expected: str) -> None:
@@ -89,7 +134,8 @@ def check_cluster(path: Path, identity: Identity, expected: str) -> None:
     if identity.cluster_id != expected:
         raise StorageError(
             f"{path} belongs to the cluster {identity.cluster_id}, not to {expected}: `hstore join` "
-            "with another --data-dir makes a new member, `hstore start` starts the node that it is of"
+            "with another, empty --data-dir makes a new member, `hstore start` starts the node that "
+            "it is of"
         )
 
 

@@ -15,6 +15,7 @@ Traps of rocksdict 0.3.29, and how this module avoids each (those of iterators a
 
 from __future__ import annotations
 
+import re
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from typing import Protocol
 
 import trio
 from rocksdict import (
+    AccessType,
     ColumnFamily,
     Rdict,
     WriteBatch,
@@ -34,10 +36,15 @@ from ..net.poller import Poller
 from .deleted_files import DeletedFiles
 from .flusher import Done, Flusher, Then
 from .options import MEMTABLES_MAX, Setup, write_options
+from .recovery import RESET
 from .views import View, salvage
 from .witness import WitnessFile
 
 _DEFAULT = "default"
+
+# rocksdict has only texts. The second is a file that another one names, and that is not there.
+_DAMAGED = ("Corruption", "No such file or directory", "Input/output error")
+_FILE = re.compile(r"/[^:]*?/(\d+\.(sst|log)|MANIFEST-\d+|CURRENT|OPTIONS-\d+)")
 
 # How long `write` waits for a stall to end. It blocks the event loop meanwhile, so each pause is
 # short. It is rare, because `flush` waits first, without blocking, while a stall is near
@@ -76,12 +83,20 @@ class Engine:
         path: The database's directory.
         cache_bytes: Capacity of the block cache that all families share.
         witness: Synced now and then in the flusher's thread, and closed with the database.
+        read_only: Change nothing on the disk; every write fails.
 
     Raises:
         StorageError: It cannot be opened.
     """
 
-    def __init__(self, path: Path, cache_bytes: int, witness: WitnessFile | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        cache_bytes: int,
+        witness: WitnessFile | None = None,
+        *,
+        read_only: bool = False,
+    ) -> None:
         self._witness = witness
         self._setup = Setup(cache_bytes)
         self._path = path
@@ -92,9 +107,11 @@ class Engine:
             names = Rdict.list_cf(str(path), options) if (path / "CURRENT").exists() else []
             families = {name: self._setup.state() for name in names if name != _DEFAULT}
             families[_DEFAULT] = options
-            self._db = Rdict(str(path), options, column_families=families)
+            access = AccessType.read_only() if read_only else AccessType.read_write()
+            self._db = Rdict(str(path), options, families, access)
         except Exception as error:
-            raise StorageError(f"the database in {path} cannot be opened: {error}") from error
+            said = _with_advice(f"the database in {path} cannot be opened: {error}")
+            raise StorageError(said) from error
         self._writer: Database = self._db
         self._write_options = write_options()
         self._failure: StorageError | None = None
@@ -319,7 +336,7 @@ class Engine:
 
     def failed(self, doing: str, error: Exception) -> StorageError:
         """Remember a failure, so that every later call is refused, and return it to be raised."""
-        failure = StorageError(f"{doing} {self._path} failed: {error}")
+        failure = StorageError(_with_advice(f"{doing} {self._path} failed: {error}"))
         if self._failure is None:
             self._failure = failure
         return failure
@@ -351,6 +368,16 @@ class Family:
         """Release both handles."""
         self.handle = None
         self.rdict.close()
+
+
+def _with_advice(text: str) -> str:
+    """Return the text of an error; where a file is damaged or gone, with its name and what to do."""
+    if not any(sign in text for sign in _DAMAGED):
+        return text
+    # RocksDB may add a guess at the file: what it names first is what it was reading.
+    file = _FILE.search(text)
+    what = f"; the damaged file is {file[0]}" if file else ""
+    return f"{' '.join(text.split())}{what}.\n{RESET}"
 
 
 def _is_stall(error: Exception) -> bool:

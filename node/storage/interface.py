@@ -16,6 +16,7 @@ a second one reports success for data that is lost ("fsyncgate").
 
 from __future__ import annotations
 
+import enum
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,17 @@ class Identity:
 
     cluster_id: str
     node_id: int
+
+
+class Use(enum.Enum):
+    """What a directory is opened for."""
+
+    SERVE = "serve"
+    """To run its node."""
+    LOOK = "look"
+    """To see what is there; nothing is written."""
+    RECOVER = "recover"
+    """To make its node the only voter of a new cluster, also where that was begun before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +172,13 @@ class Storage(Protocol):
         """The state machine's keys. Stays valid across an installed snapshot."""
         ...
 
+    def check(self) -> None:
+        """Raise `StorageError` if anything has failed since the storage was opened.
+
+        Whoever met the failure may have been a reader, who cannot end the node.
+        """
+        ...
+
     def load(self) -> Recovered:
         """Read everything that the core starts from, and delete what cannot be trusted.
 
@@ -251,4 +270,18 @@ class Storage(Protocol):
 
     async def close(self) -> None:
         """Flush and close. Idempotent. A closed directory can be opened again in this process."""
+        ...
+
+
+class RecoverableStorage(Storage, Protocol):
+    """A storage that `hstore recover` has opened (`process/only_voter.py`)."""
+
+    def become(self, identity: Identity, hard_state: HardState, entries: Sequence[Entry]) -> None:
+        """Give the directory to another cluster, whose log goes on from here (`hstore recover`).
+
+        First the new identity, durable at once. Then one atomic batch, unsynced: the entries, which
+        continue the log, the hard state, and no record of a loss any more. A crash in between
+        leaves a directory that only `Use.RECOVER` opens: it does not run under the new identity
+        with the old log.
+        """
         ...

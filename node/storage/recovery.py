@@ -41,8 +41,9 @@ from .codec import End, Loss
 from .interface import Recovered
 
 RESET = (
-    "This node cannot recover by itself: remove it from its cluster, and join it again with an"
-    " empty directory"
+    "This node cannot recover by itself. While a majority of the others lives, remove it from its"
+    " cluster (`hstore leave -h NAME`) and `hstore join` with an empty directory; else"
+    " `hstore recover` another member's directory. Keep this one until then"
 )
 
 Records = Callable[[int], Iterator[tuple[int, bytes | None]]]

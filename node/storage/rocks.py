@@ -35,10 +35,12 @@ from .directory import (
     encode_identity,
     making,
     read_identity,
+    recovered_from,
+    replace_identity,
     shortage,
 )
 from .engine import Engine
-from .interface import APPLIED_KEY, Identity, Recovered, SnapshotInstall, unpack_applied
+from .interface import APPLIED_KEY, Identity, Recovered, SnapshotInstall, Use, unpack_applied
 from .recovery import Witness
 from .rocks_log import RocksLog, write_first_batch
 from .rocks_state import (
@@ -59,7 +61,11 @@ _NOT_LOADED = "load() comes first: it verifies what everything else builds on"
 
 
 class RocksStorage:
-    """`Storage` in one directory. Made by `open`; `load` must be called before anything else."""
+    """`Storage` in one directory. Made by `open`; `load` must be called before anything else.
+
+    Attributes:
+        is_unfinished: Whether `become` was begun here, and cut short.
+    """
 
     def __init__(
         self,
@@ -68,8 +74,12 @@ class RocksStorage:
         engine: Engine,
         witness: WitnessFile,
         lock: DirectoryLock,
+        *,
+        use: Use,
     ) -> None:
         self._path = path
+        self._use = use
+        self.is_unfinished = False
         self._identity = identity
         self._engine = engine
         self._lock = lock
@@ -80,6 +90,9 @@ class RocksStorage:
         self._doomed: list[str] = []
         self._witness = witness
         self._claimed = witness.found
+        self._check_identity()
+        if use is not Use.LOOK:
+            self._drop_leftovers()
 
     @classmethod
     def create(
@@ -117,7 +130,12 @@ class RocksStorage:
 
     @classmethod
     def open(
-        cls, path: Path, *, cache_bytes: int, expect_cluster: str | None = None
+        cls,
+        path: Path,
+        *,
+        cache_bytes: int,
+        expect_cluster: str | None = None,
+        use: Use = Use.SERVE,
     ) -> RocksStorage:
         """Open a data directory that `create` made.
 
@@ -125,26 +143,27 @@ class RocksStorage:
             path: The data directory.
             cache_bytes: Capacity of the block cache (LRU) for everything read from disk.
             expect_cluster: The id of the cluster it must belong to, or None for any.
+            use: What for.
 
         Raises:
             StorageError: There is no data, another process uses it, it belongs to another
-                cluster, a newer hstore wrote it, or it is damaged.
+                cluster, a newer hstore wrote it, it is damaged, or `become` was cut short here and
+                `use` is not to finish that.
         """
         identity = read_identity(path)
         if expect_cluster is not None:
             check_cluster(path, identity, expect_cluster)
         lock = DirectoryLock(path)
         try:
-            witness = WitnessFile(database_path(path))
+            read_only = use is Use.LOOK
+            witness = WitnessFile(database_path(path), read_only=read_only)
             try:
-                engine = Engine(database_path(path), cache_bytes, witness)
+                engine = Engine(database_path(path), cache_bytes, witness, read_only=read_only)
             except BaseException:
                 witness.close()
                 raise
             try:
-                storage = cls(path, identity, engine, witness, lock)
-                storage._check_identity()
-                storage._drop_leftovers()
+                storage = cls(path, identity, engine, witness, lock, use=use)
             except BaseException:
                 engine.close_blocking()
                 raise
@@ -159,9 +178,18 @@ class RocksStorage:
         return self._identity
 
     @property
+    def durable(self) -> Witness | None:
+        """What was durable for certain when the last flush ended; None: nothing is known."""
+        return self._claimed
+
+    @property
     def state(self) -> RocksState:
         """The state machine's keys. Stays valid across an installed snapshot."""
         return self._state
+
+    def check(self) -> None:
+        """See `Storage.check`."""
+        self._engine.check()
 
     def load(self) -> Recovered:
         """Read everything that the core starts from, and delete what cannot be trusted.
@@ -171,7 +199,7 @@ class RocksStorage:
         """
         applied = unpack_applied(self._state.get(APPLIED_KEY))
         found = recovery.recover(rocks_recovery.read(self._engine, applied, self._witness.found))
-        if found.must_repair:
+        if found.must_repair and self._use is not Use.LOOK:
             rocks_recovery.repair(self._engine, found)
         self._log = RocksLog(self._path, self._engine, self._state, found)
         return found.recovered
@@ -200,6 +228,21 @@ class RocksStorage:
         if self._log is None:
             raise StorageError(_NOT_LOADED)
         self._log.append(hard_state, truncate_from, entries)
+
+    def become(self, identity: Identity, hard_state: HardState, entries: Sequence[Entry]) -> None:
+        """See `RecoverableStorage.become`.
+
+        Raises:
+            StorageError: The disk or RocksDB refused, or the entries leave a gap.
+        """
+        log = self._loaded()
+        before = recovered_from(self._path) if self.is_unfinished else self._identity.cluster_id
+        # In this order: with the new log and the old identity, the node would be a cluster of one
+        # that the members of the old cluster take for theirs.
+        replace_identity(self._path, identity, before)
+        self._identity = identity
+        log.become(identity, hard_state, entries)
+        self.is_unfinished = False
 
     async def flush(self) -> None:
         """Make every write durable that returned before this call; see `Engine.flush`.
@@ -320,10 +363,20 @@ class RocksStorage:
             self._lock.release()
 
     def _check_identity(self) -> None:
-        if self._engine.get(codec.IDENTITY_KEY) != encode_identity(self._identity):
+        found, ours = self._engine.get(codec.IDENTITY_KEY), self._identity
+        if found == encode_identity(ours):
+            return
+        before = recovered_from(self._path)
+        if not before or found != encode_identity(Identity(before, ours.node_id)):
             raise StorageError(
                 f"{database_path(self._path)} is a mixture: hstore.json and the database are not"
-                " of the same node"
+                f" of the same node.\n{recovery.RESET}"
+            )
+        self.is_unfinished = True
+        if self._use is Use.SERVE:
+            raise StorageError(
+                f"`hstore recover` was cut short in {self._path}: "
+                f"`hstore recover --data-dir {self._path} --as-only-voter` finishes it"
             )
 
     def _drop_leftovers(self) -> None:

@@ -110,6 +110,21 @@ class RocksLog:
         self._write(fill, last, chain)
         self.hard_state = hard_state or self.hard_state
 
+    def become(self, identity: Identity, hard_state: HardState, entries: Sequence[Entry]) -> None:
+        """See `RecoverableStorage.become`: its one batch."""
+        records, chain = codec.encode_entries(entries, self.last_index, self._last_chain)
+        last = self.last_index + len(entries)
+
+        def fill(batch: WriteBatch) -> None:
+            batch.put(codec.IDENTITY_KEY, encode_identity(identity))
+            for key, record in records:
+                batch.put(key, record)
+            batch.put(codec.HARD_STATE_KEY, codec.encode_hard_state(hard_state))
+            batch.delete(codec.LOSS_KEY)
+
+        self._write(fill, last, chain)
+        self.hard_state = hard_state
+
     def compact(self, meta: SnapshotMeta) -> None:
         """See `RocksStorage.compact`."""
         if meta.index <= self.snapshot.index:

@@ -35,6 +35,10 @@ _SYNC_S = 1.0
 class WitnessFile:
     """An open witness file, made if there is none.
 
+    Args:
+        directory: The database's directory.
+        read_only: Neither make nor change it.
+
     Attributes:
         found: What it recorded when it was opened; None: nothing that can be trusted.
 
@@ -42,14 +46,18 @@ class WitnessFile:
         StorageError: The disk refuses.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, read_only: bool = False) -> None:
         self._path = directory / FILE
         self._dirty = False
         self._synced_at = time.monotonic()
+        self._fd = -1
+        flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            content = os.pread(self._fd, 2 * _SLOT_BYTES, 0)
-            if len(content) < 2 * _SLOT_BYTES:
+            content = b""
+            if not read_only or self._path.exists():
+                self._fd = os.open(self._path, flags | os.O_CLOEXEC, 0o600)
+                content = os.pread(self._fd, 2 * _SLOT_BYTES, 0)
+            if len(content) < 2 * _SLOT_BYTES and not read_only:
                 # Allocate all of it now: on a full disk a flush must still be able to record its
                 # end.
                 os.pwrite(self._fd, bytes(2 * _SLOT_BYTES - len(content)), len(content))

@@ -46,6 +46,7 @@ from hstore.node.storage.interface import (
     Identity,
     Recovered,
     SnapshotInstall,
+    Use,
     unpack_applied,
 )
 from hstore.node.storage.recovery import OnDisk, Witness, recover
@@ -64,6 +65,7 @@ class _Image:
     configs: dict[int, bytes] = field(default_factory=dict)  # second copies of their records
     damaged: set[int] = field(default_factory=set)
     has_hard_state: bool = True
+    cluster_id: str = ""  # of whom the database is, as it says itself
 
     def copy(self) -> _Image:
         return replace(
@@ -129,7 +131,7 @@ class MemoryDisk:
         self.remember = 0
         self.witness: Witness | None = None
         self._witness_before: Witness | None = None
-        self.durable = _Image(hard_state or HardState())
+        self.durable = _Image(hard_state or HardState(), cluster_id=identity.cluster_id)
         chain = codec.GENESIS
         for entry in entries:
             record, chain = codec.encode_entry(entry, chain)
@@ -143,10 +145,12 @@ class MemoryDisk:
         self.unflushed: list[_Batch] = []
         self._storage: MemoryStorage | None = None
 
-    def open(self) -> MemoryStorage:
+    def open(self, use: Use = Use.SERVE) -> MemoryStorage:
         """Return the one storage on this disk."""
         if self._storage is not None:
             raise StorageError("this disk is in use by process 0")
+        if use is Use.SERVE and self.live.cluster_id != self.identity.cluster_id:
+            raise StorageError("`hstore recover` was cut short: ... --as-only-voter finishes it")
         self._storage = MemoryStorage(self)
         return self._storage
 
@@ -237,6 +241,9 @@ class MemoryStorage:
     def state(self) -> MemoryState:
         return self._state
 
+    def check(self) -> None:
+        self.image()
+
     def load(self) -> Recovered:
         image = self.image()
         found = recover(
@@ -311,6 +318,29 @@ class MemoryStorage:
             image.configs |= configs
             if hard_state is not None:
                 image.hard_state = hard_state
+
+        self._commit_log(batch, last, chain)
+
+    def become(self, identity: Identity, hard_state: HardState, entries: Sequence[Entry]) -> None:
+        first = self._ready().snapshot.index
+        last = first + len(self.image().entries)
+        chain = self._chain_at(last)
+        records, configs = [], {}
+        for entry in entries:
+            last += 1
+            if entry.index != last:
+                raise StorageError(f"entry {entry.index} does not follow entry {last - 1}")
+            record, chain = codec.encode_entry(entry, chain)
+            records.append((entry, chain))
+            if entry.kind == EntryKind.CONFIG:
+                configs[entry.index] = record
+        self._disk.identity = identity  # a file of its own, durable at once
+
+        def batch(image: _Image) -> None:
+            image.entries += records
+            image.configs |= configs
+            image.hard_state, image.loss = hard_state, None
+            image.cluster_id = identity.cluster_id
 
         self._commit_log(batch, last, chain)
 

@@ -10,6 +10,9 @@ _CLUSTER_TIME = "node/state/cluster_time.py"
 _IDEMPOTENCY = "node/state/idempotency.py"
 _KEYS = "node/state/keys.py"
 _MACHINE = "node/state/machine.py"
+_MEMBERS = "node/state/members.py"
+_ONLY_VOTER = "node/process/only_voter.py"
+_FACTS = "node/driver/facts.py"
 
 _FLUSHES = "node/driver/flushes.py"
 _INTAKE = "node/driver/intake.py"
@@ -113,6 +116,30 @@ DRIVER = (
     _mutant(
         "time-is-what-the-leader-says", (49,), "Though its clock is behind what the log has seen.",
         _CLUSTER_TIME, "if stamp_ms > table.time_ms:", "if stamp_ms:",
+    ),
+    _mutant(
+        "recovered-node-keeps-the-clusters-id", (16, 48), "It is the old cluster, with a majority of one.",
+        _ONLY_VOTER, "    identity = Identity(cluster_id, storage.identity.node_id)",
+        "    identity = storage.identity",
+    ),
+    _mutant(
+        "recovered-node-keeps-the-voters", (16, 48), "The members that are gone still vote.",
+        _ONLY_VOTER, "    config = Configuration(voters=(own,))",
+        "    config = Configuration(voters=tuple(sorted((own, *others))))",
+    ),
+    _mutant(
+        "recovered-node-keeps-the-members", (16,), "They stay in the state, and are let in again.",
+        _MEMBERS, "    gone = (members.keys() | set(command.others)) - {command.id}\n",
+        "    gone = set(command.others) - members.keys()\n",
+    ),
+    _mutant(
+        "recovered-node-gives-indexes-again", (33, 37), "Those of the log that was lost.",
+        _ONLY_VOTER, "    last = max(_last_index(found), found.recover_to)\n",
+        "    last = _last_index(found)\n",
+    ),
+    _mutant(
+        "lost-log-is-not-shown", (18,), "A node that does not vote says nothing of it.",
+        _FACTS, 'return self._lost_log if self._core.is_recovering else ""', 'return ""',
     ),
     _mutant(
         "comparison-with-the-revision-is-skipped", (33, 49), "A conditional write always succeeds.",

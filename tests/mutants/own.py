@@ -18,8 +18,11 @@ _MEMBERS = "node/cluster/membership.py"
 _STATE_MEMBERS = "node/state/members.py"
 _NODE = "node/node.py"
 _RECONCILER = "node/cluster/reconciler.py"
+_ONLY_VOTER = "node/process/only_voter.py"
 _PEERS = "node/peers/links.py"
 _REPLICA = "node/driver/replica.py"
+_ROCKS = "node/storage/rocks.py"
+_ROCKS_LOG = "node/storage/rocks_log.py"
 _REPLICATION = "node/raft/replication.py"
 
 
@@ -38,6 +41,11 @@ OWN = (
         _CORE, "        self._gather_persist()\n",
         "        self.update.appended = [(rid, self.term, at) for rid, _, at in self.update.appended]\n"
         "        self._gather_persist()\n",
+    ),
+    _mutant(
+        "recovered-term-is-another-leaders", "The vote for itself is in a term that it had voted in.",
+        _ONLY_VOTER, "    term = max(found.hard_state.term, _last_term(found)) + 1\n",
+        "    term = max(found.hard_state.term, _last_term(found))\n",
     ),
     _mutant(
         "gone-peer-is-gone-for-ever", "Who is back gets no vote counted, if its port refused once.",
@@ -159,6 +167,10 @@ _ROLLBACK = (
 
 _MEMBERSHIP_TESTS = "tests/node/cluster/test_membership.py::"
 _ALIVE = "test_a_member_that_is_alive_is_not_replaced_but_named_with_the_command_that_stops_it"
+_CUT_SHORT = (
+    "tests/node/process/test_only_voter.py"
+    "::test_a_crash_leaves_the_old_node_or_one_that_does_not_start_and_is_finished"
+)
 
 BY_TEST = (
     (
@@ -214,5 +226,30 @@ BY_TEST = (
         ),
         "tests/node/state/test_machine.py::test_a_replacement_that_is_refused_takes_nobody_out",
     ),
+    (
+        _mutant(
+            "recovered-log-comes-before-the-new-id", "A crash leaves a majority of one in the old cluster.",
+            _ROCKS, "        replace_identity(self._path, identity, before)\n"
+            "        self._identity = identity\n        log.become(identity, hard_state, entries)\n",
+            "        self._identity = identity\n        log.become(identity, hard_state, entries)\n"
+            "        replace_identity(self._path, identity, before)\n",
+        ),
+        _CUT_SHORT,
+    ),
+    (
+        _mutant(
+            "recovered-node-still-misses-its-log", "It waits for a leader that it is itself.",
+            _ROCKS_LOG, "            batch.delete(codec.LOSS_KEY)\n\n        self._write(fill, last, chain)",
+            "\n        self._write(fill, last, chain)",
+        ),
+        "tests/node/process/test_only_voter.py::test_indexes_that_were_lost_are_not_given_again",
+    ),
+    (
+        _mutant(
+            "damage-that-a-client-met-is-its-own", "The node goes on until it meets it itself.",
+            _REPLICA, "        self.storage.check()", "        pass",
+        ),
+        "tests/node/test_recovery.py::test_damage_that_a_clients_read_meets_ends_the_node",
+    ),
 )  # fmt: skip
-"""Mistakes that no seed meets, or none can tell from what is right: the test finds each."""
+"""Mistakes that no seed meets (such as in files on a real disk), or none can tell from what is right."""

@@ -18,7 +18,7 @@ from .gallery import named
 from .mutant import ROOT, Mutant, Outdated
 
 INVARIANTS = (
-    *(f"I{n}" for n in range(1, 15)),
+    *(f"I{n}" for n in range(1, 16)),
     *(f"L{n}" for n in range(1, 6)),
     *(f"P{n}" for n in range(1, 4)),
 )

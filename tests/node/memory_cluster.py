@@ -147,7 +147,11 @@ class Member:
                     self.listener.serve = lambda stream: nursery.start_soon(peers.serve, stream)
                     nursery.start_soon(keep_announced, self.node, self.settings)
                     task_status.started()
-                    await self.node.process.stop_requested.wait()
+                    try:
+                        await self.node.process.stop_requested.wait()
+                    except trio.Cancelled:
+                        self.listener.serve = None  # it takes nobody in any more
+                        raise
                     await self.node.say_goodbye()
                     nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:

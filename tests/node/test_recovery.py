@@ -6,11 +6,11 @@ import msgspec
 import pytest
 import trio
 
-from hstore.node.errors import NoLeader, Refused
+from hstore.node.errors import NoLeader, Refused, StorageError
 from hstore.node.model import commands
 from hstore.node.model.commands import PutMember
 from hstore.node.peers.wire import ForwardKind
-from hstore.node.raft.messages import Append, PreVoteResponse, VoteResponse
+from hstore.node.raft.messages import Append, PreVoteRequest, PreVoteResponse, VoteResponse
 from tests.node.memory_cluster import Cluster, running
 
 
@@ -73,13 +73,38 @@ async def test_nobody_is_removed_or_stopped_who_is_needed_while_another_has_no_v
             None if (to == 3 and isinstance(frame, Append)) else frame
         )
         await cluster[3].start()
-        await cluster.until(lambda: cluster.agrees() and cluster.leader.health_of(3) == "alive")
+        await cluster.until(
+            lambda: cluster.agrees() and cluster.leader.health_of(3) == "recovering"
+        )
 
         for follower in (m for m in (cluster[1], cluster[2]) if not m.is_leader):
-            with pytest.raises(Refused, match="up to date"):
+            # Who has no vote does not count as live.
+            with pytest.raises(Refused, match="only 1 of 2 voters would be live"):
                 await follower.node.administration.leave(trio.current_time() + 5)
         cluster.network.edit = None
         await cluster.until(lambda: not cluster[3].core.is_recovering)
+
+
+async def test_nobody_is_removed_who_is_needed_while_another_is_behind_the_leader(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        cluster.network.edit = lambda frm, to, frame: (
+            None
+            if (to == 3 and isinstance(frame, Append))
+            or (frm == 3 and isinstance(frame, PreVoteRequest))
+            else frame
+        )
+        cluster[1].crash()
+        await cluster[1].ended.wait()
+        await cluster.until(lambda: cluster.agrees() and cluster[2].is_leader)
+        await cluster[1].start()
+        await cluster.until(lambda: cluster[2].health_of(1) == "alive" == cluster[2].health_of(3))
+
+        with pytest.raises(Refused, match="up to date"):
+            await cluster[1].node.administration.leave(trio.current_time() + 5)
+        cluster.network.edit = None
+        await cluster.until(cluster.agrees)
 
 
 async def test_what_was_agreed_before_the_loss_waits_until_the_vote_is_back(
@@ -94,7 +119,9 @@ async def test_what_was_agreed_before_the_loss_waits_until_the_vote_is_back(
             None if to == 3 and isinstance(frame, Append) else frame
         )
         await cluster[3].start()
-        await cluster.until(lambda: cluster.agrees() and cluster.leader.health_of(3) == "alive")
+        await cluster.until(
+            lambda: cluster.agrees() and cluster.leader.health_of(3) == "recovering"
+        )
         follower = next(m for m in (cluster[1], cluster[2]) if not m.is_leader)
         known = cluster.leader.node.replica.state.members[follower.id]
         wish = commands.encode(PutMember(msgspec.structs.replace(known, learner=True)))
@@ -149,3 +176,17 @@ async def test_who_never_had_a_write_is_not_elected_with_the_help_of_who_forgot_
         await cluster.until(lambda: not cluster[3].core.is_recovering)
 
         assert await cluster.read(2, "key") == "value"
+
+
+async def test_damage_that_a_clients_read_meets_ends_the_node(autojump_clock) -> None:
+    """The read gets the error; whoever asked cannot end the node, and nobody else may read."""
+    async with running(3) as cluster:
+        await cluster.write(1, "key", "value")
+        follower = cluster.followers[0]
+        await trio.sleep(3)  # so that it has nothing to write, by which it would find out
+        follower.disk.read_error = "Corruption: block checksum mismatch"
+        with pytest.raises(StorageError, match="block checksum mismatch"):
+            follower.value("key")
+        follower.disk.read_error = None
+        await cluster.until(lambda: not follower.is_up, within_s=1)
+        assert "block checksum mismatch" in str(follower.take_error())

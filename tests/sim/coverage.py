@@ -38,7 +38,7 @@ HAPPENS = (
     "chunks not taken", "chunks: cut", "chunks: damaged", "chunks: missing", "chunks: twice",
     "positions of no use", "snapshots over one that is staged",
     "states left half staged by a crash", "streams begun", "streams resumed",
-    "disk: last write torn", "disk: no room", "refused: no room",
+    "disks recovered", "disks recovered that had lost log", "disk: last write torn", "disk: no room", "refused: no room",
     "witnesses behind the last flush",
 )  # fmt: skip
 """Met by any hundred seeds."""

@@ -65,7 +65,7 @@ class Damages:
         if damage is not None and damage[0] == "tail":
             image = disk.lose_batches(damage[1])
         try:
-            found = recovery.recover(_on_disk(image, disk.witness, damage))
+            found = recovery.recover(on_disk(image, disk.witness, damage))
         except StorageError:
             counts["damaged disks given up"] += 1
             self.sim.disks.give_up(node)
@@ -123,7 +123,7 @@ def _chain(image: Image) -> bytes:
     return (image.base_chain & _CHAIN_MASK).to_bytes(codec.CHAIN_SIZE)
 
 
-def _on_disk(
+def on_disk(
     image: Image, witness: recovery.Witness | None, damage: Damage | None
 ) -> recovery.OnDisk:
     """Return an image as a restart finds it, with this damage."""

@@ -18,6 +18,7 @@ from hstore.node.raft.membership import Configuration
 from hstore.node.raft.messages import Message
 from hstore.node.raft.update import Persist
 
+from .alone import Alone
 from .clients import Clients
 from .commit_news import CommitNews
 from .damage import Damages
@@ -184,6 +185,7 @@ class Simulation:
         self.run_until(self.options.ticks * TICK)
         self.awakening.run()
         self.checker.finished()
+        Alone(self, self.seed).run()
 
     def _bootstrap(self) -> None:
         """Give every first member the same first entry: the configuration."""

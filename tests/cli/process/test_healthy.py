@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import httpx
 import msgspec
 import pytest
 
@@ -59,6 +62,14 @@ def test_in_a_cluster_that_waits_for_nodes_who_has_joined_is_healthy_without_a_l
     found = wait_healthy(PART._replace(learner=learner), make_finder())
     assert found.node is not None
     assert found.node.health == "alive"
+
+
+def test_a_node_without_a_leader_says_itself_why(make_finder, cluster, clock, make):
+    cluster.set(A, "/v1/cluster", make.info(leader=None))
+    why = "n2 at 127.0.0.1:8501 refuses connections; `hstore recover --data-dir /d` shows"
+    cluster.set(A, "/v1/health", httpx.Response(503, json={"error": why}))
+    with pytest.raises(Refused, match=f"has started, but {re.escape(why)}"):
+        wait_healthy(PART, make_finder())
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import httpx
 import msgspec
 import pytest
 from rich.console import Console
 
+from hstore.cli.search.find import Found
 from hstore.cli.show import tables
+from hstore.cli.show.listing import show_once
 
 
 def text(renderable, width, **options):
@@ -123,6 +126,16 @@ def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown
             ["failed: n3", "if one more voter fails, there will be no leader"],
         ),
         (
+            [{}, {"health": "failed", "reason": "does not answer"}, {"health": "failed"}],
+            {},
+            ["failed: n2 (does not answer), n3"],
+        ),
+        (
+            [{}, {}, {"health": "recovering", "reason": "lost acknowledged log: all of it"}],
+            {},
+            ["n3 is recovering: lost acknowledged log: all of it"],
+        ),
+        (
             [{}, {"health": "failed"}, {"health": "failed"}],
             {"leader": None, "failure_tolerance": 0},
             [
@@ -131,7 +144,18 @@ def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown
             ],
         ),
     ],
-    ids=["well", "one", "two", "four", "suspect", "waiting", "no margin", "no leader"],
+    ids=[
+        "well",
+        "one",
+        "two",
+        "four",
+        "suspect",
+        "waiting",
+        "no margin",
+        "reason",
+        "recovering",
+        "no leader",
+    ],
 )
 def test_what_an_operator_should_know_is_said_the_worst_first(make, nodes, changes, said):
     nodes = [make.node(number, **one) for number, one in enumerate(nodes, 1)]
@@ -176,6 +200,44 @@ def test_the_first_sight_of_a_cluster_is_told_node_by_node(make):
 def test_how_many_nodes_may_fail_is_told_when_it_changes(make):
     fewer = make.info(failure_tolerance=0)
     assert tables.changes(make.info(), fewer) == ["cluster: leader n1, term 2, can lose 0 nodes"]
+
+
+def test_why_a_node_is_not_alive_is_a_line_of_its_own_and_told_once(make):
+    well = make.info(make.node(1), make.node(2))
+    lost = make.info(make.node(1), make.node(2, health="failed", reason="does not answer"))
+    refuses = make.info(make.node(1), make.node(2, health="failed", reason="refuses connections"))
+    told = ["n2: failed follower, was alive follower", "n2: does not answer"]
+    assert tables.changes(well, lost) == told
+    assert tables.changes(lost, lost) == []
+    assert tables.changes(lost, refuses) == ["n2: refuses connections"]
+    assert tables.changes(lost, well) == ["n2: alive follower, was failed follower"]
+    assert "n2: does not answer" in tables.changes(None, lost)
+
+
+def test_a_list_in_a_pipe_has_a_last_column_of_reasons_where_there_are_any(make, capfd):
+    reason = "lost acknowledged log: " + "x" * 200
+    info = make.info(make.node(1), make.node(2, health="recovering", reason=reason))
+    assert show_once(Found("127.0.0.1:8500", info)) == 0
+    head, first, second = capfd.readouterr().out.splitlines()
+    assert head.endswith("REASON")
+    assert first.endswith(" -")
+    assert second.endswith(reason)
+    assert show_once(Found("127.0.0.1:8500", make.info())) == 0
+    assert "REASON" not in capfd.readouterr().out
+
+
+def test_a_list_without_a_leader_asks_the_node_why(make, cluster, capfd):
+    address = "127.0.0.1:8500"
+    why = "these are missing: n2; `hstore recover --data-dir /d` shows how to go on"
+    cluster.set(address, "/v1/health", httpx.Response(503, json={"error": why}))
+    found = Found(address, make.info(leader=None))
+    assert show_once(found, cluster.connect) == 1
+    assert capfd.readouterr().err == (
+        f"hstore: the cluster has no leader, as the node at {address} sees it: {why}\n"
+    )
+    cluster.set(address, "/v1/health", httpx.ConnectError("gone"))
+    assert show_once(found, cluster.connect) == 1
+    assert "it takes 2 live voters to elect one" in capfd.readouterr().err
 
 
 def test_each_change_is_one_line_and_figures_are_none(make):

@@ -180,7 +180,7 @@ async def test_the_figures_of_all_are_at_most_an_interval_old_everywhere(autojum
 async def test_an_older_leaders_bulletin_is_ignored(autojump_clock) -> None:
     async with running(3) as cluster:
         figures = NodeFigures("running", 1, 1, 1, "0", 0)
-        old = wire.Bulletin(cluster[2].core.term - 1, {3: ("failed", 9, figures)})
+        old = wire.Bulletin(cluster[2].core.term - 1, {3: ("failed", 9, figures, "")})
         cluster[2].node.status.bulletin(old)
         assert cluster[2].health_of(3) == "alive"
 

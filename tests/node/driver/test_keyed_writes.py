@@ -271,6 +271,7 @@ EVERY_COMMAND: tuple[commands.Command, ...] = (
     Checkpoint(),
     ChangeSetting("dns_ttl_s", 1),
     ChangeMember(1),
+    commands.BecomeOnly("c2", 1, (2,)),
 )
 
 

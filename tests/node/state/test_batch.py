@@ -193,6 +193,7 @@ EVERY_KIND: list[Command] = [
     commands.ReplaceMember(member(2), 1),
     commands.ChangeSetting("dns_ttl_s", 9),
     commands.ChangeMember(1, name="renamed"),
+    commands.BecomeOnly("cd" * 8, 1, (2, 3)),
 ]
 
 

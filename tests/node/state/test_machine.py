@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hstore.node.errors import StorageError
 from hstore.node.model import commands
 from hstore.node.model.commands import (
+    BecomeOnly,
     ChangeMember,
     ChangeSetting,
     Checkpoint,
@@ -411,6 +412,7 @@ some_commands = st.one_of(
         st.integers(1, 5),
     ),
     st.just(InitCluster("ab" * 8, ClusterSettings())),
+    st.builds(BecomeOnly, st.just("cd" * 8), st.integers(1, 4)),
     st.builds(
         ChangeMember,
         st.integers(1, 4),
@@ -464,6 +466,40 @@ def test_a_cluster_is_created_once(machine: State) -> None:
     assert not second.ok
     assert "abababababababab" in second.text
     assert (machine.cluster_id, machine.settings.zone) == ("ab" * 8, "one")
+
+
+def test_who_is_recovered_is_the_only_member_of_another_cluster(storage, machine: State) -> None:
+    settings = ClusterSettings(zone="example.org")
+    run(
+        machine,
+        InitCluster("ab" * 8, settings, 3),
+        *(PutMember(member(node, f"m{node}")) for node in (1, 2, 3)),
+        RemoveMember(1),
+        PutMember(msgspec.structs.replace(member(4, "m4"), learner=True, stopped=True)),
+        Put(b"a", b"1"),
+        BecomeOnly("cd" * 8, 4, (5,)),
+        InitCluster("ef" * 8, ClusterSettings()),
+    )
+
+    for state in (machine, State(storage.state)):
+        assert (state.cluster_id, state.settings, state.cluster.expect) == ("cd" * 8, settings, 0)
+        assert state.members == {4: member(4, "m4")}
+        assert state.removed == {1, 2, 3, 5}
+        assert state.get(b"a") is not None
+
+
+def test_who_was_removed_is_a_member_again_where_it_is_the_whole_cluster(machine: State) -> None:
+    run(
+        machine,
+        InitCluster("ab" * 8, ClusterSettings()),
+        PutMember(member(1)),
+        RemoveMember(1),
+        BecomeOnly("cd" * 8, 1),
+        PutMember(member(1, "back")),
+    )
+
+    assert machine.members == {1: member(1, "back")}
+    assert machine.removed == frozenset()
 
 
 def test_a_member_without_a_name_gets_the_next_free_one(machine: State) -> None:

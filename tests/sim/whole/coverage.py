@@ -28,7 +28,11 @@ RARE: tuple[str, ...] = (
     "ended: disk failed: read", "ended: disk failed: write", "ended: removed",
     "entries dropped while a flush is under way", "flushed log is lost", "fuse lit at a restart",
     "join a learner: done", "join: done", "keyed writes sent again and answered", "leave: done",
-    "let go while another has lost log", "let in without being told", "one-way partition", "pause", "recovers lost log",
+    "let go while another has lost log", "let in without being told", "old members beside a recovered node",
+    "one-way partition", "pause", "recover is cut short before the batch",
+    "recover is cut short before the flush", "recovered as the only voter",
+    "recovered from a disk that lost log", "recovered nodes lead", "recovering is shown",
+    "recovers lost log",
     "remove: done", "replace: done", "replay with a hello", "replay without a hello", "snapshots installed",
     "stop: done", "transfer to: done", "transfer: done",
 )  # fmt: skip

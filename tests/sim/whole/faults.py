@@ -160,11 +160,21 @@ class Faults:
 
     def started(self, member: SimMember) -> None:
         """A node has come up."""
+        self._check_shown(member)
         if member.lives > 1:
             self.counts["restart"] += 1
             if not self.is_over and self._steps.random() < self.options.crash_again:
                 self.counts["fuse lit at a restart"] += 1
                 self._light(member, self._steps.randint(1, 300))
+
+    def _check_shown(self, member: SimMember) -> None:
+        """I15: a node that lost log says so of itself, whatever a leader has said before."""
+        own = f"{member.id:016x}"
+        shown = next((n for n in member.node.status.info().nodes if n.id == own), None)
+        if shown is not None and (shown.health == "recovering") is not member.core.is_recovering:
+            self.sim.fail(f"I15: node {member.id} is shown as {shown.health}: {shown.reason}")
+        if member.core.is_recovering:
+            self.counts["recovering is shown"] += shown is not None
 
     def ended(self, member: SimMember) -> None:
         """A node runs no more; it comes back."""

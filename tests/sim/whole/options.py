@@ -63,6 +63,7 @@ class WholeOptions:
         keyed: Share of writes with an idempotency key.
         payload: Most bytes that a value is made longer by.
         timeout_ms: What clients allow for a request.
+        is_lost: Whether the run ends with a majority that is lost for good (`disaster.py`).
     """
 
     nodes: int
@@ -116,6 +117,7 @@ class WholeOptions:
     clock_every: float = 0.0
     configure_every: float = 0.0
     replace_every: float = 0.0
+    is_lost: bool = False
 
 
 def draw(seed: int) -> WholeOptions:
@@ -175,21 +177,25 @@ def draw(seed: int) -> WholeOptions:
         payload=rng.choice((0, 0, 100, 3000)),
         timeout_ms=rng.choice((300, 1000, 3000)),
     )
-    _draw_later(options, often)
+    _draw_later(options, rng, often)
     return options
 
 
-def _draw_later(options: WholeOptions, often: Callable[[float, float, float], float]) -> None:
+def _draw_later(
+    options: WholeOptions, rng: Random, often: Callable[[float, float, float], float]
+) -> None:
     """Draw last what came later: it must not make another run of a seed."""
     options.clock_every = often(0.4, 0.2, 2)
     options.configure_every = often(0.4, 0.3, 2)
     options.replace_every = often(0.4, 0.5, 3)
+    options.is_lost = rng.random() < 0.3
 
 
 def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     """Return the options of a run that was written down: what it did not know has no part in it."""
     options = draw(seed)
     options.clock_every = options.configure_every = options.replace_every = 0.0
+    options.is_lost = False
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})
 

@@ -27,6 +27,7 @@ from ..configurations import has_majority
 from ..invariants import Violation
 from . import scheduler
 from .clients import Clients
+from .disaster import Disaster
 from .disk import digest
 from .faults import Faults
 from .impostors import Impostors
@@ -150,6 +151,8 @@ class WholeSimulation:
             member.crash("of everybody, at the end")
         await self._settle("after a restart of everybody")
         self._check_same(before)
+        if self.options.is_lost and self.violation is None:
+            await Disaster(self).run()
 
     async def _settle(self, when: str) -> None:
         """Wait until there is a leader, and all members have applied all there is."""
