@@ -30,6 +30,17 @@ def run_command(command: click.Command, arguments: Sequence[str], name: str) -> 
         arguments: The words after the program's name.
         name: The program's name, for usage errors and help.
     """
+    streams = sys.stdout, sys.stderr
+    try:
+        return _run(command, arguments, name)
+    finally:
+        if sys.stderr is not streams[1]:
+            # A node has led its output elsewhere (`hstore.node.process.log_sink`).
+            sys.stderr.close()
+            sys.stdout, sys.stderr = streams
+
+
+def _run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     try:
         result = command.main(list(arguments), name, standalone_mode=False)
     except click.ClickException as error:

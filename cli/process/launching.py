@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from hstore.node.errors import ConfigError, Refused
-from hstore.node.process import log_file
+from hstore.node.process import log_file, log_sink
 from hstore.node.process.launch import Launch
 
 from ..options import Process, command_line
@@ -78,8 +78,9 @@ def begin_anew(launch: Launch) -> NoReturn:
         Refused: The program cannot be executed any more.
     """
     words = [*PROGRAM, *launch.arguments, "--resume", "--no-shell", *launch.kept]
-    sys.stdout.flush()
-    sys.stderr.flush()
+    sink = log_sink.installed()
+    if sink:
+        sink.drain()
     try:
         os.execve(words[0], words, dict(launch.env))  # noqa: S606 - our own program, no shell
     except OSError as error:

@@ -6,6 +6,7 @@ main.py        directory, listeners, signals, and how it ends
 announcing.py  tells the cluster that this node runs, and its addresses; creates the first cluster
 launch.py      how this process was started; keeps its run record
 run_record.py  one small file per node, kept after its end
+log_sink.py    the way of a log line out of the process, which never holds up the node
 log_file.py    the log of a node in the background, of bounded size
 cutoff.py      ends a process that does not end by itself in time
 
