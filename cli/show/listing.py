@@ -12,6 +12,7 @@ from rich.console import Console
 from ..client.errors import Unreachable
 from ..client.plain import plain_json
 from ..search.find import live_addresses
+from ..streams import ending_with_reader
 from . import tables
 from .watch import follow, show, write_line
 
@@ -75,5 +76,6 @@ def watch(
     else:
         addresses = [finder.address_of(host)]
     sightings = follow(addresses, finder.connect, finder.clock, finder.find)
-    show(sightings, console or terminal(), as_json=as_json)
+    with ending_with_reader():
+        show(sightings, console or terminal(), as_json=as_json)
     raise Unreachable("the watch has ended")
