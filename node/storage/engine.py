@@ -33,7 +33,7 @@ from ..errors import StorageError
 from ..net.poller import Poller
 from .deleted_files import DeletedFiles
 from .flusher import Done, Flusher, Then
-from .options import MEMTABLES_MAX, Setup, write_options
+from .options import MEMTABLES_MAX, TABLES_OPEN, Setup, write_options
 from .views import View, salvage
 from .witness import WitnessFile
 
@@ -76,14 +76,21 @@ class Engine:
         path: The database's directory.
         cache_bytes: Capacity of the block cache that all families share.
         witness: Synced now and then in the flusher's thread, and closed with the database.
+        tables_open: How many tables are kept open.
 
     Raises:
         StorageError: It cannot be opened.
     """
 
-    def __init__(self, path: Path, cache_bytes: int, witness: WitnessFile | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        cache_bytes: int,
+        witness: WitnessFile | None = None,
+        tables_open: int = TABLES_OPEN,
+    ) -> None:
         self._witness = witness
-        self._setup = Setup(cache_bytes)
+        self._setup = Setup(cache_bytes, tables_open)
         self._path = path
         options = self._setup.database()
         try:

@@ -39,6 +39,7 @@ from .directory import (
 )
 from .engine import Engine
 from .interface import APPLIED_KEY, Identity, Recovered, SnapshotInstall, unpack_applied
+from .options import TABLES_OPEN
 from .recovery import Witness
 from .rocks_log import RocksLog, write_first_batch
 from .rocks_state import (
@@ -117,13 +118,19 @@ class RocksStorage:
 
     @classmethod
     def open(
-        cls, path: Path, *, cache_bytes: int, expect_cluster: str | None = None
+        cls,
+        path: Path,
+        *,
+        cache_bytes: int,
+        tables_open: int = TABLES_OPEN,
+        expect_cluster: str | None = None,
     ) -> RocksStorage:
         """Open a data directory that `create` made.
 
         Args:
             path: The data directory.
             cache_bytes: Capacity of the block cache (LRU) for everything read from disk.
+            tables_open: How many tables RocksDB keeps open, each a file descriptor.
             expect_cluster: The id of the cluster it must belong to, or None for any.
 
         Raises:
@@ -137,7 +144,7 @@ class RocksStorage:
         try:
             witness = WitnessFile(database_path(path))
             try:
-                engine = Engine(database_path(path), cache_bytes, witness)
+                engine = Engine(database_path(path), cache_bytes, witness, tables_open)
             except BaseException:
                 witness.close()
                 raise

@@ -27,7 +27,7 @@ def test_what_a_node_writes_is_its_owners_alone(tmp_path, monkeypatch):
 
     monkeypatch.setattr(main, "_prepare", prepare)
     monkeypatch.setattr(logs, "configure", lambda _level: None)
-    monkeypatch.setattr(main, "_raise_file_limit", lambda: None)
+    monkeypatch.setattr(main.descriptors, "raise_limit", lambda: None)
     try:
         assert main.serve(settings_of(tmp_path), sockets, "start") == Refused.exit_code
     finally:
