@@ -158,14 +158,17 @@ class DnsServer:
                 stream = await listener.accept()
             except OSError as error:
                 # Out of file descriptors or memory: nothing here can free any.
-                self.stats.unaccepted += 1
-                if trio.current_time() >= self._quiet_until:
-                    self._quiet_until = trio.current_time() + QUIET_S
-                    count = self.stats.unaccepted
-                    log.error("cannot accept a dns connection", error=str(error), count=count)
+                self._count_unaccepted(error)
                 await trio.sleep(RETRY_ACCEPT_S)
             else:
                 nursery.start_soon(self.serve_stream, stream)
+
+    def _count_unaccepted(self, error: OSError) -> None:
+        self.stats.unaccepted += 1
+        now, count = trio.current_time(), self.stats.unaccepted
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_S
+            log.error("cannot accept a dns connection", error=str(error), count=count)
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one TCP connection (RFC 7766) until one of the two sides ends it. Closes it."""

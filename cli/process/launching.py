@@ -6,6 +6,7 @@ into its run record (`hstore.node.process.launch`).
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ from ..options import Process, command_line
 
 if TYPE_CHECKING:
     from hstore.node.config.settings import NodeSettings
+
+_LASTING = frozenset({errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL})
+"""Errors of a data directory that no mount and no restart mends."""
 
 PROGRAM = (sys.executable, "-P", "-m", "hstore.cli")
 """This program. `-P`: Python does not import modules from the working directory."""
@@ -43,7 +47,7 @@ def settle(
         process: The options about the process.
 
     Raises:
-        ConfigError: The log cannot be written.
+        ConfigError, Refused: The log cannot be written.
     """
     settled: dict[str, object] = {
         "listen": str(settings.listen),
@@ -91,6 +95,6 @@ def _begin_log(settings: NodeSettings) -> str:
     try:
         return str(log_file.take_over(settings.data_dir))
     except OSError as error:
-        raise ConfigError(
-            f"data_dir: {settings.data_dir} cannot be used: {error.strerror}"
-        ) from None
+        # A disk that is not mounted yet, or full, is no wrong setting: the service starts again.
+        kind = ConfigError if error.errno in _LASTING else Refused
+        raise kind(f"data_dir: {settings.data_dir} cannot be used: {error.strerror}") from None

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from ..errors import ConfigError
+from ..errors import ConfigError, Refused
 from ..model import values
 from ..model.values import Address
 
@@ -30,6 +31,13 @@ _OTHER_VARIABLES = ("HSTORE_CONFIG", "HSTORE_DEBUG", "HSTORE_HOST")
 
 # Kubernetes and Docker links set these for a service called "hstore"; they are no settings.
 _FOREIGN_VARIABLE = re.compile(r"HSTORE_(SERVICE_.*|PORT|PORT_\d+_.*)")
+
+
+_LASTING = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES,
+    errno.EPERM,
+})  # fmt: skip
+"""Errors of a configuration file that a restart does not mend."""
 
 
 class Sources:
@@ -62,6 +70,7 @@ class Sources:
 
         Raises:
             ConfigError: The value is bad.
+            Refused: It is a host name that does not resolve now.
         """
         self._known.append(key)
         if self._flags.get(key) is not None:
@@ -75,6 +84,10 @@ class Sources:
         self.given.add(key)
         try:
             return parse(value)
+        except values.UnknownHostError as error:
+            raise Refused(
+                f"{key}: {value!r} {where} cannot be used now; it takes {error}"
+            ) from None
         except ValueError as error:
             raise ConfigError(
                 f"{key}: {value!r} {where} is not allowed; allowed: {error}"
@@ -131,7 +144,9 @@ def _read_toml(path: Path) -> dict[str, object]:
     try:
         return msgspec.toml.decode(path.read_bytes(), type=dict[str, object])
     except OSError as error:
-        raise ConfigError(f"config: {path} cannot be read: {error.strerror}") from None
+        # A disk or a network file system that fails now may work when the node is started again.
+        kind = ConfigError if error.errno in _LASTING else Refused
+        raise kind(f"config: {path} cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"config: {path} is not valid TOML: {error}") from None
 

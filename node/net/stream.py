@@ -172,7 +172,9 @@ class Listener:
     def waiting(self, most: int) -> list[TcpStream]:
         """Return up to `most` further connections that are ready to be accepted, without waiting."""
         streams: list[TcpStream] = []
-        with suppress(OSError):  # Nothing more is ready, or an error, which the next `accept` meets.
+        with suppress(
+            OSError
+        ):  # Nothing more is ready, or an error, which the next `accept` meets.
             while len(streams) < most:
                 streams.append(_stream(self._sock.accept()[0]))
         return streams

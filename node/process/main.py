@@ -253,9 +253,7 @@ async def _run_node(
     recursor = None
     if settings.recursors:
         recursor = Recursor(settings.recursors, in_flight_max=shares.recursors)
-    dns = DnsServer(
-        sockets.dns_udp, sockets.dns_tcp, recursor=recursor, connections_max=shares.dns
-    )
+    dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor, connections_max=shares.dns)
 
     def show(view: ClusterView | None) -> None:
         dns.view = view
