@@ -239,21 +239,7 @@ async def _run_node(
     launch: Launch | None,
 ) -> None:
     rng = Random(SystemRandom().getrandbits(64))  # noqa: S311 - pauses, not secrets
-    shares = descriptors.shares_of(settings)
-    node.links.accepted_max = shares.peers
-    api = ApiServer(
-        node.backend,
-        ROUTES,
-        http_hosts=settings.http_hosts,
-        connections_max=shares.requests,
-        streams_max=shares.streams,
-        refusals_max=shares.refused,
-        poller=node.poller,
-    )
-    recursor = None
-    if settings.recursors:
-        recursor = Recursor(settings.recursors, in_flight_max=shares.recursors)
-    dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor, connections_max=shares.dns)
+    api, dns = _servers(node, settings, sockets)
 
     def show(view: ClusterView | None) -> None:
         dns.view = view
@@ -297,6 +283,28 @@ async def _run_node(
             api.close()
             await api_done.wait()
         nursery.cancel_scope.cancel()
+
+
+def _servers(
+    node: Node, settings: NodeSettings, sockets: NodeSockets
+) -> tuple[ApiServer, DnsServer]:
+    """Make the servers of a node, each with its share of the file descriptors."""
+    shares = descriptors.shares_of(settings)
+    node.links.accepted_max = shares.peers
+    api = ApiServer(
+        node.backend,
+        ROUTES,
+        http_hosts=settings.http_hosts,
+        connections_max=shares.requests,
+        streams_max=shares.streams,
+        refusals_max=shares.refused,
+        poller=node.poller,
+    )
+    recursor = None
+    if settings.recursors:
+        recursor = Recursor(settings.recursors, in_flight_max=shares.recursors)
+    dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor, connections_max=shares.dns)
+    return api, dns
 
 
 def _settle_memory() -> None:
