@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 import click
 
+from hstore.node.config import own_files
 from hstore.node.errors import ConfigError, HstoreError, Refused
 
 from .commands import Context, Leave, Output, run, writes
@@ -223,9 +224,10 @@ def open_history(path: Path) -> History:
                 super().store_string(string)
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        path.chmod(0o600)
+        own_files.make_directory(path.parent)
+        fd = own_files.open_own(path, os.O_RDWR | os.O_CREAT)
+        os.fchmod(fd, 0o600)
+        os.close(fd)
         _shorten(path)
     except OSError:
         return InMemoryHistory()

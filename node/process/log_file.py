@@ -15,6 +15,8 @@ from pathlib import Path
 
 import trio
 
+from ..config import own_files
+
 NAME = "hstore.log"
 
 BYTES_MAX = 16 << 20
@@ -27,9 +29,9 @@ def take_over(data_dir: Path) -> Path:
     """Lead standard output and standard error into the log of a data directory; return its path.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: It cannot be written, or it is not this user's alone.
     """
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own_files.make_directory(data_dir)
     file = data_dir / NAME
     _lead_into(file)
     return file
@@ -38,7 +40,7 @@ def take_over(data_dir: Path) -> Path:
 def _lead_into(file: Path) -> None:
     if file.exists() and file.stat().st_size >= BYTES_MAX:
         file.replace(file.with_name(f"{NAME}.1"))
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    fd = own_files.open_own(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
