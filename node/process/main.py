@@ -352,10 +352,12 @@ async def _dial(address: str) -> trio.abc.Stream:
 
 
 async def _wait_for_signals(node: Node, in_background: bool) -> None:
+    # nohup(1) has it ignored: the node shall outlive the terminal that it was started at.
+    outlives_terminal = in_background or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for number in signals:
-            if number == signal.SIGHUP and in_background:
-                continue  # some terminal has ended, which was never this node's
+            if number == signal.SIGHUP and outlives_terminal:
+                continue
             if node.process.stop_requested.is_set():
                 # The second signal. What was acknowledged is durable: a crash is safe.
                 os._exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,15 +102,19 @@ def test_standard_input_that_cannot_be_read_is_an_error_in_plain_words(one: Clus
     )
 
 
-def test_a_node_whose_descriptors_are_closed_opens_nothing_else_in_their_place(
+def test_a_node_that_has_outlived_its_terminal_runs_on_without_descriptors_0_to_2(
     tmp_path: Path,
 ) -> None:
-    with Cluster(tmp_path, 1, prefix=["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash"]) as cluster:
+    """Closed, they become /dev/null and nothing else; SIGHUP stays ignored, as by nohup."""
+    detached = ["bash", "-c", 'trap "" HUP; exec "$@" <&- >&- 2>&-', "bash"]
+    with Cluster(tmp_path, 1, prefix=detached) as cluster:
         node = cluster.nodes[0]
         node.start()
         eventually(lambda: node.info().leader, "it leads")
         for fd in range(3):
             assert Path(f"/proc/{node.pid}/fd/{fd}").readlink() == Path(os.devnull)
+        node.signal(signal.SIGHUP)
+        assert node.write("a", "b").status == 200
         said = subprocess.run(
             [*HSTORE, "restart", "-h", node.address],
             env=cluster.env,
@@ -122,3 +127,5 @@ def test_a_node_whose_descriptors_are_closed_opens_nothing_else_in_their_place(
             assert Path(f"/proc/{node.pid}/fd/{fd}").readlink() == Path(os.devnull), (
                 "after a restart too"
             )
+        node.signal(signal.SIGHUP)
+        assert node.read("a") == "b"
