@@ -197,6 +197,13 @@ def test_a_record_that_another_user_has_written_is_passed_over(place):
         assert run_record.records(env) == []
 
 
+def test_root_starts_no_node_with_arguments_that_another_user_has_recorded(place):
+    """As in `sudo -E hstore restart`, which leaves HOME as it is."""
+    env = {"XDG_STATE_HOME": str(place / "state")}
+    made_by(ADA, lambda: run_record.write(make(), env))
+    assert run_record.records(env) == []
+
+
 def test_a_record_is_not_written_where_others_may_write(tmp_path):
     nodes = tmp_path / "hstore" / "nodes"
     nodes.mkdir(parents=True)
