@@ -47,12 +47,15 @@ class _Output(io.FileIO):
 
     Whatever is still in a buffer above it would otherwise fail again when Python flushes it at exit,
     with a message of Python's.
+
+    Attributes:
+        is_lost: It takes and discards all.
     """
 
     def __init__(self, fd: int, *, is_silent: bool) -> None:
         super().__init__(fd, "w", closefd=False)
         self._is_silent = is_silent
-        self._is_lost = False
+        self.is_lost = False
 
     def write(self, data: Any, /) -> int:
         """Write as much as the system takes; return how much.
@@ -60,11 +63,11 @@ class _Output(io.FileIO):
         Raises:
             OutputLost: It is lost, and this is the first time.
         """
-        if not self._is_lost:
+        if not self.is_lost:
             try:
                 return super().write(data)
             except OSError as error:
-                self._is_lost = True
+                self.is_lost = True
                 if not self._is_silent:
                     raise OutputLost(error) from None
         return len(data)
@@ -104,15 +107,23 @@ def ending_with_reader() -> Iterator[None]:
     is_over = threading.Event()
 
     def look() -> None:
-        poller = poll()
-        # POLLERR is reported, unasked, of a pipe that no reader is left of (poll(2)).
-        poller.register(1, 0)
-        while not is_over.is_set() and not poller.poll(_LOOK_MS):
+        while not is_over.is_set() and not _is_reader_gone(_LOOK_MS):
             pass
         while not is_over.wait(_AGAIN_S):
             signal.pthread_kill(own, signal.SIGPIPE)  # ends what the main thread waits for
 
-    before = signal.signal(signal.SIGPIPE, _raise_if_lost)
+    def end(_number: int, _frame: object) -> None:
+        # SIGPIPE comes for a connection that a node has closed, too.
+        if not is_over.is_set() and _is_reader_gone() and not _is_within_trio():
+            is_over.set()  # once: whatever is tidied up on the way out must not be interrupted
+            raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+            if isinstance(raw, _Output):
+                if raw.is_lost:
+                    return  # it was noticed by printing, and the block is ending
+                raw.is_lost = True
+            raise OutputLost(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+
+    before = signal.signal(signal.SIGPIPE, end)
     # In a thread: the main thread waits for a node, or for a terminal.
     threading.Thread(target=look, daemon=True, name="reader").start()  # noqa: TID251
     try:
@@ -122,15 +133,17 @@ def ending_with_reader() -> Iterator[None]:
         signal.signal(signal.SIGPIPE, before)
 
 
-def _raise_if_lost(_number: int, _frame: object) -> None:
-    """Handle SIGPIPE, which also comes for a connection that a node has closed."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return  # Nothing may be raised within Trio. The signal is sent again.
+def _is_reader_gone(wait_ms: int = 0) -> bool:
     poller = poll()
+    # POLLERR is reported, unasked, of a pipe that no reader is left of (poll(2)).
     poller.register(1, 0)
-    if poller.poll(0):
-        raise OutputLost(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+    return bool(poller.poll(wait_ms))
+
+
+def _is_within_trio() -> bool:
+    """Tell whether Trio runs, in which nothing may be raised by a signal. The signal comes again."""
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_run()
 
 
 def _text(fd: int, before: object, *, is_silent: bool) -> io.TextIOWrapper:

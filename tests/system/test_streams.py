@@ -70,28 +70,32 @@ def test_a_result_that_is_lost_is_status_1_with_a_plain_reason_and_nothing_else_
     assert results == [(words, status, complaint) for words in commands]
 
 
-@pytest.mark.parametrize("words", [("list", "--watch"), ("cli", "watch"), ("demo", "1")])
+@pytest.mark.parametrize(
+    ("words", "last"),
+    [("list --watch", "leader"), ("cli watch", ""), ("demo 1", "Ctrl-C ends all nodes")],
+)
 def test_what_has_no_end_of_its_own_ends_with_the_reader_of_its_output(
-    one: Cluster, words: tuple[str, ...]
+    one: Cluster, words: str, last: str, tmp_path: Path
 ) -> None:
-    """Also while nothing changes, so that nothing is printed: the reader is gone before it begins."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    command, *rest = words
+    """Also while nothing changes, so that nothing is printed; and it leaves nothing behind."""
+    command, *rest = words.split()
     at = () if command == "demo" else ("-h", one.nodes[0].address)
-    try:
-        done = subprocess.run(
-            [*HSTORE, command, *at, *rest],
-            env=one.env,
-            stdin=subprocess.DEVNULL,
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            timeout=30,
-            check=False,
-        )
-    finally:
-        os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")
+    with subprocess.Popen(
+        [*HSTORE, command, *at, *rest],
+        env={**one.env, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while last and last not in (line := process.stdout.readline()):
+            assert line
+        process.stdout.close()
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_standard_input_that_cannot_be_read_is_an_error_in_plain_words(one: Cluster) -> None:
