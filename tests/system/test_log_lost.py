@@ -96,13 +96,13 @@ def test_a_node_whose_log_blocks_still_ends_when_it_is_told_to(tmp_path: Path) -
 
 @pytest.fixture
 def small_disk(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Path]:
-    """A folder on a file system of its own, of one page for the log and one more."""
+    """A folder on a file system of its own, of a few pages."""
     mount, umount = require_tool("mount"), require_tool("umount")
     folder = tmp_path / "small"
     folder.mkdir()
     if os.geteuid() != 0:
         pytest.skip("needs root, to mount a small disk; `unshare -rm` before the command is enough")
-    options = ["-t", "tmpfs", "-o", "size=8k", "tmpfs", str(folder)]
+    options = ["-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)]
     done = subprocess.run([mount, *options], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"a disk cannot be mounted here: {done.stderr.strip()}")
