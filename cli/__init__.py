@@ -5,6 +5,7 @@ during a search by DNS, and in a node that is started here.
 
 main.py        the commands, with their arguments and their help
 options.py     options that several commands share
+streams.py     standard input, output and error: open, and lost output is noticed
 running.py     a command from its arguments to its exit status
 config.py      config and rename
 completion.py  completion in bash, zsh and fish (in the shell of hstore: `shell/`)

@@ -10,6 +10,8 @@ import signal
 import sys
 from importlib import import_module
 
+from . import streams
+
 
 def hstore() -> None:
     """Run `hstore COMMAND` and exit with its status."""
@@ -27,6 +29,7 @@ def shell() -> None:
 
 
 def _start(module: str, function: str) -> None:
+    streams.secure()
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # else SIGINT is ignored, and stays so
         signal.signal(signal.SIGINT, signal.SIG_DFL)

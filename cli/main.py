@@ -346,8 +346,11 @@ def _run_node(
         from .process.attached import run_with_shell
 
         return run_with_shell(said, os.environ)
+    from hstore.node.process import log_sink
+
     from .process.start import end_with_parent, join_cluster, start_node
 
+    log_sink.install()  # before any line can be written: the process must not wait for its reader
     if process.parent_pipe is not None:
         end_with_parent(process.parent_pipe)
     if command == "start":

@@ -20,6 +20,9 @@ def main() -> None:
     # here before modules of that name elsewhere. With `-m` the folder is not in the path.
     sys.path[:] = [one for one in sys.path if one != os.path.join(CHECKOUT, "cli")]  # noqa: PTH118
     try:
+        from hstore.cli import streams
+
+        streams.secure()
         from hstore.cli import spellings
     except ImportError as error:
         sys.exit(_with_another_python(error))
@@ -32,7 +35,6 @@ def _with_another_python(error: ImportError) -> int:
     python = os.path.join(venv, "bin", "python")  # noqa: PTH118
     is_itself = os.path.realpath(sys.prefix) == os.path.realpath(venv)
     if not is_itself and os.access(python, os.X_OK):
-        sys.stdout.flush()
         # PYTHONHOME may point to the library of another Python.
         env = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
         arguments = [python, os.path.abspath(__file__), *sys.argv[1:]]  # noqa: PTH100

@@ -15,6 +15,8 @@ import click
 
 from hstore.node.errors import HstoreError
 
+from .streams import OutputLost
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -30,19 +32,29 @@ def run_command(command: click.Command, arguments: Sequence[str], name: str) -> 
         arguments: The words after the program's name.
         name: The program's name, for usage errors and help.
     """
+    streams = sys.stdout, sys.stderr
+    try:
+        return _run(command, arguments, name)
+    finally:
+        if sys.stderr is not streams[1]:
+            # A node has led its output elsewhere (`hstore.node.process.log_sink`).
+            sys.stderr.close()
+            sys.stdout, sys.stderr = streams
+
+
+def _run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     try:
         result = command.main(list(arguments), name, standalone_mode=False)
+        sys.stdout.flush()  # here, for what is lost only now is an error of this command too
     except click.ClickException as error:
         return _fail_usage(error)
     except HstoreError as error:
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output is gone (`hstore list | head -1`). At exit Python flushes the
-        # rest, and would complain; so standard output becomes /dev/null.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OutputLost as lost:
+        # The reader of a pipe ends when it has seen enough (`hstore list | head -1`): all is well.
+        return 0 if lost.is_reader_gone else _fail(str(lost), 1)
     except BaseExceptionGroup as group:
         return _fail_group(group)
     except Exception as error:  # noqa: BLE001  # the last handler: a traceback helps no user

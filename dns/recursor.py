@@ -154,9 +154,15 @@ class Recursor:
     """
 
     def __init__(
-        self, servers: Sequence[Server], *, udp: Exchange = by_udp, tcp: Exchange = by_tcp
+        self,
+        servers: Sequence[Server],
+        *,
+        udp: Exchange = by_udp,
+        tcp: Exchange = by_tcp,
+        in_flight_max: int = IN_FLIGHT_MAX,
     ) -> None:
         self._servers = list(servers)
+        self._in_flight_max = in_flight_max
         self._udp = udp
         self._tcp = tcp
         self._random = random.SystemRandom()
@@ -173,7 +179,7 @@ class Recursor:
 
         Cancellation: Other clients that wait for the same question get SERVFAIL.
         """
-        if self._waiting >= IN_FLIGHT_MAX:
+        if self._waiting >= self._in_flight_max:
             self.stats.overloaded += 1
             return empty_reply(query, Rcode.SERVFAIL, ra=True)
         self._waiting += 1

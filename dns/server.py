@@ -14,6 +14,7 @@ them live in the nursery of `run`.
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
@@ -48,6 +49,9 @@ TCP_IDLE_S = 10.0
 # A client that does not take a reply in this time loses its connection.
 TCP_SEND_S = 5.0
 TCP_CONNECTIONS_MAX = 128
+# Until a connection is accepted again that could not be, and until that is logged again.
+RETRY_ACCEPT_S = 0.1
+QUIET_S = 60.0
 TCP_CHUNK = 16384
 # Replies to pipelined queries are sent together, up to about so many bytes at a time.
 TCP_REPLIES_MAX = 65536
@@ -71,6 +75,7 @@ class DnsStats:
         limited: UDP queries beyond their network's rate: dropped, or answered with TC.
         failures: Queries on which our code raised; they got SERVFAIL.
         evicted: Connections that were ended to make room for newer ones.
+        unaccepted: Times that the system refused to hand over a connection.
     """
 
     queries: int = 0
@@ -79,6 +84,7 @@ class DnsStats:
     limited: int = 0
     failures: int = 0
     evicted: int = 0
+    unaccepted: int = 0
 
 
 class DnsServer:
@@ -89,6 +95,7 @@ class DnsServer:
         tcp: A bound and listening stream socket.
         answers: Makes the replies.
         recursor: Resolves names outside the zone, for clients that may ask; None: they get REFUSED.
+        connections_max: TCP connections at the same time.
 
     Closes:
         Both sockets, when `run` ends.
@@ -101,7 +108,10 @@ class DnsServer:
         *,
         answers: Answers | None = None,
         recursor: Recursor | None = None,
+        connections_max: int = TCP_CONNECTIONS_MAX,
     ) -> None:
+        self._connections_max = connections_max
+        self._quiet_until = -math.inf
         self._udp = udp
         self._tcp = tcp
         self._answers = answers if answers is not None else Answers()
@@ -137,9 +147,28 @@ class DnsServer:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._serve_udp)
-                await nursery.start(trio.serve_listeners, self.serve_stream, [listener])
+                nursery.start_soon(self._accept, listener, nursery)
                 host, port, *_flow_and_scope = self._udp.getsockname()
                 task_status.started((host, port))
+
+    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        """Accept connections until cancelled. That it cannot is no reason to end, or to hurry."""
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                # Out of file descriptors or memory: nothing here can free any.
+                self._count_unaccepted(error)
+                await trio.sleep(RETRY_ACCEPT_S)
+            else:
+                nursery.start_soon(self.serve_stream, stream)
+
+    def _count_unaccepted(self, error: OSError) -> None:
+        self.stats.unaccepted += 1
+        now, count = trio.current_time(), self.stats.unaccepted
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_S
+            log.error("cannot accept a dns connection", error=str(error), count=count)
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one TCP connection (RFC 7766) until one of the two sides ends it. Closes it."""
@@ -157,7 +186,7 @@ class DnsServer:
 
     def _admit(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
         """Register a connection; if there are too many, end the one idle for longest (RFC 7766 6.2.2)."""
-        if len(self._connections) >= TCP_CONNECTIONS_MAX:
+        if len(self._connections) >= self._connections_max:
             _oldest, its_scope = self._connections.popitem(last=False)
             its_scope.cancel(reason="newer DNS connections need the room")
             self.stats.evicted += 1

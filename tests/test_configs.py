@@ -16,6 +16,7 @@ import pytest
 
 from hstore.cli.main import cli
 from hstore.node.config.settings import DNS_OFFSET, PEER_OFFSET, load_settings
+from hstore.node.errors import ConfigError
 from hstore.node.model.values import API_PORT
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -92,6 +93,14 @@ def test_the_unit_runs_a_command_that_hstore_knows(node):
     program, *words = line.replace("$NODE", node).split()
     assert Path(program).name == "hstore"
     assert_hstore_knows(words)
+
+
+def test_the_unit_waits_for_the_network_and_starts_again_whatever_a_restart_can_mend():
+    """An address that is not up yet is status 1; only a wrong configuration is 2."""
+    assert "network-online.target" in unit()["After"][0]
+    assert "network-online.target" in unit()["Wants"][0]
+    assert unit()["Restart"] == ["on-failure"]
+    assert unit()["RestartPreventExitStatus"] == [str(ConfigError.exit_code)]
 
 
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):

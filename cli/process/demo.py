@@ -31,6 +31,7 @@ from ..search.clock import Clock
 from ..search.find import connect
 from ..show.tables import changes
 from ..show.watch import Sighting, follow, show, write_line
+from ..streams import ending_with_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -60,7 +61,7 @@ def run_demo(count: int, env: Mapping[str, str], console: Console | None = None)
         Refused: A node did not start; the message has the last lines of its log.
     """
     console = console or Console()
-    with _ends_by_signal(), contextlib.suppress(_Ended, KeyboardInterrupt):
+    with ending_with_reader(), _ends_by_signal(), contextlib.suppress(_Ended, KeyboardInterrupt):
         with tempfile.TemporaryDirectory(prefix="hstore-demo-") as folder:
             with Children(Path(folder), env, Clock()) as children:
                 _run(count, children, console)

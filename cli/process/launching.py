@@ -6,6 +6,7 @@ into its run record (`hstore.node.process.launch`).
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -14,13 +15,16 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from hstore.node.errors import ConfigError, Refused
-from hstore.node.process import log_file
+from hstore.node.process import log_file, log_sink
 from hstore.node.process.launch import Launch
 
 from ..options import Process, command_line
 
 if TYPE_CHECKING:
     from hstore.node.config.settings import NodeSettings
+
+_LASTING = frozenset({errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL})
+"""Errors of a data directory that no mount and no restart mends."""
 
 PROGRAM = (sys.executable, "-P", "-m", "hstore.cli")
 """This program. `-P`: Python does not import modules from the working directory."""
@@ -43,7 +47,7 @@ def settle(
         process: The options about the process.
 
     Raises:
-        ConfigError: The log cannot be written.
+        ConfigError, Refused: The log cannot be written.
     """
     settled: dict[str, object] = {
         "listen": str(settings.listen),
@@ -79,8 +83,9 @@ def begin_anew(launch: Launch) -> NoReturn:
         Refused: The program cannot be executed any more.
     """
     words = [*PROGRAM, *launch.arguments, "--resume", "--no-shell", *launch.kept]
-    sys.stdout.flush()
-    sys.stderr.flush()
+    sink = log_sink.installed()
+    if sink:
+        sink.drain()
     try:
         os.execve(words[0], words, dict(launch.env))  # noqa: S606 - our own program, no shell
     except OSError as error:
@@ -91,6 +96,6 @@ def _begin_log(settings: NodeSettings) -> str:
     try:
         return str(log_file.take_over(settings.data_dir))
     except OSError as error:
-        raise ConfigError(
-            f"data_dir: {settings.data_dir} cannot be used: {error.strerror}"
-        ) from None
+        # A disk that is not mounted yet, or full, is no wrong setting: the service starts again.
+        kind = ConfigError if error.errno in _LASTING else Refused
+        raise kind(f"data_dir: {settings.data_dir} cannot be used: {error.strerror}") from None

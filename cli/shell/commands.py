@@ -16,6 +16,7 @@ from hstore.node.errors import ConfigError, Refused
 
 from ..client.errors import NotFound
 from ..client.plain import plain
+from ..streams import ending_with_reader
 from .words import Word, quoted, text_of, value_of
 
 if TYPE_CHECKING:
@@ -253,12 +254,13 @@ def _watch(context: Context, words: list[Word]) -> None:
     prefix = _prefix(words)
     if context.is_interactive:
         context.out.note("Ctrl-C ends it")
-    for seen in context.connection.watch(prefix):
-        assert seen.key is not None
-        if seen.value is None:
-            context.out.line(f"{seen.revision} del {quoted(seen.key)}")
-        else:
-            context.out.line(f"{seen.revision} set {context.out.pair(seen.key, seen.value)}")
+    with ending_with_reader():
+        for seen in context.connection.watch(prefix):
+            assert seen.key is not None
+            if seen.value is None:
+                context.out.line(f"{seen.revision} del {quoted(seen.key)}")
+            else:
+                context.out.line(f"{seen.revision} set {context.out.pair(seen.key, seen.value)}")
 
 
 def _nodes(context: Context, _words: list[Word]) -> None:

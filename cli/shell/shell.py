@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 import click
 
-from hstore.node.errors import ConfigError, HstoreError
+from hstore.node.config import own_files
+from hstore.node.errors import ConfigError, HstoreError, Refused
 
 from .commands import Context, Leave, Output, run, writes
 from .connection import Connection
@@ -99,10 +100,10 @@ def _talk(context: Context, finder: Finder) -> int:
 def _read_lines(context: Context, lines: BinaryIO) -> int:
     """Run the lines of a pipe or a file."""
     status = number = 0
-    while line := lines.readline(LINE_BYTES_MAX + 1):
+    while line := _read_line(lines, LINE_BYTES_MAX + 1):
         number += 1
         is_whole = len(line) <= LINE_BYTES_MAX
-        while not is_whole and (rest := lines.readline(LINE_BYTES_MAX)):
+        while not is_whole and (rest := _read_line(lines, LINE_BYTES_MAX)):
             if rest.endswith(b"\n"):
                 break
         try:
@@ -111,6 +112,13 @@ def _read_lines(context: Context, lines: BinaryIO) -> int:
             break
         status = failed or status
     return status
+
+
+def _read_line(lines: BinaryIO, most: int) -> bytes:
+    try:
+        return lines.readline(most)
+    except OSError as error:  # a directory, a terminal that is gone, ...
+        raise Refused(f"standard input cannot be read: {error.strerror}") from None
 
 
 def _words(line: bytes, *, is_whole: bool) -> list[Word]:
@@ -216,9 +224,10 @@ def open_history(path: Path) -> History:
                 super().store_string(string)
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        path.chmod(0o600)
+        own_files.make_directory(path.parent)
+        fd = own_files.open_own(path, os.O_RDWR | os.O_CREAT)
+        os.fchmod(fd, 0o600)
+        os.close(fd)
         _shorten(path)
     except OSError:
         return InMemoryHistory()

@@ -15,6 +15,7 @@ from hstore.node.errors import HstoreError
 from ..client.errors import Unreachable
 from ..client.plain import plain, plain_json
 from ..search.find import live_addresses
+from ..streams import ending_with_reader
 from . import tables
 from .watch import follow, show, write_line
 
@@ -104,5 +105,6 @@ def watch(
     else:
         addresses = [finder.address_at(host)]
     sightings = follow(addresses, finder.connect, finder.clock, finder.find)
-    show(sightings, console or terminal(), as_json=as_json)
+    with ending_with_reader():
+        show(sightings, console or terminal(), as_json=as_json)
     raise Unreachable("the watch has ended")

@@ -7,6 +7,7 @@ settings.py          the settings of one node: names, defaults, limits
 sources.py           a setting from a flag, a variable, the file, or its default
 cluster_settings.py  the settings that all nodes share: names and limits (their defaults are in
                      `ClusterSettings`, among the commands of `model/`)
+own_files.py         files and directories that belong to this user alone
 logs.py              the form and the level of the process's log
 
 Never here: the change of a cluster setting (a command in the log; see `cluster/`).

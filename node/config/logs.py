@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Any
 
 import structlog
 
@@ -32,6 +33,14 @@ def configure(level: str) -> None:
         cache_logger_on_first_use=False,
     )
     set_level(level)
+
+
+def line(level: str, event: str, **fields: object) -> str:
+    """Return the line that logging this would write."""
+    rendered: Any = {"event": event, **fields}
+    for process in structlog.get_config()["processors"]:
+        rendered = process(None, level, rendered)
+    return str(rendered)
 
 
 def set_level(level: str) -> None:

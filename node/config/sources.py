@@ -7,13 +7,14 @@ Which settings there are, and what they allow, is in `settings.py`.
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from ..errors import ConfigError
+from ..errors import ConfigError, Refused
 from ..model import values
 from ..model.values import Address
 
@@ -33,6 +34,13 @@ _FOREIGN_VARIABLE = re.compile(
     r"HSTORE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)|HSTORE_PORT"
 )
 _FOREIGN_PORT = re.compile(r"(tcp|udp|sctp)://.*")
+
+
+_LASTING = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES,
+    errno.EPERM,
+})  # fmt: skip
+"""Errors of a configuration file that a restart does not mend."""
 
 
 class Sources:
@@ -65,6 +73,7 @@ class Sources:
 
         Raises:
             ConfigError: The value is bad.
+            Refused: It is a host name that does not resolve now.
         """
         self._known.append(key)
         if self._flags.get(key) is not None:
@@ -78,6 +87,10 @@ class Sources:
         self.given.add(key)
         try:
             return parse(value)
+        except values.UnknownHostError as error:
+            raise Refused(
+                f"{key}: {value!r} {where} cannot be used now; it takes {error}"
+            ) from None
         except ValueError as error:
             raise ConfigError(
                 f"{key}: {value!r} {where} is not allowed; allowed: {error}"
@@ -187,7 +200,9 @@ def _read_toml(path: Path) -> dict[str, object]:
     try:
         return msgspec.toml.decode(path.read_bytes(), type=dict[str, object])
     except OSError as error:
-        raise ConfigError(f"config: {path} cannot be read: {error.strerror}") from None
+        # A disk or a network file system that fails now may work when the node is started again.
+        kind = ConfigError if error.errno in _LASTING else Refused
+        raise kind(f"config: {path} cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"config: {path} is not valid TOML: {error}") from None
 

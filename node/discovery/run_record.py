@@ -7,7 +7,8 @@ again to others, so it counts together with the start time of the process and th
 machine: all three are the same for one process only, and stay the same when it executes another
 program. Where the system does not tell them (no /proc), no recorded node counts as running.
 
-Nothing secret is in a record. A directory that cannot be used costs the record, never the node.
+Nothing secret is in a record. A directory that cannot be used costs the record, never the node, and so
+does one that other users may write; a record of another user is passed over.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ from pathlib import Path
 
 import msgspec
 
+from ..config import own_files
+
 KEPT_MAX = 64
 """Records of nodes that have ended; the oldest go first. A machine has a handful of nodes, but
 experiments and tests in temporary directories come and go."""
+
+_BYTES_MAX = 1 << 20
+"""A record takes a few KiB; what is longer is none."""
 
 _PROC = Path("/proc")
 _ENDED_STATES = frozenset("ZXx")  # proc(5): a zombie still has its id, and runs no more
@@ -182,14 +188,10 @@ def write(record: RunRecord, env: Mapping[str, str]) -> None:
     where = folder(env)
     if where is None:
         raise FileNotFoundError("HOME is not set")
-    where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = where / _file_name(record.data_dir)
-    # One process at a time has the directory, so no other writes this file.
-    new = file.with_suffix(".new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "wb") as handle:
-        handle.write(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
-    new.replace(file)
+    own_files.make_directory(where)
+    # One process at a time has the data directory, so no other writes this file.
+    content = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    own_files.replace(where / _file_name(record.data_dir), content)
     _forget_oldest(env)
 
 
@@ -222,7 +224,8 @@ def _files(env: Mapping[str, str]) -> list[tuple[Path, RunRecord]]:
 
 def _read(file: Path) -> RunRecord | None:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=RunRecord)
+        # A node is started again with the arguments in it: another user must not have written them.
+        return msgspec.json.decode(own_files.read_own(file, _BYTES_MAX), type=RunRecord)
     except (OSError, msgspec.DecodeError):
         return None
 

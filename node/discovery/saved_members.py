@@ -7,13 +7,13 @@ it is. The database has the same and more, and never reads this.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..config import own_files
 from ..model.cluster_info import ClusterInfo
 from ..model.values import Address, addresses
 
@@ -67,12 +67,8 @@ def write(directory: Path, saved: SavedMembers) -> None:
     Raises:
         OSError: The disk refuses.
     """
-    new = directory / f"{FILE}.new"
-    with new.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(saved)))
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(directory / FILE)
+    content = msgspec.json.format(msgspec.json.encode(saved))
+    own_files.replace(directory / FILE, content, is_durable=True)
 
 
 async def keep(node: Node, directory: Path, on_error: Callable[[OSError], object]) -> None:

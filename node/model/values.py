@@ -52,6 +52,13 @@ class Address(NamedTuple):
         return host_and_port(self.host, self.port)
 
 
+class UnknownHostError(ValueError):
+    """A host name that resolves to nothing now. It may soon: the resolver may start after this node."""
+
+    def __init__(self, host: str, why: str) -> None:
+        super().__init__(f"a host name that is known here, which {host} is not ({why})")
+
+
 def text(value: object) -> str:
     """Take a text that is not empty, without white space at its ends.
 
@@ -328,9 +335,11 @@ def _resolve(host: str) -> str:
         return "127.0.0.1"
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except UnicodeError as error:
         raise ValueError(
             "HOST:PORT with an IP literal or a host name that is known here"
         ) from error
+    except OSError as error:
+        raise UnknownHostError(host, error.strerror or str(error)) from None
     found.sort(key=lambda one: one[0] != socket.AF_INET)
     return str(found[0][4][0])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..config.settings import at_port
-from ..errors import ConfigError, Refused
+from ..errors import ConfigError, HstoreError, Refused
 from ..model.values import API_PORT, Address, is_wildcard
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Nodes that look for a cluster try ports 8500 to 8599; above those lie the default DNS ports of the
 # first nodes.
 PORTS_TRIED = 100
+
+# What a restart does not mend: the address is none, or of a family that this machine has not.
+_LASTING = frozenset({errno.EINVAL, errno.EAFNOSUPPORT})
 
 # As long as the kernel allows: it applies its own limit (net.core.somaxconn) anyway.
 _BACKLOG = 4096
@@ -66,7 +69,8 @@ def bind_node_sockets(settings: NodeSettings) -> NodeSockets:
 
     Raises:
         AddressTaken: Another socket has one of the ports.
-        ConfigError: The address is not one of this machine, or this user may not bind it.
+        Refused: The address is not up on this machine, or the system has no sockets left.
+        ConfigError: This user may not bind it, or no machine like this can.
     """
     host = settings.listen.host
     peer, dns = Address(host, settings.peer_port), Address(host, settings.dns_port)
@@ -136,7 +140,7 @@ def _bind(role: str, address: Address, kind: socket.SocketKind) -> socket.socket
     return one
 
 
-def _translated(role: str, address: Address, error: OSError) -> Exception:
+def _translated(role: str, address: Address, error: OSError) -> HstoreError:
     if error.errno == errno.EADDRINUSE:
         return AddressTaken(role, address)
     if error.errno in {errno.EACCES, errno.EPERM}:
@@ -144,4 +148,8 @@ def _translated(role: str, address: Address, error: OSError) -> Exception:
             f"the {role} port {address} is not allowed to this user; take one from 1024 up"
         )
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return ConfigError(f"cannot listen on the {role} address {address}: {reason}")
+    message = f"cannot listen on the {role} address {address}: {reason}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        # At boot a service may start before its address is up, and is started again.
+        return Refused(f"{message}; this machine has no such address now")
+    return ConfigError(message) if error.errno in _LASTING else Refused(message)

@@ -71,7 +71,11 @@ class PeerHandler(LinkEvents, Protocol):
 
 
 class Links:
-    """All links of a node."""
+    """All links of a node.
+
+    Attributes:
+        accepted_max: Connections from others at the same time; further ones are closed.
+    """
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class Links:
             poller: Watches incoming connections that are sockets. None: each has its own task.
         """
         self.me = me
+        self.accepted_max = _MAX_ACCEPTED
         self._poller = poller
         self._handler = handler
         self._dial = dial
@@ -275,7 +280,7 @@ class Links:
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one incoming connection until it ends; closes `stream`. Its loss is only logged."""
-        if self._accepting >= _MAX_ACCEPTED:
+        if self._accepting >= self.accepted_max:
             await trio.aclose_forcefully(stream)
             return
         self._accepting += 1

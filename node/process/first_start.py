@@ -20,7 +20,7 @@ from ..config.settings import NodeSettings
 from ..discovery import claims
 from ..discovery.claims import Claim
 from ..errors import AddressClaimed
-from ..net.stream import accept
+from ..net.stream import Listener
 from ..peers import wire
 from ..peers.greeting import LOST, is_address, is_cluster_id
 from ..peers.link import REDIAL_SECONDS
@@ -114,8 +114,9 @@ async def _ask_sources(settings: NodeSettings, found: _Found, scope: trio.Cancel
 
 async def _accept_all(listener: socket.socket, greetings: Greetings, nursery: trio.Nursery) -> None:
     listener.setblocking(False)
+    listening = Listener(listener)
     while True:
-        nursery.start_soon(greetings.serve, await accept(listener))
+        nursery.start_soon(greetings.serve, await listening.accept())
 
 
 async def _read_hello(stream: trio.abc.Stream) -> wire.Hello | None:

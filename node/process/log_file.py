@@ -2,7 +2,9 @@
 
 Standard output and standard error are led there, so that whatever a library writes, and the last
 words of a node that fails, stand in the same place. When the file is full it becomes `hstore.log.1`
-and the one before that is gone: twice `BYTES_MAX`, and what is written within one look.
+and the one before that is gone: twice `BYTES_MAX`, and what is written within one look. A file that
+somebody has removed or renamed is begun anew; where that cannot be done, what is written to the old one
+is thrown away when it is full, for it takes room on a disk where nobody sees it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import os
 from pathlib import Path
 
 import trio
+
+from ..config import own_files
 
 NAME = "hstore.log"
 
@@ -25,17 +29,21 @@ def take_over(data_dir: Path) -> Path:
     """Lead standard output and standard error into the log of a data directory; return its path.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: It cannot be written, or it is not this user's alone.
     """
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own_files.make_directory(data_dir)
     file = data_dir / NAME
+    _lead_into(file)
+    return file
+
+
+def _lead_into(file: Path) -> None:
     if file.exists() and file.stat().st_size >= BYTES_MAX:
         file.replace(file.with_name(f"{NAME}.1"))
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    fd = own_files.open_own(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
-    return file
 
 
 async def keep_bounded(file: Path) -> None:
@@ -47,5 +55,15 @@ async def keep_bounded(file: Path) -> None:
 
 def _look_at(file: Path) -> None:
     with contextlib.suppress(OSError):
-        if file.stat().st_size >= BYTES_MAX:
-            take_over(file.parent)
+        if not _is_in_its_place(file) or os.fstat(2).st_size >= BYTES_MAX:
+            _lead_into(file)
+    with contextlib.suppress(OSError):
+        if os.fstat(2).st_size >= BYTES_MAX:
+            os.ftruncate(2, 0)
+
+
+def _is_in_its_place(file: Path) -> bool:
+    try:
+        return os.path.samestat(file.stat(), os.fstat(2))
+    except FileNotFoundError:
+        return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import secrets
 import signal
 import socket
@@ -27,7 +26,7 @@ from hstore.dns.recursor import Recursor
 from hstore.dns.server import DnsServer
 from hstore.dns.view import ClusterView
 
-from ..api.http.server import STREAMS_MAX, ApiServer
+from ..api.http.server import ApiServer
 from ..api.routes import ROUTES
 from ..config import logs
 from ..config.settings import NodeSettings, refuse_own_dns_among_recursors
@@ -38,7 +37,7 @@ from ..discovery.sources import sources
 from ..errors import AddressClaimed, HstoreError, NoLeader, Refused, StorageError
 from ..model.values import split_address
 from ..net.sockets import NodeSockets
-from ..net.stream import accept, connect
+from ..net.stream import Listener, connect
 from ..node import Life, Node
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind, HardState
@@ -47,7 +46,7 @@ from ..raft.membership import Configuration
 from ..storage.directory import has_data, remove_data
 from ..storage.interface import Identity
 from ..storage.rocks import RocksStorage
-from . import cutoff, first_start, log_file
+from . import cutoff, descriptors, first_start, log_file
 from .announcing import keep_announced
 from .launch import AGAIN, Launch
 
@@ -59,12 +58,6 @@ _STOP_SECONDS = 2.5
 _CLOSE_SECONDS = 2.0
 """For the storage to close, then the process ends all the same: what was acknowledged is durable.
 However long this and `_STOP_SECONDS` take, `cutoff` keeps to the 5 s of the contract."""
-
-_FILES = 16_384
-
-_FILES_FOR_OTHERS = 2_000
-"""Of these for RocksDB, the peers, DNS, and requests that are answered at once; watches get the
-rest."""
 
 _log = structlog.get_logger()
 
@@ -90,8 +83,9 @@ def serve(
     """
     logs.configure(settings.log_level)
     os.umask(0o077)  # RocksDB would let every user read its files
-    _raise_file_limit()
+    descriptors.raise_limit()
     try:
+        _warn_of_few(descriptors.shares_of(settings).limit)
         refuse_own_dns_among_recursors(settings)
         is_founder = mode == "start" and not has_data(settings.data_dir)
         looks = is_founder and not settings.new_cluster
@@ -147,19 +141,13 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _raise_file_limit() -> None:
-    """Have descriptors for every connection beside RocksDB's files; many systems begin at 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _room_for_streams() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return STREAMS_MAX
-    return min(STREAMS_MAX, max(soft - _FILES_FOR_OTHERS, soft // 4))
+def _warn_of_few(limit: int) -> None:
+    if limit < descriptors.FEW:
+        _log.warning(
+            "few files may be open at once: raise the limit (ulimit -n, LimitNOFILE=)",
+            limit=limit,
+            wanted=descriptors.FEW,
+        )
 
 
 # -- the directory --------------------------------------------------------------------------
@@ -209,7 +197,10 @@ def _resume(
 
 def _open(settings: NodeSettings, cluster_id: str | None = None) -> RocksStorage:
     return RocksStorage.open(
-        settings.data_dir, cache_bytes=settings.cache_mb << 20, expect_cluster=cluster_id
+        settings.data_dir,
+        cache_bytes=settings.cache_mb << 20,
+        tables_open=descriptors.shares_of(settings).tables,
+        expect_cluster=cluster_id,
     )
 
 
@@ -279,15 +270,7 @@ async def _run_node(
     launch: Launch | None,
 ) -> None:
     rng = Random(SystemRandom().getrandbits(64))  # noqa: S311 - pauses, not secrets
-    api = ApiServer(
-        node.backend,
-        ROUTES,
-        http_hosts=settings.http_hosts,
-        streams_max=_room_for_streams(),
-        poller=node.poller,
-    )
-    recursor = Recursor(settings.recursors) if settings.recursors else None
-    dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor)
+    api, dns = _servers(node, settings, sockets)
 
     def show(view: ClusterView | None) -> None:
         dns.view = view
@@ -343,6 +326,28 @@ def _peer_sources(node: Node, settings: NodeSettings, launch: Launch | None) -> 
     )
 
 
+def _servers(
+    node: Node, settings: NodeSettings, sockets: NodeSockets
+) -> tuple[ApiServer, DnsServer]:
+    """Make the servers of a node, each with its share of the file descriptors."""
+    shares = descriptors.shares_of(settings)
+    node.links.accepted_max = shares.peers
+    api = ApiServer(
+        node.backend,
+        ROUTES,
+        http_hosts=settings.http_hosts,
+        connections_max=shares.requests,
+        streams_max=shares.streams,
+        refusals_max=shares.refused,
+        poller=node.poller,
+    )
+    recursor = None
+    if settings.recursors:
+        recursor = Recursor(settings.recursors, in_flight_max=shares.recursors)
+    dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor, connections_max=shares.dns)
+    return api, dns
+
+
 def _settle_memory() -> None:
     """Keep the collector of cycles from what is here to stay, and from looking too often.
 
@@ -375,10 +380,11 @@ async def _serve_peers(
     task_status: trio.TaskStatus[None],
 ) -> None:
     listener.setblocking(False)
+    listening = Listener(listener)
     async with trio.open_nursery() as connections:
         task_status.started()
         while True:
-            connections.start_soon(node.links.serve, await accept(listener))
+            connections.start_soon(node.links.serve, await listening.accept())
 
 
 async def _dial(address: str) -> trio.abc.Stream:
@@ -387,10 +393,12 @@ async def _dial(address: str) -> trio.abc.Stream:
 
 
 async def _wait_for_signals(node: Node, in_background: bool) -> None:
+    # nohup(1) has it ignored: the node shall outlive the terminal that it was started at.
+    outlives_terminal = in_background or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for number in signals:
-            if number == signal.SIGHUP and in_background:
-                continue  # some terminal has ended, which was never this node's
+            if number == signal.SIGHUP and outlives_terminal:
+                continue
             if node.process.stop_requested.is_set():
                 # The second signal. What was acknowledged is durable: a crash is safe.
                 os._exit(1)

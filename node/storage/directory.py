@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..config import own_files
 from ..errors import StorageError
 from .interface import Identity
 from .recovery import RESET
@@ -214,14 +215,14 @@ class DirectoryLock:
     can say which process holds it.
 
     Raises:
-        StorageError: Another process, or this one, holds it already.
+        StorageError: Another process, or this one, holds it already; or it is not this user's alone.
     """
 
     def __init__(self, path: Path) -> None:
         self._fd = -1
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            own_files.make_directory(path)
+            self._fd = own_files.open_own(path / "lock", os.O_RDWR | os.O_CREAT)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, str(os.getpid()).encode(), 0)

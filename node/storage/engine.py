@@ -35,7 +35,7 @@ from ..errors import StorageError
 from ..net.poller import Poller
 from .deleted_files import DeletedFiles
 from .flusher import Done, Flusher, Then
-from .options import MEMTABLES_MAX, Setup, write_options
+from .options import MEMTABLES_MAX, TABLES_OPEN, Setup, write_options
 from .recovery import RESET
 from .views import View, salvage
 from .witness import WitnessFile
@@ -83,6 +83,7 @@ class Engine:
         path: The database's directory.
         cache_bytes: Capacity of the block cache that all families share.
         witness: Synced now and then in the flusher's thread, and closed with the database.
+        tables_open: How many tables are kept open.
         read_only: Change nothing on the disk; every write fails.
 
     Raises:
@@ -94,11 +95,12 @@ class Engine:
         path: Path,
         cache_bytes: int,
         witness: WitnessFile | None = None,
+        tables_open: int = TABLES_OPEN,
         *,
         read_only: bool = False,
     ) -> None:
         self._witness = witness
-        self._setup = Setup(cache_bytes)
+        self._setup = Setup(cache_bytes, tables_open)
         self._path = path
         options = self._setup.database()
         try:

@@ -3,7 +3,7 @@
 What RocksDB may hold in memory is the sum of
     the block cache                         a setting of the node; holds index and filter blocks too
     `_MEMTABLES_BYTES`                      written, not yet in a file, of all families together
-    a few MiB                               compaction buffers, at most 256 open tables
+    a few MiB                               compaction buffers, at most `TABLES_OPEN` open tables
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from rocksdict import (
 )
 
 _MIB = 1 << 20
+
+TABLES_OPEN = 256
+"""4 GiB of tables, where a process may have so many files open."""
 
 _MEMTABLE_BYTES = 16 * _MIB
 _MEMTABLES_BYTES = 48 * _MIB
@@ -38,10 +41,12 @@ class Setup:
 
     Args:
         cache_bytes: Capacity of the block cache, evicted by LRU.
+        tables_open: How many tables are kept open; the one used longest ago is closed for another.
     """
 
-    def __init__(self, cache_bytes: int) -> None:
+    def __init__(self, cache_bytes: int, tables_open: int = TABLES_OPEN) -> None:
         self._cache = Cache(cache_bytes)
+        self._tables_open = tables_open
 
     def database(self) -> Options:
         """Return the options of the database, which are those of the log family too."""
@@ -62,7 +67,7 @@ class Setup:
         # RocksDB then stops as soon as it finds damaged data, and does not skip what it can.
         options.set_paranoid_checks(True)
         options.set_max_background_jobs(2)
-        options.set_max_open_files(256)
+        options.set_max_open_files(self._tables_open)
         options.set_bytes_per_sync(_MIB)  # Write compaction output steadily, not in bursts.
         options.set_avoid_unnecessary_blocking_io(True)  # Delete old files in the background.
         options.set_keep_log_file_num(3)

@@ -41,6 +41,7 @@ from .directory import (
 )
 from .engine import Engine
 from .interface import APPLIED_KEY, Identity, Recovered, SnapshotInstall, Use, unpack_applied
+from .options import TABLES_OPEN
 from .recovery import Witness
 from .rocks_log import RocksLog, write_first_batch
 from .rocks_state import (
@@ -134,6 +135,7 @@ class RocksStorage:
         path: Path,
         *,
         cache_bytes: int,
+        tables_open: int = TABLES_OPEN,
         expect_cluster: str | None = None,
         use: Use = Use.SERVE,
     ) -> RocksStorage:
@@ -142,6 +144,7 @@ class RocksStorage:
         Args:
             path: The data directory.
             cache_bytes: Capacity of the block cache (LRU) for everything read from disk.
+            tables_open: How many tables RocksDB keeps open, each a file descriptor.
             expect_cluster: The id of the cluster it must belong to, or None for any.
             use: What for.
 
@@ -158,7 +161,9 @@ class RocksStorage:
             read_only = use is Use.LOOK
             witness = WitnessFile(database_path(path), read_only=read_only)
             try:
-                engine = Engine(database_path(path), cache_bytes, witness, read_only=read_only)
+                engine = Engine(
+                    database_path(path), cache_bytes, witness, tables_open, read_only=read_only
+                )
             except BaseException:
                 witness.close()
                 raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import socket
 import sys
 from contextlib import asynccontextmanager
@@ -9,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
+from structlog.testing import capture_logs
 
 from hstore.dns import server as server_module
 from hstore.dns.datagrams import Datagrams
@@ -434,3 +437,30 @@ async def test_queries_over_tcp_may_be_as_long_as_a_message_can_be():
         await stream.send_all(framed(query(additional=opt() + bytes(65000), counts=(1, 0, 0, 1))))
         (reply,) = await read_framed(stream)
     assert reply[3] & 15 == 1
+
+
+class Refusing:
+    """A listener that the system hands no connection, for a while; then it waits."""
+
+    def __init__(self, times):
+        self.times = times
+
+    async def accept(self):
+        await trio.lowlevel.checkpoint()
+        if not self.times:
+            await trio.sleep_forever()
+        self.times -= 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+async def test_a_server_without_descriptors_neither_spins_nor_ends_nor_floods_the_log(
+    autojump_clock, nursery
+):
+    udp, tcp = bound()
+    server = DnsServer(udp, tcp)
+    with capture_logs() as logs, contextlib.closing(udp), contextlib.closing(tcp):
+        nursery.start_soon(server._accept, Refusing(700), nursery)
+        await trio.sleep(69.9)
+        assert server.stats.unaccepted in (699, 700)
+    assert [one["count"] for one in logs] == [1, 601]
+    nursery.cancel_scope.cancel()

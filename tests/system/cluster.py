@@ -124,6 +124,7 @@ class Node:
         address, peer_address: `HOST:PORT` of its API, and for other nodes.
         dns_port: Of its DNS server.
         directory, log_path: Its data, and what all its processes wrote to standard error.
+        log_fd: A descriptor that its processes log to instead of that file.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class Node:
         place = str(port) if host == "127.0.0.1" else f"{host}-{port}"
         self.directory = cluster.folder / place
         self.log_path = cluster.folder / f"{place}.log"
+        self.log_fd: int | None = None
         self._prefix = [*cluster.prefix, *prefix]
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
@@ -172,8 +174,8 @@ class Node:
             self._process = subprocess.Popen(
                 [*self._prefix, *HSTORE, *arguments, "--no-shell", *self._cluster.leash],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log if self.log_fd is None else self.log_fd,
+                stderr=log if self.log_fd is None else self.log_fd,
                 env=self._cluster.env,
                 pass_fds=[self._cluster.leash_fd],
                 start_new_session=True,

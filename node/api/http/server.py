@@ -16,7 +16,7 @@ from hstore.dns.ip_literals import is_loopback
 
 from ...net.flag import Flag
 from ...net.poller import Poller
-from ...net.stream import TcpStream, accept, accept_waiting
+from ...net.stream import Listener, TcpStream
 from ..backend import Backend
 from .answers import HttpError
 from .connection import BodyBudget
@@ -29,11 +29,11 @@ from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Serving, Shar
 CONNECTIONS_MAX = 768
 # Beside these, answers without end (watches, events): each is a connection that mostly waits.
 STREAMS_MAX = 12_000
-# So many more get 503; beyond that they are closed without an answer.
+# So many more get 503; beyond that they are closed without an answer. It is also how many are
+# accepted at once, before the first of them is served or refused.
 REFUSALS_MAX = 64
 # What all large bodies together may take.
 LARGE_BODIES_BYTES_MAX = 256 * 1024 * 1024
-_ACCEPTED_AT_ONCE = 64
 # How often parked connections are looked through for those that have been idle for too long.
 _SWEEP_S = (PATIENCE_S_MAX - PATIENCE_S_MIN) / 2
 
@@ -51,6 +51,8 @@ class ApiServer:
         connections_max: Beyond this many connections a new one gets 503; those that have an answer
             without end are not among them.
         streams_max: Beyond this many answers without end, a request for one gets 503.
+        refusals_max: Connections that are being refused at the same time; those beyond it are closed
+            without an answer.
         poller: Watches connections, so that most requests need no task; None: each has its own.
     """
 
@@ -62,6 +64,7 @@ class ApiServer:
         http_hosts: tuple[str, ...] = (),
         connections_max: int = CONNECTIONS_MAX,
         streams_max: int = STREAMS_MAX,
+        refusals_max: int = REFUSALS_MAX,
         poller: Poller | None = None,
     ) -> None:
         self._streams = Streams(streams_max)
@@ -73,6 +76,7 @@ class ApiServer:
             self._streams,
         )
         self._connections_max = connections_max
+        self._refusals_max = refusals_max
         self._connections: set[Serving] = set()
         self._accepting = trio.CancelScope()
         self._draining = trio.CancelScope()
@@ -112,10 +116,11 @@ class ApiServer:
                 connection.leave()
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        listening = Listener(listener)
         while True:
             # Take all that wait at once: while many are served, this task runs seldom.
-            first = await accept(listener)
-            for stream in (first, *accept_waiting(listener, _ACCEPTED_AT_ONCE - 1)):
+            first = await listening.accept()
+            for stream in (first, *listening.waiting(self._refusals_max - 1)):
                 if self._poller is None or self._excess() >= 0:
                     nursery.start_soon(self.serve_stream, stream)
                 else:
@@ -206,7 +211,7 @@ class ApiServer:
         try:
             if excess <= 0:
                 await serving.run()
-            elif excess <= REFUSALS_MAX:
+            elif excess <= self._refusals_max:
                 text = f"this node has {self._connections_max} connections already: close some"
                 await serving.refuse(HttpError(503, text, retry_after_s=RETRY_AFTER_S))
         except _GONE:

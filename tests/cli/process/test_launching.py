@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from hstore.cli.options import Process
 from hstore.cli.process import start
 from hstore.cli.process.launching import settle
 from hstore.node.config.settings import load_settings
-from hstore.node.errors import ConfigError
+from hstore.node.errors import ConfigError, Refused
+from hstore.node.process import log_file
 
 
 def settled(command, env, process=None, **flags):
@@ -69,6 +71,17 @@ def test_what_belongs_to_the_process_only_stays_with_it():
     launch = settled("start", env, Process(no_shell=True, daemon=True, parent_pipe=7))
     assert launch.kept == ("--parent-pipe=7",)
     assert not [word for word in launch.arguments if "pipe" in word or "daemon" in word]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EIO])
+def test_a_data_directory_that_is_not_mounted_yet_or_full_is_no_wrong_setting(number, monkeypatch):
+    def refuse(_directory):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(log_file, "take_over", refuse)
+    with pytest.raises(Refused, match="cannot be used") as error:
+        settled("start", {"HOME": "/h"}, Process(background=True))
+    assert error.value.exit_code == 1
 
 
 def test_a_log_that_cannot_be_written_is_a_setting_that_is_wrong(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import msgspec
@@ -13,7 +15,7 @@ from hstore.node.config.settings import (
     load_settings,
     refuse_own_dns_among_recursors,
 )
-from hstore.node.errors import ConfigError
+from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.model.commands import ClusterSettings
 
 ENV = {"HOME": "/home/ada"}
@@ -88,7 +90,7 @@ def test_without_a_home_the_error_asks_for_a_data_directory():
         ("listen", "127.0.0.1:65536", "from 1 to 65535"),
         ("listen", "::1:8500:x", "HOST:PORT"),
         ("listen", "[127.0.0.1]:8500", "brackets"),
-        ("listen", "no_such_host.invalid:1", "host name that is known"),
+        ("listen", f"{'a' * 64}.invalid:1", "host name that is known"),
         ("listen", "", "not empty"),
         ("peer_port", "0", "from 1 to 65535"),
         ("dns_port", "x", "from 1 to 65535"),
@@ -292,3 +294,27 @@ def test_the_example_file_shows_the_defaults():
     shown = load_settings({"config": example}, ENV)
     assert msgspec.structs.replace(shown, given=frozenset()) == load_settings({}, ENV)
     assert {"listen", "cluster.zone", "http.hosts"} <= shown.given
+
+
+@pytest.mark.parametrize("key", ["listen", "advertise"])
+def test_a_host_name_that_does_not_resolve_yet_is_no_wrong_setting(key):
+    """The resolver may start after this service, which is then started again; with 2 it is not."""
+    with pytest.raises(Refused, match=r"no_such_host\.invalid.*host name that is known") as error:
+        load_settings({key: "no_such_host.invalid:1"}, {"HOME": "/h"})
+    assert error.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(errno.ENOENT, 2), (errno.EACCES, 2), (errno.EIO, 1), (errno.EMFILE, 1), (errno.ESTALE, 1)],
+)
+def test_a_file_that_cannot_be_read_now_is_told_from_one_that_is_not_there(
+    number, status, monkeypatch
+):
+    def refuse(_path):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(HstoreError, match="cannot be read") as error:
+        load_settings({"config": "/c.toml"}, {"HOME": "/h"})
+    assert error.value.exit_code == status

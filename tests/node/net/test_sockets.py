@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
 import pytest
 
 from hstore.node.config.settings import load_settings
-from hstore.node.errors import ConfigError, Refused
+from hstore.node.errors import Refused
+from hstore.node.model.values import Address
+from hstore.node.net import sockets as sockets_module
 from hstore.node.net.sockets import AddressTaken, bind_first_free, bind_node_sockets
 
 # Any of 127.0.0.0/8 is this machine; one per test process, so that runs do not meet.
@@ -104,6 +107,26 @@ def test_the_ipv6_wildcard_takes_connections_to_every_address_of_the_machine(hos
         sockets.close()
 
 
-def test_an_address_of_another_machine_is_a_wrong_setting():
-    with pytest.raises(ConfigError, match=r"192\.0\.2\.1:8500.*assign requested address"):
+def test_an_address_that_this_machine_does_not_have_yet_is_no_wrong_setting():
+    """A service that starts at boot before its address is up is started again; with 2 it is not."""
+    with pytest.raises(Refused, match=r"192\.0\.2\.1:8500.*no such address now") as error:
         bind_node_sockets(load_settings({"listen": "192.0.2.1"}, ENV))
+    assert error.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (errno.EADDRINUSE, 1),
+        (errno.EADDRNOTAVAIL, 1),
+        (errno.EMFILE, 1),
+        (errno.ENOBUFS, 1),
+        (errno.ENETDOWN, 1),
+        (errno.EACCES, 2),  # a port below 1024
+        (errno.EAFNOSUPPORT, 2),
+        (errno.EINVAL, 2),
+    ],
+)
+def test_status_2_only_where_another_start_cannot_help(number, status):
+    error = sockets_module._translated("API", Address("127.0.0.1", 8500), OSError(number, "x"))
+    assert error.exit_code == status

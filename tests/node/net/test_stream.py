@@ -8,8 +8,9 @@ from typing import cast
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
-from hstore.node.net.stream import TcpStream, accept
+from hstore.node.net.stream import Listener, TcpStream
 
 
 @pytest.fixture
@@ -78,12 +79,24 @@ class BrokenListener:
 
 async def test_accepting_survives_the_errors_of_others(autojump_clock):
     listener = BrokenListener(errno.ECONNABORTED, errno.EMFILE, errno.EPROTO)
-    stream = await accept(cast("socket.socket", listener))
+    stream = await Listener(cast("socket.socket", listener)).accept()
     assert trio.current_time() == pytest.approx(0.1)
+    await stream.aclose()
+
+
+async def test_a_listener_without_descriptors_neither_spins_nor_floods_the_log(autojump_clock):
+    listener = Listener(cast("socket.socket", BrokenListener(*[errno.EMFILE] * 700)))
+    with capture_logs() as logs:
+        stream = await listener.accept()
+    assert trio.current_time() == pytest.approx(70)
+    assert [(one["event"], one["count"]) for one in logs] == [
+        ("cannot accept a connection", 1),
+        ("cannot accept a connection", 601),
+    ]
     await stream.aclose()
 
 
 async def test_a_closed_listener_is_an_error(listener):
     listener.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        await accept(listener)
+        await Listener(listener).accept()

@@ -55,7 +55,7 @@ class Port:
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Port:
-    monkeypatch.setattr(first_start, "accept", Port.accept)
+    monkeypatch.setattr(first_start, "Listener", lambda port: port)
     return Port()
 
 

@@ -57,3 +57,62 @@ def test_a_log_that_is_full_at_the_start_is_put_aside(tmp_path, outputs, monkeyp
     os.write(2, b"new")
     assert (tmp_path / "hstore.log").read_text() == "new"
     assert (tmp_path / "hstore.log.1").read_text() == "old"
+
+
+@pytest.fixture
+def short(tmp_path, outputs, monkeypatch):
+    """A log of 10 bytes, in a directory of its own."""
+    monkeypatch.setattr(log_file, "BYTES_MAX", 10)
+    return log_file.take_over(tmp_path / "data")
+
+
+async def look(file):
+    """Have the log be looked at, several times."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log_file.keep_bounded, file)
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("action", ["unlink", "rename"])
+async def test_a_log_that_was_taken_away_is_begun_anew(short, autojump_clock, action):
+    """The node would write for ever into a file that nobody sees and no look finds too large."""
+    if action == "unlink":
+        short.unlink()
+    else:
+        short.rename(short.with_name("kept"))
+    await look(short)
+    os.write(2, b"here")
+    assert short.read_text() == "here"
+
+
+async def test_a_log_in_a_directory_that_is_gone_stays_bounded_and_makes_no_directory(
+    short, autojump_clock
+):
+    short.unlink()
+    short.parent.rmdir()
+    os.write(2, b"0123456789")
+    await look(short)
+    assert os.fstat(2).st_size == 0
+    assert not short.parent.exists()
+
+
+async def test_a_full_log_that_cannot_be_begun_anew_stays_bounded(
+    short, autojump_clock, monkeypatch
+):
+    """As on a disk that is full: the old file is renamed, and no new one can be made."""
+    opened = os.open
+
+    def refuse(path, flags, *mode, **more):
+        if flags & os.O_CREAT:
+            raise OSError(28, "No space left on device")
+        return opened(path, flags, *mode, **more)
+
+    os.write(2, b"0123456789")
+    monkeypatch.setattr(os, "open", refuse)
+    await look(short)
+    assert os.fstat(2).st_size == 0
+    monkeypatch.setattr(os, "open", opened)
+    await look(short)
+    os.write(2, b"here")
+    assert short.read_text() == "here"

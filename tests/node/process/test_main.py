@@ -8,7 +8,7 @@ from typing import Any
 from hstore.node.config import logs
 from hstore.node.config.settings import load_settings
 from hstore.node.errors import Refused
-from hstore.node.process import main
+from hstore.node.process import descriptors, main
 
 
 def settings_of(tmp_path, **flags):
@@ -27,7 +27,7 @@ def test_what_a_node_writes_is_its_owners_alone(tmp_path, monkeypatch):
 
     monkeypatch.setattr(main, "_prepare", prepare)
     monkeypatch.setattr(logs, "configure", lambda _level: None)
-    monkeypatch.setattr(main, "_raise_file_limit", lambda: None)
+    monkeypatch.setattr(descriptors, "raise_limit", lambda: None)
     try:
         assert (
             main.serve(settings_of(tmp_path, new_cluster=True), sockets, "start")

@@ -1,0 +1,143 @@
+"""Files and directories that belong to this user alone: made so, and what is not so is not used.
+
+A data directory, a log or a run record in a place where others may write could be a link that another
+user put there, and what a node writes would go where that link leads. So a directory has to belong to
+this user, and nobody else may write into it; a file is opened without following a link at its name.
+
+A link to a directory is followed where its owner may decide about it: this user, root, or who owns the
+directory (a home on another disk is often a link). Root may use a directory of any user, such as a
+service started by root whose directory belongs to another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_ROOT = 0
+
+
+class NotOursError(PermissionError):
+    """A file or directory that another user has, or may change. `strerror` says how to mend it."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(errno.EPERM, f"{path} {problem}", str(path))
+
+    def __str__(self) -> str:
+        """Return what is wrong, without a number."""
+        return self.strerror or ""
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory for this user alone, if there is none; else check the one that is there.
+
+    Raises:
+        NotOursError: It is not this user's alone.
+        OSError: It cannot be made.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_directory(path)
+
+
+def check_directory(path: Path) -> None:
+    """Do nothing where a directory is this user's alone.
+
+    Raises:
+        NotOursError: It is not.
+        OSError: There is none.
+    """
+    user, there, name = os.geteuid(), path.stat(), path.lstat()
+    if stat.S_ISLNK(name.st_mode) and name.st_uid not in {user, _ROOT, there.st_uid}:
+        raise NotOursError(path, f"is a link that user {name.st_uid} has made: remove it")
+    if user not in {there.st_uid, _ROOT}:
+        raise NotOursError(
+            path,
+            f"belongs to user {there.st_uid}, and this is user {user}: chown it, or use another",
+        )
+    if there.st_mode & _OTHERS_WRITE:
+        raise NotOursError(path, f"can be written by other users: `chmod go-w {path}`")
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file of this user, made with mode 0600 if `flags` has O_CREAT; return the descriptor.
+
+    Args:
+        path: In a directory that was checked.
+        flags: As of `os.open`, without O_TRUNC: nothing is changed before the file is checked.
+
+    Raises:
+        NotOursError: It is a link, no regular file, or not this user's alone.
+        OSError: It cannot be opened.
+    """
+    try:
+        # O_NONBLOCK: a pipe at this name must not be waited for. It changes nothing for a file.
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if path.is_symlink():
+            raise NotOursError(path, "is a link, which is not followed: remove it") from error
+        raise
+    try:
+        _check_file(path, os.fstat(fd))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def read_own(path: Path, most: int) -> bytes:
+    """Return up to `most` bytes of a file that is this user's alone.
+
+    Raises:
+        NotOursError: It is a link, no regular file, or another user's, also where this user is root.
+        OSError: It cannot be read.
+    """
+    fd = open_own(path, os.O_RDONLY)
+    with os.fdopen(fd, "rb") as file:
+        owner = os.fstat(fd).st_uid
+        if owner != os.geteuid():
+            raise NotOursError(path, f"belongs to user {owner}")
+        return file.read(most)
+
+
+def replace(path: Path, content: bytes, *, is_durable: bool = False) -> None:
+    """Put a file of mode 0600 in the place of another; a reader sees one or the other.
+
+    Args:
+        path: In a directory that was checked; one process at a time does this.
+        content: All of it.
+        is_durable: It is on the disk before it takes its name.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    new = path.with_name(f"{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        new.unlink()  # what a crash has left, or a link: itself, and not what it leads to
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        if is_durable:
+            os.fsync(fd)
+    new.replace(path)
+
+
+def _check_file(path: Path, file: os.stat_result) -> None:
+    user = os.geteuid()
+    if not stat.S_ISREG(file.st_mode):
+        raise NotOursError(path, "is no regular file: remove it")
+    owners = {user}
+    if user == _ROOT:
+        # In a directory of another user there are that user's files. One of root's is there by a
+        # second name that this user has given it, or root's node has made it.
+        owners.add(path.parent.stat().st_uid)
+        if file.st_uid == _ROOT and file.st_nlink > 1 and owners != {_ROOT}:
+            raise NotOursError(path, "is a file of root with another name: remove it here")
+    if file.st_uid not in owners:
+        raise NotOursError(path, f"belongs to user {file.st_uid}, and this is user {user}")
+    if file.st_mode & _OTHERS_WRITE:
+        raise NotOursError(path, f"can be written by other users: `chmod go-w {path}`")
