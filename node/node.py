@@ -18,6 +18,7 @@ from .cluster.configure import Configure
 from .cluster.handover import Handover
 from .cluster.membership import Membership
 from .cluster.replica_check import ReplicaCheck
+from .cluster.rooms import Rooms
 from .cluster.snapshot_receiver import Reply, SnapshotReceiver
 from .cluster.snapshot_sender import SnapshotSender
 from .cluster.status import Status
@@ -90,6 +91,7 @@ class Node:
         self.status = Status(self.replica, self.replica.send)
         self.status.reached_at = (address, peer_address) if peer_address else None
         self.membership = Membership(self.replica, self.status)
+        self.rooms = Rooms(self.replica, self.status, self.membership)
         self.settings = Configure(self.replica, self.status, log_level)
         self.handover = Handover(self.replica, self.status, self.membership)
         me = LocalNode(identity.cluster_id, identity.node_id, name, peer_address)
@@ -124,6 +126,7 @@ class Node:
         self._adopted = state.settings
         self.replica.leadership.on_change = self._on_change
         self.replica.on_tick = self._on_tick
+        self.replica.disk_space.on_change = self._on_room_changed
         self.replica.intake.on_admin = self.membership.handle
         self.replica.on_snapshot_wanted = self.snapshot_sender.send
         state.on_checkpoint = self.check.checkpoint
@@ -153,6 +156,7 @@ class Node:
             await nursery.start(self.snapshot_sender.run)
             nursery.start_soon(self.snapshot_receiver.run)
             await nursery.start(self.membership.run)
+            await nursery.start(self.rooms.run)
             await nursery.start(self.check.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
@@ -185,6 +189,7 @@ class Node:
                 self.received(peer, frame.frames)
             elif isinstance(frame, wire.Report):
                 self.status.reported(peer, frame)
+                self.rooms.look()
             elif isinstance(frame, wire.Bulletin):
                 self.status.bulletin(frame)
             elif isinstance(frame, wire.StateDigest):
@@ -255,6 +260,12 @@ class Node:
         self.membership.look()
         self.status.refresh()
 
+    def _on_room_changed(self) -> None:
+        """This node's disk is short of room, or has room again."""
+        self.replica.room_changed()
+        self.status.room_changed()
+        self.rooms.look()
+
     def _set_links(self) -> None:
         """Have a link to each member, and to each node that was one a moment ago.
 
@@ -292,3 +303,4 @@ class Node:
         self.status.tick()
         self.freshness.tick()
         self.membership.tick()
+        self.rooms.look()

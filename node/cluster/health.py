@@ -125,6 +125,10 @@ class Health:
         figures = self._figures.get(node)
         return figures is not None and figures.state == "stopping"
 
+    def figures(self, node: int) -> NodeFigures | None:
+        """Return what `node` last reported to this one."""
+        return self._figures.get(node)
+
     def note_progress(self) -> None:
         """At the leader: note when it began to lead, and which learners are past joining."""
         facts = self._facts

@@ -23,6 +23,7 @@ from ..driver.ticks import TickTimer
 from ..model.cluster_info import LIVE, ClusterInfo, NodeFigures
 from ..net.change_counter import ChangeCounter
 from ..peers import wire
+from ..storage.interface import Room
 from . import overview
 from .health import Health
 
@@ -79,6 +80,11 @@ class Status:
         for peer in self._facts.peers:
             self._send(peer, report)
 
+    def room_changed(self) -> None:
+        """Report to the leader at once that this node's disk is short of room, or no longer is."""
+        if self._facts.leader not in (0, self._facts.id):
+            self._send(self._facts.leader, wire.Report(self._own_figures()))
+
     # -- what is heard ----------------------------------------------------------------------
 
     def port_answered(self, peer: int) -> None:
@@ -122,6 +128,26 @@ class Status:
     def is_ending(self, node: int) -> bool:
         """Whether `node` has said that it is about to stop."""
         return self._health.is_ending(node)
+
+    def room_of(self, node: int) -> NodeFigures | None:
+        """Return figures of `node` that say how much room its disk has; None: it has not said.
+
+        Only the leader gets them from others.
+        """
+        return self._own_figures() if node == self._facts.id else self._health.figures(node)
+
+    def is_short(self, node: int) -> bool:
+        """Whether the disk of `node` is known to be short of room."""
+        figures = self.room_of(node)
+        return figures is not None and figures.is_disk_short
+
+    def shortage_of(self, node: int) -> str:
+        """Return how short of room the disk of `node` is, for people; empty: it is not known to be."""
+        figures, member = self.room_of(node), self._facts.members.get(node)
+        if figures is None or not figures.is_disk_short:
+            return ""
+        name = member.name if member is not None else f"{node:016x}"
+        return f"the disk of {name} has {Room(figures.disk_free, figures.disk_needed)}"
 
     @property
     def structure(self) -> int:
@@ -212,7 +238,7 @@ class Status:
         return interval if self._replica.tick_seconds() > interval else math.inf
 
     def _own_figures(self) -> NodeFigures:
-        facts = self._facts
+        facts, space = self._facts, self._replica.disk_space
         return NodeFigures(
             state="stopping" if self.is_stopping else "running",
             term=facts.term,
@@ -220,6 +246,10 @@ class Status:
             applied_index=facts.applied_index,
             version=VERSION,
             uptime_s=int(trio.current_time() - self._started_at),
+            disk_free=space.room.free,
+            disk_needed=space.room.needed,
+            is_disk_short=space.is_short,
+            is_disk_tight=space.is_short and space.room.is_tight,
         )
 
     def _publish(self) -> None:

@@ -131,7 +131,8 @@ class Intake:
             return
         if core.role is Role.LEADER:
             # Else its core would refuse them: they wait for the next leader.
-            if core.transfer is None and core.id in core.config.all_voters():
+            may_propose = core.transfer is None and core.id in core.config.all_voters()
+            if may_propose and not self._disk_space.is_leaving:
                 self._propose(events)
             return
         leader = core.leader
@@ -149,7 +150,7 @@ class Intake:
             if request.kind != ForwardKind.WRITE:
                 self.on_admin(request)
                 continue
-            if self._disk_space.refuses(request):
+            if self._disk_space.refusal and self._disk_space.refuses(request):
                 continue
             data = request.data
             if needs_time(data):

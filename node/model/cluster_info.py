@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of what nodes send each other. Nodes of different versions refuse each other's hello."""
 
 
@@ -107,7 +107,9 @@ class JoinReply(msgspec.Struct, frozen=True):
 class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a node says of itself to the others, once in a health-check interval.
 
-    `state` is `running`, or `stopping` in the last report of a node that stops on purpose.
+    `state` is `running`, or `stopping` in the last report of a node that stops on purpose. Of its
+    disk: bytes that are free, and needed free; whether it is short of room, and so short that not
+    even deletions are taken.
     """
 
     state: str
@@ -116,3 +118,7 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     applied_index: int
     version: str
     uptime_s: int
+    disk_free: int = 0
+    disk_needed: int = 0
+    is_disk_short: bool = False
+    is_disk_tight: bool = False

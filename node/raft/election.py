@@ -70,7 +70,9 @@ def tick_leader(core: Core) -> None:
 def tick_follower(core: Core) -> None:
     """Call an election after a timeout without a leader; at once if this node is the only voter."""
     is_alone = core.role is Role.FOLLOWER and core.config.all_voters() == (core.id,)
-    may_ask = core.is_promotable() if is_alone else core.elapsed >= core.timeout and core.may_stand()
+    may_ask = (
+        core.is_promotable() if is_alone else core.elapsed >= core.timeout and core.may_stand()
+    )
     if not may_ask:
         # `elapsed` goes on growing in a node that may not ask: if it began anew, so would its
         # lease.

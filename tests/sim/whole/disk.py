@@ -15,6 +15,7 @@ from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.storage.interface import (
     Identity,
     Recovered,
+    Room,
     SnapshotInstall,
     StateReader,
     StateStore,
@@ -64,9 +65,13 @@ class WatchedStorage:
         self.inner.recovered()
         self.after("write")
 
-    def shortage(self) -> str:
+    def room(self) -> Room:
         """See `Storage`."""
-        return self.inner.shortage()
+        return self.inner.room()
+
+    async def reclaim(self) -> None:
+        """See `Storage`."""
+        await self.inner.reclaim()
 
     def append(
         self, hard_state: HardState | None, truncate_from: int | None, entries: Sequence[Entry]
