@@ -224,6 +224,7 @@ class Node:
     def link_made(self, peer: int) -> None:
         """`peer` has welcomed this node."""
         self.status.welcomed(peer)
+        self.rooms.look()
         self.replica.link_made()
 
     def link_broken(self, peer: int) -> None:
@@ -259,6 +260,8 @@ class Node:
         self._set_links()
         self.membership.look()
         self.status.refresh()
+        if self.replica.disk_space.is_short:
+            self.status.room_changed()  # A new leader does not know it yet.
 
     def _on_room_changed(self) -> None:
         """This node's disk is short of room, or has room again."""

@@ -7,6 +7,8 @@ nothing, and wakes no task: `status.py` asks it.
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from ..driver.replica import Replica
@@ -42,6 +44,7 @@ class Health:
         self._leading_term = 0
         self._refused: set[int] = set()
         self._figures: dict[int, NodeFigures] = {}
+        self._reported_at: dict[int, float] = {}
         self._caught_up: set[int] = set()
 
     # -- what is heard ----------------------------------------------------------------------
@@ -64,6 +67,7 @@ class Health:
     def reported(self, peer: int, figures: NodeFigures) -> None:
         """Take the figures of a member."""
         self._figures[peer] = figures
+        self._reported_at[peer] = trio.current_time()
 
     # -- times ------------------------------------------------------------------------------
 
@@ -128,6 +132,10 @@ class Health:
     def figures(self, node: int) -> NodeFigures | None:
         """Return what `node` last reported to this one."""
         return self._figures.get(node)
+
+    def reported_at(self, node: int) -> float:
+        """When it did; long ago: never."""
+        return self._reported_at.get(node, -math.inf)
 
     def note_progress(self) -> None:
         """At the leader: note when it began to lead, and which learners are past joining."""

@@ -6,13 +6,16 @@ again (`status.py`). From that the leader
 - refuses new values while the voters with room are no majority: every write would be filled into
   disks that it needs, until their nodes stop. One short voter among three stops nothing;
 - hands over when its own disk is short, to a voter that is live, caught up and has room, and has
-  requests wait for that. It tries again with pauses, and not at all when there is none.
+  requests wait for that. It first asks the voters for their room as of now: several nodes may share
+  one disk. It tries again with pauses, and not at all when no voter has room.
 
 What is refused then is in `driver/disk_space.py`; that a short node does not stand for election, in
 `raft/core.py`.
 """
 
 from __future__ import annotations
+
+import math
 
 import structlog
 import trio
@@ -24,6 +27,9 @@ from ..raft.events import TransferLeader
 from ..raft.quorum import VoteResult
 from .membership import Membership
 from .status import Status
+
+_ASKING_SECONDS = 1.0
+"""For which requests wait for a voter to say that it has room, before they are refused."""
 
 _HANDOVER_SECONDS = 5.0
 """For a handover; the core gives it up after an election timeout."""
@@ -48,6 +54,8 @@ class Rooms:
         self._members = members
         self._space = replica.disk_space
         self._short: list[int] = []
+        self._asked_at = math.inf
+        self._is_handing_over = False
         self._pause_s = _PAUSE_SECONDS
         self._next_at = 0.0
         self._nursery: trio.Nursery | None = None
@@ -65,8 +73,9 @@ class Rooms:
     def look(self) -> None:
         """A disk may have become short, or have room again, or time has passed: see what follows."""
         facts, status = self._facts, self._status
+        if not (facts.is_leader and self._space.is_short):
+            self._stay()
         if not facts.is_leader:
-            self._next_at, self._pause_s = 0.0, _PAUSE_SECONDS
             if self._short:
                 self._short = []
                 self._space.others("", is_tight=False)
@@ -118,28 +127,41 @@ class Rooms:
 
     # -- the own disk -----------------------------------------------------------------------
 
+    def _stay(self) -> None:
+        """Nothing is to be handed over now, and the next time begins anew."""
+        self._asked_at = math.inf
+        self._next_at, self._pause_s = 0.0, _PAUSE_SECONDS
+        self._space.is_leaving = self._is_handing_over
+
     def _leave_soon(self) -> None:
         """Begin to hand over, if there is a voter to hand over to."""
-        is_busy = self._space.is_leaving or self._facts.is_transferring
-        if is_busy or self._nursery is None or trio.current_time() < self._next_at:
+        now = trio.current_time()
+        if self._is_handing_over or self._facts.is_transferring or self._nursery is None:
             return
-        to = self._successor()
+        ready = self._members.successors()
+        if self._asked_at == math.inf:
+            self._asked_at = now
+            self._space.is_leaving = bool(ready)
+            self._status.tell()
+        # Only what was said since then counts.
+        said = [one for one in ready if self._status.reported_at(-one[1]) > self._asked_at]
+        if len(said) < len(ready) and now < self._asked_at + _ASKING_SECONDS:
+            return
+        to = self._best(said) if now >= self._next_at else 0
+        self._is_handing_over = self._space.is_leaving = to != 0
         if to:
-            self._space.is_leaving = True
             self._nursery.start_soon(self._hand_over, to)
 
-    def _successor(self) -> int:
-        """Return the voter with the most room of those that are furthest; 0: none has room."""
-        ready = self._members.successors()
+    def _best(self, ready: list[tuple[int, int]]) -> int:
+        """Return the voter with the most room of those that are furthest; 0: there is none."""
         furthest = max((match for match, _ in ready), default=0)
-        best, most = 0, -1
-        for match, minus_id in ready:
-            figures = self._status.room_of(-minus_id)
-            # One that has not said anything yet may be short, too.
-            room = figures.disk_free if figures is not None else -1
-            if match >= furthest - _ABREAST_ENTRIES and room > most:
-                best, most = -minus_id, room
-        return best
+        rooms = {
+            -minus_id: figures.disk_free
+            for match, minus_id in ready
+            if match >= furthest - _ABREAST_ENTRIES
+            and (figures := self._status.room_of(-minus_id)) is not None
+        }
+        return max(rooms, key=lambda voter: (rooms[voter], -voter), default=0)
 
     async def _hand_over(self, to: int) -> None:
         member = self._facts.members.get(to)
@@ -153,5 +175,5 @@ class Rooms:
         finally:
             self._next_at = trio.current_time() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _PAUSE_SECONDS_MAX)
-            self._space.is_leaving = False
+            self._is_handing_over = self._space.is_leaving = False
             self._replica.want_turn()

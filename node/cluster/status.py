@@ -81,7 +81,7 @@ class Status:
             self._send(peer, report)
 
     def room_changed(self) -> None:
-        """Report to the leader at once that this node's disk is short of room, or no longer is."""
+        """Report to the leader at once how much room this node's disk has."""
         if self._facts.leader not in (0, self._facts.id):
             self._send(self._facts.leader, wire.Report(self._own_figures()))
 
@@ -110,6 +110,9 @@ class Status:
         facts, health = self._facts, self._health
         if bulletin.term >= health.bulletin.term and not facts.is_leader:
             health.bulletin = bulletin
+            if self.is_short(facts.leader):
+                # It wants to hand over, to one that has room now.
+                self._replica.disk_space.check()
             if facts.leader:
                 self._send(facts.leader, wire.Report(self._own_figures()))
             self.refresh()
@@ -130,11 +133,20 @@ class Status:
         return self._health.is_ending(node)
 
     def room_of(self, node: int) -> NodeFigures | None:
-        """Return figures of `node` that say how much room its disk has; None: it has not said.
+        """Return figures of `node` that say how much room its disk has; None: it is not known.
 
-        Only the leader gets them from others.
+        At the leader those that `node` reported last, elsewhere those of the leader's bulletin.
         """
-        return self._own_figures() if node == self._facts.id else self._health.figures(node)
+        if node == self._facts.id:
+            return self._own_figures()
+        if self._facts.is_leader:
+            return self._health.figures(node)
+        judgement = self._health.bulletin.members.get(node)
+        return None if judgement is None else judgement[2]
+
+    def reported_at(self, node: int) -> float:
+        """When `node` last reported its figures, in seconds of `trio.current_time()`."""
+        return self._health.reported_at(node)
 
     def is_short(self, node: int) -> bool:
         """Whether the disk of `node` is known to be short of room."""

@@ -35,6 +35,10 @@ _CHECK_S = 0.9
 _CHECK_BYTES = 4 * 1024 * 1024
 """Bytes of entries written meanwhile, after which the storage is asked again."""
 
+_SPENT_SHARE = 4
+_SPENT_BYTES = 64 * 1024
+"""Of a disk that is nearly spent a follower writes a quarter between two looks, and leaves so much."""
+
 _log = structlog.get_logger()
 
 
@@ -76,14 +80,25 @@ class DiskSpace:
         """
         for entry in entries:
             self._written += len(entry.data)
+        if self.is_short and self.room.is_spent and not is_leader:
+            self._check_spent()
         if self._written >= _CHECK_BYTES:
             self.check()
-        # A leader has refused what would fill its disk, and its own entries are few.
-        if self.is_short and self.room.is_spent and entries and not is_leader:
-            raise StorageError(
-                f"{os.strerror(ENOSPC)}: {_of(self.room)}. The leader's entries do not fit any more:"
-                " free some space, and start this node again"
-            )
+
+    def _check_spent(self) -> None:
+        """Stop a follower whose disk is about to be full, while something is left.
+
+        A leader has refused what would fill its disk, and its own entries are few: so are those of
+        an election and the deletions, for which a follower need not stop. Each entry is written
+        twice, to the log and to the state.
+        """
+        if self._written * _SPENT_SHARE > self.room.free - _SPENT_BYTES:
+            self.check()
+            if self.room.is_spent:
+                raise StorageError(
+                    f"{os.strerror(ENOSPC)}: {_of(self.room)}. What the leader writes does not fit"
+                    " any more: free some space, and start this node again"
+                )
 
     def check(self) -> None:
         """Ask the storage."""
