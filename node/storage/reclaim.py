@@ -64,11 +64,13 @@ class Reclaim:
     def end(self, database: Rdict, within_s: float) -> bool:
         """End a run that is under way, for good; return whether it has ended."""
         self._is_over = True
-        if self._running.acquire(blocking=False):
-            return True
-        self.was_cut = True
-        database.cancel_all_background(False)
-        return self._running.acquire(timeout=within_s)
+        if not self._running.acquire(blocking=False):
+            self.was_cut = True
+            database.cancel_all_background(False)
+            if not self._running.acquire(timeout=within_s):
+                return False
+        self._running.release()  # A run that begins only now finds that it is over.
+        return True
 
     def _run(self, databases: Iterable[Rdict]) -> None:
         databases = list(databases)
