@@ -131,8 +131,7 @@ class Intake:
             return
         if core.role is Role.LEADER:
             # Else its core would refuse them: they wait for the next leader.
-            may_propose = core.transfer is None and core.id in core.config.all_voters()
-            if may_propose and not self._disk_space.is_leaving:
+            if core.transfer is None and core.id in core.config.all_voters():
                 self._propose(events)
             return
         leader = core.leader
@@ -140,6 +139,8 @@ class Intake:
             self._forward(leader, waiting.queued.popleft())
 
     def _propose(self, events: deque[happened.Event]) -> None:
+        if self._disk_space.is_leaving:
+            return  # They wait for the next leader, which has room.
         waiting, needs_time = self._waiting, commands.needs_time
         items: list[tuple[int, bytes]] = []
         size = 0

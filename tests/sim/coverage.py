@@ -39,6 +39,7 @@ HAPPENS = (
     "positions of no use", "snapshots over one that is staged",
     "states left half staged by a crash", "streams begun", "streams resumed",
     "disk: last write torn", "disk: no room", "refused: no room",
+    "cores with disks without room", "leaders without room hand over", "nodes without room stand",
     "witnesses behind the last flush",
 )  # fmt: skip
 """Met by any hundred seeds."""
