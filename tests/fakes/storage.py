@@ -167,6 +167,7 @@ class MemoryDisk:
         if stale_witness:
             self.witness = self._witness_before
         self.live = self.durable.copy()
+        self._measure_taken()
         if self._storage is not None:
             self._storage.failure = "the power was cut"
         self._storage = None
@@ -193,6 +194,9 @@ class MemoryDisk:
     def reclaim(self) -> None:
         """Free what is deleted."""
         self.reclaims += 1
+        self._measure_taken()
+
+    def _measure_taken(self) -> None:
         image = self.live
         self._taken = sum(_ENTRY + len(entry.data) for entry, _ in image.entries)
         self._taken += sum(len(key) + len(value) for key, value in image.state.items())

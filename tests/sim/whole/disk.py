@@ -82,6 +82,7 @@ class WatchedStorage:
             self.sim.counts["entries dropped"] += 1
             if self.is_flushing:
                 self.sim.counts["entries dropped while a flush is under way"] += 1
+        self.sim.rooms.written(self.member, entries)
         self.inner.append(hard_state, truncate_from, entries)
         self.sim.checker.written(self.member, entries)
         self.after("write")
