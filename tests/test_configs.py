@@ -94,6 +94,12 @@ def test_the_unit_runs_a_command_that_hstore_knows(node):
     assert_hstore_knows(words)
 
 
+def test_the_unit_is_never_given_up():
+    """A node on a full disk stops, and is to come back whenever there is room again."""
+    assert unit()["StartLimitIntervalSec"] == ["0"]
+    assert unit()["Restart"] == ["on-failure"]
+
+
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
     analyze = shutil.which("systemd-analyze")
     if analyze is None:

@@ -40,6 +40,7 @@ HAPPENS = (
     "states left half staged by a crash", "streams begun", "streams resumed",
     "disk: last write torn", "disk: no room", "refused: no room",
     "cores with disks without room", "leaders without room hand over", "nodes without room stand",
+    "transfers to one without room",
     "witnesses behind the last flush",
 )  # fmt: skip
 """Met by any hundred seeds."""

@@ -149,6 +149,7 @@ class DiskFaults:
             self.sim.counts["disk: no room"] += 1
             node.short_until = max(node.short_until, self.sim.now + time)
             self.tell(node)
+            self.sim.after(TICK // 2, self._mislead, node)
             self.sim.after(TICK, self._leave, node)
             self.sim.after(time + 1, self._tell_later, node)
 
@@ -174,6 +175,15 @@ class DiskFaults:
     def _tell_later(self, node: SimNode) -> None:
         if not self.sim.is_healed:
             self.tell(node)
+
+    def _mislead(self, node: SimNode) -> None:
+        """Sometimes a leader hands over to a node of which it does not know that it has no room."""
+        leader = self.sim.clients.leader()
+        if self.sim.is_healed or leader is None or not self.is_short(node) or node.boot % 2 == 0:
+            return
+        if leader.core is not None and node.id in leader.core.config.voters:
+            self.sim.counts["transfers to one without room"] += 1
+            self.sim.operator.hand_over(leader, node.id)
 
     def _leave(self, node: SimNode) -> None:
         """As the driver does: a leader hands over while its disk is short, and tries again."""

@@ -113,6 +113,32 @@ async def test_the_lead_does_not_go_to_and_fro(autojump_clock: MockClock) -> Non
         assert cluster.leader.core.term == term
 
 
+async def test_a_disk_that_was_short_needs_a_quarter_more(autojump_clock: MockClock) -> None:
+    async with running(1) as cluster:
+        await make(cluster[1], SHORT)
+        await make(cluster[1], NEARLY_AMPLE)
+        with pytest.raises(NoSpace, match="go on from 320"):
+            await cluster.write(1, "key", "value")
+
+        await make(cluster[1], AMPLE)
+        await cluster.write(1, "key", "value")
+        await make(cluster[1], NEARLY_AMPLE)
+        await cluster.write(1, "key", "more")
+
+
+async def test_nodes_on_one_disk_do_not_hand_the_lead_round(autojump_clock: MockClock) -> None:
+    """All become short at one moment, and the leader may see it first."""
+    async with running(3) as cluster:
+        term = cluster.leader.core.term
+        for member in cluster.up:
+            member.disk.room = SHORT
+        cluster[1].node.replica.disk_space.check()
+        await trio.sleep(10)
+
+        assert cluster[1].is_leader
+        assert cluster.leader.core.term == term
+
+
 async def test_a_handover_that_fails_is_tried_again_with_longer_and_longer_pauses(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
