@@ -10,7 +10,7 @@
       Unavailable            cannot be done now; later it may                 exit 1, HTTP 503
         NoLeader             no leader, or no majority, within the time
         Overloaded           a queue or a quota is full
-        NoSpace              the leader's disk is nearly full
+        NoSpace              too little room on the disks
         NotApplied           a write that certainly took no effect
         OutcomeUnknown       a write that may or may not take effect
       StorageError           the disk or its data failed: the node stops      exit 1
@@ -92,7 +92,7 @@ class Overloaded(Unavailable):
 
 
 class NoSpace(Unavailable):
-    """The leader's disk is nearly full; nothing was written. Waiting does not mend it."""
+    """Too little room on the disks; nothing was written. Waiting does not mend it, deleting does."""
 
 
 class NotApplied(Unavailable):

@@ -21,6 +21,7 @@ from .cluster.founding import Founding
 from .cluster.handover import Handover
 from .cluster.membership import Membership
 from .cluster.replica_check import ReplicaCheck
+from .cluster.rooms import Rooms
 from .cluster.snapshot_receiver import Reply, SnapshotReceiver
 from .cluster.snapshot_sender import SnapshotSender
 from .cluster.status import Status
@@ -113,6 +114,7 @@ class Node:
         self.replica.waiting.why_no_leader = self.status.why_no_leader
         self.status.reached_at = (address, peer_address) if peer_address else None
         self.membership = Membership(self.replica, self.status)
+        self.rooms = Rooms(self.replica, self.status, self.membership)
         self.settings = Configure(self.replica, self.status, log_level)
         self.handover = Handover(self.replica, self.status, self.membership)
         me = LocalNode(identity.cluster_id, identity.node_id, name, peer_address, life.incarnation)
@@ -150,6 +152,7 @@ class Node:
         self._adopted = state.settings
         self.replica.leadership.on_change = self._on_change
         self.replica.on_tick = self._on_tick
+        self.replica.disk_space.on_change = self._on_room_changed
         self.replica.intake.on_admin = self.membership.handle
         self.replica.on_snapshot_wanted = self.snapshot_sender.send
         state.on_checkpoint = self.check.checkpoint
@@ -181,6 +184,7 @@ class Node:
             await nursery.start(self.snapshot_sender.run)
             nursery.start_soon(self.snapshot_receiver.run)
             await nursery.start(self.membership.run)
+            await nursery.start(self.rooms.run)
             await nursery.start(self.check.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
@@ -213,6 +217,7 @@ class Node:
                 self.received(peer, frame.frames)
             elif isinstance(frame, wire.Report):
                 self.status.reported(peer, frame)
+                self.rooms.look()
             elif isinstance(frame, wire.Bulletin):
                 self.status.bulletin(frame)
             elif isinstance(frame, wire.StateDigest):
@@ -249,6 +254,7 @@ class Node:
     def link_made(self, peer: int) -> None:
         """`peer` has welcomed this node."""
         self.status.welcomed(peer)
+        self.rooms.look()
         self.replica.link_made()
 
     def link_broken(self, peer: int) -> None:
@@ -334,6 +340,14 @@ class Node:
         self._set_links()
         self.membership.look()
         self.status.refresh()
+        if self.replica.disk_space.is_short:
+            self.status.room_changed()  # A new leader does not know it yet.
+
+    def _on_room_changed(self) -> None:
+        """This node's disk is short of room, or has room again."""
+        self.replica.room_changed()
+        self.status.room_changed()
+        self.rooms.look()
 
     def _set_links(self) -> None:
         """Have a link to each member, and to each node that was one a moment ago.
@@ -372,3 +386,4 @@ class Node:
         self.status.tick()
         self.freshness.tick()
         self.membership.tick()
+        self.rooms.look()

@@ -103,6 +103,12 @@ def test_the_unit_waits_for_the_network_and_starts_again_whatever_a_restart_can_
     assert unit()["RestartPreventExitStatus"] == [str(ConfigError.exit_code)]
 
 
+def test_the_unit_is_never_given_up():
+    """A node on a full disk stops, and is to come back whenever there is room again."""
+    assert unit()["StartLimitIntervalSec"] == ["0"]
+    assert unit()["Restart"] == ["on-failure"]
+
+
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
     analyze = shutil.which("systemd-analyze")
     if analyze is None:

@@ -8,6 +8,8 @@ its links to them. Decides nothing, sends nothing, and wakes no task: `status.py
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from ..driver.replica import Replica
@@ -51,7 +53,7 @@ class Health:
         self._refused: set[int] = set()
         self._strangers: set[int] = set()
         self._figures: dict[int, NodeFigures] = {}
-        self._figures_at: dict[int, float] = {}
+        self._reported_at: dict[int, float] = {}
         self._caught_up: set[int] = set()
         self._started_at = trio.current_time()
         # Else it is new here, and is joining until a leader says otherwise.
@@ -82,7 +84,7 @@ class Health:
     def reported(self, peer: int, figures: NodeFigures) -> None:
         """Take the figures of a member."""
         self._figures[peer] = figures
-        self._figures_at[peer] = trio.current_time()
+        self._reported_at[peer] = trio.current_time()
 
     # -- times ------------------------------------------------------------------------------
 
@@ -150,6 +152,14 @@ class Health:
         figures = self._figures.get(node)
         return figures is not None and figures.state == "stopping"
 
+    def figures(self, node: int) -> NodeFigures | None:
+        """Return what `node` last reported to this one."""
+        return self._figures.get(node)
+
+    def reported_at(self, node: int) -> float:
+        """When it did; long ago: never."""
+        return self._reported_at.get(node, -math.inf)
+
     def note_progress(self) -> None:
         """At the leader: note when it began to lead, and which learners are past joining."""
         facts = self._facts
@@ -199,7 +209,7 @@ class Health:
         silent = (now - max(heard or 0.0, self._started_at)) / self.interval_s()
         if self._replica.is_connected(member):
             contact_ms = contact_ms or 0
-            said_ago = now - self._figures_at.get(member, -1e9)
+            said_ago = now - self._reported_at.get(member, -math.inf)
             if figures and figures.reason and said_ago <= _FAILED_INTERVALS * self.interval_s():
                 return "recovering", contact_ms, figures, figures.reason
             return "alive", contact_ms, figures, ""

@@ -265,24 +265,35 @@ class Membership:
                 raise Refused(f"{member.name} is a learner: only a voter can lead")
             if not self._status.is_live(member.id):
                 raise Refused(f"{member.name} is not live: it could not lead")
+            if self._status.is_short(member.id):
+                shortage = self._status.shortage_of(member.id)
+                raise Refused(f"{shortage}: as the leader it would refuse every write")
             to = member.id
         else:
             to = self._successor()
         await self._replica.ask_core(lambda rid: TransferLeader(rid, to), deadline)
 
     def _successor(self) -> int:
-        """Return the voter that could lead soonest, of those that run and are to go on running."""
+        """Return the voter that could lead soonest."""
+        ready = self.successors()
+        if not ready:
+            raise Refused("there is no other live voter with room on its disk that could lead")
+        return -max(ready)[1]
+
+    def successors(self) -> list[tuple[int, int]]:
+        """Return the voters that could lead, each as (how far its log surely is, -id).
+
+        Those that run, are to go on running, and have room on their disks.
+        """
         facts, status = self._facts, self._status
-        ready = [
+        return [
             (match, -node)
             for node in facts.config.voters
             if (match := facts.match_of(node)) is not None
             and status.is_live(node)
             and not (status.is_ending(node) or self._reconciler.is_going(node))
+            and not status.is_short(node)
         ]
-        if not ready:
-            raise Refused("there is no other live voter that could lead")
-        return -max(ready)[1]
 
     async def _check_majority(self, member: Member, deadline: float) -> None:
         """Refuse what would leave no live majority, or none that has what this leader has.

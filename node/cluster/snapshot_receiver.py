@@ -136,6 +136,7 @@ class SnapshotReceiver:
             if unflushed >= _FLUSH_BYTES:
                 unflushed = 0
                 await self._replica.flush()
+                self._check_room()
         if incoming.is_whole:
             self._staging = None
             self._offer(staging.peer, incoming, staging.install)
@@ -143,6 +144,18 @@ class SnapshotReceiver:
             self._unstage()
             self._offer(staging.peer, incoming, None)
         await reply(SnapshotTaken(incoming.id))
+
+    def _check_room(self) -> None:
+        """Give the state up if it does not fit: the node stops when its disk is full.
+
+        Only then, and not on a disk that is merely short: the state that comes may be much smaller
+        than the one it replaces.
+        """
+        space = self._replica.disk_space
+        space.check()
+        if space.room.is_tight:
+            self._unstage()
+            raise PeerError(f"there is no room for the snapshot: {space.room}")
 
     def _offer(
         self, peer: int, what: SnapshotStart | Incoming, install: SnapshotInstall | None

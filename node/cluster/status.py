@@ -24,6 +24,7 @@ from ..driver.ticks import TickTimer
 from ..model.cluster_info import LIVE, ClusterInfo, NodeFigures
 from ..net.change_counter import ChangeCounter
 from ..peers import wire
+from ..storage.interface import Room
 from . import outlook, overview
 from .health import Health
 
@@ -96,6 +97,11 @@ class Status:
         for peer in self._facts.peers:
             self._send(peer, report)
 
+    def room_changed(self) -> None:
+        """Report to the leader at once how much room this node's disk has."""
+        if self._facts.leader not in (0, self._facts.id):
+            self._send(self._facts.leader, wire.Report(self._own_figures()))
+
     # -- what is heard ----------------------------------------------------------------------
 
     def port_answered(self, peer: int) -> None:
@@ -125,6 +131,9 @@ class Status:
         facts, health = self._facts, self._health
         if bulletin.term >= health.bulletin.term and not facts.is_leader:
             health.bulletin = bulletin
+            if self.is_short(facts.leader):
+                # It wants to hand over, to one that has room now.
+                self._replica.disk_space.check()
             if facts.leader:
                 self._send(facts.leader, wire.Report(self._own_figures()))
             self.refresh()
@@ -151,6 +160,35 @@ class Status:
     def is_ending(self, node: int) -> bool:
         """Whether `node` has said that it is about to stop."""
         return self._health.is_ending(node)
+
+    def room_of(self, node: int) -> NodeFigures | None:
+        """Return figures of `node` that say how much room its disk has; None: it is not known.
+
+        At the leader those that `node` reported last, elsewhere those of the leader's bulletin.
+        """
+        if node == self._facts.id:
+            return self._own_figures()
+        if self._facts.is_leader:
+            return self._health.figures(node)
+        judgement = self._health.bulletin.members.get(node)
+        return None if judgement is None else judgement[2]
+
+    def reported_at(self, node: int) -> float:
+        """When `node` last reported its figures, in seconds of `trio.current_time()`."""
+        return self._health.reported_at(node)
+
+    def is_short(self, node: int) -> bool:
+        """Whether the disk of `node` is known to be short of room."""
+        figures = self.room_of(node)
+        return figures is not None and figures.is_disk_short
+
+    def shortage_of(self, node: int) -> str:
+        """Return how short of room the disk of `node` is, for people; empty: it is not known to be."""
+        figures, member = self.room_of(node), self._facts.members.get(node)
+        if figures is None or not figures.is_disk_short:
+            return ""
+        name = member.name if member is not None else f"{node:016x}"
+        return f"the disk of {name} has {Room(figures.disk_free, figures.disk_needed)}"
 
     @property
     def structure(self) -> int:
@@ -266,7 +304,7 @@ class Status:
         return interval if self._replica.tick_seconds() > interval else math.inf
 
     def _own_figures(self) -> NodeFigures:
-        facts = self._facts
+        facts, space = self._facts, self._replica.disk_space
         state = "recovering" if facts.lost_log else "running"
         return NodeFigures(
             state="stopping" if self.is_stopping else state,
@@ -276,6 +314,10 @@ class Status:
             version=VERSION,
             uptime_s=int(trio.current_time() - self._started_at),
             reason=facts.lost_log,
+            disk_free=space.room.free,
+            disk_needed=space.room.needed,
+            is_disk_short=space.is_short,
+            is_disk_tight=space.is_short and space.room.is_tight,
         )
 
     def _publish(self) -> None:

@@ -25,21 +25,28 @@ STRAGGLER_ENTRIES, STRAGGLER_BYTES = 8, 4
 """So many times as much is kept while a live member is further behind than that, and is being fed:
 it would need a whole snapshot else. The factors bound what one slow member can cost in memory."""
 
+SHORT_SHARE = 8
+"""On a disk that is short of room an eighth is kept; but all that a member lacks which can use it: a
+whole snapshot would take more."""
+
 HELD_BYTES = 512 * 1024 * 1024
 """Of entries on the disk that follow a snapshot on its way. A node that starts reads all its log: so
 much memory it may then need for a moment."""
 
 
-def due(core: Core, applied: int) -> int | None:
+def due(core: Core, applied: int, *, is_short: bool = False) -> int | None:
     """Return the index to compact to now, or None.
 
     Args:
+        is_short: Whether the disk is short of room.
         core: Its log is looked at and, at the leader, how far the members are.
         applied: Index of the last entry that has taken effect. Its effects are written; that they
             are durable before the cut is the storage's, whose writes become durable in order.
     """
     log = core.log
     entries, size = KEEP_ENTRIES, KEEP_BYTES
+    if is_short:
+        return _due_on_short_disk(core, applied)
     if _has_straggler(core, applied):
         entries, size = STRAGGLER_ENTRIES * entries, STRAGGLER_BYTES * size
     if len(log.entries) <= entries + KEEP_ENTRIES and log.size <= size + KEEP_BYTES:
@@ -49,9 +56,21 @@ def due(core: Core, applied: int) -> int | None:
     return min(log.index_to_keep(applied, entries, size), log.snapshot_index + KEEP_ENTRIES)
 
 
-def cuts(core: Core, applied: int) -> tuple[Compact, ...]:
+def _due_on_short_disk(core: Core, applied: int) -> int | None:
+    log = core.log
+    entries, size = KEEP_ENTRIES // SHORT_SHARE, KEEP_BYTES // SHORT_SHARE
+    if len(log.entries) <= 2 * entries and log.size <= 2 * size:
+        return None
+    index = min(log.index_to_keep(applied, entries, size), log.snapshot_index + KEEP_ENTRIES)
+    for progress in core.progress.values():
+        if progress.active and progress.state is not ProgressState.SNAPSHOT:
+            index = min(index, progress.match)
+    return index if index > log.snapshot_index else None
+
+
+def cuts(core: Core, applied: int, *, is_short: bool = False) -> tuple[Compact, ...]:
     """Return what `due` asks for as events for the core: one, or none."""
-    index = due(core, applied)
+    index = due(core, applied, is_short=is_short)
     return () if index is None else (Compact(index),)
 
 
@@ -97,6 +116,12 @@ class DiskLog:
     def release(self, peer: int) -> None:
         """Keep nothing for `peer` any more. Idempotent."""
         if self._held.pop(peer, None) is not None:
+            self._cut()
+
+    def release_all(self) -> None:
+        """Keep nothing for anybody: the room is needed."""
+        if self._held:
+            self._held.clear()
             self._cut()
 
     def appended(self, entries: Sequence[Entry]) -> None:

@@ -1,35 +1,69 @@
-"""Whether the leader's disk has room for new writes: a full disk is refused before the log.
+"""Whether there is room for new writes: a full disk is refused before it reaches the log.
 
-Owns when the storage is asked: once a second, and after every few MiB, never for each write. How
-little is short is the storage's to say (`storage/directory.py`). Every write of a client is refused,
-deletions too: each is an entry in the log first, and gives room back only with a compaction much
-later. Reads go on, and so do changes of the membership, which are small and may bring in a larger
-disk. A follower cannot refuse the log: it stops when a write fails.
+Owns when the storage is asked for its room: once a second, and after every few MiB, never for each
+write. How little is *short* is the storage's to say (`storage/interface.py:Room`); which voters are
+short besides this one the cluster says (`cluster/rooms.py`).
+
+What is refused, and when:
+
+- New values, when this leader's disk is short, or when the voters with room are no majority: the
+  others would be filled until they stop.
+- Deletions, which are the way out, only when the disk is *tight*: with a quarter of that room. The
+  compaction that gives the room back needs some itself (`reclaim.py`).
+- Members, settings and all else never: they are small, and may bring in a larger disk.
+
+A follower cannot refuse the log. It goes on until its disk is nearly *spent*, and then stops, while
+RocksDB still has the room to start again.
 """
 
 from __future__ import annotations
 
-from ..errors import NoSpace
-from ..storage.interface import Storage
+import os
+from collections.abc import Callable, Sequence
+from errno import ENOSPC
+
+import structlog
+
+from ..errors import NoSpace, StorageError
+from ..model import commands
+from ..model.commands import Effect
+from ..raft.entry import Entry
+from ..storage.interface import Room, Storage
 from .requests import Request
 
 _CHECK_S = 0.9
 _CHECK_BYTES = 4 * 1024 * 1024
-"""Bytes of payloads proposed meanwhile, after which the storage is asked again."""
+"""Bytes of entries written meanwhile, after which the storage is asked again."""
+
+_SPENT_SHARE = 4
+_SPENT_BYTES = 64 * 1024
+"""Of a disk that is nearly spent a follower writes a quarter between two looks, and leaves so much."""
+
+_log = structlog.get_logger()
 
 
 class DiskSpace:
     """What the storage answered when it was last asked.
 
     Attributes:
-        shortage: Why no write is taken; empty while there is room.
+        room: That answer.
+        is_short: Whether this disk is short of room; once it is, until it has ample room again.
+        refusal: Why no new value is taken; empty while there is room.
+        is_leaving: Whether this leader is about to hand over because its disk is short: requests
+            wait for that instead of being refused.
+        on_change: Called when `is_short` has changed.
     """
 
     def __init__(self, storage: Storage) -> None:
+        self.room = Room(0, 0)
+        self.is_short = self.is_leaving = False
+        self.refusal = ""
+        self.on_change: Callable[[], None] = lambda: None
         self._storage = storage
-        self._taken = 0
+        self._others = ""
+        self._is_majority_tight = False
+        self._written = 0
         self._waited_s = 0.0
-        self.shortage = ""
         self.check()
 
     def tick(self, seconds: float) -> None:
@@ -38,17 +72,79 @@ class DiskSpace:
         if self._waited_s >= _CHECK_S:
             self.check()
 
+    def writing(self, entries: Sequence[Entry], *, is_leader: bool) -> None:
+        """Count entries that are about to be written.
+
+        Raises:
+            StorageError: This follower's disk is nearly spent.
+        """
+        for entry in entries:
+            self._written += len(entry.data)
+        if self.is_short and self.room.is_spent and not is_leader:
+            self._check_spent()
+        if self._written >= _CHECK_BYTES:
+            self.check()
+
+    def _check_spent(self) -> None:
+        """Stop a follower whose disk is about to be full, while something is left.
+
+        A leader has refused what would fill its disk, and its own entries are few: so are those of
+        an election and the deletions, for which a follower need not stop. Each entry is written
+        twice, to the log and to the state.
+        """
+        if self._written * _SPENT_SHARE > self.room.free - _SPENT_BYTES:
+            self.check()
+            if self.room.is_spent:
+                raise StorageError(
+                    f"{os.strerror(ENOSPC)}: {_of(self.room)}. What the leader writes does not fit"
+                    " any more: free some space, and start this node again"
+                )
+
     def check(self) -> None:
         """Ask the storage."""
-        self._taken, self._waited_s = 0, 0.0
-        self.shortage = self._storage.shortage()
+        self._written, self._waited_s = 0, 0.0
+        self.room = room = self._storage.room()
+        is_short = not room.is_ample if self.is_short else room.is_short
+        if is_short != self.is_short:
+            self.is_short = is_short
+            free, needed = room.free >> 20, room.needed >> 20
+            if is_short:
+                _log.warning("the disk is short of room", free_mib=free, needed_mib=needed)
+            else:
+                _log.info("the disk has room again", free_mib=free, needed_mib=needed)
+            self._judge()
+            self.on_change()
+        elif is_short:
+            self._judge()
+
+    def others(self, shortage: str, *, is_tight: bool) -> None:
+        """Take what the leader knows of the other voters' disks.
+
+        Args:
+            shortage: Which are short, if those with room are no majority; else empty.
+            is_tight: Whether those that have room for deletions are no majority either.
+        """
+        self._others, self._is_majority_tight = shortage, is_tight
+        self._judge()
 
     def refuses(self, request: Request) -> bool:
-        """Count a write, and answer it if there is no room; return whether it was answered."""
-        if self.shortage:
-            request.finish(NoSpace(f"no write is taken: {self.shortage}"))
-            return True
-        self._taken += len(request.data)
-        if self._taken >= _CHECK_BYTES:
-            self.check()
-        return False
+        """Answer a write if there is no room for it; return whether it was answered.
+
+        Only to be asked while there is a `refusal`.
+        """
+        effect = commands.effect(request.data)
+        if effect is Effect.SMALL:
+            return False
+        is_tight = (self.is_short and self.room.is_tight) or self._is_majority_tight
+        if effect is Effect.FREES and not is_tight:
+            return False
+        way_out = "make room for the node" if is_tight else "delete something, or make room"
+        request.finish(NoSpace(f"no write is taken: {self.refusal}; {way_out}"))
+        return True
+
+    def _judge(self) -> None:
+        self.refusal = _of(self.room) if self.is_short else self._others
+
+
+def _of(room: Room) -> str:
+    return f"the disk of {room.where or 'this node'} has {room}"

@@ -139,6 +139,8 @@ class Intake:
             self._forward(leader, waiting.queued.popleft())
 
     def _propose(self, events: deque[happened.Event]) -> None:
+        if self._disk_space.is_leaving:
+            return  # They wait for the next leader, which has room.
         waiting, needs_time = self._waiting, commands.needs_time
         items: list[tuple[int, bytes]] = []
         size = 0
@@ -149,7 +151,7 @@ class Intake:
             if request.kind != ForwardKind.WRITE:
                 self.on_admin(request)
                 continue
-            if self._disk_space.refuses(request):
+            if self._disk_space.refusal and self._disk_space.refuses(request):
                 continue
             data = request.data
             if needs_time(data):

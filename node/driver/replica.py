@@ -56,6 +56,7 @@ from .flushes import Flushes
 from .intake import Intake
 from .leadership import LeadershipNotifier
 from .operations import Operations
+from .reclaim import Reclaimer
 from .ticks import TickTimer
 
 _TURNS_MAX = 8
@@ -78,7 +79,7 @@ class Replica(Operations):
         intake: Takes requests and replies that peers forward.
         waiting: The requests that wait for an answer here.
         flushes: Makes durable what is written, and counts how often.
-        disk_space: Refuses writes while the disk is short of space.
+        disk_space: Refuses writes while disks are short of room.
         on_tick: Called at the end of each tick.
         on_snapshot_wanted: Called with a peer that needs a snapshot.
     """
@@ -109,6 +110,10 @@ class Replica(Operations):
         self._is_due = self._is_held = self._is_over = False
         self.flushes = Flushes(storage, self._send_now, self._flushed)
         self._disk = DiskWriter(storage, state, self.flushes)
+        self._reclaimer = Reclaimer(
+            storage, self.disk_space, lambda: (state.applied, self.core.log.snapshot_index)
+        )
+        self.disk_space.on_change = self.room_changed
         self.disk_log = self._disk.log
         self._bundles = Bundles()
         self.intake = Intake(
@@ -158,6 +163,11 @@ class Replica(Operations):
             self._disk.stage(staged)
         self.feed(happened.Receive(message))
 
+    def room_changed(self) -> None:
+        """This disk has become short of room, or has room again: the core is to know, and to act on it."""
+        self.feed(happened.DiskShort(self.disk_space.is_short))
+        self._reclaimer.look()
+
     def adopt_election_timeout(self) -> None:
         """Have the core keep to the election timeout that the cluster has agreed on."""
         election.adopt_timeout(self.core, recovered_core.election_ticks(self.state.settings))
@@ -194,6 +204,9 @@ class Replica(Operations):
             nursery.start_soon(self.flushes.run)
             nursery.start_soon(self._tick_forever, tick_timer)
             nursery.start_soon(self._news.run)
+            nursery.start_soon(self._reclaimer.run)
+            if self.disk_space.is_short:
+                self.room_changed()
             task_status.started()
             while True:
                 await self._wake.wait()
@@ -229,7 +242,7 @@ class Replica(Operations):
         self.leadership.release()
         self.feed(happened.Tick())
         # Also where nothing is written: a node that starts may have a long log on its disk.
-        self._events += compaction.cuts(self.core, self.core.log.applied)
+        self._events += self._cuts(self.core.log.applied)
         self._is_recovering = recovered_core.still_recovering(
             self.core, self.storage, before=self._is_recovering
         )
@@ -321,9 +334,17 @@ class Replica(Operations):
             self._disk.drop_staged()
 
     def _persist(self, persist: Persist) -> None:
+        is_leader = self.core.role is Role.LEADER
+        self.disk_space.writing(persist.entries, is_leader=is_leader)
         self._disk.write(persist)
         if persist.snapshot is not None:
             self.waiting.in_log.snapshot_installed(persist.snapshot.index)
+
+    def _cuts(self, applied: int) -> tuple[happened.Compact, ...]:
+        if not self.disk_space.is_short:
+            return compaction.cuts(self.core, applied)
+        self.disk_log.release_all()
+        return compaction.cuts(self.core, applied, is_short=True)
 
     def _apply(self, update: Update) -> None:
         entries = update.apply
@@ -332,7 +353,7 @@ class Replica(Operations):
         if self.core.role is Role.LEADER:
             self._news.committed()
         self._events.append(happened.Applied(last))
-        cuts = compaction.cuts(self.core, last)
+        cuts = self._cuts(last)
         if cuts or self.core.log.commit > last:
             self._events += cuts
             self.want_turn()

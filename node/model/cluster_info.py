@@ -118,6 +118,9 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
         state: `running`; `stopping` in the last report of a node that stops on purpose;
             `recovering` while it lacks log that it had acknowledged.
         reason: Of a node that is recovering: what it lost, and when it votes again.
+        disk_free, disk_needed: Bytes of its disk that are free, and that are needed free.
+        is_disk_short: Whether its disk is short of room.
+        is_disk_tight: Whether it is so short of it that not even deletions are taken.
     """
 
     state: str
@@ -127,3 +130,7 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     version: str
     uptime_s: int
     reason: str = ""
+    disk_free: int = 0
+    disk_needed: int = 0
+    is_disk_short: bool = False
+    is_disk_tight: bool = False

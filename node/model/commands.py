@@ -209,6 +209,18 @@ Command = (
 )
 
 
+class Effect(enum.Enum):
+    """What a command does to the room on the disks."""
+
+    TAKES = enum.auto()
+    """It writes a value, however small. Whether it replaces a larger one is not known before it is
+    applied, and until then the log has both."""
+    FREES = enum.auto()
+    """It deletes."""
+    SMALL = enum.auto()
+    """Members, settings and the like: of a few hundred bytes, and rare."""
+
+
 class Denial(enum.IntEnum):
     """Why a keyed write was not even tried."""
 
@@ -249,6 +261,29 @@ _TIMED_TAGS = frozenset(
     for kind in get_args(Command)
     if "time_ms" in kind.__struct_fields__
 )
+
+
+_EFFECTS = {
+    encode(kind.__struct_config__.tag): effect
+    for kind, effect in ((Put, Effect.TAKES), (Delete, Effect.FREES), (DeletePrefix, Effect.FREES))
+}
+_KEYED_TAG = encode(Keyed.__struct_config__.tag)
+
+
+def effect(data: bytes) -> Effect:
+    """Return what an encoded command does to the room on the disks.
+
+    Decodes only keyed writes. Of bytes that are no command it says `TAKES` or `SMALL`.
+    """
+    tag = data[1:3]
+    if tag != _KEYED_TAG:
+        return _EFFECTS.get(tag, Effect.SMALL)
+    try:
+        command = decode(data)
+    except msgspec.MsgspecError:
+        return Effect.TAKES
+    is_put = not isinstance(command, Keyed) or isinstance(command.command, Put)
+    return Effect.TAKES if is_put else Effect.FREES
 
 
 def decode(data: bytes) -> Command:

@@ -32,6 +32,7 @@ from .entry import Entry, EntryKind, HardState, SnapshotMeta
 from .events import (
     Applied,
     Compact,
+    DiskShort,
     EarlyElection,
     Event,
     PeerDown,
@@ -60,6 +61,10 @@ _CONFIG = int(EntryKind.CONFIG)
 # just after a tick is seen one tick late, so a leader whose flush hangs steps down within two.
 _STUCK_TIMEOUTS = 1.5
 
+# Election timeouts by which a node stands later whose disk is short of room. Until then a voter with
+# room has asked twice at least: each of its own timeouts is less than two of them.
+_SHORT_TIMEOUTS = 3
+
 
 class Core:
     """One node's Raft.
@@ -80,6 +85,9 @@ class Core:
         votes: Answers to the ballot of this node, by voter.
         own_vote_seq: Number of the write that makes the vote for itself durable, 0 for none.
         elapsed: Ticks since the leader was last heard (leader: since the last quorum check).
+        leaderless: Ticks since this node last led or heard a leader. Unlike `elapsed`, no ballot
+            begins it anew.
+        is_short: Whether its disk is short of room: it leaves the lead to others where it can.
         timeout: Ticks after which this node calls an election.
         round: Number of the last heartbeat broadcast of this term.
         uncommitted_bytes: Of the leader's entries that are not yet committed.
@@ -134,7 +142,8 @@ class Core:
         self.early_token = self.early_attempts = 0
         self.progress: dict[int, Progress] = {}
         self.votes: dict[int, bool] = {}
-        self.elapsed = 0
+        self.elapsed = self.leaderless = 0
+        self.is_short = False
         self.timeout = 0
         self.randomize_timeout()
         self.round = 0
@@ -212,6 +221,18 @@ class Core:
             return True
         pending = self.history.index > self.log.commit
         return pending and self.history.at(self.history.index - 1).is_voter(self.id)
+
+    def may_stand(self) -> bool:
+        """Whether this node may call an election now.
+
+        One whose disk is short waits, so that a voter with room wins first: as a leader it would
+        refuse every write. It does not wait for ever, for perhaps no voter with room can win, and
+        then nobody would answer reads or take the deletions that give room back.
+        """
+        patience = _SHORT_TIMEOUTS * self.options.election_ticks + self.timeout
+        if self.is_short and self.leaderless < patience:
+            return False
+        return self.is_promotable()
 
     def learners_caught_up(self) -> list[int]:
         """Return the learners that could become voters now (thesis section 4.2.1)."""
@@ -348,6 +369,7 @@ class Core:
         """Count one heartbeat interval, and do what is due with it."""
         self.ticks += 1
         self.elapsed += 1
+        self.leaderless = 0 if self.role is Role.LEADER else self.leaderless + 1
         oldest = self.log.oldest_write()
         if oldest != self._oldest_write:
             self._oldest_write, self._oldest_since = oldest, self.ticks
@@ -357,6 +379,10 @@ class Core:
         else:
             election.tick_follower(self)
         reads.expire_forwarded(self)
+
+    def on_disk_short(self, event: DiskShort) -> None:
+        """Note whether the disk is short of room: see `may_stand` and `transfer.on_timeout_now`."""
+        self.is_short = event.is_short
 
     def on_persisted(self, event: Persisted) -> None:
         """Count what is durable now: the own entries, or the own vote."""
@@ -403,4 +429,5 @@ _EVENTS: dict[type, _Handler] = {
     EarlyElection: election.on_early_election,
     SnapshotSent: replication.snapshot_sent,
     TellCommit: replication.tell_commit,
+    DiskShort: Core.on_disk_short,
 }

@@ -70,7 +70,10 @@ def tick_leader(core: Core) -> None:
 def tick_follower(core: Core) -> None:
     """Call an election after a timeout without a leader; at once if this node is the only voter."""
     is_alone = core.role is Role.FOLLOWER and core.config.all_voters() == (core.id,)
-    if (core.elapsed < core.timeout and not is_alone) or not core.is_promotable():
+    may_ask = (
+        core.is_promotable() if is_alone else core.elapsed >= core.timeout and core.may_stand()
+    )
+    if not may_ask:
         # `elapsed` goes on growing in a node that may not ask: if it began anew, so would its
         # lease.
         return
@@ -101,7 +104,7 @@ def campaign(core: Core) -> None:
 
 def schedule_early(core: Core) -> None:
     """The leader is gone: ask the driver for an `EarlyElection` event after a short random time."""
-    if core.is_promotable() and core.early_attempts < _EARLY_ATTEMPTS:
+    if core.may_stand() and core.early_attempts < _EARLY_ATTEMPTS:
         core.early_attempts += 1
         core.early_token += 1
         # A longer interval after each attempt without a winner: ballots may be slow on this
@@ -273,5 +276,6 @@ def on_peer_down(core: Core, event: PeerDown) -> None:
 def on_early_election(core: Core, event: EarlyElection) -> None:
     """Call the election that waited for a short random time."""
     # An older token is of an election that was given up since, e.g. because this node has voted.
-    if event.token == core.early_token and core.gone and core.role is Role.FOLLOWER:
+    is_due = event.token == core.early_token and core.gone and core.role is Role.FOLLOWER
+    if is_due and core.may_stand():
         campaign(core)

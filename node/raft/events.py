@@ -112,6 +112,13 @@ class SnapshotSent:
     ok: bool
 
 
+@dataclass(frozen=True, slots=True)
+class DiskShort:
+    """The disk of this node has become short of room, or has room again (`is_short` is False)."""
+
+    is_short: bool
+
+
 Event = (
     Tick
     | Receive
@@ -127,4 +134,5 @@ Event = (
     | EarlyElection
     | SnapshotSent
     | TellCommit
+    | DiskShort
 )

@@ -262,7 +262,7 @@ def _hear_leader(core: Core, leader: int) -> None:
         raise CoreBug(f"two leaders in term {core.term}: {core.leader:016x} and {leader:016x}")
     if core.role is not Role.FOLLOWER or core.leader == 0:
         core.become_follower(core.term, leader)
-    core.elapsed = 0
+    core.elapsed = core.leaderless = 0
     core.gone = 0
 
 

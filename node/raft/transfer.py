@@ -110,7 +110,11 @@ def finish(core: Core) -> None:
 
 
 def on_timeout_now(core: Core, message: TimeoutNow) -> None:
-    """Call an election if this node may; `terms.on_receive` has compared the terms."""
+    """Call an election if this node may; `terms.on_receive` has compared the terms.
+
+    Not if its disk is short of room, which the leader may not know yet: it would have to refuse
+    every write. The leader leads on after an election timeout.
+    """
     is_free = core.role is not Role.LEADER and core.leader in (0, message.frm)
-    if is_free and core.is_promotable():
+    if is_free and core.is_promotable() and not core.is_short:
         election.become_candidate(core, is_transfer=True)

@@ -14,10 +14,11 @@ recovery.py      what a node may believe of its own disk: pure decisions
 witness.py       the file that records how much was durable
 rocks_recovery.py  reads a database for `recovery.py`, damage included
 codec.py         the bytes of the log family, CRC and chain hash
-directory.py     the files around the database, the lock, the identity; when the disk is too full
+directory.py     the files around the database, the lock, the identity; how much room there is
 engine.py        the only module that opens RocksDB; the traps of rocksdict
 views.py         reads a family as of one moment, or a damaged one as far as it goes
 flusher.py       the thread that flushes
+reclaim.py       gives back the room of what was deleted
 deleted_files.py  frees deleted files in small pieces, so that no flush waits for it
 options.py       RocksDB's settings: memory, stalls, recovery
 

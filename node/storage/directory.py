@@ -24,17 +24,18 @@ import msgspec
 
 from ..config import own_files
 from ..errors import StorageError
-from .interface import Identity
+from .interface import Identity, Room
 from .recovery import RESET
 
 # The format of directory, log and state that this version writes, and the newest that it reads.
 FORMAT = 1
 
-# Free space that clients' writes must leave to RocksDB: a WAL, the memtables, and a compaction,
-# whose result exists beside what it replaces.
+# Free space that clients' writes must leave to RocksDB for a WAL and the memtables, beside what its
+# next compaction writes: the result exists beside what it replaces.
 _RESERVE_BYTES = 256 << 20
 # On a small file system the reserve is an eighth of it, but not less than what RocksDB needs at
-# once for a full memtable (a table and the next WAL); and never more than half of it.
+# once for a full memtable (a table and the next WAL). With the compaction it is never more than half
+# of the file system: what is used then fits twice.
 _SWITCH_BYTES = 40 << 20
 
 _IDENTITY_FILE = "hstore.json"
@@ -183,8 +184,12 @@ def remove_data(path: Path) -> None:
         lock.release()
 
 
-def shortage(path: Path) -> str:
-    """Return why no new write should be accepted, for lack of disk space; empty: go on.
+def room(path: Path, compaction_bytes: int = 0) -> Room:
+    """Return how much room there is, and how much hstore needs.
+
+    Args:
+        path: The data directory.
+        compaction_bytes: What the next compaction may write before it deletes anything.
 
     Raises:
         StorageError: The file system does not answer.
@@ -195,12 +200,7 @@ def shortage(path: Path) -> str:
         raise StorageError(f"{path} cannot be asked for its free space: {error}") from error
     total, free = (blocks * system.f_frsize for blocks in (system.f_blocks, system.f_bavail))
     reserve = min(_RESERVE_BYTES, max(total // 8, min(_SWITCH_BYTES, total // 2)))
-    if free >= reserve:
-        return ""
-    return (
-        f"the disk of {path} has {free >> 20} MiB left, less than the {reserve >> 20} MiB that"
-        " hstore keeps for itself"
-    )
+    return Room(free, min(reserve + compaction_bytes, total // 2), str(path))
 
 
 def encode_identity(identity: Identity) -> bytes:

@@ -19,6 +19,7 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +37,7 @@ from ..net.poller import Poller
 from .deleted_files import DeletedFiles
 from .flusher import Done, Flusher, Then
 from .options import MEMTABLES_MAX, TABLES_OPEN, Setup, write_options
+from .reclaim import Reclaim, compaction_bytes
 from .recovery import RESET
 from .views import View, salvage
 from .witness import WitnessFile
@@ -122,6 +124,7 @@ class Engine:
         self._writes_unasked = 0
         self._flusher = Flusher(self._flush_blocking)
         self._deleted = DeletedFiles(path)
+        self._reclaim = Reclaim(path)
         self._views: weakref.WeakSet[View] = weakref.WeakSet()
         self._families = {name: self._open_family(name) for name in families if name != _DEFAULT}
 
@@ -239,6 +242,40 @@ class Engine:
                 return
             await trio.sleep(_CROWDED_PAUSE_S)
 
+    def compaction_bytes(self) -> int:
+        """Return what the next compaction may write before it deletes anything.
+
+        Raises:
+            StorageError: RocksDB refused.
+        """
+        self.check()
+        try:
+            return max(map(compaction_bytes, self._databases()))
+        except Exception as error:
+            raise self.failed("asking RocksDB for its tables", error) from error
+
+    async def reclaim(self) -> None:
+        """Give the room of what was deleted back, in a thread; see `reclaim.py`. One task at a time.
+
+        Raises:
+            StorageError: RocksDB refused.
+
+        Cancellation: it goes on until it is done or the database is closed.
+        """
+        self.check()
+        await trio.to_thread.run_sync(self._reclaim_blocking, abandon_on_cancel=True)
+
+    def _reclaim_blocking(self) -> None:
+        try:
+            self._reclaim.run(self._databases())
+        except Exception as error:
+            raise self.failed("reclaiming room", error) from error
+        self._deleted.look_soon()
+
+    def _databases(self) -> list[Rdict]:
+        """Return the handles of all families; the log's comes first."""
+        return [self._db, *(family.rdict for family in self._families.values())]
+
     async def close(self) -> None:
         """Flush and close. Idempotent.
 
@@ -264,14 +301,20 @@ class Engine:
         # This waits for a running flush: to close the database under it would crash the process.
         if not self._flusher.close(_CLOSE_GRACE_S):
             return
+        if not self._reclaim.end(self._db, _CLOSE_GRACE_S):
+            return
         self._deleted.close()
         for view in list(self._views):
             view.close()
         families, self._families = list(self._families.values()), {}
         try:
-            for family in families:
-                family.close()
-            self._db.close()
+            if self._reclaim.was_cut:
+                self._db.flush_wal(True)
+            for close in (*(family.close for family in families), self._db.close):
+                # After a compaction that was cut short RocksDB will not write memtables any more,
+                # and says so here. They are in the log.
+                with suppress(*((Exception,) if self._reclaim.was_cut else ())):
+                    close()
             if self._witness is not None:
                 self._witness.sync()
                 self._witness.close()
@@ -297,13 +340,12 @@ class Engine:
         return self._was_crowded
 
     def _ask_if_crowded(self) -> bool:
-        databases = [self._db, *(family.rdict for family in self._families.values())]
         try:
             return any(
                 database.property_int_value("rocksdb.is-write-stopped")
                 or (database.property_int_value("rocksdb.num-immutable-mem-table") or 0)
                 >= MEMTABLES_MAX - 1
-                for database in databases
+                for database in self._databases()
             )
         except Exception as error:
             raise self.failed("asking RocksDB for its load", error) from error

@@ -20,7 +20,7 @@ import enum
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import StorageError
 from ..net.poller import Poller
@@ -159,6 +159,53 @@ class SnapshotInstall(Protocol):
         ...
 
 
+_MEMTABLE_ROOM_BYTES = 20 << 20
+"""For writing one memtable to a table."""
+
+
+class Room(NamedTuple):
+    """The room on a disk, in bytes.
+
+    Attributes:
+        free: What this process may still write.
+        needed: What the storage needs free to work: with less than that the disk is *short*.
+        where: Which disk, for people.
+    """
+
+    free: int
+    needed: int
+    where: str = ""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether new writes should be refused."""
+        return self.free < self.needed
+
+    @property
+    def is_ample(self) -> bool:
+        """Whether a disk that was short has room again: a quarter more than it needs.
+
+        With one limit for both, a disk at that limit would be short and not short in turns, and the
+        lead would go to and fro.
+        """
+        return self.free >= self.needed + self.needed // 4
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether there is too little even for deletions, and for the compaction that follows."""
+        return self.free < max(self.needed // 4, min(_MEMTABLE_ROOM_BYTES, self.needed // 2))
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the next writes may fill the disk up."""
+        return self.free < self.needed // 16
+
+    def __str__(self) -> str:
+        """Say how much there is, and how much there should be."""
+        low, ample = self.needed >> 20, (self.needed + self.needed // 4) >> 20
+        return f"{self.free >> 20} MiB left (writes stop below {low} MiB, and go on from {ample})"
+
+
 class Storage(Protocol):
     """One node's log, hard state and state."""
 
@@ -249,10 +296,19 @@ class Storage(Protocol):
         """Return the chain hash of the log at `index`, which must not be compacted away."""
         ...
 
-    def shortage(self) -> str:
-        """Return why no new write should be accepted, for lack of disk space; empty: go on.
+    def room(self) -> Room:
+        """Return how much room the disk has, and how much this storage needs.
 
         Asks the file system, which takes some microseconds.
+        """
+        ...
+
+    async def reclaim(self) -> None:
+        """Give the room of what was deleted back to the file system, as far as there is room to.
+
+        May take minutes, in a thread: writes and flushes go on meanwhile. One call at a time.
+
+        Cancellation: it goes on in its thread; `close` ends it.
         """
         ...
 

@@ -23,8 +23,11 @@ _MIB = 1 << 20
 TABLES_OPEN = 256
 """4 GiB of tables, where a process may have so many files open."""
 
-_MEMTABLE_BYTES = 16 * _MIB
+MEMTABLE_BYTES = 16 * _MIB
 _MEMTABLES_BYTES = 48 * _MIB
+
+# The first level below level 0; a compaction of level 0 rewrites both.
+BASE_LEVEL_BYTES = 256 * _MIB
 
 # Memtables of one family, the one being filled included (RocksDB's max_write_buffer_number). With
 # so many, writes stop until one of them is in a file.
@@ -103,14 +106,17 @@ class Setup:
         # Disk space is cheap; compression costs the processor time that serves requests.
         options.set_compression_type(DBCompressionType.none())
         options.set_block_based_table_factory(tables)
-        options.set_write_buffer_size(_MEMTABLE_BYTES)
+        options.set_write_buffer_size(MEMTABLE_BYTES)
         options.set_max_write_buffer_number(MEMTABLES_MAX)
         options.set_target_file_size_base(16 * _MIB)
         # Keys are written all over the key space, so each compaction rewrites most of the store.
         # Wait for twice RocksDB's default number of tables before one begins, and have no level in
         # between while everything is smaller than the base level.
         options.set_level_zero_file_num_compaction_trigger(8)
-        options.set_max_bytes_for_level_base(256 * _MIB)
+        options.set_max_bytes_for_level_base(BASE_LEVEL_BYTES)
+        # What a compaction replaces stays until the result is whole: this bounds the room that one
+        # below the base level needs. RocksDB's default is 25 tables, 400 MiB.
+        options.set_max_compaction_bytes(BASE_LEVEL_BYTES)
         options.set_level_compaction_dynamic_level_bytes(True)
         options.set_level_zero_slowdown_writes_trigger(_L0_FILES_MAX)
         options.set_level_zero_stop_writes_trigger(_L0_FILES_MAX)

@@ -37,10 +37,10 @@ from .directory import (
     read_identity,
     recovered_from,
     replace_identity,
-    shortage,
+    room,
 )
 from .engine import Engine
-from .interface import APPLIED_KEY, Identity, Recovered, SnapshotInstall, Use, unpack_applied
+from .interface import APPLIED_KEY, Identity, Recovered, Room, SnapshotInstall, Use, unpack_applied
 from .options import TABLES_OPEN
 from .recovery import Witness
 from .rocks_log import RocksLog, write_first_batch
@@ -319,13 +319,21 @@ class RocksStorage:
         """
         return self._loaded().chain_at(index)
 
-    def shortage(self) -> str:
-        """See `Storage.shortage`.
+    def room(self) -> Room:
+        """See `Storage.room`.
 
         Raises:
             StorageError: The file system does not answer.
         """
-        return shortage(self._path)
+        return room(self._path, self._engine.compaction_bytes())
+
+    async def reclaim(self) -> None:
+        """See `Storage.reclaim`.
+
+        Raises:
+            StorageError: RocksDB refused.
+        """
+        await self._engine.reclaim()
 
     def begin_install(self) -> RocksInstall:
         """Begin to receive a whole state. An install begun before and not finished is aborted."""

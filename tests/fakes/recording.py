@@ -21,6 +21,7 @@ from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.storage.interface import (
     Identity,
     Recovered,
+    Room,
     SnapshotInstall,
     StateReader,
     StateStore,
@@ -121,8 +122,11 @@ class RecordingStorage:
     def snapshot_meta_chain(self, index: int) -> bytes:
         return self._inner.snapshot_meta_chain(index)
 
-    def shortage(self) -> str:
-        return self._inner.shortage()
+    def room(self) -> Room:
+        return self._inner.room()
+
+    async def reclaim(self) -> None:
+        await self._inner.reclaim()
 
     def begin_install(self) -> SnapshotInstall:
         return self._inner.begin_install()

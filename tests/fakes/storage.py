@@ -19,7 +19,8 @@ What it remembers of its log, and what it makes of a damaged one, is decided by 
     disk.flush_error = "EIO"            # every flush fails from now on
     disk.flush_error_once = "EIO"       # one fails, and what it covered is gone; later ones "succeed"
     disk.write_error = "ENOSPC"         # every write fails from now on
-    disk.shortage = "full"              # no room for new writes: the leader refuses them
+    disk.room = Room(3 << 20, 256 << 20)    # so much is free, and so much needed
+    disk.capacity = 64_000              # the room is what is left of that; beyond it writes fail
     disk.read_error = "EIO"             # every read of the state fails from now on
     disk.crash(keep=2)                  # of what no flush covers, two batches reach the disk
     disk.crash(stale_witness=True)      # the last writing of the witness did not
@@ -45,11 +46,15 @@ from hstore.node.storage.interface import (
     APPLIED_KEY,
     Identity,
     Recovered,
+    Room,
     SnapshotInstall,
     Use,
     unpack_applied,
 )
 from hstore.node.storage.recovery import OnDisk, Witness, recover
+
+_ENTRY = 40
+"""Bytes of an entry beside its payload."""
 
 
 @dataclass
@@ -105,7 +110,10 @@ class MemoryDisk:
             becomes durable; whoever flushes again is told that all is well (fsyncgate).
         write_error: When set, the next write fails with this text, and all that follow.
         read_error: When set, reading the state fails with this text.
-        shortage: When not empty, why the disk has no room for new writes.
+        room: What the file system says, unless there is a `capacity`.
+        capacity: When set, bytes that the disk holds, of which a quarter is kept free. What was
+            deleted keeps its place until `MemoryStorage.reclaim`.
+        reclaims: How often that was called.
         flushes: How many flushes have ended.
         remember: How many flushed batches `lose_flushed` can take back.
         witness: What the last flush left outside the log.
@@ -122,11 +130,13 @@ class MemoryDisk:
         self.flush_delay_s = 0.0
         self.flush_gate: trio.Event | None = None
         self.flush_error: str | None = None
-        self.shortage = ""
+        self.room = Room(1 << 40, 256 << 20, "here")
+        self.capacity: int | None = None
+        self.reclaims = 0
+        self._taken = 0
         self.flush_error_once: str | None = None
         self.write_error: str | None = None
         self.read_error: str | None = None
-        self.free_bytes: int | None = None
         self.flushes = 0
         self.remember = 0
         self.witness: Witness | None = None
@@ -168,14 +178,39 @@ class MemoryDisk:
         if stale_witness:
             self.witness = self._witness_before
         self.live = self.durable.copy()
+        self._measure_taken()
         if self._storage is not None:
             self._storage.failure = "the power was cut"
         self._storage = None
 
-    def write(self, batch: _Batch) -> None:
-        """Let a batch take effect, not durably."""
+    def write(self, batch: _Batch, size: int = 0) -> None:
+        """Let a batch take effect, not durably.
+
+        Raises:
+            StorageError: It does not fit on the disk.
+        """
+        if self.capacity is not None:
+            if self._taken + size > self.capacity:
+                raise StorageError("No space left on device")
+            self._taken += size
         batch(self.live)
         self.unflushed.append(batch)
+
+    def measure(self) -> Room:
+        """Return how much room there is."""
+        if self.capacity is None:
+            return self.room
+        return Room(self.capacity - self._taken, self.capacity // 4, "here")
+
+    def reclaim(self) -> None:
+        """Free what is deleted."""
+        self.reclaims += 1
+        self._measure_taken()
+
+    def _measure_taken(self) -> None:
+        image = self.live
+        self._taken = sum(_ENTRY + len(entry.data) for entry, _ in image.entries)
+        self._taken += sum(len(key) + len(value) for key, value in image.state.items())
 
     def sync(self, count: int) -> None:
         """Make the first `count` unflushed batches durable."""
@@ -319,7 +354,8 @@ class MemoryStorage:
             if hard_state is not None:
                 image.hard_state = hard_state
 
-        self._commit_log(batch, last, chain)
+        size = sum(_ENTRY + len(entry.data) for entry in entries)
+        self._commit_log(batch, last, chain, size=size)
 
     def become(self, identity: Identity, hard_state: HardState, entries: Sequence[Entry]) -> None:
         first = self._ready().snapshot.index
@@ -416,8 +452,15 @@ class MemoryStorage:
         self._ready()
         return self._chain_at(index)
 
-    def shortage(self) -> str:
-        return self._disk.shortage
+    def room(self) -> Room:
+        self.image()
+        return self._disk.measure()
+
+    async def reclaim(self) -> None:
+        self.image()
+        await trio.sleep(0.05)
+        if self.failure is None:
+            self._disk.reclaim()
 
     def begin_install(self) -> MemoryInstall:
         self._ready()
@@ -470,15 +513,21 @@ class MemoryStorage:
             raise StorageError(self.failure)
         return image
 
-    def commit(self, batch: _Batch) -> None:
-        """Write a batch, not durably."""
+    def commit(self, batch: _Batch, size: int = 0) -> None:
+        """Write a batch of this size, not durably."""
         self.image()
         if self._disk.write_error is not None:
             self.failure = self._disk.write_error
             raise StorageError(self.failure)
-        self._disk.write(batch)
+        try:
+            self._disk.write(batch, size)
+        except StorageError as error:
+            self.failure = str(error)
+            raise
 
-    def _commit_log(self, batch: _Batch, last: int = -1, chain: bytes = b"") -> None:
+    def _commit_log(
+        self, batch: _Batch, last: int = -1, chain: bytes = b"", *, size: int = 0
+    ) -> None:
         """Write a batch on the log, which then ends at `last`, or where it did."""
         end = self.image().end
         end = (
@@ -491,7 +540,7 @@ class MemoryStorage:
             batch(image)
             image.end = end
 
-        self.commit(numbered)
+        self.commit(numbered, size)
 
     def _ready(self) -> _Image:
         if not self._loaded:
@@ -534,7 +583,8 @@ class MemoryState:
                 image.state.pop(key, None)
             image.state.update(pairs)
 
-        self._storage.commit(batch)
+        size = sum(len(key) + len(value) for key, value in pairs.items())
+        self._storage.commit(batch, size)
 
     def view(self, *, bulk: bool = False) -> MemoryView:
         return MemoryView(dict(self._storage.readable().state))

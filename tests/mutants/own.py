@@ -11,6 +11,8 @@ from .mutant import Mutant
 _FIRST_START = "node/process/first_start.py"
 _FOUNDING = "node/cluster/founding.py"
 _INCARNATIONS = "node/peers/incarnations.py"
+_DISK_SPACE = "node/driver/disk_space.py"
+_ROOMS = "node/cluster/rooms.py"
 _BATCH = "node/state/batch.py"
 _CORE = "node/raft/core.py"
 _TERMS = "node/raft/terms.py"
@@ -137,6 +139,36 @@ OWN = (
         "a-new-seed-hears-nothing", "What is said to it before it leads is thrown away.",
         _FIRST_START, "            self.heard.set()\n", "            self.hello = None\n", layer="B",
     ),
+    _mutant(
+        "short-node-stands-at-once", "It would have to refuse every write.",
+        _CORE, "if self.is_short and self.leaderless < patience:", "if patience < 0:",
+    ),
+    _mutant(
+        "short-node-takes-the-lead", "From a leader that does not know.",
+        "node/raft/transfer.py", "core.is_promotable() and not core.is_short:",
+        "core.is_promotable():",
+    ),
+    _mutant(
+        "short-node-never-stands", "Though no other can win.",
+        _CORE, "if self.is_short and self.leaderless < patience:", "if self.is_short:",
+    ),
+    _mutant(
+        "short-node-is-short-for-ever", "Its core does not hear that there is room again.",
+        _CORE, "        self.is_short = event.is_short\n", "        self.is_short = True\n",
+    ),
+    _mutant(
+        "disks-of-a-majority-are-filled", "As long as the leader's own has room.",
+        _ROOMS, "is_majority or not short", "True", layer="B",
+    ),
+    _mutant(
+        "deletions-wait-for-room", "Which only they can bring.",
+        _DISK_SPACE, "if effect is Effect.FREES and not is_tight:",
+        "if effect is Effect.FREES and not self.refusal:", layer="B",
+    ),
+    _mutant(
+        "room-is-never-reclaimed", "What is deleted stays on the disk.",
+        "node/driver/reclaim.py", "        await self._storage.reclaim()\n", "", layer="B",
+    ),
 )  # fmt: skip
 
 RARE = (
@@ -161,6 +193,8 @@ RARE = (
 """Those that ordinary seeds meet too rarely to be searched for; their regressions show them."""
 
 _PROCESSES = "tests/node/peers/test_incarnations.py"
+_SHORT = "tests/node/cluster/test_rooms.py::"
+
 _ROLLBACK = (
     "tests/node/state/test_batch.py::test_a_rollback_leaves_everything_as_it_was_at_the_savepoint"
 )
@@ -250,6 +284,41 @@ BY_TEST = (
             _REPLICA, "        self.storage.check()", "        pass",
         ),
         "tests/node/test_recovery.py::test_damage_that_a_clients_read_meets_ends_the_node",
+    ),
+    (
+        _mutant(
+            "one-limit-for-short-and-ample", "The lead goes to and fro.",
+            _DISK_SPACE, "not room.is_ample if self.is_short else room.is_short", "room.is_short",
+        ),
+        _SHORT + "test_a_disk_that_was_short_needs_a_quarter_more",
+    ),
+    (
+        _mutant(
+            "members-wait-for-room", "No larger disk can join.",
+            _DISK_SPACE, "if effect is Effect.SMALL:", "if effect is None:",
+        ),
+        _SHORT + "test_members_and_settings_change_however_little_room_there_is",
+    ),
+    (
+        _mutant(
+            "lead-goes-by-what-was-said-before", "To a node that is as short by now.",
+            _ROOMS, "if self._status.reported_at(-one[1]) > self._asked_at]", "]",
+        ),
+        _SHORT + "test_nodes_on_one_disk_do_not_hand_the_lead_round",
+    ),
+    (
+        _mutant(
+            "short-leader-leads-on", "And refuses every write, while others have room.",
+            _ROOMS, "        if self._space.is_short:\n", "        if not short:\n",
+        ),
+        _SHORT + "test_a_leader_whose_disk_is_short_hands_over_and_no_write_is_refused",
+    ),
+    (
+        _mutant(
+            "dead-voters-have-room", "The one that every write needs is filled.",
+            _ROOMS, "voter: voter in live and voter not in short", "voter: voter not in short",
+        ),
+        _SHORT + "test_a_voter_that_is_down_has_no_room",
     ),
 )  # fmt: skip
 """Mistakes that no seed meets (such as in files on a real disk), or none can tell from what is right."""

@@ -38,7 +38,10 @@ HAPPENS = (
     "chunks not taken", "chunks: cut", "chunks: damaged", "chunks: missing", "chunks: twice",
     "positions of no use", "snapshots over one that is staged",
     "states left half staged by a crash", "streams begun", "streams resumed",
-    "disks recovered", "disks recovered that had lost log", "disk: last write torn", "disk: no room", "refused: no room",
+    "disks recovered", "disks recovered that had lost log",
+    "disk: last write torn", "disk: no room", "refused: no room",
+    "cores with disks without room", "leaders without room hand over", "nodes without room stand",
+    "transfers to one without room",
     "witnesses behind the last flush",
 )  # fmt: skip
 """Met by any hundred seeds."""

@@ -8,9 +8,12 @@ and so it stays away until a new node with an id of its own takes its place.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from hstore.node.raft.events import DiskShort
 from hstore.node.raft.membership import ConfigChange, ConfigChangeKind, Transition
+from hstore.node.raft.roles import Role
 
 from . import configurations
 from .options import TICK, stream
@@ -25,7 +28,11 @@ _NEVER = 10**9
 
 
 class DiskFaults:
-    """The disks' faults of one run."""
+    """The disks' faults of one run.
+
+    Attributes:
+        kept_short: Whose disks are without room at the end, when nothing else is wrong.
+    """
 
     def __init__(self, sim: Simulation, seed: int) -> None:
         self.sim = sim
@@ -37,6 +44,7 @@ class DiskFaults:
         self._torn = stream(seed, "torn")
         self._shortages = stream(seed, "shortage")
         self._full = stream(seed, "full")
+        self.kept_short: frozenset[int] = frozenset()
 
     def begin(self) -> None:
         """Plan the first strike of each kind."""
@@ -140,10 +148,60 @@ class DiskFaults:
         if node is not None:
             self.sim.counts["disk: no room"] += 1
             node.short_until = max(node.short_until, self.sim.now + time)
+            self.tell(node)
+            self.sim.after(TICK // 2, self._mislead, node)
+            self.sim.after(TICK, self._leave, node)
+            self.sim.after(time + 1, self._tell_later, node)
 
     def is_short(self, node: SimNode) -> bool:
         """Whether there is no room on a disk: its node takes no proposals (D7f)."""
         return self.sim.now < node.short_until and not self.sim.is_healed
+
+    def is_told_short(self, node: SimNode) -> bool:
+        """Whether the core of a node is to know of a disk without room."""
+        return self.is_short(node) or node.id in self.kept_short
+
+    def tell(self, node: SimNode) -> None:
+        """Tell a core whether its disk has room."""
+        if node.core is not None and node.core.is_short != self.is_told_short(node):
+            node.give(DiskShort(self.is_told_short(node)))
+
+    def keep_short(self, ids: Iterable[int]) -> None:
+        """At the end: let the disks of these and of no others be without room."""
+        self.kept_short = frozenset(ids)
+        for node in self.sim.nodes.values():
+            self.tell(node)
+
+    def _tell_later(self, node: SimNode) -> None:
+        if not self.sim.is_healed:
+            self.tell(node)
+
+    def _mislead(self, node: SimNode) -> None:
+        """Sometimes a leader hands over to a node of which it does not know that it has no room."""
+        leader = self.sim.clients.leader()
+        if self.sim.is_healed or leader is None or not self.is_short(node) or node.boot % 2 == 0:
+            return
+        if leader.core is not None and node.id in leader.core.config.voters:
+            self.sim.counts["transfers to one without room"] += 1
+            self.sim.operator.hand_over(leader, node.id)
+
+    def _leave(self, node: SimNode) -> None:
+        """As the driver does: a leader hands over while its disk is short, and tries again."""
+        if self.sim.is_healed or not self.is_short(node):
+            return
+        to = self.successor(node)
+        if to and node.core is not None and node.core.transfer is None:
+            self.sim.counts["leaders without room hand over"] += 1
+            self.sim.operator.hand_over(node, to)
+        self.sim.after(5 * TICK, self._leave, node)
+
+    def successor(self, leader: SimNode) -> int:
+        """Return whom a leader without room would hand over to; 0: it does not lead, or to nobody."""
+        core = leader.core
+        if core is None or core.role is not Role.LEADER:
+            return 0
+        others = (self.sim.nodes[voter] for voter in core.config.voters if voter != leader.id)
+        return next((n.id for n in others if n.core is not None and not self.is_told_short(n)), 0)
 
     @decision(lambda _, node: node, lambda *_: False)
     def draw_full(self, node: int) -> bool:

@@ -5,15 +5,17 @@ is what the disk says, and what is committed is remembered here from the first t
 calls it so. The numbers are those of the plan: I1 election safety, I2 nothing goes back, I3 log
 matching, I4 state machine safety, I5 commit on a durable quorum, I6 leader completeness, I7 no
 acknowledged proposal is lost, I8 answers only of what is durable, I9 configurations, I10 progress,
-I11 snapshots, I12 reads, I13 equal states.
+I11 snapshots, I12 reads, I13 equal states; S1 who has no room stands late.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from hstore.node.raft.core import Core
 from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
+from hstore.node.raft.events import DiskShort, Event
 from hstore.node.raft.membership import Configuration
 from hstore.node.raft.messages import (
     Append,
@@ -36,6 +38,9 @@ from .machine import EMPTY, content_of, link, register_of, rid_of
 if TYPE_CHECKING:
     from .node import SimNode
     from .simulation import Simulation
+
+
+_STANDING = (Role.PRE_CANDIDATE, Role.CANDIDATE)
 
 
 class Violation(Exception):
@@ -135,6 +140,19 @@ class Checker:
             known = self._entries.setdefault((entry.index, entry.term), chain)
             if known != chain:
                 self._fail("I3", node, f"({entry.index}, {entry.term}) has two histories")
+
+    def stands(
+        self, node: SimNode, core: Core, was: tuple[Role, bool], events: Sequence[Event]
+    ) -> None:
+        """S1: who has no room on its disk asks for votes only after four timeouts without a leader."""
+        if not (was[1] and core.is_short) or core.role not in _STANDING or was[0] in _STANDING:
+            return
+        self.sim.counts["nodes without room stand"] += 1
+        least = 4 * self.sim.options.core.election_ticks
+        is_alone = core.config.all_voters() == (node.id,)
+        is_told = any(type(event) is DiskShort for event in events)
+        if core.leaderless < least and not is_alone and not is_told:
+            self._fail("S1", node, f"stands without room after {core.leaderless} ticks")
 
     def stepped(self, node: SimNode, core: Core) -> None:
         """A core has taken a step, and what it wants written is written, but not yet flushed."""

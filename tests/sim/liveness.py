@@ -53,6 +53,7 @@ class Awakening:
         sim.quieten()
         before = self._highest_term()
         core = self._choose_core()
+        self._keep_some_short()
         sound = [node.id for node in sim.nodes.values() if node.is_sound()]
         if not all(has_majority(config, sound) for config in sim.possible_configs()):
             # A change that was on its way has left a majority to those who have lost log.
@@ -72,10 +73,43 @@ class Awakening:
         self._outside = []
         sim.heal_all()
         self._come_to_life(None)
+        self._check_terms(before, None)
+        self._see_room_lead()
         self._see_peace_last(self._check_terms(before, None))
         self._check_answers(list(sim.nodes))
         self._hand_over()
         self.see_restarts()
+
+    # -- disks without room -------------------------------------------------------------------
+
+    def _keep_some_short(self) -> None:
+        """In half of the runs some disks are without room, perhaps all: a leader is found even so."""
+        rng = stream(self.sim.seed, "short at the end")
+        nodes = list(self.sim.nodes)
+        if rng.random() < 0.5:
+            short = rng.sample(nodes, rng.randint(1, len(nodes)))
+            self.sim.counts["cores with disks without room"] += 1
+            self.sim.disks.keep_short(short)
+        else:
+            self.sim.disks.keep_short(())
+
+    def _see_room_lead(self) -> None:
+        """L6: who has room leads in the end, if a leader without room hands over as the driver does."""
+        sim, disks = self.sim, self.sim.disks
+        for _ in range(20):
+            leader = self._leader(None)
+            if leader is not None and (
+                not disks.is_told_short(leader) or not disks.successor(leader)
+            ):
+                break
+            if leader is not None and leader.core is not None and leader.core.transfer is None:
+                sim.counts["leaders without room hand over"] += 1
+                sim.operator.hand_over(leader, disks.successor(leader))
+            self._pass_timeouts(1)
+        else:
+            self._fail(f"L6: nobody with room leads, short are {sorted(disks.kept_short)}")
+        disks.keep_short(())
+        self._pass_timeouts(1)
 
     def _highest_term(self) -> int:
         return max(node.disk.image.hard.term for node in self.sim.nodes.values())

@@ -139,6 +139,7 @@ class SimNode:
         rng = stream(sim.seed, f"core/{self.id}/{self.boot}")
         self.core = self.made_core(self.disk.image, rng)
         sim.checker.started(self)
+        sim.disks.tell(self)
         sim.disks.crash_soon(self)
         self.rate, phase = sim.faults.draw_clock(self.id)
         sim.after(phase, self._tick, self.boot)
@@ -268,8 +269,11 @@ class SimNode:
         sim = self.sim
         sim.core_events += len(events)
         sim.digest = hash((sim.digest, sim.now, self.id, core.term, core.log.last_index))
+        was = core.role, core.is_short
         try:
-            self._carry_out(core, core.step_all(events))
+            update = core.step_all(events)
+            sim.checker.stands(self, core, was, events)
+            self._carry_out(core, update)
             if self._applying and not sim.apply_mean:
                 self._applied(self.boot)
             self.offered = 0

@@ -1,11 +1,14 @@
-"""A disk with no room left: a leader takes no writes, a follower stops, and nothing is lost."""
+"""Disks with no room left: who leads, what is refused, what gives room back; and nothing is lost."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,33 +21,52 @@ _DISK_BYTES = 64 << 20
 _LEFT_BYTES = 256 << 10
 """More than is written before the disk is full, and less than is written after."""
 
+_SHORT_BYTES = 24 << 20
+"""Less than the half of such a disk that hstore wants free, and more than deletions need."""
+
 _VALUE = "." * 20_000
 _WRITES = _LEFT_BYTES // len(_VALUE) + 5
+_BIG = "." * 100_000
+
+MakeDisk = Callable[[str], Path]
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Path]:
-    """A folder on a file system of its own."""
+def make_disk(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[MakeDisk]:
+    """Make a folder on a file system of its own."""
     mount, umount = require_tool("mount"), require_tool("umount")
-    folder = tmp_path / "small"
-    folder.mkdir()
     if os.geteuid() != 0:
         pytest.skip("needs root, to mount a small disk; `unshare -rm` before the command is enough")
-    options = ["-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(folder)]
-    done = subprocess.run([mount, *options], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a disk cannot be mounted here: {done.stderr.strip()}")
-    yield folder
-    # Lazily: whoever still has a file open there does not keep it in the way.
-    subprocess.run([umount, "--lazy", str(folder)], check=True)
+    mounted: list[Path] = []
+
+    def make(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        options = ["-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(folder)]
+        done = subprocess.run([mount, *options], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"a disk cannot be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        # Lazily: whoever still has a file open there does not keep it in the way.
+        subprocess.run([umount, "--lazy", str(folder)], check=True)
 
 
-def fill(disk: Path) -> Path:
-    """Leave very little room; return the file that takes it."""
+@pytest.fixture
+def small_disk(make_disk: MakeDisk) -> Path:
+    """A folder on a file system of its own."""
+    return make_disk("small")
+
+
+def fill(disk: Path, left_bytes: int = _LEFT_BYTES) -> Path:
+    """Leave so much room, by default very little; return the file that takes the rest."""
     filler = disk / "filler"
     room = os.statvfs(disk)
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - _LEFT_BYTES)
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left_bytes)
     return filler
 
 
@@ -70,7 +92,7 @@ def test_a_follower_with_a_full_disk_stops_with_one_line_and_loses_nothing(
     cluster.assert_no_traceback()
 
 
-def test_a_leader_with_a_full_disk_takes_no_writes_until_another_leads(
+def test_a_leader_with_a_full_disk_hands_over_and_stops_before_it_is_spent(
     small_disk: Path, tmp_path: Path
 ) -> None:
     with Cluster(tmp_path) as cluster:
@@ -81,16 +103,7 @@ def test_a_leader_with_a_full_disk_takes_no_writes_until_another_leads(
         with record(cluster.nodes) as running:
             running.wait_more(30)
             filler = fill(small_disk)
-            refused: Answer = eventually(lambda: is_refused(others[0]), "writes are refused")
-            assert refused.json()["outcome"] == "not applied"
-            assert "MiB left" in refused.json()["error"]
-            assert "retry-after" not in refused.headers
-            assert full.is_running
-            assert {node.read("nothing") for node in cluster.nodes} == {None}
-
-            wish = json.dumps({"to": others[0].address}).encode()
-            answer = full.request("POST", "/v1/leader/transfer", wish)
-            assert answer.status == 200, answer
+            eventually(lambda: leads_elsewhere(others, full), "another leads")
             write_much(others)
             assert_stops(full)
             running.wait_more(30)
@@ -100,6 +113,127 @@ def test_a_leader_with_a_full_disk_takes_no_writes_until_another_leads(
         running.read_everywhere(cluster.nodes)
         running.judge()
     cluster.assert_no_traceback()
+
+
+def test_a_leader_whose_disk_becomes_short_hands_over_without_refusing_a_write(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    with Cluster(tmp_path) as cluster:
+        short, *others = cluster.nodes
+        short.directory = small_disk / "data"
+        cluster.up()
+        with writing(others[0]) as answers:
+            eventually(lambda: len(answers) > 20, "writes are answered")
+            filler = fill(small_disk, _SHORT_BYTES)
+            eventually(lambda: leads_elsewhere(others, short), "another leads")
+            seen = len(answers)
+            eventually(lambda: len(answers) > seen + 20, "writes go on")
+        assert {answer.status for answer in answers} == {200}, answers
+
+        answer = transfer(others[0], short)
+        assert answer.status == 409, answer
+        assert "MiB left" in answer.json()["error"]
+
+        # Only a quarter more than the least is room again, and then the lead may come back.
+        filler.unlink()
+        eventually(lambda: transfer(others[0], short).status == 200, "it may lead again")
+        assert cluster.leader() is short
+        assert len(cluster.running()) == 3
+    cluster.assert_no_traceback()
+
+
+def test_two_short_disks_of_three_stop_new_values_and_nothing_else(
+    make_disk: MakeDisk, tmp_path: Path
+) -> None:
+    with Cluster(tmp_path) as cluster:
+        leader, *short = cluster.nodes
+        disks = [make_disk(f"disk{number}") for number in (1, 2)]
+        for node, disk in zip(short, disks, strict=True):
+            node.directory = disk / "data"
+        cluster.up()
+        assert cluster.leader() is leader
+        for key in ("one", "two", "three", "four", "five"):
+            assert leader.write(key, _VALUE).status == 200
+        fillers = [fill(disk, _SHORT_BYTES) for disk in disks]
+
+        refused: Answer = eventually(lambda: is_refused(short[0]), "writes are refused")
+        assert refused.json()["outcome"] == "not applied"
+        for name in ("n2", "n3"):
+            assert f"the disk of {name} has" in refused.json()["error"]
+        assert "retry-after" not in refused.headers
+        assert leader.read("one") == _VALUE
+
+        # What gives room back, or may, passes everywhere: deletions in all their spellings, ...
+        assert short[0].request("DELETE", "/delete/one").status == 200
+        assert leader.request("DELETE", "/v1/kv/two?recurse").body == b"true"
+        revision = json.loads(leader.get("/read/three").body)["revision"]
+        assert short[1].request("DELETE", f"/v1/kv/three?cas={revision}").body == b"true"
+        keyed = {"Idempotency-Key": "once"}
+        assert leader.request("DELETE", "/delete/four", headers=keyed).status == 200
+        assert cluster.hstore("cli", "-h", leader.address, "del", "five").status == 0
+        # ... settings, and members that go.
+        assert cluster.hstore("config", "dns_ttl", "2s", "-h", leader.address).status == 0
+        assert cluster.hstore("leave", "-h", short[1].address).status == 0
+        # A smaller value in the place of a larger one is a new value all the same.
+        assert leader.write("one", "").status == 503
+
+        fillers[0].unlink()
+        eventually(lambda: leader.write("one", "back").status == 200, "writes are taken again")
+        assert len(cluster.running()) == 2
+    cluster.assert_no_traceback()
+
+
+def test_what_is_deleted_on_full_disks_makes_room_for_new_values(
+    make_disk: MakeDisk, tmp_path: Path
+) -> None:
+    with Cluster(tmp_path) as cluster:
+        for number, node in enumerate(cluster.nodes):
+            node.directory = make_disk(f"disk{number}") / "data"
+        cluster.up()
+        client = cluster.nodes[0]
+        written = 0
+        while (answer := client.write(f"{'ab'[written % 2]}/{written}", _BIG)).status == 200:
+            written += 1
+            assert written * len(_BIG) < _DISK_BYTES, "it is refused before the disk is full"
+        assert "MiB left" in answer.json()["error"]
+        kept = client.read_all("b/")
+        assert len(kept) == written // 2
+
+        assert client.request("DELETE", "/v1/kv/a/?recurse").body == b"true"
+
+        eventually(lambda: client.write("a/new", _BIG).status == 200, "there is room again", 10)
+        assert client.read_all("b/") == kept
+        assert len(cluster.running()) == 3
+    cluster.assert_no_traceback()
+
+
+def leads_elsewhere(nodes: list[Node], but: Node) -> bool:
+    """Whether one of these leads, as all of them see it."""
+    leaders = {node.info().leader for node in nodes}
+    return len(leaders) == 1 and leaders.isdisjoint((None, nodes[0].sees(but).name))
+
+
+def transfer(via: Node, to: Node) -> Answer:
+    return via.request("POST", "/v1/leader/transfer", json.dumps({"to": to.address}).encode())
+
+
+@contextmanager
+def writing(node: Node) -> Iterator[list[Answer]]:
+    """Write at a node, one write after the other, until the end of `with`; collect the answers."""
+    answers: list[Answer] = []
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            answers.append(node.write("key", str(len(answers))))
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(write)
+        try:
+            yield answers
+        finally:
+            over.set()
+        running.result(WAIT_S)
 
 
 def is_refused(node: Node) -> Answer | None:

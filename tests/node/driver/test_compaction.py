@@ -196,3 +196,29 @@ async def test_a_node_that_starts_with_a_long_log_cuts_it_though_nothing_is_writ
 
         assert len(member.core.log.entries) <= 20
         assert member.disk.live.snapshot.index == member.core.log.snapshot_index
+
+
+# -- a disk that is short of room ---------------------------------------------------------------
+
+
+def test_on_a_short_disk_an_eighth_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "KEEP_ENTRIES", 80)
+
+    assert due(core_with(20), 20, is_short=True) is None
+    assert due(core_with(21), 21, is_short=True) == 11
+
+
+def test_on_a_short_disk_what_a_member_lacks_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole snapshot would take more room, on both disks."""
+    monkeypatch.setattr(compaction, "KEEP_ENTRIES", 80)
+    core = core_with(60)
+    core.progress = {
+        2: member(30, ProgressState.REPLICATE, active=True),
+        3: member(0, ProgressState.PROBE, active=False),
+        4: member(0, ProgressState.SNAPSHOT, active=True),
+    }
+
+    assert due(core, 60, is_short=True) == 30
+
+    core.progress[2].match = 0
+    assert due(core, 60, is_short=True) is None

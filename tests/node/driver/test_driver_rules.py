@@ -13,9 +13,10 @@ from trio.testing import MockClock
 from hstore.node.driver.disk_space import DiskSpace
 from hstore.node.driver.requests import Request
 from hstore.node.errors import HstoreError, NoSpace, OutcomeUnknown, StorageError
+from hstore.node.model import commands
 from hstore.node.model.commands import Put
 from hstore.node.peers import wire
-from hstore.node.peers.wire import ForwardReply
+from hstore.node.peers.wire import ForwardKind, ForwardReply
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.raft.messages import (
     Append,
@@ -25,7 +26,7 @@ from hstore.node.raft.messages import (
     ReadIndexResponse,
     VoteResponse,
 )
-from hstore.node.storage.interface import Identity
+from hstore.node.storage.interface import Identity, Room
 from tests.fakes.storage import MemoryDisk
 from tests.node.memory_cluster import Cluster, running
 
@@ -386,29 +387,38 @@ async def test_d18_after_a_pause_of_everybody_the_work_goes_on(autojump_clock: M
 async def test_a_leader_whose_disk_is_nearly_full_refuses_writes_and_serves_reads(
     autojump_clock: MockClock,
 ) -> None:
+    """When the others are short, too: else it would hand over (tests/node/cluster/test_rooms.py)."""
     async with running(3) as cluster:
         before = await cluster.write(cluster.leader.id, "key", "value")
+        for member in cluster.up:
+            member.disk.room = Room(66 << 20, 256 << 20)
+        await cluster.until(lambda: all(m.core.is_short for m in cluster.up))
         leader = cluster.leader
-        leader.disk.shortage = "the disk has 3 MiB left"
-        await trio.sleep(1)
 
         for via in [leader.id, *(m.id for m in cluster.up if m is not leader)]:
-            with pytest.raises(NoSpace, match="3 MiB left"):
+            with pytest.raises(NoSpace, match="66 MiB left"):
                 await cluster.write(via, "key", "more")
             await cluster.members[via].node.keys.read_barrier(trio.current_time() + 5)
         assert cluster.leader is leader
 
-        leader.disk.shortage = ""
-        await trio.sleep(1)
+        for member in cluster.up:
+            member.disk.room = Room(320 << 20, 256 << 20)
+        await trio.sleep(2)
         assert await cluster.write(leader.id, "key", "more") > before
 
 
 async def test_the_room_is_looked_at_again_after_a_few_mib_between_two_ticks() -> None:
     disk = MemoryDisk(Identity("00" * 8, 1))
-    room = DiskSpace(disk.open())
-    disk.shortage = "full"
+    space = DiskSpace(disk.open())
+    disk.room = Room(255 << 20, 256 << 20)
+    entries = [Entry(1, 1, EntryKind.COMMAND, bytes(1 << 20))]
 
-    request = Request(0, bytes(1 << 20), 0)
+    seen = []
+    for _ in range(5):
+        seen.append(space.is_short)
+        space.writing(entries, is_leader=True)
 
-    assert [room.refuses(request) for _ in range(5)] == [False] * 4 + [True]
+    assert seen == [False] * 4 + [True]
+    request = Request(ForwardKind.WRITE, commands.encode(Put(b"key", b"")), 0)
+    assert space.refuses(request)
     assert request.is_done

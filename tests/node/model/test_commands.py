@@ -8,7 +8,17 @@ import msgspec
 import pytest
 
 from hstore.node.model import commands
-from hstore.node.model.commands import Checkpoint, Command, Delete, DeletePrefix, Keyed, Put
+from hstore.node.model.commands import (
+    ChangeSetting,
+    Checkpoint,
+    Command,
+    Delete,
+    DeletePrefix,
+    Effect,
+    Keyed,
+    Put,
+    RemoveMember,
+)
 
 ONCE = Keyed(b"once", b"d" * 16, Put(b"a", b"1", cas=2), 7)
 
@@ -54,3 +64,27 @@ def test_a_command_without_a_time_cannot_be_stamped() -> None:
         commands.stamped(commands.encode(Put(b"a", b"1")), 1_000)
     with pytest.raises(msgspec.DecodeError):
         commands.stamped(b"\x91\xa1?", 1_000)
+
+
+@pytest.mark.parametrize(
+    ("command", "effect"),
+    [
+        (Put(b"k", b""), Effect.TAKES),
+        (Put(b"k", b"", cas=3), Effect.TAKES),
+        (Delete(b"k"), Effect.FREES),
+        (Delete(b"k", cas=3), Effect.FREES),
+        (DeletePrefix(b""), Effect.FREES),
+        (ONCE, Effect.TAKES),
+        (msgspec.structs.replace(ONCE, command=Delete(b"k")), Effect.FREES),
+        (msgspec.structs.replace(ONCE, command=DeletePrefix(b"")), Effect.FREES),
+        (Checkpoint(), Effect.SMALL),
+        (RemoveMember(3), Effect.SMALL),
+        (ChangeSetting("dns_ttl_s", 2), Effect.SMALL),
+    ],
+)
+def test_only_values_take_room(command: Command, effect: Effect) -> None:
+    assert commands.effect(commands.encode(command)) is effect
+
+
+def test_garbage_under_a_keyed_tag_is_taken_for_a_value() -> None:
+    assert commands.effect(commands.encode(ONCE)[:-4]) is Effect.TAKES

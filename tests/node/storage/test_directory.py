@@ -48,4 +48,4 @@ def test_a_small_file_system_keeps_less_for_itself(
 
     monkeypatch.setattr(os, "statvfs", lambda _path: System)
 
-    assert bool(directory.shortage(tmp_path)) == is_short
+    assert directory.room(tmp_path).is_short == is_short

@@ -26,6 +26,7 @@ RARE: tuple[str, ...] = (
     "crash with answers that wait for a flush", "crash with requests passed on",
     "ended: disk failed: flush", "ended: disk failed: flush once", "ended: disk failed: full",
     "ended: disk failed: read", "ended: disk failed: write", "ended: removed",
+    "disks short of room", "large values refused for lack of room", "rooms that came back",
     "entries dropped while a flush is under way", "flushed log is lost", "fuse lit at a restart",
     "join a learner: done", "join: done", "keyed writes sent again and answered", "leave: done",
     "let go while another has lost log", "let in without being told", "old members beside a recovered node",

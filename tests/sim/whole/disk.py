@@ -15,6 +15,7 @@ from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.storage.interface import (
     Identity,
     Recovered,
+    Room,
     SnapshotInstall,
     StateReader,
     StateStore,
@@ -68,9 +69,13 @@ class WatchedStorage:
         self.inner.recovered()
         self.after("write")
 
-    def shortage(self) -> str:
+    def room(self) -> Room:
         """See `Storage`."""
-        return self.inner.shortage()
+        return self.inner.room()
+
+    async def reclaim(self) -> None:
+        """See `Storage`."""
+        await self.inner.reclaim()
 
     def append(
         self, hard_state: HardState | None, truncate_from: int | None, entries: Sequence[Entry]
@@ -81,6 +86,7 @@ class WatchedStorage:
             self.sim.counts["entries dropped"] += 1
             if self.is_flushing:
                 self.sim.counts["entries dropped while a flush is under way"] += 1
+        self.sim.rooms.written(self.member, entries)
         self.inner.append(hard_state, truncate_from, entries)
         self.sim.checker.written(self.member, entries)
         self.after("write")

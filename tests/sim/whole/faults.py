@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from hstore.node.errors import PeerError
+from hstore.node.errors import HstoreError, NoSpace, PeerError
+from hstore.node.model.commands import Put
 from hstore.node.peers import wire
 from hstore.node.raft.messages import Base
 from hstore.node.state import idempotency
@@ -35,6 +36,7 @@ class Faults:
         clients_quiet_since: Since when nothing was done to ways of clients.
         held: Who stays down, and the event that lets it start again.
         cuts: How much of what is on its way survives a broken connection.
+        filled: How many large values were written.
     """
 
     def __init__(self, sim: WholeSimulation) -> None:
@@ -53,6 +55,7 @@ class Faults:
         self._restarts = self._stream("restarts")
         self._haste = self._stream("haste")
         self._held: dict[Way, int] = {}
+        self.filled = 0
 
     def _stream(self, name: str) -> Random:
         return stream(self.sim.seed, f"whole {name}")
@@ -96,6 +99,7 @@ class Faults:
         start("stop", options.stop_every, self.sim.operator.stop)
         start("operator", options.change_every, self.sim.operator.act)
         start("replace", options.replace_every, self.sim.operator.replace)
+        start("fill", options.fill_every, self._fill)
         start("configure", options.configure_every, self.sim.operator.configure)
 
     def _begin(self, name: str, every: float, strike: Callable[[Random], Awaitable[None]]) -> None:
@@ -125,6 +129,7 @@ class Faults:
             self._disturb_clients_until(trio.current_time() + self._slow_tick(self.options.skew))
         self.sim.trace.quench()
         self.sim.wires.heal()
+        self.sim.rooms.make_room()
         self._held.clear()
         for member in self.sim.members.values():
             disk = member.disk
@@ -181,6 +186,8 @@ class Faults:
         after = 0.0
         if not self.is_over and self._restarts.random() < 0.8:
             after = self._restarts.expovariate(1 / self.options.down_for)
+        if member.is_full and not self.is_over:
+            after = max(after, 1.0)  # As the unit of systemd does.
         self.sim.nursery.start_soon(self._start_again, member, after)
 
     async def _start_again(self, member: SimMember, after: float) -> None:
@@ -234,6 +241,25 @@ class Faults:
             member.node.replica.clock.ms = leap_ms
 
     # -- disks ------------------------------------------------------------------------------
+
+    async def _fill(self, rng: Random) -> None:
+        """Somebody writes large values, until they are refused."""
+        member, size = self._some(rng), self.options.capacity // 40
+        if member is None:
+            return
+        for _ in range(rng.randint(1, 40)):
+            self.filled += 1
+            # No value is written twice: see rule D15 in `invariants.py`.
+            value = b"fill-%d" % self.filled
+            put = Put(b"fill/%d" % (self.filled % 100), value.ljust(size))
+            with trio.move_on_after(2):
+                try:
+                    await member.node.keys.write(put, trio.current_time() + 1)
+                except NoSpace:
+                    self.counts["large values refused for lack of room"] += 1
+                    return
+                except HstoreError:
+                    return
 
     async def _hang(self, rng: Random) -> None:
         """No flush ends for a while."""

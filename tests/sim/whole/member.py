@@ -7,6 +7,7 @@ leaves it, then its tasks are cancelled. So what they do on their way out has no
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -50,6 +51,8 @@ class SimMember:
         is_gone: Whether it has been removed, or never got in: it is not started again.
         is_held: Whether it is not to be started now.
         lives: How often it was started.
+        is_full: Whether it has ended for lack of room.
+        short_since: Since when its disk has had no room; never: infinity.
         has_lost: Whether its disk lost what it had flushed, and it has not started since.
         may_fail: Why it may end by itself; empty: it may not.
         ended: Set when it does not run.
@@ -78,6 +81,11 @@ class SimMember:
         self.lost: set[tuple[int, bytes]] = set()
         if sim.options.lose_every:
             self.disk.remember = 40
+        if sim.options.capacity:
+            # Of different sizes, as those of real machines.
+            self.disk.capacity = sim.options.capacity * (2 + node_id % 3) // 2
+        self.short_since = math.inf
+        self.is_full = False
         self.ended = trio.Event()
         self.ended.set()
         self.hints: dict[int, str] = {}
@@ -250,7 +258,10 @@ class SimMember:
 
     def _ended_by(self, error: BaseException) -> None:
         sim = self.sim
-        if isinstance(error, StorageError) and self.has_lost:
+        if isinstance(error, StorageError) and self.disk.capacity and "No space" in str(error):
+            sim.counts["ended: no room"] += 1
+            sim.rooms.ended(self)
+        elif isinstance(error, StorageError) and self.has_lost:
             sim.counts["ended: its disk is of no use any more"] += 1
             self.is_gone = True
         elif isinstance(error, StorageError) and self.may_fail:

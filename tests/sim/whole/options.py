@@ -64,6 +64,9 @@ class WholeOptions:
         payload: Most bytes that a value is made longer by.
         timeout_ms: What clients allow for a request.
         is_lost: Whether the run ends with a majority that is lost for good (`disaster.py`).
+        capacity: Bytes that the smallest disk holds; 0: the disks hold everything.
+        fill_every: Somebody writes large values until they are refused.
+        is_calm: Nothing else goes wrong that hides from the leader how much room there is.
     """
 
     nodes: int
@@ -118,6 +121,17 @@ class WholeOptions:
     configure_every: float = 0.0
     replace_every: float = 0.0
     is_lost: bool = False
+    capacity: int = 0
+    fill_every: float = 0.0
+    is_calm: bool = False
+
+
+_DISTURBANCES = (
+    "tail", "cut_every", "partition_every", "refuse_every", "replay_every", "hang_every",
+    "fail_every", "lose_every", "crash_every", "crash_at_boundary", "pause_every", "stop_every",
+    "change_every", "replace_every",
+)  # fmt: skip
+"""What keeps the leader from knowing the room of the others, or leaves too few of them."""
 
 
 def draw(seed: int) -> WholeOptions:
@@ -178,7 +192,7 @@ def draw(seed: int) -> WholeOptions:
         timeout_ms=rng.choice((300, 1000, 3000)),
     )
     _draw_later(options, rng, often)
-    return options
+    return _with_little_room(options, stream(seed, "rooms"))
 
 
 def _draw_later(
@@ -191,11 +205,45 @@ def _draw_later(
     options.is_lost = rng.random() < 0.3
 
 
+def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
+    """Draw the size of the disks, from a stream of its own: most runs stay as they were."""
+    if rng.random() >= 0.12:
+        return options
+    options = replace(
+        options,
+        capacity=300_000 * rng.choice((1, 3)),
+        fill_every=rng.uniform(0.5, 2),
+        # Idempotency keys cannot be deleted, and a run is shorter than they are kept.
+        keyed=0.0,
+        is_lost=False,
+        think_mean=max(options.think_mean, 0.05),
+    )
+    if rng.random() < 0.5:
+        return options
+    for name in _DISTURBANCES:
+        setattr(options, name, 0.0)
+    return replace(
+        options,
+        is_calm=True,
+        nodes=rng.choice((3, 3, 5)),
+        seconds=6.0,
+        pre_vote=True,
+        check_quorum=True,
+        max_waiting=16384,
+        outbox_frames=8192,
+        window=65536,
+        delay_mean=min(options.delay_mean, 0.002),
+        flush_mean=min(options.flush_mean, 0.005),
+        skew=1.0,
+    )
+
+
 def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     """Return the options of a run that was written down: what it did not know has no part in it."""
     options = draw(seed)
     options.clock_every = options.configure_every = options.replace_every = 0.0
     options.is_lost = False
+    options.capacity, options.fill_every, options.is_calm = 0, 0.0, False
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})
 

@@ -12,7 +12,7 @@ import trio
 
 from hstore.node.api.http import answers
 from hstore.node.cluster import replica_check
-from hstore.node.driver import compaction, requests
+from hstore.node.driver import compaction, disk_space, requests
 from hstore.node.errors import Unavailable
 from hstore.node.model import commands
 from hstore.node.model.commands import InitCluster, Member, PutMember
@@ -35,6 +35,7 @@ from .invariants import Checker
 from .member import CLUSTER_ID, SimMember
 from .operator import Operator
 from .options import WholeOptions, draw
+from .rooms import Rooms
 from .scheduler import Trace
 from .wires import Wires
 
@@ -76,6 +77,7 @@ class WholeSimulation:
         self.checker = Checker(self)
         self.clients = Clients(self)
         self.impostors = Impostors(self)
+        self.rooms = Rooms(self)
         self._scope = trio.CancelScope()
 
     @property
@@ -110,6 +112,7 @@ class WholeSimulation:
                 for member in self.members.values():
                     member.start()
                 self.faults.begin()
+                self.nursery.start_soon(self.rooms.run)
                 for number in range(1, self.options.clients + 1):
                     self.nursery.start_soon(self.clients.run, number)
                 await trio.sleep(self.options.seconds)
@@ -141,6 +144,7 @@ class WholeSimulation:
         await self._settle("after the faults")
         if self.is_stranded:
             return
+        await self.rooms.give_back()
         self.clients.finished()
         before = await self._write_once()
         await self.impostors.come(self._present())
@@ -284,6 +288,9 @@ def _limits(options: WholeOptions) -> Iterator[None]:
         (compaction, "STRAGGLER_ENTRIES", 2),
         (link, "_MAX_OUTBOX_FRAMES", options.outbox_frames),
         (requests, "MAX_WAITING", options.max_waiting),
+        (disk_space, "_CHECK_BYTES", options.capacity // 40 or disk_space._CHECK_BYTES),
+        (disk_space, "_SPENT_BYTES", options.capacity // 1000),
+        (compaction, "KEEP_BYTES", options.capacity // 8 or compaction.KEEP_BYTES),
         (snapshot_transfer, "CHUNK_PAIRS", options.chunk_pairs),
         (replica_check, "INTERVAL_S", 1.0),
         (replica_check, "PATIENCE_S", 5.0),
