@@ -17,7 +17,7 @@ from tests.sim.runner import Failure
 from .gallery import named
 from .mutant import ROOT, Mutant, Outdated
 
-INVARIANTS = (*(f"I{n}" for n in range(1, 15)), *(f"L{n}" for n in range(1, 6)), "S1", "S2", "L7")
+INVARIANTS = (*(f"I{n}" for n in range(1, 15)), *(f"L{n}" for n in range(1, 6)), "S1")
 """What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
 
 _TESTER = "tests/sim/test_tester.py::"
