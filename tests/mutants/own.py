@@ -156,19 +156,6 @@ OWN = (
         "short-node-is-short-for-ever", "Its core does not hear that there is room again.",
         _CORE, "        self.is_short = event.is_short\n", "        self.is_short = True\n",
     ),
-    _mutant(
-        "disks-of-a-majority-are-filled", "As long as the leader's own has room.",
-        _ROOMS, "is_majority or not short", "True", layer="B",
-    ),
-    _mutant(
-        "deletions-wait-for-room", "Which only they can bring.",
-        _DISK_SPACE, "if effect is Effect.FREES and not is_tight:",
-        "if effect is Effect.FREES and not self.refusal:", layer="B",
-    ),
-    _mutant(
-        "room-is-never-reclaimed", "What is deleted stays on the disk.",
-        "node/driver/reclaim.py", "        await self._storage.reclaim()\n", "", layer="B",
-    ),
 )  # fmt: skip
 
 RARE = (
@@ -284,6 +271,28 @@ BY_TEST = (
             _REPLICA, "        self.storage.check()", "        pass",
         ),
         "tests/node/test_recovery.py::test_damage_that_a_clients_read_meets_ends_the_node",
+    ),
+    (
+        _mutant(
+            "disks-of-a-majority-are-filled", "As long as the leader's own has room.",
+            _ROOMS, "is_majority or not short", "True",
+        ),
+        _SHORT + "test_new_values_are_refused_when_the_voters_with_room_are_no_majority",
+    ),
+    (
+        _mutant(
+            "deletions-wait-for-room", "Which only they can bring.",
+            _DISK_SPACE, "if effect is Effect.FREES and not is_tight:",
+            "if effect is Effect.FREES and not self.refusal:",
+        ),
+        _SHORT + "test_deletions_pass_while_new_values_are_refused",
+    ),
+    (
+        _mutant(
+            "room-is-never-reclaimed", "What is deleted stays on the disk.",
+            "node/driver/reclaim.py", "        await self._storage.reclaim()\n", "",
+        ),
+        _SHORT + "test_writes_are_taken_again_after_a_deletion",
     ),
     (
         _mutant(

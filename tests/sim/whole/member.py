@@ -83,7 +83,7 @@ class SimMember:
             self.disk.remember = 40
         if sim.options.capacity:
             # Of different sizes, as those of real machines.
-            self.disk.capacity = sim.options.capacity * (2 + node_id % 3) // 2
+            self.disk.capacity = sim.options.capacity * (2, 3, 8)[node_id % 3] // 2
         self.short_since = math.inf
         self.is_full = False
         self.ended = trio.Event()

@@ -211,7 +211,7 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         return options
     options = replace(
         options,
-        capacity=300_000 * rng.choice((1, 3)),
+        capacity=300_000,
         fill_every=rng.uniform(0.5, 2),
         # Idempotency keys cannot be deleted, and a run is shorter than they are kept.
         keyed=0.0,

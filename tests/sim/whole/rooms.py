@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from hstore.node.errors import HstoreError
+from hstore.node.errors import HstoreError, NoSpace
 from hstore.node.model import commands
 from hstore.node.model.commands import DeletePrefix, Effect
 from hstore.node.raft import quorum
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _KNOWN_S = 2.5
 """By then a leader knows of a disk without room: two looks at it, and a health-check interval."""
 
-_BACK_S = 20.0
+_BACK_S = 30.0
 """For the room to come back: two reclaims, and an election where nobody has room."""
 
 
@@ -80,6 +80,7 @@ class Rooms:
         """Delete the large values, and see that writes are taken again."""
         if not self.sim.options.capacity:
             return
+        await self._fill_up()
         with trio.move_on_after(_BACK_S):
             await self._until_deleted()
             while not self._is_back():  # noqa: ASYNC110 - whichever of the nodes there are
@@ -88,6 +89,25 @@ class Rooms:
             return
         self.sim.fail(f"L7: what is deleted brings no room back: {self.sim.describe()}")
         await trio.sleep_forever()
+
+    async def _fill_up(self) -> None:
+        """Write large values until they are refused, if that comes in time."""
+        size = self.sim.options.capacity // 12
+        with trio.move_on_after(10):
+            for number in range(100):
+                leader = self.sim.leader()
+                if leader is None:
+                    await trio.sleep(0.2)
+                    continue
+                put = commands.Put(b"fill/up%d" % number, (b"fill-up-%d" % number).ljust(size))
+                with trio.move_on_after(3):
+                    try:
+                        await leader.node.keys.write(put, trio.current_time() + 2)
+                    except NoSpace:
+                        self.sim.counts["disks filled up at the end"] += 1
+                        return
+                    except HstoreError:
+                        continue
 
     async def _until_deleted(self) -> None:
         while not await self._delete():  # noqa: ASYNC110 - whoever leads then
