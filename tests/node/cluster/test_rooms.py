@@ -126,15 +126,27 @@ async def test_a_disk_that_was_short_needs_a_quarter_more(autojump_clock: MockCl
         await cluster.write(1, "key", "more")
 
 
-async def test_nodes_on_one_disk_do_not_hand_the_lead_round(autojump_clock: MockClock) -> None:
+async def test_nodes_on_one_disk_do_not_hand_the_lead_round(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All become short at one moment, and the leader may see it first."""
     async with running(3) as cluster:
         term = cluster.leader.core.term
+        tried: list[Event] = []
+        feed = cluster[1].node.replica.feed
+
+        def watched(event: Event) -> None:
+            if isinstance(event, TransferLeader):
+                tried.append(event)
+            feed(event)
+
+        monkeypatch.setattr(cluster[1].node.replica, "feed", watched)
         for member in cluster.up:
             member.disk.room = SHORT
         cluster[1].node.replica.disk_space.check()
         await trio.sleep(10)
 
+        assert tried == []
         assert cluster[1].is_leader
         assert cluster.leader.core.term == term
 

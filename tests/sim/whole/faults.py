@@ -186,7 +186,7 @@ class Faults:
         after = 0.0
         if not self.is_over and self._restarts.random() < 0.8:
             after = self._restarts.expovariate(1 / self.options.down_for)
-        if member.is_full and not self.is_over:
+        if member.is_full:
             after = max(after, 1.0)  # As the unit of systemd does.
         self.sim.nursery.start_soon(self._start_again, member, after)
 

@@ -68,13 +68,14 @@ class Rooms:
         member.is_full = True
 
     def make_room(self) -> None:
-        """At the end: whoever runs the machines makes room where a node has ended for lack of it.
+        """At the end whoever runs the machines makes room where a node has ended for lack of it.
 
         The values that it lacks come before the deletion that would take them away again.
         """
         for member in self.sim.members.values():
             if member.is_full and member.disk.capacity is not None:
                 member.disk.capacity *= 8
+                member.is_full = False
 
     async def give_back(self) -> None:
         """Delete the large values, and see that writes are taken again."""
@@ -83,7 +84,8 @@ class Rooms:
         await self._fill_up()
         with trio.move_on_after(_BACK_S):
             await self._until_deleted()
-            while not self._is_back():  # noqa: ASYNC110 - whichever of the nodes there are
+            while not self._is_back():
+                self.make_room()
                 await trio.sleep(0.2)
             self.sim.counts["rooms that came back"] += 1
             return
@@ -110,7 +112,8 @@ class Rooms:
                         continue
 
     async def _until_deleted(self) -> None:
-        while not await self._delete():  # noqa: ASYNC110 - whoever leads then
+        while not await self._delete():
+            self.make_room()
             await trio.sleep(0.2)
 
     async def _delete(self) -> bool:
