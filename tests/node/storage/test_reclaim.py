@@ -40,11 +40,11 @@ async def settle(path: Path, most: int) -> None:
 
 async def test_deleted_values_give_their_room_back(rocks: RocksStorage, tmp_path: Path) -> None:
     await fill(rocks)
-    before = used(tmp_path)
     rocks.state.write([], delete_ranges=[(b"k000000", b"k000256")])
     for number in range(256, 384):
         rocks.state.write([], deletes=[b"k%06d" % number])
-    assert used(tmp_path) >= before, "deleting alone frees nothing"
+    # Deleting alone frees nothing; log files of what is in tables already may go meanwhile.
+    assert used(tmp_path) > 30 * MIB
 
     await rocks.reclaim()
 
