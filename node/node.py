@@ -111,7 +111,6 @@ class Node:
         self.replica = Replica(identity.node_id, storage, state, rng, options)
         self._facts = self.replica.facts
         self.status = Status(self.replica, self.replica.send, life.data_dir)
-        self.replica.waiting.why_no_leader = self.status.why_no_leader
         self.status.reached_at = (address, peer_address) if peer_address else None
         self.membership = Membership(self.replica, self.status)
         self.rooms = Rooms(self.replica, self.status, self.membership)
@@ -150,6 +149,11 @@ class Node:
             rng.random,
         )
         self._adopted = state.settings
+        self._set_callbacks(state)
+
+    def _set_callbacks(self, state: State) -> None:
+        """Have the rooms below call those above them."""
+        self.replica.waiting.why_no_leader = self.status.why_no_leader
         self.replica.leadership.on_change = self._on_change
         self.replica.on_tick = self._on_tick
         self.replica.disk_space.on_change = self._on_room_changed

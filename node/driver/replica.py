@@ -235,7 +235,6 @@ class Replica(Operations):
 
     def _tick(self, seconds: float) -> None:
         """Let so much time pass; a turn must follow."""
-        self.storage.check()  # A client's read may have met the damage (rule D17).
         self.hold()
         self.clock.advance(seconds)
         self.disk_space.tick(seconds)

@@ -219,13 +219,6 @@ class Storage(Protocol):
         """The state machine's keys. Stays valid across an installed snapshot."""
         ...
 
-    def check(self) -> None:
-        """Raise `StorageError` if anything has failed since the storage was opened.
-
-        Whoever met the failure may have been a reader, who cannot end the node.
-        """
-        ...
-
     def load(self) -> Recovered:
         """Read everything that the core starts from, and delete what cannot be trusted.
 
@@ -299,7 +292,8 @@ class Storage(Protocol):
     def room(self) -> Room:
         """Return how much room the disk has, and how much this storage needs.
 
-        Asks the file system, which takes some microseconds.
+        Asks the file system, which takes some microseconds. A client's read may have met damage
+        that nothing else of the node has: so this raises as well if anything has failed before.
         """
         ...
 

@@ -192,10 +192,6 @@ class RocksStorage:
         """The state machine's keys. Stays valid across an installed snapshot."""
         return self._state
 
-    def check(self) -> None:
-        """See `Storage.check`."""
-        self._engine.check()
-
     def load(self) -> Recovered:
         """Read everything that the core starts from, and delete what cannot be trusted.
 
@@ -323,7 +319,7 @@ class RocksStorage:
         """See `Storage.room`.
 
         Raises:
-            StorageError: The file system does not answer.
+            StorageError: The file system does not answer, or the database has failed before.
         """
         return room(self._path, self._engine.compaction_bytes())
 

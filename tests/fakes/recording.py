@@ -68,9 +68,6 @@ class RecordingStorage:
     def identity(self) -> Identity:
         return self._inner.identity
 
-    def check(self) -> None:
-        self._inner.check()
-
     def load(self) -> Recovered:
         recovered = self._inner.load()
         self._index = recovered.snapshot.index + len(recovered.entries)

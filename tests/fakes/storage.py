@@ -276,9 +276,6 @@ class MemoryStorage:
     def state(self) -> MemoryState:
         return self._state
 
-    def check(self) -> None:
-        self.image()
-
     def load(self) -> Recovered:
         image = self.image()
         found = recover(

@@ -268,7 +268,7 @@ BY_TEST = (
     (
         _mutant(
             "damage-that-a-client-met-is-its-own", "The node goes on until it meets it itself.",
-            _REPLICA, "        self.storage.check()", "        pass",
+            _DISK_SPACE, "        if self._waited_s >= _CHECK_S:\n", "        if self._waited_s < 0:\n",
         ),
         "tests/node/test_recovery.py::test_damage_that_a_clients_read_meets_ends_the_node",
     ),

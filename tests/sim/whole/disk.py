@@ -55,10 +55,6 @@ class WatchedStorage:
         """Something has been done: the power may fail now."""
         self.sim.faults.at_boundary(self.member, f"after {what}")
 
-    def check(self) -> None:
-        """See `Storage`."""
-        self.inner.check()
-
     def load(self) -> Recovered:
         """See `Storage`."""
         return self.inner.load()
