@@ -7,7 +7,7 @@ from collections import Counter
 HAPPENS = (
     "HTTP 200", "HTTP 404", "HTTP 503", "compactions", "crash at a boundary", "crash at a step",
     "crash while a flush is under way", "crash between write and flush",
-    "crash with writes in the log", "cut", "cut in what was on its way", "histories checked",
+    "cut", "cut in what was on its way", "histories checked",
     "leaders", "outcomes not applied", "outcomes unknown", "part of a piece", "partition",
     "a copy was started", "refused a connection", "restart", "stale reads", "very late",
 )  # fmt: skip
@@ -21,7 +21,7 @@ RARE: tuple[str, ...] = (
     "config type: done", "rename: done",
     "crash after compact", "crash after flush", "crash after write", "crash before apply",
     "crash before chunk", "crash before compact", "crash before flush", "crash before write",
-    "crash of a leader", "crash of everybody", "crash while a snapshot comes in",
+    "crash of a leader", "crash of everybody", "crash with writes in the log", "crash while a snapshot comes in",
     "crash while a snapshot is sent", "crash with a loss",
     "crash with answers that wait for a flush", "crash with requests passed on",
     "ended: disk failed: flush", "ended: disk failed: flush once", "ended: disk failed: full",
