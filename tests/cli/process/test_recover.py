@@ -27,6 +27,7 @@ from hstore.node.storage.rocks import RocksStorage
 from hstore.node.storage.witness import WitnessFile
 
 OLD = "00112233445566aa"
+USER = 61_001  # no user has this number
 
 
 @pytest.fixture
@@ -177,12 +178,23 @@ def test_a_running_nodes_directory_is_refused_with_the_command_that_stops_it(dat
         assert "`hstore stop -h 127.0.0.1:8501` stops it" in capfd.readouterr().err
 
 
-def test_another_users_directory_is_only_looked_at(data_dir, capfd, monkeypatch):
-    other = os.geteuid() + 1
-    monkeypatch.setattr(os, "geteuid", lambda: other)
+def test_another_users_directory_is_refused(data_dir, capfd, monkeypatch):
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    for more in ([], ["--as-only-voter", "--yes"]):
+        assert run(["recover", "--data-dir", str(data_dir), *more]) == 1
+        assert f"belongs to user {owner}" in capfd.readouterr().err
+    assert read_identity(data_dir).cluster_id == OLD
+
+
+def test_root_only_looks_at_the_directory_of_a_user(data_dir, capfd):
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give the directory to another user")
+    for path in (data_dir, *data_dir.rglob("*")):
+        os.chown(path, USER, USER)
     assert run(["recover", "--data-dir", str(data_dir)]) == 0
     assert run(["recover", "--data-dir", str(data_dir), "--as-only-voter", "--yes"]) == 1
-    assert f"belongs to user {other - 1}: run this as that user" in capfd.readouterr().err
+    assert f"belongs to user {USER}: run this as that user" in capfd.readouterr().err
     assert read_identity(data_dir).cluster_id == OLD
 
 
