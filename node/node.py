@@ -319,9 +319,9 @@ class Node:
             where = f"at {own.address}"
         return (
             f"another process of this node, {self.process.name or 'without a name'} "
-            f"({self._facts.id:016x}), runs {where}, says {said_by.name if said_by else 'a peer'}: "
-            "one of their data directories is a copy of the other\n"
-            "stop the one that is not wanted; for one more node, `hstore join` with an empty "
+            f"({self._facts.id:016x}), runs {where} (says {said_by.name if said_by else 'a peer'}); "
+            "one of the two data directories is a copy of the other\n"
+            "stop the process that is not wanted; for one more node, `hstore join` with an empty "
             "--data-dir"
         )
 

@@ -52,13 +52,13 @@ def refusal(claim: Claim, settings: NodeSettings) -> AddressClaimed:
     """Return the error that ends a start, with what its user can do."""
     cluster = f"cluster {claim.cluster_id}" if claim.cluster_id else "a live cluster"
     zone = f" of zone {claim.zone}" if claim.zone else ""
-    member = f" (as {claim.name})" if claim.name else ""
-    said_by = f", says {claim.said_by}" if claim.said_by else ""
-    who = claim.name or settings.api_address
+    member = f"{claim.name}, a member" if claim.name else "a member"
+    said_by = f" (says {claim.said_by})" if claim.said_by else ""
+    node = claim.name or settings.api_address
     return AddressClaimed(
-        f"{cluster}{zone} counts {settings.api_address} among its members{member}{said_by}: "
-        "no second cluster is started there\n"
-        f"if this node lost its disk: `hstore leave -h {who}`, then `hstore join`; "
+        f"{settings.api_address} is the address of {member} of {cluster}{zone}{said_by}, "
+        "so no new cluster was started there\n"
+        f"if this node lost its disk: `hstore leave -h {node}`, then `hstore join`; "
         "if a second cluster is meant: `hstore start --new-cluster`",
         claim.cluster_id,
     )

@@ -93,8 +93,8 @@ def test_it_shows_what_the_directory_holds_and_names_the_next_step(data_dir, cap
         f"cluster    {OLD}, zone hstore.local",
         "log        up to entry 5 of term 2; newest term 2",
         "durable    entry 7 was flushed for certain",
-        "agreed     at least up to entry 4;",
-        "applied    up to entry 4, 0 keys",
+        "agreed     by a majority, up to entry 4 at least",
+        "state      0 keys, as of entry 4",
         "members    n1  127.0.0.1:8500  votes\n           n2  127.0.0.1:8501  votes",
         "lost       entries 6 to 7 (the database ends before what was flushed)",
         f"`hstore recover --data-dir {data_dir} --as-only-voter` makes this node a cluster of one",
@@ -145,7 +145,7 @@ def test_no_command_that_starts_from_here_goes_to_the_old_members(data_dir, capf
 
     new = read_identity(data_dir).cluster_id
     assert new != OLD
-    assert f"n2 is the only voter of a new cluster, {new}, recovered from {OLD}" in (
+    assert f"n2 is now the only voter of the new cluster {new}, recovered from {OLD}" in (
         capfd.readouterr().out
     )
     saved = saved_members.read(data_dir)

@@ -25,7 +25,7 @@ from hstore.node.peers import wire
 from hstore.node.peers.link import _PAUSE_MAX
 from hstore.node.peers.seldom import INTERVAL_SECONDS
 from hstore.node.peers.wire import Purpose
-from hstore.node.process import first_start, main
+from hstore.node.process import descriptors, first_start, main
 from hstore.node.storage.directory import has_data
 from tests.node.memory_cluster import Member, running
 from tests.node.peers.test_links import greet, hello
@@ -182,7 +182,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     monkeypatch.setattr(first_start, "look_around", look_around)
     monkeypatch.setattr(main, "_prepare", prepare)
     monkeypatch.setattr(logs, "configure", lambda _level: None)
-    monkeypatch.setattr(main, "_raise_file_limit", lambda: None)
+    monkeypatch.setattr(descriptors, "raise_limit", lambda: None)
     before = os.umask(0o022)
     yield calls
     os.umask(before)
