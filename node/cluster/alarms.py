@@ -11,7 +11,7 @@ from typing import Literal
 import structlog
 import trio
 
-from ..peers.seldom import Seldom
+from ..config.log_limit import LogLimit
 
 Kind = Literal["address_claimed"]
 
@@ -26,7 +26,7 @@ class Alarms:
 
     def __init__(self) -> None:
         self._seen: dict[Kind, float] = {}
-        self._seldom = Seldom()
+        self._log_limit = LogLimit()
 
     def sound(self, kind: Kind, about: str, **facts: str) -> None:
         """Raise an alarm.
@@ -37,7 +37,7 @@ class Alarms:
             facts: What is known, and what to do, for the log.
         """
         self._seen[kind] = trio.current_time()
-        if self._seldom.is_due(kind, about):
+        if self._log_limit.is_due(kind, about):
             _log.error(kind, **facts)
 
     def holding(self) -> list[Kind]:

@@ -9,7 +9,7 @@ What is refused, and when:
 - New values, when this leader's disk is short, or when the voters with room are no majority: the
   others would be filled until they stop.
 - Deletions, which are the way out, only when the disk is *tight*: with a quarter of that room. The
-  compaction that gives the room back needs some itself (`reclaim.py`).
+  compaction that gives the room back needs some itself (`reclaimer.py`).
 - Members, settings and all else never: they are small, and may bring in a larger disk.
 
 A follower cannot refuse the log. It goes on until its disk is nearly *spent*, and then stops, while

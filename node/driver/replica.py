@@ -56,7 +56,7 @@ from .flushes import Flushes
 from .intake import Intake
 from .leadership import LeadershipNotifier
 from .operations import Operations
-from .reclaim import Reclaimer
+from .reclaimer import Reclaimer
 from .ticks import TickTimer
 
 _TURNS_MAX = 8

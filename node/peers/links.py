@@ -21,6 +21,7 @@ from typing import Protocol
 import structlog
 import trio
 
+from ..config.log_limit import LogLimit
 from ..errors import PeerError
 from ..model.cluster_info import PROTOCOL
 from ..net.poller import Poller
@@ -30,7 +31,6 @@ from .greeting import LOST, Dial, LocalNode, connect, identify, is_address
 from .incarnations import Incarnations
 from .incoming import RECEIVE_BYTES, WatchedConnection, relay
 from .link import Link, LinkEvents
-from .seldom import Seldom
 
 _HELLO_SECONDS = 3.0
 # Incoming connections at once; a cluster of seven with snapshots needs about twenty.
@@ -105,7 +105,7 @@ class Links:
         self._incarnations = Incarnations(
             me, dial, stated=lambda peer: self.address_of(peer) or "", on_change=self._is_another
         )
-        self._seldom = Seldom()
+        self._log_limit = LogLimit()
         self._accepting = 0
         self._nursery: trio.Nursery | None = None
         self._is_over = False
@@ -255,7 +255,7 @@ class Links:
         peer = welcome.node_id
         other = await self._incarnations.admit(peer, welcome.incarnation, address, is_dialled=True)
         if other:
-            if self._seldom.is_due(peer, address):
+            if self._log_limit.is_due(peer, address):
                 _log.warning(
                     "two processes with the id of one peer",
                     peer=f"{peer:016x}",
@@ -343,7 +343,7 @@ class Links:
 
     def _refused(self, hello: wire.Hello, refusal: str, other: str) -> None:
         """Say that a peer was refused. It dials again, and is refused again."""
-        if self._seldom.is_due(hello.node_id, hello.address, refusal):
+        if self._log_limit.is_due(hello.node_id, hello.address, refusal):
             more = {"other": other} if other else {}
             _log.warning(
                 "refused a peer",
@@ -433,5 +433,5 @@ class Links:
 
     def _snapshot_lost(self, how: str, peer: int, error: Exception) -> None:
         """Say so, but not for each of the attempts, which go on until one succeeds."""
-        if self._seldom.is_due(how, peer, str(error)):
+        if self._log_limit.is_due(how, peer, str(error)):
             _log.warning(how, peer=f"{peer:016x}", error=str(error))

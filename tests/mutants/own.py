@@ -290,7 +290,7 @@ BY_TEST = (
     (
         _mutant(
             "room-is-never-reclaimed", "What is deleted stays on the disk.",
-            "node/driver/reclaim.py", "        await self._storage.reclaim()\n", "",
+            "node/driver/reclaimer.py", "        await self._storage.reclaim()\n", "",
         ),
         _SHORT + "test_writes_are_taken_again_after_a_deletion",
     ),

@@ -10,12 +10,12 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
+from hstore.node.config.log_limit import INTERVAL_SECONDS
 from hstore.node.errors import DuplicateProcess, PeerError
 from hstore.node.model.cluster_info import PROTOCOL
 from hstore.node.peers import incarnations, wire
 from hstore.node.peers.incarnations import Incarnations
 from hstore.node.peers.links import Links
-from hstore.node.peers.seldom import INTERVAL_SECONDS
 from hstore.node.peers.wire import Purpose, Refusal
 from tests.node.memory_cluster import Cluster, Member, running
 

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair
 
 from hstore.node.config import logs
+from hstore.node.config.log_limit import INTERVAL_SECONDS
 from hstore.node.config.settings import load_settings
 from hstore.node.discovery import claims
 from hstore.node.discovery.claims import Claim
@@ -23,7 +24,6 @@ from hstore.node.model.commands import Delete
 from hstore.node.node import Life
 from hstore.node.peers import wire
 from hstore.node.peers.link import _PAUSE_MAX
-from hstore.node.peers.seldom import INTERVAL_SECONDS
 from hstore.node.peers.wire import Purpose
 from hstore.node.process import descriptors, first_start, main
 from hstore.node.storage.directory import has_data
