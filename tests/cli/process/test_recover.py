@@ -156,7 +156,7 @@ def test_no_command_that_starts_from_here_goes_to_the_old_members(data_dir, capf
     assert record.cluster_id == new
 
 
-def test_to_do_it_again_is_done_and_says_so(data_dir, capfd):
+def test_a_second_recover_changes_nothing_and_says_so(data_dir, capfd):
     words = ["recover", "--data-dir", str(data_dir), "--as-only-voter", "--yes"]
     assert run(words) == 0
     first = read_identity(data_dir)

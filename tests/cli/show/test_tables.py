@@ -202,7 +202,7 @@ def test_how_many_nodes_may_fail_is_told_when_it_changes(make):
     assert tables.changes(make.info(), fewer) == ["cluster: leader n1, term 2, can lose 0 nodes"]
 
 
-def test_why_a_node_is_not_alive_is_a_line_of_its_own_and_told_once(make):
+def test_a_watch_prints_the_reason_of_a_member_in_a_line_of_its_own_once(make):
     well = make.info(make.node(1), make.node(2))
     lost = make.info(make.node(1), make.node(2, health="failed", reason="does not answer"))
     refuses = make.info(make.node(1), make.node(2, health="failed", reason="refuses connections"))

@@ -285,7 +285,7 @@ async def test_a_probe_holds_up_nobody_else_and_they_are_bounded(autojump_clock)
 # -- who only asks -------------------------------------------------------------------------------
 
 
-async def test_who_only_asks_who_is_there_changes_nothing(autojump_clock):
+async def test_a_hello_that_only_asks_which_node_answers_changes_nothing(autojump_clock):
     async with running(1) as cluster:
         first, _ = await greet(cluster, hello(incarnation=1))
         _, welcome = await greet(cluster, hello(incarnation=2, purpose=Purpose.IDENTIFY))
