@@ -1,6 +1,6 @@
 """`recover`: what a stopped node's directory holds, and a cluster of one out of it.
 
-Owns the words and the question. What is done to the directory is `hstore.node.process.only_voter`'s.
+Owns what is printed and asked. The work on the directory is in `hstore.node.process.only_voter`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def recover(
         The exit status: 1 when the operator said no.
 
     Raises:
-        ConfigError: Nobody can be asked, and `yes` was not given.
-        Refused, StorageError: The directory is in use, has no node, or is of no use any more.
+        ConfigError: There is no terminal to ask on, and `yes` was not given.
+        Refused, StorageError: The directory is in use, holds no node, is another user's, or is damaged
+            too much.
     """
     path = data_dir.absolute()
     if not has_data(path):
@@ -101,7 +102,7 @@ def _show(found: Survey, *, as_json: bool) -> None:
 
 
 def _end(done: Survey, *, as_json: bool, already: bool = False) -> None:
-    """Say what the directory is now."""
+    """Print what the directory is now, and the next steps."""
     if as_json:
         click.echo(_json(done))
         return
@@ -175,7 +176,7 @@ def _what_next(found: Survey) -> str:
 
 
 def _what_it_costs(found: Survey) -> str:
-    """Return what the operator agrees to."""
+    """Return what will be lost, before the operator is asked."""
     after = f"everything after entry {found.last_index}"
     lines = [
         "",
@@ -202,7 +203,7 @@ def _json(found: Survey) -> str:
 
 
 def _forget_members(path: Path, done: Survey, env: Mapping[str, str]) -> None:
-    """Have no command that searches from here, or from this machine, go to the old cluster."""
+    """Take the old cluster out of the saved members and the run record, where searches look."""
     saved = saved_members.read(path)
     try:
         if saved is not None:

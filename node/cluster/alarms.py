@@ -1,7 +1,7 @@
-"""The alarms of a node: what an operator has to mend, and nothing in the cluster can.
+"""The alarms of a node: conditions that only an operator can mend.
 
-Owns which alarms hold, and how often each is written to the log. An alarm is raised anew each time
-that its cause is seen, and holds until that has not been seen for a while.
+Owns which alarms hold, and how often each is written to the log. Each time its cause is seen, an
+alarm is raised again; it holds until the cause was not seen for a minute.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..config.log_limit import LogLimit
 Kind = Literal["address_claimed"]
 
 _HOLD_SECONDS = 60.0
-"""After its cause was last seen. A peer that dials in vain does so twice a second."""
+"""After its cause was last seen. A peer that is refused, for instance, dials twice a second."""
 
 _log = structlog.get_logger()
 
@@ -33,7 +33,8 @@ class Alarms:
 
         Args:
             kind: Its kind, which is the name of the log's event.
-            about: Which of this kind; each has a line of its own, at most every ten minutes.
+            about: What it concerns, such as a cluster's id; each has a line of its own in the log, at
+                most every ten minutes.
             facts: What is known, and what to do, for the log.
         """
         self._seen[kind] = trio.current_time()

@@ -164,7 +164,7 @@ class Replica(Operations):
         self.feed(happened.Receive(message))
 
     def room_changed(self) -> None:
-        """This disk has become short of room, or has room again: the core is to know, and to act on it."""
+        """This disk has become short of room, or has room again: tell the core and the reclaimer."""
         self.feed(happened.DiskShort(self.disk_space.is_short))
         self._reclaimer.look()
 
@@ -235,7 +235,7 @@ class Replica(Operations):
 
     def _tick(self, seconds: float) -> None:
         """Let so much time pass; a turn must follow."""
-        self.storage.check()  # A client's read may have met the damage (rule D17).
+        self.storage.check()  # A client's read cannot stop the node; damage it met does here (D17).
         self.hold()
         self.clock.advance(seconds)
         self.disk_space.tick(seconds)

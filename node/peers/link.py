@@ -47,7 +47,7 @@ _MAX_OUTBOX_BYTES = 32 * 1024 * 1024
 _PAUSE_MIN, _PAUSE_MAX = 0.05, 0.5
 
 REDIAL_SECONDS = _PAUSE_MAX
-"""The longest pause before a peer is dialled again, which is what a new seed waits for, twice
+"""The longest pause before a peer is dialled again. A new seed listens for two of them before it leads
 (`process/first_start.py`)."""
 
 # A connection that lasted for so long is dialled again at once. One that ended sooner counts as a
