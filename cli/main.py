@@ -56,7 +56,9 @@ def cli() -> None:
 )
 @click.option("--expect", metavar="N", help="New cluster: serve no client until N voters joined.")
 @click.option(
-    "--new-cluster", is_flag=True, help="New cluster, even where this address is a member's."
+    "--new-cluster",
+    is_flag=True,
+    help="New cluster, even if another cluster has a member at this address.",
 )
 @opt.node
 @opt.cluster

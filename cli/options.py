@@ -111,7 +111,7 @@ replace = click.option(
     "--replace",
     metavar="NAME",
     shell_complete=_nodes,
-    help="Take the place of this member, which is gone for good, and its name [-n].",
+    help="Take the place and the name of this member, which is gone for good.",
 )
 
 node = _all(

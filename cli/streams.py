@@ -1,4 +1,4 @@
-"""Descriptors 0 to 2 of this process: always open, and output that is lost is noticed.
+"""Descriptors 0 to 2 of this process: they are always open, and lost output is an error.
 
 A cron job, a supervisor or `>&-` may start a program with any of them closed. The next file that is
 opened then gets that number: a node's listening socket or database would become its standard output,
@@ -45,8 +45,8 @@ class OutputLost(Exception):
 class _Output(io.FileIO):
     """A descriptor for output that raises `OutputLost` once, and then takes and discards all.
 
-    Whatever is still in a buffer above it would otherwise fail again when Python flushes it at exit,
-    with a message of Python's.
+    Otherwise the bytes that are left in a buffer above it would fail again when Python flushes that
+    at exit, with a message of Python's own.
 
     Attributes:
         is_lost: It takes and discards all.
@@ -79,8 +79,8 @@ def secure() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            # Of all free numbers a file gets the lowest, which is this one. For reading only: a
-            # result that is printed into it must not look like one that somebody got.
+            # Of all free numbers a file gets the lowest, which is this one. For reading only: to
+            # print a result into it must fail, because nobody gets that result.
             os.open(os.devnull, os.O_RDONLY)
             os.set_inheritable(fd, True)
     if sys.stdin is None:
@@ -93,7 +93,7 @@ def secure() -> None:
 def ending_with_reader() -> Iterator[None]:
     """End this block when the reader of standard output has ended, also while nothing is printed.
 
-    It is for commands without an end of their own, such as `hstore list --watch | head -1`. Other
+    For commands that run until they are stopped, such as `hstore list --watch | head -1`. Other
     commands notice it when they print.
 
     Raises:
@@ -115,7 +115,7 @@ def ending_with_reader() -> Iterator[None]:
     def end(_number: int, _frame: object) -> None:
         # SIGPIPE comes for a connection that a node has closed, too.
         if not is_over.is_set() and _is_reader_gone() and not _is_within_trio():
-            is_over.set()  # once: whatever is tidied up on the way out must not be interrupted
+            is_over.set()  # raise once: cleaning up on the way out must not be interrupted
             raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
             if isinstance(raw, _Output):
                 if raw.is_lost:

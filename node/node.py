@@ -26,6 +26,7 @@ from .cluster.snapshot_receiver import Reply, SnapshotReceiver
 from .cluster.snapshot_sender import SnapshotSender
 from .cluster.status import Status
 from .cluster.this_node import ThisNode
+from .config.log_limit import LogLimit
 from .driver import recovered_core
 from .driver.freshness import Freshness
 from .driver.keys import Keys
@@ -37,7 +38,6 @@ from .net.poller import Poller, can_poll
 from .peers import wire
 from .peers.greeting import Dial, LocalNode, is_address, is_cluster_id
 from .peers.links import Links
-from .peers.seldom import Seldom
 from .raft.messages import Base
 from .state.machine import State
 from .storage.interface import Storage
@@ -130,7 +130,7 @@ class Node:
         self.snapshot_receiver = SnapshotReceiver(self.replica)
         self.alarms = Alarms()
         self._founding = Founding(self._facts, is_founder=life.is_founder)
-        self._seldom = Seldom()
+        self._log_limit = LogLimit()
         self.check = ReplicaCheck(self.replica, self.replica.send)
         self.freshness = Freshness(self.replica)
         lag = self.poller.lag if self.poller is not None else Lag()
@@ -149,10 +149,10 @@ class Node:
             rng.random,
         )
         self._adopted = state.settings
-        self._set_callbacks(state)
+        self._connect_rooms(state)
 
-    def _set_callbacks(self, state: State) -> None:
-        """Have the rooms below call those above them."""
+    def _connect_rooms(self, state: State) -> None:
+        """Have the rooms below call this node, or each other."""
         self.replica.waiting.why_no_leader = self.status.why_no_leader
         self.replica.leadership.on_change = self._on_change
         self.replica.on_tick = self._on_tick
@@ -228,7 +228,7 @@ class Node:
                 self.check.reported(peer, frame)
             else:
                 kind = type(frame).__name__
-                if self._seldom.is_due(peer, kind):
+                if self._log_limit.is_due(peer, kind):
                     _log.warning("a frame that does not belong here", frame=kind)
 
     def said_hello(self, peer: int, address: str) -> None:
@@ -277,7 +277,7 @@ class Node:
         Raises:
             DuplicateProcess: Because another process of this node runs.
         """
-        if self._seldom.is_due(peer, refusal):
+        if self._log_limit.is_due(peer, refusal):
             _log.warning("a peer refused this node", peer=f"{peer:016x}", why=refusal)
         if refusal == wire.Refusal.REMOVED:
             self.process.removed()
@@ -323,9 +323,9 @@ class Node:
             where = f"at {own.address}"
         return (
             f"another process of this node, {self.process.name or 'without a name'} "
-            f"({self._facts.id:016x}), runs {where}, says {said_by.name if said_by else 'a peer'}: "
-            "one of their data directories is a copy of the other\n"
-            "stop the one that is not wanted; for one more node, `hstore join` with an empty "
+            f"({self._facts.id:016x}), runs {where} (says {said_by.name if said_by else 'a peer'}); "
+            "one of the two data directories is a copy of the other\n"
+            "stop the process that is not wanted; for one more node, `hstore join` with an empty "
             "--data-dir"
         )
 

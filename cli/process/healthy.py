@@ -90,8 +90,8 @@ def wait_healthy(part: Part, finder: Finder, check: Callable[[], None] = lambda:
             if is_leaderless:
                 missing = _why_leaderless(part, finder) or missing
             raise Refused(
-                f"{part.name or 'the node'} at {part.address} has started, but {missing}; "
-                f"`hstore list -h {part.address}` shows it"
+                f"{part.name or 'the node'} at {part.address} has started, but {missing}\n"
+                f"`hstore list -h {part.address}` shows whether that changes"
             )
         clock.sleep(_PAUSE_S)
 

@@ -1,6 +1,6 @@
 """`recover`: what a stopped node's directory holds, and a cluster of one out of it.
 
-Owns the words and the question. What is done to the directory is `hstore.node.process.only_voter`'s.
+Owns what is printed and asked. The work on the directory is in `hstore.node.process.only_voter`.
 """
 
 from __future__ import annotations
@@ -40,16 +40,19 @@ def recover(
         The exit status: 1 when the operator said no.
 
     Raises:
-        ConfigError: Nobody can be asked, and `yes` was not given.
-        Refused, StorageError: The directory is in use, has no node, or is of no use any more.
+        ConfigError: There is no terminal to ask on, and `yes` was not given.
+        Refused, StorageError: The directory is in use, holds no node, is another user's, or is damaged
+            too much.
     """
     path = data_dir.absolute()
     if not has_data(path):
-        raise Refused(f"{path} holds no hstore node: --data-dir names the directory of a node")
+        raise Refused(
+            f"{path} holds no hstore node; give --data-dir the directory of a stopped node"
+        )
     record = run_record.record_of(env, path)
     if record and run_record.is_running(record):
         raise Refused(
-            f"the node of {path} runs, at {record.address} (process {record.process.pid}); "
+            f"the node of {path} still runs, at {record.address} (process {record.process.pid}); "
             f"`hstore stop -h {record.address}` stops it, then repeat this"
         )
     if as_only_voter and not yes and not (sys.stdin and sys.stdin.isatty()):
@@ -99,29 +102,29 @@ def _show(found: Survey, *, as_json: bool) -> None:
 
 
 def _end(done: Survey, *, as_json: bool, already: bool = False) -> None:
-    """Say what the directory is now."""
+    """Print what the directory is now, and the next steps."""
     if as_json:
         click.echo(_json(done))
         return
     name = plain(done.name or done.id)
-    was = f", recovered from {done.recovered_from}" if done.recovered_from else ""
+    origin = f", recovered from {done.recovered_from}" if done.recovered_from else ""
     if already:
         click.echo(
-            f"{name} is the only voter of the cluster {done.cluster_id}{was}, and has lost "
-            "nothing: nothing was changed"
+            f"nothing was changed: {name} is already the only voter of cluster {done.cluster_id}"
+            f"{origin}, and has lost nothing"
         )
     else:
         click.echo(
-            f"{name} is the only voter of a new cluster, {done.cluster_id}{was}: {done.keys} keys, "
-            f"up to entry {done.last_index}"
+            f"{name} is now the only voter of the new cluster {done.cluster_id}{origin}: "
+            f"{_keys(done)}, log up to entry {done.last_index}"
         )
     click.echo(
-        f"`hstore start --data-dir {done.data_dir}` (with its -h, as before) starts it, and it "
-        "leads at once"
+        f"`hstore start --data-dir {done.data_dir}` (with -h as before) starts it, and it leads at "
+        "once"
     )
     if not already:
         click.echo(
-            "the other members come back with an empty directory each, by `hstore join`; their old "
+            "the other machines come back by `hstore join`, each with an empty directory; their old "
             "directories are refused"
         )
 
@@ -144,10 +147,10 @@ def _told(found: Survey) -> str:
         ),
         (
             "agreed",
-            f"at least up to entry {found.commit_index}; more may be, which only others know",
+            f"by a majority, up to entry {found.commit_index} at least",
         ),
-        ("applied", f"up to entry {found.applied_index}, {found.keys} keys"),
-        ("lost", "nothing that this node had acknowledged" if lost is None else plain(lost)),
+        ("state", f"{_keys(found)}, as of entry {found.applied_index}"),
+        ("lost", "nothing that was acknowledged" if lost is None else plain(lost)),
     ]
     lines = [f"{label:<10} {text}" for label, text in rows if text]
     for at, member in enumerate(found.members):
@@ -161,17 +164,19 @@ def _told(found: Survey) -> str:
 def _what_next(found: Survey) -> str:
     if found.only_voter:
         return f"\nIt leads as soon as it is started: `hstore start --data-dir {found.data_dir}`\n"
-    begun = "An earlier recovery was cut short; " if found.unfinished else ""
+    command = f"`hstore recover --data-dir {found.data_dir} --as-only-voter`"
+    if found.unfinished:
+        return f"\nAn earlier recovery was cut short; {command} finishes it.\n"
     return (
-        f"\n{begun or 'While a majority of the voters can be started, start them. Else '}"
-        f"`hstore recover --data-dir {found.data_dir} --as-only-voter` makes this node a cluster of "
-        "one. Compare the members first, and take the one that lost nothing, with the highest "
-        "entry in the highest term.\n"
+        "\nIf a majority of the voters can still be started, start them.\n"
+        "If not, compare the directories of all members: take the one that lost nothing, with the "
+        "highest term of its last entry, then the highest entry.\n"
+        f"{command} makes this node a cluster of one.\n"
     )
 
 
 def _what_it_costs(found: Survey) -> str:
-    """Return what the operator agrees to."""
+    """Return what will be lost, before the operator is asked."""
     after = f"everything after entry {found.last_index}"
     lines = [
         "",
@@ -189,12 +194,16 @@ def _what_it_costs(found: Survey) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _keys(found: Survey) -> str:
+    return f"{found.keys} key{'s' * (found.keys != 1)}"
+
+
 def _json(found: Survey) -> str:
     return plain_json(msgspec.json.encode(found).decode())
 
 
 def _forget_members(path: Path, done: Survey, env: Mapping[str, str]) -> None:
-    """Have no command that searches from here, or from this machine, go to the old cluster."""
+    """Take the old cluster out of the saved members and the run record, where searches look."""
     saved = saved_members.read(path)
     try:
         if saved is not None:

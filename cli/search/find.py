@@ -219,7 +219,7 @@ class Finder:
             self.clock.sleep(_PAUSE_S)
 
     def ask(self, address: str) -> Found:
-        """Return the cluster of the node at an address, of whatever zone it is.
+        """Return the cluster of the node at an address, in any zone.
 
         Raises:
             Unreachable: It does not answer, or is not an hstore node.

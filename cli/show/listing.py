@@ -73,8 +73,7 @@ def show_once(
         return 1
     if info.leader is None:
         click.echo(
-            f"hstore: the cluster has no leader, as the node at {found.address} sees it: "
-            f"{_why(found, connect)}",
+            f"hstore: {_why(found, connect)}",
             err=True,
         )
         return 1
@@ -82,13 +81,18 @@ def show_once(
 
 
 def _why(found: Found, connect: Connect | None) -> str:
-    """Return why a node has no leader, in its own words if it gives any."""
+    """Return why a node has no leader, as it says itself if it answers."""
     why = None
     if connect is not None:
         with contextlib.suppress(HstoreError), connect(found.address, _ANSWER_S) as client:
             why = client.unhealthy()
     quorum = found.info.quorum
-    return plain(why or f"it takes {quorum} live voter{'s' * (quorum != 1)} to elect one")
+    if why:
+        return plain(f"the node at {found.address} says: {why}")
+    voters = f"{quorum} live voter{'s' * (quorum != 1)}"
+    return (
+        f"the cluster has no leader, says the node at {found.address}: electing one takes {voters}"
+    )
 
 
 def watch(

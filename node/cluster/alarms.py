@@ -1,7 +1,7 @@
-"""The alarms of a node: what an operator has to mend, and nothing in the cluster can.
+"""The alarms of a node: conditions that only an operator can mend.
 
-Owns which alarms hold, and how often each is written to the log. An alarm is raised anew each time
-that its cause is seen, and holds until that has not been seen for a while.
+Owns which alarms hold, and how often each is written to the log. Each time its cause is seen, an
+alarm is raised again; it holds until the cause was not seen for a minute.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Literal
 import structlog
 import trio
 
-from ..peers.seldom import Seldom
+from ..config.log_limit import LogLimit
 
 Kind = Literal["address_claimed"]
 
 _HOLD_SECONDS = 60.0
-"""After its cause was last seen. A peer that dials in vain does so twice a second."""
+"""After its cause was last seen. A peer that is refused, for instance, dials twice a second."""
 
 _log = structlog.get_logger()
 
@@ -26,18 +26,19 @@ class Alarms:
 
     def __init__(self) -> None:
         self._seen: dict[Kind, float] = {}
-        self._seldom = Seldom()
+        self._log_limit = LogLimit()
 
     def sound(self, kind: Kind, about: str, **facts: str) -> None:
         """Raise an alarm.
 
         Args:
             kind: Its kind, which is the name of the log's event.
-            about: Which of this kind; each has a line of its own, at most every ten minutes.
+            about: What it concerns, such as a cluster's id; each has a line of its own in the log, at
+                most every ten minutes.
             facts: What is known, and what to do, for the log.
         """
         self._seen[kind] = trio.current_time()
-        if self._seldom.is_due(kind, about):
+        if self._log_limit.is_due(kind, about):
             _log.error(kind, **facts)
 
     def holding(self) -> list[Kind]:

@@ -1,7 +1,7 @@
 """A cluster that this process has just founded: whether it can still be given up.
 
 A seed whose disk was lost, and that is started again with the line it always had, founds a second
-cluster at the address of a member of the first. As long as nobody has joined the new cluster and no
+cluster at the address of a member of the first. As long as no node has joined the new cluster and no
 client has written to it, ending it loses nothing.
 """
 
@@ -30,7 +30,7 @@ class Founding:
         self._is_fresh = is_founder
 
     def is_fresh(self) -> bool:
-        """Whether this process founded the cluster, and nothing was asked of it since.
+        """Whether this process founded the cluster, and its log has only what a founder appends itself.
 
         An entry that is not committed yet counts: its client may be answered at any moment.
         """

@@ -56,7 +56,8 @@ class Health:
         self._reported_at: dict[int, float] = {}
         self._caught_up: set[int] = set()
         self._started_at = trio.current_time()
-        # Else it is new here, and is joining until a leader says otherwise.
+        # Whether it had applied entries before this start. If not it is new, so it is `joining` until
+        # a leader says otherwise.
         self._was_member = replica.facts.applied_index > 0
 
     # -- what is heard ----------------------------------------------------------------------
@@ -78,7 +79,7 @@ class Health:
         self._refused.add(peer)
 
     def stranger_answered(self, peer: int) -> None:
-        """At the address of `peer` answers a node of another cluster."""
+        """A node of another cluster answers at the address of `peer`."""
         self._strangers.add(peer)
 
     def reported(self, peer: int, figures: NodeFigures) -> None:
@@ -107,7 +108,7 @@ class Health:
         return any(m != own and self._last_heard(m) < oldest for m in self._facts.members)
 
     def is_heard(self, node: int) -> bool:
-        """Whether a member was heard of lately enough that it would not be suspect; not a stopped one."""
+        """Whether a member was heard of within the time before it would be suspect, and has not stopped."""
         silent = trio.current_time() - self._replica.heard.get(node, -1e9)
         is_gone = node in self._refused or self.is_ending(node)
         return not is_gone and silent < _SUSPECT_INTERVALS * self.interval_s()
@@ -157,7 +158,7 @@ class Health:
         return self._figures.get(node)
 
     def reported_at(self, node: int) -> float:
-        """When it did; long ago: never."""
+        """When `node` last reported, in seconds of `trio.current_time()`; minus infinity: never."""
         return self._reported_at.get(node, -math.inf)
 
     def note_progress(self) -> None:
@@ -190,7 +191,7 @@ class Health:
         return judged
 
     def seen_alone(self) -> dict[int, Judgement]:
-        """Return how each member looks from here, whatever any leader has said."""
+        """Return the health of each member as this node sees it itself, without any leader's bulletin."""
         facts, now = self._facts, trio.current_time()
         known = {*facts.members, *facts.config.all_members()}
         return {member: self._look_at(member, now) for member in sorted(known)}

@@ -1,6 +1,7 @@
 """Why there is no leader, and which command ends that: for clients, operators and the log.
 
-A function of what one node knows. Its text stays the same while that does.
+A function of what one node knows. The same knowledge gives the same text, so a change of the text
+is worth a line in the log.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ..raft.quorum import VoteResult
 from .health import STRANGER, Judgement
 
 _RECOVERED = (
-    "; if the other cluster was recovered from this one, `hstore join` it with an empty directory"
+    "; if that other cluster was recovered from this one, `hstore join` it with an empty directory"
 )
 
 
@@ -36,14 +37,14 @@ def why_no_leader(facts: Facts, seen: Mapping[int, Judgement], data_dir: str) ->
         if voters == (facts.id,):
             return (
                 "there can be no leader: this node is the only voter, and its disk has lost log "
-                f"that it had acknowledged. Stop it, then {recover} shows what is left, and how "
-                "to go on with that"
+                f"that it had acknowledged. Stop it; {recover} shows what is left, and how to go "
+                "on with that"
             )
         return (
             f"there can be no leader: {_and(_name(facts, node) for node in lost)} lost log that "
-            "it had acknowledged and does not vote before a leader sends it again, and the "
-            f"others are no majority of {len(voters)} voters. Stop the nodes; {recover} shows "
-            "what one holds, and how to go on with the one that has most"
+            "it had acknowledged, which takes away its vote until a leader sends that log again; "
+            f"the others are no majority of {len(voters)} voters. Stop the nodes; {recover} shows "
+            "what a directory holds, and how to go on with the one that holds most"
         )
     reached = [voter for voter in voters if health[voter] == "alive"]
     if not _has_majority(facts, reached):
@@ -54,13 +55,13 @@ def why_no_leader(facts: Facts, seen: Mapping[int, Judgement], data_dir: str) ->
         described = ", ".join(_described(facts, node, seen[node][3]) for node in missing)
         strangers = any(seen[node][3] == STRANGER for node in missing)
         return (
-            f"there is no leader: one is elected by {needed} of {len(config.voters)} voters, and "
+            f"there is no leader: electing one takes {needed} of {len(config.voters)} voters, and "
             f"these are missing: {described}{but}. Start them, or mend the network to them; if "
             f"they are lost for good, {recover} shows how to go on without them"
             f"{_RECOVERED if strangers else ''}"
         )
     own = f", but this node {facts.lost_log}" if facts.lost_log else ""
-    return f"there is no leader at the moment, or this node cannot reach it{own}"
+    return f"there is no leader at the moment, or this node cannot reach it{own}; try again"
 
 
 def _has_majority(facts: Facts, voters: list[int]) -> bool:

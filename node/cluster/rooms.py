@@ -29,7 +29,7 @@ from .membership import Membership
 from .status import Status
 
 _ASKING_SECONDS = 1.0
-"""For which requests wait for a voter to say that it has room, before they are refused."""
+"""For which requests wait, before they are refused, until a voter reports that it has room."""
 
 _HANDOVER_SECONDS = 5.0
 """For a handover; the core gives it up after an election timeout."""
@@ -38,7 +38,7 @@ _PAUSE_SECONDS, _PAUSE_SECONDS_MAX = 1.0, 60.0
 """After a handover that failed; each is twice as long as the one before."""
 
 _ABREAST_ENTRIES = 1000
-"""Voters whose logs differ by no more than that are equals: the one with the most room leads."""
+"""Of the voters whose logs are at most so far behind the furthest, the one with the most room leads."""
 
 _log = structlog.get_logger()
 
@@ -71,7 +71,7 @@ class Rooms:
                 self._nursery = None  # The driver may take one more turn while all is ended.
 
     def look(self) -> None:
-        """A disk may have become short, or have room again, or time has passed: see what follows."""
+        """Act on the room of all disks as it is known now; called with each report and each tick."""
         facts, status = self._facts, self._status
         if not (facts.is_leader and self._space.is_short):
             self._stay()
@@ -110,7 +110,7 @@ class Rooms:
         status, config = self._status, self._facts.config
         voters = config.all_voters()
         short = [voter for voter in voters if status.is_short(voter)]
-        # One that is not there now has room for nothing: of three voters with one short and one
+        # A voter that is down counts as one without room: of three voters with one short and one
         # down, every write needs the short one.
         live = [voter for voter in voters if status.is_live(voter)]
         with_room = {voter: voter in live and voter not in short for voter in voters}
@@ -128,7 +128,7 @@ class Rooms:
     # -- the own disk -----------------------------------------------------------------------
 
     def _stay(self) -> None:
-        """Nothing is to be handed over now, and the next time begins anew."""
+        """Hand nothing over now; the next time begins without a pause."""
         self._asked_at = math.inf
         self._next_at, self._pause_s = 0.0, _PAUSE_SECONDS
         self._space.is_leaving = self._is_handing_over
@@ -143,7 +143,7 @@ class Rooms:
             self._asked_at = now
             self._space.is_leaving = bool(ready)
             self._status.tell()
-        # Only what was said since then counts.
+        # Only reports since then count.
         said = [one for one in ready if self._status.reported_at(-one[1]) > self._asked_at]
         if len(said) < len(ready) and now < self._asked_at + _ASKING_SECONDS:
             return

@@ -22,12 +22,12 @@ from random import Random
 import structlog
 import trio
 
+from ..config.log_limit import LogLimit
 from ..driver.replica import Replica
 from ..errors import PeerError
 from ..peers import snapshot_transfer, wire
 from ..peers.greeting import LOST
 from ..peers.links import Links
-from ..peers.seldom import Seldom
 from ..peers.snapshot_transfer import Outgoing, SnapshotPosition, SnapshotTaken
 from ..storage.interface import StateReader
 from .snapshot_feed import Feed, check_leading
@@ -71,7 +71,7 @@ class SnapshotSender:
         self._limit = trio.CapacityLimiter(_MAX_SENDING)
         self._sending: set[int] = set()
         self._views: dict[int, _View] = {}
-        self._seldom = Seldom()
+        self._log_limit = LogLimit()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send what is asked for, and close views whose peer does not come back, until cancelled."""
@@ -113,7 +113,7 @@ class SnapshotSender:
                 index = await self._bring_up(peer)
                 ok = True
         except LOST as error:
-            if self._seldom.is_due(peer, str(error)):
+            if self._log_limit.is_due(peer, str(error)):
                 _log.warning("could not send a snapshot", peer=f"{peer:016x}", error=str(error))
         finally:
             self._sending.remove(peer)

@@ -31,7 +31,7 @@ from .health import Health
 VERSION = version("hstore")
 
 _ALONE_SECONDS = 3.0
-"""Without a leader before the log says why: an ordinary election takes less."""
+"""Time without a leader before the log says why; an ordinary election takes less."""
 
 _log = structlog.get_logger()
 
@@ -118,7 +118,7 @@ class Status:
         self.refresh()
 
     def stranger_answered(self, peer: int) -> None:
-        """At the address of `peer` answers a node of another cluster."""
+        """A node of another cluster answers at the address of `peer`."""
         self._health.stranger_answered(peer)
 
     def reported(self, peer: int, report: wire.Report) -> None:
@@ -183,7 +183,7 @@ class Status:
         return figures is not None and figures.is_disk_short
 
     def shortage_of(self, node: int) -> str:
-        """Return how short of room the disk of `node` is, for people; empty: it is not known to be."""
+        """Return a text about the room on the disk of `node`; empty: it is not known to be short."""
         figures, member = self.room_of(node), self._facts.members.get(node)
         if figures is None or not figures.is_disk_short:
             return ""

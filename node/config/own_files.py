@@ -1,12 +1,12 @@
-"""Files and directories that belong to this user alone: made so, and what is not so is not used.
+"""Files and directories of this user alone: they are made so, and others are refused.
 
 A data directory, a log or a run record in a place where others may write could be a link that another
 user put there, and what a node writes would go where that link leads. So a directory has to belong to
-this user, and nobody else may write into it; a file is opened without following a link at its name.
+this user, and no other may write into it; a file is opened without following a link at its name.
 
-A link to a directory is followed where its owner may decide about it: this user, root, or who owns the
-directory (a home on another disk is often a link). Root may use a directory of any user, such as a
-service started by root whose directory belongs to another one.
+A link to a directory is followed if the owner of the link is this user, root, or the owner of the
+directory (a home on another disk is often a link). Root may use a directory of any user: a service
+may be started by root, and have a directory of another user.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _ROOT = 0
 
 
 class NotOursError(PermissionError):
-    """A file or directory that another user has, or may change. `strerror` says how to mend it."""
+    """A file or directory that belongs to another user, or that others may change.
+
+    `strerror` says how to mend it.
+    """
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(errno.EPERM, f"{path} {problem}", str(path))
@@ -116,7 +119,7 @@ def replace(path: Path, content: bytes, *, is_durable: bool = False) -> None:
     """
     new = path.with_name(f"{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
-        new.unlink()  # what a crash has left, or a link: itself, and not what it leads to
+        new.unlink()  # left by a crash, or a link, of which this removes the link and not its target
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(content)

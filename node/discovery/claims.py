@@ -30,7 +30,7 @@ _ASK_SECONDS = 1.0
 """For all sources together, and for the members they name."""
 
 _ASKED_MAX = 32
-"""Nodes asked in all: a cluster of seven by several names, and strangers."""
+"""Nodes asked in all: enough for a cluster of seven under several names, and some others."""
 
 
 class Claim(NamedTuple):
@@ -52,13 +52,13 @@ def refusal(claim: Claim, settings: NodeSettings) -> AddressClaimed:
     """Return the error that ends a start, with what its user can do."""
     cluster = f"cluster {claim.cluster_id}" if claim.cluster_id else "a live cluster"
     zone = f" of zone {claim.zone}" if claim.zone else ""
-    member = f" (as {claim.name})" if claim.name else ""
-    said_by = f", says {claim.said_by}" if claim.said_by else ""
-    who = claim.name or settings.api_address
+    member = f"{claim.name}, a member" if claim.name else "a member"
+    said_by = f" (says {claim.said_by})" if claim.said_by else ""
+    node = claim.name or settings.api_address
     return AddressClaimed(
-        f"{cluster}{zone} counts {settings.api_address} among its members{member}{said_by}: "
-        "no second cluster is started there\n"
-        f"if this node lost its disk: `hstore leave -h {who}`, then `hstore join`; "
+        f"{settings.api_address} is the address of {member} of {cluster}{zone}{said_by}, "
+        "so no new cluster was started there\n"
+        f"if this node lost its disk: `hstore leave -h {node}`, then `hstore join`; "
         "if a second cluster is meant: `hstore start --new-cluster`",
         claim.cluster_id,
     )
@@ -99,8 +99,8 @@ async def greeted(cluster_id: str, peer_address: str, settings: NodeSettings) ->
 
     Args:
         cluster_id: Of the member's hello.
-        peer_address: Where the member listens for other nodes; empty: unknown. Its API is at the
-            usual distance, or not found.
+        peer_address: Where the member listens for other nodes; empty: unknown. Its API is taken to
+            be 200 ports above; at another port it is not found.
         settings: Of this node.
     """
     claim = Claim(cluster_id)
@@ -116,7 +116,8 @@ class _Search:
     """One round of questions, in the tasks of `nursery`.
 
     Attributes:
-        by_node, by_dns: What a node, or a DNS server, says; a node knows more, and ends the round.
+        by_node, by_dns: The claim that a node, or a DNS server, has made. A node knows more, so its
+            claim ends the round.
     """
 
     nursery: trio.Nursery
@@ -158,7 +159,7 @@ class _Search:
 async def _get(address: str, path: str) -> bytes:
     """Return the body of a node's answer; empty when it gives none.
 
-    Cancellation: The thread that asks may go on for a second.
+    Cancellation: The request goes on in its thread for up to a second.
     """
     ask = partial(
         httpx.get,

@@ -22,8 +22,8 @@ from hstore.dns import finder
 from hstore.dns.finder import Findings, Source
 from hstore.dns.ip_literals import host_and_port
 
+from ..config.log_limit import LogLimit
 from ..node import Node
-from ..peers.seldom import Seldom
 
 _LOOK_SECONDS = 0.5
 """Between two looks at whether there is a leader; no request is made for it."""
@@ -56,7 +56,7 @@ class Rediscovery:
         self._node = node
         self._sources = sources
         self._rng = rng
-        self._seldom = Seldom()
+        self._log_limit = LogLimit()
 
     async def run(self) -> None:
         """Search whenever there has been no leader for a while, until cancelled."""
@@ -89,7 +89,7 @@ class Rediscovery:
         found = None
         with trio.move_on_after(_IDENTIFY_SECONDS):
             found = await self._node.links.identify(address)
-        if found is not None and self._seldom.is_due(found, address):
+        if found is not None and self._log_limit.is_due(found, address):
             _log.info("found a member", peer=f"{found:016x}", address=address)
 
 

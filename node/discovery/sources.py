@@ -1,4 +1,4 @@
-"""Where a cluster is looked for: the sources of contract section 6, in one place for everybody.
+"""The sources in which a cluster is searched for (contract section 6), the same for all searches.
 
 The commands, a newcomer, and a member that lost its cluster all take their sources from `sources`.
 They differ only in the service that they look for: the API's addresses, or those for other nodes.
@@ -104,7 +104,7 @@ class Saved:
     limiter: trio.CapacityLimiter = field(default_factory=_reader)
 
     async def look(self, zone: Name, findings: Findings) -> None:
-        """Name the addresses in the file; without a file there are none."""
+        """Add the addresses in the file to the findings; without a file there are none."""
         saved = await _read(partial(saved_members.read, self.directory), self.limiter)
         if saved is not None:
             found = saved.api_addresses() if self.service is API else saved.peer_addresses()
@@ -129,7 +129,7 @@ class ThisMachine:
     limiter: trio.CapacityLimiter = field(default_factory=_reader)
 
     async def look(self, zone: Name, findings: Findings) -> None:
-        """Name the addresses in the records of running nodes, and ask their DNS servers too."""
+        """Add the addresses in the records of running nodes, and ask their DNS servers."""
         records = await _read(partial(run_record.running_here, self.env), self.limiter) or []
         servers = _addresses([one.dns_address for one in records])
         mine = [one for one in records if self._is_wanted(one, zone)]
@@ -157,5 +157,5 @@ async def _read(read: Callable[[], T], limiter: trio.CapacityLimiter) -> T | Non
 
 
 def _addresses(written: list[str]) -> list[HostPort]:
-    """Return the addresses among these texts; the files may have been edited."""
+    """Return the addresses among texts from a file, which an operator may have edited."""
     return [(one.host, one.port) for one in values.addresses(written)]

@@ -16,7 +16,7 @@ flushes.py         one flush after another, and what waits for its end
 compaction.py      when the log is cut, and how much of it stays
 recovered_core.py  a core made from what was durable
 disk_space.py      refuses writes while disks are short of room (`storage/` says when)
-reclaim.py         has the storage give room back while the disk is short of it
+reclaimer.py       has the storage give room back while the disk is short of it
 leadership.py      notices that the leader, the members or the settings changed
 commit_news.py     tells followers of a commit that no entries follow
 cluster_clock.py   the cluster's time, which the leader stamps on commands

@@ -119,7 +119,7 @@ class DiskLog:
             self._cut()
 
     def release_all(self) -> None:
-        """Keep nothing for anybody: the room is needed."""
+        """Stop keeping entries for members that are sent a snapshot: the disk needs the room."""
         if self._held:
             self._held.clear()
             self._cut()

@@ -1,15 +1,15 @@
-"""Whether there is room for new writes: a full disk is refused before it reaches the log.
+"""Whether there is room for new writes: they are refused before they reach the log.
 
 Owns when the storage is asked for its room: once a second, and after every few MiB, never for each
-write. How little is *short* is the storage's to say (`storage/interface.py:Room`); which voters are
-short besides this one the cluster says (`cluster/rooms.py`).
+write. The limits (*short*, *tight*, *spent*) are in `storage/interface.py:Room`; which other voters
+are short is found out in `cluster/rooms.py`.
 
 What is refused, and when:
 
 - New values, when this leader's disk is short, or when the voters with room are no majority: the
   others would be filled until they stop.
 - Deletions, which are the way out, only when the disk is *tight*: with a quarter of that room. The
-  compaction that gives the room back needs some itself (`reclaim.py`).
+  compaction that gives the room back needs some itself (`reclaimer.py`).
 - Members, settings and all else never: they are small, and may bring in a larger disk.
 
 A follower cannot refuse the log. It goes on until its disk is nearly *spent*, and then stops, while
@@ -37,16 +37,17 @@ _CHECK_BYTES = 4 * 1024 * 1024
 
 _SPENT_SHARE = 4
 _SPENT_BYTES = 64 * 1024
-"""Of a disk that is nearly spent a follower writes a quarter between two looks, and leaves so much."""
+"""On a disk that is nearly spent a follower writes at most a quarter of the free bytes, less the margin
+of `_SPENT_BYTES`, before it looks again."""
 
 _log = structlog.get_logger()
 
 
 class DiskSpace:
-    """What the storage answered when it was last asked.
+    """The room on this disk as last asked for, and what is refused for lack of room.
 
     Attributes:
-        room: That answer.
+        room: The storage's last answer.
         is_short: Whether this disk is short of room; once it is, until it has ample room again.
         refusal: Why no new value is taken; empty while there is room.
         is_leaving: Whether this leader is about to hand over because its disk is short: requests

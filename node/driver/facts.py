@@ -62,7 +62,7 @@ class Facts:
 
     @property
     def lost_log(self) -> str:
-        """What this node lost of the log that it had acknowledged, until it has it again; empty: nothing."""
+        """A text about the acknowledged log that this node lacks after a loss; empty: it lacks nothing."""
         return self._lost_log if self._core.is_recovering else ""
 
     @property

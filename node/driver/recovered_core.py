@@ -53,7 +53,7 @@ def core_on(storage: Storage, node_id: int, options: Options, rng: Random) -> tu
 
 
 def _lost_log(found: Recovered) -> str:
-    """Say what was lost and when the node votes again; it does not change until then."""
+    """Return what was lost and when the node votes again, a text that stays the same until then."""
     if not found.recover_to:
         return ""
     return (

@@ -56,7 +56,7 @@ from .flushes import Flushes
 from .intake import Intake
 from .leadership import LeadershipNotifier
 from .operations import Operations
-from .reclaim import Reclaimer
+from .reclaimer import Reclaimer
 from .ticks import TickTimer
 
 _TURNS_MAX = 8
@@ -164,7 +164,7 @@ class Replica(Operations):
         self.feed(happened.Receive(message))
 
     def room_changed(self) -> None:
-        """This disk has become short of room, or has room again: the core is to know, and to act on it."""
+        """This disk has become short of room, or has room again: tell the core and the reclaimer."""
         self.feed(happened.DiskShort(self.disk_space.is_short))
         self._reclaimer.look()
 

@@ -194,7 +194,7 @@ class WritesInLog:
                 request.finish(unknown("no majority has confirmed the write in time"))
 
 
-_NO_LEADER = "there is no leader, or this node cannot reach a majority"
+_NO_LEADER = "there is no leader, or this node cannot reach a majority; try again"
 
 
 class Waiting:
@@ -209,7 +209,7 @@ class Waiting:
         asked_reads: Reads that have, by read id: when they asked, and which they are.
         reads_for_index: Reads that know their index.
         reads: How many reads there are, in whatever state.
-        why_no_leader: Says, for a client, why this node knows no leader.
+        why_no_leader: Returns, for a client, why this node knows no leader and what to do.
     """
 
     def __init__(self) -> None:
@@ -288,7 +288,7 @@ class Waiting:
                 return NoLeader("no majority has confirmed the request in time; try again")
             nonlocal why  # the same for all that expire now
             why = why or self.why_no_leader()
-            return NoLeader(f"{why}; try again")
+            return NoLeader(why)
 
         keep: deque[Request] = deque()
         for request in self.queued:

@@ -179,7 +179,7 @@ class ChangeMember(msgspec.Struct, frozen=True, array_like=True, tag="M", gc=Fal
 
 
 class BecomeOnly(msgspec.Struct, frozen=True, array_like=True, tag="o", gc=False):
-    """Make one member the whole of a new cluster: `hstore recover` writes it, and nobody proposes it.
+    """Make one member the whole of a new cluster. `hstore recover` writes it; no leader proposes it.
 
     Attributes:
         cluster_id: The permanent id of the new cluster.

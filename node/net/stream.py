@@ -8,12 +8,13 @@ scheduler: 26 to 33 µs of CPU per request instead of 29 to 50, measured side by
 from __future__ import annotations
 
 import errno
-import math
 import socket
 from contextlib import suppress
 
 import structlog
 import trio
+
+from ..config.log_limit import LogLimit
 
 _log = structlog.get_logger(__name__)
 
@@ -21,8 +22,8 @@ _log = structlog.get_logger(__name__)
 # `Listener` logs it and tries again later.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _RETRY_ACCEPT_S = 0.1
-# Until the log says so again.
-_QUIET_S = 60.0
+# Between two log lines about that.
+_LOG_INTERVAL_S = 60.0
 
 
 class TcpStream(trio.abc.HalfCloseableStream):
@@ -136,7 +137,7 @@ class TcpStream(trio.abc.HalfCloseableStream):
 
 
 class Listener:
-    """Accepts connections. That the system hands over none is no reason to end, nor to flood the log.
+    """Accepts connections; where the system has no resources for one, it logs that and tries again.
 
     Args:
         sock: A listening, non-blocking TCP socket; it stays the caller's to close.
@@ -145,7 +146,7 @@ class Listener:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._failures = 0
-        self._quiet_until = -math.inf
+        self._log_limit = LogLimit(_LOG_INTERVAL_S)
 
     async def accept(self) -> TcpStream:
         """Wait for the next connection."""
@@ -172,17 +173,15 @@ class Listener:
     def waiting(self, most: int) -> list[TcpStream]:
         """Return up to `most` further connections that are ready to be accepted, without waiting."""
         streams: list[TcpStream] = []
-        with suppress(
-            OSError
-        ):  # Nothing more is ready, or an error, which the next `accept` meets.
+        # An error: nothing more is ready, or the next `accept` meets it too.
+        with suppress(OSError):
             while len(streams) < most:
                 streams.append(_stream(self._sock.accept()[0]))
         return streams
 
     def _log(self, error: OSError) -> None:
         self._failures += 1
-        if trio.current_time() >= self._quiet_until:
-            self._quiet_until = trio.current_time() + _QUIET_S
+        if self._log_limit.is_due():
             _log.error("cannot accept a connection", error=str(error), count=self._failures)
 
 

@@ -8,7 +8,6 @@ links.py              all links of a node, and which peers may connect to it
 incoming.py           the receiving side of a connection that a peer made
 greeting.py           hello and welcome, at the side that dials
 incarnations.py       which process runs each peer, and whether an earlier one still runs
-seldom.py             a log line that repeats is written once, then rarely
 link.py               one outgoing link: dial, hello, send until it breaks
 wire.py               frames: what crosses a link, and how it is encoded
 snapshot_transfer.py  the rules of sending a whole state, without I/O

@@ -1,6 +1,6 @@
 """The first exchange on a connection, at the side that dials: hello, and the welcome that answers it.
 
-The other side is in `links.py`, where a hello is judged.
+The side that is dialled is in `links.py`, which decides whether a hello is accepted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Dial = Callable[[str], Awaitable[trio.abc.Stream]]
 """Opens a stream to `HOST:PORT`; raises OSError when nothing answers there."""
 
 Admit = Callable[[wire.Welcome, str], Awaitable[None]]
-"""Judges the process that welcomed this node at an address; raises PeerError to leave it."""
+"""Called with a welcome and the address it came from; raises PeerError to give the connection up."""
 
 _CLUSTER_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -103,7 +103,7 @@ async def connect(
         me: This node.
         to: The id of the node that is wanted.
         purpose: What will be sent.
-        admit: Judges the process that answers; None: any process of the node will do.
+        admit: Decides whether the process that answers is the right one; None: any is.
 
     Raises:
         OSError, trio.BrokenResourceError: Nothing answers at the address.
@@ -131,7 +131,7 @@ def _check_welcome(welcome: wire.Welcome, to: int) -> None:
 
 
 async def ask(dial: Dial, address: str, me: LocalNode, to: int) -> wire.Welcome:
-    """Return the welcome of the node at `address`, whoever it is, and close the connection.
+    """Return the welcome of whichever node answers at `address`, and close the connection.
 
     Raises:
         OSError, trio.BrokenResourceError: Nothing answers at the address.

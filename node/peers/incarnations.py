@@ -5,18 +5,18 @@ would replace the other's connections, and both would vote. So each process draw
 when it starts, its *incarnation*, and gives it in every hello and welcome.
 
 Theory of operation. A node remembers for each peer the incarnation that it knew last, and where that
-process listens. When another incarnation comes with the peer's id, the node dials the earlier one
-anew and asks for its welcome. Only what answers after the newcomer came counts: a connection that
-still stands proves nothing, since the process at its other end may have been killed.
+process listens. When a process with another incarnation gives the peer's id, the node dials the earlier
+process anew and asks for its welcome. Only an answer to that counts: a connection that still stands
+proves nothing, since the process at its other end may have been killed.
 
 - The earlier process answers: the newcomer is refused (`Refusal.DUPLICATE`), and ends.
 - Nothing answers, another node, or the newcomer itself (a restart at the same address): the
   newcomer is the peer from now on, and connections of the earlier process are closed.
 
 A node that has just started knows no incarnation of a peer; then it asks at the address that the
-cluster has for that peer. A process that hangs, or was stopped by SIGSTOP, does not answer. When it
-goes on, it is the one that comes later, and ends. Not found: two processes that are linked to
-disjoint sets of members.
+cluster has for that peer. A process that hangs, or was stopped by SIGSTOP, does not answer, so the
+newcomer takes its place; when it goes on, it is refused in turn, and ends. Not found out: two processes
+that are linked to disjoint sets of members.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from . import wire
 from .greeting import LOST, Dial, LocalNode, ask
 
 PROBE_SECONDS = 1.0
-"""For the earlier process to answer, from the dial on."""
+"""Time for the earlier process to answer, from the dial on."""
 
 _MAX_PROBES = 16
-"""At once. Whoever comes when so many are under way is hung up on, and dials again."""
+"""At once. A newcomer that would need one more is disconnected, and dials again."""
 
 _MAX_ROUNDS = 3
-"""Probes for one newcomer: what is known of the peer may have changed during each."""
+"""Probes for one newcomer: during each, another process of the peer may have been admitted."""
 
 _MAX_KNOWN = 128
 """Peers remembered, members or not; the oldest is forgotten."""
@@ -51,7 +51,7 @@ class Known(NamedTuple):
 
 
 class Incarnations:
-    """What one node knows of the processes of its peers."""
+    """The processes of its peers that one node knows."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Incarnations:
         stated: Callable[[int], str],
         on_change: Callable[[int, int], None],
     ) -> None:
-        """Know nobody.
+        """Begin without any known process.
 
         Args:
             me: This node.
@@ -95,7 +95,9 @@ class Incarnations:
             The address at which another process of the peer answers; empty: it is admitted.
 
         Raises:
-            PeerError: It cannot be decided now.
+            PeerError: It cannot be decided now; the process is to dial again.
+
+        Cancellation: Nothing is remembered.
         """
         if not incarnation:
             return ""
@@ -113,7 +115,7 @@ class Incarnations:
                 return where
             break
         else:
-            raise PeerError("the peer's processes change while it is asked for them")
+            raise PeerError("the peer's processes changed during each probe")
         self._remember(peer, Known(incarnation, address))
         return ""
 
@@ -128,7 +130,7 @@ class Incarnations:
     async def _probe(self, peer: int, address: str) -> int:
         """Return the incarnation of `peer` that answers at an address; 0: none does in time."""
         if self._probes >= _MAX_PROBES:
-            raise PeerError("too many processes are asked for at once")
+            raise PeerError("too many probes are under way")
         self._probes += 1
         try:
             with trio.move_on_after(PROBE_SECONDS):

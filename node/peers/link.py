@@ -22,12 +22,12 @@ from typing import Protocol
 import structlog
 import trio
 
+from ..config.log_limit import LogLimit
 from ..errors import PeerError
 from ..net.flag import Flag
 from ..net.stream import TcpStream
 from . import wire
 from .greeting import LOST, Admit, Dial, LocalNode, RefusedError, connect
-from .seldom import Seldom
 
 # For a connection and its hello. A peer that needs longer is treated as unreachable.
 CONNECT_SECONDS = 3.0
@@ -47,7 +47,7 @@ _MAX_OUTBOX_BYTES = 32 * 1024 * 1024
 _PAUSE_MIN, _PAUSE_MAX = 0.05, 0.5
 
 REDIAL_SECONDS = _PAUSE_MAX
-"""The longest pause before a peer is dialled again, which is what a new seed waits for, twice
+"""The longest pause before a peer is dialled again. A new seed listens for two of them before it leads
 (`process/first_start.py`)."""
 
 # A connection that lasted for so long is dialled again at once. One that ended sooner counts as a
@@ -114,7 +114,7 @@ class Link:
         self.dropped = 0
         self._admit = admit
         self._current = trio.CancelScope()
-        self._seldom = Seldom()
+        self._log_limit = LogLimit()
         self._is_flapping = False
         self._me = me
         self._dial = dial
@@ -211,7 +211,7 @@ class Link:
         since = 0.0
         peer = f"{self.peer:016x}"
         # Connections that end as soon as they are made would fill the log.
-        is_logged = not self._is_flapping or self._seldom.is_due("connected")
+        is_logged = not self._is_flapping or self._log_limit.is_due("connected")
         try:
             with trio.CancelScope() as self._current:
                 stream = await self._connect()

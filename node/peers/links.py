@@ -21,6 +21,7 @@ from typing import Protocol
 import structlog
 import trio
 
+from ..config.log_limit import LogLimit
 from ..errors import PeerError
 from ..model.cluster_info import PROTOCOL
 from ..net.poller import Poller
@@ -30,7 +31,6 @@ from .greeting import LOST, Dial, LocalNode, connect, identify, is_address
 from .incarnations import Incarnations
 from .incoming import RECEIVE_BYTES, WatchedConnection, relay
 from .link import Link, LinkEvents
-from .seldom import Seldom
 
 _HELLO_SECONDS = 3.0
 # Incoming connections at once; a cluster of seven with snapshots needs about twenty.
@@ -103,9 +103,12 @@ class Links:
         self._given: dict[int, str] = {}
         self._accepted: dict[int, tuple[trio.CancelScope, int]] = {}
         self._incarnations = Incarnations(
-            me, dial, stated=lambda peer: self.address_of(peer) or "", on_change=self._is_another
+            me,
+            dial,
+            stated=lambda peer: self.address_of(peer) or "",
+            on_change=self._on_another_process,
         )
-        self._seldom = Seldom()
+        self._log_limit = LogLimit()
         self._accepting = 0
         self._nursery: trio.Nursery | None = None
         self._is_over = False
@@ -251,11 +254,11 @@ class Links:
     # -- which process of a peer ------------------------------------------------------------
 
     async def _admit(self, welcome: wire.Welcome, address: str) -> None:
-        """Judge the process of a peer that this node has dialled."""
+        """Refuse the process of a peer that this node has dialled, while the known one answers."""
         peer = welcome.node_id
         other = await self._incarnations.admit(peer, welcome.incarnation, address, is_dialled=True)
         if other:
-            if self._seldom.is_due(peer, address):
+            if self._log_limit.is_due(peer, address):
                 _log.warning(
                     "two processes with the id of one peer",
                     peer=f"{peer:016x}",
@@ -266,7 +269,7 @@ class Links:
                 self._move(peer, other)
             raise PeerError(f"another process of this peer answers at {other}")
 
-    def _is_another(self, peer: int, incarnation: int) -> None:
+    def _on_another_process(self, peer: int, incarnation: int) -> None:
         """A new process of `peer` is known: close the connections of the earlier one."""
         scope, accepted = self._accepted.get(peer, (None, 0))
         if scope is not None and accepted not in {0, incarnation}:
@@ -342,8 +345,8 @@ class Links:
         return None
 
     def _refused(self, hello: wire.Hello, refusal: str, other: str) -> None:
-        """Say that a peer was refused. It dials again, and is refused again."""
-        if self._seldom.is_due(hello.node_id, hello.address, refusal):
+        """Log that a peer was refused. It dials again, and is refused again."""
+        if self._log_limit.is_due(hello.node_id, hello.address, refusal):
             more = {"other": other} if other else {}
             _log.warning(
                 "refused a peer",
@@ -359,7 +362,7 @@ class Links:
     def _refusal(self, hello: wire.Hello) -> str:
         """Return why this hello is refused, or an empty string."""
         # In this order: what a node of another format or cluster says of ids means nothing here,
-        # and `identify` in link.py relies on it. A removed node must not come back under its id
+        # and `identify` in greeting.py relies on it. A removed node must not come back under its id
         # (rule D14).
         if hello.protocol != PROTOCOL:
             return wire.Refusal.PROTOCOL
@@ -381,7 +384,7 @@ class Links:
         """Hand arriving frames to the driver. A new connection of a peer ends its older one."""
         peer = hello.node_id
         if hello.incarnation and hello.incarnation != self._incarnations.of(peer):
-            return  # another process of it has been admitted since
+            return  # meanwhile another process of the peer was admitted
         if peer in self._accepted:
             self._accepted[peer][0].cancel()
         with trio.CancelScope() as scope:
@@ -432,6 +435,6 @@ class Links:
                     self._snapshot_lost("a snapshot broke off", peer, error)
 
     def _snapshot_lost(self, how: str, peer: int, error: Exception) -> None:
-        """Say so, but not for each of the attempts, which go on until one succeeds."""
-        if self._seldom.is_due(how, peer, str(error)):
+        """Log it, but not for each of the attempts, which go on until one succeeds."""
+        if self._log_limit.is_due(how, peer, str(error)):
             _log.warning(how, peer=f"{peer:016x}", error=str(error))

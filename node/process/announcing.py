@@ -10,11 +10,11 @@ import structlog
 import trio
 
 from ..config import cluster_settings
+from ..config.log_limit import LogLimit
 from ..config.settings import NodeSettings
 from ..errors import HstoreError
 from ..model.commands import ChangeMember, ClusterSettings, InitCluster, Member, PutMember
 from ..node import Node
-from ..peers.seldom import Seldom
 
 _ATTEMPT_SECONDS = 30.0
 """For one attempt to tell the cluster about this node."""
@@ -35,10 +35,10 @@ async def keep_announced(node: Node, settings: NodeSettings) -> None:
     It goes on looking: the cluster may agree only now to what this node asked for when it stopped the
     last time, such as to count it as stopped.
     """
-    seldom = Seldom()
+    log_limit = LogLimit()
     while not node.status.is_stopping:
         try:
-            await _announce(node, settings, seldom, trio.current_time() + _ATTEMPT_SECONDS)
+            await _announce(node, settings, log_limit, trio.current_time() + _ATTEMPT_SECONDS)
         except HstoreError:
             await trio.sleep(_ERROR_PAUSE_SECONDS)
             continue
@@ -48,20 +48,22 @@ async def keep_announced(node: Node, settings: NodeSettings) -> None:
             seen = await node.administration.wait_cluster_change(seen)
 
 
-async def _announce(node: Node, settings: NodeSettings, seldom: Seldom, deadline: float) -> None:
+async def _announce(
+    node: Node, settings: NodeSettings, log_limit: LogLimit, deadline: float
+) -> None:
     """Compare what the cluster knows with what is true, and correct it where it differs."""
     replica, facts = node.replica, node.replica.facts
     await replica.read_barrier(deadline)
     if not facts.cluster_id:
         cluster_id = replica.storage.identity.cluster_id
         await replica.propose(InitCluster(cluster_id, settings.cluster, settings.expect), deadline)
-    if seldom.is_due(facts.settings):
+    if log_limit.is_due(facts.settings):
         _warn_of_differences(settings, facts.settings)
     wanted, known = own_member(node, settings), facts.members.get(facts.id)
     is_member = facts.id not in facts.removed and not node.status.is_stopping
     if known != wanted and is_member:
         outcome = await replica.propose(announcement(wanted, known), deadline)
-        if not outcome.ok and seldom.is_due(outcome.text):
+        if not outcome.ok and log_limit.is_due(outcome.text):
             _log.warning("the cluster does not take the new address", why=outcome.text)
 
 

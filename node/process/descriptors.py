@@ -1,8 +1,8 @@
 """How many file descriptors a node may have, and how they are divided among its parts.
 
-A process that has none left cannot open the next file of its database, and ends. So nobody who connects
-from outside may take the last one: each part has a share, and the clients of the HTTP API get what is
-left. The shares are figures here only; each part keeps to its own.
+A process that has none left cannot open the next file of its database, and ends. So connections from
+outside must never take the last one: each part has a share, and the clients of the HTTP API get what
+is left. Only the figures are here; each part limits itself to its share.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ..config.settings import NodeSettings
 from ..errors import ConfigError
 
 NEEDED = 256
-"""With fewer the node does not start: no part could have a share worth having."""
+"""With fewer the node does not start: the shares would be too small to work with."""
 
 FEW = 1_024
-"""With fewer it warns. This is what many systems begin with."""
+"""With fewer it warns. Many systems set this limit by default."""
 
 _WANTED = 16_384
-"""What it raises its limit to, if the hard limit allows: all parts have all that they can use."""
+"""It raises its limit to this, if the hard limit allows: then each part has all that it can use."""
 
 _OWN = 48
 """Standard input, output and error, the lock, logs, listeners, epoll, multicast (an idle node has 24)."""

@@ -1,9 +1,9 @@
 """What a new seed finds out before it founds a cluster, while its data directory is still empty.
 
-Two kinds of news say that a cluster counts this node's address among its members: what the sources
-say that its settings name (`discovery/claims.py`), and the members themselves, which dial their
-peers at least every `REDIAL_SECONDS`. For twice that time the new seed only listens at its peer
-port. Then a second cluster is not founded, rather than founded and ended.
+Whether a cluster has a member at this node's address is learned in two ways: the sources that its
+settings name are asked (`discovery/claims.py`), and members of that cluster dial the address, at
+least every `REDIAL_SECONDS`. For twice that time the new seed only listens at its peer port. So a
+second cluster is not founded at all, which is better than to found it and end it.
 
 A node that merely searches for its cluster dials strangers, too; its hello says so
 (`Purpose.IDENTIFY`), and does not count.
@@ -28,15 +28,15 @@ from ..peers.link import REDIAL_SECONDS
 LISTEN_SECONDS = 2 * REDIAL_SECONDS
 
 _ACCEPTED_MAX = 32
-"""Connections at once; more are closed unread, and dialled again."""
+"""Connections at once; more are closed unread, and their peers dial again."""
 
 
 class Greetings:
-    """What comes to the peer port of a node that does not run yet.
+    """The hellos that arrive at the peer port of a node that does not run yet.
 
     Attributes:
-        hello: The first that takes this node for a member; None: there was none.
-        heard: Set with it.
+        hello: The first one of a peer that takes this node for a member; None: there was none.
+        heard: Set when `hello` is.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Greetings:
         self._open = 0
 
     async def serve(self, stream: trio.abc.Stream) -> None:
-        """Read one hello, and hang up: whoever dials takes this for a node that is not up yet."""
+        """Read one hello, and hang up: to the peer, this is a node that is not up yet."""
         if self._open >= _ACCEPTED_MAX:
             await trio.aclose_forcefully(stream)
             return
@@ -92,13 +92,18 @@ async def look_around(settings: NodeSettings, listener: socket.socket) -> bool:
 
 
 async def explain(error: AddressClaimed, settings: NodeSettings) -> AddressClaimed:
-    """Return the error of a node that was claimed after it had founded a cluster, in full."""
+    """Return the error for a node that was greeted after it had founded a cluster, in full."""
     claim = await claims.greeted(error.cluster_id, error.said_by, settings)
     return claims.refusal(claim, settings)
 
 
 class _Found:
-    """What ends the wait, beside a greeting; `is_over`: the process was asked to end."""
+    """Results of the tasks beside the listener.
+
+    Attributes:
+        claim: What a named source says; None: nothing.
+        is_over: Whether the process was asked to end.
+    """
 
     def __init__(self) -> None:
         self.claim: Claim | None = None

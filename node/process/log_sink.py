@@ -1,12 +1,12 @@
-"""The way of a log line out of the process: a bounded queue, and one thread that writes.
+"""Writes log lines to standard error: a bounded queue, and one thread that writes.
 
 Standard error may be a pipe whose reader has ended or reads no more, a terminal that Ctrl-S has
-stopped, or a file on a disk that is full. None of these may hold up or end a node: whoever logs only
-puts a line into the queue. A line that finds the queue full, or that cannot be written, is dropped
+stopped, or a file on a disk that is full. None of these may hold up or end a node: logging only puts
+a line into the queue. A line that finds the queue full, or that cannot be written, is dropped
 and counted. When a line can be written again, the log says how many were dropped.
 
-`install` leads everything that Python code of this process prints this way (log lines, warnings, the
-report of an error that nobody caught), because any `sys.stderr.write` would wait.
+`install` sends everything that Python code of this process prints this way (log lines, warnings, the
+report of an uncaught error), because any `sys.stderr.write` would wait.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from ..config import logs
 
 LINES_MAX = 1_000
 BYTES_MAX = 1 << 20
-"""What waits to be written: some hundred times what a node logs in an election."""
+"""Of lines that wait to be written: some hundred times what a node logs in an election."""
 
 DRAIN_SECONDS = 0.5
-"""How long the end of the process waits for what is queued. A sink that works needs no millisecond
-of it."""
+"""How long the end of the process waits for queued lines; a sink that works needs less than 1 ms."""
 
 _TEXT_MAX = 64 << 10
 """Printed text without a newline that is kept for the rest of its line."""
@@ -43,7 +42,7 @@ class LogSink:
         dropped: Lines lost since the start.
 
     Args:
-        fd: Where to write; it may be led elsewhere by `dup2` meanwhile.
+        fd: Where to write; `dup2` may make it another file meanwhile.
         tell_dropped: Returns the line that says how many lines were dropped.
         write: For tests.
     """
@@ -61,8 +60,8 @@ class LogSink:
         self._is_writing = False
         self._is_mid_line = False
         self._changed = threading.Condition()
-        # A thread: a write to a pipe or a terminal may wait for ever, and only a thread of its own
-        # keeps that from the event loop. A daemon: the process ends all the same.
+        # In a thread, because a write to a pipe or a terminal may wait for ever. A daemon thread, so
+        # that the process ends all the same.
         threading.Thread(target=self._run, daemon=True, name="log").start()  # noqa: TID251
 
     def put(self, line: str) -> None:
@@ -161,10 +160,10 @@ class _Text(io.TextIOBase):
 
 
 def install() -> LogSink:
-    """Lead the log, and all else that Python prints in this process, through a sink to standard error.
+    """Send the log, and all else that Python prints in this process, through a sink to standard error.
 
-    It is for a process that only runs a node. Whoever gives the process its own streams back closes
-    `sys.stderr` before, which waits for what is queued up to `DRAIN_SECONDS`.
+    For a process that only runs a node. A caller that puts the former streams back closes `sys.stderr`
+    first, which waits up to `DRAIN_SECONDS` for queued lines.
     """
     sink = LogSink(2, lambda count: logs.line("warning", "log lines dropped", count=count) + "\n")
     sys.stdout = sys.stderr = _Text(sink)

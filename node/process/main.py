@@ -236,7 +236,7 @@ async def _run(
             address=settings.api_address,
             dial=_dial,
             rng=Random(SystemRandom().getrandbits(64)),  # noqa: S311 - timeouts, not secrets
-            # Who asked for a new cluster is warned of another one, and keeps it.
+            # A cluster that was asked for by --new-cluster is never given up.
             life=Life(
                 secrets.randbits(64),
                 is_founder and not settings.new_cluster,

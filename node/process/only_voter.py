@@ -1,14 +1,14 @@
-"""A cluster of one out of what one directory holds, after the majority was lost: `hstore recover`.
+"""Makes a cluster of one from the directory of a stopped node, after a lost majority: `hstore recover`.
 
-Owns what such a directory is asked first (`survey`), and the steps that make its node the only voter
+Owns the report of what a directory holds (`survey`), and the steps that make its node the only voter
 of a new cluster (`take_over`). The bytes, and the order that survives a crash, are the storage's
 (`RecoverableStorage.become`).
 
 Theory of operation. No rule of consensus allows this: a majority may have agreed on entries that
-this directory lacks, and entries that were never agreed on become so. So it is an operator's act on
-a stopped node, and its result is another cluster. Its id is new, and the id is what every link, every
-join and every client compares: no node of the old cluster exchanges a word of consensus with it, and
-two members of one old cluster that are both recovered are two clusters for good.
+this directory lacks, and it may hold entries that no majority agreed on, which now take effect. So it
+is an operator's act on a stopped node, and its result is another cluster. Its id is new, and every
+link and every join compares the id: no node of the old cluster exchanges messages of consensus with
+it, and two members of one old cluster that are both recovered are two clusters for good.
 
 The log goes on where it ends, and where it was lost, behind what was lost: so revisions never go
 back. Behind it come a configuration in which this node alone votes, and a command that gives the
@@ -97,7 +97,7 @@ class Survey(msgspec.Struct, frozen=True):
 
 
 async def survey(path: Path) -> Survey:
-    """Return what a directory holds; nothing in it is changed.
+    """Return what a directory holds. Changes nothing in it.
 
     Raises:
         Refused: It holds no log yet.

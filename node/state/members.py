@@ -167,7 +167,7 @@ def _change_member(batch: Batch, entry: Entry, command: ChangeMember) -> Outcome
 
 
 def _conflict(batch: Batch, member: Member, gone: int = 0) -> tuple[Member | None, str]:
-    """Return what keeps a member from being stored, and the other member that does; empty: nothing."""
+    """Return why a member cannot be stored, and the other member in its way, if any; empty: it can."""
     if not values.is_name(member.name):
         return (
             None,
@@ -224,7 +224,7 @@ def _forget(batch: Batch, node_id: int) -> None:
 def _become_only(batch: Batch, entry: Entry, command: BecomeOnly) -> Outcome:
     cluster, members = batch.value(CLUSTER), batch.value(MEMBERS)
     if cluster.cluster_id:  # else the node that leads will create the cluster
-        # Who waits for more nodes serves nobody, and the nodes that it waited for are gone.
+        # `expect`: a cluster that waits for more voters serves no client, and those voters are gone.
         renamed = msgspec.structs.replace(cluster, cluster_id=command.cluster_id, expect=0)
         _put_cluster(batch, renamed)
     gone = (members.keys() | set(command.others)) - {command.id}

@@ -93,7 +93,7 @@ def replace_identity(path: Path, identity: Identity, recovered_from: str) -> Non
 
     Args:
         path: The data directory, whose lock the caller holds.
-        identity: Who owns it from now on.
+        identity: The cluster and node that own it from now on.
         recovered_from: The id of the cluster that it belonged to.
 
     Raises:

@@ -201,7 +201,7 @@ class Room(NamedTuple):
         return self.free < self.needed // 16
 
     def __str__(self) -> str:
-        """Say how much there is, and how much there should be."""
+        """Return how much is free, and below and from which amount writes stop and go on."""
         low, ample = self.needed >> 20, (self.needed + self.needed // 4) >> 20
         return f"{self.free >> 20} MiB left (writes stop below {low} MiB, and go on from {ample})"
 

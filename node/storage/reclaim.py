@@ -1,13 +1,13 @@
-"""Gives the room of what was deleted back to the file system, when a disk is short of room.
+"""Gives the room of deleted keys back to the file system, when a disk is short of room.
 
 RocksDB deletes by writing more: a tombstone, in a memtable. The room comes back when memtables are
 written to tables, which ends their log files, and when tables are rewritten without what the
 tombstones cover. On its own RocksDB does either only when enough new data has come, and a node
 whose disk is short takes no new data.
 
-Both need room themselves, so neither begins where it might not find that room. RocksDB 8 would
-bear it: a compaction that fails for lack of room is dropped and its files are deleted. But until
-then every write fails, too, and the node stops.
+Both need room themselves, so neither is begun without that room. RocksDB itself would survive it: a
+compaction that fails for lack of room is dropped, and its files are deleted. But until then every
+write fails too, and the node stops.
 """
 
 from __future__ import annotations

@@ -462,7 +462,7 @@ def test_every_variable_with_a_bad_value_is_wrong_usage_and_named(
     assert "defect" not in err
 
 
-def test_every_variable_of_a_setting_was_tried_with_a_bad_value():
+def test_the_bad_values_above_cover_every_variable_of_a_setting():
     tried = {*BAD_VARIABLES, *BAD_VARIABLES_OF_A_NODE, "HSTORE_HOST", "HSTORE_DEBUG"}
     for name in tried:
         assert unknown_variables({name: "x"}) == {}
@@ -470,9 +470,7 @@ def test_every_variable_of_a_setting_was_tried_with_a_bad_value():
     assert set(listed) <= tried
 
 
-def test_an_unknown_variable_is_named_to_who_runs_a_command_and_its_value_never(
-    monkeypatch, server, capfd
-):
+def test_a_command_names_an_unknown_variable_and_never_its_value(monkeypatch, server, capfd):
     server.answers["GET", "/read"] = (200, {"a": "1"})
     monkeypatch.setenv("HSTORE_HOTS", "hunter2")
     monkeypatch.setenv("HSTORE_TOKEN", "hunter3")

@@ -207,7 +207,7 @@ BY_TEST = (
             _FIRST_START, "if hello is not None and hello.purpose != wire.Purpose.IDENTIFY:",
             "if hello is not None:",
         ),
-        "tests/node/process/test_first_start.py::test_whatever_else_comes_does_not_end_it",
+        "tests/node/process/test_first_start.py::test_bytes_that_are_no_such_greeting_do_not_end_a_start",
     ),
     (
         _mutant(
@@ -290,7 +290,7 @@ BY_TEST = (
     (
         _mutant(
             "room-is-never-reclaimed", "What is deleted stays on the disk.",
-            "node/driver/reclaim.py", "        await self._storage.reclaim()\n", "",
+            "node/driver/reclaimer.py", "        await self._storage.reclaim()\n", "",
         ),
         _SHORT + "test_writes_are_taken_again_after_a_deletion",
     ),

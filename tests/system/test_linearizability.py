@@ -120,7 +120,7 @@ def test_the_lead_goes_round_and_members_stop_and_return_while_clients_are_at_wo
     running.judge()
 
 
-def test_who_joins_who_leads_and_leaves_and_who_is_replaced_is_not_seen_in_what_clients_are_told(
+def test_clients_get_linearizable_answers_while_members_join_lead_leave_and_are_replaced(
     tmp_path: Path,
 ) -> None:
     with Cluster(tmp_path, 5) as cluster:

@@ -74,7 +74,7 @@ def test_a_result_that_is_lost_is_status_1_with_a_plain_reason_and_nothing_else_
     ("words", "last"),
     [("list --watch", "leader"), ("cli watch", ""), ("demo 1", "Ctrl-C ends all nodes")],
 )
-def test_what_has_no_end_of_its_own_ends_with_the_reader_of_its_output(
+def test_a_command_that_runs_until_it_is_stopped_ends_with_the_reader_of_its_output(
     one: Cluster, words: str, last: str, tmp_path: Path
 ) -> None:
     """Also while nothing changes, so that nothing is printed; and it leaves nothing behind."""

@@ -210,7 +210,7 @@ class Exchange:
         # An earlier barrier does not cover the effects of this request.
         self.is_fresh = False
         deadline = trio.current_time() + timeout_s(query)
-        # Seldom true, and setting a deadline costs microseconds even to what it is: not `max`.
+        # LogLimit true, and setting a deadline costs microseconds even to what it is: not `max`.
         if self.scope.deadline < deadline + DEADLINE_SLACK_S:  # noqa: PLR1730
             self.scope.deadline = deadline + DEADLINE_SLACK_S
         return deadline

@@ -27,6 +27,7 @@ from hstore.node.storage.rocks import RocksStorage
 from hstore.node.storage.witness import WitnessFile
 
 OLD = "00112233445566aa"
+USER = 61_001  # no user has this number
 
 
 @pytest.fixture
@@ -92,8 +93,8 @@ def test_it_shows_what_the_directory_holds_and_names_the_next_step(data_dir, cap
         f"cluster    {OLD}, zone hstore.local",
         "log        up to entry 5 of term 2; newest term 2",
         "durable    entry 7 was flushed for certain",
-        "agreed     at least up to entry 4;",
-        "applied    up to entry 4, 0 keys",
+        "agreed     by a majority, up to entry 4 at least",
+        "state      0 keys, as of entry 4",
         "members    n1  127.0.0.1:8500  votes\n           n2  127.0.0.1:8501  votes",
         "lost       entries 6 to 7 (the database ends before what was flushed)",
         f"`hstore recover --data-dir {data_dir} --as-only-voter` makes this node a cluster of one",
@@ -144,7 +145,7 @@ def test_no_command_that_starts_from_here_goes_to_the_old_members(data_dir, capf
 
     new = read_identity(data_dir).cluster_id
     assert new != OLD
-    assert f"n2 is the only voter of a new cluster, {new}, recovered from {OLD}" in (
+    assert f"n2 is now the only voter of the new cluster {new}, recovered from {OLD}" in (
         capfd.readouterr().out
     )
     saved = saved_members.read(data_dir)
@@ -155,7 +156,7 @@ def test_no_command_that_starts_from_here_goes_to_the_old_members(data_dir, capf
     assert record.cluster_id == new
 
 
-def test_to_do_it_again_is_done_and_says_so(data_dir, capfd):
+def test_a_second_recover_changes_nothing_and_says_so(data_dir, capfd):
     words = ["recover", "--data-dir", str(data_dir), "--as-only-voter", "--yes"]
     assert run(words) == 0
     first = read_identity(data_dir)
@@ -177,15 +178,23 @@ def test_a_running_nodes_directory_is_refused_with_the_command_that_stops_it(dat
         assert "`hstore stop -h 127.0.0.1:8501` stops it" in capfd.readouterr().err
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
-def test_root_only_looks_at_another_users_directory(data_dir, capfd):
-    """What root writes there the user of the service could not read."""
-    other = 12_345
+def test_another_users_directory_is_refused(data_dir, capfd, monkeypatch):
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    for more in ([], ["--as-only-voter", "--yes"]):
+        assert run(["recover", "--data-dir", str(data_dir), *more]) == 1
+        assert f"belongs to user {owner}" in capfd.readouterr().err
+    assert read_identity(data_dir).cluster_id == OLD
+
+
+def test_root_only_looks_at_the_directory_of_a_user(data_dir, capfd):
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give the directory to another user")
     for path in (data_dir, *data_dir.rglob("*")):
-        os.chown(path, other, other)
+        os.chown(path, USER, USER)
     assert run(["recover", "--data-dir", str(data_dir)]) == 0
     assert run(["recover", "--data-dir", str(data_dir), "--as-only-voter", "--yes"]) == 1
-    assert f"belongs to user {other}: run this as that user" in capfd.readouterr().err
+    assert f"belongs to user {USER}: run this as that user" in capfd.readouterr().err
     assert read_identity(data_dir).cluster_id == OLD
 
 

@@ -92,7 +92,7 @@ def test_an_address_or_a_directory_says_that_another_cluster_is_meant(
     assert start.start_node({flag: value}, env, make_finder([SEED])) == 0
 
 
-def test_whoever_asks_for_a_new_cluster_gets_one_beside_a_live_one(
+def test_new_cluster_founds_a_second_cluster_beside_a_live_one(
     served, env, make_finder, cluster, make, monkeypatch
 ):
     monkeypatch.setattr(start, "bind_node_sockets", lambda _settings: FakeSockets())

@@ -241,7 +241,7 @@ def test_a_seed_that_does_not_know_its_zone_yet_is_waited_for(make_finder, clust
         finder.wait_for(A)
 
 
-def test_named_addresses_of_another_zone_are_no_short_cut(make_finder, cluster, make):
+def test_a_search_goes_on_past_named_addresses_of_another_zone(make_finder, cluster, make):
     cluster.set(A, "/v1/cluster", make.info())
     finder = at_once(make_finder, A)
     finder.is_zone_given, finder.zone = True, "other.example"

@@ -53,7 +53,7 @@ def is_fresh(*entries: Entry, is_founder: bool = True) -> bool:
     return Founding(facts, is_founder=is_founder).is_fresh()
 
 
-def test_what_a_founder_writes_by_itself_is_no_loss() -> None:
+def test_a_log_with_only_the_founders_own_entries_can_be_given_up() -> None:
     assert is_fresh()
     assert is_fresh(Entry(5, 3, EntryKind.NOOP, b""))
     assert not is_fresh(is_founder=False)
@@ -70,7 +70,7 @@ def test_what_a_founder_writes_by_itself_is_no_loss() -> None:
     ],
     ids=["a member", "a voter", "a learner", "a write", "unknown"],
 )
-def test_what_anybody_else_asked_for_would_be_lost(entry: Entry) -> None:
+def test_a_log_with_any_other_entry_cannot_be_given_up(entry: Entry) -> None:
     assert not is_fresh(entry)
 
 

@@ -318,7 +318,7 @@ async def test_a_newcomer_takes_the_name_and_the_place_of_a_dead_member_in_one_e
         assert cluster[3].node.process.was_removed
 
 
-async def test_a_newcomer_at_the_same_address_replaces_who_was_there(autojump_clock) -> None:
+async def test_a_newcomer_at_the_same_address_replaces_the_member_there(autojump_clock) -> None:
     """Its disk was lost, and the machine is the same."""
     async with running(3) as cluster:
         cluster[3].crash()
@@ -391,7 +391,7 @@ async def test_a_member_that_was_stopped_is_replaced(autojump_clock) -> None:
         assert cluster[1].core.config.voters == (1, 2, member.id)
 
 
-async def test_what_cannot_be_replaced_leaves_all_as_it_was(autojump_clock) -> None:
+async def test_a_refused_replacement_changes_nothing(autojump_clock) -> None:
     async with running(3) as cluster:
         cluster[3].crash()
         await cluster.until(lambda: cluster[1].health_of(3) == "failed")

@@ -39,7 +39,7 @@ def seen(cluster: Cluster, node: int) -> dict[int, tuple[str, str | None]]:
     return {int(one.id, 16): (one.health, one.reason) for one in nodes}
 
 
-async def test_who_restarts_without_a_quorum_is_alive_and_says_who_is_missing(
+async def test_a_node_restarted_without_a_quorum_is_alive_and_names_the_missing_voters(
     autojump_clock,
 ) -> None:
     async with running(3) as cluster:
@@ -47,13 +47,13 @@ async def test_who_restarts_without_a_quorum_is_alive_and_says_who_is_missing(
         gone = ("failed", "refuses connections: no node runs there")
         await cluster.until(lambda: seen(cluster, 2) == {1: gone, 2: ("alive", None), 3: gone})
         text = why(cluster, 2)
-        assert "one is elected by 2 of 3 voters" in text
+        assert "electing one takes 2 of 3 voters" in text
         assert "n1 at 10.0.0.1:8500 (refuses connections" in text
         assert "n3 at 10.0.0.3:8500 (refuses connections" in text
         assert "`hstore recover --data-dir DIR` shows how to go on without them" in text
         with pytest.raises(NoLeader) as raised:
             await cluster.write(2, "key", "value", within_s=1)
-        assert str(raised.value) == f"{text}; try again"
+        assert str(raised.value) == text
         await trio.sleep(20)
         assert why(cluster, 2) == text  # no number in it changes
 
@@ -64,7 +64,7 @@ async def test_who_restarts_without_a_quorum_is_alive_and_says_who_is_missing(
         assert why(cluster, 2) == ""
 
 
-async def test_who_does_not_answer_is_suspect_and_then_failed(autojump_clock) -> None:
+async def test_without_a_leader_a_silent_member_is_suspect_and_then_failed(autojump_clock) -> None:
     async with running(3) as cluster:
         for member in cluster.members.values():
             member.crash()
@@ -77,7 +77,9 @@ async def test_who_does_not_answer_is_suspect_and_then_failed(autojump_clock) ->
         assert "n1 at 10.0.0.1:8500 (does not answer)" in why(cluster, 2)
 
 
-async def test_who_is_stopped_stays_so_and_who_waits_to_vote_is_joining(autojump_clock) -> None:
+async def test_without_a_leader_a_stopped_member_is_stopped_and_a_newcomer_joining(
+    autojump_clock,
+) -> None:
     async with running(3) as cluster:
         newcomer = cluster.add()
         cluster.network.edit = lambda _frm, to, frame: (
@@ -97,7 +99,7 @@ async def test_who_is_stopped_stays_so_and_who_waits_to_vote_is_joining(autojump
         assert seen(cluster, 3)[3] == ("alive", None)
 
 
-async def test_who_lost_log_is_recovering_for_everybody_until_it_has_it_again(
+async def test_all_nodes_show_a_member_that_lost_log_as_recovering_until_it_has_it_again(
     autojump_clock,
 ) -> None:
     async with running(3) as cluster:
@@ -179,7 +181,9 @@ async def test_a_majority_that_is_there_but_for_one_that_lost_log_is_waited_for(
         await cluster.until(lambda: not cluster[3].core.is_recovering)
 
 
-async def test_where_another_cluster_answers_that_is_the_reason(autojump_clock) -> None:
+async def test_a_member_at_whose_address_another_cluster_answers_has_that_as_its_reason(
+    autojump_clock,
+) -> None:
     async with running(2) as cluster:
         for member in cluster.members.values():
             member.crash()

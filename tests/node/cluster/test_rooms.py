@@ -188,7 +188,9 @@ async def test_a_user_cannot_have_a_short_member_lead_and_is_told_why(
         assert cluster[1].is_leader
 
 
-async def test_who_stops_hands_over_to_one_with_room(autojump_clock: MockClock) -> None:
+async def test_a_leader_that_stops_hands_over_to_a_voter_with_room(
+    autojump_clock: MockClock,
+) -> None:
     async with running(3) as cluster:
         await make(cluster[2], SHORT)
 
@@ -444,7 +446,7 @@ async def test_a_leader_does_not_stop_for_the_room_that_it_has_refused_to_use(
         assert len(cluster.up) == 3
 
 
-async def test_a_short_node_ignores_the_question_of_a_leader_that_does_not_know(
+async def test_a_short_node_ignores_a_transfer_by_a_leader_that_does_not_know_it_is_short(
     autojump_clock: MockClock,
 ) -> None:
     async with running(3) as cluster:

@@ -136,7 +136,7 @@ def test_root_uses_no_file_of_its_own_that_a_user_has_given_another_name(place):
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory", "writable"])
-def test_what_is_no_file_of_ours_alone_is_not_opened_and_nothing_waits(tmp_path, kind):
+def test_only_a_regular_file_of_this_user_is_opened_and_nothing_blocks(tmp_path, kind):
     file, other = tmp_path / "file", tmp_path / "other"
     other.write_text("kept")
     if kind == "link":

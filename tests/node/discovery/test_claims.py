@@ -85,9 +85,7 @@ async def test_a_named_host_that_counts_the_address_makes_a_claim_with_all_it_kn
     assert OWN not in answers["asked", ""]
 
 
-async def test_a_node_that_tells_its_peers_and_no_more_makes_a_claim_all_the_same(
-    answers, autojump_clock
-):
+async def test_a_node_that_answers_only_its_peers_makes_a_claim_too(answers, autojump_clock):
     answers[OTHER, "/v1/status/peers"] = ["10.0.0.1:8300"]
 
     claim = await claims.find(settings_of(**{"discovery.hosts": OTHER}))
@@ -101,7 +99,9 @@ async def test_a_node_that_tells_its_peers_and_no_more_makes_a_claim_all_the_sam
     [["10.0.0.3:8300"], ["10.0.0.1:8301"], [], {"error": "no"}, "10.0.0.1:8300"],
     ids=["others", "another port", "none", "an error", "no list"],
 )
-async def test_who_does_not_count_the_address_makes_no_claim(answers, peers, autojump_clock):
+async def test_a_cluster_without_a_member_at_the_address_makes_no_claim(
+    answers, peers, autojump_clock
+):
     answers[OTHER, "/v1/status/peers"] = peers
 
     assert await claims.find(settings_of(**{"discovery.hosts": OTHER})) is None

@@ -56,7 +56,7 @@ def test_a_newcomer_says_whose_place_it_is_to_take(monkeypatch, said, sent):
     assert [(one.replace, one.cluster_id) for one in asked] == [(sent, "c1")]
 
 
-def test_what_can_be_no_member_is_wrong_usage_before_anybody_is_asked():
+def test_a_replace_that_is_no_member_name_is_wrong_usage_before_any_node_is_asked():
     with pytest.raises(ConfigError, match=r"^replace: 'a b' .* allowed: a node's name, HOST:PORT"):
         load_settings({"replace": "a b"}, {"HOME": "/home/ada"})
 

@@ -68,7 +68,7 @@ def kinds(discovery, directory, env, service):
     ]
 
 
-def test_who_looks_for_peers_asks_wherever_who_looks_for_an_api_does(tmp_path, env):
+def test_a_search_for_peers_has_the_same_sources_as_one_for_apis(tmp_path, env):
     # A member that had lost its cluster did not read the run records, which `list` did.
     for discovery in (Discovery(), Discovery((HOST,), (SERVER,)), Discovery(mdns=False)):
         for directory in (None, tmp_path):

@@ -10,12 +10,12 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
+from hstore.node.config.log_limit import INTERVAL_SECONDS
 from hstore.node.errors import DuplicateProcess, PeerError
 from hstore.node.model.cluster_info import PROTOCOL
 from hstore.node.peers import incarnations, wire
 from hstore.node.peers.incarnations import Incarnations
 from hstore.node.peers.links import Links
-from hstore.node.peers.seldom import INTERVAL_SECONDS
 from hstore.node.peers.wire import Purpose, Refusal
 from tests.node.memory_cluster import Cluster, Member, running
 
@@ -285,7 +285,7 @@ async def test_a_probe_holds_up_nobody_else_and_they_are_bounded(autojump_clock)
 # -- who only asks -------------------------------------------------------------------------------
 
 
-async def test_who_only_asks_who_is_there_changes_nothing(autojump_clock):
+async def test_a_hello_that_only_asks_which_node_answers_changes_nothing(autojump_clock):
     async with running(1) as cluster:
         first, _ = await greet(cluster, hello(incarnation=1))
         _, welcome = await greet(cluster, hello(incarnation=2, purpose=Purpose.IDENTIFY))

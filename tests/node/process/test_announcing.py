@@ -23,7 +23,7 @@ def test_only_the_setting_that_was_given_and_differs_is_warned_of(tmp_path):
     ]
 
 
-async def test_what_the_cluster_does_not_take_is_said_once_and_not_each_second(autojump_clock):
+async def test_a_refused_announcement_is_logged_once_and_not_each_second(autojump_clock):
     """Another member has the address by now, and this node goes on asking."""
     async with running(2) as cluster:
         taken = msgspec.structs.replace(cluster[1].settings, data_dir=cluster[2].settings.data_dir)

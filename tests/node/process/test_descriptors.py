@@ -26,7 +26,7 @@ def test_the_shares_of_any_limit_fit_into_it_and_each_part_has_one(limit, is_for
 
 
 @given(st.integers(NEEDED, 1 << 16))
-def test_more_descriptors_are_never_fewer_for_anything(limit):
+def test_a_higher_limit_never_makes_a_share_smaller(limit):
     less, more = (divide(one, is_forwarding=True).by_use() for one in (limit, limit + 1))
     fixed = ("own", "database", "peers", "dns", "recursors")
     assert all(more[use] >= less[use] for use in fixed)

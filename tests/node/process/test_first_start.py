@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair
 
 from hstore.node.config import logs
+from hstore.node.config.log_limit import INTERVAL_SECONDS
 from hstore.node.config.settings import load_settings
 from hstore.node.discovery import claims
 from hstore.node.discovery.claims import Claim
@@ -23,7 +24,6 @@ from hstore.node.model.commands import Delete
 from hstore.node.node import Life
 from hstore.node.peers import wire
 from hstore.node.peers.link import _PAUSE_MAX
-from hstore.node.peers.seldom import INTERVAL_SECONDS
 from hstore.node.peers.wire import Purpose
 from hstore.node.process import descriptors, first_start, main
 from hstore.node.storage.directory import has_data
@@ -123,7 +123,9 @@ async def test_a_greeting_as_a_member_of_another_cluster_ends_a_start(
     ],
     ids=["a search", "no cluster", "no address", "no hello", "http", "too long", "silence"],
 )
-async def test_whatever_else_comes_does_not_end_it(tmp_path, port, data, autojump_clock):
+async def test_bytes_that_are_no_such_greeting_do_not_end_a_start(
+    tmp_path, port, data, autojump_clock
+):
     for _ in range(50):
         await port.connect(data)
     assert await first_start.look_around(settings_of(tmp_path), port)
@@ -204,7 +206,7 @@ def test_a_refused_start_leaves_the_directory_as_it_was(tmp_path, looked, capsys
 
 
 @pytest.mark.parametrize("case", ["new_cluster", "used", "join"])
-def test_who_founds_no_cluster_or_means_to_does_not_look(tmp_path, looked, capsys, case):
+def test_only_a_founder_without_new_cluster_looks_around(tmp_path, looked, capsys, case):
     if case == "used":
         (tmp_path / "db").mkdir()
         assert has_data(tmp_path)
@@ -243,7 +245,7 @@ async def test_a_founder_that_is_greeted_before_anybody_wrote_gives_its_cluster_
 
 
 @pytest.mark.parametrize("kind", ["write", "delete", "member", "restart", "setting", "rename"])
-async def test_what_would_be_lost_keeps_a_cluster_and_the_alarm_says_so(
+async def test_a_cluster_that_would_lose_something_is_kept_and_raises_the_alarm(
     autojump_clock, logged, kind
 ):
     async with running(2 if kind == "member" else 1) as cluster:
@@ -322,5 +324,5 @@ async def test_a_write_that_is_acknowledged_is_never_given_up_with_the_cluster(a
     assert outcomes == {False, True}
 
 
-def test_a_life_is_not_a_founders_unless_said() -> None:
+def test_a_life_is_not_of_a_founder_by_default() -> None:
     assert not Life(1).is_founder

@@ -162,7 +162,7 @@ async def test_its_node_is_the_only_voter_of_a_new_cluster_and_the_data_stays(
     assert done.durable_index == 12
 
 
-async def test_to_do_it_once_more_changes_nothing(tmp_path: Path) -> None:
+async def test_a_second_make_only_voter_changes_nothing(tmp_path: Path) -> None:
     await make(tmp_path)
     done = await make_only_voter(tmp_path)
 

@@ -468,7 +468,7 @@ def test_a_cluster_is_created_once(machine: State) -> None:
     assert (machine.cluster_id, machine.settings.zone) == ("ab" * 8, "one")
 
 
-def test_who_is_recovered_is_the_only_member_of_another_cluster(storage, machine: State) -> None:
+def test_become_only_leaves_one_member_of_another_cluster(storage, machine: State) -> None:
     settings = ClusterSettings(zone="example.org")
     run(
         machine,
@@ -488,7 +488,7 @@ def test_who_is_recovered_is_the_only_member_of_another_cluster(storage, machine
         assert state.get(b"a") is not None
 
 
-def test_who_was_removed_is_a_member_again_where_it_is_the_whole_cluster(machine: State) -> None:
+def test_become_only_makes_a_removed_node_a_member_again(machine: State) -> None:
     run(
         machine,
         InitCluster("ab" * 8, ClusterSettings()),

@@ -80,7 +80,7 @@ async def test_nothing_is_reclaimed_where_there_is_no_room_to_do_it(
     assert {file.name for file in (tmp_path / "db").glob("*.sst")} == tables
 
 
-async def test_what_is_written_meanwhile_is_kept(place: Place) -> None:
+async def test_writes_during_a_reclaim_are_kept(place: Place) -> None:
     storage = place.storage
     storage.load()
     await fill(storage)

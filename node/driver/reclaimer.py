@@ -1,9 +1,8 @@
-"""Has the storage give room back while a disk is short of it.
+"""Decides when the storage reclaims room, while the disk is short of it.
 
-Deleting alone frees nothing (`storage/reclaim.py` says why), and a node whose disk is short takes
-no new values that would bring RocksDB to it. So this task has the storage reclaim room when the disk
-becomes short, and again after more entries were applied, with pauses: it is work for the disk, which
-other work waits for.
+Deleting alone frees nothing: how room is reclaimed, and why RocksDB does not do it by itself then, is
+in `storage/reclaim.py`. This task starts a run when the disk becomes short, and another one after
+more entries were applied. The pauses between runs leave the disk to other work.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from ..storage.interface import Storage
 from .disk_space import DiskSpace
 
 _LOOK_S = 1.0
-"""Between two looks at whether there is something to reclaim."""
+"""Seconds between two looks at whether there is something to reclaim."""
 
 _PAUSE_SHARE = 4
 """The pause after a run, as a multiple of what the run took: a fifth of the time at most."""
@@ -33,7 +32,14 @@ class Reclaimer:
     def __init__(
         self, storage: Storage, disk_space: DiskSpace, changed: Callable[[], object]
     ) -> None:
-        """`changed` returns what differs when something may have been deleted since."""
+        """Nothing is reclaimed before `run`.
+
+        Args:
+            storage: Reclaims room when it is asked to.
+            disk_space: Says whether the disk is short.
+            changed: Returns a value that differs from the last one when something may have been
+                deleted since.
+        """
         self._storage = storage
         self._disk_space = disk_space
         self._changed = changed
@@ -46,10 +52,12 @@ class Reclaimer:
             self._wanted.set()
 
     async def run(self) -> None:
-        """Reclaim whenever it is of use, until cancelled.
+        """Reclaim whenever that may give room back, until cancelled.
 
         Raises:
             StorageError: The disk failed.
+
+        Cancellation: A run that is under way goes on in its thread; `Storage.close` ends it.
         """
         while True:
             await self._wanted.wait()
