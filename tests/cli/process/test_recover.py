@@ -177,13 +177,22 @@ def test_a_running_nodes_directory_is_refused_with_the_command_that_stops_it(dat
         assert "`hstore stop -h 127.0.0.1:8501` stops it" in capfd.readouterr().err
 
 
-def test_another_users_directory_is_only_looked_at(data_dir, capfd, monkeypatch):
-    other = os.geteuid() + 1
-    monkeypatch.setattr(os, "geteuid", lambda: other)
+def test_root_only_looks_at_another_users_directory(data_dir, capfd, monkeypatch):
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give the directory to another user")
+    ada = 61_001  # no user has this number
+    for path in (data_dir, *data_dir.rglob("*")):
+        os.chown(path, ada, ada)
     assert run(["recover", "--data-dir", str(data_dir)]) == 0
     assert run(["recover", "--data-dir", str(data_dir), "--as-only-voter", "--yes"]) == 1
-    assert f"belongs to user {other - 1}: run this as that user" in capfd.readouterr().err
+    assert f"belongs to user {ada}: run this as that user" in capfd.readouterr().err
     assert read_identity(data_dir).cluster_id == OLD
+    assert {path.stat().st_uid for path in data_dir.rglob("*")} == {ada}
+
+    # Anybody else may not even look.
+    monkeypatch.setattr(os, "geteuid", lambda: ada + 1)
+    assert run(["recover", "--data-dir", str(data_dir)]) == 1
+    assert f"belongs to user {ada}, and this is user {ada + 1}" in capfd.readouterr().err
 
 
 def test_a_directory_without_a_node_is_refused(tmp_path, env, capfd):
