@@ -109,8 +109,8 @@ def check(directory: Path, known: Manifest) -> None:
     else:
         return
     raise StorageError(
-        f"the database in {directory} cannot be opened: {path} {problem}; RocksDB would leave out the"
-        f" tables that it does not name any more.\n{RESET}"
+        f"the database in {directory} cannot be opened: its list of tables {problem}, and RocksDB"
+        f" would leave out what it does not name; the damaged file is {path}.\n{RESET}"
     )
 
 

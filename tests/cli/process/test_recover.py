@@ -137,6 +137,16 @@ def test_on_a_terminal_it_says_what_goes_and_asks(
     assert (read_identity(data_dir).cluster_id == OLD) is (status == 1)
 
 
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_with_yes_it_says_what_goes_all_the_same(data_dir, capfd, json):
+    assert run(["recover", "--data-dir", str(data_dir), "--as-only-voter", "--yes", *json]) == 0
+
+    said = capfd.readouterr()
+    assert "everything after entry 5 is lost" in (said.err if json else said.out)
+    if json:
+        assert msgspec.json.decode(said.out)["only_voter"] is True
+
+
 def test_no_command_that_starts_from_here_goes_to_the_old_members(data_dir, capfd, env):
     run_record.write(record_of(data_dir, run_record.Process(1, 1, "another boot")), env)
 
