@@ -309,7 +309,7 @@ class Node:
             other_cluster=hello.cluster_id,
             said_by=hello.address,
             hint="let one of them go: `hstore leave -h NAME` in the other cluster removes its "
-            "member at this address",
+            "member at this address; if this cluster was recovered from the other, stop that node",
         )
 
     # -- inside -----------------------------------------------------------------------------

@@ -69,11 +69,11 @@ def recover(
     if found.only_voter:
         _end(found, as_json=as_json, already=True)
         return 0
-    if not yes:
-        click.echo(_told(found) + _what_it_costs(found))
-        if not click.confirm("Make this node a cluster of its own?"):
-            click.echo("hstore: nothing was changed", err=True)
-            return 1
+    # Standard output is for the JSON alone.
+    click.echo(_told(found) + _what_it_costs(found), err=as_json)
+    if not yes and not click.confirm("Make this node a cluster of its own?"):
+        click.echo("hstore: nothing was changed", err=True)
+        return 1
     before = os.umask(0o077)  # RocksDB would let every user read the files that it makes
     try:
         done = trio.run(make_only_voter, path)

@@ -12,6 +12,7 @@ rocks_log.py     the family of the log: what is appended, compacted, replaced an
 rocks_state.py   the family of the state, and the family that a snapshot is written to
 recovery.py      what a node may believe of its own disk: pure decisions
 witness.py       the file that records how much was durable
+manifest.py      notices that RocksDB's MANIFEST lost its end
 rocks_recovery.py  reads a database for `recovery.py`, damage included
 codec.py         the bytes of the log family, CRC and chain hash
 directory.py     the files around the database, the lock, the identity; how much room there is

@@ -116,7 +116,8 @@ def _read_about(path: Path) -> _About:
     try:
         about = msgspec.json.decode(file.read_bytes(), type=_About)
     except FileNotFoundError as error:
-        raise StorageError(f"{path} holds no hstore node: {file} is missing") from error
+        what_then = f".\n{RESET}" if has_data(path) else ""
+        raise StorageError(f"{path} holds no hstore node: {file} is missing{what_then}") from error
     except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
         raise StorageError(f"{file} cannot be read: {error}.\n{RESET}") from error
     if about.format > FORMAT:

@@ -3,6 +3,7 @@
 Owns the bytes and the two slots of the file; what a witness is for is told in `recovery.py`.
 
     0, 512        slots; the one with the higher number is in force
+    1024          what was durable of RocksDB's MANIFEST (`manifest.py`)
 
     a slot        CRC32 (>I) | its number, batch, index, term, vote (>Q each)
 
@@ -22,11 +23,14 @@ from pathlib import Path
 from zlib import crc32
 
 from ..errors import StorageError
+from . import manifest
 from .recovery import Witness
 
 FILE = "witness"
 
 _SLOT_BYTES = 512
+_MANIFEST_AT = 2 * _SLOT_BYTES
+_FILE_BYTES = _MANIFEST_AT + manifest.RECORD_BYTES
 _BODY = struct.Struct(">5Q")
 _CRC = struct.Struct(">I")
 _SYNC_S = 1.0
@@ -43,10 +47,12 @@ class WitnessFile:
         found: What it recorded when it was opened; None: nothing that can be trusted.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The disk refuses, or the MANIFEST is not what it was.
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
+        self._directory = directory
+        self._read_only = read_only
         self._path = directory / FILE
         self._dirty = False
         self._synced_at = time.monotonic()
@@ -56,11 +62,11 @@ class WitnessFile:
             content = b""
             if not read_only or self._path.exists():
                 self._fd = os.open(self._path, flags | os.O_CLOEXEC, 0o600)
-                content = os.pread(self._fd, 2 * _SLOT_BYTES, 0)
-            if len(content) < 2 * _SLOT_BYTES and not read_only:
+                content = os.pread(self._fd, _FILE_BYTES, 0)
+            if len(content) < _FILE_BYTES and not read_only:
                 # Allocate all of it now: on a full disk a flush must still be able to record its
                 # end.
-                os.pwrite(self._fd, bytes(2 * _SLOT_BYTES - len(content)), len(content))
+                os.pwrite(self._fd, bytes(_FILE_BYTES - len(content)), len(content))
         except OSError as error:
             raise StorageError(f"{self._path} cannot be used: {error}") from error
         slots = (_decode(content[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES))
@@ -69,6 +75,14 @@ class WitnessFile:
         for slot in slots:
             if slot is not None and slot[0] > self._number:
                 self._number, self.found = slot
+        self._manifest: manifest.Manifest | None = None
+        durable = manifest.decode(content[_MANIFEST_AT:])
+        if durable is not None:
+            try:
+                manifest.check(directory, durable)
+            except BaseException:
+                self.close()
+                raise
 
     def write(self, witness: Witness) -> None:
         """Record what a finished flush made durable. Takes some microseconds; unsynced.
@@ -94,24 +108,31 @@ class WitnessFile:
         self._dirty = True
 
     def sync_if_due(self) -> None:
-        """Make the last record durable, at most once a second. Blocks: for the flusher's thread.
+        """Do as `sync`, at most once a second. Blocks: for the flusher's thread.
 
         Raises:
             OSError: The disk refuses.
         """
-        if self._dirty and time.monotonic() - self._synced_at >= _SYNC_S:
+        # The first flush after a start covers what RocksDB did to open.
+        if self._manifest is None or time.monotonic() - self._synced_at >= _SYNC_S:
             self.sync()
 
     def sync(self) -> None:
-        """Make the last record durable. Blocks.
+        """Make the last record durable, and with it how much of the MANIFEST is. Blocks.
 
         Raises:
             OSError: The disk refuses.
         """
-        if self._dirty and self._fd >= 0:
+        if self._fd < 0 or self._read_only:
+            return
+        self._synced_at = time.monotonic()
+        now = manifest.measure(self._directory, self._manifest)
+        if now is not None and now != self._manifest:
+            os.pwrite(self._fd, manifest.encode(now), _MANIFEST_AT)
+            self._manifest, self._dirty = now, True
+        if self._dirty:
             self._dirty = False
             os.fdatasync(self._fd)
-            self._synced_at = time.monotonic()
 
     def close(self) -> None:
         """Close the file. Idempotent."""

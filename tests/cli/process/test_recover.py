@@ -138,6 +138,16 @@ def test_on_a_terminal_it_says_what_goes_and_asks(
     assert (read_identity(data_dir).cluster_id == OLD) is (status == 1)
 
 
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_with_yes_it_says_what_goes_all_the_same(data_dir, capfd, json):
+    assert run(["recover", "--data-dir", str(data_dir), "--as-only-voter", "--yes", *json]) == 0
+
+    said = capfd.readouterr()
+    assert "everything after entry 5 is lost" in (said.err if json else said.out)
+    if json:
+        assert msgspec.json.decode(said.out)["only_voter"] is True
+
+
 def test_no_command_that_starts_from_here_goes_to_the_old_members(data_dir, capfd, env):
     run_record.write(record_of(data_dir, run_record.Process(1, 1, "another boot")), env)
 
@@ -178,24 +188,22 @@ def test_a_running_nodes_directory_is_refused_with_the_command_that_stops_it(dat
         assert "`hstore stop -h 127.0.0.1:8501` stops it" in capfd.readouterr().err
 
 
-def test_another_users_directory_is_refused(data_dir, capfd, monkeypatch):
-    owner = os.geteuid()
-    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    for more in ([], ["--as-only-voter", "--yes"]):
-        assert run(["recover", "--data-dir", str(data_dir), *more]) == 1
-        assert f"belongs to user {owner}" in capfd.readouterr().err
-    assert read_identity(data_dir).cluster_id == OLD
-
-
-def test_root_only_looks_at_the_directory_of_a_user(data_dir, capfd):
+def test_root_only_looks_at_another_users_directory(data_dir, capfd, monkeypatch):
     if os.geteuid() != 0:
         pytest.skip("needs root, to give the directory to another user")
+    ada = 61_001  # no user has this number
     for path in (data_dir, *data_dir.rglob("*")):
-        os.chown(path, USER, USER)
+        os.chown(path, ada, ada)
     assert run(["recover", "--data-dir", str(data_dir)]) == 0
     assert run(["recover", "--data-dir", str(data_dir), "--as-only-voter", "--yes"]) == 1
-    assert f"belongs to user {USER}: run this as that user" in capfd.readouterr().err
+    assert f"belongs to user {ada}: run this as that user" in capfd.readouterr().err
     assert read_identity(data_dir).cluster_id == OLD
+    assert {path.stat().st_uid for path in data_dir.rglob("*")} == {ada}
+
+    # Anybody else may not even look.
+    monkeypatch.setattr(os, "geteuid", lambda: ada + 1)
+    assert run(["recover", "--data-dir", str(data_dir)]) == 1
+    assert f"belongs to user {ada}, and this is user {ada + 1}" in capfd.readouterr().err
 
 
 def test_a_directory_without_a_node_is_refused(tmp_path, env, capfd):

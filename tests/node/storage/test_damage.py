@@ -14,7 +14,7 @@ import pytest
 from hstore.node.errors import StorageError
 from hstore.node.raft.entry import HardState, SnapshotMeta
 from hstore.node.storage import codec
-from hstore.node.storage.interface import APPLIED_KEY, Recovered, pack_applied
+from hstore.node.storage.interface import APPLIED_KEY, Recovered, Use, pack_applied
 from hstore.node.storage.recovery import Witness
 from hstore.node.storage.rocks import RocksStorage
 from hstore.node.storage.witness import WitnessFile
@@ -270,6 +270,58 @@ async def test_a_database_that_does_not_open_is_a_clear_error(tmp_path: Path, pa
     overwrite(tmp_path, pattern)
 
     with pytest.raises(StorageError, match="cannot be opened"):
+        await load(tmp_path)
+
+
+def cut_manifest(path: Path, lost: int) -> Path:
+    (manifest,) = path.glob("db/MANIFEST-*")
+    os.truncate(manifest, manifest.stat().st_size - lost)
+    return manifest
+
+
+def tables(path: Path) -> set[str]:
+    return {table.name for table in path.glob("db/*.sst")}
+
+
+@pytest.mark.parametrize("use", list(Use))
+@pytest.mark.parametrize("lost", [1, 30, 100])
+async def test_a_manifest_that_lost_its_end_is_refused_and_no_table_is_deleted(
+    tmp_path: Path, lost: int, use: Use
+) -> None:
+    """RocksDB opens it, without the tables that only its end named, and deletes their files."""
+    await nine_entries(tmp_path)
+    manifest, before = cut_manifest(tmp_path, lost), tables(tmp_path)
+
+    for _ in range(2):
+        with pytest.raises(StorageError) as raised:
+            RocksStorage.open(tmp_path, cache_bytes=CACHE_BYTES, use=use)
+        assert "has lost its end" in str(raised.value)
+        assert f"the damaged file is {manifest}" in str(raised.value)
+        assert "remove it from its cluster" in str(raised.value)
+    assert tables(tmp_path) == before
+
+
+async def test_a_manifest_that_lost_its_end_while_the_node_ran_is_refused(tmp_path: Path) -> None:
+    """As after a crash: nothing was closed, and the memtables were written before the last flush."""
+    await nine_entries(tmp_path / "data")
+    storage = RocksStorage.open(tmp_path / "data", cache_bytes=CACHE_BYTES)
+    storage.load()
+    storage.append(HardState(2, 0, 0), None, ())
+    await storage.flush()
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    await storage.close()
+    cut_manifest(tmp_path / "copy", 1)
+
+    with pytest.raises(StorageError, match="has lost its end"):
+        await load(tmp_path / "copy")
+
+
+async def test_a_manifest_whose_end_is_zeros_is_refused(tmp_path: Path) -> None:
+    await nine_entries(tmp_path)
+    manifest = cut_manifest(tmp_path, 30)
+    os.truncate(manifest, manifest.stat().st_size + 30)
+
+    with pytest.raises(StorageError, match="is not what was written"):
         await load(tmp_path)
 
 

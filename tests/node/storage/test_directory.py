@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hstore.node.errors import StorageError
 from hstore.node.storage import directory
 from hstore.node.storage.directory import has_data, remove_data
 from hstore.node.storage.interface import Identity
@@ -49,3 +50,13 @@ def test_a_small_file_system_keeps_less_for_itself(
     monkeypatch.setattr(os, "statvfs", lambda _path: System)
 
     assert directory.room(tmp_path).is_short == is_short
+
+
+def test_a_database_without_its_identity_says_what_to_do(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path, Identity("0123456789abcdef", 7))
+    (tmp_path / "db" / "hstore.json").unlink()
+
+    with pytest.raises(StorageError, match=r"hstore\.json is missing.\nThis node cannot recover"):
+        directory.read_identity(tmp_path)
+    with pytest.raises(StorageError, match=r"hstore\.json is missing$"):
+        directory.read_identity(tmp_path / "none")
