@@ -38,11 +38,16 @@ class NotOursError(PermissionError):
 def make_directory(path: Path) -> None:
     """Make a directory for this user alone, if there is none; else check the one that is there.
 
+    An empty one of this user is made so: with the umask 002, which many systems give to users, what
+    `mkdir` makes can be written by a group. PostgreSQL's initdb does likewise.
+
     Raises:
         NotOursError: It is not this user's alone.
         OSError: It cannot be made.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_owner(path)
+    _close_if_empty(path)
     check_directory(path)
 
 
@@ -53,6 +58,35 @@ def check_directory(path: Path) -> None:
         NotOursError: It is not.
         OSError: There is none.
     """
+    _check_owner(path)
+    if path.stat().st_mode & _OTHERS_WRITE:
+        raise NotOursError(path, f"can be written by other users: `chmod go-w {path}`")
+
+
+def _close_if_empty(path: Path) -> None:
+    """Take the right to write into an empty directory of this user from everybody else.
+
+    Not where only the owner of a file may remove it (the sticky bit): that is shared on purpose.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        there = os.fstat(fd)
+        mode = stat.S_IMODE(there.st_mode)
+        is_shared = mode & _OTHERS_WRITE and not mode & stat.S_ISVTX
+        if is_shared and there.st_uid == os.geteuid() and not _names_in(fd):
+            os.fchmod(fd, mode & ~_OTHERS_WRITE)
+            if _names_in(fd):
+                # Somebody was quicker. What they have put there must not pass for the user's own.
+                os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+
+
+def _names_in(directory: int) -> list[str]:
+    return os.listdir(directory)
+
+
+def _check_owner(path: Path) -> None:
     user, there, name = os.geteuid(), path.stat(), path.lstat()
     if stat.S_ISLNK(name.st_mode) and name.st_uid not in {user, _ROOT, there.st_uid}:
         raise NotOursError(path, f"is a link that user {name.st_uid} has made: remove it")
@@ -61,8 +95,6 @@ def check_directory(path: Path) -> None:
             path,
             f"belongs to user {there.st_uid}, and this is user {user}: chown it, or use another",
         )
-    if there.st_mode & _OTHERS_WRITE:
-        raise NotOursError(path, f"can be written by other users: `chmod go-w {path}`")
 
 
 def open_own(path: Path, flags: int) -> int:

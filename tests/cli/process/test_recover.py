@@ -27,7 +27,6 @@ from hstore.node.storage.rocks import RocksStorage
 from hstore.node.storage.witness import WitnessFile
 
 OLD = "00112233445566aa"
-USER = 61_001  # no user has this number
 
 
 @pytest.fixture

@@ -69,11 +69,58 @@ def test_a_directory_that_others_may_write_is_not_used_and_the_error_says_how_to
 ):
     path = tmp_path / "data"
     path.mkdir()
+    (path / "file").touch()
     path.chmod(mode)
     with pytest.raises(NotOursError, match=f"chmod go-w {path}"):
         own_files.make_directory(path)
     path.chmod(0o755)
     own_files.make_directory(path)
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o777, 0o770])
+def test_an_empty_directory_of_the_user_is_taken_from_others(tmp_path, mode):
+    """As mkdir makes it with the umask 002. A link to it, such as to another disk, changes nothing."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk").chmod(mode)
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    own_files.make_directory(tmp_path / "data")
+    assert stat.S_IMODE((tmp_path / "disk").stat().st_mode) == mode & 0o755
+    DirectoryLock(tmp_path / "data").release()
+
+
+def test_an_empty_directory_that_is_shared_on_purpose_is_left_as_it_is(tmp_path):
+    path = tmp_path / "data"
+    path.mkdir()
+    path.chmod(0o1777)
+    with pytest.raises(NotOursError, match="chmod go-w"):
+        own_files.make_directory(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o1777
+
+
+def test_what_another_user_puts_into_an_empty_directory_at_the_last_moment_is_not_used(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "data"
+    path.mkdir()
+    path.chmod(0o777)
+    chmod = os.fchmod
+
+    def be_slow(fd, mode):
+        (path / "db").touch()
+        chmod(fd, mode)
+
+    monkeypatch.setattr(os, "fchmod", be_slow)
+    with pytest.raises(NotOursError, match="can be written by other users"):
+        own_files.make_directory(path)
+    with pytest.raises(NotOursError, match="can be written by other users"):
+        own_files.make_directory(path)
+
+
+def test_root_leaves_the_empty_directory_of_another_user_as_it_is(place):
+    made_by(ADA, (place / "data").mkdir)
+    (place / "data").chmod(0o770)
+    with pytest.raises(NotOursError, match="chmod go-w"):
+        own_files.make_directory(place / "data")
 
 
 def test_a_directory_of_another_user_is_not_used(place):
@@ -208,6 +255,7 @@ def test_root_starts_no_node_with_arguments_that_another_user_has_recorded(place
 def test_a_record_is_not_written_where_others_may_write(tmp_path):
     nodes = tmp_path / "hstore" / "nodes"
     nodes.mkdir(parents=True)
+    (nodes / "of-another-node.json").touch()
     nodes.chmod(0o777)
     with pytest.raises(OSError, match="can be written by other users"):
         run_record.write(make(), {"XDG_STATE_HOME": str(tmp_path)})
