@@ -13,10 +13,9 @@ import click
 import msgspec
 import trio
 
-from hstore.node.discovery import saved_members
+from hstore.node.discovery import run_record, saved_members
 from hstore.node.discovery.saved_members import SavedMembers
 from hstore.node.errors import ConfigError, Refused
-from hstore.node.process import run_record
 from hstore.node.process.only_voter import Survey, make_only_voter, survey
 from hstore.node.storage.directory import has_data
 

@@ -12,11 +12,10 @@ import trio
 
 from hstore.cli.main import run
 from hstore.cli.process.recover import recover
-from hstore.node.discovery import saved_members
+from hstore.node.discovery import run_record, saved_members
 from hstore.node.discovery.saved_members import SavedMember, SavedMembers
 from hstore.node.model import commands
 from hstore.node.model.commands import ClusterSettings, InitCluster, Member, Put, PutMember
-from hstore.node.process import run_record
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind, HardState
 from hstore.node.raft.membership import Configuration

@@ -14,8 +14,9 @@ import pytest
 from hstore.cli.shell.shell import open_history
 from hstore.node.config import own_files
 from hstore.node.config.own_files import NotOursError
+from hstore.node.discovery import run_record
 from hstore.node.errors import StorageError
-from hstore.node.process import log_file, run_record
+from hstore.node.process import log_file
 from hstore.node.storage.directory import DirectoryLock
 from tests.node.discovery.test_run_record import make
 
