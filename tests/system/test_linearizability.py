@@ -7,15 +7,22 @@ from each of them, and has the whole record checked.
 from __future__ import annotations
 
 import json
+import os
+import random
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import pytest
 
 from hstore.node.model.cluster_info import ClusterInfo
 from tests.histories.models import Action, Kind
 
+from .chaos import Battered, Chaos
 from .clients import Connections, record
 from .cluster import Cluster, Node, eventually
+from .lost_majority import lose_majority, recover
+from .parted import parted_cluster
 
 READERS = 12
 
@@ -149,3 +156,37 @@ def test_who_joins_who_leads_and_leaves_and_who_is_replaced_is_not_seen_in_what_
         running.read_everywhere(cluster.nodes)
         running.judge()
     cluster.assert_no_traceback()
+
+
+@pytest.fixture
+def battered(require_tool: Callable[[str], str], tmp_path: Path) -> Iterator[Battered]:
+    """Three nodes, each on a network and a disk of its own."""
+    with parted_cluster(Battered, tmp_path, require_tool) as cluster:
+        with cluster.network.inside():
+            yield cluster
+
+
+def test_copies_wiped_disks_lost_log_and_blows_on_top_and_at_last_a_lost_majority(
+    battered: Battered,
+) -> None:
+    """Once each, in an order drawn from a seed; `tests/soak/` has minutes of it."""
+    chance = random.Random(int(os.environ.get("HSTORE_SEED", "18")))
+    chaos = Chaos(battered, chance)
+    mishaps = chance.sample(sorted(chaos.mishaps), len(chaos.mishaps))
+    blows = ["block the log of", "short disk at", "full disk at"]
+    with record(battered.nodes, clients=3) as running:
+        running.wait_more(20)
+        for blow, mishap in zip(blows, mishaps, strict=True):
+            if blow in chaos.blows:
+                chaos.hit(blow, chance.choice(battered.nodes))
+                running.wait_more(10)
+                chaos.end()
+                battered.wait_healthy()
+            chaos.have(mishap, chance.choice(battered.nodes), running)
+    running.read_everywhere(battered.nodes)
+    running.judge()
+    with record(battered.nodes, clients=3) as last:
+        last.wait_more(30)
+        told = lose_majority(battered, chance, last)
+    last.judge()
+    print(*chaos.happened, told, recover(battered, chance, last), battered.missing, sep="\n")  # noqa: T201

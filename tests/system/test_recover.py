@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 
 from hstore.node.storage.directory import read_identity
 
 from .cluster import HSTORE, Cluster, Node, Said, eventually, run
-
-
-def lose_the_end_of_the_log(node: Node, size: int) -> None:
-    """Take bytes off the newest write-ahead log, as a disk does that lost what it had flushed."""
-    logs = sorted((node.directory / "db").glob("*.log"))
-    newest = next(path for path in reversed(logs) if path.stat().st_size)
-    os.truncate(newest, newest.stat().st_size - size)
+from .disks import lose_the_end_of_the_log
 
 
 def recover(cluster: Cluster, node: Node, *options: str) -> Said:
