@@ -35,7 +35,7 @@ def battered(
             yield cluster
 
 
-def strike(chaos: Chaos, cluster: Battered, running: Record) -> None:
+def strike(chaos: Chaos, running: Record) -> None:
     """Have a minute of faults."""
     chance, pause = chaos.chance, threading.Event()
     end = time.monotonic() + 60
@@ -47,7 +47,7 @@ def strike(chaos: Chaos, cluster: Battered, running: Record) -> None:
         chaos.end()
         # Most times they have the time to agree again before the next blow.
         if chance.random() < 0.7:
-            cluster.wait_healthy()
+            chaos.wait_healthy()
             running.wait_more(chance.randrange(100))
             if chance.random() < 0.5:
                 chaos.mishap(running)
@@ -61,8 +61,8 @@ def test_a_minute_of_faults_drawn_from_a_seed_is_not_seen_in_what_clients_are_to
     chaos = Chaos(battered, random.Random(seed))
     try:
         with record(battered.nodes, seed=seed) as running:
-            strike(chaos, battered, running)
-        battered.revive()
+            strike(chaos, running)
+        chaos.wait_healthy()
         running.read_everywhere(battered.nodes)
         judgement = running.judge()
         with record(battered.nodes, seed=seed) as last:

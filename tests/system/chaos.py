@@ -24,6 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from hstore.node.model.cluster_info import ClusterInfo
+
 from . import disks
 from .clients import Record
 from .cluster import WAIT_S, Node, eventually
@@ -89,6 +91,7 @@ class Chaos:
         self.chance = chance
         self._ends: list[Callable[[], None]] = []
         self._troubled: set[tuple[str, int]] = set()
+        self._full: set[int] = set()
         self.happened: list[str] = []
         self.blows: dict[str, Callable[[Node], None]] = {
             "kill": self._kill,
@@ -126,11 +129,31 @@ class Chaos:
         """End all blows."""
         for end in self._ends:
             end()
+        self._full |= {number for kind, number in self._troubled if kind == "full"}
         self._ends.clear()
         self._troubled.clear()
-        for node in self._cluster.nodes:
-            if not node.is_running:
-                node.start()
+        self._start_ended()
+
+    def wait_healthy(self) -> None:
+        """Wait until the cluster is healthy, after `end`."""
+
+        def look() -> ClusterInfo | None:
+            self._start_ended()  # who met a full disk may end a moment after that has room again
+            return self._cluster.look_healthy(len(self._cluster.nodes))
+
+        eventually(look, "all are live voters with one leader", WAIT_S)
+        self._full.clear()
+
+    def _start_ended(self) -> None:
+        """Start who has ended; only a full disk, and we, may end a node."""
+        for number, node in enumerate(self._cluster.nodes):
+            if node.is_running:
+                continue
+            status = node.wait_end()
+            if status != -signal.SIGKILL:
+                assert number in self._full, f"{node.address} ended with status {status}"
+                eventually(partial(_has, node, 0, "No space left"), "it says why it ended")
+            node.start()
 
     def _pair(
         self, begin: Callable[[Node], None], end: Callable[[Node], None], trouble: str
@@ -179,6 +202,8 @@ class Chaos:
 
     def _fill(self, node: Node, left_bytes: int) -> None:
         filler = disks.fill(self._cluster.disks[self._cluster.number(node)], left_bytes)
+        if left_bytes == _FULL_BYTES:
+            self._trouble("full", node)
         if self._trouble("disk", node):
             self._ends.append(filler.unlink)
 

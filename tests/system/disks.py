@@ -46,9 +46,9 @@ def small_disk(folder: Path, size: int | str) -> Iterator[Path]:
 def fill(disk: Path, left_bytes: int) -> Path:
     """Leave so much room on a disk; return the file that takes the rest."""
     filler = disk / "filler"
-    room = os.statvfs(disk)
-    taken = room.f_bavail * room.f_frsize - left_bytes
     with filler.open("wb") as file:
+        room = os.statvfs(disk)  # an earlier filler is empty now
+        taken = room.f_bavail * room.f_frsize - left_bytes
         if taken > 0:
             os.posix_fallocate(file.fileno(), 0, taken)
     return filler

@@ -181,7 +181,7 @@ def test_copies_wiped_disks_lost_log_and_blows_on_top_and_at_last_a_lost_majorit
                 chaos.hit(blow, chance.choice(battered.nodes))
                 running.wait_more(10)
                 chaos.end()
-                battered.wait_healthy()
+                chaos.wait_healthy()
             chaos.have(mishap, chance.choice(battered.nodes), running)
     running.read_everywhere(battered.nodes)
     running.judge()
