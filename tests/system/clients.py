@@ -222,7 +222,7 @@ class Record:
             answer = node.get(f"/read/{key}")
             assert answer.status in (200, 404), answer
             found = answer.json() if answer.status == 200 else None
-            _check_kept(key, actions, found, up_to)
+            check_kept(key, actions, found, up_to)
 
     def judge(self) -> Judgement[Action]:
         """Fail unless the nodes behaved as one; say what was looked at."""
@@ -284,10 +284,13 @@ def _answered(asked: Action, answer: Answer) -> Action:
     return Action(asked.kind, value, found["revision"], result=Result.DONE)
 
 
-def _check_kept(
+def check_kept(
     key: str, actions: Sequence[Action], found: dict[str, Any] | None, up_to: int
 ) -> None:
-    """Compare what a key has (a value and its revision, or nothing) with what was done to it."""
+    """Compare what a key has (a value and its revision, or nothing) with what was done to it.
+
+    Every acknowledged change up to the revision `up_to` has to be there, or a later one.
+    """
     told = {a.value: a.revision for a in actions if a.value is not None and a.revision is not None}
     changes = [a for a in actions if a.kind is not Kind.READ and a.result in (None, Result.DONE)]
     # The answer to a compare-and-set has no revision; whoever read the value was told it.

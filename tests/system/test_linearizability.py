@@ -11,15 +11,16 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from hstore.node.model.cluster_info import ClusterInfo
-from tests.histories.models import Action, Kind
+from tests.histories.models import Action, Kind, Result
 
 from .chaos import Battered, Chaos
-from .clients import Connections, record
+from .clients import Connections, check_kept, record
 from .cluster import Cluster, Node, eventually
 from .lost_majority import lose_majority, recover
 from .parted import parted_cluster
@@ -156,6 +157,40 @@ def test_who_joins_who_leads_and_leaves_and_who_is_replaced_is_not_seen_in_what_
         running.read_everywhere(cluster.nodes)
         running.judge()
     cluster.assert_no_traceback()
+
+
+_DONE = [
+    Action(Kind.WRITE, "a", 3, result=Result.DONE),
+    Action(Kind.CAS, "b", None, 3, Result.DONE),
+    Action(Kind.READ, "b", 5, result=Result.DONE),
+]
+_OPEN = [Action(Kind.WRITE, "c"), Action(Kind.DELETE)]
+
+
+@pytest.mark.parametrize(
+    ("actions", "found", "up_to", "is_kept"),
+    [
+        (_DONE, ("b", 5), 5, True),
+        (_DONE, ("a", 3), 4, True),
+        (_DONE, ("a", 3), 5, False),
+        (_DONE, None, 2, True),
+        (_DONE, None, 3, False),
+        (_DONE, ("a", 5), 5, False),
+        (_DONE, ("x", 9), 5, False),
+        ([*_DONE, *_OPEN], ("c", 9), 5, True),
+        ([*_DONE, *_OPEN], None, 5, True),
+        ([*_DONE, Action(Kind.DELETE, None, 4, result=Result.DONE)], None, 5, False),
+        ([*_DONE, Action(Kind.DELETE, None, 7, result=Result.DONE)], None, 5, True),
+        ([*_DONE, Action(Kind.DELETE, None, 7, result=Result.DONE)], ("b", 5), 7, False),
+    ],
+)
+def test_what_a_recovered_node_lacks_is_noticed(
+    actions: list[Action], found: tuple[str, int] | None, up_to: int, is_kept: bool
+) -> None:
+    """Of one key: what was done to it, what is found (a value and its revision), and up to where."""
+    there = found and {"value": found[0], "revision": found[1]}
+    with nullcontext() if is_kept else pytest.raises(AssertionError):
+        check_kept("key", actions, there or None, up_to)
 
 
 @pytest.fixture
