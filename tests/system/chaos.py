@@ -125,14 +125,14 @@ class Chaos:
         self.happened.append(f"{kind} {node.address}")
         self.blows[kind](node)
 
-    def end(self) -> None:
-        """End all blows."""
+    def end(self, but: Node | None = None) -> None:
+        """End all blows, and start who has ended, `but` this one."""
         for end in self._ends:
             end()
         self._full |= {number for kind, number in self._troubled if kind == "full"}
         self._ends.clear()
         self._troubled.clear()
-        self._start_ended()
+        self._start_ended(but)
 
     def wait_healthy(self) -> None:
         """Wait until the cluster is healthy, after `end`."""
@@ -144,10 +144,10 @@ class Chaos:
         eventually(look, "all are live voters with one leader", WAIT_S)
         self._full.clear()
 
-    def _start_ended(self) -> None:
+    def _start_ended(self, but: Node | None = None) -> None:
         """Start who has ended; only a full disk, and we, may end a node."""
         for number, node in enumerate(self._cluster.nodes):
-            if node.is_running:
+            if node.is_running or node is but:
                 continue
             status = node.wait_end()
             if status != -signal.SIGKILL:
@@ -222,12 +222,16 @@ class Chaos:
     def _others(self, node: Node) -> Sequence[Node]:
         return [one for one in self._cluster.nodes if one is not node]
 
-    def _perhaps_kill_another(self, node: Node) -> None:
-        """Now and then: somebody else dies at the same time, and is started again by its owner."""
-        another = self.chance.choice(self._others(node))
-        if self.chance.random() < 0.4:
-            self.happened.append(f"and kill {another.address}")
-            another.kill()
+    def _perhaps_trouble(self, another: Node) -> None:
+        """Now and then: another member has a trouble of its own meanwhile, until `_mend`."""
+        if self.chance.random() < 0.5:
+            kinds = self.blows.keys() & {"kill", "freeze", "block the log of", "short disk at"}
+            self.hit(self.chance.choice(sorted(kinds)), another)
+
+    def _mend(self) -> None:
+        """End that, and wait until all is well."""
+        self.end()
+        self.wait_healthy()
 
     def _copy(self, original: Node, running: Record) -> None:
         """The copy ends, whoever leads and dies; the original does not notice."""
@@ -238,7 +242,7 @@ class Chaos:
         original.start()
         cluster.wait_healthy()
         process = original.pid
-        self._perhaps_kill_another(original)
+        self._perhaps_trouble(self.chance.choice(self._others(original)))
         copy.start()
         try:
             assert copy.wait_end(WAIT_S) == 1, copy.log()
@@ -248,7 +252,7 @@ class Chaos:
         finally:
             if copy.is_running:
                 copy.kill()
-        cluster.revive()
+        self._mend()
         assert original.pid == process
         shutil.rmtree(copy.directory)
         copy.log_path.unlink()
@@ -256,16 +260,19 @@ class Chaos:
 
     def _wipe(self, node: Node, running: Record) -> None:
         """Its old line is refused, for the others live; `join --replace` brings it back."""
-        cluster, through = self._cluster, self.chance.choice(self._others(node))
+        cluster = self._cluster
+        through, another = self.chance.sample(self._others(node), 2)
         info, name = through.info(), through.sees(node).name
         node.kill()
         shutil.rmtree(node.directory)
         before = len(node.log())
+        self._perhaps_trouble(another)
         node.start()
         assert node.wait_end(WAIT_S) == 1, node.log()[before:]
         assert not (node.directory / "db").exists()
         said = partial(_has, node, before, f"`hstore leave -h {name}`", info.cluster_id)
         eventually(said, "the wiped node says how it comes back")
+        self.end(but=node)
         running.wait_more(5)
         eventually(lambda: through.sees(node).health == "failed", "the wiped node is missed")
         old = through.sees(node).id
@@ -285,10 +292,10 @@ class Chaos:
         node.start()
         try:
             eventually(lambda: is_recovering(node), "the node says that it has lost log")
-            self._perhaps_kill_another(node)
+            self._perhaps_trouble(self.chance.choice(self._others(node)))
         finally:
             cluster.reunite(node)
-        cluster.revive()
+        self._mend()
         running.wait_more(5)
 
 

@@ -70,7 +70,7 @@ def test_a_node_whose_log_blocks_still_ends_when_it_is_told_to(tmp_path: Path) -
             fill(writer)
             node, second = cluster.nodes
             node.log_fd = second.log_fd = writer
-            node.start()
+            node.start("--new-cluster")
             eventually(lambda: node.info().leader, "it leads")
             second.directory = node.directory  # held by the other process
             second.start()
@@ -111,7 +111,7 @@ def test_a_node_serves_on_when_the_disk_of_its_log_is_full_and_then_says_how_muc
     with Cluster(tmp_path, 1) as cluster:
         node = cluster.nodes[0]
         node.log_fd = sink
-        node.start("--log-level", "debug")
+        node.start("--new-cluster", "--log-level", "debug")
         os.close(sink)
         eventually(lambda: node.info().leader, "it leads")
         with suppress(OSError), (small_disk / "filler").open("wb", 0) as filler:

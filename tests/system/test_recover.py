@@ -20,7 +20,7 @@ def recover(cluster: Cluster, node: Node, *options: str) -> Said:
 def three_named(cluster: Cluster) -> list[Node]:
     """Start n1, n2 and n3, in this order."""
     first, *others = cluster.nodes
-    first.start()
+    first.start("--new-cluster")
     eventually(lambda: first.info().leader, "the seed node leads")
     for number, node in enumerate(others, 2):
         node.join(first.address, "-n", f"n{number}")
@@ -51,7 +51,7 @@ def test_the_only_voter_whose_log_was_lost_says_so_and_goes_on_when_told_to(
 ) -> None:
     with Cluster(tmp_path, 1) as cluster:
         (node,) = cluster.nodes
-        node.start()
+        node.start("--new-cluster")
         leads(node)
         for number in range(30):
             assert node.write(f"key/{number}", "x" * 100).status == 200
@@ -189,7 +189,7 @@ def test_of_two_voters_that_are_left_one_lost_log_and_all_say_so(cluster: Cluste
 def test_a_damaged_table_ends_the_node_with_the_file_and_what_to_do(tmp_path: Path) -> None:
     with Cluster(tmp_path, 1) as cluster:
         (node,) = cluster.nodes
-        node.start()
+        node.start("--new-cluster")
         leads(node)
         for number in range(400):
             assert node.write(f"key/{number}", "x" * 900).status == 200
