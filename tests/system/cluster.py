@@ -349,17 +349,20 @@ class Cluster:
     def wait_healthy(self, count: int | None = None, within: float = WAIT_S) -> ClusterInfo:
         """Wait until each running node sees that all members are live voters and one leads."""
         count = count or len(self.nodes)
+        return eventually(
+            lambda: self.look_healthy(count), f"{count} live voters with one leader", within
+        )
+
+    def look_healthy(self, count: int) -> ClusterInfo | None:
+        """Return the cluster if it is what `wait_healthy` waits for."""
 
         def is_healthy(info: ClusterInfo) -> bool:
             fit = [n for n in info.nodes if n.voter and n.health == "alive"]
             return info.leader is not None and len(fit) == len(info.nodes) == count
 
-        def look() -> ClusterInfo | None:
-            seen = [node.info() for node in self.running()]
-            agree = len({(info.leader, info.term) for info in seen}) == 1
-            return seen[0] if agree and all(map(is_healthy, seen)) else None
-
-        return eventually(look, f"{count} live voters with one leader", within)
+        seen = [node.info() for node in self.running()]
+        agree = len({(info.leader, info.term) for info in seen}) == 1
+        return seen[0] if agree and all(map(is_healthy, seen)) else None
 
     def leader(self) -> Node:
         """Return the node that leads, once the running nodes agree on one of themselves."""

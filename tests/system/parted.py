@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from .cluster import Cluster, Node
 from .network import Network, is_permitted
@@ -21,6 +22,12 @@ class Parted(Cluster):
     def number(self, node: Node) -> int:
         """Return what the network calls a node."""
         return self.nodes.index(node)
+
+    def place(self, number: int, port: int = 8500) -> Node:
+        """Return what can run at one of the network's hosts."""
+        network = self.network
+        listening = network.listening(number)
+        return Node(self, port, network.hosts[number], network.prefix(number), listening=listening)
 
     def isolate(self, node: Node) -> None:
         """Separate a node from the others."""
@@ -51,10 +58,17 @@ class Parted(Cluster):
                 self.network.unmute(self.number(node), other)
 
 
+P = TypeVar("P", bound=Parted)
+
+
 @contextmanager
 def parted_cluster(
-    folder: Path, require_tool: Callable[[str], str], *, is_relayed: bool = False
-) -> Iterator[Parted]:
+    kind: type[P],
+    folder: Path,
+    require_tool: Callable[[str], str],
+    *,
+    is_relayed: bool = False,
+) -> Iterator[P]:
     """Give a healthy cluster of three, from outside of its network.
 
     Where there can be no network namespaces, or where it is asked for, a relay cuts the links.
@@ -66,12 +80,9 @@ def parted_cluster(
         for tool in ("ip", "unshare", "nsenter"):
             require_tool(tool)
         network = Network(SIZE)
-    with network, Parted(folder, 0) as cluster:
+    with network, kind(folder, 0) as cluster:
         cluster.network = network
-        cluster.nodes = [
-            Node(cluster, 8500, host, network.prefix(number), listening=network.listening(number))
-            for number, host in enumerate(network.hosts)
-        ]
+        cluster.nodes = [cluster.place(number) for number in range(SIZE)]
         with network.inside():
             cluster.up()
         yield cluster

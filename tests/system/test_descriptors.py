@@ -54,7 +54,7 @@ def test_a_node_with_few_descriptors_outlives_clients_who_take_all_that_they_can
     with Cluster(tmp_path, 1) as cluster, ExitStack() as held:
         node = cluster.nodes[0]
         node._prefix = limited(LIMIT)
-        node.start()
+        node.start("--new-cluster")
         eventually(lambda: serves(node), "it leads")
         assert "few files may be open at once" in node.log()
         kept = http.client.HTTPConnection(node.address, timeout=30)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from . import disks
 from .clients import record
 from .cluster import WAIT_S, Answer, Cluster, Node, eventually
 
@@ -34,25 +33,17 @@ MakeDisk = Callable[[str], Path]
 @pytest.fixture
 def make_disk(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[MakeDisk]:
     """Make a folder on a file system of its own."""
-    mount, umount = require_tool("mount"), require_tool("umount")
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small disk; `unshare -rm` before the command is enough")
-    mounted: list[Path] = []
+    for tool in ("mount", "umount"):
+        require_tool(tool)
+    with ExitStack() as stack:
 
-    def make(name: str) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        options = ["-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(folder)]
-        done = subprocess.run([mount, *options], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"a disk cannot be mounted here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
+        def make(name: str) -> Path:
+            try:
+                return stack.enter_context(disks.small_disk(tmp_path / name, _DISK_BYTES))
+            except disks.CannotMount as error:
+                pytest.skip(str(error))
 
-    yield make
-    for folder in mounted:
-        # Lazily: whoever still has a file open there does not keep it in the way.
-        subprocess.run([umount, "--lazy", str(folder)], check=True)
+        yield make
 
 
 @pytest.fixture
@@ -63,11 +54,7 @@ def small_disk(make_disk: MakeDisk) -> Path:
 
 def fill(disk: Path, left_bytes: int = _LEFT_BYTES) -> Path:
     """Leave so much room, by default very little; return the file that takes the rest."""
-    filler = disk / "filler"
-    room = os.statvfs(disk)
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - left_bytes)
-    return filler
+    return disks.fill(disk, left_bytes)
 
 
 def test_a_follower_with_a_full_disk_stops_with_one_line_and_loses_nothing(

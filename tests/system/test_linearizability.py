@@ -7,15 +7,23 @@ from each of them, and has the whole record checked.
 from __future__ import annotations
 
 import json
+import os
+import random
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from hstore.node.model.cluster_info import ClusterInfo
-from tests.histories.models import Action, Kind
+import pytest
 
-from .clients import Connections, record
+from hstore.node.model.cluster_info import ClusterInfo
+from tests.histories.models import Action, Kind, Result
+
+from .chaos import Battered, Chaos
+from .clients import Connections, check_kept, record
 from .cluster import Cluster, Node, eventually
+from .lost_majority import lose_majority, recover
+from .parted import parted_cluster
 
 READERS = 12
 
@@ -149,3 +157,71 @@ def test_clients_get_linearizable_answers_while_members_join_lead_leave_and_are_
         running.read_everywhere(cluster.nodes)
         running.judge()
     cluster.assert_no_traceback()
+
+
+_DONE = [
+    Action(Kind.WRITE, "a", 3, result=Result.DONE),
+    Action(Kind.CAS, "b", None, 3, Result.DONE),
+    Action(Kind.READ, "b", 5, result=Result.DONE),
+]
+_OPEN = [Action(Kind.WRITE, "c"), Action(Kind.DELETE)]
+
+
+@pytest.mark.parametrize(
+    ("actions", "found", "up_to", "is_kept"),
+    [
+        (_DONE, ("b", 5), 5, True),
+        (_DONE, ("a", 3), 4, True),
+        (_DONE, ("a", 3), 5, False),
+        (_DONE, None, 2, True),
+        (_DONE, None, 3, False),
+        (_DONE, ("a", 5), 5, False),
+        (_DONE, ("x", 9), 5, False),
+        ([*_DONE, *_OPEN], ("c", 9), 5, True),
+        ([*_DONE, *_OPEN], None, 5, True),
+        ([*_DONE, Action(Kind.DELETE, None, 4, result=Result.DONE)], None, 5, False),
+        ([*_DONE, Action(Kind.DELETE, None, 7, result=Result.DONE)], None, 5, True),
+        ([*_DONE, Action(Kind.DELETE, None, 7, result=Result.DONE)], ("b", 5), 7, False),
+    ],
+)
+def test_what_a_recovered_node_lacks_is_noticed(
+    actions: list[Action], found: tuple[str, int] | None, up_to: int, is_kept: bool
+) -> None:
+    """Of one key: what was done to it, what is found (a value and its revision), and up to where."""
+    there = found and {"value": found[0], "revision": found[1]}
+    with nullcontext() if is_kept else pytest.raises(AssertionError):
+        check_kept("key", actions, there or None, up_to)
+
+
+@pytest.fixture
+def battered(require_tool: Callable[[str], str], tmp_path: Path) -> Iterator[Battered]:
+    """Three nodes, each on a network and a disk of its own."""
+    with parted_cluster(Battered, tmp_path, require_tool) as cluster:
+        with cluster.network.inside():
+            yield cluster
+
+
+def test_copies_wiped_disks_lost_log_and_blows_on_top_and_at_last_a_lost_majority(
+    battered: Battered,
+) -> None:
+    """Once each, in an order drawn from a seed; `tests/soak/` has minutes of it."""
+    chance = random.Random(int(os.environ.get("HSTORE_SEED", "18")))
+    chaos = Chaos(battered, chance)
+    mishaps = chance.sample(sorted(chaos.mishaps), len(chaos.mishaps))
+    blows = ["block the log of", "short disk at", "full disk at"]
+    with record(battered.nodes, clients=3) as running:
+        running.wait_more(20)
+        for blow, mishap in zip(blows, mishaps, strict=True):
+            if blow in chaos.blows:
+                chaos.hit(blow, chance.choice(battered.nodes))
+                running.wait_more(10)
+                chaos.end()
+                chaos.wait_healthy()
+            chaos.have(mishap, chance.choice(battered.nodes), running)
+    running.read_everywhere(battered.nodes)
+    running.judge()
+    with record(battered.nodes, clients=3) as last:
+        last.wait_more(30)
+        told = lose_majority(battered, chance, last)
+    last.judge()
+    print(*chaos.happened, told, recover(battered, chance, last), battered.missing, sep="\n")  # noqa: T201

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from . import disks
 from .clients import record
 from .cluster import Cluster, Node, eventually
-
-_F_SETPIPE_SZ = 1031  # Linux, fcntl(2)
-_PIPE_BYTES = 4096
-
-
-def fill(pipe: int) -> None:
-    """Fill a pipe, so that who writes to it next has to wait for its reader."""
-    own = os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY | os.O_NONBLOCK)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(own, b"x")
-    os.close(own)
+from .sinks import fill, make_small
 
 
 def move_lead_around(cluster: Cluster, node: Node, rounds: int = 6) -> None:
@@ -50,7 +38,7 @@ def test_a_log_that_blocks_and_one_whose_reader_has_ended_do_not_hold_up_a_node(
     reader, writer = os.pipe()
     with Cluster(tmp_path) as cluster:
         try:
-            fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_BYTES)
+            make_small(writer)
             node = cluster.nodes[0]
             node.log_fd = writer
             cluster.up()
@@ -78,11 +66,11 @@ def test_a_node_whose_log_blocks_still_ends_when_it_is_told_to(tmp_path: Path) -
     reader, writer = os.pipe()
     with Cluster(tmp_path, 2) as cluster:
         try:
-            fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_BYTES)
+            make_small(writer)
             fill(writer)
             node, second = cluster.nodes
             node.log_fd = second.log_fd = writer
-            node.start()
+            node.start("--new-cluster")
             eventually(lambda: node.info().leader, "it leads")
             second.directory = node.directory  # held by the other process
             second.start()
@@ -97,17 +85,13 @@ def test_a_node_whose_log_blocks_still_ends_when_it_is_told_to(tmp_path: Path) -
 @pytest.fixture
 def small_disk(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Path]:
     """A folder on a file system of its own, of a few pages."""
-    mount, umount = require_tool("mount"), require_tool("umount")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small disk; `unshare -rm` before the command is enough")
-    options = ["-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)]
-    done = subprocess.run([mount, *options], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a disk cannot be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run([umount, "--lazy", str(folder)], check=True)
+    for tool in ("mount", "umount"):
+        require_tool(tool)
+    try:
+        with disks.small_disk(tmp_path / "small", "16k") as folder:
+            yield folder
+    except disks.CannotMount as error:
+        pytest.skip(str(error))
 
 
 def have_it_log(node: Node) -> None:
@@ -127,7 +111,7 @@ def test_a_node_serves_on_when_the_disk_of_its_log_is_full_and_then_says_how_muc
     with Cluster(tmp_path, 1) as cluster:
         node = cluster.nodes[0]
         node.log_fd = sink
-        node.start("--log-level", "debug")
+        node.start("--new-cluster", "--log-level", "debug")
         os.close(sink)
         eventually(lambda: node.info().leader, "it leads")
         with suppress(OSError), (small_disk / "filler").open("wb", 0) as filler:

@@ -20,7 +20,7 @@ from .test_linearizability import wait_led
 def _network(
     require_tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Parted]:
-    with parted_cluster(tmp_path_factory.mktemp("parted"), require_tool) as cluster:
+    with parted_cluster(Parted, tmp_path_factory.mktemp("parted"), require_tool) as cluster:
         yield cluster
 
 
@@ -181,6 +181,6 @@ def test_without_any_majority_nothing_is_acknowledged_until_two_meet_again(
 def test_where_there_are_no_namespaces_a_relay_cuts_the_same(
     require_tool: Callable[[str], str], tmp_path: Path
 ) -> None:
-    with parted_cluster(tmp_path, require_tool, is_relayed=True) as relayed:
+    with parted_cluster(Parted, tmp_path, require_tool, is_relayed=True) as relayed:
         cut_off_the_leader(relayed)
         mute_the_leader(relayed)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 
 from hstore.node.storage.directory import read_identity
 
 from .cluster import HSTORE, Cluster, Node, Said, eventually, run
-
-
-def lose_the_end_of_the_log(node: Node, size: int) -> None:
-    """Take bytes off the newest write-ahead log, as a disk does that lost what it had flushed."""
-    logs = sorted((node.directory / "db").glob("*.log"))
-    newest = next(path for path in reversed(logs) if path.stat().st_size)
-    os.truncate(newest, newest.stat().st_size - size)
+from .disks import lose_the_end_of_the_log
 
 
 def recover(cluster: Cluster, node: Node, *options: str) -> Said:
@@ -27,7 +20,7 @@ def recover(cluster: Cluster, node: Node, *options: str) -> Said:
 def three_named(cluster: Cluster) -> list[Node]:
     """Start n1, n2 and n3, in this order."""
     first, *others = cluster.nodes
-    first.start()
+    first.start("--new-cluster")
     eventually(lambda: first.info().leader, "the seed node leads")
     for number, node in enumerate(others, 2):
         node.join(first.address, "-n", f"n{number}")
@@ -58,7 +51,7 @@ def test_the_only_voter_whose_log_was_lost_says_so_and_goes_on_when_told_to(
 ) -> None:
     with Cluster(tmp_path, 1) as cluster:
         (node,) = cluster.nodes
-        node.start()
+        node.start("--new-cluster")
         leads(node)
         for number in range(30):
             assert node.write(f"key/{number}", "x" * 100).status == 200
@@ -196,7 +189,7 @@ def test_of_two_voters_that_are_left_one_lost_log_and_all_say_so(cluster: Cluste
 def test_a_damaged_table_ends_the_node_with_the_file_and_what_to_do(tmp_path: Path) -> None:
     with Cluster(tmp_path, 1) as cluster:
         (node,) = cluster.nodes
-        node.start()
+        node.start("--new-cluster")
         leads(node)
         for number in range(400):
             assert node.write(f"key/{number}", "x" * 900).status == 200

@@ -20,7 +20,7 @@ MGMT = str(Path(__file__).resolve().parents[2] / "cli" / "mgmt.py")
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(tmp_path_factory.mktemp("streams"), 1) as cluster:
-        cluster.nodes[0].start()
+        cluster.nodes[0].start("--new-cluster")
         eventually(lambda: cluster.nodes[0].write("a", "b").status == 200, "it takes writes")
         yield cluster
     cluster.assert_no_traceback()
@@ -113,7 +113,7 @@ def test_a_node_that_has_outlived_its_terminal_runs_on_without_descriptors_0_to_
     detached = ["bash", "-c", 'trap "" HUP; exec "$@" <&- >&- 2>&-', "bash"]
     with Cluster(tmp_path, 1, prefix=detached) as cluster:
         node = cluster.nodes[0]
-        node.start()
+        node.start("--new-cluster")
         eventually(lambda: node.info().leader, "it leads")
         for fd in range(3):
             assert Path(f"/proc/{node.pid}/fd/{fd}").readlink() == Path(os.devnull)
