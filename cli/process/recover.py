@@ -181,15 +181,14 @@ def _what_it_costs(found: Survey) -> str:
     lines = [
         "",
         f"This makes {plain(found.name or found.id)} a cluster of one, under a new id. For good:",
-        f"- {after} is lost, also what other members have acknowledged to clients;",
+        f"- {after} is lost, even if other members have acknowledged it to clients;",
     ]
     if found.last_index > found.commit_index:
-        lines.append(
-            f"- entries {found.commit_index + 1} to {found.last_index} take effect, though no "
-            "majority may have agreed on them;"
-        )
+        first, last = found.commit_index + 1, found.last_index
+        what = f"entry {last} takes" if first == last else f"entries {first} to {last} take"
+        lines.append(f"- {what} effect, though perhaps no majority had agreed on that;")
     if not found.is_voter:
-        lines.append("- it is a learner: it may be behind all voters;")
+        lines.append("- it was a learner, which may be behind all voters;")
     lines.append("- the other members, and their directories, are refused from then on.")
     return "\n".join(lines) + "\n"
 

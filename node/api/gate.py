@@ -134,7 +134,9 @@ def _refuse_idempotency_key(_exchange: Exchange, request: Request) -> None:
 
 def _need_this_machine(exchange: Exchange, _request: Request) -> None:
     if not exchange.is_local:
-        raise HttpError(403, "this is for programs on the node's own machine: connect to loopback")
+        raise HttpError(
+            403, "only a program on the node's own machine may do this: repeat it there"
+        )
 
 
 def _need_length(_exchange: Exchange, request: Request) -> None:

@@ -135,6 +135,13 @@ class TcpStream(trio.abc.HalfCloseableStream):
         except OSError:
             return ""
 
+    def own_host(self) -> str:
+        """Return the IP address of this end; empty if the connection is lost."""
+        try:
+            return str(self.sock.getsockname()[0])
+        except OSError:
+            return ""
+
 
 class Listener:
     """Accepts connections; where the system has no resources for one, it logs that and tries again.

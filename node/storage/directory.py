@@ -137,8 +137,8 @@ def check_cluster(path: Path, identity: Identity, expected: str) -> None:
     if identity.cluster_id != expected:
         raise StorageError(
             f"{path} belongs to the cluster {identity.cluster_id}, not to {expected}: `hstore join` "
-            "with another, empty --data-dir makes a new member, `hstore start` starts the node that "
-            "it is of"
+            "with an empty --data-dir makes a new member; `hstore start` starts the node whose "
+            "directory this is"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .cluster import Cluster, Node, eventually
+from .cluster import HSTORE, Cluster, Node, Said, eventually, run
 from .network import Network, is_permitted
 
 SIZE = 3
@@ -112,3 +112,15 @@ def test_by_multicast_nodes_join_and_find_each_other_when_all_addresses_changed_
     hosts.wait_healthy()
     assert hosts.ids() == before
     assert hosts.nodes[2].read("kept") == "yes"
+
+    # Commands that are for a node's own machine reach it at its address, which is not loopback.
+    def at(number: int, *words: str) -> Said:
+        return run(*hosts.network.prefix(number), *HSTORE, *words, env=hosts.env)
+
+    first, second, _ = hosts.nodes
+    first.kill()
+    refused = at(0, "stop", "-h", second.address)
+    assert refused.status == 1
+    assert "only a program on the node's own machine may do this" in refused.err
+    assert at(1, "leave", "-h", first.address).status == 0
+    assert at(1, "stop", "-h", second.address).status == 0

@@ -226,5 +226,13 @@ class ApiServer:
 
 
 def _is_local(stream: trio.abc.Stream) -> bool:
-    """Whether the other end is on this machine, as far as the socket tells."""
-    return isinstance(stream, TcpStream) and is_loopback(stream.peer_host())
+    """Whether the other end is on this machine, as far as the socket tells.
+
+    Its address is loopback, or the one that it has dialled. Another machine cannot use either: the
+    kernel drops packets from outside whose source is an address of its own (accept_local of
+    ip-sysctl).
+    """
+    if not isinstance(stream, TcpStream):
+        return False
+    peer = stream.peer_host()
+    return is_loopback(peer) or (peer != "" and peer == stream.own_host())

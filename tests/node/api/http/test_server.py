@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 
 import pytest
 import trio
@@ -10,7 +11,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from hstore.node.api.http.connection import BODY_BYTES_MAX
-from hstore.node.api.http.server import REFUSALS_MAX, ApiServer
+from hstore.node.api.http.server import REFUSALS_MAX, ApiServer, _is_local
 from hstore.node.api.http.serving import (
     BODY_S,
     HEADERS_S,
@@ -19,6 +20,7 @@ from hstore.node.api.http.serving import (
 )
 from hstore.node.api.routes import ROUTES
 from hstore.node.errors import NoLeader
+from hstore.node.net.stream import TcpStream
 
 GET = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -355,3 +357,29 @@ async def test_an_error_answer_keeps_the_connection(client, backend):
     assert (await client.request("PUT", "/v1/kv/a", b"")).status == 503
     backend.error = None
     assert (await client.request("PUT", "/v1/kv/a", b"")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("own", "peer", "is_local"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("192.0.2.2", "192.0.2.2", True),
+        ("192.0.2.2", "192.0.2.3", False),
+        ("", "", False),
+    ],
+)
+def test_a_client_is_local_when_both_ends_have_one_address(own, peer, is_local):
+    class Ends(socket.socket):
+        def getsockname(self) -> tuple[str, int]:
+            return named(own)
+
+        def getpeername(self) -> tuple[str, int]:
+            return named(peer)
+
+    def named(host: str) -> tuple[str, int]:
+        if not host:
+            raise OSError("not connected")
+        return host, 8500
+
+    with Ends() as sock:
+        assert _is_local(TcpStream(sock)) is is_local
