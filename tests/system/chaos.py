@@ -129,6 +129,12 @@ class Chaos:
         """End all blows, and start who has ended, `but` this one."""
         for end in self._ends:
             end()
+        for node in self._cluster.nodes:
+            sink = self._cluster.sinks[self._cluster.number(node)]
+            if sink.is_blocked and node.is_running:
+                # Nothing else holds it up any more, and it had lines to write.
+                eventually(partial(_answers, node), f"{node.address} answers while its log blocks")
+            sink.flow()
         self._full |= {number for kind, number in self._troubled if kind == "full"}
         self._ends.clear()
         self._troubled.clear()
@@ -196,9 +202,7 @@ class Chaos:
 
     def _block_log(self, node: Node) -> None:
         if self._trouble("log", node):
-            sink = self._cluster.sinks[self._cluster.number(node)]
-            sink.block()
-            self._ends.append(sink.flow)
+            self._cluster.sinks[self._cluster.number(node)].block()
 
     def _fill(self, node: Node, left_bytes: int) -> None:
         filler = disks.fill(self._cluster.disks[self._cluster.number(node)], left_bytes)
@@ -312,6 +316,10 @@ def is_recovering(node: Node) -> bool:
     """Whether a node says of itself that it has lost log, and why."""
     own = node.sees(node)
     return own.health == "recovering" and bool(own.reason)
+
+
+def _answers(node: Node) -> bool:
+    return node.request("GET", "/v1/status/leader", timeout=2.0).status in (200, 500)
 
 
 def _has(node: Node, before: int, *words: str) -> bool:

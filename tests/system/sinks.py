@@ -50,6 +50,11 @@ class Sink:
         self._is_over = threading.Event()
         self._reading = threading.Lock()
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it is read no more."""
+        return not self._flows.is_set()
+
     def block(self) -> None:
         """Read no more, and fill the pipe."""
         with self._reading:

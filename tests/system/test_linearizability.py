@@ -213,7 +213,10 @@ def test_copies_wiped_disks_lost_log_and_blows_on_top_and_at_last_a_lost_majorit
         running.wait_more(20)
         for blow, mishap in zip(blows, mishaps, strict=True):
             if blow in chaos.blows:
-                chaos.hit(blow, chance.choice(battered.nodes))
+                one, another = chance.sample(battered.nodes, 2)
+                chaos.hit(blow, one)
+                if blow == "block the log of":
+                    chaos.hit("kill", another)  # which is a line or two in the log
                 running.wait_more(10)
                 chaos.end()
                 chaos.wait_healthy()
