@@ -210,7 +210,8 @@ def _survey(path: Path, storage: RocksStorage) -> Survey:
     found = storage.load()
     if not _last_index(found):
         raise Refused(
-            f"{path} is of a node that had only begun to join a cluster: it holds nothing to recover"
+            f"{path} is of a node that had only begun to join a cluster: it holds nothing to recover;"
+            " name another member's directory, or go on with `hstore join`"
         )
     state, own = State(storage.state), storage.identity.node_id
     config = _configurations(found)[-1]

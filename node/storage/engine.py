@@ -46,6 +46,7 @@ _DEFAULT = "default"
 
 # rocksdict has only texts. The second is a file that another one names, and that is not there.
 _DAMAGED = ("Corruption", "No such file or directory", "Input/output error")
+_FULL = "No space left on device"
 _FILE = re.compile(r"/[^:]*?/(\d+\.(sst|log)|MANIFEST-\d+|CURRENT|OPTIONS-\d+)")
 
 # How long `write` waits for a stall to end. It blocks the event loop meanwhile, so each pause is
@@ -415,7 +416,9 @@ class Family:
 
 
 def _with_advice(text: str) -> str:
-    """Return the text of an error; where a file is damaged or gone, with its name and what to do."""
+    """Return the text of an error, with what to do; where a file is damaged or gone, with its name."""
+    if _FULL in text:
+        return f"{text}; free some space, and try again"
     if not any(sign in text for sign in _DAMAGED):
         return text
     # RocksDB may add a guess at the file: what it names first is what it was reading.

@@ -231,9 +231,9 @@ async def test_an_entry_of_a_later_version_is_refused_before_anything_is_changed
 async def test_a_node_that_had_only_begun_to_join_holds_nothing(tmp_path: Path) -> None:
     RocksStorage.create(tmp_path, Identity(OLD, OWN))
 
-    with pytest.raises(Refused, match="holds nothing to recover"):
+    with pytest.raises(Refused, match="holds nothing to recover; name another member's directory"):
         await survey(tmp_path)
-    with pytest.raises(Refused, match="holds nothing to recover"):
+    with pytest.raises(Refused, match="holds nothing to recover; name another member's directory"):
         await make_only_voter(tmp_path)
 
 

@@ -42,7 +42,7 @@ async def test_a_disk_that_fills_up_stops_the_node_and_loses_nothing_that_was_fl
     storage = RocksStorage.open(small / "data", cache_bytes=CACHE_BYTES)
     storage.load()
     flushed = 0
-    with pytest.raises(StorageError, match="No space left"):
+    with pytest.raises(StorageError, match=r"No space left.*; free some space, and try again"):
         for index in range(1, 200):
             new = entries(index, index, data=os.urandom(256 << 10))
             storage.append(HardState(1, 7, 0), None, new)
