@@ -58,7 +58,8 @@ def refusal(claim: Claim, settings: NodeSettings) -> AddressClaimed:
     return AddressClaimed(
         f"{cluster}{zone} counts {settings.api_address} among its members{member}{said_by}: "
         "no second cluster is started there\n"
-        f"if this node lost its disk: `hstore leave -h {who}`, then `hstore join`; "
+        f"if this node lost its disk: stop its service, then `hstore leave -h {who}`, then `hstore "
+        f"join`; or `hstore join --replace {who}` in the place of `hstore start`; "
         "if a second cluster is meant: `hstore start --new-cluster`",
         claim.cluster_id,
     )
