@@ -45,7 +45,10 @@ def make_directory(path: Path) -> None:
         NotOursError: It is not this user's alone.
         OSError: It cannot be made.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotOursError(path, "is no directory") from None
     _check_owner(path)
     _close_if_empty(path)
     check_directory(path)

@@ -58,8 +58,9 @@ def refusal(claim: Claim, settings: NodeSettings) -> AddressClaimed:
     return AddressClaimed(
         f"{settings.api_address} is the address of {member} of {cluster}{zone}{said_by}, "
         "so no new cluster was started there\n"
-        f"if this node lost its disk: `hstore leave -h {node}` where another member runs, then "
-        "`hstore join` here; "
+        "if this node lost its disk: stop its service, then "
+        f"`hstore leave -h {node}` where another member runs, and `hstore join` here; "
+        f"or, in one step, `hstore join --replace {node}` in place of `hstore start`; "
         "if a second cluster is meant: `hstore start --new-cluster`",
         claim.cluster_id,
     )

@@ -7,6 +7,7 @@ it is. The database has the same and more, and never reads this.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,8 @@ class SavedMembers(msgspec.Struct, frozen=True):
 def read(directory: Path) -> SavedMembers | None:
     """Return the members saved in a data directory; None: there are none, or they cannot be read."""
     try:
-        with (directory / FILE).open("rb") as file:
+        # A pipe at this name must not be waited for: a node reads this in its event loop.
+        with os.fdopen(own_files.open_own(directory / FILE, os.O_RDONLY), "rb") as file:
             return msgspec.json.decode(file.read(_BYTES_MAX), type=SavedMembers)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -147,7 +147,9 @@ def _translated(role: str, address: Address, error: OSError) -> HstoreError:
         return ConfigError(
             f"the {role} port {address} is not allowed to this user; take one from 1024 up"
         )
-    reason = os.strerror(error.errno) if error.errno else str(error)
+    # The numbers of `socket.gaierror`, such as for a zone of IPv6 that is none, are below 0.
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror or str(error)
     message = f"cannot listen on the {role} address {address}: {reason}"
     if error.errno == errno.EADDRNOTAVAIL:
         # At boot a service may start before its address is up, and is started again.

@@ -123,6 +123,14 @@ def test_root_leaves_the_empty_directory_of_another_user_as_it_is(place):
         own_files.make_directory(place / "data")
 
 
+def test_a_file_or_a_link_that_leads_nowhere_is_no_directory(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for name in ("file", "link"):
+        with pytest.raises(NotOursError, match=f"{name} is no directory"):
+            own_files.make_directory(tmp_path / name)
+
+
 def test_a_directory_of_another_user_is_not_used(place):
     made_by(EVE, (place / "data").mkdir)
     with user(ADA), pytest.raises(NotOursError, match=f"belongs to user {EVE}"):

@@ -159,7 +159,7 @@ async def test_a_greeting_is_explained_by_the_member_it_came_from(answers, autoj
     [
         (
             Claim(CLUSTER, "example.org", "n1", OTHER),
-            [CLUSTER, "example.org", "`hstore leave -h n1`", OTHER],
+            [CLUSTER, "example.org", "`hstore leave -h n1`", "`hstore join --replace n1`", OTHER],
         ),
         (Claim(CLUSTER), [CLUSTER, f"`hstore leave -h {OWN}`"]),
         (Claim("", said_by=OTHER), ["a live cluster", OTHER]),

@@ -36,6 +36,16 @@ def test_where_nothing_was_saved_there_is_nothing(tmp_path):
     assert read(tmp_path / "none") is None
 
 
+def test_a_pipe_or_a_link_in_its_place_counts_as_nothing_and_holds_nobody_up(tmp_path):
+    (tmp_path / "kept").mkdir()
+    write(tmp_path / "kept", SAVED)
+    (tmp_path / FILE).symlink_to(tmp_path / "kept" / FILE)
+    assert read(tmp_path) is None
+    (tmp_path / FILE).unlink()
+    os.mkfifo(tmp_path / FILE)
+    assert read(tmp_path) is None
+
+
 def test_a_writing_that_is_cut_off_leaves_the_old(tmp_path, monkeypatch):
     write(tmp_path, SAVED)
 

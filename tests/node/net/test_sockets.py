@@ -130,3 +130,9 @@ def test_an_address_that_this_machine_does_not_have_yet_is_no_wrong_setting():
 def test_status_2_only_where_another_start_cannot_help(number, status):
     error = sockets_module._translated("API", Address("127.0.0.1", 8500), OSError(number, "x"))
     assert error.exit_code == status
+
+
+def test_an_address_that_the_resolver_does_not_take_has_its_reason():
+    error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    translated = sockets_module._translated("API", Address("fe80::1%none", 8500), error)
+    assert str(translated).endswith("Name or service not known")
