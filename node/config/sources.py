@@ -31,7 +31,7 @@ _OTHER_VARIABLES = ("HSTORE_CONFIG", "HSTORE_DEBUG", "HSTORE_HOST")
 # Kubernetes and Docker links set these for services called "hstore" or "hstore-SOMETHING"; they are
 # no settings. A variable that ends in PORT counts only with the value that those give it.
 _FOREIGN_VARIABLE = re.compile(
-    r"HSTORE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)|HSTORE_PORT"
+    r"HSTORE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 )
 _FOREIGN_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 

@@ -6,8 +6,11 @@ away (rule D11). When a write is durable, `flushes.py` finds out.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import structlog
 
+from ..errors import StorageError
 from ..raft.errors import CoreBug
 from ..raft.update import Persist
 from ..state.machine import State
@@ -63,6 +66,22 @@ class DiskWriter:
             self._storage.append(hard_state, persist.truncate_from, persist.entries)
         self.log.appended(persist.entries)
         self._flushes.written(persist)
+
+    def is_older(self, lost_to: int, last: int) -> NoReturn:
+        """Record that this log, which ends at `last`, lacks acknowledged entries up to `lost_to`.
+
+        Raises:
+            StorageError: Always: the node that starts from this disk next is recovering.
+        """
+        self._storage.lost(
+            lost_to,
+            f"entries {last + 1} to {lost_to} (the directory holds an older copy of its data)",
+        )
+        raise StorageError(
+            f"this directory holds an older copy of its data: its log ends at entry {last}, and the"
+            f" leader has this node's acknowledgement of entries up to {lost_to}. Start the node"
+            " again: it gets them from the leader, and does not vote until then"
+        )
 
     def _switch_state(self, persist: Persist) -> None:
         """Take the received snapshot into use."""

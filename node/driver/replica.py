@@ -306,7 +306,10 @@ class Replica(Operations):
         self.intake.take_writes(events)
         self.intake.take_reads(events)
         if events:
-            self._carry_out(self.core.step_all(events))
+            update = self.core.step_all(events)
+            if update.lost_to:
+                self._disk.is_older(update.lost_to, self.core.log.last_index)
+            self._carry_out(update)
         self._notice_changes()
 
     # -- carrying out -----------------------------------------------------------------------

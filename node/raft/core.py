@@ -87,6 +87,7 @@ class Core:
         elapsed: Ticks since the leader was last heard (leader: since the last quorum check).
         leaderless: Ticks since this node last led or heard a leader. Unlike `elapsed`, no ballot
             begins it anew.
+        refused_at: The highest `prev_index` of an append that this node has refused in this term.
         is_short: Whether its disk is short of room: it leaves the lead to others where it can.
         timeout: Ticks after which this node calls an election.
         round: Number of the last heartbeat broadcast of this term.
@@ -143,6 +144,7 @@ class Core:
         self.progress: dict[int, Progress] = {}
         self.votes: dict[int, bool] = {}
         self.elapsed = self.leaderless = 0
+        self.refused_at = 0
         self.is_short = False
         self.timeout = 0
         self.randomize_timeout()
@@ -275,6 +277,7 @@ class Core:
         # this node vote twice (hazelcast#16643, redpanda#19).
         if term != self.term:
             self.term, self.vote = term, 0
+            self.refused_at = 0
         if was is Role.LEADER:
             reads.fail_pending(self)
             transfer.finish(self)

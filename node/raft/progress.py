@@ -109,6 +109,10 @@ class Progress:
             return True
         if self.state is not ProgressState.PROBE or self.next - 1 != index:
             return False
+        if index <= self.match:
+            # It refuses what it has acknowledged: its disk is an older one, which it learns from a
+            # heartbeat (`replication.on_heartbeat`). To ask again at once would go on for ever.
+            return False
         self.next = max(min(index, candidate + 1), self.match + 1)
         self.probe_sent = False
         return True

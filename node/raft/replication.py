@@ -294,6 +294,7 @@ def on_append(core: Core, message: Append) -> None:
     # matches prevLogTerm".
     if log.term_at(prev) != message.prev_term:
         hint_index, hint_term = log.find_conflict(prev, message.prev_term)
+        core.refused_at = max(core.refused_at, prev)
         core.send_durably(
             AppendResponse(
                 core.id,
@@ -352,10 +353,16 @@ def _accept(core: Core, to: int, index: int) -> None:
 def on_heartbeat(core: Core, message: Heartbeat) -> None:
     """Follow the sender, take over its commit index, answer with the round."""
     _hear_leader(core, message.frm)
-    # A node that lost acknowledged log may have less than that. etcd-raft panics there ("tocommit
-    # is out of range", etcd#10166); here the leader's next append finds what is missing.
+    # Only a node that lost acknowledged log has less than that, since the leader has its
+    # acknowledgement of `commit` from this term. etcd-raft panics there ("tocommit is out of range",
+    # etcd#10166). A node that is recovering knows of its loss. Else the disk is an older one, such
+    # as a copy that was put back, on which nothing seems to be missing; and the leader, which never
+    # goes back behind what was acknowledged, would ask in vain for ever. It asks at the end of that
+    # or behind it: so everything that was acknowledged is at or below the append that was refused.
     if message.commit <= core.log.last_index:
         core.log.commit_to(message.commit)
+    elif core.refused_at >= message.commit and not core.is_recovering:
+        core.update.lost_to = core.refused_at
     # Sent at once, though the term may not be durable on this node yet. It is durable on the
     # majority that elected the leader, and an older leader could commit nothing without one of
     # those.

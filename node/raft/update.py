@@ -64,6 +64,8 @@ class Update:
         compact: Drop the log up to this; None: nothing to drop.
         early_election: (token, thousandths of a tick): feed `EarlyElection` after that time.
         snapshot_refused: The received snapshot is not needed: delete its content.
+        lost_to: This log lacks entries up to this index that this node has acknowledged in this
+            term: its disk is an older one. Record that, and stop (rule D17). 0: nothing is missing.
     """
 
     persist: Persist | None = None
@@ -78,3 +80,4 @@ class Update:
     compact: SnapshotMeta | None = None
     early_election: tuple[int, int] | None = None
     snapshot_refused: bool = False
+    lost_to: int = 0

@@ -226,6 +226,13 @@ class Storage(Protocol):
         """
         ...
 
+    def lost(self, recover_to: int, text: str) -> None:
+        """Record that log up to `recover_to` is missing, which this node had acknowledged.
+
+        The node that starts from this disk next is recovering (`Recovered.recover_to`). Unsynced.
+        """
+        ...
+
     def recovered(self) -> None:
         """Delete the record of a loss: the log is durable up to `recover_to` again."""
         ...

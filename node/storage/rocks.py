@@ -28,6 +28,7 @@ from ..errors import StorageError
 from ..net.poller import Poller
 from ..raft.entry import Entry, HardState, SnapshotMeta
 from . import codec, recovery, rocks_recovery
+from .codec import Loss
 from .directory import (
     DirectoryLock,
     check_cluster,
@@ -204,6 +205,14 @@ class RocksStorage:
             rocks_recovery.repair(self._engine, found)
         self._log = RocksLog(self._path, self._engine, self._state, found)
         return found.recovered
+
+    def lost(self, recover_to: int, text: str) -> None:
+        """See `Storage.lost`.
+
+        Raises:
+            StorageError: RocksDB refused.
+        """
+        self._loaded().note_loss(Loss(recover_to, text))
 
     def recovered(self) -> None:
         """Delete the record of a loss: the log is durable up to `recover_to` again.

@@ -15,6 +15,7 @@ from rocksdict import WriteBatch
 from ..errors import StorageError
 from ..raft.entry import Entry, HardState, SnapshotMeta
 from . import codec
+from .codec import Loss
 from .directory import encode_identity
 from .engine import Engine
 from .interface import APPLIED_KEY, Identity, unpack_applied
@@ -176,6 +177,10 @@ class RocksLog:
 
         self._write(fill, meta.index, meta.chain)
         self.snapshot, self.hard_state = meta, hard_state
+
+    def note_loss(self, loss: Loss) -> None:
+        """Record a loss."""
+        self._write(lambda batch: batch.put(codec.LOSS_KEY, codec.encode_loss(loss)))
 
     def forget_loss(self) -> None:
         """Delete the record of a loss."""

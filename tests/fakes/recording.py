@@ -75,6 +75,9 @@ class RecordingStorage:
         self.durable_index, self.durable_hard_state = self._index, self._hard_state
         return recovered
 
+    def lost(self, recover_to: int, text: str) -> None:
+        self._inner.lost(recover_to, text)
+
     def recovered(self) -> None:
         self._inner.recovered()
 

@@ -306,6 +306,14 @@ class MemoryStorage:
         self._loaded = True
         return recovered
 
+    def lost(self, recover_to: int, text: str) -> None:
+        self._ready()
+
+        def note(image: _Image) -> None:
+            image.loss = Loss(recover_to, text)
+
+        self._commit_log(note)
+
     def recovered(self) -> None:
         self._ready()
 

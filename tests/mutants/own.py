@@ -267,6 +267,14 @@ BY_TEST = (
     ),
     (
         _mutant(
+            "an-older-disk-is-not-found-out", "It is asked for ever, and counted on.",
+            _REPLICATION, "    elif core.refused_at >= message.commit and not core.is_recovering:\n",
+            "    elif core.refused_at < 0:\n",
+        ),
+        "tests/node/test_recovery.py::test_an_older_copy_of_the_directory_is_found_out_and_heals",
+    ),
+    (
+        _mutant(
             "damage-that-a-client-met-is-its-own", "The node goes on until it meets it itself.",
             _DISK_SPACE, "        if self._waited_s >= _CHECK_S:\n", "        if self._waited_s < 0:\n",
         ),

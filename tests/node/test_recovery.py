@@ -190,3 +190,32 @@ async def test_damage_that_a_clients_read_meets_ends_the_node(autojump_clock) ->
         follower.disk.read_error = None
         await cluster.until(lambda: not follower.is_up, within_s=1)
         assert "block checksum mismatch" in str(follower.take_error())
+
+
+async def test_an_older_copy_of_the_directory_is_found_out_and_heals(autojump_clock) -> None:
+    """The leader never goes back behind what was acknowledged: it would ask in vain for ever."""
+    async with running(3) as cluster:
+        await cluster.write(1, "before", "value")
+        follower = cluster.followers[0]
+        await cluster.until(cluster.agrees)
+        older = follower.disk.image()
+        for number in range(5):
+            await cluster.write(1, f"k{number}", "value")
+        await cluster.until(cluster.agrees)
+        last = follower.core.log.last_index
+        follower.crash()
+        await follower.ended.wait()
+        follower.disk = older
+        await follower.start()
+
+        await cluster.until(lambda: not follower.is_up)
+        error = follower.take_error()
+        assert isinstance(error, StorageError)
+        assert f"the leader has this node's acknowledgement of entries up to {last}" in str(error)
+        await follower.storage.close()
+        await follower.start()
+        assert follower.core.is_recovering
+        assert "an older copy of its data" in follower.node.replica.facts.lost_log
+        await cluster.until(lambda: not follower.core.is_recovering)
+        await cluster.until(cluster.agrees)
+        assert await cluster.read(follower.id, "k4") == "value"

@@ -319,7 +319,7 @@ def test_nothing_is_sent_to_a_peer_whose_snapshot_is_under_way() -> None:
     node = streaming_leader()
     node.step(PeerUnreachable(3))
     lags(node)
-    node.receive(AppendResponse(3, 1, 1, 1, rejected=True))
+    node.receive(HeartbeatResponse(3, 1, 1, 1))
     assert node.wanted == [3]
 
     node.propose(b"y", rid=99)

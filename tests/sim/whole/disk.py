@@ -59,6 +59,12 @@ class WatchedStorage:
         """See `Storage`."""
         return self.inner.load()
 
+    def lost(self, recover_to: int, text: str) -> None:
+        """See `Storage`."""
+        self.before("write")
+        self.inner.lost(recover_to, text)
+        self.after("write")
+
     def recovered(self) -> None:
         """See `Storage`."""
         self.before("write")
