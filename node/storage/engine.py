@@ -128,6 +128,8 @@ class Engine:
         self._reclaim = Reclaim(path)
         self._views: weakref.WeakSet[View] = weakref.WeakSet()
         self._families = {name: self._open_family(name) for name in families if name != _DEFAULT}
+        if witness is not None:
+            witness.oldest_log = self._oldest_log
 
     def get(self, key: bytes) -> bytes | None:
         """Return a value of the default family."""
@@ -317,6 +319,7 @@ class Engine:
                 with suppress(*((Exception,) if self._reclaim.was_cut else ())):
                     close()
             if self._witness is not None:
+                self._witness.oldest_log = None
                 self._witness.sync()
                 self._witness.close()
         except Exception as error:
@@ -331,6 +334,9 @@ class Engine:
         except Exception as error:
             raise self.failed("flushing", error) from error
         self._deleted.look_soon()
+
+    def _oldest_log(self) -> int:
+        return self._db.property_int_value("rocksdb.min-log-number-to-keep") or 0
 
     def _is_crowded(self) -> bool:
         """Return whether the next writes may stall; asks RocksDB only every few writes."""

@@ -7,6 +7,10 @@ time. RocksDB takes a MANIFEST that ends early for one that a crash has torn, al
 `paranoid_checks`: it opens, leaves out the tables that only the lost end named, and deletes their
 files. A log is compared with the witness, but keys that were only in such a table would be gone
 without a word. A changed byte it finds by itself.
+
+Nor does RocksDB miss a whole write-ahead log, or one that is empty, while a later one is there. It needs
+more than one where a family has a memtable that is older than the last log. Which ones it needs changes
+with the MANIFEST only, so while that is as it was, they have to be there.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -23,7 +28,9 @@ from .recovery import RESET
 
 _NAME = re.compile(rb"MANIFEST-(\d{1,18})\n")
 _CRC = struct.Struct(">I")
-_BODY = struct.Struct(">3Q")
+_LOGS_MAX = 12
+_SETTLED_S = 1.0
+_BODY = struct.Struct(f">{3 + _LOGS_MAX}Q")
 
 RECORD_BYTES = _CRC.size + _BODY.size
 
@@ -36,16 +43,19 @@ class Manifest:
         number: In its name.
         size: Of the part that was durable, in bytes.
         crc: CRC-32 of that part.
+        logs: The numbers of the write-ahead logs that were needed with it, but the newest.
     """
 
     number: int
     size: int
     crc: int
+    logs: tuple[int, ...] = ()
 
 
 def encode(manifest: Manifest) -> bytes:
     """Return the record that is remembered."""
-    body = _BODY.pack(manifest.number, manifest.size, manifest.crc)
+    logs = (*manifest.logs, *(0,) * _LOGS_MAX)[:_LOGS_MAX]
+    body = _BODY.pack(manifest.number, manifest.size, manifest.crc, *logs)
     return _CRC.pack(crc32(body)) + body
 
 
@@ -54,7 +64,8 @@ def decode(record: bytes) -> Manifest | None:
     body = record[_CRC.size :]
     if len(record) < RECORD_BYTES or _CRC.unpack_from(record)[0] != crc32(body):
         return None
-    return Manifest(*_BODY.unpack(body))
+    number, size, crc, *logs = _BODY.unpack(body)
+    return Manifest(number, size, crc, tuple(filter(None, logs)))
 
 
 def measure(directory: Path, before: Manifest | None) -> Manifest | None:
@@ -84,6 +95,21 @@ def measure(directory: Path, before: Manifest | None) -> Manifest | None:
         return Manifest(number, size, crc32(file.read(size - before.size), before.crc))
 
 
+def is_settled(directory: Path, manifest: Manifest) -> bool:
+    """Return whether the MANIFEST is as it was for a second: RocksDB has long acted on it.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    return time.time() - _path(directory, manifest.number).stat().st_mtime >= _SETTLED_S
+
+
+def needed_logs(directory: Path, oldest: int) -> tuple[int, ...]:
+    """Return the numbers of the write-ahead logs from `oldest` on, in order, without the newest."""
+    numbers = sorted(int(log.stem) for log in directory.glob("*.log") if log.stem.isdecimal())
+    return tuple(number for number in numbers[:-1] if number >= oldest)[:_LOGS_MAX]
+
+
 def check(directory: Path, known: Manifest) -> None:
     """Compare the MANIFEST with what was durable of it, before RocksDB opens it.
 
@@ -96,21 +122,30 @@ def check(directory: Path, known: Manifest) -> None:
         if _in_force(directory) != known.number:
             return
         path = _path(directory, known.number)
-        with path.open("rb") as file:
-            found = file.read(known.size)
+        content = path.read_bytes()
     except OSError:
         return  # RocksDB says more of it.
-    if len(found) < known.size:
-        problem = (
-            f"has lost its end: {known.size} bytes of it were durable, and {len(found)} are there"
+    if len(content) < known.size:
+        raise _damaged(
+            directory,
+            path,
+            f"its list of tables has lost its end: {known.size} bytes of it were durable, and "
+            f"{len(content)} are there. RocksDB would leave out what it does not name",
         )
-    elif crc32(found) != known.crc:
-        problem = "is not what was written"
-    else:
-        return
-    raise StorageError(
-        f"the database in {directory} cannot be opened: its list of tables {problem}, and RocksDB"
-        f" would leave out what it does not name; the damaged file is {path}.\n{RESET}"
+    if crc32(content[: known.size]) != known.crc:
+        raise _damaged(directory, path, "its list of tables is not what was written")
+    if len(content) > known.size:
+        return  # Since then RocksDB may have written memtables, and deleted logs.
+    for number in known.logs:
+        log = directory / f"{number:06}.log"
+        if not log.exists() or log.stat().st_size == 0:
+            problem = f"its write-ahead log is {'empty' if log.exists() else 'gone'}"
+            raise _damaged(directory, log, f"{problem}. RocksDB would open it without that")
+
+
+def _damaged(directory: Path, file: Path, problem: str) -> StorageError:
+    return StorageError(
+        f"the database in {directory} cannot be opened: {problem}; the damaged file is {file}.\n{RESET}"
     )
 
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 import os
 import struct
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -45,6 +47,8 @@ class WitnessFile:
 
     Attributes:
         found: What it recorded when it was opened; None: nothing that can be trusted.
+        oldest_log: Returns the number of the oldest write-ahead log that the database needs; called
+            in the thread that syncs. None: the database is not open.
 
     Raises:
         StorageError: The disk refuses, or the MANIFEST is not what it was.
@@ -53,6 +57,7 @@ class WitnessFile:
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
         self._directory = directory
         self._read_only = read_only
+        self.oldest_log: Callable[[], int] | None = None
         self._path = directory / FILE
         self._dirty = False
         self._synced_at = time.monotonic()
@@ -127,6 +132,9 @@ class WitnessFile:
             return
         self._synced_at = time.monotonic()
         now = manifest.measure(self._directory, self._manifest)
+        # Not of a newer MANIFEST: RocksDB may be about to delete the logs that it does not need.
+        if now is not None and self.oldest_log and manifest.is_settled(self._directory, now):
+            now = replace(now, logs=manifest.needed_logs(self._directory, self.oldest_log()))
         if now is not None and now != self._manifest:
             os.pwrite(self._fd, manifest.encode(now), _MANIFEST_AT)
             self._manifest, self._dirty = now, True

@@ -325,6 +325,60 @@ async def test_a_manifest_whose_end_is_zeros_is_refused(tmp_path: Path) -> None:
         await load(tmp_path)
 
 
+async def two_logs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy the directory of a node whose keys are only in the older of its two write-ahead logs."""
+    monkeypatch.setattr("hstore.node.storage.witness._SYNC_S", 0)
+    monkeypatch.setattr("hstore.node.storage.manifest._SETTLED_S", 0)
+    await nine_entries(path / "node")
+    storage = RocksStorage.open(path / "node", cache_bytes=CACHE_BYTES)
+    storage.load()
+    storage.state.write([(b"k" + bytes([number]), b"v") for number in range(50)], [])
+    storage.append(HardState(4, 0, 0), None, ())
+    await storage.flush()
+    storage._engine._db.flush(True)  # the log's family alone
+    for term in (5, 6, 7):
+        storage.append(HardState(term, 0, 0), None, ())
+        await storage.flush()
+    shutil.copytree(path / "node", path / "copy")
+    await storage.close()
+
+
+def older_log(path: Path) -> Path:
+    older, newer = sorted(path.glob("db/*.log"))
+    assert older.stat().st_size > 0 < newer.stat().st_size
+    return older
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_an_older_write_ahead_log_that_is_gone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_gone: bool
+) -> None:
+    """RocksDB opens the database without it, and its keys would be gone without a word."""
+    await two_logs(tmp_path, monkeypatch)
+    log = older_log(tmp_path / "copy")
+    if is_gone:
+        log.unlink()
+    else:
+        os.truncate(log, 0)
+
+    with pytest.raises(StorageError, match=r"write-ahead log is (gone|empty)") as raised:
+        await load(tmp_path / "copy")
+    assert f"the damaged file is {log}" in str(raised.value)
+
+
+async def test_both_write_ahead_logs_of_a_node_that_crashed_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await two_logs(tmp_path, monkeypatch)
+    storage = RocksStorage.open(tmp_path / "copy", cache_bytes=CACHE_BYTES)
+    assert storage.load().lost == ""
+    assert storage.state.get(b"k\x31") == b"v"
+    storage.append(HardState(8, 0, 0), None, ())
+    await storage.flush()
+    await storage.close()
+    await load(tmp_path / "copy")
+
+
 # --- the witness ------------------------------------------------------------------------------
 
 
