@@ -12,6 +12,8 @@ What is refused, and when:
   compaction that gives the room back needs some itself (`reclaimer.py`).
 - Members, settings and all else never: they are small, and may bring in a larger disk.
 
+What is under way must fit, too: a write that does not fit yet waits in the queue (`intake.py`).
+
 A follower cannot refuse the log. It goes on until its disk is nearly *spent*, and then stops, while
 RocksDB still has the room to start again.
 """
@@ -33,7 +35,14 @@ from .requests import Request
 
 _CHECK_S = 0.9
 _CHECK_BYTES = 4 * 1024 * 1024
-"""Bytes of entries written meanwhile, after which the storage is asked again."""
+"""Bytes of entries written meanwhile, after which the storage is asked again; fewer where fewer fit."""
+
+_COST = 4
+"""What a byte of a value costs on the disk at most, until it is settled: in the log and in the state, each
+time in RocksDB's log and in a table."""
+
+_SMALL_SHARE = 256
+"""So small a share of what must stay free may always be taken: deletions, when nothing else fits."""
 
 _SPENT_SHARE = 4
 _SPENT_BYTES = 64 * 1024
@@ -50,6 +59,8 @@ class DiskSpace:
         room: The storage's last answer.
         is_short: Whether this disk is short of room; once it is, until it has ample room again.
         refusal: Why no new value is taken; empty while there is room.
+        fitting: Bytes of entries that may be under way at once, in the log and not yet applied: as many
+            as fit into the room above what must stay free.
         is_leaving: Whether this leader is about to hand over because its disk is short: requests
             wait for that instead of being refused.
         on_change: Called when `is_short` has changed.
@@ -59,6 +70,7 @@ class DiskSpace:
         self.room = Room(0, 0)
         self.is_short = self.is_leaving = False
         self.refusal = ""
+        self.fitting = 0
         self.on_change: Callable[[], None] = lambda: None
         self._storage = storage
         self._others = ""
@@ -83,7 +95,7 @@ class DiskSpace:
             self._written += len(entry.data)
         if self.is_short and self.room.is_spent and not is_leader:
             self._check_spent()
-        if self._written >= _CHECK_BYTES:
+        if self._written >= (_CHECK_BYTES if self.is_short else min(_CHECK_BYTES, self.fitting)):
             self.check()
 
     def _check_spent(self) -> None:
@@ -105,6 +117,7 @@ class DiskSpace:
         """Ask the storage."""
         self._written, self._waited_s = 0, 0.0
         self.room = room = self._storage.room()
+        self.fitting = max(room.free - room.needed, room.needed // _SMALL_SHARE) // _COST
         is_short = not room.is_ample if self.is_short else room.is_short
         if is_short != self.is_short:
             self.is_short = is_short

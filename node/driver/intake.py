@@ -80,6 +80,7 @@ class Intake:
         self._is_connected = is_connected
         self._want_turn = want_turn
         self._last_id = first_id
+        self._applied = 0
 
     def new_id(self) -> int:
         """Return a number that this process has not used yet, for a proposal or a read."""
@@ -144,7 +145,10 @@ class Intake:
         waiting, needs_time = self._waiting, commands.needs_time
         items: list[tuple[int, bytes]] = []
         size = 0
-        while waiting.queued and size < _MAX_PROPOSAL_BYTES:
+        # What fits beside the entries under way; the first one always, for a value may be larger.
+        under_way = self._core.log.size_between(self._applied, self._core.log.last_index)
+        limit = min(_MAX_PROPOSAL_BYTES, self._disk_space.fitting - under_way + 1)
+        while waiting.queued and size < limit:
             request = waiting.queued.popleft()
             if request.is_done:
                 continue
@@ -163,8 +167,8 @@ class Intake:
             size += len(data)
         if items:
             events.append(happened.Propose(items))
-        if waiting.queued:
-            self._want_turn()
+        if waiting.queued and limit == _MAX_PROPOSAL_BYTES:
+            self._want_turn()  # Else there is one when something has been applied: see `resolve`.
 
     def _forward(self, leader: int, request: Request) -> None:
         if request.is_done:
@@ -204,6 +208,7 @@ class Intake:
             applied: Index of the last entry that has taken effect.
         """
         waiting = self._waiting
+        self._applied = applied
         for rid, term, index in update.appended:
             waiting.in_log.add(waiting.proposed.pop(rid), index, term)
         for rid, reason, text in update.rejected:
@@ -212,6 +217,8 @@ class Intake:
             waiting.proposed.pop(rid).finish(None)
         if update.rejected or update.transferred:
             self._want_turn()  # for what a transfer held back
+        if update.apply and waiting.queued:
+            self._want_turn()  # for what waits until entries under way have made room
         for rid, index in update.reads_ready:
             waiting.reads_for_index.add(index, *waiting.asked_reads.pop(rid))
         waiting.reads_for_index.applied(applied)

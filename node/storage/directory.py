@@ -37,6 +37,9 @@ _RESERVE_BYTES = 256 << 20
 # once for a full memtable (a table and the next WAL). With the compaction it is never more than half
 # of the file system: what is used then fits twice.
 _SWITCH_BYTES = 40 << 20
+# However small the file system is: for the next WAL, of which RocksDB allocates a memtable and a tenth
+# at once, while all memtables are written to tables and the former WALs are still there.
+_NEXT_WAL_BYTES = 20 << 20
 
 _IDENTITY_FILE = "hstore.json"
 
@@ -185,12 +188,13 @@ def remove_data(path: Path) -> None:
         lock.release()
 
 
-def room(path: Path, compaction_bytes: int = 0) -> Room:
+def room(path: Path, compaction_bytes: int = 0, memtable_bytes: int = 0) -> Room:
     """Return how much room there is, and how much hstore needs.
 
     Args:
         path: The data directory.
         compaction_bytes: What the next compaction may write before it deletes anything.
+        memtable_bytes: What is in memtables, and will be written to tables.
 
     Raises:
         StorageError: The file system does not answer.
@@ -201,7 +205,10 @@ def room(path: Path, compaction_bytes: int = 0) -> Room:
         raise StorageError(f"{path} cannot be asked for its free space: {error}") from error
     total, free = (blocks * system.f_frsize for blocks in (system.f_blocks, system.f_bavail))
     reserve = min(_RESERVE_BYTES, max(total // 8, min(_SWITCH_BYTES, total // 2)))
-    return Room(free, min(reserve + compaction_bytes, total // 2), str(path))
+    needed = min(reserve + compaction_bytes, total // 2)
+    if memtable_bytes:
+        needed = max(needed, memtable_bytes + _NEXT_WAL_BYTES)
+    return Room(free, needed, str(path))
 
 
 def encode_identity(identity: Identity) -> bytes:

@@ -37,7 +37,7 @@ from ..net.poller import Poller
 from .deleted_files import DeletedFiles
 from .flusher import Done, Flusher, Then
 from .options import MEMTABLES_MAX, TABLES_OPEN, Setup, write_options
-from .reclaim import Reclaim, compaction_bytes
+from .reclaim import Reclaim, compaction_bytes, memtable_bytes
 from .recovery import RESET
 from .views import View, salvage
 from .witness import WitnessFile
@@ -256,6 +256,18 @@ class Engine:
             return max(map(compaction_bytes, self._databases()))
         except Exception as error:
             raise self.failed("asking RocksDB for its tables", error) from error
+
+    def memtable_bytes(self) -> int:
+        """Return what is in memtables, and not in tables yet.
+
+        Raises:
+            StorageError: RocksDB refused.
+        """
+        self.check()
+        try:
+            return memtable_bytes(self._databases())
+        except Exception as error:
+            raise self.failed("asking RocksDB for its memtables", error) from error
 
     async def reclaim(self) -> None:
         """Give the room of what was deleted back, in a thread; see `reclaim.py`. One task at a time.

@@ -74,7 +74,7 @@ class Reclaim:
 
     def _run(self, databases: Iterable[Rdict]) -> None:
         databases = list(databases)
-        if not self._is_over and self._free() >= _memtables(databases) + _FLUSH_MARGIN_BYTES:
+        if not self._is_over and self._free() >= memtable_bytes(databases) + _FLUSH_MARGIN_BYTES:
             for database in databases:
                 database.flush(True)
         for database in databases:
@@ -87,7 +87,8 @@ class Reclaim:
         return system.f_bavail * system.f_frsize
 
 
-def _memtables(databases: Iterable[Rdict]) -> int:
+def memtable_bytes(databases: Iterable[Rdict]) -> int:
+    """Return what is in memtables, of all families together."""
     return sum(
         database.property_int_value("rocksdb.cur-size-all-mem-tables") or 0
         for database in databases

@@ -330,7 +330,8 @@ class RocksStorage:
         Raises:
             StorageError: The file system does not answer, or the database has failed before.
         """
-        return room(self._path, self._engine.compaction_bytes())
+        engine = self._engine
+        return room(self._path, engine.compaction_bytes(), engine.memtable_bytes())
 
     async def reclaim(self) -> None:
         """See `Storage.reclaim`.

@@ -12,6 +12,7 @@ _FIRST_START = "node/process/first_start.py"
 _FOUNDING = "node/cluster/founding.py"
 _INCARNATIONS = "node/peers/incarnations.py"
 _DISK_SPACE = "node/driver/disk_space.py"
+_INTAKE = "node/driver/intake.py"
 _ROOMS = "node/cluster/rooms.py"
 _BATCH = "node/state/batch.py"
 _CORE = "node/raft/core.py"
@@ -180,6 +181,7 @@ RARE = (
 """Those that ordinary seeds meet too rarely to be searched for; their regressions show them."""
 
 _PROCESSES = "tests/node/peers/test_incarnations.py"
+_RULES = "tests/node/driver/test_driver_rules.py::"
 _SHORT = "tests/node/cluster/test_rooms.py::"
 
 _ROLLBACK = (
@@ -336,6 +338,20 @@ BY_TEST = (
             _ROOMS, "voter: voter in live and voter not in short", "voter: voter not in short",
         ),
         _SHORT + "test_a_voter_that_is_down_has_no_room",
+    ),
+    (
+        _mutant(
+            "what-is-under-way-takes-no-room", "64 MiB are taken before the disk is looked at.",
+            _INTAKE, "self._disk_space.fitting - under_way + 1)", "_MAX_PROPOSAL_BYTES)",
+        ),
+        _RULES + "test_no_more_is_under_way_than_fits_on_the_leaders_disk",
+    ),
+    (
+        _mutant(
+            "room-is-noticed-with-the-next-tick", "Ten values a second, on a disk with little room.",
+            _INTAKE, "        if update.apply and waiting.queued:\n", "        if False:\n",
+        ),
+        _RULES + "test_where_hardly_anything_fits_values_are_taken_one_by_one",
     ),
 )  # fmt: skip
 """Mistakes that no seed meets (such as in files on a real disk), or none can tell from what is right."""

@@ -26,6 +26,7 @@ _SHORT_BYTES = 24 << 20
 _VALUE = "." * 20_000
 _WRITES = _LEFT_BYTES // len(_VALUE) + 5
 _BIG = "." * 100_000
+_HUGE = "." * 1_000_000
 
 MakeDisk = Callable[[str], Path]
 
@@ -190,6 +191,30 @@ def test_what_is_deleted_on_full_disks_makes_room_for_new_values(
 
         eventually(lambda: client.write("a/new", _BIG).status == 200, "there is room again", 10)
         assert client.read_all("b/") == kept
+        assert len(cluster.running()) == 3
+    cluster.assert_no_traceback()
+
+
+def test_small_disks_that_are_filled_at_full_speed_stop_no_node(
+    make_disk: MakeDisk, tmp_path: Path
+) -> None:
+    with Cluster(tmp_path) as cluster:
+        for number, node in enumerate(cluster.nodes):
+            node.directory = make_disk(f"disk{number}") / "data"
+        cluster.up()
+
+        def fill_up(number: int) -> int:
+            node, taken, refused = cluster.nodes[number % 3], 0, 0
+            while refused < 20:
+                status = node.write(f"{number}-{taken}-{refused}", _HUGE).status
+                taken += status == 200
+                refused += status != 200
+            return taken
+
+        with ThreadPoolExecutor(6) as pool:
+            taken = sum(pool.map(fill_up, range(6)))
+
+        assert taken >= 10
         assert len(cluster.running()) == 3
     cluster.assert_no_traceback()
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from hstore.node.driver.disk_space import DiskSpace
 from hstore.node.driver.requests import Request
-from hstore.node.errors import HstoreError, NoSpace, OutcomeUnknown, StorageError
+from hstore.node.errors import HstoreError, NoLeader, NoSpace, OutcomeUnknown, StorageError
 from hstore.node.model import commands
 from hstore.node.model.commands import Put
 from hstore.node.peers import wire
@@ -422,3 +422,61 @@ async def test_the_room_is_looked_at_again_after_a_few_mib_between_two_ticks() -
     request = Request(ForwardKind.WRITE, commands.encode(Put(b"key", b"")), 0)
     assert space.refuses(request)
     assert request.is_done
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_no_more_is_under_way_than_fits_on_the_leaders_disk(
+    count: int, autojump_clock: MockClock
+) -> None:
+    """Each byte may cost four: 8 MiB above what must stay free hold four values of 512 KiB."""
+    async with running(count) as cluster:
+        leader = cluster.leader
+        leader.disk.room = Room(40 << 20, 32 << 20)
+        leader.node.replica.disk_space.check()
+        for member in cluster.up:
+            member.disk.flush_delay_s = 0.01
+        under_way: list[int] = []
+
+        async def write(number: int) -> None:
+            await cluster.write(leader.id, f"key{number}", "x" * (512 << 10))
+
+        async def look() -> None:
+            while True:
+                core = leader.core
+                under_way.append(core.uncommitted_bytes + core.unapplied_bytes)
+                await trio.sleep(0.001)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            async with trio.open_nursery() as writers:
+                for number in range(40):
+                    writers.start_soon(write, number)
+            nursery.cancel_scope.cancel()
+
+        assert 1 << 20 < max(under_way) < 3 << 20
+
+
+async def test_where_hardly_anything_fits_values_are_taken_one_by_one(
+    autojump_clock: MockClock,
+) -> None:
+    """The next as soon as there is room, and not with the next tick; each waits until its deadline."""
+    async with running(1) as cluster:
+        member = cluster[1]
+        member.disk.room = Room(33 << 20, 32 << 20)
+        member.node.replica.disk_space.check()
+        value = "x" * (512 << 10)
+        member.disk.flush_delay_s = 0.01
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(cluster.write, 1, f"key{number}", value)
+        assert trio.current_time() - began < 20 * 0.03
+
+        member.disk.flush_delay_s = 1.0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cluster.write, 1, "first", value, 5)
+            await trio.sleep(0.01)
+            with pytest.raises(NoLeader, match="in time"):
+                await cluster.write(1, "second", value, within_s=0.5)
+        assert await cluster.read(1, "first") == value
+        assert await cluster.read(1, "second") is None

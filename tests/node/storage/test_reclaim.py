@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.storage.interface import Room, Storage
 from hstore.node.storage.rocks import RocksStorage
 
@@ -128,6 +129,25 @@ async def test_the_room_needed_grows_by_what_a_compaction_writes(rocks: RocksSto
     await rocks.reclaim()
 
     assert rocks.room().needed - empty > 30 * MIB
+
+
+async def test_on_a_small_disk_what_is_in_memtables_must_fit_once_more(
+    rocks: RocksStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They become tables while their log files are still there, and beside those a new one."""
+
+    class System:
+        f_frsize = 4096
+        f_blocks = 64 * 256
+        f_bavail = 40 * 256
+
+    monkeypatch.setattr(os, "statvfs", lambda _path: System)
+    assert not rocks.room().is_short
+    rocks.append(None, None, [Entry(1, 1, EntryKind.COMMAND, bytes(12 * MIB))])
+    rocks.state.write([(b"key", bytes(12 * MIB))])
+
+    assert rocks.room().is_short
+    assert 44 * MIB < rocks.room().needed < 50 * MIB
 
 
 @pytest.mark.parametrize(
