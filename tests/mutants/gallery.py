@@ -93,8 +93,8 @@ _DURABILITY = (
 _ELECTIONS = (
     _mutant(
         "vote-is-erased-on-step-down", (68, 51, 35), "Also within its term.",
-        _CORE, "if term != self.term:\n            self.term, self.vote = term, 0",
-        "self.term, self.vote = term, 0",
+        _CORE, "            self.term, self.vote = term, 0\n            self.refused_at = 0\n",
+        "            self.refused_at = 0\n        self.term, self.vote = term, 0\n",
     ),
     _mutant(
         "votes-for-everybody", (55, 35), "Whoever asks gets the vote.",
