@@ -38,6 +38,7 @@ class Rooms:
 
     def __init__(self, sim: WholeSimulation) -> None:
         self.sim = sim
+        self._is_tended = False
 
     async def run(self) -> None:
         """Look at the disks again and again."""
@@ -66,12 +67,15 @@ class Rooms:
         if self.sim.options.is_calm and member.core.role is Role.LEADER:
             self.sim.fail(f"S2: node {member.id} fills its own disk")
         member.is_full = True
+        if self._is_tended:
+            self.make_room()
 
     def make_room(self) -> None:
-        """At the end whoever runs the machines makes room where a node has ended for lack of it.
+        """From now on whoever runs the machines makes room where a node has ended for lack of it.
 
         The values that it lacks come before the deletion that would take them away again.
         """
+        self._is_tended = True
         for member in self.sim.members.values():
             if member.is_full and member.disk.capacity is not None:
                 member.disk.capacity *= 8
