@@ -159,6 +159,8 @@ def test_an_unknown_variable_is_refused_but_not_those_of_kubernetes_service_link
     assert load_settings({}, ENV | other).name == ""
     with pytest.raises(ConfigError, match=r"^HSTORE_PEERS_PORT: unknown variable"):
         load_settings({}, ENV | {"HSTORE_PEERS_PORT": "8300"})
+    with pytest.raises(ConfigError, match=r"^HSTORE_PORT: unknown variable"):
+        load_settings({}, ENV | {"HSTORE_PORT": "8500"})
     with pytest.raises(ConfigError, match=r"^HSTORE_LISTN: .*perhaps HSTORE_LISTEN") as caught:
         load_settings({}, ENV | {"HSTORE_LISTN": "a secret"})
     assert "secret" not in str(caught.value)
