@@ -149,7 +149,7 @@ def test_without_a_majority_each_says_who_is_missing_and_two_recovered_halves_st
         node.join(first.address)
         assert node.wait_end() == 1
         assert f"belongs to the cluster {theirs}" in node.log()
-        assert "`hstore join` with another, empty --data-dir" in node.log()
+        assert "`hstore join` with an empty --data-dir" in node.log()
     assert [one.name for one in first.info().nodes] == ["n1"]
     third.directory = tmp_path / "anew"
     third.join(first.address)
