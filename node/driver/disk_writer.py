@@ -67,7 +67,7 @@ class DiskWriter:
         self.log.appended(persist.entries)
         self._flushes.written(persist)
 
-    def is_older(self, lost_to: int, last: int) -> NoReturn:
+    def end_as_older_copy(self, lost_to: int, last: int) -> NoReturn:
         """Record that this log, which ends at `last`, lacks acknowledged entries up to `lost_to`.
 
         Raises:

@@ -308,7 +308,7 @@ class Replica(Operations):
         if events:
             update = self.core.step_all(events)
             if update.lost_to:
-                self._disk.is_older(update.lost_to, self.core.log.last_index)
+                self._disk.end_as_older_copy(update.lost_to, self.core.log.last_index)
             self._carry_out(update)
         self._notice_changes()
 

@@ -337,17 +337,7 @@ class MemoryStorage:
                 raise StorageError(f"entries from {truncate_from} on cannot be dropped")
             last = truncate_from - 1
         keep = last - first
-        chain = self._chain_at(last)
-        records = []
-        configs: dict[int, bytes] = {}
-        for entry in entries:
-            last += 1
-            if entry.index != last:
-                raise StorageError(f"entry {entry.index} does not follow entry {last - 1}")
-            record, chain = codec.encode_entry(entry, chain)
-            records.append((entry, chain))
-            if entry.kind == EntryKind.CONFIG:
-                configs[entry.index] = record
+        records, configs, last, chain = self._encoded(entries, last)
         if hard_state is not None:
             commit = max(image.hard_state.commit, min(hard_state.commit, last))
             hard_state = HardState(hard_state.term, hard_state.vote, commit)
@@ -362,9 +352,10 @@ class MemoryStorage:
         size = sum(_ENTRY + len(entry.data) for entry in entries)
         self._commit_log(batch, last, chain, size=size)
 
-    def become(self, identity: Identity, hard_state: HardState, entries: Sequence[Entry]) -> None:
-        first = self._ready().snapshot.index
-        last = first + len(self.image().entries)
+    def _encoded(
+        self, entries: Sequence[Entry], last: int
+    ) -> tuple[list[tuple[Entry, bytes]], dict[int, bytes], int, bytes]:
+        """Return the records of entries that follow `last`, those of configurations, and the new end."""
         chain = self._chain_at(last)
         records, configs = [], {}
         for entry in entries:
@@ -375,6 +366,12 @@ class MemoryStorage:
             records.append((entry, chain))
             if entry.kind == EntryKind.CONFIG:
                 configs[entry.index] = record
+        return records, configs, last, chain
+
+    def become(self, identity: Identity, hard_state: HardState, entries: Sequence[Entry]) -> None:
+        first = self._ready().snapshot.index
+        last = first + len(self.image().entries)
+        records, configs, last, chain = self._encoded(entries, last)
         self._disk.identity = identity  # a file of its own, durable at once
 
         def batch(image: _Image) -> None:

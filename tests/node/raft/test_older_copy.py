@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hstore.node.raft.messages import AppendResponse, Heartbeat
+from hstore.node.raft.events import PeerUnreachable
+from hstore.node.raft.messages import Append, AppendResponse, Heartbeat, HeartbeatResponse
 from hstore.node.raft.update import Update
-from tests.node.raft.harness import Node, append_from, make_follower
+from tests.node.raft.harness import Node, append_from, make_follower, make_leader
 
 
 @pytest.fixture
@@ -48,3 +49,18 @@ def test_a_node_that_is_recovering_knows_of_its_loss() -> None:
     node = make_follower([1, 1], term=3, commit=1, recover_to=5)
     node.receive(append_from(2, 4, prev=(9, 3)))
     assert heartbeat(node, 7, term=4).lost_to == 0
+
+
+def test_a_peer_that_refuses_what_it_acknowledged_is_asked_again_only_after_a_heartbeat() -> None:
+    """The leader never goes back behind that: asked at once, both would go on without a pause."""
+    node = make_leader(term=1)
+    node.receive(AppendResponse(3, 1, 1, 1))
+    node.step(PeerUnreachable(3))
+    node.receive(HeartbeatResponse(3, 1, 1, 1))
+    node.propose(b"x")
+    node.sent.clear()
+
+    node.receive(AppendResponse(3, 1, 1, 1, rejected=True))
+    assert node.take(Append, to=3) == []
+    node.receive(HeartbeatResponse(3, 1, 1, 1))
+    assert [message.prev_index for message in node.take(Append, to=3)] == [1]

@@ -316,11 +316,7 @@ def test_a_slow_follower_is_not_lost_when_its_next_entry_is_compacted() -> None:
 
 
 def test_nothing_is_sent_to_a_peer_whose_snapshot_is_under_way() -> None:
-    node = streaming_leader()
-    node.step(PeerUnreachable(3))
-    lags(node)
-    node.receive(HeartbeatResponse(3, 1, 1, 1))
-    assert node.wanted == [3]
+    node = wants_snapshot()
 
     node.propose(b"y", rid=99)
     node.receive(HeartbeatResponse(3, 1, 1, 1))
