@@ -5,7 +5,8 @@ Words. *Forwarding* is the configuration by which a resolver asks the cluster fo
 and what to do about it.
 
 setup.py         `dns setup`: the addresses of a running cluster
-resolvers.py     the configuration of each resolver
+resolvers.py     the configuration of each resolver and proxy: servers, zone and port filled in
+templates.py     their texts
 doctor.py        `dns doctor`: sends the queries, prints the result
 observations.py  the replies, as plain data
 diagnosis.py     what is wrong and what to do, from observations

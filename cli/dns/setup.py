@@ -36,8 +36,17 @@ def setup(system: str, host: str | None, finder: Finder) -> None:
     """
     found = _look(host, finder)
     servers = dns_servers(found.info) if found else []
+    port = values.API_PORT
     if found and servers:
         zone = checked_zone(found)
+        ports = api_ports(found.info)
+        port = ports[0] if ports else port
+        if system == "nginx" and len(ports) > 1:
+            click.echo(
+                f"hstore: nginx looks up no ports, and the nodes serve clients at {_listed(ports)}: "
+                f"it finds a leader at {port} only; haproxy finds them all",
+                err=True,
+            )
         whose = f"the {len(servers)} nodes of the cluster, the live ones first"
     else:
         zone, whose, servers = finder.zone, "", list(DEFAULT_SERVERS)
@@ -46,7 +55,7 @@ def setup(system: str, host: str | None, finder: Finder) -> None:
             "three nodes on a machine; -h ADDR names a node of one",
             err=True,
         )
-    click.echo(configuration(system, zone, servers, whose), nl=False)
+    click.echo(configuration(system, zone, servers, whose, port), nl=False)
 
 
 def dns_servers(info: ClusterInfo) -> list[Server]:
@@ -64,6 +73,21 @@ def dns_servers(info: ClusterInfo) -> list[Server]:
         except ValueError:
             continue
     return list(dict.fromkeys(servers))
+
+
+def api_ports(info: ClusterInfo) -> list[int]:
+    """Return the ports at which the members serve clients, those of live ones first."""
+    ports = []
+    for node in sorted(info.nodes, key=lambda node: not node.is_live):
+        try:
+            ports.append(values.split_address(node.address)[1])
+        except ValueError:
+            continue
+    return list(dict.fromkeys(ports))
+
+
+def _listed(ports: list[int]) -> str:
+    return ", ".join(map(str, ports[:-1])) + f" and {ports[-1]}"
 
 
 def checked_zone(found: Found) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,17 +18,23 @@ CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "dns"
 A = "127.0.0.1:8500"
 SPREAD = [Server("10.0.0.1", 8600), Server("10.0.0.2", 8600), Server("fd00::3", 8700)]
 
+PROXIES = ("haproxy", "nginx")
+
 CHECKERS = {
     "dnsmasq": ["dnsmasq", "--test", "-C"],
     "unbound": ["unbound-checkconf"],
     "bind": ["named-checkconf"],
+    "haproxy": ["haproxy", "-c", "-f"],
+    "nginx": ["nginx", "-t", "-e", "stderr", "-c"],
 }
+WHOLE = {"nginx": "pid {folder}/pid; events {{ }} http {{ access_log off; {text} }}"}
+"""What a file is part of that is none by itself."""
 
 
 def effective(text):
     """Give what is left without comments and empty lines."""
     lines = [line.strip() for line in text.splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+    return [line for line in lines if line and not line.startswith(("#", "--"))]
 
 
 def test_configs_hold_what_is_printed_for_the_defaults():
@@ -52,6 +59,7 @@ def test_configs_hold_what_is_printed_for_the_defaults():
                 "server=/z.example/10.0.0.1#8600",
                 "server=/z.example/10.0.0.2#8600",
                 "server=/z.example/fd00::3#8700",
+                "all-servers",
                 "rebind-domain-ok=/z.example/",
             ],
         ),
@@ -97,11 +105,69 @@ def test_configs_hold_what_is_printed_for_the_defaults():
                 "}",
             ],
         ),
+        (
+            "knot",
+            [
+                "local zone = policy.todnames({'z.example.'})",
+                "policy.add(policy.suffix(policy.FLAGS({'NO_CACHE'}), zone))",
+                "policy.add(policy.suffix(policy.STUB({",
+                "'10.0.0.1@8600',",
+                "'10.0.0.2@8600',",
+                "'fd00::3@8700',",
+                "}), zone))",
+            ],
+        ),
         ("macos", ["nameserver 10.0.0.1", "nameserver 10.0.0.2", "port 8600"]),
     ],
 )
 def test_each_file_names_the_zone_and_all_servers_in_the_words_of_its_system(system, lines):
     assert effective(configuration(system, "z.example", SPREAD)) == lines
+
+
+@pytest.mark.parametrize(
+    ("system", "servers", "lines"),
+    [
+        (
+            "haproxy",
+            SPREAD,
+            [
+                "nameserver n1 10.0.0.1:8600",
+                "nameserver n2 10.0.0.2:8600",
+                "nameserver n3 [fd00::3]:8700",
+                "hold valid 1s",
+                "accepted_payload_size 8192",
+                "default-server resolvers hstore init-addr none resolve-prefer ipv6",
+                "server-template node 10 _hstore._tcp.z.example",
+                "server-template leader 1 _hstore-leader._tcp.z.example",
+            ],
+        ),
+        (
+            "haproxy",
+            SPREAD[:2],
+            ["default-server resolvers hstore init-addr none resolve-prefer ipv4"],
+        ),
+        ("nginx", SPREAD, ["resolver 127.0.0.1 valid=1s;", "set $hstore leader.z.example:9000;"]),
+        ("nginx", SPREAD[:2], ["resolver 127.0.0.1 valid=1s ipv6=off;"]),
+    ],
+)
+def test_a_proxy_looks_up_the_nodes_while_it_runs(system, servers, lines):
+    text = configuration(system, "z.example", servers, api_port=9000)
+    assert [line for line in effective(text) if line in lines and "default" not in line] == [
+        line for line in lines if "default" not in line
+    ]
+    assert set(lines) <= set(effective(text))
+
+
+def test_what_cannot_be_set_is_said_in_the_comments():
+    said = {
+        system: " ".join(configuration(system, "z.example", SPREAD).split()) for system in RESOLVERS
+    }
+    for words in ("waits 5 s", "a SERVFAIL for 10 s"):
+        assert words in said["systemd-resolved"]
+    assert "strict-order must not be set" in said["dnsmasq"]
+    assert "servfail-ttl 0;" in said["bind"]
+    assert "a TTL of 1 s for up to 2 s" in said["unbound"]
+    assert "waits 2 s for a node that is down" in said["knot"]
 
 
 def test_on_macos_a_node_at_another_port_gets_a_file_of_its_own():
@@ -117,10 +183,13 @@ def test_on_macos_a_node_at_another_port_gets_a_file_of_its_own():
 @pytest.mark.parametrize("system", RESOLVERS)
 def test_each_file_says_how_to_install_reload_and_try_it(system):
     text = configuration(system, "z.example", SPREAD)
-    for word in (f"# Install: hstore dns setup {system} |", "\n# Reload:  ", "\n# Try:     "):
-        assert word in text
-    assert "$" not in text
-    assert "1.0.0.10.in-addr.arpa" in text or system == "macos"
+    sign = RESOLVERS[system].comment
+    for word in (f"Install: hstore dns setup {system} |", "Reload:  ", "Try:     "):
+        assert f"\n{sign} {word}" in text
+    assert set(re.findall(r"\$\S+", text)) <= (
+        {"$hstore", "$hstore;", "$http_host;"} if system == "nginx" else set()
+    )
+    assert "1.0.0.10.in-addr.arpa" in text or system in {"macos", *PROXIES}
 
 
 @pytest.mark.parametrize("servers", [DEFAULT_SERVERS, SPREAD], ids=["defaults", "spread"])
@@ -128,7 +197,8 @@ def test_each_file_says_how_to_install_reload_and_try_it(system):
 def test_the_system_itself_takes_the_file(system, servers, require_tool, tmp_path):
     program, *options = CHECKERS[system]
     file = tmp_path / "hstore.conf"
-    file.write_text(configuration(system, "hstore.local", servers))
+    text = configuration(system, "hstore.local", servers)
+    file.write_text(WHOLE.get(system, "{text}").format(folder=tmp_path, text=text))
     done = subprocess.run(
         [require_tool(program), *options, str(file)],
         stdin=subprocess.DEVNULL,
@@ -137,7 +207,7 @@ def test_the_system_itself_takes_the_file(system, servers, require_tool, tmp_pat
         timeout=20,
         check=False,
     )
-    assert (done.returncode, "error" in done.stderr) == (0, False), done
+    assert (done.returncode, "error" in done.stderr.replace("error_log", "")) == (0, False), done
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -171,6 +241,26 @@ def test_without_a_cluster_the_defaults_are_printed_and_that_is_said_beside_the_
     assert err.startswith("hstore: no cluster of zone hstore.local was found")
 
 
+def test_nginx_gets_the_port_of_the_nodes_and_is_said_not_to_find_others(
+    make_finder, cluster, make, capfd
+):
+    nodes = [make.node(k, address=f"10.0.0.{k}:9000") for k in (1, 2, 3)]
+    cluster.set(A, "/v1/cluster", make.info(*nodes))
+    setup.setup("nginx", A, make_finder([A]))
+    out, err = capfd.readouterr()
+    assert ("set $hstore leader.hstore.local:9000;" in out, err) == (True, "")
+
+    nodes = [make.node(1, address="10.0.0.1:9000", health="failed"), *nodes[1:]]
+    nodes[2] = make.node(3, address="10.0.0.3:9001")
+    cluster.set(A, "/v1/cluster", make.info(*nodes))
+    setup.setup("nginx", A, make_finder([A]))
+    out, err = capfd.readouterr()
+    assert "set $hstore leader.hstore.local:9000;" in out
+    assert "at 9000 and 9001: it finds a leader at 9000 only" in err
+    setup.setup("haproxy", A, make_finder([A]))
+    assert capfd.readouterr().err == ""
+
+
 def test_a_node_that_is_named_has_to_answer(make_finder):
     with pytest.raises(Unreachable):
         setup.setup("unbound", A, make_finder([]))
@@ -185,6 +275,7 @@ def test_what_a_stranger_says_does_not_get_into_a_file_that_root_installs(
     setup.setup("dnsmasq", A, make_finder([A]))
     assert effective(capfd.readouterr().out) == [
         "server=/hstore.local/127.0.0.1#8602",
+        "all-servers",
         "rebind-domain-ok=/hstore.local/",
     ]
 
