@@ -2,15 +2,18 @@
 
 Words. A *view* is the cluster at one moment, and the *zone* is what is published of it. An *RRset* is
 the records of one name and type. A name is *unavailable* when its answer needs a leader and there is
-none. An answer is *compiled* once for each view and question. A *source* is a place where a cluster
-may be found, a *sighting* is a reply that names nodes of it, and an *attempt* is a query with its
-result. A *recursor* is a resolver that the server asks for names outside the zone.
+none; questions for it are *held*. An answer is *compiled* once for each view and question. A *source*
+is a place where a cluster may be found, a *sighting* is a reply that names nodes of it, and an
+*attempt* is a query with its result. A *recursor* is a resolver that the server asks for names outside
+the zone.
 
     view.py      the cluster at one moment           records.py   names, types, contents
     zone.py      a view as names and RRsets          message.py   queries from bytes
     answers.py   query bytes to reply bytes          wire.py      records to bytes (dnslib)
-    server.py    UDP and TCP on Trio                 ratelimit.py how many replies a network gets
-    recursor.py  names outside the zone             datagrams.py UDP by the batch
+    server.py    UDP on Trio                         streams.py   TCP: connections
+    dispatch.py  answer, hold or forward a query     held.py      the questions that wait
+    datagrams.py UDP by the batch                    ratelimit.py how many replies a network gets
+    recursor.py  names outside the zone
     client.py    one query to one server             finder.py    the search, round by round
     probe.py     one query by one transport, for `dns doctor`
     resolver.py  what the system's resolver knows    browser.py   asking the local network

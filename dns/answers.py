@@ -110,14 +110,24 @@ class Answers:
             self._built = build_zone(self._view)
         return self._built
 
-    def reply(self, packet: bytes, *, over_tcp: bool = False) -> bytes | None:
-        """Return the reply to a query, no larger than the client takes; None: send no reply."""
+    def reply(
+        self, packet: bytes, *, over_tcp: bool = False, is_near: bool = False
+    ) -> bytes | Query | None:
+        """Return the reply to a query, no larger than the client takes; None: send no reply.
+
+        Args:
+            packet: The query.
+            over_tcp: Whether it came over TCP.
+            is_near: Whether it came by UDP from a loopback address.
+
+        Returns:
+            The query itself if its name is not available now: `answer` tries again.
+        """
         reply = self._shortcut(packet, over_tcp=over_tcp)
-        if reply is None:
-            query = parse_query(packet)
-            if query is not None:
-                reply = self._answer(query, over_tcp=over_tcp)
-        return reply
+        if reply is not None:
+            return reply
+        query = parse_query(packet)
+        return None if query is None else self.answer(query, over_tcp=over_tcp, is_near=is_near)
 
     def failure(self, packet: bytes) -> bytes | None:
         """Return the SERVFAIL for a packet on which `reply` raised; it reads the header only."""
@@ -125,20 +135,35 @@ class Answers:
             return None
         return empty_reply(Query(packet[:2], (packet[2], packet[3])), Rcode.SERVFAIL)
 
+    def unavailable(self, query: Query) -> bytes:
+        """Return the SERVFAIL for a query whose name has not become available."""
+        zone = self._zone()
+        is_ours = zone is not None and zone.apex_of(query.name) is not None
+        return empty_reply(query, Rcode.SERVFAIL, aa=is_ours)
+
+    def is_available(self, name: Name) -> bool:
+        """Tell whether queries for a name can be answered now, if only with NXDOMAIN."""
+        zone = self._zone()
+        return zone is not None and (name not in zone.nodes or zone.nodes[name].available)
+
     def outside(self, packet: bytes) -> Query | None:
-        """Return the query of a packet that got REFUSED if a recursor may answer it; else None.
+        """Return the query of a packet that got REFUSED if a recursor may answer it; else None."""
+        query = parse_query(packet)
+        return query if query is not None and self.is_outside(query) else None
+
+    def is_outside(self, query: Query) -> bool:
+        """Tell whether a recursor may answer a query.
 
         Such a query asks for recursion, is of class IN, and is for a name outside the zone.
         """
-        query = parse_query(packet)
-        if query is None or query.error is not None or not query.flags[0] & RD:
-            return None
+        if query.error is not None or not query.flags[0] & RD:
+            return False
         if query.rclass != CLASS_IN or query.rtype in _TRANSFERS:
-            return None
+            return False
         if query.edns is not None and query.edns.version > 0:
-            return None
+            return False
         zone = self._zone()
-        return query if zone is not None and zone.apex_of(query.name) is None else None
+        return zone is not None and zone.apex_of(query.name) is None
 
     def truncated(self, packet: bytes) -> bytes | None:
         """Return a reply with TC and without records, so that the client asks again by TCP.
@@ -181,7 +206,15 @@ class Answers:
                 self.known[packet[2:]] = replies
         return reply
 
-    def _answer(self, query: Query, *, over_tcp: bool) -> bytes:
+    def answer(
+        self, query: Query, *, over_tcp: bool = False, is_near: bool = False
+    ) -> bytes | Query:
+        """Return the reply to a query; the query itself if its name is not available now.
+
+        Args:
+            query: A query, with or without an error.
+            over_tcp, is_near: As for `reply`.
+        """
         if query.error is not None:
             return empty_reply(query, query.error)
         if query.edns is not None and query.edns.version > 0:
@@ -190,15 +223,16 @@ class Answers:
             return empty_reply(query, Rcode.REFUSED)
         zone = self._zone()
         if zone is None:
-            return empty_reply(query, Rcode.SERVFAIL)
+            return query
         apex = zone.apex_of(query.name)
         if apex is None:
             return empty_reply(query, Rcode.REFUSED)
         node = zone.nodes.get(query.name)
         if node is not None and not node.available:
-            return empty_reply(query, Rcode.SERVFAIL, aa=True)
+            return query
         compiled = self._find(zone, apex, node, query)
-        return self._assemble(query, compiled, TCP_LIMIT if over_tcp else query.udp_limit)
+        limit = TCP_LIMIT if over_tcp else query.udp_limit(is_near=is_near)
+        return self._assemble(query, compiled, limit)
 
     def _find(self, zone: Zone, apex: Name, node: Node | None, query: Query) -> _Compiled:
         if node is None:

@@ -17,6 +17,12 @@ from collections.abc import Callable, Sequence
 _ADDRESS_SIZE = 28
 """Bytes of a `sockaddr_in6`, the larger of the two kinds."""
 
+_LOOPBACK_4 = 127
+_LOOPBACK_6 = bytes(15) + b"\1"
+_MAPPED_LOOPBACK = bytes(10) + b"\xff\xff\x7f"
+"""How 127.0.0.0/8, ::1 and ::ffff:127.0.0.0/104 begin; the last is how a socket of both families shows
+the first."""
+
 
 class _Buffer(ctypes.Structure):
     """A `struct iovec`: where the bytes of a datagram are."""
@@ -132,15 +138,26 @@ class Datagrams:
             first += count if count > 0 else 1
         return taken
 
+    def is_from_loopback(self, n: int) -> bool:
+        """Tell whether the `n`-th datagram of the last batch came from a loopback address."""
+        raw = self._raw_sender(n)
+        if int.from_bytes(raw[:2], sys.byteorder) == socket.AF_INET:
+            return raw[4] == _LOOPBACK_4
+        ip = raw[8:24]
+        return ip == _LOOPBACK_6 or ip[:13] == _MAPPED_LOOPBACK
+
     def sender(self, n: int) -> tuple[str, int] | tuple[str, int, int, int]:
         """Return the sender of the `n`-th datagram of the last batch, as Python's sockets do."""
-        raw = bytes(memoryview(self._addresses)[n * _ADDRESS_SIZE : (n + 1) * _ADDRESS_SIZE])
+        raw = self._raw_sender(n)
         port = int.from_bytes(raw[2:4], "big")
         if int.from_bytes(raw[:2], sys.byteorder) == socket.AF_INET:
             return socket.inet_ntop(socket.AF_INET, raw[4:8]), port
         flow = int.from_bytes(raw[4:8], "big")
         scope = int.from_bytes(raw[24:28], sys.byteorder)
         return socket.inet_ntop(socket.AF_INET6, raw[8:24]), port, flow, scope
+
+    def _raw_sender(self, n: int) -> bytes:
+        return bytes(memoryview(self._addresses)[n * _ADDRESS_SIZE : (n + 1) * _ADDRESS_SIZE])
 
 
 def _calls() -> tuple[Callable[..., int], Callable[..., int]]:

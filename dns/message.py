@@ -17,7 +17,10 @@ HEADER_SIZE = 12
 OPT_SIZE = 11
 OWN_UDP_SIZE = 1232
 """Fits into one unfragmented IPv6 packet on any link (DNS flag day 2020). We advertise it, and send
-no more by UDP to any client."""
+no more by UDP to another machine."""
+NEAR_UDP_SIZE = 16384
+"""What we send by UDP to a client with a loopback address, if it takes so much. Linux's loopback
+carries packets of 64 KiB whole."""
 PLAIN_UDP_SIZE = 512
 """RFC 1035 section 4.2.1: the limit for a client without EDNS."""
 
@@ -72,10 +75,15 @@ class Query:
     edns: Edns | None = None
     error: Rcode | None = None
 
-    @property
-    def udp_limit(self) -> int:
-        """The largest reply, in bytes, that may be sent by UDP."""
-        return PLAIN_UDP_SIZE if self.edns is None else udp_limit(self.edns.udp_size)
+    def udp_limit(self, *, is_near: bool) -> int:
+        """Return the largest reply, in bytes, that may be sent by UDP.
+
+        Args:
+            is_near: Whether the client has a loopback address.
+        """
+        if self.edns is None:
+            return PLAIN_UDP_SIZE
+        return udp_limit(self.edns.udp_size, NEAR_UDP_SIZE if is_near else OWN_UDP_SIZE)
 
 
 def parse_query(packet: bytes) -> Query | None:
@@ -109,12 +117,12 @@ def framed_size(buffer: bytes | bytearray) -> int:
     return size if len(buffer) >= size else 0
 
 
-def udp_limit(advertised: int) -> int:
-    """Return the UDP limit for a client: at most our own size.
+def udp_limit(advertised: int, most: int = OWN_UDP_SIZE) -> int:
+    """Return the UDP limit for a client that advertises a size: that, but at most `most`.
 
     RFC 6891 section 6.2.3: "Values lower than 512 MUST be treated as equal to 512."
     """
-    return max(PLAIN_UDP_SIZE, min(advertised, OWN_UDP_SIZE))
+    return max(PLAIN_UDP_SIZE, min(advertised, most))
 
 
 def opt_record(rcode: int = 0, *, dnssec_ok: bool = False) -> bytes:

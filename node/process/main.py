@@ -305,6 +305,7 @@ async def _run_node(
             _log.warning("nothing is encrypted or authenticated yet: listen on trusted networks")
         await node.process.stop_requested.wait()
         _log.info("stopping", why=node.process.stop_reason)
+        dns.stop_holding()
         if not node.process.begins_anew:
             cutoff.end_within(
                 node.process.stop_began_at + cutoff.STOP_SECONDS - trio.current_time()

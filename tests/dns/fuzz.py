@@ -22,6 +22,7 @@ import trio
 import trio.testing
 
 from hstore.dns.answers import _COMPILED_MAX
+from hstore.dns.held import HOLD_S
 from hstore.dns.message import MalformedError
 from hstore.dns.ratelimit import NETWORKS_MAX
 from hstore.dns.recursor import ForgedError, Recursor, is_reply
@@ -160,7 +161,14 @@ class Wrong(AssertionError):
     """A reply that should not be, or none that should."""
 
 
-def check(packet: bytes, reply: bytes | None, *, over_tcp: bool, may_be_silent: bool) -> None:
+def check(
+    packet: bytes,
+    reply: bytes | None,
+    *,
+    over_tcp: bool,
+    may_be_silent: bool,
+    is_near: bool = False,
+) -> None:
     """Hold a reply against the packet that it is for.
 
     Raises:
@@ -176,7 +184,7 @@ def check(packet: bytes, reply: bytes | None, *, over_tcp: bool, may_be_silent: 
         return
     if reply[:2] != packet[:2] or reply[2] & 0xF9 != 0x80 | packet[2] & 0x79:
         raise Wrong("not a reply to this packet: by id, opcode, RD or QR")
-    limit = 65535 if over_tcp else _udp_limit(packet)
+    limit = 65535 if over_tcp else _udp_limit(packet, 16384 if is_near else 1232)
     if len(reply) > limit:
         raise Wrong(f"{len(reply)} bytes where {limit} are allowed")
     if reply[4:6] == b"\0\1":
@@ -193,6 +201,15 @@ def _question_end(reply: bytes) -> int:
     return at + 5
 
 
+def _is_reply_to(packet: bytes, reply: bytes) -> bool:
+    """Whether it is, by its id and question; replies over TCP come in any order."""
+    try:
+        check(packet, reply, over_tcp=True, may_be_silent=False)
+    except Wrong:
+        return False
+    return True
+
+
 def _is_for_dnslib(reply: bytes) -> bool:
     """Whether it can be read there: ours (recursors say what they like), and no strange name."""
     is_ours = not reply[3] & 0x80
@@ -202,14 +219,14 @@ def _is_for_dnslib(reply: bytes) -> bool:
     )
 
 
-def _udp_limit(packet: bytes) -> int:
+def _udp_limit(packet: bytes, most: int) -> int:
     """The most that the client can have allowed: by the largest OPT that may be seen in it."""
     sizes = [512]
     at = packet.find(b"\0\0\x29", 12)
     while at >= 0:
         sizes.append(int.from_bytes(packet[at + 3 : at + 5], "big"))
         at = packet.find(b"\0\0\x29", at + 1)
-    return min(1232, max(sizes))
+    return min(most, max(sizes))
 
 
 class Fuzz:
@@ -232,6 +249,12 @@ class Fuzz:
         self.server._udp = self.datagrams  # type: ignore[assignment]  # a stand-in
         self._views = self._draw_views()
         self.server.view = self._views[0]
+        self._port = 0
+        self._owed: dict[int, tuple[bytes, bool]] = {}
+
+    async def hold(self) -> None:
+        """Let go what the server holds, as its `run` does."""
+        await self.server._dispatch.held.run()
 
     async def batch(self, nursery: trio.Nursery) -> int:
         """Throw some packets, and check what comes back; return how many."""
@@ -245,22 +268,35 @@ class Fuzz:
     async def _by_udp(self) -> int:
         packets = [self.packets.draw() for _ in range(BATCH)]
         clients = [self._rng.choice(_CLIENTS) for _ in packets]
-        self.datagrams.sent.clear()
-        self.datagrams.came += [
-            (packet, (client, number))
-            for number, (packet, client) in enumerate(zip(packets, clients, strict=True))
-        ]
+        for packet, client in zip(packets, clients, strict=True):
+            self._port += 1
+            self.datagrams.came.append((packet, (client, self._port)))
+            self._owed[self._port] = packet, client in {"127.0.0.1", "::1"}
+        first = self._port - BATCH
         self.server._drain_singly()
         await trio.testing.wait_all_tasks_blocked()
-        replies: dict[int, bytes] = {}
-        for reply, (_host, number) in self.datagrams.sent:
-            if number in replies:
-                raise Wrong("two replies to one packet")
-            replies[number] = reply
-        for number, packet in enumerate(packets):
-            is_local = clients[number] in {"127.0.0.1", "::1"}
-            self._check(packet, replies.get(number), may_be_silent=not is_local)
+        self._check_udp()
+        for port in [port for port in self._owed if port > first]:
+            packet, is_near = self._owed[port]
+            # What is held is still owed.
+            if not self._may_hold or len(packet) < 12 or packet[2] & 0x80:
+                del self._owed[port]
+                self._check(packet, None, may_be_silent=not is_near)
         return len(packets)
+
+    @property
+    def _may_hold(self) -> bool:
+        seen = self.server.view
+        return seen is None or seen.leader is None
+
+    def _check_udp(self) -> None:
+        """Check the datagrams that were sent, in the last batch or for what was held."""
+        for reply, (_host, port) in self.datagrams.sent:
+            if port not in self._owed:
+                raise Wrong("two replies to one packet")
+            packet, is_near = self._owed.pop(port)
+            self._check(packet, reply, is_near=is_near)
+        self.datagrams.sent.clear()
 
     async def _by_tcp(self, nursery: trio.Nursery) -> int:
         rng = self._rng
@@ -283,9 +319,10 @@ class Fuzz:
         await theirs.aclose()
         replies = _frames(came)
         for message in _frames(stream):
-            expects = len(message) >= 12 and not message[2] & 0x80
-            reply = replies.pop(0) if expects and replies else None
-            self._check(message, reply, over_tcp=True)
+            reply = next((one for one in replies if _is_reply_to(message, one)), None)
+            if reply is not None:
+                replies.remove(reply)
+            self._check(message, reply, over_tcp=True, may_be_silent=self._may_hold)
         if replies:
             raise Wrong("more replies than queries by TCP")
         return len(packets)
@@ -347,6 +384,10 @@ class Fuzz:
             raise Wrong(f"{server.stats.failures} packets met a bug; the log has the first")
         if len(server._answers._compiled) > _COMPILED_MAX or server._connections:
             raise Wrong("compiled answers or connections are left over")
+        self._check_udp()
+        lost = sum(is_near for _, is_near in self._owed.values())
+        if server.held or lost > server.stats.unheld:
+            raise Wrong("what was held is still held, or was lost")
         if len(server._limit._buckets) > NETWORKS_MAX:
             raise Wrong("the rate limit knows too many networks")
         if recursor is not None and (recursor._flights or recursor._waiting):
@@ -372,6 +413,7 @@ def run(seed: int, count: int) -> None:
         Wrong: A reply or a bound is not as it should be; the text has the seed.
     """
     clock = trio.testing.MockClock()
+    rng = random.Random(seed)
     thrown = 0
 
     async def throw() -> None:
@@ -379,14 +421,20 @@ def run(seed: int, count: int) -> None:
         subjects = [Fuzz(seed, with_recursors=flag) for flag in (False, True)]
         settled = 0
         async with trio.open_nursery() as nursery:
+            for subject in subjects:
+                nursery.start_soon(subject.hold)
             while thrown < count:
                 for subject in subjects:
                     thrown += await subject.batch(nursery)
-                clock.jump(0.001)  # so that the far networks get beyond their rate
+                # Seldom more than this, so that the far networks get beyond their rate.
+                clock.jump(rng.choices((0.001, HOLD_S), (99, 1))[0])
                 if not settled and thrown >= count / 10:
                     settled = tracemalloc.get_traced_memory()[0]
-        for subject in subjects:
-            subject.check_bounds()
+            clock.jump(HOLD_S + 1)
+            await trio.testing.wait_all_tasks_blocked()
+            for subject in subjects:
+                subject.check_bounds()
+            nursery.cancel_scope.cancel()
         grown = tracemalloc.get_traced_memory()[0] - settled
         if grown > GROWTH_MAX:
             raise Wrong(f"the memory grew by {grown} bytes")
@@ -395,11 +443,14 @@ def run(seed: int, count: int) -> None:
     try:
         trio.run(throw, clock=clock)
     except BaseExceptionGroup as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise Wrong(f"HSTORE_SEED={seed}, around packet {thrown}: {first!r}") from group
+        raise Wrong(f"HSTORE_SEED={seed}, around packet {thrown}: {_first(group)!r}") from group
     except Wrong as error:
         raise Wrong(f"HSTORE_SEED={seed}: {error}") from error
     finally:
         tracemalloc.stop()
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import dnslib
 
 from hstore.dns.answers import Answers
+from hstore.dns.message import Query
 from hstore.dns.view import ClusterView, Member
 
 ZONE = "hstore.local"
@@ -85,10 +86,17 @@ def query(
 
 
 def reply_of(answers: Answers, packet: bytes, *, over_tcp: bool = False) -> bytes:
-    """The reply to a packet that has to get one."""
+    """The reply to a packet that has to get one; if it is held, that after holding it in vain."""
     reply = answers.reply(packet, over_tcp=over_tcp)
+    if isinstance(reply, Query):
+        reply = answers.unavailable(reply)
     assert reply is not None
     return reply
+
+
+def is_held(answers: Answers, packet: bytes, *, over_tcp: bool = False) -> bool:
+    """Whether a server would hold the packet."""
+    return isinstance(answers.reply(packet, over_tcp=over_tcp), Query)
 
 
 def asked(answers: Answers, name: str, rtype: str | int = "A", **how: object) -> dnslib.DNSRecord:

@@ -7,7 +7,7 @@ import pytest
 
 from hstore.dns.zone import build_zone
 
-from .kit import ZONE, answers_from, asked, member, opt, query, reply_of, view, wire_name
+from .kit import ZONE, answers_from, asked, is_held, member, opt, query, reply_of, view, wire_name
 
 FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 1, 2, 3, 4, 5
 AA, TC, RD, CD = 0x0400, 0x0200, 0x0100, 0x0010
@@ -217,11 +217,13 @@ def test_a_response_is_never_answered(opcode):
     assert answers.failure(packet) is None
 
 
-def test_before_there_is_a_view_every_query_is_servfail():
+def test_before_there_is_a_view_every_query_is_held_for_its_name_may_be_any():
     answers = answers_from(None)
     for name in ("leader.hstore.local", "example.com"):
+        assert is_held(answers, query(name))
         reply = reply_of(answers, query(name))
         assert (rcode_of(reply), flags_of(reply) & AA) == (SERVFAIL, 0)
+    assert not is_held(answers, query(rclass=3))
     assert rcode_of(reply_of(answers, query(rclass=3))) == REFUSED
 
 

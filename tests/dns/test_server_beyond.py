@@ -17,7 +17,8 @@ from hstore.dns.ratelimit import (
     network_of,
 )
 from hstore.dns.recursor import Recursor, may_recurse
-from hstore.dns.server import DnsServer, _client_of, _is_reached_from_beyond
+from hstore.dns.server import DnsServer, _is_reached_from_beyond
+from hstore.dns.streams import FORWARDED_MAX, client_of
 
 from .kit import opt, query, view
 from .test_recursor import answer
@@ -115,29 +116,43 @@ async def test_what_is_answered_here_is_never_forwarded_and_has_no_ra(packet, rc
     assert upstream.asked == []
 
 
-async def test_without_a_view_nothing_is_forwarded_for_the_zone_is_not_known():
+async def test_without_a_view_nothing_is_forwarded_before_the_zone_is_known():
     upstream = Upstream()
     async with serving(upstream) as (server, address), udp_client(address) as client:
         server.view = None
-        await client.send(query("example.com"))
-        assert (await client.recv(2000))[3] == 2
-    assert upstream.asked == []
+        for number, name in enumerate(("example.com", "leader.hstore.local"), 1):
+            await client.send(query(name, ident=number))
+        while server.held < 2:
+            await trio.lowlevel.checkpoint()
+        assert upstream.asked == []
+        server.view = view()
+        replies = sorted([await client.recv(2000) for _ in range(2)])
+        assert [reply[3] for reply in replies] == [0x80, 0]
+    assert len(upstream.asked) == 1
 
 
 async def test_a_client_from_afar_is_refused():
-    upstream = Upstream()
-    async with serving(upstream) as (server, _address):
-        packet = query("example.com")
-        refused = server._reply(packet)
-        for client in ("8.8.8.8", "2001:db8::1", "::ffff:8.8.8.8", "0.0.0.0"):
-            assert server._outside(packet, refused, client) is None
-        for client in ("127.0.0.1", "10.0.0.1", "fe80::1%lo"):
-            assert server._outside(packet, refused, client) is not None
+    packet = query("example.com")
+    server, datagrams = beyond(*((packet, host) for host in FAR), upstream=Upstream())
+    server._drain_singly()
+    assert [(reply[3] & 15, client[0]) for reply, client in datagrams.sent] == [
+        (5, host) for host in FAR
+    ]
+    for host in ("127.0.0.1", "10.0.0.1", "fe80::1%lo"):
+        server, datagrams = beyond((packet, host), upstream=Upstream())
+        async with trio.open_nursery() as nursery:
+            server._nursery = nursery
+            server._drain_singly()
+        ((reply, _client),) = datagrams.sent
+        assert reply[3] == 0x80
+
+
+FAR = ("8.8.8.8", "2001:db8::1", "::ffff:8.8.8.8", "0.0.0.0")
 
 
 async def test_a_tcp_client_that_is_gone_before_it_is_asked_who_it_is_may_not_recurse():
     async with trio.SocketStream(trio.socket.socket()) as never_connected:
-        assert not may_recurse(_client_of(never_connected))
+        assert not may_recurse(client_of(never_connected))
 
 
 @pytest.mark.parametrize(("edns", "tc"), [(b"", True), (opt(512), True), (opt(4096), False)])
@@ -161,13 +176,40 @@ async def test_answers_here_do_not_wait_for_those_of_recursors():
         assert (await client.recv(2000))[1] == 1
 
 
-async def test_who_pipelines_gets_replies_in_order_also_of_names_outside():
-    async with connected(Upstream()) as stream:
+async def test_who_pipelines_need_not_wait_for_names_outside():
+    upstream = Upstream()
+    upstream.gate = trio.Event()
+    async with connected(upstream) as stream:
         names = ["leader.hstore.local", "example.com", "a.example", "nodes.hstore.local", "b.c"]
         await stream.send_all(framed(*(query(name, ident=n) for n, name in enumerate(names))))
-        replies = await read_framed(stream, len(names))
-    assert [reply[1] for reply in replies] == list(range(len(names)))
-    assert [reply[3] & 0x80 for reply in replies] == [0, 0x80, 0x80, 0, 0x80]
+        assert [reply[1] for reply in await read_framed(stream, 2)] == [0, 3]
+        upstream.gate.set()
+        replies = await read_framed(stream, 3)
+    assert sorted((reply[1], reply[3] & 0x80) for reply in replies) == [
+        (n, 0x80) for n in (1, 2, 4)
+    ]
+
+
+async def test_a_client_that_closes_behind_a_query_that_is_forwarded_gets_its_reply():
+    async with connected(Upstream()) as stream:
+        await stream.send_all(framed(query("example.com", ident=3)))
+        await stream.send_eof()
+        (reply,) = await read_framed(stream)
+        assert (reply[1], reply[3]) == (3, 0x80)
+        assert await stream.receive_some() == b""
+
+
+async def test_of_one_connection_only_so_many_queries_are_forwarded_at_the_same_time():
+    upstream = Upstream()
+    upstream.gate = trio.Event()
+    async with connected(upstream) as stream:
+        count = 3 * FORWARDED_MAX
+        await stream.send_all(framed(*(query(f"x{n}.example", ident=n) for n in range(count))))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(upstream.asked) == FORWARDED_MAX
+        upstream.gate.set()
+        replies = await read_framed(stream, count)
+    assert sorted(reply[1] for reply in replies) == list(range(count))
 
 
 async def test_a_bug_in_forwarding_is_a_servfail_and_costs_neither_server_nor_connection(capsys):
@@ -265,11 +307,11 @@ class MemorySocket:
         self.sent.append((b"".join(buffers), client))
 
 
-def beyond(*came):
+def beyond(*came, upstream=None):
     udp, tcp = bound()
     udp.close()
     tcp.close()
-    server = DnsServer(udp, tcp)
+    server = DnsServer(udp, tcp, recursor=upstream.recursor() if upstream else None)
     server.view = view(20)
     server._udp = datagrams = MemorySocket(*((packet, (host, 5353)) for packet, host in came))  # type: ignore[assignment]  # a stand-in
     return server, datagrams

@@ -9,7 +9,7 @@ import pytest
 
 from hstore.dns.zone import build_zone
 
-from .kit import answers_from, asked, contents, member, texts, view
+from .kit import answers_from, asked, contents, is_held, member, query, reply_of, texts, view
 
 NODE = "node.hstore.local."
 SRVS = {f"0 0 {8499 + i} n{i}.{NODE}" for i in (1, 2, 3)}
@@ -115,8 +115,7 @@ def test_a_name_that_does_not_exist_is_nxdomain_with_the_soa(name, rtype):
 def test_a_label_with_a_dot_in_it_is_not_two_labels():
     answers = answers_from(view())
     packet = b"\0\1\1\0\0\1\0\0\0\0\0\0" + b"\x07n1.node" + b"\x06hstore\x05local\0" + b"\0\1\0\1"
-    reply = answers.reply(packet)
-    assert reply is not None
+    reply = reply_of(answers, packet)
     assert reply[3] & 15 == dnslib.RCODE.NXDOMAIN
 
 
@@ -212,8 +211,13 @@ def test_the_addresses_of_targets_are_in_the_additional_section(name, rtype):
     ["leader", "_hstore-leader._tcp", "n1._hstore-leader._tcp", "n2._hstore-leader._tcp"],
 )
 @pytest.mark.parametrize("leader", [None, "stranger"])
-def test_without_contact_to_a_leader_its_names_are_servfail_for_every_type(name, rtype, leader):
-    reply = asked(answers_from(view(leader=leader)), name, rtype)
+def test_without_contact_to_a_leader_its_names_are_held_and_then_servfail_for_every_type(
+    name, rtype, leader
+):
+    answers = answers_from(view(leader=leader))
+    assert is_held(answers, query(f"{name}.hstore.local", rtype))
+    assert is_held(answers, query(f"{name}.hstore.local", rtype), over_tcp=True)
+    reply = asked(answers, name, rtype)
     assert reply.header.rcode == dnslib.RCODE.SERVFAIL
     assert reply.rr == reply.auth == []
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hstore.dns.recursor import IN_FLIGHT_MAX
-from hstore.dns.server import TCP_CONNECTIONS_MAX
+from hstore.dns.streams import TCP_CONNECTIONS_MAX
 from hstore.node.api.http.server import CONNECTIONS_MAX, REFUSALS_MAX, STREAMS_MAX
 from hstore.node.errors import ConfigError
 from hstore.node.peers.links import _MAX_ACCEPTED

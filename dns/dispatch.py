@@ -1,0 +1,160 @@
+"""What happens to a query that has come in: it is answered now, held, or forwarded to a recursor.
+
+The same for UDP and TCP, which differ only in how a later reply travels (`held.Asker`). No query ends
+the server: one on which our code raises gets SERVFAIL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from .answers import Answers
+from .held import Asker, Held
+from .ip_literals import is_loopback
+from .message import Query, empty_reply
+from .records import Rcode
+from .recursor import Recursor, may_recurse
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class DnsStats:
+    """Counts since the start.
+
+    Attributes:
+        queries: Datagrams and TCP messages taken in, good and bad.
+        replies: Replies handed to the kernel.
+        unsent: UDP replies that the kernel did not take.
+        limited: UDP queries beyond their network's rate: dropped, or answered with TC.
+        failures: Queries on which our code raised; they got SERVFAIL.
+        evicted: Connections that were ended to make room for newer ones.
+        unaccepted: Times that the system refused to hand over a connection.
+        unheld: Queries that would have been held, but for lack of room.
+    """
+
+    queries: int = 0
+    replies: int = 0
+    unsent: int = 0
+    limited: int = 0
+    failures: int = 0
+    evicted: int = 0
+    unaccepted: int = 0
+    unheld: int = 0
+
+
+class Dispatch:
+    """Decides for each query who answers it, and when.
+
+    Args:
+        answers: Makes the replies.
+        recursor: Resolves names outside the zone, for clients that may ask; None: they get REFUSED.
+
+    Attributes:
+        answers: As given.
+        held: The questions whose names are not available yet.
+        stats: Counts of the whole server.
+    """
+
+    def __init__(self, answers: Answers, recursor: Recursor | None) -> None:
+        """Hold nothing yet."""
+        self.answers = answers
+        self.held = Held(answers.is_available, self._answer_held, self._fail_held)
+        self.stats = DnsStats()
+        self._recursor = recursor
+
+    def reply(
+        self,
+        packet: bytes,
+        asker: Callable[[], Asker],
+        *,
+        over_tcp: bool = False,
+        is_near: bool = False,
+    ) -> bytes | None:
+        """Return the reply to send now; None: there is none, or the asker gets it later.
+
+        Args:
+            packet: A datagram, or a message of a TCP stream.
+            asker: Returns who gets the reply, if it comes later.
+            over_tcp: Whether it came over TCP.
+            is_near: Whether it came by UDP from a loopback address.
+        """
+        try:
+            reply = self.answers.reply(packet, over_tcp=over_tcp, is_near=is_near)
+        except Exception:  # a query that meets a bug must not end the server
+            if self._count_failure():
+                log.exception("dns query failed", count=self.stats.failures, query=packet.hex())
+            return self.answers.failure(packet)
+        if isinstance(reply, Query):
+            return self._hold(reply, asker())
+        if self._recursor is not None and reply is not None and _is_refused(reply):
+            query = self.answers.outside(packet)
+            if query is not None and self._forward(query, asker()):
+                return None
+        return reply
+
+    async def resolve(self, query: Query, limit: int) -> bytes:
+        """Return a recursor's reply to a query that `Asker.forward` got.
+
+        Args:
+            query: The query.
+            limit: The most bytes that the client takes.
+        """
+        assert self._recursor is not None, "nothing is forwarded without a recursor"
+        try:
+            return await self._recursor.resolve(query, limit)
+        except Exception:  # one reply that meets a bug must not end the server
+            if self._count_failure():
+                log.exception("dns forwarding failed", count=self.stats.failures)
+            return empty_reply(query, Rcode.SERVFAIL, ra=True)
+
+    def _forward(self, query: Query, asker: Asker) -> bool:
+        """Forward a query that has got REFUSED, if a recursor may answer this client."""
+        if not may_recurse(asker.host):
+            return False
+        asker.forward(query)
+        return True
+
+    def _hold(self, query: Query, asker: Asker) -> bytes | None:
+        """Hold a query; return a reply only if it cannot be held."""
+        if self.held.hold(query, asker):
+            return None
+        if self.held.is_stopped:
+            return self.answers.unavailable(query)
+        self.stats.unheld += 1
+        # Silence makes a UDP client ask another server. Over TCP it would only wait.
+        return self.answers.unavailable(query) if asker.over_tcp else None
+
+    def _answer_held(self, query: Query, asker: Asker) -> bool:
+        try:
+            is_near = not asker.over_tcp and is_loopback(asker.host)
+            reply = self.answers.answer(query, over_tcp=asker.over_tcp, is_near=is_near)
+        except Exception:  # as in `reply`
+            if self._count_failure():
+                log.exception("held dns query failed", count=self.stats.failures, name=query.name)
+            reply = self.answers.unavailable(query)
+        if isinstance(reply, Query):
+            return False
+        # Without a view even names outside the zone are held.
+        is_outside = self._recursor is not None and _is_refused(reply)
+        if not (is_outside and self.answers.is_outside(query) and self._forward(query, asker)):
+            asker.send(reply)
+        return True
+
+    def _fail_held(self, query: Query, asker: Asker) -> None:
+        asker.send(self.answers.unavailable(query))
+
+    def _count_failure(self) -> bool:
+        """Count a failure, and tell whether to log it: the 1st, 2nd, 4th, 8th, ...
+
+        A flood of failures must not fill the log.
+        """
+        self.stats.failures += 1
+        return self.stats.failures & (self.stats.failures - 1) == 0
+
+
+def _is_refused(reply: bytes) -> bool:
+    return reply[3] & 15 == Rcode.REFUSED
