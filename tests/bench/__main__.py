@@ -19,7 +19,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from . import floor, loads, machine, names, outage, report, store, watch_load
+from . import floor, loads, machine, names, outage, report, resolvers, store, watch_load
 from .plan import Plan, Section, guarded, quick
 from .rows import Row, line
 
@@ -32,15 +32,20 @@ SECTIONS: dict[str, Section] = {
     "watches": watch_load.watches,
     "outages": outage.outages,
     "dns": names.dns,
+    "resolvers": resolvers.resolvers,
     "store": store.store,
     "floor": floor.floor,
 }
+
+WITHOUT_TOOLS = {"resolvers"}
+"""Sections that measure what is installed, and say of the rest that it is not."""
 
 
 def main() -> int:
     """Measure what the command line asks for; return the exit status."""
     options = _options()
-    wrong = machine.missing_tools() or machine.unfit_folder(options.dir)
+    wrong = "" if set(options.only) <= WITHOUT_TOOLS else machine.missing_tools()
+    wrong = wrong or machine.unfit_folder(options.dir)
     if wrong:
         print(wrong, file=sys.stderr)
         return 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import names, outage, store
+from . import names, outage, resolvers, store
 from .loads import P50, P99, RATE, row_name
 from .outage import Loss
 from .plan import Plan
@@ -67,6 +67,7 @@ TARGETS = (
         most=1.0,
         zero=(outage.REFUSED,),
     ),
+    *resolvers.TARGETS,
     Target(
         "DNS A, one core",
         "dnsmasq: at least 0.9, aim 1.1",

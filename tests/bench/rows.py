@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What has to be reached: by the median of each row's ratios, or by the highest figure of ours.
+    """What has to be reached: by the median of each row's ratios, or by the figures of ours.
 
     Attributes:
         line: What it is about.
@@ -56,6 +56,8 @@ class Target:
         least: The ratio is at least this.
         most: The ratio is at most this.
         zero: Names of rows of which no figure of ours may be above zero.
+        median, worst: Where one is set, ratios do not count: the median of our figures is at most
+            the one, and the highest at most the other.
     """
 
     line: str
@@ -64,6 +66,23 @@ class Target:
     least: float = 0.0
     most: float = math.inf
     zero: tuple[str, ...] = ()
+    median: float = math.inf
+    worst: float = math.inf
+
+    @property
+    def is_of_figures(self) -> bool:
+        """Whether our figures count, and no ratios."""
+        return min(self.median, self.worst) < math.inf
+
+    def is_reached_by(self, row: Row) -> bool | None:
+        """Tell whether one of the `rows` reaches it; None: there are no figures."""
+        values = row.ours if self.is_of_figures else row.ratios
+        if not values:
+            return None
+        middle = statistics.median(values)
+        if self.is_of_figures:
+            return middle <= self.median and max(values) <= self.worst
+        return self.least <= middle <= self.most
 
 
 def paired(
@@ -194,9 +213,9 @@ def verdict(target: Target, rows: Sequence[Row]) -> tuple[str, bool | None]:
             said.append(f"{start}{figure(sum(row.ours))}")
             answers.append(not any(row.ours) if row.ours else None)
         else:
-            said.append(start + (ratio(row.ratios) or NOT_MEASURED))
-            median = statistics.median(row.ratios) if row.ratios else None
-            answers.append(None if median is None else target.least <= median <= target.most)
+            shown = spread(row.ours) if target.is_of_figures else ratio(row.ratios)
+            said.append(start + (shown or NOT_MEASURED))
+            answers.append(target.is_reached_by(row))
     if False in answers:
         return "; ".join(said), False
     return "; ".join(said), None if None in answers else True
