@@ -12,8 +12,8 @@ the zone.
     answers.py   query bytes to reply bytes          wire.py      records to bytes (dnslib)
     server.py    UDP on Trio                         streams.py   TCP: connections
     dispatch.py  answer, hold or forward a query     held.py      the questions that wait
+    compiled.py  answers packed once                 recursor.py  names outside the zone
     datagrams.py UDP by the batch                    ratelimit.py how many replies a network gets
-    recursor.py  names outside the zone
     client.py    one query to one server             finder.py    the search, round by round
     probe.py     one query by one transport, for `dns doctor`
     resolver.py  what the system's resolver knows    browser.py   asking the local network

@@ -83,7 +83,7 @@ class Query:
         """
         if self.edns is None:
             return PLAIN_UDP_SIZE
-        return udp_limit(self.edns.udp_size, NEAR_UDP_SIZE if is_near else OWN_UDP_SIZE)
+        return udp_limit(self.edns.udp_size, is_near=is_near)
 
 
 def parse_query(packet: bytes) -> Query | None:
@@ -117,12 +117,12 @@ def framed_size(buffer: bytes | bytearray) -> int:
     return size if len(buffer) >= size else 0
 
 
-def udp_limit(advertised: int, most: int = OWN_UDP_SIZE) -> int:
-    """Return the UDP limit for a client that advertises a size: that, but at most `most`.
+def udp_limit(advertised: int, *, is_near: bool) -> int:
+    """Return the UDP limit for a client that advertises a size.
 
     RFC 6891 section 6.2.3: "Values lower than 512 MUST be treated as equal to 512."
     """
-    return max(PLAIN_UDP_SIZE, min(advertised, most))
+    return max(PLAIN_UDP_SIZE, min(advertised, NEAR_UDP_SIZE if is_near else OWN_UDP_SIZE))
 
 
 def opt_record(rcode: int = 0, *, dnssec_ok: bool = False) -> bytes:

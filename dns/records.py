@@ -61,7 +61,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Srv:
-    """Contents of an SRV record (RFC 2782). All members are alike: priority and weight are 0."""
+    """Contents of an SRV record (RFC 2782). All members are alike: priority 0, weight 1.
+
+    Weight 0 would mean the same among them (RFC 2782, "Weight"), but HAProxy takes it for a server
+    that shall get no traffic.
+    """
 
     port: int
     target: Name

@@ -170,7 +170,7 @@ def _contents(rdata: Rdata) -> Any:
         case Address(ip):
             return dnslib.A(tuple(ip.packed)) if ip.version == 4 else dnslib.AAAA(tuple(ip.packed))
         case Srv(port, target):
-            return dnslib.SRV(0, 0, port, DNSLabel(target))
+            return dnslib.SRV(0, 1, port, DNSLabel(target))
         case Txt(strings):
             return dnslib.TXT(list(strings))
         case Ns(target):

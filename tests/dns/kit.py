@@ -85,9 +85,11 @@ def query(
     return header + wire_name(name) + struct.pack("!HH", number, rclass) + additional
 
 
-def reply_of(answers: Answers, packet: bytes, *, over_tcp: bool = False) -> bytes:
+def reply_of(
+    answers: Answers, packet: bytes, *, over_tcp: bool = False, is_near: bool = False
+) -> bytes:
     """The reply to a packet that has to get one; if it is held, that after holding it in vain."""
-    reply = answers.reply(packet, over_tcp=over_tcp)
+    reply = answers.reply(packet, over_tcp=over_tcp, is_near=is_near)
     if isinstance(reply, Query):
         reply = answers.unavailable(reply)
     assert reply is not None

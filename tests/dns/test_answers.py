@@ -227,55 +227,104 @@ def test_before_there_is_a_view_every_query_is_held_for_its_name_may_be_any():
     assert rcode_of(reply_of(answers, query(rclass=3))) == REFUSED
 
 
-# Sizes. 20 members make an SRV answer of some 1,500 bytes, 7 one of some 500.
+# Sizes. An SRV record of a member takes 40 bytes or so, and its address in the additional section 20.
 
 
 def size_by_tcp(seen, packet):
     return len(reply_to(packet, seen, over_tcp=True))
 
 
+WHOLE, SHORTENED, TRUNCATED = "whole", "without some additional records", "TC"
+
+
+@pytest.mark.parametrize("is_near", [False, True])
 @pytest.mark.parametrize(
-    ("count", "edns", "fits"),
+    ("count", "edns", "how", "how_near"),
     [
-        (6, None, True),
-        (6, 0, True),
-        (8, None, False),
-        (8, 512, False),
-        (8, 0, False),  # RFC 6891 section 6.2.5: below 512 means 512
-        (8, 1232, True),
-        (20, 1232, False),
-        (20, 4096, False),  # our own 1232 is the cap
-        (20, 65535, False),
+        (6, None, WHOLE, WHOLE),
+        (6, 0, WHOLE, WHOLE),
+        (8, None, SHORTENED, SHORTENED),
+        (8, 512, SHORTENED, SHORTENED),
+        (8, 0, SHORTENED, SHORTENED),  # RFC 6891 section 6.2.5: below 512 means 512
+        (8, 1232, WHOLE, WHOLE),
+        (20, None, TRUNCATED, TRUNCATED),
+        (20, 1231, SHORTENED, SHORTENED),
+        (20, 1232, SHORTENED, SHORTENED),
+        (20, 4096, SHORTENED, WHOLE),  # our own 1232 is the cap, but not on this machine
+        (20, 65535, SHORTENED, WHOLE),
+        (90, 4096, TRUNCATED, SHORTENED),
+        (350, 16384, TRUNCATED, SHORTENED),
+        (350, 65535, TRUNCATED, SHORTENED),  # 16384 is the cap there
     ],
 )
 @pytest.mark.parametrize("warm", [False, True])
-def test_by_udp_what_does_not_fit_sets_tc_and_keeps_the_question(count, edns, fits, warm):
+def test_by_udp_additional_records_give_way_before_tc(count, edns, how, how_near, is_near, warm):
     seen = view(count)
     packet = query(
         "_hstore._tcp.hstore.local", "SRV", additional=b"" if edns is None else opt(edns)
     )
     answers = answers_from(seen)
     if warm:
-        answers.reply(packet, over_tcp=True)
-    reply = reply_of(answers, packet)
-    limit = 512 if edns is None else max(512, min(edns, 1232))
-    assert (size_by_tcp(seen, packet) <= limit) == fits
+        for was_near in (not is_near, is_near):  # what another got from the caches is not given
+            answers.reply(packet, over_tcp=True)
+            answers.reply(packet, is_near=was_near)
+    reply = reply_of(answers, packet, is_near=is_near)
+    expected = how_near if is_near else how
+    limit = 512 if edns is None else max(512, min(edns, 16384 if is_near else 1232))
+    opts = 0 if edns is None else 1
     assert len(reply) <= limit
-    assert bool(flags_of(reply) & TC) == (not fits)
+    assert (size_by_tcp(seen, packet) <= limit) == (expected is WHOLE)
+    assert bool(flags_of(reply) & TC) == (expected is TRUNCATED)
     assert flags_of(reply) & AA
     assert question_of(reply) == question_of(packet)
-    if not fits:
-        assert counts_of(reply) == (1, 0, 0, 0 if edns is None else 1)
+    if expected is TRUNCATED:
+        assert counts_of(reply) == (1, 0, 0, opts)
+        return
+    parsed = dnslib.DNSRecord.parse(reply)
+    hosts = [str(rr.rname) for rr in parsed.ar if rr.rtype != 41]
+    assert len(parsed.rr) == count
+    assert counts_of(reply)[3] == len(hosts) + opts
+    assert (len(hosts) == count) == (expected is WHOLE)
+    # They are those of the first records, and one more would be too much.
+    assert hosts == [str(rr.rdata.target) for rr in parsed.rr][: len(hosts)]
+    assert expected is WHOLE or limit - len(reply) < 40
 
 
-def test_a_reply_may_be_exactly_as_large_as_the_limit_and_one_byte_more_is_too_much():
-    seen = view(10)
-    packet = query("nodes.hstore.local", "SRV", additional=opt())
-    size = size_by_tcp(seen, packet)
-    assert 512 < size < 1232
-    for limit, truncated in ((size, False), (size - 1, True)):
-        reply = reply_to(query("nodes.hstore.local", "SRV", additional=opt(limit)), seen)
-        assert bool(flags_of(reply) & TC) == truncated
+def test_records_fit_to_the_byte():
+    """Whatever the limit, as many addresses are there as fit, and not one more."""
+    seen = view(9)  # all names are equally long, so that all orders are
+    name = "nodes.hstore.local"
+    packets = {limit: query(name, "SRV", additional=opt(limit)) for limit in range(512, 700)}
+    whole = size_by_tcp(seen, packets[699])
+    one = whole - len(reply_to(packets[whole - 1], seen))
+    for limit, packet in packets.items():
+        reply = reply_to(packet, seen)
+        lacking = 9 - (counts_of(reply)[3] - 1)
+        assert len(reply) == whole - lacking * one
+        assert len(reply) <= limit
+        assert not lacking or len(reply) + one > limit
+        assert not flags_of(reply) & TC
+        dnslib.DNSRecord.parse(reply)
+
+
+@pytest.mark.parametrize(
+    ("name", "rtype", "count"),
+    [
+        ("hstore.local", "NS", 25),
+        ("_hstore._tcp.hstore.local", "PTR", 16),
+        ("nodes.hstore.local", "SRV", 15),
+        ("_hstore-peer._tcp.hstore.local", "SRV", 12),
+    ],
+)
+@pytest.mark.parametrize("size", [None, 700])
+def test_every_type_with_additional_records_is_whole_without_them(name, rtype, count, size):
+    packet = query(name, rtype, additional=b"" if size is None else opt(size))
+    answers = answers_from(view(count if size else count // 2))
+    for _ in range(2):
+        reply = reply_of(answers, packet)
+        parsed = dnslib.DNSRecord.parse(reply)
+        assert flags_of(reply) & TC == 0
+        assert len(parsed.rr) == (count if size else count // 2)
 
 
 @pytest.mark.parametrize("edns", [b"", opt(512)])
@@ -290,7 +339,7 @@ def test_by_tcp_everything_is_given(edns):
 
 
 def test_what_no_message_can_hold_sets_tc_even_by_tcp():
-    answers = answers_from(view(1500))
+    answers = answers_from(view(2000))
     for _ in range(2):
         reply = reply_of(answers, query("nodes.hstore.local", "SRV"), over_tcp=True)
         assert flags_of(reply) & TC

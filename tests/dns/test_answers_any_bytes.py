@@ -61,9 +61,9 @@ def warm(count=12):
 WARM = warm()
 
 
-@given(packets, st.booleans())
-def test_any_bytes_get_no_reply_or_one_that_is_a_reply_to_them(packet, over_tcp):
-    reply = WARM.reply(packet, over_tcp=over_tcp)
+@given(packets, st.booleans(), st.booleans())
+def test_any_bytes_get_no_reply_or_one_that_is_a_reply_to_them(packet, over_tcp, is_near):
+    reply = WARM.reply(packet, over_tcp=over_tcp, is_near=is_near)
     if len(packet) < 12 or packet[2] & 0x80:
         assert reply is None
         return
@@ -71,15 +71,15 @@ def test_any_bytes_get_no_reply_or_one_that_is_a_reply_to_them(packet, over_tcp)
     assert reply[:2] == packet[:2]
     assert reply[2] & 0xF9 == 0x80 | packet[2] & 0x79  # QR set, opcode and RD copied
     assert reply[3] & 0xE0 == 0  # RA, Z, AD
-    assert len(reply) <= (65535 if over_tcp else 1232)
+    assert len(reply) <= (65535 if over_tcp else 16384 if is_near else 1232)
     if reply[4:6] == b"\0\1":
         end = reply.index(0, 12) + 5 if 0 in reply[12:] else len(reply)
         assert reply[12:end] == packet[12:end]
 
 
-@given(ordinary)
-def test_replies_to_whole_queries_can_be_parsed_and_fit_what_the_client_takes(packet):
-    reply = WARM.reply(packet)
+@given(ordinary, st.booleans())
+def test_replies_to_whole_queries_can_be_parsed_and_fit_what_the_client_takes(packet, is_near):
+    reply = WARM.reply(packet, is_near=is_near)
     if reply is None:
         return
     parsed = dnslib.DNSRecord.parse(reply)
@@ -87,7 +87,9 @@ def test_replies_to_whole_queries_can_be_parsed_and_fit_what_the_client_takes(pa
     advertised = 512
     if packet[11] and reply[11]:
         at = len(query(packed_name(packet), 1))
-        advertised = max(512, min(1232, int.from_bytes(packet[at + 3 : at + 5], "big")))
+        advertised = max(
+            512, min(16384 if is_near else 1232, int.from_bytes(packet[at + 3 : at + 5], "big"))
+        )
     assert len(reply) <= advertised
 
 
@@ -111,19 +113,19 @@ nearly_usual = st.builds(
 )
 
 
-@given(st.one_of(packets, nearly_usual), st.booleans())
-@example(query(additional=opt(), flags=0x0120), False)
-@example(query(additional=opt() + b"\0", counts=(1, 0, 0, 1)), True)
-@example(query(additional=opt(version=1)), True)
-@example(query(additional=b"\0\0\x2a" + opt()[3:]), False)
-@example(query(additional=b"\0\0\x2a" + opt()[3:]), True)
-def test_the_shortcut_and_the_careful_way_give_the_same_reply(packet, over_tcp):
+@given(st.one_of(packets, nearly_usual), st.booleans(), st.booleans())
+@example(query(additional=opt(), flags=0x0120), False, False)
+@example(query(additional=opt() + b"\0", counts=(1, 0, 0, 1)), True, False)
+@example(query(additional=opt(version=1)), True, False)
+@example(query(additional=b"\0\0\x2a" + opt()[3:]), False, True)
+@example(query(additional=b"\0\0\x2a" + opt()[3:]), True, False)
+def test_the_shortcut_and_the_careful_way_give_the_same_reply(packet, over_tcp, is_near):
     # One member: a single order of records, so that equal means equal byte for byte.
     answers = warm_of_one()
-    short = answers._shortcut(packet, over_tcp=over_tcp)
+    short = answers._shortcut(packet, over_tcp=over_tcp, is_near=is_near)
     if short is not None:
         answers._compiled.clear()
-        assert answers.reply(packet, over_tcp=over_tcp) == short
+        assert answers.reply(packet, over_tcp=over_tcp, is_near=is_near) == short
 
 
 def warm_of_one():
@@ -138,5 +140,11 @@ def test_the_shortcut_is_what_answers_a_repeated_usual_query():
     answers = warm_of_one()
     rng = random.Random(2)
     for additional in (b"", opt(rng.randrange(65536)), opt(flags=0x8000)):
-        assert answers._shortcut(query(additional=additional), over_tcp=False) is not None
-        assert answers._shortcut(query(additional=additional), over_tcp=True) is not None
+        assert (
+            answers._shortcut(query(additional=additional), over_tcp=False, is_near=True)
+            is not None
+        )
+        assert (
+            answers._shortcut(query(additional=additional), over_tcp=True, is_near=False)
+            is not None
+        )

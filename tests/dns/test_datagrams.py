@@ -151,3 +151,38 @@ def test_without_the_calls_or_the_right_to_them_there_are_no_batches(monkeypatch
         ):
             monkeypatch.setattr(module, "_calls", calls)
             assert not can_batch(server)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_client_with_a_loopback_address_is_known(family):
+    with pair(family) as (datagrams, client):
+        client.send(b"1")
+        datagrams.take()
+        assert datagrams.is_from_loopback(0)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_near"),
+    [
+        ("127.0.0.1", True),
+        ("127.200.3.4", True),
+        ("128.0.0.1", False),
+        ("10.0.0.127", False),
+        ("::1", True),
+        ("::", False),
+        ("::7f00:1", False),
+        ("::ffff:127.0.0.9", True),
+        ("::ffff:10.0.0.1", False),
+        ("7f00::1", False),
+        ("fe80::1", False),
+    ],
+)
+def test_a_client_at_any_other_address_is_not(host, is_near):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    raw = family.to_bytes(2, sys.byteorder) + struct.pack("!H", 53)
+    if family == socket.AF_INET6:
+        raw += bytes(4)
+    with pair(family) as (datagrams, _client):
+        raw += socket.inet_pton(family, host)
+        datagrams._addresses[28 : 28 + len(raw)] = raw
+        assert datagrams.is_from_loopback(1) == is_near

@@ -107,7 +107,7 @@ def test_browsing_leads_from_the_zone_to_every_live_members_port_and_facts():
     assert set(contents(reply.rr)) == {f"n{i}._hstore._tcp.hstore.local." for i in (1, 3)}
     more = texts(reply.ar)
     for i in (1, 3):
-        assert f"n{i}._hstore._tcp.hstore.local SRV 0 0 {8499 + i} n{i}.{NODE}" in more
+        assert f"n{i}._hstore._tcp.hstore.local SRV 0 1 {8499 + i} n{i}.{NODE}" in more
         assert f"n{i}.node.hstore.local A 10.0.0.{i}" in more
         assert any(text.startswith(f"n{i}._hstore._tcp.hstore.local TXT ") for text in more)
     assert len(more) == 6
@@ -128,9 +128,9 @@ def test_types_that_can_be_browsed_are_those_that_exist():
 
 @pytest.mark.parametrize(
     ("count", "size", "answers", "more"),
-    [(3, None, 3, 0), (3, 1232, 3, 9), (12, 1232, 12, 0), (80, 1232, 0, 0)],
+    [(3, None, 3, 8), (3, 1232, 3, 9), (12, 1232, 12, 15), (80, 1232, 0, 0)],
 )
-def test_what_only_saves_a_browser_questions_is_left_out_before_anything_is_cut(
+def test_what_only_saves_a_browser_questions_is_left_out_as_far_as_it_does_not_fit(
     count, size, answers, more
 ):
     """RFC 2181 section 9: TC is for what belongs to the answer itself."""

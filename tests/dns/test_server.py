@@ -14,7 +14,7 @@ from hstore.dns import server as server_module
 from hstore.dns.datagrams import Datagrams
 from hstore.dns.server import UDP_BATCH, UDP_QUERY_MAX, DnsServer
 
-from .kit import query, view
+from .kit import opt, query, view
 
 PATIENCE_S = 5  # real seconds after which a test on real sockets is red
 
@@ -210,6 +210,24 @@ async def test_where_there_are_no_batches_datagrams_are_answered_one_by_one(monk
             await client.send(query(ident=5))
             assert (await client.recv(2000))[:2] == b"\0\5"
         assert (server.stats.queries, server.stats.replies) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("wildcard", "asked_at"),
+    [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("0.0.0.0", "127.0.0.7"), ("::", "::1")],
+)
+async def test_a_client_on_this_machine_gets_16_kib_by_udp_if_it_takes_so_much(wildcard, asked_at):
+    # The kernel would report that a datagram is too long for the buffer by cutting it off.
+    async with serving(wildcard, view(300)) as (server, (_host, port)):
+        async with udp_client((asked_at, port)) as client:
+            for size, flags in ((16384, 0), (65535, 0), (16384, 0), (1232, 2), (16384, 0)):
+                packet = query("nodes.hstore.local", "SRV", additional=opt(size))
+                await client.send(packet)
+                reply = await client.recv(65535)
+                assert reply[2] & 2 == flags
+                assert len(reply) < 100 if flags else 12_000 < len(reply) <= 16384
+                assert flags or reply[6:8] == (300).to_bytes(2, "big")
+        assert (server.stats.queries, server.stats.replies, server.stats.unsent) == (5, 5, 0)
 
 
 async def test_an_error_of_ours_is_a_servfail_and_is_counted(monkeypatch, capsys):

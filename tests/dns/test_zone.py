@@ -12,7 +12,7 @@ from hstore.dns.zone import build_zone
 from .kit import answers_from, asked, contents, is_held, member, query, reply_of, texts, view
 
 NODE = "node.hstore.local."
-SRVS = {f"0 0 {8499 + i} n{i}.{NODE}" for i in (1, 2, 3)}
+SRVS = {f"0 1 {8499 + i} n{i}.{NODE}" for i in (1, 2, 3)}
 FACTS = (
     '"id=000000000000000{0}","name=n{0}","term=7","api=10.0.0.{0}:850{1}","peer=10.0.0.{0}:830{1}"'
 )
@@ -20,30 +20,30 @@ SERVICES = ("_hstore", "_hstore-peer", "_hstore-leader")
 
 TABLE = [
     ("leader", "A", {"10.0.0.1"}),
-    ("leader", "SRV", {f"0 0 8500 n1.{NODE}"}),
+    ("leader", "SRV", {f"0 1 8500 n1.{NODE}"}),
     ("leader", "TXT", {FACTS.format(1, 0)}),
     ("nodes", "A", {"10.0.0.1", "10.0.0.2", "10.0.0.3"}),
     ("nodes", "SRV", SRVS),
     ("n2.node", "A", {"10.0.0.2"}),
-    ("n2.node", "SRV", {f"0 0 8501 n2.{NODE}"}),
+    ("n2.node", "SRV", {f"0 1 8501 n2.{NODE}"}),
     ("n2.node", "TXT", {FACTS.format(2, 1)}),
     ("_hstore._tcp", "SRV", SRVS),
-    ("_hstore-leader._tcp", "SRV", {f"0 0 8500 n1.{NODE}"}),
+    ("_hstore-leader._tcp", "SRV", {f"0 1 8500 n1.{NODE}"}),
     ("voters", "A", {"10.0.0.1", "10.0.0.2", "10.0.0.3"}),
     ("voters", "SRV", SRVS),
     ("followers", "A", {"10.0.0.2", "10.0.0.3"}),
-    ("followers", "SRV", {f"0 0 8501 n2.{NODE}", f"0 0 8502 n3.{NODE}"}),
-    ("_hstore-peer._tcp", "SRV", {f"0 0 {8299 + i} n{i}.{NODE}" for i in (1, 2, 3)}),
+    ("followers", "SRV", {f"0 1 8501 n2.{NODE}", f"0 1 8502 n3.{NODE}"}),
+    ("_hstore-peer._tcp", "SRV", {f"0 1 {8299 + i} n{i}.{NODE}" for i in (1, 2, 3)}),
     ("_services._dns-sd._udp", "PTR", {f"{one}._tcp.hstore.local." for one in SERVICES}),
     ("b._dns-sd._udp", "PTR", {"hstore.local."}),
     ("lb._dns-sd._udp", "PTR", {"hstore.local."}),
     ("_hstore._tcp", "PTR", {f"n{i}._hstore._tcp.hstore.local." for i in (1, 2, 3)}),
     ("_hstore-peer._tcp", "PTR", {f"n{i}._hstore-peer._tcp.hstore.local." for i in (1, 2, 3)}),
     ("_hstore-leader._tcp", "PTR", {"n1._hstore-leader._tcp.hstore.local."}),
-    ("n2._hstore._tcp", "SRV", {f"0 0 8501 n2.{NODE}"}),
+    ("n2._hstore._tcp", "SRV", {f"0 1 8501 n2.{NODE}"}),
     ("n2._hstore._tcp", "TXT", {FACTS.format(2, 1)}),
-    ("n2._hstore-peer._tcp", "SRV", {f"0 0 8301 n2.{NODE}"}),
-    ("n1._hstore-leader._tcp", "SRV", {f"0 0 8500 n1.{NODE}"}),
+    ("n2._hstore-peer._tcp", "SRV", {f"0 1 8301 n2.{NODE}"}),
+    ("n1._hstore-leader._tcp", "SRV", {f"0 1 8500 n1.{NODE}"}),
     ("n1._hstore-leader._tcp", "TXT", {FACTS.format(1, 0)}),
     ("@", "NS", {f"n1.{NODE}", f"n2.{NODE}", f"n3.{NODE}"}),
     ("@", "SOA", {f"n1.{NODE} hostmaster.hstore.local. 42 3600 600 86400 1"}),

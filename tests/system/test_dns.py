@@ -46,9 +46,9 @@ def test_every_node_answers_every_name(shared: Cluster, transport: str) -> None:
         (f"{leader_name}.node.{ZONE}", "A"): here,
         (f"LEADER.{ZONE.upper()}", "A"): here,
         (f"leader.{ZONE}", "AAAA"): [],
-        (f"_hstore-leader._tcp.{ZONE}", "SRV"): [f"0 0 {leader.port} {leader_name}.node.{ZONE}."],
+        (f"_hstore-leader._tcp.{ZONE}", "SRV"): [f"0 1 {leader.port} {leader_name}.node.{ZONE}."],
         (f"_hstore._tcp.{ZONE}", "SRV"): sorted(
-            f"0 0 {one.port} {name}.node.{ZONE}." for name, one in named.items()
+            f"0 1 {one.port} {name}.node.{ZONE}." for name, one in named.items()
         ),
         (ZONE, "NS"): sorted(f"{name}.node.{ZONE}." for name in named),
     }

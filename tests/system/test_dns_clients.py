@@ -83,7 +83,7 @@ def table(cluster: Cluster) -> list[Row]:
         return f"{name}.node.{ZONE}."
 
     def srv(name: str) -> str:
-        return f"0 0 {named[name].port} {host(name)}"
+        return f"0 1 {named[name].port} {host(name)}"
 
     def facts(name: str) -> str:
         one = info[name]
@@ -94,7 +94,7 @@ def table(cluster: Cluster) -> list[Row]:
         return " ".join(f'"{fact}"' for fact in facts)
 
     def peer(name: str) -> str:
-        return f"0 0 {info[name].peer_address.rpartition(':')[2]} {host(name)}"
+        return f"0 1 {info[name].peer_address.rpartition(':')[2]} {host(name)}"
 
     here, followers = ["127.0.0.1"], sorted(set(named) - {chief})
     other = followers[0]

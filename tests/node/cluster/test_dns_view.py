@@ -196,7 +196,7 @@ async def test_groups_follow_the_roles_and_the_health_of_members(autojump_clock)
         ({"name": "db"}, "3.0.0.10.in-addr.arpa", "PTR", "db.node.hstore.local."),
         ({"address": "10.0.0.9:8500"}, "n3.node", "A", "10.0.0.9"),
         ({"address": "10.0.0.9:8500"}, "9.0.0.10.in-addr.arpa", "PTR", "n3.node.hstore.local."),
-        ({"address": "10.0.0.3:9500"}, "n3.node", "SRV", "0 0 9500 n3.node.hstore.local."),
+        ({"address": "10.0.0.3:9500"}, "n3.node", "SRV", "0 1 9500 n3.node.hstore.local."),
         ({"peer_address": "10.0.0.3:9300"}, "n3.node", "TXT", '"peer=10.0.0.3:9300"'),
     ],
 )
