@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import floor, machine, names, report, rows, wrk
+from tests.bench import floor, machine, names, outage, report, resolvers, rows, wrk
 from tests.bench.plan import Plan, Rows, guarded
 from tests.bench.processes import Failed
 from tests.bench.rows import Row, Target
+from tests.system.resolvers import PROGRAMS
 
 
 def test_a_ratio_is_that_of_neighbours_and_not_of_medians() -> None:
@@ -116,6 +117,35 @@ def test_one_row_that_fails_decides_although_another_is_void() -> None:
     given = [Row("a", "", (1.0,), (1.0,)), Row("b", void="no answers")]
 
     assert rows.verdict(TARGET, given)[1] is False
+
+
+OF_FIGURES = Target("outage", "median at most 1.0, none above 3.1", ("a",), median=1.0, worst=3.1)
+
+
+@pytest.mark.parametrize(
+    ("figures", "is_reached"),
+    [
+        ((0.1, 1.0, 3.1), True),
+        ((0.1, 1.1, 1.2), False),
+        ((0.1, 0.2, 3.2), False),
+        ((), None),
+    ],
+)
+def test_a_target_of_figures_looks_at_their_median_and_the_worst(
+    figures: tuple[float, ...], is_reached: bool | None
+) -> None:
+    assert rows.verdict(OF_FIGURES, [Row("a", "", figures)])[1] is is_reached
+
+
+def test_the_targets_of_the_resolvers_name_rows_that_are_measured() -> None:
+    named = {name for target in resolvers.TARGETS for name in target.rows}
+    measured = {
+        resolvers.row_name(loss, system)
+        for loss in (outage.Loss.KILL, outage.Loss.HALT)
+        for system in PROGRAMS
+    }
+    own_wait = resolvers.row_name(outage.Loss.HALT, "systemd-resolved")
+    assert measured - named == {own_wait}
 
 
 def test_each_target_has_a_line_in_the_results() -> None:

@@ -53,8 +53,8 @@ $servers
 # that answered last, and when that is silent, nobody gets an answer. It holds for every name: where
 # dnsmasq has other servers, these are all asked, too.
 all-servers
-# strict-order must not be set anywhere (grep -r strict-order /etc/dnsmasq*): it takes precedence,
-# and asks the nodes in their order, of which the first may be the silent one.
+# strict-order must not be set as well (grep -r strict-order /etc/dnsmasq*). In dnsmasq 2.90 all-servers
+# wins, but before 2.86 the first node would be asked alone, also when it is silent.
 # Where stop-dns-rebind is set, answers with private addresses are dropped, but not these.
 rebind-domain-ok=/$zone/
 # Absent names are remembered for the zone's TTL (1 s) and no longer. Leave min-cache-ttl and

@@ -28,6 +28,9 @@ PACKAGES = {
 }
 """The Debian package of each program."""
 
+RESOLVER_PACKAGES = ("unbound", "dnsmasq-base", "bind9", "systemd-resolved", "knot-resolver")
+"""Those of the section `resolvers`, which measures what is there."""
+
 _IN_MEMORY = {"tmpfs", "ramfs"}
 _FLUSHES = 200
 _FLUSH_BYTES = 4096
@@ -114,6 +117,7 @@ def facts(folder: Path) -> dict[str, str]:
         "Python": f"{platform.python_version()} ({Path(sys.executable).resolve()}), "
         f"trio {version('trio')}, rocksdict {version('rocksdict')}",
         **{name: _version(*command) for name, command in _VERSIONS.items()},
+        "resolvers": ", ".join(f"{one} {_package_version(one)}" for one in RESOLVER_PACKAGES),
     }
 
 
@@ -127,6 +131,8 @@ _VERSIONS = {
 
 
 def _version(tool: str, *options: str) -> str:
+    if _which(tool) is None:
+        return "not installed"
     done = subprocess.run(
         [program(tool), *options],
         stdin=subprocess.DEVNULL,
