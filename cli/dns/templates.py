@@ -49,12 +49,12 @@ DNSMASQ = Template("""\
 # /etc/dnsmasq.conf has to include the folder (conf-dir=/etc/dnsmasq.d; Debian does), and
 # /etc/resolv.conf has to name dnsmasq (nameserver 127.0.0.1).
 $servers
-# All nodes are asked at once, and the first answer counts. Without it dnsmasq goes on asking the one
-# that answered last, and when that is silent, nobody gets an answer. It holds for every name: where
-# dnsmasq has other servers, these are all asked, too.
+# All nodes are asked at once, and the first answer counts. Without it dnsmasq goes on asking the
+# one that answered last, and when that is silent, nobody gets an answer. It holds for every name:
+# where dnsmasq has other servers, these are all asked, too.
 all-servers
-# strict-order must not be set as well (grep -r strict-order /etc/dnsmasq*). In dnsmasq 2.90 all-servers
-# wins, but before 2.86 the first node would be asked alone, also when it is silent.
+# strict-order must not be set as well (grep -r strict-order /etc/dnsmasq*). all-servers wins in
+# dnsmasq 2.90, but before 2.86 the first node would be asked alone, also when it is silent.
 # Where stop-dns-rebind is set, answers with private addresses are dropped, but not these.
 rebind-domain-ok=/$zone/
 # Absent names are remembered for the zone's TTL (1 s) and no longer. Leave min-cache-ttl and
@@ -172,7 +172,7 @@ HAPROXY = Template("""\
 # Every node answers every request. HAProxy 2.2 or newer finds them by their SRV records, and asks
 # all nodes at once, so no resolver has to stand between. Clients that call the proxy by a name need
 # that name in http.hosts of the nodes; by an IP literal or localhost they need nothing.
-resolvers hstore
+resolvers hstore-dns
 $servers
     # How often it asks; every 10 s unless it is set.
     hold valid 1s
@@ -192,7 +192,7 @@ backend hstore-nodes
     mode http
     option httpchk GET /v1/health
     default-server check inter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
-    default-server resolvers hstore init-addr none resolve-prefer $family
+    default-server resolvers hstore-dns init-addr none resolve-prefer $family
     server-template node 10 _hstore._tcp.$zone
 
 # The leader alone: writes need no second hop, but when it is lost all wait for the next one.
@@ -200,7 +200,7 @@ backend hstore-leader
     mode http
     option httpchk GET /v1/health
     default-server check inter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
-    default-server resolvers hstore init-addr none resolve-prefer $family
+    default-server resolvers hstore-dns init-addr none resolve-prefer $family
     server-template leader 1 _hstore-leader._tcp.$zone
 """)
 
@@ -225,7 +225,7 @@ server {
 
     # A name in a variable is looked up while nginx runs, any other only when it starts.
     # nodes.$zone spreads the requests over all nodes.
-    set $$hstore leader.$zone:$port;
+    set $$hstore_node leader.$zone:$port;
     # Clients that call the proxy by a name need that name in http.hosts of the nodes; by an IP
     # literal or localhost they need nothing.
     proxy_set_header Host $$http_host;
@@ -238,10 +238,10 @@ server {
     # To a node on the same machine every client of the proxy is local: keep them from stopping it.
     location ~ ^/v1/(node|leader|config)/ {
         limit_except GET { deny all; }
-        proxy_pass http://$$hstore;
+        proxy_pass http://$$hstore_node;
     }
     location / {
-        proxy_pass http://$$hstore;
+        proxy_pass http://$$hstore_node;
     }
 }
 """)

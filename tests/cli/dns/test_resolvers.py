@@ -14,7 +14,8 @@ from hstore.cli.dns import setup
 from hstore.cli.dns.resolvers import DEFAULT_SERVERS, RESOLVERS, Server, configuration
 from hstore.node.errors import Refused
 
-CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "dns"
+ROOT = Path(__file__).resolve().parents[3]
+CONFIGS, DOCS = ROOT / "configs" / "dns", ROOT / "docs"
 A = "127.0.0.1:8500"
 SPREAD = [Server("10.0.0.1", 8600), Server("10.0.0.2", 8600), Server("fd00::3", 8700)]
 
@@ -136,7 +137,7 @@ def test_each_file_names_the_zone_and_all_servers_in_the_words_of_its_system(sys
                 "nameserver n3 [fd00::3]:8700",
                 "hold valid 1s",
                 "accepted_payload_size 8192",
-                "default-server resolvers hstore init-addr none resolve-prefer ipv6",
+                "default-server resolvers hstore-dns init-addr none resolve-prefer ipv6",
                 "server-template node 10 _hstore._tcp.z.example",
                 "server-template leader 1 _hstore-leader._tcp.z.example",
             ],
@@ -144,9 +145,13 @@ def test_each_file_names_the_zone_and_all_servers_in_the_words_of_its_system(sys
         (
             "haproxy",
             SPREAD[:2],
-            ["default-server resolvers hstore init-addr none resolve-prefer ipv4"],
+            ["default-server resolvers hstore-dns init-addr none resolve-prefer ipv4"],
         ),
-        ("nginx", SPREAD, ["resolver 127.0.0.1 valid=1s;", "set $hstore leader.z.example:9000;"]),
+        (
+            "nginx",
+            SPREAD,
+            ["resolver 127.0.0.1 valid=1s;", "set $hstore_node leader.z.example:9000;"],
+        ),
         ("nginx", SPREAD[:2], ["resolver 127.0.0.1 valid=1s ipv6=off;"]),
     ],
 )
@@ -187,7 +192,7 @@ def test_each_file_says_how_to_install_reload_and_try_it(system):
     for word in (f"Install: hstore dns setup {system} |", "Reload:  ", "Try:     "):
         assert f"\n{sign} {word}" in text
     assert set(re.findall(r"\$\S+", text)) <= (
-        {"$hstore", "$hstore;", "$http_host;"} if system == "nginx" else set()
+        {"$hstore_node", "$hstore_node;", "$http_host;"} if system == "nginx" else set()
     )
     assert "1.0.0.10.in-addr.arpa" in text or system in {"macos", *PROXIES}
 
@@ -208,6 +213,38 @@ def test_the_system_itself_takes_the_file(system, servers, require_tool, tmp_pat
         check=False,
     )
     assert (done.returncode, "error" in done.stderr.replace("error_log", "")) == (0, False), done
+
+
+# --- the guides -----------------------------------------------------------------------------
+
+
+def blocks(page):
+    """Give the lines of each block of code, with the heading above it."""
+    heading, block = "", None
+    for line in (DOCS / page).read_text().splitlines():
+        if line.startswith("```"):
+            if block is not None:
+                yield heading, [one for one in block if one]
+            block = [] if block is None else None
+        elif block is not None:
+            block.append(line.strip())
+        elif line.startswith("## "):
+            heading = line[3:]
+
+
+@pytest.mark.parametrize("page", ["resolvers.md", "load-balancers.md"])
+def test_a_guide_shows_what_is_printed(page):
+    by_title = {resolver.title: system for system, resolver in RESOLVERS.items()}
+    shown = list(blocks(page))
+    assert shown
+    for heading, lines in shown:
+        text = configuration(by_title[heading], "hstore.local", DEFAULT_SERVERS)
+        assert lines
+        if heading == "BIND" and "servfail-ttl 0;" in lines:
+            assert all(line in text for line in lines)  # in its instructions
+        else:
+            printed = effective(text)
+            assert lines == (printed[: len(lines)] if page == "load-balancers.md" else printed)
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -248,14 +285,14 @@ def test_nginx_gets_the_port_of_the_nodes_and_is_said_not_to_find_others(
     cluster.set(A, "/v1/cluster", make.info(*nodes))
     setup.setup("nginx", A, make_finder([A]))
     out, err = capfd.readouterr()
-    assert ("set $hstore leader.hstore.local:9000;" in out, err) == (True, "")
+    assert ("set $hstore_node leader.hstore.local:9000;" in out, err) == (True, "")
 
     nodes = [make.node(1, address="10.0.0.1:9000", health="failed"), *nodes[1:]]
     nodes[2] = make.node(3, address="10.0.0.3:9001")
     cluster.set(A, "/v1/cluster", make.info(*nodes))
     setup.setup("nginx", A, make_finder([A]))
     out, err = capfd.readouterr()
-    assert "set $hstore leader.hstore.local:9000;" in out
+    assert "set $hstore_node leader.hstore.local:9000;" in out
     assert "at 9000 and 9001: it finds a leader at 9000 only" in err
     setup.setup("haproxy", A, make_finder([A]))
     assert capfd.readouterr().err == ""
