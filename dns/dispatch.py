@@ -7,7 +7,7 @@ the server: one on which our code raises gets SERVFAIL.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -17,6 +17,7 @@ from .ip_literals import is_loopback
 from .message import Query, empty_reply
 from .records import Rcode
 from .recursor import Recursor, may_recurse
+from .view import ClusterView
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,7 @@ class Dispatch:
     Args:
         answers: Makes the replies.
         recursor: Resolves names outside the zone, for clients that may ask; None: they get REFUSED.
+        is_current: Tells whether the leader that a view names may still be named.
 
     Attributes:
         answers: As given.
@@ -59,12 +61,49 @@ class Dispatch:
         stats: Counts of the whole server.
     """
 
-    def __init__(self, answers: Answers, recursor: Recursor | None) -> None:
+    def __init__(
+        self, answers: Answers, recursor: Recursor | None, is_current: Callable[[], bool]
+    ) -> None:
         """Hold nothing yet."""
         self.answers = answers
         self.held = Held(answers.is_available, self._answer_held, self._fail_held)
         self.stats = DnsStats()
         self._recursor = recursor
+        self._is_current = is_current
+        self._view = self._without_leader = answers.view
+        self._names_leader = False
+
+    @property
+    def view(self) -> ClusterView | None:
+        """The cluster as it was set last; the leader in it is named only while that is current.
+
+        Raises:
+            ValueError: On setting, as for `Answers.view`.
+        """
+        return self._view
+
+    @view.setter
+    def view(self, view: ClusterView | None) -> None:
+        has_leader = view is not None and view.leader is not None
+        without_leader = replace(view, leader=None) if view is not None and has_leader else view
+        names_leader = has_leader and self._is_current()
+        self.answers.view = view if names_leader else without_leader
+        self._view, self._without_leader = view, without_leader
+        self._names_leader = names_leader
+        self.held.look()
+
+    def renew(self) -> None:
+        """Name the view's leader again if that has become current, and answer what is held for it."""
+        if not self._names_leader and self._view is not self._without_leader and self._is_current():
+            self.answers.view = self._view
+            self._names_leader = True
+            self.held.look()
+
+    def lapse(self) -> None:
+        """Name no leader from now on if it is not current. To be called before queries are answered."""
+        if self._names_leader and not self._is_current():
+            self.answers.view = self._without_leader
+            self._names_leader = False
 
     def reply(
         self,
@@ -129,6 +168,7 @@ class Dispatch:
         return self.answers.unavailable(query) if asker.over_tcp else None
 
     def _answer_held(self, query: Query, asker: Asker) -> bool:
+        self.lapse()
         try:
             is_near = not asker.over_tcp and is_loopback(asker.host)
             reply = self.answers.answer(query, over_tcp=asker.over_tcp, is_near=is_near)

@@ -60,6 +60,8 @@ class DnsServer:
         answers: Makes the replies.
         recursor: Resolves names outside the zone, for clients that may ask; None: they get REFUSED.
         connections_max: TCP connections at the same time.
+        is_current: Tells whether the leader in the view may still be named; asked before each batch
+            of queries. Without that, names that need a leader are held.
 
     Closes:
         Both sockets, when `run` ends.
@@ -73,11 +75,12 @@ class DnsServer:
         answers: Answers | None = None,
         recursor: Recursor | None = None,
         connections_max: int = TCP_CONNECTIONS_MAX,
+        is_current: Callable[[], bool] = lambda: True,
     ) -> None:
         self._udp = udp
         self._tcp = tcp
         self._answers = answers if answers is not None else Answers()
-        self._dispatch = Dispatch(self._answers, recursor)
+        self._dispatch = Dispatch(self._answers, recursor, is_current)
         self._connections = Connections(self._dispatch, connections_max)
         self._limit = RateLimit()
         self._nursery: trio.Nursery | None = None
@@ -101,12 +104,15 @@ class DnsServer:
         Raises:
             ValueError: On setting, as for `Answers.view`.
         """
-        return self._answers.view
+        return self._dispatch.view
 
     @view.setter
     def view(self, view: ClusterView | None) -> None:
-        self._answers.view = view
-        self._dispatch.held.look()
+        self._dispatch.view = view
+
+    def renew(self) -> None:
+        """Perhaps the leader in the view may be named again: then answer what is held for it."""
+        self._dispatch.renew()
 
     def stop_holding(self) -> None:
         """This node stops: answer what is held with SERVFAIL, and hold nothing from now on.
@@ -149,6 +155,7 @@ class DnsServer:
 
     def _drain(self, datagrams: Datagrams) -> None:
         """Answer the datagrams that wait in the socket, up to a batch."""
+        self._dispatch.lapse()
         known, draw = self._answers.known, self._answers.draw
         packets = datagrams.take()
         replies: list[bytes | None] = []
@@ -187,6 +194,7 @@ class DnsServer:
         it goes back with the reply (ip(7), ipv6(7)). The interface is left to routing, except for
         IPv6, whose link-local addresses mean nothing without it.
         """
+        self._dispatch.lapse()
         now = trio.current_time()
         for _ in range(UDP_BATCH):
             try:

@@ -208,8 +208,13 @@ class Node:
 
     def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
         """Hand each frame to the room it is for."""
-        self.replica.heard[peer] = trio.current_time()
+        now = trio.current_time()
+        self.replica.heard[peer] = now
+        self.replica.contact.heard(peer, now)
         self.status.port_answered(peer)
+        self._hand_out(peer, frames)
+
+    def _hand_out(self, peer: int, frames: Sequence[wire.Frame]) -> None:
         for frame in frames:
             if isinstance(frame, Base):
                 self.replica.received(peer, frame)
@@ -218,7 +223,7 @@ class Node:
             elif isinstance(frame, wire.ForwardReply):
                 self.replica.intake.reply_received(frame)
             elif isinstance(frame, wire.Bundle):
-                self.received(peer, frame.frames)
+                self._hand_out(peer, frame.frames)
             elif isinstance(frame, wire.Report):
                 self.status.reported(peer, frame)
                 self.rooms.look()

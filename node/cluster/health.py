@@ -48,6 +48,7 @@ class Health:
         self.bulletin = wire.Bulletin(0, {})
         self._replica = replica
         self._facts = replica.facts
+        self._judged: tuple[object, object, bool] = (None, None, False)
         self._leading_since = 0.0
         self._leading_term = 0
         self._refused: set[int] = set()
@@ -117,18 +118,8 @@ class Health:
 
     def in_contact(self) -> bool:
         """Whether this node is in current contact with a leader; a leader: with its majority."""
-        facts, now = self._facts, trio.current_time()
-        if facts.is_leader:
-            oldest, config = now - self.patience_s(), facts.config
-            heard = {
-                voter: voter == facts.id or self._last_heard(voter) >= oldest
-                for voter in config.all_voters()
-            }
-            return quorum.vote_result(config, heard) is VoteResult.WON
-        if not facts.leader or facts.is_leader_unreachable:
-            return False
-        is_heard = now - self._replica.heard.get(facts.leader, -1e9) <= self.patience_s()
-        return is_heard and self._had_leader_its_majority()
+        is_current = self._replica.contact.is_current()
+        return is_current and (self._facts.is_leader or self._had_leader_its_majority())
 
     def _had_leader_its_majority(self) -> bool:
         """Whether the leader heard a majority when it sent its last bulletin.
@@ -138,6 +129,13 @@ class Health:
         """
         if self.bulletin.term != self._facts.term:
             return True
+        bulletin, config, had = self._judged
+        if bulletin is not self.bulletin or config is not self._facts.config:
+            had = self._judge_bulletin()
+            self._judged = self.bulletin, self._facts.config, had
+        return had
+
+    def _judge_bulletin(self) -> bool:
         told, config = self.bulletin.members, self._facts.config
         patience_ms = self.patience_s() * 1000
         heard = {

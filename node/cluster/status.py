@@ -41,6 +41,8 @@ class Status:
 
     Attributes:
         on_view: Called with a new view for the DNS server whenever it changes.
+        on_contact: Called at each tick, and when contact is regained: perhaps a view that was set
+            earlier may be answered from again.
         is_stopping: Set by a node that stops on purpose; its next report says so.
         reached_at: API and peer address of this node now, for the view, whatever the log says.
     """
@@ -61,6 +63,8 @@ class Status:
         self._health = Health(replica)
         self._send = send
         self.on_view: Callable[[ClusterView | None], None] = lambda _view: None
+        self.on_contact: Callable[[], None] = lambda: None
+        replica.contact.on_regained = self._contact_regained
         self.is_stopping = False
         self.reached_at: tuple[str, str] | None = None
         self._tick_timer = TickTimer(self._interval_between_ticks)
@@ -244,10 +248,11 @@ class Status:
 
         A follower shows what the leader's bulletin says, and only its own contact can lapse.
         """
+        is_in_contact = self.in_contact()
+        if is_in_contact != self._was_in_contact:
+            self.refresh()
+        self.on_contact()
         if not self._facts.is_leader:
-            is_in_contact = self.in_contact()
-            if is_in_contact != self._was_in_contact:
-                self.refresh()
             if is_in_contact:
                 self._alone_since, self._told_alone = trio.current_time(), ""
             else:
@@ -280,6 +285,10 @@ class Status:
         )
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _contact_regained(self) -> None:
+        self.refresh()
+        self.on_contact()
 
     def _look_alone(self) -> None:
         """Without a leader, once in a health-check interval: look at the others, and say why."""

@@ -21,7 +21,8 @@ leadership.py      notices that the leader, the members or the settings changed
 commit_news.py     tells followers of a commit that no entries follow
 cluster_clock.py   the cluster's time, which the leader stamps on commands
 ticks.py           the waits between ticks, whose length is a setting
-freshness.py       how old this node's copy may be
+contact.py         whether this node is in contact with the present leader
+freshness.py       asks the leader how old this node's copy is, and whether it still leads
 keys.py            reads and writes of keys, as clients ask for them
 
 Never here: a decision of the protocol (that is `raft/`), or what a command means (`state/`).

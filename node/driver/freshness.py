@@ -1,6 +1,8 @@
-"""Keeps this node's knowledge of how old its copy may be, for `X-Hstore-Stale-Ms`.
+"""Asks the leader for the present index again and again, as a linearizable read of a client does.
 
-Every linearizable read of a client says it as well: this module asks for a node that gets none.
+An answer says how old this node's copy may be, for `X-Hstore-Stale-Ms`, and that the node is in
+contact with the leader (`contact.py`). Reads of clients say both as well: this module asks for a node
+that gets none, and at once where nothing else can prove the contact.
 """
 
 from __future__ import annotations
@@ -20,22 +22,31 @@ _PATIENCE_S = 10 * _SECONDS
 
 
 class Freshness:
-    """Asks the leader for the present index again and again, as a client's read does."""
+    """Asks for one node; never twice at the same time."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._asked_at = -_SECONDS
         self._is_asking = False
+        replica.contact.on_doubt = self._ask
 
     def tick(self) -> None:
         """Time has passed: ask if it is due. It goes with the tick, so no timer of its own wakes the node."""
-        now = trio.current_time()
         # At the tick that is next to it.
         due = self._asked_at + _SECONDS - self._replica.tick_seconds() / 2
-        if not self._is_asking and now >= due:
-            with contextlib.suppress(Overloaded):
-                self._replica.begin_read(now + _PATIENCE_S, self._answered)
-                self._asked_at, self._is_asking = now, True
+        if trio.current_time() >= due or self._replica.contact.needs_read():
+            self._ask()
 
-    def _answered(self, _answer: Answer) -> None:
+    def _ask(self) -> None:
+        if self._is_asking:
+            return
+        now = trio.current_time()
+        with contextlib.suppress(Overloaded):
+            self._replica.begin_read(now + _PATIENCE_S, self._answered)
+            self._asked_at, self._is_asking = now, True
+
+    def _answered(self, answer: Answer) -> None:
         self._is_asking = False
+        if answer is None and self._replica.contact.needs_read():
+            # It had asked before there was a reason to.
+            self._ask()

@@ -42,6 +42,7 @@ class Intake:
         reads_asked: How many reads have asked for an index, in all.
         denied_term: The last term in which a node has answered that it does not lead.
         on_admin: Called at the leader with a request that is not a command, such as a join.
+        on_index: Called when a read index has come, with the time at which it was asked for.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Intake:
         self.reads_asked = 0
         self.denied_term = -1
         self.on_admin: Callable[[Request], None] = lambda _request: None
+        self.on_index: Callable[[float], None] = lambda _asked_at: None
         self._core = core
         self._waiting = waiting
         self._clock = clock
@@ -220,7 +222,9 @@ class Intake:
         if update.apply and waiting.queued:
             self._want_turn()  # for what waits until entries under way have made room
         for rid, index in update.reads_ready:
-            waiting.reads_for_index.add(index, *waiting.asked_reads.pop(rid))
+            asked_at, reads = waiting.asked_reads.pop(rid)
+            waiting.reads_for_index.add(index, asked_at, reads)
+            self.on_index(asked_at)
         waiting.reads_for_index.applied(applied)
         for rid, reason in update.reads_failed:
             waiting.retry_reads(rid, reason)

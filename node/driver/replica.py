@@ -49,6 +49,7 @@ from . import compaction, recovered_core
 from .bundles import Bundles
 from .cluster_clock import ClusterClock
 from .commit_news import CommitNews
+from .contact import Contact
 from .disk_space import DiskSpace
 from .disk_writer import DiskWriter
 from .facts import Facts
@@ -74,6 +75,7 @@ class Replica(Operations):
         storage: The storage it was recovered from.
         disk_log: The part of the log on disk that outlasts the log in memory.
         clock: The cluster's time, as far as this node knows it.
+        contact: Whether, and since when, this node is known to follow the present leader.
         heard: By peer: when its last frame arrived, in seconds of `trio.current_time()`.
         leadership: Calls `on_change` after leader, configuration, members or settings changed.
         intake: Takes requests and replies that peers forward.
@@ -101,6 +103,7 @@ class Replica(Operations):
         self.disk_space = DiskSpace(storage)
         self.clock = ClusterClock(state)
         self.heard: dict[int, float] = {}
+        self.contact = Contact(self.core, lambda: state.settings.election_timeout_ms / 1000)
         self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None
         self.on_tick: Callable[[], None] = lambda: None
         self._links: Links | None = None
@@ -126,6 +129,7 @@ class Replica(Operations):
             want_turn=self.want_turn,
             first_id=rng.getrandbits(62),
         )
+        self.intake.on_index = self.contact.answered
         self._news = CommitNews(self.core, self.feed)
         self.leadership = LeadershipNotifier(self.core, state, self._wake.set)
         self._nursery: trio.Nursery | None = None
@@ -239,6 +243,7 @@ class Replica(Operations):
         self.clock.advance(seconds)
         self.disk_space.tick(seconds)
         self.leadership.release()
+        self.contact.ticks()
         self.feed(happened.Tick())
         # Also where nothing is written: a node that starts may have a long log on its disk.
         self._events += self._cuts(self.core.log.applied)
@@ -423,7 +428,10 @@ class Replica(Operations):
         if not self.leadership.look():
             return
         now = self.leadership.known
+        if now.role is Role.CANDIDATE:
+            self.contact.stood()
         if now.leader != before.leader or now.term != before.term:
+            self.contact.led_by(now.leader)
             patience = self.core.options.election_ticks * self.tick_seconds()
             self.waiting.hurry_forwarded(now.leader, trio.current_time() + patience)
             self.want_turn()

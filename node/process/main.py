@@ -276,6 +276,7 @@ async def _run_node(
         dns.view = view
 
     node.status.on_view = show
+    node.status.on_contact = dns.renew
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_wait_for_signals, node, bool(launch and launch.log_file))
         nursery.start_soon(_wait_for_kill, node)
@@ -345,7 +346,13 @@ def _servers(
     recursor = None
     if settings.recursors:
         recursor = Recursor(settings.recursors, in_flight_max=shares.recursors)
-    dns = DnsServer(sockets.dns_udp, sockets.dns_tcp, recursor=recursor, connections_max=shares.dns)
+    dns = DnsServer(
+        sockets.dns_udp,
+        sockets.dns_tcp,
+        recursor=recursor,
+        connections_max=shares.dns,
+        is_current=node.status.in_contact,
+    )
     return api, dns
 
 

@@ -8,7 +8,7 @@
 
 Rule 1: rounds only rise, so the answer to an older round never confirms a newer read (etcd#20418,
 where a retry that used an id again was confirmed by a delayed answer).
-Rule 2: only voters confirm (`_confirmed_round`), only in the same term (`terms.on_receive`).
+Rule 2: only voters confirm (`confirmed_round`), only in the same term (`terms.on_receive`).
 Rule 3: a read that is not answered fails; it is never silently kept past its leader (rule D16).
 
 At most one round is on its way for reads: those that arrive meanwhile share the next. A follower
@@ -92,7 +92,7 @@ def start_waiting(core: Core) -> None:
 def broadcast_if_wanted(core: Core) -> None:
     """Send a round of heartbeats for the newest reads, unless an earlier one is unconfirmed."""
     is_wanted = core.pending_reads and core.pending_reads[-1].round > core.round
-    if is_wanted and _confirmed_round(core) >= core.round:
+    if is_wanted and confirmed_round(core) >= core.round:
         replication.broadcast_heartbeat(core)
 
 
@@ -100,7 +100,7 @@ def answer_confirmed(core: Core) -> None:
     """Answer the reads whose round a quorum has confirmed."""
     if not core.pending_reads:
         return
-    confirmed = _confirmed_round(core)
+    confirmed = confirmed_round(core)
     while core.pending_reads and core.pending_reads[0].round <= confirmed:
         read = core.pending_reads.popleft()
         if read.frm == core.id:
@@ -164,7 +164,7 @@ def _has_committed_in_term(core: Core) -> bool:
     return core.log.commit >= core.noop_index
 
 
-def _confirmed_round(core: Core) -> int:
+def confirmed_round(core: Core) -> int:
     """Return the highest round that a quorum of voters has answered; learners do not count."""
 
     def answered(node: int) -> int:
