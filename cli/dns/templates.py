@@ -78,6 +78,14 @@ server:
     private-domain: "$zone."
     # Without it no server on this machine is ever asked.
     do-not-query-localhost: no
+    # These two hold for every name. Where unbound-checkconf does not know one (before 1.15, or
+    # without the security updates of 2024), take that line out.
+    # A node without a leader answers once there is one. An answer that took longer than 1.9 s would
+    # not be handed on, and whoever asked would wait for his own timeout.
+    discard-timeout: 5000
+    # So often a node is asked that is down, each time for twice as long, before the next one is:
+    # for 1.5 s at most, in place of 3.1 s. Fewer would end in a SERVFAIL before there is a leader.
+    outbound-msg-retry: 4
 
 # A stub, not a forward: the nodes have the authority for the zone, and do not recurse.
 stub-zone:

@@ -72,6 +72,8 @@ def test_configs_hold_what_is_printed_for_the_defaults():
                 'local-zone: "z.example." transparent',
                 'private-domain: "z.example."',
                 "do-not-query-localhost: no",
+                "discard-timeout: 5000",
+                "outbound-msg-retry: 4",
                 "stub-zone:",
                 'name: "z.example."',
                 "stub-addr: 10.0.0.1@8600",
