@@ -36,7 +36,7 @@ from .message import (
 )
 from .records import CLASS_IN, Hinfo, Name, Rcode, Rdata, RRType
 from .view import ClusterView
-from .zone import Node, Zone, build_zone, check_names
+from .zone import Node, Zone, build_zone, check_names, may_be_unavailable
 
 TCP_LIMIT = 65535
 
@@ -76,7 +76,7 @@ class Answers:
 
     @property
     def view(self) -> ClusterView | None:
-        """The cluster to answer from; None until it is known, and every query gets SERVFAIL.
+        """The cluster to answer from; None until it is known, and queries are held or get SERVFAIL.
 
         A new view takes effect with the next query, which builds the zone. Setting it is cheap:
         views change during elections, when a node has more urgent work.
@@ -223,7 +223,7 @@ class Answers:
             return empty_reply(query, Rcode.REFUSED)
         zone = self._zone()
         if zone is None:
-            return query
+            return query if may_be_unavailable(query.name) else self.unavailable(query)
         apex = zone.apex_of(query.name)
         if apex is None:
             return empty_reply(query, Rcode.REFUSED)

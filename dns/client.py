@@ -21,6 +21,9 @@ from .wire import Reply, pack_question, parse_reply
 # A node on this machine answers in a millisecond, a resolver in the network in a few dozen. A slower
 # one is asked again in the next round of a search.
 ASK_S = 0.5
+# For the leader, at a server that has just named nodes: if it knows the leader, it says so at once.
+# If not, it holds the question (`held.py`), and the nodes that it has named know no more.
+LEADER_S = 0.05
 REPLY_MAX = 65535
 # Give the server up after so many datagrams that are not the reply: late ones, forged ones.
 _STRAY_MAX = 16
@@ -41,21 +44,21 @@ class NoAnswer(Exception):
         self.rcode = rcode
 
 
-async def ask(host: str, port: int, name: Name, rtype: int) -> Reply:
+async def ask(host: str, port: int, name: Name, rtype: int, within_s: float = ASK_S) -> Reply:
     """Ask one server for `name` and `rtype`, by UDP, and by TCP when that is truncated.
 
     Raises:
-        NoAnswer: No reply within `ASK_S`, no server, or a response code other than NOERROR.
+        NoAnswer: No reply within `within_s`, no server, or a response code other than NOERROR.
 
     Cancellation: Leaves nothing behind.
     """
     try:
-        with trio.fail_after(ASK_S):
+        with trio.fail_after(within_s):
             reply = await exchange((host, port), name, rtype)
             if reply.truncated:
                 reply = await exchange((host, port), name, rtype, over_tcp=True)
     except trio.TooSlowError:
-        raise NoAnswer(f"no answer within {ASK_S:g} s") from None
+        raise NoAnswer(f"no answer within {within_s:g} s") from None
     if reply.rcode != Rcode.NOERROR:
         what = _MEANINGS.get(reply.rcode, f"response code {reply.rcode}")
         raise NoAnswer(what, reply.rcode)

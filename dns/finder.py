@@ -19,7 +19,7 @@ from typing import Protocol
 
 import trio
 
-from .client import NoAnswer, ask
+from .client import ASK_S, LEADER_S, NoAnswer, ask
 from .ip_literals import host_and_port
 from .records import Address, Name, Rcode, Record, RRType, Srv, name_of
 from .wire import Reply
@@ -295,16 +295,22 @@ class _Inquiry:
         self._zone = zone
         self._wanted = source.service
         self._is_use_asking = True
+        self._within_s = ASK_S
         self.findings = Findings()
 
     async def run(self) -> None:
+        began = trio.current_time()
         nodes = await self._service(self._wanted.label)
-        leaders: list[HostPort] = []
-        if nodes and self._wanted is API:
+        has_services, leaders = bool(nodes), list[HostPort]()
+        if not nodes and self._is_use_asking:
+            nodes = await self._host((b"nodes", *self._zone))
+        if nodes:
+            self._within_s = min(max(LEADER_S, 2 * (trio.current_time() - began)), ASK_S)
+        if has_services and self._wanted is API:
             leaders = await self._service(b"_hstore-leader")
-        elif not nodes and self._is_use_asking:
+        elif not has_services and self._is_use_asking:
             leaders = await self._host((b"leader", *self._zone))
-            nodes = await self._host((b"nodes", *self._zone)) or leaders
+            nodes = nodes or leaders
         if nodes:
             leader = leaders[0] if leaders else None
             self.findings.sightings.append(
@@ -339,7 +345,7 @@ class _Inquiry:
 
     async def _ask(self, name: Name, rtype: RRType) -> Reply | None:
         try:
-            reply = await ask(*self._server, name, rtype)
+            reply = await ask(*self._server, name, rtype, self._within_s)
         except NoAnswer as error:
             # A server that does not answer, or serves other zones only, is asked no further names.
             self._is_use_asking = error.rcode in {Rcode.SERVFAIL, Rcode.NXDOMAIN}

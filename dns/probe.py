@@ -14,9 +14,10 @@ import trio
 from .client import NoAnswer, exchange
 from .records import Address, Name, Rcode, RRType
 
-PROBE_S = 2.0
-"""For one name at one server. A forwarder may need a while to notice that one of its servers is down.
-glibc waits 5 s, which is too long for a command that a person waits for."""
+PROBE_S = 2.5
+"""For one name at one server: longer than a node holds a question. A forwarder may need a while to
+notice that one of its servers is down. glibc waits 5 s, which is too long for a command that a person
+waits for."""
 
 
 @dataclass(frozen=True, slots=True)

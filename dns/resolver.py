@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 
-from .client import ASK_S, NoAnswer
+from .client import ASK_S, LEADER_S, NoAnswer
 from .finder import API, Attempt, DnsServers, Findings, HostPort, Rank, Service, Sighting
 from .records import Name
 
@@ -111,11 +111,14 @@ class SystemNames:
             else:
                 outcomes[label] = f"{len(found)} address{'' if len(found) == 1 else 'es'}"
                 known[label] = [(host, self.service.port) for host in found]
+                # Nodes that know no leader hold the question for it: the nodes found are enough.
+                scope.deadline = min(scope.deadline, trio.current_time() + LEADER_S)
 
         try:
-            async with trio.open_nursery() as nursery:
-                for label in _LABELS:
-                    nursery.start_soon(ask, label)
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    for label in _LABELS:
+                        nursery.start_soon(ask, label)
         finally:
             for label in _LABELS:
                 question = b".".join((label, *zone)).decode("ascii", "backslashreplace")

@@ -14,9 +14,9 @@ The reverse names of members' addresses lie outside the apex. Each of them is an
 with its SOA, so that negative answers there have one whose owner they lie under (RFC 2308 section
 3); the rest of the reverse tree belongs to other servers.
 
-Names whose answer needs a leader are *unavailable* while there is none. A query for one gets SERVFAIL,
-which makes a resolver try another server; NXDOMAIN would be believed and cached (RFC 2308 section
-7.1).
+Names whose answer needs a leader are *unavailable* while there is none. A query for one is held, and
+gets SERVFAIL if it has waited in vain, which makes a resolver try another server; NXDOMAIN would be
+believed and cached (RFC 2308 section 7.1).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Node:
     Attributes:
         rrsets: Contents by type, without duplicates, in a stable order; empty for an empty
             non-terminal.
-        available: False: every query for it gets SERVFAIL now.
+        available: False: queries for it are held now.
     """
 
     rrsets: Mapping[int, tuple[Rdata, ...]] = field(default_factory=dict)
@@ -105,6 +105,11 @@ def check_names(view: ClusterView) -> None:
     """
     for name in (view.zone, view.self_name, *(member.name for member in view.members)):
         name_of(name)
+
+
+def may_be_unavailable(name: Name) -> bool:
+    """Tell whether a name may be one that needs a leader, for a server that knows no zone yet."""
+    return name[:1] == (b"leader",) or _LEADER_SERVICE in name
 
 
 def build_zone(view: ClusterView) -> Zone:

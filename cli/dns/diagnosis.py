@@ -58,9 +58,9 @@ def _cluster(seen: Observations) -> Check:
             where,
             Result.WRONG,
             "no leader",
-            f"leader.{seen.zone} is SERVFAIL until there is one, which takes {info.quorum} live "
-            "voters: `hstore list` shows who is missing. The rest was checked with "
-            f"nodes.{seen.zone}.",
+            f"Questions for leader.{seen.zone} wait until there is one, and get SERVFAIL after 2 s. It "
+            f"takes {info.quorum} live voters: `hstore list` shows who is missing. The rest was "
+            f"checked with nodes.{seen.zone}.",
         )
     count = len(info.nodes)
     return Check(where, Result.OK, f"{count} node{'s' * (count != 1)}, {info.leader} leads")
@@ -71,7 +71,7 @@ def _node(seen: Observations, one: NodeSeen) -> Check:
     where = f"node {node.name}, {node.dns_address}"
     if not node.is_live:
         return Check(where, Result.SKIPPED, f"it is {node.health}, as the leader sees it")
-    udp, tcp = seen.told(one), one.leader_by_tcp
+    udp, tcp = seen.told(one), one.by_tcp
     port = node.dns_address.rpartition(":")[2]
     if udp.rcode is None and tcp.rcode is None:
         return Check(

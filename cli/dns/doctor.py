@@ -29,7 +29,16 @@ from hstore.node.model import values
 
 from ..client.errors import Unreachable
 from . import diagnosis, name_service
-from .observations import FOREIGN, Check, Lookup, NodeSeen, Observations, ResolverSeen, Result
+from .observations import (
+    FOREIGN,
+    UNASKED,
+    Check,
+    Lookup,
+    NodeSeen,
+    Observations,
+    ResolverSeen,
+    Result,
+)
 from .setup import checked_zone
 
 if TYPE_CHECKING:
@@ -117,12 +126,13 @@ async def observe(
     members = [] if info is None else info.nodes[:_DNS_NODES_MAX]
     nodes, resolvers = _Several[NodeSeen](), _Several[ResolverSeen]()
     lookups, programs = _Several[Lookup](), _Several[str]()
-    labels = ("leader", "nodes")
+    has_leader = info is None or info.leader is not None
+    labels = ("leader", "nodes") if has_leader else ("nodes",)
     async with trio.open_nursery() as nursery:
         for node in members:
-            nodes.start(nursery, partial(_ask_node, node, apex))
+            nodes.start(nursery, partial(_ask_node, node, apex, labels))
         for address in service.nameservers:
-            resolvers.start(nursery, partial(_ask_resolver, address, apex))
+            resolvers.start(nursery, partial(_ask_resolver, address, apex, labels))
         for label in labels:
             lookups.start(nursery, partial(_look_up, f"{label}.{zone}"))
         if service.is_resolved_asked:
@@ -175,29 +185,36 @@ class _Several(Generic[T]):
         return [self._found[place] for place in range(self._started)]
 
 
-async def _ask_node(node: NodeInfo, apex: Name) -> NodeSeen:
+async def _ask_node(node: NodeInfo, apex: Name, labels: Sequence[str]) -> NodeSeen:
     server = values.split_address(node.dns_address)
     told = _Several[Told]()
+    names = _names(labels, apex)
     async with trio.open_nursery() as nursery:
-        for name in ((b"leader", *apex), (b"nodes", *apex)):
-            told.start(nursery, partial(probe.addresses, server, name))
-        told.start(nursery, partial(probe.addresses, server, (b"leader", *apex), over_tcp=True))
+        told.start(nursery, partial(probe.addresses, server, names[0], over_tcp=True))
         told.start(nursery, partial(probe.addresses, server, name_of(FOREIGN)))
-    leader, nodes, by_tcp, foreign = told.values()
+        for name in names:
+            told.start(nursery, partial(probe.addresses, server, name))
+    by_tcp, foreign, *known = told.values()
+    leader, nodes = known if len(known) > 1 else (UNASKED, *known)
     return NodeSeen(node, leader, nodes, by_tcp, foreign)
 
 
-async def _ask_resolver(address: str, apex: Name) -> ResolverSeen:
+async def _ask_resolver(address: str, apex: Name, labels: Sequence[str]) -> ResolverSeen:
     told = _Several[Told]()
     server = (address, _DNS_PORT)
     async with trio.open_nursery() as nursery:
-        for label in (b"leader", b"nodes"):
-            told.start(nursery, partial(probe.addresses, server, (label, *apex)))
-    leader, nodes = told.values()
+        for name in _names(labels, apex):
+            told.start(nursery, partial(probe.addresses, server, name))
+    known = told.values()
+    leader, nodes = known if len(known) > 1 else (UNASKED, *known)
     if not (leader.truncated or nodes.truncated):
         return ResolverSeen(address, leader, nodes)
     by_tcp = await probe.addresses(server, (b"nodes", *apex), over_tcp=True)
     return ResolverSeen(address, leader, nodes, by_tcp)
+
+
+def _names(labels: Sequence[str], apex: Name) -> list[Name]:
+    return [(label.encode(), *apex) for label in labels]
 
 
 async def _look_up(name: str) -> Lookup:

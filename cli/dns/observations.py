@@ -20,6 +20,9 @@ from .name_service import NameService
 FOREIGN = "example.com"
 """A name of another zone, reserved for such uses (RFC 2606)."""
 
+UNASKED = Told(problem="not asked")
+"""In place of an answer for the leader while there is none: the question would be held."""
+
 
 class Result(enum.Enum):
     """The result of a check."""
@@ -54,15 +57,15 @@ class NodeSeen:
 
     Attributes:
         node: The node, as the cluster shows it.
-        leader, nodes: For these two names of the zone, by UDP.
-        leader_by_tcp: For the first of them, by TCP.
+        leader, nodes: For these two names of the zone, by UDP; `UNASKED` where there is no leader.
+        by_tcp: For the name that the checks go by, by TCP.
         foreign: For `FOREIGN`, by UDP.
     """
 
     node: NodeInfo
     leader: Told
     nodes: Told
-    leader_by_tcp: Told
+    by_tcp: Told
     foreign: Told
 
 

@@ -222,7 +222,7 @@ async def test_targets_without_an_address_beside_them_are_looked_up():
 async def test_only_so_many_targets_are_looked_up():
     answers = answers_from(view(40))
 
-    async def reply_to(_host, _port, name, rtype):
+    async def reply_to(_host, _port, name, rtype, _within_s):
         reply = parse_reply(reply_of(answers, pack_question(name, rtype, 1), over_tcp=True))
         return replace(reply, additional=())
 
@@ -259,7 +259,7 @@ async def test_what_each_server_says_is_kept_in_the_order_of_the_servers():
 async def test_a_slow_server_does_not_hold_up_a_round_and_what_came_is_kept(
     autojump_clock, monkeypatch
 ):
-    async def slow(_host, port, name, _rtype):
+    async def slow(_host, port, name, _rtype, _within_s):
         await trio.sleep(ASK_S * 0.9 if port == 2 else 0)
         raise NoAnswer(f"{name[0].decode()} is not known", 3)
 

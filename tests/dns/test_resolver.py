@@ -49,7 +49,7 @@ def test_without_a_nameserver_in_the_file_this_machine_is_asked_as_the_system_wo
 async def test_the_systems_servers_are_asked_for_services(tmp_path, monkeypatch):
     asked = []
 
-    async def nobody(host, port, name, _rtype):
+    async def nobody(host, port, name, _rtype, _within_s):
         asked.append((host, port, name[0]))
         raise NoAnswer("REFUSED", 5)
 

@@ -120,10 +120,12 @@ async def test_without_a_view_nothing_is_forwarded_before_the_zone_is_known():
     upstream = Upstream()
     async with serving(upstream) as (server, address), udp_client(address) as client:
         server.view = None
-        for number, name in enumerate(("example.com", "leader.hstore.local"), 1):
+        for number, name in enumerate(("leader.example", "leader.hstore.local"), 1):
             await client.send(query(name, ident=number))
         while server.held < 2:
             await trio.lowlevel.checkpoint()
+        await client.send(query("example.com"))
+        assert (await client.recv(2000))[3] == 2
         assert upstream.asked == []
         server.view = view()
         replies = sorted([await client.recv(2000) for _ in range(2)])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -26,6 +27,14 @@ def status_of(answer: str) -> str:
 
 def fails(node: Node, name: str, kind: str) -> bool:
     return status_of(node.dig(name, kind).out) == "SERVFAIL"
+
+
+def at_once(
+    look: Callable[[Node, str, str], bool], node: Node, questions: list[tuple[str, str]]
+) -> list[bool]:
+    """Return what `look` gives for each name and type, asked all at the same time."""
+    with ThreadPoolExecutor(len(questions)) as pool:
+        return list(pool.map(lambda question: look(node, *question), questions))
 
 
 def names(cluster: Cluster) -> dict[str, Node]:
@@ -95,12 +104,10 @@ def test_a_node_without_majority_fails_for_the_leader_and_answers_the_rest_with_
     for node in shared.nodes:
         if node is not survivor:
             node.kill()
-    for name in (f"leader.{ZONE}", f"_hstore-leader._tcp.{ZONE}"):
-        for kind in ("A", "TXT", "SRV", "AAAA"):
-            eventually(
-                partial(fails, survivor, name, kind),
-                f"SERVFAIL for {name} {kind}",
-            )
+    names_asked = (f"leader.{ZONE}", f"_hstore-leader._tcp.{ZONE}")
+    questions = list(itertools.product(names_asked, ("A", "TXT", "SRV", "AAAA")))
+    # Each is held for 2 s first.
+    eventually(lambda: all(at_once(fails, survivor, questions)), "SERVFAIL for the leader's names")
     own = next(name for name, node in by_name.items() if node is survivor)
     rest = survivor.dig(f"{own}.node.{ZONE}").out
     assert re.search(rf"^{own}\.node\.{ZONE}\.\s+0\s+IN\s+A\s+127\.0\.0\.1$", rest, re.MULTILINE)

@@ -84,9 +84,9 @@ def test_where_all_is_well_nothing_is_wrong_and_nothing_is_advised(well):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"leader": SILENT, "leader_by_tcp": SILENT}, "let UDP and TCP to port 8600 through"),
+        ({"leader": SILENT, "by_tcp": SILENT}, "let UDP and TCP to port 8600 through"),
         ({"leader": SILENT}, "UDP does not, and resolvers ask by UDP"),
-        ({"leader_by_tcp": CLOSED}, "UDP to port 8600 goes through, TCP does not"),
+        ({"by_tcp": CLOSED}, "UDP to port 8600 goes through, TCP does not"),
         ({"leader": SERVFAIL}, "not in contact with the leader"),
         ({"leader": REFUSED}, f"does not serve {ZONE}"),
         ({"leader": answer()}, f"does not serve {ZONE}"),
@@ -105,7 +105,7 @@ def test_a_fault_of_a_node_is_found_there_and_nowhere_else(well, changes, words)
 
 
 def test_that_a_silent_node_runs_is_said_only_while_a_leader_says_so(well):
-    seen = first_node(well, leader=CLOSED, nodes=CLOSED, leader_by_tcp=CLOSED)
+    seen = first_node(well, leader=CLOSED, nodes=CLOSED, by_tcp=CLOSED)
     assert "The leader hears the node, but its DNS server" in wrong(seen)[NODE]
     seen = replace(seen, info=msgspec.structs.replace(seen.info, leader=None))
     assert "it is not known whether the node runs" in wrong(seen)[NODE]
@@ -127,7 +127,7 @@ def test_a_node_that_is_known_to_be_down_is_no_fault_of_resolution(well, make):
 
 def test_without_a_leader_the_other_name_is_judged_and_the_cause_is_named_once(well, make):
     info = make.info(*(one.node for one in well.nodes), leader=None)
-    nodes = tuple(replace(one, leader=SERVFAIL, leader_by_tcp=SERVFAIL) for one in well.nodes)
+    nodes = tuple(replace(one, leader=SERVFAIL, by_tcp=SERVFAIL) for one in well.nodes)
     seen = replace(well, info=info, nodes=nodes, resolvers=(resolver(leader=SERVFAIL),))
     found = wrong(seen)
     assert list(found) == [f"cluster {info.cluster_id}"]
