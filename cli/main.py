@@ -293,7 +293,7 @@ def dns() -> None:
 @opt.host
 @opt.zone
 def dns_setup(*, system: str, host: str | None, zone: str | None) -> None:
-    """Print the configuration that makes a resolver ask the cluster for its zone; change nothing.
+    """Print what makes a resolver forward the zone, or a proxy find the nodes; change nothing.
 
     Its first lines say how to install and try it. It names the DNS servers of the cluster that is
     found, else those that the first three nodes on a machine have.

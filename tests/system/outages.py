@@ -57,10 +57,10 @@ async def ask_leader(host: str, port: int = 53) -> str:
     return "nothing"
 
 
-async def write(port: int) -> str:
-    """Write a key through a proxy on this machine, and return the status."""
+async def post(port: int, path: str = "/write") -> str:
+    """Make a request through a proxy on this machine, by default a write, and return the status."""
     body = b'{"key":"outage","value":"x"}'
-    request = b"POST /write HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    request = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n".encode()
     request += b"Content-Length: %d\r\n\r\n" % len(body) + body
     with trio.move_on_after(_HTTP_S):
         try:

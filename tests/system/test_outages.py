@@ -16,7 +16,7 @@ import trio
 
 from .cluster import Node, eventually
 from .machine import is_permitted
-from .outages import Ask, Look, ask_leader, lose, write
+from .outages import Ask, Look, ask_leader, lose, post
 from .resolvers import PROGRAMS, PROXIES, House, house, installed
 
 pytestmark = pytest.mark.skipif(not is_permitted(), reason="takes root, and namespaces")
@@ -34,6 +34,9 @@ OWN_WAITS_S = {
 LOSSES = {"SIGKILL": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}
 
 Measured = dict[tuple[str, str], tuple[float, list[Look]]]
+"""The seconds and the answers of each client and each loss."""
+
+ADMIN = ("/v1/node/stop", "//v1/node/stop", "/%761/node/stop", "/v1/leader/transfer")
 
 
 def host_of(node: Node) -> str:
@@ -50,7 +53,7 @@ def one_loss(house: House, loss: str, proxies: list[str]) -> Measured:
     }
     other = host_of(house.cluster.followers()[0])
     asks["a node"] = partial(ask_leader, other, 8600)
-    asks |= {proxy: partial(write, PROXIES[proxy]) for proxy in proxies}
+    asks |= {proxy: partial(post, PROXIES[proxy]) for proxy in proxies}
     right = {host_of(node) for node in house.cluster.nodes} - {old} | {"200"}
     strike = partial(leader.signal, LOSSES[loss])
     took, seen = trio.run(lose, asks, right.__contains__, strike)
@@ -63,17 +66,26 @@ def one_loss(house: House, loss: str, proxies: list[str]) -> Measured:
 
 
 def gets_through(proxy: str) -> bool:
-    return trio.run(write, PROXIES[proxy]) == "200"
+    return trio.run(post, PROXIES[proxy]) == "200"
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
+def refusals() -> dict[str, list[str]]:
+    """What each proxy said to requests that only the own machine may make."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def measured(
+    tmp_path_factory: pytest.TempPathFactory, refusals: dict[str, list[str]]
+) -> Iterator[Measured]:
     """Lose the leader in each way, with all that is installed asked at once."""
     systems = installed(PROGRAMS)
     proxies = [one for one in installed({one: one for one in PROXIES}) if "dnsmasq" in systems]
     with house(tmp_path_factory.mktemp("outages"), systems, proxies) as built:
         for proxy in proxies:
             eventually(partial(gets_through, proxy), f"{proxy} works")
+            refusals[proxy] = [trio.run(post, PROXIES[proxy], path) for path in ADMIN]
         found: Measured = {}
         for loss in LOSSES:
             found |= one_loss(built, loss, proxies)
@@ -103,6 +115,20 @@ def test_writes_soon_get_through_a_proxy_again(
     require_tool(proxy)
     require_tool("dnsmasq")
     check(measured, proxy, loss)
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_proxy_does_not_pass_on_the_rights_of_its_machine(
+    measured: Measured,
+    refusals: dict[str, list[str]],
+    require_tool: Callable[[str], str],
+    proxy: str,
+) -> None:
+    require_tool(proxy)
+    require_tool("dnsmasq")
+    assert measured
+    assert set(refusals[proxy]) <= {"403", "404"}
+    assert refusals[proxy][0] == "403"
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -222,16 +222,12 @@ def test_the_system_itself_takes_the_file(system, servers, require_tool, tmp_pat
 
 def blocks(page):
     """Give the lines of each block of code, with the heading above it."""
-    heading, block = "", None
-    for line in (DOCS / page).read_text().splitlines():
-        if line.startswith("```"):
-            if block is not None:
-                yield heading, [one for one in block if one]
-            block = [] if block is None else None
-        elif block is not None:
-            block.append(line.strip())
-        elif line.startswith("## "):
-            heading = line[3:]
+    heading = ""
+    for number, piece in enumerate((DOCS / page).read_text().split("```\n")):
+        if number % 2:
+            yield heading, [line.strip() for line in piece.splitlines() if line]
+        else:
+            heading = [heading, *re.findall(r"^## (.*)$", piece, re.MULTILINE)][-1]
 
 
 @pytest.mark.parametrize("page", ["resolvers.md", "load-balancers.md"])
