@@ -78,7 +78,7 @@ server:
     private-domain: "$zone."
     # Without it no server on this machine is ever asked.
     do-not-query-localhost: no
-    # These two hold for every name. Where unbound-checkconf does not know one (before 1.15, or
+    # These two hold for every name. Where unbound-checkconf does not know one (before 1.14, or
     # without the security updates of 2024), take that line out.
     # A node without a leader answers once there is one. An answer that took longer than 1.9 s would
     # not be handed on, and whoever asked would wait for his own timeout.
@@ -177,9 +177,9 @@ HAPROXY = Template("""\
 # Reload:  sudo haproxy -c -f /etc/haproxy/haproxy.cfg && sudo systemctl reload haproxy
 # Try:     curl http://127.0.0.1:8080/v1/health
 #
-# Every node answers every request. HAProxy 2.2 or newer finds them by their SRV records, and asks
-# all nodes at once, so no resolver has to stand between. Clients that call the proxy by a name need
-# that name in http.hosts of the nodes; by an IP literal or localhost they need nothing.
+# Every node answers every request. HAProxy finds them by their SRV records, and asks all nodes at
+# once, so no resolver has to stand between. Clients that call the proxy by a name need that name in
+# http.hosts of the nodes; by an IP literal or localhost they need nothing. (Tested with HAProxy 2.6.)
 resolvers hstore-dns
 $servers
     # How often it asks; every 10 s unless it is set.
