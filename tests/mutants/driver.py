@@ -71,7 +71,7 @@ DRIVER = (
     ),
     _mutant(
         "driver-serves-reads-before-they-are-applied", (2, 21), "The index is not waited for.",
-        _INTAKE, "waiting.reads_for_index.add(index, *waiting", "waiting.reads_for_index.add(0, *waiting",
+        _INTAKE, "waiting.reads_for_index.add(index, asked_at", "waiting.reads_for_index.add(0, asked_at",
     ),
     _mutant(
         "driver-reads-without-asking", (19, 34), "Whoever believes to lead answers from its state.",

@@ -27,6 +27,7 @@ _REPLICA = "node/driver/replica.py"
 _ROCKS = "node/storage/rocks.py"
 _ROCKS_LOG = "node/storage/rocks_log.py"
 _REPLICATION = "node/raft/replication.py"
+_CONTACT = "node/driver/contact.py"
 
 
 def _mutant(name: str, about: str, file: str, old: str, new: str, *, layer: str = "A") -> Mutant:
@@ -196,6 +197,27 @@ _CUT_SHORT = (
 )
 
 BY_TEST = (
+    (
+        _mutant(
+            "what-waited-in-a-buffer-is-fresh", "A node that was stopped believes old heartbeats.",
+            _CONTACT, "        elif not self._is_doubted:\n"
+            "            self._proven_at = max(self._proven_at, before)\n",
+            "        self._proven_at = now\n",
+        ),
+        "tests/node/driver/test_contact.py::"
+        "test_after_a_pause_what_waited_in_the_buffers_proves_nothing",
+    ),
+    (
+        _mutant(
+            "late-answers-are-fresh", "A leader that was stopped believes old answers.",
+            _CONTACT,
+            "                self._proven_at = max(self._proven_at, self._rounds.popleft()[1])\n",
+            "                self._rounds.popleft()\n"
+            "                self._proven_at = trio.current_time()\n",
+        ),
+        "tests/node/driver/test_contact.py::"
+        "test_late_answers_to_old_rounds_prove_no_more_than_when_these_were_sent",
+    ),
     (
         _mutant(
             "a-link-to-an-earlier-process-stays", "Until TCP notices, with the new one linked, too.",

@@ -212,6 +212,7 @@ async def test_late_answers_to_old_rounds_prove_no_more_than_when_these_were_sen
     old = subject.core.round
     await trio.sleep(3)  # stopped
     subject.core.progress[OTHER].round = subject.core.progress[LEADER].round = old
+    assert not subject.is_current
     subject.contact.ticks()
     subject.core.round += 1
     assert not subject.is_current

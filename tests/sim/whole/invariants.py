@@ -12,6 +12,8 @@ The numbers are those of `tests/sim/invariants.py`; some are rules of the driver
 - I9: who was removed or replaced is no member, and never will be.
 - D17 (I14): a node ends by itself only when its disk was told to fail, and never by another error.
 - P1: all connections of a node to one peer are to one process of it; see `impostors.py`.
+- C1: a node names a leader only while its proof is younger than the lease, and so never one that was
+  replaced longer ago than that.
 - I7 and D15, D16: what clients see is judged in `clients.py`.
 """
 
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import trio
 
 from hstore.node.model import commands
 from hstore.node.model.commands import Delete, DeletePrefix, Denial, Keyed, Outcome, Put
@@ -68,6 +71,7 @@ class Checker:
         self._chains: dict[int, tuple[int, bytes]] = {}
         self._logs: dict[tuple[int, int], bytes] = {}
         self._leaders: dict[int, int] = {}
+        self._elected_at: dict[int, float] = {}
         self._committed_in: dict[int, int] = {}
         self._states: dict[int, int] = {}
         self._lives: dict[int, Life] = {}
@@ -152,8 +156,37 @@ class Checker:
             life.lead_term = core.term
             self._check_leader(member)
         self._check_processes(member)
+        self._check_named()
         hard = member.disk.durable.hard_state
         life.durable_term, life.durable_vote = hard.term, hard.vote
+
+    def _check_named(self) -> None:
+        newest = max(self._elected_at, default=0)
+        for member in self.sim.members.values():
+            if not member.is_up or member.core.term >= newest:
+                continue
+            if not member.node.status.in_contact():
+                continue
+            self.sim.counts["names a leader that was just replaced"] += 1
+            replaced_at = min(at for t, at in self._elected_at.items() if t > member.core.term)
+            ago, lease = trio.current_time() - replaced_at, self._lease(member)
+            if ago > lease:
+                self._fail(
+                    "C1",
+                    member,
+                    f"names {member.core.leader}, replaced {ago:.2f} s ago: {lease:.2f}",
+                )
+
+    def _lease(self, member: SimMember) -> float:
+        """How long ago whom a node names may have been replaced.
+
+        A frame is dated by the one before it, if that came at most half an election timeout sooner;
+        in the network it may have waited as long. A leader that loses its majority says so at its
+        next tick.
+        """
+        settings = member.node.replica.state.settings
+        tick = settings.heartbeat_ms * self.sim.options.skew
+        return (1.5 * settings.election_timeout_ms + tick) / 1000 + 0.1
 
     def _check_processes(self, member: SimMember) -> None:
         links = member.node.links
@@ -251,6 +284,7 @@ class Checker:
         core, sim = member.core, self.sim
         term = core.term
         sim.counts["leaders"] += 1
+        self._elected_at.setdefault(term, trio.current_time())
         if self._leaders.setdefault(term, member.id) != member.id:
             self._fail("I1", member, f"leads term {term}, and so does {self._leaders[term]}")
         hard = member.disk.durable.hard_state
