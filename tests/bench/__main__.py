@@ -3,6 +3,7 @@
     make bench                      all of it, in about an hour; writes tests/bench/results.md
     make bench QUICK=1              less than five minutes, without the rows of 1,000,000 keys
     make bench ONLY=put,dns         some sections, printed only
+    make bench ONLY=abuse ARGS="--other DIR"   this checkout and another under attack
     make bench ARGS="--dir /data"   any options, of those below
 
 Exit status: 0 all rows count, 1 a row is void, 2 something is missing here.
@@ -11,6 +12,7 @@ Exit status: 0 all rows count, 1 a row is void, 2 something is missing here.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import resource
 import signal
 import sys
@@ -19,7 +21,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from . import floor, loads, machine, names, outage, report, store, watch_load
+from . import abuse, floor, loads, machine, names, outage, report, store, watch_load
 from .plan import Plan, Section, guarded, quick
 from .rows import Row, line
 
@@ -34,13 +36,15 @@ SECTIONS: dict[str, Section] = {
     "dns": names.dns,
     "store": store.store,
     "floor": floor.floor,
+    "abuse": abuse.abuse,
 }
 
 
 def main() -> int:
     """Measure what the command line asks for; return the exit status."""
     options = _options()
-    wrong = machine.missing_tools() or machine.unfit_folder(options.dir)
+    needed = abuse.TOOLS if options.only == ["abuse"] else tuple(machine.PACKAGES)
+    wrong = machine.missing_tools(needed) or machine.unfit_folder(options.dir)
     if wrong:
         print(wrong, file=sys.stderr)
         return 2
@@ -52,6 +56,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hstore-bench-", dir=options.dir) as name:
         folder = Path(name)
         plan = quick(folder) if options.quick else Plan(folder)
+        plan = dataclasses.replace(plan, other=options.other)
         facts = machine.facts(folder)
         print("\n".join(f"{what}: {fact}" for what, fact in facts.items()), flush=True)
         begun = time.monotonic()
@@ -84,6 +89,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--out", type=Path, help="where the results go; a whole run writes results.md by itself"
+    )
+    parser.add_argument(
+        "--other", type=Path, help="another checkout with a .venv, for abuse: both are attacked"
     )
     options = parser.parse_args()
     options.only = [name for name in options.only.split(",") if name]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 SYSTEMS = ("hstore", "etcd")
@@ -56,6 +56,8 @@ class Target:
         least: The ratio is at least this.
         most: The ratio is at most this.
         zero: Names of rows of which no figure of ours may be above zero.
+        figures: Names of rows of which no figure of ours may be above `bound`.
+        bound: In the unit of those rows.
     """
 
     line: str
@@ -64,6 +66,8 @@ class Target:
     least: float = 0.0
     most: float = math.inf
     zero: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
+    bound: float = math.inf
 
 
 def paired(
@@ -197,6 +201,26 @@ def verdict(target: Target, rows: Sequence[Row]) -> tuple[str, bool | None]:
             said.append(start + (ratio(row.ratios) or NOT_MEASURED))
             median = statistics.median(row.ratios) if row.ratios else None
             answers.append(None if median is None else target.least <= median <= target.most)
+    if target.figures:
+        text, is_within = _within_bound(target, by_name)
+        said.append(text)
+        answers.append(is_within)
     if False in answers:
         return "; ".join(said), False
     return "; ".join(said), None if None in answers else True
+
+
+def _within_bound(target: Target, by_name: Mapping[str, Row]) -> tuple[str, bool | None]:
+    """Return the highest figure of all bounded rows, and whether it is within the bound."""
+    unknown = [
+        name
+        for name in target.figures
+        if not (row := by_name.get(name)) or row.void or not row.ours
+    ]
+    known = [(max(by_name[name].ours), name) for name in target.figures if name not in unknown]
+    said = f"{max(known)[1]}: {figure(max(known)[0])}" if known else NOT_MEASURED
+    if known and unknown:
+        said += f" ({len(unknown)} rows {NOT_MEASURED})"
+    if known and max(known)[0] > target.bound:
+        return said, False
+    return said, None if unknown else True
