@@ -78,6 +78,8 @@ class Route:
         caller: From where it may come.
         browser: What a browser may send.
         needs_length: The length of the body must be stated, also when it is 0.
+        is_vital: It must be possible however many clients there are: an operator's, or a check of
+            health.
         gate: The checks that follow from all this.
     """
 
@@ -89,6 +91,7 @@ class Route:
     caller: Caller = Caller.ANYWHERE
     browser: Browser = Browser.OWN_SITE
     needs_length: bool = False
+    is_vital: bool = False
     gate: tuple[Check, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -178,11 +181,19 @@ class Routes:
 
     def is_change(self, request: Request) -> bool:
         """Whether a request changes something where it has a route."""
+        route = self._known(request)
+        return route is not None and route.repeat is not Repeat.SAFE
+
+    def is_vital(self, request: Request) -> bool:
+        """Whether a request must be possible however many clients there are."""
+        route = self._known(request)
+        return route is not None and route.is_vital
+
+    def _known(self, request: Request) -> Route | None:
         try:
-            route, _ = self._find(request)
+            return self._find(request)[0]
         except HttpError:
-            return False
-        return route.repeat is not Repeat.SAFE
+            return None
 
     def _find(self, request: Request) -> tuple[Route, bytes]:
         path = request.path

@@ -34,6 +34,7 @@ def _operate(method: bytes, path: bytes, handler: Handler, *, needs_length: bool
         Repeat.NEVER,
         Caller.THIS_MACHINE,
         needs_length=needs_length,
+        is_vital=True,
     )
 
 
@@ -51,7 +52,7 @@ RECORDS = (
     _write(_POST, b"/write", simple.write, needs_length=True),
     _write(_POST, b"/update", simple.update, needs_length=True),
     _read(b"/v1/watch", watch.watch, Right.KEY_READ),
-    _read(b"/v1/health", cluster.health, Right.NONE),
+    Route(_GET, b"/v1/health", cluster.health, Right.NONE, is_vital=True),
     _read(b"/v1/status/leader", cluster.leader, Right.NONE),
     _read(b"/v1/status/peers", cluster.peers, Right.NONE),
     _read(b"/v1/cluster", cluster.show, Right.NODE_READ),

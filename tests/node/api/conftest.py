@@ -421,7 +421,7 @@ async def connect(server, nursery, poller) -> AsyncIterator[Connect]:
         if poller is not None:
             near_sock, far_sock = socket.socketpair()
             sockets.extend((near_sock, far_sock))
-            for sock in sockets:
+            for sock in (near_sock, far_sock):
                 sock.setblocking(False)
             server.serve_parked(TcpStream(far_sock), nursery, is_local=is_local)
             return Client(TcpStream(near_sock))
