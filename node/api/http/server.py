@@ -1,7 +1,7 @@
-"""The HTTP server: listeners, the number of connections, and closing.
+"""The HTTP server: listeners, connections from their beginning to their end, and closing.
 
-`connection.py` reads the bytes, `serving.py` and `parked.py` serve a connection, and the routes that
-the server is given answer the requests.
+`room.py` says whether there is a place for one, `connection.py` reads the bytes, `serving.py` and
+`parked.py` serve a connection, and the routes that the server is given answer the requests.
 """
 
 from __future__ import annotations

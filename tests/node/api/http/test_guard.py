@@ -152,3 +152,21 @@ async def test_no_page_gets_leave_to_read_across_origins(client):
     )
     assert answer.status == 405
     assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ("Sec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site", 403),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Site: same-origin", 403),
+        ("Origin: http://localhost\r\nOrigin: http://evil.example", 403),
+        ("Host: localhost", 400),
+        ("Last-Event-ID: 1\r\nLast-Event-ID: 2", 400),
+        ("Idempotency-Key: a\r\nIdempotency-Key: b", 400),
+    ],
+)
+async def test_a_header_twice_is_never_read_as_one_of_the_two(client, lines, status):
+    """Another program on the way may have looked at the other one."""
+    head = f"GET /v1/watch HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n\r\n"
+    await client.send(head.encode())
+    assert (await client.response()).status == status
