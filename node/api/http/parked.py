@@ -107,8 +107,10 @@ class Parked(Serving):
     def silence(self, now: float) -> Silence | None:
         """How long the client is silent already, where it has the word (`room.Occupant`)."""
         if self._has_task:
-            # It has one because the client is not silent, but for the rest of a request.
-            return None if self._strict_phase is None else super().silence(now)
+            # It has one because the client is not silent, unless it owes the rest of a request, or
+            # has its last answer.
+            is_silent = self._strict_phase is not None or self._is_answered
+            return super().silence(now) if is_silent else None
         return (0, self._silent_since) if self._waits_for is None else None
 
     def has_input(self) -> bool:

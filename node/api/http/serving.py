@@ -107,6 +107,7 @@ class Serving:
         self._room = shared.room
         self._silent_since = trio.current_time()
         self._is_evicted = False
+        self._is_lingering = False
         self._out_bytes = 0
         self._is_idle = True
         self._endless: trio.CancelScope | None = None
@@ -130,7 +131,12 @@ class Serving:
         """How long the client is silent already, where it has the word (`room.Occupant`)."""
         if self._strict_phase is not None:
             return (1, self._silent_since) if now >= self._silent_since + STALLED_S else None
-        return (0, self._silent_since) if self._is_idle else None
+        return (0, self._silent_since) if self._is_idle or self._is_answered else None
+
+    @property
+    def _is_answered(self) -> bool:
+        """Whether it only waits for the client to close; not after a 408, which nothing can cut short."""
+        return self._is_lingering and not self._exchange.scope.cancelled_caught
 
     def has_input(self) -> bool:
         """Whether something has come that is not read yet: never, for a task waits for it."""
@@ -175,6 +181,8 @@ class Serving:
         if not isinstance(self.stream, trio.abc.HalfCloseableStream):
             return
         count = 0
+        self._is_lingering = True
+        self._silent_since = trio.current_time()
         with trio.move_on_after(LAST_WORDS_S):
             await self.stream.send_eof()
             while count < LINGER_BYTES_MAX:

@@ -161,6 +161,16 @@ async def test_half_a_request_has_a_second_and_goes_after_the_idle_ones(
     assert (await going_on.response()).status == 200
 
 
+async def test_who_has_its_last_answer_and_does_not_close_makes_room(far, autojump_clock):
+    """A place is not busy for two seconds after each request that was the last of its connection."""
+    clients = await far(ORDINARY)
+    for client in clients:
+        assert await status(client, HEALTH[:-2] + b"Connection: close\r\n\r\n") == 200
+    for _ in range(2 * MOST):
+        [client] = await far()
+        assert await status(client, GET) == 404
+
+
 async def test_who_has_just_sent_something_is_not_ended(far, connect, poller, autojump_clock):
     """Its request would be lost."""
     if poller is None:
