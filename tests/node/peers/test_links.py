@@ -178,9 +178,14 @@ async def test_strangers_make_room_for_who_comes_after_them(autojump_clock) -> N
             await trio.testing.wait_all_tasks_blocked()
         with trio.fail_after(0.1):
             assert await streams[0].receive_some() == b""
+            for _ in range(2):
+                near, far = memory_stream_pair()
+                cluster.nursery.start_soon(cluster[1].node.links.serve, far)
+                streams.append(near)
             _, welcome = await greet(cluster, hello())
             assert welcome.refusal == ""
-            assert await streams[1].receive_some() == b""
+            for one in streams[1:4]:
+                assert await one.receive_some() == b"", "each makes room once"
         await cluster.write(1, "key", "value")
 
 
