@@ -30,7 +30,7 @@ from tests.system.place import DNS_OFFSET
 from . import client, wrk
 from .attacks import ATTACKS, BIG, BIG_VALUE
 from .plan import Plan, Rows
-from .processes import Failed, end, forget_peak, peak_mib, spawn
+from .processes import Failed, cpu_seconds, end, forget_peak, peak_mib, spawn
 from .rows import Row, percentile
 from .systems import Hstore, http
 from .wrk import Load
@@ -70,6 +70,11 @@ def row_name(attack: str, figure: str) -> str:
 def ordinary(operation: str) -> str:
     """Name the row of an ordinary load, beside that of another checkout."""
     return f"{operation}, {_CONNECTIONS} connections, beside another checkout"
+
+
+def by_processor_time(operation: str) -> str:
+    """Name the row beside that: it says more on a machine that is busy with other things."""
+    return f"{ordinary(operation)}, of the leader's processor time"
 
 
 def _of_all(*figures: str) -> tuple[str, ...]:
@@ -119,20 +124,43 @@ def abuse(plan: Plan) -> Rows:
 
 
 def _ordinary(plan: Plan, other: Path, labels: tuple[str, str]) -> Rows:
+    """Put and get at the leaders of both, which of them is first by turns."""
     with ExitStack() as stack:
-        addresses = [stack.enter_context(_cluster(plan, one)).leader() for one in (None, other)]
+        clusters = [stack.enter_context(_cluster(plan, one)) for one in (None, other)]
         for operation in ("put", "get"):
             load = Load(operation)
-            runs: list[tuple[float, ...]] = []
-            void = ""
-            for address in addresses:
-                wrk.fill(address, "hstore", load)
-            for _ in range(plan.pairs + 1):
-                pair = [wrk.run(at, "hstore", load, _CONNECTIONS, plan.seconds) for at in addresses]
-                void = void or pair[0].void or pair[1].void
-                runs.append(tuple(run.per_second for run in pair))
-            ours, theirs = zip(*runs[1:], strict=True)
-            yield Row(ordinary(operation), "per second", ours, theirs, labels, void)
+            for cluster in clusters:
+                wrk.fill(cluster.leader(), "hstore", load)
+            pairs: list[tuple[_Run, _Run]] = []
+            for number in range(plan.pairs + 1):
+                order = clusters if number % 2 else clusters[::-1]
+                runs = {cluster: _run(cluster, load, plan.seconds) for cluster in order}
+                pairs.append((runs[clusters[0]], runs[clusters[1]]))
+            void = next((run.void for pair in pairs for run in pair if run.void), "")
+            ours, theirs = zip(*pairs[1:], strict=True)
+            for name, of in (
+                (ordinary(operation), lambda run: run.per_second),
+                (by_processor_time(operation), lambda run: run.per_busy_second),
+            ):
+                figures = tuple(map(of, ours)), tuple(map(of, theirs))
+                yield Row(name, "per second", *figures, labels, void)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Answers per second, and per second of the leader's processor time; why they do not count."""
+
+    per_second: float
+    per_busy_second: float
+    void: str
+
+
+def _run(cluster: Hstore, load: Load, seconds: float) -> _Run:
+    leader = cluster.leader()
+    pid = cluster.pid(leader)
+    before = cpu_seconds(pid)
+    run = wrk.run(leader, "hstore", load, _CONNECTIONS, seconds)
+    return _Run(run.per_second, run.requests / (cpu_seconds(pid) - before), run.void)
 
 
 @contextmanager
