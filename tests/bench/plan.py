@@ -48,12 +48,12 @@ class Plan:
     restarts: int = 5
     joins: int = 5
     abuses: int = 3
-    hold_seconds: float = 20
+    hold_seconds: float = 10
     other: Path | None = None
 
 
 def quick(folder: Path) -> Plan:
-    """Return the plan that takes less than five minutes."""
+    """Return the plan that takes about seven minutes."""
     return Plan(
         folder,
         is_quick=True,
@@ -68,7 +68,7 @@ def quick(folder: Path) -> Plan:
         restarts=0,
         joins=0,
         abuses=1,
-        hold_seconds=6,
+        hold_seconds=4,
     )
 
 
