@@ -180,9 +180,12 @@ def _attacked(plan: Plan, attack: str, checkout: Path | None) -> dict[str, float
         assert request(address, "PUT", f"/v1/kv/{BIG}", BIG_VALUE).status == 200
         pid, term = cluster.pid(address), cluster.term()
         quiet = trio.run(partial(_watch_attack, plan, attack, address, pid))
+        ended_at = time.monotonic()
+        # After some attacks a node needs a while until it answers at all.
+        cluster.wait_healthy()
         seconds = min(math.ceil(time.monotonic() - quiet.began_at), _LAG_S_MAX)
         lag = request(address, "GET", f"/v1/node/load?seconds={seconds}").json()
-        served = [quiet.began_at, *sorted(quiet.healthy_at), time.monotonic()]
+        served = [quiet.began_at, *sorted(quiet.healthy_at), ended_at]
         return {
             HEALTH_P99: percentile(quiet.health_ms, 99),
             DNS_P99: percentile(quiet.dns_ms, 99),

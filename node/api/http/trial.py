@@ -20,16 +20,16 @@ from .serving import Serving, Shared
 if TYPE_CHECKING:
     from .connection import Request
     from .exchange import Exchange, Found, Router
+    from .room import Silence
 
 TRIAL_S = 2.0
 """For the first request to come whole."""
 
 
-def no_place(most: int) -> HttpError:
+def no_place(most: int, outcome: str | None = None) -> HttpError:
     """Return what a connection is told for which there is no place."""
-    return HttpError(
-        503, f"this node has {most} connections already: close some", retry_after_s=RETRY_AFTER_S
-    )
+    text = f"this node has {most} connections already: close some"
+    return HttpError(503, text, outcome=outcome, retry_after_s=RETRY_AFTER_S)
 
 
 class Trial(Serving):
@@ -50,7 +50,7 @@ class Trial(Serving):
         """Go on as any other connection does."""
         self._is_over = True
 
-    def silence(self, now: float) -> tuple[int, float] | None:
+    def silence(self, now: float) -> Silence | None:
         """Have it stay as long as its trial lasts (`room.Occupant`)."""
         return super().silence(now) if self._is_over else None
 
@@ -83,7 +83,8 @@ class _TrialRouter:
             request.keep_alive = False
         else:
             request.keep_alive = False
-            return failed(exchange, request, no_place(self._room.most))
+            outcome = "not applied" if self._router.is_change(request) else None
+            return failed(exchange, request, no_place(self._room.most, outcome))
         return self._router.begin(exchange, request)
 
     def is_change(self, request: Request) -> bool:
