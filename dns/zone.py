@@ -175,6 +175,14 @@ def _add_leader_service(
         zone.add(name, (), available=False)
 
 
+def host_names(zone: str, members: Iterable[str]) -> frozenset[str]:
+    """Return the names that have addresses in a zone, as text in lower case: groups and members."""
+    apex = zone.lower().rstrip(".")
+    groups = (label.decode() for label, _ in _GROUPS)
+    hosts = (f"{name.lower()}.node" for name in members)
+    return frozenset(f"{name}.{apex}" for name in ("leader", *groups, *hosts))
+
+
 class _Builder:
     """Collects nodes, and makes the names between the apex and each of them exist."""
 

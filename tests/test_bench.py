@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import floor, machine, names, outage, report, resolvers, rows, wrk
+from tests.bench import abuse, floor, machine, names, outage, report, resolvers, rows, wrk
 from tests.bench.plan import Plan, Rows, guarded
 from tests.bench.processes import Failed
 from tests.bench.rows import Row, Target
@@ -150,6 +150,29 @@ def test_the_targets_of_the_resolvers_name_rows_that_are_measured() -> None:
         resolvers.row_name(outage.Loss.HALT, "systemd-resolved"),
     }
     assert measured - named == own_waits
+
+
+BOUNDED = Target("turns", "at most 100 ms", ("a", "b"), worst=100)
+
+
+@pytest.mark.parametrize(("b", "is_reached"), [(100.0, True), (101.0, False)])
+def test_a_bound_holds_for_the_highest_figure_of_each_row(b: float, is_reached: bool) -> None:
+    given = [Row("a", "ms", (1.0, 2.0)), Row("b", "ms", (3.0, b))]
+
+    assert rows.verdict(BOUNDED, given) == (f"b: {b:.0f}", is_reached)
+
+
+def test_a_bound_on_rows_that_were_not_all_measured_is_not_known_to_hold() -> None:
+    assert rows.verdict(BOUNDED, [])[1] is None
+    assert rows.verdict(BOUNDED, [Row("a", "ms", (1.0,)), Row("b", void="gone")])[1] is None
+    assert rows.verdict(BOUNDED, [Row("a", "ms", (101.0,))])[1] is False
+
+
+def test_what_one_section_needs_is_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_which", lambda tool: "/bin/wrk" if tool == "wrk" else None)
+
+    assert machine.missing_tools(abuse.TOOLS) == ""
+    assert "etcd" in machine.missing_tools()
 
 
 def test_each_target_has_a_line_in_the_results() -> None:

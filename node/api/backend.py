@@ -180,8 +180,8 @@ class Process(Protocol):
         ...
 
     @property
-    def zone(self) -> str:
-        """The DNS domain of the cluster, in which this node has its names."""
+    def zone_hosts(self) -> frozenset[str]:
+        """The names in the cluster's zone that have addresses, in lower case."""
         ...
 
     def unhealthy(self) -> str | None:

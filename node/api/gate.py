@@ -14,6 +14,7 @@ import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from . import parameters
 from .http.answers import HttpError
 from .http.connection import Request
 from .http.dispatch import failed
@@ -74,24 +75,32 @@ class Route:
             slash may be a part.
         handler: Answers the request.
         right: Which right it needs.
+        params: The query parameters that it supports, separated by spaces.
         repeat: What becomes of a request that is sent twice.
         caller: From where it may come.
         browser: What a browser may send.
         needs_length: The length of the body must be stated, also when it is 0.
-        gate: The checks that follow from all this.
+        is_vital: It must be possible however many clients there are: an operator's, or a check of
+            health.
+        known: Those of `params`.
+        gate: The other checks that follow from all this.
     """
 
     method: bytes
     path: bytes
     handler: Handler
     right: Right
+    params: str = ""
     repeat: Repeat = Repeat.SAFE
     caller: Caller = Caller.ANYWHERE
     browser: Browser = Browser.OWN_SITE
     needs_length: bool = False
+    is_vital: bool = False
+    known: frozenset[str] = field(init=False, repr=False)
     gate: tuple[Check, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "known", frozenset(self.params.split()))
         object.__setattr__(self, "gate", _gate_of(self))
 
     @property
@@ -172,17 +181,27 @@ class Routes:
             route, rest = self._find(request)
             for check in route.gate:
                 check(exchange, request)
+            if request.query:
+                parameters.check(route.known, request.query)
             return route.handler(exchange, request, rest)
         except Exception as error:  # noqa: BLE001 (the boundary)
             return failed(exchange, request, error)
 
     def is_change(self, request: Request) -> bool:
         """Whether a request changes something where it has a route."""
+        route = self._known(request)
+        return route is not None and route.repeat is not Repeat.SAFE
+
+    def is_vital(self, request: Request) -> bool:
+        """Whether a request must be possible however many clients there are."""
+        route = self._known(request)
+        return route is not None and route.is_vital
+
+    def _known(self, request: Request) -> Route | None:
         try:
-            route, _ = self._find(request)
+            return self._find(request)[0]
         except HttpError:
-            return False
-        return route.repeat is not Repeat.SAFE
+            return None
 
     def _find(self, request: Request) -> tuple[Route, bytes]:
         path = request.path

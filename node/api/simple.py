@@ -22,6 +22,7 @@ from .http.params import (
     key_start,
     number,
     parse_query,
+    refuse_repeated_members,
 )
 from .items import find, stale_header, value_member
 
@@ -44,6 +45,10 @@ class _Pair(msgspec.Struct, gc=False):
 
 
 _pair = msgspec.json.Decoder(_Pair)
+_QUOTES = 8
+# No text is shorter in JSON than in UTF-8, so in fewer bytes than these, beside the key and the value,
+# there is nothing but the two.
+_BYTES_WITH_THIRD_MEMBER = len('{"key":"","value":"","key":""}')
 
 
 def read_one(exchange: Exchange, request: Request, rest: bytes) -> Deferred:
@@ -96,9 +101,12 @@ def update(exchange: Exchange, request: Request, _rest: bytes) -> Deferred:
 
 
 def _put(exchange: Exchange, request: Request, *, must_exist: bool) -> Deferred:
-    pair = decode_json(_pair, request.body)
+    body = request.body
+    pair = decode_json(_pair, body, checks_members=False)
     key = key_from_text(pair.key)
     value = checked_value(pair.value.encode())
+    if len(body) >= len(key) + len(value) + _BYTES_WITH_THIRD_MEMBER:
+        refuse_repeated_members(body, _QUOTES)
     command = Put(key, value, must_exist=must_exist)
     return _written(exchange, request, command)
 

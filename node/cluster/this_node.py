@@ -7,10 +7,14 @@ ends it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import trio
 
+from hstore.dns.zone import host_names
+
 from ..driver.replica import Replica
+from ..model.commands import Member
 from ..net.lag import Lag
 from .handover import Handover
 from .status import Status
@@ -63,6 +67,9 @@ class ThisNode:
         self._handover = handover
         self._lag = lag
         self._given_name = name
+        self._members: Mapping[int, Member] = {}
+        self._hosts_zone = ""
+        self._hosts: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -74,6 +81,15 @@ class ThisNode:
     def zone(self) -> str:
         """The DNS domain of the cluster."""
         return self._facts.settings.zone
+
+    @property
+    def zone_hosts(self) -> frozenset[str]:
+        """The names in the cluster's zone that have addresses, in lower case; made anew by a change."""
+        members, zone = self._facts.members, self._facts.settings.zone
+        if members is not self._members or zone != self._hosts_zone:
+            self._members, self._hosts_zone = members, zone
+            self._hosts = host_names(zone, (member.name for member in members.values()))
+        return self._hosts
 
     def unhealthy(self) -> str | None:
         """Return why this node is not in contact with a leader, or None when it is."""

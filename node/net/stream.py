@@ -96,6 +96,13 @@ class TcpStream(trio.abc.HalfCloseableStream):
         except OSError:
             return True
 
+    def has_input(self) -> bool:
+        """Whether something has arrived that is unread."""
+        try:
+            return bool(self.sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
     def send_now(self, data: bytes) -> int:
         """Send as much as the socket has room for, without waiting; return how many bytes.
 

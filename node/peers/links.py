@@ -74,7 +74,8 @@ class Links:
     """All links of a node.
 
     Attributes:
-        accepted_max: Connections from others at the same time; further ones are closed.
+        accepted_max: Connections from others at the same time; for a further one the oldest that has
+            not said hello is ended, else it is closed.
     """
 
     def __init__(
@@ -110,6 +111,8 @@ class Links:
         )
         self._log_limit = LogLimit()
         self._accepting = 0
+        # Of those, the ones that have said no hello yet, in the order in which they came.
+        self._strangers: dict[trio.CancelScope, None] = {}
         self._nursery: trio.Nursery | None = None
         self._is_over = False
 
@@ -283,7 +286,7 @@ class Links:
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one incoming connection until it ends; closes `stream`. Its loss is only logged."""
-        if self._accepting >= self.accepted_max:
+        if self._accepting >= self.accepted_max and not self._end_oldest_stranger():
             await trio.aclose_forcefully(stream)
             return
         self._accepting += 1
@@ -295,12 +298,26 @@ class Links:
         finally:
             self._accepting -= 1
 
+    def _end_oldest_stranger(self) -> bool:
+        """Make room for a connection, which may be a member's; False: all have said hello."""
+        oldest = next(iter(self._strangers), None)
+        if oldest is None:
+            return False
+        del self._strangers[oldest]
+        oldest.cancel()
+        return True
+
     async def _serve(self, stream: trio.abc.Stream) -> None:
         reader = wire.FrameReader(wire.MAX_GREETING)
         frames: list[wire.Frame] = []
         hello: wire.Hello | None = None
-        with trio.move_on_after(_HELLO_SECONDS):
-            hello = await self._greet(stream, reader, frames)
+        with trio.move_on_after(_HELLO_SECONDS) as scope:
+            self._strangers[scope] = None
+            try:
+                await self._read_hello(stream, reader, frames)
+            finally:
+                self._strangers.pop(scope, None)
+            hello = await self._greet(stream, frames)
         if hello is None or hello.purpose == wire.Purpose.IDENTIFY:
             return
         # The peer has named this cluster's id, so it may send large frames.
@@ -316,15 +333,20 @@ class Links:
                     self._move(hello.node_id, hello.address)
             await self._serve_messages(stream, hello, reader, frames)
 
-    async def _greet(
+    async def _read_hello(
         self, stream: trio.abc.Stream, reader: wire.FrameReader, frames: list[wire.Frame]
-    ) -> wire.Hello | None:
-        """Read the hello and answer it; return it if accepted. `frames` gets what followed it."""
+    ) -> None:
+        """Read until `frames` has one, or the connection ends."""
         while not frames:
             data = await stream.receive_some(4096)
             if not data:
-                return None
+                return
             frames += reader.feed(data)
+
+    async def _greet(self, stream: trio.abc.Stream, frames: list[wire.Frame]) -> wire.Hello | None:
+        """Answer the hello; return it if accepted. `frames` keeps what followed it."""
+        if not frames:
+            return None
         hello = frames.pop(0)
         if not isinstance(hello, wire.Hello):
             raise PeerError(f"{type(hello).__name__} in place of a hello")

@@ -1,8 +1,9 @@
 """hstore beside etcd and others, measured on this machine in turns.
 
     make bench                      all of it, in about an hour; writes tests/bench/results.md
-    make bench QUICK=1              less than five minutes, without the rows of 1,000,000 keys
+    make bench QUICK=1              about seven minutes, without the rows of 1,000,000 keys
     make bench ONLY=put,dns         some sections, printed only
+    make bench ONLY=abuse ARGS="--other DIR"   this checkout and another under attack
     make bench ARGS="--dir /data"   any options, of those below
 
 Exit status: 0 all rows count, 1 a row is void, 2 something is missing here.
@@ -11,15 +12,17 @@ Exit status: 0 all rows count, 1 a row is void, 2 something is missing here.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import resource
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from . import floor, loads, machine, names, outage, report, resolvers, store, watch_load
+from . import abuse, floor, loads, machine, names, outage, report, resolvers, store, watch_load
 from .plan import Plan, Section, guarded, quick
 from .rows import Row, line
 
@@ -35,17 +38,23 @@ SECTIONS: dict[str, Section] = {
     "resolvers": resolvers.resolvers,
     "store": store.store,
     "floor": floor.floor,
+    "abuse": abuse.abuse,
 }
 
-WITHOUT_TOOLS = {"resolvers"}
-"""Sections that measure what is installed, and say of the rest that it is not."""
+TOOLS = {"resolvers": (), "abuse": abuse.TOOLS}
+"""What these sections need, where that is not everything. Resolvers that are not installed are left out."""
+
+
+def _needed(only: Sequence[str]) -> list[str]:
+    """Return the programs that the chosen sections need; none chosen: all of them are."""
+    needed = {tool for one in only or SECTIONS for tool in TOOLS.get(one, tuple(machine.PACKAGES))}
+    return sorted(needed)
 
 
 def main() -> int:
     """Measure what the command line asks for; return the exit status."""
     options = _options()
-    wrong = "" if set(options.only) <= WITHOUT_TOOLS else machine.missing_tools()
-    wrong = wrong or machine.unfit_folder(options.dir)
+    wrong = machine.missing_tools(_needed(options.only)) or machine.unfit_folder(options.dir)
     if wrong:
         print(wrong, file=sys.stderr)
         return 2
@@ -57,6 +66,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hstore-bench-", dir=options.dir) as name:
         folder = Path(name)
         plan = quick(folder) if options.quick else Plan(folder)
+        plan = dataclasses.replace(plan, other=options.other)
         facts = machine.facts(folder)
         print("\n".join(f"{what}: {fact}" for what, fact in facts.items()), flush=True)
         begun = time.monotonic()
@@ -89,6 +99,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--out", type=Path, help="where the results go; a whole run writes results.md by itself"
+    )
+    parser.add_argument(
+        "--other", type=Path, help="another checkout with a .venv, for abuse: both are attacked"
     )
     options = parser.parse_args()
     options.only = [name for name in options.only.split(",") if name]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -36,9 +37,9 @@ _FLUSHES = 200
 _FLUSH_BYTES = 4096
 
 
-def missing_tools() -> str:
-    """Say what is missing and how to get it; empty: nothing."""
-    missing = [tool for tool in PACKAGES if _which(tool) is None]
+def missing_tools(needed: Iterable[str] = PACKAGES) -> str:
+    """Say what is missing of what is needed and how to get it; empty: nothing."""
+    missing = [tool for tool in needed if _which(tool) is None]
     if not missing:
         return ""
     packages = " ".join(dict.fromkeys(PACKAGES[tool] for tool in missing))

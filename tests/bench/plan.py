@@ -30,6 +30,9 @@ class Plan:
         settle_seconds: How long nothing is done before that, and before memory is looked at.
         keys: The numbers of keys with which memory is looked at; the last is the largest store.
         restarts, joins: How often, of each system, with the largest store.
+        abuses: How often each attack is made.
+        hold_seconds: How long an attack that holds something holds it.
+        other: Another checkout, to be attacked beside this one.
     """
 
     folder: Path
@@ -44,10 +47,13 @@ class Plan:
     keys: tuple[int, ...] = (100_000, 1_000_000)
     restarts: int = 5
     joins: int = 5
+    abuses: int = 3
+    hold_seconds: float = 10
+    other: Path | None = None
 
 
 def quick(folder: Path) -> Plan:
-    """Return the plan that takes less than five minutes."""
+    """Return the plan that takes about seven minutes."""
     return Plan(
         folder,
         is_quick=True,
@@ -61,6 +67,8 @@ def quick(folder: Path) -> Plan:
         keys=(20_000,),
         restarts=0,
         joins=0,
+        abuses=1,
+        hold_seconds=4,
     )
 
 

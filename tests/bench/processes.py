@@ -102,6 +102,19 @@ def memory_mib(pid: int) -> tuple[float, float]:
     return found["VmRSS"], found["RssAnon"]
 
 
+def forget_peak(pid: int) -> None:
+    """Begin to measure the highest resident memory of a process anew (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_mib(pid: int) -> float:
+    """Return the highest resident memory of a process, of all time or since `forget_peak`."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)
+    assert found is not None, text
+    return int(found[1]) / 1024
+
+
 def open_files(pid: int) -> int:
     """Return how many descriptors a process has open, its connections among them."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())

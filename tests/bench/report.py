@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import names, outage, resolvers, store
+from . import abuse, names, outage, resolvers, store
 from .loads import P50, P99, RATE, row_name
 from .outage import Loss
 from .plan import Plan
@@ -94,6 +94,21 @@ TARGETS = (
         "itself: at least 0.8",
         (store.against_small("hstore", MOST),),
         least=0.8,
+    ),
+    *(
+        Target(
+            f"under attack: {name}",
+            f"at most {bound:g} {unit}".rstrip(),
+            figures,
+            worst=bound,
+        )
+        for name, unit, bound, figures in abuse.BOUNDS
+    ),
+    Target(
+        "ordinary load at 64 connections beside another checkout",
+        "at least 0.97",
+        (abuse.ordinary("put"), abuse.ordinary("get")),
+        least=0.97,
     ),
 )
 

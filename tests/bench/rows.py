@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 SYSTEMS = ("hstore", "etcd")
@@ -203,6 +203,8 @@ def verdict(target: Target, rows: Sequence[Row]) -> tuple[str, bool | None]:
     said: list[str] = []
     answers: list[bool | None] = []
     by_name = {row.name: row for row in rows}
+    if target.is_of_figures and target.median == math.inf:
+        return _highest(target, by_name)
     for name in (*target.rows, *target.zero):
         row = by_name.get(name)
         start = f"{name}: " if len(target.rows) + len(target.zero) > 1 else ""
@@ -219,3 +221,17 @@ def verdict(target: Target, rows: Sequence[Row]) -> tuple[str, bool | None]:
     if False in answers:
         return "; ".join(said), False
     return "; ".join(said), None if None in answers else True
+
+
+def _highest(target: Target, by_name: Mapping[str, Row]) -> tuple[str, bool | None]:
+    """Return the highest figure of all rows, and whether it is at most `worst`."""
+    unknown = [
+        name for name in target.rows if not (row := by_name.get(name)) or row.void or not row.ours
+    ]
+    known = [(max(by_name[name].ours), name) for name in target.rows if name not in unknown]
+    said = f"{max(known)[1]}: {figure(max(known)[0])}" if known else NOT_MEASURED
+    if known and unknown:
+        said += f" ({len(unknown)} rows {NOT_MEASURED})"
+    if known and max(known)[0] > target.worst:
+        return said, False
+    return said, None if unknown else True

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import trio
 
-from tests.system.cluster import Answer, Cluster, Node, eventually, request
+from tests.system.cluster import HSTORE, Answer, Cluster, Node, eventually, request
 from tests.system.place import free_base
 
 from .processes import Failed, end, leash, spawn
@@ -130,7 +130,8 @@ class System(abc.ABC):
         eventually(lambda: self.has_ended(address), f"{self.name} at {address} ends", _EXIT_S)
 
 
-def _http(method: str, address: str, path: str, body: bytes = b"") -> bytes:
+def http(method: str, address: str, path: str, body: bytes = b"") -> bytes:
+    """Make a request as bytes."""
     head = f"{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -140,10 +141,14 @@ class Hstore(System):
 
     name = "hstore"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checkout: Path | None = None) -> None:
+        """`checkout`: another one, with a `.venv` of its own, whose code the nodes run."""
         folder.mkdir(parents=True)
         base = free_base(NODES + 1)
-        self._cluster = Cluster(folder, NODES, base=base, prefix=leash())
+        command = HSTORE
+        if checkout is not None:
+            command = [str(checkout / ".venv/bin/python"), *HSTORE[1:]]
+        self._cluster = Cluster(folder, NODES, base=base, prefix=leash(), command=command)
         self._fourth: Node | None = None
 
     def __enter__(self) -> Self:
@@ -227,13 +232,13 @@ class Hstore(System):
         self.wait_healthy()
 
     def put(self, address: str, key: str, value: bytes) -> bytes:
-        return _http("PUT", address, f"/v1/kv/{key}", value)
+        return http("PUT", address, f"/v1/kv/{key}", value)
 
     def get(self, address: str, key: str) -> bytes:
-        return _http("GET", address, f"/v1/kv/{key}")
+        return http("GET", address, f"/v1/kv/{key}")
 
     def watch(self, address: str, prefix: str) -> bytes:
-        return _http("GET", address, f"/v1/watch?prefix={prefix}")
+        return http("GET", address, f"/v1/watch?prefix={prefix}")
 
     def watched(self, line: bytes) -> str | None:
         if line.startswith(b"id:"):
@@ -416,15 +421,15 @@ class Etcd(System):
 
     def put(self, address: str, key: str, value: bytes) -> bytes:
         body = {"key": _b64(key.encode()), "value": _b64(value)}
-        return _http("POST", address, "/v3/kv/put", json.dumps(body).encode())
+        return http("POST", address, "/v3/kv/put", json.dumps(body).encode())
 
     def get(self, address: str, key: str) -> bytes:
         body = {"key": _b64(key.encode())}
-        return _http("POST", address, "/v3/kv/range", json.dumps(body).encode())
+        return http("POST", address, "/v3/kv/range", json.dumps(body).encode())
 
     def watch(self, address: str, prefix: str) -> bytes:
         body = {"create_request": {"key": _b64(prefix.encode()), "range_end": _end_of(prefix)}}
-        return _http("POST", address, "/v3/watch", json.dumps(body).encode())
+        return http("POST", address, "/v3/watch", json.dumps(body).encode())
 
     def watched(self, line: bytes) -> str | None:
         result = json.loads(line).get("result", {})

@@ -7,7 +7,8 @@ from collections import Counter
 import dnslib
 import pytest
 
-from hstore.dns.zone import build_zone
+from hstore.dns.records import RRType
+from hstore.dns.zone import build_zone, host_names
 
 from .kit import answers_from, asked, contents, is_held, member, query, reply_of, texts, view
 
@@ -272,3 +273,15 @@ def test_a_zone_that_is_no_domain_name_is_an_error_and_the_last_view_stays(zone)
         answers.view = view(self_name=zone)
     assert answers.view == view()
     assert contents(asked(answers, "leader").rr) == ["10.0.0.1"]
+
+
+def test_the_names_of_hosts_are_those_that_can_have_addresses():
+    """The HTTP API answers to these names and to no other of the zone."""
+    one_learner = [member(1), member(2), member(3, voter=False)]
+    zone = build_zone(view(members=one_learner))
+    having = {
+        b".".join(name).decode()
+        for name, node in zone.nodes.items()
+        if RRType.A in node.rrsets and name[-2:] == (b"hstore", b"local")
+    }
+    assert host_names("HStore.Local", [one.name for one in one_learner]) == having

@@ -172,7 +172,13 @@ class Node:
         assert not self.is_running, f"{self.address} runs already"
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._prefix, *HSTORE, *arguments, "--no-shell", *self._cluster.leash],
+                [
+                    *self._prefix,
+                    *self._cluster.command,
+                    *arguments,
+                    "--no-shell",
+                    *self._cluster.leash,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log if self.log_fd is None else self.log_fd,
                 stderr=log if self.log_fd is None else self.log_fd,
@@ -295,12 +301,20 @@ class Cluster:
         size: How many nodes there may be.
         base: API port of the first; by default all ports are found free.
         prefix: Words before each command, such as those that enter a network namespace.
+        command: The words that stand for `hstore`.
     """
 
     def __init__(
-        self, folder: Path, size: int = 3, *, base: int = 0, prefix: Sequence[str] = ()
+        self,
+        folder: Path,
+        size: int = 3,
+        *,
+        base: int = 0,
+        prefix: Sequence[str] = (),
+        command: Sequence[str] = HSTORE,
     ) -> None:
         self.folder = folder
+        self.command = list(command)
         self.prefix = list(prefix)
         self.env = clean_env(folder)
         base = base or free_base(size)
@@ -344,7 +358,7 @@ class Cluster:
 
     def hstore(self, *arguments: str, timeout: float = 60.0) -> Said:
         """Run an `hstore` command to its end."""
-        return run(*self.prefix, *HSTORE, *arguments, env=self.env, timeout=timeout)
+        return run(*self.prefix, *self.command, *arguments, env=self.env, timeout=timeout)
 
     def wait_healthy(self, count: int | None = None, within: float = WAIT_S) -> ClusterInfo:
         """Wait until each running node sees that all members are live voters and one leads."""

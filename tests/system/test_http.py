@@ -100,6 +100,26 @@ def _fresh(node: Node) -> str | None:
     return answer.headers.get("x-hstore-stale-ms") if answer.status == 200 else None
 
 
+def test_a_node_takes_no_host_no_query_and_no_body_that_another_reads_otherwise(
+    shared: Cluster,
+) -> None:
+    node = shared.nodes[0]
+    name = node.info().nodes[0].name
+    for host, status in (
+        ("anything.hstore.local", 403),
+        ("nobody.node.hstore.local", 403),
+        (f"{name}.node.hstore.local:{node.port}", 200),
+        ("leader.hstore.local", 200),
+        ("db-1", 200),
+    ):
+        assert node.request("GET", "/v1/health", headers={"Host": host}).status == status, host
+    for target in ("/v1/kv/lock?acquire=anything", "/v1/kv/lock?CAS=0", "/v1/kv/lock?cas=0&cas=1"):
+        assert node.request("PUT", target, b"mine").status == 400, target
+    twice = b'{"key":"lock","value":"x","value":"y"}'
+    assert node.request("POST", "/write", twice).status == 400
+    assert node.read("lock") is None
+
+
 def test_without_a_quorum_requests_end_in_time_with_503_and_when_to_try_again(
     shared: Cluster,
 ) -> None:

@@ -6,7 +6,9 @@ handler; the server is given one. An *exchange* is the node as the handlers of o
 it. An *answer* is bytes, or a *streaming* that makes its body while it is sent. A *barrier* is the
 wait after which a local read is linearizable. A *listing* walks over many keys as of one moment.
 
-server.py       listeners, the number of connections, closing
+server.py       listeners, and each connection from its beginning to its end
+room.py         how many connections there may be, and which one makes room for another
+trial.py        connections for which only a reserved place is left
 parked.py       connections that need a task only at times
 serving.py      one connection served by a task
 dispatch.py     from what a handler began to its answer; errors to answers

@@ -72,6 +72,10 @@ class Router(Protocol):
         """Whether a request changes something; asked only when it failed."""
         ...
 
+    def is_vital(self, request: Request) -> bool:
+        """Whether a request must be possible however many clients there are."""
+        ...
+
 
 class Exchange:
     """The node as the handlers of one connection see it.

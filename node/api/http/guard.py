@@ -7,7 +7,9 @@ Theory of operation. A user's browser can reach nodes that a stranger's web page
 page can use it: by `<img src="http://localhost:8500/delete/key">`, a form, a `no-cors` fetch, or a
 name of its own that it makes point here (DNS rebinding). Three headers give it away:
 
-- `Host` is what the browser believes it talks to. A rebound name is none of ours.
+- `Host` is what the browser believes it talks to. A name that a stranger can make point here is
+  none of ours: it has a dot, and is neither a name of a node nor one that the settings allow. Of the
+  zone only the names that have addresses are ours, for who answers for the rest of it is not known.
 - `Origin` comes with every cross-origin request that is not a plain GET or HEAD.
 - `Sec-Fetch-Site` comes with every request, but only to hosts a browser holds trustworthy: https
   and loopback. So an image that points at `http://192.0.2.7:8500/delete/key` carries neither, and
@@ -16,6 +18,7 @@ name of its own that it makes point here (DNS rebinding). Three headers give it 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from hstore.dns.ip_literals import is_ip
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 
 # `none` is a person's own doing: typed, or from a bookmark.
 _OWN_SITE = frozenset({b"same-origin", b"none"})
-_LITERALS_KEPT_MAX = 256
+_KEPT_MAX = 256
+# A name without a dot is looked up in the domains of the user's own network only.
+_NO_DOT = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
@@ -38,8 +43,10 @@ class Guard:
     def __init__(self, process: Process, http_hosts: tuple[str, ...] = ()) -> None:
         self._process = process
         self._hosts = frozenset(host.lower().rstrip(".") for host in http_hosts)
-        # `Host` values that are addresses or localhost: always let in, so each is parsed once.
-        self._literals: set[bytes] = set()
+        # `Host` values that are let in whoever is a member, so each is judged once.
+        self._always: set[bytes] = set()
+        # The names in the others.
+        self._named: dict[bytes, str] = {}
 
     def check(self, request: Request) -> None:
         """Refuse what comes from another site or is addressed to another host.
@@ -49,7 +56,11 @@ class Guard:
         """
         headers = request.headers
         host = headers.get(b"host")
-        if host is not None and host not in self._literals:
+        if (
+            host is not None
+            and host not in self._always
+            and self._named.get(host) not in self._process.zone_hosts
+        ):
             self._check_host(host)
         site = headers.get(b"sec-fetch-site")
         if site is not None and site not in _OWN_SITE:
@@ -59,15 +70,22 @@ class Guard:
             raise HttpError(403, "a browser sent this for a page of another origin")
 
     def _check_host(self, header: bytes) -> None:
+        """Judge a `Host` that is not known yet.
+
+        Raises:
+            HttpError: 403.
+        """
         host = _host_of(header)
-        if is_ip(host) or host == "localhost":
-            if len(self._literals) >= _LITERALS_KEPT_MAX:
-                self._literals.clear()
-            self._literals.add(header)
+        if self._is_ours_always(header, host):
+            if len(self._always) >= _KEPT_MAX:
+                self._always.clear()
+            self._always.add(header)
             return
         process = self._process
-        zone = process.zone.lower().rstrip(".")
-        if host in self._hosts or host == zone or host.endswith("." + zone):
+        if host in process.zone_hosts:
+            if len(self._named) >= _KEPT_MAX:
+                self._named.clear()
+            self._named[header] = host
             return
         if host and host in {process.name.lower(), _host_of(process.address.encode())}:
             return
@@ -76,6 +94,13 @@ class Guard:
             f"the Host header says {host[:100]!r}, which is not a name of this node: use its "
             "address or its name, or add the host to http.hosts",
         )
+
+    def _is_ours_always(self, header: bytes, host: str) -> bool:
+        if is_ip(host) or host == "localhost" or host in self._hosts:
+            return True
+        # With a final dot it is a top-level domain, whose owner may make it point here.
+        is_final = header.partition(b":")[0].endswith(b".")
+        return not is_final and _NO_DOT.fullmatch(host) is not None
 
 
 def refuse_browser_write_by_get(request: Request) -> None:

@@ -7,6 +7,7 @@ which value is wrong and what is allowed. Nothing here knows what a value is use
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -25,9 +26,8 @@ _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 Query = dict[str, str]
-_NO_QUERY: Query = {}
-
 _T = TypeVar("_T")
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _unescape(raw: bytes) -> bytes:
@@ -79,24 +79,33 @@ def checked_value(value: bytes) -> bytes:
     return value
 
 
+# The gate and the handlers of a request ask for the same one.
+@lru_cache(maxsize=32)
 def parse_query(raw: bytes) -> Query:
-    """Take a query string apart; of a repeated name the first counts.
+    """Take a query string apart; of a repeated name the first counts. Not to be changed.
 
     `+` is a space here, as HTML forms and most client libraries write it.
 
     Raises:
         HttpError: 400 for a bad escape or bad UTF-8.
     """
-    if not raw:
-        return _NO_QUERY
     query: Query = {}
+    for part in raw.split(b"&") if raw else ():
+        name, _, value = part.partition(b"=")
+        query.setdefault(_query_text(name), _query_text(value))
+    return query
+
+
+def names_in(raw: bytes) -> list[str]:
+    """Return all names in a query string, in order; as `parse_query`."""
+    return [_query_text(part.partition(b"=")[0]) for part in raw.split(b"&")]
+
+
+def _query_text(raw: bytes) -> str:
     try:
-        for part in raw.replace(b"+", b" ").split(b"&"):
-            name, _, value = part.partition(b"=")
-            query.setdefault(_unescape(name).decode(), _unescape(value).decode())
+        return _unescape(raw.replace(b"+", b" ")).decode()
     except UnicodeDecodeError:
         raise HttpError(400, "the query is not UTF-8") from None
-    return query
 
 
 def number(query: Query, name: str) -> int | None:
@@ -133,13 +142,63 @@ def timeout_s(query: Query) -> float:
     return seconds
 
 
-def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
-    """Decode a JSON body of a known shape.
+def decode_json(
+    decoder: msgspec.json.Decoder[_T], body: bytes, *, checks_members: bool = True
+) -> _T:
+    """Decode a JSON body of a known shape, an object.
+
+    Args:
+        decoder: Of that shape.
+        body: The text.
+        checks_members: Refuse a member that is there twice. False: the caller does that, by
+            `refuse_repeated_members`.
 
     Raises:
         HttpError: 400, with what is wrong and where.
     """
+    found = _decoded(decoder, body)
+    if checks_members:
+        refuse_repeated_members(body)
+    return found
+
+
+def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise HttpError(400, f"the body is not the JSON expected here: {error}") from None
+
+
+def refuse_repeated_members(body: bytes, quotes: int = 0) -> None:
+    """Refuse an object that has a member twice: of two programs that read it, each may take another.
+
+    The decoder takes the last one, and does not say so (RFC 8259 section 4 leaves it open). But each
+    member has a name, in quotes: if there are more quotes than the distinct members have, one is there
+    twice. Members of members are not looked at: no body has any.
+
+    Args:
+        body: An object that was decoded without an error.
+        quotes: How many quotes there are without any further member, where that is known.
+
+    Raises:
+        HttpError: 400, naming the member.
+    """
+    count = _quotes_in(body)
+    if count == quotes:
+        return
+    members = _decoded(_members, body)
+    if count == sum(2 + _quotes_in(bytes(member)) for member in members.values()):
+        return
+    # Most likely it is one whose name is there twice in the same letters.
+    names = [name for name in members if body.count(msgspec.json.encode(name)) > 1] or list(members)
+    which = ", ".join(repr(name[:40]) for name in names[:10])
+    raise HttpError(400, f"a member of the body is there more than once ({which}): send it once")
+
+
+def _quotes_in(text: bytes) -> int:
+    """Count the quotes that begin and end strings in a JSON text."""
+    count = text.count(b'"')
+    if count and b"\\" in text:
+        # A backslash that none precedes makes a pair with what follows.
+        return text.replace(b"\\\\", b"").replace(b'\\"', b"").count(b'"')
+    return count

@@ -26,6 +26,7 @@ from .answers import without_body
 from .connection import RECEIVE_BYTES, Phase, Request
 from .dispatch import failed
 from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, Deferred, Found
+from .room import Silence
 from .serving import PATIENCE_S_MIN, Begun, Serving, Shared
 
 _log = structlog.get_logger(__name__)
@@ -62,7 +63,6 @@ class Parked(Serving):
         self._todo: list[Request | Begun] = []
         self._waiter: Waiter | None = None
         self._waits_for: tuple[Request, Deferred] | None = None
-        self._received_at = trio.current_time()
 
     def close(self) -> None:
         """Break reference cycles, so that memory comes back at once."""
@@ -87,6 +87,7 @@ class Parked(Serving):
     def park(self) -> None:
         """Go on without a task, until something comes that needs one."""
         self._has_task = False
+        self._silent_since = trio.current_time()
         if self._is_readable:
             self._is_readable = False
             self.ready()
@@ -101,7 +102,27 @@ class Parked(Serving):
             return False
         if self._waits_for is not None:
             return now > self._exchange.due_at + DEADLINE_SLACK_S
-        return now > self._received_at + PATIENCE_S_MIN
+        return now > self._silent_since + PATIENCE_S_MIN
+
+    def silence(self, now: float) -> Silence | None:
+        """How long the client is silent already, where it has the word (`room.Occupant`)."""
+        if self._has_task:
+            # It has one because the client is not silent, unless it owes the rest of a request, or
+            # has its last answer.
+            is_silent = self._strict_phase is not None or self._is_answered
+            return super().silence(now) if is_silent else None
+        return (0, self._silent_since) if self._waits_for is None else None
+
+    def has_input(self) -> bool:
+        """Whether something has come that is not read yet."""
+        return not self._has_task and self.stream.has_input()
+
+    def evict(self) -> None:
+        """End now, without an answer: another connection needs the place."""
+        if self._has_task:
+            super().evict()
+        else:
+            self.leave()
 
     def leave(self) -> None:
         """End it now, without an answer to the request under way. Idempotent."""
@@ -140,7 +161,6 @@ class Parked(Serving):
         if not data:
             self.leave()
             return
-        self._received_at = trio.current_time()
         self._is_readable = len(data) == RECEIVE_BYTES
         requests = connection.receive(data)
         self._exchange.is_fresh = False
@@ -218,6 +238,7 @@ class Parked(Serving):
             self._take_task()
         else:
             self._is_idle = True
+            self._silent_since = trio.current_time()
 
     def _take_task(self) -> None:
         self._has_task = True

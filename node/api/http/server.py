@@ -1,7 +1,7 @@
-"""The HTTP server: listeners, the number of connections, and closing.
+"""The HTTP server: listeners, connections from their beginning to their end, and closing.
 
-`connection.py` reads the bytes, `serving.py` and `parked.py` serve a connection, and the routes that
-the server is given answer the requests.
+`room.py` says whether there is a place for one, `connection.py` reads the bytes, `serving.py` and
+`parked.py` serve a connection, and the routes that the server is given answer the requests.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from ...net.flag import Flag
 from ...net.poller import Poller
 from ...net.stream import Listener, TcpStream
 from ..backend import Backend
-from .answers import HttpError
 from .connection import BodyBudget
-from .exchange import RETRY_AFTER_S, Router
+from .exchange import Router
 from .guard import Guard
 from .parked import Parked, Parking
-from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Serving, Shared, Streams
+from .room import Place, Room
+from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Serving, Shared
+from .trial import Trial, no_place
 
 # Each takes a task, a file descriptor and some 10 KiB; the usual limit of descriptors is 1,024.
 CONNECTIONS_MAX = 768
@@ -48,8 +49,8 @@ class ApiServer:
         backend: The node.
         router: Its routes.
         http_hosts: Further `Host` values to answer to (`http.hosts`).
-        connections_max: Beyond this many connections a new one gets 503; those that have an answer
-            without end are not among them.
+        connections_max: Connections that are served at once, beside those that have an answer without
+            end; which one makes room for another, and who gets 503: `room.py`.
         streams_max: Beyond this many answers without end, a request for one gets 503.
         refusals_max: Connections that are being refused at the same time; those beyond it are closed
             without an answer.
@@ -67,17 +68,17 @@ class ApiServer:
         refusals_max: int = REFUSALS_MAX,
         poller: Poller | None = None,
     ) -> None:
-        self._streams = Streams(streams_max)
+        self._room = Room(connections_max, streams_max)
         self._shared = Shared(
             backend,
             router,
             Guard(backend.process, http_hosts),
             BodyBudget(LARGE_BODIES_BYTES_MAX),
-            self._streams,
+            self._room,
         )
-        self._connections_max = connections_max
         self._refusals_max = refusals_max
         self._connections: set[Serving] = set()
+        self._refused = 0
         self._accepting = trio.CancelScope()
         self._draining = trio.CancelScope()
         self._poller = poller
@@ -121,7 +122,7 @@ class ApiServer:
             # Take all that wait at once: while many are served, this task runs seldom.
             first = await listening.accept()
             for stream in (first, *listening.waiting(self._refusals_max - 1)):
-                if self._poller is None or self._excess() >= 0:
+                if self._poller is None:
                     nursery.start_soon(self.serve_stream, stream)
                 else:
                     self.serve_parked(stream, nursery)
@@ -129,7 +130,7 @@ class ApiServer:
     def serve_parked(
         self, stream: TcpStream, nursery: trio.Nursery, *, is_local: bool | None = None
     ) -> None:
-        """Begin to serve a connection, without a task as long as it needs none.
+        """Begin to serve a connection, without a task as long as it needs none; or to refuse it.
 
         Args:
             stream: The connection.
@@ -141,22 +142,26 @@ class ApiServer:
         if self._poller is None:
             raise RuntimeError("a server without a poller cannot park connections")
 
+        if is_local is None:
+            is_local = _is_local(stream)
+        place = self._room.find_place(is_local=is_local)
+        if place is not Place.WHOLE:
+            serving = self._begin(stream, place, is_local=is_local)
+            nursery.start_soon(self._serve, serving, place)
+            return
+
         def start(parked: Parked) -> None:
             nursery.start_soon(self._run_task, parked)
 
         parking = Parking(self._poller, start, self._gone)
-        if is_local is None:
-            is_local = _is_local(stream)
         parked = Parked(stream, self._shared, parking, is_local=is_local)
         self._connections.add(parked)
+        self._room.enter(parked)
         parked.watch()
-
-    def _excess(self) -> int:
-        """Return how many connections there are beyond what is served; negative: room for more."""
-        return len(self._connections) - self._streams.count - self._connections_max
 
     def _gone(self, serving: Serving) -> None:
         self._connections.discard(serving)
+        self._room.leave(serving)
         self._ended.set()
 
     async def _run_task(self, parked: Parked) -> None:
@@ -205,15 +210,33 @@ class ApiServer:
         """
         if is_local is None:
             is_local = _is_local(stream)
+        place = self._room.find_place(is_local=is_local)
+        await self._serve(self._begin(stream, place, is_local=is_local), place)
+
+    def _begin(self, stream: trio.abc.Stream, place: Place, *, is_local: bool) -> Serving:
+        """Note a new connection, which a task is to serve."""
+        if place is Place.TRIAL:
+            trial = Trial(stream, self._shared)
+            self._room.enter_on_trial(trial)
+            self._connections.add(trial)
+            return trial
         serving = Serving(stream, self._shared, is_local=is_local)
+        if place is Place.WHOLE:
+            self._room.enter(serving)
         self._connections.add(serving)
-        excess = self._excess()
+        return serving
+
+    async def _serve(self, serving: Serving, place: Place) -> None:
+        """Serve or refuse a connection to its end, by this task; never raises an `Exception`."""
         try:
-            if excess <= 0:
+            if place is not Place.NONE:
                 await serving.run()
-            elif excess <= self._refusals_max:
-                text = f"this node has {self._connections_max} connections already: close some"
-                await serving.refuse(HttpError(503, text, retry_after_s=RETRY_AFTER_S))
+            elif self._refused < self._refusals_max:
+                self._refused += 1
+                try:
+                    await serving.refuse(no_place(self._room.most))
+                finally:
+                    self._refused -= 1
         except _GONE:
             pass
         except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
@@ -222,7 +245,7 @@ class ApiServer:
             self._gone(serving)
             serving.close()
             with trio.move_on_after(LAST_WORDS_S, shield=True):
-                await stream.aclose()
+                await serving.stream.aclose()
 
 
 def _is_local(stream: trio.abc.Stream) -> bool:

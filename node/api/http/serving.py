@@ -35,6 +35,7 @@ from .connection import RECEIVE_BYTES, BodyBudget, Connection, Phase, Request, R
 from .dispatch import finish
 from .exchange import RETRY_AFTER_S, Exchange, Found, Router
 from .guard import Guard
+from .room import STALLED_S, Room, Silence
 
 PATIENCE_S_MIN = 30.0
 PATIENCE_S_MAX = 75.0  # nginx's keepalive_timeout
@@ -46,14 +47,6 @@ LAST_WORDS_S = 2.0
 LINGER_BYTES_MAX = 8 * 1024 * 1024
 # Answers are collected up to this size, then sent.
 OUT_BYTES_MAX = 256 * 1024
-
-
-class Streams:
-    """How many answers without end are being sent (`count`), and how many may be (`most`)."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.count = 0
 
 
 class Begun(NamedTuple):
@@ -71,14 +64,14 @@ class Shared(NamedTuple):
         router: The routes.
         guard: Checks where requests come from.
         budget: What all connections may hold of large bodies.
-        streams: The answers without end.
+        room: How many connections there may be.
     """
 
     backend: Backend
     router: Router
     guard: Guard
     budget: BodyBudget
-    streams: Streams
+    room: Room
 
 
 def _as_http_error(bad: RequestError) -> HttpError:
@@ -111,7 +104,10 @@ class Serving:
         self._exchange = Exchange(
             shared.backend, shared.router, shared.guard, self._flush, is_local=is_local
         )
-        self._streams = shared.streams
+        self._room = shared.room
+        self._silent_since = trio.current_time()
+        self._is_evicted = False
+        self._is_lingering = False
         self._out_bytes = 0
         self._is_idle = True
         self._endless: trio.CancelScope | None = None
@@ -131,6 +127,27 @@ class Serving:
         elif self._is_idle:
             self._exchange.scope.cancel()
 
+    def silence(self, now: float) -> Silence | None:
+        """How long the client is silent already, where it has the word (`room.Occupant`)."""
+        if self._strict_phase is not None:
+            return (1, self._silent_since) if now >= self._silent_since + STALLED_S else None
+        return (0, self._silent_since) if self._is_idle or self._is_answered else None
+
+    @property
+    def _is_answered(self) -> bool:
+        """Whether it only waits for the client to close; not after a 408, which nothing can cut short."""
+        return self._is_lingering and not self._exchange.scope.cancelled_caught
+
+    def has_input(self) -> bool:
+        """Whether something has come that is not read yet: never, for a task waits for it."""
+        return False
+
+    def evict(self) -> None:
+        """End now, without an answer: another connection needs the place."""
+        self._is_evicted = True
+        self._strict_phase = None
+        self._exchange.scope.cancel()
+
     def is_overdue(self, now: float) -> bool:
         """Whether the server has to end it: never, for the task has a deadline."""
         return False
@@ -140,6 +157,8 @@ class Serving:
 
     async def run(self) -> bool:
         """Serve until either side ends it; return whether it can go on without a task instead."""
+        if self._is_evicted:
+            return False
         self._exchange.scope = trio.CancelScope()
         self._strict_phase = None
         is_parked = False
@@ -162,6 +181,8 @@ class Serving:
         if not isinstance(self.stream, trio.abc.HalfCloseableStream):
             return
         count = 0
+        self._is_lingering = True
+        self._silent_since = trio.current_time()
         with trio.move_on_after(LAST_WORDS_S):
             await self.stream.send_eof()
             while count < LINGER_BYTES_MAX:
@@ -176,6 +197,7 @@ class Serving:
         todo = self._take_todo()
         while True:
             if todo is None:
+                self._silent_since = trio.current_time()
                 self._set_deadline()
                 data = await self.stream.receive_some(RECEIVE_BYTES)
                 if not data:
@@ -253,10 +275,10 @@ class Serving:
 
     def _within_bounds(self, endless: Streaming) -> Answer:
         """Return an answer without end, or a refusal in its place."""
-        if self._streams.count < self._streams.most:
+        if self._room.streams < self._room.streams_most:
             return endless
         endless.close()
-        text = f"{self._streams.most} clients watch this node already: ask another one"
+        text = f"{self._room.streams_most} clients watch this node already: ask another one"
         error = HttpError(503, text, retry_after_s=RETRY_AFTER_S)
         return failure(self._exchange.keys.applied_index, error)
 
@@ -286,7 +308,7 @@ class Serving:
 
     async def _run_endless(self, streaming: Streaming, send: Send) -> None:
         """Send an answer that goes on until it ends itself, or the node does."""
-        self._streams.count += 1
+        self._room.begin_stream(self)
         try:
             with trio.CancelScope() as self._endless:
                 await streaming.run(send)
@@ -296,7 +318,7 @@ class Serving:
                 await trio.lowlevel.checkpoint()
         finally:
             self._endless = None
-            self._streams.count -= 1
+            self._room.end_stream(self)
 
     async def _send_chunk(self, piece: bytes) -> None:
         self._exchange.out.append(b"%x\r\n%b\r\n" % (len(piece), piece))

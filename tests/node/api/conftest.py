@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 
+from hstore.dns.zone import host_names
 from hstore.node.api.backend import Backend, Tell, Waiter
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
@@ -99,6 +100,7 @@ class FakeBackend:
         self.name = "n1"
         self.address = "10.0.0.1:8500"
         self.zone = "hstore.local"
+        self.members = ["n1", "n2"]
         self.applied_index = 10
         self.items: dict[bytes, Item] = {}
         self.error: HstoreError | None = None
@@ -119,6 +121,10 @@ class FakeBackend:
         self.history = History()
         self.history.restart(self.applied_index)
         self.watches = Watches(self.history)
+
+    @property
+    def zone_hosts(self) -> frozenset[str]:
+        return host_names(self.zone, self.members)
 
     @property
     def whole(self) -> Backend:
@@ -415,7 +421,7 @@ async def connect(server, nursery, poller) -> AsyncIterator[Connect]:
         if poller is not None:
             near_sock, far_sock = socket.socketpair()
             sockets.extend((near_sock, far_sock))
-            for sock in sockets:
+            for sock in (near_sock, far_sock):
                 sock.setblocking(False)
             server.serve_parked(TcpStream(far_sock), nursery, is_local=is_local)
             return Client(TcpStream(near_sock))

@@ -250,6 +250,19 @@ async def test_any_node_even_the_leader_is_renamed_and_everybody_shows_it_at_onc
         assert views[-1].leader == "alpha"
 
 
+async def test_the_api_answers_to_the_names_of_the_members_as_they_are_now(
+    autojump_clock,
+) -> None:
+    async with running(2) as cluster:
+        process = cluster[1].node.process
+        before = process.zone_hosts
+        assert {"n1.node.hstore.local", "n2.node.hstore.local", "leader.hstore.local"} <= before
+        assert process.zone_hosts is before, "made once, for it is asked for by each request"
+        await cluster[1].node.settings.rename("n2", "beta", deadline())
+        assert process.zone_hosts - before == {"beta.node.hstore.local"}
+        assert before - process.zone_hosts == {"n2.node.hstore.local"}
+
+
 async def test_a_name_that_is_taken_or_no_label_is_refused(autojump_clock) -> None:
     async with running(2) as cluster:
         with pytest.raises(Refused, match="name n2 is taken"):

@@ -167,7 +167,8 @@ async def test_who_says_nothing_is_hung_up_on(autojump_clock) -> None:
         assert 2.9 < trio.current_time() - started < 3.1
 
 
-async def test_connections_from_others_are_limited(autojump_clock) -> None:
+async def test_strangers_make_room_for_who_comes_after_them(autojump_clock) -> None:
+    """Or a member that comes back would find the door shut, for as long as they come anew."""
     async with running(1) as cluster:
         streams = []
         for _ in range(links._MAX_ACCEPTED + 1):
@@ -176,8 +177,29 @@ async def test_connections_from_others_are_limited(autojump_clock) -> None:
             streams.append(near)
             await trio.testing.wait_all_tasks_blocked()
         with trio.fail_after(0.1):
-            assert await streams[-1].receive_some() == b""
+            assert await streams[0].receive_some() == b""
+            for _ in range(2):
+                near, far = memory_stream_pair()
+                cluster.nursery.start_soon(cluster[1].node.links.serve, far)
+                streams.append(near)
+            _, welcome = await greet(cluster, hello())
+            assert welcome.refusal == ""
+            for one in streams[1:4]:
+                assert await one.receive_some() == b"", "each makes room once"
         await cluster.write(1, "key", "value")
+
+
+async def test_connections_that_have_said_hello_are_limited(autojump_clock) -> None:
+    async with running(1) as cluster:
+        cluster[1].node.links.accepted_max = 3
+        snapshots = [await greet(cluster, hello(purpose=Purpose.SNAPSHOT)) for _ in range(3)]
+        near, far = memory_stream_pair()
+        cluster.nursery.start_soon(cluster[1].node.links.serve, far)
+        with trio.fail_after(0.1):
+            assert await near.receive_some() == b""
+        with trio.move_on_after(1) as scope:
+            await snapshots[0][0].receive_some()
+        assert scope.cancelled_caught, "it is there still"
 
 
 # -- what comes in -----------------------------------------------------------------------------

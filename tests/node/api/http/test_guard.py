@@ -11,8 +11,11 @@ BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0"
     "host",
     [
         "127.0.0.1", "127.0.0.1:8500", "192.0.2.7:1", "[::1]:8500", "[2001:db8::1]", "localhost",
-        "LOCALHOST:8500", "n1", "n1:8500", "10.0.0.1:8500", "hstore.local",
-        "leader.hstore.local:8500", "n1.node.HStore.Local.", "kv.example", "kv.example:80",
+        "LOCALHOST:8500", "localhost.", "n1", "n1:8500", "n1.", "10.0.0.1:8500",
+        "leader.hstore.local:8500", "nodes.hstore.local", "voters.hstore.local",
+        "followers.hstore.local", "learners.hstore.local", "n1.node.HStore.Local.",
+        "n2.node.hstore.local:8501", "kv.example", "kv.example:80", "Kv.Example.",
+        "n2", "db-1:8500", "my_host", "local",
     ],
 )  # fmt: skip
 async def test_hosts_that_are_ours_are_answered(client, host):
@@ -23,8 +26,13 @@ async def test_hosts_that_are_ours_are_answered(client, host):
     "host",
     [
         "evil.example", "evil.example:8500", "localhost.evil.example", "127.0.0.1.evil.example",
-        "nothstore.local", "hstore.local.evil.example", "n2", "n1.evil.example", "local",
-        "sub.kv.example", "", ":8500", "localhost, evil.example", "[::1", "user@localhost",
+        "nothstore.local", "hstore.local.evil.example", "n1.evil.example", "sub.kv.example", "",
+        ":8500", "localhost, evil.example", "localhost, evil", "[::1", "user@localhost",
+        # Nothing has these names, so whoever answers for them could make them point here.
+        "anything.hstore.local", "n3.node.hstore.local", "x.n1.node.hstore.local",
+        "n1.hstore.local", "node.hstore.local", "_hstore._tcp.hstore.local", "hstore.local",
+        # A top-level domain may have an address, too.
+        "ai.", "ai.:8500",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("target", ["/read/foo", "/delete/foo", "/v1/cluster", "/nothing"])
@@ -35,6 +43,28 @@ async def test_other_hosts_are_refused(client, backend, host, target):
     assert answer.status == 403
     assert b"foo" in backend.items
     assert answer.headers["x-hstore-index"] == "11"
+
+
+async def test_a_name_is_ours_as_long_as_a_member_has_it(client, backend):
+    async def status(host):
+        return (await client.request("GET", "/v1/health", Host=host)).status
+
+    assert await status("n2.node.hstore.local") == 200
+    backend.members = ["n1", "web"]
+    assert await status("n2.node.hstore.local") == 403
+    assert await status("web.node.hstore.local") == 200
+    backend.zone = "other.example"
+    assert await status("web.node.hstore.local") == 403
+    assert await status("web.node.other.example") == 200
+
+
+async def test_many_hosts_take_no_room(client, server):
+    guard = server._shared.guard
+    for number in range(600):
+        await client.request("GET", "/v1/health", Host=f"h{number}")
+        await client.request("GET", "/v1/health", Host=f"n1.node.hstore.local:{number}")
+    assert 0 < len(guard._always) <= 256
+    assert 0 < len(guard._named) <= 256
 
 
 async def test_the_host_of_an_absolute_target_overrules_the_header(client):
@@ -122,3 +152,21 @@ async def test_no_page_gets_leave_to_read_across_origins(client):
     )
     assert answer.status == 405
     assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ("Sec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site", 403),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Site: same-origin", 403),
+        ("Origin: http://localhost\r\nOrigin: http://evil.example", 403),
+        ("Host: localhost", 400),
+        ("Last-Event-ID: 1\r\nLast-Event-ID: 2", 400),
+        ("Idempotency-Key: a\r\nIdempotency-Key: b", 400),
+    ],
+)
+async def test_a_header_twice_is_never_read_as_one_of_the_two(client, lines, status):
+    """Another program on the way may have looked at the other one."""
+    head = f"GET /v1/watch HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n\r\n"
+    await client.send(head.encode())
+    assert (await client.response()).status == status

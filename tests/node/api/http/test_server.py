@@ -11,14 +11,13 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from hstore.node.api.http.connection import BODY_BYTES_MAX
-from hstore.node.api.http.server import REFUSALS_MAX, ApiServer, _is_local
+from hstore.node.api.http.server import _is_local
 from hstore.node.api.http.serving import (
     BODY_S,
     HEADERS_S,
     PATIENCE_S_MAX,
     PATIENCE_S_MIN,
 )
-from hstore.node.api.routes import ROUTES
 from hstore.node.errors import NoLeader
 from hstore.node.net.stream import TcpStream
 
@@ -296,31 +295,6 @@ async def test_a_half_closed_client_still_gets_its_answers(client):
     await client.stream.send_eof()
     assert [(await client.response()).status for _ in range(2)] == [200, 200]
     assert await client.read_to_end() == b""
-
-
-async def test_too_many_connections_are_told_so_and_still_more_are_closed(backend, nursery):
-    server = ApiServer(backend.whole, ROUTES, connections_max=2)
-    clients = []
-    for _ in range(2 + REFUSALS_MAX + 1):
-        near, far = trio.testing.memory_stream_pair()
-        nursery.start_soon(server.serve_stream, far)
-        clients.append(near)
-        await trio.testing.wait_all_tasks_blocked()
-    await clients[0].send_all(GET)
-    await clients[2].send_all(GET)
-    assert (await clients[0].receive_some()).startswith(b"HTTP/1.1 200")
-    refusal = await clients[2].receive_some()
-    assert refusal.startswith(b"HTTP/1.1 503")
-    assert b"Retry-After: 1" in refusal
-    assert await clients[-1].receive_some() == b""
-    # One leaves, and there is room again.
-    for near in clients[1:]:
-        await near.aclose()
-    await trio.testing.wait_all_tasks_blocked()
-    near, far = trio.testing.memory_stream_pair()
-    nursery.start_soon(server.serve_stream, far)
-    await near.send_all(GET)
-    assert (await near.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 async def test_closing_ends_idle_connections_and_streams_now_and_busy_ones_after_their_answer(

@@ -1,0 +1,93 @@
+"""Which query parameters a path knows, and which it must not ignore.
+
+A parameter that nobody knows is ignored, as everywhere on the web. But a client that asks for a lock
+(`?acquire=`) or for a condition (`?cas=`) and gets `true` believes that it has it. So what would
+change the meaning of a request, here or in Consul's API (its pages `kv`, `session`, `features/*`), is
+refused where it is not supported, and so is a known name in other letters or more than once: two
+programs that read the same query could differ about it.
+
+Left out of the table, and so ignored, although Consul knows them:
+
+- `consistent`, `cached`, `max_stale`, `near`, `leader`: they allow or ask for less than a linearizable
+  read, which is what they get; `stale` likewise where it is not supported;
+- `wait`: without `index` it has no meaning in Consul either;
+- `token`: there are no tokens yet, so nobody is kept from anything, with one or without;
+- `ns`, `partition`, `segment`, `peer`, `wan`, `local-only`, `relay-factor`, `connect`,
+  `merge-central-config`: there is one of each, or none;
+- `pretty`: spaces only. `timeout` where nothing waits: it is a bound.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .http.answers import HttpError
+from .http.params import names_in, parse_query
+
+DATACENTER = "dc1"
+"""What a client may call the only one there is."""
+
+_LOCK = "there are no locks yet"
+_CHOICE = "it would choose among what is shown"
+_CONDITION = "it would be a condition, or a number kept with a key"
+_FORM = "it would change the form of the answer, or how much of it there is"
+MEANINGFUL = {
+    "acquire": _LOCK,
+    "release": _LOCK,
+    "session": _LOCK,
+    "lock-delay": _LOCK,
+    "ttl": "no key ends by itself yet",
+    "index": "no read waits for a change yet: use /v1/watch",
+    "hash": "no read waits for a change yet: use /v1/watch",
+    "filter": _CHOICE,
+    "node-meta": _CHOICE,
+    "passing": _CHOICE,
+    "tag": _CHOICE,
+    "prefix": _CHOICE,
+    "after": _CHOICE,
+    "limit": _FORM,
+    "raw": _FORM,
+    "keys": _FORM,
+    "separator": _FORM,
+    "format": _FORM,
+    "recurse": "it would be about all keys with a prefix",
+    "cas": _CONDITION,
+    "flags": _CONDITION,
+}
+"""What would change the meaning of a request, and how; refused where a path does not know it."""
+
+
+def check(known: frozenset[str], raw: bytes) -> None:
+    """Check a query that is not empty.
+
+    Args:
+        known: What the path supports.
+        raw: The query, still percent-encoded.
+
+    Raises:
+        HttpError: 400, naming the parameter.
+    """
+    query = parse_query(raw)
+    for name in query:
+        if name not in known:
+            _judge(known, name, query[name])
+    if "consistent" in query and "stale" in query:
+        raise HttpError(400, "?stale and ?consistent contradict each other: send one of them")
+    if len(query) <= raw.count(b"&"):
+        _refuse_repeated(known, raw)
+
+
+def _judge(known: frozenset[str], name: str, value: str) -> None:
+    plain = name.strip().lower()
+    if plain in known:
+        raise HttpError(400, f"?{name[:40]} is not known here: write it ?{plain}")
+    if plain in MEANINGFUL:
+        raise HttpError(400, f"?{plain} is not supported here ({MEANINGFUL[plain]}): leave it out")
+    if plain == "dc" and value not in {"", DATACENTER}:
+        raise HttpError(400, f"?dc={value[:40]}: there is one datacenter, {DATACENTER}")
+
+
+def _refuse_repeated(known: frozenset[str], raw: bytes) -> None:
+    for name, count in Counter(names_in(raw)).items():
+        if count > 1 and (name in known or name == "dc"):
+            raise HttpError(400, f"?{name} is there {count} times: send it once")

@@ -1,0 +1,110 @@
+"""Query parameters: what a path does not know is ignored, unless to ignore it would be to deceive."""
+
+from __future__ import annotations
+
+import pytest
+
+from hstore.node.api.parameters import MEANINGFUL
+from hstore.node.api.routes import RECORDS
+from hstore.node.model.commands import Delete, Put
+
+KNOWN = {name for route in RECORDS for name in route.known}
+
+IGNORED = [
+    "pretty", "consistent", "cached", "max_stale=1s", "near=_agent", "leader", "wait=10s", "token=abc",
+    "ns=team", "partition=one", "segment=", "peer=", "wan", "local-only", "relay-factor=1", "connect",
+    "merge-central-config", "dc=", "dc=dc1", "utm_source=mail", "x=1&x=2", "", "&&", "=", "Wait=10s",
+]  # fmt: skip
+
+ASKED = [
+    ("GET", "/v1/kv/a", None),
+    ("GET", "/v1/kv/a?raw", None),
+    ("PUT", "/v1/kv/a", b"x"),
+    ("DELETE", "/v1/kv/gone", None),
+    ("GET", "/read/a", None),
+    ("GET", "/read", None),
+    ("POST", "/write", {"key": "a", "value": "x"}),
+    ("POST", "/update", {"key": "a", "value": "x"}),
+    ("GET", "/v1/health", None),
+    ("GET", "/v1/status/leader", None),
+    ("GET", "/v1/status/peers", None),
+    ("GET", "/v1/cluster", None),
+    ("GET", "/v1/config", None),
+    ("GET", "/v1/node/load", None),
+    ("POST", "/v1/leader/transfer", {"to": "n2"}),
+]
+
+
+def with_query(target: str, query: str) -> str:
+    return target + ("&" if "?" in target else "?") + query
+
+
+@pytest.mark.parametrize("name", [*sorted(set(MEANINGFUL) | KNOWN), "CAS", "Acquire", "rEcurse"])
+async def test_what_would_change_the_meaning_is_refused_where_it_is_not_supported(
+    client, backend, name
+):
+    """`PUT ?acquire=` answered true, and nobody had a lock."""
+    backend.set(b"a", b"1")
+    for method, target, body in ASKED:
+        path = target.partition("?")[0]
+        route = next(
+            r for r in RECORDS
+            if r.method == method.encode()
+            and (path.encode() == r.path or (r.has_key and path.encode().startswith(r.path)))
+        )  # fmt: skip
+        if name in route.known or name.lower() not in {*MEANINGFUL, *route.known}:
+            continue
+        answer = await client.request(method, with_query(target, f"{name}=1"), body)
+        assert (method, target, answer.status) == (method, target, 400)
+        assert f"?{name.lower()}" in answer.json()["error"]
+    assert not [one for one, _ in backend.calls if isinstance(one, Put | Delete)]
+
+
+@pytest.mark.parametrize("query", IGNORED)
+async def test_what_means_nothing_here_is_ignored(client, backend, query):
+    backend.set(b"a", b"1")
+    for method, target, body in ASKED:
+        answer = await client.request(method, with_query(target, query), body)
+        assert (method, target, answer.status) == (method, target, 200)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "said"),
+    [
+        ("PUT", "/v1/kv/a?acquire=6e4d", "?acquire is not supported here (there are no locks yet)"),
+        ("PUT", "/v1/kv/a?release=6e4d", "?release is not supported here"),
+        ("PUT", "/v1/kv/a?CAS=0", "?CAS is not known here: write it ?cas"),
+        ("PUT", "/v1/kv/a?Acquire=1", "?acquire is not supported here"),
+        ("PUT", "/v1/kv/a?%63as=0&%43AS=1", "?CAS is not known here"),
+        ("PUT", "/v1/kv/a?+cas=0", "write it ?cas"),
+        ("PUT", "/v1/kv/a?ttl=30s", "?ttl is not supported here (no key ends by itself yet)"),
+        ("PUT", "/v1/kv/a?recurse", "?recurse is not supported here"),
+        ("GET", "/v1/kv/a?index=7&wait=10s", "?index is not supported here"),
+        ("GET", "/v1/kv/?recurse&prefix=a", "?prefix is not supported here"),
+        ("GET", "/v1/kv/a?cas=1", "?cas is not supported here"),
+        ("DELETE", "/delete/a?recurse", "?recurse is not supported here"),
+        ("DELETE", "/delete/a?cas=1", "?cas is not supported here"),
+        ("GET", "/read/a?raw", "?raw is not supported here"),
+        ("GET", "/v1/watch?limit=1", "?limit is not supported here"),
+        ("GET", "/v1/events?prefix=a", "?prefix is not supported here"),
+        ("GET", "/v1/kv/a?dc=other", "?dc=other: there is one datacenter, dc1"),
+        ("GET", "/v1/kv/a?stale&consistent", "contradict each other"),
+        ("GET", "/read?after=1&after=2", "?after is there 2 times"),
+        ("GET", "/read?after=1&%61fter=1", "?after is there 2 times"),
+        ("PUT", "/v1/kv/a?cas=0&cas=1", "?cas is there 2 times"),
+        ("GET", "/v1/kv/a?dc=dc1&dc=other", "?dc is there 2 times"),
+    ],
+)
+async def test_a_refusal_names_the_parameter(client, backend, method, target, said):
+    backend.set(b"a", b"1")
+    answer = await client.request(method, target, b"x" if method == "PUT" else None)
+    assert answer.status == 400
+    assert said in answer.json()["error"]
+    assert backend.items[b"a"].value == b"1"
+
+
+async def test_a_gate_comes_before_what_the_query_says(connect, client):
+    far = connect(is_local=False)
+    assert (await far.request("POST", "/v1/node/stop?cas=1", b"")).status == 403
+    assert (await client.request("GET", "/nothing?cas=1")).status == 404
+    assert (await client.request("POST", "/v1/kv/a?cas=1", b"")).status == 405
