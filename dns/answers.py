@@ -191,8 +191,8 @@ class Answers:
         elif len(packet) != end:
             return None
         limit = TCP_LIMIT if over_tcp else udp_limit(advertised, is_near=is_near)
-        question, at = packet[HEADER_SIZE:end], compiled.draw(self._random)
-        head, body = compiled.heads[shape], compiled.packed(at)
+        question, head = packet[HEADER_SIZE:end], compiled.heads[shape]
+        at, body = compiled.draw(self._random)
         reply = b"".join((packet[:2], head, question, body, opt))
         if len(reply) > limit:
             return compiled.shortened(at, reply, question, opt, limit)
@@ -269,8 +269,8 @@ class Answers:
         if query.edns is not None:
             opt, shape = opt_record(dnssec_ok=query.edns.dnssec_ok), WITH_OPT
         shape |= (1 if query.flags[0] & RD else 0) | (2 if query.flags[1] & CD else 0)
-        at = compiled.draw(self._random)
-        parts = (query.ident, compiled.heads[shape], query.question, compiled.packed(at), opt)
+        at, body = compiled.draw(self._random)
+        parts = (query.ident, compiled.heads[shape], query.question, body, opt)
         reply = b"".join(parts)
         if len(reply) <= limit:
             return reply

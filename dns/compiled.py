@@ -86,20 +86,21 @@ class Compiled:
         self._bodies = list(orders)
         self._cuts: dict[int, tuple[list[int], list[int]]] = {}
 
-    def draw(self, rng: random.Random) -> int:
-        """Draw one of the orders."""
-        return int(rng.random() * len(self._bodies))
+    def draw(self, rng: random.Random) -> tuple[int, bytes]:
+        """Draw one of the orders; return its number, and the order packed."""
+        at = int(rng.random() * len(self._bodies))
+        body = self._bodies[at]
+        return at, body if isinstance(body, bytes) else self._packed(at)
 
-    def packed(self, at: int) -> bytes:
-        """Return one of the packed orders."""
+    def bodies(self) -> list[bytes]:
+        """Return all packed orders; they are equally long."""
+        return [self._packed(at) for at in range(len(self._bodies))]
+
+    def _packed(self, at: int) -> bytes:
         body = self._bodies[at]
         if isinstance(body, Order):
             body = self._bodies[at] = body.pack()
         return body
-
-    def bodies(self) -> list[bytes]:
-        """Return all packed orders; they are equally long."""
-        return [self.packed(at) for at in range(len(self._bodies))]
 
     def shortened(
         self, at: int, reply: bytes, question: bytes, opt: bytes, limit: int
@@ -133,7 +134,7 @@ class Compiled:
         return cuts
 
     def _find_cuts(self, at: int) -> tuple[list[int], list[int]]:
-        body, order = self.packed(at), self._orders[at]
+        body, order = self._packed(at), self._orders[at]
         end = 0
         for _ in range(self._counts[0] + self._counts[1]):
             _fixed, end = record_bounds(body, end)

@@ -127,9 +127,11 @@ class Dispatch:
             if self._count_failure():
                 log.exception("dns query failed", count=self.stats.failures, query=packet.hex())
             return self.answers.failure(packet)
+        if reply is None:
+            return None
         if isinstance(reply, Query):
             return self._hold(reply, asker())
-        if self._recursor is not None and reply is not None and _is_refused(reply):
+        if self._recursor is not None and _is_refused(reply):
             query = self.answers.outside(packet)
             if query is not None and self._forward(query, asker()):
                 return None

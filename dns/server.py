@@ -24,7 +24,7 @@ from .answers import Answers
 from .datagrams import Datagrams, can_batch
 from .dispatch import Dispatch, DnsStats
 from .ip_literals import is_loopback
-from .message import Query
+from .message import OWN_UDP_SIZE, Query
 from .ratelimit import RateLimit, Verdict, network_of
 from .recursor import Recursor
 from .streams import TCP_CONNECTIONS_MAX, Connections
@@ -84,6 +84,7 @@ class DnsServer:
         self._connections = Connections(self._dispatch, connections_max)
         self._limit = RateLimit()
         self._nursery: trio.Nursery | None = None
+        self._taken: tuple[Datagrams, int]
 
     @property
     def stats(self) -> DnsStats:
@@ -175,15 +176,22 @@ class DnsServer:
     def _answer(self, packet: bytes, datagrams: Datagrams, number: int) -> bytes | None:
         """Return the reply to a query that is not cached, to be sent with its batch, if there is one."""
 
-        def asker() -> _UdpAsker:
-            return _UdpAsker(self, datagrams.sender(number), ())
-
-        is_near = datagrams.is_from_loopback(number)
-        reply = self._dispatch.reply(packet, asker, is_near=is_near)
-        if reply is not None and len(reply) > UDP_QUERY_MAX:
+        self._taken = datagrams, number
+        # On a loopback address nearly everything comes from one, and few replies are so long.
+        reply = self._dispatch.reply(packet, self._asker, is_near=True)
+        if reply is None or len(reply) <= OWN_UDP_SIZE:
+            return reply
+        if not datagrams.is_from_loopback(number):
+            return self._dispatch.reply(packet, self._asker)
+        if len(reply) > UDP_QUERY_MAX:
             self.send_udp(datagrams.sender(number), (), reply)
             return None
         return reply
+
+    def _asker(self) -> _UdpAsker:
+        """Return who sent the datagram of a batch that is being answered."""
+        datagrams, number = self._taken
+        return _UdpAsker(self, datagrams.sender(number), ())
 
     def _drain_singly(self) -> None:
         """Answer one by one: on a socket reached from beyond this machine, or without batches.

@@ -32,7 +32,7 @@ from hstore.dns.finder import (
 from hstore.dns.records import Address, name_of
 from hstore.dns.wire import pack_question, parse_reply
 
-from .kit import ZONE, answers_from, member, reply_of, view
+from .kit import ZONE, answers_from, is_held, member, reply_of, view
 from .test_server import bound, serving
 
 LEADER = name_of("leader.hstore.local")
@@ -182,6 +182,27 @@ async def test_nodes_are_found_while_there_is_no_leader():
     assert len(sighting.nodes) == 3
     assert sighting.leader is None
     assert findings.attempts[-1].outcome.startswith("SERVFAIL")
+
+
+@pytest.mark.parametrize("has_services", [True, False])
+async def test_a_question_for_the_leader_that_is_held_is_not_waited_for(has_services):
+    answers = answers_from(view(leader=None))
+
+    def reply(packet):
+        asked = dnslib.DNSRecord.parse(packet)
+        if is_held(answers, packet):
+            return []
+        if asked.q.qtype == dnslib.QTYPE.SRV and not has_services:
+            return [bytes(asked.reply().pack())]
+        return [reply_of(answers, packet)]
+
+    async with answering(reply) as server:
+        start = trio.current_time()
+        findings = await look(ZONE, [DnsServers("test", [server])])
+        took = trio.current_time() - start
+    (sighting,) = findings.sightings
+    assert (len(sighting.nodes), sighting.leader) == (3, None)
+    assert took < ASK_S
 
 
 def without_services(answers: Answers, keep_additional=True):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import sys
 from contextlib import asynccontextmanager
 
+import dnslib
 import pytest
 import trio
 import trio.testing
 
+from hstore.dns.datagrams import Datagrams
 from hstore.dns.held import HELD_MAX, HELD_OF_ONE_MAX, HOLD_S, RELEASED_PER_TURN
 from hstore.dns.ratelimit import BURST
-from hstore.dns.server import DnsServer
+from hstore.dns.server import UDP_QUERY_MAX, DnsServer
 from hstore.dns.streams import TCP_CONNECTIONS_MAX, TCP_IDLE_S
 
 from .kit import opt, query, view
@@ -43,11 +47,11 @@ class Held:
 
 
 @asynccontextmanager
-async def holding(seen=NOBODY):
+async def holding(seen=NOBODY, is_current=lambda: True):
     udp, tcp = bound()
     udp.close()
     tcp.close()
-    server = DnsServer(udp, tcp)
+    server = DnsServer(udp, tcp, is_current=is_current)
     server.view = seen
     memory = MemorySocket()
     server._udp = memory  # type: ignore[assignment]  # a stand-in
@@ -154,6 +158,94 @@ async def test_before_a_view_what_may_be_the_leaders_name_is_held(autojump_clock
         assert sorted(held.got()) == [(1, 5), (2, 5)]
         await trio.sleep(HOLD_S - 1 + 0.01)
         assert held.got() == [(0, SERVFAIL)]
+
+
+# While the leader in the view may not be named
+
+
+class Contact:
+    """Whether the node is in contact, as it tells the server."""
+
+    def __init__(self):
+        self.is_there = True
+        self.asked = 0
+
+    def __call__(self):
+        self.asked += 1
+        return self.is_there
+
+
+async def test_an_old_view_names_no_leader_until_contact_is_regained(autojump_clock):
+    contact = Contact()
+    async with holding(view(), contact) as held, connected(held.server) as stream:
+        held.ask(query(ident=1))
+        held.ask(query(ident=1))
+        await stream.send_all(framed(query(ident=1)))
+        await read_framed(stream)
+        assert held.got() == [(1, 0), (1, 0)]
+        contact.is_there = False
+        held.ask(query(ident=2), query("nodes.hstore.local", ident=3))
+        await stream.send_all(framed(query(ident=4)))
+        await trio.testing.wait_all_tasks_blocked()
+        (reply, _client) = held.udp.sent[0]
+        assert dnslib.DNSRecord.parse(reply).rr[0].ttl == 0
+        assert (held.got(), held.server.held) == ([(3, 0)], 2)
+        held.server.renew()
+        await trio.testing.wait_all_tasks_blocked()
+        assert held.got() == []
+        contact.is_there = True
+        held.server.renew()
+        (reply,) = await read_framed(stream)
+        assert (reply[1], reply[3] & 15) == (4, 0)
+        assert held.got() == [(2, 0)]
+
+
+async def test_what_is_released_is_not_answered_once_contact_is_lost(autojump_clock):
+    contact = Contact()
+    async with holding(NOBODY, contact) as held:
+        held.ask(query(ident=1))
+        held.server.view = view()
+        contact.is_there = False
+        await trio.testing.wait_all_tasks_blocked()
+        assert (held.got(), held.server.held) == ([], 1)
+        assert held.server.view == view()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="batches are Linux's")
+async def test_the_cache_of_whole_replies_does_not_get_past_it():
+    contact = Contact()
+    server = DnsServer(*bound(), is_current=contact)
+    server.view = view()
+    with server._udp, server._tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(server._udp.getsockname())
+        client.settimeout(5)
+        datagrams = Datagrams(server._udp, 64, UDP_QUERY_MAX)
+        for ident in range(64):
+            client.send(query(ident=ident))
+        server._drain(datagrams)
+        before = contact.asked
+        for ident in range(64):
+            client.send(query(ident=ident))
+        server._drain(datagrams)
+        assert contact.asked == before + 1  # once a batch
+        assert [client.recv(2000)[3] & 15 for _ in range(128)] == [0] * 128
+        assert server._answers.known
+        contact.is_there = False
+        client.send(query())
+        server._drain(datagrams)
+        assert server.held == 1
+        server.stop_holding()
+
+
+async def test_an_equal_view_keeps_what_is_compiled():
+    server = DnsServer(*bound())
+    with server._udp, server._tcp:
+        server.view = view()
+        server._answers.reply(query())
+        compiled = server._answers._compiled
+        server.view = view()
+        server.renew()
+        assert server._answers._compiled is compiled
 
 
 # How many

@@ -28,6 +28,7 @@ _ROCKS = "node/storage/rocks.py"
 _ROCKS_LOG = "node/storage/rocks_log.py"
 _REPLICATION = "node/raft/replication.py"
 _CONTACT = "node/driver/contact.py"
+_CONTACT_TESTS = "tests/node/driver/test_contact.py::"
 
 
 def _mutant(name: str, about: str, file: str, old: str, new: str, *, layer: str = "A") -> Mutant:
@@ -204,8 +205,7 @@ BY_TEST = (
             "            self._proven_at = max(self._proven_at, before)\n",
             "        self._proven_at = now\n",
         ),
-        "tests/node/driver/test_contact.py::"
-        "test_after_a_pause_what_waited_in_the_buffers_proves_nothing",
+        f"{_CONTACT_TESTS}test_after_a_pause_what_waited_in_the_buffers_proves_nothing",
     ),
     (
         _mutant(
@@ -215,8 +215,7 @@ BY_TEST = (
             "                self._rounds.popleft()\n"
             "                self._proven_at = trio.current_time()\n",
         ),
-        "tests/node/driver/test_contact.py::"
-        "test_late_answers_to_old_rounds_prove_no_more_than_when_these_were_sent",
+        f"{_CONTACT_TESTS}test_late_answers_to_old_rounds_prove_no_more_than_when_these_were_sent",
     ),
     (
         _mutant(

@@ -170,7 +170,9 @@ def test_the_question_comes_back_in_its_case_and_what_does_not_fit_by_tcp(shared
     assert f";{name}." in whole
     assert re.search(r"EDNS: version: 0, flags:; udp: 1232", whole)
     cut = node.dig(name, "PTR", "+bufsize=512").out
-    assert re.search(r"ANSWER: 3, AUTHORITY: 0, ADDITIONAL: 1$", cut, re.MULTILINE), cut
+    # Of the additional records there are as many as fit.
+    assert re.search(r"ANSWER: 3, AUTHORITY: 0, ADDITIONAL: [2-9]$", cut, re.MULTILINE), cut
+    assert "flags: qr aa rd;" in cut
     assert int(whole.partition("MSG SIZE  rcvd: ")[2].split()[0]) > 512
     soa = [(ZONE, "SOA")]
     assert by_dig(node)(soa) == by_kdig(node)(soa) == by_drill(node)(soa) != [[]]

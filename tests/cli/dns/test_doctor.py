@@ -83,6 +83,16 @@ def test_each_node_each_resolver_and_getaddrinfo_are_asked(network, cluster, mak
     assert len(network.asked) == len(wanted)
 
 
+def test_without_a_leader_nobody_waits_for_its_name(network, cluster, make, examine):
+    cluster.set(A, "/v1/cluster", make.info(leader=None))
+    status, text = examine()
+    assert status == 1
+    assert "no leader" in text
+    assert "wait until there is one, and get SERVFAIL after 2 s" in " ".join(text.split())
+    names = {one if isinstance(one, str) else one[1] for one in network.asked}
+    assert names == {"nodes.hstore.local", name_of("nodes.hstore.local"), name_of("example.com")}
+
+
 def test_the_zone_of_the_cluster_is_the_one_that_is_asked_for(network, cluster, make, examine):
     cluster.set(A, "/v1/cluster", make.info(zone="kv.example"))
     assert examine()[0] == 0
