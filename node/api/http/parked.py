@@ -14,6 +14,7 @@ too long, and the node answers each request by its deadline.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
@@ -21,12 +22,19 @@ import trio
 
 from ...net.poller import Poller
 from ...net.stream import TcpStream
+from ...net.turn import SMALL_BYTES
 from ..backend import Waiter
 from .answers import without_body
-from .connection import RECEIVE_BYTES, Phase, Request
+from .connection import REQUESTS_BYTES, Phase, Request
 from .dispatch import failed
-from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, Deferred, Found
+from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, Deferred, Finished, Found
 from .serving import PATIENCE_S_MIN, Begun, Serving, Shared
+
+# What is received up to this size is handled even where the turn has served enough: so who asks for
+# little does not wait behind those who send much.
+SMALL_REQUEST_BYTES = 512
+# What it takes of a turn to find out that a value is large, by reading it.
+LARGE_READ_BYTES = 16 * 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +71,7 @@ class Parked(Serving):
         self._waiter: Waiter | None = None
         self._waits_for: tuple[Request, Deferred] | None = None
         self._received_at = trio.current_time()
+        self._unparsed = b""
 
     def close(self) -> None:
         """Break reference cycles, so that memory comes back at once."""
@@ -133,15 +142,26 @@ class Parked(Serving):
             self.leave()
 
     def _receive(self) -> None:
-        connection = self._connection
-        data = self.stream.receive_now(RECEIVE_BYTES)
+        data = self._unparsed or self.stream.receive_now(REQUESTS_BYTES)
         if data is None:
             return
         if not data:
             self.leave()
             return
+        if len(data) > SMALL_REQUEST_BYTES and self._turn.bytes_left <= 0:
+            if not self._unparsed:
+                self._unparsed = data
+                self._turn.later(self.ready)
+            return
+        self._unparsed = b""
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        connection = self._connection
         self._received_at = trio.current_time()
-        self._is_readable = len(data) == RECEIVE_BYTES
+        size = len(data)
+        self._turn.bytes_left -= 2 * size
+        self._is_readable = size == REQUESTS_BYTES
         requests = connection.receive(data)
         self._exchange.is_fresh = False
         if len(requests) != 1 or connection.phase is not Phase.IDLE or connection.error is not None:
@@ -162,7 +182,7 @@ class Parked(Serving):
             self._todo.append(Begun(request, found))
             self._take_task()
 
-    def _ask(self, request: Request, deferred: Deferred) -> bytes | Deferred | None:
+    def _ask(self, request: Request, deferred: Deferred) -> Finished | Deferred | None:
         """Ask the node.
 
         Returns:
@@ -171,9 +191,13 @@ class Parked(Serving):
         """
         exchange = self._exchange
         try:
-            if exchange.is_stale(deferred):
+            is_stale = exchange.is_stale(deferred)
+            if is_stale and self._turn.bytes_left > 0:
                 return deferred.finish(NO_OUTCOME)
             self._waits_for = request, deferred
+            if is_stale:
+                self._turn.later(partial(self._told, NO_OUTCOME))
+                return None
             self._waiter = exchange.begin(deferred, request, self._told)
         except Exception as error:  # noqa: BLE001 (the boundary)
             self._waits_for = None
@@ -185,18 +209,27 @@ class Parked(Serving):
 
     def _told(self, outcome: Any) -> None:
         """Answer the request under way, whose outcome is known; called in the node's turn."""
+        if self._turn.bytes_left <= 0:
+            self._turn.later(partial(self._told, outcome))
+            return
         waits_for, self._waits_for, self._waiter = self._waits_for, None, None
         if self._is_closed or waits_for is None:
             return
         try:
-            self._say(waits_for[0], self._outcome_answer(*waits_for, outcome))
+            answer = self._outcome_answer(*waits_for, outcome)
+            if type(answer) is bytes:
+                self._say(waits_for[0], answer)
+            else:
+                self._turn.bytes_left -= LARGE_READ_BYTES
+                self._todo.append(Begun(waits_for[0], answer))
+                self._take_task()
         except trio.BrokenResourceError:
             self.leave()
         except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
             _log.exception("connection failed")
             self.leave()
 
-    def _outcome_answer(self, request: Request, deferred: Deferred, outcome: Any) -> bytes:
+    def _outcome_answer(self, request: Request, deferred: Deferred, outcome: Any) -> Finished:
         if isinstance(outcome, Exception):
             return failed(self._exchange, request, outcome)
         try:
@@ -212,8 +245,10 @@ class Parked(Serving):
             return
         if request.method == b"HEAD":
             whole = without_body(whole)
+        size = len(whole)
+        self._turn.bytes_left -= max(SMALL_BYTES, size)
         sent = self.stream.send_now(whole)
-        if sent < len(whole):
+        if sent < size:
             self._exchange.out.append(whole[sent:])
             self._take_task()
         else:
