@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .params import Query
 
 RETRY_AFTER_S = 1
+# How long a large answer waits until there is room to begin it.
+ROOM_S = 20.0
 # The deadline of a connection is this much after the one that the node was given, so it only counts
 # where the node has forgotten a request.
 DEADLINE_SLACK_S = 10.0
@@ -140,12 +142,20 @@ class Exchange:
         """Wait for this connection's turn to begin a large answer, which reads `size` at first.
 
         After it there is room for one large value, until the caller waits for something else.
+
+        Raises:
+            HttpError: 503, there is no room: clients that are slow hold too much.
         """
         if self.out:
             await self._flush()
         await self.turn.slice(size)
-        if not self.unsent.has_room:
+        if self.unsent.has_room:
+            return
+        with trio.move_on_after(ROOM_S):
             await self.unsent.room()
+            return
+        text = "too much is unsent to clients that read slowly; try again in a moment"
+        raise HttpError(503, text, retry_after_s=RETRY_AFTER_S)
 
     async def settle(self, deferred: Deferred, request: Request) -> Answer:
         """Wait for what a handler waits for, and return the answer.

@@ -8,7 +8,6 @@ connection has its turn (`net/turn.py`). The bytes are those that a whole render
 from __future__ import annotations
 
 import binascii
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,9 @@ from ...net.turn import SLICE_BYTES
 
 if TYPE_CHECKING:
     from .answers import Send
+
+PieceAt = Callable[[bytes, int], tuple[bytes, int]]
+"""Makes the piece of a value that begins at an offset; returns where the next one begins, too."""
 
 _encode = msgspec.json.encode
 
@@ -85,48 +87,58 @@ def _raw_piece(value: bytes, start: int) -> tuple[bytes, int]:
     return value[start:end], end
 
 
-def _pieces(value: bytes, piece_at: Callable[[bytes, int], tuple[bytes, int]]) -> Iterator[bytes]:
-    at = 0
-    while at < len(value):
-        piece, at = piece_at(value, at)
-        yield piece
-
-
 class Large:
     """Something large to be sent in pieces. It can be gone through once.
 
     Attributes:
-        length: Bytes of all pieces together.
         value: What the pieces are made from.
     """
 
-    def __init__(self, value: bytes, length: int, pieces: Iterable[bytes]) -> None:
+    def __init__(
+        self,
+        value: bytes,
+        length_of: Callable[[bytes], int],
+        piece_at: PieceAt,
+        start: bytes = b"",
+        end: bytes = b"",
+    ) -> None:
         self.value = value
-        self.length = length
-        self._pieces = pieces
+        self._length_of = length_of
+        self._piece_at = piece_at
+        self._start = start
+        self._end = end
+
+    def length(self) -> int:
+        """Return the bytes of all pieces together. It looks at the whole value."""
+        return len(self._start) + self._length_of(self.value) + len(self._end)
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._pieces)
+        yield self._start
+        at = 0
+        while at < len(self.value):
+            piece, at = self._piece_at(self.value, at)
+            yield piece
+        yield self._end
 
     def between(self, start: bytes, end: bytes) -> Large:
         """Return it with something before and behind it."""
-        pieces = itertools.chain((start,), self._pieces, (end,))
-        return Large(self.value, len(start) + self.length + len(end), pieces)
+        start, end = start + self._start, self._end + end
+        return Large(self.value, self._length_of, self._piece_at, start, end)
 
 
 def large_text(value: bytes) -> Large:
     """Return UTF-8 text as a JSON string, without the quotes."""
-    return Large(value, text_length(value), _pieces(value, text_piece))
+    return Large(value, text_length, text_piece)
 
 
 def large_base64(value: bytes) -> Large:
     """Return a value in base64."""
-    return Large(value, base64_length(value), _pieces(value, base64_piece))
+    return Large(value, base64_length, base64_piece)
 
 
 def large_raw(value: bytes) -> Large:
     """Return a value as it is."""
-    return Large(value, len(value), _pieces(value, _raw_piece))
+    return Large(value, len, _raw_piece)
 
 
 class LargeAnswer:
@@ -136,7 +148,7 @@ class LargeAnswer:
 
     def __init__(self, head: bytes, body: Large) -> None:
         self.head = head
-        self.length: int | None = body.length
+        self.length: int | None = body.length()
         self._body = body
 
     async def run(self, send: Send) -> None:

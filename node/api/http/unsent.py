@@ -21,15 +21,15 @@ import trio
 
 from ...config.log_limit import LogLimit
 
-UNSENT_BYTES_MAX = 128 * 1024 * 1024
-"""What all connections may hold of unsent answers. The contract allows twice as much; a node holds
-large bodies and its database beside it."""
+UNSENT_BYTES_MAX = 160 * 1024 * 1024
+"""What all connections may hold of unsent answers. The contract allows 256 MiB; a node has large bodies
+and its database to hold beside it."""
 
-ROOM_BYTES = 2 * 1024 * 1024
-"""What one more connection may come to hold before it looks again: a value twice, as the database
-keeps its block for as long as a listing stands at it."""
+VALUES_BYTES_MAX = 64 * 1024 * 1024
+"""Up to so much being held, one more connection may begin to hold a large value. The rest is for the
+pieces that are on their way."""
 
-PATIENCE_S = 1.0
+PATIENCE_S = 3.0
 """For how long a client may take nothing while others wait for its room."""
 
 KERNEL_BYTES = 128 * 1024
@@ -80,11 +80,12 @@ class Unsent:
         cut_off: How many clients were cut off.
     """
 
-    def __init__(self, most: int = UNSENT_BYTES_MAX) -> None:
-        """Hold at most `most` bytes."""
+    def __init__(self, most: int = UNSENT_BYTES_MAX, values_most: int = VALUES_BYTES_MAX) -> None:
+        """Hold at most `most` bytes; no further large value from `values_most` on."""
         self.held = 0
         self.cut_off = 0
         self._most = most
+        self._values_most = values_most
         # Who holds something and waits for its client, the longest first.
         self._waiting: dict[Holder, None] = {}
         # By identity: how many hold a value.
@@ -96,7 +97,7 @@ class Unsent:
     @property
     def has_room(self) -> bool:
         """Whether one more large value can be held."""
-        return self.held <= self._most - ROOM_BYTES
+        return self.held < self._values_most
 
     async def room(self) -> None:
         """Wait until there is room for one more large value. Who comes first gets it first.
