@@ -8,8 +8,9 @@ beyond that waits in one of two queues, first come, first served:
 - `_small`: requests, and answers that are small. A connection has at most one place here.
 - `_slices`: connections in the middle of a large answer, each for its next slice.
 
-Every turn the first of `_slices` gets its slice, then come the small ones, then further slices. So
-neither a flood of small requests nor one of large answers keeps the other from going on.
+In every turn the small ones come first, then at least one of `_slices`, then further ones as far as
+there is room. So neither a flood of small requests nor one of large answers keeps the other from
+going on.
 
 Nothing waits as long as there is less to do than a turn may serve: then the cost is an addition. The
 queues are served by a task of Trio's system nursery, which lives only while something waits.
@@ -38,7 +39,7 @@ then wait for their turn."""
 SLICE_BYTES = 64 * 1024
 """How much of a large answer is made and sent at once."""
 
-SMALL_BYTES = BYTES_MAX // REQUESTS_MAX
+SMALL_BYTES = 512
 """What an answer takes of the turn at least."""
 
 SHARE = 4
@@ -89,22 +90,33 @@ class Turn:
             self.requests_left = WAITED_MAX
 
     def later(self, call: Callable[[], None]) -> None:
-        """Have `call` called in a later turn, as one request; it must neither raise nor wait."""
+        """Have `call` called in a later turn; it must neither raise nor wait.
+
+        It takes from `bytes_left` what it uses: of requests, it was counted when it came.
+        """
+        self._small.append(call)
+        self._serve_soon()
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call `call`, as one request, in this turn if it has room for one more, else later."""
 
         def count_and_call() -> None:
             self.requests_left -= 1
             call()
 
-        self._small.append(count_and_call)
-        self._serve_soon()
-
-    def soon(self, call: Callable[[], None]) -> None:
-        """Call `call` now, if this turn has room for one more request, else `later`."""
         if self._small or self.requests_left <= 0 or self.bytes_left <= 0:
-            self.later(call)
+            self.later(count_and_call)
         else:
-            self.requests_left -= 1
+            count_and_call()
+
+    def in_turns(self, call: Callable[[], None]) -> None:
+        """Call `call` in a later turn, as all the requests that had to wait for that turn."""
+
+        def count_and_call() -> None:
+            self.requests_left = 0
             call()
+
+        self.later(count_and_call)
 
     def take_share(self, wanted: int) -> int:
         """Take `wanted` requests of this turn; return 0 where `wait_share` has to wait for them."""
@@ -170,9 +182,9 @@ class Turn:
 
     def _let_through(self) -> None:
         small, slices = self._small, self._slices
-        if slices:
-            slices.popleft()()
         while small and self.requests_left > 0 and self.bytes_left > 0:
             small.popleft()()
+        if slices:
+            slices.popleft()()
         while slices and self.bytes_left > 0:
             slices.popleft()()

@@ -142,26 +142,22 @@ class Parked(Serving):
             self.leave()
 
     def _receive(self) -> None:
-        data = self._unparsed or self.stream.receive_now(REQUESTS_BYTES)
+        connection, turn = self._connection, self._turn
+        was_late = bool(self._unparsed)
+        if turn.bytes_left > 0 and not was_late:
+            data = self.stream.receive_now(REQUESTS_BYTES)
+        else:
+            data = self._receive_little()
         if data is None:
             return
         if not data:
             self.leave()
             return
-        if len(data) > SMALL_REQUEST_BYTES and self._turn.bytes_left <= 0:
-            if not self._unparsed:
-                self._unparsed = data
-                self._turn.later(self.ready)
-            return
-        self._unparsed = b""
-        self._parse(data)
-
-    def _parse(self, data: bytes) -> None:
-        connection = self._connection
         self._received_at = trio.current_time()
         size = len(data)
-        self._turn.bytes_left -= 2 * size
-        self._is_readable = size == REQUESTS_BYTES
+        turn.bytes_left -= size
+        # What came while the data waited for its turn was not noticed.
+        self._is_readable = size == REQUESTS_BYTES or was_late
         requests = connection.receive(data)
         self._exchange.is_fresh = False
         if len(requests) != 1 or connection.phase is not Phase.IDLE or connection.error is not None:
@@ -181,6 +177,20 @@ class Parked(Serving):
         else:
             self._todo.append(Begun(request, found))
             self._take_task()
+
+    def _receive_little(self) -> bytes | None:
+        """Receive where this turn has served enough: what is not small waits for a later turn."""
+        if self._unparsed:
+            if self._turn.bytes_left <= 0:
+                return None
+            data, self._unparsed = self._unparsed, b""
+            return data
+        received = self.stream.receive_now(REQUESTS_BYTES)
+        if received is not None and len(received) > SMALL_REQUEST_BYTES:
+            self._unparsed = received
+            self._turn.later(self.ready)
+            return None
+        return received
 
     def _ask(self, request: Request, deferred: Deferred) -> Finished | Deferred | None:
         """Ask the node.
