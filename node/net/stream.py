@@ -146,11 +146,12 @@ class TcpStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     def peer_host(self) -> str:
-        """Return the IP address of the other end; empty if the connection is lost."""
+        """Return the IP address of the other end; empty if the connection is lost, or has none."""
         try:
-            return str(self.sock.getpeername()[0])
+            name = self.sock.getpeername()
         except OSError:
             return ""
+        return str(name[0]) if name else ""
 
     def own_host(self) -> str:
         """Return the IP address of this end; empty if the connection is lost."""

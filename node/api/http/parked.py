@@ -22,7 +22,6 @@ import trio
 
 from ...net.poller import Poller
 from ...net.stream import TcpStream
-from ...net.turn import SMALL_BYTES
 from ..backend import Waiter
 from .answers import without_body
 from .connection import REQUESTS_BYTES, Phase, Request
@@ -119,45 +118,60 @@ class Parked(Serving):
         sock = self.stream.sock
         if sock.fileno() != -1:
             self._parking.poller.forget(sock.fileno())
-            if not self._has_task:
+            if not self._has_task or self._unparsed:
                 sock.close()
         self.close()
         self._parking.gone(self)
 
     def ready(self) -> None:
         """Handle what has come, or that the client has gone (`poller.Ready`)."""
-        if self._is_closed:
-            return
-        if self._has_task or self._waits_for is not None:
-            self._is_readable = True
-            if self._endless is not None and self.stream.has_ended():
-                self._endless.cancel()  # Else only the next keepalive would notice it.
+        if self._has_task or self._waits_for is not None or self._is_closed:
+            self._notice()
             return
         try:
-            self._receive()
+            data = self.stream.receive_now(REQUESTS_BYTES)
+            if data is None:
+                return
+            if not data:
+                self.leave()
+                return
+            size, turn = len(data), self._turn
+            self._is_readable = size == REQUESTS_BYTES
+            if turn.bytes_left <= 0 and size > SMALL_REQUEST_BYTES:
+                self._has_task = True  # In place of one, the turn goes on with it.
+                self._unparsed = data
+                turn.later(self._parse_late)
+                return
+            turn.bytes_left -= size
+            self._parse(data)
         except trio.BrokenResourceError:
             self.leave()
         except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
             _log.exception("connection failed")
             self.leave()
 
-    def _receive(self) -> None:
-        connection, turn = self._connection, self._turn
-        was_late = bool(self._unparsed)
-        if turn.bytes_left > 0 and not was_late:
-            data = self.stream.receive_now(REQUESTS_BYTES)
-        else:
-            data = self._receive_little()
-        if data is None:
+    def _notice(self) -> None:
+        """Something has come that has to wait, or the client has gone."""
+        self._is_readable = True
+        if self._endless is not None and self.stream.has_ended():
+            self._endless.cancel()  # Else only the next keepalive would notice it.
+
+    def _parse_late(self) -> None:
+        """Parse what has waited for its turn."""
+        data, self._unparsed = self._unparsed, b""
+        if self._is_closed:
             return
-        if not data:
+        self._has_task = False
+        self._turn.bytes_left -= len(data)
+        try:
+            self._parse(data)
+        except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
+            _log.exception("connection failed")
             self.leave()
-            return
+
+    def _parse(self, data: bytes) -> None:
+        connection = self._connection
         self._received_at = trio.current_time()
-        size = len(data)
-        turn.bytes_left -= size
-        # What came while the data waited for its turn was not noticed.
-        self._is_readable = size == REQUESTS_BYTES or was_late
         requests = connection.receive(data)
         self._exchange.is_fresh = False
         if len(requests) != 1 or connection.phase is not Phase.IDLE or connection.error is not None:
@@ -177,20 +191,6 @@ class Parked(Serving):
         else:
             self._todo.append(Begun(request, found))
             self._take_task()
-
-    def _receive_little(self) -> bytes | None:
-        """Receive where this turn has served enough: what is not small waits for a later turn."""
-        if self._unparsed:
-            if self._turn.bytes_left <= 0:
-                return None
-            data, self._unparsed = self._unparsed, b""
-            return data
-        received = self.stream.receive_now(REQUESTS_BYTES)
-        if received is not None and len(received) > SMALL_REQUEST_BYTES:
-            self._unparsed = received
-            self._turn.later(self.ready)
-            return None
-        return received
 
     def _ask(self, request: Request, deferred: Deferred) -> Finished | Deferred | None:
         """Ask the node.
@@ -256,7 +256,7 @@ class Parked(Serving):
         if request.method == b"HEAD":
             whole = without_body(whole)
         size = len(whole)
-        self._turn.bytes_left -= max(SMALL_BYTES, size)
+        self._turn.bytes_left -= size
         sent = self.stream.send_now(whole)
         if sent < size:
             self._exchange.out.append(whole[sent:])

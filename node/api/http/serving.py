@@ -173,7 +173,8 @@ class Serving:
 
     async def run(self) -> bool:
         """Serve until either side ends it; return whether it can go on without a task instead."""
-        self._exchange.scope = trio.CancelScope()
+        # Never without a deadline: its first answer may be for a client that does not read.
+        self._exchange.scope = trio.CancelScope(deadline=trio.current_time() + PATIENCE_S_MAX)
         self._strict_phase = None
         is_parked = False
         with self._exchange.scope:
@@ -287,7 +288,7 @@ class Serving:
             answer = without_body(answer)
         answer = _with_end(answer, request, goes_on=goes_on)
         exchange.out.append(answer)
-        self._turn.bytes_left -= max(len(answer), SMALL_BYTES)
+        self._turn.bytes_left -= len(answer)
         self._out_bytes += len(answer)
         if self._out_bytes > OUT_BYTES_MAX:
             await self._flush()

@@ -181,6 +181,7 @@ class Unsent:
         holder.is_cut_off = True
         del self._waiting[holder]
         self.cut_off += 1
+        holder.cut_off()
         if self._log_limit.is_due():
             _log.warning(
                 "a client that does not read its answer was cut off: too much is unsent",
@@ -188,4 +189,3 @@ class Unsent:
                 silent_s=round(trio.current_time() - holder.waits_since, 1),
                 count=self.cut_off,
             )
-        holder.cut_off()
