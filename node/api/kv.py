@@ -77,7 +77,7 @@ async def _get_many(exchange: Exchange, request: Request, rest: bytes, query: Qu
     def render(items: Iterator[Item]) -> Iterator[Piece]:
         if "keys" in query:
             return _key_pieces(items, len(prefix), separator or b"")
-        return (_large_entry(item) if is_large(item) else _entry(item) for item in items)
+        return map(_piece, items)  # Which holds no item while the listing waits.
 
     listing = Listing(
         head(exchange.keys.applied_index, 200, JSON, extra), exchange.keys.view(), prefix, render
@@ -97,6 +97,10 @@ def _entry(item: Item) -> bytes:
         item.create_revision,
         item.revision,
     )
+
+
+def _piece(item: Item) -> bytes | Large:
+    return _large_entry(item) if is_large(item) else _entry(item)
 
 
 def _large_entry(item: Item) -> Large:

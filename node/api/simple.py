@@ -97,14 +97,16 @@ async def read_all(exchange: Exchange, request: Request, _rest: bytes) -> Answer
 
 
 def _members(items: Iterator[Item]) -> Iterator[Piece]:
-    for item in items:
-        name = b"%b:" % _encode(item.key.decode())
-        if is_large(item):
-            yield _large_member(name, item.value)
-        elif is_text(item.value):
-            yield name + _encode(item.value.decode())
-        else:
-            yield b'%b{"base64":"%b"}' % (name, base64(item.value))
+    return map(_member, items)  # Which holds no item while the listing waits.
+
+
+def _member(item: Item) -> bytes | Large:
+    name = b"%b:" % _encode(item.key.decode())
+    if is_large(item):
+        return _large_member(name, item.value)
+    if is_text(item.value):
+        return name + _encode(item.value.decode())
+    return b'%b{"base64":"%b"}' % (name, base64(item.value))
 
 
 def _large_member(name: bytes, value: bytes) -> Large:

@@ -7,6 +7,7 @@ limit to the whole time. The handler passes a renderer, which decides how an ite
 from __future__ import annotations
 
 import itertools
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import trio
@@ -72,16 +73,21 @@ class Listing:
         Cancellation: the client has got a part of the body, and no end.
         """
         with trio.fail_after(LISTING_S_MAX):
-            await self._run(send)
+            with ExitStack() as kept:
+                await self._run(send, kept)
 
-    async def _run(self, send: Send) -> None:
+    async def _run(self, send: Send, kept: ExitStack) -> None:
         pending, comma = [self._ends[:1]], b""
         size = count = 0
-        for piece in itertools.chain((self._peeked,), self._pieces):
+        is_counted = False
+        for piece in self._all_pieces():
             count += 1
             if isinstance(piece, Large):
-                # The database keeps its copy, too, for as long as the reader stands at it.
-                with send.holding((piece.value,), len(piece.value)):
+                if not is_counted:
+                    # The database keeps a block of that size for as long as the reader is open.
+                    kept.enter_context(send.holding((), len(piece.value)))
+                    is_counted = True
+                with send.holding((piece.value,)):
                     await send_pieces(itertools.chain(pending, (comma,), piece), send)
                 pending, count = [], KEYS_PER_SLICE
             elif piece is not None:
@@ -90,11 +96,16 @@ class Listing:
             if piece is not None:
                 comma = b","
             if size >= GATHERED_BYTES or count >= KEYS_PER_SLICE:
+                del piece  # It is not to be held while this waits.
                 await send_whole(b"".join(pending), send)
                 await send.ready()
                 pending, size, count = [], 0, 0
         pending.append(self._ends[1:])
         await send_whole(b"".join(pending), send)
+
+    def _all_pieces(self) -> Iterator[Piece]:
+        peeked, self._peeked = self._peeked, None
+        return itertools.chain((peeked,), self._pieces) if peeked is not None else self._pieces
 
     def close(self) -> None:
         """Close the reader."""
