@@ -153,6 +153,9 @@ class Node:
 
     def _connect_rooms(self, state: State) -> None:
         """Have the rooms below call this node, or each other."""
+        if self.poller is not None:
+            self.keys.watches.wake = self.poller.turn.soon
+            self.status.changes.later = self.poller.turn.in_turns
         self.replica.waiting.why_no_leader = self.status.why_no_leader
         self.replica.leadership.on_change = self._on_change
         self.replica.on_tick = self._on_tick

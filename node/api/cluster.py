@@ -5,6 +5,7 @@ Owns how the cluster is shown over HTTP. What is shown comes from the node.
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,13 +18,16 @@ from .http.exchange import RETRY_AFTER_S
 from .http.params import decode_json, number, parse_query
 
 if TYPE_CHECKING:
-    from .backend import Backend
+    from ..net.turn import Turn
+    from .backend import Administration, Backend
     from .http.answers import Send
     from .http.connection import Request
     from .http.exchange import Exchange
 
 # Contract section 4: events for the figures at most twice a second.
 FIGURES_S = 0.5
+# For how long streams share the figures that one of them has asked for.
+SHARED_S = 0.05
 # A comment after this much silence: so we notice a dead client, and the client and proxies on the way
 # see that the node lives.
 KEEPALIVE_S = 15.0
@@ -72,26 +76,51 @@ async def load(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
 
 async def events(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/events`."""
-    return _Events(exchange.backend)
+    return _Events(exchange.backend, exchange.turn)
+
+
+class _Latest:
+    """The cluster as JSON, made once for all streams that show it at the same time."""
+
+    def __init__(self) -> None:
+        self._of: weakref.ref[Administration] | None = None
+        self._version = self._made_at = 0.0
+        self._text = b""
+
+    def text(self, administration: Administration, version: int, now: float) -> bytes:
+        """Return it as of `version`, the figures in it not older than `SHARED_S`."""
+        is_same = self._of is not None and self._of() is administration
+        if not is_same or version != self._version or now - self._made_at > SHARED_S:
+            self._of, self._version, self._made_at = weakref.ref(administration), version, now
+            self._text = _encode(administration.cluster())
+        return self._text
+
+
+_latest = _Latest()
 
 
 class _Events:
     """The cluster as server-sent events, without end."""
 
     is_endless = True
+    length: int | None = None
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, turn: Turn) -> None:
         self._administration = backend.administration
+        self._turn = turn
         self.head = head(backend.keys.applied_index, content_type=EVENTS)
 
     async def run(self, send: Send) -> None:
         """Send the cluster now, at each change, and its figures twice a second."""
         seen, shown, shown_at = -1, b"", 0.0
+        turn = self._turn
         while True:
             with trio.move_on_after(FIGURES_S):
                 seen = await self._administration.wait_cluster_change(seen)
-            content = _encode(self._administration.cluster())
+            if not turn.take_share(1):  # There may be thousands of these streams.
+                await turn.wait_share(1)
             now = trio.current_time()
+            content = _latest.text(self._administration, seen, now)
             if content != shown:
                 await send(b"event: cluster\ndata: %b\n\n" % content)
                 shown, shown_at = content, now

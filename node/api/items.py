@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .http.answers import HttpError
-from .http.listing import base64
+from .http.large import WHOLE_BYTES_MAX, Large, base64, is_text, large_base64, large_text
 from .http.params import parse_query
 
 if TYPE_CHECKING:
@@ -39,6 +39,32 @@ def find(exchange: Exchange, request: Request, key: bytes) -> tuple[Item, bytes]
     if item is None:
         raise HttpError(404, f"there is no key {key.decode()!r}", extra=extra)
     return item, extra
+
+
+async def find_large(
+    exchange: Exchange, request: Request, key: bytes, size: int
+) -> tuple[Item, bytes]:
+    """Return what `find` does, for a value of this size, when it is this connection's turn.
+
+    The caller has dropped the value for that: no connection that waits for its turn holds one.
+
+    Raises:
+        HttpError: 404, it is gone.
+    """
+    await exchange.slice(size)
+    return find(exchange, request, key)
+
+
+def is_large(item: Item) -> bool:
+    """Whether an item is sent in pieces."""
+    return len(item.value) > WHOLE_BYTES_MAX
+
+
+def large_value_member(value: bytes) -> Large:
+    """Return what `value_member` does, of a large value."""
+    if is_text(value):
+        return large_text(value).between(b'"value":"', b'"')
+    return large_base64(value).between(b'"value_base64":"', b'"')
 
 
 def value_member(value: bytes) -> bytes:

@@ -12,7 +12,8 @@ import msgspec
 from ..model.commands import Delete, DeletePrefix, Put
 from .http.answers import BYTES, JSON, Answer, HttpError, answer, head, ok
 from .http.exchange import Deferred
-from .http.listing import Listing, base64
+from .http.large import WHOLE_BYTES_MAX, Large, LargeAnswer, base64, large_base64, large_raw
+from .http.listing import Listing
 from .http.params import (
     checked_value,
     key_from_path,
@@ -21,7 +22,7 @@ from .http.params import (
     parse_query,
     prefix_from_path,
 )
-from .items import find, stale_header
+from .items import find, find_large, is_large, stale_header
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from ..model.commands import Outcome
     from ..state.machine import Item
     from .http.connection import Request
-    from .http.exchange import Exchange
+    from .http.exchange import Exchange, Finished
+    from .http.listing import Piece
     from .http.params import Query
 
 _encode = msgspec.json.encode
@@ -42,8 +44,10 @@ def get(exchange: Exchange, request: Request, rest: bytes) -> Deferred | Awaitab
         return _get_many(exchange, request, rest, query)
     key = key_from_path(rest)
 
-    def finish(_: Outcome) -> bytes:
+    def finish(_: Outcome) -> Finished:
         item, extra = find(exchange, request, key)
+        if len(item.value) > WHOLE_BYTES_MAX:
+            return _get_large(exchange, request, key, len(item.value), is_raw="raw" in query)
         index = exchange.keys.applied_index
         if "raw" in query:
             return answer(index, item.value, content_type=BYTES, extra=extra)
@@ -53,16 +57,27 @@ def get(exchange: Exchange, request: Request, rest: bytes) -> Deferred | Awaitab
     return Deferred(None, query, finish)
 
 
+async def _get_large(
+    exchange: Exchange, request: Request, key: bytes, size: int, *, is_raw: bool
+) -> Answer:
+    item, extra = await find_large(exchange, request, key, size)
+    index = exchange.keys.applied_index
+    if is_raw:
+        return LargeAnswer(head(index, content_type=BYTES, extra=extra), large_raw(item.value))
+    return LargeAnswer(head(index, extra=extra), _large_entry(item).between(b"[", b"]"))
+
+
 async def _get_many(exchange: Exchange, request: Request, rest: bytes, query: Query) -> Answer:
     prefix = prefix_from_path(rest)
     separator = key_start(query, "separator")
     await exchange.barrier(query)
+    await exchange.slice()
     extra = stale_header(exchange, request)
 
-    def render(items: Iterator[Item]) -> Iterator[bytes | None]:
+    def render(items: Iterator[Item]) -> Iterator[Piece]:
         if "keys" in query:
             return _key_pieces(items, len(prefix), separator or b"")
-        return map(_entry, items)
+        return map(_piece, items)  # Which holds no item while the listing waits.
 
     listing = Listing(
         head(exchange.keys.applied_index, 200, JSON, extra), exchange.keys.view(), prefix, render
@@ -82,6 +97,18 @@ def _entry(item: Item) -> bytes:
         item.create_revision,
         item.revision,
     )
+
+
+def _piece(item: Item) -> bytes | Large:
+    return _large_entry(item) if is_large(item) else _entry(item)
+
+
+def _large_entry(item: Item) -> Large:
+    # As it is without a value, and the value put where that says null.
+    start, null, end = _entry(msgspec.structs.replace(item, value=b"")).rpartition(b"null")
+    if not item.value:
+        return large_raw(start + null + end)
+    return large_base64(item.value).between(start + b'"', b'"' + end)
 
 
 def _key_pieces(items: Iterator[Item], start: int, separator: bytes) -> Iterator[bytes | None]:

@@ -13,7 +13,16 @@ import msgspec
 from ..model.commands import Delete, Put
 from .http.answers import Answer, HttpError, answer, head, ok
 from .http.exchange import Deferred
-from .http.listing import Listing, base64
+from .http.large import (
+    WHOLE_BYTES_MAX,
+    Large,
+    LargeAnswer,
+    base64,
+    is_text,
+    large_base64,
+    large_text,
+)
+from .http.listing import Listing
 from .http.params import (
     checked_value,
     decode_json,
@@ -24,7 +33,7 @@ from .http.params import (
     parse_query,
     refuse_repeated_members,
 )
-from .items import find, stale_header, value_member
+from .items import find, find_large, is_large, large_value_member, stale_header, value_member
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +41,8 @@ if TYPE_CHECKING:
     from ..model.commands import Outcome
     from ..state.machine import Item
     from .http.connection import Request
-    from .http.exchange import Exchange
+    from .http.exchange import Exchange, Finished
+    from .http.listing import Piece
 
 _encode = msgspec.json.encode
 
@@ -55,8 +65,10 @@ def read_one(exchange: Exchange, request: Request, rest: bytes) -> Deferred:
     """`GET /read/<key>`."""
     key = key_from_path(rest)
 
-    def finish(_: Outcome) -> bytes:
+    def finish(_: Outcome) -> Finished:
         item, extra = find(exchange, request, key)
+        if len(item.value) > WHOLE_BYTES_MAX:
+            return _read_large(exchange, request, key, len(item.value))
         index = exchange.keys.applied_index
         body = b'{"key":%b,%b,"revision":%d}' % (
             _encode(key.decode()),
@@ -68,6 +80,13 @@ def read_one(exchange: Exchange, request: Request, rest: bytes) -> Deferred:
     return Deferred(None, parse_query(request.query), finish)
 
 
+async def _read_large(exchange: Exchange, request: Request, key: bytes, size: int) -> Answer:
+    item, extra = await find_large(exchange, request, key, size)
+    start = b'{"key":%b,' % _encode(key.decode())
+    body = large_value_member(item.value).between(start, b',"revision":%d}' % item.revision)
+    return LargeAnswer(head(exchange.keys.applied_index, extra=extra), body)
+
+
 async def read_all(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`GET /read`: one object of all keys and values as of one moment."""
     query = parse_query(request.query)
@@ -75,19 +94,30 @@ async def read_all(exchange: Exchange, request: Request, _rest: bytes) -> Answer
     after = key_start(query, "after")
     limit = number(query, "limit")
     await exchange.barrier(query)
+    await exchange.slice()
     start = head(exchange.keys.applied_index, extra=stale_header(exchange, request))
     return Listing(
         start, exchange.keys.view(), prefix, _members, after=after, limit=limit, ends=b"{}"
     )
 
 
-def _members(items: Iterator[Item]) -> Iterator[bytes | None]:
-    for item in items:
-        try:
-            value = _encode(item.value.decode())
-        except UnicodeDecodeError:
-            value = b'{"base64":"%b"}' % base64(item.value)
-        yield b"%b:%b" % (_encode(item.key.decode()), value)
+def _members(items: Iterator[Item]) -> Iterator[Piece]:
+    return map(_member, items)  # Which holds no item while the listing waits.
+
+
+def _member(item: Item) -> bytes | Large:
+    name = b"%b:" % _encode(item.key.decode())
+    if is_large(item):
+        return _large_member(name, item.value)
+    if is_text(item.value):
+        return name + _encode(item.value.decode())
+    return b'%b{"base64":"%b"}' % (name, base64(item.value))
+
+
+def _large_member(name: bytes, value: bytes) -> Large:
+    if is_text(value):
+        return large_text(value).between(name + b'"', b'"')
+    return large_base64(value).between(name + b'{"base64":"', b'"}')
 
 
 def write(exchange: Exchange, request: Request, _rest: bytes) -> Deferred:

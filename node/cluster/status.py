@@ -74,7 +74,7 @@ class Status:
         self._was_in_contact = self._was_all_well = False
         self._looked_alone_at = self._alone_since = trio.current_time()
         self._told_alone = ""
-        self._changes = ChangeCounter()
+        self.changes = ChangeCounter()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Publish once in a health-check interval, where ticks come too rarely for that."""
@@ -197,11 +197,11 @@ class Status:
     @property
     def structure(self) -> int:
         """How many changes there were that watchers get at once, such as of leader or health."""
-        return self._changes.count
+        return self.changes.count
 
     async def wait_change(self, seen: int) -> int:
         """Wait until `structure` is not `seen`, and return it."""
-        return await self._changes.wait(seen)
+        return await self.changes.wait(seen)
 
     def refresh(self) -> ClusterInfo:
         """Compare with what was last shown; on a change wake the watchers and renew the view.
@@ -237,7 +237,7 @@ class Status:
         if shown == self._shown:
             return info
         self._shown = shown
-        self._changes.add()
+        self.changes.add()
         self.on_view(self.view())
         if facts.is_leader:
             self._publish()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
+
+WOKEN_AT_ONCE = 32
+"""How many tasks `add` wakes in one turn of the loop, where it has `later`."""
 
 
 class ChangeCounter:
@@ -13,19 +18,35 @@ class ChangeCounter:
 
     Attributes:
         count: How many changes there were.
+        later: Calls a function in a later turn of the event loop; None: all are woken at once.
     """
 
-    __slots__ = ("_lot", "count")
+    __slots__ = ("_due", "_lot", "count", "later")
 
     def __init__(self) -> None:
         """Start at 0."""
         self.count = 0
+        self.later: Callable[[Callable[[], None]], None] | None = None
         self._lot = trio.lowlevel.ParkingLot()
+        self._due = 0
 
     def add(self) -> None:
         """Count a change, and wake every task that waits."""
         self.count += 1
-        self._lot.unpark_all()
+        waiting = len(self._lot)
+        if self.later is None or waiting <= WOKEN_AT_ONCE:
+            self._lot.unpark_all()
+            return
+        if not self._due:
+            self.later(self._wake_some)
+        self._due = waiting
+
+    def _wake_some(self) -> None:
+        """Wake those that have waited longest, of those that waited at the last change."""
+        self._lot.unpark(count=min(self._due, WOKEN_AT_ONCE))
+        self._due = max(self._due - WOKEN_AT_ONCE, 0)
+        if self._due and self.later is not None:
+            self.later(self._wake_some)
 
     async def wait(self, seen: int) -> int:
         """Wait until `count` is not `seen`, and return it. Always lets other tasks run.

@@ -20,6 +20,7 @@ from collections.abc import Callable
 import trio
 
 from .lag import Lag
+from .turn import EVENTS_MAX, Turn
 
 Ready = Callable[[], None]
 """Called when a socket has input, or its other end is gone. Must neither raise nor wait."""
@@ -27,7 +28,8 @@ Ready = Callable[[], None]
 # Calls in one batch; each takes some 50 us with all that follows from it.
 _EVENTS_MAX = 64
 
-# After so many batches, or so many seconds, the poller lets the other tasks run.
+# After so many batches, so many seconds, or `EVENTS_MAX` of `turn.py` calls, the poller lets the
+# other tasks run. What it has not asked the kernel for by then it finds in its next run.
 _BATCHES_MAX = 4
 _BATCHES_S = 0.003
 
@@ -42,6 +44,7 @@ class Poller:
     Attributes:
         before_batch, after_batch: Called before and after each batch of calls.
         lag: Records how long the batches took.
+        turn: What clients may still be served in this turn of the event loop.
     """
 
     def __init__(self) -> None:
@@ -49,6 +52,7 @@ class Poller:
         self.before_batch: Ready = _nothing
         self.after_batch: Ready = _nothing
         self.lag = Lag()
+        self.turn = Turn()
         self._epoll = select.epoll()
         self._watched: dict[int, Ready] = {}
         self._again: list[Ready] = []
@@ -85,14 +89,16 @@ class Poller:
             else:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
             began_at = time.perf_counter()
-            took = 0.0
+            took, left = 0.0, EVENTS_MAX
+            self.turn.begin()
             for _ in range(_BATCHES_MAX):
-                found = self._epoll.poll(0, _EVENTS_MAX)
+                found = self._epoll.poll(0, min(_EVENTS_MAX, left))
                 if not found and not self._again:
                     break
                 self._batch(found)
                 took = time.perf_counter() - began_at
-                if took > _BATCHES_S:
+                left -= len(found)
+                if took > _BATCHES_S or left <= 0:
                     break
             self.lag.note(took)
 

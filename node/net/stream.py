@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from contextlib import suppress
 
 import structlog
@@ -22,6 +23,8 @@ _log = structlog.get_logger(__name__)
 # `Listener` logs it and tries again later.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _RETRY_ACCEPT_S = 0.1
+# struct linger: on, for 0 seconds (socket(7)).
+_DROP = struct.pack("ii", 1, 0)
 # Between two log lines about that.
 _LOG_INTERVAL_S = 60.0
 
@@ -116,6 +119,20 @@ class TcpStream(trio.abc.HalfCloseableStream):
         except OSError as error:
             raise trio.BrokenResourceError from error
 
+    def limit_unsent(self, size: int) -> None:
+        """Have the kernel take no more than `size` bytes that the other end has no room for.
+
+        Else it takes up to 4 MiB for each connection (tcp(7): tcp_wmem), which is in no account.
+        """
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Else the system has no such limit.
+            with suppress(OSError):  # A connection that is lost already.
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+
+    def drop_unsent(self) -> None:
+        """Have the kernel forget what it has not sent when this is closed: the other end gets RST."""
+        with suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP)
+
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room to send."""
         await trio.lowlevel.wait_writable(self.sock)
@@ -136,11 +153,12 @@ class TcpStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     def peer_host(self) -> str:
-        """Return the IP address of the other end; empty if the connection is lost."""
+        """Return the IP address of the other end; empty if the connection is lost, or has none."""
         try:
-            return str(self.sock.getpeername()[0])
+            name = self.sock.getpeername()
         except OSError:
             return ""
+        return str(name[0]) if name else ""
 
     def own_host(self) -> str:
         """Return the IP address of this end; empty if the connection is lost."""

@@ -221,11 +221,16 @@ class _UserKeys:
     def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Item]:
         start = prefix if after is None else max(prefix, after + b"\0")
         end = records.prefix_end(records.USER + prefix)
-        for key, record in self._view.scan(records.USER + start, end):
-            yield records.decode_item(key[1:], record)
+        # Not a generator, which would hold each record until the next one is asked for.
+        return map(_item, self._view.scan(records.USER + start, end))
 
     def close(self) -> None:
         self._view.close()
+
+
+def _item(pair: tuple[bytes, bytes]) -> Item:
+    key, record = pair
+    return records.decode_item(key[1:], record)
 
 
 def _run(batch: Batch, entry: Entry) -> Outcome | None:

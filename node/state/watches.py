@@ -19,7 +19,7 @@ ten thousand.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import Compacted
 from ..net.flag import Flag
@@ -30,6 +30,11 @@ TAKEN_AT_ONCE = 256
 
 TAKEN_BYTES_MAX = 64 * 1024
 """Bytes of keys and values in one go; the first change is taken whatever its size."""
+
+
+def _call(call: Callable[[], None]) -> None:
+    """Call at once: the default of `Watches.wake`."""
+    call()
 
 
 class Watch:
@@ -124,12 +129,12 @@ class Watch:
         """Put the cursor at this change, unless it is at an earlier one."""
         if self._cursor is None:
             self._cursor = number
-            self._flag.set()
+            self._watches.wake(self._flag.set)
 
     def lose(self) -> None:
         """Lose the place in the history: the next `take` raises `Compacted`."""
         self._is_lost = True
-        self._flag.set()
+        self._watches.wake(self._flag.set)
 
 
 class _Prefixes:
@@ -192,10 +197,14 @@ class Watches:
 
     Args:
         history: What they read. Its callbacks `on_add` and `on_restart` are set here.
+        wake: Calls what wakes a watch, now or soon: one change may wake thousands.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(
+        self, history: History, wake: Callable[[Callable[[], None]], None] = _call
+    ) -> None:
         self.history = history
+        self.wake = wake
         # Only tables that are watched.
         self._by_table: dict[Table, _Prefixes] = {}
         history.on_add = self._on_add

@@ -4,7 +4,8 @@ Words. A *connection* turns bytes into whole requests or one refusal. A connecti
 task, or *parked*: watched by the poller, without a task. A *router* leads from a request to its
 handler; the server is given one. An *exchange* is the node as the handlers of one connection see
 it. An *answer* is bytes, or a *streaming* that makes its body while it is sent. A *barrier* is the
-wait after which a local read is linearizable. A *listing* walks over many keys as of one moment.
+wait after which a local read is linearizable. A *listing* walks over many keys as of one moment. A
+*slice* is what is made and sent of a large answer in one turn of the event loop.
 
 server.py       listeners, and each connection from its beginning to its end
 room.py         how many connections there may be, and which one makes room for another
@@ -18,6 +19,8 @@ answers.py      heads and bodies as bytes
 params.py       what users write into paths, queries and bodies
 guard.py        keeps out what a web page makes a browser send
 listing.py      answers that walk over many keys
+large.py        large values in answers, made piece by piece
+unsent.py       what clients have not taken, and who is cut off for it
 idempotency.py  the `Idempotency-Key` header
 
 Never here: what a path means, or who may use it.

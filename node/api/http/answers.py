@@ -7,7 +7,8 @@ to answer, and the server sends it.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Protocol
@@ -55,8 +56,28 @@ class HttpError(Exception):
         self.ends_connection = ends_connection
 
 
-Send = Callable[[bytes], Awaitable[None]]
-"""Sends one piece of a streamed body, waiting while the client is slow."""
+class Send(Protocol):
+    """Sends the body of a streaming answer, piece by piece."""
+
+    async def __call__(self, piece: bytes) -> None:
+        """Send one piece, at most `turn.SLICE_BYTES`, waiting while the client is slow."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until a further piece may be made, of whatever size.
+
+        The client can take it, this connection has its turn, and there is room for a large value.
+        """
+        ...
+
+    def holding(self, values: Sequence[bytes], beside: int = 0) -> AbstractContextManager[None]:
+        """Count what the answer is made from as unsent, for as long as it lasts.
+
+        Args:
+            values: Each is counted once, however many connections send it.
+            beside: Bytes that this connection holds beside them.
+        """
+        ...
 
 
 class Streaming(Protocol):
@@ -65,10 +86,12 @@ class Streaming(Protocol):
     Attributes:
         head: Its head, without the framing and without the empty line.
         is_endless: It ends only with the connection or the node.
+        length: Of the body in bytes; None: it is not known before the end.
     """
 
     head: bytes
     is_endless: bool
+    length: int | None
 
     async def run(self, send: Send) -> None:
         """Send the body piece by piece; an exception breaks the connection off."""

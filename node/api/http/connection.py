@@ -35,6 +35,9 @@ SMALL_BODY_BYTES = 64 * 1024
 # httptools keeps an unfinished header line and does not say how long it is. The bytes of one receive
 # may belong to the request before, hence the addition.
 RECEIVE_BYTES = 64 * 1024
+# What is received at once where it may be whole requests: there may be some 200 in it, each an object
+# that waits in memory for its turn.
+REQUESTS_BYTES = 8 * 1024
 UNFINISHED_BYTES_MAX = TARGET_BYTES_MAX + HEADER_BYTES_MAX + RECEIVE_BYTES
 
 # Headers that may come only once. Others are joined by a comma, but two idempotency keys would so
@@ -196,6 +199,14 @@ class Connection:
         if not self._is_begun:
             return Phase.IDLE
         return Phase.HEADERS if self._request is None else Phase.BODY
+
+    @property
+    def receive_bytes(self) -> int:
+        """How much to receive next: much only where it is certain to be of one body."""
+        if self._request is None:
+            return REQUESTS_BYTES
+        left = int(self._request.headers.get(b"content-length", 0)) - self._body_bytes
+        return min(max(left, REQUESTS_BYTES), RECEIVE_BYTES)
 
     def close(self) -> None:
         """Drop the parser, which is in a reference cycle with this object; give the budget back."""

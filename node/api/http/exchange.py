@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from ...model.commands import Outcome
+from ...net.turn import SLICE_BYTES, Turn
 from .answers import Answer, HttpError
 from .idempotency import IDEMPOTENCY_KEY, keyed
 from .params import TIMEOUT_S_DEFAULT, timeout_s
+from .unsent import Unsent
 
 if TYPE_CHECKING:
     from ...errors import HstoreError
@@ -28,11 +30,17 @@ if TYPE_CHECKING:
     from .params import Query
 
 RETRY_AFTER_S = 1
+# How long a large answer waits until there is room to begin it.
+ROOM_S = 20.0
 # The deadline of a connection is this much after the one that the node was given, so it only counts
 # where the node has forgotten a request.
 DEADLINE_SLACK_S = 10.0
 
 NO_OUTCOME = Outcome(ok=True, revision=0)
+
+
+Finished = bytes | Awaitable[Answer]
+"""What is there when nothing has to be waited for any more but the connection's turn."""
 
 
 class Deferred:
@@ -44,13 +52,14 @@ class Deferred:
     Attributes:
         command: The wait is for this to be committed and applied; None: for a read barrier.
         query: Of the request.
-        finish: Makes the answer from the outcome (None after a read's wait); may raise HttpError.
+        finish: Makes the answer from the outcome (None after a read's wait), or the rest of the
+            work where the answer is large; may raise HttpError.
     """
 
     __slots__ = ("command", "finish", "query")
 
     def __init__(
-        self, command: Write | None, query: Query, finish: Callable[[Outcome], bytes]
+        self, command: Write | None, query: Query, finish: Callable[[Outcome], Finished]
     ) -> None:
         self.command = command
         self.query = query
@@ -90,6 +99,8 @@ class Exchange:
         out: Answers that are not sent yet, in order.
         due_at: The deadline that the node was given for the request that `begin` began.
         is_fresh: Local reads already see all that was answered before these requests came.
+        turn: What clients may still be served in this turn of the event loop.
+        unsent: What all clients have not taken yet.
     """
 
     __slots__ = (
@@ -103,6 +114,8 @@ class Exchange:
         "out",
         "router",
         "scope",
+        "turn",
+        "unsent",
     )
 
     def __init__(
@@ -112,6 +125,8 @@ class Exchange:
         guard: Guard,
         flush: Callable[[], Awaitable[None]],
         *,
+        turn: Turn,
+        unsent: Unsent,
         is_local: bool,
     ) -> None:
         self.backend = backend
@@ -124,8 +139,29 @@ class Exchange:
         self.is_fresh = False
         self.due_at = 0.0
         self._flush = flush
+        self.turn = turn
+        self.unsent = unsent
 
-    async def settle(self, deferred: Deferred, request: Request) -> bytes:
+    async def slice(self, size: int = SLICE_BYTES) -> None:
+        """Wait for this connection's turn to begin a large answer, which reads `size` at first.
+
+        After it there is room for one large value, until the caller waits for something else.
+
+        Raises:
+            HttpError: 503, there is no room: clients that are slow hold too much.
+        """
+        if self.out:
+            await self._flush()
+        await self.turn.slice(size)
+        if self.unsent.has_room:
+            return
+        with trio.move_on_after(ROOM_S):
+            await self.unsent.room()
+            return
+        text = "too much is unsent to clients that read slowly; try again in a moment"
+        raise HttpError(503, text, retry_after_s=RETRY_AFTER_S)
+
+    async def settle(self, deferred: Deferred, request: Request) -> Answer:
         """Wait for what a handler waits for, and return the answer.
 
         Raises:
@@ -133,8 +169,10 @@ class Exchange:
         """
         if deferred.command is None:
             await self.barrier(deferred.query)
-            return deferred.finish(NO_OUTCOME)
-        return deferred.finish(await self.write(deferred.command, deferred.query, request))
+            finished = deferred.finish(NO_OUTCOME)
+        else:
+            finished = deferred.finish(await self.write(deferred.command, deferred.query, request))
+        return finished if isinstance(finished, bytes) else await finished
 
     def begin(
         self, deferred: Deferred, request: Request, tell: Callable[[Outcome | HstoreError], None]

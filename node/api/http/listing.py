@@ -1,16 +1,18 @@
 """Answers that walk over many keys, sent while they are made.
 
-Owns the pace: pieces of a bounded size, a yield every so many keys, a limit to the whole time. The
-handler passes a renderer, which decides how an item looks.
+Owns the pace: slices of a bounded size, each in its turn and after a bounded number of keys, and a
+limit to the whole time. The handler passes a renderer, which decides how an item looks.
 """
 
 from __future__ import annotations
 
-import binascii
 import itertools
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import trio
+
+from .large import GATHERED_BYTES, Large, send_pieces, send_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,28 +20,26 @@ if TYPE_CHECKING:
     from ...state.machine import Item, KeyReader
     from .answers import Send
 
-    Render = Callable[[Iterator[Item]], Iterator[bytes | None]]
-    """Turns items into JSON pieces; None for an item that adds nothing."""
+    Piece = bytes | Large | None
+    Render = Callable[[Iterator[Item]], Iterator[Piece]]
+    """Turns items into JSON: bytes, what is to be sent in pieces, or None for nothing."""
 
-PIECE_BYTES = 64 * 1024
 # The store holds the GIL for each step, some microseconds, so this is about a millisecond.
-KEYS_PER_YIELD = 128
+KEYS_PER_SLICE = 128
 # A view pins old data in the store. Each piece has the write deadline of its connection as well.
 LISTING_S_MAX = 600.0
-
-
-def base64(value: bytes) -> bytes:
-    """Encode a value that need not be text."""
-    return binascii.b2a_base64(value, newline=False)
 
 
 class Listing:
     """A JSON array or object of all keys with a prefix, as of the moment of its reader.
 
+    The handler has waited for its turn (`Exchange.slice`) before it opened the reader.
+
     Closes: the reader, at the end or by `close`.
     """
 
     is_endless = False
+    length: int | None = None
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Listing:
         self._ends = ends
         items = reader.scan(prefix, after)
         self._pieces = render(items if limit is None else _first(items, limit))
-        self._peeked: bytes | None = None
+        self._peeked: Piece = None
 
     def is_empty(self) -> bool:
         """Return whether there is nothing to list; reads up to the first piece only."""
@@ -73,25 +73,39 @@ class Listing:
         Cancellation: the client has got a part of the body, and no end.
         """
         with trio.fail_after(LISTING_S_MAX):
-            await self._run(send)
+            with ExitStack() as kept:
+                await self._run(send, kept)
 
-    async def _run(self, send: Send) -> None:
-        pending, size, is_first = [self._ends[:1]], 1, True
-        pieces = self._pieces
-        if self._peeked is not None:
-            pieces = itertools.chain([self._peeked], pieces)
-        for count, piece in enumerate(pieces, 1):
+    async def _run(self, send: Send, kept: ExitStack) -> None:
+        pending, comma = [self._ends[:1]], b""
+        size = count = 0
+        is_counted = False
+        for piece in self._all_pieces():
+            count += 1
+            if isinstance(piece, Large):
+                if not is_counted:
+                    # The database keeps a block of that size for as long as the reader is open.
+                    kept.enter_context(send.holding((), len(piece.value)))
+                    is_counted = True
+                with send.holding((piece.value,)):
+                    await send_pieces(itertools.chain(pending, (comma,), piece), send)
+                pending, count = [], KEYS_PER_SLICE
+            elif piece is not None:
+                pending.append(comma + piece)
+                size += len(piece)
             if piece is not None:
-                pending.append(piece if is_first else b"," + piece)
-                size += len(piece) + 1
-                is_first = False
-            if size >= PIECE_BYTES:
-                await send(b"".join(pending))
-                pending, size = [], 0
-            if size == 0 or count % KEYS_PER_YIELD == 0:
-                await trio.lowlevel.checkpoint()
+                comma = b","
+            if size >= GATHERED_BYTES or count >= KEYS_PER_SLICE:
+                del piece  # It is not to be held while this waits.
+                await send_whole(b"".join(pending), send)
+                await send.ready()
+                pending, size, count = [], 0, 0
         pending.append(self._ends[1:])
-        await send(b"".join(pending))
+        await send_whole(b"".join(pending), send)
+
+    def _all_pieces(self) -> Iterator[Piece]:
+        peeked, self._peeked = self._peeked, None
+        return itertools.chain((peeked,), self._pieces) if peeked is not None else self._pieces
 
     def close(self) -> None:
         """Close the reader."""

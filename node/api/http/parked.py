@@ -14,6 +14,7 @@ too long, and the node answers each request by its deadline.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
@@ -23,11 +24,17 @@ from ...net.poller import Poller
 from ...net.stream import TcpStream
 from ..backend import Waiter
 from .answers import without_body
-from .connection import RECEIVE_BYTES, Phase, Request
+from .connection import REQUESTS_BYTES, Phase, Request
 from .dispatch import failed
-from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, Deferred, Found
+from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, Deferred, Finished, Found
 from .room import Silence
 from .serving import PATIENCE_S_MIN, Begun, Serving, Shared
+
+# What is received up to this size is handled even where the turn has served enough: so who asks for
+# little does not wait behind those who send much.
+SMALL_REQUEST_BYTES = 512
+# What it takes of a turn to find out that a value is large, by reading it.
+LARGE_READ_BYTES = 16 * 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +70,7 @@ class Parked(Serving):
         self._todo: list[Request | Begun] = []
         self._waiter: Waiter | None = None
         self._waits_for: tuple[Request, Deferred] | None = None
+        self._unparsed = b""
 
     def close(self) -> None:
         """Break reference cycles, so that memory comes back at once."""
@@ -110,7 +118,7 @@ class Parked(Serving):
             # It has one because the client is not silent, unless it owes the rest of a request, or
             # has its last answer.
             is_silent = self._strict_phase is not None or self._is_answered
-            return super().silence(now) if is_silent else None
+            return super().silence(now) if is_silent and not self._unparsed else None
         return (0, self._silent_since) if self._waits_for is None else None
 
     def has_input(self) -> bool:
@@ -131,37 +139,59 @@ class Parked(Serving):
         sock = self.stream.sock
         if sock.fileno() != -1:
             self._parking.poller.forget(sock.fileno())
-            if not self._has_task:
+            if not self._has_task or self._unparsed:
                 sock.close()
         self.close()
         self._parking.gone(self)
 
     def ready(self) -> None:
         """Handle what has come, or that the client has gone (`poller.Ready`)."""
-        if self._is_closed:
-            return
-        if self._has_task or self._waits_for is not None:
-            self._is_readable = True
-            if self._endless is not None and self.stream.has_ended():
-                self._endless.cancel()  # Else only the next keepalive would notice it.
+        if self._has_task or self._waits_for is not None or self._is_closed:
+            self._notice()
             return
         try:
-            self._receive()
+            data = self.stream.receive_now(REQUESTS_BYTES)
+            if data is None:
+                return
+            if not data:
+                self.leave()
+                return
+            size, turn = len(data), self._turn
+            self._is_readable = size == REQUESTS_BYTES
+            if turn.bytes_left <= 0 and size > SMALL_REQUEST_BYTES:
+                self._has_task = True  # In place of one, the turn goes on with it.
+                self._unparsed = data
+                turn.later(self._parse_late)
+                return
+            turn.bytes_left -= size
+            self._parse(data)
         except trio.BrokenResourceError:
             self.leave()
         except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
             _log.exception("connection failed")
             self.leave()
 
-    def _receive(self) -> None:
-        connection = self._connection
-        data = self.stream.receive_now(RECEIVE_BYTES)
-        if data is None:
+    def _notice(self) -> None:
+        """Something has come that has to wait, or the client has gone."""
+        self._is_readable = True
+        if self._endless is not None and self.stream.has_ended():
+            self._endless.cancel()  # Else only the next keepalive would notice it.
+
+    def _parse_late(self) -> None:
+        """Parse what has waited for its turn."""
+        data, self._unparsed = self._unparsed, b""
+        if self._is_closed:
             return
-        if not data:
+        self._has_task = False
+        self._turn.bytes_left -= len(data)
+        try:
+            self._parse(data)
+        except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
+            _log.exception("connection failed")
             self.leave()
-            return
-        self._is_readable = len(data) == RECEIVE_BYTES
+
+    def _parse(self, data: bytes) -> None:
+        connection = self._connection
         requests = connection.receive(data)
         self._exchange.is_fresh = False
         if len(requests) != 1 or connection.phase is not Phase.IDLE or connection.error is not None:
@@ -182,7 +212,7 @@ class Parked(Serving):
             self._todo.append(Begun(request, found))
             self._take_task()
 
-    def _ask(self, request: Request, deferred: Deferred) -> bytes | Deferred | None:
+    def _ask(self, request: Request, deferred: Deferred) -> Finished | Deferred | None:
         """Ask the node.
 
         Returns:
@@ -191,9 +221,13 @@ class Parked(Serving):
         """
         exchange = self._exchange
         try:
-            if exchange.is_stale(deferred):
+            is_stale = exchange.is_stale(deferred)
+            if is_stale and self._turn.bytes_left > 0:
                 return deferred.finish(NO_OUTCOME)
             self._waits_for = request, deferred
+            if is_stale:
+                self._turn.later(partial(self._told, NO_OUTCOME))
+                return None
             self._waiter = exchange.begin(deferred, request, self._told)
         except Exception as error:  # noqa: BLE001 (the boundary)
             self._waits_for = None
@@ -205,18 +239,27 @@ class Parked(Serving):
 
     def _told(self, outcome: Any) -> None:
         """Answer the request under way, whose outcome is known; called in the node's turn."""
+        if self._turn.bytes_left <= 0:
+            self._turn.later(partial(self._told, outcome))
+            return
         waits_for, self._waits_for, self._waiter = self._waits_for, None, None
         if self._is_closed or waits_for is None:
             return
         try:
-            self._say(waits_for[0], self._outcome_answer(*waits_for, outcome))
+            answer = self._outcome_answer(*waits_for, outcome)
+            if type(answer) is bytes:
+                self._say(waits_for[0], answer)
+            else:
+                self._turn.bytes_left -= LARGE_READ_BYTES
+                self._todo.append(Begun(waits_for[0], answer))
+                self._take_task()
         except trio.BrokenResourceError:
             self.leave()
         except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
             _log.exception("connection failed")
             self.leave()
 
-    def _outcome_answer(self, request: Request, deferred: Deferred, outcome: Any) -> bytes:
+    def _outcome_answer(self, request: Request, deferred: Deferred, outcome: Any) -> Finished:
         if isinstance(outcome, Exception):
             return failed(self._exchange, request, outcome)
         try:
@@ -232,8 +275,10 @@ class Parked(Serving):
             return
         if request.method == b"HEAD":
             whole = without_body(whole)
+        size = len(whole)
+        self._turn.bytes_left -= size
         sent = self.stream.send_now(whole)
-        if sent < len(whole):
+        if sent < size:
             self._exchange.out.append(whole[sent:])
             self._take_task()
         else:

@@ -17,6 +17,7 @@ from hstore.dns.ip_literals import is_loopback
 from ...net.flag import Flag
 from ...net.poller import Poller
 from ...net.stream import Listener, TcpStream
+from ...net.turn import Turn
 from ..backend import Backend
 from .connection import BodyBudget
 from .exchange import Router
@@ -25,6 +26,7 @@ from .parked import Parked, Parking
 from .room import Place, Room
 from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Serving, Shared
 from .trial import Trial, no_place
+from .unsent import KERNEL_BYTES, Unsent
 
 # Each takes a task, a file descriptor and some 10 KiB; the usual limit of descriptors is 1,024.
 CONNECTIONS_MAX = 768
@@ -75,6 +77,8 @@ class ApiServer:
             Guard(backend.process, http_hosts),
             BodyBudget(LARGE_BODIES_BYTES_MAX),
             self._room,
+            poller.turn if poller is not None else Turn(),
+            Unsent(),
         )
         self._refusals_max = refusals_max
         self._connections: set[Serving] = set()
@@ -122,6 +126,7 @@ class ApiServer:
             # Take all that wait at once: while many are served, this task runs seldom.
             first = await listening.accept()
             for stream in (first, *listening.waiting(self._refusals_max - 1)):
+                stream.limit_unsent(KERNEL_BYTES)
                 if self._poller is None:
                     nursery.start_soon(self.serve_stream, stream)
                 else:

@@ -16,26 +16,37 @@ which a part has come gets an exact deadline, and 408 when it passes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import trio
 
+from ...net.stream import TcpStream
+from ...net.turn import SHARE, SLICE_BYTES, SMALL_BYTES, Turn
 from ..backend import Backend
 from .answers import (
     CONTINUE,
     Answer,
     HttpError,
-    Send,
     Streaming,
     failure,
     with_header,
     without_body,
 )
-from .connection import RECEIVE_BYTES, BodyBudget, Connection, Phase, Request, RequestError
+from .connection import (
+    RECEIVE_BYTES,
+    SMALL_BODY_BYTES,
+    BodyBudget,
+    Connection,
+    Phase,
+    Request,
+    RequestError,
+)
 from .dispatch import finish
 from .exchange import RETRY_AFTER_S, Exchange, Found, Router
 from .guard import Guard
 from .room import STALLED_S, Room, Silence
+from .unsent import Holder, Unsent
 
 PATIENCE_S_MIN = 30.0
 PATIENCE_S_MAX = 75.0  # nginx's keepalive_timeout
@@ -46,7 +57,7 @@ LAST_WORDS_S = 2.0
 # unread data resets the connection, and the reset can overtake the answer (RFC 9112 section 9.6).
 LINGER_BYTES_MAX = 8 * 1024 * 1024
 # Answers are collected up to this size, then sent.
-OUT_BYTES_MAX = 256 * 1024
+OUT_BYTES_MAX = SLICE_BYTES
 
 
 class Begun(NamedTuple):
@@ -65,6 +76,8 @@ class Shared(NamedTuple):
         guard: Checks where requests come from.
         budget: What all connections may hold of large bodies.
         room: How many connections there may be.
+        turn: What clients may still be served in this turn of the event loop.
+        unsent: What all clients have not taken yet.
     """
 
     backend: Backend
@@ -72,6 +85,8 @@ class Shared(NamedTuple):
     guard: Guard
     budget: BodyBudget
     room: Room
+    turn: Turn
+    unsent: Unsent
 
 
 def _as_http_error(bad: RequestError) -> HttpError:
@@ -101,8 +116,17 @@ class Serving:
         """
         self.stream = stream
         self._connection = Connection(shared.budget)
+        self._turn = shared.turn
+        self._unsent = shared.unsent
+        self._holder = Holder(self._cut_off, self._client)
         self._exchange = Exchange(
-            shared.backend, shared.router, shared.guard, self._flush, is_local=is_local
+            shared.backend,
+            shared.router,
+            shared.guard,
+            self._flush,
+            turn=shared.turn,
+            unsent=shared.unsent,
+            is_local=is_local,
         )
         self._room = shared.room
         self._silent_since = trio.current_time()
@@ -148,6 +172,15 @@ class Serving:
         self._strict_phase = None
         self._exchange.scope.cancel()
 
+    def _cut_off(self) -> None:
+        """End now: too much is unsent, and this client is the slowest."""
+        if isinstance(self.stream, TcpStream):
+            self.stream.drop_unsent()
+        self._exchange.scope.cancel()
+
+    def _client(self) -> str:
+        return self.stream.peer_host() if isinstance(self.stream, TcpStream) else ""
+
     def is_overdue(self, now: float) -> bool:
         """Whether the server has to end it: never, for the task has a deadline."""
         return False
@@ -159,7 +192,8 @@ class Serving:
         """Serve until either side ends it; return whether it can go on without a task instead."""
         if self._is_evicted:
             return False
-        self._exchange.scope = trio.CancelScope()
+        # Never without a deadline: its first answer may be for a client that does not read.
+        self._exchange.scope = trio.CancelScope(deadline=trio.current_time() + PATIENCE_S_MAX)
         self._strict_phase = None
         is_parked = False
         with self._exchange.scope:
@@ -199,9 +233,10 @@ class Serving:
             if todo is None:
                 self._silent_since = trio.current_time()
                 self._set_deadline()
-                data = await self.stream.receive_some(RECEIVE_BYTES)
+                data = await self.stream.receive_some(connection.receive_bytes)
                 if not data:
                     return False
+                await self._turn.receive(len(data))
                 self._exchange.is_fresh = False
                 todo = connection.receive(data)
             if not await self._answer_all(todo):
@@ -218,8 +253,15 @@ class Serving:
     async def _answer_all(self, todo: Sequence[Request | Begun]) -> bool:
         """Answer what one receive has brought; return whether the connection goes on."""
         connection, exchange = self._connection, self._exchange
-        for request in todo:
+        share = 0  # How many more requests of this turn are for this connection.
+        for at, request in enumerate(todo):
             self._is_idle = False
+            if isinstance(request, Request):
+                wanted = min(len(todo) - at, SHARE)
+                share = (
+                    share or self._turn.take_share(wanted) or await self._turn.wait_share(wanted)
+                )
+                share -= 1
             if not await self._answer(request):
                 await self._flush()
                 await self._linger()
@@ -254,7 +296,10 @@ class Serving:
         if isinstance(todo, Begun):
             request, found = todo
         else:
-            request, found = todo, exchange.router.begin(exchange, todo)
+            request = todo
+            if len(request.body) > SMALL_BODY_BYTES:
+                await exchange.slice(len(request.body))  # Its handler decodes all of it.
+            found = exchange.router.begin(exchange, request)
         answer = await finish(exchange, request, found)
         goes_on = request.keep_alive and not self._is_ending
         if not isinstance(answer, bytes) and answer.is_endless:
@@ -263,11 +308,9 @@ class Serving:
             return await self._stream_answer(request, answer, goes_on=goes_on)
         if request.method == b"HEAD":
             answer = without_body(answer)
-        if not goes_on:
-            answer = with_header(answer, b"Connection: close")
-        elif request.is_http10:
-            answer = with_header(answer, b"Connection: keep-alive")
+        answer = _with_end(answer, request, goes_on=goes_on)
         exchange.out.append(answer)
+        self._turn.bytes_left -= len(answer)
         self._out_bytes += len(answer)
         if self._out_bytes > OUT_BYTES_MAX:
             await self._flush()
@@ -286,16 +329,20 @@ class Serving:
         self, request: Request, streaming: Streaming, *, goes_on: bool
     ) -> bool:
         """Send an answer while it is made; return whether the connection goes on."""
-        is_chunked = not request.is_http10
-        # HTTP/1.0 has no chunks: there the body ends with the connection.
-        goes_on = goes_on and is_chunked
-        framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
-        if not goes_on:
-            framing += b"Connection: close\r\n"
+        is_chunked = streaming.length is None and not request.is_http10
+        if streaming.length is None:
+            # HTTP/1.0 has no chunks: there the body ends with the connection.
+            goes_on = goes_on and is_chunked
+            framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
+            framing += b"" if goes_on else b"Connection: close\r\n"
+            start = streaming.head + framing + b"\r\n"
+        else:
+            start = b"%bContent-Length: %d\r\n\r\n" % (streaming.head, streaming.length)
+            start = _with_end(start, request, goes_on=goes_on)
         try:
-            self._exchange.out.append(streaming.head + framing + b"\r\n")
+            self._exchange.out.append(start)
             if request.method != b"HEAD":
-                send = self._send_chunk if is_chunked else self._send_plain
+                send = _Sending(self, is_chunked=is_chunked)
                 if streaming.is_endless:
                     await self._run_endless(streaming, send)
                 else:
@@ -306,7 +353,7 @@ class Serving:
             streaming.close()
         return goes_on
 
-    async def _run_endless(self, streaming: Streaming, send: Send) -> None:
+    async def _run_endless(self, streaming: Streaming, send: _Sending) -> None:
         """Send an answer that goes on until it ends itself, or the node does."""
         self._room.begin_stream(self)
         try:
@@ -320,13 +367,30 @@ class Serving:
             self._endless = None
             self._room.end_stream(self)
 
-    async def _send_chunk(self, piece: bytes) -> None:
-        self._exchange.out.append(b"%x\r\n%b\r\n" % (len(piece), piece))
-        await self._flush()
-
-    async def _send_plain(self, piece: bytes) -> None:
+    async def send_piece(self, piece: bytes) -> None:
+        """Send what is ready, and a piece of a streamed body."""
+        self._turn.bytes_left -= SMALL_BYTES  # For a larger one, it had waited for its turn.
         self._exchange.out.append(piece)
         await self._flush()
+
+    async def piece_ready(self) -> None:
+        """Wait until the next piece of a streamed body may be made (`answers.Send.ready`)."""
+        self._lengthen()
+        self._is_sending = True
+        self._unsent.wait_begins(self._holder)
+        try:
+            await self.stream.wait_send_all_might_not_block()
+        finally:
+            self._unsent.wait_ends(self._holder)
+        self._is_sending = False
+        await self._turn.slice()
+        # Who holds something must go on, so that there is room again.
+        if not self._unsent.has_room and not self._holder.holds:
+            await self._unsent.room()
+
+    def holding(self, values: Sequence[bytes], beside: int = 0) -> AbstractContextManager[None]:
+        """Count values as unsent by this connection (`answers.Send.holding`)."""
+        return self._unsent.holding(self._holder, values, beside)
 
     def _lengthen(self) -> None:
         """End the exact deadline of a request on its way, which has come now."""
@@ -343,5 +407,35 @@ class Serving:
             self._out_bytes = 0
             self._lengthen()
             self._is_sending = True
-            await self.stream.send_all(whole)
+            size = len(whole)
+            unsent, holder = self._unsent, self._holder
+            unsent.take(holder, size)
+            unsent.wait_begins(holder)
+            try:
+                await self.stream.send_all(whole)
+            finally:
+                unsent.wait_ends(holder)
+                unsent.give_back(holder, size)
             self._is_sending = False
+
+
+class _Sending:
+    """Sends the body of one streaming answer (`answers.Send`)."""
+
+    def __init__(self, serving: Serving, *, is_chunked: bool) -> None:
+        self._serving = serving
+        self._is_chunked = is_chunked
+        self.ready = serving.piece_ready
+        self.holding = serving.holding
+
+    async def __call__(self, piece: bytes) -> None:
+        if self._is_chunked:
+            piece = b"%x\r\n%b\r\n" % (len(piece), piece)
+        await self._serving.send_piece(piece)
+
+
+def _with_end(start: bytes, request: Request, *, goes_on: bool) -> bytes:
+    """Say in an answer, or its head, whether the connection goes on, where that is not plain."""
+    if not goes_on:
+        return with_header(start, b"Connection: close")
+    return with_header(start, b"Connection: keep-alive") if request.is_http10 else start
