@@ -12,7 +12,6 @@ from rich.console import Console
 
 from hstore.node.errors import HstoreError
 
-from ..client.errors import Unreachable
 from ..client.plain import plain, plain_json
 from ..search.find import live_addresses
 from ..streams import ending_with_reader
@@ -98,7 +97,7 @@ def _why(found: Found, connect: Connect | None) -> str:
 def watch(
     finder: Finder, host: str | None, *, as_json: bool = False, console: Console | None = None
 ) -> int:
-    """Show a cluster and its changes until it is interrupted.
+    """Show a cluster and its changes until it is interrupted, or the user presses q; return 0.
 
     Raises:
         Unreachable: No node answers, at the beginning or for long.
@@ -111,4 +110,4 @@ def watch(
     sightings = follow(addresses, finder.connect, finder.clock, finder.find)
     with ending_with_reader():
         show(sightings, console or terminal(), as_json=as_json)
-    raise Unreachable("the watch has ended")
+    return 0
