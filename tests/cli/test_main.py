@@ -204,7 +204,7 @@ def test_an_interruption_is_status_130_and_silent(monkeypatch, capfd):
     def interrupted(*_arguments):
         raise BaseExceptionGroup("", [BaseExceptionGroup("", [KeyboardInterrupt()])])
 
-    monkeypatch.setattr("hstore.cli.main._client", interrupted)
+    monkeypatch.setattr("hstore.cli.options.finder", interrupted)
     assert cli.run(["read", "-k", "a"]) == 130
     assert capfd.readouterr() == ("", "")
 
@@ -213,7 +213,7 @@ def test_a_defect_is_told_without_a_traceback_unless_it_is_asked_for(monkeypatch
     def broken(*_arguments):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("hstore.cli.main._client", broken)
+    monkeypatch.setattr("hstore.cli.options.finder", broken)
     monkeypatch.delenv("HSTORE_DEBUG", raising=False)
     assert cli.run(["read", "-k", "a"]) == 1
     assert "Traceback" not in capfd.readouterr().err

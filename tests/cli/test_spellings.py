@@ -102,7 +102,7 @@ def test_an_empty_value_is_a_value(ran):
 
 
 def test_hstore_server_has_the_commands_about_nodes_and_no_others(ran, capfd):
-    assert list(spellings.server_group().commands) == [*spellings.SERVER_COMMANDS]
+    assert list(spellings.server_group().commands) == [*spellings.SERVER_COMMANDS, "nodes"]
     assert spellings.run_server(["stop", "-h", "n1"]) == 7
     assert ran == [["hstore-server stop", "-h", "n1"]]
     assert spellings.run_server(["read"]) == 2
