@@ -6,6 +6,7 @@ it, and what is said of a wrong line. What the commands do is in `commands.py` a
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,10 +31,15 @@ ELSEWHERE = {"start", "join", "demo", "cli", "completion", "recover"}
 _AT_THE_SHELLS_NODE = {"config", "transfer"}
 """Commands that ask any node, and not the one at -h, when they are given no -h."""
 
-_MORE = """`help COMMAND` has examples. Arguments may stand in their order or behind -k and -v, and every command
-takes --json. A line that begins with # is a comment. Tab completes, Ctrl-C clears the line, Ctrl-D leaves."""
+_MORE = (
+    "`help COMMAND` has examples. Arguments may stand in their order or behind -k and -v; --json "
+    "prints JSON. A line that begins with # is a comment. Tab completes, Ctrl-C clears the line, "
+    "Ctrl-D leaves."
+)
+_WIDTH_MAX = 100
 
-_VALUES = r"""A value with spaces stands in quotes. "..." knows \n \t \r \0 \\ \" \xHH \uHHHH, '...' nothing.
+_VALUES = r"""A value with spaces stands in quotes.
+"..." knows \n \t \r \0 \\ \" \xHH \uHHHH, '...' nothing.
 @FILE is the bytes of a file; "@..." or @@... is text that begins with @."""
 
 
@@ -135,10 +141,11 @@ def _help(context: Context, group: Commands, names: list[str]) -> None:
         for all_, one in by_names(group)
         if not (_is_ours(one) or one.hidden or all_[0] in ELSEWHERE)
     ]
-    width = max(len(usage) for usage, _ in ours)
-    for usage, about in [*ours, *others, *shell]:
-        out.line(f"{usage:<{width}}  {about}")
-    out.line(_MORE)
+    # Lines are broken here, between words: a terminal would break them anywhere.
+    formatter = click.HelpFormatter(width=min(_WIDTH_MAX, shutil.get_terminal_size().columns))
+    formatter.write_dl([*ours, *others, *shell])
+    formatter.write_text(_MORE)
+    out.line(formatter.getvalue().rstrip())
 
 
 def _help_on(out: Output, group: Commands, name: str) -> None:
