@@ -193,15 +193,17 @@ def test_a_completion_that_a_node_holds_up_ends_after_a_second(tmp_path):
     with ThreadPoolExecutor(1) as pool:
         pool.submit(drip)
         began = time.monotonic()
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "hstore")],
-            env={
-                "PATH": os.environ["PATH"], "HOME": str(tmp_path), "COMP_CWORD": "4",
-                "COMP_WORDS": f"hstore get -h 127.0.0.1:{port} ", "_HSTORE_COMPLETE": "bash_complete",
-            },
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        is_over.set()
+        try:
+            done = subprocess.run(
+                [str(Path(sys.executable).parent / "hstore")],
+                env={
+                    "PATH": os.environ["PATH"], "HOME": str(tmp_path), "COMP_CWORD": "4",
+                    "COMP_WORDS": f"hstore get -h 127.0.0.1:{port} ", "_HSTORE_COMPLETE": "bash_complete",
+                },
+                capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+        finally:
+            is_over.set()
     listener.close()
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
     assert time.monotonic() - began < 10

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import select
+import termios
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -300,3 +301,20 @@ def test_a_feed_gives_all_items_in_order_and_then_the_error():
                 select.select([feed.fileno()], [], [], 10)
                 got += feed.take()[0]
     assert got == list(range(500))
+
+
+def test_a_watch_that_loses_every_node_gives_the_terminal_back_and_says_why(make, monkeypatch):
+    typed, read = os.openpty()
+    monkeypatch.setattr(screen, "keyboard", lambda: read)
+
+    def sightings():
+        yield make.info()
+        raise Unreachable("no node answers")
+
+    out = io.StringIO()
+    with pytest.raises(Unreachable, match="no node answers"):
+        show(sightings(), Console(file=out, width=80, height=24, force_terminal=True))
+    assert termios.tcgetattr(read)[3] & termios.ICANON
+    assert "127.0.0.1:8501" in out.getvalue().rpartition("\x1b[?1049l")[2]
+    os.close(typed)
+    os.close(read)
