@@ -76,7 +76,7 @@ def _talk(context: Context, group: Commands) -> int:
     connection = context.connection
     found = connection.connect()
     context.out.line(
-        f"cluster {found.info.cluster_id} of zone {found.info.zone}, through {found.address}; "
+        f"cluster {found.info.cluster_id} of zone {found.info.zone}, through {found.address}\n"
         "`help` shows the commands, Ctrl-D leaves"
     )
     prompt = _prompt(context, group)
