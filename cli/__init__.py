@@ -4,6 +4,8 @@ Words. A command is *thin*: options in, one call, print. Commands are synchronou
 during a search by DNS, and in a node that is started here.
 
 main.py        the commands, with their arguments and their help
+keys.py        the commands about keys and nodes that the shell has, too
+vocabulary.py  how words are read: two names of a command, likely words, options in any order
 options.py     options that several commands share
 streams.py     standard input, output and error: open, and lost output is noticed
 running.py     a command from its arguments to its exit status

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 LOG_LEVEL = "log_level"
 
 
-def show_settings(client: NodeClient, key: str | None) -> None:
-    """Print one value, or a table of all.
+def show_settings(client: NodeClient, key: str | None, *, as_json: bool = False) -> None:
+    """Print one value, or a table of all; as JSON what `GET /v1/config` answers of them.
 
     Raises:
         ConfigError: There is no such key.
     """
     settings = _settings(client)
-    if key is None:
+    if as_json and (key is None or key in settings):
+        _echo_json(settings if key is None else settings[key])
+    elif key is None:
         for line in table(settings):
             click.echo(line)
     elif key in settings:
@@ -32,16 +34,22 @@ def show_settings(client: NodeClient, key: str | None) -> None:
         raise ConfigError(f"{key}: unknown key; there are {', '.join(settings)}")
 
 
-def change_setting(client: NodeClient, key: str, value: str) -> None:
+def change_setting(client: NodeClient, key: str, value: str, *, as_json: bool = False) -> None:
     """Change a setting, and print its new value."""
     changed = client.configure(key, value)
+    if as_json:
+        _echo_json(changed)
+        return
     click.echo(f"{key} is {changed.value} ({changed.source})")
     if changed.note:
         click.echo(changed.note)
 
 
-def rename_node(client: NodeClient, name: str) -> None:
+def rename_node(client: NodeClient, name: str, *, as_json: bool = False) -> None:
     """Give the node another name."""
+    if as_json:
+        _echo_json({"was": client.rename(name), "name": name})
+        return
     click.echo(f"{client.rename(name)} is {name} now")
 
 
@@ -51,6 +59,14 @@ def table(settings: dict[str, ConfigValue]) -> list[str]:
     rows += [(key, setting.value, setting.source) for key, setting in settings.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return [f"{key:{widths[0]}}  {value:{widths[1]}}  {source}" for key, value, source in rows]
+
+
+def _echo_json(content: object) -> None:
+    import msgspec
+
+    from .client.plain import plain_json
+
+    click.echo(plain_json(msgspec.json.encode(content).decode()))
 
 
 def _settings(client: NodeClient) -> dict[str, ConfigValue]:

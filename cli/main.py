@@ -16,9 +16,11 @@ import click
 
 from hstore.node.errors import ConfigError
 
+from . import keys
 from . import options as opt
 from .dns.resolvers import RESOLVERS
 from .running import run_command
+from .vocabulary import Commands
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     return run_command(cli, arguments, "hstore")
 
 
-@click.group(context_settings={"max_content_width": 100}, no_args_is_help=True)
+@click.group(cls=Commands, context_settings={"max_content_width": 100}, no_args_is_help=True)
 @click.version_option(package_name="hstore", message="hstore %(version)s")
 def cli() -> None:
     """A key-value store that agrees by Raft and answers DNS for its own cluster.
@@ -92,67 +94,8 @@ def join(*, host: str | None, **options: Any) -> int:
     return _run_node("join", process, opt.flags(settings), host)
 
 
-@cli.command("list")
-@opt.host
-@opt.zone
-@click.option("--watch", is_flag=True, help="Follow changes as they happen.")
-@click.option("--json", "as_json", is_flag=True, help="Print the /v1/cluster object.")
-def list_nodes(*, host: str | None, zone: str | None, watch: bool, as_json: bool) -> int:
-    """Show the nodes of a cluster: name, address, health, type. Status 1 when there is no leader."""
-    from .show import listing
-
-    finder = _finder(zone)
-    if watch:
-        return listing.watch(finder, host, as_json=as_json)
-    return listing.show_once(finder.find_at(host), finder.connect, as_json=as_json)
-
-
-@cli.command()
-@opt.host
-@opt.zone
-@click.option("-k", "--key", metavar="KEY", help="The key; without it, all keys and values.")
-@click.option("--raw", is_flag=True, help="Print the bytes of the value, without a newline.")
-def read(*, host: str | None, zone: str | None, key: str | None, raw: bool) -> None:
-    """Print the value of a key, or all of them as one JSON object."""
-    with _client(host, zone) as client:
-        if key is None:
-            for piece in client.read_all():
-                click.echo(piece, nl=False)
-            click.echo()
-        else:
-            click.echo(client.read(_text("-k", key)), nl=not raw)
-
-
-@cli.command()
-@opt.host
-@opt.zone
-@click.option("-k", "--key", metavar="KEY", required=True)
-@click.option("-v", "--value", metavar="VALUE", required=True)
-def write(*, host: str | None, zone: str | None, key: str, value: str) -> None:
-    """Create or overwrite a key; print its revision."""
-    with _client(host, zone) as client:
-        click.echo(f"revision {client.write(_text('-k', key), _text('-v', value))}")
-
-
-@cli.command()
-@opt.host
-@opt.zone
-@click.option("-k", "--key", metavar="KEY", required=True)
-@click.option("-v", "--value", metavar="VALUE", required=True)
-def update(*, host: str | None, zone: str | None, key: str, value: str) -> None:
-    """Overwrite a key that exists; print its revision."""
-    with _client(host, zone) as client:
-        click.echo(f"revision {client.update(_text('-k', key), _text('-v', value))}")
-
-
-@cli.command()
-@opt.host
-@opt.zone
-@click.option("-k", "--key", metavar="KEY", required=True)
-def delete(*, host: str | None, zone: str | None, key: str) -> None:
-    """Delete a key that exists; print the revision of the deletion."""
-    with _client(host, zone) as client:
-        click.echo(f"revision {client.delete(_text('-k', key))}")
+for _name, _command in keys.NAMES.items():
+    cli.add_command(_command, _name)
 
 
 @cli.command()
@@ -230,20 +173,23 @@ def recover(*, data_dir: Path, as_only_voter: bool, yes: bool, as_json: bool) ->
 def open_shell(*, host: str | None, zone: str | None, command: tuple[str, ...]) -> int:
     """Open a shell on a cluster, or run one command of it: `hstore cli help` lists them.
 
-    Without a terminal it reads commands from standard input, goes on after a command that fails,
-    and exits with the status of the last one that failed.
+    Without a terminal it reads commands from standard input up to the first that fails, and exits
+    with its status.
     """
     from .shell.shell import run_shell
 
-    return run_shell(_finder(zone), host, command)
+    return run_shell(opt.finder(zone), host, cli, command)
 
 
 @cli.command()
 @opt.host
 @opt.zone
-@click.argument("key", required=False)
-@click.argument("value", required=False)
-def config(*, host: str | None, zone: str | None, key: str | None, value: str | None) -> None:
+@click.argument("key", required=False, shell_complete=opt.settings)
+@click.argument("value", required=False, shell_complete=opt.setting_values)
+@opt.as_json
+def config(
+    *, host: str | None, zone: str | None, key: str | None, value: str | None, as_json: bool
+) -> None:
     """Show the settings of a cluster, or one setting, or change it on all nodes.
 
     KEY is heartbeat, election_timeout, health_interval or dns_ttl; NAME.type (voter or learner) of
@@ -255,21 +201,22 @@ def config(*, host: str | None, zone: str | None, key: str | None, value: str | 
         raise ConfigError(f"{key}: each node has its own; name the node with -h ADDR")
     with _client(host, zone) as client:
         if key is None or value is None:
-            show_settings(client, key)
+            show_settings(client, key, as_json=as_json)
         else:
-            change_setting(client, key, value)
+            change_setting(client, key, value, as_json=as_json)
 
 
 @cli.command()
 @opt.host_required
 @opt.zone
 @click.argument("name")
-def rename(*, host: str, zone: str | None, name: str) -> None:
+@opt.as_json
+def rename(*, host: str, zone: str | None, name: str, as_json: bool) -> None:
     """Give a node another NAME, in DNS and everywhere."""
     from .config import rename_node
 
     with _client(host, zone) as client:
-        rename_node(client, name)
+        rename_node(client, name, as_json=as_json)
 
 
 @cli.command()
@@ -347,7 +294,7 @@ def _run_node(
     if not process.no_shell and sys.stdin is not None and sys.stdin.isatty():
         from .process.attached import run_with_shell
 
-        return run_with_shell(said, os.environ)
+        return run_with_shell(said, os.environ, cli)
     from hstore.node.process import log_sink
 
     from .process.start import end_with_parent, join_cluster, start_node
@@ -367,36 +314,10 @@ def _local(host: str, zone: str | None) -> NamedNode:
 
 
 def _finder(zone: str | None) -> Finder:
-    """Return the finder of a command, and warn of variables that it does not know.
-
-    A node refuses to start with one, because a setting would be missing all the time it runs. A
-    command goes on: the variable may be for a later version of hstore.
-    """
-    from hstore.node.config.settings import unknown_variables
-
-    from .search.sources import finder_of
-
-    for name, meant in unknown_variables(os.environ).items():
-        perhaps = f"; perhaps {meant} was meant" if meant else ""
-        click.echo(f"hstore: {name} is unknown to hstore, and ignored{perhaps}", err=True)
-    return finder_of({"cluster.zone": zone}, os.environ)
+    return opt.finder(zone)
 
 
 def _client(host: str | None, zone: str | None) -> NodeClient:
     from .client.api import NodeClient
 
     return NodeClient(_finder(zone).address_at(host))
-
-
-def _text(option: str, value: str) -> str:
-    """Return an argument as text.
-
-    Raises:
-        ConfigError: Its bytes on the command line are not UTF-8.
-    """
-    try:
-        return os.fsencode(value).decode()
-    except UnicodeError:
-        raise ConfigError(
-            f"{option}: {value!r} is not UTF-8; PUT /v1/kv/KEY takes values of any bytes"
-        ) from None

@@ -15,6 +15,8 @@ import click
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from .search.find import Finder
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _KEYS = {
@@ -52,8 +54,34 @@ def _nodes(
     return nodes(context, parameter, incomplete)
 
 
+def _levels(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from .completion import levels
+
+    return levels(incomplete)
+
+
+def settings(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the key of a setting."""
+    from .completion import settings
+
+    return settings(context, parameter, incomplete)
+
+
+def setting_values(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the value of a setting."""
+    from .completion import setting_values
+
+    return setting_values(context, parameter, incomplete)
+
+
 def _named_by_variable(
-    _context: click.Context, _parameter: click.Parameter, said: str | None
+    context: click.Context, _parameter: click.Parameter, said: str | None
 ) -> str | None:
     """Return what -h names, or the node's name in HSTORE_HOST.
 
@@ -61,8 +89,8 @@ def _named_by_variable(
     the first place of the search (`node/discovery/sources.py`): if no node answers, the search goes on
     elsewhere (contract, section 6).
     """
-    if said or not os.environ.get("HSTORE_HOST"):
-        return said or None
+    if said or context.obj is not None or not os.environ.get("HSTORE_HOST"):
+        return said or None  # within a shell, its node is meant
     from hstore.node.config.sources import host_variable
 
     named = host_variable(os.environ)
@@ -86,6 +114,41 @@ def whole_number(low: int, high: int) -> Callable[[click.Context, click.Paramete
 
     return parse
 
+
+def finder(zone: str | None) -> Finder:
+    """Return the finder of a command, and warn of variables that it does not know.
+
+    A node refuses to start with one, because a setting would be missing all the time it runs. A
+    command goes on: the variable may be for a later version of hstore.
+    """
+    from hstore.node.config.settings import unknown_variables
+
+    from .search.sources import finder_of
+
+    for name, meant in unknown_variables(os.environ).items():
+        perhaps = f"; perhaps {meant} was meant" if meant else ""
+        click.echo(f"hstore: {name} is unknown to hstore, and ignored{perhaps}", err=True)
+    return finder_of({"cluster.zone": zone}, os.environ)
+
+
+def keys(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a key."""
+    from .completion import keys
+
+    return keys(context, parameter, incomplete)
+
+
+def keys_as_argument(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a key that stands where the first argument does, unless an option has given it."""
+    is_given = any(context.params.get(name) for name in ("key", "prefix", "words"))
+    return [] if is_given else keys(context, parameter, incomplete)
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 zone = click.option("--zone", metavar="ZONE", help="DNS domain of the cluster [hstore.local].")
 
@@ -122,7 +185,12 @@ node = _all(
     click.option("--peer-port", metavar="PORT", help="Port for other nodes [API port - 200]."),
     click.option("--dns-port", metavar="PORT", help="Port of its DNS server [API port + 100]."),
     click.option("--cache-mb", metavar="MIB", help="Memory for hot keys and values [64]."),
-    click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error [info]."),
+    click.option(
+        "--log-level",
+        metavar="LEVEL",
+        shell_complete=_levels,
+        help="debug, info, warning or error [info].",
+    ),
     click.option("--http-hosts", metavar="NAMES", help="More `Host` names that its API accepts."),
     click.option(
         "--recursors", metavar="IPS", help="DNS servers to ask for names outside the zone."

@@ -32,6 +32,10 @@ def run_command(command: click.Command, arguments: Sequence[str], name: str) -> 
         arguments: The words after the program's name.
         name: The program's name, for usage errors and help.
     """
+    if any(name.endswith("_COMPLETE") for name in os.environ):
+        from . import completion
+
+        completion.install(name)
     streams = sys.stdout, sys.stderr
     try:
         return _run(command, arguments, name)

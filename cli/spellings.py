@@ -14,6 +14,7 @@ import click
 
 from .main import cli
 from .running import run_command
+from .vocabulary import Commands, KeyCommand, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +22,21 @@ if TYPE_CHECKING:
 SERVER_COMMANDS = ("start", "join", "list", "kill", "stop", "restart")
 CLIENT_COMMANDS = ("read", "write", "update", "delete")
 
-_COMMANDS = {"server": SERVER_COMMANDS, "client": CLIENT_COMMANDS}
+# Their other names, which the messages leave out.
+_SERVER_NAMES = (*SERVER_COMMANDS, "nodes")
+_CLIENT_NAMES = (*CLIENT_COMMANDS, "get", "set", "del")
 
-_OPTIONS = {
-    name: {option: one.required for one in cli.commands[name].params for option in one.opts}
-    for name in (*SERVER_COMMANDS, *CLIENT_COMMANDS)
-}
+_COMMANDS = {"server": SERVER_COMMANDS, "client": CLIENT_COMMANDS}
+_NAMES = {"server": _SERVER_NAMES, "client": _CLIENT_NAMES}
+
+
+def _options(command: click.Command) -> dict[str, bool]:
+    needs = command.needs if isinstance(command, KeyCommand) else ()
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    return {name: one.required or name in needs for one in options for name in one.opts}
+
+
+_OPTIONS = {name: _options(cli.commands[name]) for name in (*_SERVER_NAMES, *_CLIENT_NAMES)}
 """Of each command: its options, and whether it needs them."""
 
 
@@ -47,9 +57,9 @@ def run_mgmt(arguments: Sequence[str]) -> int:
 
 def server_group() -> click.Group:
     """Return the commands that are about nodes, as a command line of their own."""
-    return click.Group(
+    return Commands(
         "hstore-server",
-        {name: cli.commands[name] for name in SERVER_COMMANDS},
+        {name: cli.commands[name] for name in _SERVER_NAMES},
         help="Starts, lists and ends nodes: the same as `hstore COMMAND`.",
         no_args_is_help=True,
     )
@@ -86,8 +96,9 @@ def mgmt(
     """
     if role not in _COMMANDS:
         raise click.UsageError(f"-r takes {' or '.join(_COMMANDS)}")
-    if command not in _COMMANDS[role]:
-        raise click.UsageError(f"-r {role} takes -c {', '.join(_COMMANDS[role])}")
+    if command not in _NAMES[role]:
+        meant = did_you_mean(command or "", _NAMES[role])
+        raise click.UsageError(f"-r {role} takes -c {', '.join(_COMMANDS[role])}{meant}")
     takes = _OPTIONS[command]
     given = {f"-{name[0]}": value for name, value in options.items() if value is not None}
     for option in given:

@@ -197,18 +197,21 @@ class NodeClient:
         """
         return self._write("DELETE", f"/delete/{_path(key)}")
 
-    def put(self, key: str, value: bytes, cas: int | None = None) -> bool:
-        """Write a value of any bytes; return whether it was written.
+    def put(self, key: str, value: bytes, cas: int | None = None) -> int | None:
+        """Write a value of any bytes; return its revision (0: not known), or None: it was not written.
 
         Args:
             key: The key.
             value: Its new value.
             cas: Only if the key's revision is this (0: it does not exist); None: always.
         """
-        query = "" if cas is None else f"?cas={cas}"
+        # With either of them the answer names the revision.
+        query = "?flags=0" if cas is None else f"?cas={cas}"
         with self._translated(is_write=True):
             response = self._http.put(f"/v1/kv/{_path(key)}{query}", content=value)
-        return self._decoded(self._checked(response), replies.DONE)
+        is_done = self._decoded(self._checked(response), replies.DONE)
+        revision = response.headers.get("x-hstore-revision", "0")
+        return (int(revision) if revision.isdecimal() else 0) if is_done else None
 
     def scan(self, prefix: str, after: str, limit: int) -> dict[str, bytes]:
         """Return at most `limit` keys with their values, beginning with the first key after `after`."""

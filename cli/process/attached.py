@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from ..search.find import Finder
+    from ..vocabulary import Commands
 
 
-def run_with_shell(arguments: Sequence[str], env: Mapping[str, str]) -> int:
+def run_with_shell(arguments: Sequence[str], env: Mapping[str, str], group: Commands) -> int:
     """Run a node and the shell; stop the node when the user leaves the shell; return the status.
 
     A clean stop hands leadership over and keeps the node's vote.
@@ -34,6 +35,7 @@ def run_with_shell(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     Args:
         arguments: Those of `hstore`, the command first.
         env: The environment.
+        group: The commands of the command line, for the shell.
 
     Raises:
         Refused: The node did not stop in time, and was killed.
@@ -47,7 +49,7 @@ def run_with_shell(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     finally:
         os.close(read_end)
     try:
-        return _run(child, env, run_shell)
+        return _run(child, env, lambda finder, host: run_shell(finder, host, group))
     except Ended as end:
         if end.words:
             click.echo(end.words, err=True)

@@ -151,7 +151,12 @@ def _run(count: int, children: Children, console: Console) -> None:
         children.spawn(f"n{number}", "join", "-h", seed)
     sightings = _watch(seed, count, children)
     if console.is_terminal:
-        show(sightings, console, footer=lambda info: Text("\n".join(to_try(info, count))))
+        show(
+            sightings,
+            console,
+            footer=lambda info: Text("\n".join(to_try(info, count))),
+            end="ends all nodes",
+        )
     else:
         for line in demo_lines(sightings, count):
             write_line(console, line)

@@ -177,6 +177,10 @@ class Finder:
             return None  # a search asks other sources too, and waits for an election
         return _the_one(self.zone, found)
 
+    def named_addresses(self) -> list[str]:
+        """Return the addresses that the user named and that need no look-up."""
+        return self._named() if self._named else []
+
     def find_here(self) -> Found | None:
         """Return the cluster of the zone that is live on this machine, if one round finds it.
 

@@ -3,8 +3,9 @@
 Words. A *line* is split into *words*, the first of which names a *command*. A *suggestion* is what Tab
 offers for the word that is being typed.
 
-shell.py        reads lines, runs them, ends
-commands.py     the commands, and their help
+shell.py        reads lines, ends
+lines.py        one line, run; and help
+commands.py     what the commands do, here and on the command line
 words.py        a line as words: quotes, escapes, values from files
 suggestions.py  what Tab offers
 connection.py   the node it talks to, and the next node when that one dies

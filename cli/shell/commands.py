@@ -1,29 +1,29 @@
-"""The commands of the shell: what each takes, what it does, and its help.
+"""What the commands about keys and nodes do, whichever spelling they were given in.
 
-Each is a function of a `Context` and the words of a line. It prints its result, or raises an error
-of `hstore.node.errors`. `shell.py` reads the lines and prints the errors.
+Each is a function of a `Context` and of what the user said (`cli/keys.py` takes that from options and
+arguments). It prints its result, or raises an error of `hstore.node.errors`.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+import codecs
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import msgspec
 
 from hstore.node.errors import ConfigError, Refused
 
 from ..client.errors import NotFound
-from ..client.plain import plain
+from ..client.plain import plain, plain_json
 from ..streams import ending_with_reader
-from .words import Word, quoted, text_of, value_of
+from .words import quoted, text_of, value_of
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from collections.abc import Iterable
 
-SCAN_LIMIT = 100
-"""Keys that `scan` shows without a limit."""
+    from .connection import Connection
 
 _PAGE = 64
 """Keys in one request of `scan`; their values have 64 MiB at most."""
@@ -52,15 +52,28 @@ class Output:
         """Print a remark, which is no result, to standard error."""
         click.echo(f"({text})", err=True)
 
-    def value(self, data: bytes) -> None:
-        """Print a value: text as it is, other bytes as base64."""
+    def value(self, data: bytes, *, is_alone: bool = False) -> None:
+        """Print a value: text as it is, other bytes as base64.
+
+        Args:
+            data: The value.
+            is_alone: It is all that the program prints. Then other bytes, too, go into a file or a
+                pipe as they are.
+        """
         try:
             text = data.decode()
         except UnicodeDecodeError:
+            if is_alone and not self.is_terminal:
+                click.echo(data)
+                return
             self.line(base64.b64encode(data).decode())
-            self.note(f"base64 of {len(data):,} bytes that are not UTF-8")
+            self.note(f"base64 of {len(data):,} bytes that are not UTF-8; --raw prints the bytes")
         else:
             self.line(plain(text, keep="\n\t") if self.is_terminal else text)
+
+    def json(self, content: object) -> None:
+        """Print an object as a line of JSON that is harmless to a terminal."""
+        self.line(_json(content))
 
     def key(self, key: str) -> None:
         """Print a key."""
@@ -77,84 +90,213 @@ class Output:
 
 
 class Context(NamedTuple):
-    """What a command works with."""
+    """What a command works with.
+
+    Attributes:
+        connection: To the node that is asked.
+        out: Where it prints.
+        is_interactive: A person types the commands.
+        is_shell: Other commands come before and after it from where standard input comes from.
+    """
 
     connection: Connection
     out: Output
     is_interactive: bool = False
+    is_shell: bool = False
 
 
-class Command(NamedTuple):
-    """One command.
-
-    Attributes:
-        usage: Its name and arguments.
-        about: What it does, in a line.
-        examples: Lines to try.
-        run: Runs it.
-        fewest, most: How many arguments it takes.
-        takes_key: Its first argument is a key or a prefix of keys.
-        writes: It changes something: after an interruption the outcome is unknown.
-    """
-
-    usage: str
-    about: str
-    examples: tuple[str, ...]
-    run: Callable[[Context, list[Word]], None]
-    fewest: int
-    most: int
-    takes_key: bool = False
-    writes: bool = False
-
-
-def writes(line: str) -> bool:
-    """Tell whether a line is a command that writes."""
-    name = line.split(maxsplit=1)[:1]
-    return bool(name) and name[0] in COMMANDS and COMMANDS[name[0]].writes
+def read(context: Context, key: str | None, *, is_raw: bool, as_json: bool) -> None:
+    """Print a value; None: all keys and values."""
+    if key is None:
+        _read_all(context)
+        return
+    name = _key(key)
+    if is_raw or not (context.is_shell or as_json):
+        data = context.connection.read(lambda client: client.read(name))
+        if is_raw:
+            click.echo(data, nl=False)
+        else:
+            context.out.value(data, is_alone=True)
+        return
+    found = context.connection.read(lambda client: client.get(name))
+    if as_json:
+        context.out.json({"key": name, **_value_member(found.data), "revision": found.revision})
+        return
+    context.out.value(found.data)
+    if context.is_interactive:
+        context.out.note(f"revision {found.revision}")
 
 
-class Leave(Exception):
-    """The user wants to leave the shell."""
+def _read_all(context: Context) -> None:
+    if context.is_shell:
+        context.connection.begin()  # after the first piece is printed, no other node can go on
+    pieces = context.connection.read(lambda client: client.read_all())
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for piece in pieces:
+        click.echo(
+            plain_json(decoder.decode(piece)) if context.out.is_terminal else piece, nl=False
+        )
+    click.echo()
 
 
-def run(context: Context, words: list[Word]) -> None:
-    """Run the command that `words` are.
-
-    Raises:
-        Leave: It is `exit`.
-        ConfigError: There is no such command, or it does not take these words.
-        HstoreError: The command failed.
-    """
-    name = words[0].data.decode(errors="replace")
-    command = _command(name)
-    arguments = words[1:]
-    if not command.fewest <= len(arguments) <= command.most:
-        raise ConfigError(f"usage: {command.usage}; `help {name}` has examples")
-    command.run(context, arguments)
+def write(context: Context, key: str, value: str, *, as_json: bool) -> None:
+    """Create or overwrite a key."""
+    name, data = _key(key), value_of(value, has_input=not context.is_shell)
+    if _is_text(data):
+        text = data.decode()
+        revision = context.connection.write(lambda client: client.write(name, text))
+    else:
+        revision = context.connection.write(lambda client: client.put(name, data)) or 0
+    _written(context, name, revision, as_json=as_json)
 
 
-def _command(name: str) -> Command:
+def update(context: Context, key: str, value: str, *, as_json: bool) -> None:
+    """Overwrite a key that exists."""
+    name, data = _key(key), value_of(value, has_input=not context.is_shell)
+    if _is_text(data):
+        text = data.decode()
+        revision = context.connection.write(lambda client: client.update(name, text))
+        _written(context, name, revision, as_json=as_json)
+        return
+    # Only /v1/kv takes values that are not UTF-8, and it has no update. So read the revision, and
+    # write only if the key still has it.
+    for _ in range(_UPDATE_TRIES):
+        seen = context.connection.read(lambda client: client.get(name)).revision
+        done = context.connection.write(lambda client, cas=seen: client.put(name, data, cas))  # type: ignore[misc]
+        if done is not None:
+            _written(context, name, done, as_json=as_json)
+            return
+    raise Refused("nothing was changed: other clients kept writing this key")
+
+
+def delete(context: Context, key: str, *, as_json: bool) -> None:
+    """Delete a key that exists."""
+    name = _key(key)
+    revision = context.connection.write(lambda client: client.delete(name))
+    _written(context, name, revision, as_json=as_json)
+
+
+def cas(context: Context, key: str, revision: str, value: str, *, as_json: bool) -> None:
+    """Write if the key has this revision."""
+    name, wanted = _key(key), _number(revision, "revision")
+    data = value_of(value, has_input=not context.is_shell)
+    done = context.connection.write(lambda client: client.put(name, data, wanted))
+    if done is not None:
+        _written(context, name, done, as_json=as_json)
+        return
     try:
-        return COMMANDS[name]
-    except KeyError:
-        raise ConfigError(
-            f"there is no command {quoted(name)}; `help` lists the commands"
-        ) from None
+        now = context.connection.read(lambda client: client.get(name)).revision
+    except NotFound:
+        raise Refused(f"nothing was changed: there is no key {quoted(name)}") from None
+    raise Refused(f"nothing was changed: {quoted(name)} has revision {now}, not {wanted}")
 
 
-def _key(word: Word) -> str:
-    key = text_of(word, "key")
+def keys(context: Context, prefix: str | None, *, as_json: bool) -> None:
+    """Print the keys that begin with a prefix."""
+    begin = text_of(prefix or "", "prefix")
+    # Make sure that the node answers. After the first key is printed no other node is asked, since
+    # it would begin with the first key again.
+    context.connection.begin()
+    found = context.connection.read(lambda client: client.keys(begin))
+    if as_json:
+        _print_all(context.out, "[", (_json(key) for key in found), "]")
+        return
+    for key in found:
+        context.out.key(key)
+
+
+def scan(
+    context: Context, prefix: str | None, limit: str | None, usual: int, *, as_json: bool
+) -> None:
+    """Print keys with their values; without a limit as many as `usual`."""
+    most = usual if limit is None else _number(limit, "limit")
+    pairs = _pairs(context, text_of(prefix or "", "prefix"), most)
+    if as_json:
+        shown = (f"{_json(key)}:{_json(_json_value(value))}" for key, value in pairs)
+        _print_all(context.out, "{", shown, "}")
+        return
+    count = 0
+    for key, value in pairs:
+        context.out.line(context.out.pair(key, value))
+        count += 1
+    if limit is None and count == usual:
+        context.out.note(f"the first {usual}; scan PREFIX LIMIT shows more")
+
+
+def _pairs(context: Context, prefix: str, limit: int) -> Iterable[tuple[str, bytes]]:
+    after, left = "", limit
+    while left > 0:
+        count = min(left, _PAGE)
+        page = context.connection.read(
+            lambda client, after=after, count=count: client.scan(prefix, after, count)  # type: ignore[misc]
+        )
+        if not page and not after:
+            raise NotFound(f"no key starts with {quoted(prefix)}")
+        for after, value in page.items():
+            yield after, value
+        left -= count
+        if len(page) < count:
+            return
+
+
+def watch(context: Context, prefix: str | None, *, as_json: bool) -> None:
+    """Print each change of the keys that begin with a prefix, until it is interrupted."""
+    begin = text_of(prefix or "", "prefix")
+    if context.is_interactive:
+        context.out.note("Ctrl-C ends it")
+    with ending_with_reader():
+        for seen in context.connection.watch(begin):
+            assert seen.key is not None
+            if as_json:
+                what = {"deleted": True} if seen.value is None else _value_member(seen.value)
+                context.out.json({"key": seen.key, "revision": seen.revision, **what})
+            elif seen.value is None:
+                context.out.line(f"{seen.revision} del {quoted(seen.key)}")
+            else:
+                context.out.line(f"{seen.revision} set {context.out.pair(seen.key, seen.value)}")
+
+
+def nodes(context: Context, *, is_watch: bool, as_json: bool) -> int:
+    """Show the nodes of the cluster; return 1 when it has no leader, else 0."""
+    from ..show import listing
+
+    connection = context.connection
+    if is_watch:
+        return listing.watch(connection.finder, connection.addresses(), as_json=as_json)
+    return listing.show_once(connection.begin(), connection.finder.connect, as_json=as_json)
+
+
+def leader(context: Context, *, as_json: bool) -> None:
+    """Print the leader's name and address."""
+    info = context.connection.begin().info
+    address = next((node.address for node in info.nodes if node.name == info.leader), None)
+    if address is None:
+        raise Refused("the cluster has no leader now; `nodes` shows which nodes are alive")
+    if as_json:
+        context.out.json({"name": info.leader, "address": address})
+    else:
+        context.out.line(f"{info.leader} {address}")
+
+
+# --- what they share --------------------------------------------------------------------------
+
+
+def _written(context: Context, key: str, revision: int, *, as_json: bool) -> None:
+    """Print the revision of a write; a node of an older version does not always tell it."""
+    if as_json:
+        context.out.json({"key": key, "revision": revision or None})
+    else:
+        context.out.line(f"revision {revision}" if revision else "written")
+
+
+def _key(said: str) -> str:
+    key = text_of(said, "key")
     if not key:
         raise ConfigError("the key is empty: it must have 1 to 4,096 bytes")
     return key
 
 
-def _prefix(words: list[Word]) -> str:
-    return text_of(words[0], "prefix") if words else ""
-
-
-def _number(word: Word, what: str) -> int:
-    text = word.data.decode(errors="replace")
+def _number(text: str, what: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text[:21]) > _REVISION_MAX:
         raise ConfigError(f"{quoted(text)} is not a {what}: a whole number from 0 on")
     return int(text)
@@ -168,180 +310,26 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def _get(context: Context, words: list[Word]) -> None:
-    key = _key(words[0])
-    found = context.connection.read(lambda client: client.get(key))
-    context.out.value(found.data)
-    if context.is_interactive:
-        context.out.note(f"revision {found.revision}")
+def _json(content: object) -> str:
+    return plain_json(msgspec.json.encode(content).decode())
 
 
-def _set(context: Context, words: list[Word]) -> None:
-    key, value = _key(words[0]), value_of(words[1])
-    if _is_text(value):
-        text = value.decode()
-        revision = context.connection.write(lambda client: client.write(key, text))
-        context.out.line(f"revision {revision}")
-    else:
-        context.connection.write(lambda client: client.put(key, value))
-        context.out.line(f"{len(value):,} bytes written")
+def _value_member(data: bytes) -> dict[str, str]:
+    """Return the member of a JSON object that holds a value, as `GET /read/<key>` has it."""
+    if _is_text(data):
+        return {"value": data.decode()}
+    return {"value_base64": base64.b64encode(data).decode()}
 
 
-def _update(context: Context, words: list[Word]) -> None:
-    key, value = _key(words[0]), value_of(words[1])
-    if _is_text(value):
-        text = value.decode()
-        revision = context.connection.write(lambda client: client.update(key, text))
-        context.out.line(f"revision {revision}")
-        return
-    # Only /v1/kv takes values that are not UTF-8, and it has no update. So read the revision, and
-    # write only if the key still has it.
-    for _ in range(_UPDATE_TRIES):
-        seen = context.connection.read(lambda client: client.get(key)).revision
-        if context.connection.write(lambda client, cas=seen: client.put(key, value, cas)):  # type: ignore[misc]
-            context.out.line(f"{len(value):,} bytes written")
-            return
-    raise Refused("nothing was changed: other clients kept writing this key")
+def _json_value(data: bytes) -> Any:
+    """Return a value as `GET /read` has it."""
+    return data.decode() if _is_text(data) else {"base64": base64.b64encode(data).decode()}
 
 
-def _del(context: Context, words: list[Word]) -> None:
-    key = _key(words[0])
-    context.out.line(f"revision {context.connection.write(lambda client: client.delete(key))}")
-
-
-def _cas(context: Context, words: list[Word]) -> None:
-    key, revision, value = _key(words[0]), _number(words[1], "revision"), value_of(words[2])
-    if context.connection.write(lambda client: client.put(key, value, revision)):
-        context.out.line("written")
-        return
-    try:
-        now = context.connection.read(lambda client: client.get(key)).revision
-    except NotFound:
-        raise Refused(f"nothing was changed: there is no key {quoted(key)}") from None
-    raise Refused(f"nothing was changed: {quoted(key)} has revision {now}, not {revision}")
-
-
-def _keys(context: Context, words: list[Word]) -> None:
-    prefix = _prefix(words)
-    # Make sure that the node answers. After the first key is printed no other node is asked, since
-    # it would begin with the first key again.
-    context.connection.found()
-    for key in context.connection.read(lambda client: client.keys(prefix)):
-        context.out.key(key)
-
-
-def _scan(context: Context, words: list[Word]) -> None:
-    prefix = _prefix(words)
-    limit = _number(words[1], "limit") if len(words) > 1 else SCAN_LIMIT
-    after, left = "", limit
-    while left > 0:
-        count = min(left, _PAGE)
-        page = context.connection.read(
-            lambda client, after=after, count=count: client.scan(prefix, after, count)  # type: ignore[misc]
-        )
-        if not page and not after:
-            raise NotFound(f"no key starts with {quoted(prefix)}")
-        for after, value in page.items():
-            context.out.line(context.out.pair(after, value))
-        left -= count
-        if len(page) < count:
-            return
-    if len(words) < 2 and limit:
-        context.out.note(f"the first {limit}; scan PREFIX LIMIT shows more")
-
-
-def _watch(context: Context, words: list[Word]) -> None:
-    prefix = _prefix(words)
-    if context.is_interactive:
-        context.out.note("Ctrl-C ends it")
-    with ending_with_reader():
-        for seen in context.connection.watch(prefix):
-            assert seen.key is not None
-            if seen.value is None:
-                context.out.line(f"{seen.revision} del {quoted(seen.key)}")
-            else:
-                context.out.line(f"{seen.revision} set {context.out.pair(seen.key, seen.value)}")
-
-
-def _nodes(context: Context, _words: list[Word]) -> None:
-    from ..show import listing
-
-    connection = context.connection
-    listing.show_once(connection.found(), connection.finder.connect)
-
-
-def _leader(context: Context, _words: list[Word]) -> None:
-    info = context.connection.found().info
-    address = next((node.address for node in info.nodes if node.name == info.leader), None)
-    if address is None:
-        raise Refused("the cluster has no leader now; `nodes` shows which nodes are alive")
-    context.out.line(f"{info.leader} {address}")
-
-
-def _help(context: Context, words: list[Word]) -> None:
-    if words:
-        _help_on(context.out, words[0].data.decode(errors="replace"))
-        return
-    width = max(len(command.usage) for command in COMMANDS.values())
-    for command in COMMANDS.values():
-        context.out.line(f"{command.usage:<{width}}  {command.about}")
-    context.out.line(_MORE)
-
-
-def _help_on(out: Output, name: str) -> None:
-    command = _command(name)
-    out.line(f"{command.usage}\n  {command.about}")
-    for example in command.examples:
-        out.line(f"  > {example}")
-    if "VALUE" in command.usage:
-        out.line(_VALUES)
-
-
-def _exit(_context: Context, _words: list[Word]) -> None:
-    raise Leave
-
-
-_MORE = "`help COMMAND` has examples. Tab completes, Ctrl-C clears the line, Ctrl-D leaves."
-_VALUES = r"""A value with spaces stands in quotes. "..." knows \n \t \r \0 \\ \" \xHH \uHHHH, '...' nothing.
-@FILE is the bytes of a file; "@..." or @@... is text that begins with @."""
-
-COMMANDS = {
-    command.usage.split()[0]: command
-    for command in (
-        Command("get KEY", "Print the value of a key.", ("get foo",), _get, 1, 1, takes_key=True),
-        Command(
-            "set KEY VALUE", "Create or overwrite a key.",
-            ("set foo bar", r'set greeting "two words\n"', "set logo @logo.png"),
-            _set, 2, 2, takes_key=True, writes=True,
-        ),
-        Command(
-            "update KEY VALUE", "Overwrite a key that exists.", ("update foo baz",),
-            _update, 2, 2, takes_key=True, writes=True,
-        ),
-        Command(
-            "del KEY", "Delete a key.", ("del foo",), _del, 1, 1, takes_key=True, writes=True
-        ),
-        Command(
-            "keys [PREFIX]", "Print the keys, or those that begin with a prefix.",
-            ("keys", "keys services/"), _keys, 0, 1, takes_key=True,
-        ),
-        Command(
-            "scan [PREFIX [LIMIT]]",
-            f"Print keys with their values, in the order of keys, at most LIMIT [{SCAN_LIMIT}].",
-            ("scan services/", 'scan "" 1000'), _scan, 0, 2, takes_key=True,
-        ),
-        Command(
-            "cas KEY REVISION VALUE",
-            "Write only if the key has this revision; 0: only if it does not exist.",
-            ("cas lock 0 me", "cas foo 17 bar"), _cas, 3, 3, takes_key=True, writes=True,
-        ),
-        Command(
-            "watch [PREFIX]", "Print each change of the keys that begin with a prefix, as it happens.",
-            ("watch services/",), _watch, 0, 1, takes_key=True,
-        ),
-        Command("nodes", "Show the nodes of the cluster.", ("nodes",), _nodes, 0, 0),
-        Command("leader", "Print the leader's name and address.", ("leader",), _leader, 0, 0),
-        Command("help [COMMAND]", "List the commands, or explain one.", ("help set",), _help, 0, 1),
-        Command("exit", "Leave.", ("exit",), _exit, 0, 0),
-    )
-}  # fmt: skip
+def _print_all(out: Output, begin: str, parts: Iterable[str], end: str) -> None:
+    """Print a JSON text whose parts arrive one by one; nothing is printed before the first."""
+    before = begin
+    for part in parts:
+        click.echo(f"{before}{part}", nl=False)
+        before = ","
+    out.line(begin + end if before == begin else end)

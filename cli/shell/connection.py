@@ -38,15 +38,28 @@ _PAUSE_S = 0.2
 class Connection:
     """A client of a cluster. Closes: its connection, at the end of `with`.
 
+    Attributes:
+        host: As it was given.
+
     Args:
         finder: Finds the cluster, and makes clients.
         host: `ADDR|NAME` of a node; None: any node of the cluster that is found.
         tell: Called with a line for the user when the node changes.
+        is_brief: It is for one command. Then no further request finds out first whether the node
+            answers and which others there are, and so none of them is asked when it does not.
     """
 
-    def __init__(self, finder: Finder, host: str | None, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        finder: Finder,
+        host: str | None,
+        tell: Callable[[str], None],
+        *,
+        is_brief: bool = False,
+    ) -> None:
         self.finder = finder
-        self._host = host
+        self.host = host
+        self._is_brief = is_brief
         self._tell = tell
         self._client: NodeClient | None = None
         self._known: list[str] = []
@@ -76,9 +89,19 @@ class Connection:
         Raises:
             HstoreError: As `Finder.find_at` says.
         """
-        found = self.finder.find_at(self._host)
+        found = self.finder.find_at(self.host)
         self._take(found)
         return found
+
+    def begin(self) -> Found:
+        """Return the cluster as its node sees it now; make sure that the node answers."""
+        return self.connect() if self._client is None else self.found()
+
+    def addresses(self) -> list[str]:
+        """Return the addresses of nodes for a watch of the cluster, the best first."""
+        if self._client is None:
+            self.connect()
+        return list(dict.fromkeys([self.address, *self._known]))
 
     def found(self) -> Found:
         """Return the cluster as its node sees it now."""
@@ -112,6 +135,8 @@ class Connection:
         """
         after: int | None = None
         clock = self.finder.clock
+        if not self._known:
+            self.connect()
         heard_at = clock.now()
         while True:
             client = self._current()
@@ -142,7 +167,11 @@ class Connection:
 
     def _current(self) -> NodeClient:
         if self._client is None:
-            self.connect()
+            if self._is_brief:
+                address = self.finder.address_at(self.host)
+                self._client = self.finder.connect(address, REQUEST_TIMEOUT_S)
+            else:
+                self.connect()
         assert self._client is not None
         return self._client
 

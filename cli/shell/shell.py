@@ -1,7 +1,7 @@
 """The shell: `hstore cli`, and what `start` and `join` open on a terminal.
 
 Owns the reading of lines (from a terminal, a pipe, the command line), the history, and the form of
-errors: a line on standard error, and the exit status. What a command does is in `commands.py`.
+errors: a line on standard error, and the exit status. What a line does is in `lines.py`.
 Everything is synchronous and runs on the main thread.
 """
 
@@ -20,8 +20,9 @@ import click
 from hstore.node.config import own_files
 from hstore.node.errors import ConfigError, HstoreError, Refused
 
-from .commands import Context, Leave, Output, run, writes
+from .commands import Context, Output
 from .connection import Connection
+from .lines import Leave, is_write, run
 from .words import from_arguments, split
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
     from ..search.find import Finder
+    from ..vocabulary import Commands
     from .words import Word
 
 LINE_BYTES_MAX = 8 << 20
@@ -40,16 +42,19 @@ HISTORY_BYTES_MAX = 1 << 20
 """When a shell begins and the file is larger, only the newest half of this is kept."""
 
 
-def run_shell(finder: Finder, host: str | None, commands: Sequence[str] = ()) -> int:
+def run_shell(
+    finder: Finder, host: str | None, group: Commands, commands: Sequence[str] = ()
+) -> int:
     """Run a shell, or one command; return the exit status.
 
-    Without `commands` it reads lines. On a terminal it prompts for them until Ctrl-D or `exit`, and
-    the status is 0. Otherwise it reads standard input to its end; it goes on after a line that
-    fails, and the status is that of the last line that failed, or 0.
+    Without `commands` it reads lines. On a terminal it prompts for them until Ctrl-D or `exit`, goes
+    on after a line that fails, and the status is 0. Otherwise it reads standard input up to the first
+    line that fails, whose status is returned: what follows may need what that line should have done.
 
     Args:
         finder: Finds the cluster, and makes clients.
         host: `ADDR|NAME` of the node to talk to first; None: search for the cluster.
+        group: The commands of the command line.
         commands: The words of one command, without quotes.
 
     Raises:
@@ -59,22 +64,22 @@ def run_shell(finder: Finder, host: str | None, commands: Sequence[str] = ()) ->
     with Connection(finder, host, out.note) as connection:
         if commands:
             with contextlib.suppress(Leave):
-                run(Context(connection, out), from_arguments(list(commands)))
+                return run(Context(connection, out), group, from_arguments(list(commands)))
             return 0
         if sys.stdin.isatty() and sys.stdout.isatty():
-            return _talk(Context(connection, out, is_interactive=True), finder)
-        return _read_lines(Context(connection, out), sys.stdin.buffer)
+            return _talk(Context(connection, out, is_interactive=True, is_shell=True), group)
+        return _read_lines(Context(connection, out, is_shell=True), group, sys.stdin.buffer)
 
 
-def _talk(context: Context, finder: Finder) -> int:
+def _talk(context: Context, group: Commands) -> int:
     """Prompt for lines at a terminal and run them."""
     connection = context.connection
     found = connection.connect()
     context.out.line(
-        f"cluster {found.info.cluster_id} of zone {found.info.zone}, through {found.address}; "
+        f"cluster {found.info.cluster_id} of zone {found.info.zone}, through {found.address}\n"
         "`help` shows the commands, Ctrl-D leaves"
     )
-    prompt = _prompt(lambda: connection.address, finder)
+    prompt = _prompt(context, group)
     with _every_key_kept(sys.stdin.fileno()), _Interrupts() as interrupts:
         while True:
             try:
@@ -86,31 +91,26 @@ def _talk(context: Context, finder: Finder) -> int:
                 return 0
             try:
                 interrupts.are_raised = True
-                _one(lambda line=line: split(line), context)  # type: ignore[misc]
+                _one(lambda line=line: split(line), context, group)  # type: ignore[misc]
                 interrupts.are_raised = False
             except Leave:
                 return 0
             except KeyboardInterrupt:
                 interrupts.are_raised = False
                 click.echo()
-                if writes(line):
+                if is_write(group, line):
                     context.out.note("interrupted; the write may or may not take effect")
 
 
-def _read_lines(context: Context, lines: BinaryIO) -> int:
-    """Run the lines of a pipe or a file."""
-    status = number = 0
-    while line := _read_line(lines, LINE_BYTES_MAX + 1):
+def _read_lines(context: Context, group: Commands, lines: BinaryIO) -> int:
+    """Run the lines of a pipe or a file, up to the first that fails; return its status."""
+    number = status = 0
+    while not status and (line := _read_line(lines, LINE_BYTES_MAX + 1)):
         number += 1
-        is_whole = len(line) <= LINE_BYTES_MAX
-        while not is_whole and (rest := _read_line(lines, LINE_BYTES_MAX)):
-            if rest.endswith(b"\n"):
-                break
         try:
-            failed = _one(lambda: _words(line, is_whole=is_whole), context, f"line {number}: ")  # noqa: B023 - run at once
+            status = _one(lambda: _words(line), context, group, f"line {number}: ")
         except Leave:
             break
-        status = failed or status
     return status
 
 
@@ -121,18 +121,18 @@ def _read_line(lines: BinaryIO, most: int) -> bytes:
         raise Refused(f"standard input cannot be read: {error.strerror}") from None
 
 
-def _words(line: bytes, *, is_whole: bool) -> list[Word]:
-    if not is_whole:
+def _words(line: bytes) -> list[Word]:
+    if len(line) > LINE_BYTES_MAX:
         raise ConfigError(f"the line is longer than {LINE_BYTES_MAX >> 20} MiB")
     return split(line.decode("utf-8", "surrogateescape"))
 
 
-def _one(read: Callable[[], list[Word]], context: Context, where: str = "") -> int:
+def _one(read: Callable[[], list[Word]], context: Context, group: Commands, where: str = "") -> int:
     """Run one line; print an error in a line; return the exit status."""
     try:
         words = read()
         if words:
-            run(context, words)
+            return run(context, group, words)
     except HstoreError as error:
         click.echo(f"hstore: {where}{' - '.join(str(error).splitlines())}", err=True)
         return error.exit_code
@@ -187,14 +187,14 @@ def _every_key_kept(terminal: int) -> Iterator[None]:
             termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
-def _prompt(address: Callable[[], str], finder: Finder) -> PromptSession[str]:
+def _prompt(context: Context, group: Commands) -> PromptSession[str]:
     from prompt_toolkit import PromptSession
 
     from .suggestions import ShellCompleter
 
     return PromptSession(
         history=open_history(history_path(os.environ)),
-        completer=ShellCompleter(address, finder.connect),
+        completer=ShellCompleter(context, group),
         complete_in_thread=True,
         complete_while_typing=False,
     )

@@ -1,46 +1,40 @@
-"""What Tab offers in the shell: commands and existing keys.
+"""What Tab offers in the shell: what the completion of the command line offers there, and its own words.
 
-Keys come from the node's own copy, over a separate connection with a short timeout. The prompt runs
-this in a thread, so typing never waits for it.
+The prompt runs this in a thread, so typing never waits for it; keys and nodes are asked for over a
+connection of their own with a short timeout (`cli/completion.py`).
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
+from click.shell_completion import ShellComplete
 from prompt_toolkit.completion import Completer, Completion
 
-from hstore.node.errors import HstoreError
-
-from .commands import COMMANDS
-from .words import quoted, read
+from . import lines
+from .words import as_arguments, quoted, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from prompt_toolkit.completion import CompleteEvent
     from prompt_toolkit.document import Document
 
-    from ..search.find import Connect
-
-KEYS_MAX = 200
-"""How many keys are offered: nobody reads a longer list."""
-
-_TIMEOUT_S = 0.5
+    from ..vocabulary import Commands
+    from .commands import Context
 
 
 class ShellCompleter(Completer):
     """Completes the word before the cursor.
 
     Args:
-        address: Returns the address of the node to ask for keys, at each completion.
-        connect: Makes clients.
+        context: The shell's connection.
+        group: The commands of the command line.
     """
 
-    def __init__(self, address: Callable[[], str], connect: Connect) -> None:
-        self._address = address
-        self._connect = connect
+    def __init__(self, context: Context, group: Commands) -> None:
+        self._group = group
+        self._complete = ShellComplete(group, {"obj": context}, "", "")
 
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
@@ -49,22 +43,14 @@ class ShellCompleter(Completer):
         del complete_event
         line = read(document.text_before_cursor)
         typed = line.last.data.decode(errors="replace")
-        names = [word.data.decode(errors="replace") for word in line.words]
-        for text in self._candidates(names, typed):
-            yield Completion(f"{text} ", start_position=-len(line.raw), display=text)
+        for text in self._candidates(as_arguments(line.words), typed):
+            yield Completion(f"{quoted(text)} ", start_position=-len(line.raw), display=text)
 
-    def _candidates(self, before: list[str], typed: str) -> Iterator[str]:
-        if not before or before == ["help"]:
-            yield from (name for name in COMMANDS if name.startswith(typed))
-        elif len(before) == 1 and before[0] in COMMANDS and COMMANDS[before[0]].takes_key:
-            yield from map(quoted, self._keys(typed))
-
-    def _keys(self, prefix: str) -> list[str]:
-        address = self._address()
-        if not address:
+    def _candidates(self, before: list[str], typed: str) -> list[str]:
+        if before[:1] == ["hstore"]:
+            before = before[1:]
+        if not before or (len(before) == 1 and before[0] in lines.HELP):
+            return [name for name in lines.offered(self._group) if name.startswith(typed)]
+        if before[0] not in self._group.commands or before[0] in lines.ELSEWHERE:
             return []
-        try:
-            with self._connect(address, _TIMEOUT_S) as client:
-                return list(islice(client.keys(prefix, stale=True), KEYS_MAX))
-        except HstoreError:
-            return []  # The user is still typing; the command itself will report the error.
+        return [str(item.value) for item in self._complete.get_completions(before, typed)]

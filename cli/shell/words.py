@@ -3,21 +3,25 @@
 The grammar, of which `help set` is the short form: spaces separate words. In '...' every character
 stands for itself. In "..." there are the escapes \\n \\t \\r \\0 \\\\ \\" \\' \\xHH (one byte) and
 \\uHHHH. Elsewhere a backslash makes the next character stand for itself. A value that begins with @,
-neither quoted nor escaped, is the bytes of that file; @@ begins a value with one @.
+neither quoted nor escaped, is the bytes of that file; @@ begins a value with one @. A line that begins
+with # is a comment.
 
 It knows no command, sends no request and prints nothing.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from hstore.node.api.http.params import VALUE_BYTES_MAX
 from hstore.node.errors import ConfigError, Refused
 
 from ..client.plain import plain
+from ..vocabulary import Literal
 
 _PIECE = re.compile(
     r"""
@@ -68,6 +72,8 @@ def split(text: str) -> list[Word]:
     Raises:
         ConfigError: A quote is not closed, or an escape is unknown.
     """
+    if text.lstrip().startswith("#"):
+        return []
     line = read(text)
     if line.problem:
         raise ConfigError(line.problem)
@@ -130,6 +136,14 @@ def from_arguments(arguments: list[str]) -> list[Word]:
     return [Word(_bytes(one), is_bare=True) for one in arguments]
 
 
+def as_arguments(words: list[Word]) -> list[str]:
+    """Return words as a command line has them; those that stood in quotes as `Literal`."""
+    return [
+        os.fsdecode(word.data) if word.is_bare else Literal(os.fsdecode(word.data))
+        for word in words
+    ]
+
+
 def quoted(text: str) -> str:
     """Return a word as a user would type it."""
     if _NEEDS_NO_QUOTES.fullmatch(text):
@@ -140,41 +154,63 @@ def quoted(text: str) -> str:
 _QUOTE = {'"': '\\"', "\\": "\\\\"}
 
 
-def text_of(word: Word, what: str) -> str:
+def text_of(said: str, what: str) -> str:
     """Return a word as text.
 
     Raises:
         ConfigError: It is not UTF-8.
     """
     try:
-        return word.data.decode()
-    except UnicodeDecodeError:
+        return os.fsencode(said).decode()
+    except UnicodeError:
         raise ConfigError(f"the {what} is not UTF-8") from None
 
 
-def value_of(word: Word) -> bytes:
-    """Return the value that a word stands for: its bytes, or those of a file.
+def value_of(said: str, *, has_input: bool) -> bytes:
+    """Return the value that a word stands for: its bytes, or those of a file or of standard input.
+
+    Args:
+        said: The word; a `Literal` stands for itself.
+        has_input: Standard input is there for a value.
 
     Raises:
-        Refused: The file cannot be read, or is larger than a value may be.
-        ConfigError: No file is named.
+        ConfigError: The file cannot be read, or the word is not UTF-8.
+        Refused: There are more bytes than a value may have.
     """
-    data = word.data
-    if not word.is_bare or not data.startswith(b"@"):
-        return data
-    name = data[1:].decode("utf-8", "surrogateescape")
-    if name.startswith("@"):
-        return data[1:]
+    if isinstance(said, Literal):
+        return os.fsencode(said)
+    if said == "-":
+        if not has_input:
+            raise ConfigError('standard input is the shell\'s own: write "-" for the character')
+        return _whole(sys.stdin.buffer, "standard input")
+    if said.startswith("@") and not said.startswith("@@"):
+        return _of_file(said[1:])
+    try:
+        return os.fsencode(said).decode().encode()[said.startswith("@@") :]
+    except UnicodeError:
+        raise ConfigError(
+            f"-v: {plain(repr(said))} is not UTF-8; -v @FILE and -v - take values of any bytes"
+        ) from None
+
+
+def _of_file(name: str) -> bytes:
     if not name:
-        raise ConfigError('@ stands before the name of a file; write "@" for the character')
+        raise ConfigError("@ stands before the name of a file; @@ is the character")
     try:
         with Path(name).expanduser().open("rb") as file:
-            value = file.read(VALUE_BYTES_MAX + 1)
+            return _whole(file, plain(name))
     except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise Refused(
-            f'{plain(name)} cannot be read ({reason}); a value that begins with @: "@..."'
+        raise ConfigError(
+            f"{plain(name)} cannot be read ({reason}); @@{plain(name)} is the text with one @"
         ) from None
+
+
+def _whole(file: BinaryIO, name: str) -> bytes:
+    try:
+        value = file.read(VALUE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"{name} cannot be read ({error.strerror})") from None
     if len(value) > VALUE_BYTES_MAX:
-        raise Refused(f"{plain(name)} is larger than 1 MiB, the most that a value can have")
+        raise Refused(f"{name} is larger than 1 MiB, the most that a value can have")
     return value

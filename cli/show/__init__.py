@@ -4,8 +4,10 @@ Words. A *sighting* is the cluster at one moment of a watch.
 
 tables.py   pure functions from facts to rich renderables
 listing.py  `list`, once or followed
+picture.py  a live picture, fitted to the size of a terminal
 watch.py    follows a cluster from node to node
-screen.py   the terminal of a watch, drawn again at each change
+feed.py     what that sees, taken by a thread
+screen.py   the terminal of a watch, drawn again at each change, and its keys
 
 Never here: the requests to nodes (`client/`).
 """

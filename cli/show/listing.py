@@ -12,9 +12,7 @@ from rich.console import Console
 
 from hstore.node.errors import HstoreError
 
-from ..client.errors import Unreachable
 from ..client.plain import plain, plain_json
-from ..search.find import live_addresses
 from ..streams import ending_with_reader
 from . import tables
 from .watch import follow, show, write_line
@@ -96,19 +94,20 @@ def _why(found: Found, connect: Connect | None) -> str:
 
 
 def watch(
-    finder: Finder, host: str | None, *, as_json: bool = False, console: Console | None = None
+    finder: Finder, addresses: list[str], *, as_json: bool = False, console: Console | None = None
 ) -> int:
-    """Show a cluster and its changes until it is interrupted.
+    """Show a cluster and its changes until it is interrupted, or the user presses q; return 0.
+
+    Args:
+        finder: Makes clients, and finds the cluster when no known node answers.
+        addresses: API addresses of its nodes, the best first.
+        as_json: Print each `/v1/cluster` object as a line instead.
+        console: Where to.
 
     Raises:
         Unreachable: No node answers, at the beginning or for long.
     """
-    if host is None:
-        found = finder.find()
-        addresses = [found.address, *live_addresses(found.info)]
-    else:
-        addresses = [finder.address_at(host)]
     sightings = follow(addresses, finder.connect, finder.clock, finder.find)
     with ending_with_reader():
         show(sightings, console or terminal(), as_json=as_json)
-    raise Unreachable("the watch has ended")
+    return 0

@@ -1,18 +1,22 @@
-"""A terminal that shows one picture, drawn again whenever it changes.
+"""A terminal that shows one picture, drawn again whenever it changes, and takes single keys.
 
 Owns the duties of a full-screen program. It uses the alternate screen, so that the user's lines are
 not overwritten and a change of size leaves no debris. It draws over the old picture and never clears
-it, so that nothing flickers. It leaves the terminal as it was, whatever ends the process. The caller
-decides what is shown.
+it, so that nothing flickers. It reads keys without waiting for Enter and without showing them. It
+leaves the terminal as it was, whatever ends the process, SIGKILL aside. The caller decides what is
+shown, and what a key does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
+import sys
+import termios
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.live import Live
 from rich.segment import Segment
@@ -23,6 +27,16 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def keyboard() -> int | None:
+    """Return the descriptor of standard input if it is a terminal."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if sys.stdin.isatty():
+            return sys.stdin.fileno()
+    return None
+
 
 class Screen:
     """A live picture on the whole terminal. Closes: leaves the terminal as it was, with the last
@@ -31,11 +45,22 @@ class Screen:
     Args:
         console: A terminal.
         picture: Returns what to show; called at each drawing, since the size may have changed.
+        last: Returns what to leave on the terminal; None: the picture.
+        keys: The descriptor of a terminal from which keys are read; None: no keys.
     """
 
-    def __init__(self, console: Console, picture: Callable[[], RenderableType]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        picture: Callable[[], RenderableType],
+        *,
+        last: Callable[[], RenderableType] | None = None,
+        keys: int | None = None,
+    ) -> None:
         self._console = console
-        self._picture = picture
+        self._last = last or picture
+        self._keys = keys
+        self._mode: list[Any] | None = None
         self._live = Live(
             console=console,
             screen=True,
@@ -50,16 +75,21 @@ class Screen:
 
     def __enter__(self) -> Self:
         """Take the terminal and draw."""
-        self._restore.enter_context(self._signals())
-        self._live.start()
-        self.draw()
+        with contextlib.ExitStack() as stack:
+            # The last that is entered is the first that is undone: the signals, which also end a
+            # process while it gives the terminal back, are given back at the very end.
+            stack.enter_context(self._signals())
+            stack.callback(self._leave)
+            self._take()
+            self.draw()
+            self._restore = stack.pop_all()
         return self
 
     def __exit__(self, *_error: object) -> None:
         """Give the terminal back."""
         with self._restore:
-            self._live.stop()
-            self._console.print(self._picture())
+            pass
+        self._console.print(self._last())
 
     def draw(self) -> None:
         """Draw the present picture."""
@@ -71,6 +101,47 @@ class Screen:
         while self._asked:
             self._asked.pop()()
 
+    def wait(self, other: int, seconds: float) -> tuple[bool, str]:
+        """Wait until a descriptor is readable, or a key is pressed; at most so many seconds.
+
+        Returns:
+            Whether `other` is readable, and the keys.
+        """
+        watched = [other] if self._keys is None else [other, self._keys]
+        ready = select.select(watched, [], [], seconds)[0]
+        keys = b""
+        if self._keys in ready:
+            assert self._keys is not None
+            with contextlib.suppress(OSError):
+                keys = os.read(self._keys, 1024)
+            if not keys:
+                self._keys = None  # the terminal is gone; SIGHUP follows, if anything does
+        return other in ready, keys.decode(errors="replace")
+
+    # --- the terminal -----------------------------------------------------------------------------
+
+    def _take(self) -> None:
+        """Read single keys, and show the picture. Ctrl-C and Ctrl-Z stay signals."""
+        if self._keys is not None:
+            with contextlib.suppress(termios.error):
+                self._mode = termios.tcgetattr(self._keys)
+                changed = termios.tcgetattr(self._keys)
+                changed[3] &= ~(termios.ICANON | termios.ECHO)
+                changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
+                termios.tcsetattr(self._keys, termios.TCSANOW, changed)
+        self._live.start()
+
+    def _leave(self) -> None:
+        """Undo `_take`; the keys first, since writing to a terminal that is gone raises."""
+        if self._keys is not None and self._mode is not None:
+            with contextlib.suppress(termios.error):
+                # Not TCSADRAIN: it would wait for ever for a terminal that is stopped by Ctrl-S.
+                termios.tcsetattr(self._keys, termios.TCSANOW, self._mode)
+            self._mode = None
+        self._live.stop()
+
+    # --- signals ----------------------------------------------------------------------------------
+
     def _soon(self, action: Callable[[], None]) -> None:
         """Do it now; if a signal came in the middle of a drawing, after that drawing."""
         if self._is_drawing:
@@ -80,16 +151,16 @@ class Screen:
 
     def _suspend(self) -> None:
         """Stop the process for Ctrl-Z, with the terminal as it was before in the meantime."""
-        self._live.stop()
+        self._leave()
         before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)  # returns at SIGCONT
         signal.signal(signal.SIGTSTP, before)
-        self._live.start()
+        self._take()
         self.draw()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Handle a change of size, Ctrl-Z, SIGTERM and SIGHUP within this block."""
+        """Handle a change of size, Ctrl-Z, and the signals that end a process, within this block."""
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may have handlers; the picture still follows its changes
             return
@@ -98,7 +169,7 @@ class Screen:
             signal.SIGTSTP: lambda *_: self._soon(self._suspend),
         }
         before = {one: signal.signal(one, handler) for one, handler in handlers.items()}
-        for one in (signal.SIGTERM, signal.SIGHUP):
+        for one in _ENDING:
             if signal.getsignal(one) is signal.SIG_DFL:  # else the caller has its own handler
                 before[one] = signal.signal(one, _end)
         try:

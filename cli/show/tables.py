@@ -16,25 +16,33 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import RenderableType
+
     from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
 
+# Yellow, cyan and white cannot be read on a light ground, nor blue on a dark one; and what a colour
+# says, the word says too.
 _HEALTH_STYLE = {
     "alive": "green",
-    "suspect": "yellow",
-    "failed": "red",
+    "suspect": "bold magenta",
+    "failed": "bold red",
     "stopped": "dim",
-    "joining": "cyan",
+    "joining": "bold",
     "recovering": "magenta",
 }
+_WARNING_STYLE = "bold"
 
 _GAP = 2
 """Spaces between columns."""
 
 
 class _Column(NamedTuple):
+    """A column of the table of nodes. Of two that do not both fit, that of the lower rank is shown."""
+
     title: str
     cell: Callable[[NodeInfo, ClusterInfo], str]
     right: bool = False
+    rank: int = 0
 
 
 def _figure(value: int | None) -> str:
@@ -69,6 +77,35 @@ def _uptime(node: NodeInfo) -> str:
     return "-" if node.uptime_s is None else _duration(node.uptime_s)
 
 
+def _rate(node: NodeInfo) -> str:
+    rate = node.writes_per_s
+    if rate is None:
+        return "-"
+    return f"{rate:.1f}" if 0 < rate < 100 else f"{rate:.0f}"
+
+
+def _fsync(node: NodeInfo) -> str:
+    ms = node.fsync_ms
+    if ms is None:
+        return "-"
+    return f"{ms:.2f} ms" if ms < 10 else f"{ms:.0f} ms"
+
+
+def _disk(node: NodeInfo) -> str:
+    if node.disk_free is None or node.disk_needed is None:
+        return "-"
+    return f"{_size(node.disk_free)}/{_size(node.disk_needed)}"
+
+
+def _size(count: int) -> str:
+    """Return bytes in the unit in which they have at most four digits."""
+    units = "KMGTP"
+    amount, unit = count / 1024, 0
+    while amount >= 1024 and unit < len(units) - 1:
+        amount, unit = amount / 1024, unit + 1
+    return f"{amount:.1f}{units[unit]}" if amount < 10 else f"{amount:.0f}{units[unit]}"
+
+
 def _duration(seconds: int) -> str:
     """Return seconds in their two largest units."""
     minutes, seconds = divmod(seconds, 60)
@@ -87,53 +124,98 @@ _ALWAYS = (
     _Column("TYPE", lambda node, _: node.type),
 )
 
-# In this order, as many as there is room for.
+# Shown in this order, as many as there is room for: those of the lowest ranks.
 _MORE = (
-    _Column("VOTER", lambda node, _: _voter(node)),
-    _Column("APPLIED", lambda node, _: _figure(node.applied_index), right=True),
-    _Column("LAG", _lag, right=True),
-    _Column("CONTACT", lambda node, _: _contact(node), right=True),
-    _Column("TERM", lambda node, _: _figure(node.term), right=True),
-    _Column("UP", lambda node, _: _uptime(node), right=True),
-    _Column("VERSION", lambda node, _: node.version or "-"),
-    _Column("COMMIT", lambda node, _: _figure(node.commit_index), right=True),
-    _Column("DNS", lambda node, _: node.dns_address),
-    _Column("PEER", lambda node, _: node.peer_address),
-    _Column("ID", lambda node, _: node.id),
+    _Column("VOTER", lambda node, _: _voter(node), rank=2),
+    _Column("APPLIED", lambda node, _: _figure(node.applied_index), right=True, rank=3),
+    _Column("LAG", _lag, right=True, rank=4),
+    _Column("CONTACT", lambda node, _: _contact(node), right=True, rank=5),
+    _Column("TERM", lambda node, _: _figure(node.term), right=True, rank=6),
+    _Column("WRITES/S", lambda node, _: _rate(node), right=True, rank=7),
+    _Column("FSYNC", lambda node, _: _fsync(node), right=True, rank=8),
+    _Column("FREE/NEEDED", lambda node, _: _disk(node), right=True, rank=9),
+    _Column("UP", lambda node, _: _uptime(node), right=True, rank=1),
+    _Column("VERSION", lambda node, _: node.version or "-", rank=10),
+    _Column("COMMIT", lambda node, _: _figure(node.commit_index), right=True, rank=11),
+    _Column("DNS", lambda node, _: node.dns_address, rank=12),
+    _Column("PEER", lambda node, _: node.peer_address, rank=13),
+    _Column("ID", lambda node, _: node.id, rank=14),
 )
 
+
+_FIGURES = ("WRITES/S", "FSYNC", "FREE/NEEDED")
+"""Columns that are worth lines of their own where the table is too narrow for them."""
 
 _REASON = _Column("REASON", lambda node, _: node.reason or "-")
 
 
-def cluster_view(info: ClusterInfo, width: int, note: Text | None = None) -> Group:
+def cluster_view(info: ClusterInfo, width: int) -> Group:
     """Return the table of a cluster's nodes; above it a line about the cluster, and warnings.
 
     Args:
         info: The cluster.
         width: Characters in a line of the terminal. Name, address, health and type are always
             shown; of the other columns as many as fit.
-        note: A further line below the warnings.
     """
+    return Group(*view_parts(info, width, is_brief=natural_width(info) > width))
+
+
+def view_parts(
+    info: ClusterInfo, width: int, *, is_brief: bool
+) -> tuple[RenderableType, RenderableType]:
+    """Return what stands above the table of nodes, in brief or not, and the table."""
+    above = [headline(info, width, is_brief=is_brief)]
+    above += [
+        Text(wrapped(f"! {one}", width, indent=2), style=_WARNING_STYLE) for one in warnings(info)
+    ]
     is_narrow = natural_width(info) > width
-    above = [headline(info, is_brief=is_narrow)]
-    above += [Text(f"! {one}", style="yellow") for one in warnings(info)]
-    if note:
-        above.append(note)
-    return Group(*above, *(_stacked(info) if is_narrow else [node_table(info, width)]))
+    nodes = Group(*_stacked(info)) if is_narrow else node_table(info, width)
+    return Group(*above), nodes
 
 
-def headline(info: ClusterInfo, *, is_brief: bool = False) -> Text:
-    """Return one line about the cluster; in brief, without its id, zone and term."""
-    line = Text()
+def headline(info: ClusterInfo, width: int, *, is_brief: bool = False) -> Text:
+    """Return one line about the cluster, or more in a narrow terminal, with no fact on two lines.
+
+    Args:
+        info: The cluster.
+        width: Characters in a line.
+        is_brief: Leave out id, zone and term.
+    """
+    leader = ("no leader", "bold red") if info.leader is None else (f"leader {info.leader}", "bold")
+    facts = [leader, (f"quorum {info.quorum}", ""), (tolerance(info), "")]
     if not is_brief:
-        line.append(f"cluster {info.cluster_id}  zone {info.zone}  term {info.term}  ")
-    if info.leader is None:
-        line.append("no leader", style="bold red")
-    else:
-        line.append(f"leader {info.leader}", style="bold")
-    line.append(f"  quorum {info.quorum}  {tolerance(info)}")
+        about = (f"cluster {info.cluster_id}", f"zone {info.zone}", f"term {info.term}")
+        facts = [*((one, "") for one in about), *facts]
+    line, used = Text(), 0
+    for fact, style in facts:
+        if used and used + _GAP + cell_len(fact) > width:
+            line.append("\n")
+            used = 0
+        elif used:
+            line.append(" " * _GAP)
+            used += _GAP
+        line.append(fact, style=style)
+        used += cell_len(fact)
     return line
+
+
+def wrapped(text: str, width: int, *, indent: int) -> str:
+    """Return a text with line breaks between words; a word is broken only if no line can hold it.
+
+    Args:
+        text: In one line.
+        width: Characters in a line.
+        indent: Spaces before every line but the first, where there is room for them.
+    """
+    space = " " * (indent if width >= 3 * indent else 0)
+    lines, line = [], ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line.strip() else line + word
+        if line.strip() and cell_len(longer) > width:
+            lines.append(line)
+            longer = space + word
+        line = longer
+    return "\n".join([*lines, line])
 
 
 def tolerance(info: ClusterInfo) -> str:
@@ -202,10 +284,14 @@ def node_table(info: ClusterInfo, width: int, *, with_reasons: bool = False) -> 
         with_reasons: Add a last column that says of each node that is not alive why, if there is
             one; it may be wider.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     columns = _fitting(info, width)
     if with_reasons and any(node.reason for node in info.nodes):
         columns.append(_REASON)
+    return _table(info, columns)
+
+
+def _table(info: ClusterInfo, columns: list[_Column]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(
             column.title,
@@ -216,6 +302,21 @@ def node_table(info: ClusterInfo, width: int, *, with_reasons: bool = False) -> 
     for node in info.nodes:
         table.add_row(*(_styled(column, node, info) for column in columns))
     return table
+
+
+def rest_of_table(info: ClusterInfo, width: int) -> Table | None:
+    """Return a second table with figures that `node_table` has no room for; None: it has them all."""
+    shown = _fitting(info, width)
+    rest, used = [_ALWAYS[0]], _width(_ALWAYS[0], info)
+    for column in _MORE:
+        is_left_out = column.title in _FIGURES and column not in shown
+        if not is_left_out or all(column.cell(node, info) == "-" for node in info.nodes):
+            continue
+        used += _width(column, info) + _GAP
+        if used <= width:
+            rest.append(column)
+    is_narrow = natural_width(info) > width
+    return None if is_narrow or len(rest) == 1 else _table(info, rest)
 
 
 def natural_width(info: ClusterInfo) -> int:
@@ -287,13 +388,13 @@ def _width(column: _Column, info: ClusterInfo) -> int:
 
 
 def _fitting(info: ClusterInfo, width: int) -> list[_Column]:
-    columns = list(_ALWAYS)
-    used = sum(_width(column, info) + _GAP for column in columns) - _GAP
-    for column in _MORE:
-        # Stop at the first that does not fit, even if a later one would: so the order of the
-        # columns stays the same at every width.
+    used = sum(_width(column, info) + _GAP for column in _ALWAYS) - _GAP
+    rank = 0
+    for column in sorted(_MORE, key=lambda one: one.rank):
+        # Stop at the first that does not fit, even if a later one would: so a wider terminal shows
+        # all that a narrower one does.
         used += _width(column, info) + _GAP
         if used > width:
             break
-        columns.append(column)
-    return columns
+        rank = column.rank
+    return [*_ALWAYS, *(column for column in _MORE if column.rank <= rank)]

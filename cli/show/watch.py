@@ -1,11 +1,13 @@
 """Following a cluster as it changes, from one node to the next when the watched one ends.
 
 `follow` yields what the watched node says; `show` draws that on a terminal, or prints it as lines.
-What a cluster looks like is in `tables.py`, how a terminal is redrawn in `screen.py`.
+What a cluster looks like is in `tables.py` and `picture.py`, how a terminal is redrawn in `screen.py`.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -20,6 +22,8 @@ from ..client.errors import Unreachable
 from ..client.plain import plain, plain_json
 from ..search.find import live_addresses
 from . import tables
+from .feed import Feed
+from .picture import Event, Picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +41,18 @@ _PAUSE_BETWEEN_S = 0.02
 
 # Addresses of former members are kept as a last resort; this many are enough.
 _KNOWN_MAX = 64
+
+
+_EVENTS_MAX = 200
+"""Events that a live picture remembers: more than a terminal has lines."""
+
+_REDRAW_S = 1.0
+"""At least so often the picture is drawn again, in case another program has written over it."""
+
+
+def local_time() -> datetime:
+    """Return the time of day of this machine."""
+    return datetime.now(UTC).astimezone()
 
 
 class Lost(NamedTuple):
@@ -138,38 +154,65 @@ def show(
     *,
     as_json: bool = False,
     footer: Callable[[ClusterInfo], RenderableType] | None = None,
+    end: str = "ends it",
+    now: Callable[[], datetime] = local_time,
 ) -> None:
-    """Show what `follow` yields until it ends or is interrupted.
+    """Show what `follow` yields until it ends, the user presses q, or it is interrupted.
+
+    On a terminal that is a picture. Elsewhere it is a line for each change, with the time before it.
 
     Args:
         sightings: From `follow`.
         console: Where to, and whether that is a terminal, its width and its colours.
-        as_json: Print each `/v1/cluster` object as a line instead.
+        as_json: Print each `/v1/cluster` object as a line instead, with the member `time` before the
+            others.
         footer: Returns what to show below the live table.
+        end: What the key q does, for the last line of the picture.
+        now: Returns the time of day.
     """
     if as_json:
         for sighting in sightings:
             if isinstance(sighting, ClusterInfo):
-                write_line(console, plain_json(msgspec.json.encode(sighting).decode()))
+                stamped = f'{{"time":"{stamp(now())}",' + msgspec.json.encode(sighting).decode()[1:]
+                write_line(console, plain_json(stamped))
     elif console.is_terminal and not console.is_dumb_terminal:
-        _show_live(sightings, console, footer)
+        _show_live(sightings, console, _Live(console, footer, end, now))
     else:
         for line in lines(sightings):
-            write_line(console, line)
+            write_line(console, f"{stamp(now())} {line}")
 
 
 def lines(sightings: Iterable[Sighting]) -> Iterator[str]:
     """Yield a line for each change."""
-    before: ClusterInfo | None = None
-    reason = ""
+    told = _Changes()
     for sighting in sightings:
+        if not isinstance(sighting, Lost):
+            yield from told.of(sighting)
+
+
+class _Changes:
+    """Tells what has changed since the last sighting."""
+
+    def __init__(self) -> None:
+        self._before: ClusterInfo | None = None
+        self._reason = ""
+
+    def of(self, sighting: ClusterInfo | Leaderless) -> list[str]:
+        """Return a line for each change."""
         if isinstance(sighting, ClusterInfo):
-            yield from tables.changes(before, sighting)
-            before = sighting
-            reason = "" if sighting.leader else reason
-        elif isinstance(sighting, Leaderless) and sighting.reason != reason:
-            reason = sighting.reason
-            yield f"cluster: {_told(sighting)}"
+            changes = tables.changes(self._before, sighting)
+            self._before = sighting
+            self._reason = "" if sighting.leader else self._reason
+            return changes
+        if sighting.reason == self._reason:
+            return []
+        self._reason = sighting.reason
+        return [f"cluster: {_told(sighting)}"]
+
+
+def stamp(time: datetime) -> str:
+    """Return a time as it stands before a line: ISO 8601, in seconds, with the distance to UTC."""
+    return time.isoformat(timespec="seconds")
 
 
 def write_line(console: Console, line: str) -> None:
@@ -178,37 +221,92 @@ def write_line(console: Console, line: str) -> None:
     console.file.flush()
 
 
-def _show_live(
-    sightings: Iterable[Sighting],
-    console: Console,
-    footer: Callable[[ClusterInfo], RenderableType] | None,
-) -> None:
-    from .screen import Screen  # rich's live display, which `hstore list` alone does not need
+class _Live:
+    """What a live picture shows, from one sighting to the next."""
 
-    info: ClusterInfo | None = None
-    note = Text("waiting for the first answer", style="dim")
+    def __init__(
+        self,
+        console: Console,
+        footer: Callable[[ClusterInfo], RenderableType] | None,
+        end: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._console = console
+        self._footer = footer
+        self._end = end
+        self._now = now
+        self._info: ClusterInfo | None = None
+        self._as_of = ""
+        self._note = Text("waiting for the first answer", style="dim")
+        self._changes = _Changes()
+        self._events: deque[Event] = deque(maxlen=_EVENTS_MAX)
 
-    def picture() -> RenderableType:
-        if info is None:
-            return note
-        # The note stands above the table, since in a low window the end of the table is cut off.
-        view = tables.cluster_view(info, console.width, note)
-        return Group(view, footer(info)) if footer else view
+    def take(self, sighting: Sighting) -> None:
+        """Take what was seen into the picture."""
+        time = f"{self._now():%H:%M:%S}"
+        is_first = self._info is None
+        said: list[str] = []
+        if isinstance(sighting, ClusterInfo):
+            said = self._changes.of(sighting)
+        elif isinstance(sighting, Lost):
+            said = [_told(sighting)]
+        if not is_first:  # what was there at the beginning has not happened
+            self._events += [Event(time, one) for one in said]
+        if isinstance(sighting, ClusterInfo):
+            if self._info is None or sighting.leader or self._info.leader:
+                self._note = Text("")  # the reason for no leader stays until there is one
+            self._info, self._as_of = sighting, time
+        else:
+            self._note = Text(
+                tables.wrapped(_told(sighting), self._console.width, indent=0), style="bold"
+            )
 
-    with Screen(console, picture) as screen:
-        for sighting in sightings:
-            if isinstance(sighting, ClusterInfo):
-                if info is None or sighting.leader or info.leader:
-                    note = Text("")  # the reason for no leader stays until there is one
-                info = sighting
-            else:
-                note = Text(_told(sighting), style="yellow")
+    def picture(self, *, with_keys: bool) -> RenderableType:
+        """Return the picture for the whole terminal."""
+        keys = "q or Ctrl-C" if with_keys else "Ctrl-C"
+        hint = f"{keys} {self._end}"
+        if self._info is None:
+            return Group(self._note, Text(hint, style="dim"))
+        footer = self._footer(self._info) if self._footer else None
+        if self._as_of:
+            hint += f"   as of {self._as_of}"
+        return Picture(self._info, self._note, footer, self._events, hint)
+
+    def last(self) -> RenderableType:
+        """Return what stays on the terminal afterwards."""
+        if self._info is None:
+            return self._note
+        parts: list[RenderableType] = [tables.cluster_view(self._info, self._console.width)]
+        parts += [self._note] if self._note else []
+        return Group(*parts, self._footer(self._info)) if self._footer else Group(*parts)
+
+
+def _show_live(sightings: Iterable[Sighting], console: Console, live: _Live) -> None:
+    from .screen import Screen, keyboard  # rich's live display, which `hstore list` does not need
+
+    keys = keyboard()
+    screen = Screen(
+        console, lambda: live.picture(with_keys=keys is not None), last=live.last, keys=keys
+    )
+    with Feed(sightings) as feed, screen:
+        while True:
+            has_news, pressed = screen.wait(feed.fileno(), _REDRAW_S)
+            if "q" in pressed.lower():
+                return
+            is_over = False
+            if has_news:
+                seen, is_over = feed.take()
+                for sighting in seen:
+                    live.take(sighting)
             screen.draw()
+            if is_over:
+                return
 
 
 def _told(sighting: Lost | Leaderless) -> str:
     if isinstance(sighting, Lost):
-        return plain(sighting.reason)
+        # Behind the semicolon stands what the user of another command could do.
+        return f"{plain(sighting.reason).partition('; ')[0]}: asking another node"
     return f"{sighting.address} says: {plain(sighting.reason)}"
 
 

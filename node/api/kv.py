@@ -125,7 +125,7 @@ def _key_pieces(items: Iterator[Item], start: int, separator: bytes) -> Iterator
 
 
 def put(exchange: Exchange, request: Request, rest: bytes) -> Deferred:
-    """`PUT /v1/kv/<key>`: `?cas`, `?flags`."""
+    """`PUT /v1/kv/<key>`: `?cas`, `?flags`; with either, the answer has the revision in a header."""
     key = key_from_path(rest)
     value = checked_value(request.body)
     query = parse_query(request.query)
@@ -135,7 +135,10 @@ def put(exchange: Exchange, request: Request, rest: bytes) -> Deferred:
         command = Put(key, value)
 
     def finish(outcome: Outcome) -> bytes:
-        return ok(exchange.keys.applied_index, b"true" if outcome.ok else b"false")
+        index = exchange.keys.applied_index
+        if query and outcome.ok:
+            return answer(index, b"true", extra=b"X-Hstore-Revision: %d\r\n" % outcome.revision)
+        return ok(index, b"true" if outcome.ok else b"false")
 
     return Deferred(command, query, finish)
 

@@ -13,6 +13,7 @@ rooms.py              what the leader does about disks that are short of room
 status.py             bulletins and reports, and what follows from them
 health.py             judges the members: alive, suspect, failed; and contact with the leader
 outlook.py            why there is no leader, and which command ends that
+write_rate.py         how many entries a node applies per second
 overview.py           the `/v1/cluster` object and the view for DNS, put together
 configure.py          settings and names, changed while the cluster runs
 founding.py           whether a cluster that was just founded can still be given up

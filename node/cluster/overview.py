@@ -74,6 +74,10 @@ def _node_info(facts: Facts, member: Member, leader: int, judgement: Judgement) 
         version=figures.version if figures else None,
         uptime_s=figures.uptime_s if figures else None,
         reason=reason or None,
+        disk_free=figures.disk_free if figures else None,
+        disk_needed=figures.disk_needed if figures else None,
+        writes_per_s=figures.writes_per_s if figures else None,
+        fsync_ms=figures.fsync_ms if figures else None,
     )
 
 

@@ -27,6 +27,7 @@ from ..peers import wire
 from ..storage.interface import Room
 from . import outlook, overview
 from .health import Health
+from .write_rate import SAMPLE_S, WriteRate
 
 VERSION = version("hstore")
 
@@ -75,6 +76,9 @@ class Status:
         self._looked_alone_at = self._alone_since = trio.current_time()
         self._told_alone = ""
         self.changes = ChangeCounter()
+        self._write_rate = WriteRate()
+        self._measured_at = -math.inf
+        self._measured: tuple[float | None, float | None] = None, None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Publish once in a health-check interval, where ticks come too rarely for that."""
@@ -315,6 +319,7 @@ class Status:
     def _own_figures(self) -> NodeFigures:
         facts, space = self._facts, self._replica.disk_space
         state = "recovering" if facts.lost_log else "running"
+        writes_per_s, fsync_ms = self._speed()
         return NodeFigures(
             state="stopping" if self.is_stopping else state,
             term=facts.term,
@@ -327,7 +332,22 @@ class Status:
             disk_needed=space.room.needed,
             is_disk_short=space.is_short,
             is_disk_tight=space.is_short and space.room.is_tight,
+            writes_per_s=writes_per_s,
+            fsync_ms=fsync_ms,
         )
+
+    def _speed(self) -> tuple[float | None, float | None]:
+        """Return writes per second, and the median of the flushes in ms; measured twice a second."""
+        now = trio.current_time()
+        if now - self._measured_at >= SAMPLE_S:
+            self._measured_at = now
+            self._measured = (
+                self._write_rate.at(
+                    now, self._facts.applied_index, self._replica.snapshots_installed
+                ),
+                self._replica.flushes.median_ms(),
+            )
+        return self._measured
 
     def _publish(self) -> None:
         self._published_at = trio.current_time()

@@ -6,6 +6,8 @@ commit. Where the storage can, its thread reports the end to the poller, and no 
 
 from __future__ import annotations
 
+import statistics
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import trio
@@ -19,6 +21,10 @@ from ..storage.interface import Storage
 Ended = Callable[[int, Sequence[Message]], None]
 """Called with the number of the last write that a flush has covered, and with those of the messages
 that waited for it which have not been sent yet."""
+
+_TIMES_MAX = 64
+_RECENT_S = 10.0
+"""`median_ms` is of the last 64 flushes, as far as they ended in the last ten seconds."""
 
 Send = Callable[[Message], bool]
 """Sends a message from any thread, without waiting; False: it cannot."""
@@ -42,11 +48,22 @@ class Flushes:
         self._covers: tuple[int, list[Message]] | None = None
         self._to_await = Flag()
         self._lock = trio.Lock()
+        self._begun_at = 0.0
+        self._times: deque[tuple[float, float]] = deque(maxlen=_TIMES_MAX)
 
     @property
     def is_behind(self) -> bool:
         """Whether something is written that no flush has covered yet."""
         return self._written_seq != self._covered_seq
+
+    def median_ms(self) -> float | None:
+        """Return the median of the last flushes in milliseconds; None: there was none for a while.
+
+        Each is timed from its beginning until the event loop knows that it has ended.
+        """
+        oldest = trio.current_time() - _RECENT_S
+        took = [seconds for ended_at, seconds in self._times if ended_at >= oldest]
+        return round(statistics.median(took) * 1000, 3) if took else None
 
     def written(self, persist: Persist) -> None:
         """Cover this write by a flush that begins from now on: at once, unless one is under way."""
@@ -63,6 +80,7 @@ class Flushes:
         if self._covers is not None or not self.is_behind:
             return
         self._covers, self._then = (self._written_seq, self._then), []
+        self._begun_at = trio.current_time()
         if self._storage.flush_soon(self._end, self._let_go):
             self.count += 1
         else:
@@ -80,6 +98,8 @@ class Flushes:
             raise CoreBug("a flush has ended that was not begun")
         (seq, then), self._covers = self._covers, None
         self._covered_seq = seq
+        now = trio.current_time()
+        self._times.append((now, now - self._begun_at))
         self._ended(seq, then)
 
     async def run(self) -> None:

@@ -81,6 +81,7 @@ class Replica(Operations):
         intake: Takes requests and replies that peers forward.
         waiting: The requests that wait for an answer here.
         flushes: Makes durable what is written, and counts how often.
+        snapshots_installed: How many snapshots of the leader it has taken into use.
         disk_space: Refuses writes while disks are short of room.
         on_tick: Called at the end of each tick.
         on_snapshot_wanted: Called with a peer that needs a snapshot.
@@ -131,6 +132,7 @@ class Replica(Operations):
         )
         self.intake.on_index = self.contact.answered
         self._news = CommitNews(self.core, self.feed)
+        self.snapshots_installed = 0
         self.leadership = LeadershipNotifier(self.core, state, self._wake.set)
         self._nursery: trio.Nursery | None = None
 
@@ -346,6 +348,7 @@ class Replica(Operations):
         self._disk.write(persist)
         if persist.snapshot is not None:
             self.waiting.in_log.snapshot_installed(persist.snapshot.index)
+            self.snapshots_installed += 1
 
     def _cuts(self, applied: int) -> tuple[happened.Compact, ...]:
         if not self.disk_space.is_short:

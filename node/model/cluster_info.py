@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of what nodes send each other. Nodes of different versions refuse each other's hello."""
 
 
@@ -28,6 +28,9 @@ class NodeInfo(msgspec.Struct, frozen=True):
             view; of a node that has not had one yet, what it sees itself.
         last_contact_ms: Since the leader last heard of it; 0 for the leader.
         reason: Why it is not alive, in words that stay the same while that does; None: it is.
+        disk_free, disk_needed: Bytes of its disk that are free, and that are needed free.
+        writes_per_s: Entries of the log that it has applied, per second of the last five.
+        fsync_ms: Median of its flushes in the last ten seconds; None: there was none.
     """
 
     name: str
@@ -45,6 +48,10 @@ class NodeInfo(msgspec.Struct, frozen=True):
     version: str | None
     uptime_s: int | None
     reason: str | None = None
+    disk_free: int | None = None
+    disk_needed: int | None = None
+    writes_per_s: float | None = None
+    fsync_ms: float | None = None
 
     @property
     def is_live(self) -> bool:
@@ -121,6 +128,8 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
         disk_free, disk_needed: Bytes of its disk that are free, and that are needed free.
         is_disk_short: Whether its disk is short of room.
         is_disk_tight: Whether it is so short of it that not even deletions are taken.
+        writes_per_s: Entries that it has applied, per second; None: it began just now.
+        fsync_ms: Median of its last flushes; None: there was none for some seconds.
     """
 
     state: str
@@ -134,3 +143,5 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     disk_needed: int = 0
     is_disk_short: bool = False
     is_disk_tight: bool = False
+    writes_per_s: float | None = None
+    fsync_ms: float | None = None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from click.shell_completion import ShellComplete
+from click.shell_completion import CompletionItem, ShellComplete
 
 from hstore.cli import completion
 from hstore.cli import main as cli
@@ -82,6 +87,141 @@ def test_a_host_is_completed_to_names_and_where_one_was_begun_to_addresses(
     assert offered("n12", "join", "--replace") == ["n12"]
     monkeypatch.setenv("HSTORE_HOST", "a b")  # a command would say so
     assert offered("n12", "join", "--replace") == ["n12"]
+
+
+HOSTILE = [
+    "$(touch x)",
+    "`x`",
+    "a;b",
+    "a b",
+    "a'b",
+    'a"b',
+    "a*",
+    "a,b",
+    "~x",
+    "-k",
+    "=x",
+    "a&",
+    "ä",
+    "a\\",
+]
+
+
+def test_keys_are_offered_from_a_nodes_own_copy_if_no_shell_reads_them_as_more(
+    make, cluster, make_finder, monkeypatch
+):
+    at = "127.0.0.1:8500"
+    monkeypatch.setattr(sources, "finder_of", lambda _flags, _env: make_finder([at]))
+    cluster.set(at, "/v1/cluster", make.info())
+    cluster.set(at, "/v1/kv/", [["a/b", *HOSTILE, "a:b=c@d%+-._"]] * 20)
+    harmless = ["a/b", "a:b=c@d%+-._"]
+    for command, option in (("read", "-k"), ("get", "-k"), ("keys", "--prefix"), ("set", "-k")):
+        assert offered("", command, option) == harmless
+    asked = ShellComplete(cli.cli, {}, "hstore", "_HSTORE_COMPLETE")
+    for words in (["get"], ["del"], ["watch"], ["set", "--json"], ["cas"]):
+        assert [item.value for item in asked.get_completions(words, "")] == harmless
+    for words in (["set", "a/b"], ["get", "-k", "a/b"], ["list"], ["leader"]):
+        assert not {item.value for item in asked.get_completions(words, "")} & set(harmless)
+    assert (at, "GET", "/v1/kv/?keys&stale") in cluster.asked
+    many = [f"k{number}" for number in range(5000)]
+    cluster.set(at, "/v1/kv/", [many])
+    assert offered("", "read", "-k") == many[: completion.KEYS_MAX]
+
+
+def test_the_node_at_minus_h_is_asked_for_keys(make, cluster, make_finder, monkeypatch):
+    here, there = "127.0.0.1:8500", "10.0.0.7:8500"
+    monkeypatch.setattr(sources, "finder_of", lambda _flags, _env: make_finder([here]))
+    cluster.set(here, "/v1/cluster", make.info(make.node(1), make.node(2, address=there)))
+    cluster.set(there, "/v1/cluster", make.info())
+    cluster.set(there, "/v1/kv/", [["theirs"], ["theirs"]])
+    asked = ShellComplete(cli.cli, {}, "hstore", "_HSTORE_COMPLETE")
+    for said in ("n2", there):
+        assert [one.value for one in asked.get_completions(["get", "-h", said, "-k"], "")] == [
+            "theirs"
+        ]
+    assert [one.value for one in asked.get_completions(["get", "-h", "n9", "-k"], "")] == []
+
+
+def test_settings_their_values_and_levels_are_offered(make, cluster, make_finder, monkeypatch):
+    monkeypatch.setattr(sources, "finder_of", lambda _flags, _env: make_finder([]))
+    cluster.set("127.0.0.1:8500", "/v1/cluster", make.info(make.node(1), make.node(2)))
+    asked = ShellComplete(cli.cli, {}, "hstore", "_HSTORE_COMPLETE")
+
+    def values_of(*words, incomplete=""):
+        return [item.value for item in asked.get_completions(list(words), incomplete)]
+
+    assert values_of("config") == [
+        "zone", "heartbeat", "election_timeout", "health_interval", "dns_ttl", "log_level",
+        "n1.type", "n2.type",
+    ]  # fmt: skip
+    assert values_of("config", incomplete="n2.t") == ["n2.type"]
+    assert values_of("config", incomplete="he") == ["heartbeat", "health_interval"]
+    assert values_of("config", "n1.type") == ["voter", "learner"]
+    assert values_of("config", "log_level", incomplete="w") == ["warning"]
+    assert values_of("config", "heartbeat") == []
+    assert values_of("start", "--log-level") == ["debug", "info", "warning", "error"]
+    assert values_of("dns", "setup", incomplete="un") == ["unbound"]
+
+
+def test_a_node_whose_name_is_none_is_not_offered(make, cluster, make_finder, monkeypatch):
+    monkeypatch.setattr(sources, "finder_of", lambda _flags, _env: make_finder([]))
+    wild = [make.node(n, name=one, address="$(x):1") for n, one in enumerate(HOSTILE, 1)]
+    cluster.set("127.0.0.1:8500", "/v1/cluster", make.info(*wild))
+    assert offered("") == []
+    asked = ShellComplete(cli.cli, {}, "hstore", "_HSTORE_COMPLETE")
+    assert not [one for one in asked.get_completions(["config"], "") if "type" in str(one.value)]
+
+
+def test_a_completion_that_a_node_holds_up_ends_after_a_second(tmp_path):
+    """It takes connections and sends a byte now and then, so that no timeout of a request ends it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    is_over = threading.Event()
+
+    def drip():
+        taken = []
+        listener.settimeout(0.05)
+        while not is_over.is_set():
+            with contextlib.suppress(OSError):
+                taken.append(listener.accept()[0])
+            for one in taken:
+                with contextlib.suppress(OSError):
+                    one.send(b"H")
+        for one in taken:
+            one.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(drip)
+        began = time.monotonic()
+        try:
+            done = subprocess.run(
+                [str(Path(sys.executable).parent / "hstore")],
+                env={
+                    "PATH": os.environ["PATH"], "HOME": str(tmp_path), "COMP_CWORD": "4",
+                    "COMP_WORDS": f"hstore get -h 127.0.0.1:{port} ", "_HSTORE_COMPLETE": "bash_complete",
+                },
+                capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+        finally:
+            is_over.set()
+    listener.close()
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+    assert time.monotonic() - began < 10
+
+
+def test_bash_gets_the_part_of_a_word_that_its_readline_replaces(monkeypatch):
+    kind = completion._Bash(cli.cli, {}, "hstore", "_HSTORE_COMPLETE")
+    monkeypatch.setenv("COMP_WORDBREAKS", " \t\n\"'><=;|&(:@")
+    item = CompletionItem("services:web")
+    for line, words, typed, told in (
+        ("hstore get ", ["get"], "", "services:web"),
+        ("hstore get serv", ["get"], "serv", "services:web"),
+        ("hstore get services:w", ["get"], "services:w", "web"),
+        ('hstore get "services:w', ["get"], "services:w", "services:web"),
+    ):
+        monkeypatch.setenv("COMP_LINE", line)
+        assert kind.get_completion_args() == (words, typed)
+        assert kind.format_completion(item) == f"plain,{told}"
 
 
 def test_without_a_cluster_there_is_no_completion_and_no_error(make_finder, monkeypatch, capfd):

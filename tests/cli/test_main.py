@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -166,6 +167,86 @@ def test_an_argument_that_is_not_utf8_is_wrong_usage(capfd):
     assert "-v" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["lst"], "list"), (["reed", "-k", "a"], "read"), (["gett", "a"], "get"),
+        (["wtach"], "watch"), (["LIST"], "list"), (["delte", "a"], "delete"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_command_is_answered_with_the_likely_one(words, meant, capfd):
+    assert cli.run(words) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"hstore: there is no command '{words[0]}'; did you mean {meant}?")
+
+
+def test_a_mistyped_command_that_is_like_none_is_answered_without_a_guess(capfd):
+    assert cli.run(["xyzzy"]) == 2
+    assert "did you mean" not in capfd.readouterr().err
+
+
+def test_a_value_may_be_a_file_or_standard_input_of_any_bytes(server, capfd, monkeypatch, tmp_path):
+    (tmp_path / "f").write_bytes(b"text\n")
+    server.answers["POST", "/write"] = (200, {"key": "a", "revision": 7})
+    server.answers["PUT", "/v1/kv/a?flags=0"] = (200, b"true")
+    assert cli.run(["write", "-h", server.address, "-k", "a", "-v", f"@{tmp_path}/f"]) == 0
+    assert json.loads(server.asked[-1][2]) == {"key": "a", "value": "text\n"}
+    for words in (
+        ["set", "a", "-"],
+        ["write", "-k", "a", "-v", "-"],
+        ["set", "-k", "a", "--value=-"],
+    ):
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"\xff\x00\n")))
+        assert cli.run([*words, "-h", server.address]) == 0
+        assert server.asked[-1][2] == b"\xff\x00\n"
+    assert cli.run(["set", "-h", server.address, "a", "@@x"]) == 0
+    assert json.loads(server.asked[-1][2])["value"] == "@x"
+
+
+def test_a_value_that_cannot_be_read_is_wrong_usage_and_nothing_is_written(server, capfd, tmp_path):
+    (tmp_path / "large").write_bytes(bytes((1 << 20) + 1))
+    for said, status in (("none", 2), (".", 2), ("large", 1)):
+        assert cli.run(["set", "-h", server.address, "a", f"@{tmp_path}/{said}"]) == status
+        (line,) = capfd.readouterr().err.splitlines()
+        assert str(tmp_path) in line
+    assert server.asked == []
+
+
+def test_json_is_printed_by_every_command_that_prints(server, capfd, make):
+    server.set_cluster(make.info())
+    setting = {"value": "1s", "source": "the log"}
+    server.answers.update({
+        ("GET", "/read/a"): (200, {"key": "a", "value": "1", "revision": 7}),
+        ("GET", "/read"): (200, {"a": "1"}),
+        ("GET", "/read?prefix=a&limit=64"): (200, {"a": "1", "ab": {"base64": "/w=="}}),
+        ("GET", "/v1/kv/a?keys"): (200, ["a", "ab"]),
+        ("POST", "/write"): (200, {"key": "a", "revision": 7}),
+        ("POST", "/update"): (200, {"key": "a", "revision": 7}),
+        ("DELETE", "/delete/a"): (200, {"key": "a", "revision": 7}),
+        ("GET", "/v1/config?timeout=2s"): (200, {"dns_ttl": setting}),
+        ("PUT", "/v1/config/dns_ttl"): (200, setting),
+        ("POST", "/v1/node/rename"): (200, {"was": "n1"}),
+    })  # fmt: skip
+    for words, printed in (
+        (["read", "a"], {"key": "a", "value": "1", "revision": 7}),
+        (["read"], {"a": "1"}),
+        (["scan", "a"], {"a": "1", "ab": {"base64": "/w=="}}),
+        (["keys", "a"], ["a", "ab"]),
+        (["set", "a", "1"], {"key": "a", "revision": 7}),
+        (["update", "a", "1"], {"key": "a", "revision": 7}),
+        (["del", "a"], {"key": "a", "revision": 7}),
+        (["leader"], {"name": "n1", "address": "127.0.0.1:8500"}),
+        (["config"], {"dns_ttl": setting}),
+        (["config", "dns_ttl"], setting),
+        (["config", "dns_ttl", "1s"], setting),
+        (["rename", "x"], {"was": "n1", "name": "x"}),
+    ):
+        assert cli.run([*words, "--json", "-h", server.address]) == 0
+        assert json.loads(capfd.readouterr().out) == printed
+    assert cli.run(["nodes", "--json", "-h", server.address]) == 0
+    assert json.loads(capfd.readouterr().out)["leader"] == "n1"
+
+
 def test_list_shows_a_line_for_each_node_and_json_the_object_itself(server, capfd, make):
     server.set_cluster(make.info())
     assert cli.run(["list", "-h", server.address]) == 0
@@ -204,7 +285,7 @@ def test_an_interruption_is_status_130_and_silent(monkeypatch, capfd):
     def interrupted(*_arguments):
         raise BaseExceptionGroup("", [BaseExceptionGroup("", [KeyboardInterrupt()])])
 
-    monkeypatch.setattr("hstore.cli.main._client", interrupted)
+    monkeypatch.setattr("hstore.cli.options.finder", interrupted)
     assert cli.run(["read", "-k", "a"]) == 130
     assert capfd.readouterr() == ("", "")
 
@@ -213,7 +294,7 @@ def test_a_defect_is_told_without_a_traceback_unless_it_is_asked_for(monkeypatch
     def broken(*_arguments):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("hstore.cli.main._client", broken)
+    monkeypatch.setattr("hstore.cli.options.finder", broken)
     monkeypatch.delenv("HSTORE_DEBUG", raising=False)
     assert cli.run(["read", "-k", "a"]) == 1
     assert "Traceback" not in capfd.readouterr().err

@@ -33,7 +33,7 @@ def ran(monkeypatch):
         settings = {"ignore_unknown_options": True}
         return click.Command(name, settings, callback, params=[words])
 
-    for name in (*spellings.SERVER_COMMANDS, *spellings.CLIENT_COMMANDS, "cli"):
+    for name in (*spellings._SERVER_NAMES, *spellings._CLIENT_NAMES, "cli"):
         monkeypatch.setitem(cli.commands, name, keep(name))
     return calls
 
@@ -56,6 +56,10 @@ def ran(monkeypatch):
         ("-r client -c write -k a -v -5", "write -k a -v -5"),
         ("-r client -c update -k a -v b", "update -k a -v b"),
         ("-r client -c delete -k a -h n1", "delete -k a -h n1"),
+        ("-r client -c get -k a", "get -k a"),
+        ("-r client -c set -k a -v @file", "set -k a -v @file"),
+        ("-r client -c del -k a", "del -k a"),
+        ("-r server -c nodes --json", "nodes --json"),
     ],
 )
 def test_each_line_of_the_table_is_a_line_of_hstore(ran, line, runs):
@@ -82,6 +86,8 @@ def test_each_line_of_the_table_is_a_line_of_hstore(ran, line, runs):
         ("-r client -c delete", "-c delete needs -k"),
         ("-r client -c delete -k a -v b", "-c delete takes no -v"),
         ("-r client -c read -k", "'-k' requires an argument"),
+        ("-r client -c raed -k a", "did you mean read?"),
+        ("-r client -c set -k a", "-c set needs -v"),
     ],
 )
 def test_what_does_not_go_together_is_said_in_one_line_with_status_2(ran, capfd, line, said):
@@ -102,7 +108,7 @@ def test_an_empty_value_is_a_value(ran):
 
 
 def test_hstore_server_has_the_commands_about_nodes_and_no_others(ran, capfd):
-    assert list(spellings.server_group().commands) == [*spellings.SERVER_COMMANDS]
+    assert list(spellings.server_group().commands) == [*spellings.SERVER_COMMANDS, "nodes"]
     assert spellings.run_server(["stop", "-h", "n1"]) == 7
     assert ran == [["hstore-server stop", "-h", "n1"]]
     assert spellings.run_server(["read"]) == 2

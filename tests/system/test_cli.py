@@ -139,7 +139,11 @@ def test_the_watched_list_follows_the_end_of_the_node_it_watches(shared: Cluster
             eventually(lambda: any("leader" in line for line in lines), "the first look")
             watched.kill()
             eventually(
-                lambda: f"{name}: failed follower, was alive follower" in map(str.strip, lines),
+                lambda: any(
+                    # Before it stands the time.
+                    line.strip().endswith(f" {name}: failed follower, was alive follower")
+                    for line in lines
+                ),
                 "another node tells of its end",
             )
         finally:

@@ -70,12 +70,13 @@ def _take_terminal():
 
 
 @contextmanager
-def at_terminal(cluster, *arguments):
+def at_terminal(cluster, *arguments, program=HSTORE, env=None, cwd=None):
+    """Run hstore, or another program, at a terminal."""
     ours, theirs = pty.openpty()
-    env = {**cluster.env, "TERM": "xterm", "COLUMNS": "200", "LINES": "24"}
+    env = {**(env or cluster.env), "TERM": "xterm", "COLUMNS": "200", "LINES": "24"}
     env["XDG_STATE_HOME"] = str(cluster.folder / "state")
     process = subprocess.Popen(
-        [*HSTORE, *arguments],
+        [*program, *arguments], cwd=cwd,
         stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True,
         preexec_fn=_take_terminal,  # noqa: PLW1509 - no threads yet
     )  # fmt: skip

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from hstore.cli.process import attached, background
-from hstore.cli.process.attached import run_with_shell
+from hstore.cli.vocabulary import Commands
 
 # A node that ends as its parent does, and that says so.
 NODE = """
@@ -29,12 +29,16 @@ exec(sys.argv[3])
 """
 
 
+def run_with_shell(words, env):
+    return attached.run_with_shell(words, env, Commands())
+
+
 @pytest.fixture
 def shell(monkeypatch):
     """The shell: what it is called with, and what it does (`shell.does`)."""
     module = ModuleType("hstore.cli.shell.shell")
 
-    def run_shell(finder, host, commands=()):
+    def run_shell(finder, host, _group, commands=()):
         module.__dict__["called"] = (finder.zone, host, commands)
         return module.__dict__["does"]()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
+import re
 import signal
 import stat
 import sys
@@ -20,14 +22,26 @@ from prompt_toolkit.document import Document
 
 from hstore.cli import main as cli
 from hstore.cli.client.errors import NotFound, Unreachable
+from hstore.cli.completion import KEYS_MAX
 from hstore.cli.shell import shell
-from hstore.cli.shell.commands import COMMANDS, Output, writes
+from hstore.cli.shell.commands import Context, Output
 from hstore.cli.shell.connection import GIVE_UP_S, Connection
-from hstore.cli.shell.shell import HISTORY_BYTES_MAX, history_path, open_history, run_shell
-from hstore.cli.shell.suggestions import KEYS_MAX, ShellCompleter
+from hstore.cli.shell.lines import ELSEWHERE, is_write
+from hstore.cli.shell.shell import HISTORY_BYTES_MAX, history_path, open_history
+from hstore.cli.shell.shell import run_shell as run_shell_of
+from hstore.cli.shell.suggestions import ShellCompleter
+from hstore.cli.vocabulary import KeyCommand
 from hstore.node.errors import Compacted, ConfigError, HstoreError, OutcomeUnknown, Refused
 
 A, B, C = (f"127.0.0.1:{port}" for port in (8500, 8501, 8502))
+
+
+def run_shell(finder, host, words=()):
+    return run_shell_of(finder, host, cli.cli, words)
+
+
+def written(revision):
+    return httpx.Response(200, json=True, headers={"X-Hstore-Revision": str(revision)})
 
 
 def refusal(status, **body):
@@ -63,11 +77,11 @@ def asked(cluster, address=A):
 @pytest.mark.parametrize(
     ("words", "method", "path", "answer", "printed"),
     [
-        (["get", "a/b"], "GET", "/read/a%2Fb", {"key": "a/b", "value": "ä\x1b", "revision": 7}, "ä\x1b\n"),
+        (["get", "a/b"], "GET", "/v1/kv/a%2Fb?raw", httpx.Response(200, content="ä\x1b".encode()), "ä\x1b\n"),
         (["set", "a", "v"], "POST", "/write", {"key": "a", "revision": 7}, "revision 7\n"),
         (["update", "a", "v"], "POST", "/update", {"key": "a", "revision": 8}, "revision 8\n"),
         (["del", "a"], "DELETE", "/delete/a", {"key": "a", "revision": 9}, "revision 9\n"),
-        (["cas", "a", "7", "v"], "PUT", "/v1/kv/a?cas=7", True, "written\n"),
+        (["cas", "a", "7", "v"], "PUT", "/v1/kv/a?cas=7", written(8), "revision 8\n"),
         (["keys"], "GET", "/v1/kv/?keys", ["a", 'b"\\', "c\nd"], 'a\nb"\\\nc\nd\n'),
         (["keys", "a b"], "GET", "/v1/kv/a%20b?keys", ["a b"], "a b\n"),
         (
@@ -87,12 +101,13 @@ def test_each_command_asks_once_and_prints(cluster, say, words, method, path, an
 
 def test_a_value_that_is_no_text_is_written_as_bytes_and_shown_as_base64(cluster, say, tmp_path):
     (tmp_path / "file").write_bytes(b"\xff\x00")
-    cluster.set(A, "/v1/kv/a", True)
-    cluster.set(A, "/read/a", [{"key": "a", "value_base64": "/wA=", "revision": 7}] * 2)
-    assert say("set", "a", f"@{tmp_path}/file") == b"2 bytes written\n"
-    assert say("get", "a") == b"/wA=\n"
-    assert say("update", "a", f"@{tmp_path}/file") == b"2 bytes written\n"
+    cluster.set(A, "/v1/kv/a", [written(7), written(8), httpx.Response(200, json=True)])
+    cluster.set(A, "/read/a", [{"key": "a", "value_base64": "/wA=", "revision": 7}] * 3)
+    assert say("set", "a", f"@{tmp_path}/file") == b"revision 7\n"
+    assert say("get", "a", "--json") == b'{"key":"a","value_base64":"/wA=","revision":7}\n'
+    assert say("update", "a", f"@{tmp_path}/file") == b"revision 8\n"
     assert asked(cluster)[-1] == ("PUT", "/v1/kv/a?cas=7")
+    assert say("update", "a", f"@{tmp_path}/file") == b"written\n"  # the node does not tell it
 
 
 def test_nodes_is_the_table_of_list(say):
@@ -112,7 +127,7 @@ def test_scan_pages_and_says_that_there_is_more(cluster, finder, capfd):
 @pytest.mark.parametrize(
     ("words", "path", "answer", "kind", "message"),
     [
-        (["get", "a"], "/read/a", refusal(404, error="no key a"), NotFound, "no key a"),
+        (["get", "a"], "/v1/kv/a", refusal(404, error="no key a"), NotFound, "no key a"),
         (["del", "a"], "/delete/a", refusal(404, error="no key a"), NotFound, "no key a"),
         (["keys", "z"], "/v1/kv/z", refusal(404, error="no key starts"), NotFound, "no key"),
         (["scan", "z"], "/read", {}, NotFound, "no key starts with z"),
@@ -143,46 +158,173 @@ def test_help_needs_no_cluster_and_has_an_example_of_every_command(make_finder, 
     finder = make_finder([])
     assert run_shell(finder, None, ["help"]) == 0
     listed = capfd.readouterr().out
-    for name, command in COMMANDS.items():
-        assert command.usage in listed
+    for name, command in cli.cli.commands.items():
+        if name in ELSEWHERE:
+            continue
+        assert name in re.split(r"[, \n]+", listed)
         assert run_shell(finder, None, ["help", name]) == 0
-        assert f"> {name}" in capfd.readouterr().out
-    assert run_shell(finder, None, ["exit"]) == 0
+        told = capfd.readouterr().out
+        if isinstance(command, KeyCommand):
+            assert command.usage(name) in told
+            assert f"> {name}" in told
+    for name in ("exit", "quit", "?", "help"):
+        assert run_shell(finder, None, ["help", name]) == 0
+    assert run_shell(finder, None, ["?", "set"]) == 0
+    assert run_shell(finder, None, ["exit"]) == run_shell(finder, None, ["quit"]) == 0
 
 
-def test_lines_of_a_pipe_go_on_after_an_error_and_the_last_one_is_the_status(
-    cluster, finder, capfd, monkeypatch
+@pytest.fixture
+def pipe(finder, monkeypatch):
+    """Run a shell on the lines of a pipe; return its exit status."""
+
+    def run(lines):
+        stdin = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(lines))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        return run_shell(finder, None)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "error"),
+    [
+        (b"get b", 1, "no key"),
+        (b'get "x', 2, 'a quote " is not closed'),
+        (b"bogus", 2, "there is no command bogus; `help` lists the commands"),
+        (b"sett a b", 2, "there is no command sett; did you mean set?"),
+        (b"set a", 2, "usage: set KEY VALUE; `help set` has examples"),
+        (
+            b"get --rwa a",
+            2,
+            "No such option '--rwa'. Did you mean '--raw'?; `help get` has examples",
+        ),
+        (b"set a -", 2, 'standard input is the shell\'s own: write "-" for the character'),
+        (b"start", 2, "start is no command of the shell: `hstore start` in a terminal"),
+        (b"set a v", 3, "no node can be reached at 127.0.0.1:850"),
+    ],
+)
+def test_lines_of_a_pipe_end_with_the_first_that_fails_and_its_status(
+    cluster, pipe, capfd, line, status, error
 ):
-    cluster.set(
-        A, "/read/a", [refusal(404, error="no key"), {"key": "a", "value": "1", "revision": 1}]
-    )
-    lines = b'get a\n\nget "x\n  get a\nexit\nget a\n'
-    monkeypatch.setattr(
-        sys, "stdin", SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(lines))
-    )
-    assert run_shell(finder, None) == 2
+    # The lines after it may need what it should have done.
+    cluster.set(A, "/read/a", [{"key": "a", "value": "1", "revision": 1}] * 9)
+    cluster.set(A, "/read/b", refusal(404, error="no key"))
+    assert pipe(b"# a comment\n\nget a\n  # " + line + b"\n" + line + b"\nget a\n") == status
     printed = capfd.readouterr()
     assert printed.out == "1\n"
-    assert printed.err.splitlines() == [
-        "hstore: line 1: no key",
-        'hstore: line 3: a quote " is not closed',
-    ]
+    (told,) = [one for one in printed.err.splitlines() if not one.startswith("(")]
+    assert told.startswith(f"hstore: line 5: {error}")
 
 
-def test_a_line_without_end_is_refused_and_the_next_one_is_read(finder, capfd, monkeypatch):
+def test_lines_of_a_pipe_that_all_succeed_are_status_0_up_to_exit(cluster, pipe, capfd):
+    cluster.set(A, "/read/a", [{"key": "a", "value": "1", "revision": 1}] * 9)
+    assert pipe(b"get a\nquit\nbogus\n") == 0
+    assert capfd.readouterr() == ("1\n", "")
+
+
+def test_a_list_without_a_leader_fails_as_a_line_too(cluster, pipe, make, capfd):
+    cluster.set(A, "/v1/cluster", make.info(leader=None))
+    cluster.set(A, "/v1/health", refusal(503, error="no leader"))
+    assert pipe(b"list\nleader\n") == 1
+    assert "line 2" not in capfd.readouterr().err
+
+
+SPELLINGS = [
+    (["get foo", "read foo", "read -k foo", "get --key=foo", "hstore get foo"], None),
+    (["set foo 1", "write foo 1", "write -k foo -v 1", "set -v 1 foo", "set -k foo 1"], "/write"),
+    (["set foo -- -1", "set foo -1", 'set foo "-1"', "write -k foo -v -1"], "/write"),
+    (["update foo 1", "update -k foo -v 1"], "/update"),
+    (["del foo", "delete foo", "delete -k foo", "del -k foo"], "/delete/foo"),
+    (["cas foo 0 1", "cas -k foo 0 -v 1", "cas foo --revision 0 1"], "/v1/kv/foo"),
+    (["keys f", "keys --prefix f"], None),
+    (["scan f 5", "scan --prefix f --limit 5", "scan f --limit=5"], None),
+    (["list", "nodes"], None),
+    (["leader"], None),
+]
+
+
+@pytest.mark.parametrize("spellings", [one for one, _ in SPELLINGS], ids=lambda one: one[0])
+def test_every_spelling_means_the_same_in_the_shell_and_on_the_command_line(
+    cluster, pipe, make, capfd, spellings, monkeypatch, finder
+):
+    """One implementation stands behind them: they send the same request and print the same."""
+    kv = httpx.Response(200, content=b"1", headers={"X-Hstore-Revision": "7"})
+    answers = {
+        "/read/foo": {"key": "foo", "value": "1", "revision": 7},
+        "/write": {"key": "foo", "revision": 7},
+        "/update": {"key": "foo", "revision": 7},
+        "/delete/foo": {"key": "foo", "revision": 7},
+        "/read": {"foo": "1"},
+    }
+    monkeypatch.setattr("hstore.cli.options.finder", lambda _zone: finder)
+
+    def outcome(run, line):
+        for path, answer in answers.items():
+            cluster.set(A, path, answer)
+        cluster.set(A, "/v1/kv/foo", written(7) if line.startswith("cas") else kv)
+        cluster.set(A, "/v1/kv/f", ["foo"])
+        cluster.asked.clear()
+        assert run(line) == 0
+        requests = [(m, p) for _, m, p in cluster.asked if p != "/v1/cluster"]
+        return requests, capfd.readouterr().out
+
+    in_shell = [outcome(lambda line: pipe(line.encode() + b"\n"), one) for one in spellings]
+    words = [one.removeprefix("hstore ").replace('"', "") for one in spellings]
+    given = [one if one != "set foo -1" else "set foo -1" for one in words]
+    on_line = [outcome(lambda line: cli.run(line.split()), one) for one in given]
+    assert len({str(one) for one in in_shell}) == len({str(one) for one in on_line}) == 1
+    assert in_shell[0][1] == on_line[0][1]
+
+
+def test_what_stands_in_quotes_is_no_option_and_no_file(cluster, pipe, capfd):
+    sent = []
+
+    def take(request):
+        sent.append(json.loads(request.content))
+        return httpx.Response(200, json={"key": "a", "revision": 1})
+
+    cluster.set(A, "/write", take)
+    lines = b'set "-k" "@file"\nset a @@text\nset "#a" "-"\nset a \\@b\nset a "@@c"\n'
+    assert pipe(lines) == 0
+    assert [(one["key"], one["value"]) for one in sent] == [
+        ("-k", "@file"), ("a", "@text"), ("#a", "-"), ("a", "@b"), ("a", "@@c"),
+    ]  # fmt: skip
+
+
+def test_other_commands_of_the_command_line_run_at_the_shells_node(
+    server, make, capfd, monkeypatch
+):
+    server.set_cluster(make.info())
+    server.answers["GET", "/v1/config?timeout=2s"] = (
+        200,
+        {"dns_ttl": {"value": "1s", "source": "x"}},
+    )
+    monkeypatch.setattr(
+        sys, "stdin", SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(b"config dns_ttl\n"))
+    )
+    assert cli.run(["cli", "-h", server.address]) == 0
+    assert capfd.readouterr().out == "1s\n"
+    # But none ends or renames a node that is not named.
+    for line in (b"stop\n", b"kill\n", b"leave\n", b"rename x\n"):
+        stdin = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(line))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert cli.run(["cli", "-h", server.address]) == 2
+        assert "Missing option" in capfd.readouterr().err
+    assert [path for method, path, _ in server.asked if method == "POST"] == []
+
+
+def test_a_line_without_end_is_refused_before_it_is_read(pipe, capfd, monkeypatch):
     monkeypatch.setattr(shell, "LINE_BYTES_MAX", 20)
-    lines = io.BytesIO(b"set a " + b"x" * 100 + b"\nhelp exit\n")
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: False, buffer=lines))
-    assert run_shell(finder, None) == 2
+    assert pipe(b"help exit\nset a " + b"x" * 100 + b"\nhelp exit\n") == 2
     printed = capfd.readouterr()
-    assert "line 1: the line is longer" in printed.err
-    assert printed.out.startswith("exit\n")
+    assert "line 2: the line is longer" in printed.err
+    assert printed.out.count("exit\n") == 2
 
 
 def test_the_command_line_takes_everything_behind_the_command_as_words(server, capfd, make):
     server.answers["POST", "/write"] = (200, {"key": "-h", "revision": 7})
     server.set_cluster(make.info())
-    assert cli.run(["cli", "-h", server.address, "set", "-h", "--json"]) == 0
+    assert cli.run(["cli", "-h", server.address, "set", "--", "-h", "--json"]) == 0
     assert capfd.readouterr().out == "revision 7\n"
     assert server.asked[-1][2] == b'{"key":"-h","value":"--json"}'
     assert cli.run(["cli", "-h", "127.0.0.1:1", "get", "a"]) == 3
@@ -245,7 +387,7 @@ def test_ctrl_c_beside_the_prompt_and_beside_a_command_ends_nothing(talk, capfd)
     assert talk("help exit", KeyboardInterrupt, "help get", EOFError) == 0
     printed = capfd.readouterr()
     assert "exit\n" in printed.out
-    assert "get KEY\n" in printed.out
+    assert "get [KEY]\n" in printed.out
     assert "interrupted" not in printed.err
     assert signal.getsignal(signal.SIGINT) is handler
 
@@ -281,7 +423,7 @@ def test_ctrl_c_ends_the_command_that_runs_and_says_it_of_a_write(cluster, talk,
     assert talk("get a", "set a 1", "help get", "exit") == 0
     printed = capfd.readouterr()
     # Each of the two ends the line it interrupted.
-    assert "Ctrl-D leaves\n\n\nget KEY\n" in printed.out
+    assert "Ctrl-D leaves\n\n\nget [KEY]\n" in printed.out
     assert printed.err.count("the write may or may not take effect") == 1
 
 
@@ -387,26 +529,44 @@ def complete(completer, text):
     return [(one.text, one.start_position) for one in found]
 
 
-def test_tab_offers_commands_and_keys(cluster):
-    completer = ShellCompleter(lambda: A, cluster.connect)
-    assert complete(completer, "s") == [("set ", -1), ("scan ", -1)]
+def completer_of(session):
+    session.connect()
+    session.finder.connect(A, 1).__exit__(None, None, None)
+    return ShellCompleter(Context(session, Output(is_terminal=False)), cli.cli)
+
+
+def test_tab_offers_commands_options_and_keys(cluster, session):
+    completer = completer_of(session)
+    assert complete(completer, "sc") == [("scan ", -2)]
     assert complete(completer, "help wa") == [("watch ", -2)]
-    cluster.set(A, "/v1/kv/a", [["a b", "ab"], ["a b"]])
+    assert complete(completer, "demo ") == complete(completer, "hstore sta") == []
+    assert ("restart ", -2) in complete(completer, "re")
+    cluster.set(A, "/v1/kv/a", [["a b", "ab"], ["a b"], ["a b", "ab"]])
     assert complete(completer, "get a") == [('"a b" ', -1), ("ab ", -1)]
     assert complete(completer, 'get "a') == [('"a b" ', -2)]
-    assert cluster.asked[0] == (A, "GET", "/v1/kv/a?keys&stale")
+    assert complete(completer, "read -k a") == [('"a b" ', -1), ("ab ", -1)]
+    assert complete(completer, "get --r") == [("--raw ", -3)]
+    assert cluster.asked[-1] == (A, "GET", "/v1/kv/a?keys&stale")
     assert complete(completer, "set a b") == []
     assert complete(completer, "bogus a") == []
 
 
-def test_tab_is_silent_when_there_are_no_keys_and_short_when_there_are_many(cluster):
-    completer = ShellCompleter(lambda: A, cluster.connect)
+def test_tab_is_silent_when_there_are_no_keys_and_short_when_there_are_many(cluster, session):
+    completer = completer_of(session)
     for answer in (None, refusal(404, error="no key"), httpx.ReadTimeout("late")):
         cluster.set(A, "/v1/kv/a", answer)
         assert complete(completer, "get a") == []
     cluster.set(A, "/v1/kv/", [[f"k{n}" for n in range(KEYS_MAX * 2)]])
     assert len(complete(completer, "get ")) == KEYS_MAX
-    assert complete(ShellCompleter(lambda: "", cluster.connect), "get ") == []
+    assert (
+        complete(
+            ShellCompleter(
+                Context(Connection(session.finder, None, print), Output(is_terminal=False)), cli.cli
+            ),
+            "get ",
+        )
+        == []
+    )
 
 
 def test_the_history_is_its_owners_alone_and_bounded(tmp_path):
@@ -436,9 +596,15 @@ def test_without_a_place_for_the_history_there_is_one_in_memory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "is_write"),
-    [("set k v", True), ("  del k", True), ("cas k 0 v", True), ("update k v", True)]
+    ("line", "expected"),
+    [
+        ("set k v", True),
+        ("  del k", True),
+        ("cas k 0 v", True),
+        ("update k v", True),
+        ("write -k a", True),
+    ]
     + [(line, False) for line in ("watch", "get k", "scan", "sett k", "", "   ")],
 )
-def test_only_of_a_write_is_it_said_that_it_may_have_taken_effect(line, is_write):
-    assert writes(line) is is_write
+def test_only_of_a_write_is_it_said_that_it_may_have_taken_effect(line, expected):
+    assert is_write(cli.cli, line) is expected

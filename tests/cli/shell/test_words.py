@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import io
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hstore.cli.shell.words import Word, from_arguments, quoted, read, split, value_of
+from hstore.cli.shell.words import (
+    Word,
+    as_arguments,
+    from_arguments,
+    quoted,
+    read,
+    split,
+    value_of,
+)
 from hstore.node.errors import ConfigError, Refused
 
 
@@ -55,24 +66,59 @@ def test_any_text_is_read_as_it_was_quoted_and_nothing_of_it_reaches_a_terminal(
         assert split(line) == [Word(text.encode(), is_bare=not line.startswith('"'))]
 
 
+def value(line, *, has_input=False):
+    return value_of(as_arguments(split(line))[0], has_input=has_input)
+
+
 def test_a_value_may_be_the_bytes_of_a_file_and_a_quoted_one_is_literal(tmp_path):
     path = tmp_path / "a b"
-    path.write_bytes(b"\xff\x00")
+    path.write_bytes(b"\xff\x00\r\n")
     for line in (f'@"{path}"', f"@'{path}'"):
-        assert value_of(split(line)[0]) == b"\xff\x00"
+        assert value(line) == b"\xff\x00\r\n"  # no byte is added or taken away at the end
     for line in ('"@file"', "'@file'", r"\@file", "@@file"):
-        assert value_of(split(line)[0]) == b"@file"
-    assert value_of(from_arguments([f"@{path}"])[0]) == b"\xff\x00"
-    assert value_of(from_arguments(["@@file"])[0]) == b"@file"
+        assert value(line) == b"@file"
+    (word,) = as_arguments(from_arguments([f"@{path}"]))
+    assert value_of(word, has_input=False) == b"\xff\x00\r\n"
+    assert value_of("@@file", has_input=False) == b"@file"
+    assert value_of("@@@file", has_input=False) == b"@@file"
+    assert value(r'"\xff"') == b"\xff"
 
 
 def test_a_file_that_is_no_value_is_refused(tmp_path):
     (tmp_path / "large").write_bytes(bytes(1024 * 1024 + 1))
-    for name, message in (("none", "No such file"), (".", "directory"), ("large", "1 MiB")):
-        with pytest.raises(Refused, match=message):
-            value_of(split(f"@{tmp_path}/{name}")[0])
+    (tmp_path / "largest").write_bytes(bytes(1024 * 1024))
+    assert len(value(f"@{tmp_path}/largest")) == 1024 * 1024
+    for name, message in (("none", "No such file"), (".", "directory")):
+        with pytest.raises(ConfigError, match=message):
+            value(f"@{tmp_path}/{name}")
+    with pytest.raises(Refused, match="1 MiB"):
+        value(f"@{tmp_path}/large")
     with pytest.raises(ConfigError, match="name of a file"):
-        value_of(split("@")[0])
+        value("@")
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\x00", b"text\n", bytes(1024 * 1024)])
+def test_a_value_may_come_from_standard_input_as_it_is(monkeypatch, data):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    assert value("-", has_input=True) == data
+
+
+def test_standard_input_that_is_no_value_is_refused(monkeypatch):
+    stdin = SimpleNamespace(buffer=io.BytesIO(bytes(1024 * 1024 + 1)))
+    monkeypatch.setattr("sys.stdin", stdin)
+    with pytest.raises(Refused, match="standard input is larger than 1 MiB"):
+        value("-", has_input=True)
+    with pytest.raises(ConfigError, match="the shell's own"):
+        value("-")
+    assert value('"-"') == b"-"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("# get a", []), ("  #", []), ("get #a", [b"get", b"#a"]), ('"#" a', [b"#", b"a"])],
+)
+def test_only_a_line_that_begins_with_a_hash_is_a_comment(line, words):
+    assert [word.data for word in split(line)] == words
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
+import termios
+import time
 
 import pytest
 from rich.console import Console, Group
 
 from hstore.cli.show.screen import Screen
-from hstore.cli.show.watch import show
+from hstore.cli.show.watch import _Live, local_time
 
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
 HIDE, UNHIDE = "\x1b[?25l", "\x1b[?25h"
@@ -137,9 +140,9 @@ def test_what_does_not_fit_is_counted_in_the_last_line():
 
 def test_a_resize_shows_the_table_at_the_new_width(make):
     console = terminal(width=100)
-
-    def sightings():
-        yield make.info()
+    live = _Live(console, None, "ends it", local_time)
+    live.take(make.info())
+    with Screen(console, lambda: live.picture(with_keys=True)):
         assert "CONTACT" in written(console)
         console.width = 20
         signal.raise_signal(signal.SIGWINCH)
@@ -147,4 +150,79 @@ def test_a_resize_shows_the_table_at_the_new_width(make):
         assert max(len(line) for line in narrow) <= 20
         assert any(line.strip() == "n2 follower alive" for line in narrow)
 
-    show(sightings(), console)
+
+@pytest.fixture
+def keyboard():
+    """Both ends of a terminal: where a person types, and where a program reads."""
+    ours, theirs = os.openpty()
+    yield ours, theirs
+    for one in (ours, theirs):
+        with contextlib.suppress(OSError):
+            os.close(one)
+
+
+def is_ordinary(fd):
+    mode = termios.tcgetattr(fd)[3]
+    return bool(mode & termios.ICANON) and bool(mode & termios.ECHO)
+
+
+def test_a_key_is_read_without_enter_and_is_not_shown_until_the_end(keyboard):
+    typed, read = keyboard
+    quiet = os.pipe()[0]
+    with Screen(terminal(), lambda: "now", keys=read) as screen:
+        assert not is_ordinary(read)
+        assert termios.tcgetattr(read)[3] & termios.ISIG  # Ctrl-C stays what it is
+        assert screen.wait(quiet, 0) == (False, "")
+        os.write(typed, b"xq")
+        assert screen.wait(quiet, 5) == (False, "xq")
+    assert is_ordinary(read)
+    os.close(quiet)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_whatever_ends_it_the_terminal_reads_lines_again(keyboard, number):
+    before = signal.signal(number, signal.SIG_DFL)
+    if number == signal.SIGINT:
+        signal.signal(number, signal.default_int_handler)
+    console = terminal()
+    try:
+        with (
+            pytest.raises((SystemExit, KeyboardInterrupt)),
+            Screen(console, lambda: "now", keys=keyboard[1]),
+        ):
+            signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
+    assert is_ordinary(keyboard[1])
+    assert UNHIDE in written(console)
+
+
+def test_while_it_is_suspended_the_terminal_reads_lines(keyboard, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "kill", lambda *_: seen.append(is_ordinary(keyboard[1])))
+    with Screen(terminal(), lambda: "now", keys=keyboard[1]):
+        signal.raise_signal(signal.SIGTSTP)
+        assert seen == [True]
+        assert not is_ordinary(keyboard[1])
+
+
+def test_a_keyboard_that_is_gone_is_not_asked_again_and_again(keyboard):
+    quiet = os.pipe()[0]
+    with Screen(terminal(), lambda: "now", keys=keyboard[1]) as screen:
+        os.close(keyboard[0])
+        assert screen.wait(quiet, 5) == (False, "")
+        began = time.monotonic()
+        assert screen.wait(quiet, 0.2) == (False, "")
+        assert time.monotonic() - began > 0.15
+    os.close(quiet)
+
+
+def test_an_error_amid_the_first_drawing_gives_the_terminal_back(keyboard):
+    def broken():
+        raise ZeroDivisionError
+
+    console = terminal()
+    with pytest.raises(ZeroDivisionError), Screen(console, broken, keys=keyboard[1]):
+        pass
+    assert is_ordinary(keyboard[1])
+    assert written(console).count(ENTER) == written(console).count(LEAVE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import msgspec
 import pytest
@@ -37,14 +39,15 @@ def test_name_address_health_and_type_are_shown_for_every_node(make):
 def test_more_columns_are_shown_where_there_is_room_and_all_in_a_wide_terminal(make):
     table = tables.node_table(make.info(make.node(1)), 60)
     assert text(table, 60) == (
-        "NAME  ADDRESS         HEALTH  TYPE    VOTER  APPLIED  LAG\n"
-        "n1    127.0.0.1:8500  alive   leader  yes         17    0"
+        "NAME  ADDRESS         HEALTH  TYPE    VOTER  APPLIED     UP\n"
+        "n1    127.0.0.1:8500  alive   leader  yes         17  1m15s"
     )
     wide = text(tables.node_table(make.info(make.node(2, uptime_s=None)), 200), 200)
     assert wide == (
-        "NAME  ADDRESS         HEALTH  TYPE      VOTER  APPLIED  LAG  CONTACT  TERM  UP  VERSION  "
-        "COMMIT  DNS             PEER            ID\n"
-        "n2    127.0.0.1:8501  alive   follower  yes         17    0    42 ms     2   -  0.1.0    "
+        "NAME  ADDRESS         HEALTH  TYPE      VOTER  APPLIED  LAG  CONTACT  TERM  WRITES/S  FSYNC  "
+        "FREE/NEEDED  UP  VERSION  COMMIT  DNS             PEER            ID\n"
+        "n2    127.0.0.1:8501  alive   follower  yes         17    0    42 ms     2         -      -  "
+        "          -   -  0.1.0    "
         "    17  127.0.0.1:8601  127.0.0.1:8301  0000000000000002"
     )
 
@@ -77,16 +80,96 @@ def test_what_is_not_known_is_a_dash(make):
         version=None, uptime_s=None,
     )  # fmt: skip
     row = text(tables.node_table(make.info(unknown), 200), 200).splitlines()[1]
-    assert row.split()[4:12] == ["yes", *["-"] * 7]
+    assert row.split()[4:15] == ["yes", *["-"] * 10]
 
 
 def test_a_hundred_columns_hold_all_that_an_operator_asks_first(make):
     info = make.info(make.node(1, uptime_s=86_399), make.node(2), make.node(3))
     titles = text(tables.node_table(info, 100), 100).splitlines()[0].split()
-    assert titles[:11] == [
-        "NAME", "ADDRESS", "HEALTH", "TYPE", "VOTER", "APPLIED", "LAG", "CONTACT", "TERM", "UP",
-        "VERSION",
+    assert titles == [
+        "NAME", "ADDRESS", "HEALTH", "TYPE", "VOTER", "APPLIED", "LAG", "CONTACT", "TERM",
+        "WRITES/S", "FSYNC", "UP",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "host", "seconds"), [(1, "127.0.0.1", 86_399), (12, "192.168.100.101", 90_000)]
+)
+def test_eighty_columns_always_have_room_for_how_long_a_node_is_up(make, number, host, seconds):
+    # It was the last column, and so the first to go: with longer addresses, or after a minute.
+    node = make.node(
+        number, address=f"{host}:18500", uptime_s=seconds, applied_index=123_456_789,
+        commit_index=123_456_789, term=1234, last_contact_ms=9999, health="recovering",
+    )  # fmt: skip
+    shown = text(tables.node_table(make.info(node, make.node(2, type="follower")), 80), 80)
+    assert "UP" in shown.splitlines()[0].split()
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_writes_flushes_and_room_on_the_disk_are_shown_where_there_is_room(make):
+    figures = {"disk_free": 76 << 30, "disk_needed": 268_435_456, "fsync_ms": 1.469}
+    nodes = [
+        make.node(1, writes_per_s=39.13, **figures),
+        make.node(2, writes_per_s=12_345.6, **(figures | {"fsync_ms": 104.0})),
+        make.node(3, writes_per_s=0.0, **(figures | {"disk_free": 5_000_000})),
+    ]
+    shown = text(tables.node_table(make.info(*nodes), 120), 120)
+    for row, told in zip(
+        shown.splitlines()[1:],
+        ["39.1  1.47 ms     76G/256M", "12346   104 ms     76G/256M", "0  1.47 ms    4.8M/256M"],
+        strict=True,
+    ):
+        assert f"{told}  1m15s" in row
+    assert tables.rest_of_table(make.info(*nodes), 120) is None
+    rest = text(tables.rest_of_table(make.info(*nodes), 80), 80).splitlines()
+    assert rest[0].split() == ["NAME", "WRITES/S", "FSYNC", "FREE/NEEDED"]
+
+
+LONG = "f" * 63
+
+
+@pytest.mark.parametrize("name", ["n1", "a-name-of-some-length", LONG])
+@pytest.mark.parametrize("address", ["127.0.0.1:8500", "[2001:db8:85a3::8a2e:370:7334]:18500"])
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_from_eighty_columns_on_no_word_is_broken(make, name, address, width):
+    missing = "; start it, or `hstore recover --data-dir /var/lib/hstore/8500` shows how to go on"
+    info = make.info(
+        make.node(1, name=name, address=address, reason="does not answer" + missing, health="failed"),
+        make.node(2, address=address, health="recovering", reason="lost acknowledged log"),
+        leader=name, failure_tolerance=0,
+    )  # fmt: skip
+    shown = text(tables.cluster_view(info, width), width)
+    assert all(len(line) <= width for line in shown.splitlines())
+    words = [name, address, *missing.split()[1:], "acknowledged", "recovering", "leader"]
+    for word in words:
+        assert (
+            word in shown.replace("\n", " ").split() or f"{word}," in shown or f"{word})" in shown
+        )
+
+
+def test_a_text_is_broken_between_words_and_a_word_only_where_no_line_can_hold_it():
+    assert tables.wrapped("one two three four", 9, indent=2) == "one two\n  three\n  four"
+    assert tables.wrapped("! a-long-word-of-more-than-nine b", 9, indent=2).splitlines()[1:] == [
+        "  a-long-word-of-more-than-nine",
+        "  b",
+    ]
+
+
+def test_no_colour_is_used_that_a_light_or_a_dark_ground_hides(make):
+    healths = ("alive", "suspect", "failed", "stopped", "joining", "recovering")
+    info = make.info(*(make.node(n, health=one) for n, one in enumerate(healths, 1)), leader=None)
+    shown = text(tables.cluster_view(info, 200), 200, force_terminal=True, color_system="standard")
+    codes = {code for found in re.findall(r"\x1b\[([0-9;]+)m", shown) for code in found.split(";")}
+    # Bold, dim, red, green and magenta; not black, yellow, blue, cyan or white, and no background.
+    assert codes <= {"0", "1", "2", "31", "32", "35"}
+
+
+def test_where_no_colour_is_wanted_there_is_none(make, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    info = make.info(make.node(1, health="failed"), leader=None)
+    shown = text(tables.cluster_view(info, 200), 200, force_terminal=True, color_system="standard")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", shown)
+    assert "failed" in shown
 
 
 def test_lag_is_counted_from_the_furthest_commit_that_anybody_reports(make):
@@ -164,19 +247,19 @@ def test_what_an_operator_should_know_is_said_the_worst_first(make, nodes, chang
 
 def test_markup_in_a_name_is_text(make):
     info = make.info(make.node(1, name="[red]n1", version="[/]"), leader="[red]n1")
-    shown = text(tables.cluster_view(info, 120), 120, force_terminal=True)
+    shown = text(tables.cluster_view(info, 150), 150, force_terminal=True)
     assert shown.count("[red]n1") == 2
     assert "[/]" in shown
 
 
 def test_without_a_leader_the_headline_says_so(make):
-    assert "no leader" in tables.headline(make.info(leader=None)).plain
+    assert "no leader" in tables.headline(make.info(leader=None), 80).plain
 
 
 def test_colour_is_for_terminals_that_want_it(make):
     table = tables.node_table(make.info(make.node(1, health="failed")), 80)
     colourful = text(table, 80, force_terminal=True, color_system="standard")
-    assert "\x1b[31mfailed" in colourful
+    assert "\x1b[1;31mfailed" in colourful
     assert "\x1b" not in text(table, 80)
 
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import select
+import termios
+import time
+from datetime import datetime, timedelta, timezone
 
 import httpx
 import pytest
@@ -11,10 +16,16 @@ from rich.console import Console
 
 from hstore.cli.client.errors import Unreachable
 from hstore.cli.search.find import Found
+from hstore.cli.show import screen, watch
+from hstore.cli.show.feed import Feed
 from hstore.cli.show.watch import GIVE_UP_S, Leaderless, Lost, follow, lines, show
 from hstore.node.model.cluster_info import ClusterInfo
 
 A, B, C = (f"127.0.0.1:{port}" for port in (8500, 8501, 8502))
+
+
+def at_noon():
+    return datetime(2026, 11, 30, 12, tzinfo=timezone(timedelta(hours=1)))
 
 
 def take(sightings, count):
@@ -125,8 +136,12 @@ def test_without_a_terminal_each_change_is_a_line(make):
     out = io.StringIO()
     console = Console(file=out, width=20)
     failed = make.info(make.node(1), make.node(2, health="failed"), make.node(3))
-    show(iter([make.info(), Lost(A, "gone"), make.info(), failed]), console)
-    assert out.getvalue().splitlines() == [
+    show(iter([make.info(), Lost(A, "gone"), make.info(), failed]), console, now=at_noon)
+    told = [line.split(" ", 1) for line in out.getvalue().splitlines()]
+    # The time that a line begins with is one word, so programs can cut it off.
+    assert {time for time, _ in told} == {"2026-11-30T12:00:00+01:00"}
+    assert "\x1b" not in out.getvalue()
+    assert [line for _, line in told] == [
         "n1: 127.0.0.1:8500 alive leader",
         "n2: 127.0.0.1:8501 alive follower",
         "n3: 127.0.0.1:8502 alive follower",
@@ -157,6 +172,7 @@ def test_as_json_each_sight_of_the_cluster_is_a_line(make):
     show(iter([make.info(), Lost(A, "gone"), make.info(term=3)]), console, as_json=True)
     shown = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [one["term"] for one in shown] == [2, 3]
+    assert [next(iter(one)) for one in shown] == ["time", "time"]
 
 
 def test_a_terminal_shows_the_newest_state_and_why_the_watched_node_is_lost(make):
@@ -168,3 +184,137 @@ def test_a_terminal_shows_the_newest_state_and_why_the_watched_node_is_lost(make
     assert "term 3" in last
     assert "seen in term 3" in last
     assert "the node has ended" in last
+
+
+def shown(console, *sightings, width=80, height=24, footer=None):
+    """Return the lines of the last picture on a terminal of that size."""
+    console.width, console.height = width, height
+    live = watch._Live(console, footer, "ends it", at_noon)
+    for sighting in sightings:
+        live.take(sighting)
+    with console.capture() as captured:
+        console.print(live.picture(with_keys=True))
+    return [line.rstrip() for line in captured.get().split("\n")]
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), force_terminal=True, color_system=None)
+
+
+def test_a_picture_has_the_lines_of_the_terminal_and_the_last_says_how_it_is_left(make, console):
+    for width, height in ((80, 24), (120, 40), (40, 10), (200, 50), (20, 5)):
+        lines_shown = shown(console, make.info(), width=width, height=height)
+        assert len(lines_shown) - (lines_shown[-1] == "") == height
+        assert max(map(len, lines_shown)) <= width
+        assert lines_shown[height - 1].startswith("q or Ctrl-C ends it"[:width])
+    assert "as of 12:00:00" in "".join(shown(console, make.info()))
+
+
+def test_what_happened_while_it_was_watched_is_listed_with_its_time(make, console):
+    failed = make.info(make.node(1), make.node(2, health="failed"), make.node(3))
+    lost = make.info(make.node(1), make.node(2, health="failed"), make.node(3), leader=None)
+    elected = make.info(leader="n3", term=3)
+    joined = make.info(*(make.node(n) for n in (1, 2, 3, 4)), leader="n3", term=3)
+    gone = Lost(A, "the node at A has ended; try another one")
+    lines_shown = shown(console, make.info(), failed, gone, lost, elected, joined)
+    told = lines_shown[lines_shown.index("EVENTS") + 1 :]
+    assert told[:7] == [
+        "12:00:00  n2: failed follower, was alive follower",
+        "12:00:00  the node at A has ended: asking another node",
+        "12:00:00  cluster: no leader, term 2, can lose 1 node",
+        "12:00:00  n2: alive follower, was failed follower",
+        "12:00:00  cluster: leader n3, term 3, can lose 1 node",
+        "12:00:00  n4: 127.0.0.1:8503 alive follower",
+        "",
+    ]
+
+
+def test_the_newest_events_are_shown_where_not_all_fit_and_none_where_nodes_need_the_room(
+    make, console
+):
+    terms = [make.info(term=term) for term in range(2, 60)]
+    lines_shown = shown(console, *terms, height=14)
+    told = [line for line in lines_shown if line.startswith("12:00:00")]
+    assert told[-1].endswith("term 59, can lose 1 node")
+    assert "EVENTS" not in shown(console, *terms, width=40, height=8)
+
+
+def test_ten_lines_of_forty_columns_show_every_node_whatever_is_wrong(make, console):
+    nodes = [make.node(n, health="failed", reason="refuses connections") for n in (1, 2)]
+    info = make.info(*nodes, make.node(3), leader=None, failure_tolerance=0)
+    lines_shown = shown(console, info, Leaderless(A, "word " * 100), width=40, height=10)
+    assert [line.split()[0] for line in lines_shown[6:9]] == ["n1", "n2", "n3"]
+    assert "no leader" in lines_shown[0]
+    assert any("more lines" in line for line in lines_shown)
+
+
+def test_figures_for_which_the_table_is_too_narrow_have_lines_of_their_own(make, console):
+    info = make.info(*(make.node(n, writes_per_s=39.1, fsync_ms=1.5) for n in (1, 2, 3)))
+    assert any("39.1  1.50 ms" in line for line in shown(console, info, width=80, height=24))
+    assert not any("39.1" in line for line in shown(console, info, width=80, height=9))
+
+
+def test_q_ends_a_watch_of_a_terminal_and_its_stream_is_closed(make, monkeypatch):
+    typed, read = os.openpty()
+    monkeypatch.setattr(screen, "keyboard", lambda: read)
+    is_closed = []
+
+    def sightings():
+        try:
+            while True:
+                os.write(typed, b"q")
+                yield make.info()
+                time.sleep(0.01)  # noqa: TID251 - the thread of a node that goes on
+        finally:
+            is_closed.append(True)
+
+    out = io.StringIO()
+    show(sightings(), Console(file=out, width=80, height=24, force_terminal=True))
+    end = time.monotonic() + 10
+    while not is_closed and time.monotonic() < end:
+        time.sleep(0.01)  # noqa: TID251
+    assert is_closed
+    assert "q or Ctrl-C ends it" in out.getvalue()
+    assert "ends it" not in out.getvalue().rpartition("\x1b[?1049l")[2]
+    os.close(typed)
+    os.close(read)
+
+
+def test_without_a_keyboard_no_key_is_promised(make, monkeypatch):
+    monkeypatch.setattr(screen, "keyboard", lambda: None)
+    out = io.StringIO()
+    show(iter([make.info()]), Console(file=out, width=80, height=24, force_terminal=True))
+    assert "q or" not in out.getvalue()
+    assert "Ctrl-C ends it" in out.getvalue()
+
+
+def test_a_feed_gives_all_items_in_order_and_then_the_error():
+    def items():
+        yield from range(500)
+        raise Unreachable("gone")
+
+    got = []
+    with Feed(items()) as feed:
+        with pytest.raises(Unreachable):
+            while True:
+                select.select([feed.fileno()], [], [], 10)
+                got += feed.take()[0]
+    assert got == list(range(500))
+
+
+def test_a_watch_that_loses_every_node_gives_the_terminal_back_and_says_why(make, monkeypatch):
+    typed, read = os.openpty()
+    monkeypatch.setattr(screen, "keyboard", lambda: read)
+
+    def sightings():
+        yield make.info()
+        raise Unreachable("no node answers")
+
+    out = io.StringIO()
+    with pytest.raises(Unreachable, match="no node answers"):
+        show(sightings(), Console(file=out, width=80, height=24, force_terminal=True))
+    assert termios.tcgetattr(read)[3] & termios.ICANON
+    assert "127.0.0.1:8501" in out.getvalue().rpartition("\x1b[?1049l")[2]
+    os.close(typed)
+    os.close(read)

@@ -33,6 +33,15 @@ async def test_put_with_cas_answers_whether_it_was_done(client, backend):
     assert backend.items[b"a"].value == b"3"
 
 
+async def test_put_with_cas_or_flags_names_the_revision_it_made(client, backend):
+    # The body is Consul's; a client that needs the revision for its next `?cas=` would have to read.
+    for query in ("cas=0", "flags=0"):
+        answer = await client.request("PUT", f"/v1/kv/a?{query}", b"1")
+        assert answer.headers["x-hstore-revision"] == str(backend.items[b"a"].revision)
+    refused = await client.request("PUT", "/v1/kv/a?cas=0", b"2")
+    assert "x-hstore-revision" not in refused.headers
+
+
 async def test_put_of_an_empty_value_reads_as_null(client):
     assert (await client.request("PUT", "/v1/kv/a", b"")).body == b"true"
     assert (await client.request("GET", "/v1/kv/a")).json()[0]["Value"] is None

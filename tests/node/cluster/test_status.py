@@ -177,6 +177,32 @@ async def test_the_figures_of_all_are_at_most_an_interval_old_everywhere(autojum
                 assert seen.last_contact_ms <= 2 * INTERVAL_S * 1000
 
 
+async def test_disk_writes_and_flushes_of_all_are_shown_everywhere_and_wake_no_watcher(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        await trio.sleep(6)
+        before = [m.node.status.structure for m in cluster.up]
+        for number in range(40):
+            await cluster.write(1, f"key{number}", "value")
+            await trio.sleep(0.1)
+        await trio.sleep(2 * INTERVAL_S + 0.1)
+        for at in cluster.up:
+            for other in cluster.up:
+                seen = at.sees(other.id)
+                assert seen is not None
+                assert seen.disk_free is not None
+                assert seen.disk_needed is not None
+                assert seen.writes_per_s is not None
+                assert 5 < seen.writes_per_s < 15
+                assert seen.fsync_ms is not None
+        assert [m.node.status.structure for m in cluster.up] == before
+        await trio.sleep(20)
+        seen = cluster[2].sees(3)
+        assert seen is not None
+        assert (seen.writes_per_s, seen.fsync_ms) == (0.0, None)
+
+
 async def test_an_older_leaders_bulletin_is_ignored(autojump_clock) -> None:
     async with running(3) as cluster:
         figures = NodeFigures("running", 1, 1, 1, "0", 0)

@@ -73,6 +73,19 @@ def write(seq: int, *then: Message) -> Persist:
     return Persist(seq, None, None, None, [], list(then))
 
 
+async def test_the_median_is_of_the_flushes_of_the_last_ten_seconds(flushes, disk, autojump_clock):
+    assert flushes.median_ms() is None
+    for number, took_s in enumerate([0.001, 0.5, 0.004]):
+        flushes.written(write(number + 1))
+        await trio.sleep(took_s)
+        disk.begun[number]()
+    assert flushes.median_ms() == 4.0
+    await trio.sleep(9.8)
+    assert flushes.median_ms() == 252.0  # the first is too old by now
+    await trio.sleep(10)
+    assert flushes.median_ms() is None
+
+
 async def test_what_is_written_during_a_flush_waits_for_the_next(flushes, disk, told):
     flushes.written(write(1, FIRST))
     flushes.written(write(2, SECOND))

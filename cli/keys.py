@@ -1,0 +1,325 @@
+"""The commands about keys and nodes that the command line and the shell share, and their options.
+
+Each has all its spellings here: two names, arguments by options or in their order. What it does is a
+function of `shell/commands.py`, which is imported when it runs, so that `--help` is quick. In a shell
+it talks to the shell's node, unless -h names another one.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from . import options as opt
+from .vocabulary import KeyCommand, as_key_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .shell.commands import Context
+
+SCAN_LIMIT = 100
+"""Keys that `scan` shows without a limit."""
+
+_words = click.argument(
+    "words",
+    nargs=-1,
+    metavar="",
+    type=click.UNPROCESSED,
+    shell_complete=opt.keys_as_argument,
+)
+_key = click.option(
+    "-k", "--key", metavar="KEY", type=click.UNPROCESSED, shell_complete=opt.keys, help="The key."
+)
+_value = click.option(
+    "-v",
+    "--value",
+    metavar="VALUE",
+    type=click.UNPROCESSED,
+    help="The value; @FILE: the bytes of a file; -: those of standard input; @@...: text with one @.",
+)
+_prefix = click.option(
+    "--prefix",
+    metavar="PREFIX",
+    type=click.UNPROCESSED,
+    shell_complete=opt.keys,
+    help="Only keys that begin so.",
+)
+
+
+@as_key_command("read", "[KEY]", examples=("foo", "-k foo --raw", "foo --json"))
+@opt.host
+@opt.zone
+@_key
+@click.option("--raw", is_flag=True, help="Print the bytes of the value, without a newline.")
+@opt.as_json
+@_words
+def read(
+    *,
+    host: str | None,
+    zone: str | None,
+    key: str | None,
+    raw: bool,
+    as_json: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Print the value of a key, or all keys and values as one JSON object."""
+    (key,) = _filled_if_any(words, key)
+    with _opened(host, zone) as context:
+        from .shell import commands
+
+        commands.read(context, key, is_raw=raw, as_json=as_json)
+
+
+@as_key_command(
+    "write", "KEY VALUE", needs=("-k", "-v"), is_write=True,
+    examples=("foo bar", r'greeting "two words\n"', "-k logo -v @logo.png"),
+)  # fmt: skip
+@opt.host
+@opt.zone
+@_key
+@_value
+@opt.as_json
+@_words
+def write(
+    *,
+    host: str | None,
+    zone: str | None,
+    key: str | None,
+    value: str | None,
+    as_json: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Create or overwrite a key; print its revision."""
+    said = _filled(words, key, value)
+    with _opened(host, zone) as context:
+        from .shell import commands
+
+        commands.write(context, said[0], said[1], as_json=as_json)
+
+
+@as_key_command(
+    "update", "KEY VALUE", needs=("-k", "-v"), is_write=True, examples=("foo baz", "-k foo -v baz")
+)
+@opt.host
+@opt.zone
+@_key
+@_value
+@opt.as_json
+@_words
+def update(
+    *,
+    host: str | None,
+    zone: str | None,
+    key: str | None,
+    value: str | None,
+    as_json: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Overwrite a key that exists; print its revision."""
+    said = _filled(words, key, value)
+    with _opened(host, zone) as context:
+        from .shell import commands
+
+        commands.update(context, said[0], said[1], as_json=as_json)
+
+
+@as_key_command("delete", "KEY", needs=("-k",), is_write=True, examples=("foo", "-k foo"))
+@opt.host
+@opt.zone
+@_key
+@opt.as_json
+@_words
+def delete(
+    *,
+    host: str | None,
+    zone: str | None,
+    key: str | None,
+    as_json: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Delete a key that exists; print the revision of the deletion."""
+    said = _filled(words, key)
+    with _opened(host, zone) as context:
+        from .shell import commands
+
+        commands.delete(context, said[0], as_json=as_json)
+
+
+@as_key_command(
+    "cas", "KEY REVISION VALUE", needs=("-k", "-v"), is_write=True,
+    examples=("lock 0 me", "foo 17 bar", "-k foo --revision 17 -v @file"),
+)  # fmt: skip
+@opt.host
+@opt.zone
+@_key
+@click.option("--revision", metavar="N", help="The revision that the key must have.")
+@_value
+@opt.as_json
+@_words
+def cas(
+    *,
+    host: str | None,
+    zone: str | None,
+    key: str | None,
+    revision: str | None,
+    value: str | None,
+    as_json: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Write only if the key has this revision; 0: only if it does not exist."""
+    said = _filled(words, key, revision, value)
+    with _opened(host, zone) as context:
+        from .shell import commands
+
+        commands.cas(context, said[0], said[1], said[2], as_json=as_json)
+
+
+@as_key_command("keys", "[PREFIX]", examples=("", "services/"))
+@opt.host
+@opt.zone
+@_prefix
+@opt.as_json
+@_words
+def keys(
+    *,
+    host: str | None,
+    zone: str | None,
+    prefix: str | None,
+    as_json: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Print the keys, or those that begin with a prefix."""
+    (prefix,) = _filled_if_any(words, prefix)
+    with _opened(host, zone) as context:
+        from .shell import commands
+
+        commands.keys(context, prefix, as_json=as_json)
+
+
+@as_key_command("scan", "[PREFIX [LIMIT]]", examples=("services/", '"" 1000'))
+@opt.host
+@opt.zone
+@_prefix
+@click.option("--limit", metavar="N", help=f"At most so many keys [{SCAN_LIMIT}].")
+@opt.as_json
+@_words
+def scan(
+    *,
+    host: str | None,
+    zone: str | None,
+    prefix: str | None,
+    limit: str | None,
+    as_json: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Print keys with their values, in the order of keys."""
+    prefix, limit = _filled_if_any(words, prefix, limit)
+    with _opened(host, zone) as context:
+        from .shell import commands
+
+        commands.scan(context, prefix, limit, SCAN_LIMIT, as_json=as_json)
+
+
+@as_key_command("watch", "[PREFIX]", examples=("services/",))
+@opt.host
+@opt.zone
+@_prefix
+@opt.as_json
+@_words
+def watch(
+    *,
+    host: str | None,
+    zone: str | None,
+    prefix: str | None,
+    as_json: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Print each change of the keys that begin with a prefix, as it happens."""
+    (prefix,) = _filled_if_any(words, prefix)
+    with _opened(host, zone) as context:
+        from .shell import commands
+
+        commands.watch(context, prefix, as_json=as_json)
+
+
+@as_key_command("list", "[--watch]", examples=("", "--watch", "--json"))
+@opt.host
+@opt.zone
+@click.option("--watch", "is_watch", is_flag=True, help="Follow changes as they happen.")
+@opt.as_json
+def list_nodes(*, host: str | None, zone: str | None, is_watch: bool, as_json: bool) -> int:
+    """Show the nodes of a cluster: name, address, health, type. Status 1 when there is no leader."""
+    with _opened(host, zone) as context:
+        from .shell import commands
+
+        return commands.nodes(context, is_watch=is_watch, as_json=as_json)
+
+
+@as_key_command("leader", "", examples=("",))
+@opt.host
+@opt.zone
+@opt.as_json
+def leader(*, host: str | None, zone: str | None, as_json: bool) -> None:
+    """Print the leader's name and address. Status 1 when there is none."""
+    with _opened(host, zone) as context:
+        from .shell import commands
+
+        commands.leader(context, as_json=as_json)
+
+
+NAMES: dict[str, KeyCommand] = {
+    "read": read, "get": read, "write": write, "set": write, "update": update, "delete": delete,
+    "del": delete, "cas": cas, "keys": keys, "scan": scan, "watch": watch, "list": list_nodes,
+    "nodes": list_nodes, "leader": leader,
+}  # fmt: skip
+"""Every command here by each of its names."""
+
+
+def _filled(words: tuple[str, ...], *said: str | None) -> list[str]:
+    """Return all arguments: those that no option has given are taken from the words, in their order.
+
+    Raises:
+        UsageError: There are too many, or too few.
+    """
+    filled = [one for one in _filled_if_any(words, *said) if one is not None]
+    if len(filled) < len(said):
+        raise _wrong_usage()
+    return filled
+
+
+def _filled_if_any(words: tuple[str, ...], *said: str | None) -> list[str | None]:
+    """Return what `_filled` does, with None in place of what is not there."""
+    left = list(words)
+    filled = [left.pop(0) if one is None and left else one for one in said]
+    if left:
+        raise _wrong_usage()
+    return filled
+
+
+def _wrong_usage() -> click.UsageError:
+    context = click.get_current_context()
+    command = context.command
+    assert isinstance(command, KeyCommand)
+    return click.UsageError(f"usage: {command.usage(context.info_name or '')}", context)
+
+
+@contextmanager
+def _opened(host: str | None, zone: str | None) -> Iterator[Context]:
+    """Yield the shell's connection, or one for this command alone."""
+    shell: Context | None = click.get_current_context().obj
+    if shell is not None and host is None and zone is None:
+        yield shell
+        return
+    from .shell.commands import Context, Output
+    from .shell.connection import Connection
+
+    out = shell.out if shell else Output(is_terminal=sys.stdout.isatty())
+    with Connection(opt.finder(zone), host, out.note, is_brief=True) as connection:
+        if shell is not None:
+            yield shell._replace(connection=connection)
+        else:
+            yield Context(connection, out)
