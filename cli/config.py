@@ -1,4 +1,4 @@
-"""`hstore config` and `hstore rename`: settings and names, shown and changed through one node."""
+"""`config`, `rename` and `transfer`: what a cluster agrees on, shown and changed through one node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from hstore.node.errors import ConfigError, NotApplied
 
 if TYPE_CHECKING:
-    from hstore.node.model.cluster_info import ConfigValue
+    from hstore.node.model.cluster_info import ConfigValue, NodeInfo
 
     from .client.api import NodeClient
 
@@ -40,9 +40,14 @@ def change_setting(client: NodeClient, key: str, value: str) -> None:
         click.echo(changed.note)
 
 
-def rename_node(client: NodeClient, name: str) -> None:
-    """Give the node another name."""
-    click.echo(f"{client.rename(name)} is {name} now")
+def rename_node(client: NodeClient, name: str, node: NodeInfo | None = None) -> None:
+    """Give the node another name, or the member `node` through it."""
+    click.echo(f"{client.rename(name, node.id if node else '')} is {name} now")
+
+
+def transfer_lead(client: NodeClient, to: str) -> None:
+    """Have a member lead (its name or address; empty: any that can), and say which node does."""
+    click.echo(f"{client.transfer(to)} leads")
 
 
 def table(settings: dict[str, ConfigValue]) -> list[str]:

@@ -7,7 +7,9 @@ becomes of an error is in `running.py`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,10 +23,11 @@ from .dns.resolvers import RESOLVERS
 from .running import run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .client.api import NodeClient
     from .search.find import Finder
+    from .search.here import Way
     from .search.local import NamedNode
 
 
@@ -251,12 +254,16 @@ def config(*, host: str | None, zone: str | None, key: str | None, value: str | 
     """
     from .config import LOG_LEVEL, change_setting, show_settings
 
-    if key == LOG_LEVEL and value is not None and host is None:
-        raise ConfigError(f"{key}: each node has its own; name the node with -h ADDR")
-    with _client(host, zone) as client:
-        if key is None or value is None:
+    if key is None or value is None:
+        with _client(host, zone) as client:
             show_settings(client, key)
-        else:
+    elif key == LOG_LEVEL:
+        if host is None:
+            raise ConfigError(f"{key}: each node has its own; name the node with -h ADDR")
+        with _process_order(host, zone, "config", key, value) as client:
+            change_setting(client, key, value)
+    else:
+        with _order(host, zone, "config", key, value) as (client, _):
             change_setting(client, key, value)
 
 
@@ -268,8 +275,23 @@ def rename(*, host: str, zone: str | None, name: str) -> None:
     """Give a node another NAME, in DNS and everywhere."""
     from .config import rename_node
 
-    with _client(host, zone) as client:
-        rename_node(client, name)
+    with _order(host, zone, "rename", "-h", host, name) as (client, way):
+        rename_node(client, name, way.node)
+
+
+@cli.command()
+@click.argument("name", required=False, shell_complete=opt.complete_nodes)
+@opt.host
+@opt.zone
+def transfer(*, name: str | None, host: str | None, zone: str | None) -> None:
+    """Have the node NAME lead; without NAME, any voter that can.
+
+    NAME is a node's name or address. To the node that leads already nothing is done.
+    """
+    from .config import transfer_lead
+
+    with _order(host, zone, "transfer", *([name] if name else [])) as (client, _):
+        transfer_lead(client, name or "")
 
 
 @cli.command()
@@ -386,6 +408,35 @@ def _client(host: str | None, zone: str | None) -> NodeClient:
     from .client.api import NodeClient
 
     return NodeClient(_finder(zone).address_at(host))
+
+
+@contextlib.contextmanager
+def _order(host: str | None, zone: str | None, *words: str) -> Iterator[tuple[NodeClient, Way]]:
+    """Connect to the node that takes an order for its cluster from this machine.
+
+    Args:
+        host: The node that the user named, if one was.
+        zone: As said.
+        words: The command, to be repeated on another machine where none here takes it.
+    """
+    from .client.api import NodeClient
+    from .search.here import explained, way_to
+
+    way = way_to(host, os.environ, _finder(zone))
+    with explained(way.address, f"hstore {shlex.join(words)}"), NodeClient(way.address) as client:
+        yield client, way
+
+
+@contextlib.contextmanager
+def _process_order(host: str, zone: str | None, *words: str) -> Iterator[NodeClient]:
+    """Connect to a node that takes this order for itself, from its own machine only."""
+    from .client.api import NodeClient
+    from .search.here import explained
+
+    node = _local(host, zone)
+    command = f"hstore {words[0]} -h {node.address} {shlex.join(words[1:])}"
+    with explained(node.address, command), NodeClient(node.address) as client:
+        yield client
 
 
 def _text(option: str, value: str) -> str:

@@ -44,9 +44,10 @@ def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-def _nodes(
+def complete_nodes(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
+    """Complete the name of a node."""
     from .completion import nodes
 
     return nodes(context, parameter, incomplete)
@@ -94,7 +95,7 @@ host = click.option(
     "--host",
     metavar="ADDR|NAME",
     callback=_named_by_variable,
-    shell_complete=_nodes,
+    shell_complete=complete_nodes,
     help="The node: HOST:PORT, HOST or name [HSTORE_HOST, else a search].",
 )
 
@@ -103,14 +104,14 @@ host_required = click.option(
     "--host",
     metavar="ADDR|NAME",
     required=True,
-    shell_complete=_nodes,
+    shell_complete=complete_nodes,
     help="The node: HOST:PORT, HOST or name.",
 )
 
 replace = click.option(
     "--replace",
     metavar="NAME",
-    shell_complete=_nodes,
+    shell_complete=complete_nodes,
     help="Take the place and the name of this member, which is gone for good.",
 )
 

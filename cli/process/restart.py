@@ -26,6 +26,7 @@ from ..client.errors import NothingListens, Unreachable
 from ..options import flags, split
 from ..search.find import describe as describe_cluster
 from ..search.find import member
+from ..search.here import elsewhere, explained, is_this_machine
 from .background import describe, last_words, run_in_background
 from .healthy import Part, wait_healthy
 
@@ -106,7 +107,10 @@ def _in_place(node: NamedNode, found: Found, commands: Mapping[str, click.Comman
     with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as watcher:
         events = watcher.events()
         next(events)
-        with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
+        with (
+            explained(node.address, f"hstore restart -h {node.address}"),
+            node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client,
+        ):
             client.restart()
         # The stream of events ends when the node stops; whatever answers after that has restarted.
         _wait_end(node, events)
@@ -157,6 +161,12 @@ def _part_of(node: NamedNode, found: Found) -> Part:
 def _again(node: NamedNode, env: Mapping[str, str]) -> int:
     """Start a node that has ended, with the settings of its run record."""
     record = node.record
+    if record is None and not is_this_machine(node.address):
+        raise elsewhere(
+            f"no node runs at {node.address}, and a node is started on its own machine only",
+            node.address,
+            f"hstore restart -h {node.said}",
+        )
     if record is None:
         raise Refused(
             f"no node runs at {node.address}, and none is recorded as one that ran there on this "
