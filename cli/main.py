@@ -159,10 +159,22 @@ def delete(*, host: str | None, zone: str | None, key: str) -> None:
 
 
 @cli.command()
-@opt.host_required
+@opt.host_unless_all
 @opt.zone
-def stop(*, host: str, zone: str | None) -> None:
-    """Stop a node cleanly; it stays a member."""
+@click.option("--all", "whole", is_flag=True, help="Stop all nodes of the cluster.")
+def stop(*, host: str | None, zone: str | None, whole: bool) -> None:
+    """Stop a node cleanly; it stays a member.
+
+    With --all every node of a cluster is stopped, followers first, from the machine of any of them;
+    -h is not needed then. All keep their votes: any majority that is started again has everything.
+    """
+    if whole:
+        from .process.end_all import stop_all
+
+        stop_all(host, os.environ, _finder(zone))
+        return
+    if host is None:
+        raise click.UsageError("name the node with -h ADDR, or give --all for the whole cluster")
     from .process import ending
 
     click.echo(ending.stop(_local(host, zone)))

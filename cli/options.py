@@ -99,14 +99,21 @@ host = click.option(
     help="The node: HOST:PORT, HOST or name [HSTORE_HOST, else a search].",
 )
 
-host_required = click.option(
-    "-h",
-    "--host",
-    metavar="ADDR|NAME",
-    required=True,
-    shell_complete=complete_nodes,
-    help="The node: HOST:PORT, HOST or name.",
-)
+
+def _named_host(*, required: bool) -> Callable[[F], F]:
+    """Return -h of a command that takes no node from a variable: it ends one, or renames it."""
+    return click.option(
+        "-h",
+        "--host",
+        metavar="ADDR|NAME",
+        required=required,
+        shell_complete=complete_nodes,
+        help="The node: HOST:PORT, HOST or name.",
+    )
+
+
+host_required = _named_host(required=True)
+host_unless_all = _named_host(required=False)
 
 replace = click.option(
     "--replace",

@@ -292,6 +292,10 @@ class NodeClient:
         """Have the node stop; return why it is still a voter of its cluster, empty if it is none."""
         return self._decoded(self._ask("POST", "/v1/node/stop", {}), replies.STOPPING).still_voter
 
+    def stop_all(self) -> None:
+        """Have all members of the cluster stop, the node among them."""
+        self._ask("POST", "/v1/cluster/stop", {})
+
     def restart(self) -> None:
         """Have the node stop, and start again in the same process."""
         self._ask("POST", "/v1/node/restart", {})

@@ -10,6 +10,7 @@ launching.py   runs a node in this process, with its log, and the command line f
 healthy.py     waits until a started node leads or follows
 restart.py     `restart`
 ending.py      `stop`, `kill`, `leave`
+end_all.py     `stop --all`: the end of a whole cluster
 recover.py     `recover`: a stopped node's directory after a lost majority
 demo.py        `demo`: a cluster in a temporary directory
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of what nodes send each other. Nodes of different versions refuse each other's hello."""
 
 
