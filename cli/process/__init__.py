@@ -4,6 +4,7 @@ Words. A node runs in the *foreground*, *attached* to the shell of its terminal,
 *background*. It is *healthy* when it leads or follows, and votes or has caught up.
 
 start.py       start and join: settings, ports and refusals before the node runs
+together.py    start on machines that share a configuration file: who begins, who joins
 background.py  a node in a process of its own
 attached.py    a node beside the shell in one terminal
 launching.py   runs a node in this process, with its log, and the command line for a restart

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from hstore.dns.ip_literals import host_and_port, is_loopback
-from hstore.node.config.settings import NodeSettings, load_settings
+from hstore.node.config.settings import NodeSettings, is_listed, load_settings
 from hstore.node.discovery import run_record, saved_members
 from hstore.node.discovery.saved_members import SavedMembers
 from hstore.node.errors import ConfigError, HstoreError, Refused
@@ -28,7 +28,7 @@ from ..client.errors import Unreachable
 from ..options import Process
 from ..search.find import Finder, Found, describe, live_addresses, member, own_address_towards
 from ..search.sources import finder_for_node
-from . import launching
+from . import launching, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,7 +51,7 @@ def start_node(
     Raises:
         ConfigError, Refused: It was not started; the message says why.
     """
-    settings = load_settings(flags, env)
+    settings = together.place(load_settings(flags, env), env)
     finder = finder or finder_for_node(settings, env)
     _refuse_running(settings, env)
     fresh = not has_data(settings.data_dir)
@@ -59,11 +59,17 @@ def start_node(
         raise _gone(settings)
     if fresh and not settings.new_cluster and not settings.given & {"listen", "data_dir"}:
         _refuse_second_cluster(settings, finder)
+    is_one_of_many = is_listed(settings) and not settings.new_cluster
+    if fresh and is_one_of_many:
+        together.refuse_unlisted(settings)
     try:
         sockets = bind_node_sockets(settings)
     except AddressTaken as error:
         raise _taken(error, finder, "-h") from None
     settle = partial(launching.settle, "start", flags, settings, env, process)
+    # A directory without saved members may be of a join that was cut short.
+    if is_one_of_many and (fresh or saved_members.read(settings.data_dir) is None):
+        return _begin_or_join(settings, sockets, finder, settle, is_used=not fresh)
     return _serve(settings, sockets, "start", (), settle)
 
 
@@ -86,7 +92,7 @@ def join_cluster(
     Raises:
         ConfigError, Refused, Unreachable: It did not join; the message says why.
     """
-    settings = load_settings(flags, env)
+    settings = together.place(load_settings(flags, env), env)
     if settings.given & {"listen", "data_dir"}:  # otherwise it takes free ports and their directory
         _refuse_running(settings, env)
     settings = _place(settings, env)
@@ -143,6 +149,30 @@ def _serve(
     finally:
         sockets.close()
     return launching.begin_anew(launch) if status == AGAIN else status
+
+
+def _begin_or_join(
+    settings: NodeSettings,
+    sockets: NodeSockets,
+    finder: Finder,
+    settle: Callable[[], Launch],
+    *,
+    is_used: bool,
+) -> int:
+    """Begin the cluster of `discovery.hosts`, or join it once it is there; return the exit status."""
+    # Nobody who asks at these ports meanwhile shall wait for an answer that does not come.
+    sockets.close()
+    launch = settle()
+    try:
+        join_to = together.ways_in(settings, finder, launch.tell_waiting, is_used=is_used)
+    except together.Ended:
+        return 0
+    mode: Literal["start", "join"] = "join" if join_to else "start"
+    try:
+        sockets = bind_node_sockets(settings)
+    except AddressTaken as error:
+        raise _taken(error, finder, "-h") from None
+    return _serve(settings, sockets, mode, join_to, lambda: launch)
 
 
 def _gone(settings: NodeSettings) -> Refused:
@@ -280,10 +310,11 @@ def _refuse_loopback(settings: NodeSettings, found: Found) -> None:
         if not _is_at_loopback(node.address):
             own = own_address_towards(node.address) or "ADDRESS"
             reachable = host_and_port(own, settings.listen.port)
+            replace = f" --replace {settings.replace}" if settings.replace else ""
             raise ConfigError(
                 f"{node.name} at {node.address} cannot reach a node that listens on "
                 f"{settings.listen.host}; use an address of this machine that it can reach: "
-                f"`hstore join -h {found.address} --listen {reachable}`"
+                f"`hstore join -h {found.address} --listen {reachable}{replace}`"
             )
 
 
