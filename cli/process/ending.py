@@ -37,7 +37,7 @@ def stop(node: NamedNode) -> str:
             still there after `_GONE_S`.
     """
     _refuse_ended(node)
-    restart = _restart_of(node)
+    who, restart = str(node), _restart_of(node)
     try:
         with _for(node, "stop") as client:
             still_voter = client.stop()
@@ -50,13 +50,12 @@ def stop(node: NamedNode) -> str:
         raise
     _wait_gone(node)
     if still_voter:
-        how = f" ({restart})" if restart else ""
+        how = f": `{restart}`" if restart else ""
         raise Refused(
-            f"{node} has stopped, but is still a voter, so the others need it for a majority: "
-            f"{still_voter}. Start it again{how}, or remove it "
-            f"(hstore leave -h {node.address})"
+            f"{who} has stopped, but is still a voter, so the others need it for a majority: "
+            f"{still_voter}\nstart it again{how}"
         )
-    return _line(f"{node} has stopped", restart)
+    return _line(f"{who} has stopped", restart)
 
 
 def kill(node: NamedNode) -> str:
@@ -70,7 +69,7 @@ def kill(node: NamedNode) -> str:
     """
     _refuse_ended(node)
     restart = _restart_of(node)
-    ended = _line(f"{node} was killed", restart)
+    ended = _line(f"{node} was killed", restart)  # its name is known while it runs
     if node.record and node.is_running_here:
         try:
             if not run_record.kill(node.record, _GONE_S):
@@ -96,13 +95,14 @@ def leave(node: NamedNode) -> str:
     """
     if _has_ended(node):
         return _remove(node)
+    who = str(node)
     try:
         with _for(node, "leave") as client:
             client.leave()
     except Unreachable:
         return _remove(node)
     _wait_gone(node)
-    return f"{node} has left its cluster for good"
+    return f"{who} has left its cluster for good"
 
 
 def _restart_of(node: NamedNode) -> str:

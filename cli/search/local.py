@@ -45,8 +45,9 @@ class NamedNode(NamedTuple):
     env: Mapping[str, str] = MappingProxyType({})
 
     def __str__(self) -> str:
-        """Name it in a message."""
-        name = self.record.name if self.record else ""
+        """Name it in a message; an old record at its address may be another node's."""
+        is_its = self.is_by_name or self.is_running_here
+        name = self.record.name if self.record and is_its else ""
         return f"{name} at {self.address}" if name else f"the node at {self.address}"
 
     @property
