@@ -177,8 +177,8 @@ def _again(node: NamedNode, env: Mapping[str, str]) -> int:
     if not has_data(Path(record.data_dir)):
         raise Refused(
             f"{record.name or 'the node'} at {node.address} cannot start again: its data directory "
-            f"{record.data_dir} is gone or empty; `hstore leave -h {node.said}` takes it off the "
-            "cluster's list"
+            f"{record.data_dir} is gone or empty; `hstore leave -h {node.said}`, typed where a "
+            "member runs, takes it off the cluster's list"
         )
     own = {name: value for name, value in env.items() if not name.startswith(VARIABLE_PREFIX)}
     directory = record.directory if Path(record.directory).is_dir() else record.data_dir

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import click
+import msgspec
 
 from hstore.dns.ip_literals import host_and_port, is_loopback
 from hstore.node.config.settings import NodeSettings, is_listed, load_settings
@@ -20,6 +21,7 @@ from hstore.node.discovery import run_record, saved_members
 from hstore.node.discovery.saved_members import SavedMembers
 from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.model import values
+from hstore.node.model.values import Address
 from hstore.node.net.sockets import AddressTaken, NodeSockets, bind_first_free, bind_node_sockets
 from hstore.node.process.launch import AGAIN, Launch
 from hstore.node.storage.directory import has_data, read_identity
@@ -58,7 +60,7 @@ def start_node(
     if fresh and process.resume:
         raise _gone(settings)
     if fresh and not settings.new_cluster and not settings.given & {"listen", "data_dir"}:
-        _refuse_second_cluster(settings, finder)
+        _refuse_second_cluster(settings, finder, env)
     is_one_of_many = is_listed(settings) and not settings.new_cluster
     if fresh and is_one_of_many:
         together.refuse_unlisted(settings)
@@ -96,11 +98,13 @@ def join_cluster(
     if settings.given & {"listen", "data_dir"}:  # otherwise it takes free ports and their directory
         _refuse_running(settings, env)
     settings = _place(settings, env)
+    if "data_dir" not in settings.given:
+        _refuse_beside(settings, env)
     given, finder = finder, finder or finder_for_node(settings, env)
     found, failure = (None, None) if process.resume else _target(host, settings, finder)
     if found:
         _refuse_itself(settings, found)
-        _refuse_loopback(settings, found)
+        _refuse_loopback(settings, found, env)
     settings, sockets = _bind_for_join(settings, env, finder)
     # A used directory knows the members, so its node starts even while no member answers.
     if found is None and not has_data(settings.data_dir):
@@ -194,6 +198,28 @@ def _refuse_running(settings: NodeSettings, env: Mapping[str, str]) -> None:
         )
 
 
+def _refuse_beside(settings: NodeSettings, env: Mapping[str, str]) -> None:
+    """Refuse to take the default directory of a node that runs at another address with this port."""
+    record = run_record.record_of(env, settings.data_dir)
+    if record and record.process.pid != os.getpid() and run_record.is_running(record):
+        host = values.split_address(record.listen).host
+        raise Refused(
+            f"{record.name or 'a node'} runs on this machine, at {record.address}; one more beside "
+            f"it: `hstore join --listen {_first_free(settings, host, env)}`"
+        )
+
+
+def _first_free(settings: NodeSettings, host: str, env: Mapping[str, str]) -> str:
+    """Return `HOST:PORT` at a host of this machine with the first port that a node could have."""
+    there = msgspec.structs.replace(settings, listen=Address(host, settings.listen.port))
+    try:
+        placed, sockets = bind_first_free(there, env)
+    except HstoreError:
+        return host_and_port(host, settings.listen.port)
+    sockets.close()
+    return str(placed.listen)
+
+
 def _target(
     host: str | None, settings: NodeSettings, finder: Finder
 ) -> tuple[Found | None, Unreachable | None]:
@@ -235,8 +261,8 @@ def _refuse_other_zone(saved: SavedMembers, settings: NodeSettings, finder: Find
     if finder.is_zone_given and saved.zone != finder.zone:
         raise Refused(
             f"{settings.data_dir} is of a node of cluster {saved.cluster_id} of zone {saved.zone}, not "
-            f"of zone {finder.zone}; `hstore start` starts it again without a zone, "
-            "another --data-dir makes a new member"
+            f"of zone {finder.zone}; `hstore start -h {settings.listen} --data-dir "
+            f"{settings.data_dir}` starts it again, another --data-dir makes a new member"
         )
 
 
@@ -280,14 +306,14 @@ def _bind_for_join(
         raise _taken(error, finder, "--listen") from None
 
 
-def _refuse_second_cluster(settings: NodeSettings, finder: Finder) -> None:
+def _refuse_second_cluster(settings: NodeSettings, finder: Finder, env: Mapping[str, str]) -> None:
     """Refuse `start` where `join` was probably meant (contract, section 2)."""
     found = finder.find_here()
     if found:
         raise Refused(
             f"{describe(found)} is live on this machine; `hstore join` joins it\n"
             "for another cluster beside it, name this node's address or directory: "
-            f"`hstore start -h {settings.listen}`"
+            f"`hstore start -h {_first_free(settings, settings.listen.host, env)}`"
         )
 
 
@@ -302,14 +328,14 @@ def _refuse_itself(settings: NodeSettings, found: Found) -> None:
         )
 
 
-def _refuse_loopback(settings: NodeSettings, found: Found) -> None:
+def _refuse_loopback(settings: NodeSettings, found: Found, env: Mapping[str, str]) -> None:
     """Refuse a node on loopback where members on other machines could not reach it."""
     if not is_loopback(settings.advertised_host):
         return
     for node in found.info.nodes:
         if not _is_at_loopback(node.address):
-            own = own_address_towards(node.address) or "ADDRESS"
-            reachable = host_and_port(own, settings.listen.port)
+            own = own_address_towards(node.address)
+            reachable = _first_free(settings, own, env) if own else "ADDRESS"
             replace = f" --replace {settings.replace}" if settings.replace else ""
             raise ConfigError(
                 f"{node.name} at {node.address} cannot reach a node that listens on "
