@@ -24,7 +24,7 @@ from hstore.node.model import values
 from hstore.node.model.values import Address
 from hstore.node.net.sockets import AddressTaken, NodeSockets, bind_first_free, bind_node_sockets
 from hstore.node.process.launch import AGAIN, Launch
-from hstore.node.storage.directory import has_data, read_identity
+from hstore.node.storage.directory import has_data, read_identity, recovered_from
 
 from ..client.errors import Unreachable
 from ..options import Process
@@ -69,8 +69,7 @@ def start_node(
     except AddressTaken as error:
         raise _taken(error, finder, "-h") from None
     settle = partial(launching.settle, "start", flags, settings, env, process)
-    # A directory without saved members may be of a join that was cut short.
-    if is_one_of_many and (fresh or saved_members.read(settings.data_dir) is None):
+    if is_one_of_many and (fresh or (not process.resume and _may_be_unfinished(settings.data_dir))):
         return _begin_or_join(settings, sockets, finder, settle, is_used=not fresh)
     return _serve(settings, sockets, "start", (), settle)
 
@@ -177,6 +176,16 @@ def _begin_or_join(
     except AddressTaken as error:
         raise _taken(error, finder, "-h") from None
     return _serve(settings, sockets, mode, join_to, lambda: launch)
+
+
+def _may_be_unfinished(data_dir: Path) -> bool:
+    """Tell whether a directory may be of a join that was cut short: it knows no members."""
+    if saved_members.read(data_dir) is not None:
+        return False
+    try:
+        return not recovered_from(data_dir)  # that one is a cluster of its own
+    except HstoreError:
+        return False  # opening the directory later gives the reason
 
 
 def _gone(settings: NodeSettings) -> Refused:

@@ -12,6 +12,8 @@ from hstore.cli.process import start, together
 from hstore.node.config.settings import load_settings
 from hstore.node.discovery.saved_members import SavedMember, SavedMembers, write
 from hstore.node.errors import ConfigError, Refused
+from hstore.node.storage.directory import replace_identity
+from hstore.node.storage.interface import Identity
 
 A, B, C = (f"192.0.2.{number}:8500" for number in (1, 2, 3))
 FILE = f'expect = 3\n[discovery]\nhosts = ["{A}", "192.0.2.2", "{C}"]\n'
@@ -279,6 +281,7 @@ def started(monkeypatch, env, load, make_finder, machine, tmp_path):
 def use(tmp_path, *, is_member):
     directory = tmp_path / ".local/share/hstore/8500"
     (directory / "db").mkdir(parents=True)
+    replace_identity(directory, Identity("c1", 1), "")
     if is_member:
         members = (SavedMember(f"{1:016x}", "n1", A, A, A),)
         write(directory, SavedMembers("c1", "hstore.local", members))
@@ -303,6 +306,15 @@ def test_start_finishes_a_join_that_was_cut_short(started, cluster, make, tmp_pa
     use(tmp_path, is_member=False)
     cluster.set(A, "/v1/cluster", make.info(make.node(1, address=A), leader=leader))
     assert started(B) == ("join", (A,))
+
+
+def test_a_node_that_was_made_a_cluster_of_its_own_waits_for_no_other(started, tmp_path, cluster):
+    """`hstore recover` forgets the members: the first of the list may be lost."""
+    use(tmp_path, is_member=False)
+    directory = tmp_path / ".local/share/hstore/8500"
+    replace_identity(directory, Identity("c2", 2), "c1")
+    assert started(B) == ("start", ())
+    assert cluster.asked == []
 
 
 def test_new_cluster_begins_wherever_it_is_said(started, cluster, make):
