@@ -25,7 +25,6 @@ from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.model import values
 
 from ..client.errors import NothingListens
-from ..client.plain import plain
 from ..search.find import Found, describe, live_addresses, own_address_towards
 from ..search.here import is_this_machine
 
@@ -165,10 +164,10 @@ def _look(others: list[str], settings: NodeSettings, finder: Finder) -> tuple[Fo
         return (led or found)[0], f"{describe(found[0])} has no leader, so it takes no node in"
     first = settings.discovery.listed[0]
     why = said.get(str(_known(first)))
-    seen = "nothing listens there" if isinstance(why, NothingListens) else "it does not answer yet"
-    return None, (
-        f"{first}, the first of discovery.hosts, begins the cluster, and {plain(seen)}: start it"
-    )
+    seen = "nothing listens there: start it"
+    if not isinstance(why, NothingListens):
+        seen = "it does not answer yet"
+    return None, f"{first}, the first of discovery.hosts, begins the cluster, and {seen}"
 
 
 def _ask(address: str, finder: Finder) -> Found | HstoreError:

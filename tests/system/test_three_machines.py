@@ -127,15 +127,11 @@ def test_every_command_typed_on_its_own_machine_and_on_another(machines: Machine
     name = [names[one] for one in address]
 
     # What the cluster agrees on goes through the member on this machine, whichever is named.
-    expect(SECOND, "config dns_ttl 2s", "dns_ttl is 2s")
-    expect(THIRD, f"config -h {name[FIRST]} dns_ttl 1s", "dns_ttl is 1s")
+    expect(THIRD, f"config -h {name[FIRST]} dns_ttl 2s", "dns_ttl is 2s")
     expect(FIRST, f"rename -h {name[SECOND]} web", f"{name[SECOND]} is web now")
-    expect(SECOND, f"rename -h web {name[SECOND]}", f"web is {name[SECOND]} now")
-    expect(THIRD, f"transfer {name[SECOND]}", f"{name[SECOND]} leads")
-    expect(FIRST, f"transfer {name[SECOND]}", f"{name[SECOND]} leads")
+    expect(THIRD, f"transfer {address[SECOND]}", "web leads")
+    expect(FIRST, "transfer web", "web leads")
     expect(FIRST, "transfer nobody", "no member is called nobody", status=1)
-    expect(SECOND, f"write -h {name[THIRD]} -k k -v v", "revision")
-    assert expect(THIRD, "read -k k") == "v\n"
 
     # What is for one process is refused elsewhere, with the line to type there.
     for order in ("stop", "kill", "restart", "leave"):
@@ -146,21 +142,16 @@ def test_every_command_typed_on_its_own_machine_and_on_another(machines: Machine
     expect(THIRD, level, "log_level is debug")
     assert nodes[THIRD].is_running
 
-    # And done on its own machine, by name, by address and by host.
+    # And done on its own machine, also by its host alone.
     expect(THIRD, f"restart -h {name[THIRD]}", "runs, follower of")
     expect(THIRD, f"stop -h {nodes[THIRD].address.partition(':')[0]}", "has stopped")
     assert nodes[THIRD].wait_end() == 0
     expect(FIRST, f"restart -h {name[THIRD]}", f"on the machine of {address[THIRD]}", status=1)
-    machines.start(THIRD)
-    machines.wait_healthy()
-    expect(THIRD, f"kill -h {address[THIRD]}", "was killed")
-    nodes[THIRD].wait_end()
 
     # A member that is gone is removed by any machine that has one, and not by any other.
-    network = machines.network
     expect(FIRST, f"leave -h {name[THIRD]}", f"{address[FIRST]} removed it for good")
     assert expect(SECOND, "list").count("10.213.7.") == 2
     nodes[FIRST].kill()
-    network.unplug(FIRST)
-    expect(THIRD, "stop --all -h " + address[SECOND], "on the machine of", status=1)
+    machines.network.unplug(FIRST)
+    expect(THIRD, f"stop --all -h {address[SECOND]}", "on the machine of", status=1)
     assert nodes[SECOND].is_running
