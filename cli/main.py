@@ -70,6 +70,9 @@ def start(**options: Any) -> int:
 
     On a terminal it opens the shell, and leaving the shell stops the node. Otherwise, and with
     --no-shell, it runs in the foreground and logs to standard error until it is stopped.
+
+    With --expect and discovery.hosts all machines start with the same file: each node finds itself
+    in that list, the first of it begins the cluster, the others join.
     """
     process, settings = opt.split(options)
     return _run_node("start", process, opt.flags(settings), None)
@@ -298,7 +301,7 @@ def rename(*, host: str, zone: str | None, name: str) -> None:
 def transfer(*, name: str | None, host: str | None, zone: str | None) -> None:
     """Have the node NAME lead; without NAME, any voter that can.
 
-    NAME is a node's name or address. To the node that leads already nothing is done.
+    NAME is a node's name or address. Where it leads already, nothing is done.
     """
     from .config import transfer_lead
 
