@@ -7,6 +7,7 @@ import signal
 
 import httpx
 import pytest
+import structlog
 
 from hstore.cli.process import start, together
 from hstore.node.config.settings import load_settings
@@ -17,6 +18,13 @@ from hstore.node.storage.interface import Identity
 
 A, B, C = (f"192.0.2.{number}:8500" for number in (1, 2, 3))
 FILE = f'expect = 3\n[discovery]\nhosts = ["{A}", "192.0.2.2", "{C}"]\n'
+
+
+@pytest.fixture(autouse=True)
+def _own_log():
+    """A node that waits sets up the log of its process, which is this one."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
