@@ -122,15 +122,15 @@ def ways_in(
         Refused: Listed nodes are of two clusters, or of another zone.
         Ended: SIGTERM came.
     """
-    told, told_at = "", 0.0
+    told, told_at, own = "", 0.0, settings.api_address
     with _Terminable():
         while True:
-            listed = [str(one) for one in _listed(settings).addresses]
-            is_first = listed[:1] == [settings.api_address]
-            others = [one for one in listed if one != settings.api_address]
+            # The first of the list, and not the first of those whose names resolve now.
+            is_first = str(_known(settings.discovery.listed[0])) == own
+            others = [str(one) for one in _listed(settings).addresses if str(one) != own]
             found, why = _look(others, settings, finder)
             if found and (is_used or found.info.leader or found.info.waiting_for):
-                counts = any(node.address == settings.api_address for node in found.info.nodes)
+                counts = any(node.address == own for node in found.info.nodes)
                 # The first lets `first_start` say how a node comes back whose disk was lost.
                 return () if is_first and counts else _ways(found)
             if is_first and not found:
@@ -163,10 +163,11 @@ def _look(others: list[str], settings: NodeSettings, finder: Finder) -> tuple[Fo
     if found:
         return (led or found)[0], f"{describe(found[0])} has no leader, so it takes no node in"
     first = settings.discovery.listed[0]
-    why = said.get(str(_known(first)))
-    seen = "nothing listens there: start it"
-    if not isinstance(why, NothingListens):
-        seen = "it does not answer yet"
+    known = _known(first)
+    why = said.get(str(known))
+    seen = "it does not answer yet" if known else "its name does not resolve yet"
+    if isinstance(why, NothingListens):
+        seen = "nothing listens there: start it"
     return None, f"{first}, the first of discovery.hosts, begins the cluster, and {seen}"
 
 

@@ -170,6 +170,17 @@ def test_the_first_of_the_list_begins_when_no_other_answers(load, make_finder, c
     assert (told, clock.now()) == ([], 0)
 
 
+def test_who_is_second_does_not_begin_while_the_name_of_the_first_is_unknown(
+    load, make_finder, cluster, clock, make
+):
+    told: list[str] = []
+    cluster.set(C, "/v1/cluster", [None] * 9 + [make.info(make.node(3, address=C))])
+    text = f'expect = 3\ndiscovery.hosts = ["no-such.invalid", "{B}", "{C}"]'
+    assert together.ways_in(load(text, listen=B), make_finder(), told.append) == (C,)
+    first = "no-such.invalid:8500, the first of discovery.hosts, begins the cluster"
+    assert told == [f"{first}, and its name does not resolve yet"]
+
+
 def test_the_others_wait_for_as_long_as_it_takes_say_why_and_join(
     load, make_finder, cluster, clock, make
 ):
