@@ -9,7 +9,7 @@ vocabulary.py  how words are read: two names of a command, likely words, options
 options.py     options that several commands share
 streams.py     standard input, output and error: open, and lost output is noticed
 running.py     a command from its arguments to its exit status
-config.py      config and rename
+config.py      config, rename and transfer
 completion.py  completion in bash, zsh and fish (in the shell of hstore: `shell/`)
 spellings.py   the same commands as hstore-server, hstore-cli and lines of mgmt.py
 mgmt.py        the commands as a script that runs without an install

@@ -1,4 +1,4 @@
-"""`hstore config` and `hstore rename`: settings and names, shown and changed through one node."""
+"""`config`, `rename` and `transfer`: what a cluster agrees on, shown and changed through one node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from hstore.node.errors import ConfigError, NotApplied
 
 if TYPE_CHECKING:
-    from hstore.node.model.cluster_info import ConfigValue
+    from hstore.node.model.cluster_info import ConfigValue, NodeInfo
 
     from .client.api import NodeClient
 
@@ -45,12 +45,24 @@ def change_setting(client: NodeClient, key: str, value: str, *, as_json: bool = 
         click.echo(changed.note)
 
 
-def rename_node(client: NodeClient, name: str, *, as_json: bool = False) -> None:
-    """Give the node another name."""
+def rename_node(
+    client: NodeClient, name: str, node: NodeInfo | None = None, *, as_json: bool = False
+) -> None:
+    """Give the node another name, or the member `node` through it."""
+    was = client.rename(name, node.id if node else "")
     if as_json:
-        _echo_json({"was": client.rename(name), "name": name})
-        return
-    click.echo(f"{client.rename(name)} is {name} now")
+        _echo_json({"was": was, "name": name})
+    else:
+        click.echo(f"{was} is {name} now")
+
+
+def transfer_lead(client: NodeClient, to: str, *, as_json: bool = False) -> None:
+    """Have a member lead (its name or address; empty: any that can), and say which node does."""
+    leader = client.transfer(to)
+    if as_json:
+        _echo_json({"leader": leader})
+    else:
+        click.echo(f"{leader} leads")
 
 
 def table(settings: dict[str, ConfigValue]) -> list[str]:

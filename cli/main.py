@@ -7,7 +7,9 @@ becomes of an error is in `running.py`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,10 +25,11 @@ from .running import run_command
 from .vocabulary import Commands
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .client.api import NodeClient
     from .search.find import Finder
+    from .search.here import Way
     from .search.local import NamedNode
 
 
@@ -69,6 +72,9 @@ def start(**options: Any) -> int:
 
     On a terminal it opens the shell, and leaving the shell stops the node. Otherwise, and with
     --no-shell, it runs in the foreground and logs to standard error until it is stopped.
+
+    With --expect and discovery.hosts all machines start with the same file: each node finds itself
+    in that list, the first of it begins the cluster, the others join.
     """
     process, settings = opt.split(options)
     return _run_node("start", process, opt.flags(settings), None)
@@ -99,10 +105,22 @@ for _name, _command in keys.NAMES.items():
 
 
 @cli.command()
-@opt.host_required
+@opt.host_unless_all
 @opt.zone
-def stop(*, host: str, zone: str | None) -> None:
-    """Stop a node cleanly; it stays a member."""
+@click.option("--all", "whole", is_flag=True, help="Stop all nodes of the cluster.")
+def stop(*, host: str | None, zone: str | None, whole: bool) -> None:
+    """Stop a node cleanly; it stays a member.
+
+    With --all every node of a cluster is stopped, followers first, from the machine of any of them;
+    -h is not needed then. All keep their votes: any majority that is started again has everything.
+    """
+    if whole:
+        from .process.end_all import stop_all
+
+        stop_all(host, os.environ, _finder(zone))
+        return
+    if host is None:
+        raise click.UsageError("name the node with -h ADDR, or give --all for the whole cluster")
     from .process import ending
 
     click.echo(ending.stop(_local(host, zone)))
@@ -197,12 +215,16 @@ def config(
     """
     from .config import LOG_LEVEL, change_setting, show_settings
 
-    if key == LOG_LEVEL and value is not None and host is None:
-        raise ConfigError(f"{key}: each node has its own; name the node with -h ADDR")
-    with _client(host, zone) as client:
-        if key is None or value is None:
+    if key is None or value is None:
+        with _client(host, zone) as client:
             show_settings(client, key, as_json=as_json)
-        else:
+    elif key == LOG_LEVEL:
+        if host is None:
+            raise ConfigError(f"{key}: each node has its own; name the node with -h ADDR")
+        with _process_order(host, zone, "config", key, value) as client:
+            change_setting(client, key, value, as_json=as_json)
+    else:
+        with _order(host, zone, "config", key, value) as (client, _):
             change_setting(client, key, value, as_json=as_json)
 
 
@@ -215,8 +237,24 @@ def rename(*, host: str, zone: str | None, name: str, as_json: bool) -> None:
     """Give a node another NAME, in DNS and everywhere."""
     from .config import rename_node
 
-    with _client(host, zone) as client:
-        rename_node(client, name, as_json=as_json)
+    with _order(host, zone, "rename", "-h", host, name) as (client, way):
+        rename_node(client, name, way.node, as_json=as_json)
+
+
+@cli.command()
+@click.argument("name", required=False, shell_complete=opt.complete_nodes)
+@opt.host
+@opt.zone
+@opt.as_json
+def transfer(*, name: str | None, host: str | None, zone: str | None, as_json: bool) -> None:
+    """Have the node NAME lead; without NAME, any voter that can.
+
+    NAME is a node's name or address. Where it leads already, nothing is done.
+    """
+    from .config import transfer_lead
+
+    with _order(host, zone, "transfer", *([name] if name else [])) as (client, _):
+        transfer_lead(client, name or "", as_json=as_json)
 
 
 @cli.command()
@@ -321,3 +359,32 @@ def _client(host: str | None, zone: str | None) -> NodeClient:
     from .client.api import NodeClient
 
     return NodeClient(_finder(zone).address_at(host))
+
+
+@contextlib.contextmanager
+def _order(host: str | None, zone: str | None, *words: str) -> Iterator[tuple[NodeClient, Way]]:
+    """Connect to the node that takes an order for its cluster from this machine.
+
+    Args:
+        host: The node that the user named, if one was.
+        zone: As said.
+        words: The command, to be repeated on another machine where none here takes it.
+    """
+    from .client.api import NodeClient
+    from .search.here import explained, way_to
+
+    way = way_to(host, os.environ, _finder(zone))
+    with explained(way.address, f"hstore {shlex.join(words)}"), NodeClient(way.address) as client:
+        yield client, way
+
+
+@contextlib.contextmanager
+def _process_order(host: str, zone: str | None, *words: str) -> Iterator[NodeClient]:
+    """Connect to a node that takes this order for itself, from its own machine only."""
+    from .client.api import NodeClient
+    from .search.here import explained
+
+    node = _local(host, zone)
+    command = f"hstore {words[0]} -h {node.address} {shlex.join(words[1:])}"
+    with explained(node.address, command), NodeClient(node.address) as client:
+        yield client

@@ -46,9 +46,10 @@ def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-def _nodes(
+def complete_nodes(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
+    """Complete the name of a node."""
     from .completion import nodes
 
     return nodes(context, parameter, incomplete)
@@ -157,23 +158,30 @@ host = click.option(
     "--host",
     metavar="ADDR|NAME",
     callback=_named_by_variable,
-    shell_complete=_nodes,
+    shell_complete=complete_nodes,
     help="The node: HOST:PORT, HOST or name [HSTORE_HOST, else a search].",
 )
 
-host_required = click.option(
-    "-h",
-    "--host",
-    metavar="ADDR|NAME",
-    required=True,
-    shell_complete=_nodes,
-    help="The node: HOST:PORT, HOST or name.",
-)
+
+def _named_host(*, required: bool) -> Callable[[F], F]:
+    """Return -h of a command that takes no node from a variable: it ends one, or renames it."""
+    return click.option(
+        "-h",
+        "--host",
+        metavar="ADDR|NAME",
+        required=required,
+        shell_complete=complete_nodes,
+        help="The node: HOST:PORT, HOST or name.",
+    )
+
+
+host_required = _named_host(required=True)
+host_unless_all = _named_host(required=False)
 
 replace = click.option(
     "--replace",
     metavar="NAME",
-    shell_complete=_nodes,
+    shell_complete=complete_nodes,
     help="Take the place and the name of this member, which is gone for good.",
 )
 

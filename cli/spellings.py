@@ -104,7 +104,10 @@ def mgmt(
     for option in given:
         if option not in takes:
             raise click.UsageError(f"-c {command} takes no {option}")
-    missing = [option for option in ("-h", "-k", "-v") if takes.get(option) and option not in given]
+    needed = [option for option in ("-h", "-k", "-v") if takes.get(option)]
+    if command == "stop" and "--all" not in others:
+        needed.append("-h")
+    missing = [option for option in needed if option not in given]
     if missing:
         raise click.UsageError(f"-c {command} needs {' and '.join(missing)}")
     words = [word for option, value in given.items() for word in (option, value)]

@@ -22,6 +22,7 @@ from .cluster.handover import Handover
 from .cluster.membership import Membership
 from .cluster.replica_check import ReplicaCheck
 from .cluster.rooms import Rooms
+from .cluster.shutdown import Shutdown
 from .cluster.snapshot_receiver import Reply, SnapshotReceiver
 from .cluster.snapshot_sender import SnapshotSender
 from .cluster.status import Status
@@ -138,7 +139,10 @@ class Node:
         self.process = ThisNode(
             self.replica, self.status, self.handover, lag, address=address, name=name
         )
-        self.administration = Administration(self.replica, self.status, self.handover, self.process)
+        self.shutdown = Shutdown(self.replica, self.status, self.process.request_stop)
+        self.administration = Administration(
+            self.replica, self.status, self.handover, self.process, self.shutdown
+        )
         self.backend = Backend(self.keys, self.administration, self.process, self.settings)
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
@@ -193,6 +197,7 @@ class Node:
             await nursery.start(self.membership.run)
             await nursery.start(self.rooms.run)
             await nursery.start(self.check.run)
+            await nursery.start(self.shutdown.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
             self._on_change()
@@ -234,10 +239,10 @@ class Node:
                 self.status.bulletin(frame)
             elif isinstance(frame, wire.StateDigest):
                 self.check.reported(peer, frame)
+            elif isinstance(frame, wire.StopAll):
+                self.shutdown.ordered(peer)
             else:
-                kind = type(frame).__name__
-                if self._log_limit.is_due(peer, kind):
-                    _log.warning("a frame that does not belong here", frame=kind)
+                self._not_for_here(peer, type(frame).__name__)
 
     def said_hello(self, peer: int, address: str) -> None:
         """Learn the address of a peer that may have no record here, and is needed all the same.
@@ -321,6 +326,10 @@ class Node:
         )
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _not_for_here(self, peer: int, kind: str) -> None:
+        if self._log_limit.is_due(peer, kind):
+            _log.warning("a frame that does not belong here", frame=kind)
 
     def _another_runs(self, peer: int, other: str) -> str:
         """Return why this process ends, and what its user can do."""

@@ -15,6 +15,7 @@ import click
 import pytest
 
 from hstore.cli.main import cli
+from hstore.cli.process import together
 from hstore.node.config.settings import DNS_OFFSET, PEER_OFFSET, load_settings
 from hstore.node.errors import ConfigError
 from hstore.node.model.values import API_PORT
@@ -47,7 +48,7 @@ def commands_in(text):
 
 def test_the_examples_are_there():
     names = {path.stem for path in EXAMPLES}
-    assert names == {"example", "seed", "joiner", "server"}
+    assert names == {"example", "seed", "joiner", "server", "together"}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -75,6 +76,21 @@ def test_the_joiner_belongs_to_the_cluster_of_the_seed():
     text = (CONFIGS / "joiner.toml").read_text()
     assert f"hstore join -h {seed.api_address}" in text
     assert seed.name != load_settings({"config": CONFIGS / "joiner.toml"}, ENV).name
+
+
+def test_each_machine_of_one_file_finds_itself_in_it_and_the_first_begins(monkeypatch):
+    settings = load_settings({"config": CONFIGS / "together.toml"}, ENV)
+    listed = [str(one) for one in settings.discovery.listed]
+    assert len(listed) == settings.expect == 3
+    for own in listed:
+        monkeypatch.setattr(together, "is_this_machine", lambda one, own=own: one == own)
+        placed = together.place(settings, ENV)
+        together.refuse_unlisted(placed)
+        assert placed.api_address == own
+
+
+def test_the_server_is_in_its_own_list():
+    together.refuse_unlisted(load_settings({"config": CONFIGS / "server.toml"}, ENV))
 
 
 # --- systemd ----------------------------------------------------------------------------------

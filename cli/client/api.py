@@ -147,9 +147,14 @@ class NodeClient:
         response = self._change("PUT", f"/v1/config/{_path(key)}", {"value": value})
         return self._decoded(response, replies.CONFIG_VALUE)
 
-    def rename(self, name: str) -> str:
-        """Give the node another name; return the one it had."""
-        response = self._change("POST", "/v1/node/rename", {"name": name})
+    def rename(self, name: str, node: str = "") -> str:
+        """Give a member another name; return the one it had.
+
+        Args:
+            name: The new name.
+            node: The member's name, API address or id; empty: the node that is asked.
+        """
+        response = self._change("POST", "/v1/node/rename", {"node": node, "name": name})
         return self._decoded(response, replies.RENAMED).was
 
     # --- keys -------------------------------------------------------------------------------------
@@ -277,9 +282,22 @@ class NodeClient:
         """Have the leader remove a member from the cluster for good."""
         self._ask("POST", "/v1/leader/remove", {"node": name})
 
+    def transfer(self, to: str) -> str:
+        """Have a member lead; return the name of the node that leads then.
+
+        Args:
+            to: Its name, API address or id; empty: any that can.
+        """
+        response = self._ask("POST", "/v1/leader/transfer", {"to": to})
+        return self._decoded(response, replies.LEADING).leader
+
     def stop(self) -> str:
         """Have the node stop; return why it is still a voter of its cluster, empty if it is none."""
         return self._decoded(self._ask("POST", "/v1/node/stop", {}), replies.STOPPING).still_voter
+
+    def stop_all(self) -> None:
+        """Have all members of the cluster stop, the node among them."""
+        self._ask("POST", "/v1/cluster/stop", {})
 
     def restart(self) -> None:
         """Have the node stop, and start again in the same process."""

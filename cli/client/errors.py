@@ -41,6 +41,10 @@ class NothingListens(NotConnected):
     """There is no process at the address, or it takes no connections any more."""
 
 
+class Forbidden(Refused):
+    """The node does not take this request from here."""
+
+
 class NotFound(HstoreError):
     """The node has no such key."""
 
@@ -71,6 +75,8 @@ def refusal(address: str, response: httpx.Response) -> HstoreError:
         return ConfigError(body.error)
     if status == 410:
         return Compacted(body.error)
+    if status == 403:
+        return Forbidden(body.error)
     if body.outcome == "unknown":
         return OutcomeUnknown(body.error)
     return NotApplied(body.error) if status == 503 else Refused(body.error)

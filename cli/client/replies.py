@@ -76,6 +76,10 @@ class _Renamed(msgspec.Struct):
     was: str
 
 
+class _Leading(msgspec.Struct):
+    leader: str
+
+
 class _Stopping(msgspec.Struct):
     still_voter: str = ""
 
@@ -91,6 +95,7 @@ CLUSTER = msgspec.json.Decoder(ClusterInfo)
 CONFIG = msgspec.json.Decoder(dict[str, ConfigValue])
 CONFIG_VALUE = msgspec.json.Decoder(ConfigValue)
 RENAMED = msgspec.json.Decoder(_Renamed)
+LEADING = msgspec.json.Decoder(_Leading)
 ENTRY = msgspec.json.Decoder(Entry)
 DONE = msgspec.json.Decoder(bool)
 LISTING = msgspec.json.Decoder(dict[str, str | Base64Value])

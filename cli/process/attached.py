@@ -63,7 +63,7 @@ def run_with_shell(arguments: Sequence[str], env: Mapping[str, str], group: Comm
 
 
 def _run(child: Child, env: Mapping[str, str], run_shell: Callable[[Finder, str], int]) -> int:
-    record = child.wait_serving()
+    record = child.wait_serving(_say_waiting)
     finder = finder_of_started(record.zone, env)
     name = record.name or record.address
     try:
@@ -75,6 +75,10 @@ def _run(child: Child, env: Mapping[str, str], run_shell: Callable[[Finder, str]
     with _end_is_reported(child):
         status = run_shell(finder, record.address)
     return _end(child, name, status)
+
+
+def _say_waiting(why: str) -> None:
+    click.echo(f"hstore: the node waits: {why} (Ctrl-C ends it)", err=True)
 
 
 def _end(child: Child, name: str, status: int) -> int:

@@ -13,7 +13,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -21,7 +21,7 @@ import msgspec
 
 from hstore.node.discovery.run_record import RunRecord
 from hstore.node.errors import Refused
-from hstore.node.process.launch import LogStart
+from hstore.node.process.launch import LogStart, Waiting
 
 from ..search.sources import finder_of_started
 from .healthy import Healthy, Part, wait_healthy
@@ -29,6 +29,10 @@ from .launching import PROGRAM
 
 # A start checks the log, which may be large, and a join may wait for an election. Both are bounded.
 _START_S = 120.0
+
+# A node that waits for others (`together.py`) says so; then its user need not wait with it.
+_WAITS_S = 10.0
+_FOR_EVER_S = 10.0**7
 
 _STOP_S = 8.0
 """A clean stop takes at most 5 s (contract, section 3)."""
@@ -66,30 +70,55 @@ class Child:
         self.log: LogStart | None = None
         self._ready = ready
 
-    def wait_serving(self) -> RunRecord:
+    def wait_serving(self, on_waiting: Callable[[str], None] | None = None) -> RunRecord:
         """Wait until the node serves, and return its run record.
+
+        Args:
+            on_waiting: Called with what the node waits for, when that changes, and then the node is
+                waited for without end; None: for `_WAITS_S`.
 
         Raises:
             Ended: It has ended.
-            Refused: It does not serve after `_START_S`; it keeps on starting.
+            Refused: It does not serve after `_START_S`, or waits; it keeps on starting.
         """
         end = time.monotonic() + _START_S
+        why = ""
         with os.fdopen(self._ready, "rb", buffering=0) as pipe:
-            said = b""
+            rest = b""
             while select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
                 piece = pipe.read(_SAID_BYTES)
                 if not piece:
                     raise self.ended(self.process.wait(_STOP_S))
-                said += piece
-                *lines, _ = said.split(b"\n")
-                if lines and self.log is None:
-                    self.log = msgspec.json.decode(lines[0], type=LogStart)
-                if len(lines) > 1:
-                    return msgspec.json.decode(lines[1], type=RunRecord)
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    news = self._take(line)
+                    if isinstance(news, RunRecord):
+                        return news
+                    if news is not None:
+                        end = time.monotonic() + _WAITS_S if not why else end
+                        why = news.waits_because
+                        if on_waiting is not None:
+                            on_waiting(why)
+                            end = time.monotonic() + _FOR_EVER_S
+        raise self._not_serving(why)
+
+    def _take(self, line: bytes) -> RunRecord | Waiting | None:
+        """Take a line of the ready pipe: the log file comes first, the run record last."""
+        if self.log is None:
+            self.log = msgspec.json.decode(line, type=LogStart)
+            return None
+        try:
+            return msgspec.json.decode(line, type=Waiting)
+        except msgspec.ValidationError:
+            return msgspec.json.decode(line, type=RunRecord)
+
+    def _not_serving(self, why: str) -> Refused:
         where = f"; it logs to {self.log.log_file}" if self.log else ""
-        raise Refused(
-            f"the node does not serve yet after {_START_S:g} s, but is still starting "
-            f"(process {self.process.pid}){where}"
+        process = f"(process {self.process.pid}){where}"
+        if why:
+            return Refused(f"the node waits: {why}\nit goes on waiting in the background {process}")
+        return Refused(
+            f"the node does not serve yet after {_START_S:g} s, but is still starting {process}"
         )
 
     def check(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from hstore.node.discovery import run_record
@@ -11,11 +13,13 @@ from hstore.node.model import values
 from ..client.api import REQUEST_TIMEOUT_S
 from ..client.errors import NothingListens, Unreachable
 from ..search.find import Found, live_addresses, member
+from ..search.here import address_here, explained
 from ..search.local import ask
 
 if TYPE_CHECKING:
     from hstore.node.model.cluster_info import NodeInfo
 
+    from ..client.api import NodeClient
     from ..search.local import NamedNode
 
 # A stop takes 5 s in all (contract, section 3).
@@ -33,9 +37,9 @@ def stop(node: NamedNode) -> str:
             still there after `_GONE_S`.
     """
     _refuse_ended(node)
-    restart = _restart_of(node)
+    who, restart = str(node), _restart_of(node)
     try:
-        with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
+        with _for(node, "stop") as client:
             still_voter = client.stop()
     except Unreachable as error:
         if node.is_running_here:
@@ -46,13 +50,12 @@ def stop(node: NamedNode) -> str:
         raise
     _wait_gone(node)
     if still_voter:
-        how = f" ({restart})" if restart else ""
+        how = f": `{restart}`" if restart else ""
         raise Refused(
-            f"{node} has stopped, but is still a voter, so the others need it for a majority: "
-            f"{still_voter}. Start it again{how}, or remove it "
-            f"(hstore leave -h {node.address})"
+            f"{who} has stopped, but is still a voter, so the others need it for a majority: "
+            f"{still_voter}\nstart it again{how}"
         )
-    return _line(f"{node} has stopped", restart)
+    return _line(f"{who} has stopped", restart)
 
 
 def kill(node: NamedNode) -> str:
@@ -66,7 +69,7 @@ def kill(node: NamedNode) -> str:
     """
     _refuse_ended(node)
     restart = _restart_of(node)
-    ended = _line(f"{node} was killed", restart)
+    ended = _line(f"{node} was killed", restart)  # its name is known while it runs
     if node.record and node.is_running_here:
         try:
             if not run_record.kill(node.record, _GONE_S):
@@ -75,7 +78,7 @@ def kill(node: NamedNode) -> str:
             pass  # another user's process; its API may still obey
         else:
             return ended
-    with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
+    with _for(node, "kill") as client:
         client.kill()
     _wait_gone(node, is_killed=True)
     return ended
@@ -92,13 +95,14 @@ def leave(node: NamedNode) -> str:
     """
     if _has_ended(node):
         return _remove(node)
+    who = str(node)
     try:
-        with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
+        with _for(node, "leave") as client:
             client.leave()
     except Unreachable:
         return _remove(node)
     _wait_gone(node)
-    return f"{node} has left its cluster for good"
+    return f"{who} has left its cluster for good"
 
 
 def _restart_of(node: NamedNode) -> str:
@@ -122,8 +126,11 @@ def _remove(gone: NamedNode) -> str:
             f"{gone.said} does not answer, and no member of cluster {found.info.cluster_id} has "
             "that name or address; `hstore list` shows them"
         )
-    through = _another(found, node.address)
-    with gone.finder.connect(through, REQUEST_TIMEOUT_S) as client:
+    through = _another(found, node.address, gone.env)
+    with (
+        explained(through, f"hstore leave -h {gone.said}"),
+        gone.finder.connect(through, REQUEST_TIMEOUT_S) as client,
+    ):
         client.remove(node.name)
     return f"{node.name} at {node.address} did not answer; {through} removed it for good"
 
@@ -162,9 +169,21 @@ def _refuse_ended(node: NamedNode) -> None:
         raise Unreachable(f"{node} does not run; `hstore restart -h {node.said}` starts it again")
 
 
-def _another(found: Found, but: str) -> str:
-    for address in (found.address, *live_addresses(found.info)):
-        if address != but:
+@contextlib.contextmanager
+def _for(node: NamedNode, order: str) -> Iterator[NodeClient]:
+    """Connect to a node for an order that it takes from its own machine only."""
+    with (
+        explained(node.address, f"hstore {order} -h {node.address}"),
+        node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client,
+    ):
+        yield client
+
+
+def _another(found: Found, but: str, env: Mapping[str, str]) -> str:
+    """Return the address of a member that can remove another one: one on this machine, if any."""
+    candidates = [address_here(found.info, env), found.address, *live_addresses(found.info)]
+    for address in candidates:
+        if address not in ("", but):
             return address
     raise Refused(f"{but} does not answer, and its cluster has no other live node to remove it")
 

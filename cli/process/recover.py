@@ -118,15 +118,19 @@ def _end(done: Survey, *, as_json: bool, already: bool = False) -> None:
             f"{name} is now the only voter of the new cluster {done.cluster_id}{origin}: "
             f"{_keys(done)}, log up to entry {done.last_index}"
         )
-    click.echo(
-        f"`hstore start --data-dir {done.data_dir}` (with -h as before) starts it, and it leads at "
-        "once"
-    )
+    click.echo(f"{_start(done)} starts it, and it leads at once")
     if not already:
         click.echo(
             "the other machines come back by `hstore join`, each with an empty directory; their old "
             "directories are refused"
         )
+
+
+def _start(found: Survey) -> str:
+    """Return the command that starts the node of a directory where it was."""
+    own = next((plain(one.address) for one in found.members if one.id == found.id), "")
+    at = f"-h {own} " if own else ""
+    return f"`hstore start {at}--data-dir {found.data_dir}`"
 
 
 def _told(found: Survey) -> str:
@@ -163,7 +167,7 @@ def _told(found: Survey) -> str:
 
 def _what_next(found: Survey) -> str:
     if found.only_voter:
-        return f"\nIt leads as soon as it is started: `hstore start --data-dir {found.data_dir}`\n"
+        return f"\nIt leads as soon as it is started: {_start(found)}\n"
     command = f"`hstore recover --data-dir {found.data_dir} --as-only-voter`"
     if found.unfinished:
         return f"\nAn earlier recovery was cut short; {command} finishes it.\n"

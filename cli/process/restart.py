@@ -26,6 +26,7 @@ from ..client.errors import NothingListens, Unreachable
 from ..options import flags, split
 from ..search.find import describe as describe_cluster
 from ..search.find import member
+from ..search.here import elsewhere, explained, is_this_machine
 from .background import describe, last_words, run_in_background
 from .healthy import Part, wait_healthy
 
@@ -106,7 +107,10 @@ def _in_place(node: NamedNode, found: Found, commands: Mapping[str, click.Comman
     with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as watcher:
         events = watcher.events()
         next(events)
-        with node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client:
+        with (
+            explained(node.address, f"hstore restart -h {node.address}"),
+            node.finder.connect(node.address, REQUEST_TIMEOUT_S) as client,
+        ):
             client.restart()
         # The stream of events ends when the node stops; whatever answers after that has restarted.
         _wait_end(node, events)
@@ -157,22 +161,48 @@ def _part_of(node: NamedNode, found: Found) -> Part:
 def _again(node: NamedNode, env: Mapping[str, str]) -> int:
     """Start a node that has ended, with the settings of its run record."""
     record = node.record
+    if record is None and not is_this_machine(node.address):
+        raise elsewhere(
+            f"no node runs at {node.address}, and a node is started on its own machine only",
+            node.address,
+            f"hstore restart -h {node.said}",
+        )
     if record is None:
         raise Refused(
             f"no node runs at {node.address}, and none is recorded as one that ran there on this "
-            f"machine ({run_record.folder(env)}); `hstore start --daemon` or `hstore join --daemon` "
-            "with its --data-dir starts it"
+            f"machine ({run_record.folder(env)}); `hstore start -h {node.address} --data-dir DIR "
+            "--daemon` starts the node of the directory DIR there"
         )
+    _refuse_other(node, record)
     if not has_data(Path(record.data_dir)):
         raise Refused(
-            f"{node} cannot start again: its data directory {record.data_dir} is gone or empty; "
-            f"`hstore leave -h {node.said}` takes it off the cluster's list"
+            f"{record.name or 'the node'} at {node.address} cannot start again: its data directory "
+            f"{record.data_dir} is gone or empty; `hstore leave -h {node.said}`, typed where a "
+            "member runs, takes it off the cluster's list"
         )
     own = {name: value for name, value in env.items() if not name.startswith(VARIABLE_PREFIX)}
     directory = record.directory if Path(record.directory).is_dir() else record.data_dir
     return run_in_background(
         [*record.arguments, "--resume"], own | record.variables, directory=directory
     )
+
+
+def _refuse_other(node: NamedNode, record: RunRecord) -> None:
+    """Refuse to start what ran at an address earlier, where a live cluster has another member there.
+
+    Such as one of a demo, which is not recorded: its node would find a stranger at its address.
+
+    Raises:
+        Refused: There is one.
+    """
+    found = None if node.is_by_name else node.finder.find_if_any()
+    there = member(found.info, node.address) if found else None
+    if found and there and there.id != record.node_id:
+        raise Refused(
+            f"{there.name} of {describe_cluster(found)} has the address {node.address}, and is not "
+            f"recorded as one that ran on this machine; what ran there before is {record.name} of "
+            f"cluster {record.cluster_id}: `hstore restart -h {record.name}` starts that"
+        )
 
 
 def _log_of(record: RunRecord) -> LogStart | None:

@@ -13,22 +13,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import click
+import msgspec
 
 from hstore.dns.ip_literals import host_and_port, is_loopback
-from hstore.node.config.settings import NodeSettings, load_settings
+from hstore.node.config.settings import NodeSettings, is_listed, load_settings
 from hstore.node.discovery import run_record, saved_members
 from hstore.node.discovery.saved_members import SavedMembers
 from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.model import values
+from hstore.node.model.values import Address
 from hstore.node.net.sockets import AddressTaken, NodeSockets, bind_first_free, bind_node_sockets
 from hstore.node.process.launch import AGAIN, Launch
-from hstore.node.storage.directory import has_data, read_identity
+from hstore.node.storage.directory import has_data, read_identity, recovered_from
 
 from ..client.errors import Unreachable
 from ..options import Process
 from ..search.find import Finder, Found, describe, live_addresses, member, own_address_towards
 from ..search.sources import finder_for_node
-from . import launching
+from . import launching, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,19 +53,24 @@ def start_node(
     Raises:
         ConfigError, Refused: It was not started; the message says why.
     """
-    settings = load_settings(flags, env)
+    settings = together.place(load_settings(flags, env), env)
     finder = finder or finder_for_node(settings, env)
     _refuse_running(settings, env)
     fresh = not has_data(settings.data_dir)
     if fresh and process.resume:
         raise _gone(settings)
     if fresh and not settings.new_cluster and not settings.given & {"listen", "data_dir"}:
-        _refuse_second_cluster(settings, finder)
+        _refuse_second_cluster(settings, finder, env)
+    is_one_of_many = is_listed(settings) and not settings.new_cluster
+    if fresh and is_one_of_many:
+        together.refuse_unlisted(settings)
     try:
         sockets = bind_node_sockets(settings)
     except AddressTaken as error:
         raise _taken(error, finder, "-h") from None
     settle = partial(launching.settle, "start", flags, settings, env, process)
+    if is_one_of_many and (fresh or (not process.resume and _may_be_unfinished(settings.data_dir))):
+        return _begin_or_join(settings, sockets, finder, settle, is_used=not fresh)
     return _serve(settings, sockets, "start", (), settle)
 
 
@@ -86,15 +93,17 @@ def join_cluster(
     Raises:
         ConfigError, Refused, Unreachable: It did not join; the message says why.
     """
-    settings = load_settings(flags, env)
+    settings = together.place(load_settings(flags, env), env)
     if settings.given & {"listen", "data_dir"}:  # otherwise it takes free ports and their directory
         _refuse_running(settings, env)
     settings = _place(settings, env)
+    if "data_dir" not in settings.given:
+        _refuse_beside(settings, env)
     given, finder = finder, finder or finder_for_node(settings, env)
     found, failure = (None, None) if process.resume else _target(host, settings, finder)
     if found:
         _refuse_itself(settings, found)
-        _refuse_loopback(settings, found)
+        _refuse_loopback(settings, found, env)
     settings, sockets = _bind_for_join(settings, env, finder)
     # A used directory knows the members, so its node starts even while no member answers.
     if found is None and not has_data(settings.data_dir):
@@ -145,6 +154,40 @@ def _serve(
     return launching.begin_anew(launch) if status == AGAIN else status
 
 
+def _begin_or_join(
+    settings: NodeSettings,
+    sockets: NodeSockets,
+    finder: Finder,
+    settle: Callable[[], Launch],
+    *,
+    is_used: bool,
+) -> int:
+    """Begin the cluster of `discovery.hosts`, or join it once it is there; return the exit status."""
+    # Nobody who asks at these ports meanwhile shall wait for an answer that does not come.
+    sockets.close()
+    launch = settle()
+    try:
+        join_to = together.ways_in(settings, finder, launch.tell_waiting, is_used=is_used)
+    except together.Ended:
+        return 0
+    mode: Literal["start", "join"] = "join" if join_to else "start"
+    try:
+        sockets = bind_node_sockets(settings)
+    except AddressTaken as error:
+        raise _taken(error, finder, "-h") from None
+    return _serve(settings, sockets, mode, join_to, lambda: launch)
+
+
+def _may_be_unfinished(data_dir: Path) -> bool:
+    """Tell whether a directory may be of a join that was cut short: it knows no members."""
+    if saved_members.read(data_dir) is not None:
+        return False
+    try:
+        return not recovered_from(data_dir)  # that one is a cluster of its own
+    except HstoreError:
+        return False  # opening the directory later gives the reason
+
+
 def _gone(settings: NodeSettings) -> Refused:
     return Refused(
         f"{settings.data_dir} holds no node (any more), so there is nothing to start again; "
@@ -162,6 +205,28 @@ def _refuse_running(settings: NodeSettings, env: Mapping[str, str]) -> None:
             f"{record.address} (process {record.process.pid}); "
             f"`hstore restart -h {record.address}` restarts it"
         )
+
+
+def _refuse_beside(settings: NodeSettings, env: Mapping[str, str]) -> None:
+    """Refuse to take the default directory of a node that runs at another address with this port."""
+    record = run_record.record_of(env, settings.data_dir)
+    if record and record.process.pid != os.getpid() and run_record.is_running(record):
+        host = values.split_address(record.listen).host
+        raise Refused(
+            f"{record.name or 'a node'} runs on this machine, at {record.address}; one more beside "
+            f"it: `hstore join --listen {_first_free(settings, host, env)}`"
+        )
+
+
+def _first_free(settings: NodeSettings, host: str, env: Mapping[str, str]) -> str:
+    """Return `HOST:PORT` at a host of this machine with the first port that a node could have."""
+    there = msgspec.structs.replace(settings, listen=Address(host, settings.listen.port))
+    try:
+        placed, sockets = bind_first_free(there, env)
+    except HstoreError:
+        return host_and_port(host, settings.listen.port)
+    sockets.close()
+    return str(placed.listen)
 
 
 def _target(
@@ -205,8 +270,8 @@ def _refuse_other_zone(saved: SavedMembers, settings: NodeSettings, finder: Find
     if finder.is_zone_given and saved.zone != finder.zone:
         raise Refused(
             f"{settings.data_dir} is of a node of cluster {saved.cluster_id} of zone {saved.zone}, not "
-            f"of zone {finder.zone}; `hstore start` starts it again without a zone, "
-            "another --data-dir makes a new member"
+            f"of zone {finder.zone}; `hstore start -h {settings.listen} --data-dir "
+            f"{settings.data_dir}` starts it again, another --data-dir makes a new member"
         )
 
 
@@ -250,14 +315,14 @@ def _bind_for_join(
         raise _taken(error, finder, "--listen") from None
 
 
-def _refuse_second_cluster(settings: NodeSettings, finder: Finder) -> None:
+def _refuse_second_cluster(settings: NodeSettings, finder: Finder, env: Mapping[str, str]) -> None:
     """Refuse `start` where `join` was probably meant (contract, section 2)."""
     found = finder.find_here()
     if found:
         raise Refused(
             f"{describe(found)} is live on this machine; `hstore join` joins it\n"
             "for another cluster beside it, name this node's address or directory: "
-            f"`hstore start -h {settings.listen}`"
+            f"`hstore start -h {_first_free(settings, settings.listen.host, env)}`"
         )
 
 
@@ -272,18 +337,19 @@ def _refuse_itself(settings: NodeSettings, found: Found) -> None:
         )
 
 
-def _refuse_loopback(settings: NodeSettings, found: Found) -> None:
+def _refuse_loopback(settings: NodeSettings, found: Found, env: Mapping[str, str]) -> None:
     """Refuse a node on loopback where members on other machines could not reach it."""
     if not is_loopback(settings.advertised_host):
         return
     for node in found.info.nodes:
         if not _is_at_loopback(node.address):
-            own = own_address_towards(node.address) or "ADDRESS"
-            reachable = host_and_port(own, settings.listen.port)
+            own = own_address_towards(node.address)
+            reachable = _first_free(settings, own, env) if own else "ADDRESS"
+            replace = f" --replace {settings.replace}" if settings.replace else ""
             raise ConfigError(
                 f"{node.name} at {node.address} cannot reach a node that listens on "
                 f"{settings.listen.host}; use an address of this machine that it can reach: "
-                f"`hstore join -h {found.address} --listen {reachable}`"
+                f"`hstore join -h {found.address} --listen {reachable}{replace}`"
             )
 
 

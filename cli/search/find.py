@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import trio
 
     from hstore.dns import finder
+    from hstore.node.discovery.run_record import RunRecord
     from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
 
 WAIT_FOR_NODE_S = 3.0
@@ -75,6 +76,7 @@ class Finder:
         connector: Makes clients.
         clock: The time for waits.
         trio_clock: The time of a search.
+        ended: Returns the records of nodes of this machine that can be started again, for advice.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Finder:
         connector: Connect = connect,
         clock: Clock | None = None,
         trio_clock: trio.abc.Clock | None = None,
+        ended: Callable[[], Sequence[RunRecord]] = tuple,
     ) -> None:
         self.zone = zone
         self.is_zone_given = is_zone_given
@@ -95,6 +98,7 @@ class Finder:
         self._given = sources
         self._named = named
         self._trio_clock = trio_clock
+        self._ended = ended
 
     @functools.cached_property
     def _sources(self) -> _Sources:
@@ -124,7 +128,7 @@ class Finder:
         proof = _Proof(self, cluster_id)
         findings = trio.run(finder.find, self.zone, self._sources, proof, clock=self._trio_clock)
         if not proof.found:
-            raise Unreachable(_nothing(self.zone, findings, proof.failures))
+            raise Unreachable(_nothing(self.zone, findings, proof.failures, self._ended()))
         return _the_one(self.zone, proof.found)
 
     def find_at(self, host: str | None) -> Found:
@@ -379,8 +383,13 @@ def _is_host(name: str) -> bool:
     return True
 
 
-def _nothing(zone: str, findings: finder.Findings, failures: dict[str, str]) -> str:
-    """Return the message of a search without success: a table of what was tried."""
+def _nothing(
+    zone: str,
+    findings: finder.Findings,
+    failures: dict[str, str],
+    ended: Sequence[RunRecord],
+) -> str:
+    """Return the message of a search without success: a table of what was tried, and what helps."""
     from hstore.dns import finder
 
     rows = [f"{what}: {outcome}" for what, outcome in finder.tried(findings.attempts, zone)]
@@ -393,11 +402,24 @@ def _nothing(zone: str, findings: finder.Findings, failures: dict[str, str]) -> 
         [
             f"no cluster of zone {zone} was found in {finder.FIND_S:g} s. What was tried:",
             *(_ROW.fill(row) for row in dict.fromkeys(rows)),
-            "`hstore start` starts a cluster here; `-h ADDR` names a node of one elsewhere,",
-            "and HSTORE_DNS=ADDR a DNS server that knows it",
+            *_what_helps([one for one in ended if one.zone == zone]),
+            "`-h ADDR` names a node of one elsewhere, and HSTORE_DNS=ADDR a DNS server that knows it",
         ]
     )
 
+
+def _what_helps(ended: Sequence[RunRecord]) -> list[str]:
+    """Return lines with the command that starts a node here: again, if one of the zone has run."""
+    if not ended:
+        return ["`hstore start` starts a cluster here;"]
+    return [
+        f"`hstore restart -h {one.address}` starts {one.name or 'the node'} again, which ran on this "
+        "machine;"
+        for one in ended[:_ENDED_SHOWN]
+    ]
+
+
+_ENDED_SHOWN = 3
 
 _ROW = textwrap.TextWrapper(
     width=100, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False

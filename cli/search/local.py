@@ -8,6 +8,7 @@ now, and an old record must never end that one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from hstore.dns.ip_literals import is_loopback
@@ -33,6 +34,7 @@ class NamedNode(NamedTuple):
         record: Of its last run on this machine, if there is one.
         neighbours: API addresses of other nodes that run here by their records.
         finder: Finds its cluster.
+        env: Tells where the run records are.
     """
 
     said: str
@@ -40,10 +42,12 @@ class NamedNode(NamedTuple):
     record: RunRecord | None
     neighbours: tuple[str, ...]
     finder: Finder
+    env: Mapping[str, str] = MappingProxyType({})
 
     def __str__(self) -> str:
-        """Name it in a message."""
-        name = self.record.name if self.record else ""
+        """Name it in a message; an old record at its address may be another node's."""
+        is_its = self.is_by_name or self.is_running_here
+        name = self.record.name if self.record and is_its else ""
         return f"{name} at {self.address}" if name else f"the node at {self.address}"
 
     @property
@@ -70,9 +74,9 @@ def named_node(said: str, env: Mapping[str, str], finder: Finder) -> NamedNode:
     if finder.is_zone_given:
         _refuse_other_zone(address, record, finder)
     if record and run_record.is_running(record):
-        address = _loopback_of(record) or address
+        address = loopback_of(record) or address
     neighbours = tuple(one.address for one in here if one != record and run_record.is_running(one))
-    return NamedNode(said, address, record, neighbours, finder)
+    return NamedNode(said, address, record, neighbours, finder, env)
 
 
 def ask(address: str, finder: Finder) -> Found | None:
@@ -115,7 +119,7 @@ def _refuse_other_zone(address: str, record: RunRecord | None, finder: Finder) -
             ) from None
 
 
-def _loopback_of(record: RunRecord) -> str:
+def loopback_of(record: RunRecord) -> str:
     """Return the loopback address of a node that listens at every address; else nothing.
 
     Only a connection from loopback may have a node do what is reserved for its own machine.

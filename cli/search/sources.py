@@ -6,6 +6,7 @@ The list of sources is in `hstore.node.discovery.sources`, for commands and node
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hstore.dns.ip_literals import is_ip
@@ -16,10 +17,10 @@ from .find import Finder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from hstore.dns.finder import Source
     from hstore.node.config.settings import Discovery, NodeSettings
+    from hstore.node.discovery.run_record import RunRecord
 
 
 def finder_of(flags: Mapping[str, object], env: Mapping[str, str]) -> Finder:
@@ -72,11 +73,22 @@ def _finder(
 
         return sources(discovery, data_dir, env)
 
+    def ended() -> list[RunRecord]:
+        from hstore.node.discovery import run_record
+        from hstore.node.storage.directory import has_data
+
+        return [
+            one
+            for one in run_record.records(env)
+            if not run_record.is_running(one) and has_data(Path(one.data_dir))
+        ]
+
     return Finder(
         zone,
         is_zone_given=is_zone_given,
         sources=sources,
         named=lambda: named(discovery, data_dir),
+        ended=ended,
     )
 
 

@@ -81,3 +81,10 @@ async def transfer(exchange: Exchange, request: Request, _rest: bytes) -> Answer
     deadline = await exchange.begin_wait(parse_query(request.query))
     leader = await exchange.backend.administration.transfer(to, deadline)
     return ok(exchange.keys.applied_index, b'{"leader":%b}' % msgspec.json.encode(leader))
+
+
+async def stop_all(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`POST /v1/cluster/stop`: have every member stop cleanly, this node among them."""
+    exchange.backend.administration.stop_all()
+    request.keep_alive = False
+    return ok(exchange.keys.applied_index, b'{"stopping":true}')

@@ -165,6 +165,13 @@ class Administration(Protocol):
         """
         ...
 
+    def stop_all(self) -> None:
+        """Have all members stop cleanly, this node among them, soon after the answer is sent.
+
+        Which of them have ended is to be seen at their ports. They keep their votes.
+        """
+        ...
+
 
 class Process(Protocol):
     """This node: its name and addresses, its health, its end."""

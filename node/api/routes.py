@@ -78,6 +78,7 @@ RECORDS = (
     _operate(_POST, b"/v1/node/restart", admin.restart),
     _operate(_POST, b"/v1/node/kill", admin.kill),
     _operate(_POST, b"/v1/node/leave", admin.leave),
+    _operate(_POST, b"/v1/cluster/stop", admin.stop_all),
     _operate(_POST, b"/v1/leader/remove", admin.remove, needs_length=True),
     _operate(_POST, b"/v1/leader/transfer", admin.transfer, needs_length=True),
 )

@@ -9,6 +9,7 @@ reconciler.py         brings the configuration to what the log wants, at the lea
 administration.py     what clients ask, at the node that they ask: show, join, remove, leave, transfer
 this_node.py          one node's name, health and end
 handover.py           what a node hands over before it ends
+shutdown.py           the end of the whole cluster, followers first
 rooms.py              what the leader does about disks that are short of room
 status.py             bulletins and reports, and what follows from them
 health.py             judges the members: alive, suspect, failed; and contact with the leader

@@ -12,6 +12,7 @@ from ..errors import Refused
 from ..model.cluster_info import ClusterInfo, JoinReply, JoinRequest
 from ..peers.wire import ForwardKind
 from .handover import Handover
+from .shutdown import Shutdown
 from .status import Status
 from .this_node import ThisNode
 
@@ -20,12 +21,18 @@ class Administration:
     """The cluster, seen and changed through one node. The HTTP API serves it as `Administration`."""
 
     def __init__(
-        self, replica: Replica, status: Status, handover: Handover, this_node: ThisNode
+        self,
+        replica: Replica,
+        status: Status,
+        handover: Handover,
+        this_node: ThisNode,
+        shutdown: Shutdown,
     ) -> None:
         self._replica = replica
         self._status = status
         self._handover = handover
         self._this_node = this_node
+        self._shutdown = shutdown
 
     def cluster(self) -> ClusterInfo:
         """Return the cluster as this node sees it now; wakes those who wait for a change of it."""
@@ -92,3 +99,7 @@ class Administration:
             Unavailable: It does not lead before the deadline.
         """
         return await self._handover.transfer(to, deadline)
+
+    def stop_all(self) -> None:
+        """Have all members stop, followers first, and this node with them; returns at once."""
+        self._shutdown.asked()

@@ -133,7 +133,7 @@ class Membership:
         if self._status.is_running(gone.id):
             raise Refused(
                 f"{gone.name} at {gone.address} is alive, so it cannot be replaced; "
-                f"`hstore stop -h {gone.name}` stops it"
+                f"`hstore stop -h {gone.name}` stops it, on its own machine"
             )
 
     def _replaced(self, member: Member, which: str) -> Member | None:

@@ -52,11 +52,13 @@ class Discovery(msgspec.Struct, frozen=True):
         dns: DNS servers.
         mdns: Whether multicast DNS is used. A search asks; a node that listens beyond loopback
             answers.
+        listed: Those of `hosts` that `discovery.hosts` has, in its order.
     """
 
     hosts: tuple[Address, ...] = ()
     dns: tuple[Address, ...] = ()
     mdns: bool = True
+    listed: tuple[Address, ...] = ()
 
 
 class NodeSettings(msgspec.Struct, frozen=True):
@@ -215,10 +217,25 @@ def load_search(flags: Mapping[str, object], env: Mapping[str, str]) -> SearchSe
 
 def at_port(settings: NodeSettings, port: int, env: Mapping[str, str]) -> NodeSettings:
     """Return the settings for another API port; ports and directory follow unless the user set them."""
-    given = settings.given
+    return _listening_at(settings, Address(settings.listen.host, port), env)
+
+
+def at_address(settings: NodeSettings, listen: Address, env: Mapping[str, str]) -> NodeSettings:
+    """Return the settings for this address, as if the user had given it."""
+    placed = _listening_at(settings, listen, env)
+    return _with(placed, given=settings.given | {"listen"})
+
+
+def is_listed(settings: NodeSettings) -> bool:
+    """Whether the settings name all nodes of a new cluster: `expect` of them, in `discovery.hosts`."""
+    return settings.expect > 1 and bool(settings.discovery.listed)
+
+
+def _listening_at(settings: NodeSettings, listen: Address, env: Mapping[str, str]) -> NodeSettings:
+    given, port = settings.given, listen.port
     return _with(
         settings,
-        listen=Address(settings.listen.host, port),
+        listen=listen,
         peer_port=settings.peer_port if "peer_port" in given else port + PEER_OFFSET,
         dns_port=settings.dns_port if "dns_port" in given else port + DNS_OFFSET,
         data_dir=settings.data_dir if "data_dir" in given else default_data_dir(env, port),
@@ -283,6 +300,7 @@ def _discovery(sources: Sources) -> Discovery:
         hosts=(*sources.named_host(), *hosts),
         dns=sources.take("discovery.dns", values.peers_to_ask(DNS_PORT), none),
         mdns=sources.take("discovery.mdns", values.switch, True),
+        listed=hosts,
     )
 
 
@@ -309,7 +327,8 @@ def _check(settings: NodeSettings) -> None:
             f"listen, peer_port and dns_port must be three different ports, "
             f"but are {port}, {ports[0]} and {ports[1]}"
         )
-    if values.is_wildcard(settings.listen.host) and settings.advertise is None:
+    is_placed = settings.advertise is not None or is_listed(settings)
+    if values.is_wildcard(settings.listen.host) and not is_placed:
         raise ConfigError(
             f"listen: '{settings.listen}' is every address of this machine; name with "
             "--advertise ADDR the one that others are to use"

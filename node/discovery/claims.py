@@ -60,8 +60,8 @@ def refusal(claim: Claim, settings: NodeSettings) -> AddressClaimed:
         "so no new cluster was started there\n"
         "if this node lost its disk: stop its service, then "
         f"`hstore leave -h {node}` where another member runs, and `hstore join` here; "
-        f"or, in one step, `hstore join --replace {node}` in place of `hstore start`; "
-        "if a second cluster is meant: `hstore start --new-cluster`",
+        f"or, in one step, `hstore join --replace {node}` in place of `hstore start`, with its other "
+        "options; if a second cluster is meant: `hstore start --new-cluster`",
         claim.cluster_id,
     )
 

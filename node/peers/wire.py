@@ -189,6 +189,10 @@ class StateDigest(msgspec.Struct, frozen=True, array_like=True, tag=44, gc=False
     digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
+class StopAll(msgspec.Struct, frozen=True, array_like=True, tag=46, gc=False):
+    """An order to stop for every member, passed on by each (`cluster/shutdown.py`)."""
+
+
 Frame = (
     Message
     | Hello
@@ -199,6 +203,7 @@ Frame = (
     | Report
     | Bulletin
     | StateDigest
+    | StopAll
     | snapshot_transfer.Frame
 )
 

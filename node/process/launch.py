@@ -35,6 +35,12 @@ class LogStart(msgspec.Struct, frozen=True):
     bytes_before: int
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """A node does not serve yet, because it waits for something, for as long as it takes."""
+
+    waits_because: str
+
+
 class Launch(msgspec.Struct, frozen=True):
     """How this process was started.
 
@@ -43,7 +49,8 @@ class Launch(msgspec.Struct, frozen=True):
         env: Its environment.
         log_file: Where its standard error goes, if that is the log of a node in the background.
         ready_pipe: Where another process waits for two lines of JSON: the log file with its size
-            (`LogStart`), and, once the node serves, the run record. Closed after that.
+            (`LogStart`), and, once the node serves, the run record. Closed after that. Between them
+            there may be lines of a node that waits (`Waiting`).
         kept: Those of the arguments that belong to this process only, and stay with it.
     """
 
@@ -57,6 +64,10 @@ class Launch(msgspec.Struct, frozen=True):
         """Tell the waiting process where it can read why the node ended, should it end."""
         if self.log_file:
             self._tell(LogStart(self.log_file, os.stat(self.log_file).st_size))  # noqa: PTH116
+
+    def tell_waiting(self, why: str) -> None:
+        """Tell the waiting process that the node waits too, and why."""
+        self._tell(Waiting(why))
 
     async def keep_record(self, node: Node, settings: NodeSettings) -> None:
         """Write the run record, and again whenever something in it has changed, until cancelled.
@@ -109,7 +120,7 @@ class Launch(msgspec.Struct, frozen=True):
             log_file=self.log_file,
         )
 
-    def _tell(self, what: LogStart | RunRecord) -> None:
+    def _tell(self, what: LogStart | Waiting | RunRecord) -> None:
         if self.ready_pipe is not None:
             with contextlib.suppress(OSError, ValueError):  # the process that waited is gone
                 os.write(self.ready_pipe, msgspec.json.encode(what) + b"\n")

@@ -187,8 +187,9 @@ def _resume(
         return storage, {}
     if mode == "start":
         raise Refused(
-            f"{path} is of a node that had begun to join a cluster: finish that by hstore join, "
-            "or choose another --data-dir"
+            f"{path} is of a node that had begun to join a cluster: "
+            f"`hstore join --listen {settings.listen} --data-dir {path}` finishes that; or choose "
+            "another --data-dir"
         )
     if not join_to:
         raise NoLeader("no cluster was found to join")

@@ -104,3 +104,41 @@ def test_a_list_of_a_cluster_that_waits_for_nodes_says_so(make, capfd):
     assert "n1" in out
     assert "waits for 3 nodes" in err
     assert "of which 1 has joined, and names no leader until then" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "sent"), [(["n2"], "n2"), ([], ""), (["192.0.2.1:1"], "192.0.2.1:1")]
+)
+def test_transfer_asks_for_a_node_or_for_any_and_says_which_leads(server, capfd, words, sent):
+    server.answers["POST", "/v1/leader/transfer"] = (200, {"leader": "n2"})
+    assert cli.run(["transfer", "-h", server.address, *words]) == 0
+    assert capfd.readouterr() == ("n2 leads\n", "")
+    assert json.loads(server.asked[-1][2]) == {"to": sent}
+
+
+def test_transfer_to_an_unknown_node_is_refused(server, capfd):
+    error = "no member is called x; the members are n1, n2"
+    server.answers["POST", "/v1/leader/transfer"] = (409, {"error": error})
+    assert cli.run(["transfer", "-h", server.address, "x"]) == 1
+    assert capfd.readouterr() == ("", f"hstore: {error}\n")
+
+
+def test_what_a_node_takes_from_its_own_machine_only_is_said_to_be_typed_there(
+    server, capfd, monkeypatch
+):
+    monkeypatch.setattr("hstore.cli.search.here.is_this_machine", lambda _address: False)
+    refused = (403, {"error": "not from there"})
+    server.answers["PUT", "/v1/config/dns_ttl"] = refused
+    server.answers["PUT", "/v1/config/log_level"] = refused
+    server.answers["POST", "/v1/node/rename"] = refused
+    server.answers["POST", "/v1/leader/transfer"] = refused
+    there = server.address
+    for words, named in (
+        (["config", "dns_ttl", "2s"], "config dns_ttl 2s"),
+        (["config", "log_level", "debug"], f"config -h {there} log_level debug"),
+        (["rename", "web"], f"rename -h {there} web"),
+        (["transfer", "n2"], "transfer n2"),
+    ):
+        assert cli.run([words[0], "-h", there, *words[1:]]) == 1
+        said = capfd.readouterr().err
+        assert said == f"hstore: not from there\non the machine of {there}: `hstore {named}`\n"

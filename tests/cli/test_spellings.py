@@ -50,6 +50,7 @@ def ran(monkeypatch):
         ("-r server -c list --watch -h n1", "list -h n1 --watch"),
         ("-r server -c kill -h n1", "kill -h n1"),
         ("-r server -c stop -h n1", "stop -h n1"),
+        ("-r server -c stop --all", "stop --all"),
         ("-r server -c restart -h n1", "restart -h n1"),
         ("-r client -c read", "read"),
         ("-h n1 -k a -c read -r client", "read -h n1 -k a"),

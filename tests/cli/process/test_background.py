@@ -21,12 +21,16 @@ NODE = """
 import os, sys, time
 [ready] = [int(word.partition("=")[2]) for word in sys.argv if word.startswith("--ready-pipe=")]
 log, record, end = sys.argv[1:4]
+waits = os.environ.get("WAITS")
 if log:
     fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     size = os.fstat(fd).st_size
     os.dup2(fd, 2)
     os.write(ready, b'{"log_file": "%s", "bytes_before": %d}\\n' % (log.encode(), size))
 sys.stderr.write("level=info event=x\\n")
+if waits:
+    os.write(ready, b'{"waits_because": "%s"}\\n' % waits.encode())
+    time.sleep(0.5)
 if record:
     os.write(ready, record.encode() + b"\\n")
 os.close(ready)
@@ -55,10 +59,10 @@ def children(monkeypatch):
 def node(children, tmp_path, make):
     """Start one: `node("its end", serves=..., logs=...)`."""
 
-    def start(end, *, serves=False, logs=True):
+    def start(end, *, serves=False, logs=True, waits=""):
         log = str(tmp_path / "hstore.log") if logs else ""
         record = msgspec.json.encode(make.record(1)).decode() if serves else ""
-        return background.spawn([log, record, end], os.environ)
+        return background.spawn([log, record, end], {**os.environ, "WAITS": waits})
 
     return start
 
@@ -76,6 +80,29 @@ def test_the_error_of_a_node_that_ends_is_its_last_words_and_its_status(node, tm
     with pytest.raises(Ended) as end:
         child.wait_serving()
     assert (end.value.status, end.value.words) == (1, "hstore: the disk\nis full")
+
+
+def test_a_node_that_waits_for_others_goes_on_without_its_user(node, monkeypatch):
+    monkeypatch.setattr(background, "_WAITS_S", 0.0)
+    child = node("time.sleep(60)", waits="the first is not there")
+    with pytest.raises(Refused) as caught:
+        child.wait_serving()
+    first, second = str(caught.value).splitlines()
+    assert first == "the node waits: the first is not there"
+    assert second.startswith(
+        f"it goes on waiting in the background (process {child.process.pid}); "
+    )
+    child.check()
+
+
+def test_on_a_terminal_the_user_is_told_what_it_waits_for_and_waits_with_it(
+    node, make, monkeypatch
+):
+    monkeypatch.setattr(background, "_WAITS_S", 0.0)
+    child = node("time.sleep(60)", serves=True, waits="the first is not there")
+    told: list[str] = []
+    assert child.wait_serving(told.append) == make.record(1)
+    assert told == ["the first is not there"]
 
 
 def test_an_error_of_the_last_run_is_not_taken_for_the_reason(node, tmp_path):

@@ -119,14 +119,31 @@ def test_a_restart_is_advised_only_where_this_machine_can_start_the_node_again(
     for path in ("/v1/node/stop", "/v1/node/kill"):
         cluster.set(A, path, {})
     assert end(named(A, make_finder())) == f"the node at {A} {ended}"
-    # A record of another node that once ran at this address does not help.
-    assert end(named(A, make_finder(), make.record())) == f"n1 at {A} {ended}"
+    # A record of another node that once ran at this address does not help, nor give it its name.
+    assert end(named(A, make_finder(), make.record())) == f"the node at {A} {ended}"
 
 
 def test_who_stops_as_a_voter_elsewhere_is_not_told_to_restart_it_here(make_finder, cluster):
     cluster.set(A, "/v1/node/stop", {"still_voter": "no majority"})
-    with pytest.raises(Refused, match=r"no majority\. Start it again, or remove it \(hstore leave"):
+    with pytest.raises(Refused, match=r"no majority\nstart it again$"):
         ending.stop(named(A, make_finder()))
+
+
+def test_who_stops_as_a_voter_here_is_told_the_command_that_starts_it_again(
+    make_finder, cluster, make, sleeper, clock
+):
+    cluster.set(A, "/v1/node/stop", {"still_voter": "no majority"})
+    real = clock.sleep
+
+    def sleep(seconds):
+        real(seconds)
+        sleeper.kill()
+        sleeper.wait()
+
+    clock.sleep = sleep
+    with pytest.raises(Refused, match=f"(?s)n1 at {A} .*: `hstore restart -h {A}`$") as caught:
+        ending.stop(named(A, make_finder(), make.record(pid=sleeper.pid)))
+    assert "hstore leave" not in str(caught.value), "it could not: there is no majority"
 
 
 @pytest.mark.parametrize("end", [ending.stop, ending.kill])

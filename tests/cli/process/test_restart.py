@@ -178,3 +178,27 @@ def test_one_whose_settings_have_become_wrong_goes_on_as_it_is(
     with pytest.raises(ConfigError, match="nope: unknown key"):
         restart_node(named(make_finder(), record), {}, cli.commands)
     assert len(cluster.asked) == 1
+
+
+def test_what_ran_earlier_at_the_address_of_another_member_is_not_started_there(
+    make_finder, cluster, make, spawned, data_dir
+):
+    """The member may be of a demo, which is not recorded: its node would meet a stranger there."""
+    b = "127.0.0.1:8501"
+    cluster.set(b, "/v1/cluster", make.info())
+    old = make.record(name="old", node_id=f"{99:016x}", data_dir=str(data_dir))
+    with pytest.raises(Refused) as caught:
+        restart_node(named(make_finder([b]), old), {}, cli.commands)
+    for part in ("n1 of cluster 00000000000000c1", A, "`hstore restart -h old` starts that"):
+        assert part in str(caught.value)
+    assert spawned == []
+    assert restart_node(named(make_finder([b]), old, said="old"), {}, cli.commands) == 0
+    own = make.record(data_dir=str(data_dir))
+    assert restart_node(named(make_finder([b]), own), {}, cli.commands) == 0
+    assert len(spawned) == 2
+
+
+def test_a_node_of_another_machine_is_not_looked_for_here(make_finder, monkeypatch):
+    monkeypatch.setattr(module, "is_this_machine", lambda _address: False)
+    with pytest.raises(Refused, match=f"on the machine of {A}: `hstore restart -h {A}`"):
+        restart_node(named(make_finder()), {}, cli.commands)

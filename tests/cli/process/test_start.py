@@ -398,3 +398,58 @@ def test_a_proxy_of_the_environment_does_not_come_between_a_newcomer_and_its_clu
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     server.answers["GET", "/v1/cluster"] = (200, msgspec.to_builtins(make.info()))
     assert joining.find_cluster((server.address,)) == make.info().cluster_id
+
+
+@pytest.fixture
+def taken_here():
+    """The API port 8500 of an address of this machine beyond 127.0.0.1, with what stands there."""
+    with socket.socket() as other:
+        other.bind((HOST, 8500))
+        other.listen()
+        yield HOST
+
+
+def test_the_address_for_a_second_cluster_is_one_that_is_free(
+    served, env, make_finder, cluster, make, monkeypatch
+):
+    cluster.set(SEED, "/v1/cluster", make.info())
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind(("127.0.0.1", 8500))
+        except OSError:
+            pytest.skip("another program has port 8500")
+        other.listen()
+        with pytest.raises(Refused) as caught:
+            start.start_node({}, env, make_finder([SEED]))
+    assert "`hstore start -h 127.0.0.1:8500`" not in str(caught.value)
+    assert "`hstore start -h 127.0.0.1:8" in str(caught.value)
+
+
+def test_the_address_for_a_join_beyond_loopback_is_free_and_the_replaced_node_is_kept(
+    served, env, make_finder, cluster, make, taken_here, monkeypatch
+):
+    monkeypatch.setattr(start, "own_address_towards", lambda _address: taken_here)
+    monkeypatch.setattr(start, "_place", lambda settings, _env: settings)
+    far = "192.0.2.9:8500"
+    cluster.set(far, "/v1/cluster", make.info(make.node(1, address=far)))
+    with pytest.raises(ConfigError) as caught:
+        start.join_cluster({"replace": "n2"}, env, far, make_finder())
+    assert f"`hstore join -h {far} --listen {taken_here}:8501 --replace n2`" in str(caught.value)
+    assert served == []
+
+
+def test_a_join_is_told_the_address_beside_a_node_that_runs_beyond_loopback(
+    served, env, make_finder, make, taken_here, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(start, "_place", lambda settings, _env: settings)
+    default = tmp_path / ".local/share/hstore/8500"
+    record = make.record(
+        1, pid=os.getppid(), data_dir=str(default), address=f"{taken_here}:8500",
+        listen=f"{taken_here}:8500",
+    )  # fmt: skip
+    run_record.write(record, env)
+    with pytest.raises(Refused) as caught:
+        start.join_cluster({}, env, None, make_finder())
+    assert f"`hstore join --listen {taken_here}:8501`" in str(caught.value)
+    assert served == []

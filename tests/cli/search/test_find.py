@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import httpx
 import pytest
 
 from hstore.cli.client.errors import Unreachable
+from hstore.cli.search.sources import finder_of
 from hstore.dns.resolver import Hosts
+from hstore.node.discovery import run_record
 from hstore.node.errors import ConfigError, Refused
 
 A, B = "127.0.0.1:8500", "127.0.0.1:8501"
@@ -247,3 +251,27 @@ def test_a_search_goes_on_past_named_addresses_of_another_zone(make_finder, clus
     finder.is_zone_given, finder.zone = True, "other.example"
     with pytest.raises(Unreachable):
         finder.find()
+
+
+def test_a_search_without_success_names_what_can_be_started_again_here(
+    make_finder, make, cluster, clock
+):
+    with pytest.raises(Unreachable, match="`hstore start` starts a cluster here"):
+        make_finder().find()
+    finder = make_finder()
+    finder._ended = lambda: [make.record(7), make.record(8, zone="other.example")]
+    with pytest.raises(Unreachable) as caught:
+        finder.find()
+    assert "`hstore restart -h 127.0.0.1:8506` starts n7 again" in str(caught.value)
+    assert "hstore start`" not in str(caught.value)
+    assert "n8" not in str(caught.value)
+
+
+def test_what_can_be_started_again_has_ended_and_has_its_data(make, tmp_path):
+    env = {"XDG_STATE_HOME": str(tmp_path / "state"), "HOME": str(tmp_path)}
+    for folder in ("ended", "runs"):
+        (tmp_path / folder / "db").mkdir(parents=True)
+    run_record.write(make.record(1, data_dir=str(tmp_path / "ended")), env)
+    run_record.write(make.record(2, data_dir=str(tmp_path / "gone")), env)
+    run_record.write(make.record(3, pid=os.getpid(), data_dir=str(tmp_path / "runs")), env)
+    assert [one.name for one in finder_of({}, env)._ended()] == ["n1"]

@@ -280,6 +280,9 @@ class FakeBackend:
         self.calls.append("stop")
         return self.still_voter
 
+    def stop_all(self) -> None:
+        self.calls.append("stop all")
+
     def restart(self) -> None:
         self.calls.append("restart")
 

@@ -24,6 +24,7 @@ ADMIN = [
     ("/v1/node/restart", None, "restart"),
     ("/v1/node/kill", None, "kill"),
     ("/v1/node/leave", None, "leave"),
+    ("/v1/cluster/stop", None, "stop all"),
     ("/v1/leader/remove", {"node": "n2"}, ("remove", "n2")),
     ("/v1/leader/transfer", {"to": "n2"}, ("transfer", "n2")),
 ]

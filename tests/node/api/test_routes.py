@@ -67,7 +67,7 @@ RIGHTS = {
     Right.AGENT_READ: {"/v1/node/load"},
     Right.OPERATOR_READ: {"/v1/config", "/v1/config/"},
     Right.OPERATOR_WRITE: {
-        "/v1/config/", "/v1/leader/remove", "/v1/leader/transfer", "/v1/node/kill",
+        "/v1/cluster/stop", "/v1/config/", "/v1/leader/remove", "/v1/leader/transfer", "/v1/node/kill",
         "/v1/node/leave", "/v1/node/rename", "/v1/node/restart", "/v1/node/stop",
     },
     Right.JOIN: {"/v1/cluster/join"},

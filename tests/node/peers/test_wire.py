@@ -48,6 +48,7 @@ FRAMES: list[wire.Frame] = [
     wire.Bundle([wire.Forward(2, ForwardKind.WRITE, b"", 1), wire.ForwardReply(3, 1, b"no")]),
     wire.Report(FIGURES),
     wire.Bulletin(3, {1: ("alive", 0, FIGURES, ""), 2: ("failed", None, None, "is silent")}),
+    wire.StopAll(),
     SnapshotStart(3, META, 2**64 - 1),
     SnapshotPosition(9, 3, b"key", b"digest"),
     SnapshotChunk(9, 3, b"key", b"data", b"digest"),

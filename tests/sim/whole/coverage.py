@@ -35,7 +35,7 @@ RARE: tuple[str, ...] = (
     "recovered from a disk that lost log", "recovered nodes lead", "recovering is shown",
     "recovers lost log",
     "remove: done", "replace: done", "replay with a hello", "replay without a hello", "snapshots installed",
-    "stop: done", "transfer to: done", "transfer: done",
+    "stop all: done", "stop: done", "transfer to: done", "transfer: done",
 )  # fmt: skip
 """Met by any `FULL` seeds."""
 

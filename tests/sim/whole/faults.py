@@ -97,6 +97,7 @@ class Faults:
         start("pause", options.pause_every, self._pause)
         start("clock", options.clock_every, self._leap)
         start("stop", options.stop_every, self.sim.operator.stop)
+        start("end", options.end_every, self.sim.operator.end_all)
         start("operator", options.change_every, self.sim.operator.act)
         start("replace", options.replace_every, self.sim.operator.replace)
         start("fill", options.fill_every, self._fill)

@@ -122,6 +122,12 @@ class Operator:
         if up:
             await self._tell("stop", rng.choice(up), "/v1/node/stop", {})
 
+    async def end_all(self, rng: Random) -> None:
+        """Stop all nodes cleanly through one of them; each is started again some time."""
+        up = [m for m in self.sim.members.values() if m.is_up]
+        if up:
+            await self._tell("stop all", rng.choice(up), "/v1/cluster/stop", {})
+
     async def let_go(self, rng: Random, but: SimMember) -> None:
         """Remove or stop somebody else than one that may be missed already."""
         up = [m for m in self.sim.members.values() if m.is_up and m is not but]

@@ -58,6 +58,7 @@ class WholeOptions:
         change_every: A node joins, or is removed.
         configure_every: A setting of the cluster is changed, or the name or the type of a node.
         stop_every: A node is asked to stop, and is started again.
+        end_every: All are asked to stop, through one of them, and are started again.
         clients: How many there are; `think_mean`: how long each pauses between requests.
         keys: How many keys they share.
         keyed: Share of writes with an idempotency key.
@@ -120,6 +121,7 @@ class WholeOptions:
     clock_every: float = 0.0
     configure_every: float = 0.0
     replace_every: float = 0.0
+    end_every: float = 0.0
     is_lost: bool = False
     capacity: int = 0
     fill_every: float = 0.0
@@ -129,7 +131,7 @@ class WholeOptions:
 _DISTURBANCES = (
     "tail", "cut_every", "partition_every", "refuse_every", "replay_every", "hang_every",
     "fail_every", "lose_every", "crash_every", "crash_at_boundary", "pause_every", "stop_every",
-    "change_every", "replace_every",
+    "change_every", "replace_every", "end_every",
 )  # fmt: skip
 """What keeps the leader from knowing the room of the others, or leaves too few of them."""
 
@@ -192,6 +194,9 @@ def draw(seed: int) -> WholeOptions:
         timeout_ms=rng.choice((300, 1000, 3000)),
     )
     _draw_later(options, rng, often)
+    # From a stream of its own: most runs stay as they were.
+    ends = stream(seed, "ends")
+    options.end_every = ends.uniform(1, 4) if ends.random() < 0.15 else 0.0
     return _with_little_room(options, stream(seed, "rooms"))
 
 
@@ -242,7 +247,7 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     """Return the options of a run that was written down: what it did not know has no part in it."""
     options = draw(seed)
     options.clock_every = options.configure_every = options.replace_every = 0.0
-    options.is_lost = False
+    options.is_lost, options.end_every = False, 0.0
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})
