@@ -32,11 +32,12 @@ from .driver.freshness import Freshness
 from .driver.keys import Keys
 from .driver.replica import Replica
 from .driver.ticks import TickTimer
-from .errors import AddressClaimed, DuplicateProcess
+from .errors import AddressClaimed, BadFrame, BadNumber, DuplicateProcess
+from .model.values import is_address
 from .net.lag import Lag
 from .net.poller import Poller, can_poll
 from .peers import wire
-from .peers.greeting import Dial, LocalNode, is_address, is_cluster_id
+from .peers.greeting import Dial, LocalNode, is_cluster_id
 from .peers.links import Links
 from .raft.messages import Base
 from .state.machine import State
@@ -48,6 +49,11 @@ _GOODBYE_SECONDS = 0.05
 _FAREWELL_SECONDS = 1.0
 """How long a member that was removed keeps its links: for the answer to its own request, and for
 the others to see its end at once, should it have led."""
+
+_SUSPECT = (
+    "that member runs another version of hstore, or something that is no hstore: look at it, and "
+    "upgrade or remove it"
+)
 
 _MAX_SAID = 128  # Addresses remembered of nodes that said hello; the oldest goes first.
 
@@ -159,6 +165,8 @@ class Node:
         self.replica.disk_space.on_change = self._on_room_changed
         self.replica.intake.on_admin = self.membership.handle
         self.replica.on_snapshot_wanted = self.snapshot_sender.send
+        self.replica.on_refused = self._refused_by_core
+        self.replica.on_term_jump = self._term_jumped
         state.on_checkpoint = self.check.checkpoint
 
     async def run(
@@ -207,7 +215,11 @@ class Node:
     # -- as `peers.PeerHandler` -------------------------------------------------------------
 
     def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
-        """Hand each frame to the room it is for."""
+        """Hand each frame to the room it is for.
+
+        Raises:
+            BadFrame: One holds what no node may use; the frames after it are not used either.
+        """
         self.replica.heard[peer] = trio.current_time()
         self.status.port_answered(peer)
         for frame in frames:
@@ -216,13 +228,14 @@ class Node:
             elif isinstance(frame, wire.Forward):
                 self.replica.intake.forward_received(peer, frame)
             elif isinstance(frame, wire.ForwardReply):
-                self.replica.intake.reply_received(frame)
+                self.replica.intake.reply_received(peer, frame)
             elif isinstance(frame, wire.Bundle):
                 self.received(peer, frame.frames)
             elif isinstance(frame, wire.Report):
                 self.status.reported(peer, frame)
                 self.rooms.look()
             elif isinstance(frame, wire.Bulletin):
+                self.replica.check_term(peer, frame.term)
                 self.status.bulletin(frame)
             elif isinstance(frame, wire.StateDigest):
                 self.check.reported(peer, frame)
@@ -285,6 +298,24 @@ class Node:
             raise DuplicateProcess(self._another_runs(peer, other))
         elif refusal == wire.Refusal.CLUSTER:
             self.status.stranger_answered(peer)
+
+    def broke_protocol(self, peer: int, error: BadFrame) -> None:
+        """`peer` sent what no node may use. Nothing of it was used, and its connection is closed."""
+        who = f"{peer:016x}"
+        if isinstance(error, BadNumber):
+            self.alarms.sound("term_jump", who, peer=who, why=f"refused: {error}", hint=_SUSPECT)
+        elif self._log_limit.is_due("broke protocol", peer):
+            _log.error("refused a frame", peer=who, why=str(error), hint=_SUSPECT)
+
+    def _term_jumped(self, peer: int, term: int) -> None:
+        """`peer` is in a term that no cluster reaches by elections so soon."""
+        who, own = f"{peer:016x}", self._facts.term
+        why = f"its term is {term}, this node's is {own}"
+        self.alarms.sound("term_jump", who, peer=who, why=why, hint=_SUSPECT)
+
+    def _refused_by_core(self, peer: int, why: str) -> None:
+        self.links.hang_up(peer)
+        self.broke_protocol(peer, BadFrame(why))
 
     def claimed(self, hello: wire.Hello) -> None:
         """A member of another cluster takes this node for one of its own.

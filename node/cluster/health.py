@@ -22,7 +22,7 @@ _SUSPECT_INTERVALS = 2
 _FAILED_INTERVALS = 5
 """Health-check intervals without contact after which a node is suspect, and failed."""
 
-Judgement = tuple[str, int | None, NodeFigures | None, str]
+Judgement = tuple[wire.Health, int | None, NodeFigures | None, str]
 """Health, milliseconds since the last contact, figures, and why it is not alive; as in a bulletin."""
 
 _STOPPED = "stopped on purpose"

@@ -19,6 +19,8 @@ import msgspec
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 """Checked where a command is decoded: one that a record cannot hold must never get into a log."""
 
+KEY_BYTES_MAX = 4096
+VALUE_BYTES_MAX = 1024 * 1024
 IDEMPOTENCY_KEY_BYTES_MAX = 256
 DIGEST_BYTES = 16
 """Of a request. Only requests under one key are compared, so it has to withstand no search."""
@@ -267,6 +269,7 @@ _EFFECTS = {
     encode(kind.__struct_config__.tag): effect
     for kind, effect in ((Put, Effect.TAKES), (Delete, Effect.FREES), (DeletePrefix, Effect.FREES))
 }
+_RECOVERY_TAG = encode(BecomeOnly.__struct_config__.tag)
 _KEYED_TAG = encode(Keyed.__struct_config__.tag)
 
 
@@ -294,6 +297,11 @@ def decode(data: bytes) -> Command:
     """
     command: Command = _decoder.decode(data)
     return command
+
+
+def is_recovery(data: bytes) -> bool:
+    """Whether an encoded command is `BecomeOnly`, which no node may propose."""
+    return data[1:3] == _RECOVERY_TAG
 
 
 def needs_time(data: bytes) -> bool:

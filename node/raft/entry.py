@@ -8,10 +8,21 @@ The payload of an entry is opaque bytes, except for membership entries, whose pa
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
 from .membership import Configuration
+
+NUMBER_MAX = 1 << 62
+"""No index is above it, and no term rises above it at once: at a million a second that takes more
+than a hundred thousand years, and 64 bits still hold what follows it."""
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+"""An index, checked where a message of a peer is decoded."""
+
+Term = Annotated[int, msgspec.Meta(ge=0)]
+"""A term. How far it may rise depends on the receiver's (`peers/frame_check.py`)."""
 
 
 class EntryKind(enum.IntEnum):
@@ -35,8 +46,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         data: The payload.
     """
 
-    index: int
-    term: int
+    index: Number
+    term: Term
     kind: int
     data: bytes
 
@@ -65,8 +76,8 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
         chain: The chain hash of the log at `index`; the storage fills it in and checks it.
     """
 
-    index: int = 0
-    term: int = 0
+    index: Number = 0
+    term: Term = 0
     # Section 7: "To enable cluster membership changes (Section 6), the snapshot also includes the
     # latest configuration in the log as of last included index."
     config: Configuration = Configuration()

@@ -66,6 +66,7 @@ class WholeOptions:
         is_lost: Whether the run ends with a majority that is lost for good (`disaster.py`).
         capacity: Bytes that the smallest disk holds; 0: the disks hold everything.
         fill_every: Somebody writes large values until they are refused.
+        hostile_every: A frame that no node may use comes in the name of a member (`hostile.py`).
         is_calm: Nothing else goes wrong that hides from the leader how much room there is.
     """
 
@@ -124,12 +125,13 @@ class WholeOptions:
     capacity: int = 0
     fill_every: float = 0.0
     is_calm: bool = False
+    hostile_every: float = 0.0
 
 
 _DISTURBANCES = (
     "tail", "cut_every", "partition_every", "refuse_every", "replay_every", "hang_every",
     "fail_every", "lose_every", "crash_every", "crash_at_boundary", "pause_every", "stop_every",
-    "change_every", "replace_every",
+    "change_every", "replace_every", "hostile_every",
 )  # fmt: skip
 """What keeps the leader from knowing the room of the others, or leaves too few of them."""
 
@@ -192,6 +194,8 @@ def draw(seed: int) -> WholeOptions:
         timeout_ms=rng.choice((300, 1000, 3000)),
     )
     _draw_later(options, rng, often)
+    hostile = stream(seed, "hostile frames")
+    options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
     return _with_little_room(options, stream(seed, "rooms"))
 
 
@@ -243,6 +247,7 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options = draw(seed)
     options.clock_every = options.configure_every = options.replace_every = 0.0
     options.is_lost = False
+    options.hostile_every = 0.0
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})
