@@ -34,8 +34,8 @@ import structlog
 import trio
 
 from ..net.flag import Flag
-from ..peers import frame_check, wire
-from ..peers.frame_check import TERM_JUMP
+from ..peers import wire
+from ..peers.frame_check import TERM_JUMP, TermCheck
 from ..peers.links import Links
 from ..raft import election, replication
 from ..raft import events as happened
@@ -108,6 +108,7 @@ class Replica(Operations):
         self.on_tick: Callable[[], None] = lambda: None
         self.on_refused: Callable[[int, str], None] = lambda _peer, _why: None
         self.on_term_jump: Callable[[int, int], None] = lambda _peer, _term: None
+        self._term_check = TermCheck()
         self._links: Links | None = None
         self._tick_timer: TickTimer | None = None
         self._events: deque[happened.Event] = deque()
@@ -200,7 +201,7 @@ class Replica(Operations):
         Raises:
             BadFrame: It is one that no node may take over.
         """
-        if frame_check.is_jump(self.core.term, term):
+        if self._term_check.is_jump(self.core.term, peer, term, trio.current_time()):
             self.on_term_jump(peer, term)
 
     # -- running ----------------------------------------------------------------------------

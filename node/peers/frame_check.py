@@ -23,6 +23,17 @@ from . import wire
 TERM_JUMP = 1000
 """A term rises by one with each election. A higher one by more than this is an alarm."""
 
+TERM_JUMPED_MAX = NUMBER_MAX // 2
+"""A term above it that is a jump, too, is refused until its sender has insisted on it."""
+
+_INSISTS_S = 10.0
+"""How long a peer has to send such terms; a link that is closed each time dials twice a second."""
+
+_BREAK_S = 3.0
+"""After so long without one it begins anew."""
+
+_MAX_PEERS = 128
+
 _MAX_ENTRY = 2 * 1024 * 1024
 """Bytes of a payload: the largest value is 1 MiB, and an entry must fit into one frame."""
 
@@ -45,18 +56,48 @@ def check(frames: Sequence[wire.Frame]) -> None:
             raise BadFrame("a snapshot without its state")
 
 
-def is_jump(own: int, term: int) -> bool:
-    """Whether a peer's term is so far above this node's that it is an alarm.
+class TermCheck:
+    """Compares the terms of a node's peers with its own, and says when one is too far above it.
 
-    Raises:
-        BadNumber: It is so high that no node may take it over: terms must go on to rise after it.
+    A term is never forgotten, and the next election needs a higher one. So a single frame must not
+    bring a node near `NUMBER_MAX`, nor may a node be shut out for good that another frame has
+    brought half-way there: its peers refuse its terms for a while, and then take them over.
     """
-    if term <= own + TERM_JUMP:
-        return False
-    if term > NUMBER_MAX:
-        raise BadNumber(f"the term {term}, this node's is {own}")
-    # A new node has none yet: that of its cluster may be any.
-    return own > 0
+
+    def __init__(self) -> None:
+        """Begin with nothing heard."""
+        self._high: dict[
+            int, tuple[float, float]
+        ] = {}  # By peer: when it began, and the last time.
+
+    def is_jump(self, own: int, peer: int, term: int, now: float) -> bool:
+        """Whether a peer's term is so far above this node's that it is an alarm.
+
+        Args:
+            own: This node's.
+            peer: Id of the peer.
+            term: The peer's, at most `NUMBER_MAX`.
+            now: Seconds of a clock that does not go back.
+
+        Raises:
+            BadNumber: No node may take it over, or not yet.
+        """
+        if term <= own + TERM_JUMP:
+            return False
+        if term > TERM_JUMPED_MAX and not self._insists(peer, now):
+            raise BadNumber(f"the term {term}, while this node's is {own}")
+        # A new node has none yet: that of its cluster may be any.
+        return own > 0
+
+    def _insists(self, peer: int, now: float) -> bool:
+        """Whether a peer has been in such a term for some time: it is no single frame."""
+        began, last = self._high.pop(peer, (now, now))
+        if now - last > _BREAK_S:
+            began = now
+        if len(self._high) >= _MAX_PEERS:
+            self._high.clear()
+        self._high[peer] = began, now
+        return now - began >= _INSISTS_S
 
 
 def _check_entries(entries: list[Entry]) -> None:

@@ -21,7 +21,7 @@ import msgspec
 from ..errors import BadFrame, BadNumber, PeerError
 from ..model.cluster_info import JoinReply, NodeFigures, Reason
 from ..model.commands import Outcome
-from ..raft.entry import NUMBER_MAX, Number, Term
+from ..raft.entry import NUMBER_MAX, Number
 from ..raft.membership import MEMBERS_MAX
 from ..raft.messages import Message
 from . import snapshot_transfer
@@ -186,7 +186,7 @@ class Bulletin(msgspec.Struct, frozen=True, array_like=True, tag=43, gc=False):
             not alive; empty: it is.
     """
 
-    term: Term
+    term: Number
     members: Annotated[dict[int, Seen], msgspec.Meta(max_length=MEMBERS_MAX)]
 
 

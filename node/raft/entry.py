@@ -15,14 +15,11 @@ import msgspec
 from .membership import Configuration
 
 NUMBER_MAX = 1 << 62
-"""No index is above it, and no term rises above it at once: at a million a second that takes more
-than a hundred thousand years, and 64 bits still hold what follows it."""
+"""No index and no term is above it: at a million a second that takes more than a hundred thousand
+years, and 64 bits still hold what follows it."""
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
-"""An index, checked where a message of a peer is decoded."""
-
-Term = Annotated[int, msgspec.Meta(ge=0)]
-"""A term. How far it may rise depends on the receiver's (`peers/frame_check.py`)."""
+"""An index or a term, checked where a message of a peer is decoded."""
 
 
 class EntryKind(enum.IntEnum):
@@ -41,13 +38,13 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         index: Position in the log, from 1.
-        term: Term of the leader that appended it, from 1.
+        term: Number of the leader that appended it, from 1.
         kind: An `EntryKind`, kept as a plain integer because entries are decoded in bulk.
         data: The payload.
     """
 
     index: Number
-    term: Term
+    term: Number
     kind: int
     data: bytes
 
@@ -77,7 +74,7 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
     index: Number = 0
-    term: Term = 0
+    term: Number = 0
     # Section 7: "To enable cluster membership changes (Section 6), the snapshot also includes the
     # latest configuration in the log as of last included index."
     config: Configuration = Configuration()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .entry import Entry, Number, SnapshotMeta, Term
+from .entry import Entry, Number, SnapshotMeta
 
 
 # `array_like`: fields travel by position, without names. `gc=False`: a message cannot refer to
@@ -25,14 +25,14 @@ class Base(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     frm: int
     to: int
-    term: Term
+    term: Number
 
 
 class PreVoteRequest(Base, frozen=True, array_like=True, tag=1, gc=False):
     """ "Would you vote for me in `term`?" (thesis section 9.6). Nobody's term changes by it."""
 
     last_index: Number
-    last_term: Term
+    last_term: Number
 
 
 class PreVoteResponse(Base, frozen=True, array_like=True, tag=2, gc=False):
@@ -48,7 +48,7 @@ class VoteRequest(Base, frozen=True, array_like=True, tag=3, gc=False):
     """
 
     last_index: Number
-    last_term: Term
+    last_term: Number
     transfer: bool = False
 
 
@@ -69,7 +69,7 @@ class Append(Base, frozen=True, array_like=True, tag=5, gc=False):
     """
 
     prev_index: Number
-    prev_term: Term
+    prev_term: Number
     entries: list[Entry]
     commit: Number
 
@@ -88,7 +88,7 @@ class AppendResponse(Base, frozen=True, array_like=True, tag=6, gc=False):
     index: Number
     rejected: bool = False
     hint_index: Number = 0
-    hint_term: Term = 0
+    hint_term: Number = 0
 
 
 class Heartbeat(Base, frozen=True, array_like=True, tag=7, gc=False):

@@ -222,7 +222,7 @@ def _conflict(_rng: Random, me: int, victim: SimMember) -> wire.Frame:
 
 
 def _jumping(make: Callable[[int, int, int], wire.Frame]) -> _Make:
-    return lambda rng, me, victim: make(me, victim.id, rng.choice((_BEYOND, 2**63, 2**64 - 1)))
+    return lambda rng, me, victim: make(me, victim.id, rng.choice((NUMBER_MAX, _BEYOND, 2**64 - 1)))
 
 
 _CONFIGS = (
