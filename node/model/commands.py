@@ -12,6 +12,7 @@ the command takes effect. A command that another one carries needs no stamp of i
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -289,14 +290,8 @@ def effect(data: bytes) -> Effect:
     return Effect.TAKES if is_put else Effect.FREES
 
 
-def decode(data: bytes) -> Command:
-    """Decode the payload of an entry.
-
-    Raises:
-        msgspec.DecodeError: It is not a command of this version.
-    """
-    command: Command = _decoder.decode(data)
-    return command
+decode: Callable[[bytes], Command] = _decoder.decode
+"""Decode the payload of an entry. Raises `msgspec.DecodeError`: it is not a command of this version."""
 
 
 def is_recovery(data: bytes) -> bool:

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from ..config import log_limits
 from ..errors import BadFrame, BadNumber
+from ..model import commands
 from ..raft import membership
 from ..raft.entry import NUMBER_MAX, Entry, EntryKind
 from ..raft.messages import Append, InstallSnapshot
@@ -37,7 +40,7 @@ _MAX_PEERS = 128
 _MAX_ENTRY = 2 * 1024 * 1024
 """Bytes of a payload: the largest value is 1 MiB, and an entry must fit into one frame."""
 
-_COMMAND, _CONFIG = int(EntryKind.COMMAND), int(EntryKind.CONFIG)
+_COMMAND = int(EntryKind.COMMAND)
 
 
 def check(frames: Sequence[wire.Frame]) -> None:
@@ -101,17 +104,27 @@ class TermCheck:
 
 
 def _check_entries(entries: list[Entry]) -> None:
-    for entry in entries:
-        if entry.kind == _COMMAND:
-            fault = log_limits.fault_in(entry.data)
-        elif entry.kind == _CONFIG:
-            is_sound = membership.is_configuration(entry.data)
-            fault = "" if is_sound else "a configuration that no cluster can have"
-        elif entry.kind == EntryKind.NOOP:
-            fault = ""
-        else:
-            fault = f"an entry of kind {entry.kind}, which this version does not know"
-        if len(entry.data) > _MAX_ENTRY:
-            fault = f"{len(entry.data)} bytes"
-        if fault:
-            raise BadFrame(f"entry {entry.index} holds {fault}")
+    # Each entry is decoded here and once more when it is applied. To keep what was decoded costs as
+    # much as to decode it: some 0.3 us.
+    decode, is_plain_put = commands.decode, log_limits.is_plain_put
+    try:
+        for entry in entries:
+            if entry.kind != _COMMAND or not is_plain_put(decode(entry.data)):
+                _check_other(entry)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadFrame(f"an entry holds a command that is not known here ({error})") from None
+
+
+def _check_other(entry: Entry) -> None:
+    fault = ""
+    if len(entry.data) > _MAX_ENTRY:
+        fault = f"{len(entry.data)} bytes"
+    elif entry.kind == _COMMAND:
+        fault = log_limits.fault_in(entry.data)
+    elif entry.kind == EntryKind.CONFIG:
+        is_sound = membership.is_configuration(entry.data)
+        fault = "" if is_sound else "a configuration that no cluster can have"
+    elif entry.kind != EntryKind.NOOP:
+        fault = f"an entry of kind {entry.kind}, which this version does not know"
+    if fault:
+        raise BadFrame(f"entry {entry.index} holds {fault}")

@@ -17,8 +17,9 @@ _ROOMS = "node/cluster/rooms.py"
 _BATCH = "node/state/batch.py"
 _CORE = "node/raft/core.py"
 _FRAME_CHECK = "node/peers/frame_check.py"
-_RECEIVER = "node/cluster/snapshot_receiver.py"
+_INTACT = "node/state/intact.py"
 _STATUS = "node/cluster/status.py"
+_RULES_OF_REPLICATION = "tests/node/raft/test_replication.py::"
 _HOSTILE = "tests/node/test_hostile_members.py::"
 _TERMS = "node/raft/terms.py"
 _MEMBERS = "node/cluster/membership.py"
@@ -380,13 +381,13 @@ BY_TEST = (
             _REPLICATION, "core.role is Role.LEADER or core.leader not in (0, leader)",
             "core.role is Role.LEADER",
         ),
-        "tests/node/raft/test_replication.py::"
-        "test_a_second_leader_of_a_term_is_refused_and_the_first_is_followed",
+        _RULES_OF_REPLICATION + "test_a_second_leader_of_a_term_is_refused_and_the_first_is_followed",
     ),
     (
         _mutant(
             "a-state-is-taken-as-it-comes", "A node ends by it each time that it starts.",
-            _RECEIVER, "                staging.check.take(pairs)\n", "",
+            _INTACT, "                self._take(key, value)\n",
+            "                key == APPLIED_KEY and self._take(key, value)\n",
         ),
         _HOSTILE + "test_a_state_that_cannot_be_read_is_not_installed",
     ),
