@@ -55,6 +55,9 @@ _SUSPECT = (
     "upgrade or remove it"
 )
 
+_FATAL = (wire.Refusal.REMOVED, wire.Refusal.DUPLICATE)
+"""Refusals that end this node."""
+
 _MAX_SAID = 128  # Addresses remembered of nodes that said hello; the oldest goes first.
 
 _log = structlog.get_logger()
@@ -292,6 +295,10 @@ class Node:
         """
         if self._log_limit.is_due(peer, refusal):
             _log.warning("a peer refused this node", peer=f"{peer:016x}", why=refusal)
+        if refusal in _FATAL and peer != self._facts.leader and self.status.in_contact():
+            # The leader, or the majority that this node leads, still counts it as the one it is:
+            # what one other member says does not end it. If that is right, contact ends soon.
+            return
         if refusal == wire.Refusal.REMOVED:
             self.process.removed()
         elif refusal == wire.Refusal.DUPLICATE:

@@ -74,10 +74,10 @@ class SnapshotReceiver:
         start = await _next(frames)
         if not isinstance(start, SnapshotStart):
             raise PeerError(f"{type(start).__name__} at the start of a snapshot")
-        _check_start(start)
         self._replica.check_term(peer, start.term)
         if start.term < self._facts.term:
             raise PeerError("the sender of the snapshot does not lead any more")
+        _check_start(start)
         if not self._is_needed(start.meta.index):
             self._offer(peer, start, None)
             await reply(SnapshotTaken(start.id))

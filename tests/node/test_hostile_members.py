@@ -493,3 +493,17 @@ def test_no_frames_of_members_raise_anything_in_a_core(given_: list[Any]) -> Non
                 codec.encode_entry(entry, chain)
             assert core.term < 2**63
             update = core.step(Persisted(persist.seq))
+
+
+@pytest.mark.parametrize("refusal", [wire.Refusal.REMOVED, wire.Refusal.DUPLICATE])
+async def test_what_one_member_says_ends_no_node_that_its_leader_counts(
+    refusal: wire.Refusal, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        for victim in (cluster.leader, *cluster.followers):
+            for other in cluster.up:
+                if other.id not in (victim.id, cluster.leader.id):
+                    victim.node.refused(other.id, refusal, "10.0.0.9:8300")
+        await cluster.until(cluster.agrees)
+        assert len(cluster.up) == 3
+        assert not any(m.node.process.stop_requested.is_set() for m in cluster.up)
