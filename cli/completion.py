@@ -7,12 +7,14 @@ know the commands and options that `main.py` and `spellings.py` have.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
 from hstore.node.errors import HstoreError
+from hstore.node.model import values
 
 if TYPE_CHECKING:
     from hstore.node.model.cluster_info import NodeInfo
@@ -61,8 +63,16 @@ def nodes(
 
 
 def _items(node: NodeInfo, incomplete: str) -> list[CompletionItem]:
+    """Offer a node by its name or its address, unless it is one that no node has.
+
+    What is offered becomes a part of the user's command line: whatever answers there may have sent
+    `$(...)` as a name.
+    """
+    if not values.is_name(node.name) or not values.is_address(node.address):
+        return []
+    type_, health = (re.sub("[^a-z]", "?", text[:20]) for text in (node.type, node.health))
     if node.name.startswith(incomplete):
-        return [CompletionItem(node.name, help=f"{node.type}, {node.health}, {node.address}")]
+        return [CompletionItem(node.name, help=f"{type_}, {health}, {node.address}")]
     if node.address.startswith(incomplete):
-        return [CompletionItem(node.address, help=f"{node.name}, {node.type}, {node.health}")]
+        return [CompletionItem(node.address, help=f"{node.name}, {type_}, {health}")]
     return []

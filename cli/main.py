@@ -114,13 +114,15 @@ def list_nodes(*, host: str | None, zone: str | None, watch: bool, as_json: bool
 @click.option("--raw", is_flag=True, help="Print the bytes of the value, without a newline.")
 def read(*, host: str | None, zone: str | None, key: str | None, raw: bool) -> None:
     """Print the value of a key, or all of them as one JSON object."""
+    from .client.plain import harmless
+
+    is_shown = sys.stdout.isatty() and not raw
     with _client(host, zone) as client:
-        if key is None:
-            for piece in client.read_all():
-                click.echo(piece, nl=False)
+        pieces = client.read_all() if key is None else iter([client.read(_text("-k", key))])
+        for piece in harmless(pieces) if is_shown else pieces:
+            click.echo(piece, nl=False)
+        if key is None or not raw:
             click.echo()
-        else:
-            click.echo(client.read(_text("-k", key)), nl=not raw)
 
 
 @cli.command()

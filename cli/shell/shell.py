@@ -20,6 +20,7 @@ import click
 from hstore.node.config import own_files
 from hstore.node.errors import ConfigError, HstoreError, Refused
 
+from ..client.plain import plain
 from .commands import Context, Leave, Output, run, writes
 from .connection import Connection
 from .words import from_arguments, split
@@ -134,7 +135,7 @@ def _one(read: Callable[[], list[Word]], context: Context, where: str = "") -> i
         if words:
             run(context, words)
     except HstoreError as error:
-        click.echo(f"hstore: {where}{' - '.join(str(error).splitlines())}", err=True)
+        click.echo(f"hstore: {where}{plain(' - '.join(str(error).splitlines()))}", err=True)
         return error.exit_code
     return 0
 

@@ -9,6 +9,7 @@ stream.py          TCP: accept, receive, send
 sockets.py         a node's listening sockets, bound before anything else starts
 lag.py             the longest stalls of the event loop in the last minute
 flag.py            one waiting task, any number of calls that wake it once
+bounded.py         what an HTTP client takes from the program that answers, in bytes and in time
 change_counter.py  any number of waiting tasks, each for a change it has not seen
 
 Never here: what the bytes mean.
