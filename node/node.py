@@ -425,6 +425,7 @@ class Node:
 
     def _on_tick(self) -> None:
         self._set_links()
+        self.links.look()
         self.status.tick()
         self.freshness.tick()
         self.membership.tick()

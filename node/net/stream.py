@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from contextlib import suppress
 
 import structlog
@@ -24,6 +25,10 @@ _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.E
 _RETRY_ACCEPT_S = 0.1
 # Between two log lines about that.
 _LOG_INTERVAL_S = 60.0
+
+
+# Of `struct tcp_info` (linux/tcp.h): `tcpi_unacked` and `tcpi_bytes_acked`.
+_TCP_INFO = struct.Struct("=24xI92xQ")
 
 
 class TcpStream(trio.abc.HalfCloseableStream):
@@ -95,6 +100,18 @@ class TcpStream(trio.abc.HalfCloseableStream):
             return False
         except OSError:
             return True
+
+    def acknowledged(self) -> tuple[int, int]:
+        """Return how many bytes the other machine has acknowledged, and how many segments it has not.
+
+        (0, 0) where the system does not say, or the connection is lost.
+        """
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            unacknowledged, acknowledged = _TCP_INFO.unpack(info)
+        except (OSError, AttributeError, struct.error):
+            return 0, 0
+        return acknowledged, unacknowledged
 
     def send_now(self, data: bytes) -> int:
         """Send as much as the socket has room for, without waiting; return how many bytes.

@@ -198,6 +198,11 @@ class Links:
         for link, _ in self._links.values():
             link.flush()
 
+    def look(self) -> None:
+        """Once in a heartbeat: see whether the machines of all peers still answer."""
+        for link, _ in self._links.values():
+            link.look()
+
     def address_of(self, peer: int) -> str | None:
         """Return the address at which `peer` is dialled, or None if there is no link to it."""
         entry = self._links.get(peer)
