@@ -20,6 +20,7 @@ _FRAME_CHECK = "node/peers/frame_check.py"
 _INTACT = "node/state/intact.py"
 _STATUS = "node/cluster/status.py"
 _RULES_OF_REPLICATION = "tests/node/raft/test_replication.py::"
+_SILENT_LINKS = "tests/node/peers/test_silent_links.py::"
 _HOSTILE = "tests/node/test_hostile_members.py::"
 _TERMS = "node/raft/terms.py"
 _MEMBERS = "node/cluster/membership.py"
@@ -404,6 +405,20 @@ BY_TEST = (
             _INTAKE, "if request is None or request.passed_to != peer:", "if request is None:",
         ),
         _HOSTILE + "test_only_the_node_that_was_asked_can_answer",
+    ),
+    (
+        _mutant(
+            "a-silent-link-is-waited-for", "Until the pauses of TCP are over.",
+            "node/peers/link.py", "            self._silent.set()\n", "            pass\n",
+        ),
+        _SILENT_LINKS + "test_a_silent_link_is_made_anew_and_nobody_misses_the_leader",
+    ),
+    (
+        _mutant(
+            "any-member-can-end-a-node", "By saying that it was removed.",
+            _NODE, "if refusal in _FATAL and peer", "if refusal in () and peer",
+        ),
+        _HOSTILE + "test_what_one_member_says_ends_no_node_that_its_leader_counts",
     ),
 )  # fmt: skip
 """Mistakes that no seed meets (such as in files on a real disk), or none can tell from what is right."""
