@@ -39,6 +39,7 @@ from .net.poller import Poller, can_poll
 from .peers import wire
 from .peers.greeting import Dial, LocalNode, is_cluster_id
 from .peers.links import Links
+from .raft.membership import MEMBERS_MAX
 from .raft.messages import Base
 from .state.machine import State
 from .storage.interface import Storage
@@ -253,6 +254,10 @@ class Node:
         A member that is being removed: its record has gone before its vote. A leader that joined
         later than this node's log ends: without an answer it does not know what to send.
         """
+        heard, facts = self.replica.heard, self._facts
+        if len(heard) > MEMBERS_MAX:  # Who connects may give any id.
+            known = {*facts.members, *facts.config.all_members()}
+            self.replica.heard = {node: at for node, at in heard.items() if node in known}
         self._said.pop(peer, None)
         self._said[peer] = address
         if len(self._said) > _MAX_SAID:

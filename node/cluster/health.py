@@ -16,6 +16,7 @@ from ..driver.replica import Replica
 from ..model.cluster_info import NodeFigures
 from ..peers import wire
 from ..raft import quorum
+from ..raft.membership import MEMBERS_MAX
 from ..raft.quorum import VoteResult
 
 _SUSPECT_INTERVALS = 2
@@ -84,6 +85,11 @@ class Health:
 
     def reported(self, peer: int, figures: NodeFigures) -> None:
         """Take the figures of a member."""
+        facts = self._facts
+        if len(self._figures) > MEMBERS_MAX:  # Who connects may give any id.
+            known = {*facts.members, *facts.config.all_members()}
+            self._figures = {n: said for n, said in self._figures.items() if n in known}
+            self._reported_at = {n: at for n, at in self._reported_at.items() if n in known}
         self._figures[peer] = figures
         self._reported_at[peer] = trio.current_time()
 

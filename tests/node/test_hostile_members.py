@@ -507,3 +507,15 @@ async def test_what_one_member_says_ends_no_node_that_its_leader_counts(
         await cluster.until(cluster.agrees)
         assert len(cluster.up) == 3
         assert not any(m.node.process.stop_requested.is_set() for m in cluster.up)
+
+
+async def test_names_of_nodes_that_are_none_are_not_kept_without_end(autojump_clock) -> None:
+    async with running(2) as cluster:
+        node = cluster[1].node
+        report = wire.Report(NodeFigures("running", 1, 1, 1, "1", 1))
+        for stranger in range(1000, 5000):
+            node.said_hello(stranger, "10.0.0.9:8300")
+            node.received(stranger, [report])
+        assert len(node.replica.heard) < 1100
+        assert len(node.status._health._figures) < 1100
+        assert 2 in node.replica.heard
