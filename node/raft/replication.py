@@ -293,7 +293,7 @@ def on_append(core: Core, message: Append) -> None:
         _refuse(core, message.frm, "an append whose entries do not follow one another")
         return
     log, prev = core.log, message.prev_index
-    conflict = _conflict_with_committed(core, message) if prev <= log.commit else 0
+    conflict = _conflict_with_committed(core, message) if prev < log.commit else 0
     if conflict:
         _refuse(core, message.frm, f"another entry {conflict} than the one committed here")
         return
