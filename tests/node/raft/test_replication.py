@@ -264,8 +264,8 @@ def test_an_append_below_the_commit_is_answered_with_the_commit() -> None:
 
 @pytest.mark.parametrize(
     ("prev", "terms"),
-    [((0, 0), [1, 2]), ((1, 2), [2]), ((2, 2), [2])],
-    ids=["entry", "prev", "end"],
+    [((0, 0), [1, 2]), ((1, 2), [2])],
+    ids=["entry", "prev"],
 )
 def test_a_conflict_with_a_committed_entry_is_refused(
     prev: tuple[int, int], terms: list[int]
