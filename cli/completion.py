@@ -201,11 +201,18 @@ def _beginning(known: tuple[str, ...], incomplete: str) -> list[CompletionItem]:
 
 
 def _items(node: NodeInfo, incomplete: str) -> list[CompletionItem]:
-    about = f"{node.type}, {node.health}"
-    if values.is_name(node.name) and node.name.startswith(incomplete):
-        return [CompletionItem(node.name, help=f"{about}, {node.address}")]
-    if _HARMLESS.fullmatch(node.address) and node.address.startswith(incomplete):
-        return [CompletionItem(node.address, help=f"{node.name}, {about}")]
+    """Offer a node by its name or its address, unless it is one that no node has.
+
+    What is offered becomes a part of the user's command line: whatever answers there may have sent
+    `$(...)` as a name.
+    """
+    if not values.is_name(node.name) or not _HARMLESS.fullmatch(node.address):
+        return []
+    type_, health = (re.sub("[^a-z]", "?", text[:20]) for text in (node.type, node.health))
+    if node.name.startswith(incomplete):
+        return [CompletionItem(node.name, help=f"{type_}, {health}, {node.address}")]
+    if node.address.startswith(incomplete):
+        return [CompletionItem(node.address, help=f"{node.name}, {type_}, {health}")]
     return []
 
 

@@ -115,3 +115,11 @@ class StateDiverged(StorageError):
 
 class PeerError(HstoreError):
     """A peer sent what the protocol does not allow, or is not one of this cluster."""
+
+
+class BadFrame(PeerError):
+    """A member sent a frame that no node may use; nothing of it was used."""
+
+
+class BadNumber(BadFrame):
+    """It holds a term, an index or another number that no cluster can have reached."""

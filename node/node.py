@@ -33,12 +33,14 @@ from .driver.freshness import Freshness
 from .driver.keys import Keys
 from .driver.replica import Replica
 from .driver.ticks import TickTimer
-from .errors import AddressClaimed, DuplicateProcess
+from .errors import AddressClaimed, BadFrame, BadNumber, DuplicateProcess
+from .model.values import is_address
 from .net.lag import Lag
 from .net.poller import Poller, can_poll
 from .peers import wire
-from .peers.greeting import Dial, LocalNode, is_address, is_cluster_id
+from .peers.greeting import Dial, LocalNode, is_cluster_id
 from .peers.links import Links
+from .raft.membership import MEMBERS_MAX
 from .raft.messages import Base
 from .state.machine import State
 from .storage.interface import Storage
@@ -49,6 +51,14 @@ _GOODBYE_SECONDS = 0.05
 _FAREWELL_SECONDS = 1.0
 """How long a member that was removed keeps its links: for the answer to its own request, and for
 the others to see its end at once, should it have led."""
+
+_SUSPECT = (
+    "that member runs another version of hstore, or something that is no hstore: look at it, and "
+    "upgrade or remove it"
+)
+
+_FATAL = (wire.Refusal.REMOVED, wire.Refusal.DUPLICATE)
+"""Refusals that end this node."""
 
 _MAX_SAID = 128  # Addresses remembered of nodes that said hello; the oldest goes first.
 
@@ -166,6 +176,8 @@ class Node:
         self.replica.disk_space.on_change = self._on_room_changed
         self.replica.intake.on_admin = self.membership.handle
         self.replica.on_snapshot_wanted = self.snapshot_sender.send
+        self.replica.on_refused = self._refused_by_core
+        self.replica.on_term_jump = self._term_jumped
         state.on_checkpoint = self.check.checkpoint
 
     async def run(
@@ -215,7 +227,11 @@ class Node:
     # -- as `peers.PeerHandler` -------------------------------------------------------------
 
     def received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
-        """Hand each frame to the room it is for."""
+        """Hand each frame to the room it is for.
+
+        Raises:
+            BadFrame: One holds what no node may use; the frames after it are not used either.
+        """
         now = trio.current_time()
         self.replica.heard[peer] = now
         self.replica.contact.heard(peer, now)
@@ -229,13 +245,14 @@ class Node:
             elif isinstance(frame, wire.Forward):
                 self.replica.intake.forward_received(peer, frame)
             elif isinstance(frame, wire.ForwardReply):
-                self.replica.intake.reply_received(frame)
+                self.replica.intake.reply_received(peer, frame)
             elif isinstance(frame, wire.Bundle):
                 self._hand_out(peer, frame.frames)
             elif isinstance(frame, wire.Report):
                 self.status.reported(peer, frame)
                 self.rooms.look()
             elif isinstance(frame, wire.Bulletin):
+                self.replica.check_term(peer, frame.term)
                 self.status.bulletin(frame)
             elif isinstance(frame, wire.StateDigest):
                 self.check.reported(peer, frame)
@@ -250,6 +267,10 @@ class Node:
         A member that is being removed: its record has gone before its vote. A leader that joined
         later than this node's log ends: without an answer it does not know what to send.
         """
+        heard, facts = self.replica.heard, self._facts
+        if len(heard) > MEMBERS_MAX:  # Who connects may give any id.
+            known = {*facts.members, *facts.config.all_members()}
+            self.replica.heard = {node: at for node, at in heard.items() if node in known}
         self._said.pop(peer, None)
         self._said[peer] = address
         if len(self._said) > _MAX_SAID:
@@ -292,12 +313,34 @@ class Node:
         """
         if self._log_limit.is_due(peer, refusal):
             _log.warning("a peer refused this node", peer=f"{peer:016x}", why=refusal)
+        if refusal in _FATAL and peer != self._facts.leader and self.status.in_contact():
+            # The leader, or the majority that this node leads, still counts it as the one it is:
+            # what one other member says does not end it. If that is right, contact ends soon.
+            return
         if refusal == wire.Refusal.REMOVED:
             self.process.removed()
         elif refusal == wire.Refusal.DUPLICATE:
             raise DuplicateProcess(self._another_runs(peer, other))
         elif refusal == wire.Refusal.CLUSTER:
             self.status.stranger_answered(peer)
+
+    def broke_protocol(self, peer: int, error: BadFrame) -> None:
+        """`peer` sent what no node may use. Nothing of it was used, and its connection is closed."""
+        who = f"{peer:016x}"
+        if isinstance(error, BadNumber):
+            self.alarms.sound("term_jump", who, peer=who, why=f"refused: {error}", hint=_SUSPECT)
+        elif self._log_limit.is_due("broke protocol", peer):
+            _log.error("refused a frame", peer=who, why=str(error), hint=_SUSPECT)
+
+    def _term_jumped(self, peer: int, term: int) -> None:
+        """`peer` is in a term that no cluster reaches by elections so soon."""
+        who, own = f"{peer:016x}", self._facts.term
+        why = f"its term is {term}, this node's is {own}"
+        self.alarms.sound("term_jump", who, peer=who, why=why, hint=_SUSPECT)
+
+    def _refused_by_core(self, peer: int, why: str) -> None:
+        self.links.hang_up(peer)
+        self.broke_protocol(peer, BadFrame(why))
 
     def claimed(self, hello: wire.Hello) -> None:
         """A member of another cluster takes this node for one of its own.
@@ -404,6 +447,7 @@ class Node:
 
     def _on_tick(self) -> None:
         self._set_links()
+        self.links.look()
         self.status.tick()
         self.freshness.tick()
         self.membership.tick()

@@ -16,11 +16,12 @@ from urllib.parse import quote
 import msgspec
 
 from hstore.node.errors import Compacted, OutcomeUnknown, Unavailable
+from hstore.node.net.bounded import Budget, bounded
 
 from . import errors, replies
 from .errors import Unreachable
 from .httpx_alone import httpx
-from .plain import plain_cluster
+from .plain import plain, plain_cluster, plain_fields
 from .replies import Seen, Value
 from .server_sent import blocks, data_of
 
@@ -42,6 +43,9 @@ STALL_TIMEOUT_S = 3.0
 WATCH_STALL_S = 40.0
 
 CONNECT_TIMEOUT_S = 2.0
+
+_KEY_JSON_MAX = 32 << 10
+"""Bytes of a key in JSON: of 4,096 bytes, each may be an escape of six."""
 
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
@@ -70,14 +74,17 @@ class NodeClient:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.address = address
+        self._timeout_s = timeout_s
+        self._budget = Budget()
+        if transport is None:
+            transport = bounded(httpx.HTTPTransport(verify=_TRUSTS_NOBODY), self._budget)
         self._http = httpx.Client(
             base_url=f"http://{address}",
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
             transport=transport,
-            verify=_TRUSTS_NOBODY,
             # A proxy of the environment must not come between a command and a node on loopback.
             trust_env=False,
-            event_hooks={"response": [self._refuse_stranger]},
+            event_hooks={"request": [self._begin], "response": [self._refuse_stranger]},
         )
 
     def __enter__(self) -> Self:
@@ -110,7 +117,7 @@ class NodeClient:
             self._translated(),
             self._http.stream("GET", "/v1/events", timeout=timeout) as response,
         ):
-            for data in data_of(self._checked(response).iter_bytes(), "cluster"):
+            for data in data_of(self._stream_of(response), "cluster"):
                 try:
                     info = replies.CLUSTER.decode(data)
                 except msgspec.DecodeError:
@@ -140,12 +147,13 @@ class NodeClient:
             NotApplied: There is no leader.
         """
         path = "/v1/config?stale" if is_stale else "/v1/config?timeout=2s"
-        return self._decoded(self._ask("GET", path), replies.CONFIG)
+        found = self._decoded(self._ask("GET", path), replies.CONFIG)
+        return {plain(key): plain_fields(value) for key, value in found.items()}
 
     def configure(self, key: str, value: str) -> ConfigValue:
         """Change a setting; return its new value."""
         response = self._change("PUT", f"/v1/config/{_path(key)}", {"value": value})
-        return self._decoded(response, replies.CONFIG_VALUE)
+        return plain_fields(self._decoded(response, replies.CONFIG_VALUE))
 
     def rename(self, name: str, node: str = "") -> str:
         """Give a member another name; return the one it had.
@@ -155,7 +163,7 @@ class NodeClient:
             node: The member's name, API address or id; empty: the node that is asked.
         """
         response = self._change("POST", "/v1/node/rename", {"node": node, "name": name})
-        return self._decoded(response, replies.RENAMED).was
+        return plain(self._decoded(response, replies.RENAMED).was)
 
     # --- keys -------------------------------------------------------------------------------------
 
@@ -170,7 +178,7 @@ class NodeClient:
     def read_all(self) -> Iterator[bytes]:
         """Yield the pieces of one JSON object that holds all keys and values."""
         with self._translated(), self._http.stream("GET", "/read") as response:
-            yield from self._checked(response).iter_bytes()
+            yield from self._stream_of(response)
 
     def get(self, key: str) -> Value:
         """Return what is stored under a key.
@@ -243,13 +251,15 @@ class NodeClient:
         path = f"/v1/kv/{_path(prefix) if prefix else ''}?keys{'&stale' if stale else ''}"
         with self._translated(), self._http.stream("GET", path) as response:
             rest = b""
-            for piece in self._checked(response).iter_bytes():
+            for piece in self._stream_of(response):
                 rest += piece
                 end = 0
                 for match in _JSON_STRING.finditer(rest):
                     yield json.loads(match[0])
                     end = match.end()
                 rest = rest[end:]
+                if len(rest) > _KEY_JSON_MAX:
+                    raise self._stranger(response)
 
     def watch(self, prefix: str, after: int | None) -> Iterator[Seen]:
         """Yield the changes under a prefix, and between them how far the watch is, without end.
@@ -268,7 +278,7 @@ class NodeClient:
             self._translated(),
             self._http.stream("GET", f"/v1/watch?{query}", timeout=timeout) as response,
         ):
-            for block in blocks(self._checked(response).iter_bytes()):
+            for block in blocks(self._stream_of(response)):
                 yield self._seen(block, response)
         raise Unreachable(f"the node at {self.address} has ended")
 
@@ -289,11 +299,12 @@ class NodeClient:
             to: Its name, API address or id; empty: any that can.
         """
         response = self._ask("POST", "/v1/leader/transfer", {"to": to})
-        return self._decoded(response, replies.LEADING).leader
+        return plain(self._decoded(response, replies.LEADING).leader)
 
     def stop(self) -> str:
         """Have the node stop; return why it is still a voter of its cluster, empty if it is none."""
-        return self._decoded(self._ask("POST", "/v1/node/stop", {}), replies.STOPPING).still_voter
+        stopping = self._decoded(self._ask("POST", "/v1/node/stop", {}), replies.STOPPING)
+        return plain(stopping.still_voter)
 
     def stop_all(self) -> None:
         """Have all members of the cluster stop, the node among them."""
@@ -337,6 +348,12 @@ class NodeClient:
             raise errors.refusal(self.address, response)
         return response
 
+    def _stream_of(self, response: httpx.Response) -> Iterator[bytes]:
+        """Return the pieces of an answer that may be as long as it likes; each is waited for anew."""
+        self._checked(response)
+        self._budget.lift()
+        return response.iter_bytes()
+
     def _decoded(self, response: httpx.Response, decoder: msgspec.json.Decoder[T]) -> T:
         try:
             return decoder.decode(response.content)
@@ -355,16 +372,19 @@ class NodeClient:
             if "data" not in block:
                 return Seen(position)
             if block.get("event") == "error":
-                raise Compacted(errors.ERROR_BODY.decode(block["data"]).error)
+                raise Compacted(plain(errors.ERROR_BODY.decode(block["data"]).error))
             change = replies.ENTRY.decode(block["data"])
             value = None if change.deleted else change.data()
         except (ValueError, msgspec.DecodeError):
             raise self._stranger(response) from None
         return Seen(position, change.key, change.revision, value)
 
+    def _begin(self, _request: httpx.Request) -> None:
+        self._budget.begin(self._timeout_s)
+
     def _refuse_stranger(self, response: httpx.Response) -> None:
-        """Read no body of another program: it may have no end. Every node sends this header."""
-        if "x-hstore-index" not in response.headers:
+        """Read no body of another program. Every node sends this header, and none compresses."""
+        if "x-hstore-index" not in response.headers or "content-encoding" in response.headers:
             raise self._stranger(response)
 
     def _stranger(self, response: httpx.Response) -> Unreachable:

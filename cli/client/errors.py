@@ -19,8 +19,10 @@ from hstore.node.errors import (
     OutcomeUnknown,
     Refused,
 )
+from hstore.node.net.bounded import TOO_LONG
 
 from .httpx_alone import httpx
+from .plain import plain
 from .server_sent import TooLargeError
 
 if TYPE_CHECKING:
@@ -54,6 +56,14 @@ class _ErrorBody(msgspec.Struct):
     outcome: str | None = None
 
 
+_ERRORS: dict[int, type[HstoreError]] = {
+    400: ConfigError,
+    403: Forbidden,
+    404: NotFound,
+    410: Compacted,
+}
+"""By status of an answer."""
+
 ERROR_BODY = msgspec.json.Decoder(_ErrorBody)
 
 
@@ -69,17 +79,12 @@ def refusal(address: str, response: httpx.Response) -> HstoreError:
         body = ERROR_BODY.decode(response.content)
     except msgspec.DecodeError:
         return NotFound("there is no such key") if status == 404 else stranger(address, response)
-    if status == 404:
-        return NotFound(body.error)
-    if status == 400:
-        return ConfigError(body.error)
-    if status == 410:
-        return Compacted(body.error)
-    if status == 403:
-        return Forbidden(body.error)
+    said = plain(body.error, keep="\n")
+    if status in _ERRORS:
+        return _ERRORS[status](said)
     if body.outcome == "unknown":
-        return OutcomeUnknown(body.error)
-    return NotApplied(body.error) if status == 503 else Refused(body.error)
+        return OutcomeUnknown(said)
+    return NotApplied(said) if status == 503 else Refused(said)
 
 
 def stranger(address: str, response: httpx.Response) -> Unreachable:
@@ -118,6 +123,10 @@ def translated(address: str, *, is_write: bool = False) -> Iterator[None]:
             f"the node at {address} sends more than any event has; is it one of hstore?"
         ) from None
     except (httpx.TransportError, httpx.StreamError) as error:
+        if TOO_LONG in str(error):
+            raise Unreachable(
+                f"the node at {address} sends more than any answer has; is it one of hstore?"
+            ) from None
         is_late = isinstance(error, httpx.TimeoutException)
         lost = "did not answer in time" if is_late else "broke the connection"
         if is_write:

@@ -33,13 +33,15 @@ def blocks(pieces: Iterator[bytes]) -> Iterator[dict[str, str]]:
         TooLargeError: See `EVENT_BYTES_MAX`.
     """
     block: dict[str, str] = {}
+    size = 0
     for line in _lines(pieces):
+        size = size + len(line) if line else 0
+        if size > EVENT_BYTES_MAX:
+            raise TooLargeError
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "data" and "data" in block:
             block["data"] += "\n" + value
-            if len(block["data"]) > EVENT_BYTES_MAX:
-                raise TooLargeError
         elif field:
             block[field] = value
         elif not line:

@@ -28,6 +28,7 @@ from hstore.dns.records import Name, name_of
 from hstore.node.model import values
 
 from ..client.errors import Unreachable
+from ..client.plain import plain
 from . import diagnosis, name_service
 from .observations import (
     FOREIGN,
@@ -101,11 +102,12 @@ def drawn(checks: Sequence[Check]) -> Group:
         table.add_column(title, overflow="fold")
     for check in checks:
         result = Text(check.result.value, _STYLES[check.result])
-        table.add_row(Text(check.where), result, Text(check.detail))
+        table.add_row(Text(plain(check.where)), result, Text(plain(check.detail)))
     parts: list[Table | Text | Padding] = [table]
     for check in checks:
         if check.advice:
-            parts += [Text(f"\n{check.where}: {check.detail}"), Padding(Text(check.advice), (0, 2))]
+            heading = Text("\n" + plain(f"{check.where}: {check.detail}"))
+            parts += [heading, Padding(Text(plain(check.advice, keep="\n")), (0, 2))]
     return Group(*parts)
 
 

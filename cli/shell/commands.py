@@ -108,7 +108,7 @@ class Context(NamedTuple):
 def read(context: Context, key: str | None, *, is_raw: bool, as_json: bool) -> None:
     """Print a value; None: all keys and values."""
     if key is None:
-        _read_all(context)
+        _read_all(context, is_raw=is_raw)
         return
     name = _key(key)
     if is_raw or not (context.is_shell or as_json):
@@ -127,15 +127,15 @@ def read(context: Context, key: str | None, *, is_raw: bool, as_json: bool) -> N
         context.out.note(f"revision {found.revision}")
 
 
-def _read_all(context: Context) -> None:
+def _read_all(context: Context, *, is_raw: bool) -> None:
+    is_escaped = context.out.is_terminal and not is_raw
     if context.is_shell:
         context.connection.begin()  # after the first piece is printed, no other node can go on
     pieces = context.connection.read(lambda client: client.read_all())
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
     for piece in pieces:
-        click.echo(
-            plain_json(decoder.decode(piece)) if context.out.is_terminal else piece, nl=False
-        )
+        shown = plain(decoder.decode(piece), keep="\n\t") if is_escaped else piece
+        click.echo(shown, nl=False)
     click.echo()
 
 

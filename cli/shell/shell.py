@@ -20,6 +20,7 @@ import click
 from hstore.node.config import own_files
 from hstore.node.errors import ConfigError, HstoreError, Refused
 
+from ..client.plain import plain
 from .commands import Context, Output
 from .connection import Connection
 from .lines import Leave, is_write, run
@@ -134,7 +135,7 @@ def _one(read: Callable[[], list[Word]], context: Context, group: Commands, wher
         if words:
             return run(context, group, words)
     except HstoreError as error:
-        click.echo(f"hstore: {where}{' - '.join(str(error).splitlines())}", err=True)
+        click.echo(f"hstore: {where}{plain(' - '.join(str(error).splitlines()))}", err=True)
         return error.exit_code
     return 0
 

@@ -13,7 +13,7 @@ import trio
 
 from ..config.log_limit import LogLimit
 
-Kind = Literal["address_claimed"]
+Kind = Literal["address_claimed", "term_jump"]
 
 _HOLD_SECONDS = 60.0
 """After its cause was last seen. A peer that is refused, for instance, dials twice a second."""

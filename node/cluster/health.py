@@ -16,13 +16,14 @@ from ..driver.replica import Replica
 from ..model.cluster_info import NodeFigures
 from ..peers import wire
 from ..raft import quorum
+from ..raft.membership import MEMBERS_MAX
 from ..raft.quorum import VoteResult
 
 _SUSPECT_INTERVALS = 2
 _FAILED_INTERVALS = 5
 """Health-check intervals without contact after which a node is suspect, and failed."""
 
-Judgement = tuple[str, int | None, NodeFigures | None, str]
+Judgement = tuple[wire.Health, int | None, NodeFigures | None, str]
 """Health, milliseconds since the last contact, figures, and why it is not alive; as in a bulletin."""
 
 _STOPPED = "stopped on purpose"
@@ -85,6 +86,11 @@ class Health:
 
     def reported(self, peer: int, figures: NodeFigures) -> None:
         """Take the figures of a member."""
+        facts = self._facts
+        if len(self._figures) > MEMBERS_MAX:  # Who connects may give any id.
+            known = {*facts.members, *facts.config.all_members()}
+            self._figures = {n: said for n, said in self._figures.items() if n in known}
+            self._reported_at = {n: at for n, at in self._reported_at.items() if n in known}
         self._figures[peer] = figures
         self._reported_at[peer] = trio.current_time()
 

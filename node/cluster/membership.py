@@ -20,7 +20,7 @@ from ..errors import HstoreError, NoLeader, Overloaded, Refused
 from ..model import values
 from ..model.cluster_info import PROTOCOL, JoinReply, JoinRequest
 from ..model.commands import ChangeMember, Member, PutMember, RemoveMember, ReplaceMember
-from ..peers.greeting import is_address
+from ..model.values import is_address
 from ..peers.wire import ForwardKind
 from ..raft.events import TransferLeader
 from .reconciler import Reconciler

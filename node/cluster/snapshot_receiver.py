@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 import trio
 
 from ..driver.replica import Replica
-from ..errors import PeerError
+from ..errors import BadFrame, PeerError
 from ..peers import snapshot_transfer, wire
 from ..peers.snapshot_transfer import Incoming, SnapshotStart, SnapshotTaken
+from ..raft import membership
 from ..raft.messages import InstallSnapshot
+from ..state.intact import StateCheck
+from ..storage.codec import CHAIN_SIZE
 from ..storage.interface import SnapshotInstall
 
 _FLUSH_BYTES = 4 * 1024 * 1024
@@ -36,6 +39,7 @@ class _Staging:
     peer: int
     incoming: Incoming
     install: SnapshotInstall
+    check: StateCheck
     scope: trio.CancelScope | None = field(default=None)
     idle_since: float = 0.0
 
@@ -70,8 +74,10 @@ class SnapshotReceiver:
         start = await _next(frames)
         if not isinstance(start, SnapshotStart):
             raise PeerError(f"{type(start).__name__} at the start of a snapshot")
+        self._replica.check_term(peer, start.term)
         if start.term < self._facts.term:
             raise PeerError("the sender of the snapshot does not lead any more")
+        _check_start(start)
         if not self._is_needed(start.meta.index):
             self._offer(peer, start, None)
             await reply(SnapshotTaken(start.id))
@@ -105,7 +111,7 @@ class SnapshotReceiver:
         if staging is None or not staging.incoming.continues(start):
             self._unstage()
             install = self._replica.storage.begin_install()
-            staging = self._staging = _Staging(peer, Incoming(start), install)
+            staging = self._staging = _Staging(peer, Incoming(start), install, StateCheck())
         return staging
 
     def _unstage(self) -> None:
@@ -131,6 +137,13 @@ class SnapshotReceiver:
             if not self._is_needed(incoming.meta.index):
                 break  # The log has come first.
             pairs = incoming.take(frame)
+            try:
+                staging.check.take(pairs)
+                if incoming.is_whole:
+                    staging.check.end(incoming.meta.index, incoming.meta.term)
+            except BadFrame:
+                self._unstage()  # Another connection must not go on behind these pairs.
+                raise
             staging.install.write(pairs)
             unflushed += sum(len(key) + len(value) for key, value in pairs)
             if unflushed >= _FLUSH_BYTES:
@@ -163,6 +176,13 @@ class SnapshotReceiver:
         """Tell the core; without a state it only answers the leader how far its log is."""
         message = InstallSnapshot(peer, self._facts.id, what.term, what.meta)
         self._replica.install_snapshot(message, install)
+
+
+def _check_start(start: SnapshotStart) -> None:
+    meta = start.meta
+    is_sound = meta.term <= start.term and membership.is_sound(meta.config)
+    if not is_sound or len(meta.chain) != CHAIN_SIZE:
+        raise BadFrame("a snapshot that no leader of its term can have made")
 
 
 async def _next(frames: trio.MemoryReceiveChannel[wire.Frame]) -> wire.Frame:

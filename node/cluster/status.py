@@ -137,7 +137,9 @@ class Status:
     def bulletin(self, bulletin: wire.Bulletin) -> None:
         """Take the leader's bulletin and report to it, unless it is an older leader's."""
         facts, health = self._facts, self._health
-        if bulletin.term >= health.bulletin.term and not facts.is_leader:
+        # Not only `health.bulletin.term`: one bulletin of a false term would shut all others out.
+        oldest = min(health.bulletin.term, facts.term)
+        if bulletin.term >= oldest and not facts.is_leader:
             health.bulletin = bulletin
             if self.is_short(facts.leader):
                 # It wants to hand over, to one that has room now.

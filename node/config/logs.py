@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from ..model.plain import plain
+
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -25,6 +27,7 @@ def configure(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _harmless,
             renderer,
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -33,6 +36,17 @@ def configure(level: str) -> None:
         cache_logger_on_first_use=False,
     )
     set_level(level)
+
+
+def _harmless(_logger: Any, _method: str, event: Any) -> Any:
+    """Escape what a terminal would obey: a peer, a resolver or a client may have sent it.
+
+    Values that are no text are shown by `repr`, which escapes it by itself.
+    """
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = plain(value, keep="\n" if key in ("exception", "stack") else "")
+    return event
 
 
 def line(level: str, event: str, **fields: object) -> str:

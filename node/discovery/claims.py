@@ -25,6 +25,7 @@ from ..config.settings import PEER_OFFSET, NodeSettings
 from ..errors import AddressClaimed
 from ..model.cluster_info import ClusterInfo
 from ..model.values import Address, split_address
+from . import joining
 
 _ASK_SECONDS = 1.0
 """For all sources together, and for the members they name."""
@@ -163,14 +164,11 @@ async def _get(address: str, path: str) -> bytes:
 
     Cancellation: The request goes on in its thread for up to a second.
     """
-    ask = partial(
-        httpx.get,
-        f"http://{address}{path}",
-        timeout=_ASK_SECONDS,
-        trust_env=False,  # a proxy for the web is no way to a neighbour
-    )
     try:
-        answer = await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
+        answer = await trio.to_thread.run_sync(
+            partial(joining.request, "GET", f"http://{address}{path}", within_s=_ASK_SECONDS),
+            abandon_on_cancel=True,
+        )
     except (httpx.HTTPError, httpx.InvalidURL):
         return b""
     return answer.content if answer.status_code == 200 else b""

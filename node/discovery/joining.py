@@ -13,6 +13,11 @@ import msgspec
 from ..config.settings import NodeSettings
 from ..errors import NoLeader, Refused, Unavailable
 from ..model.cluster_info import PROTOCOL, ClusterInfo, JoinReply, JoinRequest
+from ..model.plain import plain
+from ..model.values import is_address
+from ..net.bounded import Budget, bounded
+from ..peers.greeting import is_cluster_id
+from ..raft.membership import MEMBERS_MAX
 from ..storage.interface import Identity
 
 _TIMEOUT_SECONDS = 10.0
@@ -20,6 +25,9 @@ _TIMEOUT_SECONDS = 10.0
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.3
+
+_ERROR_MAX = 2000
+"""Characters of a member's error that are shown."""
 
 _PATIENCE_SECONDS = 4.0
 """After that no further attempt is made: each may itself take the time that a member gives it."""
@@ -35,17 +43,22 @@ def find_cluster(addresses: tuple[str, ...]) -> str:
     tried = []
     for address in addresses:
         try:
-            answer = _request("GET", f"http://{address}/v1/cluster")
+            answer = request("GET", f"http://{address}/v1/cluster")
             info = msgspec.json.decode(answer.content, type=ClusterInfo)
         except httpx.TransportError as error:
-            tried.append(f"{address}: {error}")
-        except msgspec.MsgspecError:
-            raise Refused(
-                f"{address} is not an hstore node: what answers there does not know /v1/cluster"
-            ) from None
+            tried.append(f"{address}: {plain(str(error))}")
+            continue
+        except (msgspec.MsgspecError, ValueError):
+            raise _no_node(address) from None
         _check_protocol(address, answer)
+        if not is_cluster_id(info.cluster_id):
+            raise _no_node(address)
         return info.cluster_id
     raise NoLeader(f"no member answers ({'; '.join(tried)}): is the address right?")
+
+
+def _no_node(address: str) -> Refused:
+    return Refused(f"{address} is not an hstore node: what answers there does not know /v1/cluster")
 
 
 def _check_protocol(address: str, answer: httpx.Response) -> None:
@@ -53,7 +66,7 @@ def _check_protocol(address: str, answer: httpx.Response) -> None:
     theirs = answer.headers.get("X-Hstore-Protocol", str(PROTOCOL))
     if theirs != str(PROTOCOL):
         raise Refused(
-            f"the cluster at {address} speaks version {theirs[:20]} of the protocol between nodes,"
+            f"the cluster at {address} speaks version {plain(theirs[:20])} of the protocol between nodes,"
             f" this hstore version {PROTOCOL}: install the version of hstore that the cluster runs"
         )
 
@@ -69,7 +82,7 @@ def ask_to_join(
         Refused: The cluster does not want this node; the message says why.
         NoLeader: The cluster cannot decide now, or no member answers.
     """
-    request = msgspec.json.encode(
+    newcomer = msgspec.json.encode(
         JoinRequest(
             id=f"{identity.node_id:016x}",
             address=settings.api_address,
@@ -87,16 +100,15 @@ def ask_to_join(
     for attempt in range(_ATTEMPTS):
         for address in addresses:
             try:
-                answer = _request("POST", f"http://{address}/v1/cluster/join", request)
+                answer = request("POST", f"http://{address}/v1/cluster/join", newcomer)
             except httpx.TransportError as error:
-                silent = f"{address}: {error}; is it running?"
+                silent = f"{address}: {plain(str(error))}; is it running?"
                 if isinstance(error, httpx.ReadTimeout):
                     # It has the request, and will find it there when it can go on.
                     pending = f"; {address} may do so yet: repeat the command, or let it leave"
                 continue
             if answer.status_code == 200:
-                reply = msgspec.json.decode(answer.content, type=JoinReply)
-                return {int(node, 16): at for node, at in reply.peers.items()}
+                return _members_in(address, answer.content)
             if answer.status_code != Unavailable.http_status:
                 raise Refused(_error_of(answer))
             said = f"{address} answers: {_error_of(answer)}"
@@ -107,19 +119,40 @@ def ask_to_join(
     raise NoLeader(f"the cluster could not take the node in: {said or silent}{pending}")
 
 
-def _request(method: str, url: str, content: bytes | None = None) -> httpx.Response:
-    return httpx.request(
-        method,
-        url,
-        content=content,
-        headers={"Content-Type": "application/json"},
-        timeout=_TIMEOUT_SECONDS,
-        trust_env=False,  # a proxy for the web is no way to a neighbour
-    )
+def _members_in(address: str, content: bytes) -> dict[int, str]:
+    """Return the members' peer addresses by id, out of the reply to a newcomer."""
+    try:
+        peers = msgspec.json.decode(content, type=JoinReply).peers
+    except (msgspec.MsgspecError, ValueError):
+        raise _no_node(address) from None
+    if len(peers) > MEMBERS_MAX or not all(
+        is_cluster_id(node) and is_address(at) for node, at in peers.items()
+    ):
+        raise _no_node(address)
+    return {int(node, 16): at for node, at in peers.items()}
+
+
+def request(
+    method: str, url: str, content: bytes | None = None, within_s: float = _TIMEOUT_SECONDS
+) -> httpx.Response:
+    """Ask; the answer has come whole, within its time and its size (`net/bounded.py`)."""
+    budget = Budget()
+    budget.begin(within_s)
+    transport = bounded(httpx.HTTPTransport(verify=False), budget)
+    with httpx.Client(transport=transport, timeout=within_s, trust_env=False) as client:
+        with client.stream(
+            method, url, content=content, headers={"Content-Type": "application/json"}
+        ) as answer:
+            if (
+                "content-encoding" in answer.headers
+            ):  # No node compresses; it could be small, and endless.
+                raise httpx.ReadError("the answer is compressed")
+            answer.read()
+            return answer
 
 
 def _error_of(answer: httpx.Response) -> str:
     try:
-        return str(msgspec.json.decode(answer.content, type=dict[str, str])["error"])
-    except (msgspec.MsgspecError, KeyError):
+        return plain(msgspec.json.decode(answer.content, type=dict[str, str])["error"][:_ERROR_MAX])
+    except (msgspec.MsgspecError, KeyError, ValueError):
         return f"status {answer.status_code}"

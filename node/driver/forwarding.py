@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from ..config import log_limits
 from ..errors import (
     HstoreError,
     NoLeader,
@@ -47,10 +46,11 @@ def refusal(frame: Forward) -> str:
     if frame.kind == ForwardKind.WRITE:
         if len(frame.data) > _MAX_COMMAND:
             return f"a command of {len(frame.data)} bytes, more than {_MAX_COMMAND}"
-        try:
-            commands.decode(frame.data)
-        except msgspec.MsgspecError as error:
-            return f"the command is not understood: {error}"
+        if commands.is_recovery(frame.data):
+            return "only `hstore recover` writes this command, on its own machine"
+        fault = log_limits.fault_in(frame.data)
+        if fault:
+            return f"the command is not understood: {fault}"
     return ""
 
 

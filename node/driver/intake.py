@@ -112,11 +112,12 @@ class Intake:
         else:
             self._want_turn()
 
-    def reply_received(self, frame: wire.ForwardReply) -> None:
-        """Take the leader's reply to a request that this node forwarded."""
-        request = self._waiting.forwarded.pop(frame.id, None)
-        if request is None:
+    def reply_received(self, peer: int, frame: wire.ForwardReply) -> None:
+        """Take the reply of `peer` to a request that this node forwarded to it."""
+        request = self._waiting.forwarded.get(frame.id)
+        if request is None or request.passed_to != peer:
             return
+        del self._waiting.forwarded[frame.id]
         if frame.status == ForwardStatus.NOT_LEADER:
             # Certainly not done: it may wait, for the next leader (this one would say so again).
             self.denied_term = max(self.denied_term, request.term)

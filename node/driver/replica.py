@@ -35,6 +35,7 @@ import trio
 
 from ..net.flag import Flag
 from ..peers import wire
+from ..peers.frame_check import TERM_JUMP, TermCheck
 from ..peers.links import Links
 from ..raft import election, replication
 from ..raft import events as happened
@@ -85,6 +86,8 @@ class Replica(Operations):
         disk_space: Refuses writes while disks are short of room.
         on_tick: Called at the end of each tick.
         on_snapshot_wanted: Called with a peer that needs a snapshot.
+        on_refused: Called with a peer and why a message of it was not used: it breaks the protocol.
+        on_term_jump: Called with a peer and its term, which is far above this node's.
     """
 
     def __init__(
@@ -107,6 +110,9 @@ class Replica(Operations):
         self.contact = Contact(self.core, lambda: state.settings.election_timeout_ms / 1000)
         self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None
         self.on_tick: Callable[[], None] = lambda: None
+        self.on_refused: Callable[[int, str], None] = lambda _peer, _why: None
+        self.on_term_jump: Callable[[int, int], None] = lambda _peer, _term: None
+        self._term_check = TermCheck()
         self._links: Links | None = None
         self._tick_timer: TickTimer | None = None
         self._events: deque[happened.Event] = deque()
@@ -181,13 +187,28 @@ class Replica(Operations):
     # -- what peers send (see `peers.PeerHandler`) ------------------------------------------
 
     def received(self, peer: int, frame: Message) -> None:
-        """Take a consensus message; one that speaks in another's name is dropped."""
+        """Take a consensus message; one that speaks in another's name is dropped.
+
+        Raises:
+            BadFrame: Its term is one that no node may take over.
+        """
+        if frame.term > self.core.term + TERM_JUMP:
+            self.check_term(peer, frame.term)
         if frame.frm == peer and frame.to == self.core.id:
             if isinstance(frame, Heartbeat) and frame.term >= self.core.term:
                 self._beat()
             self._events.append(happened.Receive(frame))
             if not replication.is_no_news(self.core, frame):
                 self.want_turn()
+
+    def check_term(self, peer: int, term: int) -> None:
+        """Compare a peer's term with this node's.
+
+        Raises:
+            BadFrame: It is one that no node may take over.
+        """
+        if self._term_check.is_jump(self.core.term, peer, term, trio.current_time()):
+            self.on_term_jump(peer, term)
 
     # -- running ----------------------------------------------------------------------------
 
@@ -317,6 +338,8 @@ class Replica(Operations):
             if update.lost_to:
                 self._disk.end_as_older_copy(update.lost_to, self.core.log.last_index)
             self._carry_out(update)
+            for peer, why in update.refused:
+                self.on_refused(peer, why)
         self._notice_changes()
 
     # -- carrying out -----------------------------------------------------------------------

@@ -5,6 +5,8 @@ Plain data: who computes it is the driver's business, who shows it is the API's 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 PROTOCOL = 6
@@ -118,6 +120,12 @@ class JoinReply(msgspec.Struct, frozen=True):
     """Peer addresses of the members by their id (16 hex digits)."""
 
 
+Text = Annotated[str, msgspec.Meta(max_length=64)]
+Reason = Annotated[str, msgspec.Meta(max_length=2000)]
+Figure = Annotated[int, msgspec.Meta(ge=0)]
+"""What a peer says is bounded where it is decoded: it is kept, sent on, and shown."""
+
+
 class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a node says of itself to the others, once in a health-check interval.
 
@@ -132,15 +140,15 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
         fsync_ms: Median of its last flushes; None: there was none for some seconds.
     """
 
-    state: str
-    term: int
-    commit_index: int
-    applied_index: int
-    version: str
-    uptime_s: int
-    reason: str = ""
-    disk_free: int = 0
-    disk_needed: int = 0
+    state: Text
+    term: Figure
+    commit_index: Figure
+    applied_index: Figure
+    version: Text
+    uptime_s: Figure
+    reason: Reason = ""
+    disk_free: Figure = 0
+    disk_needed: Figure = 0
     is_disk_short: bool = False
     is_disk_tight: bool = False
     writes_per_s: float | None = None

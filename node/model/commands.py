@@ -12,6 +12,7 @@ the command takes effect. A command that another one carries needs no stamp of i
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -19,6 +20,8 @@ import msgspec
 Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 """Checked where a command is decoded: one that a record cannot hold must never get into a log."""
 
+KEY_BYTES_MAX = 4096
+VALUE_BYTES_MAX = 1024 * 1024
 IDEMPOTENCY_KEY_BYTES_MAX = 256
 DIGEST_BYTES = 16
 """Of a request. Only requests under one key are compared, so it has to withstand no search."""
@@ -267,6 +270,7 @@ _EFFECTS = {
     encode(kind.__struct_config__.tag): effect
     for kind, effect in ((Put, Effect.TAKES), (Delete, Effect.FREES), (DeletePrefix, Effect.FREES))
 }
+_RECOVERY_TAG = encode(BecomeOnly.__struct_config__.tag)
 _KEYED_TAG = encode(Keyed.__struct_config__.tag)
 
 
@@ -286,14 +290,13 @@ def effect(data: bytes) -> Effect:
     return Effect.TAKES if is_put else Effect.FREES
 
 
-def decode(data: bytes) -> Command:
-    """Decode the payload of an entry.
+decode: Callable[[bytes], Command] = _decoder.decode
+"""Decode the payload of an entry. Raises `msgspec.DecodeError`: it is not a command of this version."""
 
-    Raises:
-        msgspec.DecodeError: It is not a command of this version.
-    """
-    command: Command = _decoder.decode(data)
-    return command
+
+def is_recovery(data: bytes) -> bool:
+    """Whether an encoded command is `BecomeOnly`, which no node may propose."""
+    return data[1:3] == _RECOVERY_TAG
 
 
 def needs_time(data: bytes) -> bool:

@@ -129,6 +129,16 @@ def advertised(value: object) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def is_address(value: str) -> bool:
+    """Whether this can be dialled: `HOST:PORT` with an IP address, in its canonical spelling."""
+    try:
+        host, port = split_address(value)
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return value == str(Address(host, port))
+
+
 def is_name(value: str) -> bool:
     """Tell whether a node may have this name: a DNS label in lower case."""
     return _LABEL.fullmatch(value) is not None

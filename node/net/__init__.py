@@ -10,6 +10,7 @@ sockets.py         a node's listening sockets, bound before anything else starts
 lag.py             the longest stalls of the event loop in the last minute
 flag.py            one waiting task, any number of calls that wake it once
 turn.py            how much one turn serves to all clients together, and who comes next
+bounded.py         what an HTTP client takes from the program that answers, in bytes and in time
 change_counter.py  any number of waiting tasks, each for a change it has not seen
 
 Never here: what the bytes mean.

@@ -29,6 +29,10 @@ _DROP = struct.pack("ii", 1, 0)
 _LOG_INTERVAL_S = 60.0
 
 
+# Of `struct tcp_info` (linux/tcp.h): `tcpi_unacked` and `tcpi_bytes_acked`.
+_TCP_INFO = struct.Struct("=24xI92xQ")
+
+
 class TcpStream(trio.abc.HalfCloseableStream):
     """One connection. One task uses it at a time (but see `Link.send_now`).
 
@@ -105,6 +109,18 @@ class TcpStream(trio.abc.HalfCloseableStream):
             return bool(self.sock.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
+
+    def acknowledged(self) -> tuple[int, int]:
+        """Return how many bytes the other machine has acknowledged, and how many segments it has not.
+
+        (0, 0) where the system does not say, or the connection is lost.
+        """
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            unacknowledged, acknowledged = _TCP_INFO.unpack(info)
+        except (OSError, AttributeError, struct.error):
+            return 0, 0
+        return acknowledged, unacknowledged
 
     def send_now(self, data: bytes) -> int:
         """Send as much as the socket has room for, without waiting; return how many bytes.

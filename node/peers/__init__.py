@@ -10,6 +10,7 @@ greeting.py           hello and welcome, at the side that dials
 incarnations.py       which process runs each peer, and whether an earlier one still runs
 link.py               one outgoing link: dial, hello, send until it breaks
 wire.py               frames: what crosses a link, and how it is encoded
+frame_check.py        what a member's frames may hold
 snapshot_transfer.py  the rules of sending a whole state, without I/O
 
 Never here: a decision about what a message means.

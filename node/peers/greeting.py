@@ -5,7 +5,6 @@ The side that is dialled is in `links.py`, which decides whether a hello is acce
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 import trio
 
 from ..errors import PeerError
-from ..model import values
 from ..model.cluster_info import PROTOCOL
 from . import wire
 
@@ -69,16 +67,6 @@ class RefusedError(PeerError):
         super().__init__(f"refused: {refusal}")
         self.refusal = refusal
         self.other = other
-
-
-def is_address(text: str) -> bool:
-    """Whether `text` can be dialled: `HOST:PORT` with an IP address, in its canonical spelling."""
-    try:
-        host, port = values.split_address(text)
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return text == str(values.Address(host, port))
 
 
 def is_cluster_id(text: str) -> bool:

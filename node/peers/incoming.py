@@ -29,7 +29,10 @@ class WatchedConnection:
         reader: wire.FrameReader,
         handle: Callable[[Sequence[wire.Frame]], None],
     ) -> None:
-        """`handle` gets the frames of each batch, in the order they were sent."""
+        """`handle` gets the frames of each batch, in the order they were sent.
+
+        It may raise one of `LOST`, which ends the connection.
+        """
         self._stream = stream
         self._reader = reader
         self._handle = handle
@@ -69,7 +72,11 @@ class WatchedConnection:
         if len(data) == RECEIVE_BYTES:
             self._poller.again(self._receive)
         if frames:
-            self._handle(frames)
+            try:
+                self._handle(frames)
+            except LOST as error:
+                self._error = error
+                self._ended.set()
 
 
 async def relay(

@@ -6,7 +6,10 @@ on which of them dials.
 Rule 1: a link never waits for its peer. A frame that does not fit into the outbox is dropped and
 counted; consensus sends again what it still needs (rule D13: the network may drop).
 Rule 2: a lost connection is dialled again at once, later attempts after growing pauses.
-Rule 3: a peer that refuses connections, or does not answer for a heartbeat, is reported as *down*;
+Rule 3: a connection on which the peer's machine acknowledges nothing for two heartbeats is made anew
+beside the old one, and given up once the new one is welcomed. What was lost on it is sent again by
+TCP only after pauses that double, up to seconds after the network is well again.
+Rule 4: a peer that refuses connections, or does not answer for a heartbeat, is reported as *down*;
 an election can then begin before the leader's lease is over (`raft/election.py`).
 """
 
@@ -17,7 +20,7 @@ import socket
 import threading
 from collections.abc import Callable
 from random import Random
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 import trio
@@ -40,6 +43,12 @@ SEND_SECONDS = 10.0
 # network was cut for a minute, its links could stay silent for up to another.
 _UNACKNOWLEDGED_SECONDS = 5.0
 
+SILENT_HEARTBEATS = 2
+"""After so many without an acknowledgement of what was sent, a connection is made anew."""
+
+_BESIDE_SECONDS_MIN = 0.2
+"""For a dial beside a silent connection at least, however short heartbeats are."""
+
 _MAX_OUTBOX_FRAMES = 8192
 _MAX_OUTBOX_BYTES = 32 * 1024 * 1024
 # Seconds between attempts, doubling, each multiplied by a random factor in [0.5, 1): without it,
@@ -55,6 +64,15 @@ REDIAL_SECONDS = _PAUSE_MAX
 _STABLE_SECONDS = 0.1
 
 _log = structlog.get_logger()
+
+
+@runtime_checkable
+class _Acknowledging(Protocol):
+    """A stream that knows what the other machine has acknowledged, as `TcpStream` does."""
+
+    def acknowledged(self) -> tuple[int, int]:
+        """Return how many bytes it has acknowledged, and how much it has not."""
+        ...
 
 
 class LinkEvents(Protocol):
@@ -91,6 +109,7 @@ class Link:
         address: Where it is dialled. May be changed; used from the next attempt on.
         is_connected: Whether frames are sent now.
         incarnation: The process at the other end of the present connection; 0: there is none.
+        renewed: How often a connection was made anew beside one that was silent.
         dropped: Frames that were not sent, or only in part.
     """
 
@@ -112,6 +131,7 @@ class Link:
         self.is_connected = False
         self.incarnation = 0
         self.dropped = 0
+        self.renewed = 0
         self._admit = admit
         self._current = trio.CancelScope()
         self._log_limit = LogLimit()
@@ -130,7 +150,13 @@ class Link:
         # anything else, or a frame would be torn. While `_stream` is set, it is changed only with
         # the lock, because `send_now` is called from the thread that flushes.
         self._rest = b""
+        self._rest_frames = 1
         self._lock = threading.Lock()  # Held for one system call, which does not wait.
+        self._live: trio.abc.Stream | None = None  # the present connection
+        self._acknowledged = 0
+        self._acknowledged_at = 0.0
+        self._silent = Flag()
+        self._spare: tuple[trio.abc.Stream, int] | None = None  # with the process at its other end
 
     def send(self, frame: bytes) -> bool:
         """Put an encoded frame into the outbox; return False if it was dropped instead.
@@ -157,9 +183,11 @@ class Link:
         with self._lock:
             stream = self._stream
             if isinstance(stream, TcpStream):
-                self._rest = _send(stream, self._take())
-                if not self._rest:
+                data, frames = self._take()
+                rest = _send(stream, data)
+                if not rest:
                     return
+                self._keep(rest, frames)
         self._ready.set()
 
     def send_now(self, frame: bytes) -> bool:
@@ -174,17 +202,36 @@ class Link:
             if self._rest or not isinstance(stream, TcpStream):
                 return False
             self._rest = _send(stream, frame)
+            self._rest_frames = 1
             return True
 
-    def _take(self) -> bytes:
-        """Return all bytes that wait to be sent, and forget them."""
-        if self._rest:
-            self._outbox.insert(0, self._rest)
-            self._rest = b""
-        data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
-        self._outbox.clear()
+    def _take(self) -> tuple[bytes, list[bytes]]:
+        """Return all bytes that wait to be sent, and the pieces they are made of; forget them."""
+        frames, self._outbox = self._outbox, []
         self._outbox_bytes = 0
-        return data
+        if self._rest:
+            frames.insert(0, self._rest)
+            self._rest = b""
+        else:
+            self._rest_frames = 1  # The first piece is one frame, as each that follows.
+        return frames[0] if len(frames) == 1 else b"".join(frames), frames
+
+    def _keep(self, rest: bytes, frames: list[bytes]) -> None:
+        """Keep what was not sent of `frames`, as `_take` returned them, for the next time."""
+        first = self._rest_frames
+        self._rest, self._rest_frames = rest, 0
+        left = len(rest)
+        for at in range(len(frames) - 1, -1, -1):
+            if left <= 0:
+                break
+            left -= len(frames[at])
+            self._rest_frames += first if at == 0 else 1
+
+    def _drop_all(self) -> None:
+        """Forget and count what waits to be sent."""
+        frames = len(self._outbox) + (self._rest_frames if self._rest else 0)
+        self.dropped += frames
+        self._take()
 
     def hurry(self) -> None:
         """Try to connect now instead of after the pause: the peer may have come up or gone down."""
@@ -194,8 +241,28 @@ class Link:
         """End the present connection, if there is one; the link dials again."""
         self._current.cancel()
 
+    def look(self) -> None:
+        """Once in a heartbeat: see whether the peer's machine still acknowledges what is sent."""
+        stream = self._live
+        if not isinstance(stream, _Acknowledging):
+            return
+        acknowledged, missing = stream.acknowledged()
+        now = trio.current_time()
+        if acknowledged != self._acknowledged or not missing:
+            self._acknowledged, self._acknowledged_at = acknowledged, now
+        elif now - self._acknowledged_at >= SILENT_HEARTBEATS * self._heartbeat_s():
+            self._silent.set()
+
     async def run(self) -> None:
         """Keep the link connected until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._renew_forever)
+                await self._run()
+        finally:
+            self._drop_spare()
+
+    async def _run(self) -> None:
         pause = 0.0
         while True:
             if pause:
@@ -214,10 +281,11 @@ class Link:
         is_logged = not self._is_flapping or self._log_limit.is_due("connected")
         try:
             with trio.CancelScope() as self._current:
-                stream = await self._connect()
+                stream = self._take_spare() or await self._connect()
                 async with stream:
                     _set_user_timeout(stream)
                     was_connected = self.is_connected = True
+                    self._live, self._acknowledged = stream, -1
                     since = trio.current_time()
                     self._events.link_made(self.peer)
                     if is_logged:
@@ -231,8 +299,8 @@ class Link:
         finally:
             self.is_connected = False
             self.incarnation = 0
-            self.dropped += len(self._outbox) + bool(self._rest)
-            self._take()
+            self._live = None
+            self._drop_all()
         if was_connected:
             if is_logged:
                 _log.info("lost the link to peer", peer=peer)
@@ -268,6 +336,67 @@ class Link:
             raise result
         return result
 
+    # -- a connection beside the old one ------------------------------------------------------
+
+    async def _renew_forever(self) -> None:
+        """Dial beside a silent connection, one dial at a time, with pauses that double."""
+        pause = 0.0
+        while True:
+            await self._silent.wait()
+            before = self._live
+            if before is None:
+                continue
+            made = await self._dial_beside()
+            if self._live is not before:
+                self._drop_spare()  # The old one has ended by itself, and was dialled again.
+            elif made:
+                self.renewed += 1
+                self.reset()
+            pause = 0.0 if made else min(max(2 * pause, _PAUSE_MIN), _PAUSE_MAX)
+            if pause:
+                await trio.sleep(pause * self._rng.uniform(0.5, 1.0))
+
+    async def _dial_beside(self) -> bool:
+        """Dial once, and keep the connection in `_spare` if it is welcomed; return whether it was."""
+        incarnation = 0
+
+        async def admit(welcome: wire.Welcome, address: str) -> None:
+            nonlocal incarnation
+            if self._admit is not None:
+                await self._admit(welcome, address)
+            incarnation = welcome.incarnation
+
+        # Not for `CONNECT_SECONDS`: one lost packet of the handshake would cost a second, and
+        # another dial less.
+        patience = max(SILENT_HEARTBEATS * self._heartbeat_s(), _BESIDE_SECONDS_MIN)
+        with trio.move_on_after(min(patience, CONNECT_SECONDS)):
+            try:
+                stream = await connect(
+                    self._dial,
+                    self.address,
+                    self._me,
+                    self.peer,
+                    wire.Purpose.MESSAGES,
+                    admit=admit,
+                )
+            except LOST as error:  # A refusal as well: the connection that stands has its own end.
+                _log.debug("no new link beside a silent one", error=str(error))
+                return False
+            self._spare = stream, incarnation
+            return True
+        return False
+
+    def _take_spare(self) -> trio.abc.Stream | None:
+        if self._spare is None:
+            return None
+        (stream, self.incarnation), self._spare = self._spare, None
+        return stream
+
+    def _drop_spare(self) -> None:
+        stream = self._take_spare()
+        if isinstance(stream, TcpStream):
+            stream.sock.close()
+
     async def _welcomed(self, welcome: wire.Welcome, address: str) -> None:
         if self._admit is not None:
             await self._admit(welcome, address)
@@ -293,11 +422,15 @@ class Link:
                     # overtakes `data`, and nothing is written to a socket after it was closed.
                     with self._lock:
                         self._stream = None
-                data = self._take()
+                data, frames = self._take()
                 sent = False
-                with trio.move_on_after(SEND_SECONDS), contextlib.suppress(*LOST):
-                    await stream.send_all(data)
-                    sent = True
+                try:
+                    with trio.move_on_after(SEND_SECONDS), contextlib.suppress(*LOST):
+                        await stream.send_all(data)
+                        sent = True
+                finally:
+                    if not sent:  # Some of them may have left. Not known is which.
+                        self._keep(data, frames)
                 if not sent:
                     break
                 if self._outbox:

@@ -22,12 +22,13 @@ import structlog
 import trio
 
 from ..config.log_limit import LogLimit
-from ..errors import PeerError
+from ..errors import BadFrame, PeerError
 from ..model.cluster_info import PROTOCOL
+from ..model.values import is_address
 from ..net.poller import Poller
 from ..net.stream import TcpStream
-from . import wire
-from .greeting import LOST, Dial, LocalNode, connect, identify, is_address
+from . import frame_check, wire
+from .greeting import LOST, Dial, LocalNode, connect, identify
 from .incarnations import Incarnations
 from .incoming import RECEIVE_BYTES, WatchedConnection, relay
 from .link import Link, LinkEvents
@@ -54,6 +55,10 @@ class PeerHandler(LinkEvents, Protocol):
 
     def is_removed(self, peer: int) -> bool:
         """Whether `peer` was removed from the cluster for good."""
+        ...
+
+    def broke_protocol(self, peer: int, error: BadFrame) -> None:
+        """`peer` sent what no node may use; its connection is closed, and it may dial again."""
         ...
 
     def claimed(self, hello: wire.Hello) -> None:
@@ -195,6 +200,11 @@ class Links:
         """Send queued frames of all links without blocking."""
         for link, _ in self._links.values():
             link.flush()
+
+    def look(self) -> None:
+        """Once in a heartbeat: see whether the machines of all peers still answer."""
+        for link, _ in self._links.values():
+            link.look()
 
     def address_of(self, peer: int) -> str | None:
         """Return the address at which `peer` is dialled, or None if there is no link to it."""
@@ -414,17 +424,28 @@ class Links:
             self._hurry(peer)
             try:
                 if frames:
-                    self._handler.received(peer, frames)
+                    self._received(peer, frames)
                 if self._poller is not None and isinstance(stream, TcpStream):
-                    handle = partial(self._handler.received, peer)
+                    handle = partial(self._received, peer)
                     await WatchedConnection(stream, reader, handle).run(self._poller)
                 else:
                     while data := await stream.receive_some(RECEIVE_BYTES):
-                        self._handler.received(peer, reader.feed(data))
+                        self._received(peer, reader.feed(data))
+            except BadFrame as error:
+                self._handler.broke_protocol(peer, error)
             finally:
                 if self._accepted.get(peer, (None,))[0] is scope:
                     del self._accepted[peer]
         self._hurry(peer)
+
+    def _received(self, peer: int, frames: Sequence[wire.Frame]) -> None:
+        frame_check.check(frames)
+        self._handler.received(peer, frames)
+
+    def hang_up(self, peer: int) -> None:
+        """Close the connection on which the messages of `peer` arrive; it dials again."""
+        if peer in self._accepted:
+            self._accepted[peer][0].cancel()
 
     def _hurry(self, peer: int) -> None:
         """The peer shows signs of life, or has gone: if its link is in a pause, dial now."""
@@ -458,5 +479,8 @@ class Links:
 
     def _snapshot_lost(self, how: str, peer: int, error: Exception) -> None:
         """Log it, but not for each of the attempts, which go on until one succeeds."""
+        if isinstance(error, BadFrame):
+            self._handler.broke_protocol(peer, error)
+            return
         if self._log_limit.is_due(how, peer, str(error)):
             _log.warning(how, peer=f"{peer:016x}", error=str(error))

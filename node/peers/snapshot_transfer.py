@@ -32,7 +32,7 @@ from hashlib import blake2b
 import msgspec
 
 from ..errors import PeerError
-from ..raft.entry import SnapshotMeta
+from ..raft.entry import Number, SnapshotMeta
 
 # A chunk is read or written without a checkpoint, and the event loop does several of them while a
 # request is on its way through the node, so they are small. A larger pair is a chunk by itself, of
@@ -63,7 +63,7 @@ class SnapshotStart(msgspec.Struct, frozen=True, array_like=True, tag=50, gc=Fal
         id: The view's. If the sender offers an id again, it is that very view.
     """
 
-    term: int
+    term: Number
     meta: SnapshotMeta
     id: int
 

@@ -14,13 +14,15 @@ protocol number in `Hello` and `Welcome` keeps nodes of different formats apart.
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
-from ..errors import PeerError
-from ..model.cluster_info import JoinReply, NodeFigures
+from ..errors import BadFrame, BadNumber, PeerError
+from ..model.cluster_info import JoinReply, NodeFigures, Reason
 from ..model.commands import Outcome
+from ..raft.entry import NUMBER_MAX, Number
+from ..raft.membership import MEMBERS_MAX
 from ..raft.messages import Message
 from . import snapshot_transfer
 
@@ -63,7 +65,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=32, gc=False):
 
     protocol: int
     cluster_id: str
-    node_id: int
+    node_id: Annotated[int, msgspec.Meta(ge=1)]
     to: int
     name: str
     purpose: int
@@ -169,6 +171,12 @@ class Report(msgspec.Struct, frozen=True, array_like=True, tag=42, gc=False):
     figures: NodeFigures
 
 
+Health = Literal["alive", "suspect", "failed", "stopped", "joining", "recovering"]
+
+Seen = tuple[Health, Annotated[int, msgspec.Meta(ge=0)] | None, NodeFigures | None, Reason]
+"""How the leader sees a member; see `Bulletin`."""
+
+
 class Bulletin(msgspec.Struct, frozen=True, array_like=True, tag=43, gc=False):
     """The leader sends its view of all members to all members (contract, section 1).
 
@@ -178,14 +186,14 @@ class Bulletin(msgspec.Struct, frozen=True, array_like=True, tag=43, gc=False):
             not alive; empty: it is.
     """
 
-    term: int
-    members: dict[int, tuple[str, int | None, NodeFigures | None, str]]
+    term: Number
+    members: Annotated[dict[int, Seen], msgspec.Meta(max_length=MEMBERS_MAX)]
 
 
 class StateDigest(msgspec.Struct, frozen=True, array_like=True, tag=44, gc=False):
     """The digest of the sender's state right after it applied entry `index`, a `Checkpoint`."""
 
-    index: int
+    index: Number
     digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
@@ -250,6 +258,13 @@ def encode(frame: Frame) -> bytes:
     return len(body).to_bytes(4) + body
 
 
+def _refusal(why: str) -> BadFrame:
+    """Return the error for a frame that cannot be decoded."""
+    if f"`int` <= {NUMBER_MAX}" in why:  # The words of msgspec.
+        return BadNumber(f"a number beyond {NUMBER_MAX} ({why})")
+    return BadFrame(f"a frame that is not of this protocol: {why}")
+
+
 class FrameReader:
     """Cuts a stream of bytes into frames.
 
@@ -266,7 +281,8 @@ class FrameReader:
         """Return the frames that `data` completes.
 
         Raises:
-            PeerError: A frame is too long, or is not one of this protocol.
+            PeerError: A frame is too long.
+            BadFrame: It is not one of this protocol.
         """
         buffer = self._buffer
         buffer += data
@@ -284,8 +300,8 @@ class FrameReader:
                 start += 4
                 try:
                     frames.append(_decoder.decode(view[start : start + length]))
-                except msgspec.MsgspecError as error:
-                    raise PeerError(f"a frame that is not of this protocol: {error}") from None
+                except (msgspec.MsgspecError, RecursionError) as error:
+                    raise _refusal(str(error)) from None
                 start += length
         del buffer[:start]
         return frames

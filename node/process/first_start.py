@@ -20,9 +20,10 @@ from ..config.settings import NodeSettings
 from ..discovery import claims
 from ..discovery.claims import Claim
 from ..errors import AddressClaimed
+from ..model.values import is_address
 from ..net.stream import Listener
 from ..peers import wire
-from ..peers.greeting import LOST, is_address, is_cluster_id
+from ..peers.greeting import LOST, is_cluster_id
 from ..peers.link import REDIAL_SECONDS
 
 LISTEN_SECONDS = 2 * REDIAL_SECONDS

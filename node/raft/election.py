@@ -135,11 +135,21 @@ def record_vote(core: Core, voter: int, *, granted: bool) -> None:
     _tally(core)
 
 
+def _is_ill_formed(core: Core, message: PreVoteRequest | VoteRequest) -> bool:
+    """Whether no candidate can have sent this: its log is of a term after the one it asks about."""
+    if message.last_term <= message.term:
+        return False
+    core.update.refused.append((message.frm, "a candidate's log is newer than its term"))
+    return True
+
+
 def on_pre_vote_request(core: Core, message: PreVoteRequest) -> None:
     """Answer whether this node would vote, without changing anything (thesis section 9.6).
 
     A refusal shows this node's own term, so that a pre-candidate behind in term catches up (R4b).
     """
+    if _is_ill_formed(core, message):
+        return
     granted = (
         message.term > core.term
         and not core.is_recovering
@@ -161,6 +171,8 @@ def on_pre_vote_response(core: Core, message: PreVoteResponse) -> None:
 
 def on_vote_request(core: Core, message: VoteRequest) -> None:
     """Grant at most one vote per term, to a log at least as up-to-date (sections 5.2, 5.4.1)."""
+    if _is_ill_formed(core, message):
+        return
     # Figure 2, RequestVote, receiver: "If votedFor is null or candidateId, and candidate's log is
     # at least as up-to-date as receiver's log, grant vote". Whether this node is a voter in its own
     # configuration does not matter: the candidate may have a newer one in which it is (etcd#10998).

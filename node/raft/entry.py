@@ -8,10 +8,18 @@ The payload of an entry is opaque bytes, except for membership entries, whose pa
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
 from .membership import Configuration
+
+NUMBER_MAX = 1 << 62
+"""No index and no term is above it: at a million a second that takes more than a hundred thousand
+years, and 64 bits still hold what follows it."""
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+"""An index or a term, checked where a message of a peer is decoded."""
 
 
 class EntryKind(enum.IntEnum):
@@ -30,13 +38,13 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         index: Position in the log, from 1.
-        term: Term of the leader that appended it, from 1.
+        term: Number of the leader that appended it, from 1.
         kind: An `EntryKind`, kept as a plain integer because entries are decoded in bulk.
         data: The payload.
     """
 
-    index: int
-    term: int
+    index: Number
+    term: Number
     kind: int
     data: bytes
 
@@ -65,8 +73,8 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
         chain: The chain hash of the log at `index`; the storage fills it in and checks it.
     """
 
-    index: int = 0
-    term: int = 0
+    index: Number = 0
+    term: Number = 0
     # Section 7: "To enable cluster membership changes (Section 6), the snapshot also includes the
     # latest configuration in the log as of last included index."
     config: Configuration = Configuration()

@@ -8,9 +8,9 @@ import enum
 class CoreBug(Exception):
     """An invariant of consensus is broken: the node must stop before it does harm.
 
-    Raised for impossible states of this node, and for proof that another node broke safety (two
-    leaders in one term, a conflict below the commit index). Never raised for messages that are
-    merely late, duplicated or malformed.
+    Raised for impossible states of this node. Never raised for a message, whatever it is: what no
+    other node can have sent that keeps to the protocol (a second leader of a term, a conflict below
+    the commit index) is refused (`Update.refused`).
     """
 
 

@@ -17,6 +17,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+MEMBERS_MAX = 1024
+"""Of all groups together. Every heartbeat goes to each, so no cluster comes near it."""
+
+_ID_MAX = (1 << 64) - 1
+
 
 class Configuration(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The members of the cluster. All tuples are sorted, so that equal sets are equal values.
@@ -191,12 +196,30 @@ def decode(data: bytes) -> Configuration:
 
 
 def is_configuration(data: bytes) -> bool:
-    """Whether `data` can be decoded; asked of a whole message before any entry of it is used."""
+    """Whether `data` is a configuration that a cluster can have.
+
+    Asked of a whole message before any entry of it is used.
+    """
     try:
-        decode(data)
+        return is_sound(decode(data))
     except msgspec.DecodeError:
         return False
-    return True
+
+
+def is_sound(config: Configuration) -> bool:
+    """Whether a cluster can have this configuration: `next_configuration` made it, or may have."""
+    voters, outgoing, learners = set(config.voters), set(config.outgoing), set(config.learners)
+    later = set(config.learners_next)
+    groups = (config.voters, config.learners, config.outgoing, config.learners_next)
+    return (
+        bool(voters)
+        and sum(map(len, groups)) <= MEMBERS_MAX
+        and all(0 < node <= _ID_MAX for group in groups for node in group)
+        and all(list(group) == sorted(set(group)) for group in groups)
+        and not learners & (voters | outgoing)
+        and later <= outgoing - voters
+        and (bool(outgoing) or not config.auto_leave)
+    )
 
 
 class ConfigHistory:

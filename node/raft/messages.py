@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .entry import Entry, SnapshotMeta
+from .entry import Entry, Number, SnapshotMeta
 
 
 # `array_like`: fields travel by position, without names. `gc=False`: a message cannot refer to
@@ -25,14 +25,14 @@ class Base(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     frm: int
     to: int
-    term: int
+    term: Number
 
 
 class PreVoteRequest(Base, frozen=True, array_like=True, tag=1, gc=False):
     """ "Would you vote for me in `term`?" (thesis section 9.6). Nobody's term changes by it."""
 
-    last_index: int
-    last_term: int
+    last_index: Number
+    last_term: Number
 
 
 class PreVoteResponse(Base, frozen=True, array_like=True, tag=2, gc=False):
@@ -47,8 +47,8 @@ class VoteRequest(Base, frozen=True, array_like=True, tag=3, gc=False):
     `transfer`: the leader itself asked for this election, so voters ignore its lease.
     """
 
-    last_index: int
-    last_term: int
+    last_index: Number
+    last_term: Number
     transfer: bool = False
 
 
@@ -68,10 +68,10 @@ class Append(Base, frozen=True, array_like=True, tag=5, gc=False):
         commit: The leader's commit index.
     """
 
-    prev_index: int
-    prev_term: int
+    prev_index: Number
+    prev_term: Number
     entries: list[Entry]
-    commit: int
+    commit: Number
 
 
 class AppendResponse(Base, frozen=True, array_like=True, tag=6, gc=False):
@@ -85,10 +85,10 @@ class AppendResponse(Base, frozen=True, array_like=True, tag=6, gc=False):
         hint_term: The term of the entry there.
     """
 
-    index: int
+    index: Number
     rejected: bool = False
-    hint_index: int = 0
-    hint_term: int = 0
+    hint_index: Number = 0
+    hint_term: Number = 0
 
 
 class Heartbeat(Base, frozen=True, array_like=True, tag=7, gc=False):
@@ -99,14 +99,14 @@ class Heartbeat(Base, frozen=True, array_like=True, tag=7, gc=False):
 
     # etcd-raft/raft.go sendHeartbeat has the same minimum of match and commit: a heartbeat does not
     # check that the logs agree, so it may commit only entries that an append has confirmed before.
-    commit: int
-    round: int
+    commit: Number
+    round: Number
 
 
 class HeartbeatResponse(Base, frozen=True, array_like=True, tag=8, gc=False):
     """The answer, with the heartbeat's round: its sender was then still in the leader's term."""
 
-    round: int
+    round: Number
 
 
 class InstallSnapshot(Base, frozen=True, array_like=True, tag=9, gc=False):
@@ -125,7 +125,7 @@ class ReadIndexResponse(Base, frozen=True, array_like=True, tag=11, gc=False):
     """The answer: the index to wait for, or None when the leader could not register the read."""
 
     read: int
-    index: int | None
+    index: Number | None
 
 
 class TimeoutNow(Base, frozen=True, array_like=True, tag=12, gc=False):

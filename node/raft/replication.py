@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from . import membership, quorum, reads
 from .entry import Entry, EntryKind
-from .errors import CoreBug, Reason
+from .errors import Reason
 from .messages import Append, AppendResponse, Heartbeat, HeartbeatResponse, InstallSnapshot
 from .progress import Progress, ProgressState
 from .roles import Role
@@ -253,22 +253,30 @@ def advance_commit(core: Core) -> None:
 # -- follower -------------------------------------------------------------------------------
 
 
-def _hear_leader(core: Core, leader: int) -> None:
-    """Record that the leader of the present term has been heard."""
-    # Election Safety (Figure 3): "at most one leader can be elected in a given term."
-    if core.role is Role.LEADER:
-        raise CoreBug(f"two leaders in term {core.term}: {core.id:016x} and {leader:016x}")
-    if core.leader not in (0, leader):
-        raise CoreBug(f"two leaders in term {core.term}: {core.leader:016x} and {leader:016x}")
+def _refuse(core: Core, peer: int, why: str) -> None:
+    """Take nothing from this message: its sender breaks the protocol (see `Update.refused`)."""
+    core.update.refused.append((peer, why))
+
+
+def _hear_leader(core: Core, leader: int) -> bool:
+    """Record that the leader of the present term has been heard; return whether it can be that."""
+    # Election Safety (Figure 3): "at most one leader can be elected in a given term." So one of two
+    # lies or is broken; this node cannot know which, stays with the first, and may not die of it.
+    if core.role is Role.LEADER or core.leader not in (0, leader):
+        _refuse(core, leader, f"{core.leader:016x} leads term {core.term} already")
+        return False
     if core.role is not Role.FOLLOWER or core.leader == 0:
         core.become_follower(core.term, leader)
     core.elapsed = core.leaderless = 0
     core.gone = 0
+    return True
 
 
 def _is_well_formed(message: Append) -> bool:
     """Whether the entries are contiguous and readable, in terms that never fall."""
     index, term = message.prev_index, message.prev_term
+    if index < 0 or not 0 <= term <= message.term:
+        return False
     for entry in message.entries:
         index += 1
         if entry.index != index or not term <= entry.term <= message.term:
@@ -276,18 +284,23 @@ def _is_well_formed(message: Append) -> bool:
         if entry.kind == _CONFIG and not membership.is_configuration(entry.data):
             return False
         term = entry.term
-    return message.prev_index >= 0
+    return True
 
 
 def on_append(core: Core, message: Append) -> None:
     """AppendEntries, receiver (Figure 2): check, truncate a conflict, append, commit, answer."""
     if not _is_well_formed(message):
+        _refuse(core, message.frm, "an append whose entries do not follow one another")
         return
-    _hear_leader(core, message.frm)
     log, prev = core.log, message.prev_index
+    conflict = _conflict_with_committed(core, message) if prev < log.commit else 0
+    if conflict:
+        _refuse(core, message.frm, f"another entry {conflict} than the one committed here")
+        return
+    if not _hear_leader(core, message.frm):
+        return
     if prev < log.commit:
         # A late or repeated message: the leader's log has everything that is committed here.
-        _check_committed(core, message)
         _accept(core, message.frm, log.commit)
         return
     # Figure 2, step 2: "Reply false if log doesn't contain an entry at prevLogIndex whose term
@@ -323,16 +336,19 @@ def on_append(core: Core, message: Append) -> None:
     _accept(core, message.frm, last)
 
 
-def _check_committed(core: Core, message: Append) -> None:
-    """Raise if a leader of this term has another entry where one is committed here."""
+def _conflict_with_committed(core: Core, message: Append) -> int:
+    """Return the index of an entry of the message where another one is committed here; 0: of none."""
     # Leader Completeness (Figure 3): "if a log entry is committed in a given term, then that entry
     # will be present in the logs of the leaders for all higher-numbered terms."
     log = core.log
+    if message.prev_index and log.term_at(message.prev_index) not in (message.prev_term, None):
+        return message.prev_index
     for entry in message.entries:
         if entry.index > log.commit:
             break
         if log.term_at(entry.index) not in (entry.term, None):
-            raise CoreBug(f"{message.frm:016x} conflicts at {entry.index}, which is committed here")
+            return entry.index
+    return 0
 
 
 def _without_known(core: Core, entries: list[Entry]) -> list[Entry]:
@@ -352,7 +368,8 @@ def _accept(core: Core, to: int, index: int) -> None:
 
 def on_heartbeat(core: Core, message: Heartbeat) -> None:
     """Follow the sender, take over its commit index, answer with the round."""
-    _hear_leader(core, message.frm)
+    if not _hear_leader(core, message.frm):
+        return
     # Only a node that lost acknowledged log has less than that, since the leader has its
     # acknowledgement of `commit` from this term. etcd-raft panics there ("tocommit is out of range",
     # etcd#10166). A node that is recovering knows of its loss. Else the disk is an older one, such
@@ -371,8 +388,14 @@ def on_heartbeat(core: Core, message: Heartbeat) -> None:
 
 def on_install_snapshot(core: Core, message: InstallSnapshot) -> None:
     """InstallSnapshot, receiver (section 7): use it only if this log does not have its entries."""
-    _hear_leader(core, message.frm)
     log, meta = core.log, message.meta
+    if meta.term > message.term or not membership.is_sound(meta.config):
+        _refuse(core, message.frm, "a snapshot that no leader of its term can have made")
+        core.update.snapshot_refused = True
+        return
+    if not _hear_leader(core, message.frm):
+        core.update.snapshot_refused = True
+        return
     if meta.index <= log.commit or log.term_at(meta.index) == meta.term:
         # Section 7: if the snapshot "describes a prefix of its log ... entries following the
         # snapshot are still valid and must be retained". To restore it would also take back what is

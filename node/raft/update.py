@@ -64,6 +64,8 @@ class Update:
         compact: Drop the log up to this; None: nothing to drop.
         early_election: (token, thousandths of a tick): feed `EarlyElection` after that time.
         snapshot_refused: The received snapshot is not needed: delete its content.
+        refused: (peer, why) of messages of which nothing was used, because no leader that keeps to
+            the protocol sends them: close the connection they came on. The node goes on.
         lost_to: This log lacks entries up to this index that this node has acknowledged in this
             term: its disk is an older one. Record that, and stop (rule D17). 0: nothing is missing.
     """
@@ -80,4 +82,5 @@ class Update:
     compact: SnapshotMeta | None = None
     early_election: tuple[int, int] | None = None
     snapshot_refused: bool = False
+    refused: list[tuple[int, str]] = field(default_factory=list)
     lost_to: int = 0

@@ -13,6 +13,7 @@ keys.py          the users' keys
 members.py       the cluster's settings and its members; why a join or a change is refused
 idempotency.py   keyed writes: which took effect, what was answered, how long that is kept
 cluster_time.py  the time in the log, which never falls
+intact.py        whether a whole state that another node sends can be read
 records.py       the layout of keys and values in the store
 changes.py       the history, bounded
 watches.py       watches and their waking

@@ -19,6 +19,7 @@ from hstore.cli import completion
 from hstore.cli import main as cli
 from hstore.cli.client.errors import Unreachable
 from hstore.cli.search import sources
+from hstore.node.model.cluster_info import NodeInfo
 
 # Each asks its own completion function what follows `hstore li` and `hstore-server jo`.
 ASKED = {
@@ -234,3 +235,26 @@ def test_without_a_cluster_there_is_no_completion_and_no_error(make_finder, monk
     monkeypatch.setattr(sources, "finder_of", fail)
     assert offered("") == []
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("$(touch x)", "127.0.0.1:8500"),
+        ("`id`", "127.0.0.1:8500"),
+        ("n1;id", "127.0.0.1:8500"),
+        ("N1", "127.0.0.1:8500"),
+        ("n1\n", "127.0.0.1:8500"),
+        ("n1", "$(id):8500"),
+        ("n1", "127.0.0.1:8500;id"),
+    ],
+)
+def test_nothing_is_offered_that_no_node_is_called(name, address):
+    node = NodeInfo(name, "1", address, address, address, "leader", True, "alive", *(None,) * 6)
+    assert completion._items(node, "") == []
+
+
+def test_what_is_said_of_a_node_that_is_offered_is_plain():
+    node = NodeInfo("n1", "1", *("127.0.0.1:8500",) * 3, "lead\ner", True, "ali've", *(None,) * 6)
+    (item,) = completion._items(node, "n")
+    assert (item.value, item.help) == ("n1", "lead?er, ali?ve, 127.0.0.1:8500")

@@ -27,6 +27,24 @@ def test_read_prints_the_value_and_a_newline_or_the_bytes_alone(server, capfdbin
     assert capfdbinary.readouterr().out == b"b\xffr"
 
 
+@pytest.mark.parametrize("is_all", [False, True])
+def test_on_a_terminal_a_value_cannot_steer_it_but_for_raw(server, is_all, monkeypatch, tmp_path):
+    value = "\x1b]0;x\x07\u202e\x9b31m é\n".encode()
+    server.answers["GET", "/v1/kv/foo?raw"] = server.answers["GET", "/read"] = (200, value)
+    key = [] if is_all else ["-k", "foo"]
+
+    def printed(*options):
+        with (tmp_path / "out").open("w+", encoding="utf-8") as out:
+            out.isatty = lambda: True
+            monkeypatch.setattr("sys.stdout", out)
+            assert cli.run(["read", "-h", server.address, *key, *options]) == 0
+            out.flush()
+            return (tmp_path / "out").read_bytes()
+
+    assert printed() == "\\x1b]0;x\\x07\\u202e\\u009b31m é\n\n".encode()
+    assert printed("--raw").startswith(value)
+
+
 def test_the_host_may_come_from_the_environment(server, capfd, monkeypatch, make):
     monkeypatch.setenv("HSTORE_HOST", server.address)
     server.set_cluster(make.info())

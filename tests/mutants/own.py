@@ -16,6 +16,12 @@ _INTAKE = "node/driver/intake.py"
 _ROOMS = "node/cluster/rooms.py"
 _BATCH = "node/state/batch.py"
 _CORE = "node/raft/core.py"
+_FRAME_CHECK = "node/peers/frame_check.py"
+_INTACT = "node/state/intact.py"
+_STATUS = "node/cluster/status.py"
+_RULES_OF_REPLICATION = "tests/node/raft/test_replication.py::"
+_SILENT_LINKS = "tests/node/peers/test_silent_links.py::"
+_HOSTILE = "tests/node/test_hostile_members.py::"
 _TERMS = "node/raft/terms.py"
 _MEMBERS = "node/cluster/membership.py"
 _STATE_MEMBERS = "node/state/members.py"
@@ -41,6 +47,16 @@ _REFUSE = (
 _RESET = "            if link.incarnation not in {0, incarnation}:\n                link.reset()\n"
 
 OWN = (
+    _mutant(
+        "entries-of-a-peer-are-not-looked-at", "One that no node can carry out becomes durable.",
+        _FRAME_CHECK, "            if frame.entries:", "            if not frame.entries:",
+        layer="B",
+    ),
+    _mutant(
+        "any-term-is-taken-over-at-once", "One frame brings a node to where no election can follow.",
+        _FRAME_CHECK, "if term > TERM_JUMPED_MAX and not self._insists(peer, now):", "if False:",
+        layer="B",
+    ),
     _mutant(
         "overwritten-proposal-has-the-later-term", "A step appends it, and goes on to a newer term.",
         _CORE, "        self._gather_persist()\n",
@@ -373,6 +389,57 @@ BY_TEST = (
             _INTAKE, "        if update.apply and waiting.queued:\n", "        if False:\n",
         ),
         _RULES + "test_where_hardly_anything_fits_values_are_taken_one_by_one",
+    ),
+    (
+        _mutant(
+            "high-terms-are-refused-for-ever", "Who was brought there by one frame is shut out.",
+            _FRAME_CHECK, "return now - began >= _INSISTS_S", "return False",
+        ),
+        _HOSTILE + "test_the_highest_term_that_one_frame_brings_does_not_shut_a_node_out",
+    ),
+    (
+        _mutant(
+            "a-second-leader-of-a-term-is-followed", "Whoever says so last leads.",
+            _REPLICATION, "core.role is Role.LEADER or core.leader not in (0, leader)",
+            "core.role is Role.LEADER",
+        ),
+        _RULES_OF_REPLICATION + "test_a_second_leader_of_a_term_is_refused_and_the_first_is_followed",
+    ),
+    (
+        _mutant(
+            "a-state-is-taken-as-it-comes", "A node ends by it each time that it starts.",
+            _INTACT, "                self._take(key, value)\n",
+            "                key == APPLIED_KEY and self._take(key, value)\n",
+        ),
+        _HOSTILE + "test_a_state_that_cannot_be_read_is_not_installed",
+    ),
+    (
+        _mutant(
+            "one-bulletin-shuts-all-others-out", "If its term is high enough.",
+            _STATUS, "min(health.bulletin.term, facts.term)", "health.bulletin.term",
+        ),
+        _HOSTILE + "test_a_bulletin_of_a_false_term_shuts_no_other_out",
+    ),
+    (
+        _mutant(
+            "anybody-answers-for-the-leader", "A client is told what was never done.",
+            _INTAKE, "if request is None or request.passed_to != peer:", "if request is None:",
+        ),
+        _HOSTILE + "test_only_the_node_that_was_asked_can_answer",
+    ),
+    (
+        _mutant(
+            "a-silent-link-is-waited-for", "Until the pauses of TCP are over.",
+            "node/peers/link.py", "            self._silent.set()\n", "            pass\n",
+        ),
+        _SILENT_LINKS + "test_a_silent_link_is_made_anew_and_nobody_misses_the_leader",
+    ),
+    (
+        _mutant(
+            "any-member-can-end-a-node", "By saying that it was removed.",
+            _NODE, "if refusal in _FATAL and peer", "if refusal in () and peer",
+        ),
+        _HOSTILE + "test_what_one_member_says_ends_no_node_that_its_leader_counts",
     ),
 )  # fmt: skip
 """Mistakes that no seed meets (such as in files on a real disk), or none can tell from what is right."""

@@ -29,7 +29,7 @@ from hstore.node.raft.messages import (
     VoteResponse,
 )
 from hstore.node.raft.roles import Role
-from hstore.node.raft.update import Persist
+from hstore.node.raft.update import Persist, Update
 
 from . import bounds, configurations, rare
 from .disk import Image, Received, SimDisk
@@ -475,6 +475,11 @@ class Checker:
             self._fail("I11", node, f"installs a state that never was at {image.base}")
         if self.chains[index] != image.base_chain:
             self._fail("I11", node, f"installs another history up to {index}")
+
+    def hung_up(self, node: SimNode, update: Update) -> None:
+        """I14: nobody here breaks the protocol, so nothing may be refused as if somebody did."""
+        for peer, why in update.refused:
+            raise Violation(f"I14: node {node.id} refuses a message of node {peer}: {why}")
 
     def read_ready(self, node: SimNode, rid: int, index: int) -> None:
         """A read has got its index (I12)."""

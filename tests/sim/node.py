@@ -345,6 +345,7 @@ class SimNode:
 
     def _rest(self, core: Core, update: Update) -> None:
         sim = self.sim
+        self.sim.checker.hung_up(self, update)
         for rid, term, index in update.appended:
             self.waiting[index] = (rid, term)
         for rid, reason, _text in update.rejected:

@@ -12,10 +12,11 @@ from typing import TypeVar
 
 import msgspec
 
+from ...model import commands
 from .answers import HttpError
 
-KEY_BYTES_MAX = 4096
-VALUE_BYTES_MAX = 1024 * 1024
+KEY_BYTES_MAX = commands.KEY_BYTES_MAX
+VALUE_BYTES_MAX = commands.VALUE_BYTES_MAX
 TIMEOUT_S_DEFAULT = 5.0
 TIMEOUT_S_MAX = 300.0
 UNSIGNED_64_MAX = 2**64 - 1

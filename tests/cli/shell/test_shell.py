@@ -309,7 +309,7 @@ def test_other_commands_of_the_command_line_run_at_the_shells_node(
         stdin = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(line))
         monkeypatch.setattr(sys, "stdin", stdin)
         assert cli.run(["cli", "-h", server.address]) == 2
-        assert "Missing option" in capfd.readouterr().err
+        assert "-h" in capfd.readouterr().err
     assert [path for method, path, _ in server.asked if method == "POST"] == []
 
 

@@ -23,7 +23,7 @@ def ask(monkeypatch, silence):
             return httpx.Response(503, json={"error": "there is no leader"})
         raise silence
 
-    monkeypatch.setattr(joining, "_request", request)
+    monkeypatch.setattr(joining, "request", request)
     monkeypatch.setattr(joining, "_ATTEMPTS", 1)
     settings = load_settings({"listen": "127.0.0.1:8510"}, {"HOME": "/home/ada"})
     joining.ask_to_join(settings, Identity("c1", 7), (A, B))
@@ -50,7 +50,7 @@ def test_a_newcomer_says_whose_place_it_is_to_take(monkeypatch, said, sent):
         reply = JoinReply("c1", "n2", "hstore.local", {f"{1:016x}": "127.0.0.1:8300"})
         return httpx.Response(200, content=msgspec.json.encode(reply))
 
-    monkeypatch.setattr(joining, "_request", request)
+    monkeypatch.setattr(joining, "request", request)
     settings = load_settings({"replace": said}, {"HOME": "/home/ada"})
     assert joining.ask_to_join(settings, Identity("c1", 7), (A,)) == {1: "127.0.0.1:8300"}
     assert [(one.replace, one.cluster_id) for one in asked] == [(sent, "c1")]
@@ -74,7 +74,7 @@ def found(monkeypatch, **headers):
         }
     )
     answer = httpx.Response(200, content=body, headers=headers)
-    monkeypatch.setattr(joining, "_request", lambda *_arguments: answer)
+    monkeypatch.setattr(joining, "request", lambda *_arguments: answer)
     return joining.find_cluster((A,))
 
 

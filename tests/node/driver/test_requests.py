@@ -225,7 +225,9 @@ async def test_requests_of_one_turn_go_to_the_leader_together_and_so_do_the_answ
 
 async def test_a_reply_to_nobody_is_ignored(autojump_clock) -> None:
     async with running(2) as cluster:
-        cluster[2].node.replica.intake.reply_received(ForwardReply(10**6, ForwardStatus.DONE, b""))
+        cluster[2].node.replica.intake.reply_received(
+            1, ForwardReply(10**6, ForwardStatus.DONE, b"")
+        )
         await cluster.write(2, "key", "value")
 
 

@@ -13,7 +13,7 @@ import trio.testing
 from trio.testing import memory_stream_pair
 
 from hstore.node.cluster.snapshot_receiver import Reply
-from hstore.node.errors import PeerError
+from hstore.node.errors import BadFrame, PeerError
 from hstore.node.model.cluster_info import PROTOCOL
 from hstore.node.net.stream import TcpStream
 from hstore.node.peers import link, links, wire
@@ -66,6 +66,9 @@ class Notes:
 
     def refused(self, peer: int, refusal: str, other: str = "") -> None:
         self.told.append((refusal, trio.current_time()))
+
+    def broke_protocol(self, peer: int, error: BadFrame) -> None:
+        self.told.append((f"{peer} sent nonsense: {error}", trio.current_time()))
 
     def what(self) -> list[str]:
         return [what for what, _ in self.told]

@@ -9,7 +9,7 @@ import pytest
 
 from hstore.node.raft import replication
 from hstore.node.raft.entry import SnapshotMeta
-from hstore.node.raft.errors import CoreBug, Reason
+from hstore.node.raft.errors import Reason
 from hstore.node.raft.events import (
     Compact,
     PeerUnreachable,
@@ -24,6 +24,7 @@ from hstore.node.raft.messages import (
     Heartbeat,
     HeartbeatResponse,
     InstallSnapshot,
+    Message,
 )
 from hstore.node.raft.options import Options
 from hstore.node.raft.progress import ProgressState
@@ -261,13 +262,56 @@ def test_an_append_below_the_commit_is_answered_with_the_commit() -> None:
     assert (answer.rejected, answer.index) == (False, 3)
 
 
-def test_a_conflict_with_a_committed_entry_stops_the_node() -> None:
-    """R7: truncation never below the commit; a leader of this term that holds another entry there
-    is proof of broken safety, and a polite answer would spread the damage."""
+@pytest.mark.parametrize(
+    ("prev", "terms"),
+    [((0, 0), [1, 2]), ((1, 2), [2])],
+    ids=["entry", "prev"],
+)
+def test_a_conflict_with_a_committed_entry_is_refused(
+    prev: tuple[int, int], terms: list[int]
+) -> None:
+    """R7: truncation never below the commit. A leader that holds another entry there is broken, or
+    lies; this node has what is right, and may not die of it."""
     node = make_follower([1, 1, 1], term=2, commit=2)
 
-    with pytest.raises(CoreBug, match="conflicts at 2"):
-        node.receive(append_from(2, 2, prev=(0, 0), terms=[1, 2]))
+    update = node.receive(append_from(2, 2, prev=prev, terms=terms))
+
+    assert [peer for peer, _ in update.refused] == [2]
+    assert (update.persist, node.sent, terms_of(node.core)) == (None, [], [1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        append_from(3, 2, prev=(3, 1), terms=[2]),
+        Heartbeat(3, 1, 2, 0, 1),
+        InstallSnapshot(3, 1, 2, SnapshotMeta(9, 2, Configuration((1, 2, 3)))),
+    ],
+    ids=["append", "heartbeat", "snapshot"],
+)
+def test_a_second_leader_of_a_term_is_refused_and_the_first_is_followed(message: Message) -> None:
+    """Election Safety (Figure 3): one of the two lies. That is no reason for this node to end."""
+    node = make_follower([1, 1, 1], term=2)
+    node.receive(Heartbeat(2, 1, 2, 0, 1))
+
+    update = node.receive(message)
+
+    assert [peer for peer, _ in update.refused] == [3]
+    assert (node.core.leader, terms_of(node.core)) == (2, [1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [SnapshotMeta(9, 3, Configuration((1, 2, 3))), SnapshotMeta(9, 2, Configuration())],
+    ids=["of a later term", "without voters"],
+)
+def test_a_snapshot_that_no_leader_can_have_made_is_refused(meta: SnapshotMeta) -> None:
+    node = make_follower([1], term=2)
+
+    update = node.receive(InstallSnapshot(2, 1, 2, meta))
+
+    assert ([peer for peer, _ in update.refused], update.snapshot_refused) == ([2], True)
+    assert (update.persist, terms_of(node.core)) == (None, [1])
 
 
 def test_late_appends_below_a_compacted_log_are_no_conflict() -> None:
@@ -290,11 +334,12 @@ def test_late_appends_below_a_compacted_log_are_no_conflict() -> None:
     ],
     ids=["gap", "doubled", "falling", "future", "negative", "below prev"],
 )
-def test_a_malformed_append_is_dropped(message: Append) -> None:
+def test_a_malformed_append_is_refused(message: Append) -> None:
     node = make_follower([1], term=2)
 
     update = node.receive(message)
 
+    assert [peer for peer, _ in update.refused] == [2]
     assert (update.persist, node.sent) == (None, [])
     assert terms_of(node.core) == [1]
 

@@ -101,6 +101,7 @@ class Faults:
         start("operator", options.change_every, self.sim.operator.act)
         start("replace", options.replace_every, self.sim.operator.replace)
         start("fill", options.fill_every, self._fill)
+        start("hostile", options.hostile_every, self.sim.hostile.strike)
         start("configure", options.configure_every, self.sim.operator.configure)
 
     def _begin(self, name: str, every: float, strike: Callable[[Random], Awaitable[None]]) -> None:

@@ -18,7 +18,7 @@ import trio
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
 from hstore.node.config.settings import NodeSettings
-from hstore.node.errors import HstoreError, StorageError
+from hstore.node.errors import BadFrame, HstoreError, StorageError
 from hstore.node.model.values import Address
 from hstore.node.node import Life, Node
 from hstore.node.peers import wire
@@ -217,6 +217,13 @@ class SimMember:
             self.sim.checker.applied(self, entries, outcomes)
             return outcomes
 
+        broke_protocol = self.node.broke_protocol
+
+        def watched_broke_protocol(peer: int, error: BadFrame) -> None:
+            self.sim.hostile.broke_protocol(self, peer, error)
+            broke_protocol(peer, error)
+
+        self.node.broke_protocol = watched_broke_protocol  # type: ignore[method-assign]
         replica._turn = watched_turn  # type: ignore[method-assign]
         replica.send = watched_send  # type: ignore[method-assign]
         replica.state.apply = watched_apply  # type: ignore[method-assign,assignment]

@@ -67,6 +67,7 @@ class WholeOptions:
         is_lost: Whether the run ends with a majority that is lost for good (`disaster.py`).
         capacity: Bytes that the smallest disk holds; 0: the disks hold everything.
         fill_every: Somebody writes large values until they are refused.
+        hostile_every: A frame that no node may use comes in the name of a member (`hostile.py`).
         is_calm: Nothing else goes wrong that hides from the leader how much room there is.
     """
 
@@ -126,12 +127,13 @@ class WholeOptions:
     capacity: int = 0
     fill_every: float = 0.0
     is_calm: bool = False
+    hostile_every: float = 0.0
 
 
 _DISTURBANCES = (
     "tail", "cut_every", "partition_every", "refuse_every", "replay_every", "hang_every",
     "fail_every", "lose_every", "crash_every", "crash_at_boundary", "pause_every", "stop_every",
-    "change_every", "replace_every", "end_every",
+    "change_every", "replace_every", "end_every", "hostile_every",
 )  # fmt: skip
 """What keeps the leader from knowing the room of the others, or leaves too few of them."""
 
@@ -194,9 +196,7 @@ def draw(seed: int) -> WholeOptions:
         timeout_ms=rng.choice((300, 1000, 3000)),
     )
     _draw_later(options, rng, often)
-    # From a stream of its own: most runs stay as they were.
-    ends = stream(seed, "ends")
-    options.end_every = ends.uniform(1, 4) if ends.random() < 0.15 else 0.0
+    _draw_apart(options, seed)
     return _with_little_room(options, stream(seed, "rooms"))
 
 
@@ -208,6 +208,14 @@ def _draw_later(
     options.configure_every = often(0.4, 0.3, 2)
     options.replace_every = often(0.4, 0.5, 3)
     options.is_lost = rng.random() < 0.3
+
+
+def _draw_apart(options: WholeOptions, seed: int) -> None:
+    """Draw each from a stream of its own: most runs stay as they were."""
+    ends = stream(seed, "ends")
+    options.end_every = ends.uniform(1, 4) if ends.random() < 0.15 else 0.0
+    hostile = stream(seed, "hostile frames")
+    options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
 
 def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
@@ -248,6 +256,7 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options = draw(seed)
     options.clock_every = options.configure_every = options.replace_every = 0.0
     options.is_lost, options.end_every = False, 0.0
+    options.hostile_every = 0.0
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})

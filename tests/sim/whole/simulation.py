@@ -30,6 +30,7 @@ from .clients import Clients
 from .disaster import Disaster
 from .disk import digest
 from .faults import Faults
+from .hostile import Hostile
 from .impostors import Impostors
 from .invariants import Checker
 from .member import CLUSTER_ID, SimMember
@@ -77,6 +78,7 @@ class WholeSimulation:
         self.checker = Checker(self)
         self.clients = Clients(self)
         self.impostors = Impostors(self)
+        self.hostile = Hostile(self)
         self.rooms = Rooms(self)
         self._scope = trio.CancelScope()
 

@@ -1,0 +1,130 @@
+"""What a member's frames may hold, checked between their decoding and the core.
+
+A member that runs another version, or lies, must not stop a node for good with any single frame.
+Sizes and the range of most numbers are checked by the types of the frames (`wire.py`,
+`raft/messages.py`) as they are decoded. Owns the two checks that need more: what entries carry, and
+by how much a term may rise. What an append says of the log is the core's (`raft/replication.py`).
+
+Whatever is refused raises `BadFrame`. The connection it came on is closed, nothing of the frame has
+become durable, and the node lives on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ..config import log_limits
+from ..errors import BadFrame, BadNumber
+from ..model import commands
+from ..raft import membership
+from ..raft.entry import NUMBER_MAX, Entry, EntryKind
+from ..raft.messages import Append, InstallSnapshot
+from . import wire
+
+TERM_JUMP = 1000
+"""A term rises by one with each election. A higher one by more than this is an alarm."""
+
+TERM_JUMPED_MAX = NUMBER_MAX // 2
+"""A term above it that is a jump, too, is refused until its sender has insisted on it."""
+
+_INSISTS_S = 10.0
+"""How long a peer has to send such terms; a link that is closed each time dials twice a second."""
+
+_BREAK_S = 3.0
+"""After so long without one it begins anew."""
+
+_MAX_PEERS = 128
+
+_MAX_ENTRY = 2 * 1024 * 1024
+"""Bytes of a payload: the largest value is 1 MiB, and an entry must fit into one frame."""
+
+_COMMAND = int(EntryKind.COMMAND)
+
+
+def check(frames: Sequence[wire.Frame]) -> None:
+    """Check what arrived on a connection for messages.
+
+    Raises:
+        BadFrame: Nothing of these frames may be used.
+    """
+    for frame in frames:
+        kind = type(frame)
+        if kind is Append:
+            if frame.entries:  # type: ignore[union-attr]
+                _check_entries(frame.entries)  # type: ignore[union-attr]
+        elif kind is InstallSnapshot:
+            # A node makes this message itself, once a whole state has come on its own connection.
+            raise BadFrame("a snapshot without its state")
+
+
+class TermCheck:
+    """Compares the terms of a node's peers with its own, and says when one is too far above it.
+
+    A term is never forgotten, and the next election needs a higher one. So a single frame must not
+    bring a node near `NUMBER_MAX`, nor may a node be shut out for good that another frame has
+    brought half-way there: its peers refuse its terms for a while, and then take them over.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing heard."""
+        self._high: dict[
+            int, tuple[float, float]
+        ] = {}  # By peer: when it began, and the last time.
+
+    def is_jump(self, own: int, peer: int, term: int, now: float) -> bool:
+        """Whether a peer's term is so far above this node's that it is an alarm.
+
+        Args:
+            own: This node's.
+            peer: Id of the peer.
+            term: The peer's, at most `NUMBER_MAX`.
+            now: Seconds of a clock that does not go back.
+
+        Raises:
+            BadNumber: No node may take it over, or not yet.
+        """
+        if term <= own + TERM_JUMP:
+            return False
+        if term > TERM_JUMPED_MAX and not self._insists(peer, now):
+            raise BadNumber(f"the term {term}, while this node's is {own}")
+        # A new node has none yet: that of its cluster may be any.
+        return own > 0
+
+    def _insists(self, peer: int, now: float) -> bool:
+        """Whether a peer has been in such a term for some time: it is no single frame."""
+        began, last = self._high.pop(peer, (now, now))
+        if now - last > _BREAK_S:
+            began = now
+        if len(self._high) >= _MAX_PEERS:
+            self._high.clear()
+        self._high[peer] = began, now
+        return now - began >= _INSISTS_S
+
+
+def _check_entries(entries: list[Entry]) -> None:
+    # Each entry is decoded here and once more when it is applied. To keep what was decoded costs as
+    # much as to decode it: some 0.3 us.
+    decode, is_plain_put = commands.decode, log_limits.is_plain_put
+    try:
+        for entry in entries:
+            if entry.kind != _COMMAND or not is_plain_put(decode(entry.data)):
+                _check_other(entry)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadFrame(f"an entry holds a command that is not known here ({error})") from None
+
+
+def _check_other(entry: Entry) -> None:
+    fault = ""
+    if len(entry.data) > _MAX_ENTRY:
+        fault = f"{len(entry.data)} bytes"
+    elif entry.kind == _COMMAND:
+        fault = log_limits.fault_in(entry.data)
+    elif entry.kind == EntryKind.CONFIG:
+        is_sound = membership.is_configuration(entry.data)
+        fault = "" if is_sound else "a configuration that no cluster can have"
+    elif entry.kind != EntryKind.NOOP:
+        fault = f"an entry of kind {entry.kind}, which this version does not know"
+    if fault:
+        raise BadFrame(f"entry {entry.index} holds {fault}")

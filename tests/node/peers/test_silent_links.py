@@ -1,0 +1,142 @@
+"""A connection on which nothing is acknowledged any more is made anew beside the old one."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from random import Random
+
+import pytest
+import trio
+
+from hstore.node.errors import HstoreError
+from hstore.node.peers import wire
+from hstore.node.peers.link import SILENT_HEARTBEATS, Link
+from tests.node.memory_cluster import Cluster, running
+
+TICK_S = 0.1
+
+
+def link_of(cluster: Cluster, frm: int, to: int) -> Link:
+    return cluster[frm].node.links._links[to][0]
+
+
+async def test_a_silent_link_is_made_anew_and_nobody_misses_the_leader(autojump_clock) -> None:
+    async with running(3) as cluster:
+        leader, term = cluster.leader, cluster.leader.core.term
+        follower = cluster.followers[0]
+        made = cluster.network.connections[leader.id, follower.id]
+
+        cluster.network.stall(leader.id, follower.id)
+        link = link_of(cluster, leader.id, follower.id)
+        took = await cluster.until(lambda: link.renewed)
+
+        assert took < (SILENT_HEARTBEATS + 3) * TICK_S
+        await cluster.write(follower.id, "key", "value", within_s=1)
+        assert cluster.network.connections[leader.id, follower.id] == made + 1
+        assert (cluster.leader, leader.core.term) == (leader, term)
+        assert link.is_connected
+        assert link.incarnation
+
+
+async def test_both_directions_are_made_anew_each_by_its_own_end(autojump_clock) -> None:
+    async with running(3) as cluster:
+        leader = cluster.leader
+        for other in cluster.followers:
+            cluster.network.stall(leader.id, other.id)
+            cluster.network.stall(other.id, leader.id)
+        await trio.sleep(10 * TICK_S)
+
+        assert cluster.leader is leader
+        for other in cluster.followers:
+            assert link_of(cluster, leader.id, other.id).renewed
+            assert link_of(cluster, other.id, leader.id).renewed
+        await cluster.write(cluster.followers[0].id, "key", "value")
+
+
+async def test_a_request_is_passed_on_once_though_its_link_is_made_anew(autojump_clock) -> None:
+    async with running(3) as cluster:
+        leader, follower = cluster.leader, cluster.followers[0]
+        sent: list[wire.Frame] = []
+        cluster.network.taps.append(
+            lambda frm, _to, frame: (
+                sent.append(frame)
+                if frm == follower.id and isinstance(frame, (wire.Forward, wire.Bundle))
+                else None
+            )
+        )
+        cluster.network.stall(follower.id, leader.id)
+        with suppress(HstoreError):  # It may not be known whether it took effect.
+            await cluster.write(follower.id, "key", "value", within_s=2)
+        await cluster.until(lambda: link_of(cluster, follower.id, leader.id).renewed)
+
+        assert len(sent) <= 1
+        await cluster.write(follower.id, "key2", "value")
+
+
+async def test_a_link_at_rest_and_a_slow_network_are_not_made_anew(autojump_clock) -> None:
+    async with running(3) as cluster:
+        for way in cluster.network.between(1, 2, 3):
+            way.delay_s = 0.05
+        await trio.sleep(5)
+        for frm in (1, 2, 3):
+            for to in {1, 2, 3} - {frm}:
+                assert link_of(cluster, frm, to).renewed == 0
+
+
+async def test_there_is_one_dial_beside_at_a_time_and_they_become_rarer(autojump_clock) -> None:
+    async with running(3) as cluster:
+        leader, follower = cluster.leader, cluster.followers[0]
+        cluster.silence(follower.id)
+        await trio.sleep(0.5)
+        before = cluster.network.dials[leader.id, follower.id]
+        await trio.sleep(3)
+        assert cluster.network.dials[leader.id, follower.id] - before <= 8
+        cluster.network.heal()
+        await cluster.until(cluster.agrees)
+        await cluster.write(follower.id, "key", "value")
+
+
+class Stuck(trio.abc.Stream):
+    """A connection that breaks with whatever is written."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        raise trio.BrokenResourceError
+
+    async def wait_send_all_might_not_block(self) -> None: ...
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.sleep_forever()
+        return b""
+
+    async def aclose(self) -> None: ...
+
+
+async def test_what_could_not_be_sent_is_counted_frame_by_frame(autojump_clock) -> None:
+    async def dial(_address: str) -> trio.abc.Stream:
+        raise OSError
+
+    async with running(2) as cluster:
+        events = cluster[1].node
+        link = Link(
+            2, "", me=events.links.me, dial=dial, events=events, heartbeat_s=lambda: 1, rng=Random()
+        )
+        link.is_connected = True
+        for _ in range(5):
+            assert link.send(b"frame")
+        link._ready.set()
+        await link._pump(Stuck())
+        link._drop_all()
+        assert link.dropped == 5
+
+
+@pytest.mark.parametrize("sent", range(0, 31, 3))
+def test_the_rest_of_a_write_is_counted_in_frames(sent: int) -> None:
+    """Three frames of ten bytes; so much of them has left."""
+    link = Link.__new__(Link)
+    link._outbox, link._outbox_bytes, link._rest, link._rest_frames = [b"x" * 10] * 3, 30, b"", 1
+    link.dropped = 0
+    data, frames = link._take()
+    link._keep(data[sent:], frames)
+    link._drop_all()
+    assert link.dropped == -(-(30 - sent) // 10)
+    assert link._outbox == []
