@@ -46,6 +46,9 @@ _UNACKNOWLEDGED_SECONDS = 5.0
 SILENT_HEARTBEATS = 2
 """After so many without an acknowledgement of what was sent, a connection is made anew."""
 
+_SECOND_LOOK = 0.1
+"""Heartbeats after which a silent connection is looked at once more, before it is given up."""
+
 _BESIDE_SECONDS_MIN = 0.2
 """For a dial beside a silent connection at least, however short heartbeats are."""
 
@@ -243,15 +246,18 @@ class Link:
 
     def look(self) -> None:
         """Once in a heartbeat: see whether the peer's machine still acknowledges what is sent."""
+        if self._is_silent():
+            self._silent.set()
+
+    def _is_silent(self) -> bool:
         stream = self._live
         if not isinstance(stream, _Acknowledging):
-            return
+            return False
         acknowledged, missing = stream.acknowledged()
         now = trio.current_time()
         if acknowledged != self._acknowledged or not missing:
             self._acknowledged, self._acknowledged_at = acknowledged, now
-        elif now - self._acknowledged_at >= SILENT_HEARTBEATS * self._heartbeat_s():
-            self._silent.set()
+        return now - self._acknowledged_at >= SILENT_HEARTBEATS * self._heartbeat_s()
 
     async def run(self) -> None:
         """Keep the link connected until cancelled."""
@@ -344,7 +350,7 @@ class Link:
         while True:
             await self._silent.wait()
             before = self._live
-            if before is None:
+            if before is None or not self._is_silent():
                 continue
             made = await self._dial_beside()
             if self._live is not before:
@@ -360,6 +366,15 @@ class Link:
         """Dial once, and keep the connection in `_spare` if it is welcomed; return whether it was."""
         incarnation = 0
 
+        async def dial(address: str) -> trio.abc.Stream:
+            stream = await self._dial(address)
+            # The hello ends the old connection at the peer. Not if that one goes on by itself now.
+            await trio.sleep(_SECOND_LOOK * self._heartbeat_s())
+            if not self._is_silent():
+                await trio.aclose_forcefully(stream)
+                raise PeerError("the old connection is acknowledged again")
+            return stream
+
         async def admit(welcome: wire.Welcome, address: str) -> None:
             nonlocal incarnation
             if self._admit is not None:
@@ -372,7 +387,7 @@ class Link:
         with trio.move_on_after(min(patience, CONNECT_SECONDS)):
             try:
                 stream = await connect(
-                    self._dial,
+                    dial,
                     self.address,
                     self._me,
                     self.peer,
