@@ -194,10 +194,13 @@ def draw(seed: int) -> WholeOptions:
         timeout_ms=rng.choice((300, 1000, 3000)),
     )
     _draw_later(options, rng, often)
-    # From a stream of its own: most runs stay as they were.
-    ends = stream(seed, "ends")
-    options.end_every = ends.uniform(1, 4) if ends.random() < 0.15 else 0.0
+    _draw_ends(options, stream(seed, "ends"))
     return _with_little_room(options, stream(seed, "rooms"))
+
+
+def _draw_ends(options: WholeOptions, rng: Random) -> None:
+    """Draw whether the whole cluster is ended, from a stream of its own: most runs stay as they were."""
+    options.end_every = rng.uniform(1, 4) if rng.random() < 0.15 else 0.0
 
 
 def _draw_later(
