@@ -12,6 +12,8 @@ from hstore.cli import main as cli
 from hstore.cli.client.errors import Unreachable
 from hstore.cli.dns import setup
 from hstore.cli.dns.resolvers import DEFAULT_SERVERS, RESOLVERS, Server, configuration
+from hstore.node.api.gate import Caller
+from hstore.node.api.routes import RECORDS
 from hstore.node.errors import Refused
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -163,6 +165,21 @@ def test_a_proxy_looks_up_the_nodes_while_it_runs(system, servers, lines):
         line for line in lines if "default" not in line
     ]
     assert set(lines) <= set(effective(text))
+
+
+@pytest.mark.parametrize("system", PROXIES)
+def test_a_proxy_passes_no_order_on_that_a_node_takes_from_its_own_machine_only(system):
+    """To a node beside the proxy, every client of the proxy is on that machine."""
+    text = configuration(system, "z.example", SPREAD)
+    if system == "haproxy":
+        (rule,) = re.findall(r"http-request deny if \{ path_beg (.*) \} !METH_GET", text)
+        denied = "|".join(map(re.escape, rule.split()))
+    else:
+        (denied,) = re.findall(r"location ~ (\S+) \{\s+limit_except GET \{ deny all; \}", text)
+    changes = [route for route in RECORDS if route.method != b"GET"]
+    assert {route.path for route in changes if re.match(denied, route.path.decode())} == {
+        route.path for route in changes if route.caller is Caller.THIS_MACHINE
+    }
 
 
 def test_what_cannot_be_set_is_said_in_the_comments():
