@@ -9,7 +9,7 @@ cluster_settings.py  the settings that all nodes share: names and limits (their 
                      `ClusterSettings`, among the commands of `model/`)
 own_files.py         files and directories that belong to this user alone
 logs.py              the form and the level of the process's log
-log_limits.py        what a command in the log may hold, whoever proposed it
+command_limits.py    what a command in the log may hold, whichever node proposed it
 log_limit.py         which of the log lines that repeat are written
 
 Never here: the change of a cluster setting (a command in the log; see `cluster/`).

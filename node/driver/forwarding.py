@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config import log_limits
+from ..config import command_limits
 from ..errors import (
     HstoreError,
     NoLeader,
@@ -48,7 +48,7 @@ def refusal(frame: Forward) -> str:
             return f"a command of {len(frame.data)} bytes, more than {_MAX_COMMAND}"
         if commands.is_recovery(frame.data):
             return "only `hstore recover` writes this command, on its own machine"
-        fault = log_limits.fault_in(frame.data)
+        fault = command_limits.fault_in(frame.data)
         if fault:
             return f"the command is not understood: {fault}"
     return ""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..config import log_limits
+from ..config import command_limits
 from ..errors import BadFrame, BadNumber
 from ..model import commands
 from ..raft import membership
@@ -30,12 +30,14 @@ TERM_JUMPED_MAX = NUMBER_MAX // 2
 """A term above it that is a jump, too, is refused until its sender has insisted on it."""
 
 _INSISTS_S = 10.0
-"""How long a peer has to send such terms; a link that is closed each time dials twice a second."""
+"""How long a peer has to go on sending such terms; it dials twice a second, closed each time."""
 
 _BREAK_S = 3.0
-"""After so long without one it begins anew."""
+"""After so long without such a term those seconds begin anew."""
 
 _MAX_PEERS = 128
+"""Peers of which that is remembered: as many as may be connected (`links.py`). All are forgotten then,
+which only makes those that insist begin anew."""
 
 _MAX_ENTRY = 2 * 1024 * 1024
 """Bytes of a payload: the largest value is 1 MiB, and an entry must fit into one frame."""
@@ -69,9 +71,8 @@ class TermCheck:
 
     def __init__(self) -> None:
         """Begin with nothing heard."""
-        self._high: dict[
-            int, tuple[float, float]
-        ] = {}  # By peer: when it began, and the last time.
+        # By peer that sends terms above `TERM_JUMPED_MAX`: since when, and when it last did.
+        self._insisting: dict[int, tuple[float, float]] = {}
 
     def is_jump(self, own: int, peer: int, term: int, now: float) -> bool:
         """Whether a peer's term is so far above this node's that it is an alarm.
@@ -94,19 +95,19 @@ class TermCheck:
 
     def _insists(self, peer: int, now: float) -> bool:
         """Whether a peer has been in such a term for some time: it is no single frame."""
-        began, last = self._high.pop(peer, (now, now))
+        began, last = self._insisting.pop(peer, (now, now))
         if now - last > _BREAK_S:
             began = now
-        if len(self._high) >= _MAX_PEERS:
-            self._high.clear()
-        self._high[peer] = began, now
+        if len(self._insisting) >= _MAX_PEERS:
+            self._insisting.clear()
+        self._insisting[peer] = began, now
         return now - began >= _INSISTS_S
 
 
 def _check_entries(entries: list[Entry]) -> None:
     # Each entry is decoded here and once more when it is applied. To keep what was decoded costs as
     # much as to decode it: some 0.3 us.
-    decode, is_plain_put = commands.decode, log_limits.is_plain_put
+    decode, is_plain_put = commands.decode, command_limits.is_plain_put
     try:
         for entry in entries:
             if entry.kind != _COMMAND or not is_plain_put(decode(entry.data)):
@@ -120,7 +121,7 @@ def _check_other(entry: Entry) -> None:
     if len(entry.data) > _MAX_ENTRY:
         fault = f"{len(entry.data)} bytes"
     elif entry.kind == _COMMAND:
-        fault = log_limits.fault_in(entry.data)
+        fault = command_limits.fault_in(entry.data)
     elif entry.kind == EntryKind.CONFIG:
         is_sound = membership.is_configuration(entry.data)
         fault = "" if is_sound else "a configuration that no cluster can have"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
-from ..config import log_limits
+from ..config import command_limits
 from ..errors import BadFrame, StorageError
 from ..model.commands import IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX
 from ..storage.interface import APPLIED_KEY, unpack_applied
@@ -98,7 +98,7 @@ def _check_user(key: bytes, value: bytes) -> None:
 
 def _check_member(key: bytes, value: bytes) -> None:
     member = records.decode_member(value)
-    fault = log_limits.member_fault(member)
+    fault = command_limits.member_fault(member)
     if fault or not member.name or member.id != _id_in(key):
         raise ValueError(fault or "a member under another id or without a name")
 
@@ -108,7 +108,7 @@ def _check_removed(key: bytes, _value: bytes) -> None:
 
 
 def _check_cluster(key: bytes, value: bytes) -> None:
-    fault = log_limits.settings_fault(records.decode_cluster(value).settings)
+    fault = command_limits.settings_fault(records.decode_cluster(value).settings)
     if fault or key != records.CLUSTER_KEY:
         raise ValueError(fault or f"the key {key[:32]!r}")
 

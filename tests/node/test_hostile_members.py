@@ -11,7 +11,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hstore.node.config import log_limits
+from hstore.node.config import command_limits
 from hstore.node.errors import BadFrame, PeerError, Refused
 from hstore.node.model import commands
 from hstore.node.model.cluster_info import PROTOCOL, NodeFigures
@@ -409,17 +409,17 @@ def test_every_node_can_carry_out_what_may_be_in_the_log(given_: list[Command]) 
     storage = disk.open()
     storage.load()
     state = State(storage.state)
-    sound = [data for one in given_ if not log_limits.fault_in(data := commands.encode(one))]
+    sound = [data for one in given_ if not command_limits.fault_in(data := commands.encode(one))]
 
     state.apply([Entry(i, 1, EntryKind.COMMAND, data) for i, data in enumerate(sound, 1)])
 
     again = State(storage.state)
     assert (again.members, again.settings) == (state.members, state.settings)
-    assert all(not log_limits.settings_fault(again.settings) for _ in sound)
+    assert all(not command_limits.settings_fault(again.settings) for _ in sound)
 
 
 def test_every_command_has_a_check() -> None:
-    assert set(log_limits._FAULTS) == set(get_args(Command))
+    assert set(command_limits._FAULTS) == set(get_args(Command))
 
 
 # -- any frame against a real core ------------------------------------------------------------
