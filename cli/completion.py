@@ -183,15 +183,18 @@ def settings(
 
 
 def setting_values(
-    context: click.Context, _parameter: click.Parameter, incomplete: str
+    context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the values of a setting that has only a few."""
     key = str(context.params.get("key") or "")
-    known = ("voter", "learner") if key.endswith(".type") else ()
-    return levels(incomplete) if key == "log_level" else _beginning(known, incomplete)
+    if key == "log_level":
+        return levels(context, parameter, incomplete)
+    return _beginning(("voter", "learner") if key.endswith(".type") else (), incomplete)
 
 
-def levels(incomplete: str) -> list[CompletionItem]:
+def levels(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Return the levels of the log."""
     return _beginning(("debug", "info", "warning", "error"), incomplete)
 

@@ -29,10 +29,15 @@ _words = click.argument(
     nargs=-1,
     metavar="",
     type=click.UNPROCESSED,
-    shell_complete=opt.keys_as_argument,
+    shell_complete=opt.complete_first_key,
 )
 _key = click.option(
-    "-k", "--key", metavar="KEY", type=click.UNPROCESSED, shell_complete=opt.keys, help="The key."
+    "-k",
+    "--key",
+    metavar="KEY",
+    type=click.UNPROCESSED,
+    shell_complete=opt.complete_keys,
+    help="The key.",
 )
 _value = click.option(
     "-v",
@@ -45,7 +50,7 @@ _prefix = click.option(
     "--prefix",
     metavar="PREFIX",
     type=click.UNPROCESSED,
-    shell_complete=opt.keys,
+    shell_complete=opt.complete_keys,
     help="Only keys that begin so.",
 )
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
+"""What click calls for Tab: the options so far, the parameter, and what was typed of its value."""
+
 _KEYS = {
     "data_dir": "data_dir",
     "http_hosts": "http.hosts",
@@ -46,39 +49,24 @@ def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-def complete_nodes(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete the name of a node."""
-    from .completion import nodes
+def _completer(name: str) -> Complete:
+    """Return a function of `completion.py`, which is imported only when Tab is pressed."""
 
-    return nodes(context, parameter, incomplete)
+    def complete(
+        context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from . import completion
 
+        found: list[CompletionItem] = getattr(completion, name)(context, parameter, incomplete)
+        return found
 
-def _levels(
-    _context: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    from .completion import levels
-
-    return levels(incomplete)
+    return complete
 
 
-def settings(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete the key of a setting."""
-    from .completion import settings
-
-    return settings(context, parameter, incomplete)
-
-
-def setting_values(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete the value of a setting."""
-    from .completion import setting_values
-
-    return setting_values(context, parameter, incomplete)
+complete_nodes = _completer("nodes")
+complete_keys = _completer("keys")
+complete_settings = _completer("settings")
+complete_setting_values = _completer("setting_values")
 
 
 def _named_by_variable(
@@ -132,21 +120,12 @@ def finder(zone: str | None) -> Finder:
     return finder_of({"cluster.zone": zone}, os.environ)
 
 
-def keys(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete a key."""
-    from .completion import keys
-
-    return keys(context, parameter, incomplete)
-
-
-def keys_as_argument(
+def complete_first_key(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete a key that stands where the first argument does, unless an option has given it."""
     is_given = any(context.params.get(name) for name in ("key", "prefix", "words"))
-    return [] if is_given else keys(context, parameter, incomplete)
+    return [] if is_given else complete_keys(context, parameter, incomplete)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -196,7 +175,7 @@ node = _all(
     click.option(
         "--log-level",
         metavar="LEVEL",
-        shell_complete=_levels,
+        shell_complete=_completer("levels"),
         help="debug, info, warning or error [info].",
     ),
     click.option("--http-hosts", metavar="NAMES", help="More `Host` names that its API accepts."),

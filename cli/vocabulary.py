@@ -108,11 +108,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {likely[0]}?" if likely else ""
 
 
-def names_of(command: click.Command, group: click.Group) -> list[str]:
-    """Return the names of a command, its own before the others."""
-    return next((names for names, one in by_names(group) if one is command), [str(command.name)])
-
-
 def as_key_command(
     name: str,
     takes: str,

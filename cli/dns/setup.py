@@ -43,7 +43,7 @@ def setup(system: str, host: str | None, finder: Finder) -> None:
         port = ports[0] if ports else port
         if system == "nginx" and len(ports) > 1:
             click.echo(
-                f"hstore: nginx looks up no ports, and the nodes serve clients at {_listed(ports)}: "
+                f"hstore: nginx looks up no ports, and the nodes serve clients at {' and '.join(map(str, ports))}: "
                 f"it finds a leader at {port} only; haproxy finds them all",
                 err=True,
             )
@@ -84,10 +84,6 @@ def api_ports(info: ClusterInfo) -> list[int]:
         except ValueError:
             continue
     return list(dict.fromkeys(ports))
-
-
-def _listed(ports: list[int]) -> str:
-    return ", ".join(map(str, ports[:-1])) + f" and {ports[-1]}"
 
 
 def checked_zone(found: Found) -> str:

@@ -81,7 +81,7 @@ def place(settings: NodeSettings, env: Mapping[str, str]) -> NodeSettings:
         own = [one for one in own if one.port == settings.listen.port]
     if len(own) > 1:
         raise ConfigError(
-            f"discovery.hosts: {_and(own)} are all of this machine; say with -h which of them this "
+            f"discovery.hosts: {' and '.join(map(str, own))} are all of this machine; say with -h which of them this "
             "node is"
         )
     if not own:
@@ -157,7 +157,7 @@ def _look(others: list[str], settings: NodeSettings, finder: Finder) -> tuple[Fo
     if len(clusters) > 1:
         raise Refused(
             f"the nodes of discovery.hosts are of several clusters: "
-            f"{_and(map(describe, clusters.values()))}; correct the list"
+            f"{' and '.join(map(describe, clusters.values()))}; correct the list"
         )
     led = [one for one in found if one.info.leader or one.info.waiting_for]
     if found:
@@ -212,11 +212,6 @@ def _stranger(why: str, listed: _Listed) -> HstoreError:
     if not any(is_loopback(one.host) or own_address_towards(str(one)) for one in listed.addresses):
         return Refused(f"{text}\nthis machine has no network yet")
     return ConfigError(text)
-
-
-def _and(parts: object) -> str:
-    *most, last = map(str, parts)  # type: ignore[call-overload]
-    return f"{', '.join(most)} and {last}"
 
 
 class _Terminable:

@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from hstore.node.api.http.params import VALUE_BYTES_MAX
 from hstore.node.errors import ConfigError, Refused
+from hstore.node.model.commands import VALUE_BYTES_MAX
 
 from ..client.plain import plain
 from ..vocabulary import Literal

@@ -49,11 +49,6 @@ class Facts:
         return self._core.role is Role.LEADER
 
     @property
-    def is_leader_unreachable(self) -> bool:
-        """Whether the link of this node to the leader it follows is down."""
-        return self._core.leader_gone
-
-    @property
     def is_transferring(self) -> bool:
         """Whether this node leads, and is handing the leadership over."""
         return self._core.transfer is not None
