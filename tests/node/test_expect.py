@@ -1,4 +1,4 @@
-"""`start --expect N`: a new cluster serves nobody until it has N voters, once."""
+"""`start --expect N`: a new cluster refuses reads and writes until it has N voters, once."""
 
 from __future__ import annotations
 
