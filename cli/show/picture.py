@@ -1,7 +1,8 @@
 """The live picture of a cluster, fitted to the lines and columns of a terminal.
 
 What is most important comes first where there is little room: who leads and what is wrong, the nodes,
-what the caller adds, figures for which the table was not wide enough, the last events. The last line says how the picture is left.
+what the caller adds, figures for which the table was not wide enough, the last events. The last line
+says how the picture is left.
 """
 
 from __future__ import annotations

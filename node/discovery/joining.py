@@ -135,7 +135,12 @@ def _members_in(address: str, content: bytes) -> dict[int, str]:
 def request(
     method: str, url: str, content: bytes | None = None, within_s: float = _TIMEOUT_SECONDS
 ) -> httpx.Response:
-    """Ask; the answer has come whole, within its time and its size (`net/bounded.py`)."""
+    """Ask another node, and return its answer when it is there in whole (`net/bounded.py`).
+
+    Raises:
+        httpx.TransportError: It does not answer, or not within `within_s` seconds in all, or with
+            more than any node does.
+    """
     budget = Budget()
     budget.begin(within_s)
     transport = bounded(httpx.HTTPTransport(verify=False), budget)
@@ -143,9 +148,8 @@ def request(
         with client.stream(
             method, url, content=content, headers={"Content-Type": "application/json"}
         ) as answer:
-            if (
-                "content-encoding" in answer.headers
-            ):  # No node compresses; it could be small, and endless.
+            if "content-encoding" in answer.headers:
+                # No node compresses, and few bytes could become endlessly many.
                 raise httpx.ReadError("the answer is compressed")
             answer.read()
             return answer

@@ -1,4 +1,4 @@
-"""Bounds on what an HTTP client takes from the program that answers: bytes, and time over all.
+"""Bounds on the answer to a request by httpx: its bytes, and the time until all of it is there.
 
 httpx limits each wait, not their sum, and no size: what pretends to be a node could send for ever, a
 byte at a time, or fill the memory. `bounded` has a transport of httpx count what comes out of its
@@ -19,15 +19,15 @@ ANSWER_BYTES_MAX = 16 << 20
 """No answer of a node is longer: a value has at most 1 MiB, a cluster some hundred bytes a node."""
 
 TOO_LONG = "the answer is longer than that of any node"
-"""The text of the error, for who translates it."""
+"""The text of the `ReadError` about such an answer, so that a caller can tell it from others."""
 
 
 class Budget:
-    """What one request may still take.
+    """How much the request under way may still take.
 
     Attributes:
-        bytes_left: Of its answer.
-        ends_at: On the clock of `time.monotonic`; infinity: no end.
+        bytes_left: Bytes of its answer; infinity: no bound.
+        ends_at: In seconds of `time.monotonic`; infinity: no end.
     """
 
     def __init__(self) -> None:
@@ -36,19 +36,20 @@ class Budget:
         self.ends_at = math.inf
 
     def begin(self, seconds: float) -> None:
-        """A request begins, whose whole answer must have come after so many seconds."""
+        """Begin a request, whose whole answer has to come within so many seconds."""
         self.bytes_left = ANSWER_BYTES_MAX
         self.ends_at = time.monotonic() + seconds
 
     def lift(self) -> None:
-        """The rest of this answer is a stream without an end, of which the reader bounds each part."""
+        """End the bounds: the rest of this answer is a stream, of which the caller bounds each part."""
         self.bytes_left = self.ends_at = math.inf
 
 
 def bounded(transport: Any, budget: Budget) -> Any:
     """Have every connection that this `httpx.HTTPTransport` makes keep to a budget; return it.
 
-    One request at a time may use the transport.
+    One request at a time may use the transport. Beyond the budget, reading raises `httpx.ReadError`
+    with `TOO_LONG`, or `httpx.ReadTimeout`.
     """
     pool = transport._pool  # noqa: SLF001 - httpx has no way to choose the backend
     pool._network_backend = _Backend(pool._network_backend, budget)  # noqa: SLF001
@@ -101,5 +102,5 @@ class _Stream:
 
 
 def _httpcore() -> Any:
-    """Return the module, which who has a stream of it has imported: its errors are httpx's to know."""
+    """Return the module: it is imported wherever a stream of it is read. httpx translates its errors."""
     return sys.modules["httpcore"]

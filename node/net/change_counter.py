@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 import trio
 
-WOKEN_AT_ONCE = 32
-"""How many tasks `add` wakes in one turn of the loop, where it has `later`."""
+from .turn import WAITED_MAX
+
+WOKEN_AT_ONCE = WAITED_MAX
+"""How many tasks `add` wakes in one turn of the loop, where it has `later`: each then takes about as
+long as a request."""
 
 
 class ChangeCounter:

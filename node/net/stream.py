@@ -23,11 +23,11 @@ _log = structlog.get_logger(__name__)
 # `Listener` logs it and tries again later.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _RETRY_ACCEPT_S = 0.1
-# struct linger: on, for 0 seconds (socket(7)).
-_DROP = struct.pack("ii", 1, 0)
 # Between two log lines about that.
 _LOG_INTERVAL_S = 60.0
 
+# struct linger: on, for 0 seconds (socket(7)).
+_DROP = struct.pack("ii", 1, 0)
 
 # Of `struct tcp_info` (linux/tcp.h): `tcpi_unacked` and `tcpi_bytes_acked`.
 _TCP_INFO = struct.Struct("=24xI92xQ")

@@ -1,4 +1,4 @@
-"""How much one turn of the event loop serves to all clients together, and who comes next.
+"""How much one turn of the event loop serves to all clients together, and which request is next.
 
 A *turn* is one round of Trio's loop: it looks for input, then runs every task that can go on. While
 a turn lasts, heartbeats, DNS and all other clients wait, so what clients can ask for must not make
@@ -24,7 +24,7 @@ from collections.abc import Callable
 import trio
 
 BYTES_MAX = 256 * 1024
-"""Bytes of answers in one turn, and of requests that are received."""
+"""Bytes of answers in one turn, and of requests that are received: no turn may last 100 ms."""
 
 REQUESTS_MAX = 128
 """Requests that are served in one turn."""
@@ -40,7 +40,7 @@ SLICE_BYTES = 64 * 1024
 """How much of a large answer is made and sent at once."""
 
 SMALL_BYTES = 512
-"""What an answer takes of the turn at least."""
+"""The least that a piece of a streamed answer counts for, however short it is."""
 
 SHARE = 4
 """How many requests of one connection are let through together, at most."""
@@ -92,7 +92,8 @@ class Turn:
     def later(self, call: Callable[[], None]) -> None:
         """Have `call` called in a later turn; it must neither raise nor wait.
 
-        It takes from `bytes_left` what it uses: of requests, it was counted when it came.
+        `call` itself subtracts from `bytes_left` what it sends. It does not count as a request: that
+        was counted when it arrived.
         """
         self._small.append(call)
         self._serve_soon()
@@ -110,7 +111,7 @@ class Turn:
             count_and_call()
 
     def in_turns(self, call: Callable[[], None]) -> None:
-        """Call `call` in a later turn, as all the requests that had to wait for that turn."""
+        """Call `call` in a later turn, which then serves no other request that had to wait."""
 
         def count_and_call() -> None:
             self.requests_left = 0

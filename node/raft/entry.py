@@ -38,7 +38,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         index: Position in the log, from 1.
-        term: Number of the leader that appended it, from 1.
+        term: Term of the leader that appended it, from 1.
         kind: An `EntryKind`, kept as a plain integer because entries are decoded in bulk.
         data: The payload.
     """

@@ -20,7 +20,7 @@ params.py       what users write into paths, queries and bodies
 guard.py        keeps out what a web page makes a browser send
 listing.py      answers that walk over many keys
 large.py        large values in answers, made piece by piece
-unsent.py       what clients have not taken, and who is cut off for it
+unsent.py       what clients have not taken, and which of them is cut off
 idempotency.py  the `Idempotency-Key` header
 
 Never here: what a path means, or who may use it.

@@ -38,9 +38,8 @@ DEADLINE_SLACK_S = 10.0
 
 NO_OUTCOME = Outcome(ok=True, revision=0)
 
-
 Finished = bytes | Awaitable[Answer]
-"""What is there when nothing has to be waited for any more but the connection's turn."""
+"""A whole answer, or, where it is large, the work that makes it once it is the connection's turn."""
 
 
 class Deferred:

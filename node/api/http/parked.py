@@ -113,7 +113,7 @@ class Parked(Serving):
         return now > self._silent_since + PATIENCE_S_MIN
 
     def silence(self, now: float) -> Silence | None:
-        """How long the client is silent already, where it has the word (`room.Occupant`)."""
+        """Return since when the client is silent, if it is the client's turn to send (`room.Occupant`)."""
         if self._has_task:
             # It has one because the client is not silent, unless it owes the rest of a request, or
             # has its last answer.

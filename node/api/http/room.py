@@ -33,7 +33,7 @@ class Occupant(Protocol):
     """A connection, as far as its place is concerned."""
 
     def silence(self, now: float) -> Silence | None:
-        """Return how long its client is silent already; None: it has to stay."""
+        """Return since when its client is silent; None: it must not be ended."""
         ...
 
     def has_input(self) -> bool:
@@ -83,7 +83,7 @@ class Room:
         self._silent: list[tuple[Silence, Occupant]] = []
 
     def find_place(self, *, is_local: bool) -> Place:
-        """Return what a new connection gets; one of those that are there may have to go for it.
+        """Return what a new connection gets; another connection may be ended for it.
 
         Args:
             is_local: The other end is on this machine.
@@ -104,7 +104,7 @@ class Room:
         self._trials[one] = one
 
     def pass_trial(self, one: OnTrial) -> bool:
-        """Whether a connection on trial can have a place like any other by now; it has it then."""
+        """Give a connection on trial a place like any other; return False if there is none."""
         if len(self._served) > self._ordinary and not self._evict_one():
             return False
         self._trials.pop(one, None)

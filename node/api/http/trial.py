@@ -1,4 +1,4 @@
-"""Connections for which only a reserved place is left: they have a trial.
+"""Connections on trial: only a reserved place is left for them.
 
 From another machine it cannot be seen who connects, so a request has to be read before it is known
 whether it is one of those that must always be possible: for the health of the node, or from an
@@ -27,13 +27,18 @@ TRIAL_S = 2.0
 
 
 def no_place(most: int, outcome: str | None = None) -> HttpError:
-    """Return what a connection is told for which there is no place."""
+    """Return the 503 of a connection for which there is no place.
+
+    Args:
+        most: How many connections the node serves.
+        outcome: Of a write: "not applied"; None: the request is no write.
+    """
     text = f"this node has {most} connections already: close some"
     return HttpError(503, text, outcome=outcome, retry_after_s=RETRY_AFTER_S)
 
 
 class Trial(Serving):
-    """A connection on trial, and whatever becomes of it.
+    """A connection on trial, which may become one like any other.
 
     Attributes:
         is_busy: A request of it is in progress that must always be possible.
@@ -51,7 +56,7 @@ class Trial(Serving):
         self._is_over = True
 
     def silence(self, now: float) -> Silence | None:
-        """Have it stay as long as its trial lasts (`room.Occupant`)."""
+        """Return None while the trial lasts: so long no other connection gets its place."""
         return super().silence(now) if self._is_over else None
 
     def _set_deadline(self) -> None:

@@ -1,4 +1,4 @@
-"""What clients have not taken yet: how much memory all of it may use, and who is cut off beyond that.
+"""What clients have not taken yet: how much memory it may use, and which client is cut off beyond that.
 
 A client that does not read costs memory: a piece of its answer, and the value that the rest of it is
 made from. All connections of a server share one bound.
@@ -7,7 +7,7 @@ made from. All connections of a server share one bound.
   client has taken nothing for `PATIENCE_S` by then, its connection is cut off.
 - What is held beyond the bound all the same (many small pieces) cuts the slowest off at once.
 
-The slowest is who has been waited for longest. A connection that waits for its turn is not slow. A
+The slowest client is the one that has been waited for longest; the wait for a turn does not count. A
 value that several connections send is in memory once, and is counted once.
 """
 
@@ -86,7 +86,7 @@ class Unsent:
         self.cut_off = 0
         self._most = most
         self._values_most = values_most
-        # Who holds something and waits for its client, the longest first.
+        # Connections that hold something and wait for their clients, the longest wait first.
         self._waiting: dict[Holder, None] = {}
         # By identity: how many hold a value.
         self._values: dict[int, int] = {}
@@ -100,7 +100,7 @@ class Unsent:
         return self.held < self._values_most
 
     async def room(self) -> None:
-        """Wait until there is room for one more large value. Who comes first gets it first.
+        """Wait until there is room for one more large value, in the order of the calls.
 
         The caller holds nothing yet, and takes it before it waits for anything else.
         """
