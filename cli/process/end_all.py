@@ -18,7 +18,7 @@ from hstore.node.errors import HstoreError, Refused
 
 from ..client.api import REQUEST_TIMEOUT_S
 from ..client.errors import NothingListens, Unreachable
-from ..search.here import explained, way_to
+from ..search.here import explained, records_here, way_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,11 +83,7 @@ class _Watch:
         self.unseen: list[NodeInfo] = []
         self.why: dict[str, str] = {}
         self._finder = finder
-        self._here = {
-            one.node_id: one
-            for one in run_record.running_here(env)
-            if one.cluster_id == info.cluster_id
-        }
+        self._here = records_here(info, env)
 
     def look(self) -> None:
         """Ask all that are left, and tell the user of those that have ended."""

@@ -365,12 +365,18 @@ def describe(found: Found) -> str:
 
 def own_address_towards(address: str) -> str | None:
     """Return the IP literal under which this machine talks to `address`, or None."""
+    ends = ends_towards(address)
+    return ends[0] if ends else None
+
+
+def ends_towards(address: str) -> tuple[str, str] | None:
+    """Return the IP literals of both ends of a connection to `HOST:PORT`, its own first, or None."""
     host, port = values.split_address(address)
     try:
         family, kind, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as one:
             one.connect(target)  # of a datagram socket: only looks for the route
-            return str(one.getsockname()[0])
+            return str(one.getsockname()[0]), str(one.getpeername()[0])
     except OSError:
         return None
 

@@ -9,20 +9,19 @@ refusal says so.
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from hstore.dns.ip_literals import is_loopback
 from hstore.node.discovery import run_record
 from hstore.node.errors import Refused
-from hstore.node.model import values
 
 from ..client.errors import Forbidden
-from .find import member
+from .find import ends_towards, member
 from .local import ask, loopback_of, named_node
 
 if TYPE_CHECKING:
+    from hstore.node.discovery.run_record import RunRecord
     from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
 
     from .find import Finder, Found
@@ -43,15 +42,17 @@ class Way(NamedTuple):
 
 def is_this_machine(address: str) -> bool:
     """Tell whether a connection to `HOST:PORT` has this machine at both ends."""
-    host, port = values.split_address(address)
-    try:
-        family, kind, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as one:
-            one.connect(target)  # of a datagram socket: only looks for the route
-            own, theirs = str(one.getsockname()[0]), str(one.getpeername()[0])
-    except OSError:
-        return False
-    return own == theirs or is_loopback(theirs)
+    ends = ends_towards(address)
+    return ends is not None and (ends[0] == ends[1] or is_loopback(ends[1]))
+
+
+def records_here(info: ClusterInfo, env: Mapping[str, str]) -> dict[str, RunRecord]:
+    """Return the run records of members of a cluster that run on this machine, by node id."""
+    return {
+        one.node_id: one
+        for one in run_record.running_here(env)
+        if one.cluster_id == info.cluster_id
+    }
 
 
 def address_here(info: ClusterInfo, env: Mapping[str, str]) -> str:
@@ -60,11 +61,7 @@ def address_here(info: ClusterInfo, env: Mapping[str, str]) -> str:
     By the run records of this user, and by the addresses of the live members: a service runs as
     another user than the operator.
     """
-    running = {
-        one.node_id: one
-        for one in run_record.running_here(env)
-        if one.cluster_id == info.cluster_id
-    }
+    running = records_here(info, env)
     for node in sorted(info.nodes, key=lambda node: not node.is_live):
         record = running.get(node.id)
         if record:
