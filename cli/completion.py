@@ -272,6 +272,7 @@ def _near(finder: Finder) -> list[str]:
 
 
 _ASKED_MAX = 32
+"""Addresses that are asked for one completion, each by a thread."""
 
 
 def _ask(addresses: list[str], finder: Finder) -> _Place | None:

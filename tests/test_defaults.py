@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from hstore.cli.keys import SCAN_LIMIT
 from hstore.cli.main import cli
 from hstore.cli.process.demo import run_demo
 from hstore.node.api.http.params import KEY_BYTES_MAX, TIMEOUT_S_DEFAULT, VALUE_BYTES_MAX
@@ -60,6 +61,7 @@ def expected(name: str, option: str) -> str:
         if option == "--" + setting.key.replace("_", "-"):
             return setting.show(getattr(CLUSTER, setting.field))
     return {
+        "--limit": str(SCAN_LIMIT),
         "--listen": str(SETTINGS.listen),
         "--peer-port": f"API port - {-PEER_OFFSET}",
         "--dns-port": f"API port + {DNS_OFFSET}",

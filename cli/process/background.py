@@ -32,6 +32,7 @@ _START_S = 120.0
 
 # A node that waits for others (`together.py`) says so; then its user need not wait with it.
 _WAITS_S = 10.0
+# Four months: `select` takes no infinity.
 _FOR_EVER_S = 10.0**7
 
 _STOP_S = 8.0

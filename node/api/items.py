@@ -49,7 +49,7 @@ async def find_large(
     The caller has dropped the value for that: no connection that waits for its turn holds one.
 
     Raises:
-        HttpError: 404, it is gone.
+        HttpError: 404, it is gone; 503, as of `Exchange.slice`.
     """
     await exchange.slice(size)
     return find(exchange, request, key)

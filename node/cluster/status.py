@@ -46,6 +46,7 @@ class Status:
             earlier may be answered from again.
         is_stopping: Set by a node that stops on purpose; its next report says so.
         reached_at: API and peer address of this node now, for the view, whatever the log says.
+        changes: Counts the changes that watchers get at once, and wakes those that wait.
     """
 
     def __init__(

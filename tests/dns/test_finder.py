@@ -86,7 +86,7 @@ async def test_a_server_may_be_named_by_a_host_name_and_an_unknown_one_is_no_ans
 
 async def test_a_truncated_reply_is_asked_for_again_by_tcp():
     async with serving(seen=view(100)) as (_server, (host, port)):
-        reply = await ask(host, port, name_of("nodes.hstore.local"), 33)
+        reply = await ask(host, port, name_of("nodes.hstore.local"), 33, within_s=10)
     assert len(reply.answers) == 100
     assert not reply.truncated
 

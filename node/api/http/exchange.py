@@ -148,6 +148,8 @@ class Exchange:
 
         Raises:
             HttpError: 503, there is no room: clients that are slow hold too much.
+
+        Cancellation: nothing is held; answers that were ready may be sent in part.
         """
         if self.out:
             await self._flush()

@@ -90,7 +90,7 @@ class Unsent:
         self._waiting: dict[Holder, None] = {}
         # By identity: how many hold a value.
         self._values: dict[int, int] = {}
-        self._turn = trio.Lock()
+        self._queue = trio.Lock()
         self._freed = trio.lowlevel.ParkingLot()
         self._log_limit = LogLimit(_LOG_INTERVAL_S)
 
@@ -104,7 +104,7 @@ class Unsent:
 
         The caller holds nothing yet, and takes it before it waits for anything else.
         """
-        async with self._turn:
+        async with self._queue:
             while not self.has_room:
                 slowest, left = next(iter(self._waiting), None), PATIENCE_S
                 if slowest is not None:
