@@ -22,7 +22,7 @@ _PAUSE_S = 0.01
 
 @contextmanager
 def quiet_client(node: Node) -> Iterator[None]:
-    """Ask for health and for the leader's name all the time; each must be answered, and well."""
+    """Ask for health all the time; each must be answered with 200."""
     is_over = threading.Event()
     wrong: list[object] = []
     count = 0
