@@ -48,7 +48,7 @@ class DnsStats:
 
 
 class Dispatch:
-    """Decides for each query who answers it, and when.
+    """Decides for each query whether it is answered now, held, or forwarded.
 
     Args:
         answers: Makes the replies.
@@ -117,7 +117,7 @@ class Dispatch:
 
         Args:
             packet: A datagram, or a message of a TCP stream.
-            asker: Returns who gets the reply, if it comes later.
+            asker: Returns the client and the way to it; called only if the reply comes later.
             over_tcp: Whether it came over TCP.
             is_near: Whether it came by UDP from a loopback address.
         """

@@ -175,7 +175,6 @@ class DnsServer:
 
     def _answer(self, packet: bytes, datagrams: Datagrams, number: int) -> bytes | None:
         """Return the reply to a query that is not cached, to be sent with its batch, if there is one."""
-
         self._taken = datagrams, number
         # On a loopback address nearly everything comes from one, and few replies are so long.
         reply = self._dispatch.reply(packet, self._asker, is_near=True)
@@ -189,7 +188,7 @@ class DnsServer:
         return reply
 
     def _asker(self) -> _UdpAsker:
-        """Return who sent the datagram of a batch that is being answered."""
+        """Return the sender of the datagram that is being answered, for a reply that comes later."""
         datagrams, number = self._taken
         return _UdpAsker(self, datagrams.sender(number), ())
 

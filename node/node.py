@@ -268,7 +268,7 @@ class Node:
         later than this node's log ends: without an answer it does not know what to send.
         """
         heard, facts = self.replica.heard, self._facts
-        if len(heard) > MEMBERS_MAX:  # Who connects may give any id.
+        if len(heard) > MEMBERS_MAX:  # A hello may have any id.
             known = {*facts.members, *facts.config.all_members()}
             self.replica.heard = {node: at for node, at in heard.items() if node in known}
         self._said.pop(peer, None)

@@ -87,7 +87,7 @@ class Health:
     def reported(self, peer: int, figures: NodeFigures) -> None:
         """Take the figures of a member."""
         facts = self._facts
-        if len(self._figures) > MEMBERS_MAX:  # Who connects may give any id.
+        if len(self._figures) > MEMBERS_MAX:  # A hello may have any id.
             known = {*facts.members, *facts.config.all_members()}
             self._figures = {n: said for n, said in self._figures.items() if n in known}
             self._reported_at = {n: at for n, at in self._reported_at.items() if n in known}

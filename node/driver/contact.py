@@ -1,6 +1,6 @@
 """Whether this node is in current contact with a leader, and since when that is proven.
 
-The one place of this. A node names a leader to clients and in DNS only while its proof is younger than
+A node names a leader to clients and in DNS only while its proof is younger than
 the lease, which is an election timeout. A proof is dated: at that time, or later, a majority of the
 voters followed the leader of this node's term, or of an earlier one. So another leader can only have
 been elected after it, and no answer names a leader that was replaced longer ago than the lease.
@@ -106,7 +106,7 @@ class Contact:
     # -- what happens -----------------------------------------------------------------------
 
     def heard(self, peer: int, now: float) -> None:
-        """Frames of `peer` were read."""
+        """Take note that frames of `peer` were read, at `now`."""
         before, lease = self._heard_at, self._lease_s()
         if peer != self._core.leader or now - before < min(_APART_S, lease / 50):
             return
@@ -120,14 +120,14 @@ class Contact:
             self.on_doubt()
 
     def led_by(self, leader: int) -> None:
-        """Another node leads, or none is known to (0)."""
+        """This node has learned that `leader` leads; 0: it knows no leader any more."""
         if leader not in (0, self._core.id):
             self._doubt(leader)
             self._heard_at = trio.current_time()
             self.on_doubt()
 
     def answered(self, asked_at: float) -> None:
-        """The leader has answered a read index for which this node asked at `asked_at`."""
+        """Take note that the leader has answered a read index, for which this node asked at `asked_at`."""
         if asked_at >= self._doubted_at:
             self._is_doubted = False
         before = self._proven_at
@@ -137,11 +137,11 @@ class Contact:
                 self.on_regained()
 
     def stood(self) -> None:
-        """This node begins to ask for votes."""
+        """Take note that this node begins to ask for votes."""
         self._stood_at, self._stood_in = trio.current_time(), self._core.term
 
     def ticks(self) -> None:
-        """The next tick is about to be handled, with which a leader sends a round of heartbeats."""
+        """Note a round before it is sent: with the tick that follows, a leader sends heartbeats."""
         core = self._core
         if core.role is not Role.LEADER:
             return

@@ -9,7 +9,7 @@ name of its own that it makes point here (DNS rebinding). Three headers give it 
 
 - `Host` is what the browser believes it talks to. A name that a stranger can make point here is
   none of ours: it has a dot, and is neither a name of a node nor one that the settings allow. Of the
-  zone only the names that have addresses are ours, for who answers for the rest of it is not known.
+  zone only names with an address are ours: another server may answer for the rest.
 - `Origin` comes with every cross-origin request that is not a plain GET or HEAD.
 - `Sec-Fetch-Site` comes with every request, but only to hosts a browser holds trustworthy: https
   and loopback. So an image that points at `http://192.0.2.7:8500/delete/key` carries neither, and
@@ -43,9 +43,9 @@ class Guard:
     def __init__(self, process: Process, http_hosts: tuple[str, ...] = ()) -> None:
         self._process = process
         self._hosts = frozenset(host.lower().rstrip(".") for host in http_hosts)
-        # `Host` values that are let in whoever is a member, so each is judged once.
+        # `Host` values that are let in whatever the members are, so each is judged once.
         self._always: set[bytes] = set()
-        # The names in the others.
+        # The names in those that are let in as long as a member has that name.
         self._named: dict[bytes, str] = {}
 
     def check(self, request: Request) -> None:

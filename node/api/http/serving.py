@@ -384,7 +384,7 @@ class Serving:
             self._unsent.wait_ends(self._holder)
         self._is_sending = False
         await self._turn.slice()
-        # Who holds something must go on, so that there is room again.
+        # A connection that holds something goes on, so that there is room again.
         if not self._unsent.has_room and not self._holder.holds:
             await self._unsent.room()
 

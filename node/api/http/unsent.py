@@ -141,7 +141,10 @@ class Unsent:
 
     @contextmanager
     def holding(self, holder: Holder, values: Sequence[bytes], beside: int = 0) -> Iterator[None]:
-        """Count values, and `beside` bytes, for as long as the context lasts."""
+        """Count values, and `beside` bytes, for as long as the context lasts.
+
+        Of contexts of one holder within each other, only one may have large values.
+        """
         small = beside
         for value in values:
             if len(value) < _LARGE_BYTES:
