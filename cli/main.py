@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .client.api import NodeClient
+    from .search.find import Finder
     from .search.here import Way
     from .search.local import NamedNode
 
@@ -116,7 +117,7 @@ def stop(*, host: str | None, zone: str | None, whole: bool) -> None:
     if whole:
         from .process.end_all import stop_all
 
-        stop_all(host, os.environ, opt.finder(zone))
+        stop_all(host, os.environ, _finder(zone))
         return
     if host is None:
         raise click.UsageError("name the node with -h ADDR, or give --all for the whole cluster")
@@ -284,7 +285,7 @@ def dns_setup(*, system: str, host: str | None, zone: str | None) -> None:
     """
     from .dns import setup
 
-    setup.setup(system, host, opt.finder(zone))
+    setup.setup(system, host, _finder(zone))
 
 
 @cli.command()
@@ -313,7 +314,7 @@ def dns_doctor(*, host: str | None, zone: str | None) -> int:
     """
     from .dns import doctor
 
-    return doctor.examine(host, opt.finder(zone))
+    return doctor.examine(host, _finder(zone))
 
 
 def _run_node(
@@ -347,13 +348,17 @@ def _run_node(
 def _local(host: str, zone: str | None) -> NamedNode:
     from .search.local import named_node
 
-    return named_node(host, os.environ, opt.finder(zone))
+    return named_node(host, os.environ, _finder(zone))
+
+
+def _finder(zone: str | None) -> Finder:
+    return opt.finder(zone)
 
 
 def _client(host: str | None, zone: str | None) -> NodeClient:
     from .client.api import NodeClient
 
-    return NodeClient(opt.finder(zone).address_at(host))
+    return NodeClient(_finder(zone).address_at(host))
 
 
 @contextlib.contextmanager
@@ -368,7 +373,7 @@ def _order(host: str | None, zone: str | None, *words: str) -> Iterator[tuple[No
     from .client.api import NodeClient
     from .search.here import explained, way_to
 
-    way = way_to(host, os.environ, opt.finder(zone))
+    way = way_to(host, os.environ, _finder(zone))
     with explained(way.address, f"hstore {shlex.join(words)}"), NodeClient(way.address) as client:
         yield client, way
 

@@ -426,7 +426,6 @@ def _what_helps(ended: Sequence[RunRecord]) -> list[str]:
 
 
 _ENDED_SHOWN = 3
-"""Nodes that can be started again which the message of a search names: it is about one cluster."""
 
 _ROW = textwrap.TextWrapper(
     width=100, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False

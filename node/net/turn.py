@@ -40,7 +40,7 @@ SLICE_BYTES = 64 * 1024
 """How much of a large answer is made and sent at once."""
 
 SMALL_BYTES = 512
-"""The least that a piece of a streamed answer counts for, however short it is."""
+"""What an answer takes of the turn at least."""
 
 SHARE = 4
 """How many requests of one connection are let through together, at most."""

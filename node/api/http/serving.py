@@ -152,14 +152,14 @@ class Serving:
             self._exchange.scope.cancel()
 
     def silence(self, now: float) -> Silence | None:
-        """Return since when the client is silent, if it is the client's turn to send (`room.Occupant`)."""
+        """How long the client is silent already, where it has the word (`room.Occupant`)."""
         if self._strict_phase is not None:
             return (1, self._silent_since) if now >= self._silent_since + STALLED_S else None
         return (0, self._silent_since) if self._is_idle or self._is_answered else None
 
     @property
     def _is_answered(self) -> bool:
-        """Whether all is answered, and only the client's end is awaited; after a 408 that cannot be cut short."""
+        """Whether it only waits for the client to close; not after a 408, which nothing can cut short."""
         return self._is_lingering and not self._exchange.scope.cancelled_caught
 
     def has_input(self) -> bool:
