@@ -143,6 +143,8 @@ class Dispatch:
         Args:
             query: The query.
             limit: The most bytes that the client takes.
+
+        Cancellation: the client gets no reply.
         """
         assert self._recursor is not None, "nothing is forwarded without a recursor"
         try:

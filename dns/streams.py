@@ -72,7 +72,10 @@ class Connections:
                 nursery.start_soon(self.serve, stream)
 
     async def serve(self, stream: trio.abc.Stream) -> None:
-        """Serve one connection until one of the two sides ends it. Closes it."""
+        """Serve one connection until one of the two sides ends it. Closes it.
+
+        Cancellation: it is closed, and replies that are not sent yet are dropped.
+        """
         connection = Connection(self._dispatch, stream)
         with trio.CancelScope() as scope:
             self._admit(connection, scope)
@@ -142,6 +145,8 @@ class Connection:
 
         Args:
             asked: Called with this connection whenever queries have come.
+
+        Cancellation: its held questions are forgotten.
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery

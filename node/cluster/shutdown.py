@@ -69,7 +69,10 @@ class Shutdown:
             self._begun.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Once there is an order, pass it on, and stop this node when it is its turn."""
+        """Once there is an order, pass it on, and stop this node when it is its turn.
+
+        Cancellation: the order is not passed on any more, and this node is not stopped by it.
+        """
         task_status.started()
         await self._begun.wait()
         facts = self._facts

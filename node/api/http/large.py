@@ -178,7 +178,10 @@ async def send_pieces(pieces: Iterable[bytes], send: Send) -> None:
 
 
 async def send_whole(whole: bytes, send: Send) -> None:
-    """Send what is made already, in slices where it is more than one (it may be nothing)."""
+    """Send what is made already, in slices where it is more than one (it may be nothing).
+
+    Cancellation: an unknown part was sent.
+    """
     if len(whole) <= SLICE_BYTES:
         if whole:
             await send(whole)

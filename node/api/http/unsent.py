@@ -103,6 +103,8 @@ class Unsent:
         """Wait until there is room for one more large value, in the order of the calls.
 
         The caller holds nothing yet, and takes it before it waits for anything else.
+
+        Cancellation: the next caller is let through.
         """
         async with self._queue:
             while not self.has_room:
