@@ -74,6 +74,15 @@ def test_a_node_that_was_lost_and_does_not_answer_may_run_status_1(stop_all, clu
     assert clock.now() < 1
 
 
+def test_a_node_whose_machine_cannot_be_reached_has_not_stopped_for_all_that_is_known(
+    stop_all, cluster, make
+):
+    cluster.set(B, "/v1/cluster", httpx.ConnectError("[Errno 113] No route to host"))
+    with pytest.raises(Refused, match=f"n2 at {B} does not answer"):
+        stop_all()
+    assert stop_all.lines == [f"n1 at {A} has stopped", f"n3 at {C} has stopped"]
+
+
 def test_a_node_that_goes_on_is_named_after_a_bounded_time(stop_all, cluster, clock, make):
     cluster.set(B, "/v1/cluster", make.info())
     with pytest.raises(Refused, match=f"n2 at {B} is still there"):
