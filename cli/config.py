@@ -8,6 +8,8 @@ import click
 
 from hstore.node.errors import ConfigError, NotApplied
 
+from .messages import tell
+
 if TYPE_CHECKING:
     from hstore.node.model.cluster_info import ConfigValue, NodeInfo
 
@@ -86,5 +88,5 @@ def _settings(client: NodeClient) -> dict[str, ConfigValue]:
     try:
         return client.config()
     except NotApplied as error:
-        click.echo(f"hstore: {error}; what the node at {client.address} knows:", err=True)
+        tell(f"hstore: {error}; what the node at {client.address} knows:", is_error=True)
         return client.config(is_stale=True)

@@ -21,6 +21,7 @@ from hstore.node.errors import ConfigError
 from . import keys
 from . import options as opt
 from .dns.resolvers import RESOLVERS
+from .messages import tell
 from .running import run_command
 from .vocabulary import Commands
 
@@ -117,13 +118,13 @@ def stop(*, host: str | None, zone: str | None, whole: bool) -> None:
     if whole:
         from .process.end_all import stop_all
 
-        stop_all(host, os.environ, _finder(zone))
+        stop_all(opt.of_the_shell(host), os.environ, _finder(zone))
         return
     if host is None:
         raise click.UsageError("name the node with -h ADDR, or give --all for the whole cluster")
     from .process import ending
 
-    click.echo(ending.stop(_local(host, zone)))
+    tell(ending.stop(_local(host, zone)))
 
 
 @cli.command()
@@ -133,7 +134,7 @@ def kill(*, host: str, zone: str | None) -> None:
     """End a node's process at once, as a crash would; on this machine also when it hangs."""
     from .process import ending
 
-    click.echo(ending.kill(_local(host, zone)))
+    tell(ending.kill(_local(host, zone)))
 
 
 @cli.command()
@@ -157,7 +158,7 @@ def leave(*, host: str, zone: str | None) -> None:
     """Remove a node from its cluster for good, and stop it."""
     from .process import ending
 
-    click.echo(ending.leave(_local(host, zone)))
+    tell(ending.leave(_local(host, zone)))
 
 
 @cli.command()
@@ -348,7 +349,7 @@ def _run_node(
 def _local(host: str, zone: str | None) -> NamedNode:
     from .search.local import named_node
 
-    return named_node(host, os.environ, _finder(zone))
+    return named_node(opt.of_the_shell(host) or host, os.environ, _finder(zone))
 
 
 def _finder(zone: str | None) -> Finder:
@@ -373,7 +374,7 @@ def _order(host: str | None, zone: str | None, *words: str) -> Iterator[tuple[No
     from .client.api import NodeClient
     from .search.here import explained, way_to
 
-    way = way_to(host, os.environ, _finder(zone))
+    way = way_to(opt.of_the_shell(host), os.environ, _finder(zone))
     with explained(way.address, f"hstore {shlex.join(words)}"), NodeClient(way.address) as client:
         yield client, way
 

@@ -23,6 +23,7 @@ from hstore.node.discovery.run_record import RunRecord
 from hstore.node.errors import Refused
 from hstore.node.process.launch import LogStart, Waiting
 
+from ..messages import tell
 from ..search.sources import finder_of_started
 from .healthy import Healthy, Part, wait_healthy
 from .launching import PROGRAM
@@ -188,7 +189,7 @@ def run_in_background(
             health = wait_healthy(Part.of(record), finder, child.check)
     except Ended as end:
         if end.words:
-            click.echo(end.words, err=True)
+            tell(end.words, is_error=True)
         return end.status
     click.echo(describe(health, record))
     return 0

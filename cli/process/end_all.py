@@ -11,13 +11,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import click
-
 from hstore.node.discovery import run_record
 from hstore.node.errors import HstoreError, Refused
 
 from ..client.api import REQUEST_TIMEOUT_S
 from ..client.errors import NothingListens, Unreachable
+from ..messages import tell
 from ..search.here import explained, way_to
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def stop_all(host: str | None, env: Mapping[str, str], finder: Finder) -> None:
             + "\non the machine of each: "
             + ", ".join(f"`hstore stop -h {node.address}`" for node in uncertain)
         )
-    click.echo(_whole(info))
+    tell(_whole(info))
 
 
 class _Watch:
@@ -101,7 +100,7 @@ class _Watch:
         """Tell whether a member need not be looked at again, after what asking it has brought."""
         record = self._here.get(node.id)
         if isinstance(said, NothingListens) and not (record and run_record.is_running(record)):
-            click.echo(_ended(node, can_restart=record is not None))
+            tell(_ended(node, can_restart=record is not None))
             return True
         if isinstance(said, Unreachable) and not node.is_live:
             # It did not answer its leader either: more time would not help.

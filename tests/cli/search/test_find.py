@@ -270,7 +270,9 @@ def test_a_search_without_success_names_what_can_be_started_again_here(
 def test_a_search_without_success_names_a_node_here_that_hangs(make_finder, make):
     finder = make_finder()
     finder._recorded = lambda: [make.record(7, pid=os.getpid())]
-    with pytest.raises(Unreachable, match=f"n7 runs on this machine .process {os.getpid()}.") as one:
+    with pytest.raises(
+        Unreachable, match=f"n7 runs on this machine .process {os.getpid()}."
+    ) as one:
         finder.find()
     assert "`hstore kill -h 127.0.0.1:8506` ends it" in str(one.value)
     assert "`hstore start`" not in str(one.value)
