@@ -8,6 +8,7 @@ import click
 
 from hstore.node.errors import ConfigError, NotApplied
 
+from .client.plain import print_json
 from .messages import tell
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def show_settings(client: NodeClient, key: str | None, *, as_json: bool = False)
     """
     settings = _settings(client)
     if as_json and (key is None or key in settings):
-        _echo_json(settings if key is None else settings[key])
+        print_json(settings if key is None else settings[key])
     elif key is None:
         for line in table(settings):
             click.echo(line)
@@ -40,7 +41,7 @@ def change_setting(client: NodeClient, key: str, value: str, *, as_json: bool = 
     """Change a setting, and print its new value."""
     changed = client.configure(key, value)
     if as_json:
-        _echo_json(changed)
+        print_json(changed)
         return
     click.echo(f"{key} is {changed.value} ({changed.source})")
     if changed.note:
@@ -53,7 +54,7 @@ def rename_node(
     """Give the node another name, or the member `node` through it."""
     was = client.rename(name, node.id if node else "")
     if as_json:
-        _echo_json({"was": was, "name": name})
+        print_json({"was": was, "name": name})
     else:
         click.echo(f"{was} is {name} now")
 
@@ -62,7 +63,7 @@ def transfer_lead(client: NodeClient, to: str, *, as_json: bool = False) -> None
     """Have a member lead (its name or address; empty: any that can), and say which node does."""
     leader = client.transfer(to)
     if as_json:
-        _echo_json({"leader": leader})
+        print_json({"leader": leader})
     else:
         click.echo(f"{leader} leads")
 
@@ -73,14 +74,6 @@ def table(settings: dict[str, ConfigValue]) -> list[str]:
     rows += [(key, setting.value, setting.source) for key, setting in settings.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return [f"{key:{widths[0]}}  {value:{widths[1]}}  {source}" for key, value, source in rows]
-
-
-def _echo_json(content: object) -> None:
-    import msgspec
-
-    from .client.plain import plain_json
-
-    click.echo(plain_json(msgspec.json.encode(content).decode()))
 
 
 def _settings(client: NodeClient) -> dict[str, ConfigValue]:

@@ -23,6 +23,7 @@ from hstore.node.discovery.run_record import RunRecord
 from hstore.node.errors import Refused
 from hstore.node.process.launch import LogStart, Waiting
 
+from ..client.plain import print_json
 from ..messages import tell
 from ..search.sources import finder_of_started
 from .healthy import Healthy, Part, wait_healthy
@@ -169,6 +170,7 @@ def run_in_background(
     *,
     directory: str = "",
     parent_pipe: int | None = None,
+    as_json: bool = False,
 ) -> int:
     """Start a node in the background; print where it is once it is healthy; return the status.
 
@@ -177,6 +179,7 @@ def run_in_background(
         env: Its environment.
         directory: Its working directory; empty: this one.
         parent_pipe: As of `spawn`.
+        as_json: Print an object.
 
     Raises:
         Refused: It is not healthy in time; it keeps running.
@@ -191,7 +194,7 @@ def run_in_background(
         if end.words:
             tell(end.words, is_error=True)
         return end.status
-    click.echo(describe(health, record))
+    print_healthy(health, record, as_json=as_json)
     return 0
 
 
@@ -231,6 +234,18 @@ def spawn(
     finally:
         os.close(write_end)
     return Child(process, ready)
+
+
+def print_healthy(health: Healthy, record: RunRecord | None, *, as_json: bool) -> None:
+    """Say that a node is healthy, and where it is."""
+    info, node = health
+    if as_json:
+        name, type_, address = (node.name, node.type, node.address) if node else (None, None, None)
+        process = record.process.pid if record else None
+        whose = {"name": name, "address": address, "result": "runs", "type": type_}
+        print_json({**whose, "cluster_id": info.cluster_id, "process": process})
+    else:
+        click.echo(describe(health, record))
 
 
 def describe(health: Healthy, record: RunRecord | None) -> str:

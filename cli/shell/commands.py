@@ -272,7 +272,7 @@ def leader(context: Context, *, as_json: bool) -> None:
     info = context.connection.begin().info
     address = next((node.address for node in info.nodes if node.name == info.leader), None)
     if address is None:
-        raise Refused("the cluster has no leader now; `nodes` shows which nodes are alive")
+        raise Refused("the cluster has no leader now; `hstore list` shows why")
     if as_json:
         context.out.json({"name": info.leader, "address": address})
     else:
