@@ -8,6 +8,7 @@ keys.py        the commands about keys and nodes that the shell has, too
 vocabulary.py  how words are read: two names of a command, likely words, options in any order
 options.py     options that several commands share
 streams.py     standard input, output and error: open, and lost output is noticed
+messages.py    sentences for a person, broken between words at a terminal
 running.py     a command from its arguments to its exit status
 config.py      config, rename and transfer
 completion.py  completion in bash, zsh and fish (in the shell of hstore: `shell/`)

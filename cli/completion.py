@@ -74,7 +74,7 @@ class _Bash(BashComplete):
     local response type value
     response=$(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD="$COMP_CWORD" \
 COMP_LINE="${COMP_LINE:0:${COMP_POINT:-0}}" COMP_WORDBREAKS="$COMP_WORDBREAKS" \
-%(complete_var)s=bash_complete "$1")
+%(complete_var)s=bash_complete "$1" 2>/dev/null)
     while IFS=, read -r type value; do
         case $type in
             dir) compopt -o dirnames ;;
@@ -126,7 +126,9 @@ def completion_script(shell: str) -> str:
     for program in PROGRAMS:
         command = click.Command(program)
         # Not bash's own `source`, which starts a bash to ask it for its version.
-        parts.append(ShellComplete.source(kind(command, {}, program, _variable(program))))
+        script = ShellComplete.source(kind(command, {}, program, _variable(program)))
+        # Ctrl-C while Python starts would show a traceback amid the line that is being typed.
+        parts.append(script.replace(f"{program})", f"{program} 2>/dev/null)"))
     return "".join(parts)
 
 

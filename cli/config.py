@@ -8,6 +8,9 @@ import click
 
 from hstore.node.errors import ConfigError, NotApplied
 
+from .client.plain import print_json
+from .messages import tell
+
 if TYPE_CHECKING:
     from hstore.node.model.cluster_info import ConfigValue, NodeInfo
 
@@ -24,7 +27,7 @@ def show_settings(client: NodeClient, key: str | None, *, as_json: bool = False)
     """
     settings = _settings(client)
     if as_json and (key is None or key in settings):
-        _echo_json(settings if key is None else settings[key])
+        print_json(settings if key is None else settings[key])
     elif key is None:
         for line in table(settings):
             click.echo(line)
@@ -38,7 +41,7 @@ def change_setting(client: NodeClient, key: str, value: str, *, as_json: bool = 
     """Change a setting, and print its new value."""
     changed = client.configure(key, value)
     if as_json:
-        _echo_json(changed)
+        print_json(changed)
         return
     click.echo(f"{key} is {changed.value} ({changed.source})")
     if changed.note:
@@ -51,7 +54,7 @@ def rename_node(
     """Give the node another name, or the member `node` through it."""
     was = client.rename(name, node.id if node else "")
     if as_json:
-        _echo_json({"was": was, "name": name})
+        print_json({"was": was, "name": name})
     else:
         click.echo(f"{was} is {name} now")
 
@@ -60,7 +63,7 @@ def transfer_lead(client: NodeClient, to: str, *, as_json: bool = False) -> None
     """Have a member lead (its name or address; empty: any that can), and say which node does."""
     leader = client.transfer(to)
     if as_json:
-        _echo_json({"leader": leader})
+        print_json({"leader": leader})
     else:
         click.echo(f"{leader} leads")
 
@@ -73,18 +76,10 @@ def table(settings: dict[str, ConfigValue]) -> list[str]:
     return [f"{key:{widths[0]}}  {value:{widths[1]}}  {source}" for key, value, source in rows]
 
 
-def _echo_json(content: object) -> None:
-    import msgspec
-
-    from .client.plain import plain_json
-
-    click.echo(plain_json(msgspec.json.encode(content).decode()))
-
-
 def _settings(client: NodeClient) -> dict[str, ConfigValue]:
     """Return the settings; without a leader, this node's own copy of them."""
     try:
         return client.config()
     except NotApplied as error:
-        click.echo(f"hstore: {error}; what the node at {client.address} knows:", err=True)
+        tell(f"hstore: {error}; what the node at {client.address} knows:", is_error=True)
         return client.config(is_stale=True)

@@ -21,11 +21,12 @@ from hstore.node.errors import ConfigError
 from . import keys
 from . import options as opt
 from .dns.resolvers import RESOLVERS
+from .messages import tell
 from .running import run_command
 from .vocabulary import Commands
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .client.api import NodeClient
     from .search.find import Finder
@@ -108,7 +109,8 @@ for _name, _command in keys.NAMES.items():
 @opt.host_unless_all
 @opt.zone
 @click.option("--all", "whole", is_flag=True, help="Stop all nodes of the cluster.")
-def stop(*, host: str | None, zone: str | None, whole: bool) -> None:
+@opt.as_json
+def stop(*, host: str | None, zone: str | None, whole: bool, as_json: bool) -> None:
     """Stop a node cleanly; it stays a member.
 
     With --all every node of a cluster is stopped, followers first, from the machine of any of them;
@@ -117,29 +119,31 @@ def stop(*, host: str | None, zone: str | None, whole: bool) -> None:
     if whole:
         from .process.end_all import stop_all
 
-        stop_all(host, os.environ, _finder(zone))
+        stop_all(opt.of_the_shell(host), os.environ, _finder(zone), as_json=as_json)
         return
     if host is None:
         raise click.UsageError("name the node with -h ADDR, or give --all for the whole cluster")
     from .process import ending
 
-    click.echo(ending.stop(_local(host, zone)))
+    _end(ending.stop, "stopped", _local(host, zone), as_json=as_json)
 
 
 @cli.command()
 @opt.host_required
 @opt.zone
-def kill(*, host: str, zone: str | None) -> None:
+@opt.as_json
+def kill(*, host: str, zone: str | None, as_json: bool) -> None:
     """End a node's process at once, as a crash would; on this machine also when it hangs."""
     from .process import ending
 
-    click.echo(ending.kill(_local(host, zone)))
+    _end(ending.kill, "killed", _local(host, zone), as_json=as_json)
 
 
 @cli.command()
 @opt.host_required
 @opt.zone
-def restart(*, host: str, zone: str | None) -> int:
+@opt.as_json
+def restart(*, host: str, zone: str | None, as_json: bool) -> int:
     """Restart a running node in place, or start a node again that ran on this machine.
 
     A node that has ended starts in the background, with the settings it had. The command returns
@@ -147,17 +151,18 @@ def restart(*, host: str, zone: str | None) -> int:
     """
     from .process.restart import restart_node
 
-    return restart_node(_local(host, zone), os.environ, cli.commands)
+    return restart_node(_local(host, zone), os.environ, cli.commands, as_json=as_json)
 
 
 @cli.command()
 @opt.host_required
 @opt.zone
-def leave(*, host: str, zone: str | None) -> None:
+@opt.as_json
+def leave(*, host: str, zone: str | None, as_json: bool) -> None:
     """Remove a node from its cluster for good, and stop it."""
     from .process import ending
 
-    click.echo(ending.leave(_local(host, zone)))
+    _end(ending.leave, "removed", _local(host, zone), as_json=as_json)
 
 
 @cli.command()
@@ -306,7 +311,8 @@ def completion(*, shell: str) -> None:
 @dns.command("doctor")
 @opt.host
 @opt.zone
-def dns_doctor(*, host: str | None, zone: str | None) -> int:
+@opt.as_json
+def dns_doctor(*, host: str | None, zone: str | None, as_json: bool) -> int:
     """Check where the cluster's names resolve and where not, and say what to do.
 
     It asks each node, the servers of /etc/resolv.conf and getaddrinfo, and changes nothing. Status 1
@@ -314,7 +320,7 @@ def dns_doctor(*, host: str | None, zone: str | None) -> int:
     """
     from .dns import doctor
 
-    return doctor.examine(host, _finder(zone))
+    return doctor.examine(host, _finder(zone), as_json=as_json)
 
 
 def _run_node(
@@ -345,10 +351,22 @@ def _run_node(
     return join_cluster(settings, os.environ, host, process=process)
 
 
+def _end(end: Callable[[NamedNode], str], result: str, node: NamedNode, *, as_json: bool) -> None:
+    """End a node, and say so."""
+    from .client.plain import print_json
+
+    name = node.name  # it is known while the node runs
+    said = end(node)
+    if as_json:
+        print_json({"name": name or None, "address": node.address, "result": result})
+    else:
+        tell(said)
+
+
 def _local(host: str, zone: str | None) -> NamedNode:
     from .search.local import named_node
 
-    return named_node(host, os.environ, _finder(zone))
+    return named_node(opt.of_the_shell(host) or host, os.environ, _finder(zone))
 
 
 def _finder(zone: str | None) -> Finder:
@@ -373,7 +391,7 @@ def _order(host: str | None, zone: str | None, *words: str) -> Iterator[tuple[No
     from .client.api import NodeClient
     from .search.here import explained, way_to
 
-    way = way_to(host, os.environ, _finder(zone))
+    way = way_to(opt.of_the_shell(host), os.environ, _finder(zone))
     with explained(way.address, f"hstore {shlex.join(words)}"), NodeClient(way.address) as client:
         yield client, way
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from .messages import tell
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -86,6 +88,24 @@ def _named_by_variable(
     return named if isinstance(named, str) else None
 
 
+def of_the_shell(host: str | None) -> str | None:
+    """Return the address that `ADDR|NAME` stands for in a shell; outside of one, `host` itself.
+
+    A name is that of a member of the shell's cluster, and no host is the shell's node: another
+    cluster that a search would find is not meant there.
+    """
+    from .search.find import member
+
+    shell = click.get_current_context().obj
+    if shell is None or (host and ":" in host):
+        return host
+    found = shell.connection.begin()
+    if host is None:
+        return str(found.address)
+    node = member(found.info, host)
+    return node.address if node else host
+
+
 def whole_number(low: int, high: int) -> Callable[[click.Context, click.Parameter, str], int]:
     """Return the callback of a parameter that is a number from `low` to `high`.
 
@@ -116,7 +136,7 @@ def finder(zone: str | None) -> Finder:
 
     for name, meant in unknown_variables(os.environ).items():
         perhaps = f"; perhaps {meant} was meant" if meant else ""
-        click.echo(f"hstore: {name} is unknown to hstore, and ignored{perhaps}", err=True)
+        tell(f"hstore: {name} is unknown to hstore, and ignored{perhaps}", is_error=True)
     return finder_of({"cluster.zone": zone}, os.environ)
 
 

@@ -15,6 +15,7 @@ import click
 
 from hstore.node.errors import HstoreError
 
+from .messages import tell
 from .streams import OutputLost
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _fail(message: str, status: int) -> int:
     from .client.plain import plain
 
     shown = plain(message, keep="\n")  # it may quote a node, or what calls itself one
-    click.echo(f"hstore: {shown}", err=True)
+    tell(f"hstore: {shown}", is_error=True)
     return status
 
 

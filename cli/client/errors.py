@@ -7,6 +7,7 @@ asked, and for what, is in `api.py`.
 from __future__ import annotations
 
 import contextlib
+import errno
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,7 +41,10 @@ class NotConnected(Unreachable):
 
 
 class NothingListens(NotConnected):
-    """There is no process at the address, or it takes no connections any more."""
+    """There is no process at the address, or it takes no connections any more: its machine says so.
+
+    A machine that cannot be reached says nothing. Its node may run.
+    """
 
 
 class Forbidden(Refused):
@@ -63,6 +67,9 @@ _ERRORS: dict[int, type[HstoreError]] = {
     410: Compacted,
 }
 """By status of an answer."""
+
+_REFUSED = f"[Errno {errno.ECONNREFUSED}]"
+"""How the message of httpx begins; all else, such as `No route to host`, tells nothing of the node."""
 
 ERROR_BODY = msgspec.json.Decoder(_ErrorBody)
 
@@ -113,7 +120,7 @@ def translated(address: str, *, is_write: bool = False) -> Iterator[None]:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         reason = str(error).partition("] ")[2] or "no answer"
-        kind = NothingListens if isinstance(error, httpx.ConnectError) else NotConnected
+        kind = NothingListens if str(error).startswith(_REFUSED) else NotConnected
         raise kind(
             f"no node can be reached at {address} ({reason}); "
             "is it running? `hstore list` shows the nodes of a cluster"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeVar
 
+import click
 import msgspec
 
 from hstore.node.model.plain import plain
@@ -15,7 +16,7 @@ from hstore.node.model.plain import plain
 if TYPE_CHECKING:
     from hstore.node.model.cluster_info import ClusterInfo
 
-__all__ = ["plain", "plain_cluster", "plain_fields", "plain_json"]
+__all__ = ["plain", "plain_cluster", "plain_fields", "plain_json", "print_json"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -26,6 +27,11 @@ _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 def plain_json(text: str) -> str:
     """Return a JSON text with the same meaning that is harmless to a terminal."""
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def print_json(content: object) -> None:
+    """Print a line of JSON that is harmless to a terminal."""
+    click.echo(plain_json(msgspec.json.encode(content).decode()))
 
 
 def plain_cluster(info: ClusterInfo) -> ClusterInfo:

@@ -28,7 +28,7 @@ from hstore.dns.records import Name, name_of
 from hstore.node.model import values
 
 from ..client.errors import Unreachable
-from ..client.plain import plain
+from ..client.plain import plain, print_json
 from . import diagnosis, name_service
 from .observations import (
     FOREIGN,
@@ -69,7 +69,12 @@ T = TypeVar("T")
 
 
 def examine(
-    host: str | None, finder: Finder, *, root: Path = Path("/"), console: Console | None = None
+    host: str | None,
+    finder: Finder,
+    *,
+    root: Path = Path("/"),
+    console: Console | None = None,
+    as_json: bool = False,
 ) -> int:
     """Ask, print the checks with their advice, and return the exit status.
 
@@ -78,6 +83,7 @@ def examine(
         finder: Finds it, and has the zone.
         root: The root folder of the machine's files.
         console: Where to print.
+        as_json: Print a JSON array of the checks instead.
 
     Raises:
         Refused: There are two clusters.
@@ -90,9 +96,21 @@ def examine(
         finder.clock.sleep(_SECOND_LOOK_S)
         seen = look()
         checks = diagnosis.explain(seen)
+    if as_json:
+        print_json([_as_object(one) for one in checks])
+        return diagnosis.status(seen, checks)
     console = console or Console(width=None if sys.stdout.isatty() else _WIDTH)
     console.print(drawn(checks))
     return diagnosis.status(seen, checks)
+
+
+def _as_object(check: Check) -> dict[str, str]:
+    return {
+        "check": check.where,
+        "result": check.result.value,
+        "seen": check.detail,
+        "advice": check.advice,
+    }
 
 
 def drawn(checks: Sequence[Check]) -> Group:

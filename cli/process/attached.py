@@ -16,6 +16,7 @@ import click
 
 from hstore.node.errors import Refused
 
+from ..messages import tell
 from ..search.sources import finder_of_started
 from .background import Child, Ended, describe, spawn
 from .healthy import Part, wait_healthy
@@ -52,7 +53,7 @@ def run_with_shell(arguments: Sequence[str], env: Mapping[str, str], group: Comm
         return _run(child, env, lambda finder, host: run_shell(finder, host, group))
     except Ended as end:
         if end.words:
-            click.echo(end.words, err=True)
+            tell(end.words, is_error=True)
         return end.status
     except BaseException:
         if child.process.poll() is None:
@@ -71,14 +72,14 @@ def _run(child: Child, env: Mapping[str, str], run_shell: Callable[[Finder, str]
         name = health.node.name if health.node else name
         click.echo(describe(health, record))
     except Refused as not_yet:
-        click.echo(f"hstore: {not_yet}", err=True)
+        tell(f"hstore: {not_yet}", is_error=True)
     with _end_is_reported(child):
         status = run_shell(finder, record.address)
     return _end(child, name, status)
 
 
 def _say_waiting(why: str) -> None:
-    click.echo(f"hstore: the node waits: {why} (Ctrl-C ends it)", err=True)
+    tell(f"hstore: the node waits: {why} (Ctrl-C ends it)", is_error=True)
 
 
 def _end(child: Child, name: str, status: int) -> int:
@@ -102,7 +103,7 @@ def _end_is_reported(child: Child) -> Iterator[None]:
         except Ended as end:
             signal.signal(signal.SIGCHLD, before)
             why = f":\n{end.words}" if end.words else ""
-            click.echo(f"\nhstore: the node of this shell has ended{why}", err=True)
+            tell(f"\nhstore: the node of this shell has ended{why}", is_error=True)
 
     before = signal.signal(signal.SIGCHLD, report)
     try:

@@ -23,6 +23,8 @@ from hstore.node.discovery.run_record import RunRecord
 from hstore.node.errors import Refused
 from hstore.node.process.launch import LogStart, Waiting
 
+from ..client.plain import print_json
+from ..messages import tell
 from ..search.sources import finder_of_started
 from .healthy import Healthy, Part, wait_healthy
 from .launching import PROGRAM
@@ -169,6 +171,7 @@ def run_in_background(
     *,
     directory: str = "",
     parent_pipe: int | None = None,
+    as_json: bool = False,
 ) -> int:
     """Start a node in the background; print where it is once it is healthy; return the status.
 
@@ -177,6 +180,7 @@ def run_in_background(
         env: Its environment.
         directory: Its working directory; empty: this one.
         parent_pipe: As of `spawn`.
+        as_json: Print an object.
 
     Raises:
         Refused: It is not healthy in time; it keeps running.
@@ -189,9 +193,9 @@ def run_in_background(
             health = wait_healthy(Part.of(record), finder, child.check)
     except Ended as end:
         if end.words:
-            click.echo(end.words, err=True)
+            tell(end.words, is_error=True)
         return end.status
-    click.echo(describe(health, record))
+    print_healthy(health, record, as_json=as_json)
     return 0
 
 
@@ -231,6 +235,18 @@ def spawn(
     finally:
         os.close(write_end)
     return Child(process, ready)
+
+
+def print_healthy(health: Healthy, record: RunRecord | None, *, as_json: bool) -> None:
+    """Say that a node is healthy, and where it is."""
+    info, node = health
+    if as_json:
+        name, type_, address = (node.name, node.type, node.address) if node else (None, None, None)
+        process = record.process.pid if record else None
+        whose = {"name": name, "address": address, "result": "runs", "type": type_}
+        print_json({**whose, "cluster_id": info.cluster_id, "process": process})
+    else:
+        click.echo(describe(health, record))
 
 
 def describe(health: Healthy, record: RunRecord | None) -> str:

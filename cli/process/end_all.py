@@ -11,13 +11,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import click
-
 from hstore.node.discovery import run_record
 from hstore.node.errors import HstoreError, Refused
 
 from ..client.api import REQUEST_TIMEOUT_S
 from ..client.errors import NothingListens, Unreachable
+from ..client.plain import print_json
+from ..messages import tell
 from ..search.here import explained, records_here, way_to
 
 if TYPE_CHECKING:
@@ -34,13 +34,16 @@ _PAUSE_S = 0.1
 _ASKED_AT_ONCE = 16
 
 
-def stop_all(host: str | None, env: Mapping[str, str], finder: Finder) -> None:
+def stop_all(
+    host: str | None, env: Mapping[str, str], finder: Finder, *, as_json: bool = False
+) -> None:
     """Stop all nodes of a cluster cleanly, followers first; say of each that it has ended.
 
     Args:
         host: A member; None: of the cluster that is found.
         env: The environment.
         finder: Finds the cluster.
+        as_json: Say it in an object in each line.
 
     Raises:
         Refused: No member runs on this machine; or not all of them have ended after `ALL_GONE_S`.
@@ -53,7 +56,7 @@ def stop_all(host: str | None, env: Mapping[str, str], finder: Finder) -> None:
         finder.connect(way.address, REQUEST_TIMEOUT_S) as client,
     ):
         client.stop_all()
-    watch = _Watch(info, env, finder)
+    watch = _Watch(info, env, finder, as_json=as_json)
     end = finder.clock.now() + ALL_GONE_S
     while watch.left and finder.clock.now() < end:
         finder.clock.sleep(_PAUSE_S)
@@ -66,7 +69,11 @@ def stop_all(host: str | None, env: Mapping[str, str], finder: Finder) -> None:
             + "\non the machine of each: "
             + ", ".join(f"`hstore stop -h {node.address}`" for node in uncertain)
         )
-    click.echo(_whole(info))
+    if as_json:
+        whole = {"cluster_id": info.cluster_id, "nodes": len(info.nodes), "quorum": info.quorum}
+        print_json({**whole, "result": "stopped"})
+    else:
+        tell(_whole(info))
 
 
 class _Watch:
@@ -78,11 +85,14 @@ class _Watch:
         why: What was seen of a member last, by its id.
     """
 
-    def __init__(self, info: ClusterInfo, env: Mapping[str, str], finder: Finder) -> None:
+    def __init__(
+        self, info: ClusterInfo, env: Mapping[str, str], finder: Finder, *, as_json: bool
+    ) -> None:
         self.left = list(info.nodes)
         self.unseen: list[NodeInfo] = []
         self.why: dict[str, str] = {}
         self._finder = finder
+        self._as_json = as_json
         self._here = records_here(info, env)
 
     def look(self) -> None:
@@ -97,7 +107,7 @@ class _Watch:
         """Tell whether a member need not be looked at again, after what asking it has brought."""
         record = self._here.get(node.id)
         if isinstance(said, NothingListens) and not (record and run_record.is_running(record)):
-            click.echo(_ended(node, can_restart=record is not None))
+            self._say(node, can_restart=record is not None)
             return True
         if isinstance(said, Unreachable) and not node.is_live:
             # It did not answer its leader either: more time would not help.
@@ -107,6 +117,13 @@ class _Watch:
         is_there = said is None or isinstance(said, NothingListens)
         self.why[node.id] = "is still there" if is_there else "does not answer"
         return False
+
+    def _say(self, node: NodeInfo, *, can_restart: bool) -> None:
+        if self._as_json:
+            result = "stopped" if node.is_live else "stopped or down before"
+            print_json({"name": node.name, "address": node.address, "result": result})
+        else:
+            tell(_ended(node, can_restart=can_restart))
 
     def _ask(self, node: NodeInfo) -> HstoreError | None:
         try:
@@ -132,7 +149,7 @@ def _whole(info: ClusterInfo) -> str:
     count, voters = len(info.nodes), sum(node.voter for node in info.nodes)
     if count == 1:
         return f"cluster {info.cluster_id} has stopped, its only node"
-    return (
-        f"cluster {info.cluster_id} has stopped, all {count} nodes; with {info.quorum} of its "
-        f"{voters} voters started it serves again"
-    )
+    again = f"with {info.quorum} of its {voters} voters started it serves again"
+    if info.waiting_for:
+        again = f"it serves once {info.waiting_for} nodes have joined"
+    return f"cluster {info.cluster_id} has stopped, all {count} nodes; {again}"

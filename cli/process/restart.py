@@ -27,7 +27,7 @@ from ..options import flags, split
 from ..search.find import describe as describe_cluster
 from ..search.find import member
 from ..search.here import elsewhere, explained, is_this_machine
-from .background import describe, last_words, run_in_background
+from .background import last_words, print_healthy, run_in_background
 from .healthy import Part, wait_healthy
 
 if TYPE_CHECKING:
@@ -43,7 +43,11 @@ _PAUSE_S = 0.05
 
 
 def restart_node(
-    node: NamedNode, env: Mapping[str, str], commands: Mapping[str, click.Command]
+    node: NamedNode,
+    env: Mapping[str, str],
+    commands: Mapping[str, click.Command],
+    *,
+    as_json: bool = False,
 ) -> int:
     """Restart a node, and print where it is once it is healthy; return the exit status.
 
@@ -51,6 +55,7 @@ def restart_node(
         node: The node.
         env: The environment of one that has to be started.
         commands: Those of `hstore`, by name: they parse the command line of the node's run record.
+        as_json: Print an object.
 
     Raises:
         Unreachable: Its process runs, but does not answer.
@@ -58,8 +63,8 @@ def restart_node(
     """
     found = _answer(node)
     if found:
-        return _in_place(node, found, commands)
-    return _again(node, env)
+        return _in_place(node, found, commands, as_json=as_json)
+    return _again(node, env, as_json=as_json)
 
 
 def _answer(node: NamedNode) -> Found | None:
@@ -97,7 +102,9 @@ def _answer(node: NamedNode) -> Found | None:
         clock.sleep(_PAUSE_S)
 
 
-def _in_place(node: NamedNode, found: Found, commands: Mapping[str, click.Command]) -> int:
+def _in_place(
+    node: NamedNode, found: Found, commands: Mapping[str, click.Command], *, as_json: bool
+) -> int:
     """Have the node restart in its own process, and wait until it is healthy."""
     record = node.record if node.is_running_here else None
     log = None
@@ -121,7 +128,7 @@ def _in_place(node: NamedNode, found: Found, commands: Mapping[str, click.Comman
             raise Refused(f"{node} has stopped, but did not start again{words and f': {words}'}")
 
     part = Part.of(record) if record else _part_of(node, found)
-    click.echo(describe(wait_healthy(part, node.finder, check), record))
+    print_healthy(wait_healthy(part, node.finder, check), record, as_json=as_json)
     return 0
 
 
@@ -158,7 +165,7 @@ def _part_of(node: NamedNode, found: Found) -> Part:
     return Part(own.name, node.address, own.id, learner=not own.voter)
 
 
-def _again(node: NamedNode, env: Mapping[str, str]) -> int:
+def _again(node: NamedNode, env: Mapping[str, str], *, as_json: bool) -> int:
     """Start a node that has ended, with the settings of its run record."""
     record = node.record
     if record is None and not is_this_machine(node.address):
@@ -183,7 +190,10 @@ def _again(node: NamedNode, env: Mapping[str, str]) -> int:
     own = {name: value for name, value in env.items() if not name.startswith(VARIABLE_PREFIX)}
     directory = record.directory if Path(record.directory).is_dir() else record.data_dir
     return run_in_background(
-        [*record.arguments, "--resume"], own | record.variables, directory=directory
+        [*record.arguments, "--resume"],
+        own | record.variables,
+        directory=directory,
+        as_json=as_json,
     )
 
 

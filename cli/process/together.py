@@ -76,7 +76,7 @@ def place(settings: NodeSettings, env: Mapping[str, str]) -> NodeSettings:
     if not is_listed(settings) or is_settled:
         return settings
     listed = _listed(settings)
-    own = [one for one in listed.addresses if is_this_machine(str(one))]
+    own = [one for one in dict.fromkeys(listed.addresses) if is_this_machine(str(one))]
     if "listen" in settings.given:
         own = [one for one in own if one.port == settings.listen.port]
     if len(own) > 1:

@@ -76,7 +76,8 @@ class Finder:
         connector: Makes clients.
         clock: The time for waits.
         trio_clock: The time of a search.
-        ended: Returns the records of nodes of this machine that can be started again, for advice.
+        recorded: Returns the records of nodes of this machine that run, or that can be started
+            again, for advice.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Finder:
         connector: Connect = connect,
         clock: Clock | None = None,
         trio_clock: trio.abc.Clock | None = None,
-        ended: Callable[[], Sequence[RunRecord]] = tuple,
+        recorded: Callable[[], Sequence[RunRecord]] = tuple,
     ) -> None:
         self.zone = zone
         self.is_zone_given = is_zone_given
@@ -98,7 +99,7 @@ class Finder:
         self._given = sources
         self._named = named
         self._trio_clock = trio_clock
-        self._ended = ended
+        self._recorded = recorded
 
     @functools.cached_property
     def _sources(self) -> _Sources:
@@ -128,7 +129,7 @@ class Finder:
         proof = _Proof(self, cluster_id)
         findings = trio.run(finder.find, self.zone, self._sources, proof, clock=self._trio_clock)
         if not proof.found:
-            raise Unreachable(_nothing(self.zone, findings, proof.failures, self._ended()))
+            raise Unreachable(_nothing(self.zone, findings, proof.failures, self._recorded()))
         return _the_one(self.zone, proof.found)
 
     def find_at(self, host: str | None) -> Found:
@@ -393,7 +394,7 @@ def _nothing(
     zone: str,
     findings: finder.Findings,
     failures: dict[str, str],
-    ended: Sequence[RunRecord],
+    recorded: Sequence[RunRecord],
 ) -> str:
     """Return the message of a search without success: a table of what was tried, and what helps."""
     from hstore.dns import finder
@@ -408,24 +409,32 @@ def _nothing(
         [
             f"no cluster of zone {zone} was found in {finder.FIND_S:g} s. What was tried:",
             *(_ROW.fill(row) for row in dict.fromkeys(rows)),
-            *_what_helps([one for one in ended if one.zone == zone]),
+            *_what_helps([one for one in recorded if one.zone == zone]),
             "`-h ADDR` names a node of one elsewhere, and HSTORE_DNS=ADDR a DNS server that knows it",
         ]
     )
 
 
-def _what_helps(ended: Sequence[RunRecord]) -> list[str]:
+def _what_helps(recorded: Sequence[RunRecord]) -> list[str]:
     """Return lines with the command that starts a node here: again, if one of the zone has run."""
-    if not ended:
+    if not recorded:
         return ["`hstore start` starts a cluster here;"]
-    return [
-        f"`hstore restart -h {one.address}` starts {one.name or 'the node'} again, which ran on this "
-        "machine;"
-        for one in ended[:_ENDED_SHOWN]
-    ]
+    return [_how_again(one) for one in recorded[:_RECORDED_SHOWN]]
 
 
-_ENDED_SHOWN = 3
+def _how_again(one: RunRecord) -> str:
+    from hstore.node.discovery import run_record
+
+    name, restart = one.name or "the node", f"`hstore restart -h {one.address}`"
+    if not run_record.is_running(one):
+        return f"{restart} starts {name} again, which ran on this machine;"
+    return (
+        f"{name} runs on this machine (process {one.process.pid}), and does not answer: "
+        f"`hstore kill -h {one.address}` ends it, then {restart} starts it again;"
+    )
+
+
+_RECORDED_SHOWN = 3
 
 _ROW = textwrap.TextWrapper(
     width=100, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False

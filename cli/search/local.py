@@ -46,9 +46,13 @@ class NamedNode(NamedTuple):
 
     def __str__(self) -> str:
         """Name it in a message; an old record at its address may be another node's."""
+        return f"{self.name} at {self.address}" if self.name else f"the node at {self.address}"
+
+    @property
+    def name(self) -> str:
+        """Its name by its record; empty: it has none here, or one that may be of another node."""
         is_its = self.is_by_name or self.is_running_here
-        name = self.record.name if self.record and is_its else ""
-        return f"{name} at {self.address}" if name else f"the node at {self.address}"
+        return self.record.name if self.record and is_its else ""
 
     @property
     def is_running_here(self) -> bool:

@@ -73,22 +73,20 @@ def _finder(
 
         return sources(discovery, data_dir, env)
 
-    def ended() -> list[RunRecord]:
+    def recorded() -> list[RunRecord]:
         from hstore.node.discovery import run_record
         from hstore.node.storage.directory import has_data
 
-        return [
-            one
-            for one in run_record.records(env)
-            if not run_record.is_running(one) and has_data(Path(one.data_dir))
-        ]
+        ended = [one for one in run_record.records(env) if not run_record.is_running(one)]
+        can_start = [one for one in ended if has_data(Path(one.data_dir))]
+        return run_record.running_here(env) + can_start
 
     return Finder(
         zone,
         is_zone_given=is_zone_given,
         sources=sources,
         named=lambda: named(discovery, data_dir),
-        ended=ended,
+        recorded=recorded,
     )
 
 

@@ -17,6 +17,7 @@ from hstore.node.errors import ConfigError, Refused
 
 from ..client.errors import NotFound
 from ..client.plain import plain, plain_json
+from ..messages import tell
 from ..streams import ending_with_reader
 from .words import quoted, text_of, value_of
 
@@ -50,7 +51,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Print a remark, which is no result, to standard error."""
-        click.echo(f"({text})", err=True)
+        tell(f"({text})", is_error=True)
 
     def value(self, data: bytes, *, is_alone: bool = False) -> None:
         """Print a value: text as it is, other bytes as base64.
@@ -271,7 +272,7 @@ def leader(context: Context, *, as_json: bool) -> None:
     info = context.connection.begin().info
     address = next((node.address for node in info.nodes if node.name == info.leader), None)
     if address is None:
-        raise Refused("the cluster has no leader now; `nodes` shows which nodes are alive")
+        raise Refused("the cluster has no leader now; `hstore list` shows why")
     if as_json:
         context.out.json({"name": info.leader, "address": address})
     else:

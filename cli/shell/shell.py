@@ -1,7 +1,7 @@
 """The shell: `hstore cli`, and what `start` and `join` open on a terminal.
 
 Owns the reading of lines (from a terminal, a pipe, the command line), the history, and the form of
-errors: a line on standard error, and the exit status. What a line does is in `lines.py`.
+errors: a line or two on standard error, and the exit status. What a line does is in `lines.py`.
 Everything is synchronous and runs on the main thread.
 """
 
@@ -21,6 +21,7 @@ from hstore.node.config import own_files
 from hstore.node.errors import ConfigError, HstoreError, Refused
 
 from ..client.plain import plain
+from ..messages import tell
 from .commands import Context, Output
 from .connection import Connection
 from .lines import Leave, is_write, run
@@ -129,13 +130,14 @@ def _words(line: bytes) -> list[Word]:
 
 
 def _one(read: Callable[[], list[Word]], context: Context, group: Commands, where: str = "") -> int:
-    """Run one line; print an error in a line; return the exit status."""
+    """Run one line; print an error; return the exit status."""
     try:
         words = read()
         if words:
             return run(context, group, words)
     except HstoreError as error:
-        click.echo(f"hstore: {where}{plain(' - '.join(str(error).splitlines()))}", err=True)
+        said = plain(str(error), keep="\n")
+        tell(f"hstore: {where}{said}", is_error=True)
         return error.exit_code
     return 0
 

@@ -6,13 +6,13 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-import click
 import msgspec
 from rich.console import Console
 
 from hstore.node.errors import HstoreError
 
 from ..client.plain import plain, plain_json
+from ..messages import tell
 from ..streams import ending_with_reader
 from . import tables
 from .watch import follow, show, write_line
@@ -62,18 +62,15 @@ def show_once(
             write_line(console, line.rstrip())
     if info.waiting_for:
         voters = sum(node.voter for node in info.nodes)
-        click.echo(
+        tell(
             f"hstore: the cluster waits for {info.waiting_for} nodes, of which {voters} "
             f"{'has' if voters == 1 else 'have'} joined, and names no leader until then: "
             "`hstore join` adds a node",
-            err=True,
+            is_error=True,
         )
         return 1
     if info.leader is None:
-        click.echo(
-            f"hstore: {_why(found, connect)}",
-            err=True,
-        )
+        tell(f"hstore: {_why(found, connect)}", is_error=True)
         return 1
     return 0
 

@@ -234,10 +234,13 @@ def warnings(info: ClusterInfo) -> list[str]:
             f"{_are(len(voters))} there, `hstore join` adds one"
         )
     elif info.leader is None:
-        found.append(
-            f"no leader: electing one takes {_count(info.quorum, 'live voter')}, "
-            f"and of {len(voters)} {_are(len(live))} live"
+        # Nobody judges health without a leader: what is shown is the last that one has told.
+        seen = (
+            f", and of {len(voters)} {_are(len(live))} live"
+            if len(live) < info.quorum
+            else "; the health below is what the last leader saw"
         )
+        found.append(f"no leader: electing one takes {_count(info.quorum, 'live voter')}{seen}")
     found += [f"{node.name} is recovering: {node.reason}" for node in info.nodes if _is_lost(node)]
     found += [
         f"{health}: {', '.join(_with_reason(node) for node in info.nodes if node.health == health)}"

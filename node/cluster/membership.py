@@ -20,7 +20,7 @@ from ..errors import HstoreError, NoLeader, Overloaded, Refused
 from ..model import values
 from ..model.cluster_info import PROTOCOL, JoinReply, JoinRequest
 from ..model.commands import ChangeMember, Member, PutMember, RemoveMember, ReplaceMember
-from ..model.values import is_address
+from ..model.values import is_address, split_address
 from ..peers.wire import ForwardKind
 from ..raft.events import TransferLeader
 from .reconciler import Reconciler
@@ -325,13 +325,17 @@ class Membership:
 
 
 def find(members: Mapping[int, Member], name: str) -> Member:
-    """Return the member with a name, an API address or an id (16 hex digits).
+    """Return the member with a name, an API address (a host alone: port 8500) or an id (16 hex digits).
 
     Raises:
         Refused: There is none.
     """
+    try:
+        address = str(split_address(name))
+    except ValueError:
+        address = name
     for member in members.values():
-        if name in (member.name, member.address, f"{member.id:016x}"):
+        if name in (member.name, f"{member.id:016x}") or address == member.address:
             return member
     names = ", ".join(sorted(member.name for member in members.values()))
     raise Refused(f"no member is called {name}; the members are {names}")

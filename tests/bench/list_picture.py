@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.bench.list_picture docs/pictures/list-watch.svg
 
-What stands in it is what the live list shows (`tables.cluster_view`), at the moment when a survivor
-first says that another one leads and that the old leader has failed. Only the frame is drawn.
+What stands in it is what the live list shows in a terminal of this size, at the moment when a
+survivor first says that another one leads and that the old leader has failed. Only the frame is drawn.
 """
 
 from __future__ import annotations
@@ -23,30 +23,32 @@ from hstore.cli.client.api import NodeClient
 from hstore.cli.process.demo import Children, _start_seed, is_complete
 from hstore.cli.search.clock import Clock
 from hstore.cli.search.find import connect
-from hstore.cli.show.tables import cluster_view
-from hstore.cli.show.watch import follow
+from hstore.cli.show.watch import _Live, follow, local_time
 from hstore.node.model.cluster_info import ClusterInfo
 
-WIDTH = 92
+WIDTH, HEIGHT = 110, 16
 WRITES = 500
 
 
-def after_a_leaders_death(folder: Path) -> ClusterInfo:
-    """Run three nodes, write, kill the leader; return the cluster once another one leads."""
+def after_a_leaders_death(folder: Path, live: _Live) -> None:
+    """Run three nodes, write, kill the leader; return once the list shows that another one leads."""
     with Children(folder, os.environ, Clock()) as children:
         seed = _start_seed(children)
         for name in ("n2", "n3"):
             children.spawn(name, "join", "-h", seed)
         killed: str | None = None
         for seen in follow([seed], connect, Clock()):
+            if killed is not None:
+                live.take(seen)
             if not isinstance(seen, ClusterInfo) or seen.leader is None:
                 continue
             if killed is None and is_complete(seen, 3):
                 killed = seen.leader
+                live.take(seen)
                 write(seed)
                 children.end(killed)
             elif killed is not None and tells_of_the_death(seen, killed):
-                return seen
+                return
     raise AssertionError("a watch has no end")
 
 
@@ -65,12 +67,20 @@ def tells_of_the_death(seen: ClusterInfo, killed: str) -> bool:
     return seen.leader != killed and health[killed] == "failed" and is_even
 
 
-def picture(info: ClusterInfo) -> str:
-    """Return the list as SVG, with no font from elsewhere: a page may not load one."""
-    console = Console(
-        record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+def terminal() -> Console:
+    """Return a terminal that records what is shown."""
+    return Console(
+        record=True,
+        width=WIDTH,
+        height=HEIGHT,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
     )
-    console.print(cluster_view(info, WIDTH))
+
+
+def picture(console: Console) -> str:
+    """Return what was shown as SVG, with no font from elsewhere: a page may not load one."""
     svg = console.export_svg(
         title="hstore list --watch", theme=MONOKAI, unique_id="hstore", font_aspect_ratio=0.61
     )
@@ -100,9 +110,12 @@ def main() -> None:
     """Record and write the file that is named."""
     path = Path(sys.argv[1])
     with tempfile.TemporaryDirectory(prefix="hstore-picture-") as folder:
-        info = after_a_leaders_death(Path(folder))
+        console = terminal()
+        live = _Live(console, None, "ends it", local_time)
+        after_a_leaders_death(Path(folder), live)
+    console.print(live.picture(with_keys=True))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(picture(info))
+    path.write_text(picture(console))
     print(f"{path}: {path.stat().st_size} bytes")
 
 

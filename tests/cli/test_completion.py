@@ -258,3 +258,13 @@ def test_what_is_said_of_a_node_that_is_offered_is_plain():
     node = NodeInfo("n1", "1", *("127.0.0.1:8500",) * 3, "lead\ner", True, "ali've", *(None,) * 6)
     (item,) = completion._items(node, "n")
     assert (item.value, item.help) == ("n1", "lead?er, ali?ve, 127.0.0.1:8500")
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_a_completion_that_is_interrupted_writes_nothing_into_the_line(shell):
+    script = completion.completion_script(shell)
+    assert (
+        script.count(" 2>/dev/null)")
+        == script.count(f"={shell}_complete")
+        == len(completion.PROGRAMS)
+    )

@@ -14,6 +14,7 @@ import pytest
 
 from hstore.cli import __main__ as programs
 from hstore.cli import main as cli
+from hstore.cli.process import ending
 from hstore.node.config import cluster_settings
 from hstore.node.config.settings import load_search, unknown_variables
 from hstore.node.model.commands import ClusterSettings
@@ -582,3 +583,25 @@ def test_a_command_names_an_unknown_variable_and_never_its_value(monkeypatch, se
     err = capfd.readouterr().err
     assert "HSTORE_HOTS: unknown variable; perhaps HSTORE_HOST was meant; allowed: " in err
     assert "hunter" not in err
+
+
+def test_every_command_that_prints_a_result_prints_it_as_json_too():
+    texts = {"start", "join", "cli", "demo", "completion", "setup"}  # nodes, shells, scripts, files
+    commands = {**cli.cli.commands, **cli.dns.commands}
+    del commands["dns"]
+    without = {
+        name
+        for name, one in commands.items()
+        if not any("--json" in parameter.opts for parameter in one.params)
+    }
+    assert without == texts
+
+
+@pytest.mark.parametrize(
+    ("order", "result"), [("stop", "stopped"), ("kill", "killed"), ("leave", "removed")]
+)
+def test_the_end_of_a_node_as_json(order, result, monkeypatch, capfd):
+    monkeypatch.setattr(ending, order, lambda _node: "a line for a person")
+    assert cli.run([order, "-h", "127.0.0.1:1", "--json"]) == 0
+    said = {"name": None, "address": "127.0.0.1:1", "result": result}
+    assert json.loads(capfd.readouterr().out) == said

@@ -52,7 +52,7 @@ def is_printed(wanted: str, output: str) -> bool:
 def at_home(machines: Machines, machine: str) -> tuple[list[str], dict[str, str], Path]:
     """Give the words that put a command on a machine, its environment, and its working directory."""
     number = NAMES.index(machine)
-    env = machines.env_of(number)
+    env = {name: value for name, value in machines.env_of(number).items() if "XDG" not in name}
     return machines.network.prefix(number), env, Path(env["HOME"])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from hstore.cli.client import api as client_module
 from hstore.cli.client.api import NodeClient
-from hstore.cli.client.errors import NotFound, Unreachable
+from hstore.cli.client.errors import NotConnected, NotFound, NothingListens, Unreachable
 from hstore.node.errors import ConfigError, NotApplied, OutcomeUnknown, Refused
 
 ADDRESS = "127.0.0.1:8500"
@@ -121,6 +121,25 @@ def test_of_what_another_program_says_nothing_is_read_for_it_may_have_no_end(
     with pytest.raises(Unreachable, match=f"HTTP {status}.*not an hstore node") as caught:
         client.cluster()
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_certain"),
+    [
+        ("[Errno 111] Connection refused", True),
+        ("[Errno 113] No route to host", False),
+        ("[Errno 101] Network is unreachable", False),
+        ("[Errno 22] Invalid argument", False),  # of a route into a black hole
+        ("[Errno -2] Name or service not known", False),
+    ],
+)
+def test_only_a_machine_that_answers_says_that_no_node_runs_there(
+    client, cluster, reason, is_certain
+):
+    cluster.set(ADDRESS, "/v1/cluster", httpx.ConnectError(reason))
+    with pytest.raises(NotConnected, match=reason.partition("] ")[2]) as caught:
+        client.cluster()
+    assert isinstance(caught.value, NothingListens) == is_certain
 
 
 def test_a_refused_connection_names_address_and_reason(client):

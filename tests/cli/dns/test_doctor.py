@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 
@@ -54,6 +55,14 @@ def root(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "resolv.conf").write_text("nameserver 10.0.0.53\n")
     return tmp_path
+
+
+def test_as_json_it_prints_the_checks(network, cluster, make, make_finder, root, capfd):
+    cluster.set(A, "/v1/cluster", make.info())
+    assert doctor.examine(None, make_finder([A]), root=root, as_json=True) == 0
+    checks = json.loads(capfd.readouterr().out)
+    assert {"check": "cluster 00000000000000c1", "result": "ok"}.items() <= checks[0].items()
+    assert all(check.keys() == {"check", "result", "seen", "advice"} for check in checks)
 
 
 @pytest.fixture

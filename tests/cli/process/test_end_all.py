@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 
@@ -22,12 +24,12 @@ def env(tmp_path):
 def stop_all(make_finder, cluster, make, env, capsys):
     """Run it against nodes that answer as set; return the lines that it prints."""
 
-    def run(*nodes, **changes):
+    def run(*nodes, as_json=False, **changes):
         info = make.info(*nodes, **changes)
         cluster.set(A, "/v1/cluster", [info, info])
         cluster.set(A, "/v1/cluster/stop", {"stopping": True})
         try:
-            end_all.stop_all(None, env, make_finder([A]))
+            end_all.stop_all(None, env, make_finder([A]), as_json=as_json)
         finally:
             lines.extend(capsys.readouterr().out.splitlines())
         return lines
@@ -47,11 +49,26 @@ def test_one_order_goes_to_one_node_and_each_node_is_named_when_it_has_ended(
     assert [one for one in cluster.asked if one[1] == "POST"] == [(A, "POST", "/v1/cluster/stop")]
 
 
+def test_as_json_each_node_is_a_line_and_the_cluster_the_last(stop_all, make):
+    *each, whole = map(json.loads, stop_all(make.node(1), make.node(2), as_json=True))
+    assert each == [
+        {"name": name, "address": at, "result": "stopped"} for name, at in (("n1", A), ("n2", B))
+    ]
+    assert whole == {
+        "cluster_id": "00000000000000c1", "nodes": 2, "quorum": 2, "result": "stopped",
+    }  # fmt: skip
+
+
 def test_a_cluster_of_one(stop_all, make):
     assert stop_all(make.node(1), quorum=1) == [
         f"n1 at {A} has stopped",
         "cluster 00000000000000c1 has stopped, its only node",
     ]
+
+
+def test_a_cluster_that_waits_for_more_nodes_does_not_serve_with_these(make):
+    said = end_all._whole(make.info(make.node(1), make.node(2), leader=None, waiting_for=3))
+    assert said.endswith("has stopped, all 2 nodes; it serves once 3 nodes have joined")
 
 
 def test_nodes_that_were_down_or_stopped_before_are_named(stop_all, make):
@@ -72,6 +89,15 @@ def test_a_node_that_was_lost_and_does_not_answer_may_run_status_1(stop_all, clu
     assert f"on the machine of each: `hstore stop -h {B}`" in str(caught.value)
     assert stop_all.lines == [f"n1 at {A} has stopped"]
     assert clock.now() < 1
+
+
+def test_a_node_whose_machine_cannot_be_reached_has_not_stopped_for_all_that_is_known(
+    stop_all, cluster, make
+):
+    cluster.set(B, "/v1/cluster", httpx.ConnectError("[Errno 113] No route to host"))
+    with pytest.raises(Refused, match=f"n2 at {B} does not answer"):
+        stop_all()
+    assert stop_all.lines == [f"n1 at {A} has stopped", f"n3 at {C} has stopped"]
 
 
 def test_a_node_that_goes_on_is_named_after_a_bounded_time(stop_all, cluster, clock, make):

@@ -26,7 +26,7 @@ def spawned(monkeypatch):
     """What would have been started in the background."""
     calls = []
 
-    def run_in_background(arguments, env, *, directory):
+    def run_in_background(arguments, env, *, directory, as_json):
         calls.append((arguments, env, directory))
         return 0
 

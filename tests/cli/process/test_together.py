@@ -13,6 +13,7 @@ from hstore.cli.process import start, together
 from hstore.node.config.settings import load_settings
 from hstore.node.discovery.saved_members import SavedMember, SavedMembers, write
 from hstore.node.errors import ConfigError, Refused
+from hstore.node.model import values
 from hstore.node.storage.directory import replace_identity
 from hstore.node.storage.interface import Identity
 
@@ -114,6 +115,14 @@ def test_the_host_of_a_variable_is_no_part_of_the_list(load, env, machine):
     settings = load()
     assert [str(one) for one in settings.discovery.listed] == [A, B, C]
     assert str(settings.discovery.hosts[0]) == "192.0.2.77:8500"
+
+
+def test_an_address_that_is_there_twice_is_one(load, env, machine, monkeypatch):
+    machine(A)
+    monkeypatch.setattr(
+        together, "_listed", lambda _: together._Listed([values.address(A)] * 2, [])
+    )
+    assert str(together.place(load(), env).listen) == A
 
 
 def test_two_addresses_of_this_machine_have_to_be_told_apart(load, env, machine):

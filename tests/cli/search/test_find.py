@@ -259,7 +259,7 @@ def test_a_search_without_success_names_what_can_be_started_again_here(
     with pytest.raises(Unreachable, match="`hstore start` starts a cluster here"):
         make_finder().find()
     finder = make_finder()
-    finder._ended = lambda: [make.record(7), make.record(8, zone="other.example")]
+    finder._recorded = lambda: [make.record(7), make.record(8, zone="other.example")]
     with pytest.raises(Unreachable) as caught:
         finder.find()
     assert "`hstore restart -h 127.0.0.1:8506` starts n7 again" in str(caught.value)
@@ -267,11 +267,22 @@ def test_a_search_without_success_names_what_can_be_started_again_here(
     assert "n8" not in str(caught.value)
 
 
-def test_what_can_be_started_again_has_ended_and_has_its_data(make, tmp_path):
+def test_a_search_without_success_names_a_node_here_that_hangs(make_finder, make):
+    finder = make_finder()
+    finder._recorded = lambda: [make.record(7, pid=os.getpid())]
+    with pytest.raises(
+        Unreachable, match=f"n7 runs on this machine .process {os.getpid()}."
+    ) as one:
+        finder.find()
+    assert "`hstore kill -h 127.0.0.1:8506` ends it" in str(one.value)
+    assert "`hstore start`" not in str(one.value)
+
+
+def test_advice_is_about_nodes_that_run_and_those_that_have_their_data(make, tmp_path):
     env = {"XDG_STATE_HOME": str(tmp_path / "state"), "HOME": str(tmp_path)}
     for folder in ("ended", "runs"):
         (tmp_path / folder / "db").mkdir(parents=True)
     run_record.write(make.record(1, data_dir=str(tmp_path / "ended")), env)
     run_record.write(make.record(2, data_dir=str(tmp_path / "gone")), env)
     run_record.write(make.record(3, pid=os.getpid(), data_dir=str(tmp_path / "runs")), env)
-    assert [one.name for one in finder_of({}, env)._ended()] == ["n1"]
+    assert [one.name for one in finder_of({}, env)._recorded()] == ["n3", "n1"]

@@ -313,6 +313,28 @@ def test_other_commands_of_the_command_line_run_at_the_shells_node(
     assert [path for method, path, _ in server.asked if method == "POST"] == []
 
 
+def test_orders_in_a_shell_are_for_its_cluster_and_not_for_one_that_a_search_finds(
+    server, make, capfd, monkeypatch
+):
+    server.set_cluster(make.info(make.node(1, address=server.address), make.node(2)))
+    monkeypatch.setattr("hstore.cli.search.find.Finder.find", lambda *_: pytest.fail("a search"))
+    monkeypatch.setattr("hstore.cli.search.find.Finder.find_if_any", lambda *_: pytest.fail("too"))
+    for order in (b"stop --all\n", b"rename -h n1 web\n", b"stop -h n1\n"):
+        stdin = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(order))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert cli.run(["cli", "-h", server.address]) != 0  # the server does not know these
+        capfd.readouterr()
+    asked = [path for method, path, _ in server.asked if method == "POST"]
+    assert asked == ["/v1/cluster/stop", "/v1/node/rename", "/v1/node/stop"]
+
+
+def test_an_error_of_several_lines_stays_one(pipe, finder, capfd, monkeypatch):
+    refused = Refused("not here\non the machine of n1: `hstore stop -h n1`")
+    monkeypatch.setattr(Connection, "begin", lambda _: (_ for _ in ()).throw(refused))
+    assert pipe(b"leader\n") == 1
+    assert capfd.readouterr().err == f"hstore: line 1: {refused}\n"
+
+
 def test_a_line_without_end_is_refused_before_it_is_read(pipe, capfd, monkeypatch):
     monkeypatch.setattr(shell, "LINE_BYTES_MAX", 20)
     assert pipe(b"help exit\nset a " + b"x" * 100 + b"\nhelp exit\n") == 2

@@ -226,6 +226,17 @@ def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown
                 "failed: n2, n3",
             ],
         ),
+        (
+            [{}, {}, {"health": "failed"}],
+            {"leader": None, "failure_tolerance": 0},
+            [
+                (
+                    "no leader: electing one takes 2 live voters; "
+                    "the health below is what the last leader saw"
+                ),
+                "failed: n3",
+            ],
+        ),
     ],
     ids=[
         "well",
@@ -238,6 +249,7 @@ def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown
         "reason",
         "recovering",
         "no leader",
+        "no leader, by a last view in which there were enough",
     ],
 )
 def test_what_an_operator_should_know_is_said_the_worst_first(make, nodes, changes, said):

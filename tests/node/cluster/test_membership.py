@@ -284,7 +284,7 @@ async def test_nobody_by_that_name_is_refused_with_the_names_there_are(autojump_
 # -- replacing ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", ["n3", "10.0.0.3:8500", f"{3:016x}"])
+@pytest.mark.parametrize("which", ["n3", "10.0.0.3:8500", "10.0.0.3", f"{3:016x}"])
 @pytest.mark.parametrize(("name", "gets"), [("", "n3"), ("new", "new")])
 async def test_a_newcomer_takes_the_name_and_the_place_of_a_dead_member_in_one_entry(
     which: str, name: str, gets: str, autojump_clock
