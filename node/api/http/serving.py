@@ -362,8 +362,8 @@ class Serving:
         try:
             with trio.CancelScope() as self._endless:
                 await streaming.run(send)
-            if self._endless.cancelled_caught and self._is_sending:
-                # The client has a part of a chunk, after which nothing can be said.
+            if self._endless.cancelled_caught and (self._is_sending or not send.is_between):
+                # The client has a part of a chunk, or of an event: it is not to take that for all.
                 self._exchange.scope.cancel()
                 await trio.lowlevel.checkpoint()
         finally:
@@ -423,15 +423,21 @@ class Serving:
 
 
 class _Sending:
-    """Sends the body of one streaming answer (`answers.Send`)."""
+    """Sends the body of one streaming answer (`answers.Send`).
+
+    Attributes:
+        is_between: Of an answer without end, which is of events: the last one was sent to its end.
+    """
 
     def __init__(self, serving: Serving, *, is_chunked: bool) -> None:
         self._serving = serving
         self._is_chunked = is_chunked
+        self.is_between = True
         self.ready = serving.piece_ready
         self.holding = serving.holding
 
     async def __call__(self, piece: bytes) -> None:
+        self.is_between = piece.endswith(b"\n\n")
         if self._is_chunked:
             piece = b"%x\r\n%b\r\n" % (len(piece), piece)
         await self._serving.send_piece(piece)

@@ -199,6 +199,20 @@ async def test_who_reads_a_listing_for_longer_than_there_is_time_is_no_defect(
     await client.aclose()
 
 
+async def test_a_watch_that_is_closed_within_a_change_does_not_end_as_if_that_were_all(
+    client, server, backend, turn
+):
+    await client.send(b"GET /v1/watch HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await client.read_head()).status == 200
+    await client.read_chunk()
+    turn.bytes_left, turn._is_serving = 1, True  # Enough for one slice, and nobody's turn comes.
+    backend.set(b"a", b"v" * 900_000)
+    first = await client.read_chunk()
+    assert not first.endswith(b"\n\n")
+    server.close()
+    assert await client.read_to_end() == b""
+
+
 class Noise:
     """Clients that do whatever they like on one server, drawn from a seed."""
 
