@@ -29,8 +29,9 @@ from . import snapshot_transfer
 # Bytes of a hello or a welcome. A peer that has not sent its hello yet gets no larger frame in.
 MAX_GREETING = 4096
 
-# Bytes of one frame. An append is at most 512 KiB or one entry, which is a little over 1 MiB.
-MAX_FRAME = 8 * 1024 * 1024
+# Bytes of one frame. An append or a bundle is at most 512 KiB, or one entry: a little over 1 MiB, and never
+# more than 2 MiB (`frame_check.py`). Each connection may hold half a frame: 128 of them, 288 MiB.
+MAX_FRAME = (2048 + 256) * 1024
 
 
 # Of a state. Enough to find states that differ by a mistake; it is no defence against an attacker.

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import structlog
+import trio
 
 from ...errors import HstoreError, NoSpace, StorageError, Unavailable
 from .answers import Answer, HttpError, failure
@@ -25,6 +26,9 @@ _log = structlog.get_logger(__name__)
 async def finish(exchange: Exchange, request: Request, found: Found) -> Answer:
     """Do the rest of what `Router.begin` has begun; an error becomes an answer.
 
+    Raises:
+        trio.BrokenResourceError, trio.ClosedResourceError: The client has gone.
+
     Cancellation: as of the handler; for a write the outcome is unknown.
     """
     try:
@@ -32,6 +36,8 @@ async def finish(exchange: Exchange, request: Request, found: Found) -> Answer:
             return await exchange.settle(found, request)
         if isinstance(found, Awaitable):
             return await found
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        raise  # The client has gone: an answer that was ready was sent before the wait.
     except Exception as error:  # noqa: BLE001 (the boundary)
         return failed(exchange, request, error)
     return found

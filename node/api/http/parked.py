@@ -117,13 +117,9 @@ class Parked(Serving):
         if self._has_task:
             # It has one because the client is not silent, unless it owes the rest of a request, or
             # has its last answer.
-            is_silent = self._strict_phase is not None or self._is_answered
+            is_silent = self._strict_phase is not None or self._is_lingering
             return super().silence(now) if is_silent and not self._unparsed else None
         return (0, self._silent_since) if self._waits_for is None else None
-
-    def has_input(self) -> bool:
-        """Whether something has come that is not read yet."""
-        return not self._has_task and self.stream.has_input()
 
     def evict(self) -> None:
         """End now, without an answer: another connection needs the place."""
@@ -186,6 +182,8 @@ class Parked(Serving):
         self._turn.bytes_left -= len(data)
         try:
             self._parse(data)
+        except trio.BrokenResourceError:
+            self.leave()
         except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
             _log.exception("connection failed")
             self.leave()

@@ -41,7 +41,8 @@ LARGE_BODIES_BYTES_MAX = 256 * 1024 * 1024
 _SWEEP_S = (PATIENCE_S_MAX - PATIENCE_S_MIN) / 2
 
 _log = structlog.get_logger(__name__)
-_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+# Ends of a connection that are no defect: the client has gone, or has read a listing for too long.
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
 
 class ApiServer:

@@ -132,6 +132,7 @@ class Serving:
         self._silent_since = trio.current_time()
         self._is_evicted = False
         self._is_lingering = False
+        self._has_spoken = False  # What was received waits for its turn to be parsed.
         self._out_bytes = 0
         self._is_idle = True
         self._endless: trio.CancelScope | None = None
@@ -153,18 +154,16 @@ class Serving:
 
     def silence(self, now: float) -> Silence | None:
         """How long the client is silent already, where it has the word (`room.Occupant`)."""
+        if self._has_spoken:
+            return None
         if self._strict_phase is not None:
             return (1, self._silent_since) if now >= self._silent_since + STALLED_S else None
-        return (0, self._silent_since) if self._is_idle or self._is_answered else None
-
-    @property
-    def _is_answered(self) -> bool:
-        """Whether it only waits for the client to close; not after a 408, which nothing can cut short."""
-        return self._is_lingering and not self._exchange.scope.cancelled_caught
+        return (0, self._silent_since) if self._is_idle or self._is_lingering else None
 
     def has_input(self) -> bool:
-        """Whether something has come that is not read yet: never, for a task waits for it."""
-        return False
+        """Whether something has come that is not read yet, and may be a request."""
+        stream = self.stream
+        return not self._is_lingering and isinstance(stream, TcpStream) and stream.has_input()
 
     def evict(self) -> None:
         """End now, without an answer: another connection needs the place."""
@@ -199,8 +198,9 @@ class Serving:
         with self._exchange.scope:
             is_parked = await self._serve()
         if self._exchange.scope.cancelled_caught and self._strict_phase is not None:
-            part = self._strict_phase.value
-            await self.refuse(HttpError(408, f"the {part} of the request did not come in time"))
+            part, self._strict_phase = self._strict_phase.value, None
+            with trio.CancelScope() as self._exchange.scope:
+                await self.refuse(HttpError(408, f"the {part} of the request did not come in time"))
         return is_parked
 
     async def refuse(self, error: HttpError) -> None:
@@ -236,7 +236,9 @@ class Serving:
                 data = await self.stream.receive_some(connection.receive_bytes)
                 if not data:
                     return False
+                self._has_spoken = True
                 await self._turn.receive(len(data))
+                self._has_spoken = False
                 self._exchange.is_fresh = False
                 todo = connection.receive(data)
             if not await self._answer_all(todo):
@@ -297,8 +299,9 @@ class Serving:
             request, found = todo
         else:
             request = todo
-            if len(request.body) > SMALL_BODY_BYTES:
-                await exchange.slice(len(request.body))  # Its handler decodes all of it.
+            if len(request.body) > SMALL_BODY_BYTES:  # Its handler decodes all of it.
+                await self._flush()
+                await self._turn.slice(len(request.body))
             found = exchange.router.begin(exchange, request)
         answer = await finish(exchange, request, found)
         goes_on = request.keep_alive and not self._is_ending
@@ -359,8 +362,8 @@ class Serving:
         try:
             with trio.CancelScope() as self._endless:
                 await streaming.run(send)
-            if self._endless.cancelled_caught and self._is_sending:
-                # The client has a part of a chunk, after which nothing can be said.
+            if self._endless.cancelled_caught and (self._is_sending or not send.is_between):
+                # The client has a part of a chunk, or of an event: it is not to take that for all.
                 self._exchange.scope.cancel()
                 await trio.lowlevel.checkpoint()
         finally:
@@ -420,15 +423,21 @@ class Serving:
 
 
 class _Sending:
-    """Sends the body of one streaming answer (`answers.Send`)."""
+    """Sends the body of one streaming answer (`answers.Send`).
+
+    Attributes:
+        is_between: Of an answer without end, which is of events: the last one was sent to its end.
+    """
 
     def __init__(self, serving: Serving, *, is_chunked: bool) -> None:
         self._serving = serving
         self._is_chunked = is_chunked
+        self.is_between = True
         self.ready = serving.piece_ready
         self.holding = serving.holding
 
     async def __call__(self, piece: bytes) -> None:
+        self.is_between = piece.endswith(b"\n\n")
         if self._is_chunked:
             piece = b"%x\r\n%b\r\n" % (len(piece), piece)
         await self._serving.send_piece(piece)

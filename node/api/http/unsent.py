@@ -108,13 +108,12 @@ class Unsent:
         """
         async with self._queue:
             while not self.has_room:
-                slowest, left = next(iter(self._waiting), None), PATIENCE_S
-                if slowest is not None:
-                    left += slowest.waits_since - trio.current_time()
-                    if left <= 0:
-                        self._cut_off(slowest)
-                        continue
-                with trio.move_on_after(left):
+                slowest, now = next(iter(self._waiting), None), trio.current_time()
+                until = PATIENCE_S + (now if slowest is None else slowest.waits_since)
+                if slowest is not None and until <= now:
+                    self._cut_off(slowest)
+                    continue
+                with trio.CancelScope(deadline=until):
                     await self._freed.park()
 
     def wait_begins(self, holder: Holder) -> None:

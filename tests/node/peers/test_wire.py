@@ -21,7 +21,7 @@ from hstore.node.errors import (
 from hstore.node.model import commands
 from hstore.node.model.cluster_info import NodeFigures
 from hstore.node.model.commands import Delete, Outcome, Put
-from hstore.node.peers import wire
+from hstore.node.peers import frame_check, links, wire
 from hstore.node.peers.snapshot_transfer import (
     SnapshotChunk,
     SnapshotEnd,
@@ -31,8 +31,10 @@ from hstore.node.peers.snapshot_transfer import (
 )
 from hstore.node.peers.wire import ForwardKind, ForwardStatus
 from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
+from hstore.node.raft.log import entry_size
 from hstore.node.raft.membership import Configuration
 from hstore.node.raft.messages import Append, AppendResponse, ReadIndexResponse, VoteRequest
+from hstore.node.raft.options import Options
 
 FIGURES = NodeFigures("running", 3, 10, 9, "0.1.0", 60)
 META = SnapshotMeta(7, 2, Configuration((1, 2), (3,)), b"chain")
@@ -97,9 +99,21 @@ def test_what_follows_a_bad_frame_is_not_read() -> None:
 
 
 def test_the_largest_entry_fits_into_one_frame() -> None:
-    entry = Entry(2**63, 2**63, EntryKind.COMMAND, b"x" * (1 << 20) + b"k" * 4096)
+    entry = Entry(2**63, 2**63, EntryKind.COMMAND, bytes(frame_check._MAX_ENTRY))
     frame = wire.encode(Append(2**63, 2**63, 2**63, 2**63, 2**63, [entry], 2**63))
     assert len(frame) < wire.MAX_FRAME
+
+
+def test_the_most_of_the_smallest_entries_fit_into_one_frame() -> None:
+    empty = Entry(2**62, 2**62, EntryKind.COMMAND, b"")
+    count = Options().max_append_bytes // entry_size(empty)
+    frame = wire.encode(Append(2**63, 2**63, 2**62, 2**62, 2**62, [empty] * count, 2**62))
+    assert len(frame) < wire.MAX_FRAME
+
+
+def test_half_a_frame_on_every_connection_leaves_room_in_memory() -> None:
+    """A node held 1.2 GiB of them."""
+    assert links._MAX_ACCEPTED * wire.MAX_FRAME <= 288 * 2**20
 
 
 # -- what becomes of a request that is passed on -----------------------------------------------

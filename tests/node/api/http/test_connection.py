@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
@@ -204,6 +205,21 @@ def test_a_client_that_did_not_wait_is_not_told_to_continue():
     connection = Connection()
     connection.receive(request_with(b"Content-Length: 2\r\nExpect: 100-continue\r\n", body=b"a"))
     assert not connection.take_continue()
+
+
+def test_a_body_in_many_small_pieces_takes_no_more_memory_than_in_few():
+    """Two bytes of a chunk took 43, of which no budget knew."""
+    connection = Connection()
+    connection.receive(b"PUT /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            connection.receive(b"".join(b"2\r\n%02d\r\n" % (number % 100) for _ in range(100)))
+        assert tracemalloc.get_traced_memory()[0] < 2 * 20_000
+    finally:
+        tracemalloc.stop()
+    [request] = connection.receive(b"0\r\n\r\n")
+    assert request.body == b"".join(b"%02d" % number * 100 for number in range(100))
 
 
 def test_large_bodies_share_a_budget_and_give_it_back():

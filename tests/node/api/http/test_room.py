@@ -7,7 +7,8 @@ import trio
 
 from hstore.node.api.http.room import STALLED_S, Place, Room
 from hstore.node.api.http.server import ApiServer
-from hstore.node.api.http.trial import TRIAL_S
+from hstore.node.api.http.serving import HEADERS_S
+from hstore.node.api.http.trial import TRIAL_S, Trial
 from hstore.node.api.routes import ROUTES
 
 from ..conftest import Client
@@ -180,6 +181,58 @@ async def test_who_has_just_sent_something_is_not_ended(far, connect, poller, au
     connect(is_local=False)
     assert (await clients[0].response()).status == 200
     assert await has_ended(clients[1])
+
+
+async def test_whose_request_did_not_come_in_time_makes_room_and_is_gone(
+    far, server, autojump_clock
+):
+    """Its place was another's, and its connection stood for some seconds beside that one."""
+    for half in await far(ORDINARY):
+        await half.send(PUT[:-10])
+    await trio.sleep(HEADERS_S + 0.1)
+    for _ in range(2 * MOST):
+        await trio.sleep(0.1)
+        [client] = await far()
+        assert await status(client, GET) == 404
+        assert len(server._connections) == ORDINARY
+
+
+async def test_a_request_that_waits_for_its_turn_is_in_progress(far, server, autojump_clock):
+    whole = HEALTH[:-2] + b"X: %0600d\r\n\r\n" % 1
+    [waits, stalled] = await far(2)
+    await stalled.send(whole[:10])
+    others = await far(ORDINARY - 2)
+    await trio.sleep(STALLED_S)
+    turn = server._shared.turn
+    turn.bytes_left, turn._is_serving = 0, True  # Nobody's turn comes.
+    await waits.send(whole)
+    await stalled.send(whole[10:])
+    await trio.testing.wait_all_tasks_blocked()
+    for _ in range(2 * MOST):
+        await far()
+    assert [await has_ended(one) for one in others] == [True] * (ORDINARY - 2)
+    turn._is_serving = False
+    turn._serve_soon()
+    assert [(await one.response()).status for one in (waits, stalled)] == [200, 200]
+
+
+async def test_who_has_just_sent_something_to_a_task_is_not_ended(
+    far, busy, server, poller, gate, autojump_clock
+):
+    if poller is None:
+        pytest.skip("these have no sockets")
+    writing = await busy(ORDINARY)
+    [passed] = await far()
+    gate.set()
+    assert [(await one.response()).status for one in writing] == [200] * ORDINARY
+    assert await status(passed) == 200  # It has the place of one of those, and keeps its task.
+    for one in writing:
+        assert await has_ended(one) or await status(one) == 200
+    [served] = [one for one in server._connections if isinstance(one, Trial)]
+    passed.stream.sock.send(HEALTH)
+    assert served.has_input()
+    await far()
+    assert (await passed.response()).status == 200
 
 
 # -- all are busy -------------------------------------------------------------------------------

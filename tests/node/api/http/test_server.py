@@ -18,6 +18,7 @@ from hstore.node.api.http.serving import (
     PATIENCE_S_MAX,
     PATIENCE_S_MIN,
 )
+from hstore.node.api.http.unsent import UNSENT_BYTES_MAX
 from hstore.node.errors import NoLeader
 from hstore.node.net.stream import TcpStream
 
@@ -357,3 +358,13 @@ def test_a_client_is_local_when_both_ends_have_one_address(own, peer, is_local):
 
     with Ends() as sock:
         assert _is_local(TcpStream(sock)) is is_local
+
+
+async def test_a_large_write_does_not_wait_for_room_that_slow_readers_take(
+    client, server, autojump_clock
+):
+    """After 20 s it was dropped without an answer, and its refusal was logged as a defect."""
+    server._shared.unsent.held = UNSENT_BYTES_MAX // 2
+    before = trio.current_time()
+    assert (await client.request("PUT", "/v1/kv/a", b"x" * 100_000)).body == b"true"
+    assert trio.current_time() - before < 1
