@@ -210,6 +210,19 @@ async def test_an_old_view_names_no_leader_until_contact_is_regained(autojump_cl
         assert held.got() == [(2, 0)]
 
 
+async def test_a_query_finds_that_contact_is_regained_before_anybody_says_so(autojump_clock):
+    contact = Contact()
+    async with holding(view(), contact) as held:
+        contact.is_there = False
+        held.ask(query(ident=1))
+        assert held.got() == []
+        contact.is_there = True
+        held.ask(query(ident=2))
+        assert held.got() == [(2, 0)]
+        await trio.testing.wait_all_tasks_blocked()
+        assert held.got() == [(1, 0)]
+
+
 async def test_what_is_released_is_not_answered_once_contact_is_lost(autojump_clock):
     contact = Contact()
     async with holding(NOBODY, contact) as held:
