@@ -92,18 +92,19 @@ class Dispatch:
         self._names_leader = names_leader
         self.held.look()
 
-    def renew(self) -> None:
-        """Name the view's leader again if that has become current, and answer what is held for it."""
-        if not self._names_leader and self._view is not self._without_leader and self._is_current():
-            self.answers.view = self._view
-            self._names_leader = True
-            self.held.look()
+    def note_contact(self) -> None:
+        """Name the view's leader from now on if it is current, else none.
 
-    def lapse(self) -> None:
-        """Name no leader from now on if it is not current. To be called before queries are answered."""
-        if self._names_leader and not self._is_current():
-            self.answers.view = self._without_leader
-            self._names_leader = False
+        To be called before queries are answered. That it is current again answers what is held for it.
+        """
+        if self._view is self._without_leader:
+            return
+        is_current = self._is_current()
+        if is_current is not self._names_leader:
+            self.answers.view = self._view if is_current else self._without_leader
+            self._names_leader = is_current
+            if is_current:
+                self.held.look()
 
     def reply(
         self,
@@ -172,7 +173,7 @@ class Dispatch:
         return self.answers.unavailable(query) if asker.over_tcp else None
 
     def _answer_held(self, query: Query, asker: Asker) -> bool:
-        self.lapse()
+        self.note_contact()
         try:
             is_near = not asker.over_tcp and is_loopback(asker.host)
             reply = self.answers.answer(query, over_tcp=asker.over_tcp, is_near=is_near)

@@ -167,7 +167,9 @@ class Held:
             ]
             for key in late:
                 question = self._take(key)
-                self._fail(question.query, question.asker)
+                # After a turn of the loop that took long, its name may have become available too.
+                if not self._answer(question.query, question.asker):
+                    self._fail(question.query, question.asker)
             if len(late) < RELEASED_PER_TURN:
                 return
             await trio.lowlevel.checkpoint()

@@ -113,7 +113,7 @@ class DnsServer:
 
     def renew(self) -> None:
         """Perhaps the leader in the view may be named again: then answer what is held for it."""
-        self._dispatch.renew()
+        self._dispatch.note_contact()
 
     def stop_holding(self) -> None:
         """This node stops: answer what is held with SERVFAIL, and hold nothing from now on.
@@ -156,7 +156,7 @@ class DnsServer:
 
     def _drain(self, datagrams: Datagrams) -> None:
         """Answer the datagrams that wait in the socket, up to a batch."""
-        self._dispatch.lapse()
+        self._dispatch.note_contact()
         known, draw = self._answers.known, self._answers.draw
         packets = datagrams.take()
         replies: list[bytes | None] = []
@@ -201,7 +201,7 @@ class DnsServer:
         it goes back with the reply (ip(7), ipv6(7)). The interface is left to routing, except for
         IPv6, whose link-local addresses mean nothing without it.
         """
-        self._dispatch.lapse()
+        self._dispatch.note_contact()
         now = trio.current_time()
         for _ in range(UDP_BATCH):
             try:

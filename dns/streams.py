@@ -205,7 +205,7 @@ class Connection:
     def take_queries(self) -> list[bytes]:
         """Take whole queries from the front of the buffer, up to a bound; return the replies."""
         buffer, dispatch = self._buffer, self._dispatch
-        dispatch.lapse()
+        dispatch.note_contact()
         replies: list[bytes] = []
         size = 0
         while (

@@ -38,7 +38,7 @@ class ClusterView:
         serial: Grows (mod 2**32) whenever the view changes.
         term: The Raft term, shown in TXT.
         leader: Name of the leader while this node is in current contact with it, else None;
-            then leader names are SERVFAIL and the rest is answered with TTL 0.
+            then questions for it are held, and the rest is answered with TTL 0.
         self_name: Name of the member that answers, for the SOA's MNAME.
         members: All members, sorted by name.
     """

@@ -115,6 +115,16 @@ async def test_without_a_leader_it_is_servfail_after_two_seconds_and_not_before(
         assert reply.endswith(opt())
 
 
+async def test_a_leader_that_is_known_when_a_late_question_is_noticed_answers_it(autojump_clock):
+    async with holding() as held:
+        held.ask(query(ident=1))
+        # A turn of the loop that takes so long.
+        autojump_clock.jump(HOLD_S + 0.1)
+        held.server.view = view(leader="n2", serial=43)
+        await trio.testing.wait_all_tasks_blocked()
+        assert held.got() == [(1, 0)]
+
+
 async def test_a_view_without_a_leader_answers_nothing_and_takes_no_time_away(autojump_clock):
     async with holding() as held:
         held.ask(query(ident=1))
@@ -198,6 +208,19 @@ async def test_an_old_view_names_no_leader_until_contact_is_regained(autojump_cl
         (reply,) = await read_framed(stream)
         assert (reply[1], reply[3] & 15) == (4, 0)
         assert held.got() == [(2, 0)]
+
+
+async def test_a_query_finds_that_contact_is_regained_before_anybody_says_so(autojump_clock):
+    contact = Contact()
+    async with holding(view(), contact) as held:
+        contact.is_there = False
+        held.ask(query(ident=1))
+        assert held.got() == []
+        contact.is_there = True
+        held.ask(query(ident=2))
+        assert held.got() == [(2, 0)]
+        await trio.testing.wait_all_tasks_blocked()
+        assert held.got() == [(1, 0)]
 
 
 async def test_what_is_released_is_not_answered_once_contact_is_lost(autojump_clock):

@@ -58,6 +58,10 @@ OWN = (
         layer="B",
     ),
     _mutant(
+        "a-proof-of-contact-never-ages", "A leader that was halted names itself for ever.",
+        _CONTACT, "        return self._proven_at >= oldest\n", "        return True\n", layer="B",
+    ),
+    _mutant(
         "overwritten-proposal-has-the-later-term", "A step appends it, and goes on to a newer term.",
         _CORE, "        self._gather_persist()\n",
         "        self.update.appended = [(rid, self.term, at) for rid, _, at in self.update.appended]\n"

@@ -21,6 +21,7 @@ INVARIANTS = (
     *(f"I{n}" for n in range(1, 16)),
     *(f"L{n}" for n in range(1, 6)),
     *(f"P{n}" for n in range(1, 5)),
+    "C1",
     "S1",
 )
 """What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
