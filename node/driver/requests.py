@@ -56,12 +56,13 @@ class Request:
         passed_to: The leader that it was forwarded to, 0: none.
         is_foreign: Another node has forwarded it to this one.
         is_done: Whether it has been answered or given up.
+        among: Counts it as a read that waits, until it is done.
     """
 
     __slots__ = (
-        "_among",
         "_task",
         "_tell",
+        "among",
         "data",
         "deadline",
         "index",
@@ -91,7 +92,7 @@ class Request:
         self.is_done = False
         self.is_foreign = is_foreign
         self._tell = tell
-        self._among: Waiting | None = None
+        self.among: Waiting | None = None
         self._task: trio.lowlevel.Task | None = None
 
     async def wait(self) -> Answer:
@@ -111,23 +112,20 @@ class Request:
 
         return await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def count_among(self, waiting: Waiting) -> None:
-        """Count this read as waiting, until it is done."""
-        self._among = waiting
-        waiting.reads += 1
-
     def give_up(self) -> None:
         """Give the request up: its answer is not wanted any more."""
         if not self.is_done:
             self.is_done = True
-            if self._among is not None:
-                self._among.reads -= 1
+            if self.among is not None:
+                self.among.reads -= 1
 
     def finish(self, answer: Answer) -> None:
         """Give the answer; the first one stands."""
         if self.is_done:
             return
-        self.give_up()
+        self.is_done = True
+        if self.among is not None:
+            self.among.reads -= 1
         if self._tell is not None:
             self._tell(answer)
         elif self._task is not None:
@@ -234,7 +232,8 @@ class Waiting:
         """Queue a read; raises Overloaded when too many wait."""
         if self.reads >= MAX_WAITING:
             raise Overloaded("too many reads are waiting; try again in a moment")
-        read.count_among(self)
+        read.among = self
+        self.reads += 1
         self.new_reads.append(read)
 
     def reject(self, rid: int, reason: Reason, text: str) -> None:

@@ -239,6 +239,8 @@ class Serving:
                 await self._turn.receive(len(data))
                 self._exchange.is_fresh = False
                 todo = connection.receive(data)
+                if len(todo) > 1:
+                    self._turn.bytes_left -= SMALL_BYTES * len(todo)
             if not await self._answer_all(todo):
                 return False
             todo = None
@@ -310,7 +312,7 @@ class Serving:
             answer = without_body(answer)
         answer = _with_end(answer, request, goes_on=goes_on)
         exchange.out.append(answer)
-        self._turn.bytes_left -= len(answer)
+        self._turn.bytes_left -= len(answer) + SMALL_BYTES
         self._out_bytes += len(answer)
         if self._out_bytes > OUT_BYTES_MAX:
             await self._flush()
