@@ -137,15 +137,19 @@ class Request:
 
 
 class WritesInLog:
-    """Writes that stand in this node's log, by index, until their entry is applied."""
+    """Writes that stand in this node's log, until their entry is applied.
+
+    Attributes:
+        by_index: They, by the index of their entry.
+    """
 
     def __init__(self) -> None:
         """Start with none."""
-        self._by_index: dict[int, Request] = {}
+        self.by_index: dict[int, Request] = {}
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._by_index)
+        return len(self.by_index)
 
     def add(self, request: Request, index: int, term: int) -> None:
         """Remember where `request` stands. A write that stood there before was overwritten on this node.
@@ -153,18 +157,18 @@ class WritesInLog:
         The entry of that write may still live on another node, so its outcome stays unknown.
         """
         request.index, request.term = index, term
-        before = self._by_index.get(index)
+        before = self.by_index.get(index)
         if before is not None:
             before.finish(unknown("another entry took its place on this node"))
-        self._by_index[index] = request
+        self.by_index[index] = request
 
     def applied(self, entries: Sequence[Entry], outcomes: list[Outcome | None]) -> None:
         """Answer the writes that stood at these entries.
 
         Where an entry of another term is applied, that entry has replaced the write.
         """
-        pop = self._by_index.pop
-        if not self._by_index:
+        pop = self.by_index.pop
+        if not self.by_index:
             return
         for entry, result in zip(entries, outcomes, strict=True):
             request = pop(entry.index, None)
@@ -179,16 +183,16 @@ class WritesInLog:
 
     def snapshot_installed(self, index: int) -> None:
         """Answer the writes that a snapshot has replaced: their outcomes cannot be known any more."""
-        for at in [at for at in self._by_index if at <= index]:
-            self._by_index.pop(at).finish(unknown("the log was replaced by a snapshot"))
+        for at in [at for at in self.by_index if at <= index]:
+            self.by_index.pop(at).finish(unknown("the log was replaced by a snapshot"))
 
     def expire(self, now: float) -> None:
         """Answer the writes whose deadline has passed, and forget those that were given up."""
-        for index, request in list(self._by_index.items()):
+        for index, request in list(self.by_index.items()):
             if request.is_done:
-                del self._by_index[index]
+                del self.by_index[index]
             elif request.deadline <= now:
-                del self._by_index[index]
+                del self.by_index[index]
                 request.finish(unknown("no majority has confirmed the write in time"))
 
 
@@ -224,7 +228,7 @@ class Waiting:
 
     def submit(self, request: Request) -> None:
         """Queue a write; raises Overloaded when too many wait."""
-        if len(self.queued) + len(self.in_log) + len(self.forwarded) >= MAX_WAITING:
+        if len(self.queued) + len(self.in_log.by_index) + len(self.forwarded) >= MAX_WAITING:
             raise Overloaded("too many writes are waiting; try again in a moment")
         self.queued.append(request)
 

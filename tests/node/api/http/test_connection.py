@@ -141,9 +141,18 @@ def request_with(headers, target="/", body=b""):
         ),
     ],
     ids=[
-        "target", "target+1", "header", "header+1", "headers", "count", "count+1", "length",
-        "chunked", "trailer", "trailers",
-    ],  # fmt: skip
+        "target",
+        "target+1",
+        "header",
+        "header+1",
+        "headers",
+        "count",
+        "count+1",
+        "length",
+        "chunked",
+        "trailer",
+        "trailers",
+    ],
 )
 def test_each_limit_has_its_status_however_the_bytes_are_cut(data, status):
     assert read([data])[1] == status
