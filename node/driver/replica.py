@@ -65,7 +65,7 @@ _TURNS_MAX = 8
 """In a row, before others have their go."""
 
 _TURNS_BYTES = 1024 * 1024
-"""No further one of these begins after so many bytes of entries were written or applied."""
+"""Bytes of entries written or applied, after which no further one begins in this turn of the loop."""
 
 _log = structlog.get_logger()
 
@@ -121,7 +121,7 @@ class Replica(Operations):
         self._events: deque[happened.Event] = deque()
         self._wake = Flag()
         self._is_due = self._is_held = self._is_over = False
-        self._bytes_left = 0
+        self._bytes_left = _TURNS_BYTES
         self.flushes = Flushes(storage, self._send_now, self._flushed)
         self._disk = DiskWriter(storage, state, self.flushes)
         self._reclaimer = Reclaimer(
@@ -241,6 +241,7 @@ class Replica(Operations):
             task_status.started()
             while True:
                 await self._wake.wait()
+                self._bytes_left = _TURNS_BYTES
                 self.leadership.notify()
                 self.take_turns()
 
@@ -305,7 +306,7 @@ class Replica(Operations):
     def take_turns(self) -> None:
         """Take turns until no event is left, or until others must have their go."""
         self._is_held = True
-        turns, self._bytes_left = _TURNS_MAX, _TURNS_BYTES
+        turns = _TURNS_MAX
         while self._is_due and turns and self._bytes_left > 0 and not self._is_over:
             self._is_due = False
             turns -= 1
@@ -322,6 +323,9 @@ class Replica(Operations):
         self._is_held = False
         if self._links is not None:
             self._links.flush()
+        if self._bytes_left > 0 or not self._is_due:
+            self._bytes_left = _TURNS_BYTES
+        # Else `run` goes on, in the next turn of the loop, whoever else asks for a turn before.
         if self._is_due:
             self._wake.set()
 
