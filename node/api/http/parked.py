@@ -29,7 +29,7 @@ from .connection import REQUESTS_BYTES, Request
 from .dispatch import failed
 from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, Deferred, Finished, Found
 from .room import Silence
-from .serving import PATIENCE_S_MIN, Begun, Serving, Shared
+from .serving import PATIENCE_S_MIN, Begun, Serving, Shared, cost_of
 
 # What is received up to this size is handled even where the turn has served enough: so who asks for
 # little does not wait behind those who send much.
@@ -165,7 +165,7 @@ class Parked(Serving):
                 self._unparsed = data
                 turn.later(self._parse_late)
                 return
-            turn.bytes_left -= size
+            turn.bytes_left -= size if size <= SMALL_REQUEST_BYTES else cost_of(data)
             self._parse(data)
         except trio.BrokenResourceError:
             self.leave()
@@ -185,7 +185,7 @@ class Parked(Serving):
         if self._is_closed:
             return
         self._has_task = False
-        self._turn.bytes_left -= len(data)
+        self._turn.bytes_left -= cost_of(data)
         try:
             self._parse(data)
         except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
@@ -197,7 +197,6 @@ class Parked(Serving):
         requests = connection.receive(data)
         self._exchange.is_fresh = False
         if len(requests) != 1 or connection.is_begun or connection.error is not None:
-            self._turn.bytes_left -= SMALL_BYTES * len(requests)
             self._todo += requests
             self._take_task()
             return

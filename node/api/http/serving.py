@@ -35,6 +35,7 @@ from .answers import (
 )
 from .connection import (
     RECEIVE_BYTES,
+    REQUESTS_BYTES,
     SMALL_BODY_BYTES,
     BodyBudget,
     Connection,
@@ -58,6 +59,13 @@ LAST_WORDS_S = 2.0
 LINGER_BYTES_MAX = 8 * 1024 * 1024
 # Answers are collected up to this size, then sent.
 OUT_BYTES_MAX = SLICE_BYTES
+
+
+def cost_of(data: bytes | bytearray) -> int:
+    """Return what received bytes take of a turn: a request costs calls, however short it is."""
+    if len(data) > REQUESTS_BYTES:
+        return len(data)  # All of it belongs to one body.
+    return len(data) + SMALL_BYTES * data.count(b"\r\n\r\n")
 
 
 class Begun(NamedTuple):
@@ -236,11 +244,9 @@ class Serving:
                 data = await self.stream.receive_some(connection.receive_bytes)
                 if not data:
                     return False
-                await self._turn.receive(len(data))
+                await self._turn.receive(cost_of(data))
                 self._exchange.is_fresh = False
                 todo = connection.receive(data)
-                if len(todo) > 1:
-                    self._turn.bytes_left -= SMALL_BYTES * len(todo)
             if not await self._answer_all(todo):
                 return False
             todo = None

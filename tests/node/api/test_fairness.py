@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from hstore.node.api.gate import Routes
+from hstore.node.api.http.connection import Connection, Request
 from hstore.node.api.http.unsent import Unsent
 from hstore.node.net.stream import TcpStream
 from hstore.node.net.turn import BYTES_MAX, REQUESTS_MAX, SLICE_BYTES, SMALL_BYTES, WAITED_MAX
@@ -112,6 +113,34 @@ async def test_a_turn_begins_no_more_requests_than_its_bound(connect, backend, b
     await many(clients, pipeline)
     assert sum(begun.done.values()) == 60 * 100
     assert max(begun.done.values()) <= REQUESTS_MAX
+
+
+@pytest.mark.parametrize("count", [100, 400], ids=["without a task", "with a task"])
+async def test_a_turn_parses_no_more_short_requests_than_their_calls_allow(
+    connect, backend, monkeypatch, nursery, count
+):
+    """They cost calls of the parser, each for some 50 bytes or less."""
+
+    async def pipeline(client: Client) -> None:
+        await client.send(GET * count)
+        await client.read_until(b"never")
+
+    receive = Connection.receive
+
+    def counted(self: Connection, data: bytes | bytearray) -> list[Request]:
+        requests = receive(self, data)
+        turns.add(len(requests))
+        return requests
+
+    monkeypatch.setattr(Connection, "receive", counted)
+    with counting_turns() as turns:
+        for _ in range(60):
+            nursery.start_soon(pipeline, connect())
+        while sum(turns.done.values()) < 60 * count:
+            await trio.lowlevel.checkpoint()
+    # The last that is parsed in a turn may be 8 KiB, and those that a task took a turn before.
+    assert max(turns.done.values()) <= BYTES_MAX // SMALL_BYTES + 2 * (8192 // len(GET))
+    nursery.cancel_scope.cancel()
 
 
 async def test_who_asks_for_little_comes_between_those_that_ask_for_much(connect, backend):
