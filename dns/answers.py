@@ -23,6 +23,7 @@ from .compiled import SHAPES, WITH_OPT, Compiled, Order, negative, orders_of
 from .message import (
     CD,
     HEADER_SIZE,
+    OPTS,
     OWN_UDP_SIZE,
     PLAIN_UDP_SIZE,
     QR,
@@ -30,7 +31,6 @@ from .message import (
     Query,
     empty_reply,
     name_bytes,
-    opt_record,
     parse_query,
     udp_limit,
 )
@@ -49,7 +49,7 @@ _KNOWN_MAX = 256
 _TRANSFERS = {RRType.AXFR, RRType.IXFR}
 
 _OPT_START = b"\0\0\x29"
-_OPT_REPLIES = {b"\0\0": opt_record(), b"\x80\0": opt_record(dnssec_ok=True)}
+_OPT_REPLIES = {b"\0\0": OPTS[False], b"\x80\0": OPTS[True]}
 """Our OPT by the 16 flags of the query's. Other flags than DO mean nothing yet."""
 
 
@@ -231,8 +231,20 @@ class Answers:
         if node is not None and not node.available:
             return query
         compiled = self._find(zone, apex, node, query)
+        opt, shape = b"", 0
+        if query.edns is not None:
+            opt, shape = OPTS[query.edns.dnssec_ok], WITH_OPT
+        shape |= (1 if query.flags[0] & RD else 0) | (2 if query.flags[1] & CD else 0)
+        at, body = compiled.draw(self._random)
+        reply = b"".join((query.ident, compiled.heads[shape], query.question, body, opt))
+        if len(reply) <= PLAIN_UDP_SIZE:
+            return reply
         limit = TCP_LIMIT if over_tcp else query.udp_limit(is_near=is_near)
-        return self._assemble(query, compiled, limit)
+        if len(reply) <= limit:
+            return reply
+        shortened = compiled.shortened(at, reply, query.question, opt, limit)
+        # RFC 2181 section 9 lets a client ignore the records of a reply with TC: none are sent.
+        return shortened or empty_reply(query, Rcode.NOERROR, aa=True, tc=True)
 
     def _find(self, zone: Zone, apex: Name, node: Node | None, query: Query) -> Compiled:
         if node is None:
@@ -259,23 +271,6 @@ class Answers:
         orders = orders_of(rdatas, self._random)
         bodies = [Order(query.name, query.rtype, zone, order) for order in orders]
         return Compiled(Rcode.NOERROR, (len(rdatas), 0, len(zone.glue(rdatas))), bodies)
-
-    def _assemble(self, query: Query, compiled: Compiled, limit: int) -> bytes:
-        """Return the reply from its parts; with TC and without records when they do not fit.
-
-        RFC 2181 section 9 lets a client ignore the records of a reply with TC, so none are sent.
-        """
-        opt, shape = b"", 0
-        if query.edns is not None:
-            opt, shape = opt_record(dnssec_ok=query.edns.dnssec_ok), WITH_OPT
-        shape |= (1 if query.flags[0] & RD else 0) | (2 if query.flags[1] & CD else 0)
-        at, body = compiled.draw(self._random)
-        parts = (query.ident, compiled.heads[shape], query.question, body, opt)
-        reply = b"".join(parts)
-        if len(reply) <= limit:
-            return reply
-        shortened = compiled.shortened(at, reply, query.question, opt, limit)
-        return shortened or empty_reply(query, Rcode.NOERROR, aa=True, tc=True)
 
 
 def _plain_opt(tail: bytes) -> tuple[bytes, int]:

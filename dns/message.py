@@ -131,13 +131,18 @@ def opt_record(rcode: int = 0, *, dnssec_ok: bool = False) -> bytes:
     return _OPT.pack(0, RRType.OPT, OWN_UDP_SIZE, ttl, 0)
 
 
+OPTS = (opt_record(), opt_record(dnssec_ok=True))
+"""Those with the usual response codes, by the DO bit."""
+
+
 def empty_reply(
     query: Query, rcode: int, *, aa: bool = False, tc: bool = False, ra: bool = False
 ) -> bytes:
     """Return a reply without records, except an OPT if the query has one."""
     opt = b""
     if query.edns is not None:
-        opt = opt_record(rcode, dnssec_ok=query.edns.dnssec_ok)
+        is_ok = query.edns.dnssec_ok
+        opt = OPTS[is_ok] if rcode < 16 else opt_record(rcode, dnssec_ok=is_ok)
     high = QR | query.flags[0] & (OPCODE | RD) | (AA if aa else 0) | (TC if tc else 0)
     low = (RA if ra else 0) | query.flags[1] & CD | rcode & 15
     counts = _COUNTS.pack(bool(query.question), 0, 0, bool(opt))

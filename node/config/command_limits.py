@@ -22,7 +22,6 @@ from ..model.commands import (
     ChangeSetting,
     Checkpoint,
     ClusterSettings,
-    Command,
     Delete,
     DeletePrefix,
     InitCluster,
@@ -48,16 +47,6 @@ def fault_in(data: bytes) -> str:
     except (msgspec.MsgspecError, RecursionError) as error:
         return f"a command that this version does not know ({error})"
     return _FAULTS[type(command)](command)
-
-
-def is_plain_put(command: Command) -> bool:
-    """Whether this is a write as most are, and sound: the short way, without the calls of `fault_in`."""
-    return (
-        type(command) is Put
-        and 0 < len(command.key) <= KEY_BYTES_MAX
-        and len(command.value) <= VALUE_BYTES_MAX
-        and command.key.isascii()
-    )
 
 
 def _put_fault(command: Put) -> str:

@@ -107,8 +107,10 @@ class Contact:
 
     def heard(self, peer: int, now: float) -> None:
         """Take note that frames of `peer` were read, at `now`."""
+        if peer != self._core.leader:
+            return
         before, lease = self._heard_at, self._lease_s()
-        if peer != self._core.leader or now - before < min(_APART_S, lease / 50):
+        if now - before < min(_APART_S, lease / 50):
             return
         self._notice_sleep()
         if peer != self._leader or now - before > lease / 2:

@@ -85,18 +85,19 @@ class DiskSpace:
         if self._waited_s >= _CHECK_S:
             self.check()
 
-    def writing(self, entries: Sequence[Entry], *, is_leader: bool) -> None:
-        """Count entries that are about to be written.
+    def writing(self, entries: Sequence[Entry], *, is_leader: bool) -> int:
+        """Count entries that are about to be written; return their bytes.
 
         Raises:
             StorageError: This follower's disk is nearly spent.
         """
-        for entry in entries:
-            self._written += len(entry.data)
+        size = sum([len(entry.data) for entry in entries])
+        self._written += size
         if self.is_short and self.room.is_spent and not is_leader:
             self._check_spent()
         if self._written >= (_CHECK_BYTES if self.is_short else min(_CHECK_BYTES, self.fitting)):
             self.check()
+        return size
 
     def _check_spent(self) -> None:
         """Stop a follower whose disk is about to be full, while something is left.

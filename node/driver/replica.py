@@ -64,6 +64,9 @@ from .ticks import TickTimer
 _TURNS_MAX = 8
 """In a row, before others have their go."""
 
+_TURNS_BYTES = 1024 * 1024
+"""Bytes of entries written or applied, after which no further one begins in this turn of the loop."""
+
 _log = structlog.get_logger()
 
 
@@ -118,6 +121,7 @@ class Replica(Operations):
         self._events: deque[happened.Event] = deque()
         self._wake = Flag()
         self._is_due = self._is_held = self._is_over = False
+        self._bytes_left = _TURNS_BYTES
         self.flushes = Flushes(storage, self._send_now, self._flushed)
         self._disk = DiskWriter(storage, state, self.flushes)
         self._reclaimer = Reclaimer(
@@ -237,6 +241,7 @@ class Replica(Operations):
             task_status.started()
             while True:
                 await self._wake.wait()
+                self._bytes_left = _TURNS_BYTES
                 self.leadership.notify()
                 self.take_turns()
 
@@ -302,7 +307,7 @@ class Replica(Operations):
         """Take turns until no event is left, or until others must have their go."""
         self._is_held = True
         turns = _TURNS_MAX
-        while self._is_due and turns and not self._is_over:
+        while self._is_due and turns and self._bytes_left > 0 and not self._is_over:
             self._is_due = False
             turns -= 1
             try:
@@ -318,6 +323,9 @@ class Replica(Operations):
         self._is_held = False
         if self._links is not None:
             self._links.flush()
+        if self._bytes_left > 0 or not self._is_due:
+            self._bytes_left = _TURNS_BYTES
+        # Else `run` goes on, in the next turn of the loop, whoever else asks for a turn before.
         if self._is_due:
             self._wake.set()
 
@@ -367,7 +375,7 @@ class Replica(Operations):
 
     def _persist(self, persist: Persist) -> None:
         is_leader = self.core.role is Role.LEADER
-        self.disk_space.writing(persist.entries, is_leader=is_leader)
+        self._bytes_left -= self.disk_space.writing(persist.entries, is_leader=is_leader)
         self._disk.write(persist)
         if persist.snapshot is not None:
             self.waiting.in_log.snapshot_installed(persist.snapshot.index)
@@ -383,6 +391,7 @@ class Replica(Operations):
         entries = update.apply
         self.state.apply(entries, self.waiting.in_log.applied)
         last = entries[-1].index
+        self._bytes_left -= self.core.log.size_between(entries[0].index - 1, last)
         if self.core.role is Role.LEADER:
             self._news.committed()
         self._events.append(happened.Applied(last))

@@ -56,12 +56,13 @@ class Request:
         passed_to: The leader that it was forwarded to, 0: none.
         is_foreign: Another node has forwarded it to this one.
         is_done: Whether it has been answered or given up.
+        among: Counts it as a read that waits, until it is done.
     """
 
     __slots__ = (
-        "_among",
         "_task",
         "_tell",
+        "among",
         "data",
         "deadline",
         "index",
@@ -91,7 +92,7 @@ class Request:
         self.is_done = False
         self.is_foreign = is_foreign
         self._tell = tell
-        self._among: Waiting | None = None
+        self.among: Waiting | None = None
         self._task: trio.lowlevel.Task | None = None
 
     async def wait(self) -> Answer:
@@ -111,23 +112,20 @@ class Request:
 
         return await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def count_among(self, waiting: Waiting) -> None:
-        """Count this read as waiting, until it is done."""
-        self._among = waiting
-        waiting.reads += 1
-
     def give_up(self) -> None:
         """Give the request up: its answer is not wanted any more."""
         if not self.is_done:
             self.is_done = True
-            if self._among is not None:
-                self._among.reads -= 1
+            if self.among is not None:
+                self.among.reads -= 1
 
     def finish(self, answer: Answer) -> None:
         """Give the answer; the first one stands."""
         if self.is_done:
             return
-        self.give_up()
+        self.is_done = True
+        if self.among is not None:
+            self.among.reads -= 1
         if self._tell is not None:
             self._tell(answer)
         elif self._task is not None:
@@ -139,15 +137,19 @@ class Request:
 
 
 class WritesInLog:
-    """Writes that stand in this node's log, by index, until their entry is applied."""
+    """Writes that stand in this node's log, until their entry is applied.
+
+    Attributes:
+        by_index: They, by the index of their entry.
+    """
 
     def __init__(self) -> None:
         """Start with none."""
-        self._by_index: dict[int, Request] = {}
+        self.by_index: dict[int, Request] = {}
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._by_index)
+        return len(self.by_index)
 
     def add(self, request: Request, index: int, term: int) -> None:
         """Remember where `request` stands. A write that stood there before was overwritten on this node.
@@ -155,18 +157,18 @@ class WritesInLog:
         The entry of that write may still live on another node, so its outcome stays unknown.
         """
         request.index, request.term = index, term
-        before = self._by_index.get(index)
+        before = self.by_index.get(index)
         if before is not None:
             before.finish(unknown("another entry took its place on this node"))
-        self._by_index[index] = request
+        self.by_index[index] = request
 
     def applied(self, entries: Sequence[Entry], outcomes: list[Outcome | None]) -> None:
         """Answer the writes that stood at these entries.
 
         Where an entry of another term is applied, that entry has replaced the write.
         """
-        pop = self._by_index.pop
-        if not self._by_index:
+        pop = self.by_index.pop
+        if not self.by_index:
             return
         for entry, result in zip(entries, outcomes, strict=True):
             request = pop(entry.index, None)
@@ -181,16 +183,16 @@ class WritesInLog:
 
     def snapshot_installed(self, index: int) -> None:
         """Answer the writes that a snapshot has replaced: their outcomes cannot be known any more."""
-        for at in [at for at in self._by_index if at <= index]:
-            self._by_index.pop(at).finish(unknown("the log was replaced by a snapshot"))
+        for at in [at for at in self.by_index if at <= index]:
+            self.by_index.pop(at).finish(unknown("the log was replaced by a snapshot"))
 
     def expire(self, now: float) -> None:
         """Answer the writes whose deadline has passed, and forget those that were given up."""
-        for index, request in list(self._by_index.items()):
+        for index, request in list(self.by_index.items()):
             if request.is_done:
-                del self._by_index[index]
+                del self.by_index[index]
             elif request.deadline <= now:
-                del self._by_index[index]
+                del self.by_index[index]
                 request.finish(unknown("no majority has confirmed the write in time"))
 
 
@@ -226,7 +228,7 @@ class Waiting:
 
     def submit(self, request: Request) -> None:
         """Queue a write; raises Overloaded when too many wait."""
-        if len(self.queued) + len(self.in_log) + len(self.forwarded) >= MAX_WAITING:
+        if len(self.queued) + len(self.in_log.by_index) + len(self.forwarded) >= MAX_WAITING:
             raise Overloaded("too many writes are waiting; try again in a moment")
         self.queued.append(request)
 
@@ -234,7 +236,8 @@ class Waiting:
         """Queue a read; raises Overloaded when too many wait."""
         if self.reads >= MAX_WAITING:
             raise Overloaded("too many reads are waiting; try again in a moment")
-        read.count_among(self)
+        read.among = self
+        self.reads += 1
         self.new_reads.append(read)
 
     def reject(self, rid: int, reason: Reason, text: str) -> None:

@@ -40,7 +40,8 @@ SLICE_BYTES = 64 * 1024
 """How much of a large answer is made and sent at once."""
 
 SMALL_BYTES = 512
-"""What an answer takes of the turn at least."""
+"""What an answer takes of the turn beside its bytes, and so does each of several requests that came in
+one piece: for the calls that it costs, however short it is."""
 
 SHARE = 4
 """How many requests of one connection are let through together, at most."""
@@ -71,20 +72,25 @@ class Turn:
     Attributes:
         bytes_left: Of `BYTES_MAX`; may fall below 0 by the last that was served.
         requests_left: Of `WAITED_MAX`.
+        now: When it began, in seconds of `trio.current_time()`: to ask for the time once for each
+            request costs as much as to route it. Where the poller does not run in a turn, it is
+            when it last ran, at least as late as any request came.
     """
 
-    __slots__ = ("_is_serving", "_slices", "_small", "bytes_left", "requests_left")
+    __slots__ = ("_is_serving", "_slices", "_small", "bytes_left", "now", "requests_left")
 
     def __init__(self) -> None:
         """Begin with a whole turn."""
         self.bytes_left = BYTES_MAX
         self.requests_left = WAITED_MAX
+        self.now = 0.0
         self._small: deque[Callable[[], None]] = deque()
         self._slices: deque[Callable[[], None]] = deque()
         self._is_serving = False
 
     def begin(self) -> None:
         """A new turn has begun. The poller says so, once in each turn in which it runs."""
+        self.now = trio.current_time()
         if not self._is_serving:
             self.bytes_left = BYTES_MAX
             self.requests_left = WAITED_MAX
@@ -144,6 +150,13 @@ class Turn:
         else:
             self.bytes_left -= size
 
+    async def small(self) -> None:
+        """Wait for a turn that has room for a further small answer; there is none in this one.
+
+        Cancellation: nothing was taken.
+        """
+        await self._wait(self._small, 0, 1)
+
     async def slice(self, size: int = SLICE_BYTES) -> None:
         """Wait until this caller may make and send so much of a large answer.
 
@@ -175,6 +188,7 @@ class Turn:
     async def _serve(self) -> None:
         """Serve one turn after the other, from the next one on, until nothing waits."""
         while self._small or self._slices:
+            self.now = trio.current_time()
             self.bytes_left = BYTES_MAX
             self.requests_left = WAITED_MAX
             self._let_through()

@@ -84,6 +84,32 @@ async def _pipelined_reads(address: str, _seconds: float) -> None:
 _STATUS_LINE = b"HTTP/1.1 2"
 
 
+async def _large_writes(address: str, _seconds: float) -> None:
+    """64 clients write 1 MiB three times each."""
+
+    async def one() -> None:
+        async with client.connected(address) as connection:
+            for number in range(3):
+                key = f"abuse/written/{number}"
+                await connection.ask(http("PUT", address, f"/v1/kv/{key}", BIG_VALUE))
+
+    await _at_once(64, one)
+
+
+async def _many_headers(address: str, _seconds: float) -> None:
+    """300 clients send five requests each that have 2,500 headers of 4 bytes."""
+    asked = http("GET", address, "/v1/health").replace(
+        b"\r\n\r\n", b"\r\n" + b"a:\r\n" * 2_500 + b"\r\n"
+    )
+
+    async def one() -> None:
+        for _ in range(5):
+            with contextlib.suppress(*client.GONE):
+                await _ask_once(address, asked)
+
+    await _at_once(300, one)
+
+
 async def _slow_readers(address: str, seconds: float) -> None:
     """300 clients ask for the value of 1 MiB of NULs four times each, and read nothing."""
     asked = http("GET", address, f"/read?prefix={BIG}") * 4
@@ -134,6 +160,8 @@ ATTACKS: dict[str, Attack] = {
     "300 large reads": partial(_large_reads, 300),
     "1 MiB under 1,000 watches": _write_under_watches,
     "60 pipelines of 4,000 reads": _pipelined_reads,
+    "192 writes of 1 MiB": _large_writes,
+    "1,500 requests of 2,500 headers": _many_headers,
     "300 slow readers": _slow_readers,
     "768 idle connections": partial(_idle, b""),
     "768 idle connections, made anew": _idle_again,

@@ -28,6 +28,9 @@ import httptools
 # of 4,096 bytes takes 12,288 when every byte is percent-encoded, so the target gets more.
 TARGET_BYTES_MAX = 32 * 1024
 HEADER_BYTES_MAX = 16 * 1024
+# Each is a call of the parser, however short: 3,000 of 4 bytes fit into the bytes above, and took 5 ms
+# of the event loop. Precedents: Apache and hyper 100, Tomcat 100, nginx 1,000, Node 2,000.
+HEADERS_MAX = 100
 # A value of 1 MiB is up to six times that as JSON (`\u0000`), and so is its key.
 BODY_BYTES_MAX = 6 * (1024 * 1024 + 4096) + 1024
 # Bodies up to this size are not counted against what all connections may hold together.
@@ -131,6 +134,7 @@ class Connection:
     Attributes:
         error: Why nothing further can be read; None while all is well. It is to be answered after
             the requests that came before it.
+        is_begun: A part of a request has come, and not all of it yet.
     """
 
     def __init__(
@@ -144,7 +148,7 @@ class Connection:
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._requests: list[Request] = []
         self._is_over = False
-        self._is_begun = False
+        self.is_begun = False
         self._is_continue_due = False
         self._unfinished_bytes = 0
         self._reset()
@@ -153,6 +157,7 @@ class Connection:
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._header_room = HEADER_BYTES_MAX
+        self._headers_left = HEADERS_MAX
         self._request: Request | None = None
         # One piece as it came; all of several in one buffer, for a million small ones would take twenty
         # times their bytes, which no budget counts.
@@ -184,21 +189,21 @@ class Connection:
                 self._refuse(400, f"this is not HTTP as we read it: {error}")
         if self._requests:
             self._unfinished_bytes = 0
-        if self._is_begun:
+        if self.is_begun:
             self._bound_unfinished(len(data), is_progress=self._body_bytes != body_bytes)
         requests, self._requests = self._requests, []
         return requests
 
     def take_continue(self) -> bool:
         """Return, once per request, whether the client waits for `100 Continue` to send a body."""
-        due = self._is_continue_due and self._is_begun and self._body_bytes == 0
+        due = self._is_continue_due and self.is_begun and self._body_bytes == 0
         self._is_continue_due = False
         return due and self.error is None
 
     @property
     def phase(self) -> Phase:
         """Which part of a request the client is sending."""
-        if not self._is_begun:
+        if not self.is_begun:
             return Phase.IDLE
         return Phase.HEADERS if self._request is None else Phase.BODY
 
@@ -235,7 +240,7 @@ class Connection:
 
     def on_message_begin(self) -> None:
         """Called at the first byte of a request."""
-        self._is_begun = True
+        self.is_begun = True
 
     def on_url(self, part: bytes) -> None:
         """Called with the target, or the next piece of it."""
@@ -248,6 +253,9 @@ class Connection:
         self._header_room -= len(name) + len(value) + 4
         if self._header_room < 0:
             raise self._refuse(431, f"the headers are larger than {HEADER_BYTES_MAX} bytes")
+        self._headers_left -= 1
+        if self._headers_left < 0:
+            raise self._refuse(431, f"there are more than {HEADERS_MAX} headers")
         if self._request is not None:
             return  # RFC 9110 section 6.5.1: a trailer may be dropped, and never means anything.
         name = name.lower()
@@ -307,7 +315,7 @@ class Connection:
         self._requests.append(request)
         self._budget_used += self._budget_taken
         self._budget_taken = 0
-        self._is_begun = False
+        self.is_begun = False
         self._is_over = not request.keep_alive
         self._is_continue_due = False
         self._reset()

@@ -168,11 +168,14 @@ class Exchange:
         Raises:
             HttpError, HstoreError: As of `barrier`, of `write` and of the handler.
         """
+        outcome = NO_OUTCOME
         if deferred.command is None:
             await self.barrier(deferred.query)
-            finished = deferred.finish(NO_OUTCOME)
         else:
-            finished = deferred.finish(await self.write(deferred.command, deferred.query, request))
+            outcome = await self.write(deferred.command, deferred.query, request)
+        if self.turn.bytes_left <= 0:
+            await self.turn.small()  # The node tells thousands of outcomes at once.
+        finished = deferred.finish(outcome)
         return finished if isinstance(finished, bytes) else await finished
 
     def begin(
@@ -188,7 +191,7 @@ class Exchange:
             Overloaded: Too many wait.
         """
         query, command = deferred.query, deferred.command
-        deadline = trio.current_time() + (timeout_s(query) if query else TIMEOUT_S_DEFAULT)
+        deadline = self.turn.now + (timeout_s(query) if query else TIMEOUT_S_DEFAULT)
         self.due_at = deadline
         if command is None:
             if query and "stale" in query:

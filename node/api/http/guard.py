@@ -62,11 +62,9 @@ class Guard:
             and self._named.get(host) not in self._process.zone_hosts
         ):
             self._check_host(host)
-        site = headers.get(b"sec-fetch-site")
-        if site is not None and site not in _OWN_SITE:
+        if b"sec-fetch-site" in headers and headers[b"sec-fetch-site"] not in _OWN_SITE:
             raise HttpError(403, "a browser sent this for a page of another site")
-        origin = headers.get(b"origin")
-        if origin is not None and not _is_same_origin(origin, host):
+        if b"origin" in headers and not _is_same_origin(headers[b"origin"], host):
             raise HttpError(403, "a browser sent this for a page of another origin")
 
     def _check_host(self, header: bytes) -> None:

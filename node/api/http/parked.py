@@ -22,13 +22,14 @@ import trio
 
 from ...net.poller import Poller
 from ...net.stream import TcpStream
+from ...net.turn import SMALL_BYTES
 from ..backend import Waiter
 from .answers import without_body
-from .connection import REQUESTS_BYTES, Phase, Request
+from .connection import REQUESTS_BYTES, Request
 from .dispatch import failed
 from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, Deferred, Finished, Found
 from .room import Silence
-from .serving import PATIENCE_S_MIN, Begun, Serving, Shared
+from .serving import PATIENCE_S_MIN, Begun, Serving, Shared, cost_of
 
 # What is received up to this size is handled even where the turn has served enough: so who asks for
 # little does not wait behind those who send much.
@@ -95,7 +96,8 @@ class Parked(Serving):
     def park(self) -> None:
         """Go on without a task, until something comes that needs one."""
         self._has_task = False
-        self._silent_since = trio.current_time()
+        # What comes next may have been waiting since long before.
+        self._silent_since = self._turn.now = trio.current_time()
         if self._is_readable:
             self._is_readable = False
             self.ready()
@@ -159,7 +161,7 @@ class Parked(Serving):
                 self._unparsed = data
                 turn.later(self._parse_late)
                 return
-            turn.bytes_left -= size
+            turn.bytes_left -= size if size <= SMALL_REQUEST_BYTES else cost_of(data)
             self._parse(data)
         except trio.BrokenResourceError:
             self.leave()
@@ -179,7 +181,7 @@ class Parked(Serving):
         if self._is_closed:
             return
         self._has_task = False
-        self._turn.bytes_left -= len(data)
+        self._turn.bytes_left -= cost_of(data)
         try:
             self._parse(data)
         except trio.BrokenResourceError:
@@ -192,7 +194,7 @@ class Parked(Serving):
         connection = self._connection
         requests = connection.receive(data)
         self._exchange.is_fresh = False
-        if len(requests) != 1 or connection.phase is not Phase.IDLE or connection.error is not None:
+        if len(requests) != 1 or connection.is_begun or connection.error is not None:
             self._todo += requests
             self._take_task()
             return
@@ -219,7 +221,7 @@ class Parked(Serving):
         """
         exchange = self._exchange
         try:
-            is_stale = exchange.is_stale(deferred)
+            is_stale = bool(deferred.query) and exchange.is_stale(deferred)
             if is_stale and self._turn.bytes_left > 0:
                 return deferred.finish(NO_OUTCOME)
             self._waits_for = request, deferred
@@ -243,27 +245,26 @@ class Parked(Serving):
         waits_for, self._waits_for, self._waiter = self._waits_for, None, None
         if self._is_closed or waits_for is None:
             return
+        request, deferred = waits_for
         try:
-            answer = self._outcome_answer(*waits_for, outcome)
+            if isinstance(outcome, Exception):
+                answer: Finished = failed(self._exchange, request, outcome)
+            else:
+                try:
+                    answer = deferred.finish(outcome)
+                except Exception as error:  # noqa: BLE001 (the boundary)
+                    answer = failed(self._exchange, request, error)
             if type(answer) is bytes:
-                self._say(waits_for[0], answer)
+                self._say(request, answer)
             else:
                 self._turn.bytes_left -= LARGE_READ_BYTES
-                self._todo.append(Begun(waits_for[0], answer))
+                self._todo.append(Begun(request, answer))
                 self._take_task()
         except trio.BrokenResourceError:
             self.leave()
         except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
             _log.exception("connection failed")
             self.leave()
-
-    def _outcome_answer(self, request: Request, deferred: Deferred, outcome: Any) -> Finished:
-        if isinstance(outcome, Exception):
-            return failed(self._exchange, request, outcome)
-        try:
-            return deferred.finish(outcome)
-        except Exception as error:  # noqa: BLE001 (the boundary)
-            return failed(self._exchange, request, error)
 
     def _say(self, request: Request, whole: bytes) -> None:
         """Send the answer to the one request that has come."""
@@ -274,14 +275,14 @@ class Parked(Serving):
         if request.method == b"HEAD":
             whole = without_body(whole)
         size = len(whole)
-        self._turn.bytes_left -= size
+        self._turn.bytes_left -= size + SMALL_BYTES
         sent = self.stream.send_now(whole)
         if sent < size:
             self._exchange.out.append(whole[sent:])
             self._take_task()
         else:
             self._is_idle = True
-            self._silent_since = trio.current_time()
+            self._silent_since = self._turn.now
 
     def _take_task(self) -> None:
         self._has_task = True

@@ -35,6 +35,7 @@ from .answers import (
 )
 from .connection import (
     RECEIVE_BYTES,
+    REQUESTS_BYTES,
     SMALL_BODY_BYTES,
     BodyBudget,
     Connection,
@@ -58,6 +59,13 @@ LAST_WORDS_S = 2.0
 LINGER_BYTES_MAX = 8 * 1024 * 1024
 # Answers are collected up to this size, then sent.
 OUT_BYTES_MAX = SLICE_BYTES
+
+
+def cost_of(data: bytes | bytearray) -> int:
+    """Return what received bytes take of a turn: a request costs calls, however short it is."""
+    if len(data) > REQUESTS_BYTES:
+        return len(data)  # All of it belongs to one body.
+    return len(data) + SMALL_BYTES * data.count(b"\r\n\r\n")
 
 
 class Begun(NamedTuple):
@@ -237,7 +245,7 @@ class Serving:
                 if not data:
                     return False
                 self._has_spoken = True
-                await self._turn.receive(len(data))
+                await self._turn.receive(cost_of(data))
                 self._has_spoken = False
                 self._exchange.is_fresh = False
                 todo = connection.receive(data)
@@ -313,7 +321,7 @@ class Serving:
             answer = without_body(answer)
         answer = _with_end(answer, request, goes_on=goes_on)
         exchange.out.append(answer)
-        self._turn.bytes_left -= len(answer)
+        self._turn.bytes_left -= len(answer) + SMALL_BYTES
         self._out_bytes += len(answer)
         if self._out_bytes > OUT_BYTES_MAX:
             await self._flush()

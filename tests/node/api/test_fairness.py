@@ -10,9 +10,10 @@ import pytest
 import trio
 
 from hstore.node.api.gate import Routes
+from hstore.node.api.http.connection import Connection, Request
 from hstore.node.api.http.unsent import Unsent
 from hstore.node.net.stream import TcpStream
-from hstore.node.net.turn import BYTES_MAX, REQUESTS_MAX, SLICE_BYTES
+from hstore.node.net.turn import BYTES_MAX, REQUESTS_MAX, SLICE_BYTES, SMALL_BYTES, WAITED_MAX
 from tests.fakes.polling import poll_in
 from tests.fakes.turns import Turns, counting_turns
 
@@ -112,6 +113,34 @@ async def test_a_turn_begins_no_more_requests_than_its_bound(connect, backend, b
     await many(clients, pipeline)
     assert sum(begun.done.values()) == 60 * 100
     assert max(begun.done.values()) <= REQUESTS_MAX
+
+
+@pytest.mark.parametrize("count", [100, 400], ids=["without a task", "with a task"])
+async def test_a_turn_parses_no_more_short_requests_than_their_calls_allow(
+    connect, backend, monkeypatch, nursery, count
+):
+    """They cost calls of the parser, each for some 50 bytes or less."""
+
+    async def pipeline(client: Client) -> None:
+        await client.send(GET * count)
+        await client.read_until(b"never")
+
+    receive = Connection.receive
+
+    def counted(self: Connection, data: bytes | bytearray) -> list[Request]:
+        requests = receive(self, data)
+        turns.add(len(requests))
+        return requests
+
+    monkeypatch.setattr(Connection, "receive", counted)
+    with counting_turns() as turns:
+        for _ in range(60):
+            nursery.start_soon(pipeline, connect())
+        while sum(turns.done.values()) < 60 * count:
+            await trio.lowlevel.checkpoint()
+    # The last that is parsed in a turn may be 8 KiB, and those that a task took a turn before.
+    assert max(turns.done.values()) <= BYTES_MAX // SMALL_BYTES + 2 * (8192 // len(GET))
+    nursery.cancel_scope.cancel()
 
 
 async def test_who_asks_for_little_comes_between_those_that_ask_for_much(connect, backend):
@@ -215,3 +244,58 @@ async def test_who_finds_no_room_in_time_is_told_so(connect, server, backend, au
     response = await connect().request("GET", "/read/k")
     assert (response.status, response.headers["retry-after"]) == (503, "1")
     assert "slowly" in response.json()["error"]
+
+
+@pytest.fixture
+async def answered(monkeypatch) -> AsyncIterator[Turns]:
+    """Answers that were sent to clients, by turn."""
+    send, send_all = TcpStream.send_now, TcpStream.send_all
+
+    def counted(self: TcpStream, data: bytes) -> int:
+        turns.add(data.count(b"HTTP/1.1 200"))
+        return send(self, data)
+
+    async def counted_all(self: TcpStream, data: bytes) -> None:
+        turns.add(data.count(b"HTTP/1.1 200"))
+        await send_all(self, data)
+
+    monkeypatch.setattr(TcpStream, "send_now", counted)
+    monkeypatch.setattr(TcpStream, "send_all", counted_all)
+    with counting_turns() as turns:
+        yield turns
+
+
+@pytest.mark.parametrize(
+    ("clients", "pipelined", "most"),
+    [(400, 1, BYTES_MAX // SMALL_BYTES * 3 // 4), (200, 2, BYTES_MAX // 3000 + WAITED_MAX)],
+    ids=["without a task", "with a task"],
+)
+async def test_outcomes_that_the_node_tells_at_once_are_answered_in_turns(
+    connect, backend, answered, nursery, clients, pipelined, most
+):
+    """A partition ends, or all of them expire: hundreds, whose answers are small."""
+    ends = trio.Event()
+    count = 0
+
+    async def wait(_command: object) -> None:
+        nonlocal count
+        count += 1
+        await ends.wait()
+
+    backend.before_write = wait
+    key = b"k" * (1 if pipelined == 1 else 3000)
+    put = b"PUT /v1/kv/%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nv" % key
+    body = b'{"key":"%b","value":"v"}' % key
+    write = b"POST /write HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
+    one = put if pipelined == 1 else write % (len(body), body)
+    for _ in range(clients):
+        client = connect()
+        await client.send(one * pipelined)
+        nursery.start_soon(client.read_until, b"never")
+    while count < clients:
+        await trio.lowlevel.checkpoint()
+    ends.set()
+    while sum(answered.done.values()) < clients * pipelined:
+        await trio.lowlevel.checkpoint()
+    assert max(answered.done.values()) <= most
+    nursery.cancel_scope.cancel()

@@ -526,6 +526,29 @@ async def test_one_turn_proposes_no_more_than_its_bound(autojump_clock) -> None:
         assert len(writes) >= 3
 
 
+async def test_turns_in_a_row_write_and_apply_no_more_than_their_bound(
+    autojump_clock, monkeypatch
+) -> None:
+    """DNS and all clients wait meanwhile: each turn is of 1 to 2 MiB here."""
+    async with running(1) as cluster:
+        replica, most = cluster[1].node.replica, 0
+        log, take_turns = replica.core.log, replica.take_turns
+
+        def measured() -> None:
+            nonlocal most
+            written, applied = log.last_index, log.applied
+            for _ in range(3):  # The poller may ask for turns, too, and a tick.
+                take_turns()
+            size = log.size_between(written, log.last_index)
+            most = max(most, size + log.size_between(applied, log.applied))
+
+        monkeypatch.setattr(replica, "take_turns", measured)
+        async with trio.open_nursery() as nursery:
+            for number in range(30):
+                nursery.start_soon(cluster.write, 1, f"k{number}", "v" * 700_000)
+        assert 1024 * 1024 < most < 4 * 1024 * 1024
+
+
 async def test_d16_a_copy_is_as_fresh_as_when_its_reads_were_asked_not_answered() -> None:
     told: list[object] = []
     reads = requests.ReadsForIndex()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hstore.node.api.http.connection import (
     BODY_BYTES_MAX,
     HEADER_BYTES_MAX,
+    HEADERS_MAX,
     SMALL_BODY_BYTES,
     TARGET_BYTES_MAX,
     UNFINISHED_BYTES_MAX,
@@ -120,6 +121,8 @@ def request_with(headers, target="/", body=b""):
         (request_with(b"X: %b\r\n" % (b"a" * (HEADER_BYTES_MAX - 14))), None),
         (request_with(b"X: %b\r\n" % (b"a" * (HEADER_BYTES_MAX - 13))), 431),
         (request_with(b"X: a\r\n" * (HEADER_BYTES_MAX // 6 + 1)), 431),
+        (request_with(b"X: a\r\n" * (HEADERS_MAX - 1)), None),
+        (request_with(b"X: a\r\n" * HEADERS_MAX), 431),
         (request_with(b"Content-Length: %d\r\n" % (BODY_BYTES_MAX + 1)), 413),
         (
             request_with(b"Transfer-Encoding: chunked\r\n", body=b"%x\r\n" % (BODY_BYTES_MAX + 1))
@@ -131,8 +134,26 @@ def request_with(headers, target="/", body=b""):
             + b"T: %b\r\n\r\n" % (b"a" * HEADER_BYTES_MAX),
             431,
         ),
+        (
+            request_with(b"Transfer-Encoding: chunked\r\n", body=b"0\r\n")
+            + b"T: a\r\n" * HEADERS_MAX
+            + b"\r\n",
+            431,
+        ),
     ],
-    ids=["target", "target+1", "header", "header+1", "headers", "length", "chunked", "trailer"],
+    ids=[
+        "target",
+        "target+1",
+        "header",
+        "header+1",
+        "headers",
+        "count",
+        "count+1",
+        "length",
+        "chunked",
+        "trailer",
+        "trailers",
+    ],
 )
 def test_each_limit_has_its_status_however_the_bytes_are_cut(data, status):
     assert read([data])[1] == status
