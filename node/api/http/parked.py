@@ -282,7 +282,8 @@ class Parked(Serving):
             self._take_task()
         else:
             self._is_idle = True
-            self._silent_since = self._turn.now
+            # Not the turn's time: the node may tell an outcome long after the poller ran.
+            self._silent_since = trio.current_time()
 
     def _take_task(self) -> None:
         self._has_task = True
