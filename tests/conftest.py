@@ -19,6 +19,9 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 _SYSTEM = "tests/system/"
+_MACHINES = ("outages", "resolvers", "several_hosts", "three_machines")
+"""System tests with network namespaces of their own: no port there is one of the others'."""
+_MUTANTS = "tests/mutants/"
 
 # Time is no claim of a property test, and a busy machine is no counterexample: no deadline.
 settings.register_profile("default", deadline=None, print_blob=True)
@@ -58,10 +61,16 @@ class _OneProcessPerFile(LoadScopeScheduling):  # type: ignore[misc]  # its base
     """Shares the tests out among several processes (`pytest -n`, as in `make test`).
 
     A file stays together, for what its tests share; and so do all with real processes, for they take
-    the same ports, and wait more than they work.
+    the same ports, and wait more than they work: those with machines of their own apart from those
+    without. Mutants share nothing: as one file they would keep
+    one process busy for two minutes after all the others have ended.
     """
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(_MUTANTS):
+            return nodeid
+        if nodeid.startswith(tuple(f"{_SYSTEM}test_{name}.py" for name in _MACHINES)):
+            return "machines"
         return _SYSTEM if nodeid.startswith(_SYSTEM) else nodeid.partition("::")[0]
 
 
