@@ -101,6 +101,19 @@ def test_the_same_file_in_the_wrong_order_and_every_command_here_and_elsewhere(
     expect(THIRD, f"config -h {name[FIRST]} dns_ttl 2s", "dns_ttl is 2s")
     expect(FIRST, f"rename -h {name[SECOND]} web", f"{name[SECOND]} is web now")
     expect(THIRD, f"transfer {address[SECOND].partition(':')[0]}", "web leads")
+    expect(FIRST, "transfer web", "web leads")
+    expect(FIRST, "transfer nobody", "no member is called nobody", status=1)
+
+    # All are stopped from one machine, and come back as the same cluster, started at once.
+    assert nodes[THIRD].write("k", "v").status == 200
+    said = expect(SECOND, "stop --all", "has stopped, all 3 nodes; with 2 of its 3 voters")
+    for node in nodes:
+        assert node.wait_end() == 0
+        assert f"at {node.address} has stopped" in said
+    for number in (SECOND, FIRST, THIRD):
+        machines.start(number)
+    assert machines.wait_healthy().cluster_id == info.cluster_id
+    assert nodes[FIRST].read("k") == "v"
 
     # A first machine that lost its disk begins no second cluster beside the one that lives.
     data, lost = machines.folder / "home0/data", machines.folder / "lost"
