@@ -82,6 +82,20 @@ def machines(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Mac
         cluster.assert_no_traceback()
 
 
+def all_end_and_come_back(machines: Machines, cluster_id: str) -> None:
+    """All are stopped from one machine, and come back as the same cluster, started at once."""
+    nodes = machines.nodes
+    assert nodes[THIRD].write("k", "v").status == 200
+    said = machines.expect(SECOND, "stop --all", "has stopped, all 3 nodes; with 2 of its 3 voters")
+    for node in nodes:
+        assert node.wait_end() == 0
+        assert f"at {node.address} has stopped" in said
+    for number in (SECOND, FIRST, THIRD):
+        machines.start(number)
+    assert machines.wait_healthy().cluster_id == cluster_id
+    assert nodes[FIRST].read("k") == "v"
+
+
 def test_the_same_file_in_the_wrong_order_and_every_command_here_and_elsewhere(
     machines: Machines,
 ) -> None:
@@ -104,16 +118,7 @@ def test_the_same_file_in_the_wrong_order_and_every_command_here_and_elsewhere(
     expect(FIRST, "transfer web", "web leads")
     expect(FIRST, "transfer nobody", "no member is called nobody", status=1)
 
-    # All are stopped from one machine, and come back as the same cluster, started at once.
-    assert nodes[THIRD].write("k", "v").status == 200
-    said = expect(SECOND, "stop --all", "has stopped, all 3 nodes; with 2 of its 3 voters")
-    for node in nodes:
-        assert node.wait_end() == 0
-        assert f"at {node.address} has stopped" in said
-    for number in (SECOND, FIRST, THIRD):
-        machines.start(number)
-    assert machines.wait_healthy().cluster_id == info.cluster_id
-    assert nodes[FIRST].read("k") == "v"
+    all_end_and_come_back(machines, info.cluster_id)
 
     # A first machine that lost its disk begins no second cluster beside the one that lives.
     data, lost = machines.folder / "home0/data", machines.folder / "lost"
