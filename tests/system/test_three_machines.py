@@ -96,6 +96,16 @@ def all_end_and_come_back(machines: Machines, cluster_id: str) -> None:
     assert nodes[FIRST].read("k") == "v"
 
 
+def agree_from_anywhere(machines: Machines, name: list[str], address: list[str]) -> None:
+    """What the cluster agrees on goes through the member on this machine, whichever is named."""
+    expect = machines.expect
+    expect(THIRD, f"config -h {name[FIRST]} dns_ttl 2s", "dns_ttl is 2s")
+    expect(FIRST, f"rename -h {name[SECOND]} web", f"{name[SECOND]} is web now")
+    expect(THIRD, f"transfer {address[SECOND].partition(':')[0]}", "web leads")
+    expect(FIRST, "transfer web", "web leads")
+    expect(FIRST, "transfer nobody", "no member is called nobody", status=1)
+
+
 def test_the_same_file_in_the_wrong_order_and_every_command_here_and_elsewhere(
     machines: Machines,
 ) -> None:
@@ -111,13 +121,7 @@ def test_the_same_file_in_the_wrong_order_and_every_command_here_and_elsewhere(
     names = {node.address: node.name for node in info.nodes}
     name = [names[one] for one in address]
 
-    # What the cluster agrees on goes through the member on this machine, whichever is named.
-    expect(THIRD, f"config -h {name[FIRST]} dns_ttl 2s", "dns_ttl is 2s")
-    expect(FIRST, f"rename -h {name[SECOND]} web", f"{name[SECOND]} is web now")
-    expect(THIRD, f"transfer {address[SECOND].partition(':')[0]}", "web leads")
-    expect(FIRST, "transfer web", "web leads")
-    expect(FIRST, "transfer nobody", "no member is called nobody", status=1)
-
+    agree_from_anywhere(machines, name, address)
     all_end_and_come_back(machines, info.cluster_id)
 
     # A first machine that lost its disk begins no second cluster beside the one that lives.
