@@ -22,6 +22,7 @@ from .cluster.handover import Handover
 from .cluster.membership import Membership
 from .cluster.replica_check import ReplicaCheck
 from .cluster.rooms import Rooms
+from .cluster.session_clocks import SessionClocks
 from .cluster.shutdown import Shutdown
 from .cluster.snapshot_receiver import Reply, SnapshotReceiver
 from .cluster.snapshot_sender import SnapshotSender
@@ -153,7 +154,7 @@ class Node:
         self.administration = Administration(
             self.replica, self.status, self.handover, self.process, self.shutdown
         )
-        self.backend = Backend(self.keys, self.administration, self.process, self.settings)
+        self.sessions = SessionClocks(self.replica)
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
@@ -166,7 +167,10 @@ class Node:
         self._connect_rooms(state)
 
     def _connect_rooms(self, state: State) -> None:
-        """Have the rooms below call this node, or each other."""
+        """Have the rooms below call this node, or each other; gather what the API is given."""
+        self.backend = Backend(
+            self.keys, self.administration, self.process, self.settings, self.sessions
+        )
         if self.poller is not None:
             self.keys.watches.wake = self.poller.turn.soon
             self.status.changes.later = self.poller.turn.in_turns

@@ -1,4 +1,4 @@
-"""What the API asks of the node behind it, in four protocols and the `Backend` that holds them.
+"""What the API asks of the node behind it, in five protocols and the `Backend` that holds them.
 
 In a node, `driver/keys.py`, `cluster/administration.py`, `cluster/this_node.py` and
 `cluster/configure.py` implement them; in the tests, a fake does. Deadlines are absolute, in seconds
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ..model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
     from ..model.commands import Command, Outcome
-    from ..state.machine import Item, KeyReader
+    from ..model.locks import Session
+    from ..state.changes import Table
+    from ..state.machine import Item, Reader
     from ..state.watches import Watch
 
 
@@ -51,7 +53,7 @@ class Keys(Protocol):
         """Read one key from the local copy."""
         ...
 
-    def view(self) -> KeyReader:
+    def view(self) -> Reader:
         """Return a reader of the local copy as of now; the caller closes it."""
         ...
 
@@ -60,6 +62,20 @@ class Keys(Protocol):
 
         Raises:
             Compacted: The changes after the revision `after` are not all kept any more.
+        """
+        ...
+
+    def wait_once(
+        self, table: Table, key: bytes, call: Callable[[], None], *, is_prefix: bool = False
+    ) -> Waiter:
+        """Have `call` called once, soon after the next change of a key of a table takes effect here.
+
+        Args:
+            table: Of `state/changes.py`.
+            key: As that table names it.
+            call: Called in a turn of the loop that has room for it; perhaps without a change that
+                matters, for instance when a snapshot was installed.
+            is_prefix: Any key that starts with `key` will do.
         """
         ...
 
@@ -102,6 +118,32 @@ class Keys(Protocol):
 
     def stale_ms(self) -> int | None:
         """Milliseconds since this node had applied all that was committed then; None: never."""
+        ...
+
+
+class Sessions(Protocol):
+    """The clocks of sessions, which the leader keeps."""
+
+    async def renew(self, session_id: bytes, deadline: float) -> Session | None:
+        """Start the time of a session again; return it, or None: there is none.
+
+        The leader has started the clock, and confirmed its lead after that. Where the end of the
+        session was proposed already, it waits for that.
+
+        Raises:
+            NoLeader, Overloaded: Perhaps it was not renewed.
+        """
+        ...
+
+    def begin_renew(self, session_id: bytes, deadline: float, tell: Tell) -> Waiter | None:
+        """As `renew`, without a task that waits; `tell` gets the session, None or the error.
+
+        Returns:
+            None: this one needs a task.
+
+        Raises:
+            Overloaded: Too many wait.
+        """
         ...
 
 
@@ -195,6 +237,16 @@ class Process(Protocol):
         """Return why this node is not in contact with a leader, or None when it is."""
         ...
 
+    @property
+    def knows_leader(self) -> bool:
+        """Whether this node is in current contact with a leader."""
+        ...
+
+    @property
+    def last_contact_ms(self) -> int:
+        """Milliseconds since this node's copy was known to be what the leader had; a leader's is 0."""
+        ...
+
     def lag_ms(self, seconds: int) -> float:
         """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""
         ...
@@ -256,3 +308,4 @@ class Backend:
     administration: Administration
     process: Process
     settings: Settings
+    sessions: Sessions

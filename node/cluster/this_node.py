@@ -101,6 +101,16 @@ class ThisNode:
             return "the leader has not been heard for an election timeout"
         return self._status.why_no_leader()
 
+    @property
+    def knows_leader(self) -> bool:
+        """Whether this node is in current contact with a leader."""
+        return self._status.in_contact()
+
+    @property
+    def last_contact_ms(self) -> int:
+        """Milliseconds since this node's copy was known to be what the leader had; a leader's is 0."""
+        raise NotImplementedError
+
     def lag_ms(self, seconds: int) -> float:
         """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""
         return self._lag.longest_ms(seconds)

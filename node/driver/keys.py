@@ -13,8 +13,9 @@ import trio
 from ..errors import NoLeader
 from ..model.commands import Command, Keyed, Outcome
 from ..state import idempotency
-from ..state.machine import Item, KeyReader
-from ..state.watches import Watch, Watches
+from ..state.changes import Table
+from ..state.machine import Item, Reader
+from ..state.watches import Wait, Watch, Watches
 from .replica import Replica
 from .requests import Answer, Request
 
@@ -50,7 +51,7 @@ class Keys:
         """Read one key from the local copy."""
         return self._state.get(key)
 
-    def view(self) -> KeyReader:
+    def view(self) -> Reader:
         """Return a reader of the local copy as of now; the caller closes it."""
         return self._state.view()
 
@@ -61,6 +62,12 @@ class Keys:
             Compacted: The changes after the revision `after` are not all kept any more.
         """
         return self.watches.open(prefix, after)
+
+    def wait_once(
+        self, table: Table, key: bytes, call: Callable[[], None], *, is_prefix: bool = False
+    ) -> Wait:
+        """Have `call` called once, soon after the next change on this node; see `Watches.once`."""
+        return self.watches.once(table, key, call, is_prefix=is_prefix)
 
     def stale_ms(self) -> int | None:
         """Milliseconds since this node had applied all that was committed then; None: never."""

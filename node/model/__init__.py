@@ -4,6 +4,11 @@ Words. A *command* is what an entry asks of the state machine. The *cluster info
 one node sees it, in the shape users get. A *value* is how something is written: an address, a name,
 a duration.
 
+numbers.py       the numbers in commands and records
+locks.py         sessions and the locks they hold
+checks.py        the catalog's health checks
+user_events.py   events that users fire
+transactions.py  the operations that only a transaction has, and its answer
 commands.py      what a committed entry can ask, with its outcome; the cluster's settings
 cluster_info.py  the `/v1/cluster` object, join requests and replies
 plain.py         text from anywhere, made harmless to a terminal and to a log

@@ -17,8 +17,19 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-Unsigned = Annotated[int, msgspec.Meta(ge=0)]
-"""Checked where a command is decoded: one that a record cannot hold must never get into a log."""
+from .checks import SetCheck
+from .locks import Acquire, CreateSession, EndSession, Release
+from .numbers import Unsigned
+from .transactions import (
+    OPERATIONS_MAX,
+    CheckIndex,
+    CheckNotExists,
+    CheckSession,
+    Get,
+    GetTree,
+    KeyRow,
+)
+from .user_events import FireEvent
 
 KEY_BYTES_MAX = 4096
 VALUE_BYTES_MAX = 1024 * 1024
@@ -58,6 +69,52 @@ class DeletePrefix(msgspec.Struct, frozen=True, array_like=True, tag="D", gc=Fal
     prefix: bytes
 
 
+Operation = (
+    Put
+    | Delete
+    | DeletePrefix
+    | Acquire
+    | Release
+    | Get
+    | GetTree
+    | CheckIndex
+    | CheckSession
+    | CheckNotExists
+)
+"""What a transaction can do."""
+
+
+class Transaction(msgspec.Struct, frozen=True, array_like=True, tag="t", gc=False):
+    """Carry out all operations in order, each seeing those before it, or none of them.
+
+    `ok` of the outcome says which. If so `rows` has what the operations answer; else `faults` has
+    every operation that failed, and nothing was applied.
+
+    Attributes:
+        operations: 1 to 128.
+        time_ms: The cluster's time, for lock delays.
+    """
+
+    operations: Annotated[
+        tuple[Operation, ...], msgspec.Meta(min_length=1, max_length=OPERATIONS_MAX)
+    ]
+    time_ms: Unsigned = 0
+
+
+Write = (
+    Put
+    | Delete
+    | DeletePrefix
+    | Acquire
+    | Release
+    | CreateSession
+    | EndSession
+    | Transaction
+    | FireEvent
+)
+"""What a client can write, and do once under a key of its own."""
+
+
 class Keyed(msgspec.Struct, frozen=True, array_like=True, tag="k", gc=False):
     """A write that takes effect once, however often it is proposed under the same key.
 
@@ -70,7 +127,7 @@ class Keyed(msgspec.Struct, frozen=True, array_like=True, tag="k", gc=False):
 
     key: Annotated[bytes, msgspec.Meta(min_length=1, max_length=IDEMPOTENCY_KEY_BYTES_MAX)]
     digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
-    command: Put | Delete | DeletePrefix
+    command: Write
     time_ms: Unsigned = 0
 
 
@@ -110,6 +167,10 @@ class Member(msgspec.Struct, frozen=True, gc=False):
         dns_address: `HOST:PORT` of its DNS server.
         learner: It is to stay a learner for good.
         stopped: It was stopped on purpose, and is to stay a learner until it runs again.
+        number: Of the node in the catalog, where that is not its id: the number of the member whose
+            place it took, with all that was registered there; 0: its id.
+        create_index: Raft index at which it became a member; 0: before that was kept.
+        modify_index: Raft index of the last change that the catalog shows.
     """
 
     id: int
@@ -119,6 +180,14 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     dns_address: str
     learner: bool = False
     stopped: bool = False
+    number: Unsigned = 0
+    create_index: Unsigned = 0
+    modify_index: Unsigned = 0
+
+    @property
+    def catalog_number(self) -> int:
+        """The number by which sessions, checks and services name this node, whatever its name is."""
+        return self.number or self.id
 
 
 class PutMember(msgspec.Struct, frozen=True, array_like=True, tag="m", gc=False):
@@ -209,6 +278,13 @@ Command = (
     | ChangeSetting
     | ChangeMember
     | BecomeOnly
+    | Acquire
+    | Release
+    | CreateSession
+    | EndSession
+    | SetCheck
+    | Transaction
+    | FireEvent
 )
 
 
@@ -225,13 +301,19 @@ class Effect(enum.Enum):
 
 
 class Denial(enum.IntEnum):
-    """Why a keyed write was not even tried."""
+    """Why a write was not even tried."""
 
     NONE = 0
     KEY_REUSED = 1
     """Another request was answered under its key."""
     KEYS_EXHAUSTED = 2
     """As many keys as are kept are too young to be forgotten."""
+    NO_SESSION = 3
+    """There is no such session."""
+    SESSION_REFUSED = 4
+    """The session cannot be made; `text` says why, in Consul's words."""
+    LIMIT = 5
+    """A bound is reached; `text` names it."""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -241,14 +323,18 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
         ok: Whether it took effect. A missing key, or a revision that differs, is False.
         revision: The index of the entry where it took effect, else the key's present revision
             (0: it does not exist).
-        text: A name or a reason, for commands about members.
-        denial: A `Denial`, for keyed writes.
+        text: A name or a reason, for commands about members; the UUID of what was made.
+        denial: A `Denial`.
+        rows: What a transaction answers.
+        faults: Of a transaction that was not applied: (number of the operation, why), in order.
     """
 
     ok: bool
     revision: int
     text: str = ""
     denial: int = Denial.NONE
+    rows: tuple[KeyRow, ...] = ()
+    faults: tuple[tuple[Unsigned, str], ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -268,7 +354,16 @@ _TIMED_TAGS = frozenset(
 
 _EFFECTS = {
     encode(kind.__struct_config__.tag): effect
-    for kind, effect in ((Put, Effect.TAKES), (Delete, Effect.FREES), (DeletePrefix, Effect.FREES))
+    for kind, effect in (
+        (Put, Effect.TAKES),
+        (Acquire, Effect.TAKES),
+        (Release, Effect.TAKES),
+        (Transaction, Effect.TAKES),
+        (FireEvent, Effect.TAKES),
+        (Delete, Effect.FREES),
+        (DeletePrefix, Effect.FREES),
+        (EndSession, Effect.FREES),
+    )
 }
 _RECOVERY_TAG = encode(BecomeOnly.__struct_config__.tag)
 _KEYED_TAG = encode(Keyed.__struct_config__.tag)
@@ -286,8 +381,9 @@ def effect(data: bytes) -> Effect:
         command = decode(data)
     except msgspec.MsgspecError:
         return Effect.TAKES
-    is_put = not isinstance(command, Keyed) or isinstance(command.command, Put)
-    return Effect.TAKES if is_put else Effect.FREES
+    if not isinstance(command, Keyed):
+        return Effect.TAKES
+    return _EFFECTS.get(encode(command.command.__struct_config__.tag), Effect.SMALL)
 
 
 decode: Callable[[bytes], Command] = _decoder.decode

@@ -40,6 +40,16 @@ Table = NewType("Table", int)
 
 KEYS = Table(0)
 """The users' keys."""
+SESSIONS = Table(1)
+"""Sessions, by id."""
+NODE_SESSIONS = Table(2)
+"""Which sessions a node has, by its catalog number, 8 bytes."""
+NODES = Table(3)
+"""The nodes of the catalog, by number, 8 bytes."""
+CHECKS = Table(4)
+"""Checks, by the number of their node, 8 bytes, and then their id."""
+EVENTS = Table(5)
+"""Events of users; the key is empty."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

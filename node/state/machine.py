@@ -28,7 +28,10 @@ import msgspec
 
 from ..errors import StorageError
 from ..model import commands
+from ..model.checks import Check
 from ..model.commands import Checkpoint, ClusterSettings, Member, Outcome, Put
+from ..model.locks import Session
+from ..model.user_events import UserEvent
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, unpack_applied
@@ -85,6 +88,59 @@ class KeyReader(Protocol):
 
     def close(self) -> None:
         """Give the view up. Idempotent; iterating after it is an error."""
+        ...
+
+
+class Reader(KeyReader, Protocol):
+    """All that clients read, as of one moment.
+
+    The indexes are those of contract-services section 2.3: of one question, never lower than one
+    given before on any node, and at least 1.
+    """
+
+    @property
+    def key_change_index(self) -> int:
+        """The last index that changed any key."""
+        ...
+
+    def absent_index(self, key: bytes) -> int:
+        """Return the index of a key that does not exist: that of its kept deletion, else the floor."""
+        ...
+
+    def tree_index(self, prefix: bytes) -> int:
+        """Return the greatest index of kept deletions that overlap `prefix`, and of the floor."""
+        ...
+
+    def session(self, session_id: bytes) -> Session | None:
+        """Return a session, or None."""
+        ...
+
+    def sessions(self, node: int | None = None) -> Iterator[Session]:
+        """Iterate over the sessions, those of one node or all, in the order of node and id."""
+        ...
+
+    def session_index(self, session_id: bytes) -> int:
+        """Return the index of the answer about one session, which need not exist."""
+        ...
+
+    def sessions_index(self, node: int | None = None) -> int:
+        """Return the index of the list of sessions, those of one node or all."""
+        ...
+
+    def nodes_index(self) -> int:
+        """Return the index of the list of the catalog's nodes."""
+        ...
+
+    def checks(self, node: int) -> Iterator[Check]:
+        """Iterate over the checks of a node, by id."""
+        ...
+
+    def events(self) -> Iterator[UserEvent]:
+        """Iterate over the events of users that are kept, oldest first."""
+        ...
+
+    def events_index(self) -> int:
+        """Return the index of the list of those events."""
         ...
 
 
@@ -158,9 +214,9 @@ class State:
         record = self._store.get(records.USER + key)
         return None if record is None else records.decode_item(key, record)
 
-    def view(self) -> KeyReader:
-        """Return a reader of the users' keys as of now; the caller closes it."""
-        return _UserKeys(self._store.view())
+    def view(self) -> Reader:
+        """Return a reader of what clients read, as of now; the caller closes it."""
+        return _View(self._store.view())
 
     def snapshot(self) -> StateReader:
         """Return a reader of the whole state as of `applied`; the caller closes it.
@@ -208,8 +264,8 @@ class State:
         return outcomes
 
 
-class _UserKeys:
-    """A `KeyReader` on a view of the store."""
+class _View:
+    """A `Reader` on a view of the store."""
 
     def __init__(self, view: StateReader) -> None:
         self._view = view
@@ -226,6 +282,40 @@ class _UserKeys:
 
     def close(self) -> None:
         self._view.close()
+
+    @property
+    def key_change_index(self) -> int:
+        raise NotImplementedError
+
+    def absent_index(self, key: bytes) -> int:
+        raise NotImplementedError
+
+    def tree_index(self, prefix: bytes) -> int:
+        raise NotImplementedError
+
+    def session(self, session_id: bytes) -> Session | None:
+        raise NotImplementedError
+
+    def sessions(self, node: int | None = None) -> Iterator[Session]:
+        raise NotImplementedError
+
+    def session_index(self, session_id: bytes) -> int:
+        raise NotImplementedError
+
+    def sessions_index(self, node: int | None = None) -> int:
+        raise NotImplementedError
+
+    def nodes_index(self) -> int:
+        raise NotImplementedError
+
+    def checks(self, node: int) -> Iterator[Check]:
+        raise NotImplementedError
+
+    def events(self) -> Iterator[UserEvent]:
+        raise NotImplementedError
+
+    def events_index(self) -> int:
+        raise NotImplementedError
 
 
 def _item(pair: tuple[bytes, bytes]) -> Item:

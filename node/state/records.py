@@ -51,6 +51,8 @@ class Item(msgspec.Struct, frozen=True, gc=False):
         flags: An unsigned 64-bit number that the user gave with the value.
         create_revision: The Raft index of the write that created the key.
         revision: The Raft index of the write that last touched it.
+        lock_index: How often it was locked by a new holder.
+        session: The session that holds its lock; empty: it is not locked.
     """
 
     key: bytes
@@ -58,6 +60,8 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     flags: int
     create_revision: int
     revision: int
+    lock_index: int = 0
+    session: bytes = b""
 
 
 class Cluster(msgspec.Struct, frozen=True, array_like=True):

@@ -137,6 +137,72 @@ class Watch:
         self._watches.wake(self._flag.set)
 
 
+class Wait:
+    """A wait for the next change of one key, or of any under a prefix. Made by `Watches.once`."""
+
+    __slots__ = ("_call", "_key", "_waits", "is_prefix")
+
+    def __init__(
+        self, waits: _Waits, key: bytes, call: Callable[[], None], *, is_prefix: bool
+    ) -> None:
+        self._waits = waits
+        self._key = key
+        self._call: Callable[[], None] | None = call
+        self.is_prefix = is_prefix
+
+    def give_up(self) -> None:
+        """Wait no longer: it is not called any more. Idempotent."""
+        if self._call is not None:
+            self._call = None
+            self._waits.remove(self, self._key)
+
+    def end(self) -> None:
+        """Call, unless it was given up meanwhile."""
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+
+
+class _Waits:
+    """The waits for changes of one table, each for one change."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[bytes, dict[Wait, None]] = {}
+        self._by_prefix: dict[bytes, dict[Wait, None]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_key.values())) + sum(map(len, self._by_prefix.values()))
+
+    def add(self, wait: Wait, key: bytes) -> None:
+        of = self._by_prefix if wait.is_prefix else self._by_key
+        of.setdefault(key, {})[wait] = None
+
+    def remove(self, wait: Wait, key: bytes) -> None:
+        """Remove a wait; also one that is not here any more."""
+        of = self._by_prefix if wait.is_prefix else self._by_key
+        same = of.get(key, {})
+        same.pop(wait, None)
+        if not same:
+            of.pop(key, None)
+
+    def take(self, key: bytes) -> list[Wait]:
+        """Remove and return those for which this key has changed."""
+        taken = list(self._by_key.pop(key, ()))
+        if self._by_prefix:
+            lengths = {len(prefix) for prefix in self._by_prefix}
+            for length in sorted(lengths):
+                taken += self._by_prefix.pop(key[:length], ()) if length <= len(key) else ()
+        return taken
+
+    def take_all(self) -> list[Wait]:
+        """Remove and return all."""
+        taken = [
+            wait for of in (self._by_key, self._by_prefix) for same in of.values() for wait in same
+        ]
+        self._by_key, self._by_prefix = {}, {}
+        return taken
+
+
 class _Prefixes:
     """The watches of one table, to be found by the beginnings of a key."""
 
@@ -207,6 +273,7 @@ class Watches:
         self.wake = wake
         # Only tables that are watched.
         self._by_table: dict[Table, _Prefixes] = {}
+        self._waits: dict[Table, _Waits] = {}
         history.on_add = self._on_add
         history.on_restart = self._on_restart
 
@@ -236,6 +303,24 @@ class Watches:
         self._by_table[table].add(watch)
         return watch
 
+    def once(
+        self, table: Table, key: bytes, call: Callable[[], None], *, is_prefix: bool = False
+    ) -> Wait:
+        """Have `call` called once, soon after the next change; see `Wait.give_up`.
+
+        Args:
+            table: Whose change.
+            key: As that table names it.
+            call: Called through `wake`; also after `History.restart`, when anything may have changed.
+            is_prefix: A change of any key that starts with `key` will do.
+        """
+        waits = self._waits.get(table)
+        if waits is None:
+            waits = self._waits[table] = _Waits()
+        wait = Wait(waits, key, call, is_prefix=is_prefix)
+        waits.add(wait, key)
+        return wait
+
     def forget(self, watch: Watch) -> None:
         """Remove a watch; also one that is removed already."""
         watched = self._by_table.get(watch.table)
@@ -245,6 +330,12 @@ class Watches:
                 del self._by_table[watch.table]
 
     def _on_add(self, number: int, changes: Sequence[Change]) -> None:
+        if self._waits:
+            for change in changes:
+                waits = self._waits.get(change.table)
+                if waits is not None:
+                    for wait in waits.take(change.key):
+                        self.wake(wait.end)
         if not self._by_table:
             return
         for at, change in enumerate(changes, number):
@@ -253,6 +344,9 @@ class Watches:
                 watched.notice(change, at)
 
     def _on_restart(self) -> None:
+        for waits in self._waits.values():
+            for wait in waits.take_all():
+                self.wake(wait.end)
         for watched in self._by_table.values():
             for watch in watched:
                 # One that begins later than the history does misses nothing.

@@ -128,7 +128,8 @@ class FakeBackend:
 
     @property
     def whole(self) -> Backend:
-        return Backend(keys=self, administration=self, process=self, settings=self)
+        node: Any = self  # Not all of it is there.
+        return Backend(node, node, node, node, node)
 
     def watch(self, prefix: bytes, after: int | None) -> Watch:
         return self.watches.open(prefix, after)
