@@ -11,25 +11,29 @@ from collections.abc import Callable
 
 import re2
 
-from .syntax import FilterError, shown
+from .syntax import shown
 
 PATTERN_BYTES_MAX = 256
 MEMORY_BYTES = 256 * 1024
 """Of one compiled pattern. `(?:[a-z]{30}){30}` fits, ten times as much does not."""
 
 
+class PatternError(ValueError):
+    """A pattern that cannot be used; the text is for the user."""
+
+
 def searcher(pattern: str) -> Callable[[str], bool]:
     """Return a function that says whether a text has a part that the pattern describes.
 
     Raises:
-        FilterError: It is no RE2 pattern, is longer than 256 bytes or would take too much memory.
+        PatternError: It is no RE2 pattern, is longer than 256 bytes or would take too much memory.
     """
     try:
         data = pattern.encode()
     except UnicodeEncodeError:
-        raise FilterError(f"the pattern {shown(pattern)} is not UTF-8") from None
+        raise PatternError(f"the pattern {shown(pattern)} is not UTF-8") from None
     if len(data) > PATTERN_BYTES_MAX:
-        raise FilterError(
+        raise PatternError(
             f"a pattern of {len(data):,} bytes: at most {PATTERN_BYTES_MAX} are taken"
         )
     options = re2.Options()
@@ -41,6 +45,6 @@ def searcher(pattern: str) -> Callable[[str], bool]:
     except re2.error as error:
         why = error.args[0] if error.args else "no reason given"
         text = why.decode(errors="replace") if isinstance(why, bytes) else str(why)
-        raise FilterError(f"the pattern {shown(pattern)} cannot be used: {text}") from None
+        raise PatternError(f"the pattern {shown(pattern)} cannot be used: {text}") from None
     re2.purge()  # The library would keep the last 128.
     return lambda text: search(text.encode("utf-8", "surrogateescape")) is not None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .fields import Field, ListOf, MapOf, Object, Plain
-from .patterns import searcher
+from .patterns import PatternError, searcher
 from .syntax import And, Expression, FilterError, Match, Not, Operator, Or, parse, shown
 
 Predicate = Callable[[Mapping[str, Any]], bool]
@@ -88,11 +88,18 @@ def _question(field: Field, match: Match) -> _Question:
             value = _converted(element, match)
             return lambda found: value in found
         case Plain.TEXT, Operator.MATCHES:
-            return searcher(match.value)
+            return _searcher(match.value)
         case ((Plain.TEXT | ListOf() | MapOf()), Operator.EMPTY):
             return lambda found: not found
     selector = shown(".".join(match.selector))
     raise FilterError(f'the field {selector} has no operator "{match.operator.value}"')
+
+
+def _searcher(pattern: str) -> _Question:
+    try:
+        return searcher(pattern)
+    except PatternError as error:
+        raise FilterError(str(error)) from None
 
 
 def _converted(field: Plain, match: Match) -> str | int | bool:
