@@ -154,7 +154,7 @@ class Node:
         self.administration = Administration(
             self.replica, self.status, self.handover, self.process, self.shutdown
         )
-        self.sessions = SessionClocks(self.replica)
+        self.sessions = SessionClocks(self.replica, self.keys)
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
@@ -179,6 +179,7 @@ class Node:
         self.replica.on_tick = self._on_tick
         self.replica.disk_space.on_change = self._on_room_changed
         self.replica.intake.on_admin = self.membership.handle
+        self.replica.intake.on_renew = self.sessions.handle
         self.replica.on_snapshot_wanted = self.snapshot_sender.send
         self.replica.on_refused = self._refused_by_core
         self.replica.on_term_jump = self._term_jumped
@@ -213,6 +214,7 @@ class Node:
             await nursery.start(self.membership.run)
             await nursery.start(self.rooms.run)
             await nursery.start(self.check.run)
+            await nursery.start(self.sessions.run)
             await nursery.start(self.shutdown.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
@@ -407,6 +409,7 @@ class Node:
         self._adopt_settings()
         self._set_links()
         self.membership.look()
+        self.sessions.look()
         self.status.refresh()
         if self.replica.disk_space.is_short:
             self.status.room_changed()  # A new leader does not know it yet.
@@ -455,4 +458,5 @@ class Node:
         self.status.tick()
         self.freshness.tick()
         self.membership.tick()
+        self.sessions.tick()
         self.rooms.look()

@@ -11,6 +11,9 @@ from typing import Any
 from . import admin, cluster, config, kv, simple, watch
 from .gate import Browser, Caller, Handler, Repeat, Right, Route, Routes
 
+BLOCKING = "cached consistent index max_stale stale timeout wait"
+"""The query parameters of a read of the dialect that may wait for a change."""
+
 _GET, _PUT, _POST, _DELETE = b"GET", b"PUT", b"POST", b"DELETE"
 
 
@@ -43,8 +46,13 @@ def _operate(method: bytes, path: bytes, handler: Handler, *, needs_length: bool
 
 # Those whose path goes on with a key are looked for in this order: the most used ones come first.
 RECORDS = (
-    _read(b"/v1/kv/", kv.get, Right.KEY_READ, "raw recurse keys separator stale timeout"),
-    _write(_PUT, b"/v1/kv/", kv.put, "cas flags timeout", needs_length=True),
+    _read(
+        b"/v1/kv/",
+        kv.get,
+        Right.KEY_READ,
+        f"raw recurse keys separator seperator {BLOCKING}",
+    ),
+    _write(_PUT, b"/v1/kv/", kv.put, "acquire cas flags release timeout", needs_length=True),
     _write(_DELETE, b"/v1/kv/", kv.delete, "recurse cas timeout"),
     _read(b"/v1/config/", config.show_one, Right.OPERATOR_READ, "stale timeout"),
     _operate(_PUT, b"/v1/config/", config.change, needs_length=True),
@@ -56,6 +64,7 @@ RECORDS = (
     _write(_POST, b"/update", simple.update, needs_length=True),
     _read(b"/v1/watch", watch.watch, Right.KEY_READ, "prefix after"),
     Route(_GET, b"/v1/health", cluster.health, Right.NONE, is_vital=True),
+    _read(b"/", cluster.root, Right.NONE),
     _read(b"/v1/status/leader", cluster.leader, Right.NONE),
     _read(b"/v1/status/peers", cluster.peers, Right.NONE),
     _read(b"/v1/cluster", cluster.show, Right.NODE_READ),

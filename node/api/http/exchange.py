@@ -15,10 +15,11 @@ import trio
 
 from ...model.commands import Outcome
 from ...net.turn import SLICE_BYTES, Turn
-from .answers import Answer, HttpError
+from .answers import Answer, HttpError, failure
 from .idempotency import IDEMPOTENCY_KEY, keyed
 from .params import TIMEOUT_S_DEFAULT, timeout_s
 from .unsent import Unsent
+from .waiting import Wait
 
 if TYPE_CHECKING:
     from ...errors import HstoreError
@@ -38,8 +39,9 @@ DEADLINE_SLACK_S = 10.0
 
 NO_OUTCOME = Outcome(ok=True, revision=0)
 
-Finished = bytes | Awaitable[Answer]
-"""A whole answer, or, where it is large, the work that makes it once it is the connection's turn."""
+Finished = bytes | Awaitable[Answer | Wait] | Wait
+"""A whole answer; or, where it is large, the work that makes it once it is the connection's turn; or a
+wait, where it is not due yet."""
 
 
 class Deferred:
@@ -65,12 +67,35 @@ class Deferred:
         self.finish = finish
 
 
-Found = Answer | Deferred | Awaitable[Answer]
+Found = Answer | Deferred | Awaitable[Answer | Wait]
 """What a handler gives: its answer, what it waits for to give it, or the rest of its work."""
+
+
+class Form(Protocol):
+    """How errors look on some paths."""
+
+    def __call__(self, exchange: Exchange, error: HttpError, *, is_change: bool) -> bytes:
+        """Build the answer to a request that failed.
+
+        Args:
+            exchange: Of the connection.
+            error: Why.
+            is_change: The request was to change something.
+        """
+        ...
+
+
+def json_form(exchange: Exchange, error: HttpError, *, is_change: bool) -> bytes:
+    """The form of all paths that have none of their own: an object with `error`."""
+    return failure(exchange.keys.applied_index, error)
 
 
 class Router(Protocol):
     """The routes of a server."""
+
+    def form(self, path: bytes) -> Form:
+        """Return how errors look on a path, which need not be one of a route; asked only on errors."""
+        ...
 
     def begin(self, exchange: Exchange, request: Request) -> Found:
         """Let the handler of a request begin; an error it raises becomes an answer."""
@@ -162,8 +187,8 @@ class Exchange:
         text = "too much is unsent to clients that read slowly; try again in a moment"
         raise HttpError(503, text, retry_after_s=RETRY_AFTER_S)
 
-    async def settle(self, deferred: Deferred, request: Request) -> Answer:
-        """Wait for what a handler waits for, and return the answer.
+    async def settle(self, deferred: Deferred, request: Request) -> Answer | Wait:
+        """Wait for what a handler waits for, and return the answer, or that it is not due yet.
 
         Raises:
             HttpError, HstoreError: As of `barrier`, of `write` and of the handler.
@@ -176,7 +201,7 @@ class Exchange:
         if self.turn.bytes_left <= 0:
             await self.turn.small()  # The node tells thousands of outcomes at once.
         finished = deferred.finish(outcome)
-        return finished if isinstance(finished, bytes) else await finished
+        return await finished if isinstance(finished, Awaitable) else finished
 
     def begin(
         self, deferred: Deferred, request: Request, tell: Callable[[Outcome | HstoreError], None]

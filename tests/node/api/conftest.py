@@ -29,7 +29,7 @@ from hstore.node.model.cluster_info import (
 from hstore.node.model.commands import Command, Delete, DeletePrefix, Keyed, Outcome, Put
 from hstore.node.net.poller import Poller
 from hstore.node.net.stream import TcpStream
-from hstore.node.state.changes import KEYS, Change, History
+from hstore.node.state.changes import KEYS, Change, History, Table
 from hstore.node.state.machine import Item
 from hstore.node.state.watches import Watch, Watches
 from tests.fakes.polling import poll_in
@@ -55,9 +55,17 @@ def node_info(name: str, port: int, kind: str = "follower") -> NodeInfo:
 
 
 class FakeReader:
-    def __init__(self, items: dict[bytes, Item]) -> None:
+    def __init__(self, items: dict[bytes, Item], deleted: dict[bytes, int], changed: int) -> None:
         self._items = items
+        self._deleted = deleted
+        self.key_change_index = changed
         self.is_closed = False
+
+    def absent_index(self, key: bytes) -> int:
+        return self._deleted.get(key, 0)
+
+    def tree_index(self, prefix: bytes) -> int:
+        return max((i for key, i in self._deleted.items() if key.startswith(prefix)), default=0)
 
     def get(self, key: bytes) -> Item | None:
         return self._items.get(key)
@@ -113,6 +121,10 @@ class FakeBackend:
         self.calls: list[Any] = []
         self.barriers = 0
         self.readers: list[FakeReader] = []
+        self.deleted: dict[bytes, int] = {}
+        self.changed_at = 0
+        self.knows_leader = True
+        self.last_contact_ms = 0
         self.answered: dict[bytes, tuple[bytes, Outcome]] = {}
         # What a test puts in the way of each write: called with the command.
         self.before_write: Callable[[Command], Awaitable[None]] | None = None
@@ -131,25 +143,35 @@ class FakeBackend:
         node: Any = self  # Not all of it is there.
         return Backend(node, node, node, node, node)
 
+    def wait_once(
+        self, table: Table, key: bytes, call: Callable[[], None], *, is_prefix: bool = False
+    ) -> Waiter:
+        return self.watches.once(table, key, call, is_prefix=is_prefix)
+
     def watch(self, prefix: bytes, after: int | None) -> Watch:
         return self.watches.open(prefix, after)
 
     def changed(self, *keys: bytes, value: bytes | None = None) -> None:
         changes = [Change(KEYS, key, self.applied_index, value) for key in keys]
+        self.changed_at = self.applied_index
+        for key in keys:
+            self.deleted.pop(key, None)
+            if value is None:
+                self.deleted[key] = self.applied_index
         self.history.add(changes, self.applied_index)
 
     def set(self, key: bytes, value: bytes, flags: int = 0) -> None:
         self.applied_index += 1
-        self.changed(key, value=value)
         old = self.items.get(key)
         created = old.create_revision if old else self.applied_index
         self.items[key] = Item(key, value, flags, created, self.applied_index)
+        self.changed(key, value=value)
 
     def get(self, key: bytes) -> Item | None:
         return self.items.get(key)
 
     def view(self) -> FakeReader:
-        self.readers.append(FakeReader(dict(self.items)))
+        self.readers.append(FakeReader(dict(self.items), dict(self.deleted), self.changed_at))
         return self.readers[-1]
 
     async def write(self, command: Command, deadline: float) -> Outcome:
