@@ -22,6 +22,7 @@ from .cluster.handover import Handover
 from .cluster.membership import Membership
 from .cluster.replica_check import ReplicaCheck
 from .cluster.rooms import Rooms
+from .cluster.serf_health import SerfHealth
 from .cluster.session_clocks import SessionClocks
 from .cluster.shutdown import Shutdown
 from .cluster.snapshot_receiver import Reply, SnapshotReceiver
@@ -155,6 +156,7 @@ class Node:
             self.replica, self.status, self.handover, self.process, self.shutdown
         )
         self.sessions = SessionClocks(self.replica, self.keys)
+        self.serf_health = SerfHealth(self.replica, self.keys, self.status)
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
@@ -215,6 +217,7 @@ class Node:
             await nursery.start(self.rooms.run)
             await nursery.start(self.check.run)
             await nursery.start(self.sessions.run)
+            await nursery.start(self.serf_health.run)
             await nursery.start(self.shutdown.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
@@ -227,7 +230,7 @@ class Node:
         Returns soon, also when no other node listens.
         """
         await self.handover.give_up_lead()
-        self.status.say_goodbye()
+        self.status.say_goodbye(begins_anew=self.process.begins_anew)
         await trio.sleep(_GOODBYE_SECONDS)
 
     # -- as `peers.PeerHandler` -------------------------------------------------------------

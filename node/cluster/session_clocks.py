@@ -203,7 +203,10 @@ class SessionClocks:
                 while True:
                     for change, _ in watch.take():
                         self._changed(change)
-                    await watch.wait()
+                    if watch.is_behind:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await watch.wait()
             except Compacted:
                 # Some may have been made since, and none may end too early.
                 started_at = trio.current_time()

@@ -82,10 +82,12 @@ class SessionNodes:
                     while True:
                         for change, _ in watch.take():
                             self._look_at(int.from_bytes(change.key[:_NUMBER_BYTES]))
-                        if not watch.is_behind:
-                            await self._end_of_critical()
-                            with trio.move_on_at(self._next_due()):
-                                await watch.wait()
+                        if watch.is_behind:
+                            await trio.lowlevel.checkpoint()
+                            continue
+                        await self._end_of_critical()
+                        with trio.move_on_at(self._next_due()):
+                            await watch.wait()
                 except Compacted:
                     pass  # All are looked at again.
                 finally:
