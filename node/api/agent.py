@@ -14,6 +14,7 @@ from ..model.values import split_address
 from . import nodes
 from .dialect import filters, heads
 from .dialect.durations import parse
+from .dialect.heads import Mode
 from .dialect.queries import datacenter
 from .http.params import parse_query
 
@@ -78,7 +79,7 @@ def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
         "Stats": _stats(info, own),
         "xDS": None,
     }
-    return heads.local(exchange, _encode(body))
+    return heads.read(exchange, Mode.STALE, None, _encode(body))
 
 
 def members(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
@@ -90,7 +91,9 @@ def members(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     if "wan" in query:
         found = [member | {"Name": f"{member['Name']}.{dc}"} for member in found]
     fits = filters.wanted(query, _MEMBER)
-    return heads.local(exchange, _encode([member for member in found if fits(member)]))
+    return heads.read(
+        exchange, Mode.STALE, None, _encode([member for member in found if fits(member)])
+    )
 
 
 async def leave(exchange: Exchange, request: Request, _rest: bytes) -> Answer:

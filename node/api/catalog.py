@@ -9,6 +9,7 @@ import msgspec
 from ..state.changes import NODES
 from . import nodes
 from .dialect import filters, heads
+from .dialect.heads import Mode
 from .dialect.queries import datacenter
 from .dialect.questions import Question, Target, ask
 from .http.params import parse_query, values_of
@@ -24,7 +25,7 @@ _encode = msgspec.json.encode
 
 def datacenters(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/catalog/datacenters`: the one there is, without a leader too."""
-    return heads.local(exchange, _encode([datacenter(exchange)]))
+    return heads.read(exchange, Mode.STALE, None, _encode([datacenter(exchange)]))
 
 
 def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:

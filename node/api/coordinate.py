@@ -12,6 +12,7 @@ import msgspec
 from ..state.changes import NODES
 from . import nodes
 from .dialect import heads
+from .dialect.heads import Mode
 from .dialect.queries import datacenter
 from .dialect.questions import Question, Target, ask
 from .http.params import prefix_from_path
@@ -43,7 +44,7 @@ def datacenters(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     dc = datacenter(exchange)
     places = [{**place, "Node": f"{place['Node']}.{dc}"} for place in _all(exchange)]
     body = [{"Datacenter": dc, "AreaID": "wan", "Coordinates": places}]
-    return heads.local(exchange, _encode(body))
+    return heads.read(exchange, Mode.STALE, None, _encode(body))
 
 
 def one(exchange: Exchange, request: Request, rest: bytes) -> Found:

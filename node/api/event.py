@@ -43,8 +43,8 @@ def fire(exchange: Exchange, request: Request, rest: bytes) -> Found:
         raise refused(400, "Invalid name: one that begins with _ is not for users")
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise too_large("the payload is too large", len(payload), PAYLOAD_BYTES_MAX)
-    given = [query.get(each, "") for each in ("node", "service", "tag")]
-    event = UserEvent(uuid.uuid4().bytes, name, bytes(payload), *given)
+    node, service, tag = (query.get(each, "") for each in ("node", "service", "tag"))
+    event = UserEvent(uuid.uuid4().bytes, name, bytes(payload), node, service, tag)
     fault = event_fault(event)
     if fault:
         raise refused(400, f"Invalid event: {fault} is too large")

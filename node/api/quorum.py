@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import Refused
+from ..errors import NoLeader, Refused, Unavailable
 from . import nodes
 from .dialect import heads
 from .dialect.forms import refused
@@ -18,6 +18,8 @@ from .http.exchange import Deferred
 from .http.params import parse_query
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from ..model.commands import Outcome
     from .http.answers import Answer
     from .http.connection import Request
@@ -81,10 +83,7 @@ async def remove(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
             break
     else:
         raise refused(500, f"{given[0]} {text[:100]!r} was not found in the Raft configuration")
-    try:
-        await administration.remove(node, deadline)
-    except Refused as error:
-        raise refused(500, str(error)) from None
+    await _done(administration.remove(node, deadline))
     return heads.done(exchange.keys.applied_index, b"")
 
 
@@ -96,9 +95,21 @@ async def transfer(exchange: Exchange, request: Request, _rest: bytes) -> Answer
     node = nodes.find(exchange, text) if text else None
     if text and node is None:
         raise refused(500, f"id {text[:100]!r} was not found in the Raft configuration")
-    try:
-        to = "" if node is None else f"{node.id:016x}"
-        await exchange.backend.administration.transfer(to, deadline)
-    except Refused as error:
-        raise refused(500, str(error)) from None
+    to = "" if node is None else f"{node.id:016x}"
+    await _done(exchange.backend.administration.transfer(to, deadline))
     return heads.done(exchange.keys.applied_index, b'{"Success":true}')
+
+
+async def _done(change: Awaitable[object]) -> None:
+    """Wait for a change of who votes or leads; what is refused is 500 here, as in Consul.
+
+    Raises:
+        HttpError: 500.
+        NoLeader: As of `Administration`.
+    """
+    try:
+        await change
+    except NoLeader:
+        raise
+    except (Refused, Unavailable) as error:
+        raise refused(500, str(error)) from None

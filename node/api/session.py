@@ -12,8 +12,8 @@ import msgspec
 
 from ..config.command_limits import session_fault
 from ..model.checks import SERF_HEALTH
-from ..model.commands import CreateSession, Denial, EndSession
-from ..model.locks import LOCK_DELAY_NS_MAX, Session
+from ..model.commands import Denial
+from ..model.locks import LOCK_DELAY_NS_MAX, CreateSession, EndSession, Session
 from ..model.values import uuid_text
 from ..state.changes import NODE_SESSIONS, NODES, SESSIONS
 from . import nodes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .http.answers import Answer
     from .http.connection import Request
     from .http.exchange import Exchange, Found
+    from .http.waiting import Wait
 
 # Consul's agent/structs: `SessionTTLMax`; agent/session_endpoint.go:
 # `lockDelayMinThreshold`.
@@ -73,7 +74,7 @@ def create(exchange: Exchange, request: Request, _rest: bytes) -> Found:
 
 async def _create_when_known(
     exchange: Exchange, request: Request, name: str, session: Session
-) -> Answer:
+) -> Answer | Wait:
     """Make a session of a node that is not known here: perhaps this node is a little behind."""
     query = parse_query(request.query)
     await exchange.keys.read_barrier(await exchange.begin_wait(query))
@@ -124,7 +125,7 @@ def _session(exchange: Exchange, body: _Create) -> Session:
     return session
 
 
-def _lock_delay_ns(value: str | int | float | None) -> int:
+def _lock_delay_ns(value: str | float | None) -> int:
     if value is None:
         return _LOCK_DELAY_NS
     delay_ns = bodies.duration_ns(value)

@@ -151,7 +151,9 @@ def _operations(asked: Sequence[_Operation]) -> tuple[tuple[Operation, ...], Fau
 def _value(asked: _KeyOperation) -> bytes:
     for name, number in (("Flags", asked.flags), ("Index", asked.index)):
         if not 0 <= number <= UNSIGNED_64_MAX:
-            raise refused(400, f"Failed to parse body: {name} {number} is no unsigned 64-bit number")
+            raise refused(
+                400, f"Failed to parse body: {name} {number} is no unsigned 64-bit number"
+            )
     try:
         # As in Go, line breaks do not matter.
         text = asked.value.replace("\n", "").replace("\r", "")
@@ -207,7 +209,9 @@ def _session_check(asked: _KeyOperation, key: bytes, _value: bytes) -> Operation
     found = nodes.uuid_from(asked.session)
     if found is None:
         name = _quoted(asked.key)
-        raise _Impossible(f"failed session check for key {name}: {asked.session[:100]!r} is no UUID")
+        raise _Impossible(
+            f"failed session check for key {name}: {asked.session[:100]!r} is no UUID"
+        )
     return CheckSession(key, found.bytes)
 
 

@@ -9,7 +9,7 @@ parsing and no socket calls here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import trio
 
@@ -44,6 +44,12 @@ Finished = bytes | Awaitable[Answer | Wait] | Wait
 wait, where it is not due yet."""
 
 
+class Renewal(NamedTuple):
+    """A session whose time is to start again, in place of a command: no entry of the log does that."""
+
+    session_id: bytes
+
+
 class Deferred:
     """The one thing that a handler has to wait for, and how it makes its answer after that.
 
@@ -51,16 +57,20 @@ class Deferred:
     be answered without a task (`parked.py`).
 
     Attributes:
-        command: The wait is for this to be committed and applied; None: for a read barrier.
+        command: The wait is for this to be committed and applied; None: for a read barrier; a
+            `Renewal`: for the leader to do it.
         query: Of the request.
-        finish: Makes the answer from the outcome (None after a read's wait), or the rest of the
-            work where the answer is large; may raise HttpError.
+        finish: Makes the answer from the outcome (None after a read's wait, a session or None after
+            a renewal), or the rest of the work where the answer is large; may raise HttpError.
     """
 
     __slots__ = ("command", "finish", "query")
 
     def __init__(
-        self, command: Write | None, query: Query, finish: Callable[[Outcome], Finished]
+        self,
+        command: Write | Renewal | None,
+        query: Query,
+        finish: Callable[[Any], Finished],
     ) -> None:
         self.command = command
         self.query = query
@@ -193,9 +203,12 @@ class Exchange:
         Raises:
             HttpError, HstoreError: As of `barrier`, of `write` and of the handler.
         """
-        outcome = NO_OUTCOME
+        outcome: Any = NO_OUTCOME
         if deferred.command is None:
             await self.barrier(deferred.query)
+        elif isinstance(deferred.command, Renewal):
+            deadline = await self.begin_wait(deferred.query)
+            outcome = await self.backend.sessions.renew(deferred.command.session_id, deadline)
         else:
             outcome = await self.write(deferred.command, deferred.query, request)
         if self.turn.bytes_left <= 0:
@@ -222,6 +235,8 @@ class Exchange:
             if query and "stale" in query:
                 return None  # The cluster waits for nodes.
             return self.keys.begin_read(deadline, tell)
+        if isinstance(command, Renewal):
+            return self.backend.sessions.begin_renew(command.session_id, deadline, tell)
         if IDEMPOTENCY_KEY in request.headers:
             return None
         return self.keys.begin_write(command, deadline, tell)

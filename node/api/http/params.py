@@ -105,6 +105,12 @@ def names_in(raw: bytes) -> list[str]:
     return [_query_text(part.partition(b"=")[0]) for part in raw.split(b"&")]
 
 
+def values_of(raw: bytes, name: str) -> list[str]:
+    """Return all values of a name that may be there several times, in order; as `parse_query`."""
+    parts = [part.partition(b"=") for part in raw.split(b"&")] if raw else []
+    return [_query_text(value) for part, _, value in parts if _query_text(part) == name]
+
+
 def _query_text(raw: bytes) -> str:
     try:
         return _unescape(raw.replace(b"+", b" ")).decode()
