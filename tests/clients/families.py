@@ -31,7 +31,7 @@ def _scripted(client: Scripted) -> Callable[[Cluster], Outcome]:
 
 SHARED: dict[str, Callable[[Cluster], Outcome]] = {
     py_consul.NAME: lambda cluster: _guarded(
-        py_consul.NAME, py_consul.VERSION, lambda: py_consul.run(_follower(cluster))
+        py_consul.NAME, py_consul.VERSION, lambda: py_consul.run_all(_follower(cluster))
     ),
     **{one.name: _scripted(one) for one in SCRIPTED},
     node_consul.NAME: lambda cluster: _guarded(

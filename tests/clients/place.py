@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.system.cluster import Cluster, eventually, request
+from tests.system.cluster import Cluster, Node, eventually, request
 from tests.system.place import own_network
 
 from .outcome import Unavailable
 
 API_PORT = 8500
+
+
+NAMES = ("west", "middle", "east")
+"""Not `n1` and `n2`: tests of py-consul take these for nodes that are not there."""
 
 
 @contextmanager
@@ -24,7 +28,23 @@ def three() -> Iterator[Cluster]:
     Clients are sent to a follower: what is right there is right at the leader, too.
     """
     with _folder() as folder, Cluster(folder) as cluster:
-        yield cluster.up()
+        seed, *others = cluster.nodes
+        seed.start("--new-cluster", "--name", NAMES[0])
+        eventually(lambda: seed.info().leader, "the seed node leads")
+        for node, name in zip(others, NAMES[1:], strict=True):
+            node.join(seed.address, "--name", name)
+        cluster.wait_healthy()
+        yield cluster
+
+
+@contextmanager
+def one() -> Iterator[Node]:
+    """Run one node until the end of `with`."""
+    with _folder() as folder, Cluster(folder, 1) as cluster:
+        node = cluster.nodes[0]
+        node.start("--new-cluster", "--name", NAMES[0])
+        cluster.wait_healthy()
+        yield node
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from . import cache
+from . import cache, place
 from .outcome import Outcome
 
 NAME, VERSION = "py-consul", "1.8.0"
@@ -23,9 +23,11 @@ PARTS = (
     "test_status.py",
     "test_event.py",
     "test_coordinates.py",
-    "test_operator.py::TestOperator::test_operator",
 )
-"""What needs no service. Of `operator` only the configuration: the rest is not built."""
+"""What needs no service."""
+
+PARTS_ALONE = ("test_operator.py::TestOperator::test_operator",)
+"""What wants one node whose cluster never changed. The rest of `operator` is not built."""
 
 FAST = PARTS[:3]
 """Those that every test run has."""
@@ -37,6 +39,20 @@ _RUN_S = 120.0
 def install() -> tuple[Path, Path]:
     """Return where the package is, and where its source."""
     return cache.pip(f"{NAME}-{VERSION}", f"{NAME}=={VERSION}"), cache.sdist(NAME, VERSION)
+
+
+def run_all(address: str) -> Outcome:
+    """Run all parts, against the node at `HOST:PORT` and one of its own.
+
+    Raises:
+        Unavailable: It is not installed and cannot be.
+    """
+    outcome = run(address)
+    with place.one() as node:
+        alone = run(node.address, PARTS_ALONE)
+    outcome.passed += alone.passed
+    outcome.failed |= alone.failed
+    return outcome
 
 
 def run(address: str, parts: Sequence[str] = PARTS) -> Outcome:

@@ -43,8 +43,9 @@ def check_mapping_in_a_transaction(place):
     c = client(place)
     c.put_mapping({"m/a": "1", "m/b": "2"})
     assert c.get_mapping("m") == {"m/a": "1", "m/b": "2"}
-    rows = c.get_meta("kv/m", recurse=True)
-    assert len({one["ModifyIndex"] for one in rows}) == 1, rows
+    # `get_meta` cannot be called: what it ends with does not take an argument that it is given.
+    versions = {version for _, version in c.get_cas("m", recurse=True).values()}
+    assert len(versions) == 1, versions
 
 
 def check_dictionary_in_a_transaction(place):

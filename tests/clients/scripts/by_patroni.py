@@ -28,6 +28,8 @@ def member(place, name, **more):
     }
     dcs = Consul(config, get_mpp({}))
     dcs._set_loop_wait(config["loop_wait"])
+    # Since its TTL has changed, its first watch returns at once without asking.
+    assert dcs.watch(1, 0) is True
     return dcs
 
 
