@@ -48,12 +48,19 @@ def datacenters(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
 
 
 def one(exchange: Exchange, request: Request, rest: bytes) -> Found:
-    """`GET /v1/coordinate/node/<node>`: a list of one; 404 where there is none."""
+    """`GET /v1/coordinate/node/<node>`: a list of one; 404 where there is none.
+
+    A name that `datacenters` has given is known here too, and comes back as it was asked for:
+    py-consul's tests read a node's coordinates by the name that they found there.
+    """
     name = prefix_from_path(rest).decode()
 
     def render(_: Reader) -> bytes | None:
-        node = nodes.find(exchange, name)
-        return None if node is None else _encode([_place(node.name)])
+        short = name.removesuffix(f".{datacenter(exchange)}")
+        node = nodes.find(exchange, short)
+        if node is None:
+            return None
+        return _encode([_place(node.name if short == name else name)])
 
     return ask(exchange, request, Question(_ON, _index, render))
 

@@ -161,6 +161,13 @@ async def test_coordinates(client, backend):
     assert [place["Coord"] for place in dc["Coordinates"]] == [ORIGIN, ORIGIN]
 
 
+async def test_coordinates_of_a_node_by_the_name_that_datacenters_gives(client):
+    [dc] = (await client.request("GET", "/v1/coordinate/datacenters")).json()
+    name = dc["Coordinates"][0]["Node"]
+    [place] = (await client.request("GET", f"/v1/coordinate/node/{name}")).json()
+    assert place["Node"] == name
+
+
 async def test_coordinates_of_no_node(client):
     answer = await client.request("GET", "/v1/coordinate/node/nope")
     assert (answer.status, answer.body) == (404, b"")
