@@ -153,6 +153,7 @@ async def test_leave_stops_the_node_and_removes_no_member(client, backend):
 async def test_reload(client, backend):
     answer = await client.request("PUT", "/v1/agent/reload")
     assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert backend.calls == []
 
 
