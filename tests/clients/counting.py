@@ -21,7 +21,7 @@ _READ_BYTES = 64 * 1024
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
-async def _serve(target: str, file: TextIO, client: trio.SocketStream) -> None:
+async def serve(target: str, file: TextIO, client: trio.SocketStream) -> None:
     """Pass one connection on, both ways, until one side ends."""
     host, _, port = target.rpartition(":")
     async with client:
@@ -54,7 +54,7 @@ async def _pass_on(
 async def main(port: int, target: str, path: str) -> None:
     """Serve until killed."""
     with open(path, "a") as file:  # noqa: ASYNC230, PTH123 - a few short lines a second
-        await trio.serve_tcp(partial(_serve, target, file), port, host="127.0.0.1")
+        await trio.serve_tcp(partial(serve, target, file), port, host="127.0.0.1")
 
 
 if __name__ == "__main__":
