@@ -43,7 +43,10 @@ def test_what_could_not_be_fetched_whole_is_not_kept(
         cache.kept("package", half)
     assert list(tmp_path.iterdir()) == []
 
-    place = cache.kept("package", lambda place: (place / "a").write_text("2") and None)
+    def whole(place: Path) -> None:
+        (place / "a").write_text("2")
+
+    place = cache.kept("package", whole)
     assert (place / "a").read_text() == "2"
     assert cache.kept("package", half) == place
 
