@@ -409,7 +409,9 @@ async def test_the_list_waits_for_any(client, connect, backend, autojump_clock):
     is_read(answer, backend.applied_index)
 
 
-async def test_a_renamed_node_keeps_its_sessions_under_its_new_name(client, connect, backend):
+async def test_a_renamed_node_keeps_its_sessions_under_its_new_name(
+    client, connect, backend, autojump_clock
+):
     session = await create(client)
     targets = ["list", "node/n1", f"info/{session}"]
     others = []
