@@ -118,8 +118,8 @@ def new_state() -> State:
     state = State(storage.state)
     apply(state, InitCluster("c1", ClusterSettings()))
     for number, name in [(1, "n1"), (2, "n2")]:
-        ports = (f"10.0.0.1:{port + number}" for port in (8499, 8299, 8599))
-        apply(state, PutMember(Member(number, name, *ports)))
+        api, peer, dns = (f"10.0.0.1:{port + number}" for port in (8499, 8299, 8599))
+        apply(state, PutMember(Member(number, name, api, peer, dns)))
     while state.applied < 10:
         apply(state, None)
     return state

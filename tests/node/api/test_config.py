@@ -27,7 +27,7 @@ async def test_one_setting_is_shown_and_an_unknown_one_is_not_found(client):
     assert answer.json() == {"key": "zone", "value": "hstore.local", "source": "default"}
     answer = await client.request("GET", "/v1/config/hartbeat")
     assert answer.status == 404
-    assert answer.json()["error"] == "there is no setting 'hartbeat'; there are zone, heartbeat"
+    assert answer.error == "there is no setting 'hartbeat'; there are zone, heartbeat"
 
 
 async def test_settings_are_the_newest_or_what_this_node_knows(client, backend):
@@ -73,8 +73,8 @@ async def test_why_a_change_is_not_made_is_said(
 ):
     backend.error = error
     answer = await client.request(method, path, body)
-    assert (answer.status, answer.json()["error"]) == (status, str(error))
-    assert answer.json().get("outcome") == getattr(error, "outcome", None)
+    assert (answer.status, answer.error) == (status, str(error))
+    assert answer.outcome == getattr(error, "outcome", None)
 
 
 @pytest.mark.parametrize("body", [b"200ms", b'{"value": 200}', b"{}", b""])

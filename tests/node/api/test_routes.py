@@ -60,7 +60,7 @@ async def status(connect: Connect, route: Route, *, is_local: bool = True, **hea
 # --- the table --------------------------------------------------------------------------------
 
 RIGHTS = {
-    Right.NONE: {"/v1/health", "/v1/status/leader", "/v1/status/peers"},
+    Right.NONE: {"/", "/v1/health", "/v1/status/leader", "/v1/status/peers"},
     Right.KEY_READ: {"/read", "/read/", "/v1/kv/", "/v1/watch"},
     Right.KEY_WRITE: {"/write", "/update", "/delete/", "/v1/kv/"},
     Right.NODE_READ: {"/v1/cluster", "/v1/events"},

@@ -121,7 +121,7 @@ async def test_a_revision_that_is_yet_to_come_is_waited_for(client, stream, back
 async def test_what_is_not_kept_any_more_is_410_with_what_works(client, backend, query, headers):
     answer = await client.request("GET", f"/v1/watch{query}", **headers)
     assert answer.status == 410
-    assert "after=10 is the oldest that works" in answer.json()["error"]
+    assert "after=10 is the oldest that works" in answer.error
     assert len(backend.watches) == 0
     assert (await open_watch(client, "?after=10")).status == 200
 
