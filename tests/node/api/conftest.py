@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from hstore.dns.zone import host_names
+from hstore.dns.zone import host_names, service_hosts
 from hstore.node.api.backend import Backend, Tell, Waiter
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
@@ -154,11 +154,12 @@ class FakeBackend:
         self.version = 0
         self._changed = trio.Event()
         self.history = self.state.history
+        self.history.restart(self.applied_index)
         self.watches = Watches(self.history)
 
     @property
     def zone_hosts(self) -> frozenset[str]:
-        return host_names(self.zone, self.members)
+        return host_names(self.zone, self.members) | service_hosts(self.zone)
 
     @property
     def whole(self) -> Backend:

@@ -119,7 +119,7 @@ async def test_update_needs_the_key(client, backend):
     assert answer.status == 404
     backend.set(b"foo", b"")
     answer = await client.request("POST", "/update", {"key": "foo", "value": "bar"})
-    assert (answer.status, answer.json()) == (200, {"key": "foo", "revision": 12})
+    assert (answer.status, answer.json()) == (200, {"key": "foo", "revision": 13})
     assert backend.calls[-1][0] == Put(b"foo", b"bar", must_exist=True)
 
 
