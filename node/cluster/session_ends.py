@@ -48,8 +48,9 @@ class SessionEnds:
         self.on_ended: Callable[[bytes], None] = lambda _session_id: None
         self._replica = replica
         self._term = 0
-        # All ends that are decided, with the renewals that wait for each.
+        # All ends that are decided, with the renewals that wait for each; how many these are.
         self._waiting: dict[bytes, list[Request]] = {}
+        self._held = 0
         self._queue: deque[_End] = deque()
         self._under_way = 0
 
@@ -58,7 +59,7 @@ class SessionEnds:
         self._term = term
         waiting, self._waiting = self._waiting, {}
         self._queue.clear()
-        self._under_way = 0
+        self._under_way = self._held = 0
         for requests in waiting.values():
             for request in requests:
                 ask_again(self._replica, request)
@@ -84,9 +85,10 @@ class SessionEnds:
         waiting = self._waiting.get(request.data)
         if waiting is None:
             return False
-        if sum(map(len, self._waiting.values())) >= _WAITING_MAX:
+        if self._held >= _WAITING_MAX:
             request.finish(Overloaded("too many renewals wait for ends; try again in a moment"))
         else:
+            self._held += 1
             waiting.append(request)
         return True
 
@@ -105,15 +107,15 @@ class SessionEnds:
     def tick(self) -> None:
         """Time has passed: try again what has failed, and answer renewals whose deadline is over."""
         self.propose()
-        now = trio.current_time()
-        for session_id, requests in self._waiting.items():
-            if requests:
-                left = [one for one in requests if not one.is_done and one.deadline > now]
-                for request in requests:
-                    if request.deadline <= now:
-                        why = "the session was about to end, and no majority confirmed it in time"
-                        request.finish(NoLeader(f"{why}; try again"))
-                self._waiting[session_id] = left
+        if not self._held:
+            return
+        now, why = trio.current_time(), "no majority has confirmed that the session ends; try again"
+        for requests in filter(None, self._waiting.values()):
+            for request in requests:
+                if request.deadline <= now:
+                    request.finish(NoLeader(why))
+            requests[:] = [request for request in requests if not request.is_done]
+        self._held = sum(map(len, self._waiting.values()))
 
     def _submit(self, end: _End) -> None:
         term = self._term
@@ -138,6 +140,7 @@ class SessionEnds:
         if answer.ok or end.check is None:
             self.on_ended(end.session_id)
         for request in self._waiting.pop(end.session_id, ()):
+            self._held -= 1
             ask_again(self._replica, request)
         self.propose()
 

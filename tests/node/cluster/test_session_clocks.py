@@ -11,7 +11,8 @@ import msgspec
 import pytest
 import trio
 
-from hstore.node.errors import HstoreError, NoLeader, Refused
+from hstore.node.cluster import session_ends
+from hstore.node.errors import HstoreError, NoLeader, Overloaded, Refused
 from hstore.node.model.checks import SERF_HEALTH
 from hstore.node.model.commands import Outcome
 from hstore.node.model.locks import Acquire, CreateSession, EndSession, Session
@@ -156,6 +157,18 @@ async def test_destroyed_sessions_and_unknown_ones_are_not_renewed(autojump_cloc
         for via in cluster.up:
             assert await renew(via, session) is None
         assert await renew(follower, session_id(7)) is None
+
+
+async def test_a_leader_that_has_yet_to_see_a_change_asks_the_state(autojump_clock) -> None:
+    async with three() as cluster:
+        leader = cluster.leader
+        session = await create(cluster, leader, 1)
+        await trio.sleep(0.1)
+        assert session in leader.node.sessions._clocks
+        leader.node.keys.watches.wake = lambda _call: None  # Nobody looks at changes any more.
+        await leader.node.keys.write(EndSession(session), trio.current_time() + 5)
+        assert session in leader.node.sessions._clocks
+        assert await renew(leader, session) is None
 
 
 # -- leaders that change -----------------------------------------------------------------------
@@ -347,6 +360,24 @@ async def test_a_renewal_that_waits_for_an_end_keeps_to_its_deadline(autojump_cl
         with pytest.raises(NoLeader):
             await renew(leader, session, within_s=0.5)
         assert trio.current_time() - began <= 0.75
+
+
+async def test_renewals_that_wait_for_ends_are_bounded(autojump_clock, monkeypatch) -> None:
+    monkeypatch.setattr(session_ends, "_WAITING_MAX", 3)
+    async with three() as cluster:
+        leader = cluster.leader
+        session = await create(cluster, leader, 1)
+        for member in cluster.up:
+            member.disk.flush_delay_s = 0.4
+        leader.node.sessions._ends.decide(session)
+        told: list[object] = []
+        for _ in range(5):
+            leader.node.sessions.begin_renew(session, trio.current_time() + 5, told.append)
+        await trio.sleep(0.1)
+        assert [type(answer) for answer in told] == [Overloaded] * 2
+        await cluster.until(lambda: not is_there(leader, session))
+        await trio.sleep(0.1)
+        assert told[2:] == [None] * 3
 
 
 async def test_an_end_that_comes_to_nothing_lets_the_renewal_through(autojump_clock) -> None:
