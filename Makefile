@@ -4,7 +4,7 @@
 # make check  format, lint, types, import rules and sizes: what has to hold before a commit
 # make sim    clusters of cores among faults, from seeds, on all cores      (SEEDS=0:2000)
 # make mutants  mistakes put in on purpose: is each still found?   (FIND=1 searches for them anew)
-# make bench  the figures beside etcd's, about an hour  (QUICK=1: seven minutes; ONLY=put,dns)
+# make bench  the figures beside etcd's, about an hour and a quarter  (QUICK=1: ten minutes; ONLY=put,dns)
 # make clients  real clients of Consul and their own tests, one line each (ARGS="--only patroni --long")
 # make soak   the long version of everything, and an hour of full load: two hours and more
 # make wheels does every dependency have a wheel for each Python that hstore allows?

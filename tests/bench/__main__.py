@@ -1,7 +1,7 @@
 """hstore beside etcd and others, measured on this machine in turns.
 
-    make bench                      all of it, in about an hour; writes tests/bench/results.md
-    make bench QUICK=1              about seven minutes, without the rows of 1,000,000 keys
+    make bench                      all of it, in about an hour and a quarter; writes tests/bench/results.md
+    make bench QUICK=1              about ten minutes, without the rows of 1,000,000 keys
     make bench ONLY=put,dns         some sections, printed only
     make bench ONLY=abuse ARGS="--other DIR"   this checkout and another under attack
     make bench ARGS="--dir /data"   any options, of those below
@@ -58,7 +58,7 @@ SECTIONS: dict[str, Section] = {
     "abuse": abuse.abuse,
 }
 
-NEWER = ("put", "get", "watches")
+NEWER = ("put", "get")
 """Sections that are measured a second time, beside the newer etcd."""
 
 NEWER_ONLY = ("blocking", "txn", "sessions")

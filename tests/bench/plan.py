@@ -55,7 +55,7 @@ class Plan:
 
 
 def quick(folder: Path) -> Plan:
-    """Return the plan that takes about seven minutes."""
+    """Return the plan that takes about ten minutes."""
     return Plan(
         folder,
         is_quick=True,
