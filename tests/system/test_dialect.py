@@ -95,7 +95,7 @@ def test_an_agent_that_leaves_ends_and_stays_a_member(shared: Cluster) -> None:
 
     def status() -> int:
         members = others[0].get("/v1/agent/members").json()
-        return next(member["Status"] for member in members if member["Name"] == name)
+        return next(int(member["Status"]) for member in members if member["Name"] == name)
 
     eventually(lambda: status() == 3, "the others see that it was stopped")
     assert len(others[1].get("/v1/catalog/nodes").json()) == 3
