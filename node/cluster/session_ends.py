@@ -35,6 +35,7 @@ Check = tuple[int, str, int]
 class _End(NamedTuple):
     session_id: bytes
     check: Check | None
+    by_clock: bool
 
 
 class SessionEnds:
@@ -42,16 +43,19 @@ class SessionEnds:
 
     Attributes:
         on_ended: Called with the id of a session that is certainly gone. It must not read the state.
+        on_failed: Called with the id of a session whose end, decided by its clock, has certainly failed.
     """
 
     def __init__(self, replica: Replica) -> None:
         self.on_ended: Callable[[bytes], None] = lambda _session_id: None
+        self.on_failed: Callable[[bytes], None] = lambda _session_id: None
         self._replica = replica
         self._term = 0
         # All ends that are decided, with the renewals that wait for each; how many these are.
         self._waiting: dict[bytes, list[Request]] = {}
         self._held = 0
         self._queue: deque[_End] = deque()
+        self._failed: list[_End] = []
         self._under_way = 0
 
     def begin(self, term: int) -> None:
@@ -59,6 +63,7 @@ class SessionEnds:
         self._term = term
         waiting, self._waiting = self._waiting, {}
         self._queue.clear()
+        self._failed.clear()
         self._under_way = self._held = 0
         for requests in waiting.values():
             for request in requests:
@@ -68,16 +73,20 @@ class SessionEnds:
         """Whether the end of a session is decided, and not over."""
         return session_id in self._waiting
 
-    def decide(self, session_id: bytes, check: Check | None = None) -> None:
+    def decide(
+        self, session_id: bytes, check: Check | None = None, *, by_clock: bool = False
+    ) -> None:
         """Have a session end.
 
         Args:
             session_id: Of the session; one that is gone does no harm.
             check: Only if this check is still so; None: in any case.
+            by_clock: Its time is over. If the end fails, a renewal may still save it; else it is
+                decided again.
         """
         if self._term and session_id not in self._waiting:
             self._waiting[session_id] = []
-            self._queue.append(_End(session_id, check))
+            self._queue.append(_End(session_id, check, by_clock))
             self.propose()
 
     def holds(self, request: Request) -> bool:
@@ -95,17 +104,19 @@ class SessionEnds:
     def propose(self) -> None:
         """Propose as many ends as may be under way."""
         while self._queue and self._under_way < _UNDER_WAY_MAX:
-            end = self._queue.popleft()
             self._under_way += 1
+            end = self._queue.popleft()
             try:
                 self._submit(end)
-            except Overloaded:
-                self._under_way -= 1
-                self._queue.append(end)
-                return
+            except Overloaded as error:
+                self._told(end, error)
+                return  # The others would be refused, too: at the next tick.
 
     def tick(self) -> None:
         """Time has passed: try again what has failed, and answer renewals whose deadline is over."""
+        failed, self._failed = self._failed, []
+        for end in failed:
+            self.decide(end.session_id, end.check)
         self.propose()
         if not self._held:
             return
@@ -134,15 +145,17 @@ class SessionEnds:
     def _told(self, end: _End, answer: Answer) -> None:
         """Take the outcome of an end. Called while entries are applied: the state must not be read."""
         self._under_way -= 1
-        if not isinstance(answer, Outcome):
-            self._queue.append(end)  # It has certainly failed, and is tried again at the next tick.
-            return
-        if answer.ok or end.check is None:
-            self.on_ended(end.session_id)
         for request in self._waiting.pop(end.session_id, ()):
             self._held -= 1
             ask_again(self._replica, request)
-        self.propose()
+        if isinstance(answer, Outcome):
+            if answer.ok or end.check is None:
+                self.on_ended(end.session_id)
+            self.propose()
+        elif end.by_clock:
+            self.on_failed(end.session_id)
+        else:
+            self._failed.append(end)
 
 
 def ask_again(replica: Replica, request: Request) -> None:

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from hstore.node.cluster import session_ends
+from hstore.node.driver.requests import Request
 from hstore.node.errors import HstoreError, NoLeader, Overloaded, Refused
 from hstore.node.model.checks import SERF_HEALTH
 from hstore.node.model.commands import Outcome
@@ -360,6 +361,34 @@ async def test_a_renewal_that_waits_for_an_end_keeps_to_its_deadline(autojump_cl
         with pytest.raises(NoLeader):
             await renew(leader, session, within_s=0.5)
         assert trio.current_time() - began <= 0.75
+
+
+async def test_an_end_that_cannot_be_proposed_is_tried_again_unless_the_session_is_renewed(
+    autojump_clock, monkeypatch
+) -> None:
+    async with three() as cluster:
+        leader = cluster.leader
+        renewed, over = await create(cluster, leader, 1), await create(cluster, leader, 2)
+        gone = await create(cluster, leader, 3, ttl_s=0)
+        submit = leader.node.replica.submit
+
+        def refuse(request: Request) -> None:
+            if request.kind == ForwardKind.WRITE:
+                raise Overloaded("too many writes are waiting")
+            submit(request)
+
+        monkeypatch.setattr(leader.node.replica, "submit", refuse)
+        leader.node.sessions._ends.decide(gone)  # As of a node that is no member any more.
+        await trio.sleep(2 * TTL_S + 0.5)
+        assert all(is_there(leader, session) for session in (renewed, over, gone))
+        assert await renew(leader, renewed) is not None
+        renewed_at = trio.current_time()
+
+        monkeypatch.setattr(leader.node.replica, "submit", submit)
+        await cluster.until(
+            lambda: not is_there(leader, over) and not is_there(leader, gone), within_s=0.3
+        )
+        assert_ended_in_time(await lifetime(cluster, renewed, renewed_at))
 
 
 async def test_renewals_that_wait_for_ends_are_bounded(autojump_clock, monkeypatch) -> None:

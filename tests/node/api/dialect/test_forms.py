@@ -149,7 +149,7 @@ async def test_the_datacenter_is_called_as_the_cluster_says(client, backend, mon
 
 @pytest.mark.parametrize(
     "target",
-    ["/v1/kv", "/v1/session/nothing", "/v1/agent/nothing", "/v1/health/nothing", "/v1/acl/x"],
+    ["/v1/kv", "/v1/session/nothing", "/v1/agent/nothing", "/v1/health/nothing", "/v1/operator/x"],
 )
 async def test_an_unknown_path_says_so(client, target):
     answer = await client.request("GET", target)

@@ -10,9 +10,10 @@ import pytest
 import trio
 import trio.testing
 
+from hstore.node.api.session import WHOLE_MAX
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import RemoveMember
-from hstore.node.model.locks import SESSIONS_MAX
+from hstore.node.model.locks import SESSIONS_MAX, CreateSession, EndSession, Session
 from hstore.node.state import sessions
 from tests.node.api.dialect.paths.conftest import OWN, is_read, is_refused, waits
 
@@ -426,6 +427,7 @@ async def test_a_renamed_node_keeps_its_sessions_under_its_new_name(
     backend.renamed(OWN, "new")
     bodies = [(await other.response()).json() for other in others]
     assert [[each["Node"] for each in body] for body in bodies] == [["new"], [], ["new"], ["new"]]
+    assert trio.current_time() == 0
 
 
 async def test_no_index_falls_when_a_node_comes_and_goes(client, backend):
@@ -455,3 +457,60 @@ async def test_no_index_falls_when_a_node_comes_and_goes(client, backend):
     await look()
     backend.add("n2", 3, 8502)
     await look()
+
+
+def many(backend, count, name=""):
+    """Make sessions without asking for them one by one."""
+    for number in range(count):
+        session = Session(uuid.UUID(int=number + 1).bytes, name, OWN, 0, "delete", "", 0, ())
+        assert backend.apply(CreateSession(session)).ok
+
+
+@pytest.mark.parametrize("count", [WHOLE_MAX, WHOLE_MAX + 1, 1000])
+async def test_a_long_list(client, backend, count):
+    many(backend, count, "x" * 200)
+    for target in ["list", "node/n1", "list?stale", "list?index=3"]:
+        answer = await client.request("GET", f"/v1/session/{target}")
+        assert [int(uuid.UUID(each["ID"])) for each in answer.json()] == list(range(1, count + 1))
+        assert int(answer.headers["x-consul-index"]) == backend.applied_index
+        assert answer.headers["content-type"] == "application/json"
+    await trio.testing.wait_all_tasks_blocked()
+    assert all(reader.is_closed for reader in backend.readers)
+
+
+async def test_a_long_list_waits(client, connect, backend, autojump_clock):
+    many(backend, 1000)
+    await waits(client, f"/v1/session/list?index={backend.applied_index}")
+    session = await create(connect())
+    answer = await client.response()
+    assert session in {each["ID"] for each in answer.json()}
+    assert len(answer.json()) == 1001
+    assert trio.current_time() == 0
+
+
+async def test_a_long_list_whose_client_goes_closes_its_reader(client, connect, backend):
+    many(backend, 5000, "x" * 400)
+    await client.send(b"GET /v1/session/list HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+    await client.stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert backend.readers
+    assert all(reader.is_closed for reader in backend.readers)
+
+
+async def test_a_long_list_that_becomes_short_meanwhile(client, backend):
+    many(backend, 200)
+    view = backend.view
+
+    def later():
+        if backend.readers:  # It was found to be long, and is read again in its turn.
+            for number in range(150):
+                backend.apply(EndSession(uuid.UUID(int=number + 1).bytes))
+        return view()
+
+    backend.view = later
+    answer = await client.request("GET", "/v1/session/list")
+    assert len(answer.json()) == 50
+    is_read(answer, backend.applied_index)
+    assert len(backend.readers) == 2
+    assert all(reader.is_closed for reader in backend.readers)
