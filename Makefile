@@ -4,7 +4,8 @@
 # make check  format, lint, types, import rules and sizes: what has to hold before a commit
 # make sim    clusters of cores among faults, from seeds, on all cores      (SEEDS=0:2000)
 # make mutants  mistakes put in on purpose: is each still found?   (FIND=1 searches for them anew)
-# make bench  the figures beside etcd's, about an hour  (QUICK=1: seven minutes; ONLY=put,dns)
+# make bench  the figures beside etcd's, about an hour and a quarter  (QUICK=1: ten minutes; ONLY=put,dns)
+# make clients  real clients of Consul and their own tests, one line each (ARGS="--only patroni --long")
 # make soak   the long version of everything, and an hour of full load: two hours and more
 # make wheels does every dependency have a wheel for each Python that hstore allows?
 # make fmt    rewrite the code as `make check` wants it
@@ -15,7 +16,7 @@
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: run test sim mutants histories bench soak check wheels fmt types
+.PHONY: run test sim mutants histories bench clients soak check wheels fmt types
 
 BIN := .venv/bin
 PYTHON ?=
@@ -57,6 +58,10 @@ QUICK ?=
 ONLY ?=
 bench: .venv/installed-dev
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+# What they need is installed into a folder of the user's cache: see tests/clients/cache.py.
+clients: .venv/installed-dev
+	@$(BIN)/python -m tests.clients $(ARGS)
 
 # One line a part: cores from many seeds, whole nodes, the gallery, histories, snapshots in full size.
 # The first that fails ends it. Other seeds than every test run has.

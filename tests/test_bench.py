@@ -293,3 +293,15 @@ def test_all_that_is_missing_is_said_at_once_with_what_installs_it(
     assert machine.missing_tools() == (
         "missing: etcd, wrk, redis-benchmark\napt-get install etcd-server wrk redis-tools"
     )
+
+
+def test_a_target_has_to_be_reached_beside_each_system_that_its_row_was_measured_with() -> None:
+    target = Target("put", "at least 2.0", ("put",), least=2.0)
+    beside_old = Row("put", "", (30.0,), (10.0,))
+    beside_new = Row("put", "", (30.0,), (20.0,), labels=("hstore", "etcd 3.5.1"))
+
+    assert rows.verdict(target, [beside_old]) == ("3.00", True)
+    assert rows.verdict(target, [beside_old, beside_new]) == (
+        "3.00 beside etcd; 1.50 beside etcd 3.5.1",
+        False,
+    )

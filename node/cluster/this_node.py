@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import trio
 
-from hstore.dns.zone import host_names
+from hstore.dns.zone import host_names, service_hosts
 
 from ..driver.replica import Replica
 from ..model.commands import Member
@@ -62,6 +62,8 @@ class ThisNode:
         self.begins_anew = False
         self.kill_requested = trio.Event()
         self.was_removed = False
+        self._started_at = trio.current_time()
+        self._replica = replica
         self._facts = replica.facts
         self._status = status
         self._handover = handover
@@ -78,6 +80,11 @@ class ThisNode:
         return member.name if member else self._given_name
 
     @property
+    def id(self) -> int:
+        """This node's permanent id."""
+        return self._facts.id
+
+    @property
     def zone(self) -> str:
         """The DNS domain of the cluster."""
         return self._facts.settings.zone
@@ -88,7 +95,8 @@ class ThisNode:
         members, zone = self._facts.members, self._facts.settings.zone
         if members is not self._members or zone != self._hosts_zone:
             self._members, self._hosts_zone = members, zone
-            self._hosts = host_names(zone, (member.name for member in members.values()))
+            names = (member.name for member in members.values())
+            self._hosts = host_names(zone, names) | service_hosts(zone)
         return self._hosts
 
     def unhealthy(self) -> str | None:
@@ -108,8 +116,16 @@ class ThisNode:
 
     @property
     def last_contact_ms(self) -> int:
-        """Milliseconds since this node's copy was known to be what the leader had; a leader's is 0."""
-        raise NotImplementedError
+        """Milliseconds since this node's copy was known to be what the leader had; a leader's is 0.
+
+        A node that has not followed any leader yet counts from its start, and a leader without its
+        majority from the last read that a majority confirmed.
+        """
+        if self._facts.is_leader and self._status.in_contact():
+            return 0
+        fresh_at = self._replica.fresh_at
+        since = self._started_at if fresh_at is None else fresh_at
+        return int((trio.current_time() - since) * 1000)
 
     def lag_ms(self, seconds: int) -> float:
         """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""

@@ -1,7 +1,7 @@
 """hstore beside etcd and others, measured on this machine in turns.
 
-    make bench                      all of it, in about an hour; writes tests/bench/results.md
-    make bench QUICK=1              about seven minutes, without the rows of 1,000,000 keys
+    make bench                      all of it, in about an hour and a quarter; writes tests/bench/results.md
+    make bench QUICK=1              about ten minutes, without the rows of 1,000,000 keys
     make bench ONLY=put,dns         some sections, printed only
     make bench ONLY=abuse ARGS="--other DIR"   this checkout and another under attack
     make bench ARGS="--dir /data"   any options, of those below
@@ -22,8 +22,22 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from . import abuse, floor, loads, machine, names, outage, report, resolvers, store, watch_load
-from .plan import Plan, Section, guarded, quick
+from . import (
+    abuse,
+    blocking,
+    floor,
+    loads,
+    machine,
+    names,
+    outage,
+    report,
+    resolvers,
+    sessions,
+    store,
+    systems,
+    watch_load,
+)
+from .plan import Plan, Rows, Section, guarded, quick
 from .rows import Row, line
 
 SECTIONS: dict[str, Section] = {
@@ -33,6 +47,9 @@ SECTIONS: dict[str, Section] = {
     "values": loads.values,
     "recurse": loads.recurse,
     "watches": watch_load.watches,
+    "blocking": blocking.blocking,
+    "txn": sessions.txn,
+    "sessions": sessions.sessions,
     "outages": outage.outages,
     "dns": names.dns,
     "resolvers": resolvers.resolvers,
@@ -41,7 +58,19 @@ SECTIONS: dict[str, Section] = {
     "abuse": abuse.abuse,
 }
 
-TOOLS = {"resolvers": (), "abuse": abuse.TOOLS}
+NEWER = ("put", "get")
+"""Sections that are measured a second time, beside the newer etcd."""
+
+NEWER_ONLY = ("blocking", "txn", "sessions")
+"""Sections that are measured beside the newer one alone."""
+
+TOOLS = {
+    "resolvers": (),
+    "abuse": abuse.TOOLS,
+    "blocking": (),
+    "txn": ("wrk",),
+    "sessions": ("wrk",),
+}
 """What these sections need, where that is not everything. Resolvers that are not installed are left out."""
 
 
@@ -119,16 +148,32 @@ def _command() -> str:
 
 
 def _run(name: str, plan: Plan) -> list[Row]:
-    """Run one section; what fails in it makes a void row, and ends no other section."""
+    """Run one section, beside each etcd that it is for; a failure in it ends no other section."""
     print(f"\n{name}", flush=True)
     begun = time.monotonic()
     rows: list[Row] = []
-    with closing(guarded(name, SECTIONS[name](plan))) as given:
-        for row in given:
-            rows.append(row)
-            print(line(row), flush=True)
+    sections = []
+    if name not in NEWER_ONLY:
+        sections.append(guarded(name, SECTIONS[name](plan)))
+    if name in (*NEWER, *NEWER_ONLY):
+        sections.append(guarded(name, _beside_newer(name, plan)))
+    for section in sections:
+        with closing(section) as given:
+            for row in given:
+                rows.append(row)
+                print(line(row), flush=True)
     print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)
     return rows
+
+
+def _beside_newer(name: str, plan: Plan) -> Rows:
+    """Run a section beside the newer etcd, which is installed first when it is not there."""
+    plan = dataclasses.replace(plan, etcd=systems.newer_etcd())
+    with closing(SECTIONS[name](plan)) as given:
+        for row in given:
+            ours, theirs = row.labels
+            peer = f"etcd {systems.NEWER_ETCD}" if theirs == "etcd" else theirs
+            yield dataclasses.replace(row, labels=(ours, peer))
 
 
 def _raise_file_limit() -> None:

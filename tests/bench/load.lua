@@ -1,7 +1,7 @@
 -- wrk: all loads of the benchmark, for both systems, so that both are asked by the same code.
 --
 --   wrk -t1 -c64 -d10s -s tests/bench/load.lua http://127.0.0.1:8500 -- \
---       SYSTEM OPERATION [VALUE_BYTES] [KEYS] [PREFIX] [FIRST]
+--       SYSTEM OPERATION [VALUE_BYTES] [KEYS] [PREFIX] [FIRST] [FILE]
 --
 -- SYSTEM is hstore or etcd (its HTTP gateway, which wants base64 in JSON). OPERATION:
 --
@@ -9,6 +9,8 @@
 --   stale    reads of the node's own copy         mixed    nine reads, then a write
 --   recurse  all keys with the prefix             scatter  writes all over the keys
 --   fill     each key from FIRST on once, scattered; says how far it is, and `filled` at the end
+--   txn      writes of four keys in one step
+--   create   sessions, or leases                  renew    each of those named in FILE, in turn
 --
 -- Requests are made before the load and kept: the load generator must not be what is measured.
 -- Only `scatter` and `fill` make theirs on the way, since a million of them would not fit. Values
@@ -54,13 +56,31 @@ local function values_of(bytes, draw)
   end
 end
 
+local function any_letter()
+  local at = math.random(1, 64)
+  return alphabet:sub(at, at)
+end
+
+-- Gives a function that returns the base64 of some bytes, others for each number of a key: any letters
+-- are that of some bytes, and the last ones say how many bytes are meant.
+local function base64_of(value_bytes)
+  local letters = math.floor(value_bytes / 3) * 4 + (value_bytes % 3 == 0 and 0 or value_bytes % 3)
+  local ending = ({ [0] = "", "A==", "A=" })[value_bytes % 3]
+  local letters_of = values_of(letters, any_letter)
+  return function(number) return letters_of(number) .. ending end
+end
+
 local function any_byte()
   return string.char(math.random(0, 255))
 end
 
-local function any_letter()
-  local at = math.random(1, 64)
-  return alphabet:sub(at, at)
+-- How many keys one transaction writes.
+local IN_ONE_STEP = 4
+
+local function four(number, make)
+  local parts = {}
+  for k = 0, IN_ONE_STEP - 1 do parts[k + 1] = make((number + k) % KEYS) end
+  return table.concat(parts, ",")
 end
 
 -- Each gives functions that make a request of the number of a key.
@@ -75,12 +95,23 @@ function makers.hstore(value_bytes, prefix)
       return "GET /v1/kv/" .. key(number) .. flag .. host .. "\r\n\r\n"
     end
   end
+  local encoded = base64_of(value_bytes)
+  local function with_body(path, body)
+    return "PUT " .. path .. host .. "\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
+  end
   local sized = host .. "\r\nContent-Length: " .. value_bytes .. "\r\n\r\n"
   return {
     put = function(number) return "PUT /v1/kv/" .. key(number) .. sized .. value(number) end,
     get = get(""),
     stale = get("?stale"),
     recurse = function() return "GET /v1/kv/" .. prefix .. "?recurse" .. host .. "\r\n\r\n" end,
+    txn = function(first)
+      return with_body("/v1/txn", "[" .. four(first, function(number)
+        return '{"KV":{"Verb":"set","Key":"' .. key(number) .. '","Value":"' .. encoded(number) .. '"}}'
+      end) .. "]")
+    end,
+    create = function() return with_body("/v1/session/create", '{"TTL":"600s"}') end,
+    renew = function(name) return with_body("/v1/session/renew/" .. name, "") end,
   }
 end
 
@@ -94,29 +125,32 @@ function makers.etcd(value_bytes, prefix)
     return start .. digits[math.floor(number / 1000)] .. digits[number % 1000]
   end
 
-  -- Any letters are the base64 of some bytes; the last ones say how many bytes are meant.
-  local letters = math.floor(value_bytes / 3) * 4 + (value_bytes % 3 == 0 and 0 or value_bytes % 3)
-  local ending = ({ [0] = "", "A==", "A=" })[value_bytes % 3]
-  local value = values_of(letters, any_letter)
+  local value = base64_of(value_bytes)
 
   local function post(path, body)
-    return "POST /v3/kv/" .. path .. " HTTP/1.1\r\nHost: " .. wrk.headers["Host"]
+    return "POST /v3/" .. path .. " HTTP/1.1\r\nHost: " .. wrk.headers["Host"]
       .. "\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
   end
   local function get(flag)
-    return function(number) return post("range", '{"key":"' .. key(number) .. '"' .. flag .. "}") end
+    return function(number) return post("kv/range", '{"key":"' .. key(number) .. '"' .. flag .. "}") end
   end
   local behind = prefix:sub(1, -2) .. string.char(prefix:byte(-1) + 1)
   return {
     put = function(number)
-      local text = value(number) .. ending
-      return post("put", '{"key":"' .. key(number) .. '","value":"' .. text .. '"}')
+      return post("kv/put", '{"key":"' .. key(number) .. '","value":"' .. value(number) .. '"}')
     end,
     get = get(""),
     stale = get(',"serializable":true'),
     recurse = function()
-      return post("range", '{"key":"' .. start .. '","range_end":"' .. base64(behind) .. '"}')
+      return post("kv/range", '{"key":"' .. start .. '","range_end":"' .. base64(behind) .. '"}')
     end,
+    txn = function(first)
+      return post("kv/txn", '{"success":[' .. four(first, function(number)
+        return '{"request_put":{"key":"' .. key(number) .. '","value":"' .. value(number) .. '"}}'
+      end) .. "]}")
+    end,
+    create = function() return post("lease/grant", '{"TTL":"600"}') end,
+    renew = function(name) return post("lease/keepalive", '{"ID":"' .. name .. '"}') end,
   }
 end
 
@@ -143,6 +177,22 @@ end
 operations.put = in_turn("put")
 operations.get = in_turn("get")
 operations.stale = in_turn("stale")
+operations.txn = in_turn("txn")
+
+function operations.create(make)
+  local whole = make.create()
+  return function() return whole end
+end
+
+function operations.renew(make, _, _, file)
+  local requests = {}
+  for name in io.lines(file) do requests[#requests + 1] = make.renew(name) end
+  local count = 0
+  return function()
+    count = count + 1
+    return requests[count % #requests + 1]
+  end
+end
 
 function operations.mixed(make, keys)
   local puts = all_made(keys, make.put)
@@ -196,7 +246,7 @@ function init(args)
   local keys = tonumber(args[4]) or KEYS
   local prefix = args[5] or "bench-"
   local make = makers[args[1]](value_bytes, prefix)
-  request = operations[args[2]](make, keys, tonumber(args[6]) or 0)
+  request = operations[args[2]](make, keys, tonumber(args[6]) or 0, args[7])
 end
 
 -- One line of figures that tests/bench/wrk.py reads.

@@ -7,7 +7,7 @@ void: it measured something else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from . import wrk
@@ -37,11 +37,22 @@ class _Outcome:
     lags_ms: list[float]
 
 
-class _Bench:
+class Bench:
     """Runs loads on two clusters in turns, and counts elections meanwhile."""
 
-    def __init__(self, plan: Plan, ours: Hstore, theirs: Etcd) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        ours: Hstore,
+        theirs: Etcd,
+        *,
+        seconds: float | None = None,
+        after: Callable[[System], None] | None = None,
+    ) -> None:
+        """`seconds`: of a run, if not those of the plan. `after`: called after each run of a system."""
         self._plan = plan
+        self._seconds = seconds or plan.seconds
+        self._after = after
         self._systems: tuple[System, System] = (ours, theirs)
         self._first_terms = [system.term() for system in self._systems]
 
@@ -71,10 +82,12 @@ class _Bench:
         nodes = system.addresses if isinstance(system, Hstore) else []
         for node in nodes:
             event_loop_lag_ms(node)
-        run, void = checked_run(system, load, connections, where, self._plan.seconds)
+        run, void = checked_run(system, load, connections, where, self._seconds)
         lags = [lag for node in nodes if (lag := event_loop_lag_ms(node)) is not None]
         outcome.lags_ms += [max(lags)] if lags else []
         outcome.void = outcome.void or void
+        if self._after is not None:
+            self._after(system)
         return run
 
     def rows(self, what: str, load: Load, connections: int, where: str = "leader") -> Iterator[Row]:
@@ -131,8 +144,8 @@ def checked_run(
 
 def put(plan: Plan) -> Rows:
     """Writes at the leader and at a follower."""
-    with both(plan.folder) as clusters:
-        bench = _Bench(plan, *clusters)
+    with both(plan.folder, plan.etcd) as clusters:
+        bench = Bench(plan, *clusters)
         yield from bench.rows("put", Load("put"), 1)
         yield from bench.rows_with_lag("put", Load("put"), 64)
         yield from bench.rows_with_lag("put", Load("put"), 256)
@@ -142,8 +155,8 @@ def put(plan: Plan) -> Rows:
 
 def get(plan: Plan) -> Rows:
     """Linearizable reads at the leader and at a follower, and reads of a follower's own copy."""
-    with both(plan.folder) as clusters:
-        bench = _Bench(plan, *clusters)
+    with both(plan.folder, plan.etcd) as clusters:
+        bench = Bench(plan, *clusters)
         bench.fill(Load("get"))
         for connections in (1, 64, 256):
             yield from bench.rows("linearizable get", Load("get"), connections)
@@ -154,8 +167,8 @@ def get(plan: Plan) -> Rows:
 
 def mixed(plan: Plan) -> Rows:
     """Nine linearizable reads to each write."""
-    with both(plan.folder) as clusters:
-        bench = _Bench(plan, *clusters)
+    with both(plan.folder, plan.etcd) as clusters:
+        bench = Bench(plan, *clusters)
         bench.fill(Load("mixed"))
         yield from bench.rows("mixed, 90 % get and 10 % put", Load("mixed"), 64)
         yield bench.elections("mixed")
@@ -163,8 +176,8 @@ def mixed(plan: Plan) -> Rows:
 
 def values(plan: Plan) -> Rows:
     """Writes of small and large values."""
-    with both(plan.folder) as clusters:
-        bench = _Bench(plan, *clusters)
+    with both(plan.folder, plan.etcd) as clusters:
+        bench = Bench(plan, *clusters)
         yield from bench.rows("put of 16 B", Load("put", 16, prefix="b16---"), 64)
         yield from bench.rows("put of 4 KiB", Load("put", 4096, prefix="kib4--"), 64)
         load = Load("put", 256 * 1024, keys=16, prefix="kib256")
@@ -181,8 +194,8 @@ def values(plan: Plan) -> Rows:
 
 def recurse(plan: Plan) -> Rows:
     """All of 10,000 keys with a prefix, in one answer."""
-    with both(plan.folder) as clusters:
-        bench = _Bench(plan, *clusters)
+    with both(plan.folder, plan.etcd) as clusters:
+        bench = Bench(plan, *clusters)
         load = Load("recurse", prefix="whole-")
         bench.fill(load)
         for system in clusters:

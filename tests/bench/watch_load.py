@@ -24,17 +24,17 @@ from .systems import System, both
 
 WRITES_PER_S = 100
 _VALUE = bytes(range(256))
-_OPENING_AT_ONCE = 50
-_OPEN_S_MAX = 120.0
-_LATE_S_MAX = 10.0
+OPENING_AT_ONCE = 50
+OPEN_S_MAX = 120.0
+LATE_S_MAX = 10.0
 """How long the last changes are waited for."""
-_GONE_S_MAX = 60.0
-_FILES_LEFT = 100
+GONE_S_MAX = 60.0
+FILES_LEFT = 100
 _WRITERS = 16
 
 
 @dataclass(slots=True)
-class _Seen:
+class Seen:
     """What came of one run; `begun` by key holds the writes whose changes are still to come."""
 
     begun: dict[str, float] = field(default_factory=dict)
@@ -44,6 +44,7 @@ class _Seen:
     changed: trio.Event = field(default_factory=trio.Event)
 
     def change(self, key: str) -> None:
+        """Take the time of a change that has come."""
         begun = self.begun.pop(key, None)
         if begun is None:
             self.wrong = f"a change of {key} that nobody waits for"
@@ -52,6 +53,7 @@ class _Seen:
         self.notify()
 
     def notify(self) -> None:
+        """Have whoever waits look again."""
         self.changed.set()
         self.changed = trio.Event()
 
@@ -69,7 +71,7 @@ class _Run:
 def watches(plan: Plan) -> Rows:
     """Delay of changes and memory of the node, with many watches."""
     what = f"{plan.watches:,} watches of one node, {WRITES_PER_S} writes/s over all"
-    with both(plan.folder) as systems:
+    with both(plan.folder, plan.etcd) as systems:
         runs: list[tuple[_Run, _Run]] = []
         for number in range(plan.pairs + 1):
             ours, theirs = (_run(system, plan, number) for system in systems)
@@ -94,42 +96,44 @@ def _run(system: System, plan: Plan, number: int) -> _Run:
     pid = system.pid(address)
     before, _ = memory_mib(pid)
     files = open_files(pid)
-    seen = _Seen()
+    seen = Seen()
     after = trio.run(partial(_watch_all, system, address, plan, number, seen))
     if seen.wrong:
         raise Failed(f"{system.name}: {seen.wrong}")
     if not plan.is_quick:
         # A node may notice only later that they are gone; until then it may have no room for more.
-        few = files + _FILES_LEFT
-        eventually(
-            lambda: open_files(pid) <= few, "the watches have ended at the node", _GONE_S_MAX
-        )
+        few = files + FILES_LEFT
+        eventually(lambda: open_files(pid) <= few, "the watches have ended at the node", GONE_S_MAX)
     delays = seen.delays_ms
     return _Run(percentile(delays, 50), percentile(delays, 99), after, after - before)
 
 
-async def _watch_all(system: System, address: str, plan: Plan, number: int, seen: _Seen) -> float:
+async def _watch_all(system: System, address: str, plan: Plan, number: int, seen: Seen) -> float:
     """Open all watches, write for the time of a run, and wait for the last change.
 
     Returns: the node's resident memory at the end, in MiB.
     """
     leader = await trio.to_thread.run_sync(system.leader)
-    opening = trio.Semaphore(_OPENING_AT_ONCE)
+    opening = trio.Semaphore(OPENING_AT_ONCE)
     async with trio.open_nursery() as nursery:
         for watch in range(plan.watches):
             nursery.start_soon(_watch, system, address, _prefix(watch), opening, seen)
-        await _wait(seen, lambda: seen.opened == plan.watches, _OPEN_S_MAX, "all watches are open")
+        await wait(seen, lambda: seen.opened == plan.watches, OPEN_S_MAX, "all watches are open")
         writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
-        await _write_all(
-            system, leader, [(number * writes + k) % plan.watches for k in range(writes)], seen
-        )
-        await _wait(seen, lambda: not seen.begun, _LATE_S_MAX, "all changes have come")
+        turn = [(number * writes + k) % plan.watches for k in range(writes)]
+        await write_all(system, leader, [_prefix(watch) + "key" for watch in turn], seen)
+        await wait(seen, lambda: not seen.begun, LATE_S_MAX, "all changes have come")
         memory, _ = memory_mib(system.pid(address))
         nursery.cancel_scope.cancel()
     return memory
 
 
-async def _wait(seen: _Seen, is_true: Callable[[], bool], within: float, what: str) -> None:
+async def wait(seen: Seen, is_true: Callable[[], bool], within: float, what: str) -> None:
+    """Wait for something that `Seen.notify` is called for.
+
+    Raises:
+        Failed: It did not happen within so many seconds, or something else went wrong.
+    """
     with trio.move_on_after(within) as scope:
         while not is_true() and not seen.wrong:
             await seen.changed.wait()
@@ -142,7 +146,7 @@ def _prefix(watch: int) -> str:
 
 
 async def _watch(
-    system: System, address: str, prefix: str, opening: trio.Semaphore, seen: _Seen
+    system: System, address: str, prefix: str, opening: trio.Semaphore, seen: Seen
 ) -> None:
     """Follow one watch until cancelled."""
     rest = b""
@@ -174,22 +178,21 @@ async def _watch(
     seen.notify()
 
 
-async def _write_all(system: System, leader: str, watches: list[int], seen: _Seen) -> None:
-    """Write one key of each of these watches, so many a second."""
-    give, take = trio.open_memory_channel[str](len(watches))
+async def write_all(system: System, leader: str, keys: list[str], seen: Seen) -> None:
+    """Write each of these keys, so many a second."""
+    give, take = trio.open_memory_channel[str](len(keys))
     start = trio.current_time()
     async with trio.open_nursery() as nursery, give:
         for _ in range(_WRITERS):
             nursery.start_soon(_writer, system, leader, take, seen)
-        for number, watch in enumerate(watches):
+        for number, key in enumerate(keys):
             await trio.sleep_until(start + number / WRITES_PER_S)
-            key = _prefix(watch) + "key"
             seen.begun[key] = time.perf_counter()
             give.send_nowait(key)
 
 
 async def _writer(
-    system: System, leader: str, keys: trio.MemoryReceiveChannel[str], seen: _Seen
+    system: System, leader: str, keys: trio.MemoryReceiveChannel[str], seen: Seen
 ) -> None:
     try:
         async with client.connected(leader) as connection:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .processes import Failed, end, leash, output
@@ -27,6 +28,8 @@ class Load:
     value_bytes: int = 256
     keys: int = 10_000
     prefix: str = "bench-"
+    names: Mapping[str, str] = field(default_factory=dict)
+    """By system, a file with the names of sessions, a line each, where the operation needs some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +125,5 @@ def _command(address: str, connections: int, seconds: float, system: str, load: 
         *("wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"),
         *("--timeout", f"{_TIMEOUT_S}s", "-s", str(SCRIPT), f"http://{address}", "--"),
         *(system, load.operation, str(load.value_bytes), str(load.keys), load.prefix),
+        *(("0", load.names[system]) if load.names else ()),
     ]

@@ -1,0 +1,238 @@
+"""Reads of the state in the dialect, which wait for a change where the client asks for that.
+
+Owns the way from a question to its answer: the mode of the read, its wait, its index, its headers. A
+handler says what its question is (`Question`), and nothing else.
+
+Theory of operation. A read that waits is first linearizable on its arrival, as any other, and from
+then on looks at the local copy: each time that one of the keys changes on which its result depends,
+until the index of the result has passed the one that the client has named. Which changes those are is
+exact, so a change wakes those reads whose result it has changed, and no other. It does not matter who
+leads meanwhile, since the changes come from this node's own state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import trio
+
+from ...errors import NoLeader
+from ..http.exchange import Deferred
+from ..http.listing import Listing
+from ..http.params import parse_query
+from ..http.waiting import Wait
+from .heads import Mode, read, read_head
+from .queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
+
+if TYPE_CHECKING:
+    from ...model.commands import Outcome
+    from ...state.changes import Table
+    from ...state.machine import Reader
+    from ..backend import Keys, Waiter
+    from ..http.answers import Answer
+    from ..http.connection import Request
+    from ..http.exchange import Exchange
+    from ..http.waiting import Found
+
+
+class Target(NamedTuple):
+    """What a result depends on.
+
+    Attributes:
+        table: Of `state/changes.py`.
+        key: As that table names it.
+        is_prefix: Every key that starts with it.
+    """
+
+    table: Table
+    key: bytes
+    is_prefix: bool = False
+
+
+class Question(NamedTuple):
+    """What a read asks.
+
+    Attributes:
+        on: All that its result depends on: each change of the index must be among them.
+        index_of: Returns the index of the result; whatever is below 1 counts as 1.
+        render: Returns the body as JSON; None: there is nothing, which is 404 with an empty body; or,
+            of a long list, an iterator over its elements, as JSON, which reads on in the reader.
+    """
+
+    on: Sequence[Target]
+    index_of: Callable[[Reader], int]
+    render: Callable[[Reader], bytes | Iterator[bytes] | None]
+
+
+def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
+    """Begin to answer a question, by `?index=` and `?wait=` where the client sends them.
+
+    Both callables are called in one turn with the same reader; they must be quick.
+
+    Raises:
+        HttpError: 400 for a bad query.
+    """
+    query = parse_query(request.query)
+    mode, query = mode_of(exchange, query)
+    wanted = blocking(query) if query else AT_ONCE
+
+    def look(after: int | None) -> Found | None:
+        """Return the answer if the index has passed `after`, or in any case."""
+        reader = exchange.keys.view()
+        try:
+            index = max(question.index_of(reader), 1)
+            if after is not None and index <= after:
+                return None
+            body = question.render(reader)
+        finally:
+            reader.close()
+        if body is None or isinstance(body, bytes):
+            return read(exchange, mode, index, body)
+        return _LongList(exchange, mode, question)
+
+    def finish(_: Outcome) -> Found | Wait:
+        answer = look(wanted.after or None)
+        if answer is not None:
+            return answer
+        return LocalWait(exchange, mode, wanted, question.on, look)
+
+    return Deferred(None, query, finish)
+
+
+class _LongList:
+    """The work that answers with a long list, begun when it is awaited: the client may have gone."""
+
+    __slots__ = ("_exchange", "_mode", "_question")
+
+    def __init__(self, exchange: Exchange, mode: Mode, question: Question) -> None:
+        self._exchange = exchange
+        self._mode = mode
+        self._question = question
+
+    def __await__(self) -> Generator[Any, Any, Answer]:
+        return self._run().__await__()
+
+    async def _run(self) -> Answer:
+        """Read it once more when it is this connection's turn, and send it slice by slice."""
+        exchange, question = self._exchange, self._question
+        await exchange.slice()
+        is_taken = False
+        reader = exchange.keys.view()
+        try:
+            index = max(question.index_of(reader), 1)
+            body = question.render(reader)
+            if body is None or isinstance(body, bytes):  # It has become short.
+                return read(exchange, self._mode, index, body)
+            elements = body
+            start = read_head(exchange, self._mode, index)
+            listing = Listing(start, reader, b"", lambda _keys: elements)
+            is_taken = True
+            return listing
+        finally:
+            if not is_taken:
+                reader.close()
+
+
+class Signal:
+    """Tells of the first change of several keys or prefixes.
+
+    Attributes:
+        call: Called once, at that change; it may be set later.
+        has_come: It has come.
+    """
+
+    __slots__ = ("_waiters", "call", "has_come")
+
+    def __init__(self, keys: Keys, on: Sequence[Target]) -> None:
+        """Begin to wait for it."""
+        self.call: Callable[[], None] | None = None
+        self.has_come = False
+        come = self._come
+        self._waiters: list[Waiter] = [
+            keys.wait_once(table, key, come, is_prefix=is_prefix) for table, key, is_prefix in on
+        ]
+
+    def _come(self) -> None:
+        if self.has_come:
+            return
+        self.has_come = True
+        call, self.call = self.call, None
+        self.give_up()
+        if call is not None:
+            call()
+
+    def give_up(self) -> None:
+        """Wait no more. Idempotent."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.give_up()
+        self.call = None
+
+
+class LocalWait(Wait):
+    """A read that waits for the local copy, and can look at it in one turn.
+
+    Args:
+        exchange: Of the connection.
+        mode: Of the read.
+        wanted: What it waits for.
+        on: What its result depends on.
+        look: Returns the answer if the index has passed the one it is called with, or, called with
+            None, in any case.
+    """
+
+    __slots__ = ("_after", "_exchange", "_look", "_looked_at", "_mode", "_on", "_signal")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        mode: Mode,
+        wanted: Blocking,
+        on: Sequence[Target],
+        look: Callable[[int | None], Found | None],
+    ) -> None:
+        self.until = trio.current_time() + with_jitter(wanted.wait_s)
+        self._exchange = exchange
+        self._mode = mode
+        self._on = on
+        self._after = wanted.after
+        self._look = look
+        self._looked_at = exchange.keys.applied_index
+        self._signal: Signal | None = None
+
+    def begin(self, call: Callable[[], None]) -> bool:
+        """Wait for the next change (`Wait`)."""
+        keys = self._exchange.keys
+        if keys.applied_index != self._looked_at:
+            return False
+        self._signal = Signal(keys, self._on)
+        self._signal.call = call
+        return True
+
+    def look(self) -> Found | None:
+        """Look whether the index has passed (`Wait`)."""
+        self._looked_at = self._exchange.keys.applied_index
+        return self._look(self._after)
+
+    def over(self) -> Found:
+        """Answer with what is true now (`Wait`)."""
+        refuse_without_leader(self._exchange, self._mode)
+        answer = self._look(None)
+        assert answer is not None
+        return answer
+
+    def give_up(self) -> None:
+        """Wait no more (`Wait`)."""
+        if self._signal is not None:
+            self._signal.give_up()
+
+
+def refuse_without_leader(exchange: Exchange, mode: Mode) -> None:
+    """Refuse to answer a read whose time is over while nobody can say what is true now.
+
+    Raises:
+        NoLeader: The read is not to be stale, and this node knows no leader.
+    """
+    if mode is not Mode.STALE and not exchange.backend.process.knows_leader:
+        raise NoLeader("the wait is over, and this node is in contact with no leader")

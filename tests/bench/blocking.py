@@ -1,0 +1,240 @@
+"""Many blocking reads on one follower, each of a key of its own, while changes go over all of them.
+
+hstore is asked as Consul's clients ask: a GET with the index of the last answer, which is answered when
+the key has changed, and asked anew. etcd is asked for a watch of each key by its gateway, whose one
+answer has no end. The client of all of them is one process, the same for both systems, and what it
+needs itself is in the delays of both. Memory and processor time are those of the follower.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from tests.system.cluster import eventually
+
+from . import client
+from .plan import Plan, Rows
+from .processes import Failed, cpu_seconds, memory_mib, open_files
+from .rows import Row, paired, percentile
+from .systems import Hstore, System, both, http
+from .watch_load import (
+    FILES_LEFT,
+    GONE_S_MAX,
+    LATE_S_MAX,
+    OPEN_S_MAX,
+    OPENING_AT_ONCE,
+    WRITES_PER_S,
+    Seen,
+    wait,
+    write_all,
+)
+
+_VALUE = b"0"
+_WAIT = "10m"
+_REST_S = 2.0
+"""Between the last that begins to wait and the first change: the follower has nothing to do then."""
+
+_INDEX = re.compile(rb'"ModifyIndex":(\d+)')
+
+
+def row_name(plan_watches: int, figure: str) -> str:
+    """Name a row; targets refer to it by this."""
+    return f"{plan_watches:,} blocking reads on a follower, {WRITES_PER_S} changes/s over all: {figure}"
+
+
+P50, P99 = "delay p50", "delay p99"
+MEMORY, PROCESSOR = "memory for them", "processor time of the follower"
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The figures of one run."""
+
+    p50_ms: float
+    p99_ms: float
+    memory_mib: float
+    growth_mib: float
+    busy_percent: float
+
+
+def blocking(plan: Plan) -> Rows:
+    """Delay from a change sent to the answer of who waits for it, and what it costs the follower."""
+
+    def name(figure: str) -> str:
+        return row_name(plan.watches, figure)
+
+    with both(plan.folder, plan.etcd) as systems:
+        for system in systems:
+            trio.run(partial(_fill, system, plan.watches))
+        runs: list[tuple[_Run, _Run]] = []
+        for number in range(plan.pairs + 1):
+            ours, theirs = (_run(system, plan, number) for system in systems)
+            runs.append((ours, theirs))
+        first, *pairs = runs
+        yield paired(name(P50), "ms", [(a.p50_ms, b.p50_ms) for a, b in pairs])
+        yield paired(name(P99), "ms", [(a.p99_ms, b.p99_ms) for a, b in pairs])
+        yield paired(
+            name(PROCESSOR), "% of a core", [(a.busy_percent, b.busy_percent) for a, b in pairs]
+        )
+        yield paired(
+            name("memory of the follower"), "MiB", [(a.memory_mib, b.memory_mib) for a, b in pairs]
+        )
+        yield Row(
+            name(MEMORY),
+            "MiB",
+            (first[0].growth_mib,),
+            (first[1].growth_mib,),
+            note="What the node grew by in the first run of all: later ones find room that is left.",
+        )
+
+
+def _key(number: int) -> str:
+    return f"blocked-{number:05d}"
+
+
+async def _fill(system: System, keys: int) -> None:
+    """Have each key exist, since a key that never did has no index of its own."""
+    leader = await trio.to_thread.run_sync(system.leader)
+    number = iter(range(keys))
+
+    async def write() -> None:
+        async with client.connected(leader) as connection:
+            for k in number:
+                status, body = await connection.ask(system.put(leader, _key(k), _VALUE))
+                if status != 200:
+                    raise Failed(f"{system.name}: a write is answered {status}: {body[:200]!r}")
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(OPENING_AT_ONCE):
+            nursery.start_soon(write)
+
+
+def _run(system: System, plan: Plan, number: int) -> _Run:
+    address = system.followers()[0]
+    pid = system.pid(address)
+    before, _ = memory_mib(pid)
+    files = open_files(pid)
+    seen = Seen()
+    after, busy = trio.run(partial(_wait_all, system, address, plan, number, seen))
+    if seen.wrong:
+        raise Failed(f"{system.name}: {seen.wrong}")
+    if not plan.is_quick:
+        few = files + FILES_LEFT
+        eventually(lambda: open_files(pid) <= few, "the reads have ended at the node", GONE_S_MAX)
+    delays = seen.delays_ms
+    return _Run(percentile(delays, 50), percentile(delays, 99), after, after - before, busy)
+
+
+async def _wait_all(
+    system: System, address: str, plan: Plan, number: int, seen: Seen
+) -> tuple[float, float]:
+    """Begin all reads, write for the time of a run, and wait for the last answer.
+
+    Returns: the follower's resident memory at the end in MiB, and its processor time in percent.
+    """
+    leader = await trio.to_thread.run_sync(system.leader)
+    pid = system.pid(address)
+    opening = trio.Semaphore(OPENING_AT_ONCE)
+    reader = _read if isinstance(system, Hstore) else _watch
+    async with trio.open_nursery() as nursery:
+        for k in range(plan.watches):
+            nursery.start_soon(_reader, reader, system, address, _key(k), opening, seen)
+        await wait(seen, lambda: seen.opened == plan.watches, OPEN_S_MAX, "all of them wait")
+        await trio.sleep(_REST_S)
+        writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
+        begun, used = time.perf_counter(), cpu_seconds(pid)
+        turn = [(number * writes + k) % plan.watches for k in range(writes)]
+        await write_all(system, leader, [_key(k) for k in turn], seen)
+        await wait(seen, lambda: not seen.begun, LATE_S_MAX, "all changes have been answered")
+        busy = 100 * (cpu_seconds(pid) - used) / (time.perf_counter() - begun)
+        memory, _ = memory_mib(pid)
+        nursery.cancel_scope.cancel()
+    return memory, busy
+
+
+async def _reader(
+    reader: Callable[..., object],
+    system: System,
+    address: str,
+    key: str,
+    opening: trio.Semaphore,
+    seen: Seen,
+) -> None:
+    """Follow one key until cancelled; a connection that ends is said."""
+    is_open = False
+
+    def opened() -> None:
+        nonlocal is_open
+        if not is_open:
+            is_open = True
+            seen.opened += 1
+            opening.release()
+            seen.notify()
+
+    await opening.acquire()
+    try:
+        async with client.connected(address) as connection:
+            await reader(connection, system, address, key, opened, seen)  # type: ignore[misc]
+    except (*client.GONE, Failed) as error:
+        seen.wrong = f"a read ended: {type(error).__name__}: {error}"
+    else:
+        seen.wrong = "a read ended"
+    seen.notify()
+
+
+async def _read(
+    connection: client.Connection,
+    system: System,
+    address: str,
+    key: str,
+    opened: Callable[[], None],
+    seen: Seen,
+) -> None:
+    """Ask for a key again and again, each time with the index of the last answer."""
+    index = b"0"
+    while True:
+        path = f"/v1/kv/{key}?index={index.decode()}&wait={_WAIT}"
+        request = http("GET", address, path if index != b"0" else f"/v1/kv/{key}")
+        if index != b"0":
+            opened()
+        status, body = await connection.ask(request)
+        found = _INDEX.search(body)
+        if status != 200 or found is None:
+            raise Failed(f"a read is answered {status}: {body[:200]!r}")
+        if index != b"0":
+            if found[1] == index:
+                raise Failed(f"a read of {key} is answered with no change")
+            seen.change(key)
+        index = found[1]
+
+
+async def _watch(
+    connection: client.Connection,
+    system: System,
+    address: str,
+    key: str,
+    opened: Callable[[], None],
+    seen: Seen,
+) -> None:
+    """Watch a key, whose name begins no other's."""
+    rest = b""
+
+    def take(status: int, data: bytes) -> None:
+        nonlocal rest
+        if status != 200:
+            raise Failed(f"a watch is answered {status}: {data[:200]!r}")
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            changed = system.watched(line)
+            if changed:
+                seen.change(changed)
+            elif changed == "":
+                opened()
+
+    await connection.follow(system.watch(address, key), take)

@@ -1,0 +1,115 @@
+"""The npm package `consul`: by a script of ours, and by the tests in its own repository.
+
+The package on the index has no tests in it. They need Consul's default ports and a node that is called
+`node1`, so they run in a network namespace.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from . import cache, place, scripted
+from .outcome import Outcome, Unavailable
+
+VERSION = "2.0.1"
+NAME = "npm-consul"
+SUITE = "node-consul"
+
+_REPOSITORY = "https://github.com/silas/node-consul.git"
+_HELPER = Path(__file__).parent / "files" / "node_consul_helper.js"
+_SCRIPT = Path(__file__).parent / "scripts" / "by_node_consul.js"
+_NODE = "node1"
+_PARTS = ("kv", "session", "transaction", "status", "event", "watch")
+_PATIENCE_MS = 10_000
+_RUN_S = 180.0
+
+
+def install() -> Path:
+    """Return a folder whose `node_modules` has the package.
+
+    Raises:
+        Unavailable: It is not installed and cannot be.
+    """
+    return cache.npm(f"consul-{VERSION}", f"consul@{VERSION}")
+
+
+def run(address: str) -> Outcome:
+    """Run our script against the node at `HOST:PORT`.
+
+    Raises:
+        Unavailable: It is not installed and cannot be.
+    """
+    modules = install() / "node_modules"
+    client = scripted.Scripted(NAME, VERSION, _SCRIPT.name)
+    command = ["env", f"NODE_PATH={modules}", "node", str(_SCRIPT), address]
+    return scripted.run(command, client, modules)
+
+
+def install_suite() -> tuple[Path, Path]:
+    """Return a folder with `node_modules` for its tests, and one with the tests.
+
+    Raises:
+        Unavailable: One of them cannot be had.
+    """
+    if shutil.which("node") is None:
+        raise Unavailable("node is not installed")
+    tests = cache.repository(SUITE, _REPOSITORY, VERSION)
+    beside = ("mocha@10.8.2", "should@13.2.3", "async@3.2.6", "uuid@10.0.0")
+    return cache.npm(f"{SUITE}-{VERSION}", f"consul@{VERSION}", *beside), tests
+
+
+def run_suite() -> Outcome:
+    """Run its own tests against a node on Consul's ports.
+
+    Raises:
+        Unavailable: Something of it cannot be had here.
+    """
+    packages, source = install_suite()
+    with tempfile.TemporaryDirectory(prefix="hstore-clients-") as name:
+        folder = Path(name)
+        tests = folder / "test" / "acceptance"
+        shutil.copytree(source / "test" / "acceptance", tests)
+        shutil.copy(_HELPER, tests / "helper.js")
+        (folder / "node_modules").symlink_to(packages / "node_modules")
+        report = folder / "report.json"
+        mocha = ["node", str(packages / "node_modules/mocha/bin/mocha.js"), "--exit"]
+        mocha += ["--reporter", "json", "--reporter-option", f"output={report}"]
+        mocha += ["--timeout", str(_PATIENCE_MS)]
+        with place.alone_on_default_ports(_NODE) as enter:
+            done = subprocess.run(
+                [*enter, *mocha, *(str(tests / f"{part}.js") for part in _PARTS)],
+                cwd=folder,
+                env={k: v for k, v in os.environ.items() if not k.startswith("CONSUL_")},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_RUN_S,
+                check=False,
+            )
+        outcome = Outcome(SUITE, VERSION)
+        if report.exists():
+            _read(json.loads(report.read_text()), outcome)
+        else:
+            outcome.add("its tests begin", (done.stdout + done.stderr)[-500:] or "nothing was said")
+    return outcome
+
+
+def _read(report: dict[str, Any], outcome: Outcome) -> None:
+    failed = {one["fullTitle"] for one in report["failures"]}
+    for one in report["passes"]:
+        outcome.add(_name(one))
+    for one in report["failures"]:
+        said = str(one["err"].get("message", "no reason given")).replace("\n", " ")
+        outcome.add(_name(one), said[:300])
+    if not failed and not report["passes"]:
+        outcome.add("its tests run", "there were none")
+
+
+def _name(test: dict[str, Any]) -> str:
+    return str(test["fullTitle"]).replace(" should ", ": ", 1)

@@ -1,0 +1,79 @@
+"""What all scripts share: run their `check_...` functions one after the other, on an empty node.
+
+Runs in a process where only the client's own packages are, so it imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+import urllib.request
+
+CHECK_S = 20
+
+
+class TooLong(BaseException):
+    """A check takes too long. Clients catch `TimeoutError` and go on, so it is none."""
+
+
+def _too_long(_number, _frame):
+    raise TooLong(f"did not end within {CHECK_S} s")
+
+
+class Place:
+    """The node that is asked."""
+
+    def __init__(self, address):
+        self.address = address
+        self.host, _, port = address.rpartition(":")
+        self.port = int(port)
+
+    def ask(self, method, path, body=None):
+        """Make a request of our own; return its decoded answer, None where there is none."""
+        asked = urllib.request.Request(f"http://{self.address}{path}", data=body, method=method)
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def wipe(self):
+        """Remove all keys and sessions; what the node cannot do yet is left undone."""
+        try:
+            self.ask("DELETE", "/v1/kv/?recurse")
+            for session in self.ask("GET", "/v1/session/list") or []:
+                self.ask("PUT", f"/v1/session/destroy/{session['ID']}")
+        except OSError:
+            pass
+
+
+def fails(kind, call, *arguments, **named):
+    """Assert that a call raises this kind of error, and return the error."""
+    try:
+        given = call(*arguments, **named)
+    except kind as error:
+        return error
+    raise AssertionError(f"no {kind.__name__}, but {given!r}")
+
+
+def main(found):
+    """Run each `check_` function of a module; say one JSON line each."""
+    place = Place(sys.argv[1])
+    signal.signal(signal.SIGALRM, _too_long)
+    for name, check in list(found.items()):
+        if not name.startswith("check_"):
+            continue
+        place.wipe()
+        fault = ""
+        signal.alarm(CHECK_S)
+        try:
+            check(place)
+        except (Exception, TooLong) as error:  # noqa: BLE001 - whatever a client raises is the result
+            where = traceback.extract_tb(error.__traceback__)
+            line = next(
+                (f.line for f in reversed(where) if f.filename == check.__code__.co_filename), ""
+            )
+            fault = f"{type(error).__name__}: {error} at: {line}".replace("\n", " ")[:400]
+        finally:
+            signal.alarm(0)
+        print(json.dumps({"name": name.removeprefix("check_"), "fault": fault}), flush=True)
+    place.wipe()
