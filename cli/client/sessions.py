@@ -139,15 +139,18 @@ def release(client: NodeClient, key: str, value: bytes, session: str, flags: int
     return _locking(client, key, value, f"release={quote(session, safe='')}&flags={flags}")
 
 
-def transact(client: NodeClient, operations: list[dict[str, object]]) -> Done:
+def transact(
+    client: NodeClient, operations: list[dict[str, object]], *, is_write: bool = True
+) -> Done:
     """Carry out all operations in one step, or none.
 
     Args:
         client: The node.
         operations: The members of each `KV` of the body.
+        is_write: One of them changes something.
     """
     body = msgspec.json.encode([{"KV": one} for one in operations])
-    response = client.exchange("PUT", "/v1/txn", body, is_write=True)
+    response = client.exchange("PUT", "/v1/txn", body, is_write=is_write)
     said = client.decoded(response, replies.TXN, allowed=(200, 409))
     faults = said.errors or []
     if bool(faults) != (response.status_code == 409):

@@ -148,7 +148,7 @@ def txn(context: Context, said: Iterable[str], *, as_json: bool) -> None:
     bodies = [one.body for one in operations]
     has_writes = any(VERBS[one.verb].is_write for one in operations)
     through = context.connection.write if has_writes else context.connection.read
-    done = through(lambda client: sessions.transact(client, bodies))
+    done = through(lambda client: sessions.transact(client, bodies, is_write=has_writes))
     if done.faults:
         raise Refused(
             "nothing was changed:"

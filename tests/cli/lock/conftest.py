@@ -8,9 +8,11 @@ import json
 import math
 import signal
 import uuid
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import httpx
+import msgspec
 import pytest
 import trio
 
@@ -76,7 +78,7 @@ class FakeLocks:
         if address in self.down:
             raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
         if request.url.path == "/v1/cluster":
-            return self._answer(json.loads(_encoded(self._info)))
+            return self._answer(json.loads(msgspec.json.encode(self._info)))
         if address in self.leaderless:
             return self._answer("No cluster leader", 500)
         path = request.url.raw_path.decode().partition("?")[0]
@@ -110,6 +112,11 @@ class FakeLocks:
         del self.keys[key]
         self.change()
 
+    async def until(self, look):
+        """Wait until something is so."""
+        while not look():  # noqa: ASYNC110 - in virtual time
+            await trio.sleep(0.1)
+
     def holder(self, key):
         return self.keys.get(key, {}).get("Session", "")
 
@@ -117,10 +124,7 @@ class FakeLocks:
         return [at for at, _, _, asked in self.asked if path in asked]
 
     def _answer(self, content, status=200):
-        if isinstance(content, str):
-            body = content.encode()
-        else:
-            body = json.dumps(content).encode()
+        body = (content if isinstance(content, str) else json.dumps(content)).encode()
         headers = {"X-Hstore-Index": str(self.index), "X-Consul-Index": str(max(1, self.index))}
         return httpx.Response(status, content=body, headers=headers)
 
@@ -171,12 +175,6 @@ class FakeLocks:
         held["ModifyIndex"] = self.index
         held["Value"] = base64.b64encode(value).decode() or None
         return self._answer(True)
-
-
-def _encoded(info):
-    import msgspec
-
-    return msgspec.json.encode(info)
 
 
 class FakeCommand:
@@ -232,9 +230,9 @@ class Run:
             "name": "one",
         }
         asked = Asked(**{**wanted, **changes})
-        self.said = []
-        self.noted = []
-        self.command = None
+        self.said: list[str] = []
+        self.noted: list[str] = []
+        self.command: Any = None
         self.started = trio.Event()
         self.ended = trio.Event()
         self.status = None
