@@ -104,7 +104,11 @@ class Child:
             self.status = ended.si_status if is_exit else 128 + ended.si_status
             return False
         stopped = os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOHANG)
-        return stopped is not None and stopped.si_status in _STOPPED_AT_TERMINAL
+        if stopped is None:
+            return False
+        # `suspend` in a shell is SIGSTOP. Who has no terminal is stopped so by somebody else.
+        by_user = {*_STOPPED_AT_TERMINAL, *([signal.SIGSTOP] if self._has_terminal else [])}
+        return stopped.si_status in by_user
 
     def stop_with_it(self) -> None:
         """Stop this process too, as the user's Ctrl-Z means; return when it is continued."""

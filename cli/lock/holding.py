@@ -171,8 +171,8 @@ class Holder:
     async def _create(self) -> Session:
         asked: dict[str, object] = {
             "Name": self._asked.name,
-            "TTL": f"{self._asked.ttl_s * 1000:.0f}ms",
-            "LockDelay": f"{self._asked.delay_s * 1000:.0f}ms",
+            "TTL": _duration(self._asked.ttl_s),
+            "LockDelay": _duration(self._asked.delay_s),
             "NodeChecks": [],  # it depends on no node, but on its renewals
         }
         return await Session.create(self._members, asked, self._asked.ttl_s)
@@ -351,6 +351,10 @@ async def _until_ended(
 async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds * 1000:.0f}ms"
 
 
 def _holder(row: KeyRow) -> str:

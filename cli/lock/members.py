@@ -77,6 +77,7 @@ class Members:
         self._connect = connect
         self._tell = tell
         self._run = run
+        self._is_told = False
         self._addresses = [found.address]
         self.learn(found.info)
 
@@ -100,7 +101,6 @@ class Members:
             HstoreError: A member has refused it, or the time is over.
         """
         begun_at = self.now()
-        is_told = False
         while True:
             for _ in range(len(self._addresses)):
                 address, sent_at = self._addresses[0], self.now()
@@ -109,12 +109,13 @@ class Members:
                 except (Unreachable, Unavailable) as error:
                     failure: HstoreError = error
                 else:
+                    self._is_told = False
                     return answer, sent_at  # type: ignore[return-value]  # as the request's
                 if patience_s is not None and self.now() - begun_at >= patience_s:
                     raise failure
                 self._pass_over(address)
-            if not is_told:
-                is_told = True
+            if not self._is_told:
+                self._is_told = True
                 self._tell(f"{str(failure).partition('; ')[0]}: trying again, at all members")
             await trio.sleep(_PAUSE_S)
 

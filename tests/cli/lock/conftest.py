@@ -102,7 +102,7 @@ class FakeLocks:
         for key, held in self.keys.items():
             if session is not None and held["Session"] == id_:
                 held["Session"] = ""
-                seconds = float(session["LockDelay"].removesuffix("ms")) / 1000
+                seconds = float(session["LockDelay"].removesuffix("s"))
                 if has_delay:
                     self.delays[key] = self.now() + seconds
                 self.change()

@@ -27,7 +27,7 @@ async def test_the_command_gets_the_lock_and_its_status_is_ours(
     assert one.command.env["HSTORE_LOCK_SESSION"] == held["Session"]
     (session,) = locks.sessions.values()
     assert session["NodeChecks"] == []
-    assert session["TTL"] == "15000ms"
+    assert session["TTL"] == "15s"
     await trio.sleep(1000)  # it is renewed for as long as the command runs
     assert locks.holder("k") == held["Session"] != ""
     one.command.exits(7)
