@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import signal
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
 from .cluster import HSTORE, WAIT_S, Cluster, eventually, run
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "locks.md"
 
 
 @contextmanager
@@ -52,13 +56,9 @@ def test_what_the_process_of_a_command_gets(shared: Cluster):
     done = run(*hstore, "/job/1", "--", "sh", "-c", "env; kill -9 $$", env=shared.env)
     assert done.status == 137
     assert "HSTORE_LOCK_KEY=/job/1\n" in done.out
-    nothing = run(*hstore, "job", "no-such-program", "x", env=shared.env)
-    assert (nothing.status, nothing.err.count("\n")) == (127, 1)
     trap = "trap 'echo got it; exit 9' TERM; echo ready; while :; do sleep 0.02; done"
     with locked(shared, "job2", "sh", "-c", trap, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"ready\n"
-        held = run(*hstore, "--try", "job2", "true", env=shared.env)
-        assert (held.status, "was not free" in held.err) == (1, True)
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == b"got it\n"
         assert process.wait(WAIT_S) == 9
@@ -75,3 +75,25 @@ def _runs(pid):
     except FileNotFoundError:
         return False
     return state.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_each_line_of_the_page_of_locks_does_what_stands_below_it(shared: Cluster, tmp_path):
+    blocks = re.findall(r"^```console\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).splitlines()
+    commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    env = {**shared.env, "HSTORE_HOST": shared.nodes[0].address}
+    program = tmp_path / "hstore"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(HSTORE)} "$@"\n')
+    program.chmod(0o755)
+    env["PATH"] = f"{tmp_path}:{env['PATH']}"
+    script = "\n".join(f"echo {shlex.quote(f'$ {one}')}\n{one}" for one in commands)
+    done = subprocess.run(
+        ["sh", "-c", script], env=env, cwd=tmp_path, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert len(commands) > 8
+    printed = done.stdout.splitlines()
+    wanted = [".*".join(map(re.escape, line.split("..."))) for line in lines]
+    wrong = [pair for pair in zip(wanted, printed, strict=False) if not re.fullmatch(*pair)]
+    assert wrong == []
+    assert len(printed) == len(lines)
