@@ -256,6 +256,8 @@ class Run:
             self.status = await self._holder.hold(self._signals)
         except* HstoreError as group:
             (self.error,) = group.exceptions
+            while isinstance(self.error, BaseExceptionGroup):  # `running.py` looks within, too
+                (self.error,) = self.error.exceptions
         finally:
             self.ended.set()
 
