@@ -183,6 +183,11 @@ def host_names(zone: str, members: Iterable[str]) -> frozenset[str]:
     return frozenset(f"{name}.{apex}" for name in ("leader", *groups, *hosts))
 
 
+def service_hosts(zone: str) -> frozenset[str]:
+    """Return the names of the cluster's own service in a zone, by which clients of Consul ask for it."""
+    return frozenset({f"consul.service.{zone.lower().rstrip('.')}"})
+
+
 class _Builder:
     """Collects nodes, and makes the names between the apex and each of them exist."""
 

@@ -25,10 +25,15 @@ from .http.exchange import Deferred
 from .http.params import parse_query, prefix_from_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..model.commands import Outcome
     from ..state.machine import Reader
     from .http.connection import Request
     from .http.exchange import Exchange, Found
+
+WHOLE_BYTES_MAX = 64 * 1024
+"""Of the payloads of a list that is made in one go."""
 
 _encode = msgspec.json.encode
 
@@ -76,8 +81,11 @@ def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
             and (not event.tag or tag(event.tag))
         )
 
-    def render(reader: Reader) -> bytes:
-        return _encode([_shown(event) for event in reader.events() if is_wanted(event)])
+    def render(reader: Reader) -> bytes | Iterator[bytes]:
+        found = [event for event in reader.events() if is_wanted(event)]
+        if sum(len(event.payload) for event in found) > WHOLE_BYTES_MAX:
+            return (_encode(_shown(event)) for event in found)
+        return _encode([_shown(event) for event in found])
 
     on = (Target(EVENTS, b""),)
     return ask(exchange, request, Question(on, lambda reader: reader.events_index(), render))

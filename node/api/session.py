@@ -5,6 +5,7 @@ Owns their shapes. Their clocks, and what ends with a session, are the node's.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ from .http.exchange import Deferred, Renewal
 from .http.params import parse_query, prefix_from_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..model.commands import Member, Outcome
     from ..model.locks import Behavior
     from ..state.machine import Reader
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from .http.connection import Request
     from .http.exchange import Exchange, Found
     from .http.waiting import Wait
+
+WHOLE_MAX = 128
+"""Sessions of a list that is made in one go, in about a millisecond."""
 
 # Consul's agent/structs: `SessionTTLMax`; agent/session_endpoint.go:
 # `lockDelayMinThreshold`.
@@ -210,7 +216,7 @@ def of_node(exchange: Exchange, request: Request, rest: bytes) -> Found:
             return reader.nodes_index()
         return max(reader.sessions_index(node.catalog_number), node.modify_index)
 
-    def render(reader: Reader) -> bytes:
+    def render(reader: Reader) -> bytes | Iterator[bytes]:
         node = nodes.find(exchange, name)
         return b"[]" if node is None else _list(exchange, reader, node.catalog_number)
 
@@ -235,8 +241,12 @@ def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     )
 
 
-def _list(exchange: Exchange, reader: Reader, node: int | None) -> bytes:
-    return _encode([_shown(exchange, session) for session in reader.sessions(node)])
+def _list(exchange: Exchange, reader: Reader, node: int | None) -> bytes | Iterator[bytes]:
+    """Return the sessions of a node, or all, as one text or, of many, one by one."""
+    some = list(itertools.islice(reader.sessions(node), WHOLE_MAX + 1))
+    if len(some) <= WHOLE_MAX:
+        return _encode([_shown(exchange, session) for session in some])
+    return (_encode(_shown(exchange, session)) for session in reader.sessions(node))
 
 
 def _named(rest: bytes) -> tuple[str, bytes | None]:

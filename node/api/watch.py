@@ -7,10 +7,10 @@ how far back they are kept, the node knows.
 Theory of operation. An event is one change; its data is JSON in one line. The last change of an
 entry carries the entry's revision as the event's `id`, and so does a bare `id:` line at the
 beginning and whenever nothing was sent for a while: it says that all up to this revision has been
-sent, also where nothing has changed. The standard has a client keep the last id and send it as
-`Last-Event-ID` when it connects again, to this node or another; `?after=` says the same. A deletion
-of a whole prefix makes many changes of one revision: a client that is cut off among them has not
-seen their id yet, and so gets them all again.
+sent, also where nothing has changed. All but the last change of an entry say `"more":true`: what a
+transaction has written takes effect together, and so can a client take it. The standard has a client keep the last id and send it as
+`Last-Event-ID` when it connects again, to this node or another; `?after=` says the same. A client
+that is cut off among the changes of one entry has not seen their id yet, and so gets them all again.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 # As for /v1/events: so we notice a dead client, and the client sees that the node lives.
 KEEPALIVE_S = 15.0
+_MORE = b',"more":true'
 _encode = msgspec.json.encode
 
 
@@ -123,7 +124,12 @@ class _Changes:
 @lru_cache(maxsize=1)
 def _event(change: Change, is_last: bool) -> bytes:
     what = b'"deleted":true' if change.value is None else value_member(change.value)
-    data = b'{"key":%b,"revision":%d,%b}' % (_encode(change.key.decode()), change.revision, what)
+    data = b'{"key":%b,"revision":%d,%b%b}' % (
+        _encode(change.key.decode()),
+        change.revision,
+        what,
+        b"" if is_last else _MORE,
+    )
     return b"id: %d\ndata: %b\n\n" % (change.revision, data) if is_last else b"data: %b\n\n" % data
 
 
@@ -142,7 +148,7 @@ def _pieces(change: Change, is_last: bool) -> Iterator[bytes]:
     while at < len(value):
         piece, at = _piece(change, at, is_text)
         yield piece
-    yield b'"}\n\n'
+    yield b'"}\n\n' if is_last else b'"%b}\n\n' % _MORE
 
 
 # As `_event`: watches of the same change go on side by side, so they share its pieces, too.

@@ -11,6 +11,7 @@ import msgspec
 
 from ..driver.facts import Facts
 from ..model import commands
+from ..model.checks import SetCheck
 from ..model.commands import Checkpoint, InitCluster, PutMember
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind
@@ -51,4 +52,6 @@ class Founding:
             return False
         if isinstance(command, PutMember):
             return command.member.id == self._facts.id
+        if isinstance(command, SetCheck):
+            return command.check.node == self._facts.id
         return isinstance(command, InitCluster | Checkpoint)

@@ -35,6 +35,7 @@ from ..model.locks import Session
 from ..net.flag import Flag
 from ..peers.wire import ForwardKind
 from ..state.changes import SESSIONS, Change
+from ..state.watches import Watch
 from .session_ends import SessionEnds, ask_again
 from .session_nodes import PAUSE_S, SLICE, SessionNodes
 
@@ -55,11 +56,12 @@ _DECIDED_S = 1.0
 class _Clock:
     """The clock of one session: when it was started, and how long it runs."""
 
-    __slots__ = ("span_s", "started_at")
+    __slots__ = ("session", "span_s", "started_at")
 
-    def __init__(self, started_at: float, span_s: float) -> None:
+    def __init__(self, session: Session, started_at: float) -> None:
+        self.session = session
         self.started_at = started_at
-        self.span_s = span_s
+        self.span_s = _TTLS * session.ttl_ms / 1000
 
 
 class SessionClocks:
@@ -81,6 +83,7 @@ class SessionClocks:
         self._term = 0
         self._since = 0.0
         self._clocks: dict[bytes, _Clock] = {}
+        self._watch: Watch | None = None
         # One entry for each clock, at the time when it was due when that was last looked at.
         self._due: list[tuple[float, bytes]] = []
         self._is_begun = Flag()
@@ -148,12 +151,20 @@ class SessionClocks:
                 # Another leader has confirmed: it does not know of this renewal.
                 ask_again(self._replica, request)
             elif not self._ends.holds(request):
-                request.finish(self._keys.session(request.data))
+                request.finish(self._session(request.data))
 
         try:
             self._replica.waiting.submit_read(Request(READ, b"", request.deadline, confirmed))
         except Overloaded as error:
             request.finish(error)
+
+    def _session(self, session_id: bytes) -> Session | None:
+        """Return a session as it is now."""
+        clock = self._clocks.get(session_id)
+        # As long as the watch is not behind, what is here is what the state has.
+        if clock is not None and self._watch is not None and not self._watch.is_behind:
+            return clock.session
+        return self._keys.session(session_id)
 
     def look(self) -> None:
         """Leadership or members may have changed."""
@@ -166,7 +177,7 @@ class SessionClocks:
     def tick(self) -> None:
         """Time has passed."""
         self.look()
-        self._ends.expire()
+        self._ends.tick()
 
     def _begin(self, term: int) -> None:
         """Begin to keep the clocks in a term; 0: keep none, for this node leads no more."""
@@ -200,6 +211,7 @@ class SessionClocks:
             watch = self._keys.watches.open(b"", None, SESSIONS)
             try:
                 await self._load(started_at)
+                self._watch = watch
                 while True:
                     for change, _ in watch.take():
                         self._changed(change)
@@ -211,6 +223,7 @@ class SessionClocks:
                 # Some may have been made since, and none may end too early.
                 started_at = trio.current_time()
             finally:
+                self._watch = None
                 watch.close()
 
     async def _load(self, started_at: float) -> None:
@@ -225,9 +238,11 @@ class SessionClocks:
             view.close()
 
     def _changed(self, change: Change) -> None:
-        session = self._keys.session(change.key)
+        session, clock = self._keys.session(change.key), self._clocks.get(change.key)
         if session is None:
             self._forget(change.key)
+        elif clock is not None:
+            clock.session = session
         else:
             self._start(session, trio.current_time())
 
@@ -238,7 +253,7 @@ class SessionClocks:
         """Start the clock of a session that has a TTL and no clock yet."""
         if not session.ttl_ms or session.id in self._clocks:
             return
-        clock = self._clocks[session.id] = _Clock(started_at, _TTLS * session.ttl_ms / 1000)
+        clock = self._clocks[session.id] = _Clock(session, started_at)
         due = started_at + clock.span_s
         if not self._due or due < self._due[0][0]:
             self._is_earlier.set()
@@ -248,15 +263,11 @@ class SessionClocks:
 
     async def _keep_time(self) -> None:
         while True:
-            are_more_due = self._look_at_due()
-            self._ends.propose()
-            if are_more_due:
+            if self._look_at_due():
                 await trio.lowlevel.checkpoint()
                 continue
             now = trio.current_time()
             due = self._due[0][0] if self._due else math.inf
-            if self._ends.are_left:
-                due = now
             with trio.move_on_at(max(due, now + _GRAIN_S)):
                 await self._is_earlier.wait()
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import trio
 
-from hstore.dns.zone import host_names
+from hstore.dns.zone import host_names, service_hosts
 
 from ..driver.replica import Replica
 from ..model.commands import Member
@@ -95,7 +95,8 @@ class ThisNode:
         members, zone = self._facts.members, self._facts.settings.zone
         if members is not self._members or zone != self._hosts_zone:
             self._members, self._hosts_zone = members, zone
-            self._hosts = host_names(zone, (member.name for member in members.values()))
+            names = (member.name for member in members.values())
+            self._hosts = host_names(zone, names) | service_hosts(zone)
         return self._hosts
 
     def unhealthy(self) -> str | None:

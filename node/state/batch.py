@@ -30,7 +30,7 @@ from ..model.commands import Command, Outcome
 from ..raft.entry import Entry
 from ..raft.errors import CoreBug
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, pack_applied
-from .changes import Change
+from .changes import Change, Tree
 
 V = TypeVar("V")
 
@@ -115,8 +115,7 @@ class Batch:
         undo: While a savepoint is open: (key, value in `changed` before) for each write; else None.
         values: What the tables hold in memory, as the entries so far have left it.
         changes: What watches are going to read, in the order of the log.
-        gap: The length of `changes` up to the last that stands for many (`Change.is_tree`); 0:
-            there is none.
+        gap: The length of `changes` up to the last `Tree`; 0: there is none.
         locks_deleted: Whether a key that is made may have had a lock before (`deletions.py`).
     """
 
@@ -275,8 +274,8 @@ class Batch:
         """Replace what a table holds in memory; the caller puts the record that belongs to it."""
         self.values = {**self.values, of: value}
 
-    def skip_changes(self, change: Change) -> None:
-        """Append a change that stands for many (`Change.is_tree`).
+    def skip_changes(self, change: Tree) -> None:
+        """Append a change that stands for many.
 
         Watches cannot go on over such a gap: the changes before it are of no use to them.
         """

@@ -60,15 +60,19 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         revision: The Raft index of the entry that did it.
         value: What it was set to (in other tables than the users' keys: the record, see
             `records.py`); None: it was deleted.
-        is_tree: It stands for all keys that start with `key`: they were deleted, too many to list.
-            Such a change is told to those that wait, and is never in the history.
     """
 
     table: Table
     key: bytes
     revision: int
     value: bytes | None
-    is_tree: bool = False
+
+
+class Tree(Change, frozen=True, gc=False):
+    """All keys that start with `key`: they were deleted, and are too many to list.
+
+    It is told to those that wait, and is never in the history.
+    """
 
 
 class History:
@@ -113,7 +117,7 @@ class History:
         Args:
             changes: In the order of the log.
             revision: Index of the last of these entries.
-            gap: How many of them there are up to the last that is a tree: the history begins anew
+            gap: How many of them there are up to the last `Tree`: the history begins anew
                 after it. 0: none is.
         """
         if gap:

@@ -61,6 +61,11 @@ class Kept:
         for prefix in self._prefixes:
             self._lengths[len(prefix)] = self._lengths.get(len(prefix), 0) + 1
 
+    @property
+    def has_locks(self) -> bool:
+        """Whether a key that is made may have to begin with a lock index."""
+        return self.with_lock > 0 or self.lock_floor > 0
+
     def add(self, one: Deletion) -> Deletion | None:
         """Add the newest deletion; return the one of its name before it, for `undo`."""
         self.order.append(one)
@@ -142,12 +147,6 @@ class Deletions:
     def of(self, table: Table) -> Kept:
         """Return those of one table."""
         return self._tables[table]
-
-    @property
-    def has_locks(self) -> bool:
-        """Whether any key that is made may have to begin with a lock index."""
-        keys = self._tables[KEYS]
-        return keys.lock_floor > 0 or keys.with_lock > 0
 
 
 def _load(view: StateReader) -> Deletions:

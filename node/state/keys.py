@@ -1,6 +1,6 @@
 """The users' keys: what `Put`, `Delete` and `DeletePrefix` do.
 
-Owns the records under `records.USER`, the changes of the table `changes.KEYS`, and the last index
+Owns the records under `USER`, the changes of the table `changes.KEYS`, and the last index
 that changed any key. What takes locks and ends them is in `locks.py`: the writes here ignore them,
 but they keep the lock data of a key that has some. Under the rule of the whole state: a function of
 the log alone.
@@ -12,29 +12,21 @@ recursive deletion that is the greatest that any key was ever given, since its k
 from __future__ import annotations
 
 from ..model.commands import Delete, DeletePrefix, Outcome, Put
+from ..model.locks import Acquire, Release
 from ..raft.entry import Entry
-from ..storage.interface import APPLIED_KEY, StateReader, unpack_applied
+from ..storage.interface import StateReader
 from . import deletions, holds, records
 from .batch import Batch, Effects, InMemory
-from .changes import KEYS, Change
+from .changes import KEYS, Change, Tree
 from .deletions import DELETIONS
 from .holds import HOLDS
-
-
-def _load_key_change(view: StateReader) -> int:
-    found = view.get(records.KEY_CHANGE_KEY)
-    if found is None and any(True for _ in view.scan(records.USER, records.USER_END)):
-        # A directory of before it was kept. No change is later than what was applied.
-        return unpack_applied(view.get(APPLIED_KEY))[0]
-    return records.decode_index(found)
+from .records import LOCKED, USER, encode_record, record_head
 
 
 def _load_greatest_lock(view: StateReader) -> int:
     return records.decode_index(view.get(records.GREATEST_LOCK_KEY))
 
 
-KEY_CHANGE = InMemory("key change", _load_key_change)
-"""The last index that changed any key, as of the last `note_change`."""
 GREATEST_LOCK = InMemory("greatest lock index", _load_greatest_lock)
 """The greatest lock index that any key was ever given."""
 
@@ -46,32 +38,63 @@ def put(batch: Batch, entry: Entry, command: Put) -> Outcome:
     of the batch would do the same for the price of a call each.
     """
     index = entry.index
-    key = records.USER + command.key
+    key = USER + command.key
     changed = batch.changed
     found = changed[key] if key in changed else batch.stored(key)
-    lock = b""
     if found is None:
+        if batch.locks_deleted:
+            return _put_locked(batch, entry, command, None)
         create_revision, revision = index, 0
         allowed = not command.must_exist
-        if batch.locks_deleted:
-            lock = lock_of_new(batch, command.key)
     else:
-        create_revision, _, revision = records.record_head(command.key, found)
+        create_revision, _, revision = record_head(command.key, found)
+        if create_revision >= LOCKED:
+            return _put_locked(batch, entry, command, found)
         allowed = True
-        if create_revision >= records.LOCKED:
-            lock = records.lock_in(found)
     if not allowed or (command.cas is not None and command.cas != revision):
         return Outcome(False, revision)
-    if lock:
-        record = records.encode_locked(create_revision, command.flags, index, lock, command.value)
-    else:
-        record = records.encode_record(create_revision, command.flags, index, command.value)
+    record = encode_record(create_revision, command.flags, index, command.value)
     if batch.undo is None:
         changed[key] = record
     else:
         batch.put(key, record)
     batch.changes.append(Change(KEYS, command.key, index, command.value))
     return Outcome(True, index)
+
+
+def _put_locked(batch: Batch, entry: Entry, command: Put, found: bytes | None) -> Outcome:
+    """As `put`, for a key that has lock data, or may have to begin with some."""
+    if found is None:
+        create_revision, revision, lock = entry.index, 0, lock_of_new(batch, command.key)
+    else:
+        create_revision, _, revision = record_head(command.key, found)
+        lock = records.lock_in(found)
+    is_missing = found is None and command.must_exist
+    if is_missing or (command.cas is not None and command.cas != revision):
+        return Outcome(False, revision)
+    write(batch, entry.index, command, create_revision, lock)
+    return Outcome(True, entry.index)
+
+
+def write(
+    batch: Batch, index: int, command: Put | Acquire | Release, create_revision: int, lock: bytes
+) -> None:
+    """Write a key and its lock data.
+
+    Args:
+        batch: What has taken effect.
+        index: Of the entry.
+        command: Has key, value and flags.
+        create_revision: Of the key; with or without the bit of lock data.
+        lock: Its lock data; empty: it has none.
+    """
+    flags, value = command.flags, command.value
+    if lock:
+        record = records.encode_locked(create_revision, flags, index, lock, value)
+    else:
+        record = encode_record(create_revision, flags, index, value)
+    batch.put(USER + command.key, record)
+    batch.changes.append(Change(KEYS, command.key, index, value))
 
 
 def lock_of_new(batch: Batch, key: bytes) -> bytes:
@@ -92,16 +115,16 @@ def remove(batch: Batch, index: int, key: bytes, record: bytes) -> None:
     lock_index, session = records.decode_lock(key, record)
     if session:
         holds.let_go(batch, key, session)
-    batch.delete(records.USER + key)
+    batch.delete(USER + key)
     deletions.keep(batch, KEYS, index, key, lock_index)
     batch.changes.append(Change(KEYS, key, index, None))
 
 
 def _delete(batch: Batch, entry: Entry, command: Delete) -> Outcome:
-    found = batch.get(records.USER + command.key)
+    found = batch.get(USER + command.key)
     if found is None:
         return Outcome(False, 0)
-    _, _, revision = records.record_head(command.key, found)
+    _, _, revision = record_head(command.key, found)
     if command.cas is not None and command.cas != revision:
         return Outcome(False, revision)
     remove(batch, entry.index, command.key, found)
@@ -110,7 +133,7 @@ def _delete(batch: Batch, entry: Entry, command: Delete) -> Outcome:
 
 def _delete_prefix(batch: Batch, entry: Entry, command: DeletePrefix) -> Outcome:
     index, prefix = entry.index, command.prefix
-    start = records.USER + prefix
+    start = USER + prefix
     # Every such prefix has an end, because it begins with `USER`.
     gone = batch.delete_range(start, records.prefix_end(start) or records.USER_END)
     if gone == []:
@@ -120,7 +143,7 @@ def _delete_prefix(batch: Batch, entry: Entry, command: DeletePrefix) -> Outcome
         holds.let_go(batch, key, held.by_key[key])
     deletions.keep(batch, KEYS, index, prefix, batch.value(GREATEST_LOCK), is_prefix=True)
     if gone is None:
-        batch.skip_changes(Change(KEYS, prefix, index, None, is_tree=True))
+        batch.skip_changes(Tree(KEYS, prefix, index, None))
     else:
         batch.changes += [Change(KEYS, key[1:], index, None) for key in gone]
     return Outcome(True, index)
@@ -129,16 +152,14 @@ def _delete_prefix(batch: Batch, entry: Entry, command: DeletePrefix) -> Outcome
 def note_change(batch: Batch) -> None:
     """Note the index of the last change of a key, before the batch is written.
 
-    Once for all entries of it, so that a write of a key pays nothing.
+    Once for all its entries, so that the write of a key pays little. No savepoint is open.
     """
     for change in reversed(batch.changes):
         if change.table == KEYS:
-            if change.revision != batch.value(KEY_CHANGE):
-                batch.set_value(KEY_CHANGE, change.revision)
-                batch.put(records.KEY_CHANGE_KEY, records.encode_index(change.revision))
+            batch.changed[records.KEY_CHANGE_KEY] = records.encode_index(change.revision)
             return
 
 
-IN_MEMORY = (KEY_CHANGE, GREATEST_LOCK)
+IN_MEMORY = (GREATEST_LOCK,)
 
 EFFECTS: Effects = {Put: put, Delete: _delete, DeletePrefix: _delete_prefix}

@@ -51,7 +51,7 @@ from . import (
     user_events,
 )
 from .batch import Batch, Effects, InMemory, Values
-from .changes import History
+from .changes import KEYS, History
 from .deletions import DELETIONS
 from .keyed_writes import KEYED_WRITES, KeyedWrites
 from .keys import put
@@ -153,6 +153,7 @@ class State:
         self.members = values[MEMBERS]
         self.removed = values[REMOVED]
         self.keyed_writes = values[KEYED_WRITES]
+        self._deleted_keys: deletions.Kept = values[DELETIONS].of(KEYS)
 
     @property
     def time_ms(self) -> int:
@@ -214,7 +215,7 @@ class State:
         if not entries:
             return []
         batch = Batch(self._store, self._values, EFFECTS, self.on_checkpoint)
-        batch.locks_deleted = self._values[DELETIONS].has_locks
+        batch.locks_deleted = self._deleted_keys.has_locks
         outcomes = []
         expected = self.applied
         for entry in entries:

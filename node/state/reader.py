@@ -16,7 +16,6 @@ from . import records
 from .batch import Values
 from .changes import KEYS, SESSIONS
 from .deletions import DELETIONS
-from .keys import KEY_CHANGE
 from .records import Item
 from .user_events import EVENT_INDEXES
 
@@ -129,8 +128,10 @@ class View:
     @property
     def key_change_index(self) -> int:
         """The last index that changed any key."""
-        index: int = self._values[KEY_CHANGE]
-        return max(1, index)
+        record = self._view.get(records.KEY_CHANGE_KEY)
+        if record is None and any(True for _ in self.scan()):
+            return self._applied  # A directory of before it was kept: no change is later.
+        return records.decode_index(record, 1)
 
     def absent_index(self, key: bytes) -> int:
         """Return the index of a key that does not exist."""

@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 
 from ..errors import Compacted
 from ..net.flag import Flag
-from .changes import KEYS, Change, History, Table
+from .changes import KEYS, Change, History, Table, Tree
 
 T = TypeVar("T")
 
@@ -270,7 +270,7 @@ class _Waits:
         taken = list(self._by_key.pop(key, ()))
         if self._by_prefix:
             taken += self._by_prefix.take(key)
-        if change.is_tree:
+        if isinstance(change, Tree):
             taken += self._by_prefix.take_under(key)
             for longer in [one for one in self._by_key if one.startswith(key)]:
                 taken += self._by_key.pop(longer)

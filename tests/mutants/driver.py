@@ -93,8 +93,8 @@ DRIVER = (
     ),
     _mutant(
         "driver-sends-a-forwarded-write-again", (38,), "After a broken link, whatever came of it.",
-        _REQUESTS, "                del self.forwarded[rid]\n                request.finish(unknown(why))",
-        "                del self.forwarded[rid]\n                self.queued.append(request)",
+        _REQUESTS, "                else:\n                    request.finish(unknown(why))",
+        "                else:\n                    self.queued.append(request)",
     ),
     _mutant(
         "failed-reads-are-forgotten", (22, 61), "They are not asked again.",

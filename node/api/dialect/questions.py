@@ -12,16 +12,17 @@ leads meanwhile, since the changes come from this node's own state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
 from ...errors import NoLeader
 from ..http.exchange import Deferred
+from ..http.listing import Listing
 from ..http.params import parse_query
 from ..http.waiting import Wait
-from .heads import Mode, read
+from .heads import Mode, read, read_head
 from .queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ...state.changes import Table
     from ...state.machine import Reader
     from ..backend import Keys, Waiter
+    from ..http.answers import Answer
     from ..http.connection import Request
     from ..http.exchange import Exchange
     from ..http.waiting import Found
@@ -54,12 +56,13 @@ class Question(NamedTuple):
     Attributes:
         on: All that its result depends on: each change of the index must be among them.
         index_of: Returns the index of the result; whatever is below 1 counts as 1.
-        render: Returns the body as JSON; None: there is nothing, which is 404 with an empty body.
+        render: Returns the body as JSON; None: there is nothing, which is 404 with an empty body; or,
+            of a long list, an iterator over its elements, as JSON, which reads on in the reader.
     """
 
     on: Sequence[Target]
     index_of: Callable[[Reader], int]
-    render: Callable[[Reader], bytes | None]
+    render: Callable[[Reader], bytes | Iterator[bytes] | None]
 
 
 def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
@@ -74,7 +77,7 @@ def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
     mode, query = mode_of(exchange, query)
     wanted = blocking(query) if query else AT_ONCE
 
-    def look(after: int | None) -> bytes | None:
+    def look(after: int | None) -> Found | None:
         """Return the answer if the index has passed `after`, or in any case."""
         reader = exchange.keys.view()
         try:
@@ -84,7 +87,9 @@ def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
             body = question.render(reader)
         finally:
             reader.close()
-        return read(exchange, mode, index, body)
+        if body is None or isinstance(body, bytes):
+            return read(exchange, mode, index, body)
+        return _LongList(exchange, mode, question)
 
     def finish(_: Outcome) -> Found | Wait:
         answer = look(wanted.after or None)
@@ -93,6 +98,40 @@ def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
         return LocalWait(exchange, mode, wanted, question.on, look)
 
     return Deferred(None, query, finish)
+
+
+class _LongList:
+    """The work that answers with a long list, begun when it is awaited: the client may have gone."""
+
+    __slots__ = ("_exchange", "_mode", "_question")
+
+    def __init__(self, exchange: Exchange, mode: Mode, question: Question) -> None:
+        self._exchange = exchange
+        self._mode = mode
+        self._question = question
+
+    def __await__(self) -> Generator[Any, Any, Answer]:
+        return self._run().__await__()
+
+    async def _run(self) -> Answer:
+        """Read it once more when it is this connection's turn, and send it slice by slice."""
+        exchange, question = self._exchange, self._question
+        await exchange.slice()
+        is_taken = False
+        reader = exchange.keys.view()
+        try:
+            index = max(question.index_of(reader), 1)
+            body = question.render(reader)
+            if body is None or isinstance(body, bytes):  # It has become short.
+                return read(exchange, self._mode, index, body)
+            elements = body
+            start = read_head(exchange, self._mode, index)
+            listing = Listing(start, reader, b"", lambda _keys: elements)
+            is_taken = True
+            return listing
+        finally:
+            if not is_taken:
+                reader.close()
 
 
 class Signal:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import trio
 
+from ...errors import NoLeader
 from ...model.commands import Outcome
 from ...net.turn import SLICE_BYTES, Turn
 from .answers import Answer, HttpError, failure
@@ -259,13 +260,13 @@ class Exchange:
         Requests that came in one piece share one confirmation: it began after all of them came.
 
         Raises:
-            HttpError: 400 for a bad query; 503, the cluster waits for nodes.
-            Unavailable: No majority confirmed it in time.
+            HttpError: 400 for a bad query.
+            Unavailable: No majority confirmed it in time, or the cluster waits for nodes.
         """
         if self.is_fresh or "stale" in query:
             timeout_s(query)  # Refused also where it is not needed.
             if self.keys.waiting:
-                raise HttpError(503, self.keys.waiting, retry_after_s=RETRY_AFTER_S)
+                raise NoLeader(self.keys.waiting)
             return
         deadline = await self.begin_wait(query)
         await self.keys.read_barrier(deadline)

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from hstore.dns.zone import host_names
+from hstore.dns.zone import host_names, service_hosts
 from hstore.node.api.backend import Backend, Tell, Waiter
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
@@ -118,8 +118,8 @@ def new_state() -> State:
     state = State(storage.state)
     apply(state, InitCluster("c1", ClusterSettings()))
     for number, name in [(1, "n1"), (2, "n2")]:
-        ports = (f"10.0.0.1:{port + number}" for port in (8499, 8299, 8599))
-        apply(state, PutMember(Member(number, name, *ports)))
+        api, peer, dns = (f"10.0.0.1:{port + number}" for port in (8499, 8299, 8599))
+        apply(state, PutMember(Member(number, name, api, peer, dns)))
     while state.applied < 10:
         apply(state, None)
     return state
@@ -154,11 +154,12 @@ class FakeBackend:
         self.version = 0
         self._changed = trio.Event()
         self.history = self.state.history
+        self.history.restart(self.applied_index)
         self.watches = Watches(self.history)
 
     @property
     def zone_hosts(self) -> frozenset[str]:
-        return host_names(self.zone, self.members)
+        return host_names(self.zone, self.members) | service_hosts(self.zone)
 
     @property
     def whole(self) -> Backend:

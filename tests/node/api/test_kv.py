@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 import pytest
 
+from hstore.node.api.trees import KEYS_COUNTED
 from hstore.node.model.commands import Delete, DeletePrefix, Put
+from hstore.node.model.locks import CreateSession, Session
+from hstore.node.net.turn import SLICE_BYTES
 
 U64_MAX = 2**64 - 1
 
@@ -59,12 +65,12 @@ async def test_get_gives_consuls_object(client, backend):
     answer = await client.request("GET", "/v1/kv/%C3%A4")
     assert answer.json() == [
         {
+            "LockIndex": 0,
             "Key": "ä",
-            "Value": "bmV3",
             "Flags": 7,
+            "Value": "bmV3",
             "CreateIndex": 11,
             "ModifyIndex": 12,
-            "LockIndex": 0,
         }
     ]
 
@@ -73,8 +79,9 @@ async def test_get_raw_gives_the_bytes_that_no_browser_may_guess_at(client, back
     backend.set(b"a", b"<script>\xff")
     answer = await client.request("GET", "/v1/kv/a?raw")
     assert answer.body == b"<script>\xff"
-    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-type"] == "text/plain"
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "sandbox"
 
 
 async def test_get_recurse_lists_the_prefix_which_may_be_empty(client, backend):
@@ -104,11 +111,12 @@ async def test_keys_are_listed_each_once(client, backend, target, expected):
     assert (await client.request("GET", target)).json() == expected
 
 
-@pytest.mark.parametrize("target", ["/v1/kv/x", "/v1/kv/x?raw", "/v1/kv/x?recurse", "/v1/kv/?keys"])
+@pytest.mark.parametrize(
+    "target", ["/v1/kv/x", "/v1/kv/x?raw", "/v1/kv/x?recurse", "/v1/kv/x?keys", "/v1/kv/?recurse"]
+)
 async def test_404_when_nothing_matches(client, backend, target):
     answer = await client.request("GET", target)
-    assert answer.status == 404
-    assert answer.json()["error"]
+    assert (answer.status, answer.body, answer.index) == (404, b"", 1)
     assert all(reader.is_closed for reader in backend.readers)
 
 
@@ -140,10 +148,12 @@ async def test_delete_recurse_takes_the_prefix(client, backend):
 
 async def test_head_has_the_length_and_no_body(client, backend):
     backend.set(b"a", b"12345")
-    answer = await client.request("HEAD", "/v1/kv/a?raw")
-    assert (answer.status, answer.headers["content-length"]) == (200, "5")
-    listing = await client.request("HEAD", "/v1/kv/?recurse")
+    whole = await client.request("GET", "/read/a")
+    answer = await client.request("HEAD", "/read/a")
+    assert (answer.status, answer.headers["content-length"]) == (200, str(len(whole.body)))
+    listing = await client.request("HEAD", "/read")
     assert listing.status == 200
+    assert (await client.request("HEAD", "/v1/kv/a")).status == 405
     assert all(reader.is_closed for reader in backend.readers)
     # The connection is still in step: nothing of a body was sent.
     assert (await client.request("GET", "/v1/kv/a?raw")).body == b"12345"
@@ -160,3 +170,163 @@ async def test_requests_of_one_piece_share_one_confirmation_until_a_write(client
     await client.send(get)
     await client.response()
     assert backend.barriers == 3
+
+
+# --- locks: contract-services section 6.1 -----------------------------------------------------
+
+
+SID = "11111111-2222-3333-4444-555555555555"
+OTHER = "99999999-2222-3333-4444-555555555555"
+
+
+@pytest.fixture
+def session(backend) -> str:
+    for sid in (SID, OTHER):
+        id_ = bytes.fromhex(sid.replace("-", ""))
+        made = CreateSession(Session(id_, "", 1, 15 * 10**9, "release", "", 0, ()))
+        assert backend.apply(made).ok
+    return SID
+
+
+async def object_of(client, key: str = "a") -> dict[str, Any]:
+    found: dict[str, Any] = (await client.request("GET", f"/v1/kv/{key}")).json()[0]
+    return found
+
+
+async def test_a_lock_is_taken_held_and_released(client, session):
+    async def put(query: str, body: bytes) -> bytes:
+        answer: bytes = (await client.request("PUT", f"/v1/kv/a?{query}", body)).body
+        return answer
+
+    assert await put(f"acquire={session}", b"1") == b"true"
+    held = await object_of(client)
+    assert (held["Session"], held["LockIndex"], held["Value"]) == (session, 1, "MQ==")
+    assert await put(f"acquire={OTHER}", b"2") == b"false"
+    assert await put(f"acquire={session.upper()}&flags=7", b"3") == b"true"
+    again = await object_of(client)
+    assert (again["LockIndex"], again["Flags"], again["Session"]) == (1, 7, session)
+    assert await put("", b"plain") == b"true"
+    assert (await object_of(client))["Session"] == session
+    assert await put(f"release={OTHER}", b"4") == b"false"
+    assert await put("release=foo", b"4") == b"false"
+    assert await put(f"release={session}", b"5") == b"true"
+    free = await object_of(client)
+    assert (free.get("Session"), free["LockIndex"], free["Value"]) == (None, 1, "NQ==")
+    assert await put(f"acquire={OTHER}", b"6") == b"true"
+    assert (await object_of(client))["LockIndex"] == 2
+
+
+async def test_a_lock_of_a_key_with_a_large_value_is_shown_too(client, session):
+    large = b"x" * 100_000
+    await client.request("PUT", f"/v1/kv/null?acquire={session}", large)
+    for target in ["/v1/kv/null", "/v1/kv/?recurse"]:
+        [found] = (await client.request("GET", target)).json()
+        assert (found["Session"], found["LockIndex"]) == (session, 1)
+        assert base64.b64decode(found["Value"]) == large
+
+
+@pytest.mark.parametrize("sid", ["", "foo", "12345678-2222-3333-4444-555555555555", "%22"])
+async def test_a_lock_for_no_session_is_an_error_that_clients_know(client, backend, sid):
+    answer = await client.request("PUT", f"/v1/kv/a?acquire={sid}", b"1")
+    sid = sid.replace("%22", '"')
+    assert (answer.status, answer.error) == (500, f'invalid session "{sid}"')
+    assert answer.outcome == "not applied"
+    assert b"a" not in backend.items
+
+
+async def test_release_of_no_key_is_false_and_makes_none(client, backend, session):
+    answer = await client.request("PUT", f"/v1/kv/a?release={session}", b"1")
+    assert (answer.status, answer.body) == (200, b"false")
+    assert b"a" not in backend.items
+
+
+async def test_delete_with_cas_of_no_key_is_true(client, backend):
+    assert (await client.request("DELETE", "/v1/kv/a?cas=5")).body == b"true"
+    backend.set(b"a", b"")
+    assert (await client.request("DELETE", "/v1/kv/a?cas=0")).body == b"false"
+
+
+async def test_the_keys_of_an_empty_store_are_an_empty_list(client, backend):
+    for query in ["?keys", "?keys&separator=/", "?keys&recurse"]:
+        answer = await client.request("GET", "/v1/kv/" + query)
+        assert (answer.status, answer.body, answer.index) == (200, b"[]", 1)
+    assert all(reader.is_closed for reader in backend.readers)
+
+
+@pytest.mark.parametrize("name", ["separator", "seperator"])
+async def test_both_spellings_of_the_separator_are_known(client, backend, name):
+    for key in [b"bar", b"base/foo", b"base/base/foo"]:
+        backend.set(key, b"1")
+    answer = await client.request("GET", f"/v1/kv/base/?keys&{name}=/")
+    assert answer.json() == ["base/base/", "base/foo"]
+
+
+async def test_a_path_is_taken_as_it_is(client, backend):
+    for path, key in [("/v1/kv//a", "/a"), ("/v1/kv/a//b", "a//b"), ("/v1/kv/a%23%3A%20b", "a#: b"),
+                      ("/v1/kv/%252F", "%2F"), ("/v1/kv/../x", "../x")]:  # fmt: skip
+        assert (await client.request("PUT", path, b"1")).body == b"true"
+        assert (await object_of(client, path.removeprefix("/v1/kv/")))["Key"] == key
+
+
+# --- indexes: contract-services section 2.3 ---------------------------------------------------
+
+
+async def index(client, target: str) -> int:
+    found: int = (await client.request("GET", f"/v1/kv/{target}")).index
+    return found
+
+
+async def test_the_index_of_a_key_is_its_own(client, backend):
+    assert await index(client, "a") == 1
+    backend.set(b"a", b"1")
+    backend.set(b"b", b"1")
+    assert await index(client, "a") == await index(client, "a?raw") == 11
+    backend.apply(Delete(b"a"))
+    backend.set(b"b", b"2")
+    assert await index(client, "a") == 13
+    backend.apply(Put(b"b", b"3", cas=1))
+    assert await index(client, "b") == 14
+
+
+@pytest.mark.parametrize("what", ["recurse", "keys"])
+async def test_the_index_of_a_prefix_is_that_of_its_latest_change(client, backend, what):
+    assert await index(client, f"p/?{what}") == 1
+    for key in [b"p/a", b"p/b", b"q"]:
+        backend.set(key, b"1")
+    assert await index(client, f"p/?{what}") == 12
+    backend.apply(Delete(b"p/a"))
+    backend.set(b"q", b"1")
+    assert await index(client, f"p/?{what}") == 14
+    assert await index(client, f"p?{what}") == 14
+    assert await index(client, f"q?{what}") == 15
+    backend.apply(DeletePrefix(b"p/"))
+    assert await index(client, f"p/?{what}") == await index(client, f"p/b?{what}") == 16
+    assert await index(client, f"?{what}") == 16
+
+
+async def test_of_more_than_a_thousand_keys_it_is_that_of_any_key(client, backend):
+    for number in range(KEYS_COUNTED):
+        backend.set(b"p/%04d" % number, b"")
+    last = backend.applied_index
+    backend.set(b"q", b"")
+    assert await index(client, "p/?keys") == last
+    backend.set(b"p/new", b"")
+    backend.set(b"q", b"2")
+    assert await index(client, "p/?keys") == last + 3
+    assert await index(client, "p/0?keys") == last
+
+
+async def test_the_pass_over_large_values_takes_turns(client, backend, server, monkeypatch):
+    taken: list[int] = []
+    turn = server._shared.turn
+    real = turn.slice
+
+    async def slice_(size: int = SLICE_BYTES) -> None:
+        taken.append(size)
+        await real(size)
+
+    monkeypatch.setattr(type(turn), "slice", lambda _self, size=SLICE_BYTES: slice_(size))
+    for number in range(20):
+        backend.set(b"p/%04d" % number, b"x" * 100_000)
+    assert await index(client, "p/?keys") == backend.applied_index
+    assert len([size for size in taken if size >= 100_000]) == 20

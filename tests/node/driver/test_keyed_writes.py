@@ -40,6 +40,7 @@ from hstore.node.model.user_events import FireEvent, UserEvent
 from hstore.node.peers import wire
 from hstore.node.peers.wire import ForwardKind
 from hstore.node.state import idempotency, records
+from hstore.node.state.keyed_writes import KeyedWrites
 from tests.fakes.leap import leap
 from tests.node.memory_cluster import PATIENCE_S, Cluster, Member, running
 
@@ -69,7 +70,7 @@ async def resend(member: Member, command: Keyed) -> Outcome:
                 await trio.sleep(0.01)
 
 
-def tables(cluster: Cluster) -> set[idempotency.KeyedWrites]:
+def tables(cluster: Cluster) -> set[KeyedWrites]:
     return {member.node.replica.state.keyed_writes for member in cluster.up}
 
 

@@ -29,7 +29,7 @@ from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.raft.errors import CoreBug
 from hstore.node.state import batch as module
 from hstore.node.state.batch import Batch, InMemory, Savepoint
-from hstore.node.state.changes import KEYS, Change
+from hstore.node.state.changes import KEYS, Change, Tree
 from hstore.node.state.machine import EFFECTS, State
 from hstore.node.storage.interface import APPLIED_KEY, Identity, StateReader
 from tests.fakes.storage import MemoryDisk, MemoryStorage
@@ -107,7 +107,7 @@ class Pair:
         self.model.changes.append(change)
 
     def skip(self) -> None:
-        change = Change(KEYS, b"a", self.index, None, is_tree=True)
+        change = Tree(KEYS, b"a", self.index, None)
         self.batch.skip_changes(change)
         self.model.changes.append(change)
         self.model.gap = len(self.model.changes)
@@ -119,8 +119,11 @@ class Pair:
     def push(self) -> None:
         """Change something in place."""
         self.pushed.append(self.index)
-        self.batch.undo_by(self.pushed.pop)
+        self.batch.undo_by(self.pop)
         self.model.pushed.append(self.index)
+
+    def pop(self) -> None:
+        self.pushed.pop()
 
     def savepoint(self) -> None:
         self.savepoints.append((self.batch.savepoint(), deepcopy(self.model)))

@@ -15,7 +15,8 @@ from hstore.node.model import commands
 from hstore.node.model.commands import Command, Delete, DeletePrefix, Denial, Keyed, Outcome, Put
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.state import idempotency, records
-from hstore.node.state.idempotency import KEEP_MS, KEYS_MAX, KeyedWrites
+from hstore.node.state.idempotency import KEEP_MS, KEYS_MAX
+from hstore.node.state.keyed_writes import KeyedWrites
 from hstore.node.state.machine import State
 from hstore.node.storage.interface import APPLIED_KEY, Identity
 from tests.fakes.storage import MemoryDisk, MemoryStorage

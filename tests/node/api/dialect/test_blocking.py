@@ -6,6 +6,9 @@ import pytest
 import trio
 import trio.testing
 
+from hstore.node.errors import NoLeader
+from hstore.node.model.commands import Delete, DeletePrefix
+
 
 async def ask(client, target: str) -> None:
     await client.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -42,3 +45,233 @@ async def test_when_the_time_is_over_it_answers_what_is_true(client, backend, wh
     answer = await client.request("GET", f"/v1/kv/a?index=11&wait=16s{what}")
     assert (answer.status, index_of(answer)) == (200, 11)
     assert 16 <= trio.current_time() <= 17
+
+
+async def test_an_absent_key_waits_for_itself_only(client, backend, autojump_clock):
+    backend.set(b"b", b"1")
+    await ask(client, "/v1/kv/a?index=1")
+    backend.set(b"b", b"2")
+    await trio.testing.wait_all_tasks_blocked()
+    backend.set(b"a", b"1")
+    answer = await client.response()
+    assert (answer.status, answer.index) == (200, 13)
+    await ask(client, "/v1/kv/a?index=13")
+    backend.apply(Delete(b"a"))
+    answer = await client.response()
+    assert (answer.status, answer.body, answer.index) == (404, b"", 14)
+    await ask(client, "/v1/kv/?recurse&index=14")
+    backend.apply(DeletePrefix(b""))
+    answer = await client.response()
+    assert (answer.status, answer.index) == (404, 15)
+    assert trio.current_time() == 0
+
+
+@pytest.mark.parametrize("what", ["", "&recurse"])
+async def test_a_larger_index_than_any_simply_waits(client, backend, what, autojump_clock):
+    await ask(client, f"/v1/kv/a?index=1000&wait=10s{what}")
+    for value in [b"1", b"2", b"3"]:
+        backend.set(b"a", value)
+        await trio.testing.wait_all_tasks_blocked()
+    answer = await client.response()
+    assert (answer.status, answer.index) == (200, 13)
+    assert trio.current_time() >= 10
+
+
+@pytest.mark.parametrize(
+    ("wait", "least", "most"),
+    [("", 300, 319), ("&wait=0s", 300, 319), ("&wait=0", 300, 319), ("&wait=1h", 600, 638),
+     ("&wait=1ms", 0.001, 0.0011), ("&wait=160.0s", 160, 170)],
+)  # fmt: skip
+async def test_how_long_it_waits(client, backend, wait, least, most, autojump_clock):
+    assert (await client.request("GET", f"/v1/kv/a?index=99{wait}")).status == 404
+    assert least <= trio.current_time() <= most
+
+
+async def test_waits_that_began_together_end_apart(connect, backend, autojump_clock):
+    ends = set()
+
+    async def one() -> None:
+        await connect().request("GET", "/v1/kv/a?index=99&wait=160s")
+        ends.add(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(one)
+    assert len(ends) == 20
+    assert max(ends) - min(ends) > 2
+
+
+async def test_a_default_read_without_a_leader_ends_in_500_a_stale_one_in_what_is_here(
+    connect, backend, autojump_clock
+):
+    for what, status in [("", 500), ("&recurse", 500), ("&stale", 404), ("&stale&recurse", 404)]:
+        backend.knows_leader = True
+        client = connect()
+        await ask(client, f"/v1/kv/a?index=99&wait=1s{what}")
+        backend.knows_leader = False
+        answer = await client.response()
+        assert answer.status == status
+        assert status == 404 or answer.error == "No cluster leader"
+
+
+async def test_a_change_of_leader_ends_no_wait(client, backend, autojump_clock):
+    await ask(client, "/v1/kv/a?index=5")
+    backend.knows_leader = False
+    backend.elect(None, 4)
+    backend.elect("n2", 5)
+    await trio.testing.wait_all_tasks_blocked()
+    backend.knows_leader = True
+    backend.set(b"a", b"1")
+    assert (await client.response()).status == 200
+
+
+async def test_a_default_read_is_linearizable_on_arrival(client, backend):
+    backend.error = NoLeader("nobody")
+    answer = await client.request("GET", "/v1/kv/a?index=5")
+    assert (answer.status, answer.error) == (500, "No cluster leader")
+    assert backend.barriers == 1
+
+
+async def test_when_the_node_stops_all_waits_end_with_500(connect, server, backend, autojump_clock):
+    clients = [connect() for _ in range(5)]
+    for client in clients:
+        await ask(client, "/v1/kv/a?index=5")
+    server.close()
+    for client in clients:
+        answer = await client.response()
+        assert (answer.status, answer.headers["connection"]) == (500, "close")
+        assert await client.read_to_end() == b""
+    assert trio.current_time() == 0
+
+
+async def test_a_snapshot_wakes_those_whose_result_it_changed(connect, backend, autojump_clock):
+    one, other = connect(), connect()
+    backend.set(b"a", b"1")
+    backend.set(b"b", b"1")
+    await ask(one, "/v1/kv/a?index=11")
+    await ask(other, "/v1/kv/b?index=12&wait=10s")
+    changes = backend.history.on_add
+    backend.history.on_add = None
+    backend.set(b"a", b"2")  # As by a snapshot: nobody is told of the change itself.
+    backend.history.on_add = changes
+    backend.history.restart(backend.applied_index)
+    assert (await one.response()).index == 13
+    assert trio.current_time() == 0
+    assert (await other.response()).index == 12
+    assert trio.current_time() >= 10
+
+
+async def test_what_comes_behind_a_wait_is_answered_after_it(connect, backend, autojump_clock):
+    """In one piece, and in pieces; with half a request at its end."""
+    for cut in [0, 30, 70]:
+        client = connect()
+        backend.set(b"a", b"1")
+        index = backend.applied_index
+        get = f"GET /v1/kv/a?raw&index={index} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        plain = "GET /v1/kv/a?raw HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        whole = (plain + get + plain + get + plain[:-10]).encode()
+        await client.send(whole[:cut])
+        await trio.testing.wait_all_tasks_blocked()
+        await client.send(whole[cut:])
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await client.response()).body == b"1"
+        backend.set(b"a", b"2")
+        assert [(await client.response()).body for _ in range(3)] == [b"2", b"2", b"2"]
+        await client.send(plain[-10:].encode())
+        assert (await client.response()).body == b"2"
+    assert trio.current_time() == 0
+
+
+@pytest.mark.parametrize("header", ["", "Connection: keep-alive\r\n"])
+async def test_an_old_client_may_wait_too(client, backend, header, autojump_clock):
+    await client.send(f"GET /v1/kv/a?raw&index=1 HTTP/1.0\r\n{header}\r\n".encode())
+    await trio.testing.wait_all_tasks_blocked()
+    backend.set(b"a", b"1")
+    answer = await client.response()
+    assert (answer.body, answer.headers["connection"]) == (
+        b"1",
+        "keep-alive" if header else "close",
+    )
+
+
+async def test_a_client_that_goes_leaves_no_wait(connect, server, backend, poller):
+    if poller is None:
+        pytest.skip("memory streams do not tell")
+    for what in ["", "&recurse"]:
+        client = connect()
+        await ask(client, f"/v1/kv/a?index=1{what}")
+        assert len(server._shared.waits) == 1
+        await client.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(server._shared.waits) == 0
+        assert not server._connections
+    assert not waiting_for_changes(backend)
+
+
+def waiting_for_changes(backend) -> int:
+    return sum(
+        len(waits._by_prefix) + sum(map(len, waits._by_key.values()))
+        for waits in backend.watches._waits.values()
+    )
+
+
+async def test_one_too_many_gets_503(connect, server, backend, autojump_clock):
+    server._shared.waits._most = 2
+    clients = [connect() for _ in range(3)]
+    for client in clients:
+        await ask(client, "/v1/kv/a?index=1")
+    answer = await clients[2].response()
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert (await clients[2].request("GET", "/v1/kv/a")).status == 404
+    backend.set(b"a", b"1")
+    assert [(await client.response()).status for client in clients[:2]] == [200, 200]
+    await ask(clients[2], "/v1/kv/a?index=11")
+    backend.set(b"a", b"2")
+    assert (await clients[2].response()).status == 200
+
+
+async def test_a_wait_takes_no_task(connect, server, backend, poller):
+    if poller is None:
+        pytest.skip("here each connection has one")
+    before = tasks()
+    clients = [connect() for _ in range(50)]
+    for at, client in enumerate(clients):
+        await ask(client, f"/v1/kv/a?index=1{['', '&recurse', '&keys'][at % 3]}")
+    assert len(server._shared.waits) == 50
+    assert tasks() <= before + 1  # The one that has the times of all.
+    backend.set(b"a", b"1")
+    for client in clients:
+        assert (await client.response()).status == 200
+
+
+def tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+async def test_a_connection_that_waits_is_not_idle_and_takes_no_other_place(
+    connect, server, backend, autojump_clock, poller
+):
+    client = connect()
+    server._room._ordinary = 1
+    await ask(client, "/v1/kv/a?index=1&wait=200s")
+    for _ in range(3):
+        assert (await connect().request("GET", "/v1/health")).status == 200
+    await trio.sleep(150)  # Longer than an idle connection lasts.
+    backend.set(b"a", b"1")
+    assert (await client.response()).status == 200
+    assert (await client.request("GET", "/v1/health")).status == 200
+
+
+async def test_thousands_that_wait_leave_nothing_behind(connect, server, backend, autojump_clock):
+    client = connect()
+    for number in range(1_500):
+        await client.send(
+            b"GET /v1/kv/a?index=%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % (10 + number)
+        )
+        await trio.testing.wait_all_tasks_blocked()
+        backend.set(b"a", b"1")
+        assert (await client.response()).index == 11 + number
+    waits = server._shared.waits
+    assert len(waits) == 0
+    assert len(waits._heap) <= 1_001
+    assert not waiting_for_changes(backend)

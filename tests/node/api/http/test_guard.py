@@ -150,7 +150,7 @@ async def test_no_page_gets_leave_to_read_across_origins(client):
     answer = await client.request(
         "OPTIONS", "/v1/kv/foo", Access_Control_Request_Method="PUT", Host="localhost"
     )
-    assert answer.status == 405
+    assert (answer.status, answer.body) == (200, b"")
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 

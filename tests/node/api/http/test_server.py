@@ -329,7 +329,7 @@ async def test_a_deadline_the_node_forgets_is_a_net_below(client, backend, autoj
 
 async def test_an_error_answer_keeps_the_connection(client, backend):
     backend.error = NoLeader("no leader")
-    assert (await client.request("PUT", "/v1/kv/a", b"")).status == 503
+    assert (await client.request("PUT", "/v1/kv/a", b"")).status == 500
     backend.error = None
     assert (await client.request("PUT", "/v1/kv/a", b"")).status == 200
 

@@ -85,8 +85,8 @@ class StateBackend(FakeBackend):
     def renamed(self, node: int, name: str) -> None:
         assert self.apply(ChangeMember(node, name=name)).ok
 
-    @property
-    def members(self) -> Mapping[int, Member]:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def members(self) -> Mapping[int, Member]:
         return self.state.members
 
     @members.setter

@@ -129,3 +129,10 @@ async def test_the_same_request_sent_again_fires_once(client):
     assert answers[0].status == 200
     assert answers[0].body == answers[1].body
     assert await names(client) == ["a"]
+
+
+async def test_a_list_of_large_payloads(client):
+    fired = [await fire(client, f"e{number}", b"x" * 4096) for number in range(40)]
+    answer = await client.request("GET", "/v1/event/list")
+    assert answer.json() == fired
+    is_read(answer, fired[-1]["LTime"])

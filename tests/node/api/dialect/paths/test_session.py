@@ -10,9 +10,10 @@ import pytest
 import trio
 import trio.testing
 
+from hstore.node.api.session import WHOLE_MAX
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import RemoveMember
-from hstore.node.model.locks import SESSIONS_MAX
+from hstore.node.model.locks import SESSIONS_MAX, CreateSession, Session
 from hstore.node.state import sessions
 from tests.node.api.dialect.paths.conftest import OWN, is_read, is_refused, waits
 
@@ -409,7 +410,9 @@ async def test_the_list_waits_for_any(client, connect, backend, autojump_clock):
     is_read(answer, backend.applied_index)
 
 
-async def test_a_renamed_node_keeps_its_sessions_under_its_new_name(client, connect, backend):
+async def test_a_renamed_node_keeps_its_sessions_under_its_new_name(
+    client, connect, backend, autojump_clock
+):
     session = await create(client)
     targets = ["list", "node/n1", f"info/{session}"]
     others = []
@@ -453,3 +456,42 @@ async def test_no_index_falls_when_a_node_comes_and_goes(client, backend):
     await look()
     backend.add("n2", 3, 8502)
     await look()
+
+
+def many(backend, count, name=""):
+    """Make sessions without asking for them one by one."""
+    for number in range(count):
+        session = Session(uuid.UUID(int=number + 1).bytes, name, OWN, 0, "delete", "", 0, ())
+        assert backend.apply(CreateSession(session)).ok
+
+
+@pytest.mark.parametrize("count", [WHOLE_MAX, WHOLE_MAX + 1, 1000])
+async def test_a_long_list(client, backend, count):
+    many(backend, count, "x" * 200)
+    for target in ["list", "node/n1", "list?stale", "list?index=3"]:
+        answer = await client.request("GET", f"/v1/session/{target}")
+        assert [int(uuid.UUID(each["ID"])) for each in answer.json()] == list(range(1, count + 1))
+        assert int(answer.headers["x-consul-index"]) == backend.applied_index
+        assert answer.headers["content-type"] == "application/json"
+    await trio.testing.wait_all_tasks_blocked()
+    assert all(reader.is_closed for reader in backend.readers)
+
+
+async def test_a_long_list_waits(client, connect, backend, autojump_clock):
+    many(backend, 1000)
+    await waits(client, f"/v1/session/list?index={backend.applied_index}")
+    session = await create(connect())
+    answer = await client.response()
+    assert session in {each["ID"] for each in answer.json()}
+    assert len(answer.json()) == 1001
+    assert trio.current_time() == 0
+
+
+async def test_a_long_list_whose_client_goes_closes_its_reader(client, connect, backend):
+    many(backend, 5000, "x" * 400)
+    await client.send(b"GET /v1/session/list HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+    await client.stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert backend.readers
+    assert all(reader.is_closed for reader in backend.readers)
