@@ -7,6 +7,7 @@ is cut off, as Go does.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 NS_MAX = 2**63 - 1
 """The longest that Go can hold, some 292 years."""
@@ -26,6 +27,7 @@ _TEXT_MAX = 100
 """Characters. What is longer says nothing that a shorter text could not say."""
 
 
+@lru_cache(maxsize=64)  # Clients wait for the same time, again and again.
 def parse(text: str) -> int | None:
     """Return the nanoseconds that a text says, or None where it is no duration.
 

@@ -84,8 +84,6 @@ def check(exchange: Exchange, known: frozenset[str], raw: bytes) -> None:
             refuse_both(query, "consistent", other)
     if "max_stale" in query and "stale" in known:
         _max_stale_ns(query)
-    if "index" in known:
-        blocking(query)
 
 
 def refuse_both(query: Query, *names: str) -> None:
@@ -131,7 +129,7 @@ def number(query: Query, name: str) -> int | None:
 def blocking(query: Query) -> Blocking:
     """Return what a read waits for, without the jitter of `with_jitter`.
 
-    `?wait=` means nothing without `?index=`, but is checked all the same, as in Consul.
+    Called before anything else is done for the request, since it may refuse it. `?wait=` means nothing without `?index=`, but is checked all the same, as in Consul.
 
     Raises:
         HttpError: 400.

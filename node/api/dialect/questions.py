@@ -148,10 +148,10 @@ class Signal:
         """Begin to wait for it."""
         self.call: Callable[[], None] | None = None
         self.has_come = False
-        self._waiters: tuple[Waiter, ...] = tuple(
-            keys.wait_once(table, key, self._come, is_prefix=is_prefix)
-            for table, key, is_prefix in on
-        )
+        come = self._come
+        self._waiters: list[Waiter] = [
+            keys.wait_once(table, key, come, is_prefix=is_prefix) for table, key, is_prefix in on
+        ]
 
     def _come(self) -> None:
         if self.has_come:
@@ -164,7 +164,7 @@ class Signal:
 
     def give_up(self) -> None:
         """Wait no more. Idempotent."""
-        waiters, self._waiters = self._waiters, ()
+        waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.give_up()
         self.call = None
