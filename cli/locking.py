@@ -99,9 +99,9 @@ def lock(
     command: tuple[str, ...],
     **session: Any,
 ) -> int:
-    """Run COMMAND while this process holds the lock KEY; wait for the lock before.
+    """Run COMMAND while the lock KEY is held.
 
-    The command gets HSTORE_LOCK_KEY, HSTORE_LOCK_INDEX (the fencing token, which is greater for each
+    It waits until the lock is free. The command gets HSTORE_LOCK_KEY, HSTORE_LOCK_INDEX (the fencing token, which is greater for each
     later holder) and HSTORE_LOCK_SESSION. It is ended before the lock may be lost: by SIGTERM, and
     then by SIGKILL. Options stand before KEY.
 
@@ -235,7 +235,11 @@ def session_destroy(*, host: str | None, zone: str | None, session: str, as_json
 def acquire(
     *, host: str | None, zone: str | None, session: str, as_json: bool, words: tuple[str, ...]
 ) -> None:
-    """Take the lock KEY for a session and write VALUE; print the revision and the lock index."""
+    """Take the lock KEY for a session.
+
+    VALUE becomes the value of the key. Prints the revision, and the lock index, which is greater for
+    each later holder. Status 1 when another session holds the lock, or its lock delay is not over.
+    """
     key, value = filled(words, None, None)
     with opened(host, zone) as context:
         from .shell import sessions
@@ -255,7 +259,10 @@ def acquire(
 def release(
     *, host: str | None, zone: str | None, session: str, as_json: bool, words: tuple[str, ...]
 ) -> None:
-    """Free the lock KEY, and write VALUE where one is given; print the revision."""
+    """Free the lock KEY of a session.
+
+    The key keeps its value, unless another VALUE is given. Prints the revision.
+    """
     key, value = filled_if_any(words, None, None)
     (key,) = filled(() if key is None else (key,), None)
     with opened(host, zone) as context:
@@ -273,7 +280,7 @@ def release(
 @opt.as_json
 @_words
 def txn(*, host: str | None, zone: str | None, as_json: bool, words: tuple[str, ...]) -> None:
-    """Carry out several operations in one step, or none of them.
+    """Carry out several operations in one step, or none.
 
     \b
     Each OPERATION is one word, or one line up to an empty one or `end`:

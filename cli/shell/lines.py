@@ -136,6 +136,10 @@ def _wrong(error: click.ClickException, name: str) -> ConfigError:
 
 def _help(context: Context, group: Commands, names: list[str]) -> None:
     out = context.out
+    within = group.commands.get(names[0]) if names else None
+    if len(names) == 2 and isinstance(within, Commands):
+        _help_on(out, within, names[1])
+        return
     if len(names) > 1:
         raise ConfigError("usage: help [COMMAND]")
     if names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .cluster import HSTORE, WAIT_S, Cluster, eventually, run
+from .test_shell import at_terminal
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "locks.md"
 
@@ -97,3 +99,18 @@ def test_each_line_of_the_page_of_locks_does_what_stands_below_it(shared: Cluste
     wrong = [pair for pair in zip(wanted, printed, strict=False) if not re.fullmatch(*pair)]
     assert wrong == []
     assert len(printed) == len(lines)
+
+
+def test_a_command_has_the_terminal_and_ctrl_z_stops_all_of_it(shared: Cluster):
+    words = ["lock", "-h", shared.nodes[0].address, "job4", "sh", "-c", "echo ready; exec cat"]
+    with at_terminal(shared, *words) as (terminal, process):
+        terminal.wait_for("ready\n")
+        terminal.type("one\n")
+        terminal.wait_for("one\none\n")  # typed, and from cat
+        terminal.type("\x1a")
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        process.send_signal(signal.SIGCONT)
+        terminal.type("two\n")
+        terminal.wait_for("two\ntwo\n")
+        terminal.type("\x03")
+        assert process.wait(WAIT_S) == 130

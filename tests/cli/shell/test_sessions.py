@@ -367,3 +367,12 @@ def test_there_is_a_bound_for_operations_and_for_what_is_said_of_them(cluster, p
     assert pipe(b"txn\n\n") == 0
     assert "nothing was sent" in capfd.readouterr().err
     assert bodies == []
+
+
+def test_help_knows_the_words_behind_session(finder, say, capfd):
+    assert "--ttl TIME" in say("help", "session", "create")
+    assert "create" in say("help", "session")
+    with pytest.raises(ConfigError, match="there is no command creat; did you mean create"):
+        run_shell(finder, None, cli.cli, ["help", "session", "creat"])
+    with pytest.raises(ConfigError, match="usage: help"):
+        run_shell(finder, None, cli.cli, ["help", "set", "get"])
