@@ -223,10 +223,12 @@ class Holder:
         return answer
 
     def _see(self, row: KeyRow | None) -> None:
-        """Say who holds the lock, when that is another session than before."""
+        """Keep who holds the lock; while it is waited for, say so when that is another than before."""
         before, self._seen = self._seen, row
-        is_new = row is not None and row.session and (not before or before.session != row.session)
-        if row is not None and is_new and not (self._session and row.session == self._session.id):
+        if row is None or not row.session or self._child is not None:
+            return
+        is_own = self._session is not None and row.session == self._session.id
+        if not is_own and (before is None or before.session != row.session):
             self._note(f"waiting for {self._what()}: {_holder(row)} holds it")
 
     def _not_held(self) -> int:
@@ -280,7 +282,8 @@ class Holder:
                 await trio.sleep(_AGAIN_S)  # renewals tell whether the session lives
                 continue
             if sight.row is None or sight.row.session != session.id:
-                session.end("its key was released" if sight.row else "its key was deleted")
+                how = "deleted" if sight.row is None else "released or taken"
+                session.end(f"its key was {how}")
 
     async def _end(self, session: Session, child: Runs) -> None:
         """Ask the command to end, and return when its time is over."""

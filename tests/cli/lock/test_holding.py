@@ -168,6 +168,23 @@ async def test_who_has_lost_the_lock_for_certain_ends_at_once(
     assert one.status == EXIT_LOST
 
 
+async def test_who_sees_another_holder_ends_and_does_not_say_that_it_waits(
+    autojump_clock, locks, run, nursery
+):
+    """Locks are advisory: an operator may have released this one by hand for the next one."""
+    one, two = run(), run(name="two")
+    nursery.start_soon(one.go)
+    await one.started.wait()
+    nursery.start_soon(two.go)
+    await trio.sleep(5)
+    locks.delete("k")
+    await one.ended.wait()
+    await two.started.wait()
+    assert one.noted == []
+    assert "may be lost: its key was" in one.said[0]
+    assert one.status == EXIT_LOST
+
+
 async def test_without_a_lock_delay_there_is_no_time_to_end(autojump_clock, locks, run, nursery):
     one = run(delay_s=0.0).prepared(lambda command: command.ignores.add(signal.SIGTERM))
     nursery.start_soon(one.go)
