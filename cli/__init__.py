@@ -1,10 +1,11 @@
 """The command line of hstore.
 
 Words. A command is *thin*: options in, one call, print. Commands are synchronous: Trio runs only
-during a search by DNS, and in a node that is started here.
+during a search by DNS, in `hstore lock`, and in a node that is started here.
 
 main.py        the commands, with their arguments and their help
 keys.py        the commands about keys and nodes that the shell has, too
+locking.py     those about sessions, locks and transactions
 vocabulary.py  how words are read: two names of a command, likely words, options in any order
 options.py     options that several commands share
 streams.py     standard input, output and error: open, and lost output is noticed
@@ -19,6 +20,7 @@ __main__.py    the entry points of the programs
 `client/`   talking to one node           `search/`  which node to talk to
 `process/`  nodes that start and end      `shell/`   the shell
 `show/`     tables and the live list      `dns/`     dns setup and dns doctor
+`lock/`     a command while a lock is held
 
 Never here: the logic of a cluster. A command asks a node over HTTP, as any other client does.
 """

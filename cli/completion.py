@@ -55,6 +55,8 @@ _HARMLESS = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+@%:=-]*")
 """No character of these is special in bash, zsh or fish where it may stand here, or in what click's
 scripts do with a line."""
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 # In the file, each line serves all later shells; typed into a shell, it serves this one.
 _INSTALLING = {
     "bash": """eval "$(hstore completion bash)"  # in ~/.bashrc""",
@@ -168,6 +170,31 @@ def keys(
     return [CompletionItem(key) for key in offered[:KEYS_MAX]]
 
 
+def sessions(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the sessions whose id begins with what was typed; on any error none."""
+    from .client.sessions import every
+
+    place = _place(context)
+    if place is None:
+        return []
+    try:
+        with place.client() as client:
+            found = every(client, stale=True)
+    except HstoreError:
+        return []
+    offered = [one for one in found if one.id.startswith(incomplete) and _UUID.fullmatch(one.id)]
+    return [CompletionItem(one.id, help=_word(one.name)) for one in offered[:KEYS_MAX]]
+
+
+def files(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Have the shell offer files."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def settings(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
@@ -199,6 +226,11 @@ def levels(
 ) -> list[CompletionItem]:
     """Return the levels of the log."""
     return _beginning(("debug", "info", "warning", "error"), incomplete)
+
+
+def _word(name: str) -> str:
+    """Return a name as a remark beside what is offered; zsh and fish show it in one line."""
+    return re.sub(r"[^\w .,/@-]", "?", name[:60])
 
 
 def _beginning(known: tuple[str, ...], incomplete: str) -> list[CompletionItem]:

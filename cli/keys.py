@@ -72,8 +72,8 @@ def read(
     words: tuple[str, ...],
 ) -> None:
     """Print the value of a key, or all keys and values as one JSON object."""
-    (key,) = _filled_if_any(words, key)
-    with _opened(host, zone) as context:
+    (key,) = filled_if_any(words, key)
+    with opened(host, zone) as context:
         from .shell import commands
 
         commands.read(context, key, is_raw=raw, as_json=as_json)
@@ -99,8 +99,8 @@ def write(
     words: tuple[str, ...],
 ) -> None:
     """Create or overwrite a key; print its revision."""
-    said = _filled(words, key, value)
-    with _opened(host, zone) as context:
+    said = filled(words, key, value)
+    with opened(host, zone) as context:
         from .shell import commands
 
         commands.write(context, said[0], said[1], as_json=as_json)
@@ -125,8 +125,8 @@ def update(
     words: tuple[str, ...],
 ) -> None:
     """Overwrite a key that exists; print its revision."""
-    said = _filled(words, key, value)
-    with _opened(host, zone) as context:
+    said = filled(words, key, value)
+    with opened(host, zone) as context:
         from .shell import commands
 
         commands.update(context, said[0], said[1], as_json=as_json)
@@ -147,8 +147,8 @@ def delete(
     words: tuple[str, ...],
 ) -> None:
     """Delete a key that exists; print the revision of the deletion."""
-    said = _filled(words, key)
-    with _opened(host, zone) as context:
+    said = filled(words, key)
+    with opened(host, zone) as context:
         from .shell import commands
 
         commands.delete(context, said[0], as_json=as_json)
@@ -176,8 +176,8 @@ def cas(
     words: tuple[str, ...],
 ) -> None:
     """Write only if the key has this revision; 0: only if it does not exist."""
-    said = _filled(words, key, revision, value)
-    with _opened(host, zone) as context:
+    said = filled(words, key, revision, value)
+    with opened(host, zone) as context:
         from .shell import commands
 
         commands.cas(context, said[0], said[1], said[2], as_json=as_json)
@@ -198,8 +198,8 @@ def keys(
     words: tuple[str, ...],
 ) -> None:
     """Print the keys, or those that begin with a prefix."""
-    (prefix,) = _filled_if_any(words, prefix)
-    with _opened(host, zone) as context:
+    (prefix,) = filled_if_any(words, prefix)
+    with opened(host, zone) as context:
         from .shell import commands
 
         commands.keys(context, prefix, as_json=as_json)
@@ -222,8 +222,8 @@ def scan(
     words: tuple[str, ...],
 ) -> None:
     """Print keys with their values, in the order of keys."""
-    prefix, limit = _filled_if_any(words, prefix, limit)
-    with _opened(host, zone) as context:
+    prefix, limit = filled_if_any(words, prefix, limit)
+    with opened(host, zone) as context:
         from .shell import commands
 
         commands.scan(context, prefix, limit, SCAN_LIMIT, as_json=as_json)
@@ -244,8 +244,8 @@ def watch(
     words: tuple[str, ...],
 ) -> None:
     """Print each change of the keys that begin with a prefix, as it happens."""
-    (prefix,) = _filled_if_any(words, prefix)
-    with _opened(host, zone) as context:
+    (prefix,) = filled_if_any(words, prefix)
+    with opened(host, zone) as context:
         from .shell import commands
 
         commands.watch(context, prefix, as_json=as_json)
@@ -258,7 +258,7 @@ def watch(
 @opt.as_json
 def list_nodes(*, host: str | None, zone: str | None, is_watch: bool, as_json: bool) -> int:
     """Show the nodes of a cluster: name, address, health, type. Status 1 when there is no leader."""
-    with _opened(host, zone) as context:
+    with opened(host, zone) as context:
         from .shell import commands
 
         return commands.nodes(context, is_watch=is_watch, as_json=as_json)
@@ -270,7 +270,7 @@ def list_nodes(*, host: str | None, zone: str | None, is_watch: bool, as_json: b
 @opt.as_json
 def leader(*, host: str | None, zone: str | None, as_json: bool) -> None:
     """Print the leader's name and address. Status 1 when there is none."""
-    with _opened(host, zone) as context:
+    with opened(host, zone) as context:
         from .shell import commands
 
         commands.leader(context, as_json=as_json)
@@ -284,20 +284,20 @@ NAMES: dict[str, KeyCommand] = {
 """Every command here by each of its names."""
 
 
-def _filled(words: tuple[str, ...], *said: str | None) -> list[str]:
+def filled(words: tuple[str, ...], *said: str | None) -> list[str]:
     """Return all arguments: those that no option has given are taken from the words, in their order.
 
     Raises:
         UsageError: There are too many, or too few.
     """
-    filled = [one for one in _filled_if_any(words, *said) if one is not None]
+    filled = [one for one in filled_if_any(words, *said) if one is not None]
     if len(filled) < len(said):
         raise _wrong_usage()
     return filled
 
 
-def _filled_if_any(words: tuple[str, ...], *said: str | None) -> list[str | None]:
-    """Return what `_filled` does, with None in place of what is not there."""
+def filled_if_any(words: tuple[str, ...], *said: str | None) -> list[str | None]:
+    """Return what `filled` does, with None in place of what is not there."""
     left = list(words)
     filled = [left.pop(0) if one is None and left else one for one in said]
     if left:
@@ -313,13 +313,13 @@ def _wrong_usage() -> click.UsageError:
 
 
 @contextmanager
-def _opened(host: str | None, zone: str | None) -> Iterator[Context]:
+def opened(host: str | None, zone: str | None) -> Iterator[Context]:
     """Yield the shell's connection, or one for this command alone."""
     shell: Context | None = click.get_current_context().obj
     if shell is not None and host is None and zone is None:
         yield shell
         return
-    from .shell.commands import Context, Output
+    from .shell.commands import Context, Output, of_standard_input
     from .shell.connection import Connection
 
     out = shell.out if shell else Output(is_terminal=sys.stdout.isatty())
@@ -327,4 +327,4 @@ def _opened(host: str | None, zone: str | None) -> Iterator[Context]:
         if shell is not None:
             yield shell._replace(connection=connection)
         else:
-            yield Context(connection, out)
+            yield Context(connection, out, more=of_standard_input)

@@ -18,7 +18,7 @@ import click
 
 from hstore.node.errors import ConfigError
 
-from . import keys
+from . import keys, locking
 from . import options as opt
 from .dns.resolvers import RESOLVERS
 from .messages import tell
@@ -47,7 +47,8 @@ def cli() -> None:
     ADDR is HOST:PORT of a node's API, or a host; NAME is a node's name. Without -h, hstore searches
     for the cluster: on this machine, through DNS, and on the local network.
 
-    Exit status: 0 done, 1 refused or nothing found, 2 wrong usage, 3 no node could be reached.
+    Exit status: 0 done, 1 refused or nothing found, 2 wrong usage, 3 no node could be reached;
+    `hstore lock` has that of its command, and 125 when the lock may have been lost.
     """
 
 
@@ -101,7 +102,7 @@ def join(*, host: str | None, **options: Any) -> int:
     return _run_node("join", process, opt.flags(settings), host)
 
 
-for _name, _command in keys.NAMES.items():
+for _name, _command in {**keys.NAMES, **locking.NAMES}.items():
     cli.add_command(_command, _name)
 
 

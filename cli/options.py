@@ -67,6 +67,8 @@ def _completer(name: str) -> Complete:
 
 complete_nodes = _completer("nodes")
 complete_keys = _completer("keys")
+complete_sessions = _completer("sessions")
+complete_files = _completer("files")
 complete_settings = _completer("settings")
 complete_setting_values = _completer("setting_values")
 

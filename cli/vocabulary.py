@@ -48,7 +48,7 @@ class Commands(click.Group):
 
 
 class KeyCommand(click.Command):
-    """A command about keys, which takes its arguments by options or in their order.
+    """A command of the shell's own, mostly about keys, which takes its arguments by options or in their order.
 
     Attributes:
         takes: What follows its name, as a user types it.

@@ -152,7 +152,7 @@ class NodeClient:
 
     def configure(self, key: str, value: str) -> ConfigValue:
         """Change a setting; return its new value."""
-        response = self._change("PUT", f"/v1/config/{_path(key)}", {"value": value})
+        response = self._change("PUT", f"/v1/config/{path_of(key)}", {"value": value})
         return plain_fields(self._decoded(response, replies.CONFIG_VALUE))
 
     def rename(self, name: str, node: str = "") -> str:
@@ -173,7 +173,7 @@ class NodeClient:
         Raises:
             NotFound: There is no such key.
         """
-        return self._ask("GET", f"/v1/kv/{_path(key)}?raw").content
+        return self._ask("GET", f"/v1/kv/{path_of(key)}?raw").content
 
     def read_all(self) -> Iterator[bytes]:
         """Yield the pieces of one JSON object that holds all keys and values."""
@@ -186,7 +186,7 @@ class NodeClient:
         Raises:
             NotFound: There is no such key.
         """
-        response = self._ask("GET", f"/read/{_path(key)}")
+        response = self._ask("GET", f"/read/{path_of(key)}")
         found = self._decoded(response, replies.ENTRY)
         return Value(self._bytes(found, response), found.revision)
 
@@ -208,7 +208,7 @@ class NodeClient:
         Raises:
             NotFound: It does not exist.
         """
-        return self._write("DELETE", f"/delete/{_path(key)}")
+        return self._write("DELETE", f"/delete/{path_of(key)}")
 
     def put(self, key: str, value: bytes, cas: int | None = None) -> int | None:
         """Write a value of any bytes; return its revision (0: not known), or None: it was not written.
@@ -221,7 +221,7 @@ class NodeClient:
         # With either of them the answer names the revision.
         query = "?flags=0" if cas is None else f"?cas={cas}"
         with self._translated(is_write=True):
-            response = self._http.put(f"/v1/kv/{_path(key)}{query}", content=value)
+            response = self._http.put(f"/v1/kv/{path_of(key)}{query}", content=value)
         is_done = self._decoded(self._checked(response), replies.DONE)
         revision = response.headers.get("x-hstore-revision", "0")
         return (int(revision) if revision.isdecimal() else 0) if is_done else None
@@ -248,7 +248,7 @@ class NodeClient:
         Raises:
             NotFound: There is none.
         """
-        path = f"/v1/kv/{_path(prefix) if prefix else ''}?keys{'&stale' if stale else ''}"
+        path = f"/v1/kv/{path_of(prefix) if prefix else ''}?keys{'&stale' if stale else ''}"
         with self._translated(), self._http.stream("GET", path) as response:
             rest = b""
             for piece in self._stream_of(response):
@@ -325,6 +325,32 @@ class NodeClient:
 
     # --- requests and replies ---------------------------------------------------------------------
 
+    def exchange(
+        self, method: str, path: str, content: bytes | None = None, *, is_write: bool = False
+    ) -> httpx.Response:
+        """Make a request of `sessions.py`; return its answer, whatever its status.
+
+        Args:
+            method: As in HTTP.
+            path: With its query, percent-encoded.
+            content: The body; None: there is none.
+            is_write: It changes something, so that a lost reply leaves the outcome unknown.
+        """
+        with self._translated(is_write=is_write):
+            return self._http.request(method, path, content=content)
+
+    def decoded(
+        self,
+        response: httpx.Response,
+        decoder: msgspec.json.Decoder[T],
+        *,
+        allowed: tuple[int, ...] = (200,),
+    ) -> T:
+        """Return what an answer says; any other status than those allowed is raised as its error."""
+        if response.status_code not in allowed:
+            raise errors.refusal(self.address, response)
+        return self._decoded(response, decoder)
+
     def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
         with self._translated():
             response = self._http.request(method, path, json=body)
@@ -391,6 +417,6 @@ class NodeClient:
         return errors.stranger(self.address, response)
 
 
-def _path(key: str) -> str:
+def path_of(key: str) -> str:
     """Percent-encode a key; a bare `.` or `..` would be taken for a step in the path."""
     return quote(key, safe="") if key.strip(".") else "%2E" * len(key)

@@ -72,6 +72,76 @@ class Entry(msgspec.Struct):
         return binascii.a2b_base64(self.value_base64)
 
 
+class KeyRow(msgspec.Struct, rename="pascal"):
+    """A key as Consul shows it, and as a row of a transaction.
+
+    Attributes:
+        value: In base64; None: it is empty, or the operation does not answer with it.
+        session: Who holds its lock; empty: nobody.
+    """
+
+    key: str
+    value: str | None = None
+    modify_index: int = 0
+    lock_index: int = 0
+    session: str = ""
+
+    def data(self) -> bytes:
+        """Return the bytes of the value.
+
+        Raises:
+            ValueError: They are no base64.
+        """
+        return binascii.a2b_base64(self.value or "")
+
+
+class SessionInfo(msgspec.Struct, rename="pascal"):
+    """A session, as the paths under `/v1/session` show it.
+
+    Attributes:
+        lock_delay: In nanoseconds.
+        ttl: As it was given; empty: none.
+        node_checks: The checks of its node that it depends on.
+    """
+
+    id: str = msgspec.field(name="ID")
+    name: str = ""
+    node: str = ""
+    lock_delay: int = 0
+    behavior: str = ""
+    ttl: str = msgspec.field(name="TTL", default="")
+    node_checks: list[str] | None = None
+
+
+class _SessionId(msgspec.Struct):
+    id: str = msgspec.field(name="ID")
+
+
+class TxnRow(msgspec.Struct):
+    """What one operation of a transaction answers."""
+
+    kv: KeyRow | None = msgspec.field(name="KV", default=None)
+
+
+class TxnFault(msgspec.Struct, rename="pascal"):
+    """Why an operation of a transaction could not be done.
+
+    Attributes:
+        op_index: Its place in the transaction, from 0.
+        what: In words.
+    """
+
+    op_index: int
+    what: str
+
+
+class TxnReply(msgspec.Struct, rename="pascal"):
+    """The answer to a transaction: rows, or the reasons why nothing was changed."""
+
+    results: list[TxnRow] | None = None
+    errors: list[TxnFault] | None = None
+
+
 class _Renamed(msgspec.Struct):
     was: str
 
@@ -100,4 +170,8 @@ ENTRY = msgspec.json.Decoder(Entry)
 DONE = msgspec.json.Decoder(bool)
 LISTING = msgspec.json.Decoder(dict[str, str | Base64Value])
 STOPPING = msgspec.json.Decoder(_Stopping)
+ROWS = msgspec.json.Decoder(list[KeyRow])
+SESSIONS = msgspec.json.Decoder(list[SessionInfo])
+SESSION_ID = msgspec.json.Decoder(_SessionId)
+TXN = msgspec.json.Decoder(TxnReply)
 WRITTEN = msgspec.json.Decoder(_Written)

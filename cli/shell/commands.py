@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import base64
 import codecs
+import contextlib
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
 
-from hstore.node.errors import ConfigError, Refused
+from hstore.node.errors import ConfigError, HstoreError, Refused
 
-from ..client.errors import NotFound
+from ..client.errors import NotFound, Unreachable
 from ..client.plain import plain, plain_json
+from ..client.sessions import info, look
 from ..messages import tell
 from ..streams import ending_with_reader
-from .words import quoted, text_of, value_of
+from .words import quoted, read_words, text_of, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from ..client.replies import KeyRow
     from .connection import Connection
+    from .words import Word
 
 _PAGE = 64
 """Keys in one request of `scan`; their values have 64 MiB at most."""
@@ -98,12 +103,25 @@ class Context(NamedTuple):
         out: Where it prints.
         is_interactive: A person types the commands.
         is_shell: Other commands come before and after it from where standard input comes from.
+        more: Reads the next line of a command that has several; None at the end. It may raise what
+            `words.split` raises.
     """
 
     connection: Connection
     out: Output
     is_interactive: bool = False
     is_shell: bool = False
+    more: Callable[[], list[Word] | None] = lambda: None
+
+
+def of_standard_input() -> list[Word] | None:
+    """Read a line of standard input, which has a command's own lines and nothing else.
+
+    Raises:
+        Refused: It cannot be read.
+        ConfigError: As of `words.split`, or it is too long.
+    """
+    return read_words(sys.stdin.buffer)
 
 
 def read(context: Context, key: str | None, *, is_raw: bool, as_json: bool) -> None:
@@ -111,21 +129,55 @@ def read(context: Context, key: str | None, *, is_raw: bool, as_json: bool) -> N
     if key is None:
         _read_all(context, is_raw=is_raw)
         return
-    name = _key(key)
-    if is_raw or not (context.is_shell or as_json):
+    name = key_of(key)
+    if as_json or (context.is_shell and not context.is_interactive and not is_raw):
+        found = context.connection.read(lambda client: client.get(name))
+        if as_json:
+            member = value_member(found.data)
+            context.out.json({"key": name, **member, "revision": found.revision})
+        else:
+            context.out.value(found.data)
+    elif is_raw or not context.out.is_terminal:
         data = context.connection.read(lambda client: client.read(name))
         if is_raw:
             click.echo(data, nl=False)
         else:
             context.out.value(data, is_alone=True)
-        return
-    found = context.connection.read(lambda client: client.get(name))
-    if as_json:
-        context.out.json({"key": name, **_value_member(found.data), "revision": found.revision})
-        return
-    context.out.value(found.data)
+    else:
+        _read_for_a_person(context, name)
+
+
+def _read_for_a_person(context: Context, name: str) -> None:
+    row = context.connection.read(lambda client: look(client, name)).row
+    if row is None:
+        raise NotFound(f"there is no key {quoted(name)}")
+    context.out.value(data_of(row))
+    held = [f"locked by {holder(context, row)}"] if row.session else []
     if context.is_interactive:
-        context.out.note(f"revision {found.revision}")
+        held.insert(0, f"revision {row.modify_index}")
+    if held:
+        context.out.note(", ".join(held))
+
+
+def holder(context: Context, row: KeyRow) -> str:
+    """Name the session that holds a key, by its name where it has one."""
+    with contextlib.suppress(HstoreError):
+        found = context.connection.read(lambda client: info(client, row.session))
+        if found.name:
+            return f"{quoted(found.name)}, session {found.id}"
+    return f"session {plain(row.session)}"
+
+
+def data_of(row: KeyRow) -> bytes:
+    """Return the value of a key as a node has shown it.
+
+    Raises:
+        Unreachable: No node shows it so.
+    """
+    try:
+        return row.data()
+    except ValueError:
+        raise Unreachable(f"the value of {quoted(row.key)} did not come as base64") from None
 
 
 def _read_all(context: Context, *, is_raw: bool) -> None:
@@ -142,22 +194,22 @@ def _read_all(context: Context, *, is_raw: bool) -> None:
 
 def write(context: Context, key: str, value: str, *, as_json: bool) -> None:
     """Create or overwrite a key."""
-    name, data = _key(key), value_of(value, has_input=not context.is_shell)
+    name, data = key_of(key), value_of_said(context, value)
     if _is_text(data):
         text = data.decode()
         revision = context.connection.write(lambda client: client.write(name, text))
     else:
         revision = context.connection.write(lambda client: client.put(name, data)) or 0
-    _written(context, name, revision, as_json=as_json)
+    written(context, name, revision, as_json=as_json)
 
 
 def update(context: Context, key: str, value: str, *, as_json: bool) -> None:
     """Overwrite a key that exists."""
-    name, data = _key(key), value_of(value, has_input=not context.is_shell)
+    name, data = key_of(key), value_of_said(context, value)
     if _is_text(data):
         text = data.decode()
         revision = context.connection.write(lambda client: client.update(name, text))
-        _written(context, name, revision, as_json=as_json)
+        written(context, name, revision, as_json=as_json)
         return
     # Only /v1/kv takes values that are not UTF-8, and it has no update. So read the revision, and
     # write only if the key still has it.
@@ -165,25 +217,25 @@ def update(context: Context, key: str, value: str, *, as_json: bool) -> None:
         seen = context.connection.read(lambda client: client.get(name)).revision
         done = context.connection.write(lambda client, cas=seen: client.put(name, data, cas))  # type: ignore[misc]
         if done is not None:
-            _written(context, name, done, as_json=as_json)
+            written(context, name, done, as_json=as_json)
             return
     raise Refused("nothing was changed: other clients kept writing this key")
 
 
 def delete(context: Context, key: str, *, as_json: bool) -> None:
     """Delete a key that exists."""
-    name = _key(key)
+    name = key_of(key)
     revision = context.connection.write(lambda client: client.delete(name))
-    _written(context, name, revision, as_json=as_json)
+    written(context, name, revision, as_json=as_json)
 
 
 def cas(context: Context, key: str, revision: str, value: str, *, as_json: bool) -> None:
     """Write if the key has this revision."""
-    name, wanted = _key(key), _number(revision, "revision")
-    data = value_of(value, has_input=not context.is_shell)
+    name, wanted = key_of(key), number_of(revision, "revision")
+    data = value_of_said(context, value)
     done = context.connection.write(lambda client: client.put(name, data, wanted))
     if done is not None:
-        _written(context, name, done, as_json=as_json)
+        written(context, name, done, as_json=as_json)
         return
     try:
         now = context.connection.read(lambda client: client.get(name)).revision
@@ -210,7 +262,7 @@ def scan(
     context: Context, prefix: str | None, limit: str | None, usual: int, *, as_json: bool
 ) -> None:
     """Print keys with their values; without a limit as many as `usual`."""
-    most = usual if limit is None else _number(limit, "limit")
+    most = usual if limit is None else number_of(limit, "limit")
     pairs = _pairs(context, text_of(prefix or "", "prefix"), most)
     if as_json:
         shown = (f"{_json(key)}:{_json(_json_value(value))}" for key, value in pairs)
@@ -249,7 +301,7 @@ def watch(context: Context, prefix: str | None, *, as_json: bool) -> None:
         for seen in context.connection.watch(begin):
             assert seen.key is not None
             if as_json:
-                what = {"deleted": True} if seen.value is None else _value_member(seen.value)
+                what = {"deleted": True} if seen.value is None else value_member(seen.value)
                 context.out.json({"key": seen.key, "revision": seen.revision, **what})
             elif seen.value is None:
                 context.out.line(f"{seen.revision} del {quoted(seen.key)}")
@@ -282,7 +334,7 @@ def leader(context: Context, *, as_json: bool) -> None:
 # --- what they share --------------------------------------------------------------------------
 
 
-def _written(context: Context, key: str, revision: int, *, as_json: bool) -> None:
+def written(context: Context, key: str, revision: int, *, as_json: bool) -> None:
     """Print the revision of a write; a node of an older version does not always tell it."""
     if as_json:
         context.out.json({"key": key, "revision": revision or None})
@@ -290,14 +342,29 @@ def _written(context: Context, key: str, revision: int, *, as_json: bool) -> Non
         context.out.line(f"revision {revision}" if revision else "written")
 
 
-def _key(said: str) -> str:
+def key_of(said: str) -> str:
+    """Return a word as a key.
+
+    Raises:
+        ConfigError: It is none.
+    """
     key = text_of(said, "key")
     if not key:
         raise ConfigError("the key is empty: it must have 1 to 4,096 bytes")
     return key
 
 
-def _number(text: str, what: str) -> int:
+def value_of_said(context: Context, said: str) -> bytes:
+    """Return the value that a word stands for; `words.value_of` says how."""
+    return value_of(said, has_input=not context.is_shell)
+
+
+def number_of(text: str, what: str) -> int:
+    """Return a word as a number, such as a revision; `what` names it.
+
+    Raises:
+        ConfigError: It is none.
+    """
     if not (text.isascii() and text.isdigit()) or int(text[:21]) > _REVISION_MAX:
         raise ConfigError(f"{quoted(text)} is not a {what}: a whole number from 0 on")
     return int(text)
@@ -315,7 +382,7 @@ def _json(content: object) -> str:
     return plain_json(msgspec.json.encode(content).decode())
 
 
-def _value_member(data: bytes) -> dict[str, str]:
+def value_member(data: bytes) -> dict[str, str]:
     """Return the member of a JSON object that holds a value, as `GET /read/<key>` has it."""
     if _is_text(data):
         return {"value": data.decode()}

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 HELP = ("help", "?")
 LEAVE = ("exit", "quit")
 
-ELSEWHERE = {"start", "join", "demo", "cli", "completion", "recover"}
-"""Commands that run a node or another shell, or prepare this machine for it."""
+ELSEWHERE = {"start", "join", "demo", "cli", "completion", "recover", "lock"}
+"""Commands that run a node, a shell or another program, or prepare this machine for it."""
+
+_INSTEAD = {"lock": ", or here `acquire KEY VALUE --session ID`"}
+"""What the shell has in place of such a command."""
+
+WRITES_OF_SESSION = {"create", "destroy"}
 
 _AT_THE_SHELLS_NODE = {"config", "transfer"}
 """Commands that ask any node, and not the one at -h, when they are given no -h."""
@@ -54,8 +59,10 @@ def offered(group: Commands) -> list[str]:
 
 def is_write(group: Commands, line: str) -> bool:
     """Tell whether a line is a command that writes."""
-    name = line.split(maxsplit=1)[:1]
-    command = group.commands.get(name[0]) if name else None
+    words = line.split(maxsplit=2)[:2]
+    command = group.commands.get(words[0]) if words else None
+    if isinstance(command, Commands):
+        return len(words) > 1 and words[1] in WRITES_OF_SESSION
     return isinstance(command, KeyCommand) and command.is_write
 
 
@@ -99,7 +106,10 @@ def _known(group: Commands, name: str) -> click.Command:
         ConfigError: There is none, or it is none of the shell.
     """
     if name in ELSEWHERE:
-        raise ConfigError(f"{name} is no command of the shell: `hstore {name}` in a terminal")
+        instead = _INSTEAD.get(name, "")
+        raise ConfigError(
+            f"{name} is no command of the shell: `hstore {name}` in a terminal{instead}"
+        )
     command = group.commands.get(name)
     if command is None:
         meant = did_you_mean(name, offered(group)) or "; `help` lists the commands"
@@ -126,6 +136,10 @@ def _wrong(error: click.ClickException, name: str) -> ConfigError:
 
 def _help(context: Context, group: Commands, names: list[str]) -> None:
     out = context.out
+    within = group.commands.get(names[0]) if names else None
+    if len(names) == 2 and isinstance(within, Commands):
+        _help_on(out, within, names[1])
+        return
     if len(names) > 1:
         raise ConfigError("usage: help [COMMAND]")
     if names:

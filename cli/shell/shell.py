@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 import click
 
 from hstore.node.config import own_files
-from hstore.node.errors import ConfigError, HstoreError, Refused
+from hstore.node.errors import HstoreError, Refused
 
 from ..client.plain import plain
 from ..messages import tell
-from .commands import Context, Output
+from .commands import Context, Output, of_standard_input
 from .connection import Connection
 from .lines import Leave, is_write, run
-from .words import from_arguments, split
+from .words import from_arguments, read_words, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from ..search.find import Finder
     from ..vocabulary import Commands
     from .words import Word
-
-LINE_BYTES_MAX = 8 << 20
-"""The longest line of a pipe: a value of 1 MiB and its key, both written as escapes."""
 
 HISTORY_BYTES_MAX = 1 << 20
 """When a shell begins and the file is larger, only the newest half of this is kept."""
@@ -66,7 +63,8 @@ def run_shell(
     with Connection(finder, host, out.note) as connection:
         if commands:
             with contextlib.suppress(Leave):
-                return run(Context(connection, out), group, from_arguments(list(commands)))
+                context = Context(connection, out, more=of_standard_input)
+                return run(context, group, from_arguments(list(commands)))
             return 0
         if sys.stdin.isatty() and sys.stdout.isatty():
             return _talk(Context(connection, out, is_interactive=True, is_shell=True), group)
@@ -83,6 +81,7 @@ def _talk(context: Context, group: Commands) -> int:
     )
     prompt = _prompt(context, group)
     with _every_key_kept(sys.stdin.fileno()), _Interrupts() as interrupts:
+        context = context._replace(more=lambda: _next_line(prompt, interrupts))
         while True:
             try:
                 # While the prompt reads, the terminal is raw: Ctrl-C is a key, and no signal.
@@ -104,29 +103,39 @@ def _talk(context: Context, group: Commands) -> int:
                     context.out.note("interrupted; the write may or may not take effect")
 
 
+def _next_line(prompt: PromptSession[str], interrupts: _Interrupts) -> list[Word]:
+    """Prompt for another line of the command that runs."""
+    interrupts.are_raised = False
+    try:
+        return split(prompt.prompt("... ", handle_sigint=False))
+    except (KeyboardInterrupt, EOFError):
+        raise Refused("given up; nothing was sent") from None
+    finally:
+        interrupts.are_raised = True
+
+
 def _read_lines(context: Context, group: Commands, lines: BinaryIO) -> int:
     """Run the lines of a pipe or a file, up to the first that fails; return its status."""
-    number = status = 0
-    while not status and (line := _read_line(lines, LINE_BYTES_MAX + 1)):
+    number, status, is_over = 0, 0, False
+
+    def following() -> list[Word] | None:
+        nonlocal number
         number += 1
+        return read_words(lines)
+
+    def first() -> list[Word]:
+        nonlocal is_over
+        words = following()
+        is_over = words is None
+        return words or []
+
+    while not status and not is_over:
         try:
-            status = _one(lambda: _words(line), context, group, f"line {number}: ")
+            where = f"line {number + 1}: "
+            status = _one(first, context._replace(more=following), group, where)
         except Leave:
             break
     return status
-
-
-def _read_line(lines: BinaryIO, most: int) -> bytes:
-    try:
-        return lines.readline(most)
-    except OSError as error:  # a directory, a terminal that is gone, ...
-        raise Refused(f"standard input cannot be read: {error.strerror}") from None
-
-
-def _words(line: bytes) -> list[Word]:
-    if len(line) > LINE_BYTES_MAX:
-        raise ConfigError(f"the line is longer than {LINE_BYTES_MAX >> 20} MiB")
-    return split(line.decode("utf-8", "surrogateescape"))
 
 
 def _one(read: Callable[[], list[Word]], context: Context, group: Commands, where: str = "") -> int:

@@ -23,6 +23,9 @@ from hstore.node.model.commands import VALUE_BYTES_MAX
 from ..client.plain import plain
 from ..vocabulary import Literal
 
+LINE_BYTES_MAX = 8 << 20
+"""The longest line of a pipe: a value of 1 MiB and its key, both written as escapes."""
+
 _PIECE = re.compile(
     r"""
     (?P<space>[ \t\r\n]+)
@@ -129,6 +132,22 @@ def _unescaped(raw: bytes) -> tuple[bytes, str]:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def read_words(lines: BinaryIO) -> list[Word] | None:
+    """Read a line and split it; None at the end.
+
+    Raises:
+        Refused: It cannot be read.
+        ConfigError: It is too long, or as `split` says.
+    """
+    try:
+        line = lines.readline(LINE_BYTES_MAX + 1)
+    except OSError as error:  # a directory, a terminal that is gone, ...
+        raise Refused(f"standard input cannot be read: {error.strerror}") from None
+    if len(line) > LINE_BYTES_MAX:
+        raise ConfigError(f"the line is longer than {LINE_BYTES_MAX >> 20} MiB")
+    return split(line.decode("utf-8", "surrogateescape")) if line else None
 
 
 def from_arguments(arguments: list[str]) -> list[Word]:

@@ -33,6 +33,8 @@ _OTHER_VARIABLES = ("HSTORE_CONFIG", "HSTORE_DEBUG", "HSTORE_HOST")
 _FOREIGN_VARIABLE = re.compile(
     r"HSTORE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 )
+# What `hstore lock` tells its command, which may be hstore: no settings, either.
+_OF_A_LOCK = frozenset({"HSTORE_LOCK_KEY", "HSTORE_LOCK_INDEX", "HSTORE_LOCK_SESSION"})
 _FOREIGN_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 
 
@@ -172,7 +174,7 @@ def host_variable(env: Mapping[str, str]) -> str | Address | None:
 
 def _is_foreign(name: str, value: str) -> bool:
     is_port = name.endswith("_PORT") and _FOREIGN_PORT.fullmatch(value)
-    return bool(is_port or _FOREIGN_VARIABLE.fullmatch(name))
+    return bool(is_port or name in _OF_A_LOCK or _FOREIGN_VARIABLE.fullmatch(name))
 
 
 def _variable(key: str) -> str:

@@ -164,6 +164,25 @@ def test_settings_their_values_and_levels_are_offered(make, cluster, make_finder
     assert values_of("dns", "setup", incomplete="un") == ["unbound"]
 
 
+def test_sessions_are_offered_with_their_names_if_they_are_sessions_ids(
+    make, cluster, make_finder, monkeypatch
+):
+    at = "127.0.0.1:8500"
+    cluster.set(at, "/v1/cluster", make.info())
+    one, two = "8f0e2c1a-0000-4000-8000-0123456789ab", "9f0e2c1a-0000-4000-8000-0123456789ab"
+    found = [{"ID": one, "Name": "web\x1b`1"}, {"ID": two}, {"ID": "8$(id)"}]
+    monkeypatch.setattr(sources, "finder_of", lambda _flags, _env: make_finder([at]))
+    asked = ShellComplete(cli.cli, {}, "hstore", "_HSTORE_COMPLETE")
+    for words in (["session", "renew"], ["acquire", "--session"], ["release", "k", "--session"]):
+        cluster.set(at, "/v1/session/list", [found])
+        given = asked.get_completions(words, "8")
+        assert [(item.value, item.help) for item in given] == [(one, "web?x1b?1")]
+    assert (at, "GET", "/v1/session/list?stale") in cluster.asked
+    assert asked.get_completions(["session", "renew"], "8") == []  # no answer
+    words = ["lock", "-h", at, "k"]
+    assert [item.type for item in asked.get_completions(words, "l")] == ["file"]
+
+
 def test_a_node_whose_name_is_none_is_not_offered(make, cluster, make_finder, monkeypatch):
     monkeypatch.setattr(sources, "finder_of", lambda _flags, _env: make_finder([]))
     wild = [make.node(n, name=one, address="$(x):1") for n, one in enumerate(HOSTILE, 1)]

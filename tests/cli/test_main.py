@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import signal
@@ -13,6 +14,7 @@ import click
 import pytest
 
 from hstore.cli import __main__ as programs
+from hstore.cli import locking
 from hstore.cli import main as cli
 from hstore.cli.process import ending
 from hstore.node.config import cluster_settings
@@ -32,6 +34,8 @@ def test_read_prints_the_value_and_a_newline_or_the_bytes_alone(server, capfdbin
 def test_on_a_terminal_a_value_cannot_steer_it_but_for_raw(server, is_all, monkeypatch, tmp_path):
     value = "\x1b]0;x\x07\u202e\x9b31m é\n".encode()
     server.answers["GET", "/v1/kv/foo?raw"] = server.answers["GET", "/read"] = (200, value)
+    row = {"Key": "foo", "Value": base64.b64encode(value).decode(), "ModifyIndex": 7}
+    server.answers["GET", "/v1/kv/foo"] = (200, [row])
     key = [] if is_all else ["-k", "foo"]
 
     def printed(*options):
@@ -586,9 +590,10 @@ def test_a_command_names_an_unknown_variable_and_never_its_value(monkeypatch, se
 
 
 def test_every_command_that_prints_a_result_prints_it_as_json_too():
-    texts = {"start", "join", "cli", "demo", "completion", "setup"}  # nodes, shells, scripts, files
-    commands = {**cli.cli.commands, **cli.dns.commands}
-    del commands["dns"]
+    # Nodes, shells, scripts, files, and other programs.
+    texts = {"start", "join", "cli", "demo", "completion", "setup", "lock"}
+    commands = {**cli.cli.commands, **cli.dns.commands, **locking.session.commands}
+    del commands["dns"], commands["session"]
     without = {
         name
         for name, one in commands.items()

@@ -174,8 +174,8 @@ class Record:
         return None
 
     def _told(self, call: int, asked: Action, answer: Answer) -> Action | None:
-        if answer.status == 503:
-            outcome = "failed" if asked.kind is Kind.READ else answer.json()["outcome"]
+        if answer.status in (500, 503):
+            outcome = "failed" if asked.kind is Kind.READ else _outcome(answer)
             assert outcome in ("failed", "not applied", "unknown"), answer
             if outcome == "unknown":
                 self.history.unknown(call)
@@ -269,6 +269,13 @@ def _request(key: str, asked: Action) -> tuple[str, str, bytes | None]:
         return "PUT", f"/v1/kv/{key}?cas={asked.expected}&{timeout}", asked.value.encode()
     body = json.dumps({"key": key, "value": asked.value}).encode()
     return "POST", f"/{asked.kind.value}?{timeout}", body
+
+
+def _outcome(answer: Answer) -> str:
+    """Give what is known of a write; `/v1/kv` says it in a header, beside a line of text."""
+    if answer.status == 500:
+        return answer.headers["x-hstore-outcome"]
+    return str(answer.json()["outcome"])
 
 
 def _answered(asked: Action, answer: Answer) -> Action:

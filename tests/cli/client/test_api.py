@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from hstore.cli.client import api as client_module
+from hstore.cli.client import sessions
 from hstore.cli.client.api import NodeClient
-from hstore.cli.client.errors import NotConnected, NotFound, NothingListens, Unreachable
+from hstore.cli.client.errors import Forbidden, NotConnected, NotFound, NothingListens, Unreachable
 from hstore.node.errors import ConfigError, NotApplied, OutcomeUnknown, Refused
 
 ADDRESS = "127.0.0.1:8500"
@@ -90,6 +91,41 @@ def test_each_answer_has_its_error_and_exit_status(client, cluster, answer, kind
     with pytest.raises(kind, match=message) as caught:
         client.write("foo", "bar")
     assert caught.value.exit_code == status
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "headers", "kind", "message"),
+    [
+        (500, "No cluster leader", {}, NotApplied, "No cluster leader; `hstore list` shows why"),
+        (500, "leadership lost while committing log", {}, OutcomeUnknown, "may or may not"),
+        (500, "late", {"X-Hstore-Outcome": "unknown"}, OutcomeUnknown, "late; the write may"),
+        (
+            500,
+            'invalid session "x"',
+            {"X-Hstore-Outcome": "not applied"},
+            Refused,
+            "^invalid session",
+        ),
+        (503, "too many requests wait", {}, NotApplied, "too many requests wait"),
+        (400, "Invalid index", {}, ConfigError, "Invalid index"),
+        (403, "Permission denied", {}, Forbidden, "Permission denied"),
+        (404, "", {}, NotFound, "there is no such key"),
+        (413, "Request body(9 bytes) too large, max size: 8 bytes.", {}, Refused, "too large"),
+        (500, "a\x1b[31mb", {}, Refused, r"a\\x1b\[31mb"),
+        (500, '{"error": "x"}', {}, Refused, '{"error": "x"}'),
+    ],
+)
+def test_the_errors_of_the_dialect_are_lines_of_text(
+    client, cluster, status, text, headers, kind, message
+):
+    for path in ("/v1/kv/foo", "/v1/session/create", "/v1/txn"):
+        cluster.set(ADDRESS, path, [httpx.Response(status, text=text, headers=headers)] * 2)
+    with pytest.raises(kind, match=message):
+        client.put("foo", b"")
+    with pytest.raises(kind, match=message):
+        sessions.create(client, {})
+    with pytest.raises(kind, match=message):
+        sessions.transact(client, [])
 
 
 def test_a_missing_key_without_a_message_is_still_a_missing_key(client, cluster):

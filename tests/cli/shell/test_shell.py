@@ -23,7 +23,7 @@ from prompt_toolkit.document import Document
 from hstore.cli import main as cli
 from hstore.cli.client.errors import NotFound, Unreachable
 from hstore.cli.completion import KEYS_MAX
-from hstore.cli.shell import shell
+from hstore.cli.shell import shell, words
 from hstore.cli.shell.commands import Context, Output
 from hstore.cli.shell.connection import GIVE_UP_S, Connection
 from hstore.cli.shell.lines import ELSEWHERE, is_write
@@ -336,7 +336,7 @@ def test_an_error_of_several_lines_stays_one(pipe, finder, capfd, monkeypatch):
 
 
 def test_a_line_without_end_is_refused_before_it_is_read(pipe, capfd, monkeypatch):
-    monkeypatch.setattr(shell, "LINE_BYTES_MAX", 20)
+    monkeypatch.setattr(words, "LINE_BYTES_MAX", 20)
     assert pipe(b"help exit\nset a " + b"x" * 100 + b"\nhelp exit\n") == 2
     printed = capfd.readouterr()
     assert "line 2: the line is longer" in printed.err
@@ -440,7 +440,7 @@ def test_ctrl_c_ends_the_command_that_runs_and_says_it_of_a_write(cluster, talk,
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("the command went on")
 
-    for path in ("/read/a", "/write"):
+    for path in ("/v1/kv/a", "/write"):
         cluster.set(A, path, interrupt)
     assert talk("get a", "set a 1", "help get", "exit") == 0
     printed = capfd.readouterr()
