@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from hstore.node.model.commands import ClusterSettings
+from hstore.node.model.user_events import EVENTS_MAX
 
-from ..options import stream
+from ..options import DELETIONS_MAX, stream
 
 
 @dataclass(slots=True)
@@ -68,6 +69,9 @@ class WholeOptions:
         capacity: Bytes that the smallest disk holds; 0: the disks hold everything.
         fill_every: Somebody writes large values until they are refused.
         hostile_every: A frame that no node may use comes in the name of a member (`hostile.py`).
+        lockers: How many more clients hold sessions and locks (`lockers.py`).
+        waiters: How many more wait for changes (`waiters.py`).
+        deletions_max, events_max: So many are kept of each table.
         is_calm: Nothing else goes wrong that hides from the leader how much room there is.
     """
 
@@ -128,6 +132,10 @@ class WholeOptions:
     fill_every: float = 0.0
     is_calm: bool = False
     hostile_every: float = 0.0
+    lockers: int = 0
+    waiters: int = 0
+    deletions_max: int = DELETIONS_MAX
+    events_max: int = EVENTS_MAX
 
 
 _DISTURBANCES = (
@@ -214,6 +222,11 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     """Draw each from a stream of its own: most runs stay as they were."""
     ends = stream(seed, "ends")
     options.end_every = ends.uniform(1, 4) if ends.random() < 0.15 else 0.0
+    locks = stream(seed, "lockers")
+    if locks.random() < 0.5:
+        options.lockers, options.waiters = locks.choice((1, 2, 3)), locks.choice((0, 1, 3))
+        options.deletions_max = locks.choice((4, 16, DELETIONS_MAX))
+        options.events_max = locks.choice((3, EVENTS_MAX))
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -228,6 +241,8 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         fill_every=rng.uniform(0.5, 2),
         # Idempotency keys cannot be deleted, and a run is shorter than they are kept.
         keyed=0.0,
+        lockers=0,
+        waiters=0,
         is_lost=False,
         think_mean=max(options.think_mean, 0.05),
     )
@@ -257,6 +272,8 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options.clock_every = options.configure_every = options.replace_every = 0.0
     options.is_lost, options.end_every = False, 0.0
     options.hostile_every = 0.0
+    options.lockers = options.waiters = 0
+    options.deletions_max, options.events_max = DELETIONS_MAX, EVENTS_MAX
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})
