@@ -75,14 +75,14 @@ class Configure:
             raise ConfigError(f"{key}: unknown key; allowed: {', '.join(self.show())}")
         if setting.fixed:
             raise ConfigError(f"{key}: this cannot be changed: {setting.fixed}")
-        number = int(_parsed(key, value, setting.parse))
+        wanted = _parsed(key, value, setting.parse)
         # What was agreed before may decide whether this fits.
         await self._replica.read_barrier(deadline)
         try:
-            cluster_settings.changed(self._facts.settings, setting.field, number)
+            cluster_settings.changed(self._facts.settings, setting.field, wanted)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        await self._agree(cluster_settings.command(setting, number), deadline)
+        await self._agree(cluster_settings.command(setting, wanted), deadline)
         return self.show()[key]
 
     async def rename(self, node: str, name: str, deadline: float) -> str:

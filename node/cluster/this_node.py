@@ -62,6 +62,8 @@ class ThisNode:
         self.begins_anew = False
         self.kill_requested = trio.Event()
         self.was_removed = False
+        self._started_at = trio.current_time()
+        self._replica = replica
         self._facts = replica.facts
         self._status = status
         self._handover = handover
@@ -108,8 +110,16 @@ class ThisNode:
 
     @property
     def last_contact_ms(self) -> int:
-        """Milliseconds since this node's copy was known to be what the leader had; a leader's is 0."""
-        raise NotImplementedError
+        """Milliseconds since this node's copy was known to be what the leader had; a leader's is 0.
+
+        A node that has not followed any leader yet counts from its start, and a leader without its
+        majority from the last read that a majority confirmed.
+        """
+        if self._facts.is_leader and self._status.in_contact():
+            return 0
+        fresh_at = self._replica.fresh_at
+        since = self._started_at if fresh_at is None else fresh_at
+        return int((trio.current_time() - since) * 1000)
 
     def lag_ms(self, seconds: int) -> float:
         """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""

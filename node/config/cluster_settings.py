@@ -60,6 +60,9 @@ SETTINGS = (
     Setting("election_timeout", "election_timeout_ms", values.duration_ms("50ms", "60s"), _ms),
     Setting("health_interval", "health_interval_ms", values.duration_ms("50ms", "60s"), _ms),
     Setting("dns_ttl", "dns_ttl_s", values.duration_s("0s", "1440m"), _s),
+    Setting("datacenter", "datacenter", values.datacenter, str),
+    Setting("session_ttl_min", "session_ttl_min_ms", values.duration_ms("1s", "1440m"), _ms),
+    Setting("session_node_grace", "session_node_grace_ms", values.duration_ms("0s", "60m"), _ms),
 )
 """All of them, in the order in which they are shown."""
 
@@ -89,13 +92,18 @@ def misfit(settings: ClusterSettings, changed: str = "election_timeout", prefix:
     )
 
 
-def changed(settings: ClusterSettings, field: str, value: int) -> ClusterSettings:
+def changed(settings: ClusterSettings, field: str, value: int | str) -> ClusterSettings:
     """Return `settings` with one of them changed; the same on every node.
 
     Raises:
         ValueError: The value is not allowed, alone or beside the others; the text names the key.
     """
     setting = _BY_FIELD[field]
+    is_text, wants_text = isinstance(value, str), isinstance(getattr(settings, field), str)
+    if is_text is not wants_text:
+        raise ValueError(
+            f"{setting.key}: {value!r} is not allowed; allowed: a {'text' if wants_text else 'number'}"
+        )
     try:
         setting.parse(setting.show(value))
     except ValueError as error:
@@ -109,7 +117,7 @@ def changed(settings: ClusterSettings, field: str, value: int) -> ClusterSetting
     return new
 
 
-def command(setting: Setting, value: int) -> ChangeSetting:
+def command(setting: Setting, value: int | str) -> ChangeSetting:
     """Return the command that changes a setting which is not fixed.
 
     Raises:

@@ -34,6 +34,7 @@ from .user_events import FireEvent
 KEY_BYTES_MAX = 4096
 VALUE_BYTES_MAX = 1024 * 1024
 IDEMPOTENCY_KEY_BYTES_MAX = 256
+SETTING_TEXT_MAX = 64
 DIGEST_BYTES = 16
 """Of a request. Only requests under one key are compared, so it has to withstand no search."""
 
@@ -134,7 +135,7 @@ class Keyed(msgspec.Struct, frozen=True, array_like=True, tag="k", gc=False):
 class ClusterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What all nodes share; fixed when the cluster is created, then changed through the log.
 
-    Times are whole milliseconds.
+    Times are whole milliseconds. Their meaning for users is in `config/cluster_settings.py`.
     """
 
     zone: str = "hstore.local"
@@ -142,6 +143,9 @@ class ClusterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     election_timeout_ms: int = 1000
     health_interval_ms: int = 500
     dns_ttl_s: int = 1
+    datacenter: str = "dc1"
+    session_ttl_min_ms: int = 10_000
+    session_node_grace_ms: int = 10_000
 
 
 class InitCluster(msgspec.Struct, frozen=True, array_like=True, tag="i", gc=False):
@@ -227,10 +231,23 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False
 
 
 class ChangeSetting(msgspec.Struct, frozen=True, array_like=True, tag="s", gc=False):
-    """Change one of the cluster's settings; refused where it does not fit the others by then."""
+    """Change one of the cluster's settings; refused where it does not fit the others by then.
 
-    field: Literal["heartbeat_ms", "election_timeout_ms", "health_interval_ms", "dns_ttl_s"]
-    value: Unsigned
+    Attributes:
+        field: Of `ClusterSettings`.
+        value: A number or a text, as the field has it.
+    """
+
+    field: Literal[
+        "heartbeat_ms",
+        "election_timeout_ms",
+        "health_interval_ms",
+        "dns_ttl_s",
+        "datacenter",
+        "session_ttl_min_ms",
+        "session_node_grace_ms",
+    ]
+    value: Unsigned | Annotated[str, msgspec.Meta(max_length=SETTING_TEXT_MAX)]
 
 
 class ChangeMember(msgspec.Struct, frozen=True, array_like=True, tag="M", gc=False):

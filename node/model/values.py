@@ -30,6 +30,9 @@ _RECURSORS_MAX = 8
 # RFC 1123, section 2.1; in lower case, since DNS does not tell the cases apart.
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
+# As Consul's `agent/config/builder.go` has it, and not longer than a DNS label.
+_DATACENTER = re.compile(r"[a-z0-9_-]{1,63}")
+
 # `<63 letters>.node.` stands before the zone, and a domain name has 253 characters at most
 # (RFC 1035, section 2.3.4, less the length bytes of both ends).
 _ZONE_LENGTH_MAX = 253 - 69
@@ -169,6 +172,18 @@ def zone(value: object) -> str:
         raise ValueError(
             f"a DNS domain such as hstore.local, of at most {_ZONE_LENGTH_MAX} characters"
         )
+    return name
+
+
+def datacenter(value: object) -> str:
+    """Take the name of a datacenter, as DNS names and clients of Consul have it; in lower case.
+
+    Raises:
+        ValueError: It is not such a name.
+    """
+    name = value.lower() if isinstance(value, str) else ""
+    if not _DATACENTER.fullmatch(name):
+        raise ValueError("1 to 63 of a-z, 0-9, '-' and '_'")
     return name
 
 

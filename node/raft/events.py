@@ -20,7 +20,13 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class TellCommit:
-    """Send the commit index to followers, because no entries followed that could carry it."""
+    """Send the commit index to followers, because no entries followed that could carry it.
+
+    Attributes:
+        at_once: Also to followers that have not answered all entries yet.
+    """
+
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

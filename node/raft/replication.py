@@ -125,13 +125,21 @@ def is_untold(core: Core, commit: int) -> bool:
     )
 
 
-def tell_commit(core: Core, _event: TellCommit) -> None:
-    """Send the commit index, without entries, to followers that have nothing in flight."""
+def tell_commit(core: Core, event: TellCommit) -> None:
+    """Send the commit index, without entries, to followers that have nothing in flight.
+
+    With `event.at_once` also to those that have, as far as their window is open.
+    """
     # A follower with entries in flight will get the commit index with what follows its answer; if
-    # those entries were lost, an append behind them would be rejected.
-    log = core.log
+    # those entries were lost, an append behind them would be rejected. Where commits are few, one
+    # such message does no harm, and the follower can apply as soon as its own disk has the entry.
+    log, options = core.log, core.options
     for peer, progress in core.progress.items():
-        is_untold = progress.sent_commit < log.commit and not progress.is_awaited
+        may_hear = not progress.is_awaited or (
+            event.at_once
+            and progress.is_window_open(options.max_inflight_messages, options.max_inflight_bytes)
+        )
+        is_untold = progress.sent_commit < log.commit and may_hear
         prev = progress.next - 1
         prev_term = log.term_at(prev)
         if progress.state is ProgressState.REPLICATE and is_untold and prev_term is not None:

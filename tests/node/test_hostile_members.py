@@ -385,7 +385,9 @@ cluster_settings = st.builds(
     numbers,
     numbers,
 )
-fields = st.sampled_from(["heartbeat_ms", "election_timeout_ms", "health_interval_ms", "dns_ttl_s"])
+fields = st.sampled_from(
+    ["heartbeat_ms", "election_timeout_ms", "health_interval_ms", "dns_ttl_s", "datacenter"]
+)
 anything: st.SearchStrategy[Command] = st.one_of(
     puts,
     deletes,
@@ -396,7 +398,7 @@ anything: st.SearchStrategy[Command] = st.one_of(
     st.builds(RemoveMember, numbers),
     st.builds(ReplaceMember, members, numbers),
     st.just(Checkpoint()),
-    st.builds(ChangeSetting, fields, unsigned),
+    st.builds(ChangeSetting, fields, unsigned | st.sampled_from(["dc2", "no name", "ü" * 64])),
     st.builds(ChangeMember, numbers, st.none() | names, st.none(), st.none()),
     st.builds(BecomeOnly, st.just(CLUSTER_ID), numbers, st.lists(numbers, max_size=2).map(tuple)),
 )

@@ -3,7 +3,8 @@
 A real leader that has applied something waits a moment. Whoever has not heard of the commit by then,
 with the next entries, is told of it: the core gets a `TellCommit`. It looks again a few times for
 those that still have entries to answer. The waits are drawn here, in place of being counted from how
-closely entries follow each other. Beside that anybody, leader or not, is asked to tell at odd moments:
+closely entries follow each other, and half of them tell at once, past entries that are not
+answered, as a real leader does without any wait while commits are few. Beside that anybody, leader or not, is asked to tell at odd moments:
 nothing may come of an event that is early, late or meant for another.
 """
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .node import SimNode
     from .simulation import Simulation
 
-_TELL = TellCommit()
+_TELL = (TellCommit(), TellCommit(at_once=True))
 _LONGEST = round(_WAIT_S_MAX / _WAIT_S)
 """So many times the shortest wait."""
 
@@ -73,7 +74,7 @@ class CommitNews:
             return
         if replication.is_untold(node.core, commit):
             self.sim.counts["commits told of without entries"] += 1
-            node.give(_TELL)
+            node.give(_TELL[commit % 2])
             if node.core is None:
                 return
         if tries > 1 and replication.is_untold(node.core, node.core.log.commit):
@@ -93,4 +94,5 @@ class CommitNews:
     def _tell_oddly(self, node_id: int) -> None:
         if node_id in self.sim.nodes:
             self.sim.counts["asked to tell of commits at odd moments"] += 1
-            self.sim.give(node_id, _TELL)
+            told = self.sim.counts["asked to tell of commits at odd moments"]
+            self.sim.give(node_id, _TELL[told % 2])

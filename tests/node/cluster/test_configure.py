@@ -127,13 +127,43 @@ async def test_what_is_already_in_the_log_is_judged_again_when_it_takes_effect(
 ) -> None:
     async with running(3) as cluster:
         replica = cluster.followers[0].node.replica
-        for field, value in (("heartbeat_ms", 400), ("dns_ttl_s", 86_401), ("heartbeat_ms", 0)):
+        wrong: list[tuple[str, int | str]] = [
+            ("heartbeat_ms", 400),
+            ("dns_ttl_s", 86_401),
+            ("heartbeat_ms", 0),
+            ("heartbeat_ms", "100"),
+            ("datacenter", 5),
+            ("datacenter", "no name"),
+        ]
+        for field, value in wrong:
             command = msgspec.convert(["s", field, value], ChangeSetting)
             data = commands.encode(command)
             outcome = await replica.request(ForwardKind.WRITE, data, deadline())
             assert not outcome.ok
             assert "allowed" in outcome.text
         assert {settings_of(m) for m in cluster.up} == {SETTINGS}
+
+
+async def test_the_datacenter_is_a_text_and_in_lower_case(autojump_clock) -> None:
+    async with running(3) as cluster:
+        shown = cluster[2].node.settings.show()
+        assert (shown["datacenter"].value, shown["datacenter"].source) == ("dc1", "default")
+        changed = await configure(cluster, 2, "datacenter", "Paris_1")
+        assert changed.value == "paris_1"
+        await cluster.until(lambda: {settings_of(m).datacenter for m in cluster.up} == {"paris_1"})
+        with pytest.raises(ConfigError, match=r"^datacenter: .* 1 to 63 of a-z"):
+            await configure(cluster, 2, "datacenter", "a b")
+
+
+def test_logs_of_before_text_settings_are_understood() -> None:
+    # As protocol 6 wrote them.
+    old = msgspec.msgpack.encode(["s", "dns_ttl_s", 5])
+    assert commands.decode(old) == ChangeSetting("dns_ttl_s", 5)
+    created = msgspec.msgpack.encode(["i", "id", {"zone": "a.example", "dns_ttl_s": 2}, 3])
+    decoded = commands.decode(created)
+    assert isinstance(decoded, commands.InitCluster)
+    assert decoded.settings == ClusterSettings("a.example", dns_ttl_s=2)
+    assert decoded.settings.session_ttl_min_ms == 10_000
 
 
 # -- their effect ------------------------------------------------------------------------------

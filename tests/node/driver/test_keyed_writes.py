@@ -37,6 +37,7 @@ from hstore.node.model.commands import (
 from hstore.node.peers import wire
 from hstore.node.peers.wire import ForwardKind
 from hstore.node.state import idempotency, records
+from tests.fakes.leap import leap
 from tests.node.memory_cluster import PATIENCE_S, Cluster, Member, running
 
 CREATE = Put(b"a", b"1", cas=0)
@@ -201,7 +202,8 @@ async def test_a_calendar_that_is_set_forgets_no_key_and_keeps_none_for_ever(
 
 async def test_the_leader_says_what_time_it_is_not_who_passes_a_write_on(autojump_clock) -> None:
     async with running(3) as cluster:
-        cluster[2].node.replica.clock.ms += 3_600_000
+        clock = cluster[2].node.replica.clock
+        leap(clock, clock.ms + 3_600_000)
         await write(cluster[2], keyed("k"))
         await cluster.until(lambda: len(tables(cluster)) == 1)
         assert tables(cluster).pop().time_ms < 60_000
@@ -209,11 +211,11 @@ async def test_the_leader_says_what_time_it_is_not_who_passes_a_write_on(autojum
 
 async def test_a_leader_that_knows_less_of_the_time_goes_on_from_the_log(autojump_clock) -> None:
     async with running(3) as cluster:
-        cluster[1].node.replica.clock.ms = 1_000_000
+        leap(cluster[1].node.replica.clock, 1_000_000)
         await write(cluster[1], keyed("1"))
         cluster[1].crash()
         await cluster.until(cluster.agrees)
-        cluster.leader.node.replica.clock.ms = 0
+        leap(cluster.leader.node.replica.clock, 0)
         await write(cluster[2], keyed("2"))
         assert cluster.leader.node.replica.state.time_ms >= 1_000_000
         await trio.sleep(5)

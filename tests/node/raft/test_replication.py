@@ -700,6 +700,21 @@ def test_a_commit_is_not_told_past_entries_that_are_still_to_be_answered() -> No
     assert commits(node) == [(3, 2, 0)]
 
 
+def test_a_commit_is_told_at_once_past_entries_in_flight_while_the_window_is_open() -> None:
+    node = streaming_leader(replace(LAZY, max_inflight_messages=2))
+    node.propose(b"x")
+    node.sent.clear()
+    acknowledge(node, 2)
+    node.step(TellCommit(at_once=True))
+    assert commits(node) == [(2, 2, 0), (3, 2, 0)]
+
+    node.propose(b"y")  # The second message to 3, whose window is full with it.
+    node.sent.clear()
+    acknowledge(node, 2)
+    node.step(TellCommit(at_once=True))
+    assert commits(node) == [(2, 3, 0)]
+
+
 def test_a_commit_is_told_by_leaders_only_and_to_who_is_there_to_hear_it() -> None:
     follower = make_follower([1, 1], term=1, commit=1)
     follower.step(TellCommit())

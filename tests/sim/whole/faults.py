@@ -13,6 +13,7 @@ from hstore.node.model.commands import Put
 from hstore.node.peers import wire
 from hstore.node.raft.messages import Base
 from hstore.node.state import idempotency
+from tests.fakes.leap import leap
 
 from ..options import stream
 from .wires import CLIENTS, Way
@@ -240,7 +241,7 @@ class Faults:
         if member is not None:
             self.counts["clock leaps"] += 1
             leap_ms = rng.randrange(_LEAP_MS_MAX) if rng.random() < 0.5 else 0
-            member.node.replica.clock.ms = leap_ms
+            leap(member.node.replica.clock, leap_ms)
 
     # -- disks ------------------------------------------------------------------------------
 

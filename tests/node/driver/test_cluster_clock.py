@@ -1,0 +1,73 @@
+"""The cluster's time on one node: as fine as a millisecond, never falling, never ahead of its ticks."""
+
+from __future__ import annotations
+
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import trio
+
+from hstore.node.driver.cluster_clock import ClusterClock
+from hstore.node.model.commands import ClusterSettings
+
+TICK_S = 0.2
+
+
+@pytest.fixture
+def state() -> Any:
+    return SimpleNamespace(time_ms=5000, settings=ClusterSettings(heartbeat_ms=200))
+
+
+@pytest.fixture
+async def clock(state) -> ClusterClock:
+    return ClusterClock(cast("Any", state))
+
+
+async def test_it_goes_on_between_ticks(autojump_clock, clock) -> None:
+    assert clock.ms == 5000
+    await trio.sleep(0.0501)
+    assert clock.ms == 5050
+    await trio.sleep(TICK_S - 0.0501)
+    clock.advance(TICK_S)
+    assert clock.ms == 5200
+
+
+async def test_a_pause_counts_one_tick(autojump_clock, clock) -> None:
+    await trio.sleep(3600)
+    assert clock.ms == 5200
+    clock.advance(TICK_S)
+    assert clock.ms == 5200
+    await trio.sleep(0.0101)
+    assert clock.ms == 5210
+
+
+async def test_stamps_that_it_gave_itself_do_not_make_it_fast(autojump_clock, clock, state) -> None:
+    for _ in range(100):
+        await trio.sleep(TICK_S * 0.9)
+        state.time_ms = clock.ms  # A command was stamped, and has taken effect.
+        await trio.sleep(TICK_S * 0.1)
+        clock.advance(TICK_S)
+    assert clock.ms == pytest.approx(5000 + 100 * 200, abs=2)
+
+
+async def test_it_goes_on_from_what_the_log_has_seen(autojump_clock, clock, state) -> None:
+    state.time_ms = 60_000
+    assert clock.ms == 60_000
+    clock.advance(TICK_S)
+    await trio.sleep(0.0301)
+    assert clock.ms == 60_030
+
+
+async def test_it_never_falls_whatever_the_length_of_ticks_is(autojump_clock, clock, state) -> None:
+    rng = Random(1)
+    last = clock.ms
+    for _ in range(2000):
+        await trio.sleep(rng.choice((0.001, 0.05, 0.2, 1.0)))
+        state.settings = ClusterSettings(heartbeat_ms=rng.choice((10, 200, 1000)))
+        if rng.random() < 0.4:
+            clock.advance(rng.choice((0.01, 0.1, 0.2)))
+        now = clock.ms
+        assert now >= last
+        last = now

@@ -1,0 +1,90 @@
+"""When followers hear of a commit: at once while commits are few, else with the next entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from hstore.node.driver.commit_news import CommitNews
+from hstore.node.model.commands import Put
+from hstore.node.peers import wire
+from hstore.node.raft import events as happened
+from hstore.node.raft.core import Core
+from hstore.node.raft.messages import Append
+from tests.node.memory_cluster import Cluster, running
+
+
+@pytest.fixture
+def told() -> list[happened.Event]:
+    return []
+
+
+async def one_commit_each(news: CommitNews, pauses_s: Iterator[float]) -> None:
+    for pause_s in pauses_s:
+        news.committed()
+        await trio.sleep(pause_s)
+
+
+def empty_appends(cluster: Cluster) -> list[Append]:
+    frames: list[Append] = []
+
+    def tap(_frm: int, _to: int, frame: wire.Frame) -> None:
+        if isinstance(frame, Append) and not frame.entries:
+            frames.append(frame)
+
+    cluster.network.taps.append(tap)
+    return frames
+
+
+async def test_followers_have_a_lone_write_as_soon_as_it_is_answered(autojump_clock) -> None:
+    async with running(3) as cluster:
+        for number in range(20):
+            await trio.sleep(0.01)
+            await cluster.write(cluster.leader.id, f"key-{number}", "value")
+            await wait_all_tasks_blocked()  # Nothing of this takes virtual time, but a wait would.
+            assert [m.value(f"key-{number}") for m in cluster.up] == ["value"] * 3
+
+
+async def test_a_slow_follower_has_it_when_its_own_disk_has(autojump_clock) -> None:
+    async with running(3) as cluster:
+        slow = cluster.followers[0]
+        slow.disk.flush_delay_s = 0.05
+        await trio.sleep(1.0)
+        began = trio.current_time()
+        await cluster.write(cluster.leader.id, "key", "value")
+        assert trio.current_time() - began < 0.05
+        await cluster.until(lambda: slow.value("key") is not None)
+        assert trio.current_time() - began <= 0.055  # `until` looks every 5 ms.
+
+
+async def test_the_news_of_many_writes_travel_with_entries(autojump_clock) -> None:
+    async with running(3) as cluster:
+        await trio.sleep(1.0)
+        alone = empty_appends(cluster)
+        for number in range(500):
+            deadline = trio.current_time() + 5
+            await cluster.leader.node.keys.write(Put(b"key", b"%d" % number), deadline)
+            await trio.sleep(0.0015)  # A client that writes one after another.
+        # The first ones only, to each of two followers: then it is known that they are many.
+        assert 2 <= len(alone) <= 40
+
+
+async def test_up_to_250_commits_a_second_are_told_at_once_and_a_serial_writers_are_not(
+    autojump_clock, told
+) -> None:
+    news = CommitNews(Core.__new__(Core), told.append)
+    await one_commit_each(news, iter([0.01] * 100))
+    assert told == [happened.TellCommit(at_once=True)] * 100
+
+    told.clear()
+    await one_commit_each(news, iter([0.0015] * 1000))
+    assert len(told) < 20
+
+    # They are few again: soon each is told at once.
+    await trio.sleep(0.1)
+    told.clear()
+    await one_commit_each(news, iter([0.02] * 50))
+    assert len(told) == 50
