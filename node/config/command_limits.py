@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from ..model import commands, values
+from ..model.checks import CHECK_ID_BYTES_MAX, CHECK_TEXT_BYTES_MAX, Check, SetCheck
 from ..model.commands import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
@@ -31,10 +32,24 @@ from ..model.commands import (
     PutMember,
     RemoveMember,
     ReplaceMember,
+    Transaction,
 )
+from ..model.locks import (
+    LOCK_DELAY_NS_MAX,
+    SESSION_TEXT_BYTES_MAX,
+    Acquire,
+    CreateSession,
+    EndSession,
+    Release,
+    Session,
+)
+from ..model.transactions import CheckIndex, CheckNotExists, CheckSession, Get, GetTree
+from ..model.user_events import EVENT_TEXT_BYTES_MAX, PAYLOAD_BYTES_MAX, FireEvent, UserEvent
 from . import cluster_settings
 
 _ID_MAX = (1 << 64) - 1
+
+_DAY_MS = 24 * 60 * 60 * 1000
 
 _TIME_MS_MAX = 1 << 62
 """Of a stamp of the cluster's time: later ones go on from it, and must still fit into 64 bits."""
@@ -46,23 +61,61 @@ def fault_in(data: bytes) -> str:
         command = commands.decode(data)
     except (msgspec.MsgspecError, RecursionError) as error:
         return f"a command that this version does not know ({error})"
+    if getattr(command, "time_ms", 0) > _TIME_MS_MAX:
+        return f"the time {getattr(command, 'time_ms', 0)} ms"
     return _FAULTS[type(command)](command)
 
 
-def _put_fault(command: Put) -> str:
+def _put_fault(command: Put | Acquire | Release) -> str:
     is_large = len(command.value) > VALUE_BYTES_MAX
     return f"a value of {len(command.value)} bytes" if is_large else _key_fault(command.key)
 
 
-def _prefix_fault(command: DeletePrefix) -> str:
+def _prefix_fault(command: DeletePrefix | GetTree) -> str:
     is_long = len(command.prefix) > KEY_BYTES_MAX
     return f"a prefix of {len(command.prefix)} bytes" if is_long else ""
 
 
 def _keyed_fault(command: Keyed) -> str:
-    if command.time_ms > _TIME_MS_MAX:
-        return f"the time {command.time_ms} ms"
     return _FAULTS[type(command.command)](command.command)
+
+
+def _transaction_fault(command: Transaction) -> str:
+    size = 0
+    for operation in command.operations:
+        if isinstance(operation, (Put, Acquire, Release)):
+            size += len(operation.value)
+        fault = _FAULTS_OF_OPERATIONS[type(operation)](operation)
+        if fault:
+            return fault
+    return f"a transaction with values of {size} bytes" if size > VALUE_BYTES_MAX else ""
+
+
+def session_fault(session: Session) -> str:
+    """Return why this cannot be a session; empty: it can."""
+    if session.lock_delay_ns > LOCK_DELAY_NS_MAX or session.ttl_ms > _DAY_MS:
+        return f"a session with a TTL of {session.ttl_ms} ms"
+    texts = (session.name, session.ttl, *session.node_checks, *(session.service_checks or ()))
+    size = sum(len(text.encode()) + 1 for text in texts)
+    return f"a session with texts of {size} bytes" if size > SESSION_TEXT_BYTES_MAX else ""
+
+
+def check_fault(check: Check) -> str:
+    """Return why this cannot be a check; empty: it can."""
+    if not 0 < len(check.id.encode()) <= CHECK_ID_BYTES_MAX:
+        return f"a check called {check.id[:64]!r}"
+    size = len(check.name.encode()) + len(check.output.encode())
+    return f"a check with texts of {size} bytes" if size > CHECK_TEXT_BYTES_MAX else ""
+
+
+def event_fault(event: UserEvent) -> str:
+    """Return why this cannot be an event; empty: it can."""
+    if not event.name or event.name.startswith("_"):
+        return f"an event called {event.name[:64]!r}"
+    size = sum(len(one.encode()) for one in (event.name, event.node, event.service, event.tag))
+    if size > EVENT_TEXT_BYTES_MAX or len(event.payload) > PAYLOAD_BYTES_MAX:
+        return f"an event with texts of {size} bytes and a payload of {len(event.payload)}"
+    return ""
 
 
 def _change_fault(command: ChangeMember) -> str:
@@ -87,8 +140,30 @@ _FAULTS: dict[type, Callable[[Any], str]] = {
     ChangeSetting: lambda _command: "",  # Its effect is refused where it does not fit.
     ChangeMember: _change_fault,
     BecomeOnly: lambda command: _ids_fault(command.id, *command.others),
+    Acquire: _put_fault,
+    Release: _put_fault,
+    CreateSession: lambda command: session_fault(command.session),
+    EndSession: lambda _command: "",
+    SetCheck: lambda command: check_fault(command.check),
+    Transaction: _transaction_fault,
+    FireEvent: lambda command: event_fault(command.event),
 }
 """By type of command: what is wrong with one. Every command has an entry."""
+
+
+_FAULTS_OF_OPERATIONS: dict[type, Callable[[Any], str]] = {
+    Put: _put_fault,
+    Delete: _FAULTS[Delete],
+    DeletePrefix: _prefix_fault,
+    Acquire: _put_fault,
+    Release: _put_fault,
+    Get: lambda operation: _key_fault(operation.key),
+    GetTree: _prefix_fault,
+    CheckIndex: lambda operation: _key_fault(operation.key),
+    CheckSession: lambda operation: _key_fault(operation.key),
+    CheckNotExists: lambda operation: _key_fault(operation.key),
+}
+"""The same by type of an operation of a transaction."""
 
 
 def member_fault(member: Member) -> str:

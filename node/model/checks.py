@@ -14,6 +14,15 @@ from .numbers import Unsigned
 SERF_HEALTH = "serfHealth"
 """The ID of the check of a member itself, as Consul calls it."""
 
+SERF_HEALTH_NAME = "Serf Health Status"
+AGENT_ALIVE = "Agent alive and reachable"
+AGENT_NOT_LIVE = "Agent not live or unreachable"
+"""What that check says, in Consul's words."""
+
+CHECK_ID_BYTES_MAX = 1024
+CHECK_TEXT_BYTES_MAX = 16 * 1024
+"""Of the name and the output of a check together."""
+
 CheckStatus = Literal["passing", "warning", "critical"]
 
 

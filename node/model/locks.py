@@ -25,6 +25,10 @@ SESSION_KEYS_MAX = 1_000
 LOCKS_MAX = 100_000
 """Locks that are held, and delays that are not over, together."""
 
+LOCK_DELAY_NS_MAX = 60 * 1_000_000_000
+SESSION_TEXT_BYTES_MAX = 16 * 1024
+"""Of the name, the TTL and the IDs of the checks of a session together, one more for each."""
+
 Behavior = Literal["release", "delete"]
 """What becomes of the keys that a session holds when it ends."""
 

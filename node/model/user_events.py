@@ -11,6 +11,8 @@ from .numbers import Unsigned
 EVENTS_MAX = 256
 """Events that are kept; the oldest goes."""
 PAYLOAD_BYTES_MAX = 4096
+EVENT_TEXT_BYTES_MAX = 4096
+"""Of the name and the filters of an event together."""
 
 EventId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 

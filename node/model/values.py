@@ -368,3 +368,9 @@ def _resolve(host: str) -> str:
         raise UnknownHostError(host, error.strerror or str(error)) from None
     found.sort(key=lambda one: one[0] != socket.AF_INET)
     return str(found[0][4][0])
+
+
+def uuid_text(uuid: bytes) -> str:
+    """Return the usual text of a UUID of 16 bytes."""
+    text = uuid.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

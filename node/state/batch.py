@@ -12,13 +12,17 @@ are going to read are a list. `commit` writes the records and the applied index 
 
 Savepoints: while one is open, `undo` is a list, and each write of a record first appends what
 stood there. With none open `undo` is None, so all that a plain write pays is one comparison.
-Everything else is undone by remembering where it stood: `values` is never changed in place, the
-lists of ranges and of changes only grow, or are replaced as a whole.
+Everything else is undone by remembering where it stood: the mapping `values` is never changed in
+place, the lists of ranges and of changes only grow. A table that looks things up in memory in what
+is too large to be copied (`deletions.py`, `holds.py`) changes that in place, and says by `undo_by`
+how to take it back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import heapq
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -45,7 +49,8 @@ class InMemory(Generic[V]):
 
     Made once, as a constant of the table's module. The value itself is in `State` and in each
     batch, under this object. Every change makes a new value, so it is for what is small or seldom
-    changed (members, settings, counters): a large table is read through the batch instead.
+    changed (members, settings, counters): a large table is read through the batch instead. Or the
+    value is an object that is changed in place, and every change is announced to `Batch.undo_by`.
 
     Args:
         name: For `repr`.
@@ -81,17 +86,18 @@ class Savepoint:
     Attributes:
         depth: How many savepoints were open when it was made.
         undone_to: The length that `Batch.undo` had.
+        calls: The number of calls that would undo what was changed in place.
         ranges: The number of deleted ranges.
-        changes, changes_count: The list of changes, and its length.
+        changes: The number of changes.
         gap: As in `Batch`.
         values: As in `Batch`.
     """
 
     depth: int
     undone_to: int
+    calls: int
     ranges: int
-    changes: list[Change]
-    changes_count: int
+    changes: int
     gap: int
     values: Values
 
@@ -109,12 +115,14 @@ class Batch:
         undo: While a savepoint is open: (key, value in `changed` before) for each write; else None.
         values: What the tables hold in memory, as the entries so far have left it.
         changes: What watches are going to read, in the order of the log.
-        gap: Index of the last entry that changed more than `changes` lists; 0: there is none.
+        gap: The length of `changes` up to the last that stands for many (`Change.is_tree`); 0:
+            there is none.
+        locks_deleted: Whether a key that is made may have had a lock before (`deletions.py`).
     """
 
     __slots__ = (
-        "_effects", "_on_checkpoint", "_ranges", "_savepoints", "_store", "_store_get",
-        "changed", "changes", "gap", "undo", "values",
+        "_calls", "_effects", "_on_checkpoint", "_ranges", "_savepoints", "_store", "_store_get",
+        "changed", "changes", "gap", "locks_deleted", "undo", "values",
     )  # fmt: skip
 
     def __init__(
@@ -131,11 +139,13 @@ class Batch:
         # Deleted before any of the records in `changed` was put.
         self._ranges: list[tuple[bytes, bytes]] = []
         self._savepoints: list[Savepoint] = []
+        self._calls: list[Callable[[], None]] = []
         self.changed: dict[bytes, bytes | None] = {}
         self.undo: list[tuple[bytes, bytes | None]] | None = None
         self.values = values
         self.changes: list[Change] = []
         self.gap = 0
+        self.locks_deleted = False
 
     def carry_out(self, entry: Entry, command: Command) -> Outcome:
         """Let a command of `entry` take effect; also one that another command carries."""
@@ -175,11 +185,14 @@ class Batch:
         takes 80 us instead of 1. The effect is the same, so nodes need not agree on the way.
 
         Returns:
-            The keys that were there, sorted; None: they are too many to be listed.
+            The keys that were there, sorted; None: there were some, too many to be listed. Which of
+            these it is may differ from node to node; whether there were any does not.
         """
         inside = [key for key in self.changed if start <= key < end]
         stored, is_all = self._scan(start, end)
         gone = self._present(inside, stored) if is_all else None
+        if gone is None and not self._has_any(inside, start, end):
+            gone = []
         if len(stored) > _FEW_RECORDS:
             for key in inside:
                 if self.undo is not None:
@@ -214,6 +227,44 @@ class Batch:
         present.update(key for key in stored if key not in changed and not self._is_in_range(key))
         return sorted(present)
 
+    def _has_any(self, inside: list[bytes], start: bytes, end: bytes) -> bool:
+        """Return whether any record is there now, reading as few as possible."""
+        changed = self.changed
+        if any(changed[key] is not None for key in inside):
+            return True
+        view = self._store.view()
+        try:
+            while True:
+                for key, _ in view.scan(start, end):
+                    over = [stop for begin, stop in self._ranges if begin <= key < stop]
+                    if over:
+                        start = max(over)
+                        break
+                    if key not in changed:
+                        return True
+                else:
+                    return False
+        finally:
+            view.close()
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over the records there as the entries so far have left them, in order.
+
+        The batch is not changed before the end. It looks at all that the batch has changed, so it
+        is for what is seldom done.
+        """
+        changed = self.changed
+        inside = sorted(key for key in changed if start <= key < end)
+        with closing(self._store.view()) as view:
+            stored = (
+                pair
+                for pair in view.scan(start, end)
+                if pair[0] not in changed and not (self._ranges and self._is_in_range(pair[0]))
+            )
+            for key, value in heapq.merge(stored, ((key, changed[key]) for key in inside)):
+                if value is not None:
+                    yield key, value
+
     # --- what else a command changes -------------------------------------------------------------
 
     def value(self, of: InMemory[V]) -> V:
@@ -224,13 +275,21 @@ class Batch:
         """Replace what a table holds in memory; the caller puts the record that belongs to it."""
         self.values = {**self.values, of: value}
 
-    def skip_changes(self, index: int) -> None:
-        """Take note that the entry at `index` changed more than can be listed.
+    def skip_changes(self, change: Change) -> None:
+        """Append a change that stands for many (`Change.is_tree`).
 
-        The changes before it are of no use then: watches cannot go on over the gap.
+        Watches cannot go on over such a gap: the changes before it are of no use to them.
         """
-        self.changes = []  # Not emptied in place: a savepoint may hold it.
-        self.gap = index
+        self.changes.append(change)
+        self.gap = len(self.changes)
+
+    def undo_by(self, call: Callable[[], None]) -> None:
+        """Have `call` called, should what was just changed in place be rolled back.
+
+        The calls come in the opposite order of the changes.
+        """
+        if self.undo is not None:
+            self._calls.append(call)
 
     # --- savepoints ---------------------------------------------------------------------------
 
@@ -241,8 +300,8 @@ class Batch:
         opened = Savepoint(
             len(self._savepoints),
             len(self.undo),
+            len(self._calls),
             len(self._ranges),
-            self.changes,
             len(self.changes),
             self.gap,
             self.values,
@@ -265,9 +324,11 @@ class Batch:
             else:
                 changed[key] = before
         del undo[savepoint.undone_to :]
+        for call in reversed(self._calls[savepoint.calls :]):
+            call()
+        del self._calls[savepoint.calls :]
         del self._ranges[savepoint.ranges :]
-        self.changes = savepoint.changes
-        del self.changes[savepoint.changes_count :]
+        del self.changes[savepoint.changes :]
         self.gap = savepoint.gap
         self.values = savepoint.values
         self._end(savepoint)
@@ -291,6 +352,7 @@ class Batch:
         del self._savepoints[savepoint.depth :]
         if not self._savepoints:
             self.undo = None
+            self._calls.clear()
 
     # --- writing ------------------------------------------------------------------------------
 

@@ -5,8 +5,7 @@ reaches. Each node has its own, filled by its state machine as entries take effe
 the replicated state, and begins anew with the process and with an installed snapshot. The watches
 themselves, and their waiting, are in `watches.py`.
 
-All tables share one history, so that readers of several see their changes in one order. Only
-changes of the users' keys are recorded so far.
+All tables share one history, so that readers of several see their changes in one order.
 
 Every change has a *number*, one more than the one before, by which readers find it again; numbers
 mean something in this process only. To users a change is known by its revision, which the changes
@@ -59,13 +58,17 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         table: Where.
         key: As that table names it; a user's key as the user gave it.
         revision: The Raft index of the entry that did it.
-        value: What it was set to; None: it was deleted.
+        value: What it was set to (in other tables than the users' keys: the record, see
+            `records.py`); None: it was deleted.
+        is_tree: It stands for all keys that start with `key`: they were deleted, too many to list.
+            Such a change is told to those that wait, and is never in the history.
     """
 
     table: Table
     key: bytes
     revision: int
     value: bytes | None
+    is_tree: bool = False
 
 
 class History:
@@ -76,7 +79,7 @@ class History:
         revision: Index of the last entry that took effect, whether or not it changed anything.
         first: The number of the oldest change that is here.
         on_add: Called with the number of the first of the changes that were added, and them.
-        on_restart: Called after `restart`.
+        on_restart: Called after `restart`, with its `skipped`.
     """
 
     def __init__(self) -> None:
@@ -84,7 +87,7 @@ class History:
         self.revision = 0
         self.first = 0
         self.on_add: Callable[[int, Sequence[Change]], None] | None = None
-        self.on_restart: Callable[[], None] | None = None
+        self.on_restart: Callable[[Sequence[Change] | None], None] | None = None
         self._changes: deque[Change] = deque()
         self._bytes = 0
 
@@ -104,13 +107,18 @@ class History:
             return self.end
         return self.first + bisect_right(self._changes, revision, key=_revision_of)
 
-    def add(self, changes: Sequence[Change], revision: int) -> None:
+    def add(self, changes: Sequence[Change], revision: int, gap: int = 0) -> None:
         """Append what the entries up to `revision` have changed, and forget the oldest for it.
 
         Args:
             changes: In the order of the log.
             revision: Index of the last of these entries.
+            gap: How many of them there are up to the last that is a tree: the history begins anew
+                after it. 0: none is.
         """
+        if gap:
+            self.restart(changes[gap - 1].revision, changes[:gap])
+            changes = changes[gap:]
         self.revision = revision
         if not changes:
             return
@@ -131,14 +139,19 @@ class History:
             self.floor = oldest[-1].revision
             self.first += len(oldest)
 
-    def restart(self, revision: int) -> None:
-        """Forget everything: what was changed up to `revision` is not known here."""
+    def restart(self, revision: int, skipped: Sequence[Change] | None = None) -> None:
+        """Forget everything: what was changed up to `revision` is not known here.
+
+        Args:
+            revision: Of the last change that is not known.
+            skipped: What has changed since the last change that is known; None: perhaps anything.
+        """
         self.first = self.end
         self._changes.clear()
         self._bytes = 0
         self.floor = self.revision = revision
         if self.on_restart is not None:
-            self.on_restart()
+            self.on_restart(skipped)
 
 
 def _size(changes: Sequence[Change]) -> int:

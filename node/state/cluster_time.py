@@ -18,7 +18,7 @@ first to need it.
 from __future__ import annotations
 
 from .batch import Batch, Values
-from .idempotency import KEYED_WRITES, KeyedWrites, keep
+from .keyed_writes import KEYED_WRITES, KeyedWrites, keep
 
 
 def now_ms(values: Values) -> int:

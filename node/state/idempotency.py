@@ -19,14 +19,12 @@ table and without a walk over what was deleted before it. All is on disk; in mem
 
 from __future__ import annotations
 
-import msgspec
-
 from ..errors import KeyReused, Overloaded
-from ..model.commands import Denial, Keyed, Outcome
+from ..model.commands import Denial, Keyed, Outcome, Transaction, Write
 from ..raft.entry import Entry
-from ..storage.interface import StateReader
-from . import records
-from .batch import Batch, Effects, InMemory
+from . import records, transactions
+from .batch import Batch, Effects
+from .keyed_writes import KEYED_WRITES, KeyedWrites, keep
 
 KEEP_MS = 10 * 60 * 1000
 """A key is kept for so long at least, in the cluster's time (contract, section 4)."""
@@ -34,36 +32,12 @@ KEEP_MS = 10 * 60 * 1000
 KEYS_MAX = 200_000
 """Keys that are kept. At some 100 bytes each this is 20 MB on disk, 100 MB if all are long."""
 
+ANSWER_BYTES_MAX = 64 * 1024
+"""Bytes of the keys and values in an answer that is remembered: a transaction that answers with more
+is refused."""
+
 _FORGOTTEN_AT_ONCE = 4
 """Old keys that one write forgets. More than one, or a table that was full would stay so."""
-
-
-class KeyedWrites(msgspec.Struct, frozen=True, gc=False):
-    """The table as a whole; replaced when it changes.
-
-    Attributes:
-        time_ms: The cluster's time. It never falls.
-        first: The number of the oldest remembered write.
-        following: The number that the next one will have.
-    """
-
-    time_ms: int
-    first: int
-    following: int
-
-
-def _load(view: StateReader) -> KeyedWrites:
-    return KeyedWrites(*records.decode_keyed_writes(view.get(records.KEYED_WRITES_KEY)))
-
-
-KEYED_WRITES = InMemory("keyed writes", _load)
-
-
-def keep(batch: Batch, table: KeyedWrites) -> None:
-    """Replace the table as a whole, in memory and in the store."""
-    batch.set_value(KEYED_WRITES, table)
-    record = records.encode_keyed_writes(table.time_ms, table.first, table.following)
-    batch.put(records.KEYED_WRITES_KEY, record)
 
 
 def _keyed(batch: Batch, entry: Entry, write: Keyed) -> Outcome:
@@ -77,23 +51,25 @@ def _keyed(batch: Batch, entry: Entry, write: Keyed) -> Outcome:
     known = batch.get(records.ANSWER + write.key)
     first, following = _forget(batch, table), table.following
     if known is not None:
-        digest, ok, revision = records.decode_answer(known)
-        outcome = Outcome(ok, revision)
+        digest, outcome = records.decode_answer(known)
         if digest != write.digest:
             outcome = Outcome(False, 0, denial=Denial.KEY_REUSED)
     elif following - first >= KEYS_MAX:
         outcome = Outcome(False, 0, denial=Denial.KEYS_EXHAUSTED)
     else:
-        outcome = batch.carry_out(entry, write.command)
-        answer = records.encode_answer(write.digest, ok=outcome.ok, revision=outcome.revision)
-        batch.put(records.ANSWER + write.key, answer)
+        outcome = _carry_out(batch, entry, write.command)
+        batch.put(records.ANSWER + write.key, records.encode_answer(write.digest, outcome))
         batch.put(records.turn_key(following), records.encode_turn(time_ms, write.key))
         following += 1
     keep(batch, KeyedWrites(time_ms, first, following))
     return outcome
 
 
-IN_MEMORY = (KEYED_WRITES,)
+def _carry_out(batch: Batch, entry: Entry, command: Write) -> Outcome:
+    if isinstance(command, Transaction):
+        return transactions.carry_out(batch, entry, command, ANSWER_BYTES_MAX)
+    return batch.carry_out(entry, command)
+
 
 EFFECTS: Effects = {Keyed: _keyed}
 
@@ -113,22 +89,22 @@ def _forget(batch: Batch, table: KeyedWrites) -> int:
 
 
 def answered(outcome: Outcome) -> Outcome:
-    """Return the outcome of a keyed write for the client, or raise why it was refused.
+    """Return the outcome of a keyed write for the client, or raise why it was not even tried.
 
     Raises:
         KeyReused: Another request was answered under its key.
         Overloaded: No more keys can be remembered now; nothing was written.
     """
     match outcome.denial:
-        case Denial.NONE:
-            return outcome
         case Denial.KEY_REUSED:
             raise KeyReused(
                 "this Idempotency-Key was used before, with another request:"
                 " choose a new key for a new request"
             )
-        case _:
+        case Denial.KEYS_EXHAUSTED:
             raise Overloaded(
                 f"{KEYS_MAX:,} idempotency keys are younger than 10 minutes, and no more are kept:"
                 " try again later, or send the write without a key"
             )
+        case _:
+            return outcome

@@ -13,11 +13,21 @@ from collections.abc import Callable, Sequence
 from ..config import command_limits
 from ..errors import BadFrame, StorageError
 from ..model.commands import IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX
+from ..model.locks import LOCKS_MAX, SESSION_ID_BYTES, SESSIONS_MAX
 from ..storage.interface import APPLIED_KEY, unpack_applied
-from . import records
+from . import deletions, records
 
 _RECORD_HEAD = 24
 """Bytes of the revisions and flags before a user's value."""
+
+_INDEX_KEYS = frozenset(
+    (
+        records.KEY_CHANGE_KEY,
+        records.GREATEST_LOCK_KEY,
+        records.NODES_CHANGE_KEY,
+        records.SESSIONS_CHANGE_KEY,
+    )
+)
 
 
 class StateCheck:
@@ -30,6 +40,10 @@ class StateCheck:
         # the record of their ends has it.
         self._turns: tuple[int, int] | None = None
         self._expected = (0, 0)
+        # Where two records speak of the same thing, what the first said and the second did not yet.
+        self._sessions: dict[bytes, int] = {}
+        self._holds: dict[bytes, bytes] = {}
+        self._holders: set[bytes] = set()
 
     def take(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """Look at some more records.
@@ -39,7 +53,8 @@ class StateCheck:
         """
         for key, value in pairs:
             # Nearly all are the users' own: without the calls below.
-            if key[:1] == records.USER and len(value) >= _RECORD_HEAD and key.isascii():
+            is_plain = len(value) >= _RECORD_HEAD and value[0] < 0x80  # without lock data
+            if key[:1] == records.USER and is_plain and key.isascii():
                 if 1 < len(key) <= KEY_BYTES_MAX + 1:
                     continue
                 raise BadFrame("a state with a key of a length that no key has")
@@ -59,11 +74,21 @@ class StateCheck:
         first, following = self._expected
         if (self._turns or (first, first)) != (first, following):
             raise BadFrame("a state whose keyed writes are not all there")
+        if self._sessions or self._holds or self._holders:
+            raise BadFrame("a state whose sessions and locks do not belong together")
 
     def _take(self, key: bytes, value: bytes) -> None:
         check = _CHECKS.get(key[:1])
         if check is not None:
             check(key, value)
+        elif key[:1] == records.USER:
+            self._take_user(key, value)
+        elif key[:1] == records.HOLD:
+            self._take_hold(key, value)
+        elif key[:1] == records.SESSION_NODE:
+            self._take_session_node(key, value)
+        elif key[:1] == records.SESSION:
+            self._take_session(key, value)
         elif key[:1] == records.TURN:
             self._take_turn(key, value)
         elif key == records.KEYED_WRITES_KEY:
@@ -82,6 +107,33 @@ class StateCheck:
         records.decode_turn(value)
         self._turns = first, number + 1
 
+    def _take_user(self, key: bytes, value: bytes) -> None:
+        item = records.decode_item(key[1:], value)
+        _check_name(item.key)
+        if item.session != self._holds.pop(item.key, b""):
+            raise ValueError("a key whose lock another session holds")
+
+    def _take_hold(self, key: bytes, _value: bytes) -> None:
+        session, name = records.hold_in(key)
+        _check_name(name)
+        if name in self._holds or len(self._holds) >= LOCKS_MAX:
+            raise ValueError("a lock that two sessions hold, or too many locks")
+        self._holds[name] = session
+        self._holders.add(session)
+
+    def _take_session_node(self, key: bytes, value: bytes) -> None:
+        if len(key) != 1 + SESSION_ID_BYTES or len(self._sessions) >= SESSIONS_MAX:
+            raise ValueError("an id that no session has, or too many sessions")
+        self._sessions[key[1:]] = records.decode_index(value)
+        self._holders.discard(key[1:])
+
+    def _take_session(self, key: bytes, value: bytes) -> None:
+        session = records.decode_session(value)
+        fault = command_limits.session_fault(session)
+        node = self._sessions.pop(session.id, None)
+        if fault or node != session.node or key != records.session_key(node, session.id):
+            raise ValueError(fault or "a session under another id or node")
+
 
 def _id_in(key: bytes) -> int:
     if len(key) != 1 + 8:
@@ -89,11 +141,48 @@ def _id_in(key: bytes) -> int:
     return records.id_of(key)
 
 
-def _check_user(key: bytes, value: bytes) -> None:
-    records.record_head(key[1:], value)
-    if not 1 < len(key) <= KEY_BYTES_MAX + 1:
-        raise ValueError(f"a key of {len(key) - 1} bytes")
-    key[1:].decode()
+def _check_name(name: bytes) -> None:
+    if not 0 < len(name) <= KEY_BYTES_MAX:
+        raise ValueError(f"a key of {len(name)} bytes")
+    name.decode()
+
+
+def _check_index(key: bytes, value: bytes) -> None:
+    is_of_node = key[:2] == records.NODE_SESSIONS_CHANGE and len(key) == 2 + 8
+    if key not in _INDEX_KEYS and not is_of_node:
+        raise ValueError(f"the key {key[:32]!r}")
+    records.decode_index(value)
+
+
+def _check_check(key: bytes, value: bytes) -> None:
+    check = records.decode_check(value)
+    fault = command_limits.check_fault(check)
+    if fault or key != records.check_key(check.node, check.id):
+        raise ValueError(fault or "a check under another id or node")
+
+
+def _check_deletion(key: bytes, value: bytes) -> None:
+    name = records.decode_deletion(key, value)[-1]
+    if key[1:2] not in deletions.TABLES or len(name) > KEY_BYTES_MAX:
+        raise ValueError(f"the deletion {key[:32]!r}")
+
+
+def _check_forgotten(key: bytes, value: bytes) -> None:
+    if key[1:] not in deletions.TABLES:
+        raise ValueError(f"the key {key[:32]!r}")
+    records.decode_forgotten(value)
+
+
+def _check_event(key: bytes, value: bytes) -> None:
+    event = records.decode_event(value)
+    fault = command_limits.event_fault(event)
+    if fault or event.index != _id_in(key):
+        raise ValueError(fault or "an event under another index")
+
+
+def _check_delay(key: bytes, value: bytes) -> None:
+    _check_name(key[1:])
+    records.decode_index(value)
 
 
 def _check_member(key: bytes, value: bytes) -> None:
@@ -120,10 +209,15 @@ def _check_answer(key: bytes, value: bytes) -> None:
 
 
 _CHECKS: dict[bytes, Callable[[bytes, bytes], None]] = {
-    records.USER: _check_user,
+    records.KEY_CHANGE_KEY[:1]: _check_index,
+    records.CHECK: _check_check,
+    records.DELETION: _check_deletion,
+    records.EVENT: _check_event,
+    records.FORGOTTEN: _check_forgotten,
     records.MEMBER: _check_member,
     records.REMOVED: _check_removed,
     records.CLUSTER_KEY: _check_cluster,
+    records.DELAY: _check_delay,
     records.ANSWER: _check_answer,
 }
 """By the first byte of a key: the check of a record that needs no other."""

@@ -21,34 +21,50 @@ Snapshots: `State.snapshot()` is a reader of everything, as of one moment. A sen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from ..errors import StorageError
 from ..model import commands
-from ..model.checks import Check
 from ..model.commands import Checkpoint, ClusterSettings, Member, Outcome, Put
-from ..model.locks import Session
-from ..model.user_events import UserEvent
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, unpack_applied
-from . import cluster_time, idempotency, keys, members, records
+from . import (
+    checks,
+    cluster_time,
+    deletions,
+    holds,
+    idempotency,
+    keyed_writes,
+    keys,
+    locks,
+    members,
+    nodes,
+    records,
+    sessions,
+    transactions,
+    user_events,
+)
 from .batch import Batch, Effects, InMemory, Values
 from .changes import History
-from .idempotency import KEYED_WRITES, KeyedWrites
+from .deletions import DELETIONS
+from .keyed_writes import KEYED_WRITES, KeyedWrites
 from .keys import put
-from .members import CLUSTER, MEMBERS, REMOVED
+from .members import CLUSTER, REMOVED
+from .nodes import MEMBERS
+from .reader import KeyReader, Reader, View
 from .records import Item
 
-__all__ = ["EFFECTS", "Item", "KeyReader", "State"]
+__all__ = ["EFFECTS", "Item", "KeyReader", "Reader", "State"]
 
 _COMMAND = int(EntryKind.COMMAND)
 
 
 def _checkpoint(batch: Batch, entry: Entry, _command: Checkpoint) -> Outcome:
+    keys.note_change(batch)
     batch.checkpoint(entry)
     return Outcome(True, entry.index)
 
@@ -56,12 +72,26 @@ def _checkpoint(batch: Batch, entry: Entry, _command: Checkpoint) -> Outcome:
 EFFECTS: Effects = {
     Checkpoint: _checkpoint,
     **keys.EFFECTS,
+    **locks.EFFECTS,
+    **sessions.EFFECTS,
     **members.EFFECTS,
+    **checks.EFFECTS,
+    **user_events.EFFECTS,
+    **transactions.EFFECTS,
     **idempotency.EFFECTS,
 }
 """By type of command: its effect. Every command has exactly one."""
 
-_IN_MEMORY: tuple[InMemory[Any], ...] = (*members.IN_MEMORY, *idempotency.IN_MEMORY)
+_IN_MEMORY: tuple[InMemory[Any], ...] = (
+    *nodes.IN_MEMORY,
+    *members.IN_MEMORY,
+    *keyed_writes.IN_MEMORY,
+    *deletions.IN_MEMORY,
+    *keys.IN_MEMORY,
+    *holds.IN_MEMORY,
+    *sessions.IN_MEMORY,
+    *user_events.IN_MEMORY,
+)
 
 
 Tell = Callable[[Sequence[Entry], list[Outcome | None]], None]
@@ -70,78 +100,6 @@ Tell = Callable[[Sequence[Entry], list[Outcome | None]], None]
 
 def _tell_nobody(_entries: Sequence[Entry], _outcomes: list[Outcome | None]) -> None:
     """Do nothing: the default of `State.apply`."""
-
-
-class KeyReader(Protocol):
-    """The users' keys as of one moment."""
-
-    def get(self, key: bytes) -> Item | None:
-        """Return what is stored under `key`, or None."""
-        ...
-
-    def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Item]:
-        """Iterate over the keys that start with `prefix` and are greater than `after`, in order.
-
-        Holds the GIL for each step: a caller that iterates far yields to the loop every N keys.
-        """
-        ...
-
-    def close(self) -> None:
-        """Give the view up. Idempotent; iterating after it is an error."""
-        ...
-
-
-class Reader(KeyReader, Protocol):
-    """All that clients read, as of one moment.
-
-    The indexes are those of contract-services section 2.3: of one question, never lower than one
-    given before on any node, and at least 1.
-    """
-
-    @property
-    def key_change_index(self) -> int:
-        """The last index that changed any key."""
-        ...
-
-    def absent_index(self, key: bytes) -> int:
-        """Return the index of a key that does not exist: that of its kept deletion, else the floor."""
-        ...
-
-    def tree_index(self, prefix: bytes) -> int:
-        """Return the greatest index of kept deletions that overlap `prefix`, and of the floor."""
-        ...
-
-    def session(self, session_id: bytes) -> Session | None:
-        """Return a session, or None."""
-        ...
-
-    def sessions(self, node: int | None = None) -> Iterator[Session]:
-        """Iterate over the sessions, those of one node or all, in the order of node and id."""
-        ...
-
-    def session_index(self, session_id: bytes) -> int:
-        """Return the index of the answer about one session, which need not exist."""
-        ...
-
-    def sessions_index(self, node: int | None = None) -> int:
-        """Return the index of the list of sessions, those of one node or all."""
-        ...
-
-    def nodes_index(self) -> int:
-        """Return the index of the list of the catalog's nodes."""
-        ...
-
-    def checks(self, node: int) -> Iterator[Check]:
-        """Iterate over the checks of a node, by id."""
-        ...
-
-    def events(self) -> Iterator[UserEvent]:
-        """Iterate over the events of users that are kept, oldest first."""
-        ...
-
-    def events_index(self) -> int:
-        """Return the index of the list of those events."""
-        ...
 
 
 class State:
@@ -216,7 +174,7 @@ class State:
 
     def view(self) -> Reader:
         """Return a reader of what clients read, as of now; the caller closes it."""
-        return _View(self._store.view())
+        return View(self._store.view(), self._values, self.applied)
 
     def snapshot(self) -> StateReader:
         """Return a reader of the whole state as of `applied`; the caller closes it.
@@ -245,6 +203,7 @@ class State:
         if not entries:
             return []
         batch = Batch(self._store, self._values, EFFECTS, self.on_checkpoint)
+        batch.locks_deleted = self._values[DELETIONS].has_locks
         outcomes = []
         expected = self.applied
         for entry in entries:
@@ -253,74 +212,14 @@ class State:
                 raise StorageError(f"entry {entry.index} was given to the state, not {expected}")
             outcomes.append(_run(batch, entry))
         last = entries[-1]
+        keys.note_change(batch)
         self.applied, self.applied_term = last.index, last.term
         if batch.values is not self._values:
             self._take_over(batch.values)
-        if batch.gap:
-            self.history.restart(batch.gap)
         tell(entries, outcomes)
         batch.commit(last)
-        self.history.add(batch.changes, last.index)
+        self.history.add(batch.changes, last.index, batch.gap)
         return outcomes
-
-
-class _View:
-    """A `Reader` on a view of the store."""
-
-    def __init__(self, view: StateReader) -> None:
-        self._view = view
-
-    def get(self, key: bytes) -> Item | None:
-        record = self._view.get(records.USER + key)
-        return None if record is None else records.decode_item(key, record)
-
-    def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Item]:
-        start = prefix if after is None else max(prefix, after + b"\0")
-        end = records.prefix_end(records.USER + prefix)
-        # Not a generator, which would hold each record until the next one is asked for.
-        return map(_item, self._view.scan(records.USER + start, end))
-
-    def close(self) -> None:
-        self._view.close()
-
-    @property
-    def key_change_index(self) -> int:
-        raise NotImplementedError
-
-    def absent_index(self, key: bytes) -> int:
-        raise NotImplementedError
-
-    def tree_index(self, prefix: bytes) -> int:
-        raise NotImplementedError
-
-    def session(self, session_id: bytes) -> Session | None:
-        raise NotImplementedError
-
-    def sessions(self, node: int | None = None) -> Iterator[Session]:
-        raise NotImplementedError
-
-    def session_index(self, session_id: bytes) -> int:
-        raise NotImplementedError
-
-    def sessions_index(self, node: int | None = None) -> int:
-        raise NotImplementedError
-
-    def nodes_index(self) -> int:
-        raise NotImplementedError
-
-    def checks(self, node: int) -> Iterator[Check]:
-        raise NotImplementedError
-
-    def events(self) -> Iterator[UserEvent]:
-        raise NotImplementedError
-
-    def events_index(self) -> int:
-        raise NotImplementedError
-
-
-def _item(pair: tuple[bytes, bytes]) -> Item:
-    key, record = pair
-    return records.decode_item(key[1:], record)
 
 
 def _run(batch: Batch, entry: Entry) -> Outcome | None:
@@ -340,7 +239,10 @@ def _run(batch: Batch, entry: Entry) -> Outcome | None:
     # The stamp of the leader, if it is a command that needs the time. Before the effect, which may
     # be undone: time is not.
     cluster_time.advance(batch, getattr(command, "time_ms", 0))
-    return batch.carry_out(entry, command)
+    outcome = batch.carry_out(entry, command)
+    deletions.make_room(batch)
+    holds.forget_delays(batch)
+    return outcome
 
 
 def _run_other(batch: Batch, entry: Entry) -> None:

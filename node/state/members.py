@@ -26,18 +26,15 @@ from ..model.commands import (
 from ..raft.entry import Entry
 from ..raft.membership import Configuration
 from ..storage.interface import StateReader
-from . import records
+from . import checks, records
 from .batch import Batch, Effects, InMemory
+from .changes import NODES, Change
+from .nodes import MEMBERS
 
 
 def _load_cluster(view: StateReader) -> records.Cluster:
     found = view.get(records.CLUSTER_KEY)
     return records.Cluster() if found is None else records.decode_cluster(found)
-
-
-def _load_members(view: StateReader) -> dict[int, Member]:
-    found = view.scan(records.MEMBER, records.MEMBER_END)
-    return {records.id_of(key): records.decode_member(record) for key, record in found}
 
 
 def _load_removed(view: StateReader) -> frozenset[int]:
@@ -46,8 +43,6 @@ def _load_removed(view: StateReader) -> frozenset[int]:
 
 
 CLUSTER = InMemory("cluster", _load_cluster)
-MEMBERS = InMemory("members", _load_members)
-"""By id. Never changed in place."""
 REMOVED = InMemory("removed", _load_removed)
 
 
@@ -109,7 +104,11 @@ def _replace_member(batch: Batch, entry: Entry, command: ReplaceMember) -> Outco
     if refusal:
         return Outcome(False, 0, refusal)
     _forget(batch, gone.id)
-    return _keep(batch, entry, newcomer)
+    if newcomer.id in members:
+        _leave_catalog(batch, entry, gone)
+        return _keep(batch, entry, newcomer)
+    # With all that is registered there.
+    return _keep(batch, entry, newcomer, gone.catalog_number)
 
 
 def _let_in(batch: Batch, entry: Entry, member: Member) -> Outcome:
@@ -153,14 +152,14 @@ def _change_member(batch: Batch, entry: Entry, command: ChangeMember) -> Outcome
         member.peer_address,
         member.dns_address,
     )
-    changed = Member(
-        member.id,
-        member.name if command.name is None else command.name,
-        api,
-        peer,
-        dns,
-        member.learner if command.learner is None else command.learner,
-        member.stopped if command.stopped is None else command.stopped,
+    changed = msgspec.structs.replace(
+        member,
+        name=member.name if command.name is None else command.name,
+        address=api,
+        peer_address=peer,
+        dns_address=dns,
+        learner=member.learner if command.learner is None else command.learner,
+        stopped=member.stopped if command.stopped is None else command.stopped,
     )
     _, conflict = _conflict(batch, changed)
     return Outcome(False, 0, conflict) if conflict else _keep(batch, entry, changed)
@@ -183,11 +182,51 @@ def _conflict(batch: Batch, member: Member, gone: int = 0) -> tuple[Member | Non
     return None, ""
 
 
-def _keep(batch: Batch, entry: Entry, member: Member) -> Outcome:
-    members: dict[int, Member] = batch.value(MEMBERS)
+def _keep(batch: Batch, entry: Entry, member: Member, number: int = 0) -> Outcome:
+    """Store a member.
+
+    Args:
+        batch: What has taken effect.
+        entry: The entry that does it.
+        member: As it shall be; its number and its indexes are set here.
+        number: Of a new member: its catalog number; 0: its id.
+    """
+    members, index = batch.value(MEMBERS), entry.index
+    before = members.get(member.id)
+    create_index = modify_index = index
+    if before is not None:
+        number, create_index = before.number, before.create_index
+        if (member.name, member.address) == (before.name, before.address):
+            modify_index = before.modify_index
+    member = msgspec.structs.replace(
+        member,
+        number=0 if number == member.id else number,
+        create_index=create_index,
+        modify_index=modify_index,
+    )
+    record = records.encode_msgpack(member)
     batch.set_value(MEMBERS, {**members, member.id: member})
-    batch.put(records.id_key(records.MEMBER, member.id), records.encode_msgpack(member))
-    return Outcome(True, entry.index, member.name)
+    batch.put(records.id_key(records.MEMBER, member.id), record)
+    if before is None:
+        checks.make_serf_health(batch, index, member.catalog_number)
+    if modify_index == index:
+        _note_change(batch, index, member.catalog_number, record)
+    return Outcome(True, index, member.name)
+
+
+def _note_change(batch: Batch, index: int, number: int, record: bytes | None) -> None:
+    """Note a change of the list of nodes."""
+    batch.put(records.NODES_CHANGE_KEY, records.encode_index(index))
+    batch.changes.append(Change(NODES, records.encode_index(number), index, record))
+
+
+def _leave_catalog(batch: Batch, entry: Entry, member: Member) -> None:
+    """Remove the node of a member that goes from the catalog, and its checks.
+
+    Its sessions are many, perhaps: the leader ends them one by one.
+    """
+    checks.remove_all(batch, entry.index, member.catalog_number)
+    _note_change(batch, entry.index, member.catalog_number, None)
 
 
 def _default_name(batch: Batch, node_id: int, taken: set[str]) -> str:
@@ -207,9 +246,12 @@ def _remove_member(batch: Batch, entry: Entry, command: RemoveMember) -> Outcome
         return Outcome(False, 0, f"node {node_id:016x} was removed before")
     # An id that was never a member is refused for good too: it may be a newcomer that gave up
     # between becoming a learner and being named.
-    name = members[node_id].name if node_id in members else ""
+    member = members.get(node_id)
     _forget(batch, node_id)
-    return Outcome(True, entry.index, name)
+    if member is None:
+        return Outcome(True, entry.index)
+    _leave_catalog(batch, entry, member)
+    return Outcome(True, entry.index, member.name)
 
 
 def _forget(batch: Batch, node_id: int) -> None:
@@ -232,6 +274,8 @@ def _become_only(batch: Batch, entry: Entry, command: BecomeOnly) -> Outcome:
     for node_id in sorted(gone):
         batch.delete(records.id_key(records.MEMBER, node_id))
         batch.put(records.id_key(records.REMOVED, node_id), b"")
+        if node_id in members:
+            _leave_catalog(batch, entry, members[node_id])
     if command.id in removed:
         batch.delete(records.id_key(records.REMOVED, command.id))
     batch.set_value(REMOVED, (removed | gone) - {command.id})
@@ -243,7 +287,7 @@ def _become_only(batch: Batch, entry: Entry, command: BecomeOnly) -> Outcome:
     return Outcome(True, entry.index)
 
 
-IN_MEMORY = (CLUSTER, MEMBERS, REMOVED)
+IN_MEMORY = (CLUSTER, REMOVED)
 
 EFFECTS: Effects = {
     InitCluster: _init_cluster,

@@ -3,12 +3,32 @@
 Owns the bytes: they are on every node's disk and in every snapshot on the wire, so a layout is never
 changed, only added to. Knows nothing of commands (the modules of the tables) or of RocksDB.
 
-    k<user key>     >QQQ create revision, flags, revision; then the value
+    ak              >Q the last index that changed a user's key
+    al              >Q the greatest lock index that any key was ever given
+    an              >Q the last index that changed the list of the catalog's nodes
+    as              >Q the last index that changed the list of sessions
+    at<node >Q>     >Q the last index that changed the list of sessions of one node
+    c<node >Q><id>  a `Check`, msgpack
+    d<table><index >Q><n >Q>
+                    a deletion in this table, the n-th of its entry: >BQ whether it is of a prefix,
+                    lock index; then the key or the prefix
+    e<index >Q>     a `UserEvent`, msgpack
+    f<table>        >QQ of the deletions of this table that are forgotten: the greatest index, the
+                    greatest lock index
+    h<session><key> empty: this session, 16 bytes, holds the lock of this user's key
+    k<user key>     >QQQ create revision, flags, revision; then the value. If the top bit of the
+                    create revision is set: before the value >Q lock index, 16 bytes session that
+                    holds the lock (zeros: none does)
     m<id >Q>        a `Member`, msgpack
+    p<session>      >Q the node of a session
+    q<node >Q><session>
+                    a `Session`, msgpack
     r<id >Q>        empty: a member that was removed and can never come back
     s               `Cluster`, msgpack: the cluster's id, its settings, how many nodes it waits for
+    t<user key>     >Q the cluster's time in ms until which nobody gets the lock of this key
     w<client's key> a keyed write that was remembered: 16 bytes digest of the request; then >BQ
-                    `ok` and `revision` of the answer
+                    `ok` and `revision` of the answer; then, if it has more than that, a `_Rest`,
+                    msgpack
     x<number >Q>    >Q the cluster's time in ms when keyed write `number` took effect; then its
                     client's key
     y               >QQQ the cluster's time in ms; the first number of `x` that is there; the number
@@ -23,15 +43,37 @@ import struct
 import msgspec
 
 from ..errors import StorageError
-from ..model.commands import DIGEST_BYTES, ClusterSettings, Member
+from ..model.checks import Check
+from ..model.commands import DIGEST_BYTES, ClusterSettings, Member, Outcome
+from ..model.locks import SESSION_ID_BYTES, Session
+from ..model.transactions import KeyRow
+from ..model.user_events import UserEvent
 
+KEY_CHANGE_KEY = b"ak"
+GREATEST_LOCK_KEY = b"al"
+NODES_CHANGE_KEY = b"an"
+SESSIONS_CHANGE_KEY = b"as"
+NODE_SESSIONS_CHANGE = b"at"
+CHECK = b"c"
+DELETION = b"d"
+EVENT = b"e"
+EVENT_END = b"f"
+FORGOTTEN = b"f"
+HOLD = b"h"
+HOLD_END = b"i"
 USER = b"k"
 USER_END = b"l"
 MEMBER = b"m"
 MEMBER_END = b"n"
+SESSION_NODE = b"p"
+SESSION_NODE_END = b"q"
+SESSION = b"q"
+SESSION_END = b"r"
 REMOVED = b"r"
 REMOVED_END = b"s"
 CLUSTER_KEY = b"s"
+DELAY = b"t"
+DELAY_END = b"u"
 ANSWER = b"w"
 TURN = b"x"
 KEYED_WRITES_KEY = b"y"
@@ -40,6 +82,17 @@ _RECORD = struct.Struct(">QQQ")
 _ID = struct.Struct(">Q")
 _ANSWER = struct.Struct(f">{DIGEST_BYTES}s?Q")
 _KEYED_WRITES = struct.Struct(">QQQ")
+_LOCK = struct.Struct(f">Q{SESSION_ID_BYTES}s")
+_DELETION_KEY = struct.Struct(">QQ")
+_DELETION = struct.Struct(">?Q")
+_FORGOTTEN = struct.Struct(">QQ")
+
+LOCKED = 1 << 63
+"""Added to the create revision of a key that has lock data."""
+
+_VALUE_AT = _RECORD.size
+LOCKED_VALUE_AT = _RECORD.size + _LOCK.size
+_NOBODY = bytes(SESSION_ID_BYTES)
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -85,6 +138,23 @@ def encode_record(create_revision: int, flags: int, revision: int, value: bytes)
     return _RECORD.pack(create_revision, flags, revision) + value
 
 
+def encode_locked(
+    create_revision: int, flags: int, revision: int, lock: bytes, value: bytes
+) -> bytes:
+    """Return the stored form of a user's key that has lock data (see `encode_lock`, `lock_in`)."""
+    return _RECORD.pack(create_revision | LOCKED, flags, revision) + lock + value
+
+
+def encode_lock(lock_index: int, session: bytes) -> bytes:
+    """Return the lock data of a key; an empty session: nobody holds it."""
+    return _LOCK.pack(lock_index, session)
+
+
+def lock_in(record: bytes) -> bytes:
+    """Return the lock data in the record of a user's key; empty: it has none."""
+    return record[_VALUE_AT:LOCKED_VALUE_AT] if record[0] & 0x80 else b""
+
+
 def decode_item(key: bytes, record: bytes) -> Item:
     """Return what is stored under the user's `key`.
 
@@ -92,16 +162,41 @@ def decode_item(key: bytes, record: bytes) -> Item:
         StorageError: The record is too short to be one.
     """
     create_revision, flags, revision = record_head(key, record)
-    return Item(key, record[_RECORD.size :], flags, create_revision, revision)
+    if create_revision < LOCKED:
+        return Item(key, record[_VALUE_AT:], flags, create_revision, revision)
+    lock_index, session = decode_lock(key, record)
+    create_revision -= LOCKED
+    value = record[LOCKED_VALUE_AT:]
+    return Item(key, value, flags, create_revision, revision, lock_index, session)
 
 
 def record_head(key: bytes, record: bytes) -> tuple[int, int, int]:
-    """Return create revision, flags and revision without copying the value."""
+    """Return create revision (with `LOCKED`, where so), flags and revision, but not the value."""
     try:
         head: tuple[int, int, int] = _RECORD.unpack_from(record)
     except struct.error as error:
         raise StorageError(f"the record of key {key[:64]!r} is damaged: {error}") from error
     return head
+
+
+def decode_lock(key: bytes, record: bytes) -> tuple[int, bytes]:
+    """Return lock index and session (empty: none) of a key, without copying the value.
+
+    Raises:
+        StorageError: The record is damaged.
+    """
+    try:
+        return decode_lock_data(lock_in(record))
+    except struct.error as error:
+        raise StorageError(f"the lock of key {key[:64]!r} is damaged: {error}") from error
+
+
+def decode_lock_data(lock: bytes) -> tuple[int, bytes]:
+    """Return the lock index and the session (empty: none) of lock data; empty data: 0 and none."""
+    if not lock:
+        return 0, b""
+    lock_index, session = _LOCK.unpack(lock)
+    return lock_index, b"" if session == _NOBODY else session
 
 
 def id_key(prefix: bytes, node_id: int) -> bytes:
@@ -136,22 +231,39 @@ def decode_turn(record: bytes | None) -> tuple[int, bytes]:
     return _ID.unpack_from(record)[0], record[_ID.size :]
 
 
-def encode_answer(digest: bytes, *, ok: bool, revision: int) -> bytes:
+class _Rest(msgspec.Struct, frozen=True, array_like=True):
+    """What an answer has beside `ok` and `revision`; as in `Outcome`."""
+
+    text: str = ""
+    denial: int = 0
+    rows: tuple[KeyRow, ...] = ()
+    faults: tuple[tuple[int, str], ...] = ()
+
+
+_NO_REST = _Rest()
+_rest_decoder = msgspec.msgpack.Decoder(_Rest)
+
+
+def encode_answer(digest: bytes, outcome: Outcome) -> bytes:
     """Return the record of the answer to a keyed write."""
-    return _ANSWER.pack(digest, ok, revision)
+    head = _ANSWER.pack(digest, outcome.ok, outcome.revision)
+    rest = _Rest(outcome.text, outcome.denial, outcome.rows, outcome.faults)
+    return head if rest == _NO_REST else head + encode_msgpack(rest)
 
 
-def decode_answer(record: bytes) -> tuple[bytes, bool, int]:
-    """Return the digest of a keyed write's request, and `ok` and `revision` of its answer.
+def decode_answer(record: bytes) -> tuple[bytes, Outcome]:
+    """Return the digest of a keyed write's request, and its answer.
 
     Raises:
         StorageError: It is not such a record.
     """
     try:
-        answer: tuple[bytes, bool, int] = _ANSWER.unpack(record)
-    except struct.error as error:
+        digest, ok, revision = _ANSWER.unpack_from(record)
+        more = record[_ANSWER.size :]
+        rest = _rest_decoder.decode(more) if more else _NO_REST
+    except (struct.error, msgspec.MsgspecError) as error:
         raise StorageError(f"the record of an idempotency key is damaged: {error}") from error
-    return answer
+    return digest, Outcome(ok, revision, rest.text, rest.denial, rest.rows, rest.faults)
 
 
 def encode_keyed_writes(time_ms: int, first: int, following: int) -> bytes:
@@ -174,11 +286,99 @@ def decode_keyed_writes(record: bytes | None) -> tuple[int, int, int]:
     return ends
 
 
+def encode_index(index: int) -> bytes:
+    """Return the record of one index, number or time."""
+    return _ID.pack(index)
+
+
+def decode_index(record: bytes | None, otherwise: int = 0) -> int:
+    """Return what such a record holds; None (no such key): `otherwise`.
+
+    Raises:
+        StorageError: It is not such a record.
+    """
+    if record is None:
+        return otherwise
+    try:
+        index: int = _ID.unpack(record)[0]
+    except struct.error as error:
+        raise StorageError(f"the record of an index is damaged: {error}") from error
+    return index
+
+
+def deletion_key(table: bytes, index: int, number: int) -> bytes:
+    """Return the store's key of the deletion `number` of the entry at `index`."""
+    return DELETION + table + _DELETION_KEY.pack(index, number)
+
+
+def encode_deletion(name: bytes, lock_index: int, *, is_prefix: bool) -> bytes:
+    """Return the record of a deletion."""
+    return _DELETION.pack(is_prefix, lock_index) + name
+
+
+def decode_deletion(key: bytes, record: bytes) -> tuple[int, int, bool, int, bytes]:
+    """Return index, number, whether it is of a prefix, lock index, and the key or prefix.
+
+    Raises:
+        StorageError: It is no deletion.
+    """
+    try:
+        index, number = _DELETION_KEY.unpack(key[2:])
+        is_prefix, lock_index = _DELETION.unpack_from(record)
+    except struct.error as error:
+        raise StorageError(f"the record of a deletion is damaged: {error}") from error
+    return index, number, is_prefix, lock_index, record[_DELETION.size :]
+
+
+def encode_forgotten(index: int, lock_index: int) -> bytes:
+    """Return the record of the greatest index and lock index of deletions that are forgotten."""
+    return _FORGOTTEN.pack(index, lock_index)
+
+
+def decode_forgotten(record: bytes | None) -> tuple[int, int]:
+    """Return that greatest index and lock index; None (no such key): none is forgotten.
+
+    Raises:
+        StorageError: It is not such a record.
+    """
+    if record is None:
+        return 0, 0
+    try:
+        greatest: tuple[int, int] = _FORGOTTEN.unpack(record)
+    except struct.error as error:
+        raise StorageError(f"the floor of the deletions is damaged: {error}") from error
+    return greatest
+
+
+def hold_key(session: bytes, key: bytes) -> bytes:
+    """Return the store's key that says that `session` holds the lock of the user's `key`."""
+    return HOLD + session + key
+
+
+def hold_in(key: bytes) -> tuple[bytes, bytes]:
+    """Return session and user's key in a key that `hold_key` made."""
+    at = 1 + SESSION_ID_BYTES
+    return key[1:at], key[at:]
+
+
+def session_key(node: int, session: bytes) -> bytes:
+    """Return the store's key of a session of the node with this catalog number."""
+    return SESSION + _ID.pack(node) + session
+
+
+def check_key(node: int, check: str) -> bytes:
+    """Return the store's key of a check of the node with this catalog number."""
+    return CHECK + _ID.pack(node) + check.encode()
+
+
 _member_decoder = msgspec.msgpack.Decoder(Member)
+_session_decoder = msgspec.msgpack.Decoder(Session)
+_check_decoder = msgspec.msgpack.Decoder(Check)
+_event_decoder = msgspec.msgpack.Decoder(UserEvent)
 _cluster_decoder = msgspec.msgpack.Decoder(Cluster)
 
 encode_msgpack = msgspec.msgpack.Encoder().encode
-"""Encode a `Member` or a `Cluster`."""
+"""Encode a `Member`, `Cluster`, `Session`, `Check` or `UserEvent`."""
 
 
 def decode_member(record: bytes) -> Member:
@@ -205,6 +405,45 @@ def decode_cluster(record: bytes) -> Cluster:
     except msgspec.DecodeError as error:
         raise StorageError(f"the record of the cluster is damaged: {error}") from error
     return cluster
+
+
+def decode_session(record: bytes) -> Session:
+    """Return a stored session.
+
+    Raises:
+        StorageError: It is not one.
+    """
+    try:
+        session: Session = _session_decoder.decode(record)
+    except msgspec.DecodeError as error:
+        raise StorageError(f"the record of a session is damaged: {error}") from error
+    return session
+
+
+def decode_check(record: bytes) -> Check:
+    """Return a stored check.
+
+    Raises:
+        StorageError: It is not one.
+    """
+    try:
+        check: Check = _check_decoder.decode(record)
+    except msgspec.DecodeError as error:
+        raise StorageError(f"the record of a check is damaged: {error}") from error
+    return check
+
+
+def decode_event(record: bytes) -> UserEvent:
+    """Return a stored event.
+
+    Raises:
+        StorageError: It is not one.
+    """
+    try:
+        event: UserEvent = _event_decoder.decode(record)
+    except msgspec.DecodeError as error:
+        raise StorageError(f"the record of an event is damaged: {error}") from error
+    return event
 
 
 def prefix_end(prefix: bytes) -> bytes | None:

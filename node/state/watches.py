@@ -20,10 +20,13 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 from ..errors import Compacted
 from ..net.flag import Flag
 from .changes import KEYS, Change, History, Table
+
+T = TypeVar("T")
 
 TAKEN_AT_ONCE = 256
 """Changes that a watch looks at in one go: some 50 us, then other tasks have their turn."""
@@ -163,87 +166,67 @@ class Wait:
             call()
 
 
-class _Waits:
-    """The waits for changes of one table, each for one change."""
-
-    def __init__(self) -> None:
-        self._by_key: dict[bytes, dict[Wait, None]] = {}
-        self._by_prefix: dict[bytes, dict[Wait, None]] = {}
-
-    def __len__(self) -> int:
-        return sum(map(len, self._by_key.values())) + sum(map(len, self._by_prefix.values()))
-
-    def add(self, wait: Wait, key: bytes) -> None:
-        of = self._by_prefix if wait.is_prefix else self._by_key
-        of.setdefault(key, {})[wait] = None
-
-    def remove(self, wait: Wait, key: bytes) -> None:
-        """Remove a wait; also one that is not here any more."""
-        of = self._by_prefix if wait.is_prefix else self._by_key
-        same = of.get(key, {})
-        same.pop(wait, None)
-        if not same:
-            of.pop(key, None)
-
-    def take(self, key: bytes) -> list[Wait]:
-        """Remove and return those for which this key has changed."""
-        taken = list(self._by_key.pop(key, ()))
-        if self._by_prefix:
-            lengths = {len(prefix) for prefix in self._by_prefix}
-            for length in sorted(lengths):
-                taken += self._by_prefix.pop(key[:length], ()) if length <= len(key) else ()
-        return taken
-
-    def take_all(self) -> list[Wait]:
-        """Remove and return all."""
-        taken = [
-            wait for of in (self._by_key, self._by_prefix) for same in of.values() for wait in same
-        ]
-        self._by_key, self._by_prefix = {}, {}
-        return taken
-
-
-class _Prefixes:
-    """The watches of one table, to be found by the beginnings of a key."""
+class _ByPrefix(Generic[T]):
+    """Things of prefixes, to be found by the beginnings of a key."""
 
     def __init__(self) -> None:
         # Dictionaries instead of sets, for their order: it is the order of waking.
-        self._by_prefix: dict[bytes, dict[Watch, None]] = {}
+        self._by_prefix: dict[bytes, dict[T, None]] = {}
         self._lengths: list[int] = []
         self._count_by_length: dict[int, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_prefix)
 
     def __len__(self) -> int:
         return sum(map(len, self._by_prefix.values()))
 
-    def __iter__(self) -> Iterator[Watch]:
+    def __iter__(self) -> Iterator[T]:
         for same in self._by_prefix.values():
             yield from same
 
-    def add(self, watch: Watch) -> None:
-        same = self._by_prefix.get(watch.prefix)
+    def add(self, prefix: bytes, one: T) -> None:
+        same = self._by_prefix.get(prefix)
         if same is None:
-            same = self._by_prefix[watch.prefix] = {}
-            self._add_length(len(watch.prefix))
-        same[watch] = None
+            same = self._by_prefix[prefix] = {}
+            self._add_length(len(prefix))
+        same[one] = None
 
-    def remove(self, watch: Watch) -> None:
-        """Remove a watch; also one that is not here."""
-        same = self._by_prefix.get(watch.prefix, {})
-        if watch in same:
-            del same[watch]
+    def remove(self, prefix: bytes, one: T) -> None:
+        """Remove one; also one that is not here."""
+        same = self._by_prefix.get(prefix, {})
+        if one in same:
+            del same[one]
             if not same:
-                del self._by_prefix[watch.prefix]
-                self._remove_length(len(watch.prefix))
+                del self._by_prefix[prefix]
+                self._remove_length(len(prefix))
 
-    def notice(self, change: Change, number: int) -> None:
-        """Wake the watches that this change is for."""
-        key = change.key
+    def found(self, key: bytes) -> Iterator[T]:
+        """Iterate over those whose prefix this key has; nothing is added or removed meanwhile."""
         for length in self._lengths:
             if length > len(key):
                 break
-            for watch in self._by_prefix.get(key[:length], ()):
-                if change.revision > watch.start:
-                    watch.notice(number)
+            yield from self._by_prefix.get(key[:length], ())
+
+    def take(self, key: bytes) -> list[T]:
+        """Remove and return those whose prefix this key has."""
+        taken: list[T] = []
+        for length in tuple(self._lengths):
+            if length > len(key):
+                break
+            same = self._by_prefix.pop(key[:length], None)
+            if same is not None:
+                taken += same
+                self._remove_length(length)
+        return taken
+
+    def take_under(self, prefix: bytes) -> list[T]:
+        """Remove and return those whose prefix starts with this one."""
+        taken: list[T] = []
+        for longer in [one for one in self._by_prefix if one.startswith(prefix)]:
+            taken += self._by_prefix.pop(longer)
+            self._remove_length(len(longer))
+        return taken
 
     def _add_length(self, length: int) -> None:
         count = self._count_by_length.get(length, 0)
@@ -256,6 +239,49 @@ class _Prefixes:
         if self._count_by_length[length] == 0:
             del self._count_by_length[length]
             self._lengths.remove(length)
+
+
+class _Waits:
+    """The waits for changes of one table, each for one change."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[bytes, dict[Wait, None]] = {}
+        self._by_prefix: _ByPrefix[Wait] = _ByPrefix()
+
+    def add(self, wait: Wait, key: bytes) -> None:
+        if wait.is_prefix:
+            self._by_prefix.add(key, wait)
+        else:
+            self._by_key.setdefault(key, {})[wait] = None
+
+    def remove(self, wait: Wait, key: bytes) -> None:
+        """Remove a wait; also one that is not here any more."""
+        if wait.is_prefix:
+            self._by_prefix.remove(key, wait)
+            return
+        same = self._by_key.get(key, {})
+        same.pop(wait, None)
+        if not same:
+            self._by_key.pop(key, None)
+
+    def take(self, change: Change) -> list[Wait]:
+        """Remove and return those that this change is for."""
+        key = change.key
+        taken = list(self._by_key.pop(key, ()))
+        if self._by_prefix:
+            taken += self._by_prefix.take(key)
+        if change.is_tree:
+            taken += self._by_prefix.take_under(key)
+            for longer in [one for one in self._by_key if one.startswith(key)]:
+                taken += self._by_key.pop(longer)
+        return taken
+
+    def take_all(self) -> list[Wait]:
+        """Remove and return all."""
+        taken = [wait for same in self._by_key.values() for wait in same]
+        taken += self._by_prefix
+        self._by_key, self._by_prefix = {}, _ByPrefix()
+        return taken
 
 
 class Watches:
@@ -272,7 +298,7 @@ class Watches:
         self.history = history
         self.wake = wake
         # Only tables that are watched.
-        self._by_table: dict[Table, _Prefixes] = {}
+        self._by_table: dict[Table, _ByPrefix[Watch]] = {}
         self._waits: dict[Table, _Waits] = {}
         history.on_add = self._on_add
         history.on_restart = self._on_restart
@@ -299,8 +325,8 @@ class Watches:
         cursor = history.after(start)
         watch = Watch(self, table, prefix, start, cursor if cursor < history.end else None)
         if table not in self._by_table:
-            self._by_table[table] = _Prefixes()
-        self._by_table[table].add(watch)
+            self._by_table[table] = _ByPrefix()
+        self._by_table[table].add(prefix, watch)
         return watch
 
     def once(
@@ -311,7 +337,7 @@ class Watches:
         Args:
             table: Whose change.
             key: As that table names it.
-            call: Called through `wake`; also after `History.restart`, when anything may have changed.
+            call: Called through `wake`; also after `History.restart` where anything may have changed.
             is_prefix: A change of any key that starts with `key` will do.
         """
         waits = self._waits.get(table)
@@ -325,33 +351,42 @@ class Watches:
         """Remove a watch; also one that is removed already."""
         watched = self._by_table.get(watch.table)
         if watched is not None:
-            watched.remove(watch)
-            if not len(watched):
+            watched.remove(watch.prefix, watch)
+            if not watched:
                 del self._by_table[watch.table]
 
     def _on_add(self, number: int, changes: Sequence[Change]) -> None:
         if self._waits:
-            for change in changes:
-                waits = self._waits.get(change.table)
-                if waits is not None:
-                    for wait in waits.take(change.key):
-                        self.wake(wait.end)
+            self._end_waits(changes)
         if not self._by_table:
             return
         for at, change in enumerate(changes, number):
             watched = self._by_table.get(change.table)
             if watched is not None:
-                watched.notice(change, at)
+                for watch in watched.found(change.key):
+                    if change.revision > watch.start:
+                        watch.notice(at)
 
-    def _on_restart(self) -> None:
-        for waits in self._waits.values():
-            for wait in waits.take_all():
-                self.wake(wait.end)
+    def _on_restart(self, skipped: Sequence[Change] | None) -> None:
+        if skipped is None:
+            for waits in self._waits.values():
+                for wait in waits.take_all():
+                    self.wake(wait.end)
+        else:
+            self._end_waits(skipped)
         for watched in self._by_table.values():
             for watch in watched:
                 # One that begins later than the history does misses nothing.
                 if watch.start < self.history.floor:
                     watch.lose()
+
+    def _end_waits(self, changes: Sequence[Change]) -> None:
+        """Have those called that wait for one of these changes."""
+        for change in changes:
+            waits = self._waits.get(change.table)
+            if waits is not None:
+                for wait in waits.take(change):
+                    self.wake(wait.end)
 
 
 def _forgotten(history: History) -> str:

@@ -1,0 +1,199 @@
+"""Readers of the state as of one moment: all that clients read, and the index of each answer.
+
+Owns which index belongs to which answer (contract of services, section 2.3), and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from ..model.checks import Check
+from ..model.locks import Session
+from ..model.user_events import UserEvent
+from ..storage.interface import StateReader
+from . import records
+from .batch import Values
+from .changes import KEYS, SESSIONS
+from .deletions import DELETIONS
+from .keys import KEY_CHANGE
+from .records import Item
+from .user_events import EVENT_INDEXES
+
+
+class KeyReader(Protocol):
+    """The users' keys as of one moment."""
+
+    def get(self, key: bytes) -> Item | None:
+        """Return what is stored under `key`, or None."""
+        ...
+
+    def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Item]:
+        """Iterate over the keys that start with `prefix` and are greater than `after`, in order.
+
+        Holds the GIL for each step: a caller that iterates far yields to the loop every N keys.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the view up. Idempotent; iterating after it is an error."""
+        ...
+
+
+class Reader(KeyReader, Protocol):
+    """All that clients read, as of one moment.
+
+    Of one question an index is never lower than one given before on any node, and at least 1.
+    """
+
+    @property
+    def key_change_index(self) -> int:
+        """The last index that changed any key."""
+        ...
+
+    def absent_index(self, key: bytes) -> int:
+        """Return the index of a key that does not exist: that of its kept deletion, else the floor."""
+        ...
+
+    def tree_index(self, prefix: bytes) -> int:
+        """Return the greatest index of kept deletions that overlap `prefix`, and of the floor."""
+        ...
+
+    def session(self, session_id: bytes) -> Session | None:
+        """Return a session, or None."""
+        ...
+
+    def sessions(self, node: int | None = None) -> Iterator[Session]:
+        """Iterate over the sessions, those of one node or all, in the order of node and id."""
+        ...
+
+    def session_index(self, session_id: bytes) -> int:
+        """Return the index of the answer about one session, which need not exist."""
+        ...
+
+    def sessions_index(self, node: int | None = None) -> int:
+        """Return the index of the list of sessions, those of one node or all."""
+        ...
+
+    def nodes_index(self) -> int:
+        """Return the index of the list of the catalog's nodes."""
+        ...
+
+    def checks(self, node: int) -> Iterator[Check]:
+        """Iterate over the checks of a node, by id."""
+        ...
+
+    def events(self) -> Iterator[UserEvent]:
+        """Iterate over the events of users that are kept, oldest first."""
+        ...
+
+    def events_index(self) -> int:
+        """Return the index of the list of those events."""
+        ...
+
+
+class View:
+    """A `Reader` on a view of the store.
+
+    Deletions are looked up in the memory of the state, which goes on. What it knows of later ones
+    counts as of this moment: never too low for what will be answered later, and so high at most that
+    who waits for more sees every change from here on.
+
+    Args:
+        view: Of the store; closed with this one.
+        values: What tables hold in memory, as of the same moment.
+        applied: Index of the last entry that had taken effect.
+    """
+
+    def __init__(self, view: StateReader, values: Values, applied: int) -> None:
+        self._view = view
+        self._values = values
+        self._applied = applied
+
+    def get(self, key: bytes) -> Item | None:
+        """Return what is stored under `key`, or None."""
+        record = self._view.get(records.USER + key)
+        return None if record is None else records.decode_item(key, record)
+
+    def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Item]:
+        """Iterate over the keys that start with `prefix` and are greater than `after`, in order."""
+        start = prefix if after is None else max(prefix, after + b"\0")
+        end = records.prefix_end(records.USER + prefix)
+        # Not a generator, which would hold each record until the next one is asked for.
+        return map(_item, self._view.scan(records.USER + start, end))
+
+    def close(self) -> None:
+        """Give the view up."""
+        self._view.close()
+
+    @property
+    def key_change_index(self) -> int:
+        """The last index that changed any key."""
+        index: int = self._values[KEY_CHANGE]
+        return max(1, index)
+
+    def absent_index(self, key: bytes) -> int:
+        """Return the index of a key that does not exist."""
+        return self._as_of_now(self._values[DELETIONS].of(KEYS).key_index(key))
+
+    def tree_index(self, prefix: bytes) -> int:
+        """Return the greatest index of kept deletions that overlap `prefix`, and of the floor."""
+        return self._as_of_now(self._values[DELETIONS].of(KEYS).tree_index(prefix))
+
+    def session(self, session_id: bytes) -> Session | None:
+        """Return a session, or None."""
+        node = self._view.get(records.SESSION_NODE + session_id)
+        if node is None:
+            return None
+        record = self._view.get(records.session_key(records.decode_index(node), session_id))
+        return None if record is None else records.decode_session(record)
+
+    def sessions(self, node: int | None = None) -> Iterator[Session]:
+        """Iterate over the sessions, those of one node or all, in the order of node and id."""
+        start = records.SESSION if node is None else records.id_key(records.SESSION, node)
+        found = self._view.scan(start, records.prefix_end(start))
+        return (records.decode_session(record) for _, record in found)
+
+    def session_index(self, session_id: bytes) -> int:
+        """Return the index of the answer about one session, which need not exist."""
+        session = self.session(session_id)
+        if session is not None:
+            return session.modify_index
+        return self._as_of_now(self._values[DELETIONS].of(SESSIONS).key_index(session_id))
+
+    def sessions_index(self, node: int | None = None) -> int:
+        """Return the index of the list of sessions, those of one node or all."""
+        if node is None:
+            return self._index(records.SESSIONS_CHANGE_KEY)
+        return self._index(records.NODE_SESSIONS_CHANGE + records.encode_index(node))
+
+    def nodes_index(self) -> int:
+        """Return the index of the list of the catalog's nodes."""
+        return self._index(records.NODES_CHANGE_KEY)
+
+    def checks(self, node: int) -> Iterator[Check]:
+        """Iterate over the checks of a node, by id."""
+        start = records.id_key(records.CHECK, node)
+        found = self._view.scan(start, records.prefix_end(start))
+        return (records.decode_check(record) for _, record in found)
+
+    def events(self) -> Iterator[UserEvent]:
+        """Iterate over the events of users that are kept, oldest first."""
+        found = self._view.scan(records.EVENT, records.EVENT_END)
+        return (records.decode_event(record) for _, record in found)
+
+    def events_index(self) -> int:
+        """Return the index of the list of those events."""
+        indexes: tuple[int, ...] = self._values[EVENT_INDEXES]
+        return indexes[-1] if indexes else 1
+
+    def _index(self, key: bytes) -> int:
+        return records.decode_index(self._view.get(key), 1)
+
+    def _as_of_now(self, index: int) -> int:
+        return max(1, min(index, self._applied))
+
+
+def _item(pair: tuple[bytes, bytes]) -> Item:
+    key, record = pair
+    return records.decode_item(key[1:], record)
