@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hstore.node.model import user_events as model
 from hstore.node.raft.entry import Entry, EntryKind
+from hstore.node.state import deletions, user_events
 from hstore.node.state.machine import State
 
 from ..machine import HEAD_BYTES, Pairs
@@ -71,4 +73,11 @@ def _carried(entry: Entry) -> Entry:
 @contextmanager
 def small_bounds(deletions_max: int, events_max: int) -> Iterator[None]:
     """Have every table keep little, so that the floor rises in a run of seconds."""
-    yield
+    before = deletions.KEPT_MAX, user_events.EVENTS_MAX
+    try:
+        deletions.KEPT_MAX = deletions_max
+        user_events.EVENTS_MAX = model.EVENTS_MAX = events_max
+        yield
+    finally:
+        deletions.KEPT_MAX = before[0]
+        user_events.EVENTS_MAX = model.EVENTS_MAX = before[1]

@@ -49,6 +49,7 @@ class Page:
     Attributes:
         time_ms: The cluster's time; it never falls.
         locked: The greatest `LockIndex` that each key ever had, absent ones included.
+        most_locked: The greatest that the `LockIndex` of any key may have been.
         delays: Until when nobody gets a key that was held by a session that ended.
         nodes: The catalog numbers of members, by id.
         checks: By node and id.
@@ -60,6 +61,7 @@ class Page:
     time_ms: int = 0
     keys: dict[bytes, Cell] = field(default_factory=dict)
     locked: dict[bytes, int] = field(default_factory=dict)
+    most_locked: int = 0
     delays: dict[bytes, float] = field(default_factory=dict)
     sessions: dict[bytes, Session] = field(default_factory=dict)
     nodes: dict[int, int] = field(default_factory=dict)
@@ -85,11 +87,6 @@ class Page:
             indexes=self.indexes.copy(),
         )
 
-    @property
-    def most_locked(self) -> int:
-        """The greatest `LockIndex` of any key so far."""
-        return max((self.locked[key] for key in self.locked), default=0)
-
     def has_node(self, number: int) -> bool:
         """Whether the catalog has a node of this number."""
         return number in self.nodes.values()
@@ -101,6 +98,7 @@ class Page:
         if key not in self.keys and cell.most == 0:
             cell = cell._replace(least=self.locked.get(key, 0), most=self.most_locked)
         self.keys[key] = cell
+        self.most_locked = max(self.most_locked, cell.most)
         self.locked[key] = max(self.locked.get(key, 0), cell.least)
         self._changed(key)
 

@@ -249,7 +249,8 @@ def _looked_at(operation: Any, cell: Cell | None) -> list[Row] | None:
         return None
     if isinstance(operation, CheckIndex):
         return [(key, cell, False)] if cell.modify == operation.index else None
-    return [(key, cell, False)] if cell.session == operation.session else None
+    wanted = operation.session if any(operation.session) else b""
+    return [(key, cell, False)] if cell.session == wanted else None
 
 
 def _compared(rows: list[Row], told: tuple[KeyRow, ...]) -> str:
