@@ -47,6 +47,13 @@ class Book:
         """The newest page."""
         return self.pages[-1]
 
+    def close(self, index: int) -> None:
+        """Nothing is known from here on; `index` is the last that is not."""
+        while self.last.index < index:
+            page = self.last.next(self.last.index + 1)
+            page.is_open = False
+            self.pages.append(page)
+
     def write(self, entry: Entry, outcome: Outcome | None) -> str:
         """Carry out the next entry, which a node has applied with this outcome.
 

@@ -353,6 +353,11 @@ class Checker:
 
     # -- states -----------------------------------------------------------------------------
 
+    def applies(self, member: SimMember) -> None:
+        """A driver is about to apply entries: clients hear of them before the turn is over."""
+        if not member.is_frozen:
+            self._check_commit(member, member.core.log.commit)
+
     def applied(
         self, member: SimMember, entries: Sequence[Entry], outcomes: Sequence[Outcome | None]
     ) -> None:
@@ -362,7 +367,6 @@ class Checker:
         life, durable = self._lives[member.id], member.disk.durable
         for entry, outcome in zip(entries, outcomes, strict=True):
             self._check_applied(member, entry, outcome)
-            self._judge(member, entry, outcome)
         self.applied_at.note(member.id, member.lives, entries[-1].index)
         first, last = entries[0].index, entries[-1].index
         if life.applied and first != life.applied + 1:
@@ -379,11 +383,15 @@ class Checker:
         self._check_state(member, last)
         self._look(member, last)
 
-    def _judge(self, member: SimMember, entry: Entry, outcome: Outcome | None) -> None:
-        is_first = entry.index > self.judge.book.last.index
-        self.judge.applied(member.id, entry, outcome)
-        if is_first and outcome is not None and outcome.ok:
-            self.lifetimes.applied(commands.decode(entry.data))
+    def told(
+        self, member: SimMember, entries: Sequence[Entry], outcomes: Sequence[Outcome | None]
+    ) -> None:
+        """A driver tells clients of outcomes, perhaps before they are written (K1, E1)."""
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            is_first = entry.index > self.judge.book.last.index
+            self.judge.applied(member.id, entry, outcome)
+            if is_first and outcome is not None and outcome.ok and self.judge.book.last.is_open:
+                self.lifetimes.applied(commands.decode(entry.data))
 
     def _look(self, member: SimMember, index: int) -> None:
         reader = member.node.replica.state.view()

@@ -50,6 +50,8 @@ class Lifetimes:
         self.sim.counts["sessions kept alive"] += 1
         self._sent[session] = max(sent_at, self._sent.get(session, 0.0))
         life = self._lives.get(session)
+        if life is None and not self.sim.checker.judge.book.last.is_open:
+            return
         if life is None:
             self.sim.fail(f"I7: session {session.hex()} is confirmed, and was never committed")
         elif life.ended_at is not None:
@@ -109,7 +111,7 @@ class Lifetimes:
 
     def _timed(self) -> list[Session]:
         page = self.sim.checker.judge.book.last
-        return [session for session in page.sessions.values() if session.ttl_ms]
+        return [one for one in page.sessions.values() if one.ttl_ms and page.is_open]
 
     def _commit_s(self) -> float:
         options = self.sim.options
