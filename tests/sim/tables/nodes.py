@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hstore.node.model import user_events as model
 from hstore.node.raft.entry import Entry, EntryKind
@@ -73,11 +73,16 @@ def _carried(entry: Entry) -> Entry:
 @contextmanager
 def small_bounds(deletions_max: int, events_max: int) -> Iterator[None]:
     """Have every table keep little, so that the floor rises in a run of seconds."""
-    before = deletions.KEPT_MAX, user_events.EVENTS_MAX
+    changes: list[tuple[Any, str, int]] = [
+        (deletions, "KEPT_MAX", deletions_max),
+        (user_events, "EVENTS_MAX", events_max),
+        (model, "EVENTS_MAX", events_max),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
     try:
-        deletions.KEPT_MAX = deletions_max
-        user_events.EVENTS_MAX = model.EVENTS_MAX = events_max
+        for module, name, value in changes:
+            setattr(module, name, value)
         yield
     finally:
-        deletions.KEPT_MAX = before[0]
-        user_events.EVENTS_MAX = model.EVENTS_MAX = before[1]
+        for module, name, value in before:
+            setattr(module, name, value)
