@@ -22,6 +22,7 @@ from .cluster.handover import Handover
 from .cluster.membership import Membership
 from .cluster.replica_check import ReplicaCheck
 from .cluster.rooms import Rooms
+from .cluster.serf_health import SerfHealth
 from .cluster.session_clocks import SessionClocks
 from .cluster.shutdown import Shutdown
 from .cluster.snapshot_receiver import Reply, SnapshotReceiver
@@ -154,7 +155,8 @@ class Node:
         self.administration = Administration(
             self.replica, self.status, self.handover, self.process, self.shutdown
         )
-        self.sessions = SessionClocks(self.replica)
+        self.sessions = SessionClocks(self.replica, self.keys)
+        self.serf_health = SerfHealth(self.replica, self.keys, self.status)
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
@@ -179,6 +181,7 @@ class Node:
         self.replica.on_tick = self._on_tick
         self.replica.disk_space.on_change = self._on_room_changed
         self.replica.intake.on_admin = self.membership.handle
+        self.replica.intake.on_renew = self.sessions.handle
         self.replica.on_snapshot_wanted = self.snapshot_sender.send
         self.replica.on_refused = self._refused_by_core
         self.replica.on_term_jump = self._term_jumped
@@ -213,6 +216,8 @@ class Node:
             await nursery.start(self.membership.run)
             await nursery.start(self.rooms.run)
             await nursery.start(self.check.run)
+            await nursery.start(self.sessions.run)
+            await nursery.start(self.serf_health.run)
             await nursery.start(self.shutdown.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
@@ -225,7 +230,7 @@ class Node:
         Returns soon, also when no other node listens.
         """
         await self.handover.give_up_lead()
-        self.status.say_goodbye()
+        self.status.say_goodbye(begins_anew=self.process.begins_anew)
         await trio.sleep(_GOODBYE_SECONDS)
 
     # -- as `peers.PeerHandler` -------------------------------------------------------------
@@ -407,6 +412,7 @@ class Node:
         self._adopt_settings()
         self._set_links()
         self.membership.look()
+        self.sessions.look()
         self.status.refresh()
         if self.replica.disk_space.is_short:
             self.status.room_changed()  # A new leader does not know it yet.
@@ -455,4 +461,5 @@ class Node:
         self.status.tick()
         self.freshness.tick()
         self.membership.tick()
+        self.sessions.tick()
         self.rooms.look()

@@ -11,9 +11,12 @@ this_node.py          one node's name, health and end
 handover.py           what a node hands over before it ends
 shutdown.py           the end of the whole cluster, followers first
 rooms.py              what the leader does about disks that are short of room
-session_clocks.py     the clocks of sessions, which the leader keeps
+session_clocks.py     the clocks of sessions, which the leader keeps, and their renewal
+session_nodes.py      sessions end because their node is gone, or a check of it is critical
+session_ends.py       the ends of sessions that the leader has decided, a few at a time
 status.py             bulletins and reports, and what follows from them
 health.py             judges the members: alive, suspect, failed; and contact with the leader
+serf_health.py        the check `serfHealth` of each member, which the leader sets
 outlook.py            why there is no leader, and which command ends that
 write_rate.py         how many entries a node applies per second
 overview.py           the `/v1/cluster` object and the view for DNS, put together

@@ -26,6 +26,9 @@ _FAILED_INTERVALS = 5
 Judgement = tuple[wire.Health, int | None, NodeFigures | None, str]
 """Health, milliseconds since the last contact, figures, and why it is not alive; as in a bulletin."""
 
+RESTARTING = "restarting"
+"""The state in the last report of a node whose process starts it again at once."""
+
 _STOPPED = "stopped on purpose"
 _JOINING = "has not caught up with the log yet"
 _REFUSES = "refuses connections: no node runs there"
@@ -52,7 +55,8 @@ class Health:
         self._judged: tuple[object, object, bool] = (None, None, False)
         self._leading_since = 0.0
         self._leading_term = 0
-        self._refused: set[int] = set()
+        # By member: since when its port refuses.
+        self._refused: dict[int, float] = {}
         self._strangers: set[int] = set()
         self._figures: dict[int, NodeFigures] = {}
         self._reported_at: dict[int, float] = {}
@@ -66,7 +70,7 @@ class Health:
 
     def answered(self, peer: int) -> None:
         """`peer` takes connections, or has sent a frame: it runs."""
-        self._refused.discard(peer)
+        self._refused.pop(peer, None)
         self._strangers.discard(peer)
 
     def welcomed(self, peer: int) -> None:
@@ -78,7 +82,7 @@ class Health:
 
     def port_refused(self, peer: int) -> None:
         """The port of `peer` refuses connections: it is not running."""
-        self._refused.add(peer)
+        self._refused.setdefault(peer, trio.current_time())
 
     def stranger_answered(self, peer: int) -> None:
         """A node of another cluster answers at the address of `peer`."""
@@ -153,9 +157,19 @@ class Health:
     # -- judgements -------------------------------------------------------------------------
 
     def is_ending(self, node: int) -> bool:
-        """Whether `node` has said that it is about to stop."""
+        """Whether `node` has said that it is about to stop, or to start again."""
         figures = self._figures.get(node)
-        return figures is not None and figures.state == "stopping"
+        return figures is not None and figures.state in ("stopping", RESTARTING)
+
+    def may_be_back_soon(self, node: int) -> float | None:
+        """Since when `node` is a machine that runs without its process, which may be restarting.
+
+        Returns: seconds of `trio.current_time()`; None: it runs, is silent, or was stopped.
+        """
+        figures = self._figures.get(node)
+        if figures is not None and figures.state == RESTARTING:
+            return self._reported_at[node]
+        return None if self.is_ending(node) else self._refused.get(node)
 
     def figures(self, node: int) -> NodeFigures | None:
         """Return what `node` last reported to this one."""

@@ -1,30 +1,280 @@
 """The clocks of sessions: the leader ends each that was not renewed for twice its TTL.
 
-Owns who may still renew: a renewal is answered only by a leader that still leads. How long a session
-is kept is in the contract of services, section 6.2.
+Owns who may still renew: a renewal is answered only by a leader that still leads. What clients are
+promised is in the contract of services, section 6.2.
+
+Theory of operation: only the leader has clocks. When a node begins to lead, every session gets its
+whole time again, from that moment. A renewal comes to the leader, forwarded if need be. There it
+
+1. waits, if the end of its session is decided already, until that is over (`session_ends.py`);
+2. starts the clock again;
+3. and only then has a majority confirm the lead (a read index, `raft/reads.py`).
+
+If the leader was deposed without knowing it, step 3 fails, and the renewal goes to the next leader.
+If it was deposed after step 3, the next leader was elected after step 2, and gives the session its
+whole time from a later moment. So a client whose renewal was answered has its session for a TTL, and
+in fact for two, from when it sent the request. For the same reason the creation of a session is safe:
+its entry was committed in the term of this leader, and the clock starts when it is applied.
+
+An end that this leader proposes never gets to another leader, unless it is in the log by then.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from heapq import heappop, heappush
 
+import trio
+
+from ..driver.keys import Keys
 from ..driver.replica import Replica
-from ..driver.requests import Answer, Request
+from ..driver.requests import READ, Answer, Request
+from ..errors import Compacted, HstoreError, NoLeader, Overloaded
 from ..model.locks import Session
+from ..net.flag import Flag
+from ..peers.wire import ForwardKind
+from ..state.changes import SESSIONS, Change
+from .session_ends import SessionEnds, ask_again
+from .session_nodes import PAUSE_S, SLICE, SessionNodes
+
+_TTLS = 2
+"""A session ends after so many times its TTL, as Consul's do: Patroni and others renew once in half
+of what they set, and count on the rest (contract of services, section 10)."""
+
+_GRAIN_S = 0.05
+"""Between two looks at the clocks: thousands may be due within moments."""
+
+_LOOKED_AT_ONCE = 1000
+"""Clocks that are looked at in one go, some 2 ms."""
+
+_DECIDED_S = 1.0
+"""After so long, the clock of a session whose end is decided is looked at again."""
+
+
+class _Clock:
+    """The clock of one session: when it was started, and how long it runs."""
+
+    __slots__ = ("span_s", "started_at")
+
+    def __init__(self, started_at: float, span_s: float) -> None:
+        self.started_at = started_at
+        self.span_s = span_s
 
 
 class SessionClocks:
     """The clocks of one node's sessions. The HTTP API serves it as `Sessions`."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, keys: Keys) -> None:
+        """Nothing ends before `run`.
+
+        Args:
+            replica: The node's.
+            keys: Reads the sessions, and watches them.
+        """
         self._replica = replica
+        self._facts = replica.facts
+        self._keys = keys
+        self._ends = SessionEnds(replica)
+        self._ends.on_ended = self._forget
+        self._nodes = SessionNodes(replica, keys, self._ends)
+        self._term = 0
+        self._since = 0.0
+        self._clocks: dict[bytes, _Clock] = {}
+        # One entry for each clock, at the time when it was due when that was last looked at.
+        self._due: list[tuple[float, bytes]] = []
+        self._is_begun = Flag()
+        self._is_earlier = Flag()
+        self._scope = trio.CancelScope()
+
+    # -- what clients ask -------------------------------------------------------------------
 
     async def renew(self, session_id: bytes, deadline: float) -> Session | None:
-        """Start the time of a session again; return it, or None: there is none."""
-        raise NotImplementedError
+        """Start the time of a session again; return it, or None: there is none.
+
+        Raises:
+            NoLeader, Overloaded: Perhaps it was not renewed.
+
+        Cancellation: perhaps it was renewed.
+        """
+        waiting = self._keys.waiting
+        if waiting:
+            raise NoLeader(waiting)
+        session: Session | None = await self._replica.request(
+            ForwardKind.RENEW, session_id, deadline
+        )
+        return session
 
     def begin_renew(
         self, session_id: bytes, deadline: float, tell: Callable[[Answer], None]
     ) -> Request | None:
-        """As `renew`, without a task that waits; None: this one needs a task."""
-        raise NotImplementedError
+        """As `renew`, without a task that waits; None: this one needs a task.
+
+        Raises:
+            Overloaded: Too many wait; `tell` is not called.
+        """
+        if self._keys.waiting:
+            return None
+        request = Request(ForwardKind.RENEW, session_id, deadline, tell)
+        self._replica.submit(request)
+        return request
+
+    # -- at the leader ----------------------------------------------------------------------
+
+    def handle(self, request: Request) -> None:
+        """Renew a session. Called at the leader, in a turn, before read indexes are asked for."""
+        if self._term != self._facts.term:
+            self.look()
+        if self._ends.holds(request):
+            return
+        session_id, now = request.data, trio.current_time()
+        clock = self._clocks.get(session_id)
+        if clock is not None:
+            clock.started_at = now
+        else:  # It has no TTL, is not loaded yet, or is only just made.
+            session = self._keys.session(session_id)
+            if session is not None:
+                self._start(session, now)
+        self._confirm(request)
+
+    def _confirm(self, request: Request) -> None:
+        """Answer a renewal once a majority has confirmed that this node leads, from now on."""
+        term = self._term
+
+        def confirmed(answer: Answer) -> None:
+            if isinstance(answer, HstoreError):
+                request.finish(answer)
+            elif not self._facts.is_leader or self._facts.term != term:
+                # Another leader has confirmed: it does not know of this renewal.
+                ask_again(self._replica, request)
+            elif not self._ends.holds(request):
+                request.finish(self._keys.session(request.data))
+
+        try:
+            self._replica.waiting.submit_read(Request(READ, b"", request.deadline, confirmed))
+        except Overloaded as error:
+            request.finish(error)
+
+    def look(self) -> None:
+        """Leadership or members may have changed."""
+        term = self._facts.term if self._facts.is_leader else 0
+        if term != self._term:
+            self._begin(term)
+        if term:
+            self._nodes.look()
+
+    def tick(self) -> None:
+        """Time has passed."""
+        self.look()
+        self._ends.expire()
+
+    def _begin(self, term: int) -> None:
+        """Begin to keep the clocks in a term; 0: keep none, for this node leads no more."""
+        self._scope.cancel()
+        self._term, self._since = term, trio.current_time()
+        self._clocks.clear()
+        self._due.clear()
+        self._ends.begin(term)
+        if term:
+            self._nodes.begin()
+            self._is_begun.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the clocks while this node leads, until cancelled."""
+        task_status.started()
+        while True:
+            await self._is_begun.wait()
+            with trio.CancelScope() as self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._follow)
+                    nursery.start_soon(self._keep_time)
+                    nursery.start_soon(self._nodes.run)
+
+    # -- which sessions there are -----------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Have a clock for every session that has a TTL."""
+        started_at = self._since
+        while True:
+            # Before the view is taken: what happens from then on is seen here.
+            watch = self._keys.watches.open(b"", None, SESSIONS)
+            try:
+                await self._load(started_at)
+                while True:
+                    for change, _ in watch.take():
+                        self._changed(change)
+                    if watch.is_behind:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await watch.wait()
+            except Compacted:
+                # Some may have been made since, and none may end too early.
+                started_at = trio.current_time()
+            finally:
+                watch.close()
+
+    async def _load(self, started_at: float) -> None:
+        view = self._keys.view()
+        try:
+            for count, session in enumerate(view.sessions(), 1):
+                self._nodes.loaded(session)
+                self._start(session, started_at)
+                if count % SLICE == 0:
+                    await trio.sleep(PAUSE_S)
+        finally:
+            view.close()
+
+    def _changed(self, change: Change) -> None:
+        session = self._keys.session(change.key)
+        if session is None:
+            self._forget(change.key)
+        else:
+            self._start(session, trio.current_time())
+
+    def _forget(self, session_id: bytes) -> None:
+        self._clocks.pop(session_id, None)  # What is due for it finds no clock.
+
+    def _start(self, session: Session, started_at: float) -> None:
+        """Start the clock of a session that has a TTL and no clock yet."""
+        if not session.ttl_ms or session.id in self._clocks:
+            return
+        clock = self._clocks[session.id] = _Clock(started_at, _TTLS * session.ttl_ms / 1000)
+        due = started_at + clock.span_s
+        if not self._due or due < self._due[0][0]:
+            self._is_earlier.set()
+        heappush(self._due, (due, session.id))
+
+    # -- time -------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        while True:
+            are_more_due = self._look_at_due()
+            self._ends.propose()
+            if are_more_due:
+                await trio.lowlevel.checkpoint()
+                continue
+            now = trio.current_time()
+            due = self._due[0][0] if self._due else math.inf
+            if self._ends.are_left:
+                due = now
+            with trio.move_on_at(max(due, now + _GRAIN_S)):
+                await self._is_earlier.wait()
+
+    def _look_at_due(self) -> bool:
+        """Decide the end of sessions whose time is over; return whether more have to be looked at."""
+        now, due = trio.current_time(), self._due
+        for _ in range(_LOOKED_AT_ONCE):
+            if not due or due[0][0] > now:
+                return False
+            _, session_id = heappop(due)
+            clock = self._clocks.get(session_id)
+            if clock is None:
+                continue
+            end = clock.started_at + clock.span_s
+            if self._ends.is_decided(session_id):
+                heappush(due, (now + _DECIDED_S, session_id))  # That end may come to nothing.
+            elif end > now:
+                heappush(due, (end, session_id))
+            else:
+                self._ends.decide(session_id)
+        return True

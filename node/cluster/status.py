@@ -26,7 +26,7 @@ from ..net.change_counter import ChangeCounter
 from ..peers import wire
 from ..storage.interface import Room
 from . import outlook, overview
-from .health import Health
+from .health import RESTARTING, Health, Judgement
 from .write_rate import SAMPLE_S, WriteRate
 
 VERSION = version("hstore")
@@ -45,6 +45,7 @@ class Status:
         on_contact: Called at each tick, and when contact is regained: perhaps a view that was set
             earlier may be answered from again.
         is_stopping: Set by a node that stops on purpose; its next report says so.
+        is_restarting: Set beside that by a node that its process starts again at once.
         reached_at: API and peer address of this node now, for the view, whatever the log says.
         changes: Counts the changes that watchers get at once, and wakes those that wait.
     """
@@ -67,7 +68,7 @@ class Status:
         self.on_view: Callable[[ClusterView | None], None] = lambda _view: None
         self.on_contact: Callable[[], None] = lambda: None
         replica.contact.on_regained = self._contact_regained
-        self.is_stopping = False
+        self.is_stopping = self.is_restarting = False
         self.reached_at: tuple[str, str] | None = None
         self._tick_timer = TickTimer(self._interval_between_ticks)
         self._published_at = -math.inf
@@ -98,9 +99,13 @@ class Status:
             self._publish()
         self.refresh()
 
-    def say_goodbye(self) -> None:
-        """Tell the others that this node stops on purpose. They show it as stopped from then on."""
-        self.is_stopping = True
+    def say_goodbye(self, *, begins_anew: bool = False) -> None:
+        """Tell the others that this node stops on purpose. They show it as stopped from then on.
+
+        Args:
+            begins_anew: Its process starts it again at once.
+        """
+        self.is_stopping, self.is_restarting = True, begins_anew
         report = wire.Report(self._own_figures())
         # To all: the leader may just be changing, because this node has handed over.
         for peer in self._facts.peers:
@@ -164,9 +169,21 @@ class Status:
         judgements = self._health.judgements(self._own_figures())
         return node in judgements and judgements[node][0] in LIVE
 
+    def judgements(self) -> dict[int, Judgement]:
+        """Return how each member is judged: by the leader now, elsewhere as its bulletin has it."""
+        return self._health.judgements(self._own_figures())
+
+    def may_be_back_soon(self, node: int) -> float | None:
+        """Since when the process of `node` does not run, though its machine does; see `Health`."""
+        return self._health.may_be_back_soon(node)
+
     def is_running(self, node: int) -> bool:
         """Whether `node` runs as far as is known here: it is live, or joins and was heard of lately."""
         return self.is_live(node) or self._health.is_heard(node)
+
+    def is_heard(self, node: int) -> bool:
+        """Whether another member was heard of lately, and has not said that it stops."""
+        return self._health.is_heard(node)
 
     def is_ending(self, node: int) -> bool:
         """Whether `node` has said that it is about to stop."""
@@ -322,9 +339,11 @@ class Status:
     def _own_figures(self) -> NodeFigures:
         facts, space = self._facts, self._replica.disk_space
         state = "recovering" if facts.lost_log else "running"
+        if self.is_stopping:
+            state = RESTARTING if self.is_restarting else "stopping"
         writes_per_s, fsync_ms = self._speed()
         return NodeFigures(
-            state="stopping" if self.is_stopping else state,
+            state=state,
             term=facts.term,
             commit_index=facts.commit_index,
             applied_index=facts.applied_index,

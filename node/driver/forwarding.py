@@ -14,6 +14,7 @@ from ..errors import (
     Refused,
 )
 from ..model import commands
+from ..model.locks import SESSION_ID_BYTES
 from ..peers import wire
 from ..peers.wire import Forward, ForwardKind, ForwardReply, ForwardStatus
 from .requests import Answer, NotLeading, unknown
@@ -51,6 +52,8 @@ def refusal(frame: Forward) -> str:
         fault = command_limits.fault_in(frame.data)
         if fault:
             return f"the command is not understood: {fault}"
+    elif frame.kind == ForwardKind.RENEW and len(frame.data) != SESSION_ID_BYTES:
+        return f"the id of a session has {SESSION_ID_BYTES} bytes, not {len(frame.data)}"
     return ""
 
 

@@ -42,6 +42,7 @@ class Intake:
         reads_asked: How many reads have asked for an index, in all.
         denied_term: The last term in which a node has answered that it does not lead.
         on_admin: Called at the leader with a request that is not a command, such as a join.
+        on_renew: Called at the leader with a request to renew a session.
         on_index: Called when a read index has come, with the time at which it was asked for.
     """
 
@@ -73,6 +74,7 @@ class Intake:
         self.reads_asked = 0
         self.denied_term = -1
         self.on_admin: Callable[[Request], None] = lambda _request: None
+        self.on_renew: Callable[[Request], None] = lambda _request: None
         self.on_index: Callable[[float], None] = lambda _asked_at: None
         self._core = core
         self._waiting = waiting
@@ -156,7 +158,9 @@ class Intake:
             if request.is_done:
                 continue
             if request.kind != ForwardKind.WRITE:
-                self.on_admin(request)
+                # Its read index, which proves the lead, is asked for later in this turn.
+                is_renewal = request.kind == ForwardKind.RENEW
+                (self.on_renew if is_renewal else self.on_admin)(request)
                 continue
             if self._disk_space.refusal and self._disk_space.refuses(request):
                 continue

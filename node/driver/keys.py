@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from ..errors import NoLeader
+from ..model.checks import Check
 from ..model.commands import Command, Keyed, Outcome
+from ..model.locks import Session
 from ..state import idempotency
 from ..state.changes import Table
 from ..state.machine import Item, Reader
@@ -54,6 +56,14 @@ class Keys:
     def view(self) -> Reader:
         """Return a reader of the local copy as of now; the caller closes it."""
         return self._state.view()
+
+    def session(self, session_id: bytes) -> Session | None:
+        """Read one session from the local copy."""
+        return self._state.session(session_id)
+
+    def check(self, node: int, check_id: str) -> Check | None:
+        """Read one check of a node of the catalog, by its number, from the local copy."""
+        return self._state.check(node, check_id)
 
     def watch(self, prefix: bytes, after: int | None) -> Watch:
         """Open a watch of the changes that take effect on this node; the caller closes it.

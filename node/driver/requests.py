@@ -25,11 +25,16 @@ from ..errors import (
     Unavailable,
 )
 from ..model.commands import Outcome
+from ..peers.wire import ForwardKind
 from ..raft.entry import Entry
 from ..raft.errors import Reason
 
 MAX_WAITING = 16384
 """Requests of one kind that may wait at once; one more is refused as overload."""
+
+RENEW = int(ForwardKind.RENEW)
+"""The kind of a request that may be carried out twice: when the leader that has it is lost, the next one
+is asked."""
 
 READ = -1
 """The kind of a request that only waits for its index."""
@@ -267,19 +272,31 @@ class Waiting:
             read.finish(Overloaded("too many reads are waiting; try again in a moment"))
 
     def fail_forwarded(self, leader: int, why: str) -> None:
-        """Answer the requests forwarded to a leader that will not answer any more."""
+        """Answer the requests forwarded to a leader that will not answer any more.
+
+        Those that may be carried out twice are queued, for the next leader.
+        """
         for rid, request in list(self.forwarded.items()):
             if request.passed_to == leader:
                 del self.forwarded[rid]
-                request.finish(unknown(why))
+                if request.kind == RENEW:
+                    self.queued.append(request)
+                else:
+                    request.finish(unknown(why))
 
     def hurry_forwarded(self, leader: int, by: float) -> None:
         """Wait no longer than until `by` for answers of leaders other than `leader`.
 
-        A leader that has handed over still answers: its successor commits what it had appended.
+        A leader that has handed over still answers: its successor commits what it had appended. What
+        may be carried out twice is queued, for the next leader.
         """
-        for request in self.forwarded.values():
-            if request.passed_to != leader:
+        for rid, request in list(self.forwarded.items()):
+            if request.passed_to == leader:
+                continue
+            if request.kind == RENEW:
+                del self.forwarded[rid]
+                self.queued.append(request)
+            else:
                 request.deadline = min(request.deadline, by)
 
     def expire(self, now: float, *, has_leader: bool) -> None:
@@ -304,7 +321,10 @@ class Waiting:
         for rid, request in list(self.forwarded.items()):
             if request.is_done or request.deadline <= now:
                 del self.forwarded[rid]
-                request.finish(unknown("the leader has not answered in time"))
+                if request.kind == RENEW:
+                    request.finish(no_leader())
+                else:
+                    request.finish(unknown("the leader has not answered in time"))
         for reads in [self.new_reads, *(reads for _, reads in self.asked_reads.values())]:
             expire_reads(reads, now, no_leader)
         self.reads_for_index.expire(now, no_leader)

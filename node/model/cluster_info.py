@@ -130,8 +130,8 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a node says of itself to the others, once in a health-check interval.
 
     Attributes:
-        state: `running`; `stopping` in the last report of a node that stops on purpose;
-            `recovering` while it lacks log that it had acknowledged.
+        state: `running`; `stopping` in the last report of a node that stops on purpose, `restarting`
+            if its process starts it again at once; `recovering` while it lacks log that it had acknowledged.
         reason: Of a node that is recovering: what it lost, and when it votes again.
         disk_free, disk_needed: Bytes of its disk that are free, and that are needed free.
         is_disk_short: Whether its disk is short of room.

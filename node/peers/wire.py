@@ -21,6 +21,7 @@ import msgspec
 from ..errors import BadFrame, BadNumber, PeerError
 from ..model.cluster_info import JoinReply, NodeFigures, Reason
 from ..model.commands import Outcome
+from ..model.locks import Session
 from ..raft.entry import NUMBER_MAX, Number
 from ..raft.membership import MEMBERS_MAX
 from ..raft.messages import Message
@@ -125,6 +126,8 @@ class ForwardKind(enum.IntEnum):
     """`data` is the id of a member that becomes a learner until it is promoted again, likewise."""
     PROMOTE = 7
     """`data` is the id of a demoted member that votes again, likewise."""
+    RENEW = 8
+    """`data` is the id of a session, 16 bytes: its time starts again. The result is the session, or None."""
 
 
 class Forward(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
@@ -217,7 +220,7 @@ Frame = (
 )
 
 # The result of a forwarded request that is DONE.
-Result = Outcome | JoinReply | None
+Result = Outcome | JoinReply | Session | None
 
 # Made at import: msgspec prepares a type at its first use, and two threads that do so at the same
 # time can crash the process.
@@ -233,6 +236,7 @@ _RESULTS: dict[int, msgspec.msgpack.Decoder[Result]] = {
     ForwardKind.TRANSFER: msgspec.msgpack.Decoder(None),
     ForwardKind.DEMOTE: msgspec.msgpack.Decoder(None),
     ForwardKind.PROMOTE: msgspec.msgpack.Decoder(None),
+    ForwardKind.RENEW: msgspec.msgpack.Decoder(Session | None),
 }
 
 

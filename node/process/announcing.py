@@ -6,6 +6,7 @@ settings. A node that comes back at other addresses keeps its id: addresses are 
 
 from __future__ import annotations
 
+import msgspec
 import structlog
 import trio
 
@@ -82,13 +83,13 @@ def own_member(node: Node, settings: NodeSettings) -> Member:
     """Return what the cluster shall know of this node: that it runs, and where."""
     facts = node.replica.facts
     known = facts.members.get(facts.id)
-    return Member(
-        facts.id,
-        known.name if known else settings.name,
-        settings.api_address,
-        settings.peer_address,
-        settings.dns_address,
-        known.learner if known else settings.learner,
+    addresses = (settings.api_address, settings.peer_address, settings.dns_address)
+    if known is None:
+        return Member(facts.id, settings.name, *addresses, settings.learner)
+    # All else is as the cluster has it.
+    api, peer, dns = addresses
+    return msgspec.structs.replace(
+        known, address=api, peer_address=peer, dns_address=dns, stopped=False
     )
 
 

@@ -28,7 +28,9 @@ import msgspec
 
 from ..errors import StorageError
 from ..model import commands
+from ..model.checks import Check
 from ..model.commands import Checkpoint, ClusterSettings, Member, Outcome, Put
+from ..model.locks import Session
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, unpack_applied
@@ -55,7 +57,7 @@ from .keyed_writes import KEYED_WRITES, KeyedWrites
 from .keys import put
 from .members import CLUSTER, REMOVED
 from .nodes import MEMBERS
-from .reader import KeyReader, Reader, View
+from .reader import KeyReader, Reader, View, find_session
 from .records import Item
 
 __all__ = ["EFFECTS", "Item", "KeyReader", "Reader", "State"]
@@ -171,6 +173,15 @@ class State:
         """Return what is stored under the user's `key` now, or None."""
         record = self._store.get(records.USER + key)
         return None if record is None else records.decode_item(key, record)
+
+    def session(self, session_id: bytes) -> Session | None:
+        """Return a session as it is now, or None."""
+        return find_session(self._store.get, session_id)
+
+    def check(self, node: int, check_id: str) -> Check | None:
+        """Return a check of the node with this catalog number as it is now, or None."""
+        record = self._store.get(records.check_key(node, check_id))
+        return None if record is None else records.decode_check(record)
 
     def view(self) -> Reader:
         """Return a reader of what clients read, as of now; the caller closes it."""

@@ -5,7 +5,7 @@ Owns which index belongs to which answer (contract of services, section 2.3), an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ..model.checks import Check
@@ -142,11 +142,7 @@ class View:
 
     def session(self, session_id: bytes) -> Session | None:
         """Return a session, or None."""
-        node = self._view.get(records.SESSION_NODE + session_id)
-        if node is None:
-            return None
-        record = self._view.get(records.session_key(records.decode_index(node), session_id))
-        return None if record is None else records.decode_session(record)
+        return find_session(self._view.get, session_id)
 
     def sessions(self, node: int | None = None) -> Iterator[Session]:
         """Iterate over the sessions, those of one node or all, in the order of node and id."""
@@ -192,6 +188,15 @@ class View:
 
     def _as_of_now(self, index: int) -> int:
         return max(1, min(index, self._applied))
+
+
+def find_session(get: Callable[[bytes], bytes | None], session_id: bytes) -> Session | None:
+    """Return a session, or None; `get` reads a record."""
+    node = get(records.SESSION_NODE + session_id)
+    if node is None:
+        return None
+    record = get(records.session_key(records.decode_index(node), session_id))
+    return None if record is None else records.decode_session(record)
 
 
 def _item(pair: tuple[bytes, bytes]) -> Item:
