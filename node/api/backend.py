@@ -7,13 +7,13 @@ of `trio.current_time()`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
-    from ..model.commands import Command, Outcome
+    from ..model.commands import Command, Member, Outcome
     from ..model.locks import Session
     from ..state.changes import Table
     from ..state.machine import Item, Reader
@@ -154,6 +154,16 @@ class Administration(Protocol):
         """Return the cluster as this node sees it now."""
         ...
 
+    @property
+    def members(self) -> Mapping[int, Member]:
+        """All members by id, as of `Keys.applied_index`. Replaced whole by every change."""
+        ...
+
+    @property
+    def is_as_founded(self) -> bool:
+        """Whether no node has joined or left the cluster since it was founded."""
+        ...
+
     async def wait_cluster_change(self, seen: int) -> int:
         """Wait until the structural version is not `seen`, and return it.
 
@@ -221,6 +231,11 @@ class Process(Protocol):
     @property
     def name(self) -> str:
         """This node's name."""
+        ...
+
+    @property
+    def id(self) -> int:
+        """This node's permanent id."""
         ...
 
     @property

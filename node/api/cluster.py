@@ -13,7 +13,8 @@ import trio
 
 from ..model.cluster_info import PROTOCOL, JoinRequest
 from ..net.lag import SECONDS_MAX
-from .http.answers import EVENTS, Answer, HttpError, answer, head, ok
+from .dialect.heads import EVERY, done
+from .http.answers import EVENTS, TEXT, Answer, HttpError, answer, head, ok
 from .http.exchange import RETRY_AFTER_S
 from .http.params import decode_json, number, parse_query
 
@@ -36,17 +37,22 @@ _encode = msgspec.json.encode
 _join_request = msgspec.json.Decoder(JoinRequest)
 
 
+async def root(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
+    """`GET /`: one line for whoever looks whether something is here."""
+    return answer(exchange.keys.applied_index, b"hstore", content_type=TEXT, extra=EVERY)
+
+
 async def leader(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/status/leader`: its address for other nodes, as in Consul, or `""`."""
     info = exchange.backend.administration.cluster()
     address = next((node.peer_address for node in info.nodes if node.name == info.leader), "")
-    return ok(exchange.keys.applied_index, _encode(address))
+    return done(exchange.keys.applied_index, _encode(address))
 
 
 async def peers(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/status/peers`: the addresses of all members for other nodes."""
     addresses = [node.peer_address for node in exchange.backend.administration.cluster().nodes]
-    return ok(exchange.keys.applied_index, _encode(addresses))
+    return done(exchange.keys.applied_index, _encode(addresses))
 
 
 async def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from . import parameters
-from .http.answers import HttpError
+from .dialect import forms, heads, queries
+from .http.answers import HttpError, answer
 from .http.connection import Request
 from .http.dispatch import failed
-from .http.exchange import Exchange, Found
+from .http.exchange import Exchange, Form, Found, json_form
 from .http.guard import refuse_browser, refuse_browser_write_by_get
 from .http.idempotency import IDEMPOTENCY_KEY
 
@@ -35,8 +37,16 @@ class Right(enum.Enum):
     NONE = "none"
     KEY_READ = "key read"
     KEY_WRITE = "key write"
+    SESSION_READ = "session read"
+    SESSION_WRITE = "session write"
+    EVENT_READ = "event read"
+    EVENT_WRITE = "event write"
     NODE_READ = "node read"
+    NODE_WRITE = "node write"
+    ACL_READ = "acl read"
+    ACL_WRITE = "acl write"
     AGENT_READ = "agent read"
+    AGENT_WRITE = "agent write"
     OPERATOR_READ = "operator read"
     OPERATOR_WRITE = "operator write"
     JOIN = "a join token"
@@ -83,6 +93,7 @@ class Route:
         is_vital: It must be possible however many clients there are: an operator's, or a check of
             health.
         known: Those of `params`.
+        is_dialect: It speaks the dialect of Consul's clients (`dialect/`), as its path says.
         gate: The other checks that follow from all this.
     """
 
@@ -97,24 +108,27 @@ class Route:
     needs_length: bool = False
     is_vital: bool = False
     known: frozenset[str] = field(init=False, repr=False)
+    is_dialect: bool = field(init=False)
     gate: tuple[Check, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "known", frozenset(self.params.split()))
+        object.__setattr__(self, "is_dialect", forms.is_dialect(self.path))
         object.__setattr__(self, "gate", _gate_of(self))
 
     @property
     def has_key(self) -> bool:
         """Whether the path goes on with a key."""
-        return self.path.endswith(b"/")
+        return self.path.endswith(b"/") and self.path != b"/"
 
     @property
     def methods(self) -> tuple[bytes, ...]:
         """The methods that lead here.
 
-        HEAD must not change anything, so it goes with GET only where GET does not either.
+        HEAD must not change anything, so it goes with GET only where GET does not either. The dialect
+        has no HEAD.
         """
-        is_head_too = self.method == b"GET" and self.repeat is Repeat.SAFE
+        is_head_too = self.method == b"GET" and self.repeat is Repeat.SAFE and not self.is_dialect
         return (b"GET", b"HEAD") if is_head_too else (self.method,)
 
 
@@ -154,6 +168,17 @@ def _need_length(_exchange: Exchange, request: Request) -> None:
         raise HttpError(411, "send Content-Length, also when it is 0", ends_connection=True)
 
 
+@lru_cache(maxsize=32)
+def _options(allow: bytes) -> Route:
+    """Make the route of OPTIONS, for a path that has these methods."""
+
+    def options(exchange: Exchange, _request: Request, _rest: bytes) -> bytes:
+        extra = heads.EVERY + b"Allow: %b\r\n" % allow
+        return answer(exchange.keys.applied_index, b"", extra=extra)
+
+    return Route(b"OPTIONS", b"/", options, Right.NONE)
+
+
 class Routes:
     """All routes of a server (`Router` of `http/exchange.py`).
 
@@ -182,10 +207,16 @@ class Routes:
             for check in route.gate:
                 check(exchange, request)
             if request.query:
-                parameters.check(route.known, request.query)
+                parameters.check(route.known, request.query, is_dialect=route.is_dialect)
+                if route.is_dialect:
+                    queries.check(exchange, route.known, request.query)
             return route.handler(exchange, request, rest)
         except Exception as error:  # noqa: BLE001 (the boundary)
             return failed(exchange, request, error)
+
+    def form(self, path: bytes) -> Form:
+        """Return how errors look on a path."""
+        return forms.failure if forms.is_dialect(path) else json_form
 
     def is_change(self, request: Request) -> bool:
         """Whether a request changes something where it has a route."""
@@ -213,9 +244,14 @@ class Routes:
                     by_method, rest = with_key, path[len(start) :]
                     break
             else:
-                raise HttpError(404, f"there is nothing at {path[:200].decode('latin-1')!r}")
+                text = f"there is nothing at {path[:200].decode('latin-1')!r}"
+                raise HttpError(404, text, plain=forms.NO_SUCH_PATH)
         route = by_method.get(request.method)
         if route is None:
             allow = b", ".join(sorted(by_method))
-            raise HttpError(405, f"{request.method.decode()} is not for this path", allow=allow)
+            if request.method == b"OPTIONS" and next(iter(by_method.values())).is_dialect:
+                return _options(b"OPTIONS, " + allow), rest
+            method = request.method.decode()
+            text, plain = f"{method} is not for this path", f"method {method} not allowed"
+            raise HttpError(405, text, allow=allow, plain=plain)
         return route, rest

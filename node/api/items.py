@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .dialect import ids
 from .http.answers import HttpError
-from .http.large import WHOLE_BYTES_MAX, Large, base64, is_text, large_base64, large_text
+from .http.large import WHOLE_BYTES_MAX, Large, base64, is_text, large_base64, large_raw, large_text
 from .http.params import parse_query
 
 if TYPE_CHECKING:
@@ -73,3 +74,30 @@ def value_member(value: bytes) -> bytes:
         return b'"value":%b' % _encode(value.decode())
     except UnicodeDecodeError:
         return b'"value_base64":"%b"' % base64(value)
+
+
+def entry(item: Item) -> bytes:
+    """Return the JSON object of a key."""
+    value = b'"%b"' % base64(item.value) if item.value else b"null"
+    session = b'"Session":"%b",' % ids.show(item.session).encode() if item.session else b""
+    return (
+        b'{"LockIndex":%d,"Key":%b,"Flags":%d,"Value":%b,%b"CreateIndex":%d,"ModifyIndex":%d}'
+        % (
+            item.lock_index,
+            _encode(item.key.decode()),
+            item.flags,
+            value,
+            session,
+            item.create_revision,
+            item.revision,
+        )
+    )
+
+
+def large_entry(item: Item) -> Large:
+    """Return the JSON object of a key with a large value, to be sent in pieces."""
+    # As it is without a value, and the value put where that says null.
+    start, null, end = entry(msgspec.structs.replace(item, value=b"")).rpartition(b"null")
+    if not item.value:
+        return large_raw(start + null + end)
+    return large_base64(item.value).between(start + b'"', b'"' + end)

@@ -22,12 +22,13 @@ from __future__ import annotations
 from collections import Counter
 
 from .http.answers import HttpError
-from .http.params import names_in, parse_query
+from .http.params import Query, names_in, parse_query
 
 DATACENTER = "dc1"
 """What a client may call the only one there is."""
 
-_LOCK = "there are no locks yet"
+_LOCK = "it would be about a lock"
+_WAIT = "it would wait for a change"
 _CHOICE = "it would choose among what is shown"
 _CONDITION = "it would be a condition, or a number kept with a key"
 _FORM = "it would change the form of the answer, or how much of it there is"
@@ -37,8 +38,8 @@ MEANINGFUL = {
     "session": _LOCK,
     "lock-delay": _LOCK,
     "ttl": "no key ends by itself yet",
-    "index": "no read waits for a change yet: use /v1/watch",
-    "hash": "no read waits for a change yet: use /v1/watch",
+    "index": _WAIT,
+    "hash": _WAIT,
     "filter": _CHOICE,
     "node-meta": _CHOICE,
     "passing": _CHOICE,
@@ -57,12 +58,17 @@ MEANINGFUL = {
 """What would change the meaning of a request, and how; refused where a path does not know it."""
 
 
-def check(known: frozenset[str], raw: bytes) -> None:
+REPEATABLE = frozenset({"tag", "node-meta"})
+"""Each of several counts."""
+
+
+def check(known: frozenset[str], raw: bytes, *, is_dialect: bool = False) -> None:
     """Check a query that is not empty.
 
     Args:
         known: What the path supports.
         raw: The query, still percent-encoded.
+        is_dialect: `dialect/queries.py` checks `dc` and what contradicts what.
 
     Raises:
         HttpError: 400, naming the parameter.
@@ -70,24 +76,30 @@ def check(known: frozenset[str], raw: bytes) -> None:
     query = parse_query(raw)
     for name in query:
         if name not in known:
-            _judge(known, name, query[name])
-    if "consistent" in query and "stale" in query:
-        raise HttpError(400, "?stale and ?consistent contradict each other: send one of them")
+            _judge(known, name)
+    if not is_dialect:
+        _check_others(query)
     if len(query) <= raw.count(b"&"):
         _refuse_repeated(known, raw)
 
 
-def _judge(known: frozenset[str], name: str, value: str) -> None:
+def _check_others(query: Query) -> None:
+    value = query.get("dc", "")
+    if value not in {"", DATACENTER}:
+        raise HttpError(400, f"?dc={value[:40]}: there is one datacenter, {DATACENTER}")
+    if "consistent" in query and "stale" in query:
+        raise HttpError(400, "?stale and ?consistent contradict each other: send one of them")
+
+
+def _judge(known: frozenset[str], name: str) -> None:
     plain = name.strip().lower()
     if plain in known:
         raise HttpError(400, f"?{name[:40]} is not known here: write it ?{plain}")
     if plain in MEANINGFUL:
         raise HttpError(400, f"?{plain} is not supported here ({MEANINGFUL[plain]}): leave it out")
-    if plain == "dc" and value not in {"", DATACENTER}:
-        raise HttpError(400, f"?dc={value[:40]}: there is one datacenter, {DATACENTER}")
 
 
 def _refuse_repeated(known: frozenset[str], raw: bytes) -> None:
     for name, count in Counter(names_in(raw)).items():
-        if count > 1 and (name in known or name == "dc"):
+        if count > 1 and (name in known or name == "dc") and name not in REPEATABLE:
             raise HttpError(400, f"?{name} is there {count} times: send it once")

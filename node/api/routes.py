@@ -8,8 +8,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import admin, cluster, config, kv, simple, watch
+from . import (
+    acl,
+    admin,
+    agent,
+    catalog,
+    cluster,
+    config,
+    coordinate,
+    event,
+    kv,
+    quorum,
+    session,
+    simple,
+    txn,
+    watch,
+)
 from .gate import Browser, Caller, Handler, Repeat, Right, Route, Routes
+
+BLOCKING = "cached consistent index max_stale stale timeout wait"
+"""The query parameters of a read of the dialect that may wait for a change."""
 
 _GET, _PUT, _POST, _DELETE = b"GET", b"PUT", b"POST", b"DELETE"
 
@@ -20,20 +38,33 @@ def _read(path: bytes, handler: Handler, right: Right, params: str = "") -> Rout
 
 
 def _write(
-    method: bytes, path: bytes, handler: Handler, params: str = "timeout", **demands: Any
+    method: bytes,
+    path: bytes,
+    handler: Handler,
+    params: str = "timeout",
+    right: Right = Right.KEY_WRITE,
+    **demands: Any,
 ) -> Route:
-    """A route that writes keys."""
-    return Route(method, path, handler, Right.KEY_WRITE, params, Repeat.KEYED, **demands)
+    """A route that writes what the log has: keys, sessions, events."""
+    return Route(method, path, handler, right, params, Repeat.KEYED, **demands)
 
 
-def _operate(method: bytes, path: bytes, handler: Handler, *, needs_length: bool = False) -> Route:
+def _operate(
+    method: bytes,
+    path: bytes,
+    handler: Handler,
+    params: str = "timeout",
+    right: Right = Right.OPERATOR_WRITE,
+    *,
+    needs_length: bool = False,
+) -> Route:
     """A route that changes the node or the cluster."""
     return Route(
         method,
         path,
         handler,
-        Right.OPERATOR_WRITE,
-        "timeout",
+        right,
+        params,
         Repeat.NEVER,
         Caller.THIS_MACHINE,
         needs_length=needs_length,
@@ -43,9 +74,26 @@ def _operate(method: bytes, path: bytes, handler: Handler, *, needs_length: bool
 
 # Those whose path goes on with a key are looked for in this order: the most used ones come first.
 RECORDS = (
-    _read(b"/v1/kv/", kv.get, Right.KEY_READ, "raw recurse keys separator stale timeout"),
-    _write(_PUT, b"/v1/kv/", kv.put, "cas flags timeout", needs_length=True),
+    _read(
+        b"/v1/kv/",
+        kv.get,
+        Right.KEY_READ,
+        f"raw recurse keys separator seperator {BLOCKING}",
+    ),
+    _write(_PUT, b"/v1/kv/", kv.put, "acquire cas flags release timeout", needs_length=True),
     _write(_DELETE, b"/v1/kv/", kv.delete, "recurse cas timeout"),
+    _write(_PUT, b"/v1/session/renew/", session.renew, right=Right.SESSION_WRITE),
+    _write(_PUT, b"/v1/session/destroy/", session.destroy, right=Right.SESSION_WRITE),
+    _read(b"/v1/session/info/", session.info, Right.SESSION_READ, BLOCKING),
+    _read(b"/v1/session/node/", session.of_node, Right.SESSION_READ, BLOCKING),
+    _write(_PUT, b"/v1/event/fire/", event.fire, "node service tag timeout", Right.EVENT_WRITE),
+    _read(b"/v1/coordinate/node/", coordinate.one, Right.NODE_READ, BLOCKING),
+    _read(b"/v1/acl/", acl.disabled, Right.ACL_READ),
+    *(
+        _write(method, b"/v1/acl/", acl.disabled, right=Right.ACL_WRITE)
+        for method in (_PUT, _POST, _DELETE)
+    ),
+    _operate(_PUT, b"/v1/agent/token/", acl.disabled, right=Right.AGENT_WRITE),
     _read(b"/v1/config/", config.show_one, Right.OPERATOR_READ, "stale timeout"),
     _operate(_PUT, b"/v1/config/", config.change, needs_length=True),
     _read(b"/read/", simple.read_one, Right.KEY_READ, "stale timeout"),
@@ -54,8 +102,31 @@ RECORDS = (
     _read(b"/read", simple.read_all, Right.KEY_READ, "prefix after limit stale timeout"),
     _write(_POST, b"/write", simple.write, needs_length=True),
     _write(_POST, b"/update", simple.update, needs_length=True),
+    _write(_PUT, b"/v1/txn", txn.carry_out, "cached consistent max_stale stale timeout"),
+    _write(_PUT, b"/v1/session/create", session.create, right=Right.SESSION_WRITE),
+    _read(b"/v1/session/list", session.every, Right.SESSION_READ, BLOCKING),
+    _read(b"/v1/event/list", event.every, Right.EVENT_READ, f"name node service tag {BLOCKING}"),
+    _read(b"/v1/catalog/datacenters", catalog.datacenters, Right.NONE),
+    _read(b"/v1/catalog/nodes", catalog.every, Right.NODE_READ, f"filter node-meta {BLOCKING}"),
+    _read(b"/v1/coordinate/nodes", coordinate.every, Right.NODE_READ, BLOCKING),
+    _read(b"/v1/coordinate/datacenters", coordinate.datacenters, Right.NONE),
+    _write(_PUT, b"/v1/coordinate/update", coordinate.update, right=Right.NODE_WRITE),
+    _read(b"/v1/agent/self", agent.show, Right.AGENT_READ),
+    _read(b"/v1/agent/members", agent.members, Right.NODE_READ, "filter wan"),
+    _operate(_PUT, b"/v1/agent/leave", agent.leave, right=Right.AGENT_WRITE),
+    _operate(_PUT, b"/v1/agent/reload", agent.reload, right=Right.AGENT_WRITE),
+    _read(
+        b"/v1/operator/raft/configuration",
+        quorum.configuration,
+        Right.OPERATOR_READ,
+        "cached consistent max_stale stale timeout",
+    ),
+    _operate(_DELETE, b"/v1/operator/raft/peer", quorum.remove, "address id timeout"),
+    _operate(_POST, b"/v1/operator/raft/transfer-leader", quorum.transfer, "id timeout"),
+    _operate(_PUT, b"/v1/operator/raft/transfer-leader", quorum.transfer, "id timeout"),
     _read(b"/v1/watch", watch.watch, Right.KEY_READ, "prefix after"),
     Route(_GET, b"/v1/health", cluster.health, Right.NONE, is_vital=True),
+    _read(b"/", cluster.root, Right.NONE),
     _read(b"/v1/status/leader", cluster.leader, Right.NONE),
     _read(b"/v1/status/peers", cluster.peers, Right.NONE),
     _read(b"/v1/cluster", cluster.show, Right.NODE_READ),

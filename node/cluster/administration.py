@@ -5,11 +5,14 @@ Owns nothing but the order of the steps. The leader judges the requests (`member
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from ..driver.replica import Replica
 from ..errors import Refused
 from ..model.cluster_info import ClusterInfo, JoinReply, JoinRequest
+from ..model.commands import Member
 from ..peers.wire import ForwardKind
 from .handover import Handover
 from .shutdown import Shutdown
@@ -37,6 +40,17 @@ class Administration:
     def cluster(self) -> ClusterInfo:
         """Return the cluster as this node sees it now; wakes those who wait for a change of it."""
         return self._status.refresh()
+
+    @property
+    def members(self) -> Mapping[int, Member]:
+        """All members by id, as the log up to the applied index made them."""
+        return self._replica.facts.members
+
+    @property
+    def is_as_founded(self) -> bool:
+        """Whether no node has joined or left the cluster since it was founded."""
+        facts = self._replica.facts
+        return len(facts.members) <= 1 and not facts.removed
 
     async def wait_cluster_change(self, seen: int) -> int:
         """Wait until the structural version is not `seen`, and return it."""

@@ -80,6 +80,11 @@ class ThisNode:
         return member.name if member else self._given_name
 
     @property
+    def id(self) -> int:
+        """This node's permanent id."""
+        return self._facts.id
+
+    @property
     def zone(self) -> str:
         """The DNS domain of the cluster."""
         return self._facts.settings.zone

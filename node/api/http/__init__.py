@@ -12,6 +12,8 @@ room.py         how many connections there may be, and which one makes room for 
 trial.py        connections for which only a reserved place is left
 parked.py       connections that need a task only at times
 serving.py      one connection served by a task
+held.py         a read that waits for a change, and a task that waits for it
+waiting.py      all reads that wait for a change: their number, their times, their end
 dispatch.py     from what a handler began to its answer; errors to answers
 exchange.py     what a handler may ask, under the rules of one connection
 connection.py   the parser: bytes in, whole requests or one refusal out; no I/O

@@ -11,13 +11,17 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from ...errors import HstoreError
 
 JSON = b"application/json"
 BYTES = b"application/octet-stream"
 EVENTS = b"text/event-stream"
+TEXT = b"text/plain; charset=utf-8"
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -33,10 +37,13 @@ class HttpError(Exception):
         allow: The methods that the path has, for 405.
         retry_after_s: When to try again, for 503; None: the answer does not say.
         extra: More header lines, each with its CRLF.
+        plain: The exact text for paths whose errors are plain text; None: the same text, as far as
+            that form allows it.
+        cause: The error of the node that this one stands for.
         ends_connection: The next bytes of the client cannot be trusted to be a request.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (most are for few errors)
         self,
         status: int,
         text: str,
@@ -45,6 +52,8 @@ class HttpError(Exception):
         allow: bytes | None = None,
         retry_after_s: int | None = None,
         extra: bytes = b"",
+        plain: str | None = None,
+        cause: HstoreError | None = None,
         ends_connection: bool = False,
     ) -> None:
         super().__init__(text)
@@ -53,7 +62,16 @@ class HttpError(Exception):
         self.allow = allow
         self.retry_after_s = retry_after_s
         self.extra = extra
+        self.plain = plain
+        self.cause = cause
         self.ends_connection = ends_connection
+
+
+def too_large(text: str, size: int, most: int) -> HttpError:
+    """Return the 413 of a body, or a value, of `size` bytes where `most` are taken."""
+    # Consul's agent/kvs_endpoint.go; clients show it.
+    plain = f"Request body({size} bytes) too large, max size: {most} bytes."
+    return HttpError(413, text, plain=plain)
 
 
 class Send(Protocol):
@@ -105,7 +123,8 @@ class Streaming(Protocol):
 Answer = bytes | Streaming
 
 
-def _start(status: int, content_type: bytes) -> bytes:
+def start_of(status: int, content_type: bytes) -> bytes:
+    """Build the beginning of a head: the status line and the headers that never differ."""
     phrase = HTTPStatus(status).phrase.encode()
     # A stored value may be a page somebody else wrote: no browser is to guess at its type. And
     # no cache on the way may answer for us: reads are linearizable.
@@ -115,7 +134,7 @@ def _start(status: int, content_type: bytes) -> bytes:
     )
 
 
-_OK_JSON = _start(200, JSON)
+_OK_JSON = start_of(200, JSON)
 _starts: dict[tuple[int, bytes], bytes] = {(200, JSON): _OK_JSON}
 
 
@@ -135,7 +154,7 @@ class _Date:
         return self._line
 
 
-_date_line = _Date().line
+date_line = _Date().line
 
 
 def head(index: int, status: int = 200, content_type: bytes = JSON, extra: bytes = b"") -> bytes:
@@ -149,8 +168,8 @@ def head(index: int, status: int = 200, content_type: bytes = JSON, extra: bytes
     """
     start = _starts.get((status, content_type))
     if start is None:
-        start = _starts[status, content_type] = _start(status, content_type)
-    return b"%b%bX-Hstore-Index: %d\r\n%b" % (start, _date_line(), index, extra)
+        start = _starts[status, content_type] = start_of(status, content_type)
+    return b"%b%bX-Hstore-Index: %d\r\n%b" % (start, date_line(), index, extra)
 
 
 def answer(
@@ -172,7 +191,7 @@ def ok(index: int, body: bytes) -> bytes:
     """Build the most frequent answer: 200 with JSON and nothing special."""
     return b"%b%bX-Hstore-Index: %d\r\nContent-Length: %d\r\n\r\n%b" % (
         _OK_JSON,
-        _date_line(),
+        date_line(),
         index,
         len(body),
         body,
@@ -180,16 +199,21 @@ def ok(index: int, body: bytes) -> bytes:
 
 
 def failure(index: int, error: HttpError) -> bytes:
-    """Build the answer to a request that failed."""
+    """Build the answer to a request that failed, as JSON: the form of all paths without one of their own."""
     content = {"error": str(error)}
     if error.outcome is not None:
         content["outcome"] = error.outcome
+    return answer(index, _encode(content), error.status, JSON, lines_of(error))
+
+
+def lines_of(error: HttpError) -> bytes:
+    """Build the header lines that an error brings with it, in every form."""
     extra = error.extra
     if error.allow is not None:
         extra += b"Allow: %b\r\n" % error.allow
     if error.retry_after_s is not None:
         extra += b"Retry-After: %d\r\n" % error.retry_after_s
-    return answer(index, _encode(content), error.status, JSON, extra)
+    return extra
 
 
 def without_body(whole: bytes) -> bytes:

@@ -61,11 +61,15 @@ class RequestError(Exception):
 
     Attributes:
         status: The HTTP status to answer with.
+        path: Of the request, as far as it had come.
+        size: Bytes of a body that is too large, as far as they are known; 0: it is not about that.
     """
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, path: bytes = b"", size: int = 0) -> None:
         super().__init__(text)
         self.status = status
+        self.path = path
+        self.size = size
 
 
 class BodyBudget:
@@ -231,10 +235,14 @@ class Connection:
         if self._unfinished_bytes > UNFINISHED_BYTES_MAX:
             self._refuse(431, "the headers are too large")
 
-    def _refuse(self, status: int, text: str) -> RequestError:
+    def _refuse(self, status: int, text: str, size: int = 0) -> RequestError:
         if self.error is None:  # llhttp reports what a callback raised once more, as its own error.
-            self.error = RequestError(status, text)
+            path = self._target.partition(b"?")[0]
+            self.error = RequestError(status, text, path, size)
         return self.error
+
+    def _refuse_size(self, size: int) -> RequestError:
+        return self._refuse(413, f"the body is larger than {self._body_bytes_max} bytes", size)
 
     # What httptools calls. An exception raised here ends `feed_data` with an HttpParserError.
 
@@ -295,7 +303,7 @@ class Connection:
         """Called with each piece of the body."""
         self._body_bytes += len(part)
         if self._body_bytes > self._body_bytes_max:
-            raise self._refuse(413, f"the body is larger than {self._body_bytes_max} bytes")
+            raise self._refuse_size(self._body_bytes)
         if self._body_bytes > SMALL_BODY_BYTES:
             if not self._budget.take(len(part)):
                 raise self._refuse(503, "too many large bodies are on their way to this node")
@@ -353,7 +361,7 @@ class Connection:
             if coding.lower() != b"chunked":
                 raise self._refuse(400, "the only transfer coding understood is chunked")
         if length is not None and int(length) > self._body_bytes_max:
-            raise self._refuse(413, f"the body is larger than {self._body_bytes_max} bytes")
+            raise self._refuse_size(int(length))
 
     def _check_upgrade(self, request: Request) -> None:
         # llhttp takes what follows for another protocol. Without a body that does no harm: RFC

@@ -13,18 +13,22 @@ import structlog
 import trio
 
 from ...errors import HstoreError, NoSpace, StorageError, Unavailable
-from .answers import Answer, HttpError, failure
+from .answers import Answer, HttpError, too_large, with_header
+from .connection import BODY_BYTES_MAX
 from .exchange import RETRY_AFTER_S, Deferred
 
 if TYPE_CHECKING:
-    from .connection import Request
+    from .connection import Request, RequestError
     from .exchange import Exchange, Found
+    from .waiting import Wait
 
 _log = structlog.get_logger(__name__)
 
 
-async def finish(exchange: Exchange, request: Request, found: Found) -> Answer:
+async def finish(exchange: Exchange, request: Request, found: Found) -> Answer | Wait:
     """Do the rest of what `Router.begin` has begun; an error becomes an answer.
+
+    A wait stands for an answer that is not due yet.
 
     Raises:
         trio.BrokenResourceError, trio.ClosedResourceError: The client has gone.
@@ -48,17 +52,19 @@ def failed(exchange: Exchange, request: Request, error: Exception) -> bytes:
 
     A defect in one handler is one client's 500 and a line in the log.
     """
+    router = exchange.router
+    form = router.form(request.path)
+    is_change = router.is_change(request)
     if isinstance(error, HttpError):
         if error.ends_connection:
             request.keep_alive = False
-        return failure(exchange.keys.applied_index, error)
-    is_change = exchange.router.is_change(request)
+        return form(exchange, error, is_change=is_change)
     if isinstance(error, HstoreError):
-        return failure(exchange.keys.applied_index, _unavailable(error, is_change=is_change))
+        return form(exchange, _unavailable(error, is_change=is_change), is_change=is_change)
     _log.error("request failed", method=request.method, path=request.path[:200], exc_info=error)
     text = f"a defect in hstore ({type(error).__name__}): see the log of this node"
     outcome = "unknown" if is_change else None
-    return failure(exchange.keys.applied_index, HttpError(500, text, outcome=outcome))
+    return form(exchange, HttpError(500, text, outcome=outcome), is_change=is_change)
 
 
 def _unavailable(error: HstoreError, *, is_change: bool) -> HttpError:
@@ -67,10 +73,27 @@ def _unavailable(error: HstoreError, *, is_change: bool) -> HttpError:
         return HttpError(
             error.http_status,
             str(error),
+            cause=error,
             outcome=error.outcome if is_change else None,
             # Waiting does not mend a disk.
             retry_after_s=None if isinstance(error, NoSpace) else RETRY_AFTER_S,
         )
     if isinstance(error, StorageError):
-        return HttpError(503, str(error), outcome="unknown" if is_change else None)
-    return HttpError(error.http_status, str(error))
+        return HttpError(503, str(error), cause=error, outcome="unknown" if is_change else None)
+    return HttpError(error.http_status, str(error), cause=error)
+
+
+def as_http_error(bad: RequestError) -> HttpError:
+    """Return the error that tells of bytes which are no request."""
+    if bad.size:
+        return too_large(str(bad), bad.size, BODY_BYTES_MAX)
+    if bad.status != 503:
+        return HttpError(bad.status, str(bad))
+    return HttpError(503, str(bad), outcome="not applied", retry_after_s=RETRY_AFTER_S)
+
+
+def with_end(start: bytes, request: Request, *, goes_on: bool) -> bytes:
+    """Say in an answer, or its head, whether the connection goes on, where that is not plain."""
+    if not goes_on:
+        return with_header(start, b"Connection: close")
+    return with_header(start, b"Connection: keep-alive") if request.is_http10 else start

@@ -9,16 +9,17 @@ parsing and no socket calls here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import trio
 
 from ...model.commands import Outcome
 from ...net.turn import SLICE_BYTES, Turn
-from .answers import Answer, HttpError
+from .answers import Answer, HttpError, failure
 from .idempotency import IDEMPOTENCY_KEY, keyed
 from .params import TIMEOUT_S_DEFAULT, timeout_s
 from .unsent import Unsent
+from .waiting import Wait
 
 if TYPE_CHECKING:
     from ...errors import HstoreError
@@ -38,8 +39,15 @@ DEADLINE_SLACK_S = 10.0
 
 NO_OUTCOME = Outcome(ok=True, revision=0)
 
-Finished = bytes | Awaitable[Answer]
-"""A whole answer, or, where it is large, the work that makes it once it is the connection's turn."""
+Finished = bytes | Awaitable[Answer | Wait] | Wait
+"""A whole answer; or, where it is large, the work that makes it once it is the connection's turn; or a
+wait, where it is not due yet."""
+
+
+class Renewal(NamedTuple):
+    """A session whose time is to start again, in place of a command: no entry of the log does that."""
+
+    session_id: bytes
 
 
 class Deferred:
@@ -49,28 +57,55 @@ class Deferred:
     be answered without a task (`parked.py`).
 
     Attributes:
-        command: The wait is for this to be committed and applied; None: for a read barrier.
+        command: The wait is for this to be committed and applied; None: for a read barrier; a
+            `Renewal`: for the leader to do it.
         query: Of the request.
-        finish: Makes the answer from the outcome (None after a read's wait), or the rest of the
-            work where the answer is large; may raise HttpError.
+        finish: Makes the answer from the outcome (None after a read's wait, a session or None after
+            a renewal), or the rest of the work where the answer is large; may raise HttpError.
     """
 
     __slots__ = ("command", "finish", "query")
 
     def __init__(
-        self, command: Write | None, query: Query, finish: Callable[[Outcome], Finished]
+        self,
+        command: Write | Renewal | None,
+        query: Query,
+        finish: Callable[[Any], Finished],
     ) -> None:
         self.command = command
         self.query = query
         self.finish = finish
 
 
-Found = Answer | Deferred | Awaitable[Answer]
+Found = Answer | Deferred | Awaitable[Answer | Wait]
 """What a handler gives: its answer, what it waits for to give it, or the rest of its work."""
+
+
+class Form(Protocol):
+    """How errors look on some paths."""
+
+    def __call__(self, exchange: Exchange, error: HttpError, *, is_change: bool) -> bytes:
+        """Build the answer to a request that failed.
+
+        Args:
+            exchange: Of the connection.
+            error: Why.
+            is_change: The request was to change something.
+        """
+        ...
+
+
+def json_form(exchange: Exchange, error: HttpError, *, is_change: bool) -> bytes:
+    """The form of all paths that have none of their own: an object with `error`."""
+    return failure(exchange.keys.applied_index, error)
 
 
 class Router(Protocol):
     """The routes of a server."""
+
+    def form(self, path: bytes) -> Form:
+        """Return how errors look on a path, which need not be one of a route; asked only on errors."""
+        ...
 
     def begin(self, exchange: Exchange, request: Request) -> Found:
         """Let the handler of a request begin; an error it raises becomes an answer."""
@@ -162,21 +197,24 @@ class Exchange:
         text = "too much is unsent to clients that read slowly; try again in a moment"
         raise HttpError(503, text, retry_after_s=RETRY_AFTER_S)
 
-    async def settle(self, deferred: Deferred, request: Request) -> Answer:
-        """Wait for what a handler waits for, and return the answer.
+    async def settle(self, deferred: Deferred, request: Request) -> Answer | Wait:
+        """Wait for what a handler waits for, and return the answer, or that it is not due yet.
 
         Raises:
             HttpError, HstoreError: As of `barrier`, of `write` and of the handler.
         """
-        outcome = NO_OUTCOME
+        outcome: Any = NO_OUTCOME
         if deferred.command is None:
             await self.barrier(deferred.query)
+        elif isinstance(deferred.command, Renewal):
+            deadline = await self.begin_wait(deferred.query)
+            outcome = await self.backend.sessions.renew(deferred.command.session_id, deadline)
         else:
             outcome = await self.write(deferred.command, deferred.query, request)
         if self.turn.bytes_left <= 0:
             await self.turn.small()  # The node tells thousands of outcomes at once.
         finished = deferred.finish(outcome)
-        return finished if isinstance(finished, bytes) else await finished
+        return await finished if isinstance(finished, Awaitable) else finished
 
     def begin(
         self, deferred: Deferred, request: Request, tell: Callable[[Outcome | HstoreError], None]
@@ -197,6 +235,8 @@ class Exchange:
             if query and "stale" in query:
                 return None  # The cluster waits for nodes.
             return self.keys.begin_read(deadline, tell)
+        if isinstance(command, Renewal):
+            return self.backend.sessions.begin_renew(command.session_id, deadline, tell)
         if IDEMPOTENCY_KEY in request.headers:
             return None
         return self.keys.begin_write(command, deadline, tell)

@@ -91,6 +91,7 @@ class Guard:
             403,
             f"the Host header says {host[:100]!r}, which is not a name of this node: use its "
             "address or its name, or add the host to http.hosts",
+            plain=f'Permission denied: Host "{host[:100]}"; add it to http.hosts',
         )
 
     def _is_ours_always(self, header: bytes, host: str) -> bool:

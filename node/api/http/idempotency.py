@@ -9,8 +9,12 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ...model import commands
 from ...model.commands import DIGEST_BYTES, IDEMPOTENCY_KEY_BYTES_MAX, Keyed
+from ...model.locks import CreateSession
+from ...model.user_events import FireEvent
 from .answers import HttpError
 
 if TYPE_CHECKING:
@@ -18,7 +22,8 @@ if TYPE_CHECKING:
 
 IDEMPOTENCY_KEY = b"idempotency-key"
 
-Write = commands.Put | commands.Delete | commands.DeletePrefix
+Write = commands.Write
+_NO_ID = bytes(16)
 
 
 def keyed(request: Request, command: Write) -> Keyed:
@@ -46,4 +51,13 @@ def _digest(request: Request, command: Write) -> bytes:
     """
     interface = request.path.split(b"/", 2)[1]
     form = b"%b %b\n" % (request.method, interface)
-    return blake2b(form + commands.encode(command), digest_size=DIGEST_BYTES).digest()
+    return blake2b(form + commands.encode(_without_id(command)), digest_size=DIGEST_BYTES).digest()
+
+
+def _without_id(command: Write) -> Write:
+    """Return a command without the id that was made for this request alone."""
+    if isinstance(command, CreateSession):
+        return CreateSession(replace(command.session, id=_NO_ID))
+    if isinstance(command, FireEvent):
+        return FireEvent(replace(command.event, id=_NO_ID))
+    return command

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from ...model import commands
-from .answers import HttpError
+from .answers import HttpError, too_large
 
 KEY_BYTES_MAX = commands.KEY_BYTES_MAX
 VALUE_BYTES_MAX = commands.VALUE_BYTES_MAX
@@ -42,7 +42,9 @@ def _unescape(raw: bytes) -> bytes:
 
 def _checked_key(key: bytes) -> bytes:
     if not key:
-        raise HttpError(400, "the key is empty: it must have 1 to 4,096 bytes")
+        # Consul's agent/kvs_endpoint.go.
+        text = "the key is empty: it must have 1 to 4,096 bytes"
+        raise HttpError(400, text, plain="Missing key name")
     if len(key) > KEY_BYTES_MAX:
         raise HttpError(413, f"the key has {len(key):,} bytes: at most {KEY_BYTES_MAX:,} are kept")
     return key
@@ -76,7 +78,8 @@ def key_from_text(text: str) -> bytes:
 def checked_value(value: bytes) -> bytes:
     """Return the value, or raise 413 when it is too large to be kept."""
     if len(value) > VALUE_BYTES_MAX:
-        raise HttpError(413, f"the value has {len(value):,} bytes: at most 1 MiB is kept")
+        text = f"the value has {len(value):,} bytes: at most 1 MiB is kept"
+        raise too_large(text, len(value), VALUE_BYTES_MAX)
     return value
 
 
@@ -100,6 +103,12 @@ def parse_query(raw: bytes) -> Query:
 def names_in(raw: bytes) -> list[str]:
     """Return all names in a query string, in order; as `parse_query`."""
     return [_query_text(part.partition(b"=")[0]) for part in raw.split(b"&")]
+
+
+def values_of(raw: bytes, name: str) -> list[str]:
+    """Return all values of a name that may be there several times, in order; as `parse_query`."""
+    parts = [part.partition(b"=") for part in raw.split(b"&")] if raw else []
+    return [_query_text(value) for part, _, value in parts if _query_text(part) == name]
 
 
 def _query_text(raw: bytes) -> str:

@@ -13,7 +13,7 @@ too long, and the node answers each request by its deadline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,12 +24,14 @@ from ...net.poller import Poller
 from ...net.stream import TcpStream
 from ...net.turn import SMALL_BYTES
 from ..backend import Waiter
-from .answers import without_body
+from .answers import Answer, HttpError, without_body
 from .connection import REQUESTS_BYTES, Request
 from .dispatch import failed
 from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, Deferred, Finished, Found
 from .room import Silence
 from .serving import PATIENCE_S_MIN, Begun, Serving, Shared, cost_of
+from .waiting import Found as Due
+from .waiting import Wait
 
 # What is received up to this size is handled even where the turn has served enough: so who asks for
 # little does not wait behind those who send much.
@@ -70,7 +72,10 @@ class Parked(Serving):
         self._is_readable = False
         self._todo: list[Request | Begun] = []
         self._waiter: Waiter | None = None
-        self._waits_for: tuple[Request, Deferred] | None = None
+        self._waits_for: tuple[Request, Deferred | Wait] | None = None
+        # A read that the task has left to be waited for without it, and whether more came behind it.
+        self._held: tuple[Request, Wait] | None = None
+        self._has_more = False
         self._unparsed = b""
 
     def close(self) -> None:
@@ -96,6 +101,11 @@ class Parked(Serving):
     def park(self) -> None:
         """Go on without a task, until something comes that needs one."""
         self._has_task = False
+        if self._held is not None:
+            (request, wait), self._held = self._held, None
+            self._has_more = True
+            self._begin_to_wait(request, wait)
+            return
         # What comes next may have been waiting since long before.
         self._silent_since = self._turn.now = trio.current_time()
         if self._is_readable:
@@ -172,7 +182,10 @@ class Parked(Serving):
     def _notice(self) -> None:
         """Something has come that has to wait, or the client has gone."""
         self._is_readable = True
-        if self._endless is not None and self.stream.has_ended():
+        if self._waits_for is not None and isinstance(self._waits_for[1], Wait):
+            if self.stream.has_ended():
+                self.leave()
+        elif self._endless is not None and self.stream.has_ended():
             self._endless.cancel()  # Else only the next keepalive would notice it.
 
     def _parse_late(self) -> None:
@@ -201,13 +214,15 @@ class Parked(Serving):
         request = requests[0]
         self._is_idle = False
         exchange = self._exchange
-        found: Found | None = exchange.router.begin(exchange, request)
+        found: Found | Finished | None = exchange.router.begin(exchange, request)
         if type(found) is Deferred:
             found = self._ask(request, found)
         if found is None:
             return
         if type(found) is bytes:
             self._say(request, found)
+        elif isinstance(found, Wait):
+            self._begin_to_wait(request, found)
         else:
             self._todo.append(Begun(request, found))
             self._take_task()
@@ -251,20 +266,69 @@ class Parked(Serving):
                 answer: Finished = failed(self._exchange, request, outcome)
             else:
                 try:
-                    answer = deferred.finish(outcome)
+                    answer = deferred.finish(outcome)  # type: ignore[union-attr]
                 except Exception as error:  # noqa: BLE001 (the boundary)
                     answer = failed(self._exchange, request, error)
             if type(answer) is bytes:
                 self._say(request, answer)
+            elif isinstance(answer, Wait):
+                self._begin_to_wait(request, answer)
             else:
-                self._turn.bytes_left -= LARGE_READ_BYTES
-                self._todo.append(Begun(request, answer))
-                self._take_task()
+                self._work(request, answer)
         except trio.BrokenResourceError:
             self.leave()
         except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
             _log.exception("connection failed")
             self.leave()
+
+    def _work(self, request: Request, answer: Awaitable[Answer | Wait] | bytes) -> None:
+        """Have a task make the answer, or send it."""
+        self._turn.bytes_left -= LARGE_READ_BYTES
+        self._todo.insert(0, Begun(request, answer))
+        self._take_task()
+
+    def _begin_to_wait(self, request: Request, wait: Wait) -> None:
+        """Wait for a change, without a task."""
+        self._waits_for = request, wait
+        self._exchange.due_at = wait.until
+        try:
+            pending = self._begin_wait(wait, self._due)
+        except HttpError as error:
+            self._due(error)
+            return
+        self._waiter = pending
+        pending.start()
+
+    def _due(self, found: Due | Exception) -> None:
+        """Answer the read that has waited; never raises (`waiting.Tell`)."""
+        waits_for, self._waits_for, self._waiter = self._waits_for, None, None
+        if self._is_closed or waits_for is None:
+            return
+        request = waits_for[0]
+        has_more, self._has_more = self._has_more, False
+        try:
+            answer = (
+                failed(self._exchange, request, found) if isinstance(found, Exception) else found
+            )
+            if type(answer) is bytes and not has_more:
+                self._say(request, answer)
+            else:
+                self._work(request, answer)
+        except trio.BrokenResourceError:
+            self.leave()
+        except Exception:  # noqa: BLE001 (the boundary of a connection; it is logged)
+            _log.exception("connection failed")
+            self.leave()
+
+    def _is_held(self) -> bool:
+        return self._held is not None
+
+    def _keep_for_later(self, todo: Sequence[Request | Begun]) -> None:
+        self._todo += todo
+
+    async def _hold(self, request: Request, wait: Wait) -> Answer | None:
+        self._held = request, wait
+        return None
 
     def _say(self, request: Request, whole: bytes) -> None:
         """Send the answer to the one request that has come."""

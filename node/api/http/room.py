@@ -25,6 +25,9 @@ STALLED_S = 1.0
 """After this much silence in the middle of a request its connection may have to go."""
 
 
+_LOOK_AGAIN_S = 1.0
+"""After no connection was found that could go."""
+
 Silence = tuple[int, float]
 """0 for an idle connection, 1 for one in the middle of a request; and since when it is silent."""
 
@@ -68,7 +71,8 @@ class Room:
     Attributes:
         most: How many connections are served at once, beside `streams`.
         streams_most: How many answers without end are sent at once.
-        streams: How many there are. Their connections have no place here.
+        streams: How many there are. Their connections have no place here, and neither have those that
+            have waited for a change; they share the places of `streams_most`.
         evicted: How many connections had to go, since the start.
     """
 
@@ -79,6 +83,9 @@ class Room:
         self.evicted = 0
         self._ordinary = most - min(RESERVED, most // 4)
         self._served: set[Occupant] = set()
+        # Connections that have waited for a change: a client that does so does it again and again.
+        self._waiters: set[Occupant] = set()
+        self._full_at = -1.0
         self._trials: dict[Occupant, OnTrial] = {}
         self._silent: list[tuple[Silence, Occupant]] = []
 
@@ -113,12 +120,45 @@ class Room:
     def leave(self, one: Occupant) -> None:
         """Give up the place of a connection. Idempotent."""
         self._served.discard(one)
+        self._waiters.discard(one)
         self._trials.pop(one, None)
+
+    def begin_wait(self, one: Occupant) -> bool:
+        """A connection waits for a change: from now on its place is among those of `streams`.
+
+        Returns:
+            False: there is none.
+        """
+        if one in self._waiters:
+            return True
+        if not self.has_stream_place and not self._evict_waiter():
+            return False
+        self._served.discard(one)
+        self._waiters.add(one)
+        return True
+
+    def _evict_waiter(self) -> bool:
+        """End a connection that has waited and is idle; False: there is none."""
+        now = trio.current_time()
+        if now < self._full_at + _LOOK_AGAIN_S:
+            return False  # To look through thousands of them costs milliseconds.
+        for one in self._waiters:
+            if one.silence(now) is not None and not one.has_input():
+                self._evict(one)
+                return True
+        self._full_at = now
+        return False
+
+    @property
+    def has_stream_place(self) -> bool:
+        """Whether one more answer without end may begin."""
+        return self.streams + len(self._waiters) < self.streams_most
 
     def begin_stream(self, one: Occupant) -> None:
         """A connection begins an answer without end: it gives up its place."""
         self.streams += 1
         self._served.discard(one)
+        self._waiters.discard(one)
 
     def end_stream(self, one: Occupant) -> None:
         """That answer has ended after all: the connection has a place again."""

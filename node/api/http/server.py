@@ -27,6 +27,7 @@ from .room import Place, Room
 from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Serving, Shared
 from .trial import Trial, no_place
 from .unsent import KERNEL_BYTES, Unsent
+from .waiting import Waits
 
 # Each takes a task, a file descriptor and some 10 KiB; the usual limit of descriptors is 1,024.
 CONNECTIONS_MAX = 768
@@ -72,14 +73,16 @@ class ApiServer:
         poller: Poller | None = None,
     ) -> None:
         self._room = Room(connections_max, streams_max)
+        turn = poller.turn if poller is not None else Turn()
         self._shared = Shared(
             backend,
             router,
             Guard(backend.process, http_hosts),
             BodyBudget(LARGE_BODIES_BYTES_MAX),
             self._room,
-            poller.turn if poller is not None else Turn(),
+            turn,
             Unsent(),
+            Waits(turn),
         )
         self._refusals_max = refusals_max
         self._connections: set[Serving] = set()
@@ -202,6 +205,7 @@ class ApiServer:
         self._draining.deadline = min(self._draining.deadline, trio.current_time() + grace_s)
         for serving in list(self._connections):
             serving.end_soon()
+        self._shared.waits.stop()
 
     async def serve_stream(self, stream: trio.abc.Stream, *, is_local: bool | None = None) -> None:
         """Serve one connection to its end; never raises an `Exception`.

@@ -29,7 +29,6 @@ from .answers import (
     Answer,
     HttpError,
     Streaming,
-    failure,
     with_header,
     without_body,
 )
@@ -41,13 +40,14 @@ from .connection import (
     Connection,
     Phase,
     Request,
-    RequestError,
 )
-from .dispatch import finish
-from .exchange import RETRY_AFTER_S, Exchange, Found, Router
+from .dispatch import as_http_error, finish, with_end
+from .exchange import RETRY_AFTER_S, Exchange, Found, Router, json_form
 from .guard import Guard
+from .held import until_due
 from .room import STALLED_S, Room, Silence
 from .unsent import Holder, Unsent
+from .waiting import Pending, Tell, Wait, Waits
 
 PATIENCE_S_MIN = 30.0
 PATIENCE_S_MAX = 75.0  # nginx's keepalive_timeout
@@ -86,6 +86,7 @@ class Shared(NamedTuple):
         room: How many connections there may be.
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
+        waits: The reads that wait for a change.
     """
 
     backend: Backend
@@ -95,12 +96,7 @@ class Shared(NamedTuple):
     room: Room
     turn: Turn
     unsent: Unsent
-
-
-def _as_http_error(bad: RequestError) -> HttpError:
-    if bad.status != 503:
-        return HttpError(bad.status, str(bad))
-    return HttpError(503, str(bad), outcome="not applied", retry_after_s=RETRY_AFTER_S)
+    waits: Waits
 
 
 class Serving:
@@ -137,6 +133,7 @@ class Serving:
             is_local=is_local,
         )
         self._room = shared.room
+        self._waits = shared.waits
         self._silent_since = trio.current_time()
         self._is_evicted = False
         self._is_lingering = False
@@ -211,9 +208,16 @@ class Serving:
                 await self.refuse(HttpError(408, f"the {part} of the request did not come in time"))
         return is_parked
 
-    async def refuse(self, error: HttpError) -> None:
-        """Send an error that answers no request, and end."""
-        whole = with_header(failure(self._exchange.keys.applied_index, error), b"Connection: close")
+    async def refuse(self, error: HttpError, path: bytes = b"") -> None:
+        """Send an error that answers no request, and end.
+
+        Args:
+            error: Why.
+            path: Of what was to become a request, as far as it is known: it decides the form.
+        """
+        exchange = self._exchange
+        whole = exchange.router.form(path)(exchange, error, is_change=False)
+        whole = with_header(whole, b"Connection: close")
         with trio.move_on_after(LAST_WORDS_S):
             await self.stream.send_all(whole)
             await self._linger()
@@ -251,6 +255,8 @@ class Serving:
                 todo = connection.receive(data)
             if not await self._answer_all(todo):
                 return False
+            if self._is_held():
+                return True
             todo = None
             self._is_idle = connection.phase is Phase.IDLE
             if self._is_idle and (self._is_ending or self._can_park):
@@ -276,12 +282,16 @@ class Serving:
                 await self._flush()
                 await self._linger()
                 return False
+            if self._is_held():
+                self._keep_for_later(todo[at + 1 :])
+                await self._flush()
+                return True
         if connection.take_continue():
             exchange.out.append(CONTINUE)
         if exchange.out:
             await self._flush()
         if connection.error is not None:
-            await self.refuse(_as_http_error(connection.error))
+            await self.refuse(as_http_error(connection.error), connection.error.path)
             return False
         return True
 
@@ -312,6 +322,11 @@ class Serving:
                 await self._turn.slice(len(request.body))
             found = exchange.router.begin(exchange, request)
         answer = await finish(exchange, request, found)
+        if isinstance(answer, Wait):
+            held = await self._hold(request, answer)
+            if held is None:
+                return True
+            answer = held
         goes_on = request.keep_alive and not self._is_ending
         if not isinstance(answer, bytes) and answer.is_endless:
             answer = self._within_bounds(answer)
@@ -319,7 +334,7 @@ class Serving:
             return await self._stream_answer(request, answer, goes_on=goes_on)
         if request.method == b"HEAD":
             answer = without_body(answer)
-        answer = _with_end(answer, request, goes_on=goes_on)
+        answer = with_end(answer, request, goes_on=goes_on)
         exchange.out.append(answer)
         self._turn.bytes_left -= len(answer) + SMALL_BYTES
         self._out_bytes += len(answer)
@@ -327,14 +342,41 @@ class Serving:
             await self._flush()
         return goes_on
 
+    def _is_held(self) -> bool:
+        """Whether the connection goes on without a task, with the read that `_hold` took."""
+        return False
+
+    def _keep_for_later(self, todo: Sequence[Request | Begun]) -> None:
+        """Keep what comes behind that read."""
+
+    async def _hold(self, request: Request, wait: Wait) -> Answer | None:
+        """Wait until a read is due, and return its answer; None: it is waited for without this task."""
+        await self._flush()
+        return await until_due(self._exchange, request, wait, self._begin_wait, self.stream)
+
+    def _begin_wait(self, wait: Wait, tell: Tell) -> Pending:
+        """Note that this connection waits for a change.
+
+        Raises:
+            HttpError: 503, too many do; 500, the node stops.
+        """
+        if not self._room.begin_wait(self):
+            wait.give_up()
+            raise HttpError(
+                503,
+                f"{self._room.streams_most} clients wait on this node already: ask another one",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        return self._waits.add(wait, tell)
+
     def _within_bounds(self, endless: Streaming) -> Answer:
         """Return an answer without end, or a refusal in its place."""
-        if self._room.streams < self._room.streams_most:
+        if self._room.has_stream_place:
             return endless
         endless.close()
         text = f"{self._room.streams_most} clients watch this node already: ask another one"
         error = HttpError(503, text, retry_after_s=RETRY_AFTER_S)
-        return failure(self._exchange.keys.applied_index, error)
+        return json_form(self._exchange, error, is_change=False)
 
     async def _stream_answer(
         self, request: Request, streaming: Streaming, *, goes_on: bool
@@ -349,7 +391,7 @@ class Serving:
             start = streaming.head + framing + b"\r\n"
         else:
             start = b"%bContent-Length: %d\r\n\r\n" % (streaming.head, streaming.length)
-            start = _with_end(start, request, goes_on=goes_on)
+            start = with_end(start, request, goes_on=goes_on)
         try:
             self._exchange.out.append(start)
             if request.method != b"HEAD":
@@ -449,10 +491,3 @@ class _Sending:
         if self._is_chunked:
             piece = b"%x\r\n%b\r\n" % (len(piece), piece)
         await self._serving.send_piece(piece)
-
-
-def _with_end(start: bytes, request: Request, *, goes_on: bool) -> bytes:
-    """Say in an answer, or its head, whether the connection goes on, where that is not plain."""
-    if not goes_on:
-        return with_header(start, b"Connection: close")
-    return with_header(start, b"Connection: keep-alive") if request.is_http10 else start

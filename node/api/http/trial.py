@@ -19,7 +19,7 @@ from .serving import Serving, Shared
 
 if TYPE_CHECKING:
     from .connection import Request
-    from .exchange import Exchange, Found, Router
+    from .exchange import Exchange, Form, Found, Router
     from .room import Silence
 
 TRIAL_S = 2.0
@@ -91,6 +91,10 @@ class _TrialRouter:
             outcome = "not applied" if self._router.is_change(request) else None
             return failed(exchange, request, no_place(self._room.most, outcome))
         return self._router.begin(exchange, request)
+
+    def form(self, path: bytes) -> Form:
+        """As of the routes."""
+        return self._router.form(path)
 
     def is_change(self, request: Request) -> bool:
         """As of the routes."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -18,7 +18,8 @@ from hstore.dns.zone import host_names
 from hstore.node.api.backend import Backend, Tell, Waiter
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
-from hstore.node.errors import HstoreError, KeyReused
+from hstore.node.errors import HstoreError
+from hstore.node.model import commands
 from hstore.node.model.cluster_info import (
     ClusterInfo,
     ConfigValue,
@@ -26,13 +27,27 @@ from hstore.node.model.cluster_info import (
     JoinRequest,
     NodeInfo,
 )
-from hstore.node.model.commands import Command, Delete, DeletePrefix, Keyed, Outcome, Put
+from hstore.node.model.commands import (
+    ClusterSettings,
+    Command,
+    InitCluster,
+    Keyed,
+    Member,
+    Outcome,
+    Put,
+    PutMember,
+)
 from hstore.node.net.poller import Poller
 from hstore.node.net.stream import TcpStream
-from hstore.node.state.changes import KEYS, Change, History
-from hstore.node.state.machine import Item
+from hstore.node.raft.entry import Entry, EntryKind
+from hstore.node.state import idempotency
+from hstore.node.state.changes import Table
+from hstore.node.state.machine import Item, State
+from hstore.node.state.reader import Reader
 from hstore.node.state.watches import Watch, Watches
+from hstore.node.storage.interface import Identity
 from tests.fakes.polling import poll_in
+from tests.fakes.storage import MemoryDisk
 
 
 def node_info(name: str, port: int, kind: str = "follower") -> NodeInfo:
@@ -54,21 +69,19 @@ def node_info(name: str, port: int, kind: str = "follower") -> NodeInfo:
     )
 
 
-class FakeReader:
-    def __init__(self, items: dict[bytes, Item]) -> None:
-        self._items = items
+class TrackedReader:
+    """A reader of the state that says whether it was closed."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self.is_closed = False
 
-    def get(self, key: bytes) -> Item | None:
-        return self._items.get(key)
-
-    def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Item]:
-        for key in sorted(self._items):
-            if key.startswith(prefix) and (after is None or key > after):
-                yield self._items[key]
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
 
     def close(self) -> None:
         self.is_closed = True
+        self._reader.close()
 
 
 class _Waiter:
@@ -90,6 +103,28 @@ class _Waiter:
         self._tell = None
 
 
+def apply(state: State, command: Command | None) -> Outcome | None:
+    """Have a command take effect, or, for None, an entry that is none."""
+    index = state.applied + 1
+    if command is None:
+        return state.apply([Entry(index, 1, EntryKind.NOOP, b"")])[0]
+    return state.apply([Entry(index, 1, EntryKind.COMMAND, commands.encode(command))])[0]
+
+
+def new_state() -> State:
+    """A cluster of two members, whose last entry is the tenth."""
+    storage = MemoryDisk(Identity("00" * 8, 1)).open()
+    storage.load()
+    state = State(storage.state)
+    apply(state, InitCluster("c1", ClusterSettings()))
+    for number, name in [(1, "n1"), (2, "n2")]:
+        ports = (f"10.0.0.1:{port + number}" for port in (8499, 8299, 8599))
+        apply(state, PutMember(Member(number, name, *ports)))
+    while state.applied < 10:
+        apply(state, None)
+    return state
+
+
 class FakeBackend:
     """One node that is a whole cluster, and all four parts of its `Backend`.
 
@@ -101,8 +136,7 @@ class FakeBackend:
         self.address = "10.0.0.1:8500"
         self.zone = "hstore.local"
         self.members = ["n1", "n2"]
-        self.applied_index = 10
-        self.items: dict[bytes, Item] = {}
+        self.state = new_state()
         self.error: HstoreError | None = None
         self.still_voter = ""
         self.waiting = ""
@@ -112,14 +146,14 @@ class FakeBackend:
         self.term = 3
         self.calls: list[Any] = []
         self.barriers = 0
-        self.readers: list[FakeReader] = []
-        self.answered: dict[bytes, tuple[bytes, Outcome]] = {}
+        self.readers: list[TrackedReader] = []
+        self.knows_leader = True
+        self.last_contact_ms = 0
         # What a test puts in the way of each write: called with the command.
         self.before_write: Callable[[Command], Awaitable[None]] | None = None
         self.version = 0
         self._changed = trio.Event()
-        self.history = History()
-        self.history.restart(self.applied_index)
+        self.history = self.state.history
         self.watches = Watches(self.history)
 
     @property
@@ -131,25 +165,40 @@ class FakeBackend:
         node: Any = self  # Not all of it is there.
         return Backend(node, node, node, node, node)
 
+    def wait_once(
+        self, table: Table, key: bytes, call: Callable[[], None], *, is_prefix: bool = False
+    ) -> Waiter:
+        return self.watches.once(table, key, call, is_prefix=is_prefix)
+
     def watch(self, prefix: bytes, after: int | None) -> Watch:
         return self.watches.open(prefix, after)
 
-    def changed(self, *keys: bytes, value: bytes | None = None) -> None:
-        changes = [Change(KEYS, key, self.applied_index, value) for key in keys]
-        self.history.add(changes, self.applied_index)
+    @property
+    def applied_index(self) -> int:
+        return self.state.applied
+
+    @property
+    def items(self) -> dict[bytes, Item]:
+        reader = self.state.view()
+        try:
+            return {item.key: item for item in reader.scan()}
+        finally:
+            reader.close()
+
+    def apply(self, command: Command) -> Outcome:
+        """Have a command take effect."""
+        outcome = apply(self.state, command)
+        assert outcome is not None
+        return outcome
 
     def set(self, key: bytes, value: bytes, flags: int = 0) -> None:
-        self.applied_index += 1
-        self.changed(key, value=value)
-        old = self.items.get(key)
-        created = old.create_revision if old else self.applied_index
-        self.items[key] = Item(key, value, flags, created, self.applied_index)
+        self.apply(Put(key, value, flags))
 
     def get(self, key: bytes) -> Item | None:
-        return self.items.get(key)
+        return self.state.get(key)
 
-    def view(self) -> FakeReader:
-        self.readers.append(FakeReader(dict(self.items)))
+    def view(self) -> TrackedReader:
+        self.readers.append(TrackedReader(self.state.view()))
         return self.readers[-1]
 
     async def write(self, command: Command, deadline: float) -> Outcome:
@@ -159,39 +208,8 @@ class FakeBackend:
             await self.before_write(command)
         if self.error is not None:
             raise self.error
-        return self._apply(command)
-
-    def _apply(self, command: Command) -> Outcome:
-        if isinstance(command, Keyed):
-            if command.key not in self.answered:
-                self.answered[command.key] = command.digest, self._apply(command.command)
-            digest, outcome = self.answered[command.key]
-            if digest != command.digest:
-                raise KeyReused("used before, with another request")
-            return outcome
-        if isinstance(command, DeletePrefix):
-            self.applied_index += 1
-            gone = sorted(key for key in self.items if key.startswith(command.prefix))
-            for key in gone:
-                del self.items[key]
-            self.changed(*gone)
-            return Outcome(ok=True, revision=self.applied_index)
-        assert isinstance(command, Put | Delete)
-        old = self.items.get(command.key)
-        revision = old.revision if old else 0
-        if command.cas is not None and command.cas != revision:
-            return Outcome(ok=False, revision=revision)
-        if isinstance(command, Delete):
-            if old is None:
-                return Outcome(ok=False, revision=0)
-            self.applied_index += 1
-            del self.items[command.key]
-            self.changed(command.key)
-        else:
-            if command.must_exist and old is None:
-                return Outcome(ok=False, revision=0)
-            self.set(command.key, command.value, command.flags)
-        return Outcome(ok=True, revision=self.applied_index)
+        outcome = self.apply(command)
+        return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
 
     def begin_write(self, command: Command, deadline: float, tell: Tell) -> Waiter | None:
         return _Waiter(self.write(command, deadline), tell)
@@ -299,6 +317,30 @@ class Response:
 
     def json(self) -> Any:
         return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        """What an error says: in JSON, or in the dialect's plain text, which is one line."""
+        if self.headers["content-type"] == "application/json":
+            text = self.json()["error"]
+            assert isinstance(text, str)
+            return text
+        assert self.headers["content-type"] == "text/plain; charset=utf-8"
+        assert b"\n" not in self.body
+        return self.body.decode()
+
+    @property
+    def outcome(self) -> str | None:
+        """What a failed write says of itself."""
+        if self.headers["content-type"] == "application/json":
+            outcome: str | None = self.json().get("outcome")
+            return outcome
+        return self.headers.get("x-hstore-outcome")
+
+    @property
+    def index(self) -> int:
+        """The index of the result."""
+        return int(self.headers["x-consul-index"])
 
     def __repr__(self) -> str:
         return f"<{self.status} {self.headers} {self.body[:200]!r}>"

@@ -60,15 +60,30 @@ async def status(connect: Connect, route: Route, *, is_local: bool = True, **hea
 # --- the table --------------------------------------------------------------------------------
 
 RIGHTS = {
-    Right.NONE: {"/v1/health", "/v1/status/leader", "/v1/status/peers"},
+    Right.NONE: {
+        "/", "/v1/catalog/datacenters", "/v1/coordinate/datacenters", "/v1/health",
+        "/v1/status/leader", "/v1/status/peers",
+    },
+    Right.ACL_READ: {"/v1/acl/"},
+    Right.ACL_WRITE: {"/v1/acl/"},
     Right.KEY_READ: {"/read", "/read/", "/v1/kv/", "/v1/watch"},
-    Right.KEY_WRITE: {"/write", "/update", "/delete/", "/v1/kv/"},
-    Right.NODE_READ: {"/v1/cluster", "/v1/events"},
-    Right.AGENT_READ: {"/v1/node/load"},
-    Right.OPERATOR_READ: {"/v1/config", "/v1/config/"},
+    Right.KEY_WRITE: {"/write", "/update", "/delete/", "/v1/kv/", "/v1/txn"},
+    Right.SESSION_READ: {"/v1/session/info/", "/v1/session/list", "/v1/session/node/"},
+    Right.SESSION_WRITE: {"/v1/session/create", "/v1/session/destroy/", "/v1/session/renew/"},
+    Right.EVENT_READ: {"/v1/event/list"},
+    Right.EVENT_WRITE: {"/v1/event/fire/"},
+    Right.NODE_READ: {
+        "/v1/agent/members", "/v1/catalog/nodes", "/v1/cluster", "/v1/coordinate/node/",
+        "/v1/coordinate/nodes", "/v1/events",
+    },
+    Right.NODE_WRITE: {"/v1/coordinate/update"},
+    Right.AGENT_READ: {"/v1/agent/self", "/v1/node/load"},
+    Right.AGENT_WRITE: {"/v1/agent/leave", "/v1/agent/reload", "/v1/agent/token/"},
+    Right.OPERATOR_READ: {"/v1/config", "/v1/config/", "/v1/operator/raft/configuration"},
     Right.OPERATOR_WRITE: {
         "/v1/cluster/stop", "/v1/config/", "/v1/leader/remove", "/v1/leader/transfer", "/v1/node/kill",
         "/v1/node/leave", "/v1/node/rename", "/v1/node/restart", "/v1/node/stop",
+        "/v1/operator/raft/peer", "/v1/operator/raft/transfer-leader",
     },
     Right.JOIN: {"/v1/cluster/join"},
 }  # fmt: skip
@@ -83,13 +98,14 @@ def test_every_route_needs_the_right_of_the_contract():
 
 @every_route
 def test_a_route_that_changes_something_needs_more_than_a_right_to_read(route):
-    reads = {Right.NONE, Right.KEY_READ, Right.NODE_READ, Right.AGENT_READ, Right.OPERATOR_READ}
+    reads = {right for right in Right if right.value.endswith(" read")} | {Right.NONE}
     assert (route.right in reads) is (route.repeat is Repeat.SAFE)
 
 
 @every_route
 def test_what_only_an_operator_may_change_is_for_this_machine_until_tokens_exist(route):
-    assert (route.right is Right.OPERATOR_WRITE) is (route.caller is Caller.THIS_MACHINE)
+    is_operators = route.right in {Right.OPERATOR_WRITE, Right.AGENT_WRITE}
+    assert is_operators is (route.caller is Caller.THIS_MACHINE)
 
 
 @every_route

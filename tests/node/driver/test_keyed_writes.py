@@ -20,6 +20,7 @@ from hstore.node.errors import (
     Unavailable,
 )
 from hstore.node.model import commands
+from hstore.node.model.checks import Check, SetCheck
 from hstore.node.model.commands import (
     ChangeMember,
     ChangeSetting,
@@ -34,6 +35,8 @@ from hstore.node.model.commands import (
     PutMember,
     RemoveMember,
 )
+from hstore.node.model.locks import Acquire, CreateSession, EndSession, Release, Session
+from hstore.node.model.user_events import FireEvent, UserEvent
 from hstore.node.peers import wire
 from hstore.node.peers.wire import ForwardKind
 from hstore.node.state import idempotency, records
@@ -274,6 +277,13 @@ EVERY_COMMAND: tuple[commands.Command, ...] = (
     ChangeSetting("dns_ttl_s", 1),
     ChangeMember(1),
     commands.BecomeOnly("c2", 1, (2,)),
+    Acquire(b"a", b"1", 0, b"s" * 16),
+    Release(b"a", b"1", 0, b"s" * 16),
+    CreateSession(Session(b"s" * 16, "", 1, 0, "release", "", 0, ())),
+    EndSession(b"s" * 16),
+    SetCheck(Check(1, "serfHealth", "", "passing")),
+    commands.Transaction((CREATE,)),
+    FireEvent(UserEvent(b"e" * 16, "deploy", b"")),
 )
 
 

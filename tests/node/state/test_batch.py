@@ -67,6 +67,7 @@ class Model:
     changes: list[Change] = field(default_factory=list)
     gap: int = 0
     counter: int = 0
+    pushed: list[int] = field(default_factory=list)
 
 
 class Pair:
@@ -79,6 +80,7 @@ class Pair:
         self.model = Model(dict(stored))
         self.savepoints: list[tuple[Savepoint, Model]] = []
         self.index = 0
+        self.pushed: list[int] = []
 
     def do(self, step: tuple[Any, ...]) -> None:
         name, *arguments = step
@@ -105,12 +107,20 @@ class Pair:
         self.model.changes.append(change)
 
     def skip(self) -> None:
-        self.batch.skip_changes(self.index)
-        self.model.changes, self.model.gap = [], self.index
+        change = Change(KEYS, b"a", self.index, None, is_tree=True)
+        self.batch.skip_changes(change)
+        self.model.changes.append(change)
+        self.model.gap = len(self.model.changes)
 
     def count(self) -> None:
         self.batch.set_value(COUNTER, self.batch.value(COUNTER) + 1)
         self.model.counter += 1
+
+    def push(self) -> None:
+        """Change something in place."""
+        self.pushed.append(self.index)
+        self.batch.undo_by(self.pushed.pop)
+        self.model.pushed.append(self.index)
 
     def savepoint(self) -> None:
         self.savepoints.append((self.batch.savepoint(), deepcopy(self.model)))
@@ -131,6 +141,10 @@ class Pair:
         assert {key: value for key, value in found.items() if value} == self.model.records
         assert self.batch.changes == self.model.changes
         assert self.batch.gap == self.model.gap
+        assert self.pushed == self.model.pushed
+        for start, end in ((b"", b"z"), (b"a", b"b"), (b"aa", b"c")):
+            there = [(k, v) for k, v in self.model.records.items() if start <= k < end]
+            assert list(self.batch.scan(start, end)) == sorted(there)
         assert self.batch.value(COUNTER) == self.model.counter
         assert (self.batch.undo is None) == (not self.savepoints)
 
@@ -145,6 +159,7 @@ steps = st.one_of(
     st.tuples(st.just("change"), some_key),
     st.just(("skip",)),
     st.just(("count",)),
+    st.just(("push",)),
     st.just(("savepoint",)),
     st.tuples(st.sampled_from(["rollback", "release"]), st.integers(1, 2)),
 )
@@ -163,6 +178,7 @@ ROLLBACK: list[tuple[Any, ...]] = [("rollback", 1)]
 @example({}, [*A, *SAVEPOINT, ("put", b"a", b"2"), ("delete", b"a"), *ROLLBACK], 0)
 @example({}, [*SAVEPOINT, *SAVEPOINT, *A, *ROLLBACK, *ROLLBACK], 0)
 @example({}, [*SAVEPOINT, *A, *ROLLBACK], 0)
+@example({}, [("push",), *SAVEPOINT, ("push",), *SAVEPOINT, ("push",), ("rollback", 2)], 0)
 def test_a_rollback_leaves_everything_as_it_was_at_the_savepoint(
     stored: dict[bytes, bytes], given_steps: list[tuple[Any, ...]], few: int
 ) -> None:

@@ -33,7 +33,16 @@ from hstore.node.model.commands import (
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.raft.membership import Configuration
-from hstore.node.state import batch, idempotency, members
+from hstore.node.state import (
+    batch,
+    checks,
+    idempotency,
+    locks,
+    members,
+    sessions,
+    transactions,
+    user_events,
+)
 from hstore.node.state import keys as keys_table
 from hstore.node.state.machine import EFFECTS, Item, State
 from hstore.node.state.records import Cluster
@@ -87,6 +96,12 @@ def keys(machine: State, prefix: bytes = b"", after: bytes | None = None) -> lis
 def member(node_id: int, name: str = "", port: int | None = None) -> Member:
     port = 8500 + node_id if port is None else port
     return Member(node_id, name, f"127.0.0.1:{port}", f"127.0.0.1:{port - 200}", "127.0.0.1:1")
+
+
+def joined(known: Member, create: int, modify: int | None = None, number: int = 0) -> Member:
+    """As the state has it: with the indexes at which it became a member and was changed last."""
+    modify = create if modify is None else modify
+    return msgspec.structs.replace(known, create_index=create, modify_index=modify, number=number)
 
 
 # --- keys -------------------------------------------------------------------------------------
@@ -199,7 +214,7 @@ def test_a_prefix_is_deleted_and_its_neighbours_are_not(
 
     run(machine, DeletePrefix(b""))
     assert keys(machine) == []
-    assert State(machine._store).members == {1: member(1, "n1")}
+    assert State(machine._store).members == {1: joined(member(1, "n1"), 2)}
     assert State(machine._store).cluster_id == "ab" * 8
 
 
@@ -263,7 +278,10 @@ def test_what_came_of_them_is_told_before_the_effects_are_written(
 
 
 def test_every_command_has_exactly_one_effect() -> None:
-    merged = [kind for table in (keys_table, members, idempotency) for kind in table.EFFECTS]
+    tables = (
+        keys_table, locks, sessions, members, checks, user_events, transactions, idempotency,
+    )  # fmt: skip
+    merged = [kind for table in tables for kind in table.EFFECTS]
 
     assert sorted(map(str, [*merged, Checkpoint])) == sorted(map(str, get_args(Command)))
     assert set(EFFECTS) == set(get_args(Command))
@@ -332,7 +350,7 @@ def test_a_restarted_state_is_the_same(storage: MemoryStorage, machine: State) -
 
     assert (again.applied, again.applied_term) == (5, 1)
     assert (again.cluster_id, again.settings) == ("ab" * 8, settings)
-    assert (again.members, again.removed) == ({1: member(1, "n1")}, frozenset({2}))
+    assert (again.members, again.removed) == ({1: joined(member(1, "n1"), 2)}, frozenset({2}))
     assert again.get(b"a") == machine.get(b"a")
 
 
@@ -483,7 +501,7 @@ def test_become_only_leaves_one_member_of_another_cluster(storage, machine: Stat
 
     for state in (machine, State(storage.state)):
         assert (state.cluster_id, state.settings, state.cluster.expect) == ("cd" * 8, settings, 0)
-        assert state.members == {4: member(4, "m4")}
+        assert state.members == {4: joined(member(4, "m4"), 6)}
         assert state.removed == {1, 2, 3, 5}
         assert state.get(b"a") is not None
 
@@ -498,7 +516,7 @@ def test_become_only_makes_a_removed_node_a_member_again(machine: State) -> None
         PutMember(member(1, "back")),
     )
 
-    assert machine.members == {1: member(1, "back")}
+    assert machine.members == {1: joined(member(1, "back"), 5)}
     assert machine.removed == frozenset()
 
 
@@ -514,7 +532,7 @@ def test_a_member_without_a_name_gets_the_next_free_one(machine: State) -> None:
     )
 
     assert [o.text for o in outcomes if o] == ["n1", "n3", "n2", "n4", "n2", "n2"]
-    assert machine.members[14] == member(14, "n2")
+    assert machine.members[14] == joined(member(14, "n2"), 6)
 
 
 def test_a_member_that_is_put_again_is_changed_and_keeps_its_name(machine: State) -> None:
@@ -523,7 +541,10 @@ def test_a_member_that_is_put_again_is_changed_and_keeps_its_name(machine: State
     outcomes = run(machine, PutMember(member(2, port=9000)), PutMember(member(1, "web")))
 
     assert outcomes == [Outcome(True, 3, "db"), Outcome(True, 4, "web")]
-    assert machine.members == {1: member(1, "web"), 2: member(2, "db", 9000)}
+    assert machine.members == {
+        1: joined(member(1, "web"), 1, 4),
+        2: joined(member(2, "db", 9000), 2, 3),
+    }
 
 
 def test_a_name_or_an_address_of_another_member_is_refused(machine: State) -> None:
@@ -559,7 +580,11 @@ def test_one_entry_takes_a_member_in_and_another_out(machine: State) -> None:
     )
 
     assert outcomes == [Outcome(True, 4, "db"), Outcome(True, 5, "web"), Outcome(True, 6, "web")]
-    assert machine.members == {1: member(1, "n1"), 4: member(4, "db"), 5: member(5, "web", 9000)}
+    assert machine.members == {
+        1: joined(member(1, "n1"), 1),
+        4: joined(member(4, "db"), 4, number=2),
+        5: joined(member(5, "web", 9000), 5, 6, number=3),
+    }
     assert machine.removed == {2, 3}
     machine.reload()
     assert sorted(machine.members) == [1, 4, 5]
@@ -628,7 +653,7 @@ def test_members_are_never_changed_in_place(machine: State) -> None:
 
     run(machine, PutMember(member(2)), RemoveMember(1))
 
-    assert before == {1: member(1, "n1")}
+    assert before == {1: joined(member(1, "n1"), 1)}
 
 
 def test_a_damaged_record_stops_the_node(storage: MemoryStorage) -> None:

@@ -1,0 +1,127 @@
+"""JSON bodies of the dialect: members are matched without regard to case, as Go matches them.
+
+Owns the way from bytes to a struct. A handler says which shape it wants: a `msgspec.Struct` whose
+members have the names that Consul's pages give them (`rename="pascal"`, or `field(name=...)`).
+Unknown members are ignored, a member that is null counts as left out, and of two that mean the same
+the last one counts. Nothing is converted: a number where a text belongs is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from . import durations
+from .forms import refused
+from .queries import check_datacenter
+
+if TYPE_CHECKING:
+    from ..http.exchange import Exchange
+
+_T = TypeVar("_T")
+_NO_ALIASES: Mapping[str, str] = {}
+_SHOWN = 200
+"""Characters of what is wrong in the answer."""
+
+
+def decode(
+    exchange: Exchange,
+    shape: type[_T],
+    body: bytes,
+    aliases: Mapping[str, str] = _NO_ALIASES,
+    *,
+    allows_empty: bool = False,
+) -> _T:
+    """Decode a body.
+
+    Args:
+        exchange: Of the connection.
+        shape: A struct, or a list of structs.
+        body: The text; white space alone counts as empty.
+        aliases: Other names of members, in lower case, each with the name it stands for.
+        allows_empty: An empty body means that all members are left out.
+
+    Raises:
+        HttpError: 400; 500 where its member `Datacenter` names another one.
+    """
+    if not body.strip():
+        if not allows_empty:
+            raise refused(400, "Request decode failed: EOF")
+        body = b"{}"
+    try:
+        found = _folded(msgspec.json.decode(body), inspect.type_info(shape), aliases)
+        decoded = msgspec.convert(found, shape)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise refused(400, f"Request decode failed: {str(error)[:_SHOWN]}") from None
+    _check_datacenter(exchange, found)
+    return decoded
+
+
+def _check_datacenter(exchange: Exchange, found: Any) -> None:
+    if not isinstance(found, dict):
+        return
+    for name, value in found.items():
+        if name.lower() == "datacenter" and isinstance(value, str):
+            check_datacenter(exchange, value)
+
+
+def duration_ns(value: str | float | None) -> int | None:
+    """Return the nanoseconds that a member says: a text as Go writes it, or a number of them.
+
+    None where it is neither; the empty text and a member that is left out are 0.
+    """
+    if value is None or value == "":
+        return 0
+    if isinstance(value, str):
+        return durations.parse(value)
+    return int(value) if abs(value) <= durations.NS_MAX else None
+
+
+def _folded(value: Any, kind: inspect.Type, aliases: Mapping[str, str]) -> Any:
+    """Return a decoded value with the members of its objects named as their shapes name them."""
+    if isinstance(kind, inspect.UnionType):
+        kind = _only_container(kind, value)
+    if isinstance(kind, inspect.StructType) and isinstance(value, dict):
+        return _folded_object(value, kind, aliases)
+    if isinstance(kind, inspect.ListType | inspect.VarTupleType) and isinstance(value, list):
+        return [_folded(each, kind.item_type, aliases) for each in value]
+    if isinstance(kind, inspect.DictType) and isinstance(value, dict):
+        return {name: _folded(each, kind.value_type, aliases) for name, each in value.items()}
+    return value
+
+
+def _folded_object(
+    value: dict[str, Any], kind: inspect.StructType, aliases: Mapping[str, str]
+) -> dict[str, Any]:
+    members = _members(kind.cls)
+    folded: dict[str, Any] = {}
+    for name, each in value.items():
+        lower = name.lower()
+        field = members.get(lower) or members.get(aliases.get(lower, "").lower())
+        if field is None:
+            folded[name] = each
+        elif each is not None:
+            folded[field.encode_name] = _folded(each, field.type, aliases)
+    return folded
+
+
+@cache
+def _members(shape: type[msgspec.Struct]) -> dict[str, inspect.Field]:
+    kind = inspect.type_info(shape)
+    assert isinstance(kind, inspect.StructType)
+    return {field.encode_name.lower(): field for field in kind.fields}
+
+
+def _only_container(kind: inspect.UnionType, value: Any) -> inspect.Type:
+    """Return the one of several types that an object or a list has to be of."""
+    wanted = inspect.StructType | inspect.DictType
+    if isinstance(value, list):
+        return next(
+            (of for of in kind.types if isinstance(of, inspect.ListType | inspect.VarTupleType)),
+            kind,
+        )
+    return next((of for of in kind.types if isinstance(of, wanted)), kind)

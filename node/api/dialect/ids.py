@@ -1,0 +1,20 @@
+"""UUIDs as text: 36 characters for clients, 16 bytes in commands and records."""
+
+from __future__ import annotations
+
+import re
+
+_UUID = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
+)
+
+
+def parse(text: str) -> bytes | None:
+    """Return the bytes of a UUID, in letters of either case; None: it is none."""
+    return bytes.fromhex(text.replace("-", "")) if _UUID.fullmatch(text) else None
+
+
+def show(id_: bytes) -> str:
+    """Return a UUID as text."""
+    text = id_.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,96 @@
+"""Events of users: /v1/event/fire and /v1/event/list.
+
+Owns their shapes. They are in the log, so all members tell the same ones in the same order; Consul's
+travel by gossip.
+"""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..config.command_limits import event_fault
+from ..model.commands import Denial
+from ..model.user_events import PAYLOAD_BYTES_MAX, FireEvent, UserEvent
+from ..model.values import uuid_text
+from ..state.changes import EVENTS
+from .dialect import filters, heads
+from .dialect.forms import refused
+from .dialect.questions import Question, Target, ask
+from .http.answers import too_large
+from .http.exchange import Deferred
+from .http.params import parse_query, prefix_from_path
+
+if TYPE_CHECKING:
+    from ..model.commands import Outcome
+    from ..state.machine import Reader
+    from .http.connection import Request
+    from .http.exchange import Exchange, Found
+
+_encode = msgspec.json.encode
+
+
+def fire(exchange: Exchange, request: Request, rest: bytes) -> Found:
+    """`PUT /v1/event/fire/<name>`: `?node=`, `?service=`, `?tag=`; the body is the payload."""
+    query, payload = parse_query(request.query), request.body
+    name = prefix_from_path(rest).decode()
+    if not name:
+        raise refused(400, "Missing name")
+    if name.startswith("_"):
+        raise refused(400, "Invalid name: one that begins with _ is not for users")
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise too_large("the payload is too large", len(payload), PAYLOAD_BYTES_MAX)
+    node, service, tag = (query.get(each, "") for each in ("node", "service", "tag"))
+    event = UserEvent(uuid.uuid4().bytes, name, bytes(payload), node, service, tag)
+    fault = event_fault(event)
+    if fault:
+        raise refused(400, f"Invalid event: {fault} is too large")
+
+    def finish(outcome: Outcome) -> bytes:
+        if outcome.denial == Denial.LIMIT:
+            raise refused(400, outcome.text)
+        # Of a request that is sent again, the answer is that of the first time.
+        fired = msgspec.structs.replace(
+            event, id=uuid.UUID(outcome.text).bytes, index=outcome.revision
+        )
+        return heads.done(exchange.keys.applied_index, _encode(_shown(fired)))
+
+    return Deferred(FireEvent(event), query, finish)
+
+
+def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
+    """`GET /v1/event/list`: `?name=`, and `?node=`, `?service=`, `?tag=`, which are patterns."""
+    query = parse_query(request.query)
+    name = query.get("name")
+    node, service, tag = (filters.pattern(query, each) for each in ("node", "service", "tag"))
+
+    def is_wanted(event: UserEvent) -> bool:
+        # An event without a filter is for everybody.
+        return (
+            (not name or event.name == name)
+            and (not event.node or node(event.node))
+            and (not event.service or service(event.service))
+            and (not event.tag or tag(event.tag))
+        )
+
+    def render(reader: Reader) -> bytes:
+        return _encode([_shown(event) for event in reader.events() if is_wanted(event)])
+
+    on = (Target(EVENTS, b""),)
+    return ask(exchange, request, Question(on, lambda reader: reader.events_index(), render))
+
+
+def _shown(event: UserEvent) -> dict[str, Any]:
+    return {
+        "ID": uuid_text(event.id),
+        "Name": event.name,
+        "Payload": base64.b64encode(event.payload).decode() if event.payload else None,
+        "NodeFilter": event.node,
+        "ServiceFilter": event.service,
+        "TagFilter": event.tag,
+        "Version": 1,
+        "LTime": event.index,
+    }

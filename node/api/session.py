@@ -1,0 +1,268 @@
+"""Sessions: /v1/session/create, renew, destroy, info, node, list.
+
+Owns their shapes. Their clocks, and what ends with a session, are the node's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..config.command_limits import session_fault
+from ..model.checks import SERF_HEALTH
+from ..model.commands import Denial
+from ..model.locks import LOCK_DELAY_NS_MAX, CreateSession, EndSession, Session
+from ..model.values import uuid_text
+from ..state.changes import NODE_SESSIONS, NODES, SESSIONS
+from . import nodes
+from .dialect import bodies, durations, heads
+from .dialect.forms import refused
+from .dialect.questions import Question, Target, ask
+from .http.exchange import Deferred, Renewal
+from .http.params import parse_query, prefix_from_path
+
+if TYPE_CHECKING:
+    from ..model.commands import Member, Outcome
+    from ..model.locks import Behavior
+    from ..state.machine import Reader
+    from .http.answers import Answer
+    from .http.connection import Request
+    from .http.exchange import Exchange, Found
+    from .http.waiting import Wait
+
+# Consul's agent/structs: `SessionTTLMax`; agent/session_endpoint.go:
+# `lockDelayMinThreshold`.
+_SECOND_NS = 10**9
+_LOCK_DELAY_NS = 15 * _SECOND_NS
+_SECONDS_BELOW = 1000
+_TTL_NS_MAX = 24 * 3600 * _SECOND_NS
+_TTL_MIN = "10s"
+_NOBODY = bytes(16)
+_ALIASES = {"checks": "NodeChecks"}
+_BEHAVIORS: dict[str, Behavior] = {"": "release", "release": "release", "delete": "delete"}
+
+_encode = msgspec.json.encode
+
+
+class _ServiceCheck(msgspec.Struct):
+    id: str = msgspec.field(default="", name="ID")
+
+
+class _Create(msgspec.Struct, rename="pascal"):
+    """The body of `create`."""
+
+    name: str = ""
+    node: str = ""
+    lock_delay: str | int | float | None = None
+    behavior: str = ""
+    ttl: str = msgspec.field(default="", name="TTL")
+    node_checks: list[str] | None = None
+    service_checks: list[_ServiceCheck] | None = None
+
+
+def create(exchange: Exchange, request: Request, _rest: bytes) -> Found:
+    """`PUT /v1/session/create`."""
+    body = bodies.decode(exchange, _Create, request.body, _ALIASES, allows_empty=True)
+    session = _session(exchange, body)
+    node = nodes.find(exchange, body.node) if body.node else nodes.own(exchange)
+    if node is None:
+        return _create_when_known(exchange, request, body.node, session)
+    return _created(exchange, request, session, node)
+
+
+async def _create_when_known(
+    exchange: Exchange, request: Request, name: str, session: Session
+) -> Answer | Wait:
+    """Make a session of a node that is not known here: perhaps this node is a little behind."""
+    query = parse_query(request.query)
+    await exchange.keys.read_barrier(await exchange.begin_wait(query))
+    node = nodes.find(exchange, name) if name else nodes.own(exchange)
+    if node is None:
+        raise refused(500, "Missing node registration")
+    return await exchange.settle(_created(exchange, request, session, node), request)
+
+
+def _created(exchange: Exchange, request: Request, session: Session, node: Member) -> Deferred:
+    session = msgspec.structs.replace(session, node=node.catalog_number)
+
+    def finish(outcome: Outcome) -> bytes:
+        if outcome.denial == Denial.LIMIT:
+            raise refused(400, outcome.text)
+        if not outcome.ok:
+            raise refused(500, outcome.text)
+        return heads.done(exchange.keys.applied_index, _encode({"ID": outcome.text}))
+
+    return Deferred(CreateSession(session), parse_query(request.query), finish)
+
+
+def _session(exchange: Exchange, body: _Create) -> Session:
+    """Return the session that a body asks for, of no node yet.
+
+    Raises:
+        HttpError: 400, 500.
+    """
+    behavior = _BEHAVIORS.get(body.behavior)
+    if behavior is None:
+        raise refused(400, f"Invalid Behavior: '{body.behavior[:40]}'")
+    checks = [SERF_HEALTH] if body.node_checks is None else body.node_checks
+    services = body.service_checks
+    session = Session(
+        id=uuid.uuid4().bytes,
+        name=body.name,
+        node=0,
+        lock_delay_ns=_lock_delay_ns(body.lock_delay),
+        behavior=behavior,
+        ttl=body.ttl,
+        ttl_ms=_ttl_ms(exchange, body.ttl),
+        node_checks=tuple(checks),
+        service_checks=None if services is None else tuple(check.id for check in services),
+    )
+    fault = session_fault(session)
+    if fault:
+        raise refused(400, f"Invalid session: {fault} is too large")
+    return session
+
+
+def _lock_delay_ns(value: str | float | None) -> int:
+    if value is None:
+        return _LOCK_DELAY_NS
+    delay_ns = bodies.duration_ns(value)
+    if delay_ns is None or delay_ns < 0:
+        raise refused(400, f"Request decode failed: LockDelay {str(value)[:40]!r} is no duration")
+    if not isinstance(value, str) and delay_ns < _SECONDS_BELOW:
+        delay_ns *= _SECOND_NS  # Who writes 5 means seconds.
+    return min(delay_ns, LOCK_DELAY_NS_MAX)
+
+
+def _ttl_ms(exchange: Exchange, text: str) -> int:
+    ttl_ns = durations.parse(text) if text else 0
+    if ttl_ns is None:
+        raise refused(500, f"Session TTL '{text[:40]}' invalid: it is no duration such as 10s")
+    setting = exchange.backend.settings.show().get("session_ttl_min")
+    least_ns = durations.parse(_TTL_MIN if setting is None else setting.value) or 0
+    if ttl_ns and not least_ns <= ttl_ns <= _TTL_NS_MAX:
+        between = f"[{durations.show(least_ns)}={durations.show(_TTL_NS_MAX)}]"
+        raise refused(500, f"Invalid Session TTL '{ttl_ns}', must be between {between}")
+    return -(-ttl_ns // 1_000_000)  # Rounded up: a session never ends early.
+
+
+def renew(exchange: Exchange, request: Request, rest: bytes) -> Found:
+    """`PUT /v1/session/renew/<id>`."""
+    text, session_id = _named(rest)
+
+    def finish(session: Session | None) -> bytes:
+        if session is None:
+            raise refused(404, f"Session id '{text}' not found")
+        return heads.done(exchange.keys.applied_index, _encode([_shown(exchange, session)]))
+
+    if session_id is None:
+        return finish(None)
+    return Deferred(Renewal(session_id), parse_query(request.query), finish)
+
+
+def destroy(exchange: Exchange, request: Request, rest: bytes) -> Found:
+    """`PUT /v1/session/destroy/<id>`: `true`, also where there is no such session."""
+    session_id = _named(rest)[1]
+    if session_id is None:
+        return heads.done(exchange.keys.applied_index, b"true")
+    return Deferred(
+        EndSession(session_id),
+        parse_query(request.query),
+        lambda _: heads.done(exchange.keys.applied_index, b"true"),
+    )
+
+
+def info(exchange: Exchange, request: Request, rest: bytes) -> Found:
+    """`GET /v1/session/info/<id>`: a list of one, or of none."""
+    session_id = _named(rest)[1] or _NOBODY
+
+    def index(reader: Reader) -> int:
+        session = reader.session(session_id)
+        return _index(exchange, reader, reader.session_index(session_id), session)
+
+    def render(reader: Reader) -> bytes:
+        session = reader.session(session_id)
+        return _encode([] if session is None else [_shown(exchange, session)])
+
+    on = (Target(SESSIONS, session_id), Target(NODES, b"", is_prefix=True))
+    return ask(exchange, request, Question(on, index, render))
+
+
+def _index(exchange: Exchange, reader: Reader, index: int, session: Session | None) -> int:
+    """Return the index of the answer about a session, which has the name of its node in it."""
+    if session is None:
+        return index
+    node = nodes.numbered(exchange, session.node)
+    return max(index, reader.nodes_index() if node is None else node.modify_index)
+
+
+def of_node(exchange: Exchange, request: Request, rest: bytes) -> Found:
+    """`GET /v1/session/node/<node>`: those of one node; none of one that is not known."""
+    name = prefix_from_path(rest).decode()
+    if not name:
+        raise refused(400, "Missing node name")
+
+    def index(reader: Reader) -> int:
+        node = nodes.find(exchange, name)
+        if node is None:  # It would become known, or was known, by a change of that list.
+            return reader.nodes_index()
+        return max(reader.sessions_index(node.catalog_number), node.modify_index)
+
+    def render(reader: Reader) -> bytes:
+        node = nodes.find(exchange, name)
+        return b"[]" if node is None else _list(exchange, reader, node.catalog_number)
+
+    on = [Target(NODES, b"", is_prefix=True)]
+    node = nodes.find(exchange, name)
+    if node is not None:
+        on.append(Target(NODE_SESSIONS, node.catalog_number.to_bytes(8)))
+    return ask(exchange, request, Question(on, index, render))
+
+
+def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
+    """`GET /v1/session/list`."""
+    on = (Target(SESSIONS, b"", is_prefix=True), Target(NODES, b"", is_prefix=True))
+    return ask(
+        exchange,
+        request,
+        Question(
+            on,
+            lambda reader: max(reader.sessions_index(), reader.nodes_index()),
+            lambda reader: _list(exchange, reader, None),
+        ),
+    )
+
+
+def _list(exchange: Exchange, reader: Reader, node: int | None) -> bytes:
+    return _encode([_shown(exchange, session) for session in reader.sessions(node)])
+
+
+def _named(rest: bytes) -> tuple[str, bytes | None]:
+    """Return the end of a path, and the session's id that it is; None: it is none.
+
+    Raises:
+        HttpError: 400, it is empty.
+    """
+    text = prefix_from_path(rest).decode()
+    if not text:
+        raise refused(400, "Missing session")
+    found = nodes.uuid_from(text)
+    return text, None if found is None else found.bytes
+
+
+def _shown(exchange: Exchange, session: Session) -> dict[str, Any]:
+    services = session.service_checks
+    return {
+        "ID": uuid_text(session.id),
+        "Name": session.name,
+        "Node": nodes.name_of(exchange, session.node),
+        "LockDelay": session.lock_delay_ns,
+        "Behavior": session.behavior,
+        "TTL": session.ttl,
+        "NodeChecks": session.node_checks,
+        "ServiceChecks": None if services is None else [{"ID": each} for each in services],
+        "CreateIndex": session.create_index,
+        "ModifyIndex": session.modify_index,
+    }
