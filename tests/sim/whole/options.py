@@ -156,7 +156,9 @@ def draw(seed: int) -> WholeOptions:
     options = WholeOptions(
         nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5)),
         seconds=rng.choice((4.0, 6.0, 10.0)),
-        settings=_draw_settings(rng, stream(seed, "shipped settings")),
+        settings=_draw_settings(
+            rng, stream(seed, "shipped settings"), stream(seed, "settings of sessions")
+        ),
         pre_vote=rng.random() < 0.85,
         check_quorum=rng.random() < 0.9,
         max_inflight=rng.choice((1, 4, 64)),
@@ -279,7 +281,7 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     return replace(options, **{**values, "settings": settings})
 
 
-def _draw_settings(rng: Random, more: Random) -> ClusterSettings:
+def _draw_settings(rng: Random, more: Random, sessions: Random) -> ClusterSettings:
     """Draw all settings: those of a cluster that nobody has configured in half of the seeds.
 
     The others have faster heartbeats, which bring more elections into the seconds of a run.
@@ -291,5 +293,8 @@ def _draw_settings(rng: Random, more: Random) -> ClusterSettings:
         health_interval_ms=rng.choice((100, 500)),
         zone=more.choice(("hstore.local", "example.org")),
         dns_ttl_s=more.choice((0, 1, 60)),
+        datacenter=sessions.choice(("dc1", "east")),
+        session_ttl_min_ms=sessions.choice((1000, 1000, 2000, 10_000)),
+        session_node_grace_ms=sessions.choice((0, 500, 2000, 10_000)),
     )
     return ClusterSettings() if more.random() < 0.5 else drawn

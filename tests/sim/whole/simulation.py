@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import trio
 
+from hstore.node.api.dialect import heads
 from hstore.node.api.http import answers
 from hstore.node.cluster import replica_check
 from hstore.node.driver import compaction, disk_space, requests
@@ -297,6 +298,7 @@ class WholeSimulation:
 @contextmanager
 def _limits(options: WholeOptions) -> Iterator[None]:
     """Give the driver the bounds of this run: its own are for real loads, and never reached here."""
+    date_line = answers._Date(lambda: 0.0).line
     changes: list[tuple[Any, str, object]] = [
         (compaction, "KEEP_ENTRIES", options.keep_entries),
         (compaction, "STRAGGLER_ENTRIES", 2),
@@ -308,7 +310,8 @@ def _limits(options: WholeOptions) -> Iterator[None]:
         (snapshot_transfer, "CHUNK_PAIRS", options.chunk_pairs),
         (replica_check, "INTERVAL_S", 1.0),
         (replica_check, "PATIENCE_S", 5.0),
-        (answers, "_date_line", answers._Date(lambda: 0.0).line),
+        (answers, "date_line", date_line),
+        (heads, "date_line", date_line),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
     try:
