@@ -156,7 +156,6 @@ class Node:
             self.replica, self.status, self.handover, self.process, self.shutdown
         )
         self.sessions = SessionClocks(self.replica, self.keys)
-        self.serf_health = SerfHealth(self.replica, self.keys, self.status)
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
@@ -217,7 +216,7 @@ class Node:
             await nursery.start(self.rooms.run)
             await nursery.start(self.check.run)
             await nursery.start(self.sessions.run)
-            await nursery.start(self.serf_health.run)
+            await nursery.start(SerfHealth(self.replica, self.keys, self.status).run)
             await nursery.start(self.shutdown.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)

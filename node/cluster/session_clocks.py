@@ -166,7 +166,7 @@ class SessionClocks:
     def tick(self) -> None:
         """Time has passed."""
         self.look()
-        self._ends.expire()
+        self._ends.tick()
 
     def _begin(self, term: int) -> None:
         """Begin to keep the clocks in a term; 0: keep none, for this node leads no more."""
@@ -248,15 +248,11 @@ class SessionClocks:
 
     async def _keep_time(self) -> None:
         while True:
-            are_more_due = self._look_at_due()
-            self._ends.propose()
-            if are_more_due:
+            if self._look_at_due():
                 await trio.lowlevel.checkpoint()
                 continue
             now = trio.current_time()
             due = self._due[0][0] if self._due else math.inf
-            if self._ends.are_left:
-                due = now
             with trio.move_on_at(max(due, now + _GRAIN_S)):
                 await self._is_earlier.wait()
 

@@ -63,11 +63,6 @@ class SessionEnds:
             for request in requests:
                 ask_again(self._replica, request)
 
-    @property
-    def are_left(self) -> bool:
-        """Whether ends have yet to be proposed."""
-        return bool(self._queue)
-
     def is_decided(self, session_id: bytes) -> bool:
         """Whether the end of a session is decided, and not over."""
         return session_id in self._waiting
@@ -82,6 +77,7 @@ class SessionEnds:
         if self._term and session_id not in self._waiting:
             self._waiting[session_id] = []
             self._queue.append(_End(session_id, check))
+            self.propose()
 
     def holds(self, request: Request) -> bool:
         """Keep a renewal until the end of its session is over, if one is decided; else return False."""
@@ -106,8 +102,9 @@ class SessionEnds:
                 self._queue.append(end)
                 return
 
-    def expire(self) -> None:
-        """Answer the renewals whose deadline has passed."""
+    def tick(self) -> None:
+        """Time has passed: try again what has failed, and answer renewals whose deadline is over."""
+        self.propose()
         now = trio.current_time()
         for session_id, requests in self._waiting.items():
             if requests:
@@ -136,7 +133,7 @@ class SessionEnds:
         """Take the outcome of an end. Called while entries are applied: the state must not be read."""
         self._under_way -= 1
         if not isinstance(answer, Outcome):
-            self._queue.append(end)  # It has certainly failed, and is tried again.
+            self._queue.append(end)  # It has certainly failed, and is tried again at the next tick.
             return
         if answer.ok or end.check is None:
             self.on_ended(end.session_id)

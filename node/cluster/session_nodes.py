@@ -149,7 +149,6 @@ class SessionNodes:
                     await trio.sleep(PAUSE_S)
         finally:
             view.close()
-        self._ends.propose()
 
 
 def _numbers(members: Mapping[int, Member]) -> frozenset[int]:

@@ -83,11 +83,10 @@ def own_member(node: Node, settings: NodeSettings) -> Member:
     """Return what the cluster shall know of this node: that it runs, and where."""
     facts = node.replica.facts
     known = facts.members.get(facts.id)
-    addresses = (settings.api_address, settings.peer_address, settings.dns_address)
+    at = (settings.api_address, settings.peer_address, settings.dns_address)
     if known is None:
-        return Member(facts.id, settings.name, *addresses, settings.learner)
-    # All else is as the cluster has it.
-    api, peer, dns = addresses
+        return Member(facts.id, settings.name, *at, settings.learner)
+    api, peer, dns = at
     return msgspec.structs.replace(
         known, address=api, peer_address=peer, dns_address=dns, stopped=False
     )
