@@ -35,7 +35,7 @@ _DELAYS_MS = (0, 1, 300, 2_000, 15_000)
 
 _KINDS = {
     "put": 3, "cas": 2, "delete": 2, "tree": 1, "acquire": 5, "release": 2, "create": 3, "end": 2,
-    "transaction": 4, "check": 1, "member": 0.4, "event": 1, "checkpoint": 0.3, "again": 0.5,
+    "transaction": 4, "check": 1.5, "member": 0.4, "event": 1.5, "checkpoint": 0.3, "again": 0.5,
 }  # fmt: skip
 _IN_TRANSACTION = (
     "put", "put", "cas", "delete", "tree", "acquire", "acquire", "release", "get", "get tree",
@@ -150,7 +150,7 @@ def _other(kind: str, rng: Random, rid: int, page: Page) -> Any:
                     behavior=rng.choice(("release", "release", "delete")),
                     ttl="10s",
                     ttl_ms=10_000,
-                    node_checks=rng.choice(((), (), (SERF_HEALTH,), ("no such check",))),
+                    node_checks=rng.choice(((), (), (SERF_HEALTH,), (SERF_HEALTH,), ("none such",))),
                 )
             )
         case "end":

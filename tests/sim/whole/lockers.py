@@ -36,7 +36,12 @@ class Locker(Client):
     def knows(self, answer: Answer) -> bool:
         """See `Client`: also transactions that failed, and sessions that are not there any more."""
         if answer.status == 500:
-            refusals = b"invalid session", b"Missing ", b"Check 'serfHealth' is in critical state"
+            refusals = (
+                b"invalid session",
+                b"Missing ",
+                b"Check 'serfHealth' is in critical state",
+                b"Invalid Session TTL",  # of a node that does not know the settings yet
+            )
             return answer.body.startswith(refusals)
         return answer.status in (200, 404, 409)
 
