@@ -11,6 +11,7 @@ import msgspec
 
 from ..driver.facts import Facts
 from ..model import commands
+from ..model.checks import SetCheck
 from ..model.commands import Checkpoint, InitCluster, PutMember
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind
@@ -51,4 +52,5 @@ class Founding:
             return False
         if isinstance(command, PutMember):
             return command.member.id == self._facts.id
-        return isinstance(command, InitCluster | Checkpoint)
+        # Its leader keeps the checks of members, and it is the only one.
+        return isinstance(command, InitCluster | Checkpoint | SetCheck)
