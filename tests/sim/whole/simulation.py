@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import structlog
 import trio
 
-from hstore.node.api.dialect import heads
+from hstore.node.api.dialect import heads, queries
 from hstore.node.api.http import answers
 from hstore.node.cluster import replica_check
 from hstore.node.driver import compaction, disk_space, requests
@@ -26,6 +27,7 @@ from tests.fakes.storage import MemoryDisk
 
 from ..configurations import has_majority
 from ..invariants import Violation
+from ..options import stream
 from ..tables.judge import Question
 from ..tables.nodes import small_bounds
 from . import scheduler
@@ -110,7 +112,7 @@ class WholeSimulation:
         """Run to the end; raises Violation."""
         options = self.options
         small = small_bounds(options.deletions_max, options.events_max)
-        with _limits(options), small, _quiet(self.counts):
+        with _limits(options, self.seed), small, _quiet(self.counts):
             scheduler.run(self.seed, self._main, self.trace)
         if self.violation is not None:
             raise self.violation
@@ -296,8 +298,12 @@ class WholeSimulation:
 
 
 @contextmanager
-def _limits(options: WholeOptions) -> Iterator[None]:
-    """Give the driver the bounds of this run: its own are for real loads, and never reached here."""
+def _limits(options: WholeOptions, seed: int) -> Iterator[None]:
+    """Give the driver the bounds of this run: its own are for real loads, and never reached here.
+
+    What nodes draw by themselves, the names of sessions and how long a read waits, is the seed's, too.
+    """
+    names = stream(seed, "names")
     date_line = answers._Date(lambda: 0.0).line
     changes: list[tuple[Any, str, object]] = [
         (compaction, "KEEP_ENTRIES", options.keep_entries),
@@ -312,6 +318,8 @@ def _limits(options: WholeOptions) -> Iterator[None]:
         (replica_check, "PATIENCE_S", 5.0),
         (answers, "date_line", date_line),
         (heads, "date_line", date_line),
+        (uuid, "uuid4", lambda: uuid.UUID(int=names.getrandbits(128), version=4)),
+        (queries, "random", names),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
     try:
