@@ -93,8 +93,8 @@ DRIVER = (
     ),
     _mutant(
         "driver-sends-a-forwarded-write-again", (38,), "After a broken link, whatever came of it.",
-        _REQUESTS, "                    request.finish(unknown(why))",
-        "                    self.queued.append(request)",
+        _REQUESTS, "                else:\n                    request.finish(unknown(why))",
+        "                else:\n                    self.queued.append(request)",
     ),
     _mutant(
         "failed-reads-are-forgotten", (22, 61), "They are not asked again.",
@@ -106,7 +106,7 @@ DRIVER = (
     ),
     _mutant(
         "keyed-write-is-remembered-and-not-done", (38, 33), "The command it carries has no effect.",
-        _IDEMPOTENCY, "outcome = _carry_out(batch, entry, write.command)",
+        _IDEMPOTENCY, "outcome = batch.carry_out(entry, write.command)",
         "outcome = Outcome(True, entry.index)",
     ),
     _mutant(

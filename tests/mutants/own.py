@@ -33,6 +33,10 @@ _REPLICA = "node/driver/replica.py"
 _ROCKS = "node/storage/rocks.py"
 _ROCKS_LOG = "node/storage/rocks_log.py"
 _REPLICATION = "node/raft/replication.py"
+_CLOCKS = "node/cluster/session_clocks.py"
+_ENDS = "node/cluster/session_ends.py"
+_NODES = "node/cluster/session_nodes.py"
+_SERF = "node/cluster/serf_health.py"
 _CONTACT = "node/driver/contact.py"
 _CONTACT_TESTS = "tests/node/driver/test_contact.py::"
 
@@ -47,6 +51,78 @@ _REFUSE = (
 _RESET = "            if link.incarnation not in {0, incarnation}:\n                link.reset()\n"
 
 OWN = (
+    _mutant(
+        "a-deposed-leaders-renewal-is-answered", "Another leader confirmed, which has not heard of it.",
+        _CLOCKS, "elif not self._facts.is_leader or self._facts.term != term:", "elif not term:",
+        layer="B",
+    ),
+    _mutant(
+        "a-renewal-is-answered-without-the-lead", "Whoever believes to lead answers it at once.",
+        _CLOCKS, "            self._replica.waiting.submit_read(Request(READ, b\"\", request.deadline, confirmed))\n",
+        "            confirmed(None)\n", layer="B",
+    ),
+    Mutant(
+        "a-followers-clock-ends-sessions", (), "Which hears of no renewal.",
+        (
+            (_CLOCKS, "term = self._facts.term if self._facts.is_leader else 0", "term = self._facts.term"),
+            (_ENDS, "math.inf, tell, is_foreign=True)", "math.inf, tell)"),
+        ),
+        "B",
+    ),
+    _mutant(
+        "a-leader-goes-on-with-the-clocks-of-its-last-term", "Another one led, and renewed, in between.",
+        _CLOCKS, "        self._clocks.clear()\n        self._due.clear()\n", "", layer="B",
+    ),
+    _mutant(
+        "a-session-ends-before-twice-its-ttl", "Its client counts on twice.",
+        _CLOCKS, "_TTLS * session.ttl_ms / 1000", "session.ttl_ms / 1000", layer="B",
+    ),
+    _mutant(
+        "a-renewal-does-not-start-the-clock", "It is answered all the same.",
+        _CLOCKS, "            clock.started_at = now\n", "            pass\n", layer="B",
+    ),
+    _mutant(
+        "a-renewal-is-answered-while-the-end-is-proposed", "The session ends just after.",
+        _ENDS, "        if waiting is None:\n            return False\n",
+        "        if waiting is None or waiting is not None:\n            return False\n", layer="B",
+    ),
+    _mutant(
+        "an-end-is-forwarded-to-the-next-leader", "Which gave the session its whole time again.",
+        _ENDS, "math.inf, tell, is_foreign=True)", "math.inf, tell)", layer="B",
+    ),
+    _mutant(
+        "sessions-of-a-dead-node-have-no-grace", "A restart in place ends them.",
+        _NODES, "grace_ms / 1000 if check_id == SERF_HEALTH else 0.0", "0.0 * grace_ms", layer="B",
+    ),
+    _mutant(
+        "sessions-of-a-dead-node-stay", "Nobody looks at the checks they depend on.",
+        _NODES, "                self._ends.decide(session.id, check)\n",
+        "                pass\n", layer="B",
+    ),
+    _mutant(
+        "a-new-leader-misses-a-session", "It has no clock, and so no end.",
+        _CLOCKS, "                self._start(session, started_at)\n",
+        "                if count > 1:\n                    self._start(session, started_at)\n", layer="B",
+    ),
+    _mutant(
+        "a-session-made-while-others-are-loaded-is-missed", "Changes are watched only after that.",
+        _CLOCKS, "                await self._load(started_at)\n",
+        "                await self._load(started_at)\n                watch.take()\n", layer="B",
+    ),
+    _mutant(
+        "the-sessions-a-gone-member-left-to-a-new-leader-stay", "The old one died in the middle.",
+        _NODES, "        if session.node not in self._numbers:\n", "        if not self._numbers:\n",
+        layer="B",
+    ),
+    _mutant(
+        "a-new-leader-believes-that-all-live", "A dead member passes for some seconds.",
+        _SERF, "            is_known = node == self._facts.id or self._status.is_heard(node)\n",
+        "            is_known = True\n", layer="B",
+    ),
+    _mutant(
+        "a-quick-restart-is-critical", "Its instances are dropped, though its applications live.",
+        _SERF, "0.0 if down_since is None else down_since + RESTART_S", "0.0", layer="B",
+    ),
     _mutant(
         "entries-of-a-peer-are-not-looked-at", "One that no node can carry out becomes durable.",
         _FRAME_CHECK, "            if frame.entries:", "            if not frame.entries:",

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 import trio
 
-from hstore.node.errors import HstoreError, NoLeader
+from hstore.node.errors import HstoreError, NoLeader, Refused
 from hstore.node.model.checks import SERF_HEALTH
 from hstore.node.model.commands import Outcome
 from hstore.node.model.locks import Acquire, CreateSession, EndSession, Session
+from hstore.node.peers.wire import ForwardKind
 from tests.node.memory_cluster import Cluster, Member, running
 
 TTL_S = 2.0
@@ -274,6 +275,46 @@ async def test_an_end_proposed_while_the_lead_is_handed_over_comes_to_nothing(
         await trio.sleep(2)
         assert all(is_there(m, session) for m in cluster.up)
         assert await renew(old, session) is not None
+
+
+async def test_a_renewal_through_a_follower_outlives_the_leader_that_had_it(
+    autojump_clock,
+) -> None:
+    """To renew twice does no harm: no client is told that the outcome is unknown."""
+    async with three() as cluster:
+        old, follower = cluster.leader, cluster.followers[0]
+        session = await create(cluster, follower, 1)
+        told: list[object] = []
+        cluster.silence(old.id, of=(follower.id,))
+        follower.node.sessions.begin_renew(session, trio.current_time() + 5, told.append)
+        await cluster.until(lambda: bool(follower.node.replica.waiting.forwarded))
+        old.crash()
+        await cluster.until(lambda: bool(told))
+        assert isinstance(told[0], Session)
+
+
+async def test_a_renewal_that_no_leader_answers_in_time_is_no_write_of_unknown_outcome(
+    autojump_clock,
+) -> None:
+    async with three() as cluster:
+        session = await create(cluster, cluster.leader, 1, ttl_s=0)
+        follower = cluster.followers[0]
+        cluster.silence(cluster.leader.id)
+        with pytest.raises(NoLeader):
+            await renew(follower, session, within_s=0.3)
+        await cluster.until(lambda: any(m.is_leader for m in cluster.followers), within_s=5)
+
+
+@pytest.mark.parametrize("length", [0, 15, 17, 4096])
+async def test_a_renewal_of_a_peer_that_names_no_session_is_refused(
+    length: int, autojump_clock
+) -> None:
+    async with three() as cluster:
+        follower = cluster.followers[0]
+        with pytest.raises(Refused, match="16 bytes"):
+            await follower.node.replica.request(
+                ForwardKind.RENEW, bytes(length), trio.current_time() + 5
+            )
 
 
 # -- ends and renewals -------------------------------------------------------------------------
