@@ -105,12 +105,12 @@ async def leave(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     await exchange.begin_wait(parse_query(request.query))
     await exchange.backend.process.stop()
     request.keep_alive = False
-    return heads.done(exchange.keys.applied_index, b"")
+    return heads.empty(exchange.keys.applied_index)
 
 
 def reload(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`PUT /v1/agent/reload`: nothing is to be read again, since settings are changed while it runs."""
-    return heads.done(exchange.keys.applied_index, b"")
+    return heads.empty(exchange.keys.applied_index)
 
 
 def _version(version: str) -> str:

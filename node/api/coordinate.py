@@ -60,7 +60,7 @@ def one(exchange: Exchange, request: Request, rest: bytes) -> Found:
 
 def update(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`PUT /v1/coordinate/update`: taken, and not used."""
-    return heads.done(exchange.keys.applied_index, b"")
+    return heads.empty(exchange.keys.applied_index)
 
 
 def _index(reader: Reader) -> int:

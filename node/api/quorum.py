@@ -84,7 +84,7 @@ async def remove(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     else:
         raise refused(500, f"{given[0]} {text[:100]!r} was not found in the Raft configuration")
     await _done(administration.remove(node, deadline))
-    return heads.done(exchange.keys.applied_index, b"")
+    return heads.empty(exchange.keys.applied_index)
 
 
 async def transfer(exchange: Exchange, request: Request, _rest: bytes) -> Answer:

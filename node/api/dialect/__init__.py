@@ -10,6 +10,7 @@ queries.py    flags, booleans, numbers, `?dc=`, the modes, `?index=` and `?wait=
 durations.py  durations as Go writes and reads them
 bodies.py     JSON bodies whose members are matched without regard to case
 ids.py        UUIDs as text
+filters.py    `?filter=`, and parameters that are patterns
 questions.py  reads of the state, which wait where the client asks for that
 
 Never here: what a path means. Above HTTP itself (`../http/`), below the handlers.

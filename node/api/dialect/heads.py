@@ -58,6 +58,11 @@ def done(index: int, body: bytes, extra: bytes = b"") -> bytes:
     )
 
 
+def empty(index: int) -> bytes:
+    """Build the answer to a change that was carried out and has nothing to say."""
+    return answer(index, b"", 200, TEXT, EVERY)
+
+
 def plain_read(index: int, result_index: int, body: bytes) -> bytes:
     """Build the answer to the most frequent read: the default mode, right after its barrier.
 

@@ -14,21 +14,25 @@ from hstore.dns.zone import host_names
 from hstore.node.api.backend import Tell, Waiter
 from hstore.node.errors import Refused
 from hstore.node.model import commands
-from hstore.node.model.checks import SERF_HEALTH, SERF_HEALTH_NAME, Check, SetCheck
+from hstore.node.model.checks import (
+    SERF_HEALTH,
+    SERF_HEALTH_NAME,
+    Check,
+    CheckStatus,
+    SetCheck,
+)
 from hstore.node.model.cluster_info import ClusterInfo, ConfigValue, NodeInfo
 from hstore.node.model.commands import (
     ChangeMember,
     ClusterSettings,
     Command,
     InitCluster,
-    Keyed,
     Member,
     Outcome,
     PutMember,
 )
 from hstore.node.model.locks import Session
 from hstore.node.raft.entry import Entry, EntryKind
-from hstore.node.state import idempotency
 from hstore.node.state.machine import State
 from hstore.node.state.watches import Watches
 from hstore.node.storage.interface import Identity
@@ -46,42 +50,40 @@ class StateBackend(FakeBackend):
         storage = MemoryDisk(Identity("00" * 8, OWN)).open()
         storage.load()
         self.state = State(storage.state)
-        self.watches = Watches(self.state.history)
+        self.history = self.state.history
+        self.watches = Watches(self.history)
         self.id = OWN
         self.time_ms = 1000
-        self.knows_leader = True
-        self.last_contact_ms = 0
         self.health: dict[str, str] = {}
         self.settings = {"datacenter": "dc1", "session_ttl_min": "10s"}
         self.renewed: list[bytes] = []
         self.is_as_founded = True
         self.refusal = ""
-        self.do(InitCluster("c1", ClusterSettings()))
-        self.join("n1", OWN, 8500)
+        self.apply(InitCluster("c1", ClusterSettings()))
+        self.add("n1", OWN, 8500)
 
-    def do(self, command: Command) -> Outcome:
-        """Have a command take effect."""
+    def apply(self, command: Command) -> Outcome:
+        """Have a command take effect, at this backend's `time_ms`."""
         data = commands.encode(command)
         if commands.needs_time(data):
             data = commands.stamped(data, self.time_ms)
         entry = Entry(self.state.applied + 1, 1, int(EntryKind.COMMAND), data)
         [outcome] = self.state.apply([entry])
         assert outcome is not None
-        self.applied_index = self.state.applied
         return outcome
 
-    def join(self, name: str, node: int, port: int) -> None:  # type: ignore[override]
+    def add(self, name: str, node: int, port: int) -> None:
         """Make a member, whose `serfHealth` passes."""
-        ports = [f"10.0.0.1:{each}" for each in (port, port - 200, port + 100)]
-        assert self.do(PutMember(Member(node, name, *ports))).ok
+        api, peers, dns = (f"10.0.0.1:{each}" for each in (port, port - 200, port + 100))
+        assert self.apply(PutMember(Member(node, name, api, peers, dns))).ok
         self.check(node, SERF_HEALTH, "passing", SERF_HEALTH_NAME)
         self.is_as_founded = len(self.members) == 1
 
-    def check(self, node: int, check: str, status: str, name: str = "") -> None:
-        assert self.do(SetCheck(Check(node, check, name, status))).ok  # type: ignore[arg-type]
+    def check(self, node: int, check: str, status: CheckStatus, name: str = "") -> None:
+        assert self.apply(SetCheck(Check(node, check, name, status))).ok
 
     def renamed(self, node: int, name: str) -> None:
-        assert self.do(ChangeMember(node, name=name)).ok
+        assert self.apply(ChangeMember(node, name=name)).ok
 
     @property
     def members(self) -> Mapping[int, Member]:  # type: ignore[override]
@@ -95,23 +97,13 @@ class StateBackend(FakeBackend):
     def zone_hosts(self) -> frozenset[str]:
         return host_names(self.zone, [member.name for member in self.members.values()])
 
-    def get(self, key: bytes) -> Any:
-        return self.state.get(key)
-
-    def view(self) -> Any:
-        return self.state.view()
-
-    def _apply(self, command: Command) -> Outcome:
-        outcome = self.do(command)
-        return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
-
     async def renew(self, session_id: bytes, deadline: float) -> Session | None:
         self.calls.append(("renew", deadline - trio.current_time()))
         await trio.lowlevel.checkpoint()
         if self.error is not None:
             raise self.error
         self.renewed.append(session_id)
-        return self.view().session(session_id)  # type: ignore[no-any-return]
+        return self.state.session(session_id)
 
     def begin_renew(self, session_id: bytes, deadline: float, tell: Tell) -> Waiter | None:
         return _Waiter(self.renew(session_id, deadline), tell)

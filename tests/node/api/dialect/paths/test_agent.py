@@ -66,7 +66,7 @@ async def test_self_follows_the_settings(client, backend):
 
 
 async def test_the_member_of_self_is_one_of_the_members_byte_for_byte(client, backend):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     own = (await client.request("GET", "/v1/agent/self")).body
     every = (await client.request("GET", "/v1/agent/members")).body
     start = own.index(b'"Member":') + len(b'"Member":')
@@ -76,7 +76,7 @@ async def test_the_member_of_self_is_one_of_the_members_byte_for_byte(client, ba
 
 
 async def test_members(client, backend):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     first, second = await members(client)
     assert first == {
         "Name": "n1",
@@ -120,8 +120,8 @@ async def test_the_status_of_a_member(client, backend, health, status):
 
 
 async def test_members_are_in_the_order_of_bytes_and_may_be_filtered(client, backend):
-    backend.join("n10", 10, 8510)
-    backend.join("n2", 2, 8501)
+    backend.add("n10", 10, 8510)
+    backend.add("n2", 2, 8501)
     backend.health["n2"] = "failed"
 
     async def names(query=""):
@@ -153,6 +153,7 @@ async def test_leave_stops_the_node_and_removes_no_member(client, backend):
 async def test_reload(client, backend):
     answer = await client.request("PUT", "/v1/agent/reload")
     assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert backend.calls == []
 
 
@@ -216,7 +217,7 @@ async def test_the_configuration_of_raft(client, backend):
         "LastIndex": 9,
     }
     assert found == {"Servers": [server], "Index": 0}
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     found = (await client.request("GET", "/v1/operator/raft/configuration")).json()
     assert [each["Leader"] for each in found["Servers"]] == [True, False]
     assert found["Index"] == backend.members[2].create_index
@@ -234,7 +235,7 @@ async def test_the_configuration_without_a_leader(client, backend):
     "query", ["id=00000000-0000-0000-0000-000000000002", "address=10.0.0.1:8301"]
 )
 async def test_a_peer_is_removed(client, backend, query):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     answer = await client.request("DELETE", f"/v1/operator/raft/peer?{query}")
     assert (answer.status, answer.body) == (200, b"")
     assert backend.calls[-1] == ("remove", "0000000000000002")
@@ -263,7 +264,7 @@ async def test_a_peer_has_to_be_named_in_one_way(client):
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_the_lead_is_handed_over(client, backend, method):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     target = "/v1/operator/raft/transfer-leader"
     answer = await client.request(method, target)
     assert (answer.status, answer.body) == (200, b'{"Success":true}')

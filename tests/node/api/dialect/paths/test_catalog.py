@@ -35,7 +35,7 @@ async def test_datacenters(client, backend):
 
 
 async def test_nodes(client, backend):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     answer = await client.request("GET", "/v1/catalog/nodes")
     first, second = answer.json()
     created = first["CreateIndex"]
@@ -56,14 +56,14 @@ async def test_nodes(client, backend):
 
 async def test_a_node_does_not_change_when_others_do(client, backend):
     [first] = (await client.request("GET", "/v1/catalog/nodes")).json()
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     backend.check(OWN, "serfHealth", "critical")
     assert (await client.request("GET", "/v1/catalog/nodes")).json()[0] == first
 
 
 async def test_nodes_are_in_the_order_of_bytes(client, backend):
     for number, name in enumerate(["n10", "n2", "a-b", "a"], 2):
-        backend.join(name, number, 8500 + number)
+        backend.add(name, number, 8500 + number)
     assert await nodes(client) == ["a", "a-b", "n1", "n10", "n2"]
 
 
@@ -73,7 +73,7 @@ async def test_nodes_by_meta(client):
 
 
 async def test_nodes_by_filter(client, backend):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     assert await nodes(client, "?filter=Node%20==%20n2") == ["n2"]
     assert await nodes(client, "?filter=Node%20matches%20%22%5En%22%20and%20Meta%20is%20empty") == [
         "n1",
@@ -95,7 +95,7 @@ async def test_a_filter_that_cannot_be_used(client, text):
 
 
 async def test_a_filter_narrows_no_index(client, backend):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     answers = [
         await client.request("GET", f"/v1/catalog/nodes{query}")
         for query in ["", "?filter=Node==n1", "?node-meta=a:b"]
@@ -107,11 +107,11 @@ async def test_nodes_wait_for_a_node(client, backend, autojump_clock):
     first = await client.request("GET", "/v1/catalog/nodes")
     index = int(first.headers["x-consul-index"])
     await waits(client, f"/v1/catalog/nodes?index={index}")
-    backend.do(Put(b"k", b"v"))
+    backend.apply(Put(b"k", b"v"))
     backend.check(OWN, "serfHealth", "critical")
-    backend.do(Delete(b"k"))
-    backend.do(ChangeMember(OWN, stopped=True))
-    backend.join("n2", 2, 8501)
+    backend.apply(Delete(b"k"))
+    backend.apply(ChangeMember(OWN, stopped=True))
+    backend.add("n2", 2, 8501)
     answer = await client.response()
     assert [node["Node"] for node in answer.json()] == ["n1", "n2"]
     assert int(answer.headers["x-consul-index"]) == answer.json()[1]["CreateIndex"]
@@ -119,7 +119,7 @@ async def test_nodes_wait_for_a_node(client, backend, autojump_clock):
 
 
 async def test_each_change_of_a_node_moves_the_index(client, backend):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     replaced = Member(3, "", "10.0.0.3:8500", "10.0.0.3:8300", "10.0.0.3:8600")
     for change in [
         ChangeMember(2, name="n3"),
@@ -127,7 +127,7 @@ async def test_each_change_of_a_node_moves_the_index(client, backend):
         ReplaceMember(replaced, 2),
         RemoveMember(3),
     ]:
-        assert backend.do(change).ok
+        assert backend.apply(change).ok
         answer = await client.request("GET", "/v1/catalog/nodes")
         is_read(answer, backend.applied_index)
 
@@ -148,7 +148,7 @@ ORIGIN = {"Vec": [0] * 8, "Error": 1.5, "Adjustment": 0, "Height": 0.00001}
 
 
 async def test_coordinates(client, backend):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     places = [{"Node": name, "Segment": "", "Coord": ORIGIN} for name in ["n1", "n2"]]
     answer = await client.request("GET", "/v1/coordinate/nodes")
     assert answer.json() == places

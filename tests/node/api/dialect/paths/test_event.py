@@ -93,7 +93,7 @@ async def test_a_pattern_that_cannot_be_used(client, pattern):
 async def test_the_list_waits_for_the_next_event(client, connect, backend, autojump_clock):
     await fire(client, "a")
     await waits(client, f"/v1/event/list?index={backend.applied_index}")
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     fired = await fire(connect(), "b")
     answer = await client.response()
     assert answer.json()[-1] == fired

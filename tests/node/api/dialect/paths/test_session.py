@@ -57,7 +57,7 @@ async def test_no_header_of_a_body_is_needed(client):
 
 
 async def test_each_member_of_the_body_is_taken(client, backend):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     backend.check(2, "web:1", "passing")
     body = {
         "Name": "my lock",
@@ -185,7 +185,7 @@ async def test_a_node_that_becomes_known_while_the_lead_is_confirmed(client, bac
     joined = []
 
     async def barrier(_deadline):
-        joined.append(backend.join("n2", 2, 8501))
+        joined.append(backend.add("n2", 2, 8501))
 
     backend.read_barrier = barrier
     session = await create(client, {"Node": "n2"})
@@ -194,7 +194,7 @@ async def test_a_node_that_becomes_known_while_the_lead_is_confirmed(client, bac
 
 
 async def test_a_node_may_be_named_by_its_uuid(client, backend):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     session = await create(client, {"Node": "00000000-0000-0000-0000-000000000002"})
     assert (await only(client, session))["Node"] == "n2"
 
@@ -220,7 +220,7 @@ async def test_texts_that_are_too_long(client):
 
 
 async def test_more_sessions_than_there_may_be(client, backend, monkeypatch):
-    assert sessions.SESSIONS_MAX == SESSIONS_MAX == 50_000
+    assert SESSIONS_MAX == 50_000
     monkeypatch.setattr(sessions, "SESSIONS_MAX", 1)
     await create(client)
     answer = await client.request("PUT", "/v1/session/create")
@@ -343,7 +343,7 @@ async def test_info_of_what_is_no_session_is_an_empty_list(client, session):
 
 
 async def test_lists(client, backend):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     for target in ["list", "node/n1", "node/n2", "node/nope"]:
         answer = await client.request("GET", f"/v1/session/{target}")
         assert (answer.status, answer.body) == (200, b"[]")
@@ -388,7 +388,7 @@ async def test_a_renewal_moves_no_index(client, connect, autojump_clock):
 async def test_a_list_of_a_node_waits_for_its_own_sessions(
     client, connect, backend, autojump_clock
 ):
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     first = await client.request("GET", "/v1/session/node/n2")
     await waits(client, f"/v1/session/node/n2?index={first.headers['x-consul-index']}")
     other = connect()
@@ -437,7 +437,7 @@ async def test_no_index_falls_when_a_node_comes_and_goes(client, backend):
         return answer
 
     await look()
-    backend.join("n2", 2, 8501)
+    backend.add("n2", 2, 8501)
     await look()
     session = await create(client, {"Node": "n2"})
     last[f"info/{session}"] = 0
@@ -446,10 +446,10 @@ async def test_no_index_falls_when_a_node_comes_and_goes(client, backend):
     await look()
     backend.renamed(2, "n2")
     await look()
-    backend.do(RemoveMember(2))
+    backend.apply(RemoveMember(2))
     await look()
     assert (await only(client, session))["Node"] == "00000000-0000-0000-0000-000000000002"
     await client.request("PUT", f"/v1/session/destroy/{session}")
     await look()
-    backend.join("n2", 3, 8502)
+    backend.add("n2", 3, 8502)
     await look()

@@ -93,8 +93,8 @@ async def test_operations_see_those_before_them(client, backend):
 
 async def test_rows_of_each_verb(client, backend):
     owner = await session(client)
-    backend.do(Put(b"t/a", b"1"))
-    backend.do(Put(b"t/b", b"2"))
+    backend.apply(Put(b"t/a", b"1"))
+    backend.apply(Put(b"t/b", b"2"))
     old = backend.applied_index
     rows = await carried_out(
         client,
@@ -166,7 +166,7 @@ async def test_no_operation_at_all(client, backend):
 
 
 async def test_a_large_answer(client, backend):
-    backend.do(Put(b"a", b"x" * 1_000_000))
+    backend.apply(Put(b"a", b"x" * 1_000_000))
     rows = await carried_out(client, kv("set", "b"), kv("get", "a"))
     assert rows[1]["Value"] == b64(b"x" * 1_000_000)
     [row] = await carried_out(client, kv("get", "a"))
@@ -177,7 +177,7 @@ async def test_a_large_answer(client, backend):
 
 
 async def test_only_reads_make_no_entry(client, backend):
-    backend.do(Put(b"a", b"1"))
+    backend.apply(Put(b"a", b"1"))
     before = backend.applied_index
     answer = await send(
         client,
@@ -199,7 +199,7 @@ async def test_only_reads_make_no_entry(client, backend):
 
 
 async def test_only_reads_may_be_stale(client, backend):
-    backend.do(Put(b"a", b"1"))
+    backend.apply(Put(b"a", b"1"))
     backend.error, backend.knows_leader = NoLeader("none"), False
     is_refused(await send(client, kv("get", "a")), 500, "No cluster leader")
     answer = await send(client, kv("get", "a"), query="?stale")
@@ -225,7 +225,7 @@ async def test_reads_that_fail(client, backend):
 async def test_all_or_nothing_and_every_error_is_told(client, backend):
     owner = await session(client)
     other = await session(client)
-    backend.do(Put(b"a", b"1"))
+    backend.apply(Put(b"a", b"1"))
     index = backend.applied_index
     await carried_out(client, kv("lock", "l", b"x", Session=owner))
     before = dict.fromkeys([b"a", b"l", b"n"])
