@@ -11,7 +11,6 @@ from .mutant import Mutant
 _BATCH = "node/state/batch.py"
 _CLOCKS = "node/cluster/session_clocks.py"
 _DELETIONS = "node/state/deletions.py"
-_ENDS = "node/cluster/session_ends.py"
 _EVENTS = "node/state/user_events.py"
 _HOLDS = "node/state/holds.py"
 _KEYS = "node/state/keys.py"
@@ -152,31 +151,12 @@ _STATE = (
 
 _WHOLE = (
     _mutant(
-        "a-deposed-leader-answers-renewals", "Nobody has confirmed that it leads.",
-        _CLOCKS, 'self._replica.waiting.submit_read(Request(READ, b"", request.deadline, confirmed))',
-        "confirmed(None)", layer="B",
-    ),
-    _mutant(
-        "a-renewal-is-answered-and-not-counted", "The clock runs on.",
-        _CLOCKS, "            clock.started_at = now\n", "            pass\n", layer="B",
-    ),
-    _mutant(
-        "sessions-live-for-one-ttl", "Who renews once in half of what it set counts on two.",
-        _CLOCKS, "_Clock(started_at, _TTLS * session.ttl_ms / 1000)",
-        "_Clock(started_at, session.ttl_ms / 1000)", layer="B",
-    ),
-    _mutant(
         "a-new-leader-gives-sessions-what-is-left", "Of the time since they were made.",
         _CLOCKS, "        started_at = self._since\n", "        started_at = 0.0\n", layer="B",
     ),
     _mutant(
         "a-renewed-session-never-ends", "Its clock is not looked at again.",
         _CLOCKS, "                heappush(due, (end, session_id))\n", "                pass\n", layer="B",
-    ),
-    _mutant(
-        "a-renewal-overtakes-the-end-that-is-decided", "Both are told that they were in time.",
-        _CLOCKS, "        if self._ends.holds(request):\n            return\n        session_id",
-        "        session_id", layer="B",
     ),
     _mutant(
         "who-waits-is-woken-for-nothing", "By a change that has not changed the result.",
@@ -187,14 +167,6 @@ _WHOLE = (
         "a-change-before-the-wait-is-missed", "Between the first look and the beginning of the wait.",
         _QUESTIONS, "        if keys.applied_index != self._looked_at:\n            return False\n",
         "", layer="B",
-    ),
-    Mutant(
-        "a-followers-clock-ends-sessions", (), "It hears of no renewal.",
-        (
-            (_CLOCKS, "term = self._facts.term if self._facts.is_leader else 0",
-             "term = self._facts.term"),
-            (_ENDS, "math.inf, tell, is_foreign=True)", "math.inf, tell)"),
-        ), "B",
     ),
 )  # fmt: skip
 

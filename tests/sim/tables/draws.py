@@ -150,7 +150,9 @@ def _other(kind: str, rng: Random, rid: int, page: Page) -> Any:
                     behavior=rng.choice(("release", "release", "delete")),
                     ttl="10s",
                     ttl_ms=10_000,
-                    node_checks=rng.choice(((), (), (SERF_HEALTH,), (SERF_HEALTH,), ("none such",))),
+                    node_checks=rng.choice(
+                        ((), (), (SERF_HEALTH,), (SERF_HEALTH,), ("none such",))
+                    ),
                 )
             )
         case "end":

@@ -3,7 +3,9 @@
 - E1: a session does not end before twice its TTL is over since its last create or renewal that was
   answered was *sent*, unless it was destroyed, or its node or a check failed. So nobody gets its
   locks while it may think that it holds them, which is half as long (contract of services, 6.3).
-- E2: in peace it has ended by then, or by as long after the last election, and 200 ms.
+- E2: in peace it has ended by then, or by as long after the last election, and 200 ms; so have all
+  whose node is no member any more.
+- E3: for the check of its node it ends only when that has been critical for the grace (6.2).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from hstore.node.model.checks import SERF_HEALTH, SetCheck
 from hstore.node.model.commands import Command, Keyed
 from hstore.node.model.locks import CreateSession, EndSession, Session
 from tests.histories.locks import LockKind, Step, Steps
@@ -42,6 +45,7 @@ class Lifetimes:
         self.cut_short: set[bytes] = set()
         self._lives: dict[bytes, _Life] = {}
         self._sent: dict[bytes, float] = {}
+        self._critical_since: dict[int, float] = {}
 
     # -- what clients are told --------------------------------------------------------------
 
@@ -67,6 +71,12 @@ class Lifetimes:
             self._lives[command.session.id] = _Life(command.session)
         elif isinstance(command, EndSession):
             self._ended(command)
+        elif isinstance(command, SetCheck) and command.check.id == SERF_HEALTH:
+            node = command.check.node
+            if command.check.status != "critical":
+                self._critical_since.pop(node, None)
+            else:
+                self._critical_since.setdefault(node, trio.current_time())
 
     def _ended(self, command: EndSession) -> None:
         life = self._lives[command.id]
@@ -81,7 +91,19 @@ class Lifetimes:
         page = self.sim.checker.judge.book.last
         life.is_cut_short |= command.check is not None or not page.has_node(session.node)
         self.sim.counts["sessions ended"] += 1
+        if command.check is not None and page.has_node(session.node):
+            self._check_grace(session, command.check[0])
         self._judge(life)
+
+    def _check_grace(self, session: Session, node: int) -> None:
+        self.sim.counts["sessions ended by the check of their node"] += 1
+        since = self._critical_since.get(node)
+        # One that the book does not know to be critical, nobody has seen to become so: a new member's.
+        if since is None:
+            return
+        took, grace = trio.current_time() - since, self.sim.options.settings.session_node_grace_ms
+        if took < grace / 1000 - 1e-6:
+            self.sim.fail(f"E3: {session} ends after {took:.3f} s of grace")
 
     def _judge(self, life: _Life) -> None:
         session = life.session
@@ -100,7 +122,7 @@ class Lifetimes:
     async def over(self) -> None:
         """In peace, wait until every session with a TTL must have ended (E2)."""
         since = trio.current_time()
-        while there := self._timed():
+        while there := self._timed() or self._left_over():
             begin = max(since, self.sim.checker.last_election)
             longest = max(session.ttl_ms for session in there) * 2 / 1000
             left = begin + longest + _LATE_S + self._commit_s() - trio.current_time()
@@ -112,6 +134,12 @@ class Lifetimes:
     def _timed(self) -> list[Session]:
         page = self.sim.checker.judge.book.last
         return [one for one in page.sessions.values() if one.ttl_ms and page.is_open]
+
+    def _left_over(self) -> list[Session]:
+        page = self.sim.checker.judge.book.last
+        return [
+            one for one in page.sessions.values() if page.is_open and not page.has_node(one.node)
+        ]
 
     def _commit_s(self) -> float:
         options = self.sim.options
