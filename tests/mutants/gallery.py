@@ -7,6 +7,7 @@ explained in one line here, and by what `python -m tests.sim --replay` shows of 
 from __future__ import annotations
 
 from .driver import DRIVER
+from .locks import LOCKS
 from .mutant import Mutant
 from .own import BY_TEST, OWN, RARE
 from .storage import STORAGE
@@ -460,7 +461,7 @@ _HANDOVER = (
 
 GALLERY = (
     *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *STORAGE,
-    *DRIVER, *OWN,
+    *DRIVER, *OWN, *LOCKS,
 )  # fmt: skip
 
 

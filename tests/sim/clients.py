@@ -67,6 +67,8 @@ class Clients:
 
     def _command(self, rid: int) -> bytes:
         """Return a write, or one that depends on what was seen last."""
+        if self.sim.tables is not None:
+            return machine.put(rid, 0) + self.sim.tables.command(rid)
         padding = self.sim.options.payload
         if rid % 3:
             return machine.put(rid, padding)

@@ -118,7 +118,7 @@ class Checker:
         if (core.term, core.vote) < (image.hard.term, image.hard.vote):
             self._fail("I2", node, f"starts in {core.term}/{core.vote}, but wrote {image.hard}")
         self._advance_commit(node, core)
-        if self.states[node.content.applied] != node.content:
+        if self.states[node.content.applied] != node.content.bare():
             self._fail("I13", node, f"starts with a state that never was at {seen.shown}")
         seen.commit = core.log.commit
         seen.config = image.config
@@ -443,7 +443,7 @@ class Checker:
 
     def applied(self, node: SimNode) -> None:
         """A state machine has come to some index (I4, I13)."""
-        content, seen = node.content, node.seen
+        content, seen = node.content.bare(), node.seen
         index = content.applied
         if index > self.committed or self.states[index] != content:
             self._fail("I13", node, f"has applied something else up to {index}")
@@ -469,7 +469,7 @@ class Checker:
 
     def installed(self, node: SimNode) -> None:
         """A snapshot has taken the place of log and state (I11)."""
-        content, image = node.content, node.disk.image
+        content, image = node.content.bare(), node.disk.image
         index = content.applied
         if index != image.base.index or index > self.committed or self.states[index] != content:
             self._fail("I11", node, f"installs a state that never was at {image.base}")

@@ -293,7 +293,7 @@ class Awakening:
             image = node.disk.durable
             found = [self._replayed(node), self._replayed(node)]
             applied = found[0][0].applied
-            if found[0] != found[1] or found[0][0] != checker.states[applied]:
+            if found[0] != found[1] or found[0][0].bare() != checker.states[applied]:
                 self._fail(f"L5: node {node.id} comes up differently: {found}")
             if applied != min(image.last_index, checker.committed):
                 self._fail(f"L5: node {node.id} replays to {applied}, not all of {image.base}")

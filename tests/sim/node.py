@@ -34,6 +34,7 @@ from .disk import Image, Received, SimDisk
 from .machine import Content
 from .options import TICK, stream
 from .snapshots import Staging
+from .tables.nodes import NodeTables
 
 if TYPE_CHECKING:
     from .simulation import Simulation
@@ -58,6 +59,7 @@ class SimNode:
         waiting: rid and term of proposals by index.
         reads: Highest commit index anywhere when each read began, by rid, until it is answered.
         staging: What has come of a snapshot, if one is coming in.
+        tables: The real state machine, in runs that have one.
         short_until: Until then its disk has no room.
         offered: Where one is staged that the core is about to hear of, or 0.
         due: (index, rid) of reads that wait for the state machine to come so far.
@@ -90,6 +92,7 @@ class SimNode:
         "short_until",
         "sim",
         "staging",
+        "tables",
         "waiting",
     )  # fmt: skip
 
@@ -108,6 +111,8 @@ class SimNode:
 
     def _reset(self) -> None:
         self.content = self.disk.image.content
+        tables = self.sim.tables
+        self.tables = NodeTables(tables, self.id, self.content.pairs) if tables else None
         self.waiting: dict[int, tuple[int, int]] = {}
         self.reads: dict[int, int] = {}
         self.due: list[tuple[int, int]] = []
@@ -327,6 +332,8 @@ class SimNode:
     def _installed(self) -> None:
         """A snapshot is written: the state is another one from now on."""
         self.content = self.disk.image.content
+        if self.tables is not None:
+            self.tables.install(self.content.pairs)
         self.seen.shown = self.content.applied
         self.sim.checker.installed(self)
         self._applying = []
@@ -464,6 +471,8 @@ class SimNode:
                     rid, term = waiting.pop(entry.index)
                     if term == entry.term:
                         self.sim.clients.acknowledged(rid, entry, is_done=is_done)
+            if self.tables is not None:
+                content = content._replace(pairs=self.tables.apply(entries))
             self.content = content
             applied = content.applied
             self.sim.checker.applied(self)

@@ -15,7 +15,11 @@ from typing import Any
 from hstore.node.driver import commit_news
 from hstore.node.driver.recovered_core import core_options
 from hstore.node.model.commands import ClusterSettings
+from hstore.node.model.user_events import EVENTS_MAX
 from hstore.node.raft.options import Options
+
+DELETIONS_MAX = 65_536
+"""How many deletions of a table are kept, by the contract."""
 
 TICK = 1000
 """One nominal tick."""
@@ -105,6 +109,9 @@ class SimOptions:
         hunt_slow: Ticks that one tick of a leader takes at least that is cut off so.
         tell_after: The least time after which a leader looks whether followers know of a commit.
         tell_every: Somebody, not always the leader, is asked to tell of its commit index.
+        deletions_max: Commands are those of real clients, nodes have real state machines, and so many
+            deletions are kept; 0: there are registers only.
+        events_max: So many events are kept then.
     """
 
     nodes: int
@@ -175,6 +182,8 @@ class SimOptions:
     hunt_slow: int
     tell_after: int
     tell_every: int
+    deletions_max: int
+    events_max: int
 
 
 def stream(seed: int, name: str) -> Random:
@@ -239,6 +248,7 @@ def draw(seed: int) -> SimOptions:
         **_draw_rest(often, every, pick),
         **_draw_hunts(stream(seed, "hunts")),
         **_draw_news(stream(seed, "commit news")),
+        **_draw_tables(stream(seed, "tables")),
     )
 
 
@@ -286,6 +296,14 @@ def _draw_news(rng: Random) -> dict[str, Any]:
     return {
         "tell_after": rng.choice((_TELL_AFTER, _TELL_AFTER, _TELL_AFTER, TICK // 4, 2 * TICK)),
         "tell_every": int(rng.uniform(0.3, 5) * TICK) if rng.random() < 0.4 else 0,
+    }
+
+
+def _draw_tables(rng: Random) -> dict[str, Any]:
+    is_on = rng.random() < 0.25
+    return {
+        "deletions_max": rng.choice((4, 8, 16, DELETIONS_MAX)) if is_on else 0,
+        "events_max": rng.choice((3, 10, EVENTS_MAX)),
     }
 
 

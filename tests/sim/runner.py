@@ -17,6 +17,7 @@ from .coverage import FAULTS
 from .invariants import Violation
 from .options import SimOptions
 from .simulation import Simulation
+from .tables.nodes import small_bounds
 from .tape import Tape, TooLong
 
 
@@ -123,8 +124,10 @@ def run_seed(
         TooLong: The tape allows fewer events.
     """
     sim = Simulation(seed, options, tape)
+    small = small_bounds(sim.options.deletions_max, sim.options.events_max)
     try:
-        sim.run()
+        with small:
+            sim.run()
     except TooLong:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a core raises is what is looked for

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind, HardState
@@ -26,7 +26,7 @@ from .disk import Image, SimDisk
 from .disk_faults import DiskFaults
 from .faults import Faults
 from .hunts import Hunts
-from .invariants import Checker
+from .invariants import Checker, Violation
 from .liveness import Awakening
 from .machine import Content
 from .network import SimNetwork
@@ -34,6 +34,7 @@ from .node import SimNode
 from .operator import Operator
 from .options import TICK, SimOptions, draw
 from .snapshots import Snapshots
+from .tables.nodes import Tables
 from .tape import Tape
 
 
@@ -79,6 +80,7 @@ class Simulation:
         self.damages = Damages(self, seed)
         self.snapshots = Snapshots(self, seed)
         self.awakening = Awakening(self, seed)
+        self.tables = Tables(self, seed) if self.options.deletions_max else None
         self.deciders = (
             self.faults,
             self.network,
@@ -91,6 +93,14 @@ class Simulation:
         )
         if tape is not None:
             tape.install(self)
+
+    def fail(self, text: str) -> NoReturn:
+        """Report what is wrong.
+
+        Raises:
+            Violation: Always.
+        """
+        raise Violation(text)
 
     # -- the clock --------------------------------------------------------------------------
 

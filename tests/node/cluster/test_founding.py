@@ -9,6 +9,7 @@ import pytest
 
 from hstore.node.cluster.founding import Founding
 from hstore.node.model import commands
+from hstore.node.model.checks import SERF_HEALTH, Check, SetCheck
 from hstore.node.model.commands import ClusterSettings, Command, InitCluster, Member, Put, PutMember
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind
@@ -56,6 +57,7 @@ def is_fresh(*entries: Entry, is_founder: bool = True) -> bool:
 def test_a_log_with_only_the_founders_own_entries_can_be_given_up() -> None:
     assert is_fresh()
     assert is_fresh(Entry(5, 3, EntryKind.NOOP, b""))
+    assert is_fresh(command(SetCheck(Check(OWN, SERF_HEALTH, "Serf Health Status", "passing"))))
     assert not is_fresh(is_founder=False)
 
 

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from hstore.node.model.commands import Delete, Put
+from tests.histories.checker import Result as Found
 from tests.histories.checker import Verdict, check
+from tests.histories.locks import LockedKeys, Steps
 from tests.histories.models import Action, Key, Kind, Result
 from tests.histories.recorder import History
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, EOFError)
 """What a connection of a client can die of."""
 
+_UNAVAILABLE = (b"No cluster leader", b"leadership lost while committing log")
+"""Bodies of a 500 in the dialect of Consul; its clients try again when they see these."""
+
 _MOST_STEPS = 200_000
 _RETRIES = 3
 _PATIENCE_S = 60.0
@@ -46,13 +51,28 @@ class Answer:
     Attributes:
         status: The HTTP status.
         index: `X-Hstore-Index`.
+        result_index: `X-Consul-Index`; 0: there is none.
         body: The body.
     """
 
-    def __init__(self, status: int, index: int, body: bytes) -> None:
+    def __init__(self, status: int, fields: dict[str, str], body: bytes) -> None:
         self.status = status
-        self.index = index
+        self.index = int(fields["x-hstore-index"])
+        self.result_index = int(fields.get("x-consul-index", 0))
         self.body = body
+        self._outcome = fields.get("x-hstore-outcome")
+
+    @property
+    def is_unavailable(self) -> bool:
+        """Whether the node could not do it now."""
+        return self.status == 503 or (self.status == 500 and self.body in _UNAVAILABLE)
+
+    @property
+    def is_certainly_nothing(self) -> bool:
+        """Whether an unavailable node says that nothing was done, nor will be."""
+        if self._outcome is not None:
+            return self._outcome == "not applied"
+        return self.body[:1] == b"{" and self.json().get("outcome") == "not applied"
 
     def json(self) -> Any:
         """Return the body's content."""
@@ -81,11 +101,26 @@ class Connection:
             await self._fill()
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         status, fields = _parse(head)
-        length = int(fields["content-length"])
+        if fields.get("transfer-encoding") == "chunked":
+            return Answer(status, fields, await self._chunks())
+        return Answer(status, fields, await self._take(int(fields["content-length"])))
+
+    async def _chunks(self) -> bytes:
+        body = b""
+        while True:
+            while b"\r\n" not in self._buffer:
+                await self._fill()
+            size, _, self._buffer = self._buffer.partition(b"\r\n")
+            length = int(size, 16)
+            body += (await self._take(length + 2))[:-2]
+            if not length:
+                return body
+
+    async def _take(self, length: int) -> bytes:
         while len(self._buffer) < length:
             await self._fill()
         found, self._buffer = self._buffer[:length], self._buffer[length:]
-        return Answer(status, int(fields["x-hstore-index"]), found)
+        return found
 
     async def _fill(self) -> None:
         data = await self.stream.receive_some()
@@ -120,6 +155,7 @@ class Clients:
         self.sim = sim
         self.options = sim.options
         self.history: History[Action] = History()
+        self.lock_history: History[Steps] = History()
         self.asked = self.answered = 0
         self.refused: set[bytes] = set()
         self.told: dict[bytes, int] = {}
@@ -137,13 +173,24 @@ class Clients:
 
     async def run(self, number: int) -> None:
         """Be one client, until the run is over."""
-        client = Client(self, number, stream(self.sim.seed, f"client {number}"))
+        client = self._client(number)
         self._running += 1
         while not self.sim.is_healed:
             await trio.sleep(client.rng.expovariate(1 / self.options.think_mean))
             await client.ask_something()
         client.close()
         self._running -= 1
+
+    def _client(self, number: int) -> Client:
+        """Return a client: after the writers and readers come those with locks, then who waits."""
+        options, rng = self.options, stream(self.sim.seed, f"client {number}")
+        if number <= options.clients:
+            return Client(self, number, rng)
+        from .lockers import Locker  # noqa: PLC0415 - they are clients themselves
+        from .waiters import Waiter  # noqa: PLC0415
+
+        is_locker = number <= options.clients + options.lockers
+        return Locker(self, number, rng) if is_locker else Waiter(self, number, rng)
 
     def new_value(self, number: int, rng: Random) -> str:
         """Return a value that nobody has written."""
@@ -182,7 +229,13 @@ class Clients:
         for value in self.refused:
             if value in at:
                 self.fail(f"I7: {value!r:.40} was refused for certain, and is at {at[value]}")
-        result = check(self.history.operations(), Key(), _MOST_STEPS)
+        self._judge(check(self.history.operations(), Key(), _MOST_STEPS))
+        locks = self.lock_history.operations()
+        if locks:
+            self._judge(check(locks, LockedKeys(), _MOST_STEPS))
+            self.sim.counts["histories of locks checked"] += 1
+
+    def _judge(self, result: Found[Any]) -> None:
         self.sim.counts["histories checked"] += 1
         if result.verdict is Verdict.NOT_LINEARIZABLE:
             self.fail(f"L3: {result}")
@@ -191,7 +244,15 @@ class Clients:
 
 
 class Client:
-    """One client."""
+    """One client.
+
+    Attributes:
+        member: Whom it asked last.
+        was_undisturbed: Whether nothing was in the way of the last answer.
+    """
+
+    member: SimMember
+    was_undisturbed = False
 
     def __init__(self, clients: Clients, number: int, rng: Random) -> None:
         self.clients = clients
@@ -206,6 +267,10 @@ class Client:
         """Hang up."""
         for connection in self._connections.values():
             connection.stream.close()
+
+    def knows(self, answer: Answer) -> bool:
+        """Whether it can make something of an answer."""
+        return answer.status in (200, 404)
 
     async def ask_something(self) -> None:
         """Do one request, of a kind that is drawn."""
@@ -222,13 +287,24 @@ class Client:
     # -- one request ------------------------------------------------------------------------
 
     async def _send(
-        self, method: str, target: str, body: bytes = b"", headers: tuple[str, ...] = ()
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        headers: tuple[str, ...] = (),
+        *,
+        wait_s: float = 0.0,
+        member: SimMember | None = None,
     ) -> Answer | None:
-        """Ask a node; None: there is no answer, and it cannot have come to anything but unknown."""
+        """Ask a node; None: there is no answer, and it cannot have come to anything but unknown.
+
+        `wait_s` is how long the request itself lets the node wait, at most; without a `member` any
+        is asked.
+        """
         sim, rng = self.sim, self.rng
         self.clients.asked += 1
         members = [m for m in sim.members.values() if not m.is_gone]
-        member = rng.choice(members)
+        member = self.member = rng.choice(members) if member is None else member
         begun = trio.current_time()
         timeout = self.options.timeout_ms
         sign = "&" if "?" in target else "?"
@@ -237,7 +313,7 @@ class Client:
         slack = 1.0 + self.options.settings.heartbeat_ms / 1000 * member.skew * 2
         connection: Connection | None = None
         answer: Answer | None = None
-        with trio.move_on_after(timeout / 1000 + slack) as scope:
+        with trio.move_on_after(timeout / 1000 + slack + wait_s) as scope:
             try:
                 connection = await self._connection(member)
                 answer = await connection.ask(method, target, body, headers)
@@ -252,6 +328,7 @@ class Client:
             self._connections.pop(member.id, None)
             return None
         assert connection is not None
+        self.was_undisturbed = self._is_owed(connection, begun)
         self._check(connection, answer)
         return answer
 
@@ -277,9 +354,9 @@ class Client:
         if answer.index < connection.index:
             self.sim.fail(f"L4: the index of {connection.member.id} fell to {answer.index}")
         connection.index = answer.index
-        if answer.status not in (200, 404, 503):
+        if not answer.is_unavailable and not self.knows(answer):
             self.sim.fail(f"I14: HTTP {answer.status}: {answer.body!r:.300}")
-        if answer.status != 503:
+        if not answer.is_unavailable:
             self.clients.answered += 1
 
     # -- kinds ------------------------------------------------------------------------------
@@ -288,7 +365,7 @@ class Client:
         history = self.clients.history
         asked = history.call(key, Action(Kind.READ), f"client {self.number}")
         answer = await self._send("GET", f"/v1/kv/{key}")
-        if answer is None or answer.status == 503:
+        if answer is None or answer.is_unavailable:
             history.unknown(asked, is_harmless=True)
         elif answer.status == 404:
             history.answered(asked, Action(Kind.READ, result=Result.ABSENT))
@@ -319,12 +396,12 @@ class Client:
         is_unknown = False
         for attempt in range(_RETRIES if headers else 1):
             answer = await self._send(*_request(kind, key, value, expected), headers)
-            if answer is not None and answer.status != 503:
+            if answer is not None and not answer.is_unavailable:
                 if attempt:
                     self.sim.counts["keyed writes sent again and answered"] += 1
                 history.answered(asked, self._outcome(action, key, answer, is_keyed=bool(headers)))
                 return
-            is_unknown |= answer is None or answer.json().get("outcome") != "not applied"
+            is_unknown |= answer is None or not answer.is_certainly_nothing
         if is_unknown:
             self.sim.counts["outcomes unknown"] += 1
             history.unknown(asked)
@@ -337,7 +414,7 @@ class Client:
     async def _find_revision(self, key: str) -> int | None:
         """Return what a compare-and-set may name: mostly what there is."""
         answer = await self._send("GET", f"/v1/kv/{key}?stale")
-        if answer is None or answer.status == 503:
+        if answer is None or answer.is_unavailable:
             return None
         return 0 if answer.status == 404 else _entry(answer)[1]
 

@@ -121,6 +121,9 @@ class Disaster:
         disk = member.disk
         shown = disk.durable.snapshot.index + len(disk.durable.entries)
         if rng.random() < 0.5:
+            if disk.witness is not None:
+                # What the crash has left of unflushed writes was shown to nobody, and may go again.
+                shown = min(shown, disk.witness.index)
             disk.lose_flushed(rng.randint(1, 6))
             self.counts["recovered from a disk that lost log"] += 1
         self._had[member.id] = Had(disk, shown)

@@ -15,6 +15,8 @@ The numbers are those of `tests/sim/invariants.py`; some are rules of the driver
 - C1: a node names a leader only while its proof is younger than the lease, and so never one that was
   replaced longer ago than that.
 - I7 and D15, D16: what clients see is judged in `clients.py`.
+- K1, K2: what is in the tables of clients, and how the indexes of answers move, by `../tables/judge.py`;
+  E1, E2: how long sessions live, by `lifetimes.py`; W1, W2: who waits for a change, by `waiters.py`.
 """
 
 from __future__ import annotations
@@ -26,14 +28,26 @@ import msgspec
 import trio
 
 from hstore.node.model import commands
-from hstore.node.model.commands import Delete, DeletePrefix, Denial, Keyed, Outcome, Put
+from hstore.node.model.commands import (
+    Delete,
+    DeletePrefix,
+    Denial,
+    Keyed,
+    Outcome,
+    Put,
+    Transaction,
+)
+from hstore.node.model.locks import Acquire, Release
 from hstore.node.peers import wire
 from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
 from hstore.node.raft.messages import AppendResponse, PreVoteResponse, VoteRequest, VoteResponse
 from hstore.node.raft.roles import Role
 from hstore.node.storage.interface import APPLIED_KEY, unpack_applied
 
+from ..tables.judge import Judge
 from .disk import digest
+from .lifetimes import Lifetimes
+from .waiters import AppliedAt
 
 if TYPE_CHECKING:
     from .member import SimMember
@@ -60,6 +74,9 @@ class Checker:
         commands: What is committed there, by index: commands of keys only.
         at: Index by the value that was written there.
         replaced: Ids of members whose place another has, as a client was told.
+        judge: Of what is in the tables of clients.
+        lifetimes: Of sessions.
+        applied_at: When each life of a node had applied how much.
     """
 
     def __init__(self, sim: WholeSimulation) -> None:
@@ -77,6 +94,9 @@ class Checker:
         self._lives: dict[int, Life] = {}
         self._outcomes: dict[int, Any] = {}
         self._answers: dict[bytes, Outcome] = {}
+        self.judge = Judge(sim.fail, sim.counts, sim.options.deletions_max)
+        self.lifetimes = Lifetimes(sim)
+        self.applied_at = AppliedAt()
 
     def _fail(self, name: str, member: SimMember, text: str) -> None:
         self.sim.fail(f"{name}: node {member.id} {text}")
@@ -239,7 +259,10 @@ class Checker:
             command = command.command
         if isinstance(command, (Put, Delete, DeletePrefix)):
             self.commands[entry.index] = command
-        if isinstance(command, Put):
+        for part in command.operations if isinstance(command, Transaction) else ():
+            if isinstance(part, (Put, Acquire, Release)):
+                self.at.setdefault(part.value, []).append(entry.index)
+        if isinstance(command, (Put, Acquire, Release)):
             places = self.at.setdefault(command.value, [])
             places.append(entry.index)
             if len(places) > 1 and not is_keyed:
@@ -330,6 +353,11 @@ class Checker:
 
     # -- states -----------------------------------------------------------------------------
 
+    def applies(self, member: SimMember) -> None:
+        """A driver is about to apply entries: clients hear of them before the turn is over."""
+        if not member.is_frozen:
+            self._check_commit(member, member.core.log.commit)
+
     def applied(
         self, member: SimMember, entries: Sequence[Entry], outcomes: Sequence[Outcome | None]
     ) -> None:
@@ -339,6 +367,7 @@ class Checker:
         life, durable = self._lives[member.id], member.disk.durable
         for entry, outcome in zip(entries, outcomes, strict=True):
             self._check_applied(member, entry, outcome)
+        self.applied_at.note(member.id, member.lives, entries[-1].index)
         first, last = entries[0].index, entries[-1].index
         if life.applied and first != life.applied + 1:
             self._fail("D7", member, f"applies {first} after {life.applied}")
@@ -352,6 +381,29 @@ class Checker:
             self._fail("I2", member, f"the cluster's time fell from {life.time_ms} to {time_ms}")
         life.time_ms = time_ms
         self._check_state(member, last)
+        self._look(member, last)
+
+    def told(
+        self, member: SimMember, entries: Sequence[Entry], outcomes: Sequence[Outcome | None]
+    ) -> None:
+        """A driver tells clients of outcomes, perhaps before they are written (K1, E1)."""
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            is_first = entry.index > self.judge.book.last.index
+            self.judge.applied(member.id, entry, outcome)
+            if is_first and outcome is not None and outcome.ok and self.judge.book.last.is_open:
+                self.lifetimes.applied(commands.decode(entry.data))
+
+    def _look(self, member: SimMember, index: int) -> None:
+        reader = member.node.replica.state.view()
+        try:
+            self.judge.look(member.id, reader, index)
+        finally:
+            reader.close()
+
+    @property
+    def last_election(self) -> float:
+        """When a leader was elected last."""
+        return max(self._elected_at.values(), default=0.0)
 
     def _check_applied(self, member: SimMember, entry: Entry, outcome: Outcome | None) -> None:
         known = self._chains.get(entry.index)
@@ -386,6 +438,7 @@ class Checker:
         if known is not None and known != (meta.term, meta.chain):
             self._fail("I11", member, f"installs another history at {meta.index}")
         self._check_state(member, meta.index)
+        self.applied_at.note(member.id, member.lives, meta.index)
 
     def _check_state(self, member: SimMember, index: int) -> None:
         state = member.disk.live.state

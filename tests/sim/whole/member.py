@@ -19,6 +19,7 @@ from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
 from hstore.node.config.settings import NodeSettings
 from hstore.node.errors import BadFrame, HstoreError, StorageError
+from hstore.node.model.commands import Outcome
 from hstore.node.model.values import Address
 from hstore.node.node import Life, Node
 from hstore.node.peers import wire
@@ -213,7 +214,13 @@ class SimMember:
             return send(peer, frame)
 
         def watched_apply(entries: Sequence[Entry], tell: Tell) -> Any:
-            outcomes = apply(entries, tell)
+            self.sim.checker.applies(self)
+
+            def watched_tell(told: Sequence[Entry], outcomes: list[Outcome | None]) -> None:
+                self.sim.checker.told(self, told, outcomes)
+                tell(told, outcomes)
+
+            outcomes = apply(entries, watched_tell)
             self.sim.checker.applied(self, entries, outcomes)
             return outcomes
 

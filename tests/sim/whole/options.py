@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from hstore.node.model.commands import ClusterSettings
+from hstore.node.model.user_events import EVENTS_MAX
 
-from ..options import stream
+from ..options import DELETIONS_MAX, stream
 
 
 @dataclass(slots=True)
@@ -68,6 +69,9 @@ class WholeOptions:
         capacity: Bytes that the smallest disk holds; 0: the disks hold everything.
         fill_every: Somebody writes large values until they are refused.
         hostile_every: A frame that no node may use comes in the name of a member (`hostile.py`).
+        lockers: How many more clients hold sessions and locks (`lockers.py`).
+        waiters: How many more wait for changes (`waiters.py`).
+        deletions_max, events_max: So many are kept of each table.
         is_calm: Nothing else goes wrong that hides from the leader how much room there is.
     """
 
@@ -128,6 +132,10 @@ class WholeOptions:
     fill_every: float = 0.0
     is_calm: bool = False
     hostile_every: float = 0.0
+    lockers: int = 0
+    waiters: int = 0
+    deletions_max: int = DELETIONS_MAX
+    events_max: int = EVENTS_MAX
 
 
 _DISTURBANCES = (
@@ -148,7 +156,9 @@ def draw(seed: int) -> WholeOptions:
     options = WholeOptions(
         nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5)),
         seconds=rng.choice((4.0, 6.0, 10.0)),
-        settings=_draw_settings(rng, stream(seed, "shipped settings")),
+        settings=_draw_settings(
+            rng, stream(seed, "shipped settings"), stream(seed, "settings of sessions")
+        ),
         pre_vote=rng.random() < 0.85,
         check_quorum=rng.random() < 0.9,
         max_inflight=rng.choice((1, 4, 64)),
@@ -214,6 +224,11 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     """Draw each from a stream of its own: most runs stay as they were."""
     ends = stream(seed, "ends")
     options.end_every = ends.uniform(1, 4) if ends.random() < 0.15 else 0.0
+    locks = stream(seed, "lockers")
+    if locks.random() < 0.5:
+        options.lockers, options.waiters = locks.choice((1, 2, 3)), locks.choice((0, 1, 3))
+        options.deletions_max = locks.choice((4, 16, DELETIONS_MAX))
+        options.events_max = locks.choice((3, EVENTS_MAX))
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -228,6 +243,8 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         fill_every=rng.uniform(0.5, 2),
         # Idempotency keys cannot be deleted, and a run is shorter than they are kept.
         keyed=0.0,
+        lockers=0,
+        waiters=0,
         is_lost=False,
         think_mean=max(options.think_mean, 0.05),
     )
@@ -257,12 +274,14 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options.clock_every = options.configure_every = options.replace_every = 0.0
     options.is_lost, options.end_every = False, 0.0
     options.hostile_every = 0.0
+    options.lockers = options.waiters = 0
+    options.deletions_max, options.events_max = DELETIONS_MAX, EVENTS_MAX
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})
 
 
-def _draw_settings(rng: Random, more: Random) -> ClusterSettings:
+def _draw_settings(rng: Random, more: Random, sessions: Random) -> ClusterSettings:
     """Draw all settings: those of a cluster that nobody has configured in half of the seeds.
 
     The others have faster heartbeats, which bring more elections into the seconds of a run.
@@ -274,5 +293,8 @@ def _draw_settings(rng: Random, more: Random) -> ClusterSettings:
         health_interval_ms=rng.choice((100, 500)),
         zone=more.choice(("hstore.local", "example.org")),
         dns_ttl_s=more.choice((0, 1, 60)),
+        datacenter=sessions.choice(("dc1", "east")),
+        session_ttl_min_ms=sessions.choice((1000, 1000, 2000, 10_000)),
+        session_node_grace_ms=sessions.choice((0, 500, 2000, 10_000)),
     )
     return ClusterSettings() if more.random() < 0.5 else drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import structlog
 import trio
 
+from hstore.node.api.dialect import heads, queries
 from hstore.node.api.http import answers
 from hstore.node.cluster import replica_check
 from hstore.node.driver import compaction, disk_space, requests
@@ -25,6 +27,9 @@ from tests.fakes.storage import MemoryDisk
 
 from ..configurations import has_majority
 from ..invariants import Violation
+from ..options import stream
+from ..tables.judge import Question
+from ..tables.nodes import small_bounds
 from . import scheduler
 from .clients import Clients
 from .disaster import Disaster
@@ -38,6 +43,7 @@ from .operator import Operator
 from .options import WholeOptions, draw
 from .rooms import Rooms
 from .scheduler import Trace
+from .waiters import wait_in_peace
 from .wires import Wires
 
 _SETTLE_S = 60.0
@@ -54,6 +60,7 @@ class WholeSimulation:
         trace: What has run; `digest` is its digest, `core_events` the steps of all tasks.
         members: By id, whether they run or not.
         counts: How often each thing worth counting has happened.
+        told_indexes: By question: the greatest index that any client was told of its answer.
         is_healed: Whether faults and requests are over.
         is_stranded: Whether it has ended early, for no majority was left.
         violation: What has gone wrong first.
@@ -72,6 +79,7 @@ class WholeSimulation:
         self.is_stranded = False
         self.violation: Violation | None = None
         self.members: dict[int, SimMember] = {}
+        self.told_indexes: dict[Question, int] = {}
         self.wires = Wires(self)
         self.faults = Faults(self)
         self.operator = Operator(self)
@@ -102,7 +110,9 @@ class WholeSimulation:
 
     def run(self) -> None:
         """Run to the end; raises Violation."""
-        with _limits(self.options), _quiet(self.counts):
+        options = self.options
+        small = small_bounds(options.deletions_max, options.events_max)
+        with _limits(options, self.seed), small, _quiet(self.counts):
             scheduler.run(self.seed, self._main, self.trace)
         if self.violation is not None:
             raise self.violation
@@ -115,7 +125,9 @@ class WholeSimulation:
                     member.start()
                 self.faults.begin()
                 self.nursery.start_soon(self.rooms.run)
-                for number in range(1, self.options.clients + 1):
+                options = self.options
+                count = options.clients + options.lockers + options.waiters
+                for number in range(1, count + 1):
                     self.nursery.start_soon(self.clients.run, number)
                 await trio.sleep(self.options.seconds)
                 await self._end()
@@ -148,6 +160,9 @@ class WholeSimulation:
             return
         await self.rooms.give_back()
         self.clients.finished()
+        await self.checker.lifetimes.over()
+        if self.options.waiters:
+            await wait_in_peace(self, self._present())
         before = await self._write_once()
         await self.impostors.come(self._present())
         await self._settle("after impostors")
@@ -283,8 +298,13 @@ class WholeSimulation:
 
 
 @contextmanager
-def _limits(options: WholeOptions) -> Iterator[None]:
-    """Give the driver the bounds of this run: its own are for real loads, and never reached here."""
+def _limits(options: WholeOptions, seed: int) -> Iterator[None]:
+    """Give the driver the bounds of this run: its own are for real loads, and never reached here.
+
+    What nodes draw by themselves, the names of sessions and how long a read waits, is the seed's, too.
+    """
+    names = stream(seed, "names")
+    date_line = answers._Date(lambda: 0.0).line
     changes: list[tuple[Any, str, object]] = [
         (compaction, "KEEP_ENTRIES", options.keep_entries),
         (compaction, "STRAGGLER_ENTRIES", 2),
@@ -296,7 +316,10 @@ def _limits(options: WholeOptions) -> Iterator[None]:
         (snapshot_transfer, "CHUNK_PAIRS", options.chunk_pairs),
         (replica_check, "INTERVAL_S", 1.0),
         (replica_check, "PATIENCE_S", 5.0),
-        (answers, "_date_line", answers._Date(lambda: 0.0).line),
+        (answers, "date_line", date_line),
+        (heads, "date_line", date_line),
+        (uuid, "uuid4", lambda: uuid.UUID(int=names.getrandbits(128), version=4)),
+        (queries, "random", names),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
     try:

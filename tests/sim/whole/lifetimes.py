@@ -1,0 +1,146 @@
+"""How long sessions live, by the one clock of a run.
+
+- E1: a session does not end before twice its TTL is over since its last create or renewal that was
+  answered was *sent*, unless it was destroyed, or its node or a check failed. So nobody gets its
+  locks while it may think that it holds them, which is half as long (contract of services, 6.3).
+- E2: in peace it has ended by then, or by as long after the last election, and 200 ms; so have all
+  whose node is no member any more.
+- E3: for the check of its node it ends only when that has been critical for the grace (6.2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from hstore.node.model.checks import SERF_HEALTH, SetCheck
+from hstore.node.model.commands import Command, Keyed
+from hstore.node.model.locks import CreateSession, EndSession, Session
+from tests.histories.locks import LockKind, Step, Steps
+
+if TYPE_CHECKING:
+    from .simulation import WholeSimulation
+
+_LATE_S = 0.2
+"""By the contract."""
+
+_COMMIT_S = 2.0
+"""For the end of a session to be committed and applied by somebody, on slow disks and links."""
+
+
+class _Life:
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.sent_at = -1.0
+        self.ended_at: float | None = None
+        self.is_cut_short = bool(session.node_checks)
+
+
+class Lifetimes:
+    """The sessions of one run. `cut_short` are those whose client has asked for their end."""
+
+    def __init__(self, sim: WholeSimulation) -> None:
+        self.sim = sim
+        self.cut_short: set[bytes] = set()
+        self._lives: dict[bytes, _Life] = {}
+        self._sent: dict[bytes, float] = {}
+        self._critical_since: dict[int, float] = {}
+
+    # -- what clients are told --------------------------------------------------------------
+
+    def confirmed(self, session: bytes, sent_at: float) -> None:
+        """A create or a renewal that was sent at some time was answered."""
+        self.sim.counts["sessions kept alive"] += 1
+        self._sent[session] = max(sent_at, self._sent.get(session, 0.0))
+        life = self._lives.get(session)
+        if life is None and not self.sim.checker.judge.book.last.is_open:
+            return
+        if life is None:
+            self.sim.fail(f"I7: session {session.hex()} is confirmed, and was never committed")
+        elif life.ended_at is not None:
+            self._judge(life)
+
+    # -- what is committed ------------------------------------------------------------------
+
+    def applied(self, command: Command) -> None:
+        """A command has taken effect for the first time, on some node."""
+        if isinstance(command, Keyed):
+            command = command.command
+        if isinstance(command, CreateSession):
+            self._lives[command.session.id] = _Life(command.session)
+        elif isinstance(command, EndSession):
+            self._ended(command)
+        elif isinstance(command, SetCheck) and command.check.id == SERF_HEALTH:
+            node = command.check.node
+            if command.check.status != "critical":
+                self._critical_since.pop(node, None)
+            else:
+                self._critical_since.setdefault(node, trio.current_time())
+
+    def _ended(self, command: EndSession) -> None:
+        life = self._lives[command.id]
+        life.ended_at = trio.current_time()
+        session = life.session
+        takes_keys = session.behavior == "delete"
+        kind = LockKind.END_AND_DELETE if takes_keys else LockKind.END
+        history = self.sim.clients.lock_history
+        steps = Steps((Step(kind, session=session.id.hex()),), is_done=True)
+        history.answered(history.call("", steps), steps)
+        # A node that is no member any more takes its sessions with it.
+        page = self.sim.checker.judge.book.last
+        life.is_cut_short |= command.check is not None or not page.has_node(session.node)
+        self.sim.counts["sessions ended"] += 1
+        if command.check is not None and page.has_node(session.node):
+            self._check_grace(session, command.check[0])
+        self._judge(life)
+
+    def _check_grace(self, session: Session, node: int) -> None:
+        self.sim.counts["sessions ended by the check of their node"] += 1
+        since = self._critical_since.get(node)
+        # One that the book does not know to be critical, nobody has seen to become so: a new member's.
+        if since is None:
+            return
+        took, grace = trio.current_time() - since, self.sim.options.settings.session_node_grace_ms
+        if took < grace / 1000 - 1e-6:
+            self.sim.fail(f"E3: {session} ends after {took:.3f} s of grace")
+
+    def _judge(self, life: _Life) -> None:
+        session = life.session
+        if life.is_cut_short or session.id in self.cut_short or life.ended_at is None:
+            return
+        sent_at = self._sent.get(session.id)
+        if sent_at is None:
+            return
+        lasted, due = life.ended_at - sent_at, 2 * session.ttl_ms / 1000
+        self.sim.counts["sessions ended by their TTL"] += 1
+        if not session.ttl_ms or lasted < due - 1e-6:
+            self.sim.fail(f"E1: {session} ends {lasted:.3f} s after its renewal, not {due:.3f} s")
+
+    # -- the end ----------------------------------------------------------------------------
+
+    async def over(self) -> None:
+        """In peace, wait until every session with a TTL must have ended (E2)."""
+        since = trio.current_time()
+        while there := self._timed() or self._left_over():
+            begin = max(since, self.sim.checker.last_election)
+            longest = max(session.ttl_ms for session in there) * 2 / 1000
+            left = begin + longest + _LATE_S + self._commit_s() - trio.current_time()
+            if left <= 0:
+                self.sim.fail(f"E2: in peace there is still {there[0]}: {self.sim.describe()}")
+                return
+            await trio.sleep(min(left + 0.001, 0.5))
+
+    def _timed(self) -> list[Session]:
+        page = self.sim.checker.judge.book.last
+        return [one for one in page.sessions.values() if one.ttl_ms and page.is_open]
+
+    def _left_over(self) -> list[Session]:
+        page = self.sim.checker.judge.book.last
+        return [
+            one for one in page.sessions.values() if page.is_open and not page.has_node(one.node)
+        ]
+
+    def _commit_s(self) -> float:
+        options = self.sim.options
+        return _COMMIT_S + 8 * (options.flush_mean + options.delay_mean)

@@ -1,0 +1,176 @@
+"""Clients that wait for a change: blocking reads of keys, of prefixes, of sessions and of events.
+
+- W1: who waits with an index is answered with a greater one, or when the time is over; an index that
+  is told is never lower than one that anybody was told for the same question before it was asked.
+- W2: who waits is answered soon after the node that he asked has applied a change of the result.
+"""
+
+from __future__ import annotations
+
+import bisect
+import uuid
+from collections.abc import Sequence
+from random import Random
+from typing import TYPE_CHECKING
+
+import trio
+
+from hstore.node.errors import HstoreError
+from hstore.node.model.commands import Put
+
+from ..tables.judge import Question
+from .clients import Answer, Client, Clients
+
+if TYPE_CHECKING:
+    from .member import SimMember
+    from .simulation import WholeSimulation
+
+_WAITS_S = (0.5, 2.0, 6.0)
+_SOON_S = 0.5
+"""From the turn in which a change is applied to the answer on its way; beside that of the network."""
+
+_PEACE_S = 3.0
+_AT_THE_END: Question = ("key", b"at-the-end")
+
+
+class Waiter(Client):
+    """One client; it asks the same question again and again, of any node."""
+
+    def __init__(self, clients: Clients, number: int, rng: Random) -> None:
+        super().__init__(clients, number, rng)
+        self._index = 0
+        self._question: Question = ("key", b"l0")
+        self._begun = 0.0
+
+    def knows(self, answer: Answer) -> bool:
+        """See `Client`."""
+        return answer.status in (200, 404) and answer.result_index > 0
+
+    async def ask_something(self) -> None:
+        """See `Client`."""
+        rng = self.rng
+        if not self._index or rng.random() < 0.1:
+            self._question, self._index = self._draw(), 0
+        wait_s = rng.choice(_WAITS_S)
+        at_least = self.sim.told_indexes.get(self._question, 0)
+        before, self._begun = self._index, trio.current_time()
+        answer = await self.ask_for(self._question, before, wait_s)
+        if answer is None or answer.is_unavailable:
+            return
+        self._index = answer.result_index
+        self._compare(before, at_least, trio.current_time() - self._begun, wait_s)
+
+    async def ask_for(
+        self, question: Question, index: int, wait_s: float, member: SimMember | None = None
+    ) -> Answer | None:
+        """Ask a question, and wait until its index passes `index`, if that is not 0."""
+        path = _path(question)
+        if not index:
+            return await self._send("GET", path, member=member)
+        sign = "&" if "?" in path else "?"
+        path += f"{sign}index={index}&wait={wait_s}s"
+        return await self._send("GET", path, wait_s=wait_s * 17 / 16, member=member)
+
+    def _draw(self) -> Question:
+        rng, page = self.rng, self.sim.checker.judge.book.last
+        kind = rng.choice(("key", "key", "tree", "session", "sessions", "events"))
+        if kind == "session":
+            known = list(page.indexes.sessions)
+            return kind, rng.choice(known) if known else bytes(16)
+        if kind in ("key", "tree"):
+            return kind, rng.choice((b"l0", b"l1", b"k0"))
+        return kind, b""
+
+    def _compare(self, before: int, at_least: int, took: float, wait_s: float) -> None:
+        sim, index = self.sim, self._index
+        about = f"{self._question}: answered with {index} after {took:.3f} s"
+        if index > sim.checker.judge.book.last.index:
+            sim.fail(f"W1: {about}, which is yet to come")
+            return
+        if index < max(at_least, 1):
+            sim.fail(f"W1: {about}, {at_least} was told before it was asked")
+        sim.told_indexes[self._question] = max(index, sim.told_indexes.get(self._question, 0))
+        if not before:
+            return
+        if index < before or (index == before and took < wait_s):
+            sim.fail(f"W1: {about}, it waited for more than {before} for {wait_s} s")
+        sim.counts["waits answered" if index > before else "waits over"] += 1
+        if index > before:
+            self._check_soon(before, about)
+
+    def _check_soon(self, before: int, about: str) -> None:
+        """The node that was asked must not have had the change for long."""
+        sim, member = self.sim, self.member
+        judge = sim.checker.judge
+        changed = judge.changed_at(self._question, judge.book.pages[self._index])
+        known_at = sim.checker.applied_at(member.id, member.lives, changed)
+        if changed <= before or known_at is None or not self.was_undisturbed:
+            return
+        ago = trio.current_time() - max(known_at, self._begun)
+        if ago > _SOON_S + 40 * self.options.delay_mean:
+            sim.fail(f"W2: {about}, {ago:.3f} s after node {member.id} applied {changed}")
+
+
+def _path(question: Question) -> str:
+    kind, what = question
+    if kind == "key":
+        return f"/v1/kv/{what.decode()}"
+    if kind == "tree":
+        return f"/v1/kv/{what.decode()}?recurse"
+    if kind == "session":
+        return f"/v1/session/info/{uuid.UUID(bytes=what)}"
+    return "/v1/session/list" if kind == "sessions" else "/v1/event/list"
+
+
+class AppliedAt:
+    """When each life of each node had applied how much."""
+
+    def __init__(self) -> None:
+        self._times: dict[tuple[int, int], tuple[list[int], list[float]]] = {}
+
+    def note(self, member: int, life: int, index: int) -> None:
+        """A node has come to an index."""
+        indexes, times = self._times.setdefault((member, life), ([], []))
+        indexes.append(index)
+        times.append(trio.current_time())
+
+    def __call__(self, member: int, life: int, index: int) -> float | None:
+        """Return when a life of a node had applied an entry; None: never."""
+        indexes, times = self._times.get((member, life), ([], []))
+        place = bisect.bisect_left(indexes, index)
+        return times[place] if place < len(times) else None
+
+
+async def wait_in_peace(sim: WholeSimulation, members: Sequence[SimMember]) -> None:
+    """See that who waits at each member is answered soon after a write, and by what was written."""
+    answered: dict[int, int] = {}
+    waiters = [Waiter(sim.clients, 1000 + m.id, Random(m.id)) for m in members]
+
+    async def wait(waiter: Waiter, member: SimMember) -> None:
+        first = await waiter.ask_for(_AT_THE_END, 0, 0.0, member)
+        if first is not None and first.status == 404:
+            last = await waiter.ask_for(_AT_THE_END, first.result_index, 60.0, member)
+            if last is not None:
+                answered[member.id] = last.result_index
+
+    async with trio.open_nursery() as nursery:
+        for waiter, member in zip(waiters, members, strict=True):
+            nursery.start_soon(wait, waiter, member)
+        await trio.sleep(_SOON_S)
+        revision = await _put(members[0], _AT_THE_END[1])
+        await trio.sleep(_PEACE_S)
+        nursery.cancel_scope.cancel()
+    for waiter in waiters:
+        waiter.close()
+    late = {member.id for member in members if answered.get(member.id) != revision}
+    if revision and late:
+        sim.fail(
+            f"W2: in peace nodes {sorted(late)} do not tell who waits of {revision}: {answered}"
+        )
+
+
+async def _put(member: SimMember, key: bytes) -> int:
+    try:
+        return (await member.node.keys.write(Put(key, b"."), trio.current_time() + 5)).revision
+    except HstoreError:
+        return 0
