@@ -149,6 +149,23 @@ def test_one_fault_undoes_everything_and_is_told_in_consuls_words(
     assert everything(machine) == everything(copy_of(machine))
 
 
+def test_what_one_key_goes_through_is_undone_step_by_step(machine: State) -> None:
+    run(machine, Put(b"a", b""), Delete(b"a"))
+    deleted = machine.applied
+    steps = (Put(b"a", b""), Delete(b"a"), Acquire(b"a", b"", 0, S), DeletePrefix(b"a"))
+    before = everything(machine)[:-1]
+
+    assert not transact(machine, *steps, *steps, Get(b"none")).ok
+
+    assert everything(machine)[:-1] == before
+    for one in (machine, copy_of(machine)):
+        with Now(one) as now:
+            assert now.absent_index(b"a") == now.tree_index(b"a") == deleted
+            assert now.absent_index(b"aa") == 1
+        assert run_one(one, Acquire(b"a", b"", 0, S)).ok
+        assert run_one(one, end("s")).ok
+
+
 def test_every_operation_is_tried_and_every_fault_told(machine: State) -> None:
     outcome = transact(
         machine, Get(b"none"), Put(b"x", b""), CheckNotExists(b"x"), CheckNotExists(b"y")
