@@ -23,6 +23,7 @@ from hstore.node.model.transactions import (
     GetTree,
     KeyRow,
 )
+from hstore.node.peers import wire
 from hstore.node.state import idempotency, transactions
 from hstore.node.state.machine import State
 from hstore.node.state.watches import Watches
@@ -197,16 +198,27 @@ def test_an_answer_is_bounded_in_rows_and_bytes(
 
     monkeypatch.setattr(transactions, "ROWS_MAX", 100)
     half = transactions.BYTES_MAX // 2
-    run(machine, Put(b"half", bytes(half - 4)))
+    run(machine, Put(b"half", bytes(half - 84)))
     assert transact(machine, Get(b"half"), Get(b"half")).ok
     (fault,) = transact(machine, Get(b"half"), Get(b"half"), Get(b"old")).faults
-    assert (fault[0], "2,048 KiB" in fault[1]) == (2, True)
+    assert (fault[0], "2,240 KiB" in fault[1]) == (2, True)
+
+
+def test_the_largest_answer_fits_into_a_frame_between_nodes() -> None:
+    rows = transactions.ROWS_MAX
+    most = 2**64 - 1
+    for count in (rows, 300, 3):
+        value = bytes(transactions.BYTES_MAX // count - 80 - 1)
+        row = KeyRow(b"k", value, most, most, most, most, S)
+        outcome = msgspec.msgpack.encode(Outcome(True, most, rows=(row,) * count))
+        frame = wire.ForwardReply(most, 0, outcome)
+        assert len(wire.encode(frame)) < wire.MAX_FRAME
 
 
 def test_what_is_remembered_with_a_key_is_smaller_and_answered_the_same_again(
     machine: State,
 ) -> None:
-    size = idempotency.ANSWER_BYTES_MAX - len(b"large")
+    size = idempotency.ANSWER_BYTES_MAX - len(b"large") - 80
     run(machine, Put(b"large", bytes(size)))
     large = Keyed(b"2", b"d" * 16, Transaction((Put(b"b", b""), Get(b"large"), Get(b"old"))))
     fits = Keyed(b"1", b"d" * 16, Transaction((Get(b"large"),)))
