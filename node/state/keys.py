@@ -20,7 +20,7 @@ from .batch import Batch, Effects, InMemory
 from .changes import KEYS, Change, Tree
 from .deletions import DELETIONS
 from .holds import HOLDS
-from .records import LOCKED, USER, encode_record, record_head
+from .records import KEY_CHANGE_KEY, LOCKED, USER, encode_index, encode_record, record_head
 
 
 def _load_greatest_lock(view: StateReader) -> int:
@@ -155,10 +155,12 @@ def note_change(batch: Batch) -> None:
 
     Once for all its entries, so that the write of a key pays little. No savepoint is open.
     """
-    for change in reversed(batch.changes):
-        if change.table == KEYS:
-            batch.changed[records.KEY_CHANGE_KEY] = records.encode_index(change.revision)
-            return
+    changes = batch.changes
+    at = len(changes) - 1
+    while at >= 0 and changes[at].table != KEYS:
+        at -= 1
+    if at >= 0:
+        batch.changed[KEY_CHANGE_KEY] = encode_index(changes[at].revision)
 
 
 IN_MEMORY = (GREATEST_LOCK,)

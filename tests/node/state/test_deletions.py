@@ -195,7 +195,7 @@ def test_what_is_taken_back_leaves_the_look_ups_as_they_were(
         assert kept.tree_index(prefix) == plain.tree_index(prefix)
         assert kept.key_index(prefix) == plain.key_index(prefix)
         assert kept.lock_index(prefix) == plain.lock_index(prefix)
-    assert kept.has_locks == plain.has_locks
+    assert kept.with_lock == plain.with_lock
 
 
 def test_a_state_holds_its_look_ups_in_one_place(machine: State) -> None:
