@@ -61,11 +61,6 @@ class Kept:
         for prefix in self._prefixes:
             self._lengths[len(prefix)] = self._lengths.get(len(prefix), 0) + 1
 
-    @property
-    def has_locks(self) -> bool:
-        """Whether a key that is made may have to begin with a lock index."""
-        return self.with_lock > 0 or self.lock_floor > 0
-
     def add(self, one: Deletion) -> Deletion | None:
         """Add the newest deletion; return the one of its name before it, for `undo`."""
         self.order.append(one)

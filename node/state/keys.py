@@ -20,7 +20,7 @@ from .batch import Batch, Effects, InMemory
 from .changes import KEYS, Change, Tree
 from .deletions import DELETIONS
 from .holds import HOLDS
-from .records import LOCKED, USER, encode_record, record_head
+from .records import KEY_CHANGE_KEY, LOCKED, USER, encode_index, encode_record, record_head
 
 
 def _load_greatest_lock(view: StateReader) -> int:
@@ -138,14 +138,15 @@ def _delete_prefix(batch: Batch, entry: Entry, command: DeletePrefix) -> Outcome
     gone = batch.delete_range(start, records.prefix_end(start) or records.USER_END)
     if gone == []:
         return Outcome(True, index)
+    names = None if gone is None else [key[1:] for key in gone]
     held = batch.value(HOLDS)
-    for key in held.under(prefix):
+    for key in held.among(prefix, names):
         holds.let_go(batch, key, held.by_key[key])
     deletions.keep(batch, KEYS, index, prefix, batch.value(GREATEST_LOCK), is_prefix=True)
-    if gone is None:
+    if names is None:
         batch.skip_changes(Tree(KEYS, prefix, index, None))
     else:
-        batch.changes += [Change(KEYS, key[1:], index, None) for key in gone]
+        batch.changes += [Change(KEYS, name, index, None) for name in names]
     return Outcome(True, index)
 
 
@@ -154,10 +155,12 @@ def note_change(batch: Batch) -> None:
 
     Once for all its entries, so that the write of a key pays little. No savepoint is open.
     """
-    for change in reversed(batch.changes):
-        if change.table == KEYS:
-            batch.changed[records.KEY_CHANGE_KEY] = records.encode_index(change.revision)
-            return
+    changes = batch.changes
+    at = len(changes) - 1
+    while at >= 0 and changes[at].table != KEYS:
+        at -= 1
+    if at >= 0:
+        batch.changed[KEY_CHANGE_KEY] = encode_index(changes[at].revision)
 
 
 IN_MEMORY = (GREATEST_LOCK,)

@@ -215,7 +215,8 @@ class State:
         if not entries:
             return []
         batch = Batch(self._store, self._values, EFFECTS, self.on_checkpoint)
-        batch.locks_deleted = self._deleted_keys.has_locks
+        kept = self._deleted_keys
+        batch.locks_deleted = kept.with_lock > 0 or kept.lock_floor > 0
         outcomes = []
         expected = self.applied
         for entry in entries:

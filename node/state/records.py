@@ -39,6 +39,7 @@ changed, only added to. Knows nothing of commands (the modules of the tables) or
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import msgspec
 
@@ -286,9 +287,8 @@ def decode_keyed_writes(record: bytes | None) -> tuple[int, int, int]:
     return ends
 
 
-def encode_index(index: int) -> bytes:
-    """Return the record of one index, number or time."""
-    return _ID.pack(index)
+encode_index: Callable[[int], bytes] = _ID.pack
+"""Encode the record of one index, number or time."""
 
 
 def decode_index(record: bytes | None, otherwise: int = 0) -> int:
