@@ -5,18 +5,29 @@ Words. A *record* is a value as stored, under a key of the store. A *table* is t
 that carries a command out. A *batch* collects the effects of several entries, in front of the store;
 a *savepoint* is a point in a batch to which it can be rolled back. A *change* names a table and a key
 of it that got another value or was deleted; the *history* is the latest changes of all tables. A
-*watch* reads the changes under a prefix of one table.
+*watch* reads the changes under a prefix of one table; a *wait* is called after one change.
 
-machine.py       applies entries in order; the table of all effects; readers of the state
+machine.py       applies entries in order; the table of all effects
+reader.py        readers of the state as of one moment, and the index of each answer
 batch.py         the batch and its savepoints; what tables hold in memory
 keys.py          the users' keys
+locks.py         locks on keys: who gets one, and what the end of a session does to them
+holds.py         which locks are held, and which keys are under a lock delay
+sessions.py      sessions: how they are made and end
+transactions.py  all operations or none, and what they answer
+deletions.py     the deletions that are kept, so that no index goes back
+latest.py        how kept deletions are found by prefix
 members.py       the cluster's settings and its members; why a join or a change is refused
-idempotency.py   keyed writes: which took effect, what was answered, how long that is kept
+nodes.py         which nodes the catalog has
+checks.py        health checks of nodes
+user_events.py   events that users fire
+idempotency.py   keyed writes: what was answered to each, and how long that is kept
+keyed_writes.py  the one record about all keyed writes and the cluster's time
 cluster_time.py  the time in the log, which never falls
 intact.py        whether a whole state that another node sends can be read
 records.py       the layout of keys and values in the store
 changes.py       the history, bounded
-watches.py       watches and their waking
+watches.py       watches and waits, and their waking
 
 Never here: a clock, randomness, I/O beyond the store, or an order that depends on a hash seed.
 """

@@ -9,6 +9,7 @@ time. Both are changed in place, and a savepoint takes that back. What commands 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 from ..storage.interface import StateReader
 from . import cluster_time, records
@@ -38,9 +39,17 @@ class Holds:
         """Return the keys that a session holds, sorted."""
         return sorted(self._by_session.get(session, ()))
 
-    def under(self, prefix: bytes) -> list[bytes]:
-        """Return the held keys that start with `prefix`, sorted."""
-        return sorted(key for key in self.by_key if key.startswith(prefix))
+    def among(self, prefix: bytes, keys: Sequence[bytes] | None) -> list[bytes]:
+        """Return the held keys that start with `prefix`, sorted.
+
+        Args:
+            prefix: Of the keys.
+            keys: All keys that start with it; None: they are too many.
+        """
+        held = self.by_key
+        if keys is not None and len(keys) < len(held):
+            return [key for key in keys if key in held]
+        return sorted(key for key in held if key.startswith(prefix))
 
     def add(self, key: bytes, session: bytes) -> None:
         """Note that a session holds a key."""

@@ -33,8 +33,7 @@ KEYS_MAX = 200_000
 """Keys that are kept. At some 100 bytes each this is 20 MB on disk, 100 MB if all are long."""
 
 ANSWER_BYTES_MAX = 64 * 1024
-"""Bytes of the keys and values in an answer that is remembered: a transaction that answers with more
-is refused."""
+"""Bytes of the rows in an answer that is remembered: a transaction that answers with more is refused."""
 
 _FORGOTTEN_AT_ONCE = 4
 """Old keys that one write forgets. More than one, or a table that was full would stay so."""

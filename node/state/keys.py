@@ -138,14 +138,15 @@ def _delete_prefix(batch: Batch, entry: Entry, command: DeletePrefix) -> Outcome
     gone = batch.delete_range(start, records.prefix_end(start) or records.USER_END)
     if gone == []:
         return Outcome(True, index)
+    names = None if gone is None else [key[1:] for key in gone]
     held = batch.value(HOLDS)
-    for key in held.under(prefix):
+    for key in held.among(prefix, names):
         holds.let_go(batch, key, held.by_key[key])
     deletions.keep(batch, KEYS, index, prefix, batch.value(GREATEST_LOCK), is_prefix=True)
-    if gone is None:
+    if names is None:
         batch.skip_changes(Tree(KEYS, prefix, index, None))
     else:
-        batch.changes += [Change(KEYS, key[1:], index, None) for key in gone]
+        batch.changes += [Change(KEYS, name, index, None) for name in names]
     return Outcome(True, index)
 
 

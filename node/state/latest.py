@@ -73,7 +73,6 @@ class Latest:
         if before is None:
             bucket = self._buckets[at]
             insort(bucket, name)
-            self._firsts[at] = bucket[0]
             if len(bucket) >= 2 * _BUCKET_NAMES:
                 self._cut(at)
         return before

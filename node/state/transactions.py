@@ -33,8 +33,12 @@ from .records import Item
 
 ROWS_MAX = 10_000
 """Rows of an answer."""
-BYTES_MAX = 2 * 1024 * 1024
-"""Bytes of the keys and values of an answer."""
+BYTES_MAX = (2048 + 192) * 1024
+"""Bytes of the rows of an answer: 2 MiB of values, if they are few. It has to fit into one frame
+between nodes (`peers/wire.py`, MAX_FRAME)."""
+
+_ROW_BYTES = 80
+"""What a row takes beside its key and value, at most."""
 
 _NAME_BYTES_MAX = 400
 """Of a key in the text of a fault: 128 of them are remembered with an idempotency key."""
@@ -80,7 +84,7 @@ class _Answer:
     def add(self, item: Item, *, has_value: bool) -> None:
         """Answer with a key."""
         value = item.value if has_value else None
-        size = self._bytes + len(item.key) + len(value or b"")
+        size = self._bytes + len(item.key) + len(value or b"") + _ROW_BYTES
         if size > self._bytes_max or len(self.rows) >= ROWS_MAX:
             raise _Fault(
                 f"the answer is too large: at most {ROWS_MAX:,} keys, of {self._bytes_max >> 10:,} KiB"
@@ -109,7 +113,7 @@ def carry_out(
         batch: What has taken effect.
         entry: Which carries it.
         command: The transaction.
-        bytes_max: Bytes of the keys and values of its answer, at most.
+        bytes_max: Bytes of the rows of its answer, at most.
     """
     savepoint = batch.savepoint()
     answer = _Answer(_BatchKeys(batch), bytes_max)

@@ -331,7 +331,7 @@ BY_TEST = (
     (
         _mutant(
             "rollback-keeps-changes", "Watches are given what was undone.",
-            _BATCH, "        del self.changes[savepoint.changes_count :]\n", "",
+            _BATCH, "        del self.changes[savepoint.changes :]\n", "",
         ),
         _ROLLBACK,
     ),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hstore.node.config import command_limits
 from hstore.node.errors import BadFrame, PeerError, Refused
 from hstore.node.model import commands
+from hstore.node.model.checks import Check, SetCheck
 from hstore.node.model.cluster_info import PROTOCOL, NodeFigures
 from hstore.node.model.commands import (
     BecomeOnly,
@@ -31,7 +32,17 @@ from hstore.node.model.commands import (
     PutMember,
     RemoveMember,
     ReplaceMember,
+    Transaction,
 )
+from hstore.node.model.locks import Acquire, CreateSession, EndSession, Release, Session
+from hstore.node.model.transactions import (
+    CheckIndex,
+    CheckNotExists,
+    CheckSession,
+    Get,
+    GetTree,
+)
+from hstore.node.model.user_events import FireEvent, UserEvent
 from hstore.node.peers import frame_check, wire
 from hstore.node.peers.frame_check import TERM_JUMPED_MAX, TermCheck
 from hstore.node.peers.snapshot_transfer import Incoming, Outgoing
@@ -388,11 +399,59 @@ cluster_settings = st.builds(
 fields = st.sampled_from(
     ["heartbeat_ms", "election_timeout_ms", "health_interval_ms", "dns_ttl_s", "datacenter"]
 )
+texts = st.sampled_from(["", "x", "serfHealth", "_x", "é" * 9_000])
+uuids = st.sampled_from([bytes(16), b"s" * 16, b"t" * 16])
+acquires = st.builds(Acquire, keys, st.just(b"v"), unsigned, uuids, unsigned)
+releases = st.builds(Release, keys, st.just(b"v"), unsigned, uuids)
+some_sessions = st.builds(
+    Session,
+    uuids,
+    texts,
+    unsigned,
+    st.sampled_from([0, 10**9, 60 * 10**9, 61 * 10**9]),
+    st.sampled_from(["release", "delete"]),
+    texts,
+    unsigned,
+    st.lists(texts, max_size=2).map(tuple),
+    st.none(),
+    unsigned,
+)
+creates = st.builds(CreateSession, some_sessions)
+ends = st.builds(EndSession, uuids, st.none() | st.tuples(unsigned, texts, unsigned), unsigned)
+some_checks = st.builds(
+    Check, unsigned, texts, texts, st.sampled_from(["passing", "critical"]), texts, unsigned
+)
+events = st.builds(
+    UserEvent, uuids, texts, st.sampled_from([b"", b"p" * 5_000]), texts, texts, texts, unsigned
+)
+transactions = st.builds(
+    Transaction,
+    st.lists(
+        st.one_of(
+            puts,
+            deletes,
+            prefixes,
+            acquires,
+            releases,
+            st.builds(Get, keys),
+            st.builds(GetTree, keys),
+            st.builds(CheckIndex, keys, unsigned),
+            st.builds(CheckSession, keys, uuids),
+            st.builds(CheckNotExists, keys),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+    unsigned,
+)
+locking = st.one_of(acquires, releases, creates, ends, transactions, st.builds(FireEvent, events))
 anything: st.SearchStrategy[Command] = st.one_of(
     puts,
     deletes,
     prefixes,
-    st.builds(Keyed, an_id, digests, puts | deletes | prefixes, unsigned),
+    locking,
+    st.builds(SetCheck, some_checks, unsigned),
+    st.builds(Keyed, an_id, digests, st.one_of(puts, deletes, prefixes, locking), unsigned),
     st.builds(InitCluster, st.just(CLUSTER_ID), cluster_settings, unsigned),
     st.builds(PutMember, members),
     st.builds(RemoveMember, numbers),
@@ -418,6 +477,12 @@ def test_every_node_can_carry_out_what_may_be_in_the_log(given_: list[Command]) 
     again = State(storage.state)
     assert (again.members, again.settings) == (state.members, state.settings)
     assert all(not command_limits.settings_fault(again.settings) for _ in sound)
+    if sound:
+        view = again.snapshot()
+        check = StateCheck()
+        check.take(list(view.scan(b"")))
+        check.end(again.applied, again.applied_term)
+        view.close()
 
 
 def test_every_command_has_a_check() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from hstore.node.model.commands import Delete, DeletePrefix, Put
 from hstore.node.state import batch as batches
-from hstore.node.state import deletions
+from hstore.node.state import deletions, latest
 from hstore.node.state.changes import KEYS
 from hstore.node.state.deletions import DELETIONS, Kept
 from hstore.node.state.latest import Deletion
@@ -148,7 +148,8 @@ def test_an_old_directory_opens_and_goes_on(machine: State) -> None:
     assert everything(old) == everything(machine)
 
 
-def test_look_ups_among_many_are_those_of_a_walk_over_all() -> None:
+def test_look_ups_among_many_are_those_of_a_walk_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latest, "_BUCKET_NAMES", 8)
     random = Random(7)
     names = [
         b"/".join(random.choices([b"a", b"b", b"c", b"\xff"], k=random.randint(0, 5)))
@@ -174,6 +175,27 @@ def test_look_ups_among_many_are_those_of_a_walk_over_all() -> None:
             or (one.is_prefix and prefix.startswith(one.name))
         ]
         assert kept.key_index(prefix) == max(cover, default=0)
+
+
+def test_what_is_taken_back_leaves_the_look_ups_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(latest, "_BUCKET_NAMES", 2)
+    random = Random(3)
+    names = [b"%x" % random.randrange(2_000) for _ in range(4_000)]
+    made = [Deletion(n, 0, n % 9 == 0, n % 2, name) for n, name in enumerate(names, 1)]
+    kept = Kept(0, 0, [])
+    for at in range(0, len(made), 20):
+        before = [(one, kept.add(one)) for one in made[at : at + 20]]
+        if at % 40:
+            for one, former in reversed(before):
+                kept.undo(one, former)
+    plain = Kept(0, 0, kept.order)
+    for prefix in {b"", *names[:400], *(name[:2] for name in names[:400])}:
+        assert kept.tree_index(prefix) == plain.tree_index(prefix)
+        assert kept.key_index(prefix) == plain.key_index(prefix)
+        assert kept.lock_index(prefix) == plain.lock_index(prefix)
+    assert kept.has_locks == plain.has_locks
 
 
 def test_a_state_holds_its_look_ups_in_one_place(machine: State) -> None:

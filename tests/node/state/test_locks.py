@@ -167,6 +167,21 @@ def test_delays_that_are_over_are_forgotten_some_at_a_time(
         assert left() == expected
 
 
+def test_a_key_under_a_second_delay_is_free_when_that_one_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first one is over and not forgotten yet when the second begins."""
+    monkeypatch.setattr(holds, "_FORGOTTEN_AT_ONCE", 0)
+    machine = with_sessions(create("s", "release", 10), create("t", "release", 10), create("u"))
+    run(machine, take(), end("s", time_ms=0), take(session=T, time_ms=10), end("t", time_ms=10))
+    monkeypatch.setattr(holds, "_FORGOTTEN_AT_ONCE", 4)
+    for one in (machine, copy_of(machine)):
+        for _ in range(2):
+            assert not run_one(one, take(session=session_id("u"), time_ms=19)).ok
+        assert run_one(one, take(session=session_id("u"), time_ms=20)).ok
+    assert everything(machine)[:-1] == everything(copy_of(machine))[:-1]
+
+
 def test_the_keys_of_a_session_and_all_locks_with_their_delays_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -23,6 +23,7 @@ from hstore.node.model.transactions import (
     GetTree,
     KeyRow,
 )
+from hstore.node.peers import wire
 from hstore.node.state import idempotency, transactions
 from hstore.node.state.machine import State
 from hstore.node.state.watches import Watches
@@ -149,6 +150,23 @@ def test_one_fault_undoes_everything_and_is_told_in_consuls_words(
     assert everything(machine) == everything(copy_of(machine))
 
 
+def test_what_one_key_goes_through_is_undone_step_by_step(machine: State) -> None:
+    run(machine, Put(b"a", b""), Delete(b"a"))
+    deleted = machine.applied
+    steps = (Put(b"a", b""), Delete(b"a"), Acquire(b"a", b"", 0, S), DeletePrefix(b"a"))
+    before = everything(machine)[:-1]
+
+    assert not transact(machine, *steps, *steps, Get(b"none")).ok
+
+    assert everything(machine)[:-1] == before
+    for one in (machine, copy_of(machine)):
+        with Now(one) as now:
+            assert now.absent_index(b"a") == now.tree_index(b"a") == deleted
+            assert now.absent_index(b"aa") == 1
+        assert run_one(one, Acquire(b"a", b"", 0, S)).ok
+        assert run_one(one, end("s")).ok
+
+
 def test_every_operation_is_tried_and_every_fault_told(machine: State) -> None:
     outcome = transact(
         machine, Get(b"none"), Put(b"x", b""), CheckNotExists(b"x"), CheckNotExists(b"y")
@@ -180,16 +198,27 @@ def test_an_answer_is_bounded_in_rows_and_bytes(
 
     monkeypatch.setattr(transactions, "ROWS_MAX", 100)
     half = transactions.BYTES_MAX // 2
-    run(machine, Put(b"half", bytes(half - 4)))
+    run(machine, Put(b"half", bytes(half - 84)))
     assert transact(machine, Get(b"half"), Get(b"half")).ok
     (fault,) = transact(machine, Get(b"half"), Get(b"half"), Get(b"old")).faults
-    assert (fault[0], "2,048 KiB" in fault[1]) == (2, True)
+    assert (fault[0], "2,240 KiB" in fault[1]) == (2, True)
+
+
+def test_the_largest_answer_fits_into_a_frame_between_nodes() -> None:
+    rows = transactions.ROWS_MAX
+    most = 2**64 - 1
+    for count in (rows, 300, 3):
+        value = bytes(transactions.BYTES_MAX // count - 80 - 1)
+        row = KeyRow(b"k", value, most, most, most, most, S)
+        outcome = msgspec.msgpack.encode(Outcome(True, most, rows=(row,) * count))
+        frame = wire.ForwardReply(most, 0, outcome)
+        assert len(wire.encode(frame)) < wire.MAX_FRAME
 
 
 def test_what_is_remembered_with_a_key_is_smaller_and_answered_the_same_again(
     machine: State,
 ) -> None:
-    size = idempotency.ANSWER_BYTES_MAX - len(b"large")
+    size = idempotency.ANSWER_BYTES_MAX - len(b"large") - 80
     run(machine, Put(b"large", bytes(size)))
     large = Keyed(b"2", b"d" * 16, Transaction((Put(b"b", b""), Get(b"large"), Get(b"old"))))
     fits = Keyed(b"1", b"d" * 16, Transaction((Get(b"large"),)))
