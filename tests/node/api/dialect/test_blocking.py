@@ -275,3 +275,47 @@ async def test_thousands_that_wait_leave_nothing_behind(connect, server, backend
     assert len(waits) == 0
     assert len(waits._heap) <= 1_001
     assert not waiting_for_changes(backend)
+
+
+@pytest.fixture
+def few_places(server):
+    server._room.streams_most = 2
+    return server._room
+
+
+async def test_who_has_waited_and_is_idle_makes_room_for_who_waits(
+    connect, backend, few_places, autojump_clock, poller
+):
+    if poller is None:
+        pytest.skip("the end of a memory stream is not seen while nothing is read")
+    idle, waiting, newcomer = connect(), connect(), connect()
+    for client in [idle, waiting]:
+        await ask(client, "/v1/kv/a?index=1")
+    backend.set(b"a", b"1")
+    assert [(await client.response()).status for client in [idle, waiting]] == [200, 200]
+    await ask(waiting, "/v1/kv/a?index=11")
+    await ask(newcomer, "/v1/kv/a?index=11")
+    assert await idle.read_to_end() == b""
+    backend.set(b"a", b"2")
+    assert [(await client.response()).status for client in [waiting, newcomer]] == [200, 200]
+    assert few_places.evicted == 1
+
+
+async def test_where_all_wait_the_next_one_gets_503_and_watches_have_no_more_places(
+    connect, backend, few_places, autojump_clock
+):
+    clients = [connect() for _ in range(4)]
+    for client in clients[:2]:
+        await ask(client, "/v1/kv/a?index=1")
+    answer = await clients[2].request("GET", "/v1/kv/a?index=1")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert (await clients[3].request("GET", "/v1/watch")).status == 503
+    backend.set(b"a", b"1")
+    for client in clients[:2]:
+        assert (await client.response()).status == 200
+        await client.stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    await ask(clients[2], "/v1/kv/a?index=11")
+    backend.set(b"a", b"2")
+    assert (await clients[2].response()).status == 200
+    assert len(few_places._waiters) == 1
