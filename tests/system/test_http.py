@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -122,6 +124,28 @@ def test_a_node_takes_no_host_no_query_and_no_body_that_another_reads_otherwise(
     twice = b'{"key":"lock","value":"x","value":"y"}'
     assert node.request("POST", "/write", twice).status == 400
     assert node.read("lock") is None
+
+
+def test_a_read_on_a_follower_waits_for_a_change_and_a_stop_ends_it(shared: Cluster) -> None:
+    leader, follower = shared.leader(), shared.followers()[0]
+    assert leader.request("PUT", "/v1/kv/waited", b"1").status == 200
+    index = follower.get("/v1/kv/waited").headers["x-consul-index"]
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(follower.get, f"/v1/kv/waited?raw&index={index}&wait=30s")
+        all_ = pool.submit(follower.get, f"/v1/kv/?keys&index={index}&wait=30s")
+        while not (one.done() or all_.done()):
+            assert leader.request("PUT", "/v1/kv/waited", b"2").status == 200
+        assert one.result(5).body == b"2"
+        assert "waited" in all_.result(5).json()
+        again = one.result().headers["x-consul-index"]
+    waiting = http.client.HTTPConnection("127.0.0.1", follower.port, timeout=20)
+    waiting.request("GET", f"/v1/kv/waited?stale&index={int(again) + 10**6}&wait=30s")
+    # What is asked later is answered later, so that one waits by then.
+    assert follower.get("/v1/kv/waited?stale").status == 200
+    assert follower.request("POST", "/v1/node/restart").status == 200
+    assert waiting.getresponse().status == 500
+    waiting.close()
+    eventually(lambda: follower.get("/v1/health").status == 200, "it is back")
 
 
 def test_without_a_quorum_requests_end_in_time_with_503_and_when_to_try_again(
