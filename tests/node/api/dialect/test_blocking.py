@@ -267,6 +267,7 @@ async def test_a_connection_that_waits_is_not_idle_and_takes_no_other_place(
     client = connect()
     server._room._ordinary = 1
     await ask(client, "/v1/kv/a?index=1&wait=200s")
+    assert not server._room._served
     for _ in range(3):
         assert (await connect().request("GET", "/v1/health")).status == 200
     await trio.sleep(150)  # Longer than an idle connection lasts.
