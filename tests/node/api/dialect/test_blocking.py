@@ -386,9 +386,7 @@ async def test_a_question_of_any_handler_waits_for_what_it_depends_on(backend, a
     on = [Target(SESSIONS, b"", is_prefix=True), Target(KEYS, b"a")]
 
     def handler(exchange, request, _rest):
-        question = Question(
-            on, lambda reader: reader.sessions_index(), lambda reader: b"[]" if reader else None
-        )
+        question = Question(on, lambda reader: reader.sessions_index(), lambda _reader: b"[]")
         return ask_question(exchange, request, question)
 
     routes = Routes([Route(b"GET", b"/v1/session/list", handler, Right.NONE, "index wait stale")])
