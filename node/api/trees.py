@@ -93,20 +93,16 @@ class _Tree:
 
     async def answer_or_wait(self, wanted: Blocking, until: float) -> Answer | Wait:
         """Return the answer if its index has passed, else the wait for the next change."""
-        while True:
-            # Begun before the view is taken, so that no change falls between the two.
-            signal = Signal(self._exchange.keys, (Target(KEYS, self._prefix, is_prefix=True),))
-            is_kept = False
-            try:
-                answer = await self.answer(wanted.after)
-                if answer is not None:
-                    return answer
-                if not signal.has_come:
-                    is_kept = True
-                    return _TreeWait(self, wanted, until, signal)
-            finally:
-                if not is_kept:
-                    signal.give_up()
+        # Begun before the view is taken, so that no change falls between the two.
+        signal = Signal(self._exchange.keys, (Target(KEYS, self._prefix, is_prefix=True),))
+        is_kept = False
+        try:
+            answer = await self.answer(wanted.after)
+            is_kept = answer is None
+            return _TreeWait(self, wanted, until, signal) if answer is None else answer
+        finally:
+            if not is_kept:
+                signal.give_up()
 
     def refuse_without_leader(self) -> None:
         """Refuse to say what is true now where nobody knows it."""
