@@ -20,7 +20,7 @@ NEEDED = 256
 FEW = 1_024
 """With fewer it warns. Many systems set this limit by default."""
 
-_WANTED = 16_384
+_WANTED = 24_576
 """It raises its limit to this, if the hard limit allows: then each part has all that it can use."""
 
 _OWN = 48
@@ -46,7 +46,7 @@ class Shares(NamedTuple):
         dns: DNS by TCP.
         recursors: Questions that are forwarded at the same time.
         requests: Connections that bring requests.
-        streams: Connections that have an answer without end.
+        streams: Connections that have an answer without end, or whose reads wait for changes.
         refused: Connections that get 503, and as many that are accepted and not served yet.
     """
 

@@ -47,7 +47,7 @@ def fill(node: Node, keys: list[str], size: int) -> None:
 
 
 def _fill(node: Node, keys: list[str], size: int) -> list[str]:
-    """Write some; return those that got a 503, as on a machine too busy to keep its leader."""
+    """Write some; return those that failed, as on a machine too busy to keep its leader."""
     refused = []
     with socket.create_connection(("127.0.0.1", node.port), timeout=_PATIENCE_S) as sock:
         answers = sock.makefile("rb")
@@ -57,8 +57,9 @@ def _fill(node: Node, keys: list[str], size: int) -> list[str]:
             for key in window:
                 status = answers.readline().split()[1]
                 body = answers.read(int(http.client.parse_headers(answers)["Content-Length"]))
-                assert status == b"503" or (status, body) == (b"200", b"true")
-                if status == b"503":
+                has_failed = status in {b"500", b"503"}
+                assert has_failed or (status, body) == (b"200", b"true")
+                if has_failed:
                     refused.append(key)
     return refused
 

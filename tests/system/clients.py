@@ -174,8 +174,8 @@ class Record:
         return None
 
     def _told(self, call: int, asked: Action, answer: Answer) -> Action | None:
-        if answer.status == 503:
-            outcome = "failed" if asked.kind is Kind.READ else answer.json()["outcome"]
+        if answer.status in {500, 503}:
+            outcome = "failed" if asked.kind is Kind.READ else answer.outcome
             assert outcome in ("failed", "not applied", "unknown"), answer
             if outcome == "unknown":
                 self.history.unknown(call)

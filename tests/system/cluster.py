@@ -49,6 +49,11 @@ class Answer(NamedTuple):
         """Return the decoded body."""
         return json.loads(self.body)
 
+    @property
+    def outcome(self) -> str:
+        """What a failed write says of itself: in its JSON, or in a header of the dialect."""
+        return self.headers.get("x-hstore-outcome") or str(self.json()["outcome"])
+
 
 class Said(NamedTuple):
     """What a command wrote, and its exit status."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -113,11 +115,37 @@ def test_a_node_takes_no_host_no_query_and_no_body_that_another_reads_otherwise(
         ("db-1", 200),
     ):
         assert node.request("GET", "/v1/health", headers={"Host": host}).status == status, host
-    for target in ("/v1/kv/lock?acquire=anything", "/v1/kv/lock?CAS=0", "/v1/kv/lock?cas=0&cas=1"):
-        assert node.request("PUT", target, b"mine").status == 400, target
+    for target, status in (
+        ("/v1/kv/lock?acquire=anything", 500),
+        ("/v1/kv/lock?CAS=0", 400),
+        ("/v1/kv/lock?cas=0&cas=1", 400),
+    ):
+        assert node.request("PUT", target, b"mine").status == status, target
     twice = b'{"key":"lock","value":"x","value":"y"}'
     assert node.request("POST", "/write", twice).status == 400
     assert node.read("lock") is None
+
+
+def test_a_read_on_a_follower_waits_for_a_change_and_a_stop_ends_it(shared: Cluster) -> None:
+    leader, follower = shared.leader(), shared.followers()[0]
+    assert leader.request("PUT", "/v1/kv/waited", b"1").status == 200
+    index = follower.get("/v1/kv/waited").headers["x-consul-index"]
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(follower.get, f"/v1/kv/waited?raw&index={index}&wait=30s")
+        all_ = pool.submit(follower.get, f"/v1/kv/?keys&index={index}&wait=30s")
+        while not (one.done() or all_.done()):
+            assert leader.request("PUT", "/v1/kv/waited", b"2").status == 200
+        assert one.result(5).body == b"2"
+        assert "waited" in all_.result(5).json()
+        again = one.result().headers["x-consul-index"]
+    waiting = http.client.HTTPConnection("127.0.0.1", follower.port, timeout=20)
+    waiting.request("GET", f"/v1/kv/waited?stale&index={int(again) + 10**6}&wait=30s")
+    # What is asked later is answered later, so that one waits by then.
+    assert follower.get("/v1/kv/waited?stale").status == 200
+    assert follower.request("POST", "/v1/node/restart").status == 200
+    assert waiting.getresponse().status == 500
+    waiting.close()
+    eventually(lambda: follower.get("/v1/health").status == 200, "it is back")
 
 
 def test_without_a_quorum_requests_end_in_time_with_503_and_when_to_try_again(
@@ -141,11 +169,14 @@ def test_without_a_quorum_requests_end_in_time_with_503_and_when_to_try_again(
         begun = time.monotonic()
         answer = survivor.request(method, path, body)
         took = time.monotonic() - begun
-        assert answer.status == 503, (path, answer)
+        if path.startswith("/v1/kv/"):
+            assert (answer.status, answer.body) == (500, b"No cluster leader")
+        else:
+            assert answer.status == 503, (path, answer)
         assert int(answer.headers["retry-after"]) >= 1
         assert 0.3 < took < 3, (path, took)
-        if body is not None:
-            assert answer.json()["outcome"] == "not applied"
+        if method != "GET":
+            assert answer.outcome == "not applied"
     assert survivor.get("/read/kept?stale").json()["value"] == "1"
     assert survivor.get("/v1/health").status == 503
     assert survivor.get("/v1/status/leader").json() == ""

@@ -21,6 +21,9 @@ import trio
 RESERVED = 16
 """Places for this machine and for connections on trial; of few places, a quarter."""
 
+ENDLESS_MAX = 12_000
+"""Answers without end: each takes a task, which a read that waits does not."""
+
 STALLED_S = 1.0
 """After this much silence in the middle of a request its connection may have to go."""
 
@@ -70,7 +73,7 @@ class Room:
 
     Attributes:
         most: How many connections are served at once, beside `streams`.
-        streams_most: How many answers without end are sent at once.
+        streams_most: How many connections have an answer without end, or reads that wait.
         streams: How many there are. Their connections have no place here, and neither have those that
             have waited for a change; they share the places of `streams_most`.
         evicted: How many connections had to go, since the start.
@@ -131,7 +134,8 @@ class Room:
         """
         if one in self._waiters:
             return True
-        if not self.has_stream_place and not self._evict_waiter():
+        is_full = self.streams + len(self._waiters) >= self.streams_most
+        if is_full and not self._evict_waiter():
             return False
         self._served.discard(one)
         self._waiters.add(one)
@@ -152,7 +156,8 @@ class Room:
     @property
     def has_stream_place(self) -> bool:
         """Whether one more answer without end may begin."""
-        return self.streams + len(self._waiters) < self.streams_most
+        is_free = self.streams + len(self._waiters) < self.streams_most
+        return is_free and self.streams < ENDLESS_MAX
 
     def begin_stream(self, one: Occupant) -> None:
         """A connection begins an answer without end: it gives up its place."""

@@ -31,8 +31,9 @@ from .waiting import Waits
 
 # Each takes a task, a file descriptor and some 10 KiB; the usual limit of descriptors is 1,024.
 CONNECTIONS_MAX = 768
-# Beside these, answers without end (watches, events): each is a connection that mostly waits.
-STREAMS_MAX = 12_000
+# Beside these, connections that mostly wait: they have an answer without end (watches, events), or their
+# reads wait for changes.
+STREAMS_MAX = 20_000
 # So many more get 503; beyond that they are closed without an answer. It is also how many are
 # accepted at once, before the first of them is served or refused.
 REFUSALS_MAX = 64

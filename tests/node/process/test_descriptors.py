@@ -11,7 +11,7 @@ from hstore.dns.streams import TCP_CONNECTIONS_MAX
 from hstore.node.api.http.server import CONNECTIONS_MAX, REFUSALS_MAX, STREAMS_MAX
 from hstore.node.errors import ConfigError
 from hstore.node.peers.links import _MAX_ACCEPTED
-from hstore.node.process.descriptors import NEEDED, divide
+from hstore.node.process.descriptors import _WANTED, NEEDED, divide
 from hstore.node.storage.options import TABLES_OPEN
 
 
@@ -33,7 +33,7 @@ def test_a_higher_limit_never_makes_a_share_smaller(limit):
 
 
 def test_the_usual_raised_limit_gives_every_part_all_that_it_can_use():
-    shares = divide(16_384, is_forwarding=True)
+    shares = divide(_WANTED, is_forwarding=True)
     assert shares.tables == TABLES_OPEN
     assert shares.peers == _MAX_ACCEPTED
     assert shares.dns == TCP_CONNECTIONS_MAX

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
 
+from hstore.node.api.dialect.heads import Mode
+from hstore.node.api.dialect.queries import Blocking
+from hstore.node.api.dialect.questions import LocalWait, Question, Target
+from hstore.node.api.dialect.questions import ask as ask_question
+from hstore.node.api.gate import Right, Route, Routes
+from hstore.node.api.http.server import ApiServer
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import Delete, DeletePrefix
+from hstore.node.model.locks import CreateSession, Session
+from hstore.node.state.changes import KEYS, SESSIONS
+
+from ..conftest import Client
 
 
 async def ask(client, target: str) -> None:
@@ -275,3 +288,120 @@ async def test_thousands_that_wait_leave_nothing_behind(connect, server, backend
     assert len(waits) == 0
     assert len(waits._heap) <= 1_001
     assert not waiting_for_changes(backend)
+
+
+@pytest.fixture
+def few_places(server):
+    server._room.streams_most = 2
+    return server._room
+
+
+async def test_who_has_waited_and_is_idle_makes_room_for_who_waits(
+    connect, backend, few_places, autojump_clock, poller
+):
+    if poller is None:
+        pytest.skip("the end of a memory stream is not seen while nothing is read")
+    idle, waiting, newcomer = connect(), connect(), connect()
+    for client in [idle, waiting]:
+        await ask(client, "/v1/kv/a?index=1")
+    backend.set(b"a", b"1")
+    assert [(await client.response()).status for client in [idle, waiting]] == [200, 200]
+    await ask(waiting, "/v1/kv/a?index=11")
+    await ask(newcomer, "/v1/kv/a?index=11")
+    assert await idle.read_to_end() == b""
+    backend.set(b"a", b"2")
+    assert [(await client.response()).status for client in [waiting, newcomer]] == [200, 200]
+    assert few_places.evicted == 1
+
+
+async def test_where_all_wait_the_next_one_gets_503_and_watches_have_no_more_places(
+    connect, backend, few_places, autojump_clock
+):
+    clients = [connect() for _ in range(4)]
+    for client in clients[:2]:
+        await ask(client, "/v1/kv/a?index=1")
+    answer = await clients[2].request("GET", "/v1/kv/a?index=1")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert (await clients[3].request("GET", "/v1/watch")).status == 503
+    backend.set(b"a", b"1")
+    for client in clients[:2]:
+        assert (await client.response()).status == 200
+        await client.stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    await ask(clients[2], "/v1/kv/a?index=11")
+    backend.set(b"a", b"2")
+    assert (await clients[2].response()).status == 200
+    assert len(few_places._waiters) == 1
+
+
+async def test_a_short_wait_ends_in_time_behind_a_long_one(connect, backend, autojump_clock):
+    long, short = connect(), connect()
+    await ask(long, "/v1/kv/a?index=9&wait=100s")
+    assert (await short.request("GET", "/v1/kv/a?index=9&wait=1ms")).status == 404
+    assert 0.001 <= trio.current_time() < 0.0011
+    assert (await long.response()).status == 404
+    assert 100 <= trio.current_time() < 107
+
+
+async def test_a_change_while_a_listing_looks_for_its_index_is_not_missed(
+    client, backend, monkeypatch, autojump_clock
+):
+    backend.set(b"p/a", b"1")
+    real = backend.view
+
+    def view():
+        reader = real()
+        if len(backend.items) == 1:
+            backend.set(b"p/b", b"2")  # Not in this view.
+        return reader
+
+    monkeypatch.setattr(backend, "view", view)
+    answer = await client.request("GET", "/v1/kv/p/?keys&index=11")
+    assert (answer.json(), answer.index) == (["p/a", "p/b"], 12)
+    assert trio.current_time() == 0
+
+
+async def test_a_change_before_the_wait_has_begun_is_not_missed(backend):
+    """Between the two, answers that are ready may have to wait for their client."""
+    looked: list[int | None] = []
+    exchange: Any = SimpleNamespace(keys=backend, backend=SimpleNamespace(process=backend))
+    on = [Target(KEYS, b"a")]
+    wait = LocalWait(exchange, Mode.LEADER, Blocking(11, 10.0), on, looked.append)
+    backend.set(b"a", b"1")
+    called: list[bool] = []
+    assert not wait.begin(lambda: called.append(True))
+    assert wait.look() is None
+    assert looked == [11]
+    assert wait.begin(lambda: called.append(True))
+    backend.set(b"b", b"1")
+    assert called == []
+    backend.set(b"a", b"2")
+    assert called == [True]
+    assert not waiting_for_changes(backend)
+
+
+async def test_a_question_of_any_handler_waits_for_what_it_depends_on(backend, autojump_clock):
+    """As the handlers of sessions and nodes ask: by tables, an index and a body."""
+    on = [Target(SESSIONS, b"", is_prefix=True), Target(KEYS, b"a")]
+
+    def handler(exchange, request, _rest):
+        question = Question(
+            on, lambda reader: reader.sessions_index(), lambda reader: b"[]" if reader else None
+        )
+        return ask_question(exchange, request, question)
+
+    routes = Routes([Route(b"GET", b"/v1/session/list", handler, Right.NONE, "index wait stale")])
+    async with trio.open_nursery() as nursery:
+        near, far = trio.testing.memory_stream_pair()
+        nursery.start_soon(ApiServer(backend.whole, routes).serve_stream, far)
+        client = Client(near)
+        first = await client.request("GET", "/v1/session/list")
+        assert (first.status, first.body, first.index) == (200, b"[]", 1)
+        await ask(client, "/v1/session/list?index=1")
+        backend.set(b"a", b"1")  # Moves no index of this question.
+        await trio.testing.wait_all_tasks_blocked()
+        made = CreateSession(Session(b"s" * 16, "", 1, 0, "release", "", 0, ()))
+        assert backend.apply(made).ok
+        assert (await client.response()).index == 12
+        assert trio.current_time() == 0
+        nursery.cancel_scope.cancel()
