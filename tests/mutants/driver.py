@@ -106,7 +106,7 @@ DRIVER = (
     ),
     _mutant(
         "keyed-write-is-remembered-and-not-done", (38, 33), "The command it carries has no effect.",
-        _IDEMPOTENCY, "outcome = batch.carry_out(entry, write.command)",
+        _IDEMPOTENCY, "outcome = _carry_out(batch, entry, write.command)",
         "outcome = Outcome(True, entry.index)",
     ),
     _mutant(
