@@ -163,11 +163,6 @@ _WHOLE = (
         _QUESTIONS, "            if after is not None and index <= after:\n",
         "            if after is not None and index < after:\n", layer="B",
     ),
-    _mutant(
-        "a-change-before-the-wait-is-missed", "Between the first look and the beginning of the wait.",
-        _QUESTIONS, "        if keys.applied_index != self._looked_at:\n            return False\n",
-        "", layer="B",
-    ),
 )  # fmt: skip
 
 LOCKS = (*_STATE, *_WHOLE)

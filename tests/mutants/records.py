@@ -23,6 +23,10 @@ INVARIANTS = (
     *(f"P{n}" for n in range(1, 5)),
     "C1",
     "S1",
+    *(f"K{n}" for n in range(1, 5)),
+    "E1",
+    "E2",
+    "W1",
 )
 """What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
 

@@ -43,6 +43,8 @@ HAPPENS = (
     "cores with disks without room", "leaders without room hand over", "nodes without room stand",
     "transfers to one without room",
     "witnesses behind the last flush",
+    "changes told together", "indexes that are the floor", "tables compared", "waits woken",
+    "watches that lost their place",
 )  # fmt: skip
 """Met by any hundred seeds."""
 

@@ -29,6 +29,9 @@ Question = tuple[str, bytes]
 
 TREES = (b"", b"k", b"k1", b"k1/")
 
+_LOOKS_EVERY = 3
+"""Batches between two looks at a node: looking costs as much as all the rest of a run."""
+
 
 class Judge:
     """What nodes of one run have shown, and the book that it is held against.
@@ -213,6 +216,7 @@ class Onlooker:
         self._state = state
         self._watches = Watches(state.history)
         self._told_to = state.applied
+        self._batches = 0
         self._locks: dict[bytes, int] = {}
         self._waits: dict[Question, tuple[int, list[bool], Wait]] = {}
         self._watch: Watch = self._watches.open(b"", None)
@@ -220,6 +224,9 @@ class Onlooker:
     def look(self, *, is_new: bool = False) -> None:
         """The node has applied something, or (`is_new`) has a state that came from elsewhere."""
         judge, state = self.judge, self._state
+        self._batches += 1
+        if self._batches % _LOOKS_EVERY and not is_new:
+            return
         page = judge.book.pages[state.applied]
         reader = state.view()
         try:

@@ -9,7 +9,7 @@ HAPPENS = (
     "crash while a flush is under way", "crash between write and flush",
     "cut", "cut in what was on its way", "histories checked",
     "leaders", "outcomes not applied", "outcomes unknown", "part of a piece", "partition",
-    "a copy was started", "refused a connection", "restart", "stale reads", "very late",
+    "a copy was started", "refused a connection", "restart", "stale reads", "tables compared", "very late",
 )  # fmt: skip
 """Met by any eight seeds."""
 
@@ -24,6 +24,10 @@ RARE: tuple[str, ...] = (
     "crash of a leader", "crash of everybody", "crash with writes in the log", "crash while a snapshot comes in",
     "crash while a snapshot is sent", "crash with a loss",
     "crash with answers that wait for a flush", "crash with requests passed on",
+    "clients that fall silent", "events fired", "histories of locks checked", "lists of events seen",
+    "locks: acquire done", "locks: acquire refused", "locks: release done", "locks: release refused",
+    "sessions ended by their TTL", "sessions made", "sessions renewed", "transactions done",
+    "transactions refused", "waits answered", "waits over",
     "ended: disk failed: flush", "ended: disk failed: flush once", "ended: disk failed: full",
     "ended: disk failed: read", "ended: disk failed: write", "ended: removed",
     "disks short of room", "large values refused for lack of room", "rooms that came back",

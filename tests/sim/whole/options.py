@@ -156,9 +156,7 @@ def draw(seed: int) -> WholeOptions:
     options = WholeOptions(
         nodes=rng.choice((1, 2, 3, 3, 3, 3, 3, 4, 5)),
         seconds=rng.choice((4.0, 6.0, 10.0)),
-        settings=_draw_settings(
-            rng, stream(seed, "shipped settings"), stream(seed, "settings of sessions")
-        ),
+        settings=_draw_settings(rng, seed),
         pre_vote=rng.random() < 0.85,
         check_quorum=rng.random() < 0.9,
         max_inflight=rng.choice((1, 4, 64)),
@@ -281,11 +279,12 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     return replace(options, **{**values, "settings": settings})
 
 
-def _draw_settings(rng: Random, more: Random, sessions: Random) -> ClusterSettings:
+def _draw_settings(rng: Random, seed: int) -> ClusterSettings:
     """Draw all settings: those of a cluster that nobody has configured in half of the seeds.
 
     The others have faster heartbeats, which bring more elections into the seconds of a run.
     """
+    more, sessions = stream(seed, "shipped settings"), stream(seed, "settings of sessions")
     heartbeat = rng.choice((20, 50, 100))
     drawn = ClusterSettings(
         heartbeat_ms=heartbeat,
