@@ -52,6 +52,5 @@ class Founding:
             return False
         if isinstance(command, PutMember):
             return command.member.id == self._facts.id
-        if isinstance(command, SetCheck):
-            return command.check.node == self._facts.id
-        return isinstance(command, InitCluster | Checkpoint)
+        # Its leader keeps the checks of members, and it is the only one.
+        return isinstance(command, InitCluster | Checkpoint | SetCheck)

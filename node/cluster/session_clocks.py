@@ -49,8 +49,8 @@ _GRAIN_S = 0.05
 _LOOKED_AT_ONCE = 1000
 """Clocks that are looked at in one go, some 2 ms."""
 
-_DECIDED_S = 1.0
-"""After so long, the clock of a session whose end is decided is looked at again."""
+_AGAIN_S = 0.1
+"""After so long, a clock is looked at again whose session's end was decided and may have failed."""
 
 
 class _Clock:
@@ -79,6 +79,7 @@ class SessionClocks:
         self._keys = keys
         self._ends = SessionEnds(replica)
         self._ends.on_ended = self._forget
+        self._ends.on_failed = self._look_again
         self._nodes = SessionNodes(replica, keys, self._ends)
         self._term = 0
         self._since = 0.0
@@ -283,9 +284,13 @@ class SessionClocks:
                 continue
             end = clock.started_at + clock.span_s
             if self._ends.is_decided(session_id):
-                heappush(due, (now + _DECIDED_S, session_id))  # That end may come to nothing.
+                self._look_again(session_id)  # That end may come to nothing.
             elif end > now:
                 heappush(due, (end, session_id))
             else:
-                self._ends.decide(session_id)
+                self._ends.decide(session_id, by_clock=True)
         return True
+
+    def _look_again(self, session_id: bytes) -> None:
+        """Look at the clock of a session again, soon."""
+        heappush(self._due, (trio.current_time() + _AGAIN_S, session_id))

@@ -35,6 +35,7 @@ Check = tuple[int, str, int]
 class _End(NamedTuple):
     session_id: bytes
     check: Check | None
+    by_clock: bool
 
 
 class SessionEnds:
@@ -42,15 +43,19 @@ class SessionEnds:
 
     Attributes:
         on_ended: Called with the id of a session that is certainly gone. It must not read the state.
+        on_failed: Called with the id of a session whose end, decided by its clock, has certainly failed.
     """
 
     def __init__(self, replica: Replica) -> None:
         self.on_ended: Callable[[bytes], None] = lambda _session_id: None
+        self.on_failed: Callable[[bytes], None] = lambda _session_id: None
         self._replica = replica
         self._term = 0
-        # All ends that are decided, with the renewals that wait for each.
+        # All ends that are decided, with the renewals that wait for each; how many these are.
         self._waiting: dict[bytes, list[Request]] = {}
+        self._held = 0
         self._queue: deque[_End] = deque()
+        self._failed: list[_End] = []
         self._under_way = 0
 
     def begin(self, term: int) -> None:
@@ -58,7 +63,8 @@ class SessionEnds:
         self._term = term
         waiting, self._waiting = self._waiting, {}
         self._queue.clear()
-        self._under_way = 0
+        self._failed.clear()
+        self._under_way = self._held = 0
         for requests in waiting.values():
             for request in requests:
                 ask_again(self._replica, request)
@@ -67,16 +73,20 @@ class SessionEnds:
         """Whether the end of a session is decided, and not over."""
         return session_id in self._waiting
 
-    def decide(self, session_id: bytes, check: Check | None = None) -> None:
+    def decide(
+        self, session_id: bytes, check: Check | None = None, *, by_clock: bool = False
+    ) -> None:
         """Have a session end.
 
         Args:
             session_id: Of the session; one that is gone does no harm.
             check: Only if this check is still so; None: in any case.
+            by_clock: Its time is over. If the end fails, a renewal may still save it; else it is
+                decided again.
         """
         if self._term and session_id not in self._waiting:
             self._waiting[session_id] = []
-            self._queue.append(_End(session_id, check))
+            self._queue.append(_End(session_id, check, by_clock))
             self.propose()
 
     def holds(self, request: Request) -> bool:
@@ -84,36 +94,39 @@ class SessionEnds:
         waiting = self._waiting.get(request.data)
         if waiting is None:
             return False
-        if sum(map(len, self._waiting.values())) >= _WAITING_MAX:
+        if self._held >= _WAITING_MAX:
             request.finish(Overloaded("too many renewals wait for ends; try again in a moment"))
         else:
+            self._held += 1
             waiting.append(request)
         return True
 
     def propose(self) -> None:
         """Propose as many ends as may be under way."""
         while self._queue and self._under_way < _UNDER_WAY_MAX:
-            end = self._queue.popleft()
             self._under_way += 1
+            end = self._queue.popleft()
             try:
                 self._submit(end)
-            except Overloaded:
-                self._under_way -= 1
-                self._queue.append(end)
-                return
+            except Overloaded as error:
+                self._told(end, error)
+                return  # The others would be refused, too: at the next tick.
 
     def tick(self) -> None:
         """Time has passed: try again what has failed, and answer renewals whose deadline is over."""
+        failed, self._failed = self._failed, []
+        for end in failed:
+            self.decide(end.session_id, end.check)
         self.propose()
-        now = trio.current_time()
-        for session_id, requests in self._waiting.items():
-            if requests:
-                left = [one for one in requests if not one.is_done and one.deadline > now]
-                for request in requests:
-                    if request.deadline <= now:
-                        why = "the session was about to end, and no majority confirmed it in time"
-                        request.finish(NoLeader(f"{why}; try again"))
-                self._waiting[session_id] = left
+        if not self._held:
+            return
+        now, why = trio.current_time(), "no majority has confirmed that the session ends; try again"
+        for requests in filter(None, self._waiting.values()):
+            for request in requests:
+                if request.deadline <= now:
+                    request.finish(NoLeader(why))
+            requests[:] = [request for request in requests if not request.is_done]
+        self._held = sum(map(len, self._waiting.values()))
 
     def _submit(self, end: _End) -> None:
         term = self._term
@@ -132,14 +145,17 @@ class SessionEnds:
     def _told(self, end: _End, answer: Answer) -> None:
         """Take the outcome of an end. Called while entries are applied: the state must not be read."""
         self._under_way -= 1
-        if not isinstance(answer, Outcome):
-            self._queue.append(end)  # It has certainly failed, and is tried again at the next tick.
-            return
-        if answer.ok or end.check is None:
-            self.on_ended(end.session_id)
         for request in self._waiting.pop(end.session_id, ()):
+            self._held -= 1
             ask_again(self._replica, request)
-        self.propose()
+        if isinstance(answer, Outcome):
+            if answer.ok or end.check is None:
+                self.on_ended(end.session_id)
+            self.propose()
+        elif end.by_clock:
+            self.on_failed(end.session_id)
+        else:
+            self._failed.append(end)
 
 
 def ask_again(replica: Replica, request: Request) -> None:

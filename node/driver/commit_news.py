@@ -48,6 +48,8 @@ class CommitNews:
 
     def committed(self) -> None:
         """The leader has committed something: tell followers now, or have `run` tell them later."""
+        if not self._core.progress:
+            return
         now = trio.current_time()
         earned = (now - self._credit_at) * _AT_ONCE_PER_S
         self._credit = min(self._credit + earned, _AT_ONCE_IN_A_ROW) - 1

@@ -80,12 +80,13 @@ class _Answer:
     def add(self, item: Item, *, has_value: bool) -> None:
         """Answer with a key."""
         value = item.value if has_value else None
-        self._bytes += len(item.key) + len(value or b"")
-        if self._bytes > self._bytes_max or len(self.rows) >= ROWS_MAX:
+        size = self._bytes + len(item.key) + len(value or b"")
+        if size > self._bytes_max or len(self.rows) >= ROWS_MAX:
             raise _Fault(
                 f"the answer is too large: at most {ROWS_MAX:,} keys, of {self._bytes_max >> 10:,} KiB"
                 " with their values"
             )
+        self._bytes = size
         self.rows.append(
             KeyRow(
                 item.key,

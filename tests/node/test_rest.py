@@ -302,6 +302,9 @@ async def test_a_client_that_writes_one_key_after_another_costs_one_append_each(
                 appends.append(frame)
 
         cluster.network.taps.append(note)
+        for number in range(9):  # While writes are few, each commit is told at once.
+            await cluster.write(1, f"first-{number}", "v")
+        appends.clear()
         for number in range(50):
             await cluster.write(1, f"key-{number}", "v")
         assert len(appends) <= 2 * 50

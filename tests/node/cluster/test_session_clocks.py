@@ -11,7 +11,9 @@ import msgspec
 import pytest
 import trio
 
-from hstore.node.errors import HstoreError, NoLeader, Refused
+from hstore.node.cluster import session_ends
+from hstore.node.driver.requests import Request
+from hstore.node.errors import HstoreError, NoLeader, Overloaded, Refused
 from hstore.node.model.checks import SERF_HEALTH
 from hstore.node.model.commands import Outcome
 from hstore.node.model.locks import Acquire, CreateSession, EndSession, Session
@@ -156,6 +158,18 @@ async def test_destroyed_sessions_and_unknown_ones_are_not_renewed(autojump_cloc
         for via in cluster.up:
             assert await renew(via, session) is None
         assert await renew(follower, session_id(7)) is None
+
+
+async def test_a_leader_that_has_yet_to_see_a_change_asks_the_state(autojump_clock) -> None:
+    async with three() as cluster:
+        leader = cluster.leader
+        session = await create(cluster, leader, 1)
+        await trio.sleep(0.1)
+        assert session in leader.node.sessions._clocks
+        leader.node.keys.watches.wake = lambda _call: None  # Nobody looks at changes any more.
+        await leader.node.keys.write(EndSession(session), trio.current_time() + 5)
+        assert session in leader.node.sessions._clocks
+        assert await renew(leader, session) is None
 
 
 # -- leaders that change -----------------------------------------------------------------------
@@ -347,6 +361,52 @@ async def test_a_renewal_that_waits_for_an_end_keeps_to_its_deadline(autojump_cl
         with pytest.raises(NoLeader):
             await renew(leader, session, within_s=0.5)
         assert trio.current_time() - began <= 0.75
+
+
+async def test_an_end_that_cannot_be_proposed_is_tried_again_unless_the_session_is_renewed(
+    autojump_clock, monkeypatch
+) -> None:
+    async with three() as cluster:
+        leader = cluster.leader
+        renewed, over = await create(cluster, leader, 1), await create(cluster, leader, 2)
+        gone = await create(cluster, leader, 3, ttl_s=0)
+        submit = leader.node.replica.submit
+
+        def refuse(request: Request) -> None:
+            if request.kind == ForwardKind.WRITE:
+                raise Overloaded("too many writes are waiting")
+            submit(request)
+
+        monkeypatch.setattr(leader.node.replica, "submit", refuse)
+        leader.node.sessions._ends.decide(gone)  # As of a node that is no member any more.
+        await trio.sleep(2 * TTL_S + 0.5)
+        assert all(is_there(leader, session) for session in (renewed, over, gone))
+        assert await renew(leader, renewed) is not None
+        renewed_at = trio.current_time()
+
+        monkeypatch.setattr(leader.node.replica, "submit", submit)
+        await cluster.until(
+            lambda: not is_there(leader, over) and not is_there(leader, gone), within_s=0.3
+        )
+        assert_ended_in_time(await lifetime(cluster, renewed, renewed_at))
+
+
+async def test_renewals_that_wait_for_ends_are_bounded(autojump_clock, monkeypatch) -> None:
+    monkeypatch.setattr(session_ends, "_WAITING_MAX", 3)
+    async with three() as cluster:
+        leader = cluster.leader
+        session = await create(cluster, leader, 1)
+        for member in cluster.up:
+            member.disk.flush_delay_s = 0.4
+        leader.node.sessions._ends.decide(session)
+        told: list[object] = []
+        for _ in range(5):
+            leader.node.sessions.begin_renew(session, trio.current_time() + 5, told.append)
+        await trio.sleep(0.1)
+        assert [type(answer) for answer in told] == [Overloaded] * 2
+        await cluster.until(lambda: not is_there(leader, session))
+        await trio.sleep(0.1)
+        assert told[2:] == [None] * 3
 
 
 async def test_an_end_that_comes_to_nothing_lets_the_renewal_through(autojump_clock) -> None:

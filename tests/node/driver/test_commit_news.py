@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import trio
@@ -75,7 +77,8 @@ async def test_the_news_of_many_writes_travel_with_entries(autojump_clock) -> No
 async def test_up_to_250_commits_a_second_are_told_at_once_and_a_serial_writers_are_not(
     autojump_clock, told
 ) -> None:
-    news = CommitNews(Core.__new__(Core), told.append)
+    core = cast("Core", SimpleNamespace(progress={2: None}))
+    news = CommitNews(core, told.append)
     await one_commit_each(news, iter([0.01] * 100))
     assert told == [happened.TellCommit(at_once=True)] * 100
 
@@ -88,3 +91,13 @@ async def test_up_to_250_commits_a_second_are_told_at_once_and_a_serial_writers_
     told.clear()
     await one_commit_each(news, iter([0.02] * 50))
     assert len(told) == 50
+
+
+async def test_a_leader_alone_tells_nobody(autojump_clock, monkeypatch) -> None:
+    async with running(1) as cluster:
+        news = cluster[1].node.replica._news
+        told: list[happened.Event] = []
+        monkeypatch.setattr(news, "_feed", told.append)
+        await cluster.write(1, "k", "v")
+        await trio.sleep(0.1)
+        assert told == []

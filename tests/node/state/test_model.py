@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hstore.node.model.checks import SetCheck
@@ -512,9 +512,13 @@ def small(patch: pytest.MonkeyPatch, few: int, listed: int) -> None:
     patch.setattr(batch, "_LISTED_RECORDS", listed)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
-    st.lists(st.one_of(anything, st.sampled_from(["flush", "restart", "snapshot"])), max_size=50),
+    st.lists(
+        st.one_of(anything, anything, anything, st.sampled_from(["flush", "restart", "snapshot"])),
+        min_size=40,
+        max_size=80,
+    ),
     st.sampled_from([(1_000, 10_000), (0, 10_000), (0, 1)]),
 )
 def test_the_state_is_what_a_plain_model_says_on_every_node(

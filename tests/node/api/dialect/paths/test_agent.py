@@ -120,8 +120,8 @@ async def test_the_status_of_a_member(client, backend, health, status):
 
 
 async def test_members_are_in_the_order_of_bytes_and_may_be_filtered(client, backend):
-    backend.add("n10", 10, 8510)
     backend.add("n2", 2, 8501)
+    backend.add("n10", 10, 8510)
     backend.health["n2"] = "failed"
 
     async def names(query=""):

@@ -13,7 +13,7 @@ import trio.testing
 from hstore.node.api.session import WHOLE_MAX
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import RemoveMember
-from hstore.node.model.locks import SESSIONS_MAX, CreateSession, Session
+from hstore.node.model.locks import SESSIONS_MAX, CreateSession, EndSession, Session
 from hstore.node.state import sessions
 from tests.node.api.dialect.paths.conftest import OWN, is_read, is_refused, waits
 
@@ -427,6 +427,7 @@ async def test_a_renamed_node_keeps_its_sessions_under_its_new_name(
     backend.renamed(OWN, "new")
     bodies = [(await other.response()).json() for other in others]
     assert [[each["Node"] for each in body] for body in bodies] == [["new"], [], ["new"], ["new"]]
+    assert trio.current_time() == 0
 
 
 async def test_no_index_falls_when_a_node_comes_and_goes(client, backend):
@@ -494,4 +495,22 @@ async def test_a_long_list_whose_client_goes_closes_its_reader(client, connect, 
     await client.stream.aclose()
     await trio.testing.wait_all_tasks_blocked()
     assert backend.readers
+    assert all(reader.is_closed for reader in backend.readers)
+
+
+async def test_a_long_list_that_becomes_short_meanwhile(client, backend):
+    many(backend, 200)
+    view = backend.view
+
+    def later():
+        if backend.readers:  # It was found to be long, and is read again in its turn.
+            for number in range(150):
+                backend.apply(EndSession(uuid.UUID(int=number + 1).bytes))
+        return view()
+
+    backend.view = later
+    answer = await client.request("GET", "/v1/session/list")
+    assert len(answer.json()) == 50
+    is_read(answer, backend.applied_index)
+    assert len(backend.readers) == 2
     assert all(reader.is_closed for reader in backend.readers)
