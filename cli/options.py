@@ -35,6 +35,9 @@ _KEYS = {
     "election_timeout": "cluster.election_timeout",
     "health_interval": "cluster.health_interval",
     "dns_ttl": "cluster.dns_ttl",
+    "datacenter": "cluster.datacenter",
+    "session_ttl_min": "cluster.session_ttl_min",
+    "session_node_grace": "cluster.session_node_grace",
 }
 
 
@@ -224,6 +227,9 @@ cluster = _all(
     click.option("--election-timeout", metavar="TIME", help="At creation of the cluster [1s]."),
     click.option("--health-interval", metavar="TIME", help="At creation of the cluster [500ms]."),
     click.option("--dns-ttl", metavar="TIME", help="At creation of the cluster [1s]."),
+    click.option("--datacenter", metavar="NAME", help="At creation of the cluster [dc1]."),
+    click.option("--session-ttl-min", metavar="TIME", help="At creation of the cluster [10s]."),
+    click.option("--session-node-grace", metavar="TIME", help="At creation of the cluster [10s]."),
 )
 
 

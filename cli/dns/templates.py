@@ -191,7 +191,7 @@ frontend hstore
     mode http
     bind 127.0.0.1:8080
     # To a node on the same machine every client of the proxy is local: keep them from stopping it.
-    http-request deny if { path_beg /v1/node/ /v1/leader/ /v1/config/ /v1/cluster/stop } !METH_GET
+    http-request deny if { path_beg /v1/node/ /v1/leader/ /v1/config/ /v1/operator/ /v1/cluster/stop /v1/agent/leave /v1/agent/reload /v1/agent/token/ } !METH_GET
     default_backend hstore-nodes
 
 # All live nodes, up to ten. One that is silent is out after two checks; what was asked of it fails
@@ -244,7 +244,7 @@ server {
     client_max_body_size 7m;
 
     # To a node on the same machine every client of the proxy is local: keep them from stopping it.
-    location ~ ^/v1/(node/|leader/|config/|cluster/stop) {
+    location ~ ^/v1/(node/|leader/|config/|operator/|cluster/stop|agent/(leave|reload|token/)) {
         limit_except GET { deny all; }
         proxy_pass http://$$hstore_node;
     }
