@@ -274,7 +274,7 @@ def _request(key: str, asked: Action) -> tuple[str, str, bytes | None]:
 def _outcome(answer: Answer) -> str:
     """Give what is known of a write; `/v1/kv` says it in a header, beside a line of text."""
     if answer.status == 500:
-        return answer.headers["x-hstore-outcome"]
+        return {name.lower(): value for name, value in answer.headers.items()}["x-hstore-outcome"]
     return str(answer.json()["outcome"])
 
 
