@@ -271,13 +271,6 @@ def _request(key: str, asked: Action) -> tuple[str, str, bytes | None]:
     return "POST", f"/{asked.kind.value}?{timeout}", body
 
 
-def _outcome(answer: Answer) -> str:
-    """Give what is known of a write; `/v1/kv` says it in a header, beside a line of text."""
-    if answer.status == 500:
-        return {name.lower(): value for name, value in answer.headers.items()}["x-hstore-outcome"]
-    return str(answer.json()["outcome"])
-
-
 def _answered(asked: Action, answer: Answer) -> Action:
     if asked.kind is Kind.CAS:
         assert answer.status == 200, answer
