@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -21,6 +22,7 @@ from hstore.node.cluster import health
 from hstore.node.config import cluster_settings
 from hstore.node.config.settings import DNS_OFFSET, PEER_OFFSET, load_settings
 from hstore.node.model.commands import ClusterSettings
+from hstore.node.model.locks import LOCK_DELAY_NS, Behavior
 from hstore.node.model.values import API_PORT
 from hstore.node.process import descriptors, log_file
 
@@ -29,7 +31,7 @@ SETTINGS = load_settings({}, {"HOME": "/home/ada"})
 CLUSTER = ClusterSettings()
 
 # What is in brackets in a help and is no value of a setting.
-IN_WORDS = {"HSTORE_HOST, else a search", "chosen by the leader"}
+IN_WORDS = {"HSTORE_HOST, else a search", "chosen by the leader", "never", "program, host, pid"}
 
 
 def commands(
@@ -57,11 +59,18 @@ def stated() -> dict[tuple[str, str], str]:
 def expected(name: str, option: str) -> str:
     if name == "join" and option == "--listen":
         return f"the first free port from {API_PORT}"
+    if name == "lock" and option in {"--ttl", "--delay"}:
+        (lock,) = (command for given, command in commands() if given == "lock")
+        (one,) = (param for param in lock.params if option in param.opts)
+        return str(one.default)
     for setting in cluster_settings.SETTINGS:
         if option == "--" + setting.key.replace("_", "-"):
             return setting.show(getattr(CLUSTER, setting.field))
     return {
         "--limit": str(SCAN_LIMIT),
+        # Of sessions, where a client says nothing.
+        "--delay": f"{LOCK_DELAY_NS // 10**9}s",
+        "--behavior": str(get_args(Behavior)[0]),
         "--listen": str(SETTINGS.listen),
         "--peer-port": f"API port - {-PEER_OFFSET}",
         "--dns-port": f"API port + {DNS_OFFSET}",

@@ -14,7 +14,7 @@ import msgspec
 from ..config.command_limits import session_fault
 from ..model.checks import SERF_HEALTH
 from ..model.commands import Denial
-from ..model.locks import LOCK_DELAY_NS_MAX, CreateSession, EndSession, Session
+from ..model.locks import LOCK_DELAY_NS, LOCK_DELAY_NS_MAX, CreateSession, EndSession, Session
 from ..model.values import uuid_text
 from ..state.changes import NODE_SESSIONS, NODES, SESSIONS
 from . import nodes
@@ -41,7 +41,6 @@ WHOLE_MAX = 128
 # Consul's agent/structs: `SessionTTLMax`; agent/session_endpoint.go:
 # `lockDelayMinThreshold`.
 _SECOND_NS = 10**9
-_LOCK_DELAY_NS = 15 * _SECOND_NS
 _SECONDS_BELOW = 1000
 _TTL_NS_MAX = 24 * 3600 * _SECOND_NS
 _TTL_MIN = "10s"
@@ -133,7 +132,7 @@ def _session(exchange: Exchange, body: _Create) -> Session:
 
 def _lock_delay_ns(value: str | float | None) -> int:
     if value is None:
-        return _LOCK_DELAY_NS
+        return LOCK_DELAY_NS
     delay_ns = bodies.duration_ns(value)
     if delay_ns is None or delay_ns < 0:
         raise refused(400, f"Request decode failed: LockDelay {str(value)[:40]!r} is no duration")

@@ -25,6 +25,8 @@ SESSION_KEYS_MAX = 1_000
 LOCKS_MAX = 100_000
 """Locks that are held, and delays that are not over, together."""
 
+LOCK_DELAY_NS = 15 * 1_000_000_000
+"""Where a client gives none."""
 LOCK_DELAY_NS_MAX = 60 * 1_000_000_000
 SESSION_TEXT_BYTES_MAX = 16 * 1024
 """Of the name, the TTL and the IDs of the checks of a session together, one more for each."""
