@@ -25,7 +25,7 @@ from ..messages import tell
 from .commands import Context, Output, of_standard_input
 from .connection import Connection
 from .lines import Leave, is_write, run
-from .words import from_arguments, read_words, split
+from .words import Unreadable, from_arguments, read_words, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -146,7 +146,8 @@ def _one(read: Callable[[], list[Word]], context: Context, group: Commands, wher
             return run(context, group, words)
     except HstoreError as error:
         said = plain(str(error), keep="\n")
-        tell(f"hstore: {where}{said}", is_error=True)
+        line = "" if isinstance(error, Unreadable) else where
+        tell(f"hstore: {line}{said}", is_error=True)
         return error.exit_code
     return 0
 

@@ -134,17 +134,21 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+class Unreadable(Refused):
+    """Lines that cannot be read at all: it is the fault of no line."""
+
+
 def read_words(lines: BinaryIO) -> list[Word] | None:
     """Read a line and split it; None at the end.
 
     Raises:
-        Refused: It cannot be read.
+        Unreadable: It cannot be read.
         ConfigError: It is too long, or as `split` says.
     """
     try:
         line = lines.readline(LINE_BYTES_MAX + 1)
     except OSError as error:  # a directory, a terminal that is gone, ...
-        raise Refused(f"standard input cannot be read: {error.strerror}") from None
+        raise Unreadable(f"standard input cannot be read: {error.strerror}") from None
     if len(line) > LINE_BYTES_MAX:
         raise ConfigError(f"the line is longer than {LINE_BYTES_MAX >> 20} MiB")
     return split(line.decode("utf-8", "surrogateescape")) if line else None

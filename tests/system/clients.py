@@ -79,7 +79,8 @@ class Connections:
         """Wait for the answer to what was sent."""
         try:
             response = self._open[address].getresponse()
-            answer = Answer(response.status, dict(response.getheaders()), response.read())
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            answer = Answer(response.status, headers, response.read())
         except (OSError, http.client.HTTPException):
             self.drop(address)
             raise

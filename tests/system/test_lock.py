@@ -96,6 +96,8 @@ def test_each_line_of_the_page_of_locks_does_what_stands_below_it(shared: Cluste
     assert len(commands) == 8
     printed = done.stdout.splitlines()
     wanted = [".*".join(map(re.escape, line.split("..."))) for line in lines]
+    # Greater than any before, and others have locked keys of this cluster and deleted them.
+    wanted = [re.sub(r"(token|index)\\ 1$", r"\1\\ \\d+", line) for line in wanted]
     wrong = [pair for pair in zip(wanted, printed, strict=False) if not re.fullmatch(*pair)]
     assert wrong == []
     assert len(printed) == len(lines)
