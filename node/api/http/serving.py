@@ -26,6 +26,7 @@ from ...net.turn import SHARE, SLICE_BYTES, SMALL_BYTES, Turn
 from ..backend import Backend
 from .answers import (
     CONTINUE,
+    RETRY_AFTER_S,
     Answer,
     HttpError,
     Streaming,
@@ -42,7 +43,7 @@ from .connection import (
     Request,
 )
 from .dispatch import as_http_error, finish, with_end
-from .exchange import RETRY_AFTER_S, Exchange, Found, Router, json_form
+from .exchange import Exchange, Found, Router, json_form
 from .guard import Guard
 from .held import until_due
 from .room import STALLED_S, Room, Silence
