@@ -201,6 +201,7 @@ async def test_one_try_says_who_holds_it_and_leaves_nothing(autojump_clock, lock
     await two.go()
     assert isinstance(two.error, Refused)
     assert str(two.error) == "the lock k was not free: one holds it"
+    assert two.noted == []
     assert len(locks.sessions) == 1
 
 
@@ -379,4 +380,6 @@ async def test_a_refused_session_is_an_error_that_names_the_reason(autojump_cloc
     locks._create = lambda _body: locks._answer(said, 500)
     await one.go()
     assert isinstance(one.error, Refused)
-    assert str(one.error) == said
+    assert str(one.error) == (
+        "the TTL 1s is not allowed; allowed: 10s (the setting session_ttl_min) to 24h0m0s"
+    )
