@@ -23,7 +23,7 @@ class PatternError(ValueError):
 
 
 def searcher(pattern: str) -> Callable[[str], bool]:
-    """Return a function that says whether a pattern matches some part of a text.
+    """Return a function that says whether a text has a part that the pattern describes.
 
     Raises:
         PatternError: It is no RE2 pattern, is longer than 256 bytes or would take too much memory.

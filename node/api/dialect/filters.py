@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def wanted(query: Query, fields: Object) -> Predicate:
-    """Return the test that an object has to pass; without a filter, every object does.
+    """Return what says whether an object is wanted: all are where there is no filter.
 
     Args:
         query: Of the request.
@@ -40,9 +40,9 @@ def wanted(query: Query, fields: Object) -> Predicate:
 
 
 def pattern(query: Query, name: str) -> Callable[[str], bool]:
-    """Return the test whether a pattern in the query matches some part of a text.
+    """Return what says whether a text has a part that a pattern in the query describes.
 
-    Without that parameter, every text passes.
+    Where there is no pattern, every text does.
 
     Raises:
         HttpError: 400.
