@@ -67,7 +67,7 @@ def _duration(
 @opt.zone
 @click.option(
     "--ttl", metavar="TIME", default=_TTL, callback=_duration("1s", "1440m"),
-    help=f"The lock ends so long, at most twice so long, after the last renewal [{_TTL}].",
+    help=f"TTL of the session: not renewed, it ends after this, at most twice this [{_TTL}].",
 )  # fmt: skip
 @click.option(
     "--delay", metavar="TIME", default=_DELAY, callback=_duration("0s", "60s"),
@@ -101,9 +101,9 @@ def lock(
 ) -> int:
     """Run COMMAND while the lock KEY is held.
 
-    It waits until the lock is free. The command gets HSTORE_LOCK_KEY, HSTORE_LOCK_INDEX (the fencing token, which is greater for each
-    later holder) and HSTORE_LOCK_SESSION. It is ended before the lock may be lost: by SIGTERM, and
-    then by SIGKILL. Options stand before KEY.
+    It waits until the lock is free. The command gets HSTORE_LOCK_KEY, HSTORE_LOCK_SESSION and
+    HSTORE_LOCK_INDEX: the fencing token, which is greater for each later holder. It is ended before
+    the lock may be lost: by SIGTERM, and then by SIGKILL. Options stand before KEY.
 
     Exit status: that of the command (128 and the signal that ended it); 125 when the lock may have
     been lost; 1 when the lock was not free, 126 and 127 when there is no such command.
@@ -137,10 +137,14 @@ def session() -> None:
 @opt.host
 @opt.zone
 @click.option("--ttl", metavar="TIME", help="It ends when it is not renewed for so long [never].")
-@click.option("--delay", metavar="TIME", help=f"Lock delay [{_DELAY}].")
+@click.option(
+    "--delay", metavar="TIME", help=f"How long nobody gets its locks after its end [{_DELAY}]."
+)
 @click.option("-n", "--name", metavar="NAME", help="A name, for people.")
 @click.option(
-    "--behavior", type=click.Choice(["release", "delete"]), help="Of its keys at its end [release]."
+    "--behavior",
+    type=click.Choice(["release", "delete"]),
+    help="What becomes of the keys that it holds when it ends [release].",
 )
 @click.option(
     "--no-checks", is_flag=True, help="It does not end when the node it is made at has failed."

@@ -227,14 +227,14 @@ cluster = _all(
     click.option("--election-timeout", metavar="TIME", help="At creation of the cluster [1s]."),
     click.option("--health-interval", metavar="TIME", help="At creation of the cluster [500ms]."),
     click.option("--dns-ttl", metavar="TIME", help="At creation of the cluster [1s]."),
-    click.option("--datacenter", metavar="NAME", help="For Consul's clients, at creation [dc1]."),
+    click.option("--datacenter", metavar="NAME", help="Its name for Consul's clients [dc1]."),
     click.option(
         "--session-ttl-min", metavar="TIME", help="Shortest TTL of sessions, at creation [10s]."
     ),
     click.option(
         "--session-node-grace",
         metavar="TIME",
-        help="Of sessions on a dead node, at creation [10s].",
+        help="How long sessions outlive their node, at creation [10s].",
     ),
 )
 

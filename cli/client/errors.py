@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hstore.node.api.dialect.texts import LEADERSHIP_LOST, NO_LEADER, is_dialect
 from hstore.node.errors import (
     Compacted,
     ConfigError,
@@ -73,25 +74,6 @@ _REFUSED = f"[Errno {errno.ECONNREFUSED}]"
 
 ERROR_BODY = msgspec.json.Decoder(_ErrorBody)
 
-_DIALECT = tuple(
-    f"/v1/{one}"
-    for one in (
-        "kv",
-        "session",
-        "txn",
-        "status",
-        "catalog",
-        "event",
-        "coordinate",
-        "operator",
-        "agent",
-    )
-)
-"""Beginnings of the paths whose errors are a line of text, as Consul's are (contract-services 2.5)."""
-
-_NO_LEADER = "No cluster leader"
-_LOST_LEAD = "leadership lost while committing log"
-
 
 def refusal(address: str, response: httpx.Response) -> HstoreError:
     """Return the error that a node's answer stands for, whose status is not 200.
@@ -101,7 +83,7 @@ def refusal(address: str, response: httpx.Response) -> HstoreError:
         response: Its answer, read to the end.
     """
     status = response.status_code
-    if response.request.url.path.startswith(_DIALECT):
+    if is_dialect(response.request.url.path.encode()):
         return _refusal_in_text(response)
     try:
         body = ERROR_BODY.decode(response.content)
@@ -121,9 +103,9 @@ def _refusal_in_text(response: httpx.Response) -> HstoreError:
     Such a node has no 503 for a lost leader: clients of Consul try again at the text of a 500.
     """
     status, said = response.status_code, plain(response.text)
-    if said == _NO_LEADER:
+    if said == NO_LEADER:
         return NotApplied(f"{said}; `hstore list` shows why")
-    if said == _LOST_LEAD or response.headers.get("x-hstore-outcome") == "unknown":
+    if said == LEADERSHIP_LOST or response.headers.get("x-hstore-outcome") == "unknown":
         return OutcomeUnknown(
             f"{said or 'the answer is lost'}; the write may or may not take effect: "
             "read it back before you write again"

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from hstore.node.errors import Refused
+
 from . import errors, replies
 from .api import path_of
 from .plain import plain_fields
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
     from .replies import KeyRow, SessionInfo, TxnFault, TxnRow
 
 _NUMBER = re.compile(r"[0-9]{1,20}")
+
+# Texts of errors that are the same in Consul, for programs: people get them in other words.
+_TTL_BOUNDS = re.compile(
+    r"Invalid Session TTL '[0-9-]+', must be between \[(\w[\w.]*)=(\w[\w.]*)\]"
+)
+_INVALID_SESSION = "invalid session "
 
 
 class Sight(NamedTuple):
@@ -82,7 +90,16 @@ def create(client: NodeClient, asked: dict[str, object]) -> str:
     """
     body = msgspec.json.encode(asked)
     response = client.exchange("PUT", "/v1/session/create", body, is_write=True)
-    return client.decoded(response, replies.SESSION_ID).id
+    try:
+        return client.decoded(response, replies.SESSION_ID).id
+    except Refused as error:
+        bounds = _TTL_BOUNDS.match(str(error))
+        if bounds is None:
+            raise
+        raise Refused(
+            f"the TTL {asked.get('TTL')} is not allowed; allowed: {bounds[1]} (the setting "
+            f"session_ttl_min) to {bounds[2]}"
+        ) from None
 
 
 def renew(client: NodeClient, session: str) -> SessionInfo:
@@ -92,6 +109,8 @@ def renew(client: NodeClient, session: str) -> SessionInfo:
         NotFound: It has ended, or was never there.
     """
     response = client.exchange("PUT", f"/v1/session/renew/{path_of(session)}")
+    if response.status_code == 404:
+        raise errors.NotFound(_no_session(session))
     return _the_one(client, response, session)
 
 
@@ -131,7 +150,12 @@ def acquire(client: NodeClient, key: str, value: bytes, session: str, flags: int
     Raises:
         Refused: There is no such session.
     """
-    return _locking(client, key, value, f"acquire={quote(session, safe='')}&flags={flags}")
+    try:
+        return _locking(client, key, value, f"acquire={quote(session, safe='')}&flags={flags}")
+    except Refused as error:
+        if str(error).startswith(_INVALID_SESSION):
+            raise Refused(_no_session(session)) from None
+        raise
 
 
 def release(client: NodeClient, key: str, value: bytes, session: str, flags: int = 0) -> int | None:
@@ -168,8 +192,12 @@ def _locking(client: NodeClient, key: str, value: bytes, query: str) -> int | No
 def _the_one(client: NodeClient, response: httpx.Response, session: str) -> SessionInfo:
     found = client.decoded(response, replies.SESSIONS)
     if not found:
-        raise errors.NotFound(f"there is no session {session}; it has ended, or was never made")
+        raise errors.NotFound(_no_session(session))
     return plain_fields(found[0])
+
+
+def _no_session(session: str) -> str:
+    return f"there is no session {session}; it has ended, or was never made"
 
 
 def _header(response: httpx.Response, name: str) -> int:

@@ -225,7 +225,7 @@ class Holder:
     def _see(self, row: KeyRow | None) -> None:
         """Keep who holds the lock; while it is waited for, say so when that is another than before."""
         before, self._seen = self._seen, row
-        if row is None or not row.session or self._child is not None:
+        if row is None or not row.session or self._child is not None or self._asked.wait_s == 0:
             return
         is_own = self._session is not None and row.session == self._session.id
         if not is_own and (before is None or before.session != row.session):

@@ -138,7 +138,7 @@ def _help(context: Context, group: Commands, names: list[str]) -> None:
     out = context.out
     within = group.commands.get(names[0]) if names else None
     if len(names) == 2 and isinstance(within, Commands):
-        _help_on(out, within, names[1])
+        _help_on(out, within, names[1], f"{names[0]} {names[1]}")
         return
     if len(names) > 1:
         raise ConfigError("usage: help [COMMAND]")
@@ -162,13 +162,21 @@ def _help(context: Context, group: Commands, names: list[str]) -> None:
     out.line(formatter.getvalue().rstrip())
 
 
-def _help_on(out: Output, group: Commands, name: str) -> None:
+def _help_on(out: Output, group: Commands, name: str, typed: str = "") -> None:
+    """Print the help on one command of a group.
+
+    Args:
+        out: Where it is printed.
+        group: The commands, all or those of `session`.
+        name: Which of them.
+        typed: All words that a user types for it; empty: its name.
+    """
     if name in (*HELP, *LEAVE):
         out.line("help [COMMAND]\n  > help set" if name in HELP else f"{name}\n  > {name}")
         return
     command = _known(group, name)
     if not isinstance(command, KeyCommand):
-        with command.make_context(name, [], resilient_parsing=True) as ctx:
+        with command.make_context(typed or name, [], resilient_parsing=True) as ctx:
             out.line(command.get_help(ctx))
         return
     out.line(f"{command.usage(name)}\n  {_about(command)}")

@@ -134,11 +134,6 @@ def _delay(one: SessionInfo) -> str:
     return f"{ms // 1000}s" if ms % 1000 == 0 else f"{ms}ms"
 
 
-def lock_delay_of(said: str | None) -> dict[str, object]:
-    """Return the member of a session's body for a lock delay."""
-    return {} if said is None else {"LockDelay": said}
-
-
 def checked(session: str) -> str:
     """Return a session's id as it was said.
 

@@ -174,7 +174,9 @@ def txn(context: Context, said: Iterable[str], *, as_json: bool) -> None:
 
 def _following(context: Context) -> Iterator[Callable[[], list[Word] | None]]:
     if context.is_interactive:
-        context.out.note("an operation in each line; an empty line or `end` sends them")
+        context.out.note(
+            "an operation in each line, as in `txn --help`; an empty line or `end` sends them"
+        )
     while True:
         yield context.more
 

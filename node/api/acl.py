@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from .dialect.forms import NO_SUCH_PATH, refused
+from .dialect.forms import refused
+from .dialect.texts import NO_SUCH_PATH
 
 if TYPE_CHECKING:
     from .http.connection import Request

@@ -12,8 +12,7 @@ import msgspec
 from ..filter.fields import INTEGER, TEXT, TEXT_MAP, Object
 from ..model.values import split_address
 from . import nodes
-from .dialect import filters, heads
-from .dialect.durations import parse
+from .dialect import durations, filters, heads
 from .dialect.heads import Mode
 from .dialect.queries import datacenter
 from .http.params import parse_query
@@ -49,7 +48,6 @@ _MEMBER = Object(
         **dict.fromkeys(_PROTOCOLS, INTEGER),
     }
 )
-_SESSION_TTL_MIN = "10s"
 
 _encode = msgspec.json.encode
 
@@ -60,8 +58,7 @@ def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     own = next((node for node in info.nodes if int(node.id, 16) == process.id), None)
     name, dc = process.name, datacenter(exchange)
     version = own.version if own is not None and own.version else ""
-    setting = exchange.backend.settings.show().get("session_ttl_min")
-    ttl_min = _SESSION_TTL_MIN if setting is None else setting.value
+    ttl_min_ns = exchange.backend.settings.cluster_settings.session_ttl_min_ms * 1_000_000
     body = {
         "Config": {
             "Datacenter": dc,
@@ -70,10 +67,14 @@ def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
             "Server": True,
             "Revision": version,
             "Version": _version(version),
-            "SessionTTLMin": parse(ttl_min),
+            "SessionTTLMin": ttl_min_ns,
         },
         "Coord": None,
-        "DebugConfig": {"SessionTTLMin": ttl_min, "Datacenter": dc, "NodeName": name},
+        "DebugConfig": {
+            "SessionTTLMin": durations.show(ttl_min_ns),
+            "Datacenter": dc,
+            "NodeName": name,
+        },
         "Member": {} if own is None else _member(own, dc),
         "Meta": {},
         "Stats": _stats(info, own),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
-    from ..model.commands import Command, Member, Outcome
+    from ..model.commands import ClusterSettings, Command, Member, Outcome
     from ..model.locks import Session
     from ..state.changes import Table
     from ..state.machine import Item, Reader
@@ -288,6 +288,11 @@ class Process(Protocol):
 
 class Settings(Protocol):
     """The settings of the cluster and of this node, and the names of its members."""
+
+    @property
+    def cluster_settings(self) -> ClusterSettings:
+        """The settings that all nodes share, as this node knows them; costs nothing."""
+        ...
 
     def show(self) -> dict[str, ConfigValue]:
         """Return every setting by key, as this node knows it."""

@@ -14,8 +14,7 @@ import trio
 from ..model.cluster_info import PROTOCOL, JoinRequest
 from ..net.lag import SECONDS_MAX
 from .dialect.heads import EVERY, done
-from .http.answers import EVENTS, TEXT, Answer, HttpError, answer, head, ok
-from .http.exchange import RETRY_AFTER_S
+from .http.answers import EVENTS, RETRY_AFTER_S, TEXT, Answer, HttpError, answer, head, ok
 from .http.params import decode_json, number, parse_query
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from . import parameters
-from .dialect import forms, heads, queries
+from .dialect import forms, heads, queries, texts
 from .http.answers import HttpError, answer
 from .http.connection import Request
 from .http.dispatch import failed
@@ -113,7 +113,7 @@ class Route:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "known", frozenset(self.params.split()))
-        object.__setattr__(self, "is_dialect", forms.is_dialect(self.path))
+        object.__setattr__(self, "is_dialect", texts.is_dialect(self.path))
         object.__setattr__(self, "gate", _gate_of(self))
 
     @property
@@ -207,7 +207,8 @@ class Routes:
             for check in route.gate:
                 check(exchange, request)
             if request.query:
-                parameters.check(route.known, request.query, is_dialect=route.is_dialect)
+                datacenter = None if route.is_dialect else queries.datacenter(exchange)
+                parameters.check(route.known, request.query, datacenter)
                 if route.is_dialect:
                     queries.check(exchange, route.known, request.query)
             return route.handler(exchange, request, rest)
@@ -216,7 +217,7 @@ class Routes:
 
     def form(self, path: bytes) -> Form:
         """Return how errors look on a path."""
-        return forms.failure if forms.is_dialect(path) else json_form
+        return forms.failure if texts.is_dialect(path) else json_form
 
     def is_change(self, request: Request) -> bool:
         """Whether a request changes something where it has a route."""
@@ -245,7 +246,7 @@ class Routes:
                     break
             else:
                 text = f"there is nothing at {path[:200].decode('latin-1')!r}"
-                raise HttpError(404, text, plain=forms.NO_SUCH_PATH)
+                raise HttpError(404, text, plain=texts.NO_SUCH_PATH)
         route = by_method.get(request.method)
         if route is None:
             allow = b", ".join(sorted(by_method))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .dialect import ids
+from ..model.values import uuid_text
 from .http.answers import HttpError
 from .http.large import WHOLE_BYTES_MAX, Large, base64, is_text, large_base64, large_raw, large_text
 from .http.params import parse_query
@@ -79,7 +79,7 @@ def value_member(value: bytes) -> bytes:
 def entry(item: Item) -> bytes:
     """Return the JSON object of a key."""
     value = b'"%b"' % base64(item.value) if item.value else b"null"
-    session = b'"Session":"%b",' % ids.show(item.session).encode() if item.session else b""
+    session = b'"Session":"%b",' % uuid_text(item.session).encode() if item.session else b""
     return (
         b'{"LockIndex":%d,"Key":%b,"Flags":%d,"Value":%b,%b"CreateIndex":%d,"ModifyIndex":%d}'
         % (

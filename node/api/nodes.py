@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..filter.fields import TEXT, TEXT_MAP, UNSIGNED, Object
 from ..model.values import split_address
+from .dialect import ids
 
 if TYPE_CHECKING:
     from ..model.commands import Member
@@ -33,14 +34,8 @@ def uuid_of(node_id: int) -> str:
 
 def uuid_from(text: str) -> uuid.UUID | None:
     """Read a UUID as it is written in paths and bodies, 36 characters; None: it is none."""
-    if len(text) != 36:
-        return None
-    try:
-        found = uuid.UUID(text)
-    except ValueError:
-        return None
-    # Python's also takes hyphens elsewhere.
-    return found if str(found) == text.lower() else None
+    found = ids.parse(text)
+    return None if found is None else uuid.UUID(bytes=found)
 
 
 def by_name(exchange: Exchange) -> list[Member]:

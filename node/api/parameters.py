@@ -24,9 +24,6 @@ from collections import Counter
 from .http.answers import HttpError
 from .http.params import Query, names_in, parse_query
 
-DATACENTER = "dc1"
-"""What a client may call the only one there is."""
-
 _LOCK = "it would be about a lock"
 _WAIT = "it would wait for a change"
 _CHOICE = "it would choose among what is shown"
@@ -62,13 +59,14 @@ REPEATABLE = frozenset({"tag", "node-meta"})
 """Each of several counts."""
 
 
-def check(known: frozenset[str], raw: bytes, *, is_dialect: bool = False) -> None:
+def check(known: frozenset[str], raw: bytes, datacenter: str | None = None) -> None:
     """Check a query that is not empty.
 
     Args:
         known: What the path supports.
         raw: The query, still percent-encoded.
-        is_dialect: `dialect/queries.py` checks `dc` and what contradicts what.
+        datacenter: What the cluster's is called; None: on the paths of the dialect, where
+            `dialect/queries.py` checks `dc` and what contradicts what.
 
     Raises:
         HttpError: 400, naming the parameter.
@@ -77,16 +75,16 @@ def check(known: frozenset[str], raw: bytes, *, is_dialect: bool = False) -> Non
     for name in query:
         if name not in known:
             _judge(known, name)
-    if not is_dialect:
-        _check_others(query)
+    if datacenter is not None:
+        _check_others(query, datacenter)
     if len(query) <= raw.count(b"&"):
         _refuse_repeated(known, raw)
 
 
-def _check_others(query: Query) -> None:
+def _check_others(query: Query, datacenter: str) -> None:
     value = query.get("dc", "")
-    if value not in {"", DATACENTER}:
-        raise HttpError(400, f"?dc={value[:40]}: there is one datacenter, {DATACENTER}")
+    if value not in {"", datacenter}:
+        raise HttpError(400, f"?dc={value[:40]}: there is one datacenter, {datacenter}")
     if "consistent" in query and "stale" in query:
         raise HttpError(400, "?stale and ?consistent contradict each other: send one of them")
 

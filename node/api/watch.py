@@ -7,10 +7,12 @@ how far back they are kept, the node knows.
 Theory of operation. An event is one change; its data is JSON in one line. The last change of an
 entry carries the entry's revision as the event's `id`, and so does a bare `id:` line at the
 beginning and whenever nothing was sent for a while: it says that all up to this revision has been
-sent, also where nothing has changed. All but the last change of an entry say `"more":true`: what a
-transaction has written takes effect together, and so can a client take it. The standard has a client keep the last id and send it as
-`Last-Event-ID` when it connects again, to this node or another; `?after=` says the same. A client
-that is cut off among the changes of one entry has not seen their id yet, and so gets them all again.
+sent, also where nothing has changed. All other changes of an entry say `"more":true`: a transaction
+has made them in one step, and a client that waits for the last of them sees them in one step, too.
+
+The standard has a client keep the last id and send it as `Last-Event-ID` when it connects again, to
+this node or another; `?after=` says the same. A client that is cut off among the changes of one
+entry has not seen their id yet, and so gets them all again.
 """
 
 from __future__ import annotations

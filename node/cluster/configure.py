@@ -19,7 +19,7 @@ from ..driver.replica import Replica
 from ..errors import ConfigError, HstoreError
 from ..model import values
 from ..model.cluster_info import ConfigValue
-from ..model.commands import ChangeMember, ChangeSetting
+from ..model.commands import ChangeMember, ChangeSetting, ClusterSettings
 from ..peers.wire import ForwardKind
 from .membership import find
 from .status import Status
@@ -45,6 +45,11 @@ class Configure:
         self._status = status
         self._log_level = log_level
         self._log_level_source = "of the answering node, as it was started"
+
+    @property
+    def cluster_settings(self) -> ClusterSettings:
+        """The settings that all nodes share, as this node knows them."""
+        return self._facts.settings
 
     def show(self) -> dict[str, ConfigValue]:
         """Return every setting by key, as this node knows it."""

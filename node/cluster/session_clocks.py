@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 import trio
 
@@ -51,6 +51,10 @@ _LOOKED_AT_ONCE = 1000
 
 _AGAIN_S = 0.1
 """After so long, a clock is looked at again whose session's end was decided and may have failed."""
+
+_STALE_ENTRIES = 1000
+"""Entries of the heap whose sessions have ended, beyond as many as there are of others: a client may
+make and destroy sessions of a long TTL without end."""
 
 
 class _Clock:
@@ -85,7 +89,8 @@ class SessionClocks:
         self._since = 0.0
         self._clocks: dict[bytes, _Clock] = {}
         self._watch: Watch | None = None
-        # One entry for each clock, at the time when it was due when that was last looked at.
+        # One entry for each clock, at the time when it was due when that was last looked at; those of
+        # sessions that have ended stay until then, or until they are too many.
         self._due: list[tuple[float, bytes]] = []
         self._is_begun = Flag()
         self._is_earlier = Flag()
@@ -248,7 +253,11 @@ class SessionClocks:
             self._start(session, trio.current_time())
 
     def _forget(self, session_id: bytes) -> None:
-        self._clocks.pop(session_id, None)  # What is due for it finds no clock.
+        clocks, due = self._clocks, self._due
+        clocks.pop(session_id, None)  # What is due for it finds no clock.
+        if len(due) > 2 * len(clocks) + _STALE_ENTRIES:
+            due[:] = [entry for entry in due if entry[1] in clocks]
+            heapify(due)
 
     def _start(self, session: Session, started_at: float) -> None:
         """Start the clock of a session that has a TTL and no clock yet."""

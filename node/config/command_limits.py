@@ -94,7 +94,8 @@ def _transaction_fault(command: Transaction) -> str:
 def session_fault(session: Session) -> str:
     """Return why this cannot be a session; empty: it can."""
     if session.lock_delay_ns > LOCK_DELAY_NS_MAX or session.ttl_ms > _DAY_MS:
-        return f"a session with a TTL of {session.ttl_ms} ms"
+        delay_ms = session.lock_delay_ns // 1_000_000
+        return f"a session with a TTL of {session.ttl_ms} ms and a lock delay of {delay_ms} ms"
     texts = (session.name, session.ttl, *session.node_checks, *(session.service_checks or ()))
     size = sum(len(text.encode()) + 1 for text in texts)
     return f"a session with texts of {size} bytes" if size > SESSION_TEXT_BYTES_MAX else ""

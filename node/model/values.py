@@ -1,4 +1,4 @@
-"""How the values of settings are written: addresses, names, durations, sizes.
+"""How values are written as text: addresses, names, durations, sizes of settings; UUIDs.
 
 Parsers from the value of a flag, a variable or a TOML file to what the program works with. Each
 raises a `ValueError` whose text says what is allowed; the caller adds the setting and its source. The
@@ -339,6 +339,12 @@ def path(value: object) -> Path:
         raise ValueError("a path whose home directory is known") from error
 
 
+def uuid_text(uuid: bytes) -> str:
+    """Return the usual text of a UUID of 16 bytes."""
+    text = uuid.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def is_wildcard(host: str) -> bool:
     """Tell whether an IP literal stands for all addresses of the machine."""
     return ipaddress.ip_address(host).is_unspecified
@@ -368,9 +374,3 @@ def _resolve(host: str) -> str:
         raise UnknownHostError(host, error.strerror or str(error)) from None
     found.sort(key=lambda one: one[0] != socket.AF_INET)
     return str(found[0][4][0])
-
-
-def uuid_text(uuid: bytes) -> str:
-    """Return the usual text of a UUID of 16 bytes."""
-    text = uuid.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

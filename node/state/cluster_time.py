@@ -5,12 +5,12 @@ of the leader that proposed them (`model/commands.py`); `machine.py` applies it 
 takes effect. Effects ask `now_ms` and never the stamp: a new leader's stamp may be behind what the
 log has seen, and a command inside another one has none.
 
-No clock that could be set is ever asked: a node goes on from the time in its state by the length
-of each tick, and a tick never comes early; between two ticks by its monotonic clock, and by one tick
-at most (`driver/cluster_clock.py`). So a new leader goes on
-where the log stands, whatever its calendar says. Time during which no leader runs, or during which
-a node sleeps, does not count, and what is kept for a time is kept longer for it. With clocks on the wall,
-one node that is an hour ahead would have everything expire on the day it leads.
+No clock that could be set is ever asked. A leader goes on from the time in its state: by the length
+of each tick, which never comes early, and between two ticks by its monotonic clock, one tick at most
+(`driver/cluster_clock.py`). So a new leader goes on where the log stands, whatever its calendar
+says. Time during which no leader runs, or during which a node sleeps, does not count, and what is
+kept for a time is kept longer for it. With calendars, one node that is an hour ahead would have
+everything expire on the day it leads.
 
 The time is stored in the record of the keyed writes, `records.KEYED_WRITES_KEY`: they were the
 first to need it.

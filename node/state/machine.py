@@ -1,4 +1,4 @@
-"""The state machine: the keys, the members and the settings, as the log has made them.
+"""The state machine: all that the cluster has agreed on, as the log has made it.
 
 Owns the order in which entries take effect, and the table of all effects. It must be a function of
 the log alone: no clock, no randomness, no order that depends on a hash seed, because every node
@@ -105,7 +105,7 @@ def _tell_nobody(_entries: Sequence[Entry], _outcomes: list[Outcome | None]) -> 
 
 
 class State:
-    """The keys, the members and the settings, as the log up to `applied` made them.
+    """All tables (keys, locks, sessions, members, settings, ...), as the log up to `applied` made them.
 
     Attributes:
         applied: Index of the last entry that took effect, 0 for none.

@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -49,6 +50,8 @@ from ..model.commands import DIGEST_BYTES, ClusterSettings, Member, Outcome
 from ..model.locks import SESSION_ID_BYTES, Session
 from ..model.transactions import KeyRow
 from ..model.user_events import UserEvent
+
+T = TypeVar("T")
 
 KEY_CHANGE_KEY = b"ak"
 GREATEST_LOCK_KEY = b"al"
@@ -371,79 +374,29 @@ def check_key(node: int, check: str) -> bytes:
     return CHECK + _ID.pack(node) + check.encode()
 
 
-_member_decoder = msgspec.msgpack.Decoder(Member)
-_session_decoder = msgspec.msgpack.Decoder(Session)
-_check_decoder = msgspec.msgpack.Decoder(Check)
-_event_decoder = msgspec.msgpack.Decoder(UserEvent)
-_cluster_decoder = msgspec.msgpack.Decoder(Cluster)
-
 encode_msgpack = msgspec.msgpack.Encoder().encode
 """Encode a `Member`, `Cluster`, `Session`, `Check` or `UserEvent`."""
 
 
-def decode_member(record: bytes) -> Member:
-    """Return a stored member.
+def _decoder(kind: type[T], what: str) -> Callable[[bytes], T]:
+    """Return the opposite of `encode_msgpack` for one type; `what` names its records in the error."""
+    decode = msgspec.msgpack.Decoder(kind).decode
 
-    Raises:
-        StorageError: It is not one.
-    """
-    try:
-        member: Member = _member_decoder.decode(record)
-    except msgspec.DecodeError as error:
-        raise StorageError(f"the record of a member is damaged: {error}") from error
-    return member
+    def decoded(record: bytes) -> T:
+        try:
+            return decode(record)
+        except msgspec.DecodeError as error:
+            raise StorageError(f"the record of {what} is damaged: {error}") from error
 
-
-def decode_cluster(record: bytes) -> Cluster:
-    """Return the stored cluster id and settings.
-
-    Raises:
-        StorageError: It is not such a record.
-    """
-    try:
-        cluster: Cluster = _cluster_decoder.decode(record)
-    except msgspec.DecodeError as error:
-        raise StorageError(f"the record of the cluster is damaged: {error}") from error
-    return cluster
+    return decoded
 
 
-def decode_session(record: bytes) -> Session:
-    """Return a stored session.
-
-    Raises:
-        StorageError: It is not one.
-    """
-    try:
-        session: Session = _session_decoder.decode(record)
-    except msgspec.DecodeError as error:
-        raise StorageError(f"the record of a session is damaged: {error}") from error
-    return session
-
-
-def decode_check(record: bytes) -> Check:
-    """Return a stored check.
-
-    Raises:
-        StorageError: It is not one.
-    """
-    try:
-        check: Check = _check_decoder.decode(record)
-    except msgspec.DecodeError as error:
-        raise StorageError(f"the record of a check is damaged: {error}") from error
-    return check
-
-
-def decode_event(record: bytes) -> UserEvent:
-    """Return a stored event.
-
-    Raises:
-        StorageError: It is not one.
-    """
-    try:
-        event: UserEvent = _event_decoder.decode(record)
-    except msgspec.DecodeError as error:
-        raise StorageError(f"the record of an event is damaged: {error}") from error
-    return event
+# Each returns what is stored. Raises `StorageError`: it is not such a record.
+decode_member = _decoder(Member, "a member")
+decode_cluster = _decoder(Cluster, "the cluster")
+decode_session = _decoder(Session, "a session")
+decode_check = _decoder(Check, "a check")
+decode_event = _decoder(UserEvent, "an event")
 
 
 def prefix_end(prefix: bytes) -> bytes | None:

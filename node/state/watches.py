@@ -1,19 +1,22 @@
-"""The watches of a node: which changes each of them is about, and what it has not read yet.
+"""The watches and the waits of a node: who has to know of which change.
 
-Owns the watches and their waking. The changes they read are in `changes.py`; how they are sent to a
+A *watch* reads every change of the keys of one table under one prefix. A *wait* is about one key or
+one prefix, is called after the next change of it, once, and reads nothing: a blocking read looks at
+the state by itself then.
+
+Owns both, and their waking. The changes that watches read are in `changes.py`; how they are sent to a
 client, and when a client is too slow, is the API's.
 
-Theory of operation: a watch is about the keys of one table under one prefix, and holds one change at most.
-While it has read all of its own, it holds nothing but that prefix; the next change under it gives
-the watch a *cursor*, the number of that change in the shared history, and wakes it. It reads on
-from there at its own pace, and when it has reached the end, it has no cursor again. So a slow watch
-costs no memory and delays nobody: it loses its place when the history has forgotten the change that
-its cursor is at, and only then, and its next `take` says so (`Compacted`). No change is ever left
-out in silence.
+Theory of operation: a watch that has read all of its own holds nothing but its prefix. The next
+change under it gives the watch a *cursor*, the number of that change in the shared history, and
+wakes it. It reads on from there at its own pace, and holds one change at most; when it has reached
+the end, it has no cursor again. So a slow watch costs no memory and delays nobody: it loses its
+place when the history has forgotten the change that its cursor is at, and only then, and its next
+`take` says so (`Compacted`). No change is ever left out in silence.
 
 A change finds its watches by looking up the beginnings of its key, one for each length of prefix
 that is watched in its table: with ten thousand watches of as many prefixes that is a few steps, not
-ten thousand.
+ten thousand. Waits for one key are found by the key itself, waits for a prefix as watches are.
 """
 
 from __future__ import annotations

@@ -4,12 +4,13 @@ Words. A *flag* is a query parameter that counts by being there. A *mode* is how
 to be. A *blocking read* waits until the index of its result has passed one that the client names. A
 *question* is what a read asks: on which changes its result depends, its index, and its body.
 
-forms.py      which paths speak it; errors as plain text, with their statuses and texts
+texts.py      which paths speak it; the texts of errors that clients compare
+forms.py      errors as plain text, with their statuses
 heads.py      the headers of its answers
 queries.py    flags, booleans, numbers, `?dc=`, the modes, `?index=` and `?wait=`
 durations.py  durations as Go writes and reads them
 bodies.py     JSON bodies whose members are matched without regard to case
-ids.py        UUIDs as text
+ids.py        UUIDs from text
 filters.py    `?filter=`, and parameters that are patterns
 questions.py  reads of the state, which wait where the client asks for that
 

@@ -1,7 +1,7 @@
 """Errors of the dialect: one line of plain text, and the statuses that its clients know.
 
-Owns the texts that clients match. A handler raises HttpError; `refused` makes one whose text is sent
-exactly as it is. What HTTP itself, the gate or the node raises is put into the dialect's words here.
+A handler raises HttpError; `refused` makes one whose text is sent exactly as it is. What HTTP itself,
+the gate or the node raises is put into the dialect's words here. The texts are in `texts.py`.
 """
 
 from __future__ import annotations
@@ -11,30 +11,10 @@ from typing import TYPE_CHECKING
 from ...errors import NoLeader, NotApplied, OutcomeUnknown
 from ..http.answers import TEXT, HttpError, answer, lines_of
 from .heads import EVERY
+from .texts import DENIED, LEADERSHIP_LOST, NO_LEADER
 
 if TYPE_CHECKING:
     from ..http.exchange import Exchange
-
-_ROOTS = frozenset(
-    b"kv session txn catalog health agent event query coordinate snapshot operator acl status".split()
-)
-# Consul's agent/http.go, `Index`, `codeWithPayload` and `MethodNotAllowedError`; rpc errors of
-# agent/structs/errors.go and raft's `ErrLeadershipLost`.
-NO_SUCH_PATH = "Invalid URL path: not a recognized HTTP API endpoint"
-NO_LEADER = "No cluster leader"
-LEADERSHIP_LOST = "leadership lost while committing log"
-NO_PATH = "No path to datacenter"
-DENIED = "Permission denied"
-
-
-def is_dialect(path: bytes) -> bool:
-    """Whether a path speaks the dialect, whether or not there is anything at it."""
-    start, _, rest = path.partition(b"/v1/")
-    if start or not rest:
-        return path == b"/"
-    root, slash, _ = rest.partition(b"/")
-    # `/v1/health` itself is hstore's own.
-    return root in _ROOTS and (root != b"health" or slash != b"")
 
 
 def refused(status: int, text: str) -> HttpError:

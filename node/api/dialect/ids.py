@@ -1,4 +1,7 @@
-"""UUIDs as text: 36 characters for clients, 16 bytes in commands and records."""
+"""UUIDs that clients send: 36 characters of text, 16 bytes in commands and records.
+
+The other way is `model/values.py:uuid_text`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,3 @@ _UUID = re.compile(
 def parse(text: str) -> bytes | None:
     """Return the bytes of a UUID, in letters of either case; None: it is none."""
     return bytes.fromhex(text.replace("-", "")) if _UUID.fullmatch(text) else None
-
-
-def show(id_: bytes) -> str:
-    """Return a UUID as text."""
-    text = id_.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..http.params import UNSIGNED_64_MAX, parse_query
 from . import durations
-from .forms import NO_PATH, refused
+from .forms import refused
 from .heads import Mode
+from .texts import NO_PATH
 
 if TYPE_CHECKING:
     from ..http.answers import HttpError
@@ -30,7 +31,6 @@ WAIT_NS_DEFAULT = 300 * 10**9
 WAIT_NS_MAX = 600 * 10**9
 JITTER = 16
 
-DATACENTER_DEFAULT = "dc1"
 _SHOWN = 40
 """Characters of a wrong value in the answer."""
 
@@ -52,8 +52,7 @@ AT_ONCE = Blocking(0, 0.0)
 
 def datacenter(exchange: Exchange) -> str:
     """Return the name of the cluster's one datacenter."""
-    setting = exchange.backend.settings.show().get("datacenter")
-    return DATACENTER_DEFAULT if setting is None else setting.value
+    return exchange.backend.settings.cluster_settings.datacenter
 
 
 def check_datacenter(exchange: Exchange, name: str | None) -> None:
@@ -129,7 +128,8 @@ def number(query: Query, name: str) -> int | None:
 def blocking(query: Query) -> Blocking:
     """Return what a read waits for, without the jitter of `with_jitter`.
 
-    Called before anything else is done for the request, since it may refuse it. `?wait=` means nothing without `?index=`, but is checked all the same, as in Consul.
+    Handlers call it before they do anything else for the request, since it may refuse the request.
+    `?wait=` means nothing without `?index=`, but is checked all the same, as in Consul.
 
     Raises:
         HttpError: 400.

@@ -12,6 +12,7 @@ room.py         how many connections there may be, and which one makes room for 
 trial.py        connections for which only a reserved place is left
 parked.py       connections that need a task only at times
 serving.py      one connection served by a task
+sending.py      the body of a streaming answer, piece by piece
 held.py         a read that waits for a change, and a task that waits for it
 waiting.py      all reads that wait for a change: their number, their times, their end
 dispatch.py     from what a handler began to its answer; errors to answers

@@ -25,6 +25,9 @@ TEXT = b"text/plain; charset=utf-8"
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+RETRY_AFTER_S = 1
+"""What a 503 tells clients to wait, where waiting may help."""
+
 _encode = msgspec.json.encode
 
 

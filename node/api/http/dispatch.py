@@ -13,9 +13,9 @@ import structlog
 import trio
 
 from ...errors import HstoreError, NoSpace, StorageError, Unavailable
-from .answers import Answer, HttpError, too_large, with_header
+from .answers import RETRY_AFTER_S, Answer, HttpError, too_large, with_header
 from .connection import BODY_BYTES_MAX
-from .exchange import RETRY_AFTER_S, Deferred
+from .exchange import Deferred
 
 if TYPE_CHECKING:
     from .connection import Request, RequestError

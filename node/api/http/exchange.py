@@ -16,7 +16,7 @@ import trio
 from ...errors import NoLeader
 from ...model.commands import Outcome
 from ...net.turn import SLICE_BYTES, Turn
-from .answers import Answer, HttpError, failure
+from .answers import RETRY_AFTER_S, Answer, HttpError, failure
 from .idempotency import IDEMPOTENCY_KEY, keyed
 from .params import TIMEOUT_S_DEFAULT, timeout_s
 from .unsent import Unsent
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .idempotency import Write
     from .params import Query
 
-RETRY_AFTER_S = 1
 # How long a large answer waits until there is room to begin it.
 ROOM_S = 20.0
 # The deadline of a connection is this much after the one that the node was given, so it only counts

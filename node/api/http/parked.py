@@ -266,7 +266,7 @@ class Parked(Serving):
                 answer: Finished = failed(self._exchange, request, outcome)
             else:
                 try:
-                    answer = deferred.finish(outcome)  # type: ignore[union-attr]
+                    answer = deferred.finish(outcome)  # type: ignore[union-attr]  # a wait is told by `_due`
                 except Exception as error:  # noqa: BLE001 (the boundary)
                     answer = failed(self._exchange, request, error)
             if type(answer) is bytes:

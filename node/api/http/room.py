@@ -27,7 +27,6 @@ ENDLESS_MAX = 12_000
 STALLED_S = 1.0
 """After this much silence in the middle of a request its connection may have to go."""
 
-
 _LOOK_AGAIN_S = 1.0
 """After no connection was found that could go."""
 

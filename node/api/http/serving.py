@@ -26,6 +26,7 @@ from ...net.turn import SHARE, SLICE_BYTES, SMALL_BYTES, Turn
 from ..backend import Backend
 from .answers import (
     CONTINUE,
+    RETRY_AFTER_S,
     Answer,
     HttpError,
     Streaming,
@@ -42,10 +43,11 @@ from .connection import (
     Request,
 )
 from .dispatch import as_http_error, finish, with_end
-from .exchange import RETRY_AFTER_S, Exchange, Found, Router, json_form
+from .exchange import Exchange, Found, Router, json_form
 from .guard import Guard
 from .held import until_due
 from .room import STALLED_S, Room, Silence
+from .sending import Sending
 from .unsent import Holder, Unsent
 from .waiting import Pending, Tell, Wait, Waits
 
@@ -395,7 +397,9 @@ class Serving:
         try:
             self._exchange.out.append(start)
             if request.method != b"HEAD":
-                send = _Sending(self, is_chunked=is_chunked)
+                send = Sending(
+                    self.send_piece, self.piece_ready, self.holding, is_chunked=is_chunked
+                )
                 if streaming.is_endless:
                     await self._run_endless(streaming, send)
                 else:
@@ -406,7 +410,7 @@ class Serving:
             streaming.close()
         return goes_on
 
-    async def _run_endless(self, streaming: Streaming, send: _Sending) -> None:
+    async def _run_endless(self, streaming: Streaming, send: Sending) -> None:
         """Send an answer that goes on until it ends itself, or the node does."""
         self._room.begin_stream(self)
         try:
@@ -470,24 +474,3 @@ class Serving:
                 unsent.wait_ends(holder)
                 unsent.give_back(holder, size)
             self._is_sending = False
-
-
-class _Sending:
-    """Sends the body of one streaming answer (`answers.Send`).
-
-    Attributes:
-        is_between: Of an answer without end, which is of events: the last one was sent to its end.
-    """
-
-    def __init__(self, serving: Serving, *, is_chunked: bool) -> None:
-        self._serving = serving
-        self._is_chunked = is_chunked
-        self.is_between = True
-        self.ready = serving.piece_ready
-        self.holding = serving.holding
-
-    async def __call__(self, piece: bytes) -> None:
-        self.is_between = piece.endswith(b"\n\n")
-        if self._is_chunked:
-            piece = b"%x\r\n%b\r\n" % (len(piece), piece)
-        await self._serving.send_piece(piece)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .answers import HttpError
+from .answers import RETRY_AFTER_S, HttpError
 from .dispatch import failed
-from .exchange import RETRY_AFTER_S
 from .serving import Serving, Shared
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ...net.flag import Flag
-from .answers import Answer, HttpError
+from .answers import RETRY_AFTER_S, Answer, HttpError
 
 if TYPE_CHECKING:
     from ...net.turn import Turn
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 WAITING_MAX = 20_000
 """Reads that wait on one node."""
 
-_RETRY_AFTER_S = 1
 _STALE_ENTRIES = 1_000
 """Entries of the heap whose reads are answered, beyond as many as there are of others."""
 
@@ -204,7 +203,7 @@ class Waits:
             # Clients of Consul repeat a read that got 500, and know no other status for this.
             return HttpError(500, "this node stops: ask another one")
         text = f"{self._most} reads wait for a change on this node already: ask another one"
-        return HttpError(503, text, retry_after_s=_RETRY_AFTER_S)
+        return HttpError(503, text, retry_after_s=RETRY_AFTER_S)
 
     async def _run(self) -> None:
         """Tell each whose time is over, until none is left."""

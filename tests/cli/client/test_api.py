@@ -208,6 +208,15 @@ def test_events_yield_the_cluster_at_each_change_until_the_node_ends(client, clu
         next(events)
 
 
+def test_a_refusal_of_the_stream_of_events_is_read_as_json(client, cluster):
+    """Its path begins like `/v1/event`, the errors of which are text."""
+    said = "12000 clients watch this node already: ask another one"
+    cluster.set(ADDRESS, "/v1/events", refusal(503, error=said))
+    with pytest.raises(NotApplied) as caught:
+        next(client.events())
+    assert str(caught.value) == said
+
+
 def test_events_of_other_types_and_comments_are_passed_over(client, cluster, make):
     data = msgspec.json.encode(make.info()).decode()
     body = f": ping\n\nevent: other\ndata: x\n\nretry: 5\nevent:cluster\ndata:{data}\n\n"

@@ -267,6 +267,10 @@ class FakeBackend:
         if self.error is not None:
             raise self.error
 
+    @property
+    def cluster_settings(self) -> ClusterSettings:
+        return self.state.settings
+
     def show(self) -> dict[str, ConfigValue]:
         return {"zone": ConfigValue(self.zone, "default"), "heartbeat": ConfigValue("1s", "set")}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hstore.node.api.dialect.forms import is_dialect
+from hstore.node.api.dialect.texts import is_dialect
 from hstore.node.errors import ConfigError, NoLeader, OutcomeUnknown, Refused
 
 CHANGES = [

@@ -6,7 +6,7 @@ import pytest
 
 from hstore.node.api.parameters import MEANINGFUL
 from hstore.node.api.routes import RECORDS
-from hstore.node.model.commands import Delete, Put
+from hstore.node.model.commands import ChangeSetting, Delete, Put
 
 KNOWN = {name for route in RECORDS for name in route.known}
 
@@ -107,6 +107,14 @@ async def test_a_refusal_names_the_parameter(client, backend, method, target, sa
     assert answer.status == 400
     assert said in answer.error
     assert backend.items[b"a"].value == b"1"
+
+
+async def test_dc_may_name_the_datacenter_as_the_cluster_does(client, backend):
+    backend.set(b"a", b"1")
+    backend.apply(ChangeSetting("datacenter", "west"))
+    assert (await client.request("GET", "/read/a?dc=west")).status == 200
+    answer = await client.request("GET", "/read/a?dc=dc1")
+    assert (answer.status, answer.error) == (400, "?dc=dc1: there is one datacenter, west")
 
 
 async def test_a_gate_comes_before_what_the_query_says(connect, client):

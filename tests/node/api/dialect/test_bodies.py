@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hstore.node.api.dialect import bodies, durations, ids
 from hstore.node.api.http.answers import HttpError
+from hstore.node.model.values import uuid_text
 
 
 class Part(msgspec.Struct, rename="pascal"):
@@ -130,7 +131,7 @@ def test_a_number_is_nanoseconds(value, ns):
 
 @given(st.binary(min_size=16, max_size=16))
 def test_a_uuid_is_read_back_in_any_letters(one):
-    text = ids.show(one)
+    text = uuid_text(one)
     assert len(text) == 36
     assert ids.parse(text) == ids.parse(text.upper()) == one
     for bad in [text[:-1], text + "0", text.replace("-", ""), f" {text}", text.replace("-", "_")]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hstore.node.api.dialect.forms import is_dialect
+from hstore.node.api.dialect.texts import is_dialect
 from hstore.node.errors import (
     NoLeader,
     NoSpace,
@@ -13,7 +13,7 @@ from hstore.node.errors import (
     Overloaded,
     StorageError,
 )
-from hstore.node.model.cluster_info import ConfigValue
+from hstore.node.model.commands import ChangeSetting
 
 OWN = ["/read", "/write", "/update", "/delete/a", "/v1/cluster", "/v1/events", "/v1/watch",
        "/v1/health", "/v1/node/stop", "/v1/leader/remove", "/v1/config", "/v2/kv/a", "/kv", "/v1",
@@ -138,8 +138,8 @@ async def test_there_is_one_datacenter(client, backend, target):
     assert (answer.status, answer.error) == (500, "No path to datacenter")
 
 
-async def test_the_datacenter_is_called_as_the_cluster_says(client, backend, monkeypatch):
-    monkeypatch.setattr(backend, "show", lambda: {"datacenter": ConfigValue("west", "set")})
+async def test_the_datacenter_is_called_as_the_cluster_says(client, backend):
+    backend.apply(ChangeSetting("datacenter", "west"))
     assert (await client.request("PUT", "/v1/kv/a?dc=west", b"")).status == 200
     answer = await client.request("PUT", "/v1/kv/a?dc=dc1", b"")
     assert (answer.status, answer.error, answer.outcome) == (

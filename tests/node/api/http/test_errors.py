@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from hstore.node.api.dialect.forms import is_dialect
+from hstore.node.api.dialect.texts import is_dialect
 from hstore.node.errors import NoLeader, NotApplied, OutcomeUnknown, Overloaded, StorageError
 
 WRITES = [

@@ -12,6 +12,7 @@ import trio.testing
 
 from hstore.dns.zone import host_names
 from hstore.node.api.backend import Tell, Waiter
+from hstore.node.config.cluster_settings import SETTINGS
 from hstore.node.errors import Refused
 from hstore.node.model import commands
 from hstore.node.model.checks import (
@@ -55,7 +56,6 @@ class StateBackend(FakeBackend):
         self.id = OWN
         self.time_ms = 1000
         self.health: dict[str, str] = {}
-        self.settings = {"datacenter": "dc1", "session_ttl_min": "10s"}
         self.renewed: list[bytes] = []
         self.is_as_founded = True
         self.refusal = ""
@@ -109,7 +109,11 @@ class StateBackend(FakeBackend):
         return _Waiter(self.renew(session_id, deadline), tell)
 
     def show(self) -> dict[str, ConfigValue]:
-        return {key: ConfigValue(value, "default") for key, value in self.settings.items()}
+        settings = self.state.settings
+        return {
+            one.key: ConfigValue(one.show(getattr(settings, one.field)), "default")
+            for one in SETTINGS
+        }
 
     def cluster(self) -> ClusterInfo:
         nodes = [self._info(member) for member in self.members.values()]

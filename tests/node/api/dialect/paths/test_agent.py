@@ -7,6 +7,7 @@ import json
 import pytest
 
 from hstore.node.errors import NoLeader, Unavailable
+from hstore.node.model.commands import ChangeSetting
 from tests.node.api.dialect.paths.conftest import is_refused
 
 ID = "00000000-0000-0000-1f00-000000000001"
@@ -57,10 +58,11 @@ async def test_self_of_a_follower_without_a_leader(client, backend):
 
 
 async def test_self_follows_the_settings(client, backend):
-    backend.settings |= {"datacenter": "prod", "session_ttl_min": "1500ms"}
+    backend.apply(ChangeSetting("datacenter", "prod"))
+    backend.apply(ChangeSetting("session_ttl_min_ms", 1500))
     found = (await client.request("GET", "/v1/agent/self")).json()
     assert found["Config"]["SessionTTLMin"] == 1_500_000_000
-    assert found["DebugConfig"]["SessionTTLMin"] == "1500ms"
+    assert found["DebugConfig"]["SessionTTLMin"] == "1.5s"  # as Go prints it
     assert found["Config"]["Datacenter"] == found["DebugConfig"]["Datacenter"] == "prod"
     assert found["Member"]["Tags"]["dc"] == "prod"
 

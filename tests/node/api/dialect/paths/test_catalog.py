@@ -8,6 +8,7 @@ import trio
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import (
     ChangeMember,
+    ChangeSetting,
     Delete,
     Member,
     Put,
@@ -27,7 +28,7 @@ async def nodes(client, query=""):
 async def test_datacenters(client, backend):
     answer = await client.request("GET", "/v1/catalog/datacenters")
     assert (answer.status, answer.body) == (200, b'["dc1"]')
-    backend.settings["datacenter"] = "prod"
+    backend.apply(ChangeSetting("datacenter", "prod"))
     backend.error, backend.knows_leader = NoLeader("none"), False
     answer = await client.request("GET", "/v1/catalog/datacenters?dc=prod")
     assert (answer.status, answer.body) == (200, b'["prod"]')

@@ -12,7 +12,7 @@ import trio.testing
 
 from hstore.node.api.session import WHOLE_MAX
 from hstore.node.errors import NoLeader
-from hstore.node.model.commands import RemoveMember
+from hstore.node.model.commands import ChangeSetting, RemoveMember
 from hstore.node.model.locks import SESSIONS_MAX, CreateSession, EndSession, Session
 from hstore.node.state import sessions
 from tests.node.api.dialect.paths.conftest import OWN, is_read, is_refused, waits
@@ -144,7 +144,7 @@ async def test_a_ttl_out_of_bounds(client, ttl, ns):
 
 
 async def test_the_least_ttl_is_a_setting(client, backend):
-    backend.settings["session_ttl_min"] = "1500ms"
+    backend.apply(ChangeSetting("session_ttl_min_ms", 1500))
     await create(client, {"TTL": "1500ms"})
     answer = await client.request("PUT", "/v1/session/create", {"TTL": "1s"})
     text = "Invalid Session TTL '1000000000', must be between [1.5s=24h0m0s]"
