@@ -24,9 +24,9 @@ INVARIANTS = (
     "C1",
     "S1",
     *(f"K{n}" for n in range(1, 5)),
-    "E1",
-    "E2",
+    *(f"E{n}" for n in range(1, 5)),
     "W1",
+    "W2",
 )
 """What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
 
