@@ -84,7 +84,7 @@ class Healths:
         """In peace, wait until the checks of all members pass."""
         failing: list[int] = []
         with trio.move_on_after(_BACK_S):
-            while failing := self._failing():
+            while failing := self._failing():  # noqa: ASYNC110 - looked at by the state of the leader
                 await trio.sleep(0.1)
             return
         self.sim.fail(f"E4: in peace the checks of {failing} do not pass: {self.sim.describe()}")

@@ -37,6 +37,9 @@ _LAST_MOMENT_S = 1.0
 class Locker(Client):
     """One client with one session at a time."""
 
+    _endless = 0.3
+    """Share of sessions without a TTL."""
+
     def __init__(self, clients: Clients, number: int, rng: Random) -> None:
         super().__init__(clients, number, rng)
         self._session = ""
@@ -113,7 +116,7 @@ class Locker(Client):
     async def _create(self) -> None:
         rng = self.rng
         ttl = self.options.settings.session_ttl_min_ms * rng.choice((2, 2, 3)) // 2
-        if rng.random() < 0.2:
+        if rng.random() < self._endless:
             ttl = 0  # It ends with its node, if it depends on that.
         wish: dict[str, Any] = {
             "TTL": f"{ttl}ms" if ttl else "",
@@ -285,6 +288,33 @@ class Locker(Client):
         ):
             self.sim.fail(f"K1: events are told as {found}")
         self.sim.counts["lists of events seen"] += 1
+
+
+class Renewer(Locker):
+    """A client that only keeps a session, and watches for the moments at which that is hard.
+
+    Such are: a leader was replaced and does not know it, and the session is about to end. In that
+    last moment it renews, or has the lead handed over.
+    """
+
+    async def ask_something(self) -> None:
+        """See `Client`."""
+        old, now, rng = self._replaced_leader(), trio.current_time(), self.rng
+        if not self._session:
+            await self._create()
+        elif not self._due:
+            self._session = ""  # It ends with its node.
+        elif old is not None:
+            await self._renew_at(old)
+        elif now < self._due - 0.1:
+            await trio.sleep(0.02)
+        elif rng.random() < 0.5:
+            await trio.sleep_until(self._due + rng.uniform(-0.05, 0.15))
+            await self._use_session("renew")
+        else:
+            await trio.sleep_until(self._due + rng.uniform(-0.05, 0.05))
+            self._fall_silent()
+            await self.sim.operator.hand_over()
 
 
 _VERBS = {

@@ -128,6 +128,12 @@ class Operator:
         if up:
             await self._tell("stop all", rng.choice(up), "/v1/cluster/stop", {})
 
+    async def hand_over(self) -> None:
+        """Have the leader hand over, to whom it likes."""
+        leader = self.sim.leader()
+        if leader is not None:
+            await self._tell("transfer", leader, "/v1/leader/transfer", {"to": ""})
+
     async def let_go(self, rng: Random, but: SimMember) -> None:
         """Remove or stop somebody else than one that may be missed already."""
         up = [m for m in self.sim.members.values() if m.is_up and m is not but]

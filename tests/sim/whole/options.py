@@ -72,6 +72,8 @@ class WholeOptions:
         hostile_every: A frame that no node may use comes in the name of a member (`hostile.py`).
         lockers: How many more clients hold sessions and locks (`lockers.py`).
         waiters: How many more wait for changes (`waiters.py`).
+        renewers: How many more only keep a session (`lockers.py`).
+        depose_every: The leader is cut off from the others for a while, and does not notice.
         deletions_max, events_max: So many are kept of each table.
         session_slice, session_pause: How many sessions a leader reads in one go, and how long it
             pauses then.
@@ -141,6 +143,8 @@ class WholeOptions:
     events_max: int = EVENTS_MAX
     session_slice: int = SLICE
     session_pause: float = PAUSE_S
+    renewers: int = 0
+    depose_every: float = 0.0
 
 
 _DISTURBANCES = (
@@ -234,6 +238,8 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
         options.events_max = locks.choice((3, EVENTS_MAX))
         options.session_slice = locks.choice((1, 1, SLICE))
         options.session_pause = locks.choice((PAUSE_S, 0.05))
+        options.renewers = locks.choice((1, 2, 3))
+        options.depose_every = locks.uniform(1, 3) if locks.random() < 0.5 else 0.0
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -250,6 +256,8 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         keyed=0.0,
         lockers=0,
         waiters=0,
+        renewers=0,
+        depose_every=0.0,
         is_lost=False,
         think_mean=max(options.think_mean, 0.05),
     )
@@ -279,7 +287,8 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options.clock_every = options.configure_every = options.replace_every = 0.0
     options.is_lost, options.end_every = False, 0.0
     options.hostile_every = 0.0
-    options.lockers = options.waiters = 0
+    options.lockers = options.waiters = options.renewers = 0
+    options.depose_every = 0.0
     options.deletions_max, options.events_max = DELETIONS_MAX, EVENTS_MAX
     options.session_slice, options.session_pause = SLICE, PAUSE_S
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False

@@ -128,7 +128,7 @@ class WholeSimulation:
                 self.faults.begin()
                 self.nursery.start_soon(self.rooms.run)
                 options = self.options
-                count = options.clients + options.lockers + options.waiters
+                count = options.clients + options.lockers + options.waiters + options.renewers
                 for number in range(1, count + 1):
                     self.nursery.start_soon(self.clients.run, number)
                 await trio.sleep(self.options.seconds)
