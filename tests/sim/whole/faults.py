@@ -240,10 +240,15 @@ class Faults:
         skew = leader.skew
         leader.skew = skew * _PAUSE_SLOWNESS
         timeout_s = self.options.settings.election_timeout_ms / 1000
-        await self._hold_for(ways, rng.uniform(2, 4) * timeout_s)
+        await self._hold_for(ways, min(rng.uniform(3, 6) * timeout_s, 3.0))
         if not self.is_over:
             leader.skew = skew
         self._disturb_clients_until(trio.current_time() + self._slow_tick(skew))
+
+    async def hold_back(self, member: SimMember, seconds: float) -> None:
+        """Hold what a node sends to the others for a while."""
+        ways = self.sim.wires.between({member.id}, set(self.sim.members) - {member.id})
+        await self._hold_for(ways, seconds)
 
     def _slow_tick(self, skew: float) -> float:
         """Return how long a tick of a paused node takes."""

@@ -103,6 +103,10 @@ class Locker(Client):
         return None
 
     async def _renew_at(self, member: SimMember) -> None:
+        # For the next leader's clocks to be clearly ahead.
+        await trio.sleep(self.rng.uniform(0.1, 0.4))
+        if member is not self._replaced_leader():
+            return
         self.sim.counts["renewals at a leader that was replaced"] += 1
         if await self._use_session("renew", member) and self.rng.random() < 0.7:
             self.sim.counts["renewals answered by a leader that was replaced"] += 1
@@ -314,7 +318,7 @@ class Renewer(Locker):
         else:
             await trio.sleep_until(self._due + rng.uniform(-0.05, 0.05))
             self._fall_silent()
-            await self.sim.operator.hand_over()
+            await self.sim.operator.hand_over(rng)
 
 
 _VERBS = {
