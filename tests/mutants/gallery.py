@@ -143,7 +143,7 @@ _ELECTIONS = (
     _mutant(
         "old-leader-is-not-told", (6,), "An older term gets no answer.",
         _TERMS, "if kind in _OF_LEADERS:\n        core.send_durably(",
-        "if kind in _OF_LEADERS and core.role is Role.LEADER:\n        core.send_durably(",
+        "if kind in _OF_LEADERS and core.role.value == 'leader':\n        core.send_durably(",
     ),
     _mutant(
         "learner-refuses-its-vote", (12,), "It may be a voter in the newer configuration.",

@@ -77,12 +77,12 @@ _STATE = (
     ),
     _mutant(
         "a-write-takes-the-lock-away", "Of who writes without a session.",
-        _KEYS, "            lock = records.lock_in(found)\n", '            lock = b""\n',
+        _KEYS, "        lock = records.lock_in(found)\n", '        lock = b""\n',
     ),
     _mutant(
         "last-change-of-keys-is-in-memory-only", "After a restart its index is lower.",
-        _KEYS, "                batch.put(records.KEY_CHANGE_KEY, records.encode_index(change.revision))\n",
-        "",
+        _KEYS, "        batch.changed[KEY_CHANGE_KEY] = encode_index(changes[at].revision)\n",
+        "        pass\n",
     ),
     _mutant(
         "floor-is-not-in-snapshots", "It is in the memory of who has seen it rise.",
@@ -143,6 +143,11 @@ _STATE = (
         "                waits.take_all()\n",
     ),
     _mutant(
+        "a-deleted-tree-wakes-nobody-under-it", "Who waits for a key goes on waiting.",
+        _WATCHES, "        if isinstance(change, Tree):\n            taken",
+        "        if isinstance(change, Tree) and not key:\n            taken",
+    ),
+    _mutant(
         "changes-of-a-transaction-are-told-apart", "Each says that it is the last of its revision.",
         _WATCHES, "taken.append((held, change.revision != held.revision))",
         "taken.append((held, True))",
@@ -162,6 +167,11 @@ _WHOLE = (
         "who-waits-is-woken-for-nothing", "By a change that has not changed the result.",
         _QUESTIONS, "            if after is not None and index <= after:\n",
         "            if after is not None and index < after:\n", layer="B",
+    ),
+    _mutant(
+        "who-waits-for-a-prefix-is-not-woken", "Only changes of one key are waited for.",
+        _QUESTIONS, "for table, key, is_prefix in on\n", "for table, key, is_prefix in on if not is_prefix\n",
+        layer="B",
     ),
 )  # fmt: skip
 

@@ -24,9 +24,9 @@ INVARIANTS = (
     "C1",
     "S1",
     *(f"K{n}" for n in range(1, 5)),
-    "E1",
-    "E2",
+    *(f"E{n}" for n in range(1, 5)),
     "W1",
+    "W2",
 )
 """What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
 
@@ -80,11 +80,19 @@ def run_seed(mutant: Mutant, seed: int) -> Failure | None:
 
 def check(mutant: Mutant, seed: int) -> Record | None:
     """Return what a seed shows of a mutant, if the seed holds without it."""
-    with mutant.applied():
-        failure = run_seed(mutant, seed)
+    failure = _run_with(mutant, seed)
     if failure is None or run_seed(mutant, seed) is not None:
         return None
     return _record(failure)
+
+
+def _run_with(mutant: Mutant, seed: int) -> Failure | None:
+    """Run a seed with a mistake put in; raises Outdated when that names what is not there any more."""
+    with mutant.applied():
+        failure = run_seed(mutant, seed)
+    if failure is not None and "NameError: name" in failure.text:
+        raise Outdated(f"{mutant.name}: {failure.text}")
+    return failure
 
 
 def _record(failure: Failure) -> Record:
@@ -107,8 +115,7 @@ def find(name: str, seeds: range) -> Record | str:
     begin = time.monotonic()
     try:
         for seed in seeds:
-            with mutant.applied():
-                failure = run_seed(mutant, seed)
+            failure = _run_with(mutant, seed)
             if failure is not None and run_seed(mutant, seed) is None:
                 return _record(failure)
             if seed % 20 == 0:

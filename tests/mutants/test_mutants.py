@@ -92,3 +92,13 @@ def test_a_mistake_whose_code_is_gone_is_refused() -> None:
             pass
     assert run_seed(1)[1] is None
     assert log.RaftLog.truncate.__code__.co_name == "truncate"
+
+
+def test_a_mistake_that_names_what_is_not_there_is_not_taken_for_found() -> None:
+    before = "if kind in _OF_LEADERS:\n        core.send_durably("
+    wrong = Mutant(
+        "wrong", (), "", (("node/raft/terms.py", before, before.replace("_OF_LEADERS", "_GONE")),)
+    )
+
+    with pytest.raises(Outdated, match="_GONE"):
+        check(wrong, 0)

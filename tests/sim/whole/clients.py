@@ -182,15 +182,17 @@ class Clients:
         self._running -= 1
 
     def _client(self, number: int) -> Client:
-        """Return a client: after the writers and readers come those with locks, then who waits."""
+        """Return a client: after writers and readers those with locks, who waits, who only renews."""
         options, rng = self.options, stream(self.sim.seed, f"client {number}")
         if number <= options.clients:
             return Client(self, number, rng)
-        from .lockers import Locker  # noqa: PLC0415 - they are clients themselves
+        from .lockers import Locker, Renewer  # noqa: PLC0415 - they are clients themselves
         from .waiters import Waiter  # noqa: PLC0415
 
-        is_locker = number <= options.clients + options.lockers
-        return Locker(self, number, rng) if is_locker else Waiter(self, number, rng)
+        if number <= options.clients + options.lockers:
+            return Locker(self, number, rng)
+        is_waiter = number <= options.clients + options.lockers + options.waiters
+        return Waiter(self, number, rng) if is_waiter else Renewer(self, number, rng)
 
     def new_value(self, number: int, rng: Random) -> str:
         """Return a value that nobody has written."""

@@ -89,6 +89,7 @@ class WatchedStorage:
             if self.is_flushing:
                 self.sim.counts["entries dropped while a flush is under way"] += 1
         self.sim.rooms.written(self.member, entries)
+        self.sim.healths.written(self.member, entries)
         self.inner.append(hard_state, truncate_from, entries)
         self.sim.checker.written(self.member, entries)
         self.after("write")

@@ -96,6 +96,7 @@ class Faults:
         start("fail", options.fail_every, self._fail_disk)
         start("lose", options.lose_every, self._lose)
         start("pause", options.pause_every, self._pause)
+        start("depose", options.depose_every, self._depose)
         start("clock", options.clock_every, self._leap)
         start("stop", options.stop_every, self.sim.operator.stop)
         start("end", options.end_every, self.sim.operator.end_all)
@@ -227,6 +228,27 @@ class Faults:
         self._open_gate(member, gate)
         # Its last slow tick may still be to come, and requests are given up at ticks.
         self._disturb_clients_until(trio.current_time() + self._slow_tick(skew))
+
+    async def _depose(self, rng: Random) -> None:
+        """Cut the leader off from the others, with ticks too slow for it to notice that they elect another."""
+        leader = self.sim.leader()
+        if leader is None or len(leader.core.config.voters) < 3:
+            return
+        self.counts["leaders cut off"] += 1
+        others, wires = set(self.sim.members) - {leader.id}, self.sim.wires
+        ways = wires.between({leader.id}, others) + wires.between(others, {leader.id})
+        skew = leader.skew
+        leader.skew = skew * _PAUSE_SLOWNESS
+        timeout_s = self.options.settings.election_timeout_ms / 1000
+        await self._hold_for(ways, min(rng.uniform(3, 6) * timeout_s, 3.0))
+        if not self.is_over:
+            leader.skew = skew
+        self._disturb_clients_until(trio.current_time() + self._slow_tick(skew))
+
+    async def hold_back(self, member: SimMember, seconds: float) -> None:
+        """Hold what a node sends to the others for a while."""
+        ways = self.sim.wires.between({member.id}, set(self.sim.members) - {member.id})
+        await self._hold_for(ways, seconds)
 
     def _slow_tick(self, skew: float) -> float:
         """Return how long a tick of a paused node takes."""

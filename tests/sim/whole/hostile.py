@@ -93,7 +93,7 @@ class Hostile:
         with trio.move_on_after(_PATIENCE_S):
             try:
                 end = await self._greeted(liar, victim, wire.Purpose.MESSAGES)
-            except OSError:
+            except (OSError, trio.BrokenResourceError):
                 return None
             life, is_sent = victim.lives, False
             try:

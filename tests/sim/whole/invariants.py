@@ -16,7 +16,7 @@ The numbers are those of `tests/sim/invariants.py`; some are rules of the driver
   replaced longer ago than that.
 - I7 and D15, D16: what clients see is judged in `clients.py`.
 - K1, K2: what is in the tables of clients, and how the indexes of answers move, by `../tables/judge.py`;
-  E1, E2: how long sessions live, by `lifetimes.py`; W1, W2: who waits for a change, by `waiters.py`.
+  E1, E2, E3: how long sessions live, by `lifetimes.py`; E4: `healths.py`; W1, W2: who waits for a change, by `waiters.py`.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Checker:
         life.durable_term, life.durable_vote = hard.term, hard.vote
 
     def _check_named(self) -> None:
-        newest = max(self._elected_at, default=0)
+        newest = self.newest_term
         for member in self.sim.members.values():
             if not member.is_up or member.core.term >= newest:
                 continue
@@ -391,7 +391,7 @@ class Checker:
             is_first = entry.index > self.judge.book.last.index
             self.judge.applied(member.id, entry, outcome)
             if is_first and outcome is not None and outcome.ok and self.judge.book.last.is_open:
-                self.lifetimes.applied(commands.decode(entry.data))
+                self.lifetimes.applied(commands.decode(entry.data), entry.term)
 
     def _look(self, member: SimMember, index: int) -> None:
         reader = member.node.replica.state.view()
@@ -404,6 +404,15 @@ class Checker:
     def last_election(self) -> float:
         """When a leader was elected last."""
         return max(self._elected_at.values(), default=0.0)
+
+    def elected_at(self, term: int) -> float:
+        """When the leader of a term was elected; 0: nobody was seen to be."""
+        return self._elected_at.get(term, 0.0)
+
+    @property
+    def newest_term(self) -> int:
+        """The last term in which a leader was elected."""
+        return max(self._elected_at, default=0)
 
     def _check_applied(self, member: SimMember, entry: Entry, outcome: Outcome | None) -> None:
         known = self._chains.get(entry.index)

@@ -3,6 +3,8 @@
 - E1: a session does not end before twice its TTL is over since its last create or renewal that was
   answered was *sent*, unless it was destroyed, or its node or a check failed. So nobody gets its
   locks while it may think that it holds them, which is half as long (contract of services, 6.3).
+  Nor is twice its TTL over sooner since the leader was elected in whose term it ends: a new leader
+  starts all clocks again (6.2).
 - E2: in peace it has ended by then, or by as long after the last election, and 200 ms; so have all
   whose node is no member any more.
 - E3: for the check of its node it ends only when that has been critical for the grace (6.2).
@@ -32,7 +34,7 @@ _COMMIT_S = 2.0
 class _Life:
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.sent_at = -1.0
+        self.made_at = trio.current_time()
         self.ended_at: float | None = None
         self.is_cut_short = bool(session.node_checks)
 
@@ -63,14 +65,14 @@ class Lifetimes:
 
     # -- what is committed ------------------------------------------------------------------
 
-    def applied(self, command: Command) -> None:
-        """A command has taken effect for the first time, on some node."""
+    def applied(self, command: Command, term: int) -> None:
+        """A command of an entry of this term has taken effect for the first time, on some node."""
         if isinstance(command, Keyed):
             command = command.command
         if isinstance(command, CreateSession):
             self._lives[command.session.id] = _Life(command.session)
         elif isinstance(command, EndSession):
-            self._ended(command)
+            self._ended(command, term)
         elif isinstance(command, SetCheck) and command.check.id == SERF_HEALTH:
             node = command.check.node
             if command.check.status != "critical":
@@ -78,7 +80,7 @@ class Lifetimes:
             else:
                 self._critical_since.setdefault(node, trio.current_time())
 
-    def _ended(self, command: EndSession) -> None:
+    def _ended(self, command: EndSession, term: int) -> None:
         life = self._lives[command.id]
         life.ended_at = trio.current_time()
         session = life.session
@@ -94,6 +96,7 @@ class Lifetimes:
         if command.check is not None and page.has_node(session.node):
             self._check_grace(session, command.check[0])
         self._judge(life)
+        self._judge_clock(life, term)
 
     def _check_grace(self, session: Session, node: int) -> None:
         self.sim.counts["sessions ended by the check of their node"] += 1
@@ -116,6 +119,17 @@ class Lifetimes:
         self.sim.counts["sessions ended by their TTL"] += 1
         if not session.ttl_ms or lasted < due - 1e-6:
             self.sim.fail(f"E1: {session} ends {lasted:.3f} s after its renewal, not {due:.3f} s")
+
+    def _judge_clock(self, life: _Life, term: int) -> None:
+        """Whether the leader that has proposed the end gave the session its whole time."""
+        session, ended_at = life.session, life.ended_at
+        if life.is_cut_short or session.id in self.cut_short or ended_at is None:
+            return
+        started_at = max(life.made_at, self.sim.checker.elected_at(term))
+        due = started_at + 2 * session.ttl_ms / 1000
+        if ended_at < due - 1e-6:
+            early = due - ended_at
+            self.sim.fail(f"E1: in term {term} {session} ends {early:.3f} s before its whole time")
 
     # -- the end ----------------------------------------------------------------------------
 

@@ -1,7 +1,10 @@
 """Clients that hold sessions, take and free locks with them, and write several keys in one step.
 
 What they are told goes into a history of its own (`tests/histories/locks.py`), and the lives of
-their sessions are judged by `lifetimes.py`. Some fall silent, so that their sessions end by themselves.
+their sessions are judged by `lifetimes.py`. Some fall silent, so that their sessions end by themselves;
+some renew only at the last moment, when the end may have been proposed. When a leader was replaced
+and does not know it yet, they like to renew there, and to fall silent then: nothing that they do later
+must make up for what that leader has promised.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import base64
 import json
 import uuid
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -18,20 +21,32 @@ from tests.histories.locks import LockKind, Step, Steps
 
 from .clients import Answer, Client, Clients
 
+if TYPE_CHECKING:
+    from .member import SimMember
+
 _KEYS = ("l0", "l1", "l1/a")
 _KINDS = {
     "acquire": 6, "release": 3, "renew": 5, "read": 4, "put": 1, "delete": 1, "transaction": 5,
     "destroy": 0.5, "silence": 0.7, "fire": 1, "events": 0.7,
 }  # fmt: skip
 
+_LAST_MOMENT_S = 1.0
+"""So long before the end of its session a client does nothing else than wait for the moment to renew."""
+
 
 class Locker(Client):
     """One client with one session at a time."""
+
+    _endless = 0.3
+    """Share of sessions without a TTL."""
 
     def __init__(self, clients: Clients, number: int, rng: Random) -> None:
         super().__init__(clients, number, rng)
         self._session = ""
         self._history = clients.lock_history
+        self._is_late = rng.random() < 0.4
+        self._ttl_ms = 0
+        self._due = 0.0  # When the session may end; 0: not soon.
 
     def knows(self, answer: Answer) -> bool:
         """See `Client`: also transactions that failed, and sessions that are not there any more."""
@@ -50,12 +65,20 @@ class Locker(Client):
         if not self._session:
             await self._create()
             return
+        old = self._replaced_leader()
+        if old is not None and self.rng.random() < 0.5:
+            await self._renew_at(old)
+            return
+        if self._is_late and 0 < self._due - trio.current_time() < _LAST_MOMENT_S:
+            await trio.sleep_until(self._due + self.rng.uniform(-0.05, 0.15))
+            await self._use_session("renew")
+            return
         (kind,) = self.rng.choices(tuple(_KINDS), tuple(_KINDS.values()))
         if kind == "silence":
-            self.sim.counts["clients that fall silent"] += 1
-            self._session = ""
+            self._fall_silent()
         elif kind in ("renew", "destroy"):
-            await self._use_session(kind)
+            if kind == "destroy" or not (self._is_late and self._due):
+                await self._use_session(kind)
         elif kind == "fire":
             await self._fire()
         elif kind == "events":
@@ -67,11 +90,40 @@ class Locker(Client):
 
     # -- sessions ---------------------------------------------------------------------------
 
+    def _fall_silent(self) -> None:
+        self.sim.counts["clients that fall silent"] += 1
+        self._session = ""
+
+    def _replaced_leader(self) -> SimMember | None:
+        """Return a node that believes to lead, while another was elected."""
+        newest = self.sim.checker.newest_term
+        for member in self.sim.members.values():
+            if member.is_leader and member.core.term < newest:
+                return member
+        return None
+
+    async def _renew_at(self, member: SimMember) -> None:
+        # For the next leader's clocks to be clearly ahead.
+        await trio.sleep(self.rng.uniform(0.1, 0.4))
+        if member is not self._replaced_leader():
+            return
+        self.sim.counts["renewals at a leader that was replaced"] += 1
+        if await self._use_session("renew", member) and self.rng.random() < 0.7:
+            self.sim.counts["renewals answered by a leader that was replaced"] += 1
+            self._fall_silent()
+
+    def _confirmed(self, session: str, sent_at: float, ttl_ms: int) -> None:
+        self._due = sent_at + 2 * ttl_ms / 1000 if ttl_ms else 0.0
+        self._ttl_ms = ttl_ms
+        self.sim.checker.lifetimes.confirmed(bytes.fromhex(session), sent_at)
+
     async def _create(self) -> None:
         rng = self.rng
         ttl = self.options.settings.session_ttl_min_ms * rng.choice((2, 2, 3)) // 2
+        if rng.random() < self._endless:
+            ttl = 0  # It ends with its node, if it depends on that.
         wish: dict[str, Any] = {
-            "TTL": f"{ttl}ms",
+            "TTL": f"{ttl}ms" if ttl else "",
             "LockDelay": rng.choice(("0s", "1ms", "500ms", "3s")),
             "Behavior": rng.choice(("release", "release", "delete")),
         }
@@ -83,25 +135,28 @@ class Locker(Client):
             return
         self._session = uuid.UUID(answer.json()["ID"]).hex
         self.sim.counts["sessions made"] += 1
-        self.sim.checker.lifetimes.confirmed(bytes.fromhex(self._session), sent_at)
+        self._confirmed(self._session, sent_at, ttl)
 
-    async def _use_session(self, kind: str) -> None:
+    async def _use_session(self, kind: str, member: SimMember | None = None) -> bool:
+        """Renew or destroy the session; return whether it was renewed."""
         session = self._session
         if kind == "destroy":
             self.sim.checker.lifetimes.cut_short.add(bytes.fromhex(session))
             self._session = ""
         sent_at = trio.current_time()
-        answer = await self._send("PUT", f"/v1/session/{kind}/{uuid.UUID(session)}")
+        path = f"/v1/session/{kind}/{uuid.UUID(session)}"
+        answer = await self._send("PUT", path, member=member)
         if kind == "destroy" or answer is None or answer.is_unavailable:
-            return
+            return False
         if answer.status == 404:
             self._session = ""
-            return
+            return False
         (told,) = answer.json()
         if uuid.UUID(told["ID"]).hex != session:
             self.sim.fail(f"I7: a renewal of {session} is answered with {told}")
         self.sim.counts["sessions renewed"] += 1
-        self.sim.checker.lifetimes.confirmed(bytes.fromhex(session), sent_at)
+        self._confirmed(session, sent_at, self._ttl_ms)
+        return True
 
     # -- single keys ------------------------------------------------------------------------
 
@@ -237,6 +292,33 @@ class Locker(Client):
         ):
             self.sim.fail(f"K1: events are told as {found}")
         self.sim.counts["lists of events seen"] += 1
+
+
+class Renewer(Locker):
+    """A client that only keeps a session, and watches for the moments at which that is hard.
+
+    Such are: a leader was replaced and does not know it, and the session is about to end. In that
+    last moment it renews, or has the lead handed over.
+    """
+
+    async def ask_something(self) -> None:
+        """See `Client`."""
+        old, now, rng = self._replaced_leader(), trio.current_time(), self.rng
+        if not self._session:
+            await self._create()
+        elif not self._due:
+            self._session = ""  # It ends with its node.
+        elif old is not None:
+            await self._renew_at(old)
+        elif now < self._due - 0.1:
+            await trio.sleep(0.02)
+        elif rng.random() < 0.5:
+            await trio.sleep_until(self._due + rng.uniform(-0.05, 0.15))
+            await self._use_session("renew")
+        else:
+            await trio.sleep_until(self._due + rng.uniform(-0.05, 0.05))
+            self._fall_silent()
+            await self.sim.operator.hand_over(rng)
 
 
 _VERBS = {

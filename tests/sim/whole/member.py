@@ -78,7 +78,7 @@ class SimMember:
         self.is_held = False
         self.lives = 0
         self.may_fail = ""
-        self.has_lost = False
+        self.has_lost = self._stopped_before = False
         self.lost: set[tuple[int, bytes]] = set()
         if sim.options.lose_every:
             self.disk.remember = 40
@@ -110,6 +110,12 @@ class SimMember:
     def was_removed(self) -> bool:
         """Whether it knows that it is a member no more."""
         return self.lives > 0 and self.node.process.was_removed
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it was asked to stop, in this life or the last."""
+        is_asked = self.lives > 0 and self.node.process.stop_requested.is_set()
+        return is_asked or self._stopped_before
 
     @property
     def is_short_of_log(self) -> bool:
@@ -161,6 +167,7 @@ class SimMember:
 
     async def _run(self) -> None:
         self.storage = WatchedStorage(self, self.disk.open())
+        self._stopped_before = self.lives > 1 and self.node.process.stop_requested.is_set()
         options = self.sim.options
         self.node = Node(
             self.storage,

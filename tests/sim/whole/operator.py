@@ -128,6 +128,13 @@ class Operator:
         if up:
             await self._tell("stop all", rng.choice(up), "/v1/cluster/stop", {})
 
+    async def hand_over(self, rng: Random) -> None:
+        """Have the leader hand over, to whom it likes, while what it sends is late."""
+        leader = self.sim.leader()
+        if leader is not None and not self.sim.is_healed:
+            self.sim.nursery.start_soon(self.sim.faults.hold_back, leader, rng.uniform(0.0, 0.2))
+            await self._tell("transfer", leader, "/v1/leader/transfer", {"to": ""})
+
     async def let_go(self, rng: Random, but: SimMember) -> None:
         """Remove or stop somebody else than one that may be missed already."""
         up = [m for m in self.sim.members.values() if m.is_up and m is not but]

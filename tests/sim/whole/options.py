@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from hstore.node.cluster.session_nodes import PAUSE_S, SLICE
 from hstore.node.model.commands import ClusterSettings
 from hstore.node.model.user_events import EVENTS_MAX
 
@@ -71,7 +72,11 @@ class WholeOptions:
         hostile_every: A frame that no node may use comes in the name of a member (`hostile.py`).
         lockers: How many more clients hold sessions and locks (`lockers.py`).
         waiters: How many more wait for changes (`waiters.py`).
+        renewers: How many more only keep a session (`lockers.py`).
+        depose_every: The leader is cut off from the others for a while, and does not notice.
         deletions_max, events_max: So many are kept of each table.
+        session_slice, session_pause: How many sessions a leader reads in one go, and how long it
+            pauses then.
         is_calm: Nothing else goes wrong that hides from the leader how much room there is.
     """
 
@@ -136,6 +141,10 @@ class WholeOptions:
     waiters: int = 0
     deletions_max: int = DELETIONS_MAX
     events_max: int = EVENTS_MAX
+    session_slice: int = SLICE
+    session_pause: float = PAUSE_S
+    renewers: int = 0
+    depose_every: float = 0.0
 
 
 _DISTURBANCES = (
@@ -224,9 +233,13 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     options.end_every = ends.uniform(1, 4) if ends.random() < 0.15 else 0.0
     locks = stream(seed, "lockers")
     if locks.random() < 0.5:
-        options.lockers, options.waiters = locks.choice((1, 2, 3)), locks.choice((0, 1, 3))
+        options.lockers, options.waiters = locks.choice((2, 3, 5)), locks.choice((0, 1, 3))
         options.deletions_max = locks.choice((4, 16, DELETIONS_MAX))
         options.events_max = locks.choice((3, EVENTS_MAX))
+        options.session_slice = locks.choice((1, 1, SLICE))
+        options.session_pause = locks.choice((PAUSE_S, 0.05))
+        options.renewers = locks.choice((1, 2, 3))
+        options.depose_every = locks.uniform(1, 3) if locks.random() < 0.5 else 0.0
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -243,6 +256,8 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         keyed=0.0,
         lockers=0,
         waiters=0,
+        renewers=0,
+        depose_every=0.0,
         is_lost=False,
         think_mean=max(options.think_mean, 0.05),
     )
@@ -272,8 +287,10 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options.clock_every = options.configure_every = options.replace_every = 0.0
     options.is_lost, options.end_every = False, 0.0
     options.hostile_every = 0.0
-    options.lockers = options.waiters = 0
+    options.lockers = options.waiters = options.renewers = 0
+    options.depose_every = 0.0
     options.deletions_max, options.events_max = DELETIONS_MAX, EVENTS_MAX
+    options.session_slice, options.session_pause = SLICE, PAUSE_S
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False
     settings = msgspec.convert(values["settings"], ClusterSettings)
     return replace(options, **{**values, "settings": settings})
@@ -293,7 +310,7 @@ def _draw_settings(rng: Random, seed: int) -> ClusterSettings:
         zone=more.choice(("hstore.local", "example.org")),
         dns_ttl_s=more.choice((0, 1, 60)),
         datacenter=sessions.choice(("dc1", "east")),
-        session_ttl_min_ms=sessions.choice((1000, 1000, 2000, 10_000)),
-        session_node_grace_ms=sessions.choice((0, 500, 2000, 10_000)),
+        session_ttl_min_ms=sessions.choice((1000, 1000, 1000, 2000)),
+        session_node_grace_ms=sessions.choice((0, 300, 500, 2000)),
     )
     return ClusterSettings() if more.random() < 0.5 else drawn

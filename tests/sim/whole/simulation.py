@@ -13,7 +13,7 @@ import trio
 
 from hstore.node.api.dialect import heads, queries
 from hstore.node.api.http import answers
-from hstore.node.cluster import replica_check
+from hstore.node.cluster import replica_check, session_clocks, session_nodes
 from hstore.node.driver import compaction, disk_space, requests
 from hstore.node.errors import Unavailable
 from hstore.node.model import commands
@@ -35,6 +35,7 @@ from .clients import Clients
 from .disaster import Disaster
 from .disk import digest
 from .faults import Faults
+from .healths import Healths
 from .hostile import Hostile
 from .impostors import Impostors
 from .invariants import Checker
@@ -88,6 +89,7 @@ class WholeSimulation:
         self.impostors = Impostors(self)
         self.hostile = Hostile(self)
         self.rooms = Rooms(self)
+        self.healths = Healths(self)
         self._scope = trio.CancelScope()
 
     @property
@@ -126,7 +128,7 @@ class WholeSimulation:
                 self.faults.begin()
                 self.nursery.start_soon(self.rooms.run)
                 options = self.options
-                count = options.clients + options.lockers + options.waiters
+                count = options.clients + options.lockers + options.waiters + options.renewers
                 for number in range(1, count + 1):
                     self.nursery.start_soon(self.clients.run, number)
                 await trio.sleep(self.options.seconds)
@@ -160,6 +162,7 @@ class WholeSimulation:
             return
         await self.rooms.give_back()
         self.clients.finished()
+        await self.healths.back()
         await self.checker.lifetimes.over()
         if self.options.waiters:
             await wait_in_peace(self, self._present())
@@ -316,6 +319,8 @@ def _limits(options: WholeOptions, seed: int) -> Iterator[None]:
         (snapshot_transfer, "CHUNK_PAIRS", options.chunk_pairs),
         (replica_check, "INTERVAL_S", 1.0),
         (replica_check, "PATIENCE_S", 5.0),
+        *((module, "SLICE", options.session_slice) for module in (session_clocks, session_nodes)),
+        *((module, "PAUSE_S", options.session_pause) for module in (session_clocks, session_nodes)),
         (answers, "date_line", date_line),
         (heads, "date_line", date_line),
         (uuid, "uuid4", lambda: uuid.UUID(int=names.getrandbits(128), version=4)),
