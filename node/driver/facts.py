@@ -134,6 +134,11 @@ class Facts:
         return self._state.members
 
     @property
+    def node_numbers(self) -> frozenset[int]:
+        """The catalog numbers of all nodes, members or not. Replaced whole by every change."""
+        return self._state.node_numbers
+
+    @property
     def removed(self) -> frozenset[int]:
         """The ids of members that were removed for good."""
         return self._state.removed

@@ -113,6 +113,8 @@ class State:
         cluster: The cluster's id, its settings, how many nodes it waits for. Immutable.
         members: All members by id. Never changed in place: a change makes a new dictionary.
         removed: Ids of members that were removed and can never come back.
+        node_numbers: The catalog numbers of all nodes, members or not; another object only after a
+            change of nodes.
         keyed_writes: Which keyed writes are remembered. Immutable.
         history: The latest changes; this node's own, and no part of the replicated state.
         on_checkpoint: Called by `apply` with the index of each `Checkpoint` and a reader of the
@@ -127,6 +129,7 @@ class State:
     cluster: records.Cluster
     members: dict[int, Member]
     removed: frozenset[int]
+    node_numbers: frozenset[int]
     keyed_writes: KeyedWrites
 
     def __init__(self, store: StateStore) -> None:
@@ -148,7 +151,9 @@ class State:
 
     def _take_over(self, values: Values) -> None:
         """Hold these values in memory from now on; as attributes, since every request reads one."""
-        self._values = values
+        before, self._values = self._values, values
+        if before.get(MEMBERS) is not values[MEMBERS]:
+            self.node_numbers = nodes.numbers(values)
         self.cluster = values[CLUSTER]
         self.members = values[MEMBERS]
         self.removed = values[REMOVED]

@@ -18,11 +18,14 @@ from hstore.node.model.checks import SERF_HEALTH
 from hstore.node.model.commands import Outcome
 from hstore.node.model.locks import Acquire, CreateSession, EndSession, Session
 from hstore.node.peers.wire import ForwardKind
+from hstore.node.state import nodes
 from tests.node.memory_cluster import Cluster, Member, running
 
 TTL_S = 2.0
 """Less than clients may ask for, which makes the tests short."""
 LATE_S = 0.2
+OTHER_NODE = 4242
+"""The catalog number of a node that is no member."""
 
 
 def session_id(number: int) -> bytes:
@@ -526,7 +529,6 @@ async def test_a_new_leader_ends_the_sessions_of_a_member_that_left_before(autoj
         gone, leader = cluster.followers[0], cluster.leader
         session = await create(cluster, gone, 1, ttl_s=0)
         # As a leader that dies before it has ended them.
-        leader.node.sessions._nodes._members = {}
         leader.node.sessions._nodes.look = lambda: None  # type: ignore[method-assign]
         await gone.node.administration.leave(trio.current_time() + 5)
         await trio.sleep(2)
@@ -534,6 +536,25 @@ async def test_a_new_leader_ends_the_sessions_of_a_member_that_left_before(autoj
 
         await leader.node.administration.transfer("", trio.current_time() + 5)
         await cluster.until(lambda: not any(is_there(m, session) for m in cluster.up), within_s=2)
+
+
+async def test_the_sessions_of_a_node_that_is_no_member_stay_over_a_change_of_leader(
+    autojump_clock, monkeypatch
+) -> None:
+    """Nodes that are no members are still to come: here each state has one."""
+    with_one_more, is_member = nodes.numbers, nodes.is_node
+    monkeypatch.setattr(nodes, "numbers", lambda values: with_one_more(values) | {OTHER_NODE})
+    monkeypatch.setattr(
+        nodes, "is_node", lambda batch, number: number == OTHER_NODE or is_member(batch, number)
+    )
+    async with three() as cluster:
+        old = cluster.leader
+        session = await create(cluster, old, 1, ttl_s=0, node=OTHER_NODE)
+        await old.node.administration.transfer("", trio.current_time() + 5)
+        await cluster.until(cluster.agrees)
+        await cluster.followers[0].node.administration.leave(trio.current_time() + 5)
+        await trio.sleep(5)
+        assert is_there(cluster.leader, session)
 
 
 async def test_a_node_that_takes_anothers_place_takes_its_sessions_over(autojump_clock) -> None:
