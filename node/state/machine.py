@@ -257,9 +257,9 @@ def _run(batch: Batch, entry: Entry) -> Outcome | None:
     # The stamp of the leader, if it is a command that needs the time. Before the effect, which may
     # be undone: time is not.
     cluster_time.advance(batch, getattr(command, "time_ms", 0))
+    holds.forget_delays(batch)  # So that those which are over do not count as locks.
     outcome = batch.carry_out(entry, command)
     deletions.make_room(batch)
-    holds.forget_delays(batch)
     return outcome
 
 
