@@ -158,6 +158,10 @@ class Facts:
         """How many voters the cluster waits for before it serves clients; 0: it does not wait."""
         return self._state.cluster.expect
 
+    def keys_held(self, session_id: bytes) -> int:
+        """How many keys a session holds."""
+        return self._state.keys_held(session_id)
+
     def setting_changed_at(self, field: str) -> int:
         """Return the index of the entry that last changed a setting; 0: it never was changed."""
         return self._state.cluster.changed.get(field, 0)

@@ -159,6 +159,7 @@ class State:
         self.removed = values[REMOVED]
         self.keyed_writes = values[KEYED_WRITES]
         self._deleted_keys: deletions.Kept = values[DELETIONS].of(KEYS)
+        self._holds: holds.Holds = values[holds.HOLDS]
 
     @property
     def time_ms(self) -> int:
@@ -183,6 +184,10 @@ class State:
     def session(self, session_id: bytes) -> Session | None:
         """Return a session as it is now, or None."""
         return find_session(self._store.get, session_id)
+
+    def keys_held(self, session_id: bytes) -> int:
+        """Return how many keys a session holds now."""
+        return self._holds.count(session_id)
 
     def check(self, node: int, check_id: str) -> Check | None:
         """Return a check of the node with this catalog number as it is now, or None."""

@@ -456,7 +456,33 @@ async def test_many_that_end_at_once_are_proposed_a_few_at_a_time(
                 lambda: not any(is_there(leader, session_id(n)) for n in (1, count)), within_s=30
             )
             nursery.cancel_scope.cancel()
-        assert max(under_way) <= 32
+        assert max(under_way) <= 256
+
+
+async def test_ends_of_sessions_that_hold_many_keys_are_proposed_one_after_another(
+    autojump_clock, monkeypatch
+) -> None:
+    """Else the keys of hundreds of sessions would be written in one turn."""
+    monkeypatch.setattr(session_ends, "_UNDER_WAY_MAX", 10)
+    async with running(1) as cluster:
+        leader = cluster.leader
+        await cluster.until(lambda: leader.node.keys.check(number_of(leader), SERF_HEALTH))
+        await create_all(cluster, leader, range(1, 21))
+        for number in (1, 2, 3):
+            for key in range(80):
+                command = Acquire(b"%d/%d" % (number, key), b"", 0, session_id(number))
+                assert (await leader.node.keys.write(command, trio.current_time() + 5)).ok
+        ends, proposed = leader.node.sessions._ends, []
+        monkeypatch.setattr(ends, "_submit", lambda end: proposed.append(end.session_id))
+        for number in range(1, 21):
+            ends.decide(session_id(number))
+        assert proposed == [session_id(1)]
+        end = session_ends._End(session_id(1), None, by_clock=True, weight=11)
+        ends._told(end, Outcome(True, 1))
+        assert proposed == [session_id(1), session_id(2)]
+        for number in (2, 3):
+            ends._told(end._replace(session_id=session_id(number)), Outcome(True, 1))
+        assert proposed == [session_id(number) for number in range(1, 14)]
 
 
 # -- nodes and checks --------------------------------------------------------------------------
