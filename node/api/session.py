@@ -21,7 +21,7 @@ from . import nodes
 from .dialect import bodies, durations, heads
 from .dialect.forms import refused
 from .dialect.questions import Question, Target, ask
-from .http.exchange import Deferred, Renewal
+from .http.exchange import Deferred, DeferredAnywhere, Renewal
 from .http.params import parse_query, prefix_from_path
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def create(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     node = nodes.find(exchange, body.node) if body.node else nodes.own(exchange)
     if node is None:
         return _create_when_known(exchange, request, body.node, session)
-    return _created(exchange, request, session, node)
+    return _created(exchange, request, session, node, is_named=bool(body.node))
 
 
 async def _create_when_known(
@@ -87,11 +87,14 @@ async def _create_when_known(
     node = nodes.find(exchange, name) if name else nodes.own(exchange)
     if node is None:
         raise refused(500, "Missing node registration")
-    return await exchange.settle(_created(exchange, request, session, node), request)
+    created = _created(exchange, request, session, node, is_named=bool(name))
+    return await exchange.settle(created, request)
 
 
-def _created(exchange: Exchange, request: Request, session: Session, node: Member) -> Deferred:
-    session = msgspec.structs.replace(session, node=node.catalog_number)
+def _created(
+    exchange: Exchange, request: Request, session: Session, node: Member, *, is_named: bool
+) -> Deferred:
+    asked, session = session, msgspec.structs.replace(session, node=node.catalog_number)
 
     ttl_ns = durations.parse(session.ttl) or 0 if session.ttl else 0
 
@@ -104,7 +107,9 @@ def _created(exchange: Exchange, request: Request, session: Session, node: Membe
             raise refused(500, outcome.text)
         return heads.done(exchange.keys.applied_index, _encode({"ID": outcome.text}))
 
-    return Deferred(CreateSession(session, ttl_ns), parse_query(request.query), finish)
+    command = CreateSession(session, ttl_ns)
+    known_by = command if is_named else CreateSession(asked, ttl_ns)
+    return DeferredAnywhere(command, parse_query(request.query), finish, known_by)
 
 
 def _session(exchange: Exchange, body: _Create) -> Session:

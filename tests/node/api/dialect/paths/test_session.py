@@ -288,6 +288,22 @@ async def test_renew_within_a_timeout(client, backend):
     assert backend.calls[-1] == ("renew", pytest.approx(2, abs=0.1))
 
 
+async def test_a_session_that_is_made_once_may_be_asked_for_again_at_another_node(client, backend):
+    """It is on the node that was asked first, if none is named; that is not what was asked for."""
+    backend.add("n2", 2, 8600)
+
+    async def ask(**body):
+        return await client.request("PUT", "/v1/session/create", body, Idempotency_Key="k1")
+
+    first = await ask(Name="a")
+    assert first.status == 200
+    backend.id = 2
+    again = await ask(Name="a")
+    assert (again.status, again.body) == (200, first.body)
+    assert (await only(client, first.json()["ID"]))["Node"] == "n1"
+    assert [(await ask(Name="a", Node=node)).status for node in ("n1", "n2")] == [422, 422]
+
+
 async def test_an_idempotency_key_does_no_harm_to_a_renewal(client, backend):
     session = await create(client)
     for _ in range(2):
