@@ -144,7 +144,10 @@ def put(exchange: Exchange, request: Request, rest: bytes) -> Deferred | bytes:
     if not request.query:
 
         def finish(outcome: Outcome) -> bytes:
-            return done(exchange.keys.applied_index, b"true" if outcome.ok else b"false")
+            if outcome.ok:
+                return done(exchange.keys.applied_index, b"true")
+            _refuse_denied(outcome, "")
+            return done(exchange.keys.applied_index, b"false")
 
         return Deferred(Put(key, value), _NO_QUERY, finish)
 

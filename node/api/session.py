@@ -21,7 +21,7 @@ from . import nodes
 from .dialect import bodies, durations, heads
 from .dialect.forms import refused
 from .dialect.questions import Question, Target, ask
-from .http.exchange import Deferred, Renewal
+from .http.exchange import Deferred, DeferredAnywhere, Renewal
 from .http.params import parse_query, prefix_from_path
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..model.commands import Member, Outcome
     from ..model.locks import Behavior
     from ..state.machine import Reader
-    from .http.answers import Answer
+    from .http.answers import Answer, HttpError
     from .http.connection import Request
     from .http.exchange import Exchange, Found
     from .http.waiting import Wait
@@ -41,6 +41,7 @@ WHOLE_MAX = 128
 # Consul's agent/structs: `SessionTTLMax`; agent/session_endpoint.go:
 # `lockDelayMinThreshold`.
 _SECOND_NS = 10**9
+_MS_NS = 10**6
 _SECONDS_BELOW = 1000
 _TTL_NS_MAX = 24 * 3600 * _SECOND_NS
 _TTL_MIN = "10s"
@@ -74,7 +75,7 @@ def create(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     node = nodes.find(exchange, body.node) if body.node else nodes.own(exchange)
     if node is None:
         return _create_when_known(exchange, request, body.node, session)
-    return _created(exchange, request, session, node)
+    return _created(exchange, request, session, node, is_named=bool(body.node))
 
 
 async def _create_when_known(
@@ -86,20 +87,29 @@ async def _create_when_known(
     node = nodes.find(exchange, name) if name else nodes.own(exchange)
     if node is None:
         raise refused(500, "Missing node registration")
-    return await exchange.settle(_created(exchange, request, session, node), request)
+    created = _created(exchange, request, session, node, is_named=bool(name))
+    return await exchange.settle(created, request)
 
 
-def _created(exchange: Exchange, request: Request, session: Session, node: Member) -> Deferred:
-    session = msgspec.structs.replace(session, node=node.catalog_number)
+def _created(
+    exchange: Exchange, request: Request, session: Session, node: Member, *, is_named: bool
+) -> Deferred:
+    asked, session = session, msgspec.structs.replace(session, node=node.catalog_number)
+
+    ttl_ns = durations.parse(session.ttl) or 0 if session.ttl else 0
 
     def finish(outcome: Outcome) -> bytes:
         if outcome.denial == Denial.LIMIT:
             raise refused(400, outcome.text)
+        if outcome.denial == Denial.TTL_TOO_SHORT:
+            raise _out_of_bounds(ttl_ns, int(outcome.text) * _MS_NS)
         if not outcome.ok:
             raise refused(500, outcome.text)
         return heads.done(exchange.keys.applied_index, _encode({"ID": outcome.text}))
 
-    return Deferred(CreateSession(session), parse_query(request.query), finish)
+    command = CreateSession(session, ttl_ns)
+    known_by = command if is_named else CreateSession(asked, ttl_ns)
+    return DeferredAnywhere(command, parse_query(request.query), finish, known_by)
 
 
 def _session(exchange: Exchange, body: _Create) -> Session:
@@ -145,12 +155,17 @@ def _ttl_ms(exchange: Exchange, text: str) -> int:
     ttl_ns = durations.parse(text) if text else 0
     if ttl_ns is None:
         raise refused(500, f"Session TTL '{text[:40]}' invalid: it is no duration such as 10s")
-    setting = exchange.backend.settings.show().get("session_ttl_min")
-    least_ns = durations.parse(_TTL_MIN if setting is None else setting.value) or 0
-    if ttl_ns and not least_ns <= ttl_ns <= _TTL_NS_MAX:
-        between = f"[{durations.show(least_ns)}={durations.show(_TTL_NS_MAX)}]"
-        raise refused(500, f"Invalid Session TTL '{ttl_ns}', must be between {between}")
-    return -(-ttl_ns // 1_000_000)  # Rounded up: a session never ends early.
+    if not 0 <= ttl_ns <= _TTL_NS_MAX:
+        setting = exchange.backend.settings.show().get("session_ttl_min")
+        least_ns = durations.parse(_TTL_MIN if setting is None else setting.value) or 0
+        raise _out_of_bounds(ttl_ns, least_ns)
+    # The least is judged where the command takes effect: this node may not know the setting yet.
+    return -(-ttl_ns // _MS_NS)  # Rounded up: a session never ends early.
+
+
+def _out_of_bounds(ttl_ns: int, least_ns: int) -> HttpError:
+    between = f"[{durations.show(least_ns)}={durations.show(_TTL_NS_MAX)}]"
+    return refused(500, f"Invalid Session TTL '{ttl_ns}', must be between {between}")
 
 
 def renew(exchange: Exchange, request: Request, rest: bytes) -> Found:

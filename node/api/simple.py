@@ -148,6 +148,8 @@ def delete(exchange: Exchange, request: Request, rest: bytes) -> Deferred:
 
 def _written(exchange: Exchange, request: Request, command: Put | Delete) -> Deferred:
     def finish(outcome: Outcome) -> bytes:
+        if outcome.denial:
+            raise HttpError(400, outcome.text)
         if not outcome.ok:
             raise _no_key(command.key)
         return _done(exchange, command.key, outcome.revision)

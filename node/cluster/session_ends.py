@@ -22,8 +22,12 @@ from ..model.commands import Outcome
 from ..model.locks import EndSession
 from ..peers.wire import ForwardKind
 
-_UNDER_WAY_MAX = 32
-"""Ends that are proposed and not applied yet: so many at most take effect in one turn of the loop."""
+_UNDER_WAY_MAX = 256
+"""Weight of the ends that are proposed and not applied yet: as many may take effect in one turn of the
+loop, some 15 ms. One end is proposed whatever its weight."""
+
+_KEYS_OF_WEIGHT = 8
+"""An end weighs 1, and 1 more for each so many keys that its session holds."""
 
 _WAITING_MAX = 4096
 """Renewals that wait for ends; one more is refused as overload."""
@@ -36,6 +40,7 @@ class _End(NamedTuple):
     session_id: bytes
     check: Check | None
     by_clock: bool
+    weight: int
 
 
 class SessionEnds:
@@ -86,7 +91,8 @@ class SessionEnds:
         """
         if self._term and session_id not in self._waiting:
             self._waiting[session_id] = []
-            self._queue.append(_End(session_id, check, by_clock))
+            weight = 1 + self._replica.facts.keys_held(session_id) // _KEYS_OF_WEIGHT
+            self._queue.append(_End(session_id, check, by_clock, weight))
             self.propose()
 
     def holds(self, request: Request) -> bool:
@@ -103,9 +109,12 @@ class SessionEnds:
 
     def propose(self) -> None:
         """Propose as many ends as may be under way."""
-        while self._queue and self._under_way < _UNDER_WAY_MAX:
-            self._under_way += 1
-            end = self._queue.popleft()
+        while self._queue:
+            end = self._queue[0]
+            if self._under_way and self._under_way + end.weight > _UNDER_WAY_MAX:
+                return
+            self._under_way += end.weight
+            self._queue.popleft()
             try:
                 self._submit(end)
             except Overloaded as error:
@@ -144,7 +153,7 @@ class SessionEnds:
 
     def _told(self, end: _End, answer: Answer) -> None:
         """Take the outcome of an end. Called while entries are applied: the state must not be read."""
-        self._under_way -= 1
+        self._under_way -= end.weight
         for request in self._waiting.pop(end.session_id, ()):
             self._held -= 1
             ask_again(self._replica, request)

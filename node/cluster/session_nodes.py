@@ -1,4 +1,4 @@
-"""Which sessions end because of their node: it is no member any more, or a check of it is critical.
+"""Which sessions end because of their node: it is gone, or a check of it is critical.
 
 The leader looks, by its own clock. A check of a member itself (`serfHealth`) is given the time of the
 setting `session_node_grace`, so that a restart in place keeps the sessions made through it. The ends
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
 
 import trio
 
@@ -17,7 +16,6 @@ from ..driver.keys import Keys
 from ..driver.replica import Replica
 from ..errors import Compacted
 from ..model.checks import SERF_HEALTH
-from ..model.commands import Member
 from ..model.locks import Session
 from ..net.flag import Flag
 from ..state.changes import CHECKS
@@ -38,7 +36,6 @@ class SessionNodes:
         self._facts = replica.facts
         self._keys = keys
         self._ends = ends
-        self._members: Mapping[int, Member] = {}
         self._numbers: frozenset[int] = frozenset()
         # By node and ID of a critical check: its `modify_index`, and since when it is critical here.
         self._critical: dict[tuple[int, str], tuple[int, float]] = {}
@@ -49,19 +46,17 @@ class SessionNodes:
 
     def begin(self) -> None:
         """This node leads: look at all anew."""
-        self._members = self._facts.members
-        self._numbers = _numbers(self._members)
+        self._numbers = self._facts.node_numbers
         self._critical.clear()
         self._done.clear()
         self._gone.clear()
 
     def look(self) -> None:
-        """Members may have changed."""
-        members = self._facts.members
-        if members is not self._members:
-            numbers = _numbers(members)
+        """Nodes may have changed."""
+        numbers = self._facts.node_numbers
+        if numbers is not self._numbers:
             self._gone.extend(sorted(self._numbers - numbers))
-            self._members, self._numbers = members, numbers
+            self._numbers = numbers
             if self._gone:
                 self._is_one_gone.set()
 
@@ -149,7 +144,3 @@ class SessionNodes:
                     await trio.sleep(PAUSE_S)
         finally:
             view.close()
-
-
-def _numbers(members: Mapping[int, Member]) -> frozenset[int]:
-    return frozenset(member.catalog_number for member in members.values())

@@ -9,6 +9,8 @@ Commands are stamped to the millisecond: a lock delay of 1 ms must not last unti
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from ..state.machine import State
@@ -20,19 +22,36 @@ class ClusterClock:
     Between two ticks it goes on by the monotonic clock, by one tick at most: a process that was
     halted for an hour goes on one tick later. A tick counts from the tick before, not from what was
     read in between, so that reading the clock does not move it.
+
+    While the node does not lead, each stamp that the log brings is the time of the tick that finds it,
+    also where this node has counted further: leaders lose time when they are halted, and what the old
+    one has stamped, such as a lock delay, must not be over earlier for a new one that was not.
+
+    Args:
+        state: Of the node.
+        leads: Returns whether the node leads, and has applied all that it took over.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, leads: Callable[[], bool] = lambda: True) -> None:
         """Begin with the time that the log has seen."""
         self._state = state
+        self._leads = leads
+        self._led = False
+        self._seen_ms = state.time_ms
         self._ticked_ms = float(state.time_ms)
         self._ticked_at = trio.current_time()
         self._read_ms = state.time_ms
 
     @property
     def ms(self) -> int:
-        """The cluster's time, in milliseconds, from the beginning of the cluster. It never falls."""
+        """The cluster's time, in milliseconds, from the beginning of the cluster.
+
+        It never falls as long as this node leads.
+        """
         state = self._state
+        self._follow()
+        if not self._led:
+            return state.time_ms  # There may be later stamps in the log than it has applied.
         passed_ms = (trio.current_time() - self._ticked_at) * 1000
         now_ms = self._ticked_ms + min(passed_ms, state.settings.heartbeat_ms)
         self._read_ms = max(self._read_ms, state.time_ms, int(now_ms))
@@ -40,5 +59,20 @@ class ClusterClock:
 
     def advance(self, seconds: float) -> None:
         """A tick of so many seconds has passed."""
-        self._ticked_ms = max(self._ticked_ms + seconds * 1000, self._state.time_ms)
-        self._ticked_at = trio.current_time()
+        now = trio.current_time()
+        passed_ms = (
+            min(seconds, now - self._ticked_at) * 1000
+        )  # It may have begun within this tick.
+        self._ticked_ms = max(self._ticked_ms + passed_ms, self._state.time_ms)
+        self._ticked_at = now
+        self._follow()
+
+    def _follow(self) -> None:
+        """Take over what the log has seen, unless the stamps there are this node's own."""
+        led, self._led = self._led, self._leads()
+        if led and self._led:
+            return
+        seen_ms = self._state.time_ms
+        if seen_ms != self._seen_ms:
+            self._seen_ms = self._read_ms = seen_ms
+            self._ticked_ms, self._ticked_at = float(seen_ms), trio.current_time()

@@ -134,6 +134,11 @@ class Facts:
         return self._state.members
 
     @property
+    def node_numbers(self) -> frozenset[int]:
+        """The catalog numbers of all nodes, members or not. Replaced whole by every change."""
+        return self._state.node_numbers
+
+    @property
     def removed(self) -> frozenset[int]:
         """The ids of members that were removed for good."""
         return self._state.removed
@@ -152,6 +157,10 @@ class Facts:
     def expect(self) -> int:
         """How many voters the cluster waits for before it serves clients; 0: it does not wait."""
         return self._state.cluster.expect
+
+    def keys_held(self, session_id: bytes) -> int:
+        """How many keys a session holds."""
+        return self._state.keys_held(session_id)
 
     def setting_changed_at(self, field: str) -> int:
         """Return the index of the entry that last changed a setting; 0: it never was changed."""

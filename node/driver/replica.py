@@ -108,7 +108,8 @@ class Replica(Operations):
         self.facts = Facts(self.core, state, lost_log)
         self._is_recovering = self.core.is_recovering
         self.disk_space = DiskSpace(storage)
-        self.clock = ClusterClock(state)
+        facts = self.facts
+        self.clock = ClusterClock(state, lambda: facts.is_leader and facts.is_own_term_applied)
         self.heard: dict[int, float] = {}
         self.contact = Contact(self.core, lambda: state.settings.election_timeout_ms / 1000)
         self.on_snapshot_wanted: Callable[[int], None] = lambda _peer: None

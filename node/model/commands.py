@@ -331,6 +331,8 @@ class Denial(enum.IntEnum):
     """The session cannot be made; `text` says why, in Consul's words."""
     LIMIT = 5
     """A bound is reached; `text` names it."""
+    TTL_TOO_SHORT = 6
+    """A session's TTL is below the setting `session_ttl_min`; `text` is that, in milliseconds."""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):

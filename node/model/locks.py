@@ -22,6 +22,8 @@ SessionId = Annotated[bytes, msgspec.Meta(min_length=SESSION_ID_BYTES, max_lengt
 SESSIONS_MAX = 50_000
 SESSION_KEYS_MAX = 1_000
 """Keys that one session may hold: its end is one write."""
+SESSION_VALUES_MAX = 32 * 1024 * 1024
+"""Bytes of the values of those keys together, whoever writes them: its end writes them all again."""
 LOCKS_MAX = 100_000
 """Locks that are held, and delays that are not over, together."""
 
@@ -98,9 +100,12 @@ class CreateSession(msgspec.Struct, frozen=True, array_like=True, tag="S", gc=Fa
 
     Attributes:
         session: As it shall be; its indexes are set when it takes effect.
+        ttl_ns: Its TTL, to be held against the setting `session_ttl_min` when it takes effect: a node
+            that is behind does not know the setting. 0: it is not.
     """
 
     session: Session
+    ttl_ns: Unsigned = 0
 
 
 class EndSession(msgspec.Struct, frozen=True, array_like=True, tag="E", gc=False):

@@ -11,13 +11,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
+from ..model.locks import SESSION_VALUES_MAX
+from ..model.transactions import OPERATIONS_MAX
 from ..storage.interface import StateReader
 from . import cluster_time, records
 from .batch import Batch, InMemory
 
-_FORGOTTEN_AT_ONCE = 4
-"""Delays that are over, and that one entry forgets. A lock gets one delay at most, and is taken by an
-entry: so more are forgotten than come."""
+_FORGOTTEN_AT_ONCE = OPERATIONS_MAX
+"""Delays that are over, and that one entry forgets: as many as it can take locks. A lock gets one delay
+at most, so they never pile up."""
 
 
 class Holds:
@@ -29,11 +31,22 @@ class Holds:
 
     def __init__(self) -> None:
         self.by_key: dict[bytes, bytes] = {}
-        self._by_session: dict[bytes, set[bytes]] = {}
+        # The keys that each session holds, how long their values are, and the sum of that.
+        self._by_session: dict[bytes, dict[bytes, int]] = {}
+        self._sums: dict[bytes, int] = {}
 
     def count(self, session: bytes) -> int:
         """Return how many keys a session holds."""
         return len(self._by_session.get(session, ()))
+
+    def size(self, key: bytes) -> int:
+        """Return how long the value of a key is, as it was noted; 0: nobody holds it."""
+        session = self.by_key.get(key)
+        return 0 if session is None else self._by_session[session][key]
+
+    def sum(self, session: bytes) -> int:
+        """Return how long the values of the keys that a session holds are together."""
+        return self._sums.get(session, 0)
 
     def keys(self, session: bytes) -> list[bytes]:
         """Return the keys that a session holds, sorted."""
@@ -51,18 +64,20 @@ class Holds:
             return [key for key in keys if key in held]
         return sorted(key for key in held if key.startswith(prefix))
 
-    def add(self, key: bytes, session: bytes) -> None:
-        """Note that a session holds a key."""
+    def add(self, key: bytes, session: bytes, size: int) -> None:
+        """Note that a session holds a key, and how long its value is; also one that it holds already."""
         self.by_key[key] = session
-        self._by_session.setdefault(session, set()).add(key)
+        sizes = self._by_session.setdefault(session, {})
+        self._sums[session] = self._sums.get(session, 0) + size - sizes.get(key, 0)
+        sizes[key] = size
 
     def remove(self, key: bytes) -> None:
         """Note that nobody holds a key that was held."""
         session = self.by_key.pop(key)
-        keys = self._by_session[session]
-        keys.remove(key)
-        if not keys:
-            del self._by_session[session]
+        sizes = self._by_session[session]
+        self._sums[session] -= sizes.pop(key)
+        if not sizes:
+            del self._by_session[session], self._sums[session]
 
 
 class Delays:
@@ -81,9 +96,9 @@ class Delays:
 
 def _load_holds(view: StateReader) -> Holds:
     holds = Holds()
-    for record_key, _ in view.scan(records.HOLD, records.HOLD_END):
+    for record_key, record in view.scan(records.HOLD, records.HOLD_END):
         session, key = records.hold_in(record_key)
-        holds.add(key, session)
+        holds.add(key, session, records.decode_size(record))
     return holds
 
 
@@ -98,22 +113,34 @@ DELAYS = InMemory("delays", _load_delays)
 IN_MEMORY = (HOLDS, DELAYS)
 
 
-def hold(batch: Batch, key: bytes, session: bytes) -> None:
-    """Note that a session holds a key that nobody held."""
+def hold(batch: Batch, key: bytes, session: bytes, size: int) -> None:
+    """Note that a session holds a key that no other holds, and how long the value is that it gets."""
     holds = batch.value(HOLDS)
-    holds.add(key, session)
-    batch.put(records.hold_key(session, key), b"")
+    is_new, before = key not in holds.by_key, holds.size(key)
+    if before == size and not is_new:
+        return
+    holds.add(key, session, size)
+    batch.put(records.hold_key(session, key), records.encode_size(size))
     if batch.undo is not None:
-        batch.undo_by(lambda: holds.remove(key))
+        batch.undo_by(lambda: holds.remove(key) if is_new else holds.add(key, session, before))
+
+
+def too_long(batch: Batch, key: bytes, session: bytes, size: int) -> str:
+    """Return why a value of this length is too long for a key that a session holds; empty: it is not."""
+    holds = batch.value(HOLDS)
+    if holds.sum(session) - holds.size(key) + size <= SESSION_VALUES_MAX:
+        return ""
+    return f"the values of the keys that a session holds may have {SESSION_VALUES_MAX:,} bytes together"
 
 
 def let_go(batch: Batch, key: bytes, session: bytes) -> None:
     """Note that the session does not hold this key any more."""
     holds = batch.value(HOLDS)
+    size = holds.size(key)
     holds.remove(key)
     batch.delete(records.hold_key(session, key))
     if batch.undo is not None:
-        batch.undo_by(lambda: holds.add(key, session))
+        batch.undo_by(lambda: holds.add(key, session, size))
 
 
 def delay(batch: Batch, key: bytes, delay_ms: int) -> None:
@@ -141,7 +168,7 @@ def is_delayed(batch: Batch, key: bytes) -> bool:
 def forget_delays(batch: Batch) -> None:
     """Forget some delays that are over, the earliest first.
 
-    At the end of an entry, and never within a savepoint: it cannot be undone.
+    At the beginning of an entry, and never within a savepoint: it cannot be undone.
     """
     delays = batch.value(DELAYS)
     queue, ends, now_ms = delays.queue, delays.ends, cluster_time.now_ms(batch.values)

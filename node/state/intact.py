@@ -42,7 +42,7 @@ class StateCheck:
         self._expected = (0, 0)
         # Where two records speak of the same thing, what the first said and the second did not yet.
         self._sessions: dict[bytes, int] = {}
-        self._holds: dict[bytes, bytes] = {}
+        self._holds: dict[bytes, tuple[bytes, int]] = {}
         self._holders: set[bytes] = set()
 
     def take(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
@@ -110,15 +110,18 @@ class StateCheck:
     def _take_user(self, key: bytes, value: bytes) -> None:
         item = records.decode_item(key[1:], value)
         _check_name(item.key)
-        if item.session != self._holds.pop(item.key, b""):
-            raise ValueError("a key whose lock another session holds")
+        session, size = self._holds.pop(item.key, (b"", len(item.value)))
+        if item.session != session or len(item.value) != size:
+            raise ValueError(
+                "a key whose lock another session holds, or whose value has another length"
+            )
 
-    def _take_hold(self, key: bytes, _value: bytes) -> None:
+    def _take_hold(self, key: bytes, value: bytes) -> None:
         session, name = records.hold_in(key)
         _check_name(name)
         if name in self._holds or len(self._holds) >= LOCKS_MAX:
             raise ValueError("a lock that two sessions hold, or too many locks")
-        self._holds[name] = session
+        self._holds[name] = session, records.decode_size(value)
         self._holders.add(session)
 
     def _take_session_node(self, key: bytes, value: bytes) -> None:

@@ -11,7 +11,7 @@ recursive deletion that is the greatest that any key was ever given, since its k
 
 from __future__ import annotations
 
-from ..model.commands import Delete, DeletePrefix, Outcome, Put
+from ..model.commands import Delete, DeletePrefix, Denial, Outcome, Put
 from ..model.locks import Acquire, Release
 from ..raft.entry import Entry
 from ..storage.interface import StateReader
@@ -72,6 +72,13 @@ def _put_locked(batch: Batch, entry: Entry, command: Put, found: bytes | None) -
     is_missing = found is None and command.must_exist
     if is_missing or (command.cas is not None and command.cas != revision):
         return Outcome(False, revision)
+    session = batch.value(HOLDS).by_key.get(command.key)
+    if session is not None:
+        size = len(command.value)
+        limit = holds.too_long(batch, command.key, session, size)
+        if limit:
+            return Outcome(False, revision, limit, Denial.LIMIT)
+        holds.hold(batch, command.key, session, size)
     write(batch, entry.index, command, create_revision, lock)
     return Outcome(True, entry.index)
 

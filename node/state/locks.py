@@ -42,8 +42,13 @@ def _acquire(batch: Batch, entry: Entry, command: Acquire) -> Outcome:
         limit = _limit(batch, session)
         if limit:
             return Outcome(False, revision, limit, Denial.LIMIT)
+    size = len(command.value)
+    limit = holds.too_long(batch, key, session, size)
+    if limit:
+        return Outcome(False, revision, limit, Denial.LIMIT)
+    holds.hold(batch, key, session, size)
+    if holder != session:
         lock_index += 1
-        holds.hold(batch, key, session)
         if lock_index > batch.value(GREATEST_LOCK):
             batch.set_value(GREATEST_LOCK, lock_index)
             batch.put(records.GREATEST_LOCK_KEY, records.encode_index(lock_index))

@@ -113,6 +113,8 @@ class State:
         cluster: The cluster's id, its settings, how many nodes it waits for. Immutable.
         members: All members by id. Never changed in place: a change makes a new dictionary.
         removed: Ids of members that were removed and can never come back.
+        node_numbers: The catalog numbers of all nodes, members or not; another object only after a
+            change of nodes.
         keyed_writes: Which keyed writes are remembered. Immutable.
         history: The latest changes; this node's own, and no part of the replicated state.
         on_checkpoint: Called by `apply` with the index of each `Checkpoint` and a reader of the
@@ -127,6 +129,7 @@ class State:
     cluster: records.Cluster
     members: dict[int, Member]
     removed: frozenset[int]
+    node_numbers: frozenset[int]
     keyed_writes: KeyedWrites
 
     def __init__(self, store: StateStore) -> None:
@@ -148,12 +151,15 @@ class State:
 
     def _take_over(self, values: Values) -> None:
         """Hold these values in memory from now on; as attributes, since every request reads one."""
-        self._values = values
+        before, self._values = self._values, values
+        if before.get(MEMBERS) is not values[MEMBERS]:
+            self.node_numbers = nodes.numbers(values)
         self.cluster = values[CLUSTER]
         self.members = values[MEMBERS]
         self.removed = values[REMOVED]
         self.keyed_writes = values[KEYED_WRITES]
         self._deleted_keys: deletions.Kept = values[DELETIONS].of(KEYS)
+        self._holds: holds.Holds = values[holds.HOLDS]
 
     @property
     def time_ms(self) -> int:
@@ -178,6 +184,10 @@ class State:
     def session(self, session_id: bytes) -> Session | None:
         """Return a session as it is now, or None."""
         return find_session(self._store.get, session_id)
+
+    def keys_held(self, session_id: bytes) -> int:
+        """Return how many keys a session holds now."""
+        return self._holds.count(session_id)
 
     def check(self, node: int, check_id: str) -> Check | None:
         """Return a check of the node with this catalog number as it is now, or None."""
@@ -252,9 +262,9 @@ def _run(batch: Batch, entry: Entry) -> Outcome | None:
     # The stamp of the leader, if it is a command that needs the time. Before the effect, which may
     # be undone: time is not.
     cluster_time.advance(batch, getattr(command, "time_ms", 0))
+    holds.forget_delays(batch)  # So that those which are over do not count as locks.
     outcome = batch.carry_out(entry, command)
     deletions.make_room(batch)
-    holds.forget_delays(batch)
     return outcome
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..model.commands import Member
 from ..storage.interface import StateReader
 from . import records
-from .batch import Batch, InMemory
+from .batch import Batch, InMemory, Values
 
 
 def _load_members(view: StateReader) -> dict[int, Member]:
@@ -20,6 +20,12 @@ MEMBERS = InMemory("members", _load_members)
 """By id. Never changed in place."""
 
 IN_MEMORY = (MEMBERS,)
+
+
+def numbers(values: Values) -> frozenset[int]:
+    """Return the catalog numbers of all nodes."""
+    members: dict[int, Member] = values[MEMBERS]
+    return frozenset(member.catalog_number for member in members.values())
 
 
 def is_node(batch: Batch, number: int) -> bool:

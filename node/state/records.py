@@ -15,7 +15,7 @@ changed, only added to. Knows nothing of commands (the modules of the tables) or
     e<index >Q>     a `UserEvent`, msgpack
     f<table>        >QQ of the deletions of this table that are forgotten: the greatest index, the
                     greatest lock index
-    h<session><key> empty: this session, 16 bytes, holds the lock of this user's key
+    h<session><key> >I how long the value of this user's key is, whose lock this session, 16 bytes, holds
     k<user key>     >QQQ create revision, flags, revision; then the value. If the top bit of the
                     create revision is set: before the value >Q lock index, 16 bytes session that
                     holds the lock (zeros: none does)
@@ -86,6 +86,7 @@ _RECORD = struct.Struct(">QQQ")
 _ID = struct.Struct(">Q")
 _ANSWER = struct.Struct(f">{DIGEST_BYTES}s?Q")
 _KEYED_WRITES = struct.Struct(">QQQ")
+_SIZE = struct.Struct(">I")
 _LOCK = struct.Struct(f">Q{SESSION_ID_BYTES}s")
 _DELETION_KEY = struct.Struct(">QQ")
 _DELETION = struct.Struct(">?Q")
@@ -362,6 +363,24 @@ def hold_in(key: bytes) -> tuple[bytes, bytes]:
     """Return session and user's key in a key that `hold_key` made."""
     at = 1 + SESSION_ID_BYTES
     return key[1:at], key[at:]
+
+
+def encode_size(size: int) -> bytes:
+    """Return the record under `hold_key`: how long the value of the key is."""
+    return _SIZE.pack(size)
+
+
+def decode_size(record: bytes) -> int:
+    """Return what `encode_size` was given.
+
+    Raises:
+        StorageError: The record is damaged.
+    """
+    try:
+        (size,) = _SIZE.unpack(record)
+    except struct.error as error:
+        raise StorageError(f"the record of a lock is damaged: {error}") from None
+    return int(size)
 
 
 def session_key(node: int, session: bytes) -> bytes:

@@ -17,6 +17,9 @@ from ..storage.interface import StateReader
 from . import checks, deletions, locks, nodes, records
 from .batch import Batch, Effects, InMemory
 from .changes import NODE_SESSIONS, SESSIONS, Change
+from .members import CLUSTER
+
+_NS_PER_MS = 1_000_000
 
 
 def _load_count(view: StateReader) -> int:
@@ -29,6 +32,9 @@ SESSION_COUNT = InMemory("session count", _load_count)
 
 def _create(batch: Batch, entry: Entry, command: CreateSession) -> Outcome:
     session = command.session
+    least_ms = batch.value(CLUSTER).settings.session_ttl_min_ms
+    if 0 < command.ttl_ns < least_ms * _NS_PER_MS:
+        return Outcome(False, 0, str(least_ms), Denial.TTL_TOO_SHORT)
     refusal = _refusal(batch, session)
     if refusal:
         return Outcome(False, 0, refusal, Denial.SESSION_REFUSED)

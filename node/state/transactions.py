@@ -181,6 +181,8 @@ def _write(
 def _why_not(operation: Put | Acquire | Release | Delete | DeletePrefix, outcome: Outcome) -> str:
     """Return why a write was refused; empty: Consul counts it as done."""
     match operation:
+        case Put() if outcome.denial:
+            return outcome.text
         case Put(key, cas=None):
             return f"key {_quoted(key)} doesn't exist"
         case Put(key):

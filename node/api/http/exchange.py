@@ -62,9 +62,13 @@ class Deferred:
         query: Of the request.
         finish: Makes the answer from the outcome (None after a read's wait, a session or None after
             a renewal), or the rest of the work where the answer is large; may raise HttpError.
+        known_by: What tells the request from another one under its `Idempotency-Key`, where that is
+            not the command itself.
     """
 
     __slots__ = ("command", "finish", "query")
+
+    known_by: Write | None = None
 
     def __init__(
         self,
@@ -75,6 +79,21 @@ class Deferred:
         self.command = command
         self.query = query
         self.finish = finish
+
+
+class DeferredAnywhere(Deferred):
+    """A write whose command says which node was asked, though the request does not.
+
+    Its client may send it again to another node: the same request.
+    """
+
+    __slots__ = ("known_by",)
+
+    def __init__(
+        self, command: Write, query: Query, finish: Callable[[Any], Finished], known_by: Write
+    ) -> None:
+        super().__init__(command, query, finish)
+        self.known_by = known_by
 
 
 Found = Answer | Deferred | Awaitable[Answer | Wait]
@@ -210,7 +229,7 @@ class Exchange:
             deadline = await self.begin_wait(deferred.query)
             outcome = await self.backend.sessions.renew(deferred.command.session_id, deadline)
         else:
-            outcome = await self.write(deferred.command, deferred.query, request)
+            outcome = await self.write(deferred.command, deferred.query, request, deferred.known_by)
         if self.turn.bytes_left <= 0:
             await self.turn.small()  # The node tells thousands of outcomes at once.
         finished = deferred.finish(outcome)
@@ -271,15 +290,23 @@ class Exchange:
         await self.keys.read_barrier(deadline)
         self.is_fresh = True
 
-    async def write(self, command: Write, query: Query, request: Request) -> Outcome:
+    async def write(
+        self, command: Write, query: Query, request: Request, known_by: Write | None = None
+    ) -> Outcome:
         """Have a command committed and applied; once for all requests with its `Idempotency-Key`.
+
+        Args:
+            command: The command.
+            query: Of the request.
+            request: The request.
+            known_by: As in `Deferred`.
 
         Raises:
             HttpError: 400 for a bad key or query.
             KeyReused, Unavailable: As of `Keys.write`.
         """
         if IDEMPOTENCY_KEY in request.headers:
-            write: Command = keyed(request, command)
+            write: Command = keyed(request, command, known_by or command)
         else:
             write = command
         return await self.keys.write(write, await self.begin_wait(query))

@@ -26,8 +26,13 @@ Write = commands.Write
 _NO_ID = bytes(16)
 
 
-def keyed(request: Request, command: Write) -> Keyed:
+def keyed(request: Request, command: Write, known_by: Write) -> Keyed:
     """Return `command`, which `request` asks for, under the key that the request carries.
+
+    Args:
+        request: The request.
+        command: What it asks for.
+        known_by: What tells it from another request: mostly the command.
 
     Raises:
         HttpError: 400, the key is empty or too long.
@@ -39,7 +44,7 @@ def keyed(request: Request, command: Write) -> Keyed:
             f"the Idempotency-Key has {len(key)} bytes:"
             f" it must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX}",
         )
-    return Keyed(key, _digest(request, command), command)
+    return Keyed(key, _digest(request, known_by), command)
 
 
 def _digest(request: Request, command: Write) -> bytes:

@@ -17,11 +17,14 @@ from hstore.node.model.checks import SERF_HEALTH
 from hstore.node.model.commands import Outcome
 from hstore.node.model.locks import Acquire, CreateSession, EndSession, Session
 from hstore.node.peers.wire import ForwardKind
+from hstore.node.state import nodes
 from tests.node.memory_cluster import Cluster, Member, running
 
 TTL_S = 2.0
 """Less than clients may ask for, which makes the tests short."""
 LATE_S = 0.2
+OTHER_NODE = 4242
+"""The catalog number of a node that is no member."""
 
 
 def session_id(number: int) -> bytes:
@@ -452,7 +455,33 @@ async def test_many_that_end_at_once_are_proposed_a_few_at_a_time(
                 lambda: not any(is_there(leader, session_id(n)) for n in (1, count)), within_s=30
             )
             nursery.cancel_scope.cancel()
-        assert max(under_way) <= 32
+        assert max(under_way) <= 256
+
+
+async def test_ends_of_sessions_that_hold_many_keys_are_proposed_one_after_another(
+    autojump_clock, monkeypatch
+) -> None:
+    """Else the keys of hundreds of sessions would be written in one turn."""
+    monkeypatch.setattr(session_ends, "_UNDER_WAY_MAX", 10)
+    async with running(1) as cluster:
+        leader = cluster.leader
+        await cluster.until(lambda: leader.node.keys.check(number_of(leader), SERF_HEALTH))
+        await create_all(cluster, leader, range(1, 21))
+        for number in (1, 2, 3):
+            for key in range(80):
+                command = Acquire(b"%d/%d" % (number, key), b"", 0, session_id(number))
+                assert (await leader.node.keys.write(command, trio.current_time() + 5)).ok
+        ends, proposed = leader.node.sessions._ends, []
+        monkeypatch.setattr(ends, "_submit", lambda end: proposed.append(end.session_id))
+        for number in range(1, 21):
+            ends.decide(session_id(number))
+        assert proposed == [session_id(1)]
+        end = session_ends._End(session_id(1), None, by_clock=True, weight=11)
+        ends._told(end, Outcome(True, 1))
+        assert proposed == [session_id(1), session_id(2)]
+        for number in (2, 3):
+            ends._told(end._replace(session_id=session_id(number)), Outcome(True, 1))
+        assert proposed == [session_id(number) for number in range(1, 14)]
 
 
 # -- nodes and checks --------------------------------------------------------------------------
@@ -525,7 +554,6 @@ async def test_a_new_leader_ends_the_sessions_of_a_member_that_left_before(autoj
         gone, leader = cluster.followers[0], cluster.leader
         session = await create(cluster, gone, 1, ttl_s=0)
         # As a leader that dies before it has ended them.
-        leader.node.sessions._nodes._members = {}
         leader.node.sessions._nodes.look = lambda: None  # type: ignore[method-assign]
         await gone.node.administration.leave(trio.current_time() + 5)
         await trio.sleep(2)
@@ -533,6 +561,25 @@ async def test_a_new_leader_ends_the_sessions_of_a_member_that_left_before(autoj
 
         await leader.node.administration.transfer("", trio.current_time() + 5)
         await cluster.until(lambda: not any(is_there(m, session) for m in cluster.up), within_s=2)
+
+
+async def test_the_sessions_of_a_node_that_is_no_member_stay_over_a_change_of_leader(
+    autojump_clock, monkeypatch
+) -> None:
+    """Nodes that are no members are still to come: here each state has one."""
+    with_one_more, is_member = nodes.numbers, nodes.is_node
+    monkeypatch.setattr(nodes, "numbers", lambda values: with_one_more(values) | {OTHER_NODE})
+    monkeypatch.setattr(
+        nodes, "is_node", lambda batch, number: number == OTHER_NODE or is_member(batch, number)
+    )
+    async with three() as cluster:
+        old = cluster.leader
+        session = await create(cluster, old, 1, ttl_s=0, node=OTHER_NODE)
+        await old.node.administration.transfer("", trio.current_time() + 5)
+        await cluster.until(cluster.agrees)
+        await cluster.followers[0].node.administration.leave(trio.current_time() + 5)
+        await trio.sleep(5)
+        assert is_there(cluster.leader, session)
 
 
 async def test_a_node_that_takes_anothers_place_takes_its_sessions_over(autojump_clock) -> None:

@@ -71,3 +71,43 @@ async def test_it_never_falls_whatever_the_length_of_ticks_is(autojump_clock, cl
         now = clock.ms
         assert now >= last
         last = now
+
+
+class Roles:
+    """Whether the node leads, as a test says."""
+
+    leads = False
+
+
+async def test_a_new_leader_counts_from_the_last_stamp_and_not_from_its_own_count(
+    autojump_clock, state
+) -> None:
+    clock = ClusterClock(cast("Any", state), lambda: Roles.leads)
+    Roles.leads = False
+    for _ in range(600):  # Two minutes, of which the leader has missed one.
+        await trio.sleep(TICK_S)
+        clock.advance(TICK_S)
+    state.time_ms = 65_000  # Here a session has ended: a delay of 15 s is over at 80,000.
+    for _ in range(25):
+        await trio.sleep(TICK_S)
+        clock.advance(TICK_S)
+    Roles.leads = True
+    assert 65_000 + 4_800 <= clock.ms <= 65_000 + 5_000
+
+
+async def test_a_new_leader_stamps_no_later_time_before_it_knows_the_last_stamp(
+    autojump_clock, state
+) -> None:
+    clock = ClusterClock(cast("Any", state), lambda: Roles.leads)
+    Roles.leads = False
+    for _ in range(600):
+        await trio.sleep(TICK_S)
+        clock.advance(TICK_S)
+    assert clock.ms == 5000
+    state.time_ms = 65_000  # Applied between two ticks, and with it the node leads.
+    await trio.sleep(TICK_S / 2)
+    Roles.leads = True
+    assert clock.ms == 65_000
+    await trio.sleep(TICK_S / 2)
+    clock.advance(TICK_S)
+    assert clock.ms == pytest.approx(65_100, abs=1)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from hstore.node.model.commands import Delete, DeletePrefix, Denial, Keyed, Outcome, Put
+from hstore.node.model.commands import (
+    Delete,
+    DeletePrefix,
+    Denial,
+    Keyed,
+    Outcome,
+    Put,
+    Transaction,
+)
 from hstore.node.model.locks import Acquire, Release
 from hstore.node.state import deletions, holds, locks
 from hstore.node.state.machine import State
@@ -201,8 +209,7 @@ def test_the_keys_of_a_session_and_all_locks_with_their_delays_are_bounded(
     assert machine.get(b"4") is None
     assert run_one(machine, take(b"3", T)).ok
 
-    assert not run_one(machine, take(b"4", T, time_ms=10)).ok  # now the delays are forgotten
-    assert run_one(machine, take(b"4", T)).ok
+    assert run_one(machine, take(b"4", T, time_ms=10)).ok  # The delays are over, and do not count.
 
 
 def test_a_lock_that_is_asked_for_twice_is_given_once(machine: State) -> None:
@@ -214,3 +221,59 @@ def test_a_lock_that_is_asked_for_twice_is_given_once(machine: State) -> None:
 
     assert run(copy_of(machine), once, refused) == run(machine, once, refused) == first
     assert lock_of(machine) == (1, b"")
+
+
+# -- how much there may be -------------------------------------------------------------------------
+
+BIG = bytes(60)
+
+
+def is_limit(outcome: Outcome) -> bool:
+    return (outcome.ok, outcome.denial) == (False, Denial.LIMIT) and "100 bytes" in outcome.text
+
+
+def test_the_values_that_a_session_holds_are_bounded_whoever_writes_them(
+    machine: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its end would write any number of them at once."""
+    monkeypatch.setattr(holds, "SESSION_VALUES_MAX", 100)
+    run(machine, take(b"a", value=BIG), take(b"b", value=b""), Put(b"c", BIG))
+    for one in (machine, copy_of(machine)):
+        refused = run(one, take(b"b", value=BIG), take(b"c", value=BIG), Put(b"b", BIG))
+        assert all(map(is_limit, refused))
+        assert [run_one(one, command).ok for command in (Put(b"b", BIG[:40]), Put(b"a", b""))] == [
+            True,
+            True,
+        ]
+        assert run_one(one, take(b"c", value=BIG)).ok
+        assert is_limit(run_one(one, Put(b"a", b"1")))
+        # What it lets go does not count, and another session has its own bound.
+        assert run_one(one, Release(b"c", BIG, 0, S)).ok
+        assert run_one(one, Put(b"a", BIG)).ok
+        assert run_one(one, take(b"c", T, BIG)).ok
+        run(one, end("s"), end("t"))
+        assert one.get(b"a") is not None
+        assert not one.get(b"a").session  # type: ignore[union-attr]
+
+
+def test_a_transaction_that_is_undone_leaves_the_sum_of_the_values_as_it_was(
+    machine: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holds, "SESSION_VALUES_MAX", 100)
+    run(machine, take(b"a", value=BIG), take(b"b", value=b"1"))
+    before = everything(machine)
+    operations = (
+        Put(b"a", b""),
+        take(b"c", value=BIG),
+        Release(b"b", b"", 0, S),
+        Put(b"c", BIG + BIG),
+        Delete(b"a"),
+    )
+    outcome = run_one(machine, Transaction(operations))
+    assert [number for number, _ in outcome.faults] == [3]
+    assert "100 bytes" in outcome.faults[0][1]
+    assert [pair for pair in everything(machine) if pair[0][:1] != b"z"] == [
+        pair for pair in before if pair[0][:1] != b"z"
+    ]
+    assert is_limit(run_one(machine, Put(b"b", BIG)))
+    assert run_one(machine, Put(b"b", BIG[:40])).ok

@@ -7,6 +7,7 @@ import pytest
 
 from hstore.node.model.commands import (
     ChangeMember,
+    ChangeSetting,
     Denial,
     Outcome,
     PutMember,
@@ -168,3 +169,16 @@ def test_who_leaves_takes_its_checks_along_and_its_sessions_are_ended_by_the_lea
     with Now(machine) as now:
         assert now.session(session_id("s")) is not None
     assert run_one(machine, end("s")).ok
+
+
+def test_the_least_ttl_is_judged_by_the_setting_as_it_is_when_the_session_is_made(
+    machine: State,
+) -> None:
+    short, enough = (
+        CreateSession(session(name), ttl_ns)
+        for name, ttl_ns in (("a", 9_999_999_999), ("b", 10**10))
+    )
+    assert run_one(machine, short) == Outcome(False, 0, "10000", Denial.TTL_TOO_SHORT)
+    assert run_one(machine, enough).ok
+    assert run_one(machine, ChangeSetting("session_ttl_min_ms", 1000)).ok
+    assert run_one(machine, short).ok

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import uuid
@@ -14,7 +15,7 @@ from hstore.node.api.session import WHOLE_MAX
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import ChangeSetting, RemoveMember
 from hstore.node.model.locks import SESSIONS_MAX, CreateSession, EndSession, Session
-from hstore.node.state import sessions
+from hstore.node.state import holds, sessions
 from tests.node.api.dialect.paths.conftest import OWN, is_read, is_refused, waits
 
 NOBODY = "6fa459ea-ee8a-3ca4-894e-db77e160355e"
@@ -143,8 +144,8 @@ async def test_a_ttl_out_of_bounds(client, ttl, ns):
     assert answer.headers["x-hstore-outcome"] == "not applied"
 
 
-async def test_the_least_ttl_is_a_setting(client, backend):
-    backend.apply(ChangeSetting("session_ttl_min_ms", 1500))
+async def test_the_least_ttl_is_a_setting_and_holds_where_the_session_is_made(client, backend):
+    assert backend.apply(ChangeSetting("session_ttl_min_ms", 1500)).ok
     await create(client, {"TTL": "1500ms"})
     answer = await client.request("PUT", "/v1/session/create", {"TTL": "1s"})
     text = "Invalid Session TTL '1000000000', must be between [1.5s=24h0m0s]"
@@ -284,6 +285,22 @@ async def test_renew_within_a_timeout(client, backend):
     session = await create(client)
     await client.request("PUT", f"/v1/session/renew/{session}?timeout=2s")
     assert backend.calls[-1] == ("renew", pytest.approx(2, abs=0.1))
+
+
+async def test_a_session_that_is_made_once_may_be_asked_for_again_at_another_node(client, backend):
+    """It is on the node that was asked first, if none is named; that is not what was asked for."""
+    backend.add("n2", 2, 8600)
+
+    async def ask(**body):
+        return await client.request("PUT", "/v1/session/create", body, Idempotency_Key="k1")
+
+    first = await ask(Name="a")
+    assert first.status == 200
+    backend.id = 2
+    again = await ask(Name="a")
+    assert (again.status, again.body) == (200, first.body)
+    assert (await only(client, first.json()["ID"]))["Node"] == "n1"
+    assert [(await ask(Name="a", Node=node)).status for node in ("n1", "n2")] == [422, 422]
 
 
 async def test_an_idempotency_key_does_no_harm_to_a_renewal(client, backend):
@@ -514,3 +531,22 @@ async def test_a_long_list_that_becomes_short_meanwhile(client, backend):
     is_read(answer, backend.applied_index)
     assert len(backend.readers) == 2
     assert all(reader.is_closed for reader in backend.readers)
+
+
+async def test_values_that_are_too_long_for_what_a_session_holds(client, monkeypatch):
+    """Also in writes that ask for no lock: the end of the session writes them all."""
+    monkeypatch.setattr(holds, "SESSION_VALUES_MAX", 100)
+    session, value = await create(client), b"x" * 101
+    locked = await client.request("PUT", f"/v1/kv/held?acquire={session}", b"x")
+    assert locked.body == b"true"
+    text = "the values of the keys that a session holds may have 100 bytes together"
+    for path in (f"/v1/kv/other?acquire={session}", "/v1/kv/held", "/v1/kv/held?flags=1"):
+        is_refused(await client.request("PUT", path, value), 400, f"Invalid request: {text}")
+    body = json.dumps({"key": "held", "value": value.decode()}).encode()
+    answer = await client.request("POST", "/write", body)
+    assert (answer.status, answer.json()["error"]) == (400, text)
+    operation = {"Verb": "set", "Key": "held", "Value": base64.b64encode(value).decode()}
+    answer = await client.request("PUT", "/v1/txn", json.dumps([{"KV": operation}]).encode())
+    assert answer.status == 409
+    assert answer.json()["Errors"] == [{"OpIndex": 0, "What": text}]
+    assert (await client.request("GET", "/v1/kv/held?raw")).body == b"x"
