@@ -60,8 +60,7 @@ def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     own = next((node for node in info.nodes if int(node.id, 16) == process.id), None)
     name, dc = process.name, datacenter(exchange)
     version = own.version if own is not None and own.version else ""
-    setting = exchange.backend.settings.show().get("session_ttl_min")
-    ttl_min = _SESSION_TTL_MIN if setting is None else setting.value
+    ttl_min = exchange.backend.settings.setting("session_ttl_min") or _SESSION_TTL_MIN
     body = {
         "Config": {
             "Datacenter": dc,

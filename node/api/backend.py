@@ -293,6 +293,10 @@ class Settings(Protocol):
         """Return every setting by key, as this node knows it."""
         ...
 
+    def setting(self, key: str) -> str | None:
+        """Return one setting of the cluster, as text; None: there is no such setting."""
+        ...
+
     async def change(self, key: str, value: str, deadline: float) -> ConfigValue:
         """Change a setting, on every node but for `log_level`; return what it is then.
 

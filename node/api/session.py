@@ -6,8 +6,7 @@ Owns their shapes. Their clocks, and what ends with a session, are the node's.
 from __future__ import annotations
 
 import itertools
-import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +17,7 @@ from ..model.locks import LOCK_DELAY_NS, LOCK_DELAY_NS_MAX, CreateSession, EndSe
 from ..model.values import uuid_text
 from ..state.changes import NODE_SESSIONS, NODES, SESSIONS
 from . import nodes
-from .dialect import bodies, durations, heads
+from .dialect import bodies, durations, heads, ids
 from .dialect.forms import refused
 from .dialect.questions import Question, Target, ask
 from .http.exchange import Deferred, Renewal
@@ -27,7 +26,7 @@ from .http.params import parse_query, prefix_from_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..model.commands import Member, Outcome
+    from ..model.commands import Outcome
     from ..model.locks import Behavior
     from ..state.machine import Reader
     from .http.answers import Answer
@@ -51,11 +50,11 @@ _BEHAVIORS: dict[str, Behavior] = {"": "release", "release": "release", "delete"
 _encode = msgspec.json.encode
 
 
-class _ServiceCheck(msgspec.Struct):
+class _ServiceCheck(msgspec.Struct, forbid_unknown_fields=True):
     id: str = msgspec.field(default="", name="ID")
 
 
-class _Create(msgspec.Struct, rename="pascal"):
+class _Create(msgspec.Struct, rename="pascal", forbid_unknown_fields=True):
     """The body of `create`."""
 
     name: str = ""
@@ -70,11 +69,11 @@ class _Create(msgspec.Struct, rename="pascal"):
 def create(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     """`PUT /v1/session/create`."""
     body = bodies.decode(exchange, _Create, request.body, _ALIASES, allows_empty=True)
-    session = _session(exchange, body)
     node = nodes.find(exchange, body.node) if body.node else nodes.own(exchange)
+    session = _session(exchange, body, 0 if node is None else node.catalog_number)
     if node is None:
         return _create_when_known(exchange, request, body.node, session)
-    return _created(exchange, request, session, node)
+    return _created(exchange, request, session)
 
 
 async def _create_when_known(
@@ -86,24 +85,23 @@ async def _create_when_known(
     node = nodes.find(exchange, name) if name else nodes.own(exchange)
     if node is None:
         raise refused(500, "Missing node registration")
-    return await exchange.settle(_created(exchange, request, session, node), request)
-
-
-def _created(exchange: Exchange, request: Request, session: Session, node: Member) -> Deferred:
     session = msgspec.structs.replace(session, node=node.catalog_number)
+    return await exchange.settle(_created(exchange, request, session), request)
 
+
+def _created(exchange: Exchange, request: Request, session: Session) -> Deferred:
     def finish(outcome: Outcome) -> bytes:
         if outcome.denial == Denial.LIMIT:
             raise refused(400, outcome.text)
         if not outcome.ok:
             raise refused(500, outcome.text)
-        return heads.done(exchange.keys.applied_index, _encode({"ID": outcome.text}))
+        return heads.done(exchange.keys.applied_index, b'{"ID":"%b"}' % outcome.text.encode())
 
     return Deferred(CreateSession(session), parse_query(request.query), finish)
 
 
-def _session(exchange: Exchange, body: _Create) -> Session:
-    """Return the session that a body asks for, of no node yet.
+def _session(exchange: Exchange, body: _Create, node: int) -> Session:
+    """Return the session that a body asks for, of the node with this catalog number.
 
     Raises:
         HttpError: 400, 500.
@@ -114,9 +112,9 @@ def _session(exchange: Exchange, body: _Create) -> Session:
     checks = [SERF_HEALTH] if body.node_checks is None else body.node_checks
     services = body.service_checks
     session = Session(
-        id=uuid.uuid4().bytes,
+        id=ids.new(),
         name=body.name,
-        node=0,
+        node=node,
         lock_delay_ns=_lock_delay_ns(body.lock_delay),
         behavior=behavior,
         ttl=body.ttl,
@@ -145,9 +143,12 @@ def _ttl_ms(exchange: Exchange, text: str) -> int:
     ttl_ns = durations.parse(text) if text else 0
     if ttl_ns is None:
         raise refused(500, f"Session TTL '{text[:40]}' invalid: it is no duration such as 10s")
-    setting = exchange.backend.settings.show().get("session_ttl_min")
-    least_ns = durations.parse(_TTL_MIN if setting is None else setting.value) or 0
-    if ttl_ns and not least_ns <= ttl_ns <= _TTL_NS_MAX:
+    if not ttl_ns:
+        return 0
+    least_ns = (
+        durations.parse(exchange.backend.settings.setting("session_ttl_min") or _TTL_MIN) or 0
+    )
+    if not least_ns <= ttl_ns <= _TTL_NS_MAX:
         between = f"[{durations.show(least_ns)}={durations.show(_TTL_NS_MAX)}]"
         raise refused(500, f"Invalid Session TTL '{ttl_ns}', must be between {between}")
     return -(-ttl_ns // 1_000_000)  # Rounded up: a session never ends early.
@@ -257,21 +258,35 @@ def _named(rest: bytes) -> tuple[str, bytes | None]:
     text = prefix_from_path(rest).decode()
     if not text:
         raise refused(400, "Missing session")
-    found = nodes.uuid_from(text)
-    return text, None if found is None else found.bytes
+    return text, ids.parse(text)
 
 
-def _shown(exchange: Exchange, session: Session) -> dict[str, Any]:
+class _Shown(msgspec.Struct, rename="pascal", gc=False):
+    """A session, as clients see it."""
+
+    id: str = msgspec.field(name="ID")
+    name: str
+    node: str
+    lock_delay: int
+    behavior: str
+    ttl: str = msgspec.field(name="TTL")
+    node_checks: tuple[str, ...]
+    service_checks: list[dict[str, str]] | None
+    create_index: int
+    modify_index: int
+
+
+def _shown(exchange: Exchange, session: Session) -> _Shown:
     services = session.service_checks
-    return {
-        "ID": uuid_text(session.id),
-        "Name": session.name,
-        "Node": nodes.name_of(exchange, session.node),
-        "LockDelay": session.lock_delay_ns,
-        "Behavior": session.behavior,
-        "TTL": session.ttl,
-        "NodeChecks": session.node_checks,
-        "ServiceChecks": None if services is None else [{"ID": each} for each in services],
-        "CreateIndex": session.create_index,
-        "ModifyIndex": session.modify_index,
-    }
+    return _Shown(
+        uuid_text(session.id),
+        session.name,
+        nodes.name_of(exchange, session.node),
+        session.lock_delay_ns,
+        session.behavior,
+        session.ttl,
+        session.node_checks,
+        None if services is None else [{"ID": each} for each in services],
+        session.create_index,
+        session.modify_index,
+    )

@@ -63,6 +63,13 @@ class Configure:
         shown[LOG_LEVEL] = ConfigValue(self._log_level, self._log_level_source)
         return shown
 
+    def setting(self, key: str) -> str | None:
+        """Return one setting of the cluster, as text; None: there is no such setting."""
+        setting = cluster_settings.BY_KEY.get(key)
+        return (
+            None if setting is None else setting.show(getattr(self._facts.settings, setting.field))
+        )
+
     async def change(self, key: str, value: str, deadline: float) -> ConfigValue:
         """Change a setting; return what it is then. See `api/backend.py`."""
         name, dot, what = key.rpartition(".")

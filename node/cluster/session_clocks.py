@@ -35,6 +35,7 @@ from ..model.locks import Session
 from ..net.flag import Flag
 from ..peers.wire import ForwardKind
 from ..state.changes import SESSIONS, Change
+from ..state.records import decode_session
 from ..state.watches import Watch
 from .session_ends import SessionEnds, ask_again
 from .session_nodes import PAUSE_S, SLICE, SessionNodes
@@ -239,10 +240,11 @@ class SessionClocks:
             view.close()
 
     def _changed(self, change: Change) -> None:
-        session, clock = self._keys.session(change.key), self._clocks.get(change.key)
-        if session is None:
+        if change.value is None:
             self._forget(change.key)
-        elif clock is not None:
+            return
+        session, clock = decode_session(change.value), self._clocks.get(change.key)
+        if clock is not None:
             clock.session = session
         else:
             self._start(session, trio.current_time())

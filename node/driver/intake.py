@@ -167,7 +167,8 @@ class Intake:
             data = request.data
             if needs_time(data):
                 # Whatever another node has put there: only the leader's word counts.
-                data = commands.stamped(data, self._clock.ms)
+                stamp = commands.stamped if request.is_foreign else commands.first_stamped
+                data = stamp(data, self._clock.ms)
             rid = self.new_id()
             waiting.proposed[rid] = request
             items.append((rid, data))

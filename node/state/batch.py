@@ -23,8 +23,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
+
+import msgspec
 
 from ..model.commands import Command, Outcome
 from ..raft.entry import Entry
@@ -79,8 +80,7 @@ Effects = Mapping[type, Effect]
 """By type of command: its effect."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Savepoint:
+class Savepoint(msgspec.Struct, frozen=True, eq=False):
     """A point in a batch to which it can be rolled back. Made by `Batch.savepoint`.
 
     Attributes:

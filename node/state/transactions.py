@@ -26,10 +26,11 @@ from ..model.transactions import (
     KeyRow,
 )
 from ..raft.entry import Entry
+from ..raft.errors import CoreBug
 from . import records
 from .batch import Batch, Effects
 from .locks import DELAYED
-from .records import Item
+from .records import LOCKED, Item
 
 ROWS_MAX = 10_000
 """Rows of an answer."""
@@ -84,13 +85,7 @@ class _Answer:
     def add(self, item: Item, *, has_value: bool) -> None:
         """Answer with a key."""
         value = item.value if has_value else None
-        size = self._bytes + len(item.key) + len(value or b"") + _ROW_BYTES
-        if size > self._bytes_max or len(self.rows) >= ROWS_MAX:
-            raise _Fault(
-                f"the answer is too large: at most {ROWS_MAX:,} keys, of {self._bytes_max >> 10:,} KiB"
-                " with their values"
-            )
-        self._bytes = size
+        self._take(len(item.key) + len(value or b""))
         self.rows.append(
             KeyRow(
                 item.key,
@@ -102,6 +97,29 @@ class _Answer:
                 item.session,
             )
         )
+
+    def add_written(self, key: bytes, record: bytes | None) -> None:
+        """Answer with a key that was written just now, without its value, which its record ends with."""
+        if record is None:
+            raise CoreBug(f"a write of the key {key[:64]!r} has left no record")
+        self._take(len(key))
+        create_revision, flags, revision = records.record_head(key, record)
+        if create_revision < LOCKED:
+            self.rows.append(KeyRow(key, None, flags, 0, create_revision, revision))
+            return
+        lock_index, session = records.decode_lock(key, record)
+        create_revision -= LOCKED
+        self.rows.append(KeyRow(key, None, flags, lock_index, create_revision, revision, session))
+
+    def _take(self, size: int) -> None:
+        """Take the room of a row with a key and a value of so many bytes."""
+        self._bytes += size + _ROW_BYTES
+        if self._bytes > self._bytes_max or len(self.rows) >= ROWS_MAX:
+            self._bytes -= size + _ROW_BYTES
+            raise _Fault(
+                f"the answer is too large: at most {ROWS_MAX:,} keys, of {self._bytes_max >> 10:,} KiB"
+                " with their values"
+            )
 
 
 def carry_out(
@@ -168,14 +186,13 @@ def _write(
     answer: _Answer,
 ) -> None:
     outcome = batch.carry_out(entry, operation)
-    if not outcome.ok:
-        text = _why_not(operation, outcome)
-        if text:
-            raise _Fault(text)
-    if isinstance(operation, (Put, Acquire, Release)):
-        item = answer.keys.get(operation.key)
-        if item is not None:
-            answer.add(item, has_value=False)
+    if outcome.ok:
+        if isinstance(operation, (Put, Acquire, Release)):
+            answer.add_written(operation.key, batch.changed[records.USER + operation.key])
+        return
+    text = _why_not(operation, outcome)
+    if text:
+        raise _Fault(text)
 
 
 def _why_not(operation: Put | Acquire | Release | Delete | DeletePrefix, outcome: Outcome) -> str:

@@ -52,8 +52,7 @@ AT_ONCE = Blocking(0, 0.0)
 
 def datacenter(exchange: Exchange) -> str:
     """Return the name of the cluster's one datacenter."""
-    setting = exchange.backend.settings.show().get("datacenter")
-    return DATACENTER_DEFAULT if setting is None else setting.value
+    return exchange.backend.settings.setting("datacenter") or DATACENTER_DEFAULT
 
 
 def check_datacenter(exchange: Exchange, name: str | None) -> None:

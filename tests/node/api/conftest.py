@@ -270,6 +270,10 @@ class FakeBackend:
     def show(self) -> dict[str, ConfigValue]:
         return {"zone": ConfigValue(self.zone, "default"), "heartbeat": ConfigValue("1s", "set")}
 
+    def setting(self, key: str) -> str | None:
+        found = self.show().get(key)
+        return None if found is None else found.value
+
     async def cluster_barrier(self, deadline: float) -> None:
         await self.read_barrier(deadline)
 
