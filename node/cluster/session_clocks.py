@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import trio
 
@@ -52,6 +53,27 @@ _LOOKED_AT_ONCE = 1000
 
 _AGAIN_S = 0.1
 """After so long, a clock is looked at again whose session's end was decided and may have failed."""
+
+
+_TOGETHER_MAX, _TOGETHER_S = 64, 0.1
+"""Renewals that share a read, and how much longer than the first the others may have to wait."""
+
+
+class _Together(NamedTuple):
+    """Renewals that are confirmed together.
+
+    Attributes:
+        read: It ends when a majority has confirmed the lead.
+        renewals: More may be added while the read has not asked for its index.
+        asking: The list of reads that it is in until then.
+    """
+
+    read: Request
+    renewals: list[Request]
+    asking: list[Request]
+
+
+_NOBODY = _Together(Request(READ, b"", -math.inf), [], [])
 
 
 class _Clock:
@@ -88,6 +110,7 @@ class SessionClocks:
         self._watch: Watch | None = None
         # One entry for each clock, at the time when it was due when that was last looked at.
         self._due: list[tuple[float, bytes]] = []
+        self._together = _NOBODY
         self._is_begun = Flag()
         self._is_earlier = Flag()
         self._scope = trio.CancelScope()
@@ -143,30 +166,50 @@ class SessionClocks:
         self._confirm(request)
 
     def _confirm(self, request: Request) -> None:
-        """Answer a renewal once a majority has confirmed that this node leads, from now on."""
-        term = self._term
+        """Answer a renewal once a majority has confirmed that this node leads, from now on.
 
-        def confirmed(answer: Answer) -> None:
-            if isinstance(answer, HstoreError):
+        Those of one turn share one read, if their deadlines are about the same.
+        """
+        waiting, together = self._replica.waiting, self._together
+        if (
+            # As long as this is the list, its reads have not asked for their index.
+            together.asking is waiting.new_reads
+            and not together.read.is_done
+            and len(together.renewals) < _TOGETHER_MAX
+            and 0 <= request.deadline - together.read.deadline < _TOGETHER_S
+        ):
+            together.renewals.append(request)
+            return
+        term, renewals = self._term, [request]
+        read = Request(
+            READ, b"", request.deadline, lambda answer: self._confirmed(renewals, term, answer)
+        )
+        try:
+            waiting.submit_read(read)
+        except Overloaded as error:
+            request.finish(error)
+        else:
+            self._together = _Together(read, renewals, waiting.new_reads)
+
+    def _confirmed(self, renewals: list[Request], term: int, answer: Answer) -> None:
+        """Answer these renewals, of this term: a majority has confirmed the lead since, or an error."""
+        if self._together.renewals is renewals:
+            self._together = _NOBODY  # What it holds may be large.
+        if isinstance(answer, HstoreError):
+            for request in renewals:
                 request.finish(answer)
-            elif not self._facts.is_leader or self._facts.term != term:
+            return
+        is_same = self._facts.is_leader and self._facts.term == term
+        # As long as the watch is not behind, what is in the clocks is what the state has.
+        is_known = self._watch is not None and not self._watch.is_behind
+        for request in renewals:
+            if not is_same:
                 # Another leader has confirmed: it does not know of this renewal.
                 ask_again(self._replica, request)
             elif not self._ends.holds(request):
-                request.finish(self._session(request.data))
-
-        try:
-            self._replica.waiting.submit_read(Request(READ, b"", request.deadline, confirmed))
-        except Overloaded as error:
-            request.finish(error)
-
-    def _session(self, session_id: bytes) -> Session | None:
-        """Return a session as it is now."""
-        clock = self._clocks.get(session_id)
-        # As long as the watch is not behind, what is here is what the state has.
-        if clock is not None and self._watch is not None and not self._watch.is_behind:
-            return clock.session
-        return self._keys.session(session_id)
+                clock = self._clocks.get(request.data) if is_known else None
+                session = self._keys.session(request.data) if clock is None else clock.session
+                request.finish(session)
 
     def look(self) -> None:
         """Leadership or members may have changed."""
