@@ -77,12 +77,11 @@ _STATE = (
     ),
     _mutant(
         "a-write-takes-the-lock-away", "Of who writes without a session.",
-        _KEYS, "            lock = records.lock_in(found)\n", '            lock = b""\n',
+        _KEYS, "        lock = records.lock_in(found)\n", '        lock = b""\n',
     ),
     _mutant(
         "last-change-of-keys-is-in-memory-only", "After a restart its index is lower.",
-        _KEYS, "                batch.put(records.KEY_CHANGE_KEY, records.encode_index(change.revision))\n",
-        "",
+        _KEYS, "        batch.changed[KEY_CHANGE_KEY] = encode_index(changes[at].revision)\n", "        pass\n",
     ),
     _mutant(
         "floor-is-not-in-snapshots", "It is in the memory of who has seen it rise.",
@@ -126,7 +125,10 @@ _STATE = (
     ),
     _mutant(
         "the-first-fault-is-the-only-one", "What fails after it is not tried.",
-        _TRANSACTIONS, "            faults.append((number, str(fault)))\n",
+        _TRANSACTIONS,
+        "                _READS[type(operation)](answer, operation)\n        except _Fault as fault:\n"
+        "            faults.append((number, str(fault)))\n",
+        "                _READS[type(operation)](answer, operation)\n        except _Fault as fault:\n"
         "            faults.append((number, str(fault)))\n            break\n",
     ),
     _mutant(
