@@ -135,6 +135,8 @@ def _is_exact(kind: inspect.Type) -> bool:
         return all(map(_is_exact, kind.types))
     if isinstance(kind, inspect.ListType | inspect.VarTupleType):
         return _is_exact(kind.item_type)
+    if isinstance(kind, inspect.DictType):
+        return _is_exact(kind.value_type)
     if isinstance(kind, inspect.StructType):
         names = [field.encode_name.lower() for field in kind.fields]
         return (

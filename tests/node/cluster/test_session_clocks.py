@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from hstore.node.cluster import session_ends
 from hstore.node.driver.requests import Request
@@ -158,6 +159,19 @@ async def test_renewals_of_one_turn_share_a_read(autojump_clock) -> None:
         await cluster.until(lambda: len(told) == 66)
         assert leader.replica.intake.reads_asked - asked == 2  # 64 share one.
         assert told == [*[leader.keys.session(session)] * 65, None]
+
+
+async def test_a_renewal_shares_no_read_that_has_asked_before(autojump_clock) -> None:
+    async with three() as cluster:
+        session = await create(cluster, cluster.leader, 1)
+        await trio.sleep(0.5)
+        cluster.silence(cluster.leader.id)
+        leader, deadline = cluster.leader.node, trio.current_time() + 5
+        asked = leader.replica.intake.reads_asked
+        for count in (1, 2):
+            leader.sessions.begin_renew(session, deadline, lambda _answer: None)
+            await trio.testing.wait_all_tasks_blocked()
+            assert leader.replica.intake.reads_asked - asked == count
 
 
 async def test_a_renewal_that_may_take_longer_does_not_share_an_earlier_end(autojump_clock) -> None:
