@@ -6,8 +6,7 @@ Owns their shapes. Their clocks, and what ends with a session, are the node's.
 from __future__ import annotations
 
 import itertools
-import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,16 +17,17 @@ from ..model.locks import LOCK_DELAY_NS, LOCK_DELAY_NS_MAX, CreateSession, EndSe
 from ..model.values import uuid_text
 from ..state.changes import NODE_SESSIONS, NODES, SESSIONS
 from . import nodes
-from .dialect import bodies, durations, heads
+from .dialect import bodies, durations, heads, ids
 from .dialect.forms import refused
 from .dialect.questions import Question, Target, ask
 from .http.exchange import Deferred, DeferredAnywhere, Renewal
+from .http.idempotency import IDEMPOTENCY_KEY
 from .http.params import parse_query, prefix_from_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..model.commands import Member, Outcome
+    from ..model.commands import Outcome
     from ..model.locks import Behavior
     from ..state.machine import Reader
     from .http.answers import Answer, HttpError
@@ -44,7 +44,6 @@ _SECOND_NS = 10**9
 _MS_NS = 10**6
 _SECONDS_BELOW = 1000
 _TTL_NS_MAX = 24 * 3600 * _SECOND_NS
-_TTL_MIN = "10s"
 _NOBODY = bytes(16)
 _ALIASES = {"checks": "NodeChecks"}
 _BEHAVIORS: dict[str, Behavior] = {"": "release", "release": "release", "delete": "delete"}
@@ -52,11 +51,11 @@ _BEHAVIORS: dict[str, Behavior] = {"": "release", "release": "release", "delete"
 _encode = msgspec.json.encode
 
 
-class _ServiceCheck(msgspec.Struct):
+class _ServiceCheck(msgspec.Struct, forbid_unknown_fields=True):
     id: str = msgspec.field(default="", name="ID")
 
 
-class _Create(msgspec.Struct, rename="pascal"):
+class _Create(msgspec.Struct, rename="pascal", forbid_unknown_fields=True):
     """The body of `create`."""
 
     name: str = ""
@@ -71,11 +70,11 @@ class _Create(msgspec.Struct, rename="pascal"):
 def create(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     """`PUT /v1/session/create`."""
     body = bodies.decode(exchange, _Create, request.body, _ALIASES, allows_empty=True)
-    session = _session(exchange, body)
     node = nodes.find(exchange, body.node) if body.node else nodes.own(exchange)
+    session = _session(exchange, body, 0 if node is None else node.catalog_number)
     if node is None:
         return _create_when_known(exchange, request, body.node, session)
-    return _created(exchange, request, session, node, is_named=bool(body.node))
+    return _created(exchange, request, session, is_named=bool(body.node))
 
 
 async def _create_when_known(
@@ -87,15 +86,12 @@ async def _create_when_known(
     node = nodes.find(exchange, name) if name else nodes.own(exchange)
     if node is None:
         raise refused(500, "Missing node registration")
-    created = _created(exchange, request, session, node, is_named=bool(name))
+    session = msgspec.structs.replace(session, node=node.catalog_number)
+    created = _created(exchange, request, session, is_named=bool(name))
     return await exchange.settle(created, request)
 
 
-def _created(
-    exchange: Exchange, request: Request, session: Session, node: Member, *, is_named: bool
-) -> Deferred:
-    asked, session = session, msgspec.structs.replace(session, node=node.catalog_number)
-
+def _created(exchange: Exchange, request: Request, session: Session, *, is_named: bool) -> Deferred:
     ttl_ns = durations.parse(session.ttl) or 0 if session.ttl else 0
 
     def finish(outcome: Outcome) -> bytes:
@@ -105,15 +101,17 @@ def _created(
             raise _out_of_bounds(ttl_ns, int(outcome.text) * _MS_NS)
         if not outcome.ok:
             raise refused(500, outcome.text)
-        return heads.done(exchange.keys.applied_index, _encode({"ID": outcome.text}))
+        return heads.done(exchange.keys.applied_index, b'{"ID":"%b"}' % outcome.text.encode())
 
     command = CreateSession(session, ttl_ns)
-    known_by = command if is_named else CreateSession(asked, ttl_ns)
+    known_by = command
+    if not is_named and IDEMPOTENCY_KEY in request.headers:
+        known_by = CreateSession(msgspec.structs.replace(session, node=0), ttl_ns)
     return DeferredAnywhere(command, parse_query(request.query), finish, known_by)
 
 
-def _session(exchange: Exchange, body: _Create) -> Session:
-    """Return the session that a body asks for, of no node yet.
+def _session(exchange: Exchange, body: _Create, node: int) -> Session:
+    """Return the session that a body asks for, of the node with this catalog number.
 
     Raises:
         HttpError: 400, 500.
@@ -124,9 +122,9 @@ def _session(exchange: Exchange, body: _Create) -> Session:
     checks = [SERF_HEALTH] if body.node_checks is None else body.node_checks
     services = body.service_checks
     session = Session(
-        id=uuid.uuid4().bytes,
+        id=ids.new(),
         name=body.name,
-        node=0,
+        node=node,
         lock_delay_ns=_lock_delay_ns(body.lock_delay),
         behavior=behavior,
         ttl=body.ttl,
@@ -156,9 +154,8 @@ def _ttl_ms(exchange: Exchange, text: str) -> int:
     if ttl_ns is None:
         raise refused(500, f"Session TTL '{text[:40]}' invalid: it is no duration such as 10s")
     if not 0 <= ttl_ns <= _TTL_NS_MAX:
-        setting = exchange.backend.settings.show().get("session_ttl_min")
-        least_ns = durations.parse(_TTL_MIN if setting is None else setting.value) or 0
-        raise _out_of_bounds(ttl_ns, least_ns)
+        least_ms = exchange.backend.settings.cluster_settings.session_ttl_min_ms
+        raise _out_of_bounds(ttl_ns, least_ms * _MS_NS)
     # The least is judged where the command takes effect: this node may not know the setting yet.
     return -(-ttl_ns // _MS_NS)  # Rounded up: a session never ends early.
 
@@ -272,21 +269,35 @@ def _named(rest: bytes) -> tuple[str, bytes | None]:
     text = prefix_from_path(rest).decode()
     if not text:
         raise refused(400, "Missing session")
-    found = nodes.uuid_from(text)
-    return text, None if found is None else found.bytes
+    return text, ids.parse(text)
 
 
-def _shown(exchange: Exchange, session: Session) -> dict[str, Any]:
+class _Shown(msgspec.Struct, rename="pascal", gc=False):
+    """A session, as clients see it."""
+
+    id: str = msgspec.field(name="ID")
+    name: str
+    node: str
+    lock_delay: int
+    behavior: str
+    ttl: str = msgspec.field(name="TTL")
+    node_checks: tuple[str, ...]
+    service_checks: list[dict[str, str]] | None
+    create_index: int
+    modify_index: int
+
+
+def _shown(exchange: Exchange, session: Session) -> _Shown:
     services = session.service_checks
-    return {
-        "ID": uuid_text(session.id),
-        "Name": session.name,
-        "Node": nodes.name_of(exchange, session.node),
-        "LockDelay": session.lock_delay_ns,
-        "Behavior": session.behavior,
-        "TTL": session.ttl,
-        "NodeChecks": session.node_checks,
-        "ServiceChecks": None if services is None else [{"ID": each} for each in services],
-        "CreateIndex": session.create_index,
-        "ModifyIndex": session.modify_index,
-    }
+    return _Shown(
+        uuid_text(session.id),
+        session.name,
+        nodes.name_of(exchange, session.node),
+        session.lock_delay_ns,
+        session.behavior,
+        session.ttl,
+        session.node_checks,
+        None if services is None else [{"ID": each} for each in services],
+        session.create_index,
+        session.modify_index,
+    )

@@ -9,9 +9,8 @@ agent/consul/state/txn.go: clients show them.
 
 from __future__ import annotations
 
-import base64
 import binascii
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -35,13 +34,12 @@ from ..model.transactions import (
 )
 from ..model.values import uuid_text
 from ..state import transactions
-from . import nodes
-from .dialect import bodies, heads
+from .dialect import bodies, heads, ids
 from .dialect.forms import refused
 from .dialect.queries import mode_of
 from .http.answers import JSON, HttpError, answer, head, too_large
 from .http.exchange import Deferred
-from .http.large import LargeAnswer, large_raw
+from .http.large import LargeAnswer, base64, large_raw
 from .http.params import UNSIGNED_64_MAX, parse_query
 
 if TYPE_CHECKING:
@@ -71,20 +69,20 @@ class _Impossible(Exception):
     """An operation that fails whatever the state is; the text says why."""
 
 
-class _KeyOperation(msgspec.Struct, rename="pascal"):
+class _KeyOperation(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, gc=False):
     verb: str = ""
     key: str = ""
-    value: str = ""
+    value: str | None = None  # Consul's Go client sends null for no value.
     flags: int = 0
     index: int = 0
     session: str = ""
 
 
-class _OtherOperation(msgspec.Struct, rename="pascal"):
+class _OtherOperation(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, gc=False):
     verb: str = ""
 
 
-class _Operation(msgspec.Struct, rename="pascal"):
+class _Operation(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, gc=False):
     kv: _KeyOperation | None = msgspec.field(default=None, name="KV")
     node: _OtherOperation | None = None
     service: _OtherOperation | None = None
@@ -149,16 +147,19 @@ def _operations(asked: Sequence[_Operation]) -> tuple[tuple[Operation, ...], Fau
 
 
 def _value(asked: _KeyOperation) -> bytes:
-    for name, number in (("Flags", asked.flags), ("Index", asked.index)):
-        if not 0 <= number <= UNSIGNED_64_MAX:
-            raise refused(
-                400, f"Failed to parse body: {name} {number} is no unsigned 64-bit number"
-            )
+    if not (0 <= asked.flags <= UNSIGNED_64_MAX and 0 <= asked.index <= UNSIGNED_64_MAX):
+        name, number = "Flags", asked.flags
+        if 0 <= number <= UNSIGNED_64_MAX:
+            name, number = "Index", asked.index
+        raise refused(400, f"Failed to parse body: {name} {number} is no unsigned 64-bit number")
+    text = asked.value
+    if not text:
+        return b""
     try:
-        # As in Go, line breaks do not matter.
-        text = asked.value.replace("\n", "").replace("\r", "")
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+        if "\n" in text or "\r" in text:  # As in Go, line breaks do not matter.
+            text = text.replace("\n", "").replace("\r", "")
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:
         raise refused(400, f"Failed to parse body: failed to decode value: {error}") from None
 
 
@@ -193,26 +194,26 @@ def _locking(
 ) -> Operation:
     if not asked.session:
         raise _Impossible("missing session")
-    found = nodes.uuid_from(asked.session)
+    found = ids.parse(asked.session)
     if found is None:
         if kind is Acquire:
             raise _Impossible(f"invalid session {_quoted(asked.session[:100])}")
         raise _Impossible(
             f"failed to unlock key {_quoted(asked.key)}, lock isn't held, or is held by another session"
         )
-    return kind(key, value, asked.flags, found.bytes)
+    return kind(key, value, asked.flags, found)
 
 
 def _session_check(asked: _KeyOperation, key: bytes, _value: bytes) -> Operation:
     if not asked.session:
         return CheckSession(key, bytes(SESSION_ID_BYTES))
-    found = nodes.uuid_from(asked.session)
+    found = ids.parse(asked.session)
     if found is None:
         name = _quoted(asked.key)
         raise _Impossible(
             f"failed session check for key {name}: {asked.session[:100]!r} is no UUID"
         )
-    return CheckSession(key, found.bytes)
+    return CheckSession(key, found)
 
 
 _MAKERS: dict[str, Callable[[_KeyOperation, bytes, bytes], Operation]] = {
@@ -278,8 +279,7 @@ def _answered(exchange: Exchange, outcome: Outcome, faults: Faults, lines: bytes
         errors = [{"OpIndex": number, "What": found[number]} for number in sorted(found)]
         body = _encode({"Results": None, "Errors": errors})
         return answer(exchange.keys.applied_index, body, 409, JSON, lines)
-    rows = [{"KV": _shown(row)} for row in outcome.rows]
-    body = _encode({"Results": rows, "Errors": None})
+    body = b'{"Results":[%b],"Errors":null}' % b",".join(map(_shown, outcome.rows))
     if len(body) > _WHOLE_BYTES_MAX:
         return _large(exchange, body, lines)
     return answer(exchange.keys.applied_index, body, extra=lines)
@@ -290,13 +290,19 @@ async def _large(exchange: Exchange, body: bytes, lines: bytes) -> Answer:
     return LargeAnswer(head(exchange.keys.applied_index, extra=lines), large_raw(body))
 
 
-def _shown(row: KeyRow) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "LockIndex": row.lock_index,
-        "Key": row.key.decode(),
-        "Flags": row.flags,
-        "Value": base64.b64encode(row.value).decode() if row.value else None,
-    }
-    if row.session:
-        shown["Session"] = uuid_text(row.session)
-    return shown | {"CreateIndex": row.create_index, "ModifyIndex": row.modify_index}
+def _shown(row: KeyRow) -> bytes:
+    value = b'"%b"' % base64(row.value) if row.value else b"null"
+    session = b'"Session":"%b",' % uuid_text(row.session).encode() if row.session else b""
+    return (
+        b'{"KV":{"LockIndex":%d,"Key":%b,"Flags":%d,"Value":%b,'
+        b'%b"CreateIndex":%d,"ModifyIndex":%d}}'
+        % (
+            row.lock_index,
+            _encode(row.key.decode()),
+            row.flags,
+            value,
+            session,
+            row.create_index,
+            row.modify_index,
+        )
+    )

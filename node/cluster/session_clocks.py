@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
 import trio
 
@@ -35,6 +36,7 @@ from ..model.locks import Session
 from ..net.flag import Flag
 from ..peers.wire import ForwardKind
 from ..state.changes import SESSIONS, Change
+from ..state.records import decode_session
 from ..state.watches import Watch
 from .session_ends import SessionEnds, ask_again
 from .session_nodes import PAUSE_S, SLICE, SessionNodes
@@ -55,6 +57,27 @@ _AGAIN_S = 0.1
 _STALE_ENTRIES = 1000
 """Entries of the heap whose sessions have ended, beyond as many as there are of others: a client may
 make and destroy sessions of a long TTL without end."""
+
+
+_TOGETHER_MAX, _TOGETHER_S = 64, 0.1
+"""Renewals that share a read, and how much longer than the first the others may have to wait."""
+
+
+class _Together(NamedTuple):
+    """Renewals that are confirmed together.
+
+    Attributes:
+        read: It ends when a majority has confirmed the lead.
+        renewals: More may be added while the read has not asked for its index.
+        asking: The list of reads that it is in until then.
+    """
+
+    read: Request
+    renewals: list[Request]
+    asking: list[Request]
+
+
+_NOBODY = _Together(Request(READ, b"", -math.inf), [], [])
 
 
 class _Clock:
@@ -92,6 +115,7 @@ class SessionClocks:
         # One entry for each clock, at the time when it was due when that was last looked at; those of
         # sessions that have ended stay until then, or until they are too many.
         self._due: list[tuple[float, bytes]] = []
+        self._together = _NOBODY
         self._is_begun = Flag()
         self._is_earlier = Flag()
         self._scope = trio.CancelScope()
@@ -147,30 +171,50 @@ class SessionClocks:
         self._confirm(request)
 
     def _confirm(self, request: Request) -> None:
-        """Answer a renewal once a majority has confirmed that this node leads, from now on."""
-        term = self._term
+        """Answer a renewal once a majority has confirmed that this node leads, from now on.
 
-        def confirmed(answer: Answer) -> None:
-            if isinstance(answer, HstoreError):
+        Those of one turn share one read, if their deadlines are about the same.
+        """
+        waiting, together = self._replica.waiting, self._together
+        if (
+            # As long as this is the list, its reads have not asked for their index.
+            together.asking is waiting.new_reads
+            and not together.read.is_done
+            and len(together.renewals) < _TOGETHER_MAX
+            and 0 <= request.deadline - together.read.deadline < _TOGETHER_S
+        ):
+            together.renewals.append(request)
+            return
+        term, renewals = self._term, [request]
+        read = Request(
+            READ, b"", request.deadline, lambda answer: self._confirmed(renewals, term, answer)
+        )
+        try:
+            waiting.submit_read(read)
+        except Overloaded as error:
+            request.finish(error)
+        else:
+            self._together = _Together(read, renewals, waiting.new_reads)
+
+    def _confirmed(self, renewals: list[Request], term: int, answer: Answer) -> None:
+        """Answer these renewals, of this term: a majority has confirmed the lead since, or an error."""
+        if self._together.renewals is renewals:
+            self._together = _NOBODY  # What it holds may be large.
+        if isinstance(answer, HstoreError):
+            for request in renewals:
                 request.finish(answer)
-            elif not self._facts.is_leader or self._facts.term != term:
+            return
+        is_same = self._facts.is_leader and self._facts.term == term
+        # As long as the watch is not behind, what is in the clocks is what the state has.
+        is_known = self._watch is not None and not self._watch.is_behind
+        for request in renewals:
+            if not is_same:
                 # Another leader has confirmed: it does not know of this renewal.
                 ask_again(self._replica, request)
             elif not self._ends.holds(request):
-                request.finish(self._session(request.data))
-
-        try:
-            self._replica.waiting.submit_read(Request(READ, b"", request.deadline, confirmed))
-        except Overloaded as error:
-            request.finish(error)
-
-    def _session(self, session_id: bytes) -> Session | None:
-        """Return a session as it is now."""
-        clock = self._clocks.get(session_id)
-        # As long as the watch is not behind, what is here is what the state has.
-        if clock is not None and self._watch is not None and not self._watch.is_behind:
-            return clock.session
-        return self._keys.session(session_id)
+                clock = self._clocks.get(request.data) if is_known else None
+                session = self._keys.session(request.data) if clock is None else clock.session
+                request.finish(session)
 
     def look(self) -> None:
         """Leadership or members may have changed."""
@@ -244,10 +288,11 @@ class SessionClocks:
             view.close()
 
     def _changed(self, change: Change) -> None:
-        session, clock = self._keys.session(change.key), self._clocks.get(change.key)
-        if session is None:
+        if change.value is None:
             self._forget(change.key)
-        elif clock is not None:
+            return
+        session, clock = decode_session(change.value), self._clocks.get(change.key)
+        if clock is not None:
             clock.session = session
         else:
             self._start(session, trio.current_time())

@@ -23,6 +23,7 @@ from ..model.commands import (
     ChangeSetting,
     Checkpoint,
     ClusterSettings,
+    Command,
     Delete,
     DeletePrefix,
     InitCluster,
@@ -61,6 +62,11 @@ def fault_in(data: bytes) -> str:
         command = commands.decode(data)
     except (msgspec.MsgspecError, RecursionError) as error:
         return f"a command that this version does not know ({error})"
+    return fault_of(command)
+
+
+def fault_of(command: Command) -> str:
+    """Return what is wrong with a command; empty: every node can carry it out."""
     if getattr(command, "time_ms", 0) > _TIME_MS_MAX:
         return f"the time {getattr(command, 'time_ms', 0)} ms"
     return _FAULTS[type(command)](command)
@@ -97,6 +103,10 @@ def session_fault(session: Session) -> str:
         delay_ms = session.lock_delay_ns // 1_000_000
         return f"a session with a TTL of {session.ttl_ms} ms and a lock delay of {delay_ms} ms"
     texts = (session.name, session.ttl, *session.node_checks, *(session.service_checks or ()))
+    count = len(texts)
+    # A character has four bytes at most.
+    if count + 4 * len("".join(texts)) <= SESSION_TEXT_BYTES_MAX:
+        return ""
     size = sum(len(text.encode()) + 1 for text in texts)
     return f"a session with texts of {size} bytes" if size > SESSION_TEXT_BYTES_MAX else ""
 
@@ -197,6 +207,8 @@ def _is_id(node: int) -> bool:
 def _key_fault(key: bytes) -> str:
     if not 0 < len(key) <= KEY_BYTES_MAX:
         return f"a key of {len(key)} bytes"
+    if key.isascii():
+        return ""
     try:
         key.decode()
     except UnicodeDecodeError:

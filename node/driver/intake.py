@@ -166,8 +166,10 @@ class Intake:
                 continue
             data = request.data
             if needs_time(data):
-                # Whatever another node has put there: only the leader's word counts.
-                data = commands.stamped(data, self._clock.ms)
+                # Whatever another node has put there: only the leader's word counts. What is this
+                # node's own came by `encode_unstamped`.
+                stamp = commands.stamped if request.is_foreign else commands.first_stamped
+                data = stamp(data, self._clock.ms)
             rid = self.new_id()
             waiting.proposed[rid] = request
             items.append((rid, data))

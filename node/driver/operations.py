@@ -49,7 +49,7 @@ class Operations(abc.ABC):
 
         Cancellation: the outcome is unknown.
         """
-        data = commands.encode(command)
+        data = commands.encode_unstamped(command)
         outcome: Outcome = await self.request(ForwardKind.WRITE, data, deadline)
         return outcome
 
@@ -61,7 +61,8 @@ class Operations(abc.ABC):
         Raises:
             Overloaded: It certainly took no effect; `tell` is not called.
         """
-        request = Request(ForwardKind.WRITE, commands.encode(command), deadline, tell)
+        data = commands.encode_unstamped(command)
+        request = Request(ForwardKind.WRITE, data, deadline, tell)
         self.waiting.submit(request)
         self.want_turn()
         return request

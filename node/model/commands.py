@@ -436,3 +436,22 @@ def stamped(data: bytes, time_ms: int) -> bytes:
         TypeError: It has no `time_ms`.
     """
     return encode(msgspec.structs.replace(_decoder.decode(data), time_ms=time_ms))
+
+
+def encode_unstamped(command: Command) -> bytes:
+    """Encode a command that this node proposes, without the time that it may have: see `first_stamped`."""
+    if getattr(command, "time_ms", 0):
+        command = msgspec.structs.replace(command, time_ms=0)
+    return encode(command)
+
+
+def first_stamped(data: bytes, time_ms: int) -> bytes:
+    """As `stamped`, without decoding it: for what this node has encoded itself.
+
+    `time_ms` is the last field of all commands that have it. So the last byte is its 0.
+
+    Args:
+        data: What `encode_unstamped` returned for a command that `needs_time`.
+        time_ms: As of `stamped`.
+    """
+    return data[:-1] + encode(time_ms)

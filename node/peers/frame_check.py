@@ -113,7 +113,7 @@ def _check_entries(entries: list[Entry]) -> None:
         for entry in entries:
             if entry.kind == _COMMAND:
                 command = decode(entry.data)
-                # Nearly all are plain writes: without the calls of `fault_in`.
+                # Nearly all are plain writes: without the calls of `fault_of`.
                 if (
                     type(command) is Put
                     and 0 < len(command.key) <= KEY_BYTES_MAX
@@ -121,21 +121,25 @@ def _check_entries(entries: list[Entry]) -> None:
                     and command.key.isascii()
                 ):
                     continue
-            _check_other(entry)
+                _refuse(entry, command_limits.fault_of(command))
+            else:
+                _check_other(entry)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise BadFrame(f"an entry holds a command that is not known here ({error})") from None
 
 
 def _check_other(entry: Entry) -> None:
     fault = ""
-    if len(entry.data) > _MAX_ENTRY:
-        fault = f"{len(entry.data)} bytes"
-    elif entry.kind == _COMMAND:
-        fault = command_limits.fault_in(entry.data)
-    elif entry.kind == EntryKind.CONFIG:
+    if entry.kind == EntryKind.CONFIG:
         is_sound = membership.is_configuration(entry.data)
         fault = "" if is_sound else "a configuration that no cluster can have"
     elif entry.kind != EntryKind.NOOP:
         fault = f"an entry of kind {entry.kind}, which this version does not know"
+    _refuse(entry, fault)
+
+
+def _refuse(entry: Entry, fault: str) -> None:
+    if len(entry.data) > _MAX_ENTRY:
+        fault = f"{len(entry.data)} bytes"
     if fault:
         raise BadFrame(f"entry {entry.index} holds {fault}")

@@ -23,8 +23,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from ..model.commands import Command, Outcome
 from ..raft.entry import Entry
@@ -79,8 +80,7 @@ Effects = Mapping[type, Effect]
 """By type of command: its effect."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Savepoint:
+class Savepoint(msgspec.Struct, frozen=True, eq=False):
     """A point in a batch to which it can be rolled back. Made by `Batch.savepoint`.
 
     Attributes:
@@ -102,7 +102,7 @@ class Savepoint:
     values: Values
 
 
-_ABSENT: Any = object()
+ABSENT: Any = object()
 """Stands in `undo` for a record that the batch had not touched."""
 
 
@@ -167,13 +167,13 @@ class Batch:
     def put(self, key: bytes, value: bytes) -> None:
         """Store `value` under `key`."""
         if self.undo is not None:
-            self.undo.append((key, self.changed.get(key, _ABSENT)))
+            self.undo.append((key, self.changed.get(key, ABSENT)))
         self.changed[key] = value
 
     def delete(self, key: bytes) -> None:
         """Remove the record under `key`, if there is one."""
         if self.undo is not None:
-            self.undo.append((key, self.changed.get(key, _ABSENT)))
+            self.undo.append((key, self.changed.get(key, ABSENT)))
         self.changed[key] = None
 
     def delete_range(self, start: bytes, end: bytes) -> list[bytes] | None:
@@ -268,7 +268,8 @@ class Batch:
 
     def value(self, of: InMemory[V]) -> V:
         """Return what a table holds in memory."""
-        return cast("V", self.values[of])
+        value: V = self.values[of]
+        return value
 
     def set_value(self, of: InMemory[V], value: V) -> None:
         """Replace what a table holds in memory; the caller puts the record that belongs to it."""
@@ -318,7 +319,7 @@ class Batch:
         changed = self.changed
         # Latest first: what a record was before the first write to it is what remains.
         for key, before in reversed(undo[savepoint.undone_to :]):
-            if before is _ABSENT:
+            if before is ABSENT:
                 del changed[key]
             else:
                 changed[key] = before

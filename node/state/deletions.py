@@ -134,10 +134,15 @@ def _place(one: Deletion) -> tuple[int, int]:
 
 
 class Deletions:
-    """The kept deletions of all tables. Changed in place."""
+    """The kept deletions of all tables. Changed in place.
+
+    Attributes:
+        all: Those of each table, with how it is named in the records.
+    """
 
     def __init__(self, tables: dict[Table, Kept]) -> None:
         self._tables = tables
+        self.all = tuple((_BYTES[table], kept) for table, kept in tables.items())
 
     def of(self, table: Table) -> Kept:
         """Return those of one table."""
@@ -199,9 +204,7 @@ def make_room(batch: Batch) -> None:
 
     At the end of an entry, and never within a savepoint: it cannot be undone.
     """
-    deletions = batch.value(DELETIONS)
-    for table, name in _BYTES.items():
-        kept = deletions.of(table)
+    for name, kept in batch.value(DELETIONS).all:
         if len(kept.order) > KEPT_MAX:
             cut = kept.forget_half()
             start, end = records.deletion_key(name, 0, 0), records.deletion_key(name, cut + 1, 0)

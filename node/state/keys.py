@@ -16,11 +16,19 @@ from ..model.locks import Acquire, Release
 from ..raft.entry import Entry
 from ..storage.interface import StateReader
 from . import deletions, holds, records
-from .batch import Batch, Effects, InMemory
+from .batch import ABSENT, Batch, Effects, InMemory
 from .changes import KEYS, Change, Tree
 from .deletions import DELETIONS
 from .holds import HOLDS
-from .records import KEY_CHANGE_KEY, LOCKED, USER, encode_index, encode_record, record_head
+from .records import (
+    KEY_CHANGE_KEY,
+    LOCKED,
+    USER,
+    encode_index,
+    encode_record,
+    pack_head,
+    record_head,
+)
 
 
 def _load_greatest_lock(view: StateReader) -> int:
@@ -53,11 +61,10 @@ def put(batch: Batch, entry: Entry, command: Put) -> Outcome:
         allowed = True
     if not allowed or (command.cas is not None and command.cas != revision):
         return Outcome(False, revision)
-    record = encode_record(create_revision, command.flags, index, command.value)
-    if batch.undo is None:
-        changed[key] = record
-    else:
-        batch.put(key, record)
+    record = pack_head(create_revision, command.flags, index) + command.value
+    if batch.undo is not None:
+        batch.undo.append((key, changed.get(key, ABSENT)))
+    changed[key] = record
     batch.changes.append(Change(KEYS, command.key, index, command.value))
     return Outcome(True, index)
 

@@ -30,4 +30,9 @@ def numbers(values: Values) -> frozenset[int]:
 
 def is_node(batch: Batch, number: int) -> bool:
     """Whether the catalog has a node with this number."""
-    return any(member.catalog_number == number for member in batch.value(MEMBERS).values())
+    members = batch.value(MEMBERS)
+    found = members.get(number)
+    if found is not None and found.catalog_number == number:
+        return True
+    # One that took another member's place has that one's number.
+    return any(member.catalog_number == number for member in members.values())

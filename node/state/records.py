@@ -138,6 +138,10 @@ class Cluster(msgspec.Struct, frozen=True, array_like=True):
     expect: int = 0
 
 
+pack_head: Callable[[int, int, int], bytes] = _RECORD.pack
+"""Encode what stands before the value in the record of a key without lock data."""
+
+
 def encode_record(create_revision: int, flags: int, revision: int, value: bytes) -> bytes:
     """Return the stored form of a user's key."""
     return _RECORD.pack(create_revision, flags, revision) + value

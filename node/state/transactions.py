@@ -26,10 +26,12 @@ from ..model.transactions import (
     KeyRow,
 )
 from ..raft.entry import Entry
+from ..raft.errors import CoreBug
 from . import records
 from .batch import Batch, Effects
+from .keys import put
 from .locks import DELAYED
-from .records import Item
+from .records import LOCKED, Item, record_head
 
 ROWS_MAX = 10_000
 """Rows of an answer."""
@@ -84,13 +86,7 @@ class _Answer:
     def add(self, item: Item, *, has_value: bool) -> None:
         """Answer with a key."""
         value = item.value if has_value else None
-        size = self._bytes + len(item.key) + len(value or b"") + _ROW_BYTES
-        if size > self._bytes_max or len(self.rows) >= ROWS_MAX:
-            raise _Fault(
-                f"the answer is too large: at most {ROWS_MAX:,} keys, of {self._bytes_max >> 10:,} KiB"
-                " with their values"
-            )
-        self._bytes = size
+        self._take(len(item.key) + len(value or b""))
         self.rows.append(
             KeyRow(
                 item.key,
@@ -102,6 +98,29 @@ class _Answer:
                 item.session,
             )
         )
+
+    def add_written(self, key: bytes, record: bytes | None) -> None:
+        """Answer with a key that was written just now, without its value, which its record ends with."""
+        if record is None:
+            raise CoreBug(f"a write of the key {key[:64]!r} has left no record")
+        self._take(len(key))
+        create_revision, flags, revision = record_head(key, record)
+        if create_revision < LOCKED:
+            self.rows.append(KeyRow(key, None, flags, 0, create_revision, revision))
+            return
+        lock_index, session = records.decode_lock(key, record)
+        create_revision -= LOCKED
+        self.rows.append(KeyRow(key, None, flags, lock_index, create_revision, revision, session))
+
+    def _take(self, size: int) -> None:
+        """Take the room of a row with a key and a value of so many bytes."""
+        self._bytes += size + _ROW_BYTES
+        if self._bytes > self._bytes_max or len(self.rows) >= ROWS_MAX:
+            self._bytes -= size + _ROW_BYTES
+            raise _Fault(
+                f"the answer is too large: at most {ROWS_MAX:,} keys, of {self._bytes_max >> 10:,} KiB"
+                " with their values"
+            )
 
 
 def carry_out(
@@ -117,17 +136,19 @@ def carry_out(
     """
     savepoint = batch.savepoint()
     answer = _Answer(_BatchKeys(batch), bytes_max)
-
-    def write(operation: Operation) -> None:
-        if isinstance(operation, (Put, Acquire, Release, Delete, DeletePrefix)):
-            _write(batch, entry, operation, answer)
-        else:
-            _READS[type(operation)](answer, operation)
-
-    faults = _try_all(command.operations, write)
+    faults: list[tuple[int, str]] = []
+    # Most are of a few writes: without a call for each that would choose between these two.
+    for number, operation in enumerate(command.operations):
+        try:
+            if isinstance(operation, (Put, Acquire, Release, Delete, DeletePrefix)):
+                _write(batch, entry, operation, answer)
+            else:
+                _READS[type(operation)](answer, operation)
+        except _Fault as fault:
+            faults.append((number, str(fault)))
     if faults:
         batch.rollback(savepoint)
-        return Outcome(False, 0, faults=faults)
+        return Outcome(False, 0, faults=tuple(faults))
     batch.release(savepoint)
     return Outcome(True, entry.index, rows=tuple(answer.rows))
 
@@ -140,25 +161,20 @@ def read(keys: _Keys, operations: Sequence[Operation]) -> Outcome:
         operations: Those of `is_read`.
     """
     answer = _Answer(keys, BYTES_MAX)
-    faults = _try_all(operations, lambda operation: _READS[type(operation)](answer, operation))
-    return Outcome(False, 0, faults=faults) if faults else Outcome(True, 0, rows=tuple(answer.rows))
+    faults: list[tuple[int, str]] = []
+    for number, operation in enumerate(operations):
+        try:
+            _READS[type(operation)](answer, operation)
+        except _Fault as fault:
+            faults.append((number, str(fault)))
+    if faults:
+        return Outcome(False, 0, faults=tuple(faults))
+    return Outcome(True, 0, rows=tuple(answer.rows))
 
 
 def is_read(operation: Operation) -> bool:
     """Whether an operation only reads."""
     return type(operation) in _READS
-
-
-def _try_all(
-    operations: Sequence[Operation], carry: Callable[[Operation], None]
-) -> tuple[tuple[int, str], ...]:
-    faults = []
-    for number, operation in enumerate(operations):
-        try:
-            carry(operation)
-        except _Fault as fault:
-            faults.append((number, str(fault)))
-    return tuple(faults)
 
 
 def _write(
@@ -167,15 +183,17 @@ def _write(
     operation: Put | Acquire | Release | Delete | DeletePrefix,
     answer: _Answer,
 ) -> None:
-    outcome = batch.carry_out(entry, operation)
-    if not outcome.ok:
-        text = _why_not(operation, outcome)
-        if text:
-            raise _Fault(text)
-    if isinstance(operation, (Put, Acquire, Release)):
-        item = answer.keys.get(operation.key)
-        if item is not None:
-            answer.add(item, has_value=False)
+    if type(operation) is Put:
+        outcome = put(batch, entry, operation)
+    else:
+        outcome = batch.carry_out(entry, operation)
+    if outcome.ok:
+        if isinstance(operation, (Put, Acquire, Release)):
+            answer.add_written(operation.key, batch.changed[records.USER + operation.key])
+        return
+    text = _why_not(operation, outcome)
+    if text:
+        raise _Fault(text)
 
 
 def _why_not(operation: Put | Acquire | Release | Delete | DeletePrefix, outcome: Outcome) -> str:

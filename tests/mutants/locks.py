@@ -126,7 +126,10 @@ _STATE = (
     ),
     _mutant(
         "the-first-fault-is-the-only-one", "What fails after it is not tried.",
-        _TRANSACTIONS, "            faults.append((number, str(fault)))\n",
+        _TRANSACTIONS,
+        "                _READS[type(operation)](answer, operation)\n        except _Fault as fault:\n"
+        "            faults.append((number, str(fault)))\n",
+        "                _READS[type(operation)](answer, operation)\n        except _Fault as fault:\n"
         "            faults.append((number, str(fault)))\n            break\n",
     ),
     _mutant(

@@ -53,13 +53,12 @@ _RESET = "            if link.incarnation not in {0, incarnation}:\n            
 OWN = (
     _mutant(
         "a-deposed-leaders-renewal-is-answered", "Another leader confirmed, which has not heard of it.",
-        _CLOCKS, "elif not self._facts.is_leader or self._facts.term != term:", "elif not term:",
+        _CLOCKS, "is_same = self._facts.is_leader and self._facts.term == term", "is_same = True",
         layer="B",
     ),
     _mutant(
         "a-renewal-is-answered-without-the-lead", "Whoever believes to lead answers it at once.",
-        _CLOCKS, "            self._replica.waiting.submit_read(Request(READ, b\"\", request.deadline, confirmed))\n",
-        "            confirmed(None)\n", layer="B",
+        _CLOCKS, "            waiting.submit_read(read)\n", "            read.finish(None)\n", layer="B",
     ),
     Mutant(
         "a-followers-clock-ends-sessions", (), "Which hears of no renewal.",

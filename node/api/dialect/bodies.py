@@ -1,7 +1,9 @@
 """JSON bodies of the dialect: members are matched without regard to case, as Go matches them.
 
 Owns the way from bytes to a struct. A handler says which shape it wants: a `msgspec.Struct` whose
-members have the names that Consul's pages give them (`rename="pascal"`, or `field(name=...)`).
+members have the names that Consul's pages give them (`rename="pascal"`, or `field(name=...)`). Where
+all its structs forbid unknown members, a body with just those names is decoded in one go, several
+times as fast; any other is looked at member by member.
 Unknown members are ignored, a member that is null counts as left out, and of two that mean the same
 the last one counts. Nothing is converted: a number where a text belongs is an error.
 """
@@ -48,17 +50,25 @@ def decode(
     Raises:
         HttpError: 400; 500 where its member `Datacenter` names another one.
     """
+    key: Any = shape  # mypy takes a type for not hashable.
+    exact = _exact(key)
+    if exact is not None:
+        try:
+            found: _T = exact.decode(body)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            pass  # A member in other letters, or one that is wrong: the rest finds out which.
+        else:
+            return found
     if not body.strip():
         if not allows_empty:
             raise refused(400, "Request decode failed: EOF")
         body = b"{}"
     try:
-        kind = _kind(shape)  # type: ignore[arg-type]  # mypy takes a type for not hashable
-        found = _folded(msgspec.json.decode(body), kind, aliases)
-        decoded = msgspec.convert(found, shape)
+        raw = msgspec.json.decode(body)
+        decoded = msgspec.convert(_folded(raw, _kind(key), aliases), shape)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise refused(400, f"Request decode failed: {str(error)[:_SHOWN]}") from None
-    _check_datacenter(exchange, found)
+    _check_datacenter(exchange, raw)
     return decoded
 
 
@@ -103,12 +113,38 @@ def _folded_object(
     for name, each in value.items():
         lower = name.lower()
         member = members.get(lower) or members.get(aliases.get(lower, "").lower())
-        if member is None:
-            folded[name] = each
-        elif each is not None:
+        if member is not None and each is not None:
             own_name, within = member
             folded[own_name] = each if within is None else _folded(each, within, aliases)
     return folded
+
+
+@cache
+def _exact(shape: Hashable) -> msgspec.json.Decoder[Any] | None:
+    """Return a decoder for bodies whose members are named just as their shapes name them.
+
+    It takes nothing that the other way would not take as the same: it refuses all members that it does
+    not know. None: the shape has an object that would ignore them.
+    """
+    kind = _kind(shape)
+    return msgspec.json.Decoder(shape) if _is_exact(kind) else None
+
+
+def _is_exact(kind: inspect.Type) -> bool:
+    if isinstance(kind, inspect.UnionType):
+        return all(map(_is_exact, kind.types))
+    if isinstance(kind, inspect.ListType | inspect.VarTupleType):
+        return _is_exact(kind.item_type)
+    if isinstance(kind, inspect.DictType):
+        return _is_exact(kind.value_type)
+    if isinstance(kind, inspect.StructType):
+        names = [field.encode_name.lower() for field in kind.fields]
+        return (
+            kind.forbid_unknown_fields
+            and "datacenter" not in names  # Which is looked at.
+            and all(_is_exact(field.type) for field in kind.fields)
+        )
+    return not _has_members(kind)
 
 
 @cache

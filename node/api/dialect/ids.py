@@ -5,11 +5,20 @@ The other way is `model/values.py:uuid_text`.
 
 from __future__ import annotations
 
+import os
 import re
 
 _UUID = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
 )
+
+
+def new() -> bytes:
+    """Return a random UUID (RFC 9562, version 4)."""
+    random = bytearray(os.urandom(16))
+    random[6] = random[6] & 0x0F | 0x40
+    random[8] = random[8] & 0x3F | 0x80
+    return bytes(random)
 
 
 def parse(text: str) -> bytes | None:

@@ -66,6 +66,8 @@ async def test_a_setting_that_differs_from_the_default_was_set_at_creation(autoj
     async with running(1, settings=ClusterSettings(zone="a.example", dns_ttl_s=7)) as cluster:
         shown = cluster[1].node.settings.show()
         assert (shown["zone"].value, shown["zone"].source) == ("a.example", "set at creation")
+        setting = cluster[1].node.settings.setting
+        assert (setting("zone"), setting("dns_ttl"), setting("other")) == ("a.example", "7s", None)
         assert (shown["dns_ttl"].value, shown["dns_ttl"].source) == ("7s", "set at creation")
         assert shown["election_timeout"].source == "default"
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pytest
 import trio
+import trio.testing
 
 from hstore.node.cluster import session_clocks, session_ends
 from hstore.node.driver.requests import Request
@@ -146,6 +147,48 @@ async def test_renewals_that_no_task_waits_for_are_answered_once(autojump_clock)
             await cluster.until(partial(told.__contains__, None))
             assert isinstance(told[0], Session)
             assert told[1] is None
+
+
+async def test_renewals_of_one_turn_share_a_read(autojump_clock) -> None:
+    async with three() as cluster:
+        session = await create(cluster, cluster.leader, 1)
+        await trio.sleep(0.5)  # The next read of the leader's own comes later.
+        leader = cluster.leader.node
+        told: list[object] = []
+        asked, deadline = leader.replica.intake.reads_asked, trio.current_time() + 5
+        for wanted in [session] * 65 + [session_id(99)]:
+            assert leader.sessions.begin_renew(wanted, deadline, told.append) is not None
+        await cluster.until(lambda: len(told) == 66)
+        assert leader.replica.intake.reads_asked - asked == 2  # 64 share one.
+        assert told == [*[leader.keys.session(session)] * 65, None]
+
+
+async def test_a_renewal_shares_no_read_that_has_asked_before(autojump_clock) -> None:
+    async with three() as cluster:
+        session = await create(cluster, cluster.leader, 1)
+        await trio.sleep(0.5)
+        cluster.silence(cluster.leader.id)
+        leader, deadline = cluster.leader.node, trio.current_time() + 5
+        asked = leader.replica.intake.reads_asked
+        for count in (1, 2):
+            leader.sessions.begin_renew(session, deadline, lambda _answer: None)
+            await trio.testing.wait_all_tasks_blocked()
+            assert leader.replica.intake.reads_asked - asked == count
+
+
+async def test_a_renewal_that_may_take_longer_does_not_share_an_earlier_end(autojump_clock) -> None:
+    async with three() as cluster:
+        session = await create(cluster, cluster.leader, 1)
+        leader = cluster.leader
+        cluster.silence(leader.id)
+        began = trio.current_time()
+        told: dict[float, object] = {}
+        for within_s in (0.3, 0.2, 0.9):
+            tell = partial(told.__setitem__, within_s)
+            leader.node.sessions.begin_renew(session, began + within_s, tell)
+        for within_s in (0.2, 0.3, 0.9):
+            await cluster.until(partial(told.__contains__, within_s))
+            assert within_s <= trio.current_time() - began <= within_s + 0.21
 
 
 async def test_each_session_has_its_own_time(autojump_clock) -> None:

@@ -298,6 +298,10 @@ def test_what_needs_the_clusters_time_is_told_by_its_first_bytes() -> None:
         if is_timed[type(one)]:
             stamped = commands.decode(commands.stamped(data, 5))
             assert stamped == msgspec.structs.replace(one, time_ms=5)
+            for time_ms in (0, 5, 300, 1 << 62):
+                before = commands.encode_unstamped(msgspec.structs.replace(one, time_ms=time_ms))
+                for own in (data, before):
+                    assert commands.first_stamped(own, time_ms) == commands.stamped(data, time_ms)
 
 
 async def test_a_keyed_write_waits_for_the_next_leader_and_is_stamped_there(

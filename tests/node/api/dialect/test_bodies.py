@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hstore.node.api.dialect import bodies, durations, ids
@@ -75,6 +76,53 @@ def test_what_is_no_such_body_is_400(exchange, text):
     assert (caught.value.plain or "").startswith("Request decode failed: ")
 
 
+class ExactPart(Part, rename="pascal", forbid_unknown_fields=True):
+    pass
+
+
+class Exact(msgspec.Struct, rename="pascal", forbid_unknown_fields=True):
+    name: str = ""
+    parts: list[ExactPart] | None = None
+    meta: dict[str, str] | None = None
+    lock_delay: str | int | None = None
+    ttl: str = msgspec.field(default="", name="TTL")
+
+
+_VALUES = st.sampled_from(
+    [b'""', b'"a"', b'"dc1"', b'"dc2"', b"null", b"5", b"1.0", b"-0.0", b"1e400", b"1" * 30, b"true", b"[]",
+     b"{}", b'[{"ID":"x"}]', b'[{"id":"x"}]', b'[{"ID":null}]', b'[{"Other":1}]', b'{"Name":"a"}',
+     b'"\\ud800"', b'"\xff"']
+)  # fmt: skip
+_NAMES = st.sampled_from(
+    [b"Name", b"name", b"Parts", b"PARTS", b"Checks", b"checks", b"Meta", b"LockDelay", b"lock_delay",
+     b"TTL", b"ttl", b"Ttl", b"Datacenter", b"datacenter", b"Other", b"\\u004eame"]
+)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(members=st.lists(st.tuples(_NAMES, _VALUES), max_size=4))
+def test_a_shape_that_is_decoded_in_one_go_takes_the_same_bodies(exchange, members):
+    text = b"{%b}" % b",".join(b'"%b":%b' % member for member in members)
+    outcomes = []
+    for shape in (Body, Exact):
+        try:
+            found = bodies.decode(exchange, shape, text, ALIASES)
+            outcomes.append(msgspec.to_builtins(found))
+        except HttpError as error:
+            outcomes.append((error.status, error.plain))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_datacenter_that_a_shape_knows_is_looked_at_all_the_same(exchange):
+    class Placed(msgspec.Struct, rename="pascal", forbid_unknown_fields=True):
+        datacenter: str = ""
+
+    assert bodies.decode(exchange, Placed, b'{"Datacenter":"dc1"}') == Placed("dc1")
+    with pytest.raises(HttpError) as caught:
+        bodies.decode(exchange, Placed, b'{"Datacenter":"dc2"}')
+    assert caught.value.plain == "No path to datacenter"
+
+
 def test_an_empty_body_may_mean_the_defaults(exchange):
     assert decode(exchange, b"", allows_empty=True) == Body()
     with pytest.raises(HttpError) as caught:
@@ -136,3 +184,11 @@ def test_a_uuid_is_read_back_in_any_letters(one):
     assert ids.parse(text) == ids.parse(text.upper()) == one
     for bad in [text[:-1], text + "0", text.replace("-", ""), f" {text}", text.replace("-", "_")]:
         assert ids.parse(bad) is None
+
+
+def test_a_new_uuid_says_that_it_is_random():
+    made = {ids.new() for _ in range(100)}
+    assert len(made) == 100
+    assert {(uuid.UUID(bytes=one).version, uuid.UUID(bytes=one).variant) for one in made} == {
+        (4, uuid.RFC_4122)
+    }
