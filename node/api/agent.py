@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..filter.fields import INTEGER, TEXT, TEXT_MAP, Object
+from ..model.durations import parse
 from ..model.values import split_address
 from ..net.turn import BYTES_MAX
 from . import nodes
 from .dialect import filters, heads
-from .dialect.durations import parse
 from .dialect.heads import Mode
 from .dialect.queries import datacenter
 from .http.params import parse_query

@@ -7,7 +7,6 @@ to be. A *blocking read* waits until the index of its result has passed one that
 forms.py      which paths speak it; errors as plain text, with their statuses and texts
 heads.py      the headers of its answers
 queries.py    flags, booleans, numbers, `?dc=`, the modes, `?index=` and `?wait=`
-durations.py  durations as Go writes and reads them
 bodies.py     JSON bodies whose members are matched without regard to case
 ids.py        UUIDs as text
 filters.py    `?filter=`, and parameters that are patterns

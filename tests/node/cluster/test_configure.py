@@ -287,6 +287,7 @@ async def test_the_api_answers_to_the_names_of_the_members_as_they_are_now(
         process = cluster[1].node.process
         before = process.zone_hosts
         assert {"n1.node.hstore.local", "n2.node.hstore.local", "leader.hstore.local"} <= before
+        assert {"consul.service.hstore.local", "consul.service.consul"} <= before
         assert process.zone_hosts is before, "made once, for it is asked for by each request"
         await cluster[1].node.settings.rename("n2", "beta", deadline())
         assert process.zone_hosts - before == {"beta.node.hstore.local"}

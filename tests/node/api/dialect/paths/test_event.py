@@ -96,7 +96,8 @@ async def test_a_pattern_that_cannot_be_used(client, pattern):
 
 async def test_patterns_are_looked_for_in_a_few_events_at_a_time(client, monkeypatch, nursery):
     """The worst pattern takes milliseconds for one text: 256 events at once would be a stall."""
-    turns, looks = 0, Counter()
+    turns = 0
+    looks: Counter[int] = Counter()
 
     async def count_turns():
         nonlocal turns
