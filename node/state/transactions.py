@@ -11,7 +11,7 @@ A transaction that only reads needs no entry: `read` answers it from a `Reader`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..model import values
@@ -33,6 +33,8 @@ from .records import Item
 
 ROWS_MAX = 10_000
 """Rows of an answer."""
+ROWS_PER_STEP = 128
+"""Rows that are read in one go, in about a millisecond."""
 BYTES_MAX = (2048 + 192) * 1024
 """Bytes of the rows of an answer: 2 MiB of values, if they are few. It has to fit into one frame
 between nodes (`peers/wire.py`, MAX_FRAME)."""
@@ -132,16 +134,29 @@ def carry_out(
     return Outcome(True, entry.index, rows=tuple(answer.rows))
 
 
-def read(keys: _Keys, operations: Sequence[Operation]) -> Outcome:
-    """Answer a transaction that only reads; its `revision` says nothing.
+def read(keys: _Keys, operations: Sequence[Operation]) -> Generator[None, None, Outcome]:
+    """Answer a transaction that only reads, step by step; the outcome's `revision` says nothing.
 
     Args:
         keys: Of one moment: a `Reader`.
         operations: Those of `is_read`.
+
+    Yields:
+        After each `ROWS_PER_STEP` rows, so that the caller can let others go on.
     """
     answer = _Answer(keys, BYTES_MAX)
-    faults = _try_all(operations, lambda operation: _READS[type(operation)](answer, operation))
-    return Outcome(False, 0, faults=faults) if faults else Outcome(True, 0, rows=tuple(answer.rows))
+    faults = []
+    for number, operation in enumerate(operations):
+        try:
+            if isinstance(operation, GetTree):
+                yield from _tree_steps(answer, operation)
+            else:
+                _READS[type(operation)](answer, operation)
+        except _Fault as fault:
+            faults.append((number, str(fault)))
+    if faults:
+        return Outcome(False, 0, faults=tuple(faults))
+    return Outcome(True, 0, rows=tuple(answer.rows))
 
 
 def is_read(operation: Operation) -> bool:
@@ -212,8 +227,15 @@ def _get(answer: _Answer, operation: Get) -> None:
 
 
 def _get_tree(answer: _Answer, operation: GetTree) -> None:
+    for _ in _tree_steps(answer, operation):
+        pass
+
+
+def _tree_steps(answer: _Answer, operation: GetTree) -> Iterator[None]:
     for item in answer.keys.scan(operation.prefix):
         answer.add(item, has_value=True)
+        if not len(answer.rows) % ROWS_PER_STEP:
+            yield
 
 
 def _check_index(answer: _Answer, operation: CheckIndex) -> None:
