@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...filter.predicate import Predicate
     from ..http.params import Query
 
-PER_SLICE = 8
+PER_SLICE = 4
 """Objects that are looked at in one go: the worst patterns take milliseconds for each."""
 
 _encode = msgspec.json.encode
