@@ -145,7 +145,7 @@ def read(keys: _Keys, operations: Sequence[Operation]) -> Generator[None, None, 
         After each `ROWS_PER_STEP` rows, so that the caller can let others go on.
     """
     answer = _Answer(keys, BYTES_MAX)
-    faults = []
+    failed: list[tuple[int, str]] = []
     for number, operation in enumerate(operations):
         try:
             if isinstance(operation, GetTree):
@@ -153,9 +153,9 @@ def read(keys: _Keys, operations: Sequence[Operation]) -> Generator[None, None, 
             else:
                 _READS[type(operation)](answer, operation)
         except _Fault as fault:
-            faults.append((number, str(fault)))
-    if faults:
-        return Outcome(False, 0, faults=tuple(faults))
+            failed.append((number, str(fault)))
+    if failed:
+        return Outcome(False, 0, faults=tuple(failed))
     return Outcome(True, 0, rows=tuple(answer.rows))
 
 
