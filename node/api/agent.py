@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..filter.fields import INTEGER, TEXT, TEXT_MAP, Object
+from ..model import durations
 from ..model.values import split_address
+from ..net.turn import BYTES_MAX
 from . import nodes
-from .dialect import durations, filters, heads
+from .dialect import filters, heads
 from .dialect.heads import Mode
 from .dialect.queries import datacenter
 from .http.params import parse_query
@@ -83,18 +85,20 @@ def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     return heads.read(exchange, Mode.STALE, None, _encode(body))
 
 
-def members(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
+async def members(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`GET /v1/agent/members`: `?wan`, `?filter=`."""
     query = parse_query(request.query)
+    choice = filters.Choice(query, _MEMBER)
+    if choice:
+        await exchange.slice(BYTES_MAX)  # For the compilation of the filter.
     dc = datacenter(exchange)
     found = [_member(node, dc) for node in exchange.backend.administration.cluster().nodes]
     found.sort(key=lambda member: str(member["Name"]))
     if "wan" in query:
         found = [member | {"Name": f"{member['Name']}.{dc}"} for member in found]
-    fits = filters.wanted(query, _MEMBER)
-    return heads.read(
-        exchange, Mode.STALE, None, _encode([member for member in found if fits(member)])
-    )
+    if choice:
+        found = list(filter(choice.compiled(), found))
+    return heads.read(exchange, Mode.STALE, None, _encode(found))
 
 
 async def leave(exchange: Exchange, request: Request, _rest: bytes) -> Answer:

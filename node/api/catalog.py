@@ -11,10 +11,12 @@ from . import nodes
 from .dialect import filters, heads
 from .dialect.heads import Mode
 from .dialect.queries import datacenter
-from .dialect.questions import Question, Target, ask
+from .dialect.questions import Question, Target, ask, ask_checked
 from .http.params import parse_query, values_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..state.machine import Reader
     from .http.answers import Answer
     from .http.connection import Request
@@ -31,16 +33,20 @@ def datacenters(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
 def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     """`GET /v1/catalog/nodes`: `?node-meta=<key>:<value>`, several times; `?filter=`."""
     query = parse_query(request.query)
-    fits = filters.wanted(query, nodes.FIELDS)
+    choice = filters.Choice(query, nodes.FIELDS)
     meta = [pair.partition(":")[::2] for pair in values_of(request.query, "node-meta")]
 
     def is_wanted(node: dict[str, Any]) -> bool:
-        return all(node["Meta"].get(key) == value for key, value in meta) and fits(node)
+        return all(node["Meta"].get(key) == value for key, value in meta)
 
-    def render(_: Reader) -> bytes:
+    def render(_: Reader) -> bytes | Iterator[bytes | None]:
         dc = datacenter(exchange)
-        found = (nodes.entry(member, dc) for member in nodes.by_name(exchange))
-        return _encode([node for node in found if is_wanted(node)])
+        every = (nodes.entry(member, dc) for member in nodes.by_name(exchange))
+        found = [node for node in every if is_wanted(node)]
+        return choice.among(found) if choice else _encode(found)
 
     on = (Target(NODES, b"", is_prefix=True),)
-    return ask(exchange, request, Question(on, lambda reader: reader.nodes_index(), render))
+    question = Question(on, lambda reader: reader.nodes_index(), render, filters.PER_SLICE)
+    if choice:
+        return ask_checked(exchange, request, choice.compiled, question)
+    return ask(exchange, request, question)

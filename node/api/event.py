@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import base64
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..config.command_limits import event_fault
+from ..filter.patterns import PATTERN_BYTES_MAX
 from ..model.commands import Denial
 from ..model.user_events import PAYLOAD_BYTES_MAX, FireEvent, UserEvent
 from ..model.values import uuid_text
 from ..state.changes import EVENTS
 from .dialect import filters, heads
 from .dialect.forms import refused
-from .dialect.questions import Question, Target, ask
+from .dialect.questions import Question, Target, ask, ask_checked
 from .http.answers import too_large
 from .http.exchange import Deferred
 from .http.params import parse_query, prefix_from_path
@@ -31,9 +33,12 @@ if TYPE_CHECKING:
     from ..state.machine import Reader
     from .http.connection import Request
     from .http.exchange import Exchange, Found
+    from .http.params import Query
 
 WHOLE_BYTES_MAX = 64 * 1024
 """Of the payloads of a list that is made in one go."""
+
+_FILTERS = ("node", "service", "tag")
 
 _encode = msgspec.json.encode
 
@@ -48,7 +53,12 @@ def fire(exchange: Exchange, request: Request, rest: bytes) -> Found:
         raise refused(400, "Invalid name: one that begins with _ is not for users")
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise too_large("the payload is too large", len(payload), PAYLOAD_BYTES_MAX)
-    node, service, tag = (query.get(each, "") for each in ("node", "service", "tag"))
+    for each in _FILTERS:
+        size = len(query.get(each, "").encode())
+        if size > PATTERN_BYTES_MAX:
+            text = f"its {each} has {size:,} bytes: at most {PATTERN_BYTES_MAX} are taken"
+            raise refused(400, f"Invalid event: {text}")
+    node, service, tag = (query.get(each, "") for each in _FILTERS)
     event = UserEvent(uuid.uuid4().bytes, name, bytes(payload), node, service, tag)
     fault = event_fault(event)
     if fault:
@@ -70,25 +80,37 @@ def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     """`GET /v1/event/list`: `?name=`, and `?node=`, `?service=`, `?tag=`, which are patterns."""
     query = parse_query(request.query)
     name = query.get("name")
-    node, service, tag = (filters.pattern(query, each) for each in ("node", "service", "tag"))
+    has_patterns = any(query.get(each) for each in _FILTERS)
 
-    def is_wanted(event: UserEvent) -> bool:
-        # An event without a filter is for everybody.
-        return (
-            (not name or event.name == name)
-            and (not event.node or node(event.node))
-            and (not event.service or service(event.service))
-            and (not event.tag or tag(event.tag))
-        )
-
-    def render(reader: Reader) -> bytes | Iterator[bytes]:
-        found = [event for event in reader.events() if is_wanted(event)]
+    def render(reader: Reader) -> bytes | Iterator[bytes | None]:
+        named = (event for event in reader.events() if not name or event.name == name)
+        if has_patterns:
+            return _fitting(query, named)
+        found = list(named)
         if sum(len(event.payload) for event in found) > WHOLE_BYTES_MAX:
             return (_encode(_shown(event)) for event in found)
         return _encode([_shown(event) for event in found])
 
     on = (Target(EVENTS, b""),)
-    return ask(exchange, request, Question(on, lambda reader: reader.events_index(), render))
+    question = Question(on, lambda reader: reader.events_index(), render)
+    if has_patterns:
+        question = question._replace(per_slice=filters.PER_SLICE)
+        check = partial(filters.patterns, query, *_FILTERS)
+        return ask_checked(exchange, request, check, question)
+    return ask(exchange, request, question)
+
+
+def _fitting(query: Query, events: Iterator[UserEvent]) -> Iterator[bytes | None]:
+    """Iterate over events: as JSON, or None for one that is for others."""
+    node, service, tag = filters.patterns(query, *_FILTERS)
+    for event in events:
+        # An event without a filter is for everybody.
+        fits = (
+            (not event.node or node(event.node))
+            and (not event.service or service(event.service))
+            and (not event.tag or tag(event.tag))
+        )
+        yield _encode(_shown(event)) if fits else None
 
 
 def _shown(event: UserEvent) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from . import parameters
 from .dialect import forms, heads, queries, texts
 from .http.answers import HttpError, answer
-from .http.connection import Request
+from .http.connection import BODY_BYTES_MAX, Request, RequestError
 from .http.dispatch import failed
 from .http.exchange import Exchange, Form, Found, json_form
 from .http.guard import refuse_browser, refuse_browser_write_by_get
@@ -90,6 +90,7 @@ class Route:
         caller: From where it may come.
         browser: What a browser may send.
         needs_length: The length of the body must be stated, also when it is 0.
+        body_bytes_max: How large a body may be, where the handler takes less than every path does.
         is_vital: It must be possible however many clients there are: an operator's, or a check of
             health.
         known: Those of `params`.
@@ -106,6 +107,7 @@ class Route:
     caller: Caller = Caller.ANYWHERE
     browser: Browser = Browser.OWN_SITE
     needs_length: bool = False
+    body_bytes_max: int = BODY_BYTES_MAX
     is_vital: bool = False
     known: frozenset[str] = field(init=False, repr=False)
     is_dialect: bool = field(init=False)
@@ -126,9 +128,10 @@ class Route:
         """The methods that lead here.
 
         HEAD must not change anything, so it goes with GET only where GET does not either. The dialect
-        has no HEAD.
+        has no HEAD, but at `/`, where load balancers ask whether anything is there.
         """
-        is_head_too = self.method == b"GET" and self.repeat is Repeat.SAFE and not self.is_dialect
+        has_head = not self.is_dialect or self.path == b"/"
+        is_head_too = self.method == b"GET" and self.repeat is Repeat.SAFE and has_head
         return (b"GET", b"HEAD") if is_head_too else (self.method,)
 
 
@@ -219,7 +222,12 @@ class Routes:
         """Return how errors look on a path."""
         return forms.failure if texts.is_dialect(path) else json_form
 
-    def is_change(self, request: Request) -> bool:
+    def body_bytes_max(self, request: Request | RequestError) -> int:
+        """Return how large a body may be, also where there is no route."""
+        route = self._known(request)
+        return BODY_BYTES_MAX if route is None else route.body_bytes_max
+
+    def is_change(self, request: Request | RequestError) -> bool:
         """Whether a request changes something where it has a route."""
         route = self._known(request)
         return route is not None and route.repeat is not Repeat.SAFE
@@ -229,13 +237,13 @@ class Routes:
         route = self._known(request)
         return route is not None and route.is_vital
 
-    def _known(self, request: Request) -> Route | None:
+    def _known(self, request: Request | RequestError) -> Route | None:
         try:
             return self._find(request)[0]
         except HttpError:
             return None
 
-    def _find(self, request: Request) -> tuple[Route, bytes]:
+    def _find(self, request: Request | RequestError) -> tuple[Route, bytes]:
         path = request.path
         rest = b""
         by_method = self._exact.get(path)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..model.commands import VALUE_BYTES_MAX
+from ..model.user_events import PAYLOAD_BYTES_MAX
 from . import (
     acl,
     admin,
@@ -80,13 +82,27 @@ RECORDS = (
         Right.KEY_READ,
         f"raw recurse keys separator seperator {BLOCKING}",
     ),
-    _write(_PUT, b"/v1/kv/", kv.put, "acquire cas flags release timeout", needs_length=True),
+    _write(
+        _PUT,
+        b"/v1/kv/",
+        kv.put,
+        "acquire cas flags release timeout",
+        needs_length=True,
+        body_bytes_max=VALUE_BYTES_MAX,
+    ),
     _write(_DELETE, b"/v1/kv/", kv.delete, "recurse cas timeout"),
     _write(_PUT, b"/v1/session/renew/", session.renew, right=Right.SESSION_WRITE),
     _write(_PUT, b"/v1/session/destroy/", session.destroy, right=Right.SESSION_WRITE),
     _read(b"/v1/session/info/", session.info, Right.SESSION_READ, BLOCKING),
     _read(b"/v1/session/node/", session.of_node, Right.SESSION_READ, BLOCKING),
-    _write(_PUT, b"/v1/event/fire/", event.fire, "node service tag timeout", Right.EVENT_WRITE),
+    _write(
+        _PUT,
+        b"/v1/event/fire/",
+        event.fire,
+        "node service tag timeout",
+        Right.EVENT_WRITE,
+        body_bytes_max=PAYLOAD_BYTES_MAX,
+    ),
     _read(b"/v1/coordinate/node/", coordinate.one, Right.NODE_READ, BLOCKING),
     _read(b"/v1/acl/", acl.disabled, Right.ACL_READ),
     *(
@@ -102,7 +118,13 @@ RECORDS = (
     _read(b"/read", simple.read_all, Right.KEY_READ, "prefix after limit stale timeout"),
     _write(_POST, b"/write", simple.write, needs_length=True),
     _write(_POST, b"/update", simple.update, needs_length=True),
-    _write(_PUT, b"/v1/txn", txn.carry_out, "cached consistent max_stale stale timeout"),
+    _write(
+        _PUT,
+        b"/v1/txn",
+        txn.carry_out,
+        "cached consistent max_stale stale timeout",
+        body_bytes_max=txn.BODY_BYTES_MAX,
+    ),
     _write(_PUT, b"/v1/session/create", session.create, right=Right.SESSION_WRITE),
     _read(b"/v1/session/list", session.every, Right.SESSION_READ, BLOCKING),
     _read(b"/v1/event/list", event.every, Right.EVENT_READ, f"name node service tag {BLOCKING}"),

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..config.command_limits import session_fault
+from ..model import durations
 from ..model.checks import SERF_HEALTH
 from ..model.commands import Denial
 from ..model.locks import LOCK_DELAY_NS, LOCK_DELAY_NS_MAX, CreateSession, EndSession, Session
 from ..model.values import uuid_text
 from ..state.changes import NODE_SESSIONS, NODES, SESSIONS
 from . import nodes
-from .dialect import bodies, durations, heads, ids
+from .dialect import bodies, heads, ids
 from .dialect.forms import refused
 from .dialect.questions import Question, Target, ask
 from .http.exchange import Deferred, DeferredAnywhere, Renewal

@@ -10,6 +10,7 @@ agent/consul/state/txn.go: clients show them.
 from __future__ import annotations
 
 import binascii
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -47,10 +48,12 @@ if TYPE_CHECKING:
 
     from ..model.commands import Outcome
     from ..model.transactions import KeyRow
+    from .dialect.heads import Mode
     from .http.answers import Answer
     from .http.connection import Request
     from .http.exchange import Exchange, Finished, Found
     from .http.params import Query
+    from .http.waiting import Wait
 
 BODY_BYTES_MAX = 2 * 1024 * 1024
 _WHOLE_BYTES_MAX = 64 * 1024
@@ -250,12 +253,34 @@ def _read(
     def finish(_: Outcome) -> Finished:
         reader = exchange.keys.view()
         try:
-            outcome = transactions.read(reader, operations)
+            next(transactions.read(reader, operations))
+        except StopIteration as done:
+            return _answered(exchange, done.value, faults, heads.read_lines(exchange, mode))
         finally:
             reader.close()
-        return _answered(exchange, outcome, faults, heads.read_lines(exchange, mode))
+        return _read_many(exchange, mode, operations, faults)
 
     return Deferred(None, query, finish)
+
+
+async def _read_many(
+    exchange: Exchange, mode: Mode, operations: tuple[Operation, ...], faults: Faults
+) -> Answer | Wait:
+    """Read anew what takes more than one step, each in its turn: no turn has time for 10,000 rows."""
+    await exchange.slice()
+    reader = exchange.keys.view()
+    steps = transactions.read(reader, operations)
+    try:
+        while True:
+            next(steps)
+            await exchange.turn.slice()
+    except StopIteration as done:
+        outcome: Outcome = done.value
+    finally:
+        steps.close()  # It is in the middle of a scan, where this was cancelled.
+        reader.close()
+    answered = _answered(exchange, outcome, faults, heads.read_lines(exchange, mode))
+    return await answered if isinstance(answered, Awaitable) else answered
 
 
 def _written(
@@ -279,10 +304,22 @@ def _answered(exchange: Exchange, outcome: Outcome, faults: Faults, lines: bytes
         errors = [{"OpIndex": number, "What": found[number]} for number in sorted(found)]
         body = _encode({"Results": None, "Errors": errors})
         return answer(exchange.keys.applied_index, body, 409, JSON, lines)
+    if len(outcome.rows) > OPERATIONS_MAX:
+        return _many(exchange, outcome.rows, lines)
     body = b'{"Results":[%b],"Errors":null}' % b",".join(map(_shown, outcome.rows))
     if len(body) > _WHOLE_BYTES_MAX:
         return _large(exchange, body, lines)
     return answer(exchange.keys.applied_index, body, extra=lines)
+
+
+async def _many(exchange: Exchange, rows: Sequence[KeyRow], lines: bytes) -> Answer:
+    """Make an answer of many rows, some in each turn."""
+    texts = []
+    for start in range(0, len(rows), OPERATIONS_MAX):
+        await exchange.slice()
+        some = rows[start : start + OPERATIONS_MAX]
+        texts.append(b",".join(map(_shown, some)))
+    return await _large(exchange, b'{"Results":[%b],"Errors":null}' % b",".join(texts), lines)
 
 
 async def _large(exchange: Exchange, body: bytes, lines: bytes) -> Answer:

@@ -96,7 +96,9 @@ class ThisNode:
         if members is not self._members or zone != self._hosts_zone:
             self._members, self._hosts_zone = members, zone
             names = (member.name for member in members.values())
-            self._hosts = host_names(zone, names) | service_hosts(zone)
+            # Clients of Consul know its servers by that name in its own domain.
+            own_service = service_hosts(zone) | service_hosts("consul")
+            self._hosts = host_names(zone, names) | own_service
         return self._hosts
 
     def unhealthy(self) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .fields import Field, ListOf, MapOf, Object, Plain
-from .patterns import PatternError, searcher
+from .patterns import PatternError, Patterns
 from .syntax import And, Expression, FilterError, Match, Not, Operator, Or, parse, shown
 
 Predicate = Callable[[Mapping[str, Any]], bool]
@@ -32,51 +32,51 @@ def predicate(text: str, fields: Object) -> Predicate:
         FilterError: It is no expression; it has a selector that is no field, an operator that the
             field has not, or a value that the field cannot have.
     """
-    return _made(parse(text), fields)
+    return _made(parse(text), fields, Patterns())
 
 
-def _made(expression: Expression, fields: Object) -> Predicate:
+def _made(expression: Expression, fields: Object, patterns: Patterns) -> Predicate:
     match expression:
         case Match():
-            return _at(fields, expression, 0)
+            return _at(fields, expression, 0, patterns)
         case Not(part):
-            question = _made(part, fields)
+            question = _made(part, fields, patterns)
             return lambda found: not question(found)
         case And(parts):
-            every = [_made(part, fields) for part in parts]
+            every = [_made(part, fields, patterns) for part in parts]
             return lambda found: all(question(found) for question in every)
         case Or(parts):
-            some = [_made(part, fields) for part in parts]
+            some = [_made(part, fields, patterns) for part in parts]
             return lambda found: any(question(found) for question in some)
 
 
-def _at(field: Field, match: Match, depth: int) -> _Question:
+def _at(field: Field, match: Match, depth: int, patterns: Patterns) -> _Question:
     """Return the question of a match for values of `field`, which its selector has led to."""
     if depth == len(match.selector):
-        return _asked(field, match)
+        return _asked(field, match, patterns)
     name = match.selector[depth]
     match field:
         case Object(fields) if name in fields:
-            inside = _at(fields[name], match, depth + 1)
+            inside = _at(fields[name], match, depth + 1, patterns)
             return lambda found: inside(found[name])
         case MapOf(value):
-            inside = _at(value, match, depth + 1)
+            inside = _at(value, match, depth + 1, patterns)
             # What is not there has no content, and is equal to nothing.
             if_absent = match.negated is not (match.operator is Operator.EMPTY)
             return lambda found: inside(found[name]) if name in found else if_absent
         case ListOf(Object() as element):
-            each = _at(element, match, depth)
+            each = _at(element, match, depth, patterns)
             return lambda found: any(map(each, found))
     selector = shown(".".join(match.selector[: depth + 1]))
     raise FilterError(f"the selector {selector} is no field of these objects")
 
 
-def _asked(field: Field, match: Match) -> _Question:
-    question = _question(field, match)
+def _asked(field: Field, match: Match, patterns: Patterns) -> _Question:
+    question = _question(field, match, patterns)
     return (lambda found: not question(found)) if match.negated else question
 
 
-def _question(field: Field, match: Match) -> _Question:
+def _question(field: Field, match: Match, patterns: Patterns) -> _Question:
     """Return the question of a match, as if it were not negated."""
     match field, match.operator:
         case Plain(), Operator.EQUAL:
@@ -88,16 +88,16 @@ def _question(field: Field, match: Match) -> _Question:
             value = _converted(element, match)
             return lambda found: value in found
         case Plain.TEXT, Operator.MATCHES:
-            return _searcher(match.value)
+            return _searcher(match.value, patterns)
         case ((Plain.TEXT | ListOf() | MapOf()), Operator.EMPTY):
             return lambda found: not found
     selector = shown(".".join(match.selector))
     raise FilterError(f'the field {selector} has no operator "{match.operator.value}"')
 
 
-def _searcher(pattern: str) -> _Question:
+def _searcher(pattern: str, patterns: Patterns) -> _Question:
     try:
-        return searcher(pattern)
+        return patterns.searcher(pattern)
     except PatternError as error:
         raise FilterError(str(error)) from None
 

@@ -12,6 +12,7 @@ transactions.py  the operations that only a transaction has, and its answer
 commands.py      what a committed entry can ask, with its outcome; the cluster's settings
 cluster_info.py  the `/v1/cluster` object, join requests and replies
 plain.py         text from anywhere, made harmless to a terminal and to a log
+durations.py     durations as Go writes and reads them
 values.py        parsers of addresses, names, durations and sizes
 
 Never here: I/O, clocks, or what is done with any of it.

@@ -11,7 +11,7 @@ A transaction that only reads needs no entry: `read` answers it from a `Reader`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..model import values
@@ -35,6 +35,8 @@ from .records import LOCKED, Item, record_head
 
 ROWS_MAX = 10_000
 """Rows of an answer."""
+ROWS_PER_STEP = 128
+"""Rows that are read in one go, in about a millisecond."""
 BYTES_MAX = (2048 + 192) * 1024
 """Bytes of the rows of an answer: 2 MiB of values, if they are few. It has to fit into one frame
 between nodes (`peers/wire.py`, MAX_FRAME)."""
@@ -153,22 +155,28 @@ def carry_out(
     return Outcome(True, entry.index, rows=tuple(answer.rows))
 
 
-def read(keys: _Keys, operations: Sequence[Operation]) -> Outcome:
-    """Answer a transaction that only reads; its `revision` says nothing.
+def read(keys: _Keys, operations: Sequence[Operation]) -> Generator[None, None, Outcome]:
+    """Answer a transaction that only reads, step by step; the outcome's `revision` says nothing.
 
     Args:
         keys: Of one moment: a `Reader`.
         operations: Those of `is_read`.
+
+    Yields:
+        After each `ROWS_PER_STEP` rows, so that the caller can let others go on.
     """
     answer = _Answer(keys, BYTES_MAX)
-    faults: list[tuple[int, str]] = []
+    failed: list[tuple[int, str]] = []
     for number, operation in enumerate(operations):
         try:
-            _READS[type(operation)](answer, operation)
+            if isinstance(operation, GetTree):
+                yield from _tree_steps(answer, operation)
+            else:
+                _READS[type(operation)](answer, operation)
         except _Fault as fault:
-            faults.append((number, str(fault)))
-    if faults:
-        return Outcome(False, 0, faults=tuple(faults))
+            failed.append((number, str(fault)))
+    if failed:
+        return Outcome(False, 0, faults=tuple(failed))
     return Outcome(True, 0, rows=tuple(answer.rows))
 
 
@@ -232,8 +240,15 @@ def _get(answer: _Answer, operation: Get) -> None:
 
 
 def _get_tree(answer: _Answer, operation: GetTree) -> None:
+    for _ in _tree_steps(answer, operation):
+        pass
+
+
+def _tree_steps(answer: _Answer, operation: GetTree) -> Iterator[None]:
     for item in answer.keys.scan(operation.prefix):
         answer.add(item, has_value=True)
+        if not len(answer.rows) % ROWS_PER_STEP:
+            yield
 
 
 def _check_index(answer: _Answer, operation: CheckIndex) -> None:

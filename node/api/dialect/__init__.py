@@ -8,7 +8,6 @@ texts.py      which paths speak it; the texts of errors that clients compare
 forms.py      errors as plain text, with their statuses
 heads.py      the headers of its answers
 queries.py    flags, booleans, numbers, `?dc=`, the modes, `?index=` and `?wait=`
-durations.py  durations as Go writes and reads them
 bodies.py     JSON bodies whose members are matched without regard to case
 ids.py        UUIDs from text
 filters.py    `?filter=`, and parameters that are patterns

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from . import durations
+from ...model import durations
 from .forms import refused
 from .queries import check_datacenter
 
@@ -45,7 +45,7 @@ def decode(
         shape: A struct, or a list of structs.
         body: The text; white space alone counts as empty.
         aliases: Other names of members, in lower case, each with the name it stands for.
-        allows_empty: An empty body means that all members are left out.
+        allows_empty: An empty body, or `null`, means that all members are left out.
 
     Raises:
         HttpError: 400; 500 where its member `Datacenter` names another one.
@@ -65,6 +65,7 @@ def decode(
         body = b"{}"
     try:
         raw = msgspec.json.decode(body)
+        raw = {} if raw is None and allows_empty else raw
         decoded = msgspec.convert(_folded(raw, _kind(key), aliases), shape)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise refused(400, f"Request decode failed: {str(error)[:_SHOWN]}") from None
@@ -83,9 +84,9 @@ def _check_datacenter(exchange: Exchange, found: Any) -> None:
 def duration_ns(value: str | float | None) -> int | None:
     """Return the nanoseconds that a member says: a text as Go writes it, or a number of them.
 
-    None where it is neither; the empty text and a member that is left out are 0.
+    None where it is neither. A member that is left out is 0; an empty text is no duration, as in Go.
     """
-    if value is None or value == "":
+    if value is None:
         return 0
     if isinstance(value, str):
         return durations.parse(value)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...model import durations
 from ..http.params import UNSIGNED_64_MAX, parse_query
-from . import durations
 from .forms import refused
 from .heads import Mode
 from .texts import NO_PATH

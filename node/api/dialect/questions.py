@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 
 from ...errors import NoLeader
+from ...net.turn import BYTES_MAX
 from ..http.exchange import Deferred
-from ..http.listing import Listing
+from ..http.listing import KEYS_PER_SLICE, Listing
 from ..http.params import parse_query
 from ..http.waiting import Wait
 from .heads import Mode, read, read_head
@@ -57,12 +58,15 @@ class Question(NamedTuple):
         on: All that its result depends on: each change of the index must be among them.
         index_of: Returns the index of the result; whatever is below 1 counts as 1.
         render: Returns the body as JSON; None: there is nothing, which is 404 with an empty body; or,
-            of a long list, an iterator over its elements, as JSON, which reads on in the reader.
+            of a long list, an iterator over its elements, as JSON, which reads on in the reader, and
+            gives None for what is left out.
+        per_slice: How many elements of a long list one turn may make.
     """
 
     on: Sequence[Target]
     index_of: Callable[[Reader], int]
-    render: Callable[[Reader], bytes | Iterator[bytes] | None]
+    render: Callable[[Reader], bytes | Iterator[bytes | None] | None]
+    per_slice: int = KEYS_PER_SLICE
 
 
 def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
@@ -100,6 +104,19 @@ def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
     return Deferred(None, query, finish)
 
 
+async def ask_checked(
+    exchange: Exchange, request: Request, check: Callable[[], object], question: Question
+) -> Answer | Wait:
+    """Answer a question, after a check that may take much of a turn.
+
+    Raises:
+        HttpError: As of `check`, `ask` and `Exchange.slice`.
+    """
+    await exchange.slice(BYTES_MAX)
+    check()
+    return await exchange.settle(ask(exchange, request, question), request)
+
+
 class _LongList:
     """The work that answers with a long list, begun when it is awaited: the client may have gone."""
 
@@ -126,7 +143,9 @@ class _LongList:
                 return read(exchange, self._mode, index, body)
             elements = body
             start = read_head(exchange, self._mode, index)
-            listing = Listing(start, reader, b"", lambda _keys: elements)
+            listing = Listing(
+                start, reader, b"", lambda _keys: elements, per_slice=question.per_slice
+            )
             is_taken = True
             return listing
         finally:

@@ -61,13 +61,17 @@ class RequestError(Exception):
 
     Attributes:
         status: The HTTP status to answer with.
+        method: Of the request; empty where its path is.
         path: Of the request, as far as it had come.
         size: Bytes of a body that is too large, as far as they are known; 0: it is not about that.
     """
 
-    def __init__(self, status: int, text: str, path: bytes = b"", size: int = 0) -> None:
+    def __init__(
+        self, status: int, text: str, method: bytes = b"", path: bytes = b"", size: int = 0
+    ) -> None:
         super().__init__(text)
         self.status = status
+        self.method = method
         self.path = path
         self.size = size
 
@@ -238,7 +242,8 @@ class Connection:
     def _refuse(self, status: int, text: str, size: int = 0) -> RequestError:
         if self.error is None:  # llhttp reports what a callback raised once more, as its own error.
             path = self._target.partition(b"?")[0]
-            self.error = RequestError(status, text, path, size)
+            method = self._parser.get_method() if path and self._parser is not None else b""
+            self.error = RequestError(status, text, method, path, size)
         return self.error
 
     def _refuse_size(self, size: int) -> RequestError:

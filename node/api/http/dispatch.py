@@ -14,7 +14,6 @@ import trio
 
 from ...errors import HstoreError, NoSpace, StorageError, Unavailable
 from .answers import RETRY_AFTER_S, Answer, HttpError, too_large, with_header
-from .connection import BODY_BYTES_MAX
 from .exchange import Deferred
 
 if TYPE_CHECKING:
@@ -83,10 +82,15 @@ def _unavailable(error: HstoreError, *, is_change: bool) -> HttpError:
     return HttpError(error.http_status, str(error), cause=error)
 
 
-def as_http_error(bad: RequestError) -> HttpError:
-    """Return the error that tells of bytes which are no request."""
+def as_http_error(bad: RequestError, body_bytes_max: int) -> HttpError:
+    """Return the error that tells of bytes which are no request.
+
+    Args:
+        bad: What is wrong with them.
+        body_bytes_max: Of a request at its path.
+    """
     if bad.size:
-        return too_large(str(bad), bad.size, BODY_BYTES_MAX)
+        return too_large(str(bad), bad.size, body_bytes_max)
     if bad.status != 503:
         return HttpError(bad.status, str(bad))
     return HttpError(503, str(bad), outcome="not applied", retry_after_s=RETRY_AFTER_S)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ...errors import HstoreError
     from ...model.commands import Command
     from ..backend import Backend, Waiter
-    from .connection import Request
+    from .connection import Request, RequestError
     from .guard import Guard
     from .idempotency import Write
     from .params import Query
@@ -130,8 +130,12 @@ class Router(Protocol):
         """Let the handler of a request begin; an error it raises becomes an answer."""
         ...
 
-    def is_change(self, request: Request) -> bool:
+    def is_change(self, request: Request | RequestError) -> bool:
         """Whether a request changes something; asked only when it failed."""
+        ...
+
+    def body_bytes_max(self, request: Request | RequestError) -> int:
+        """Return how large the body of a request may be; asked only when it is too large."""
         ...
 
     def is_vital(self, request: Request) -> bool:

@@ -51,10 +51,12 @@ class Listing:
         after: bytes | None = None,
         limit: int | None = None,
         ends: bytes = b"[]",
+        per_slice: int = KEYS_PER_SLICE,
     ) -> None:
         self.head = head
         self._reader = reader
         self._ends = ends
+        self._per_slice = per_slice
         items = reader.scan(prefix, after)
         self._pieces = render(items if limit is None else _first(items, limit))
         self._peeked: Piece = None
@@ -89,13 +91,13 @@ class Listing:
                     is_counted = True
                 with send.holding((piece.value,)):
                     await send_pieces(itertools.chain(pending, (comma,), piece), send)
-                pending, count = [], KEYS_PER_SLICE
+                pending, count = [], self._per_slice
             elif piece is not None:
                 pending.append(comma + piece)
                 size += len(piece)
             if piece is not None:
                 comma = b","
-            if size >= GATHERED_BYTES or count >= KEYS_PER_SLICE:
+            if size >= GATHERED_BYTES or count >= self._per_slice:
                 del piece  # It is not to be held while this waits.
                 await send_whole(b"".join(pending), send)
                 await send.ready()

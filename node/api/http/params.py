@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ...model import commands
+from ...model import commands, durations
 from .answers import HttpError, too_large
 
 KEY_BYTES_MAX = commands.KEY_BYTES_MAX
@@ -22,8 +22,6 @@ TIMEOUT_S_MAX = 300.0
 UNSIGNED_64_MAX = 2**64 - 1
 
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
-_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m)", re.ASCII)
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 Query = dict[str, str]
@@ -143,8 +141,7 @@ def timeout_s(query: Query) -> float:
     text = query.get("timeout")
     if text is None:
         return TIMEOUT_S_DEFAULT
-    match = _DURATION.fullmatch(text)
-    seconds = int(match[1]) * _UNIT_S[match[2]] if match else 0.0
+    seconds = (durations.parse(text) or 0) / 1e9
     if not 0 < seconds <= TIMEOUT_S_MAX:
         raise HttpError(
             400, f"?timeout={text[:40]}: expected a duration up to 5m, such as 500ms, 1s or 2m"

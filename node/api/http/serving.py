@@ -41,6 +41,7 @@ from .connection import (
     Connection,
     Phase,
     Request,
+    RequestError,
 )
 from .dispatch import as_http_error, finish, with_end
 from .exchange import Exchange, Found, Router, json_form
@@ -210,15 +211,18 @@ class Serving:
                 await self.refuse(HttpError(408, f"the {part} of the request did not come in time"))
         return is_parked
 
-    async def refuse(self, error: HttpError, path: bytes = b"") -> None:
+    async def refuse(self, error: HttpError, bad: RequestError | None = None) -> None:
         """Send an error that answers no request, and end.
 
         Args:
             error: Why.
-            path: Of what was to become a request, as far as it is known: it decides the form.
+            bad: What was to become a request, as far as it is known: it decides the form.
         """
         exchange = self._exchange
-        whole = exchange.router.form(path)(exchange, error, is_change=False)
+        router = exchange.router
+        is_change = bad is not None and router.is_change(bad)
+        form = router.form(b"" if bad is None else bad.path)
+        whole = form(exchange, error, is_change=is_change)
         whole = with_header(whole, b"Connection: close")
         with trio.move_on_after(LAST_WORDS_S):
             await self.stream.send_all(whole)
@@ -292,8 +296,10 @@ class Serving:
             exchange.out.append(CONTINUE)
         if exchange.out:
             await self._flush()
-        if connection.error is not None:
-            await self.refuse(as_http_error(connection.error), connection.error.path)
+        bad = connection.error
+        if bad is not None:
+            most = exchange.router.body_bytes_max(bad)
+            await self.refuse(as_http_error(bad, most), bad)
             return False
         return True
 

@@ -17,7 +17,7 @@ from .dispatch import failed
 from .serving import Serving, Shared
 
 if TYPE_CHECKING:
-    from .connection import Request
+    from .connection import Request, RequestError
     from .exchange import Exchange, Form, Found, Router
     from .room import Silence
 
@@ -95,9 +95,13 @@ class _TrialRouter:
         """As of the routes."""
         return self._router.form(path)
 
-    def is_change(self, request: Request) -> bool:
+    def is_change(self, request: Request | RequestError) -> bool:
         """As of the routes."""
         return self._router.is_change(request)
+
+    def body_bytes_max(self, request: Request | RequestError) -> int:
+        """As of the routes."""
+        return self._router.body_bytes_max(request)
 
     def is_vital(self, request: Request) -> bool:
         """As of the routes."""

@@ -154,6 +154,7 @@ async def test_head_has_the_length_and_no_body(client, backend):
     listing = await client.request("HEAD", "/read")
     assert listing.status == 200
     assert (await client.request("HEAD", "/v1/kv/a")).status == 405
+    assert (await client.request("HEAD", "/")).status == 200
     assert all(reader.is_closed for reader in backend.readers)
     # The connection is still in step: nothing of a body was sent.
     assert (await client.request("GET", "/v1/kv/a?raw")).body == b"12345"

@@ -300,6 +300,16 @@ def test_a_pattern_has_at_most_256_bytes():
     assert "258" in why(f'Node matches "{"é" * 129}"')
 
 
+def test_the_patterns_of_an_expression_are_bounded_together():
+    """Each of them alone takes some milliseconds, and 4 KiB have room for ninety."""
+    one = "Node matches `(?:[a-z]{30}){30}`"
+    assert predicate(" or ".join([one] * 4), FIELDS)(FOUND) is False
+    assert "too large" in why(" or ".join([one] * 5))
+    assert "too large" in why(f"Node == a or not (Service.Meta.x matches `x` and {one} and {one})"
+                              f" or {one} or {one} or Checks.Status matches `x{{1000}}`")  # fmt: skip
+    assert "too large" in why("Node matches `.{600}`")
+
+
 def test_a_pattern_that_would_backtrack_takes_no_time():
     assert not predicate('Node matches "^(a+)+$"', FIELDS)(FOUND | {"Node": "a" * 4096 + "b"})
 

@@ -25,7 +25,7 @@ from hstore.node.model.transactions import (
 )
 from hstore.node.peers import wire
 from hstore.node.state import idempotency, transactions
-from hstore.node.state.machine import State
+from hstore.node.state.machine import Reader, State
 from hstore.node.state.watches import Watches
 from tests.node.state.machines import (
     Now,
@@ -234,6 +234,27 @@ def test_what_is_remembered_with_a_key_is_smaller_and_answered_the_same_again(
     assert run(machine, fits, large, faulty) == first
 
 
+def read_out(keys: Reader, operations: tuple[Operation, ...], steps: int = 0) -> Outcome:
+    """Read in so many steps beside the last."""
+    reading = transactions.read(keys, operations)
+    for _ in range(steps):
+        next(reading)
+    with pytest.raises(StopIteration) as ended:
+        next(reading)
+    outcome: Outcome = ended.value.value
+    return outcome
+
+
+def test_many_rows_are_read_in_steps(machine: State) -> None:
+    for number in range(transactions.ROWS_PER_STEP):
+        run(machine, Put(b"many/%03d" % number, b""))
+    few = (GetTree(b"many/00"), Get(b"old"))
+    with Now(machine) as now:
+        assert len(read_out(now, few).rows) == 11
+        assert len(read_out(now, (*few, GetTree(b"many/")), 1).rows) == 139
+        assert len(read_out(now, (GetTree(b"many/"),) * 3, 3).rows) == 384
+
+
 def test_one_that_only_reads_is_answered_from_a_reader_the_same_way(machine: State) -> None:
     good: tuple[Operation, ...] = (
         Get(b"old"),
@@ -246,7 +267,7 @@ def test_one_that_only_reads_is_answered_from_a_reader_the_same_way(machine: Sta
     assert not any(transactions.is_read(one) for one in (Put(b"a", b""), DeletePrefix(b"")))
     for operations in (good, bad):
         with Now(machine) as now:
-            read = transactions.read(now, operations)
+            read = read_out(now, operations)
         assert read == msgspec.structs.replace(transact(machine, *operations), revision=0)
 
 

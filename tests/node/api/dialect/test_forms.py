@@ -171,14 +171,22 @@ async def test_the_root_is_one_line(client):
 
 
 @pytest.mark.parametrize("size", [1024 * 1024 + 1, 7 * 1024 * 1024])
-async def test_a_body_too_large_says_how_large(connect, backend, size):
-    most = 1024 * 1024 if size < 2**21 else 6 * (1024 * 1024 + 4096) + 1024
+@pytest.mark.parametrize(
+    ("method", "path", "most"),
+    [("PUT", "/v1/kv/a", 1024 * 1024), ("PUT", "/v1/event/fire/a", 4096),
+     ("PUT", "/v1/txn", 2 * 1024 * 1024), ("GET", "/v1/kv/a", 6 * (1024 * 1024 + 4096) + 1024)],
+)  # fmt: skip
+async def test_a_body_too_large_says_how_large(connect, backend, size, method, path, most):
+    """The bound is that of the path, also where the connection refuses what no path takes."""
+    if size <= most:
+        return
     client = connect()
-    head = f"PUT /v1/kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
     await client.send(head.encode() + (b"x" * size if size < 2**21 else b""))
     answer = await client.response()
     text = f"Request body({size} bytes) too large, max size: {most} bytes."
     assert (answer.status, answer.error) == (413, text)
+    assert answer.outcome == ("not applied" if method == "PUT" else None)
     assert not backend.calls
 
 

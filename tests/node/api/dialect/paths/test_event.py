@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import gc
+from collections import Counter
 
 import pytest
 import trio
 
+from hstore.node.api.dialect import filters
 from hstore.node.model.user_events import EVENTS_MAX
+from hstore.node.net.turn import BYTES_MAX, SLICE_BYTES
 from tests.node.api.dialect.paths.conftest import is_read, is_refused, waits
 
 
@@ -90,6 +94,44 @@ async def test_a_pattern_that_cannot_be_used(client, pattern):
     assert answer.body.startswith(b"Invalid tag: ")
 
 
+async def test_patterns_are_looked_for_in_a_few_events_at_a_time(client, monkeypatch, nursery):
+    """The worst pattern takes milliseconds for one text: 256 events at once would be a stall."""
+    turns = 0
+    looks: Counter[int] = Counter()
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    def patterns(query, *names):
+        return [lambda _: bool(looks.update([turns])) or True for _ in names]
+
+    for number in range(EVENTS_MAX):
+        await fire(client, f"e{number}?node=x")
+    monkeypatch.setattr(filters, "patterns", patterns)
+    nursery.start_soon(count_turns)
+    assert len(await names(client, "?node=x")) == EVENTS_MAX
+    assert sum(looks.values()) == EVENTS_MAX
+    assert max(looks.values()) <= filters.PER_SLICE * BYTES_MAX // SLICE_BYTES
+
+
+async def test_a_list_that_waits_holds_no_compiled_pattern(client, connect, backend):
+    def compiled():
+        gc.collect()
+        return sum(type(one).__name__ == "_Regexp" for one in gc.get_objects())
+
+    await fire(client, "a?node=xy")
+    before = compiled()
+    await waits(client, f"/v1/event/list?node=%5Ex&index={backend.applied_index}")
+    await waits(other := connect(), f"/v1/event/list?node=%5Ey&index={backend.applied_index}")
+    assert compiled() == before
+    await fire(connect(), "b?node=xz")
+    assert [event["Name"] for event in (await client.response()).json()] == ["a", "b"]
+    assert (await other.response()).json() == []
+
+
 async def test_the_list_waits_for_the_next_event(client, connect, backend, autojump_clock):
     await fire(client, "a")
     await waits(client, f"/v1/event/list?index={backend.applied_index}")
@@ -114,6 +156,14 @@ async def test_bounds(client):
     is_refused(answer, 413, "Request body(4097 bytes) too large, max size: 4096 bytes.")
     answer = await client.request("PUT", f"/v1/event/fire/a?node={'x' * 5000}", b"")
     assert (answer.status, answer.body[:14]) == (400, b"Invalid event:")
+
+
+@pytest.mark.parametrize("which", ["node", "service", "tag"])
+async def test_a_filter_of_an_event_is_no_longer_than_a_pattern(client, which):
+    await fire(client, f"a?{which}={'x' * 256}")
+    answer = await client.request("PUT", f"/v1/event/fire/a?{which}={'x' * 257}", b"")
+    text = f"Invalid event: its {which} has 257 bytes: at most 256 are taken"
+    is_refused(answer, 400, text)
 
 
 async def test_another_datacenter(client):

@@ -38,7 +38,7 @@ async def only(client, session):
 # --- create -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [None, b"", b"{}", b" "])
+@pytest.mark.parametrize("body", [None, b"", b"{}", b" ", b"null"])
 async def test_without_a_body_all_is_the_default(client, backend, body):
     answer = await client.request("PUT", "/v1/session/create", body)
     assert answer.status == 200
@@ -103,7 +103,6 @@ async def test_members_are_matched_without_regard_to_case(client):
         ("60s", 60_000_000_000),
         ("2h", 60_000_000_000),
         (None, 15_000_000_000),
-        ("", 0),
     ],
 )
 async def test_lock_delay(client, given, ns):
@@ -111,7 +110,7 @@ async def test_lock_delay(client, given, ns):
     assert found["LockDelay"] == ns
 
 
-@pytest.mark.parametrize("given", ["15", "x", "-1s", -5, "1s "])
+@pytest.mark.parametrize("given", ["", "15", "x", "-1s", -5, "1s "])
 async def test_a_lock_delay_that_is_none(client, given):
     answer = await client.request("PUT", "/v1/session/create", {"LockDelay": given})
     assert answer.status == 400

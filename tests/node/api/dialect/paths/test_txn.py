@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 
 import pytest
+import trio
 
+from hstore.node.api import txn
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import Put
+from hstore.node.net.turn import BYTES_MAX, SLICE_BYTES
+from hstore.node.state import transactions
 from tests.node.api.dialect.paths.conftest import is_refused
 
 NOBODY = "6fa459ea-ee8a-3ca4-894e-db77e160355e"
@@ -395,3 +400,38 @@ async def test_another_method(client):
     answer = await client.request("POST", "/v1/txn", b"[]")
     is_refused(answer, 405, "method POST not allowed")
     assert answer.headers["allow"] == "PUT"
+
+
+async def test_many_rows_are_read_and_shown_in_several_turns(client, backend, monkeypatch, nursery):
+    """10,000 rows in one turn were a stall of 120 ms."""
+    turns = 0
+    looks: Counter[int] = Counter()
+    add, shown = transactions._Answer.add, txn._shown
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    def counted_add(*args, **more):
+        looks[turns] += 1
+        return add(*args, **more)
+
+    def counted_shown(row):
+        looks[turns] += 1
+        return shown(row)
+
+    monkeypatch.setattr(transactions._Answer, "add", counted_add)
+    monkeypatch.setattr(txn, "_shown", counted_shown)
+    for number in range(2000):
+        backend.apply(Put(b"many/%04d" % number, b"x"))
+    nursery.start_soon(count_turns)
+    rows = await carried_out(client, kv("get-tree", "many/"), kv("get", "many/0000"))
+    assert [row["Key"] for row in rows] == [f"many/{n:04}" for n in (*range(2000), 0)]
+    assert sum(looks.values()) == 2 * 2001 + transactions.ROWS_PER_STEP
+    # Between two counts there may be the end of one turn and the beginning of another.
+    in_a_turn = transactions.ROWS_PER_STEP * BYTES_MAX // SLICE_BYTES
+    assert max(looks.values()) <= 2 * in_a_turn
+    faults = await refused(client, kv("get-tree", "many/"), kv("get", "none"))
+    assert list(faults) == [1]
