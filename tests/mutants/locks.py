@@ -146,9 +146,8 @@ _STATE = (
         "                waits.take_all()\n",
     ),
     _mutant(
-        "a-deleted-tree-wakes-nobody-under-it", "Who waits for a key goes on waiting.",
-        _WATCHES, "        if isinstance(change, Tree):\n            taken",
-        "        if isinstance(change, Tree) and not key:\n            taken",
+        "a-change-wakes-nobody-who-waits-for-a-prefix", "Only who waits for the key itself.",
+        _WATCHES, "            taken += self._by_prefix.take(key)\n", "            pass\n",
     ),
     _mutant(
         "changes-of-a-transaction-are-told-apart", "Each says that it is the last of its revision.",
