@@ -31,8 +31,11 @@ run: .venv/installed
 # `pytest`, never `python -m pytest`: that puts this folder on the import path, where `dns/`
 # would stand before dnspython.
 # On all cores; see `_OneProcessPerFile` in tests/conftest.py for what stays together.
+# One more than there are cores: tests with real processes wait more than they work.
+WORKERS := $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
+
 test: .venv/installed-dev
-	$(BIN)/pytest -n auto --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 DIR ?= ../shared/data/histories
 
