@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from ..net.turn import SLICE_BYTES
+from ..raft.errors import CoreBug
 from ..state.changes import KEYS
 from .dialect.heads import Mode, read, read_head
 from .dialect.queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
@@ -49,7 +50,8 @@ async def get_many(exchange: Exchange, rest: bytes, query: Query) -> Answer | Wa
     await exchange.barrier(query)
     if wanted is AT_ONCE:
         answer = await tree.answer(None)
-        assert answer is not None
+        if answer is None:
+            raise CoreBug("a look that asks for any answer has none")
         return answer
     return await tree.answer_or_wait(wanted, trio.current_time() + with_jitter(wanted.wait_s))
 
@@ -158,7 +160,8 @@ class _Look:
         if self._wanted is not None:
             return await self._tree.answer_or_wait(self._wanted, self._until)
         answer = await self._tree.answer(None)
-        assert answer is not None
+        if answer is None:
+            raise CoreBug("a look that asks for any answer has none")
         return answer
 
 
