@@ -21,7 +21,7 @@ from . import nodes
 from .dialect import bodies, heads, ids
 from .dialect.forms import refused
 from .dialect.questions import Question, Target, ask
-from .http.exchange import Deferred, DeferredAnywhere, Renewal
+from .http.exchange import Deferred, Renewal
 from .http.idempotency import IDEMPOTENCY_KEY
 from .http.params import parse_query, prefix_from_path
 
@@ -108,7 +108,7 @@ def _created(exchange: Exchange, request: Request, session: Session, *, is_named
     known_by = command
     if not is_named and IDEMPOTENCY_KEY in request.headers:
         known_by = CreateSession(msgspec.structs.replace(session, node=0), ttl_ns)
-    return DeferredAnywhere(command, parse_query(request.query), finish, known_by)
+    return Deferred(command, parse_query(request.query), finish, known_by)
 
 
 def _session(exchange: Exchange, body: _Create, node: int) -> Session:

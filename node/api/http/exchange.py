@@ -62,37 +62,23 @@ class Deferred:
         query: Of the request.
         finish: Makes the answer from the outcome (None after a read's wait, a session or None after
             a renewal), or the rest of the work where the answer is large; may raise HttpError.
-        known_by: What tells the request from another one under its `Idempotency-Key`, where that is
-            not the command itself.
+        known_by: What tells the request from another one under its `Idempotency-Key`, where the
+            command says which node was asked: its client may send it again to another one. None: the
+            command itself.
     """
 
-    __slots__ = ("command", "finish", "query")
-
-    known_by: Write | None = None
+    __slots__ = ("command", "finish", "known_by", "query")
 
     def __init__(
         self,
         command: Write | Renewal | None,
         query: Query,
         finish: Callable[[Any], Finished],
+        known_by: Write | None = None,
     ) -> None:
         self.command = command
         self.query = query
         self.finish = finish
-
-
-class DeferredAnywhere(Deferred):
-    """A write whose command says which node was asked, though the request does not.
-
-    Its client may send it again to another node: the same request.
-    """
-
-    __slots__ = ("known_by",)
-
-    def __init__(
-        self, command: Write, query: Query, finish: Callable[[Any], Finished], known_by: Write
-    ) -> None:
-        super().__init__(command, query, finish)
         self.known_by = known_by
 
 
