@@ -6,6 +6,7 @@ Owns their shapes. Their clocks, and what ends with a session, are the node's.
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -46,6 +47,9 @@ _MS_NS = 10**6
 _SECONDS_BELOW = 1000
 _TTL_NS_MAX = 24 * 3600 * _SECOND_NS
 _NOBODY = bytes(16)
+_RENEWED_KEPT = 2048
+"""Sessions of which is kept what each of their renewals has to make again: they come all the time."""
+_OWN_CHECKS = (SERF_HEALTH,)
 _ALIASES = {"checks": "NodeChecks"}
 _BEHAVIORS: dict[str, Behavior] = {"": "release", "release": "release", "delete": "delete"}
 
@@ -72,14 +76,14 @@ def create(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     """`PUT /v1/session/create`."""
     body = bodies.decode(exchange, _Create, request.body, _ALIASES, allows_empty=True)
     node = nodes.find(exchange, body.node) if body.node else nodes.own(exchange)
-    session = _session(exchange, body, 0 if node is None else node.catalog_number)
+    command = _command(exchange, body, 0 if node is None else node.catalog_number)
     if node is None:
-        return _create_when_known(exchange, request, body.node, session)
-    return _created(exchange, request, session, is_named=bool(body.node))
+        return _create_when_known(exchange, request, body.node, command)
+    return _created(exchange, request, command, is_named=bool(body.node))
 
 
 async def _create_when_known(
-    exchange: Exchange, request: Request, name: str, session: Session
+    exchange: Exchange, request: Request, name: str, command: CreateSession
 ) -> Answer | Wait:
     """Make a session of a node that is not known here: perhaps this node is a little behind."""
     query = parse_query(request.query)
@@ -87,32 +91,33 @@ async def _create_when_known(
     node = nodes.find(exchange, name) if name else nodes.own(exchange)
     if node is None:
         raise refused(500, "Missing node registration")
-    session = msgspec.structs.replace(session, node=node.catalog_number)
-    created = _created(exchange, request, session, is_named=bool(name))
+    session = msgspec.structs.replace(command.session, node=node.catalog_number)
+    command = CreateSession(session, command.ttl_ns)
+    created = _created(exchange, request, command, is_named=bool(name))
     return await exchange.settle(created, request)
 
 
-def _created(exchange: Exchange, request: Request, session: Session, *, is_named: bool) -> Deferred:
-    ttl_ns = durations.parse(session.ttl) or 0 if session.ttl else 0
-
+def _created(
+    exchange: Exchange, request: Request, command: CreateSession, *, is_named: bool
+) -> Deferred:
     def finish(outcome: Outcome) -> bytes:
         if outcome.denial == Denial.LIMIT:
             raise refused(400, outcome.text)
         if outcome.denial == Denial.TTL_TOO_SHORT:
-            raise _out_of_bounds(ttl_ns, int(outcome.text) * _MS_NS)
+            raise _out_of_bounds(command.ttl_ns, int(outcome.text) * _MS_NS)
         if not outcome.ok:
             raise refused(500, outcome.text)
         return heads.done(exchange.keys.applied_index, b'{"ID":"%b"}' % outcome.text.encode())
 
-    command = CreateSession(session, ttl_ns)
     known_by = command
     if not is_named and IDEMPOTENCY_KEY in request.headers:
-        known_by = CreateSession(msgspec.structs.replace(session, node=0), ttl_ns)
+        unnamed = msgspec.structs.replace(command.session, node=0)
+        known_by = CreateSession(unnamed, command.ttl_ns)
     return Deferred(command, parse_query(request.query), finish, known_by)
 
 
-def _session(exchange: Exchange, body: _Create, node: int) -> Session:
-    """Return the session that a body asks for, of the node with this catalog number.
+def _command(exchange: Exchange, body: _Create, node: int) -> CreateSession:
+    """Return the command that a body asks for, for the node with this catalog number.
 
     Raises:
         HttpError: 400, 500.
@@ -120,23 +125,24 @@ def _session(exchange: Exchange, body: _Create, node: int) -> Session:
     behavior = _BEHAVIORS.get(body.behavior)
     if behavior is None:
         raise refused(400, f"Invalid Behavior: '{body.behavior[:40]}'")
-    checks = [SERF_HEALTH] if body.node_checks is None else body.node_checks
+    checks = _OWN_CHECKS if body.node_checks is None else tuple(body.node_checks)
     services = body.service_checks
+    lock_delay_ns, ttl_ns = _lock_delay_ns(body.lock_delay), _ttl_ns(exchange, body.ttl)
     session = Session(
         id=ids.new(),
         name=body.name,
         node=node,
-        lock_delay_ns=_lock_delay_ns(body.lock_delay),
+        lock_delay_ns=lock_delay_ns,
         behavior=behavior,
         ttl=body.ttl,
-        ttl_ms=_ttl_ms(exchange, body.ttl),
-        node_checks=tuple(checks),
+        ttl_ms=-(-ttl_ns // _MS_NS),  # Rounded up: a session never ends early.
+        node_checks=checks,
         service_checks=None if services is None else tuple(check.id for check in services),
     )
     fault = session_fault(session)
     if fault:
         raise refused(400, f"Invalid session: {fault} is too large")
-    return session
+    return CreateSession(session, ttl_ns)
 
 
 def _lock_delay_ns(value: str | float | None) -> int:
@@ -150,7 +156,12 @@ def _lock_delay_ns(value: str | float | None) -> int:
     return min(delay_ns, LOCK_DELAY_NS_MAX)
 
 
-def _ttl_ms(exchange: Exchange, text: str) -> int:
+def _ttl_ns(exchange: Exchange, text: str) -> int:
+    """Return the nanoseconds of a TTL.
+
+    Raises:
+        HttpError: 500.
+    """
     ttl_ns = durations.parse(text) if text else 0
     if ttl_ns is None:
         raise refused(500, f"Session TTL '{text[:40]}' invalid: it is no duration such as 10s")
@@ -158,7 +169,7 @@ def _ttl_ms(exchange: Exchange, text: str) -> int:
         least_ms = exchange.backend.settings.cluster_settings.session_ttl_min_ms
         raise _out_of_bounds(ttl_ns, least_ms * _MS_NS)
     # The least is judged where the command takes effect: this node may not know the setting yet.
-    return -(-ttl_ns // _MS_NS)  # Rounded up: a session never ends early.
+    return ttl_ns
 
 
 def _out_of_bounds(ttl_ns: int, least_ns: int) -> HttpError:
@@ -173,7 +184,8 @@ def renew(exchange: Exchange, request: Request, rest: bytes) -> Found:
     def finish(session: Session | None) -> bytes:
         if session is None:
             raise refused(404, f"Session id '{text}' not found")
-        return heads.done(exchange.keys.applied_index, _encode([_shown(exchange, session)]))
+        name = nodes.name_of(exchange, session.node)
+        return heads.done(exchange.keys.applied_index, _alone(session, name))
 
     if session_id is None:
         return finish(None)
@@ -289,11 +301,21 @@ class _Shown(msgspec.Struct, rename="pascal", gc=False):
 
 
 def _shown(exchange: Exchange, session: Session) -> _Shown:
+    return _shown_on(session, nodes.name_of(exchange, session.node))
+
+
+@lru_cache(maxsize=_RENEWED_KEPT)
+def _alone(session: Session, node: str) -> bytes:
+    """Return the answer to a renewal: a list of this session, on the node with this name."""
+    return _encode([_shown_on(session, node)])
+
+
+def _shown_on(session: Session, node: str) -> _Shown:
     services = session.service_checks
     return _Shown(
         uuid_text(session.id),
         session.name,
-        nodes.name_of(exchange, session.node),
+        node,
         session.lock_delay_ns,
         session.behavior,
         session.ttl,

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 
 _UUID = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE
 )
+_LENGTH = 36
 
 
 def new() -> bytes:
@@ -23,4 +25,9 @@ def new() -> bytes:
 
 def parse(text: str) -> bytes | None:
     """Return the bytes of a UUID, in letters of either case; None: it is none."""
+    return _parse(text) if len(text) == _LENGTH else None
+
+
+@lru_cache(maxsize=2048)  # Sessions are renewed, and locks taken, again and again.
+def _parse(text: str) -> bytes | None:
     return bytes.fromhex(text.replace("-", "")) if _UUID.fullmatch(text) else None

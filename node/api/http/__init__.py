@@ -18,6 +18,7 @@ waiting.py      all reads that wait for a change: their number, their times, the
 dispatch.py     from what a handler began to its answer; errors to answers
 exchange.py     what a handler may ask, under the rules of one connection
 connection.py   the parser: bytes in, whole requests or one refusal out; no I/O
+known_heads.py  plain requests whose header lines have come before
 answers.py      heads and bodies as bytes
 params.py       what users write into paths, queries and bodies
 guard.py        keeps out what a web page makes a browser send

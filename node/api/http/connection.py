@@ -8,7 +8,8 @@ Theory of operation. `httptools` (llhttp) parses; this class is its callback obj
 one request that is being read. `receive` returns the requests that became whole, in order, and
 sets `error` when what follows them cannot be read any more: from then on, and after a request that
 ends the connection, further bytes are ignored. The result does not depend on where the network cut
-the stream, because all counting is done in callbacks whose arguments do not depend on it.
+the stream, because all counting is done in callbacks whose arguments do not depend on it. A plain
+request whose header lines are known is read without the parser, to the same result (`known_heads.py`).
 
 What llhttp leaves to its caller, and is refused here: a transfer coding other than exactly
 `chunked`, any transfer coding in HTTP/1.0, versions other than 1.0 and 1.1, a missing or doubled
@@ -23,6 +24,8 @@ from __future__ import annotations
 import enum
 
 import httptools
+
+from .known_heads import KnownHeads
 
 # Precedents: nginx 8 KiB a line and 32 KiB in all, Apache 8 KiB a line, Node 16 KiB in all. A key
 # of 4,096 bytes takes 12,288 when every byte is percent-encoded, so the target gets more.
@@ -146,8 +149,15 @@ class Connection:
     """
 
     def __init__(
-        self, budget: BodyBudget | None = None, *, body_bytes_max: int = BODY_BYTES_MAX
+        self,
+        budget: BodyBudget | None = None,
+        heads: KnownHeads | None = None,
+        *,
+        body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
+        self._heads = heads
+        # All that has come so far are whole requests: the parser is where it was at the start.
+        self._is_between = True
         self.error: RequestError | None = None
         self._body_bytes_max = body_bytes_max
         self._budget = budget or BodyBudget(body_bytes_max)
@@ -184,6 +194,14 @@ class Connection:
             # Being called again means that the requests of before are answered.
             self._budget.give_back(self._budget_used)
             self._budget_used = 0
+        heads = self._heads
+        if heads is not None and self._is_between and type(data) is bytes:
+            request = Request()
+            if heads.read(request, data):
+                return [request]
+        return self._parse(data)
+
+    def _parse(self, data: bytes | bytearray) -> list[Request]:
         body_bytes = self._body_bytes
         assert self._parser is not None
         try:
@@ -200,6 +218,11 @@ class Connection:
         if self.is_begun:
             self._bound_unfinished(len(data), is_progress=self._body_bytes != body_bytes)
         requests, self._requests = self._requests, []
+        was_between = self._is_between
+        self._is_between = bool(requests) and not self.is_begun
+        heads = self._heads
+        if heads is not None and was_between and len(requests) == 1 and type(data) is bytes:
+            heads.learn(data, requests[0])
         return requests
 
     def take_continue(self) -> bool:

@@ -22,6 +22,7 @@ from ..backend import Backend
 from .connection import BodyBudget
 from .exchange import Router
 from .guard import Guard
+from .known_heads import KnownHeads
 from .parked import Parked, Parking
 from .room import Place, Room
 from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Serving, Shared
@@ -80,6 +81,7 @@ class ApiServer:
             router,
             Guard(backend.process, http_hosts),
             BodyBudget(LARGE_BODIES_BYTES_MAX),
+            KnownHeads(),
             self._room,
             turn,
             Unsent(),

@@ -47,6 +47,7 @@ from .dispatch import as_http_error, finish, with_end
 from .exchange import Exchange, Found, Router, json_form
 from .guard import Guard
 from .held import until_due
+from .known_heads import KnownHeads
 from .room import STALLED_S, Room, Silence
 from .sending import Sending
 from .unsent import Holder, Unsent
@@ -86,6 +87,7 @@ class Shared(NamedTuple):
         router: The routes.
         guard: Checks where requests come from.
         budget: What all connections may hold of large bodies.
+        heads: The header lines that are known.
         room: How many connections there may be.
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
@@ -96,6 +98,7 @@ class Shared(NamedTuple):
     router: Router
     guard: Guard
     budget: BodyBudget
+    heads: KnownHeads
     room: Room
     turn: Turn
     unsent: Unsent
@@ -122,7 +125,7 @@ class Serving:
             is_local: The other end is on this machine.
         """
         self.stream = stream
-        self._connection = Connection(shared.budget)
+        self._connection = Connection(shared.budget, shared.heads)
         self._turn = shared.turn
         self._unsent = shared.unsent
         self._holder = Holder(self._cut_off, self._client)
