@@ -12,7 +12,7 @@ A transaction that only reads needs no entry: `read` answers it from a `Reader`,
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from ..model import values
 from ..model.commands import Delete, DeletePrefix, Denial, Operation, Outcome, Put, Transaction
@@ -105,7 +105,9 @@ class _Answer:
         """Answer with a key that was written just now, without its value, which its record ends with."""
         if record is None:
             raise CoreBug(f"a write of the key {key[:64]!r} has left no record")
-        self._take(len(key))
+        self._bytes += len(key) + _ROW_BYTES
+        if self._bytes > self._bytes_max or len(self.rows) >= ROWS_MAX:
+            self._give_back(len(key))
         create_revision, flags, revision = record_head(key, record)
         if create_revision < LOCKED:
             self.rows.append(KeyRow(key, None, flags, 0, create_revision, revision))
@@ -118,11 +120,15 @@ class _Answer:
         """Take the room of a row with a key and a value of so many bytes."""
         self._bytes += size + _ROW_BYTES
         if self._bytes > self._bytes_max or len(self.rows) >= ROWS_MAX:
-            self._bytes -= size + _ROW_BYTES
-            raise _Fault(
-                f"the answer is too large: at most {ROWS_MAX:,} keys, of {self._bytes_max >> 10:,} KiB"
-                " with their values"
-            )
+            self._give_back(size)
+
+    def _give_back(self, size: int) -> NoReturn:
+        """Give back the room of a row that is one too many."""
+        self._bytes -= size + _ROW_BYTES
+        raise _Fault(
+            f"the answer is too large: at most {ROWS_MAX:,} keys, of {self._bytes_max >> 10:,} KiB"
+            " with their values"
+        )
 
 
 def carry_out(
@@ -139,10 +145,13 @@ def carry_out(
     savepoint = batch.savepoint()
     answer = _Answer(_BatchKeys(batch), bytes_max)
     faults: list[tuple[int, str]] = []
-    # Most are of a few writes: without a call for each that would choose between these two.
+    changed = batch.changed
     for number, operation in enumerate(command.operations):
         try:
-            if isinstance(operation, (Put, Acquire, Release, Delete, DeletePrefix)):
+            # Most are this one: without the calls that choose what to do.
+            if type(operation) is Put and put(batch, entry, operation).ok:
+                answer.add_written(operation.key, changed[records.USER + operation.key])
+            elif isinstance(operation, (Put, Acquire, Release, Delete, DeletePrefix)):
                 _write(batch, entry, operation, answer)
             else:
                 _READS[type(operation)](answer, operation)
