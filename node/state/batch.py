@@ -138,7 +138,7 @@ class Batch:
         # Deleted before any of the records in `changed` was put.
         self._ranges: list[tuple[bytes, bytes]] = []
         self._savepoints: list[Savepoint] = []
-        self._calls: list[Callable[[], None]] = []
+        self._calls: list[Callable[[], object]] = []
         self.changed: dict[bytes, bytes | None] = {}
         self.undo: list[tuple[bytes, bytes | None]] | None = None
         self.values = values
@@ -283,7 +283,7 @@ class Batch:
         self.changes.append(change)
         self.gap = len(self.changes)
 
-    def undo_by(self, call: Callable[[], None]) -> None:
+    def undo_by(self, call: Callable[[], object]) -> None:
         """Have `call` called, should what was just changed in place be rolled back.
 
         The calls come in the opposite order of the changes.

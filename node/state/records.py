@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -418,7 +419,8 @@ def _decoder(kind: type[T], what: str) -> Callable[[bytes], T]:
 decode_member = _decoder(Member, "a member")
 decode_cluster = _decoder(Cluster, "the cluster")
 decode_session = _decoder(Session, "a session")
-decode_check = _decoder(Check, "a check")
+# Each session that is made asks for the same few checks.
+decode_check = lru_cache(maxsize=256)(_decoder(Check, "a check"))
 decode_event = _decoder(UserEvent, "an event")
 
 

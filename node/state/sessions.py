@@ -22,12 +22,13 @@ from .members import CLUSTER
 _NS_PER_MS = 1_000_000
 
 
-def _load_count(view: StateReader) -> int:
-    return sum(1 for _ in view.scan(records.SESSION_NODE, records.SESSION_NODE_END))
+def _load_nodes(view: StateReader) -> dict[bytes, int]:
+    found = view.scan(records.SESSION_NODE, records.SESSION_NODE_END)
+    return {key[1:]: records.decode_index(record) for key, record in found}
 
 
-SESSION_COUNT = InMemory("session count", _load_count)
-"""How many sessions there are."""
+SESSION_NODES = InMemory("nodes of the sessions", _load_nodes)
+"""By id of each session: the catalog number of its node. Changed in place."""
 
 
 def _create(batch: Batch, entry: Entry, command: CreateSession) -> Outcome:
@@ -38,16 +39,17 @@ def _create(batch: Batch, entry: Entry, command: CreateSession) -> Outcome:
     refusal = _refusal(batch, session)
     if refusal:
         return Outcome(False, 0, refusal, Denial.SESSION_REFUSED)
-    count = batch.value(SESSION_COUNT)
-    if count >= SESSIONS_MAX:
-        limit = f"there are {count:,} sessions, and there may not be more"
+    known = batch.value(SESSION_NODES)
+    if len(known) >= SESSIONS_MAX:
+        limit = f"there are {len(known):,} sessions, and there may not be more"
         return Outcome(False, 0, limit, Denial.LIMIT)
     index = entry.index
     session = msgspec.structs.replace(session, create_index=index, modify_index=index)
     record = records.encode_msgpack(session)
     batch.put(records.SESSION_NODE + session.id, records.encode_index(session.node))
     batch.put(records.session_key(session.node, session.id), record)
-    batch.set_value(SESSION_COUNT, count + 1)
+    known[session.id] = session.node
+    batch.undo_by(lambda: known.pop(session.id))
     _note_change(batch, index, session, record)
     return Outcome(True, index, values.uuid_text(session.id))
 
@@ -56,7 +58,7 @@ def _refusal(batch: Batch, session: Session) -> str:
     """Return why a session cannot be made, in Consul's words; empty: it can."""
     if not any(session.id):
         return "invalid session ID"  # It stands for no session in the records of keys.
-    if batch.get(records.SESSION_NODE + session.id) is not None:
+    if session.id in batch.value(SESSION_NODES):
         return "the session exists already"
     if not nodes.is_node(batch, session.node):
         return checks.NO_NODE
@@ -71,10 +73,10 @@ def _refusal(batch: Batch, session: Session) -> str:
 
 def get(batch: Batch, session_id: bytes) -> Session | None:
     """Return a session as the batch has left it, or None."""
-    node = batch.get(records.SESSION_NODE + session_id)
+    node = batch.value(SESSION_NODES).get(session_id)
     if node is None:
         return None
-    record = batch.get(records.session_key(records.decode_index(node), session_id))
+    record = batch.get(records.session_key(node, session_id))
     if record is None:
         raise StorageError(f"the record of the session {session_id.hex()} is missing")
     return records.decode_session(record)
@@ -88,7 +90,9 @@ def _end(batch: Batch, entry: Entry, command: EndSession) -> Outcome:
     locks.end_all(batch, index, session)
     batch.delete(records.SESSION_NODE + session.id)
     batch.delete(records.session_key(session.node, session.id))
-    batch.set_value(SESSION_COUNT, batch.value(SESSION_COUNT) - 1)
+    known = batch.value(SESSION_NODES)
+    del known[session.id]
+    batch.undo_by(lambda: known.update({session.id: session.node}))
     deletions.keep(batch, SESSIONS, index, session.id)
     _note_change(batch, index, session, None)
     return Outcome(True, index)
@@ -111,6 +115,6 @@ def _note_change(batch: Batch, index: int, session: Session, record: bytes | Non
     batch.changes.append(Change(NODE_SESSIONS, node, index, b""))
 
 
-IN_MEMORY = (SESSION_COUNT,)
+IN_MEMORY = (SESSION_NODES,)
 
 EFFECTS: Effects = {CreateSession: _create, EndSession: _end}
