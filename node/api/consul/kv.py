@@ -8,30 +8,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..model.commands import Delete, DeletePrefix, Denial, Outcome, Put
-from ..model.locks import Acquire, Release
-from ..state.changes import KEYS
-from .dialect import ids
-from .dialect.forms import refused
-from .dialect.heads import Mode, done, plain_read, read, read_lines
-from .dialect.queries import Blocking, blocking, mode_of, number, refuse_both
-from .dialect.questions import LocalWait, Target
-from .http.answers import JSON, Answer, head
-from .http.exchange import Deferred
-from .http.large import WHOLE_BYTES_MAX, LargeAnswer, large_raw
-from .http.params import checked_value, key_from_path, parse_query, prefix_from_path
-from .items import entry, large_entry
+from ...model.commands import Delete, DeletePrefix, Denial, Outcome, Put
+from ...model.locks import Acquire, Release
+from ...state.changes import KEYS
+from ..dialect import ids
+from ..dialect.forms import refused
+from ..dialect.heads import Mode, done, plain_read, read, read_lines
+from ..dialect.queries import Blocking, blocking, mode_of, number, refuse_both
+from ..dialect.questions import LocalWait, Target
+from ..http.answers import JSON, Answer, head
+from ..http.exchange import Deferred
+from ..http.large import WHOLE_BYTES_MAX, LargeAnswer, large_raw
+from ..http.params import checked_value, key_from_path, parse_query, prefix_from_path
+from ..items import entry, large_entry
 from .trees import get_many
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from ..model.commands import Write
-    from ..state.machine import Item
-    from .http.connection import Request
-    from .http.exchange import Exchange, Finished
-    from .http.params import Query
-    from .http.waiting import Found, Wait
+    from ...model.commands import Write
+    from ...state.machine import Item
+    from ..http.connection import Request
+    from ..http.exchange import Exchange, Finished
+    from ..http.params import Query
+    from ..http.waiting import Found, Wait
 
 _RAW = b"text/plain"
 # Consul's agent/kvs_endpoint.go: a browser is not to take a stored value for a page.
