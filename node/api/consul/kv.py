@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..http.connection import Request
     from ..http.exchange import Exchange, Finished
     from ..http.params import Query
-    from ..http.waiting import Found, Wait
+    from ..http.waiting import Due, Wait
 
 _RAW = b"text/plain"
 # Consul's agent/kvs_endpoint.go: a browser is not to take a stored value for a page.
@@ -83,7 +83,7 @@ class _One:
         self._mode = mode
         self._is_raw = is_raw
 
-    def look(self, after: int | None) -> Found | None:
+    def look(self, after: int | None) -> Due | None:
         """Return the answer if the index of the key has passed `after`, or in any case."""
         item = self._exchange.keys.get(self._key)
         if after is not None and self._index(item) <= after:
@@ -94,7 +94,7 @@ class _One:
         """Wait until the index of the key has passed."""
         return LocalWait(self._exchange, self._mode, wanted, (Target(KEYS, self._key),), self.look)
 
-    def answer(self, item: Item | None) -> Found:
+    def answer(self, item: Item | None) -> Due:
         """Return the answer with what there is, or the work that makes it."""
         if item is not None and len(item.value) > WHOLE_BYTES_MAX:
             return self._large(len(item.value))

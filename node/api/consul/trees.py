@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..http.large import Large
     from ..http.listing import Piece
     from ..http.params import Query
-    from ..http.waiting import Found
+    from ..http.waiting import Due
 
 KEYS_COUNTED = 1_000
 """Of so many keys, each is looked at for the index of a listing."""
@@ -129,11 +129,11 @@ class _TreeWait(Wait):
         self._signal.call = call
         return True
 
-    def look(self) -> Found | None:
+    def look(self) -> Due | None:
         """Look whether the index has passed, in a task (`Wait`)."""
         return _Look(self._tree, self._wanted, self.until)
 
-    def over(self) -> Found:
+    def over(self) -> Due:
         """Answer with what is true now, in a task (`Wait`)."""
         self._tree.refuse_without_leader()
         return _Look(self._tree, None, self.until)
