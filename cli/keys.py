@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,20 +18,21 @@ from . import options as opt
 from .vocabulary import KeyCommand, as_key_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .shell.commands import Context
 
 SCAN_LIMIT = 100
 """Keys that `scan` shows without a limit."""
 
-_words = click.argument(
+key_first = click.argument(
     "words",
     nargs=-1,
     metavar="",
     type=click.UNPROCESSED,
     shell_complete=opt.complete_first_key,
 )
+"""Arguments in their order, of which the first is a key."""
 _key = click.option(
     "-k",
     "--key",
@@ -55,120 +57,137 @@ _prefix = click.option(
 )
 
 
+def connected(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the callback of a command that talks to a node: `-h` and `--zone` become its `context`."""
+
+    @opt.host
+    @opt.zone
+    @wraps(function)
+    def callback(*, host: str | None, zone: str | None, **said: Any) -> Any:
+        with _opened(host, zone) as context:
+            return function(context, **said)
+
+    return callback
+
+
+@contextmanager
+def _opened(host: str | None, zone: str | None) -> Iterator[Context]:
+    """Yield the shell's connection, or one for this command alone."""
+    shell: Context | None = click.get_current_context().obj
+    if shell is not None and host is None and zone is None:
+        yield shell
+        return
+    from .shell.commands import Context, Output, of_standard_input
+    from .shell.connection import Connection
+
+    out = shell.out if shell else Output(is_terminal=sys.stdout.isatty())
+    with Connection(opt.finder(zone), host, out.note, is_brief=True) as connection:
+        if shell is not None:
+            yield shell._replace(connection=connection)
+        else:
+            yield Context(connection, out, more=of_standard_input)
+
+
 @as_key_command("read", "[KEY]", examples=("foo", "-k foo --raw", "foo --json"))
-@opt.host
-@opt.zone
+@connected
 @_key
 @click.option("--raw", is_flag=True, help="Print the bytes of the value, without a newline.")
 @opt.as_json
-@_words
+@key_first
 def read(
+    context: Context,
     *,
-    host: str | None,
-    zone: str | None,
     key: str | None,
     raw: bool,
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
     """Print the value of a key, or all keys and values as one JSON object."""
-    (key,) = filled_if_any(words, key)
-    with opened(host, zone) as context:
-        from .shell import commands
+    from .shell import commands
 
-        commands.read(context, key, is_raw=raw, as_json=as_json)
+    (key,) = filled_if_any(words, key)
+    commands.read(context, key, is_raw=raw, as_json=as_json)
 
 
 @as_key_command(
     "write", "KEY VALUE", needs=("-k", "-v"), is_write=True,
     examples=("foo bar", r'greeting "two words\n"', "-k logo -v @logo.png"),
 )  # fmt: skip
-@opt.host
-@opt.zone
+@connected
 @_key
 @_value
 @opt.as_json
-@_words
+@key_first
 def write(
+    context: Context,
     *,
-    host: str | None,
-    zone: str | None,
     key: str | None,
     value: str | None,
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
     """Create or overwrite a key; print its revision."""
-    said = filled(words, key, value)
-    with opened(host, zone) as context:
-        from .shell import commands
+    from .shell import commands
 
-        commands.write(context, said[0], said[1], as_json=as_json)
+    said = filled(words, key, value)
+    commands.write(context, said[0], said[1], as_json=as_json)
 
 
 @as_key_command(
     "update", "KEY VALUE", needs=("-k", "-v"), is_write=True, examples=("foo baz", "-k foo -v baz")
 )
-@opt.host
-@opt.zone
+@connected
 @_key
 @_value
 @opt.as_json
-@_words
+@key_first
 def update(
+    context: Context,
     *,
-    host: str | None,
-    zone: str | None,
     key: str | None,
     value: str | None,
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
     """Overwrite a key that exists; print its revision."""
-    said = filled(words, key, value)
-    with opened(host, zone) as context:
-        from .shell import commands
+    from .shell import commands
 
-        commands.update(context, said[0], said[1], as_json=as_json)
+    said = filled(words, key, value)
+    commands.update(context, said[0], said[1], as_json=as_json)
 
 
 @as_key_command("delete", "KEY", needs=("-k",), is_write=True, examples=("foo", "-k foo"))
-@opt.host
-@opt.zone
+@connected
 @_key
 @opt.as_json
-@_words
+@key_first
 def delete(
+    context: Context,
     *,
-    host: str | None,
-    zone: str | None,
     key: str | None,
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
     """Delete a key that exists; print the revision of the deletion."""
-    said = filled(words, key)
-    with opened(host, zone) as context:
-        from .shell import commands
+    from .shell import commands
 
-        commands.delete(context, said[0], as_json=as_json)
+    said = filled(words, key)
+    commands.delete(context, said[0], as_json=as_json)
 
 
 @as_key_command(
     "cas", "KEY REVISION VALUE", needs=("-k", "-v"), is_write=True,
-    examples=("lock 0 me", "foo 17 bar", "-k foo --revision 17 -v @file"),
+    examples=("foo 0 bar", "foo 17 baz", "-k foo --revision 17 -v @file"),
 )  # fmt: skip
-@opt.host
-@opt.zone
+@connected
 @_key
 @click.option("--revision", metavar="N", help="The revision that the key must have.")
 @_value
 @opt.as_json
-@_words
+@key_first
 def cas(
+    context: Context,
     *,
-    host: str | None,
-    zone: str | None,
     key: str | None,
     revision: str | None,
     value: str | None,
@@ -176,104 +195,90 @@ def cas(
     words: tuple[str, ...],
 ) -> None:
     """Write only if the key has this revision; 0: only if it does not exist."""
-    said = filled(words, key, revision, value)
-    with opened(host, zone) as context:
-        from .shell import commands
+    from .shell import commands
 
-        commands.cas(context, said[0], said[1], said[2], as_json=as_json)
+    said = filled(words, key, revision, value)
+    commands.cas(context, said[0], said[1], said[2], as_json=as_json)
 
 
 @as_key_command("keys", "[PREFIX]", examples=("", "services/"))
-@opt.host
-@opt.zone
+@connected
 @_prefix
 @opt.as_json
-@_words
+@key_first
 def keys(
+    context: Context,
     *,
-    host: str | None,
-    zone: str | None,
     prefix: str | None,
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
     """Print the keys, or those that begin with a prefix."""
-    (prefix,) = filled_if_any(words, prefix)
-    with opened(host, zone) as context:
-        from .shell import commands
+    from .shell import commands
 
-        commands.keys(context, prefix, as_json=as_json)
+    (prefix,) = filled_if_any(words, prefix)
+    commands.keys(context, prefix, as_json=as_json)
 
 
 @as_key_command("scan", "[PREFIX [LIMIT]]", examples=("services/", '"" 1000'))
-@opt.host
-@opt.zone
+@connected
 @_prefix
 @click.option("--limit", metavar="N", help=f"At most so many keys [{SCAN_LIMIT}].")
 @opt.as_json
-@_words
+@key_first
 def scan(
+    context: Context,
     *,
-    host: str | None,
-    zone: str | None,
     prefix: str | None,
     limit: str | None,
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
     """Print keys with their values, in the order of keys."""
-    prefix, limit = filled_if_any(words, prefix, limit)
-    with opened(host, zone) as context:
-        from .shell import commands
+    from .shell import commands
 
-        commands.scan(context, prefix, limit, SCAN_LIMIT, as_json=as_json)
+    prefix, limit = filled_if_any(words, prefix, limit)
+    commands.scan(context, prefix, limit, SCAN_LIMIT, as_json=as_json)
 
 
 @as_key_command("watch", "[PREFIX]", examples=("services/",))
-@opt.host
-@opt.zone
+@connected
 @_prefix
 @opt.as_json
-@_words
+@key_first
 def watch(
+    context: Context,
     *,
-    host: str | None,
-    zone: str | None,
     prefix: str | None,
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
     """Print each change of the keys that begin with a prefix, as it happens."""
-    (prefix,) = filled_if_any(words, prefix)
-    with opened(host, zone) as context:
-        from .shell import commands
+    from .shell import commands
 
-        commands.watch(context, prefix, as_json=as_json)
+    (prefix,) = filled_if_any(words, prefix)
+    commands.watch(context, prefix, as_json=as_json)
 
 
 @as_key_command("list", "[--watch]", examples=("", "--watch", "--json"))
-@opt.host
-@opt.zone
+@connected
 @click.option("--watch", "is_watch", is_flag=True, help="Follow changes as they happen.")
 @opt.as_json
-def list_nodes(*, host: str | None, zone: str | None, is_watch: bool, as_json: bool) -> int:
+def list_nodes(context: Context, *, is_watch: bool, as_json: bool) -> int:
     """Show the nodes of a cluster: name, address, health, type. Status 1 when there is no leader."""
-    with opened(host, zone) as context:
-        from .shell import commands
+    from .shell import commands
 
-        return commands.nodes(context, is_watch=is_watch, as_json=as_json)
+    return commands.nodes(context, is_watch=is_watch, as_json=as_json)
 
 
 @as_key_command("leader", "", examples=("",))
-@opt.host
-@opt.zone
+@connected
 @opt.as_json
-def leader(*, host: str | None, zone: str | None, as_json: bool) -> None:
+def leader(context: Context, *, as_json: bool) -> None:
     """Print the leader's name and address. Status 1 when there is none."""
-    with opened(host, zone) as context:
-        from .shell import commands
+    from .shell import commands
 
-        commands.leader(context, as_json=as_json)
+    commands.leader(context, as_json=as_json)
 
 
 NAMES: dict[str, KeyCommand] = {
@@ -310,21 +315,3 @@ def _wrong_usage() -> click.UsageError:
     command = context.command
     assert isinstance(command, KeyCommand)
     return click.UsageError(f"usage: {command.usage(context.info_name or '')}", context)
-
-
-@contextmanager
-def opened(host: str | None, zone: str | None) -> Iterator[Context]:
-    """Yield the shell's connection, or one for this command alone."""
-    shell: Context | None = click.get_current_context().obj
-    if shell is not None and host is None and zone is None:
-        yield shell
-        return
-    from .shell.commands import Context, Output, of_standard_input
-    from .shell.connection import Connection
-
-    out = shell.out if shell else Output(is_terminal=sys.stdout.isatty())
-    with Connection(opt.finder(zone), host, out.note, is_brief=True) as connection:
-        if shell is not None:
-            yield shell._replace(connection=connection)
-        else:
-            yield Context(connection, out, more=of_standard_input)

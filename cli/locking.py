@@ -12,24 +12,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options as opt
-from .keys import filled, filled_if_any, opened
+from .keys import connected, filled, filled_if_any, key_first
 from .vocabulary import Commands, as_key_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .shell.commands import Context
 
 _TTL = "15s"
 _DELAY = "15s"
 """Both are what locks of Consul's clients have (api/lock.go, agent/structs)."""
 
 _words = click.argument("words", nargs=-1, metavar="", type=click.UNPROCESSED)
-_key_first = click.argument(
-    "words",
-    nargs=-1,
-    metavar="",
-    type=click.UNPROCESSED,
-    shell_complete=opt.complete_first_key,
-)
 _session_argument = click.argument(
     "session", metavar="ID", type=click.UNPROCESSED, shell_complete=opt.complete_sessions
 )
@@ -134,8 +129,7 @@ def session() -> None:
 
 
 @session.command("create")
-@opt.host
-@opt.zone
+@connected
 @click.option("--ttl", metavar="TIME", help="It ends when it is not renewed for so long [never].")
 @click.option(
     "--delay", metavar="TIME", help=f"How long nobody gets its locks after its end [{_DELAY}]."
@@ -151,9 +145,8 @@ def session() -> None:
 )
 @opt.as_json
 def session_create(
+    context: Context,
     *,
-    host: str | None,
-    zone: str | None,
     ttl: str | None,
     delay: str | None,
     name: str | None,
@@ -166,124 +159,106 @@ def session_create(
     It ends when its TTL is over, when it is destroyed, and, unless --no-checks is given, when the
     node at which it was made has failed for 10 s.
     """
+    from .shell import sessions
+
     said = {"TTL": ttl, "LockDelay": delay, "Name": name, "Behavior": behavior}
     asked: dict[str, object] = {key: value for key, value in said.items() if value is not None}
     if no_checks:
         asked["NodeChecks"] = []
-    with opened(host, zone) as context:
-        from .shell import sessions
-
-        sessions.create(context, asked, as_json=as_json)
+    sessions.create(context, asked, as_json=as_json)
 
 
 @session.command("list")
-@opt.host
-@opt.zone
+@connected
 @opt.as_json
-def session_list(*, host: str | None, zone: str | None, as_json: bool) -> None:
+def session_list(context: Context, *, as_json: bool) -> None:
     """Show all sessions."""
-    with opened(host, zone) as context:
-        from .shell import sessions
+    from .shell import sessions
 
-        sessions.show(context, None, as_json=as_json)
+    sessions.show(context, None, as_json=as_json)
 
 
 @session.command("info")
-@opt.host
-@opt.zone
+@connected
 @_session_argument
 @opt.as_json
-def session_info(*, host: str | None, zone: str | None, session: str, as_json: bool) -> None:
+def session_info(context: Context, *, session: str, as_json: bool) -> None:
     """Show one session."""
-    with opened(host, zone) as context:
-        from .shell import sessions
+    from .shell import sessions
 
-        sessions.show(context, sessions.checked(session), as_json=as_json)
+    sessions.show(context, sessions.checked(session), as_json=as_json)
 
 
 @session.command("renew")
-@opt.host
-@opt.zone
+@connected
 @_session_argument
 @opt.as_json
-def session_renew(*, host: str | None, zone: str | None, session: str, as_json: bool) -> None:
+def session_renew(context: Context, *, session: str, as_json: bool) -> None:
     """Begin the TTL of a session anew."""
-    with opened(host, zone) as context:
-        from .shell import sessions
+    from .shell import sessions
 
-        sessions.renew(context, sessions.checked(session), as_json=as_json)
+    sessions.renew(context, sessions.checked(session), as_json=as_json)
 
 
 @session.command("destroy")
-@opt.host
-@opt.zone
+@connected
 @_session_argument
 @opt.as_json
-def session_destroy(*, host: str | None, zone: str | None, session: str, as_json: bool) -> None:
+def session_destroy(context: Context, *, session: str, as_json: bool) -> None:
     """End a session; its locks are free once their lock delay is over."""
-    with opened(host, zone) as context:
-        from .shell import sessions
+    from .shell import sessions
 
-        sessions.destroy(context, sessions.checked(session), as_json=as_json)
+    sessions.destroy(context, sessions.checked(session), as_json=as_json)
 
 
 @as_key_command(
     "acquire", "KEY VALUE --session ID", needs=("--session",), is_write=True,
     examples=("leader web1 --session 8f0e2c1a-...",),
 )  # fmt: skip
-@opt.host
-@opt.zone
+@connected
 @_session_option
 @opt.as_json
-@_key_first
-def acquire(
-    *, host: str | None, zone: str | None, session: str, as_json: bool, words: tuple[str, ...]
-) -> None:
+@key_first
+def acquire(context: Context, *, session: str, as_json: bool, words: tuple[str, ...]) -> None:
     """Take the lock KEY for a session.
 
     VALUE becomes the value of the key. Prints the revision, and the lock index, which is greater for
     each later holder. Status 1 when another session holds the lock, or its lock delay is not over.
     """
-    key, value = filled(words, None, None)
-    with opened(host, zone) as context:
-        from .shell import sessions
+    from .shell import sessions
 
-        sessions.acquire(context, key, value, sessions.checked(session), as_json=as_json)
+    key, value = filled(words, None, None)
+    sessions.acquire(context, key, value, sessions.checked(session), as_json=as_json)
 
 
 @as_key_command(
     "release", "KEY [VALUE] --session ID", needs=("--session",), is_write=True,
     examples=("leader --session 8f0e2c1a-...",),
 )  # fmt: skip
-@opt.host
-@opt.zone
+@connected
 @_session_option
 @opt.as_json
-@_key_first
-def release(
-    *, host: str | None, zone: str | None, session: str, as_json: bool, words: tuple[str, ...]
-) -> None:
+@key_first
+def release(context: Context, *, session: str, as_json: bool, words: tuple[str, ...]) -> None:
     """Free the lock KEY of a session.
 
     The key keeps its value, unless another VALUE is given. Prints the revision.
     """
+    from .shell import sessions
+
     key, value = filled_if_any(words, None, None)
     (key,) = filled(() if key is None else (key,), None)
-    with opened(host, zone) as context:
-        from .shell import sessions
-
-        sessions.release(context, key, value, sessions.checked(session), as_json=as_json)
+    sessions.release(context, key, value, sessions.checked(session), as_json=as_json)
 
 
 @as_key_command(
     "txn", "[OPERATION ...]", is_write=True,
     examples=("", '"check a 17" "set a 1" "delete b"'),
 )  # fmt: skip
-@opt.host
-@opt.zone
+@connected
 @opt.as_json
 @_words
-def txn(*, host: str | None, zone: str | None, as_json: bool, words: tuple[str, ...]) -> None:
+def txn(context: Context, *, as_json: bool, words: tuple[str, ...]) -> None:
     """Carry out several operations in one step, or none.
 
     \b
@@ -295,10 +270,9 @@ def txn(*, host: str | None, zone: str | None, as_json: bool, words: tuple[str, 
       acquire KEY VALUE SESSION   release KEY VALUE SESSION
     A revision of 0 is that of a key that does not exist.
     """
-    with opened(host, zone) as context:
-        from .shell import transactions
+    from .shell import transactions
 
-        transactions.txn(context, words, as_json=as_json)
+    transactions.txn(context, words, as_json=as_json)
 
 
 NAMES: dict[str, click.Command] = {

@@ -8,7 +8,6 @@ splits its lines in `shell/words.py`. `--help` needs this module, so it imports 
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -103,9 +102,28 @@ def by_names(group: click.Group) -> list[tuple[list[str], click.Command]]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a clause about what was perhaps meant by a mistyped word; empty: nothing is like it."""
-    likely = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {likely[0]}?" if likely else ""
+    """Return a clause about what was perhaps meant by a mistyped word; empty: nothing is near it.
+
+    Near is one typing error, or one for every three letters.
+    """
+    word = word.lower()
+    most = max(1, len(word) // 3)
+    alike = (one for one in known if abs(len(one) - len(word)) <= most)
+    typos, meant = min(((_typos(word, one), one) for one in alike), default=(most + 1, ""))
+    return f"; did you mean {meant}?" if typos <= most else ""
+
+
+def _typos(word: str, meant: str) -> int:
+    """Count letters that are wrong, missing, too many, or two that have changed places."""
+    before: list[int] = []
+    row = list(range(len(meant) + 1))
+    for i, typed in enumerate(word, 1):
+        before, last, row = row, before, [i]
+        for j, letter in enumerate(meant, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (typed != letter)))
+            if i > 1 and j > 1 and typed == meant[j - 2] and word[i - 2] == letter:
+                row[j] = min(row[j], last[j - 2] + 1)
+    return row[-1]
 
 
 def as_key_command(

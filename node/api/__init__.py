@@ -11,23 +11,13 @@ routes.py      the table: every path and method, with what it demands
 gate.py        the record, the gate made from it, and the way from a request to its route
 parameters.py  which query parameters a path knows, and which it must not ignore
 simple.py      /read, /write, /update, /delete
-kv.py          /v1/kv: one key
-trees.py       /v1/kv: all keys with a prefix
 watch.py       /v1/watch
-txn.py         /v1/txn
-session.py     /v1/session
-event.py       /v1/event
-catalog.py     /v1/catalog: the nodes, the datacenter
-coordinate.py  /v1/coordinate
-agent.py       /v1/agent: this node, and the members it knows
-quorum.py      /v1/operator/raft: who votes
-acl.py         /v1/acl, which there is not
-nodes.py       the catalog's nodes, as five handlers name and show them
-cluster.py     /v1/cluster, /v1/status, /v1/health, /v1/events, /v1/node/load, joining
+cluster.py     /v1/cluster, /v1/health, /v1/events, /v1/node/load, joining
 config.py      settings and names
 admin.py       stop, restart, kill, leave, remove, transfer
 items.py       an item in an answer, its 404, the age of a stale copy: shared by three handlers
 backend.py     what the API asks of the node
+`consul/`      the paths of Consul's clients; hstore's own are the modules above
 `dialect/`     what the paths of Consul's clients have in common
 `http/`        HTTP/1.1 itself
 

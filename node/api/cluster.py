@@ -1,4 +1,4 @@
-"""The cluster: /v1/cluster, /v1/status, /v1/health, /v1/events, /v1/node/load, and joining.
+"""The cluster: /v1/cluster, /v1/health, /v1/events, /v1/node/load, and joining.
 
 Owns how the cluster is shown over HTTP. What is shown comes from the node.
 """
@@ -13,8 +13,7 @@ import trio
 
 from ..model.cluster_info import PROTOCOL, JoinRequest
 from ..net.lag import SECONDS_MAX
-from .dialect.heads import EVERY, done
-from .http.answers import EVENTS, RETRY_AFTER_S, TEXT, Answer, HttpError, answer, head, ok
+from .http.answers import EVENTS, RETRY_AFTER_S, Answer, HttpError, answer, head, ok
 from .http.params import decode_json, number, parse_query
 
 if TYPE_CHECKING:
@@ -34,24 +33,6 @@ KEEPALIVE_S = 15.0
 
 _encode = msgspec.json.encode
 _join_request = msgspec.json.Decoder(JoinRequest)
-
-
-async def root(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
-    """`GET /`: one line for whoever looks whether something is here."""
-    return answer(exchange.keys.applied_index, b"hstore", content_type=TEXT, extra=EVERY)
-
-
-async def leader(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
-    """`GET /v1/status/leader`: its address for other nodes, as in Consul, or `""`."""
-    info = exchange.backend.administration.cluster()
-    address = next((node.peer_address for node in info.nodes if node.name == info.leader), "")
-    return done(exchange.keys.applied_index, _encode(address))
-
-
-async def peers(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
-    """`GET /v1/status/peers`: the addresses of all members for other nodes."""
-    addresses = [node.peer_address for node in exchange.backend.administration.cluster().nodes]
-    return done(exchange.keys.applied_index, _encode(addresses))
 
 
 async def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:

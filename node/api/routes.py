@@ -1,6 +1,7 @@
 """The table of routes: every path and method, with what it demands.
 
-A new path is a line here and a handler in the module of its theme. The rights are those of the
+A new path is a line here and a handler in the module of its theme: in `consul/` where it is one of
+Consul's clients. The rights are those of the
 page of each path in Consul's manual, where it has one.
 """
 
@@ -10,21 +11,18 @@ from typing import Any
 
 from ..model.commands import VALUE_BYTES_MAX
 from ..model.user_events import PAYLOAD_BYTES_MAX
-from . import (
+from . import admin, cluster, config, simple, watch
+from .consul import (
     acl,
-    admin,
     agent,
     catalog,
-    cluster,
-    config,
     coordinate,
     event,
     kv,
     quorum,
     session,
-    simple,
+    status,
     txn,
-    watch,
 )
 from .gate import Browser, Caller, Handler, Repeat, Right, Route, Routes
 
@@ -148,9 +146,9 @@ RECORDS = (
     _operate(_PUT, b"/v1/operator/raft/transfer-leader", quorum.transfer, "id timeout"),
     _read(b"/v1/watch", watch.watch, Right.KEY_READ, "prefix after"),
     Route(_GET, b"/v1/health", cluster.health, Right.NONE, is_vital=True),
-    _read(b"/", cluster.root, Right.NONE),
-    _read(b"/v1/status/leader", cluster.leader, Right.NONE),
-    _read(b"/v1/status/peers", cluster.peers, Right.NONE),
+    _read(b"/", status.root, Right.NONE),
+    _read(b"/v1/status/leader", status.leader, Right.NONE),
+    _read(b"/v1/status/peers", status.peers, Right.NONE),
     _read(b"/v1/cluster", cluster.show, Right.NODE_READ),
     _read(b"/v1/events", cluster.events, Right.NODE_READ),
     _read(b"/v1/node/load", cluster.load, Right.AGENT_READ, "seconds"),

@@ -1,6 +1,6 @@
 """The simple interface: /read, /write, /update and /delete, JSON in and out.
 
-Owns how a key and a value look there. The Consul-style interface is `kv.py`; walking over many
+Owns how a key and a value look there. The Consul-style interface is `consul/kv.py`; walking over many
 keys is `http/listing.py`.
 """
 

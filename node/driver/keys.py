@@ -17,7 +17,8 @@ from ..model.locks import Session
 from ..state import idempotency
 from ..state.changes import Table
 from ..state.machine import Item, Reader
-from ..state.watches import Wait, Watch, Watches
+from ..state.waits import Wait
+from ..state.watches import Watch, Watches
 from .replica import Replica
 from .requests import Answer, Request
 

@@ -27,7 +27,9 @@ cluster_time.py  the time in the log, which never falls
 intact.py        whether a whole state that another node sends can be read
 records.py       the layout of keys and values in the store
 changes.py       the history, bounded
-watches.py       watches and waits, and their waking
+watches.py       watches, and the waking of watches and waits
+waits.py         waits, and which of them a change ends
+by_prefix.py     things found by the beginnings of a key
 
 Never here: a clock, randomness, I/O beyond the store, or an order that depends on a hash seed.
 """

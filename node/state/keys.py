@@ -24,6 +24,7 @@ from .records import (
     KEY_CHANGE_KEY,
     LOCKED,
     USER,
+    Item,
     encode_index,
     encode_record,
     pack_head,
@@ -91,24 +92,28 @@ def _put_locked(batch: Batch, entry: Entry, command: Put, found: bytes | None) -
 
 
 def write(
-    batch: Batch, index: int, command: Put | Acquire | Release, create_revision: int, lock: bytes
+    batch: Batch,
+    index: int,
+    item: Put | Acquire | Release | Item,
+    create_revision: int,
+    lock: bytes,
 ) -> None:
     """Write a key and its lock data.
 
     Args:
         batch: What has taken effect.
         index: Of the entry.
-        command: Has key, value and flags.
+        item: Has key, value and flags.
         create_revision: Of the key; with or without the bit of lock data.
         lock: Its lock data; empty: it has none.
     """
-    flags, value = command.flags, command.value
+    key, flags, value = item.key, item.flags, item.value
     if lock:
         record = records.encode_locked(create_revision, flags, index, lock, value)
     else:
         record = encode_record(create_revision, flags, index, value)
-    batch.put(USER + command.key, record)
-    batch.changes.append(Change(KEYS, command.key, index, value))
+    batch.put(USER + key, record)
+    batch.changes.append(Change(KEYS, key, index, value))
 
 
 def lock_of_new(batch: Batch, key: bytes) -> bytes:

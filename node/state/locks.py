@@ -13,7 +13,6 @@ from ..raft.entry import Entry
 from ..raft.errors import CoreBug
 from . import holds, keys, records
 from .batch import Batch, Effects
-from .changes import KEYS, Change
 from .holds import HOLDS
 from .keys import GREATEST_LOCK
 
@@ -53,9 +52,7 @@ def _acquire(batch: Batch, entry: Entry, command: Acquire) -> Outcome:
             batch.set_value(GREATEST_LOCK, lock_index)
             batch.put(records.GREATEST_LOCK_KEY, records.encode_index(lock_index))
     lock = records.encode_lock(lock_index, session)
-    record = records.encode_locked(create_revision, command.flags, entry.index, lock, command.value)
-    batch.put(records.USER + key, record)
-    batch.changes.append(Change(KEYS, key, entry.index, command.value))
+    keys.write(batch, entry.index, command, create_revision, lock)
     return Outcome(True, entry.index)
 
 
@@ -78,10 +75,7 @@ def _release(batch: Batch, entry: Entry, command: Release) -> Outcome:
     if holder != command.session:
         return Outcome(False, revision)
     holds.let_go(batch, key, holder)
-    lock = records.encode_lock(lock_index, b"")
-    record = records.encode_locked(create_revision, command.flags, entry.index, lock, command.value)
-    batch.put(records.USER + key, record)
-    batch.changes.append(Change(KEYS, key, entry.index, command.value))
+    keys.write(batch, entry.index, command, create_revision, records.encode_lock(lock_index, b""))
     return Outcome(True, entry.index)
 
 
@@ -104,11 +98,7 @@ def end_all(batch: Batch, index: int, session: Session) -> None:
             item = records.decode_item(key, record)
             holds.let_go(batch, key, session.id)
             lock = records.encode_lock(item.lock_index, b"")
-            record = records.encode_locked(
-                item.create_revision, item.flags, index, lock, item.value
-            )
-            batch.put(records.USER + key, record)
-            batch.changes.append(Change(KEYS, key, index, item.value))
+            keys.write(batch, index, item, item.create_revision, lock)
         if delay_ms:
             holds.delay(batch, key, delay_ms)
 

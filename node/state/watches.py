@@ -1,11 +1,10 @@
-"""The watches and the waits of a node: who has to know of which change.
+"""The watches of a node, and the waking of its watches and waits.
 
-A *watch* reads every change of the keys of one table under one prefix. A *wait* is about one key or
-one prefix, is called after the next change of it, once, and reads nothing: a blocking read looks at
-the state by itself then.
+A *watch* reads every change of the keys of one table under one prefix. The *waits*, which are called
+after one change, are in `waits.py`.
 
-Owns both, and their waking. The changes that watches read are in `changes.py`; how they are sent to a
-client, and when a client is too slow, is the API's.
+Owns who is woken by which change, and what a watch has read. The changes are in `changes.py`; how
+they are sent to a client, and when a client is too slow, is the API's.
 
 Theory of operation: a watch that has read all of its own holds nothing but its prefix. The next
 change under it gives the watch a *cursor*, the number of that change in the shared history, and
@@ -16,20 +15,18 @@ place when the history has forgotten the change that its cursor is at, and only 
 
 A change finds its watches by looking up the beginnings of its key, one for each length of prefix
 that is watched in its table: with ten thousand watches of as many prefixes that is a few steps, not
-ten thousand. Waits for one key are found by the key itself, waits for a prefix as watches are.
+ten thousand.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
 
 from ..errors import Compacted
 from ..net.flag import Flag
-from .changes import KEYS, Change, History, Table, Tree
-
-T = TypeVar("T")
+from .by_prefix import ByPrefix
+from .changes import KEYS, Change, History, Table
+from .waits import Wait, Waits
 
 TAKEN_AT_ONCE = 256
 """Changes that a watch looks at in one go: some 50 us, then other tasks have their turn."""
@@ -143,152 +140,8 @@ class Watch:
         self._watches.wake(self._flag.set)
 
 
-class Wait:
-    """A wait for the next change of one key, or of any under a prefix. Made by `Watches.once`."""
-
-    __slots__ = ("_call", "_key", "_waits", "is_prefix")
-
-    def __init__(
-        self, waits: _Waits, key: bytes, call: Callable[[], None], *, is_prefix: bool
-    ) -> None:
-        self._waits = waits
-        self._key = key
-        self._call: Callable[[], None] | None = call
-        self.is_prefix = is_prefix
-
-    def give_up(self) -> None:
-        """Wait no longer: it is not called any more. Idempotent."""
-        if self._call is not None:
-            self._call = None
-            self._waits.remove(self, self._key)
-
-    def end(self) -> None:
-        """Call, unless it was given up meanwhile."""
-        call, self._call = self._call, None
-        if call is not None:
-            call()
-
-
-class _ByPrefix(Generic[T]):
-    """Things of prefixes, to be found by the beginnings of a key."""
-
-    def __init__(self) -> None:
-        # Dictionaries instead of sets, for their order: it is the order of waking.
-        self._by_prefix: dict[bytes, dict[T, None]] = {}
-        self._lengths: list[int] = []
-        self._count_by_length: dict[int, int] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._by_prefix)
-
-    def __len__(self) -> int:
-        return sum(map(len, self._by_prefix.values()))
-
-    def __iter__(self) -> Iterator[T]:
-        for same in self._by_prefix.values():
-            yield from same
-
-    def add(self, prefix: bytes, one: T) -> None:
-        same = self._by_prefix.get(prefix)
-        if same is None:
-            same = self._by_prefix[prefix] = {}
-            self._add_length(len(prefix))
-        same[one] = None
-
-    def remove(self, prefix: bytes, one: T) -> None:
-        """Remove one; also one that is not here."""
-        same = self._by_prefix.get(prefix, {})
-        if one in same:
-            del same[one]
-            if not same:
-                del self._by_prefix[prefix]
-                self._remove_length(len(prefix))
-
-    def found(self, key: bytes) -> Iterator[T]:
-        """Iterate over those whose prefix this key has; nothing is added or removed meanwhile."""
-        for length in self._lengths:
-            if length > len(key):
-                break
-            yield from self._by_prefix.get(key[:length], ())
-
-    def take(self, key: bytes) -> list[T]:
-        """Remove and return those whose prefix this key has."""
-        taken: list[T] = []
-        for length in tuple(self._lengths):
-            if length > len(key):
-                break
-            same = self._by_prefix.pop(key[:length], None)
-            if same is not None:
-                taken += same
-                self._remove_length(length)
-        return taken
-
-    def take_under(self, prefix: bytes) -> list[T]:
-        """Remove and return those whose prefix starts with this one."""
-        taken: list[T] = []
-        for longer in [one for one in self._by_prefix if one.startswith(prefix)]:
-            taken += self._by_prefix.pop(longer)
-            self._remove_length(len(longer))
-        return taken
-
-    def _add_length(self, length: int) -> None:
-        count = self._count_by_length.get(length, 0)
-        if count == 0:
-            insort(self._lengths, length)
-        self._count_by_length[length] = count + 1
-
-    def _remove_length(self, length: int) -> None:
-        self._count_by_length[length] -= 1
-        if self._count_by_length[length] == 0:
-            del self._count_by_length[length]
-            self._lengths.remove(length)
-
-
-class _Waits:
-    """The waits for changes of one table, each for one change."""
-
-    def __init__(self) -> None:
-        self._by_key: dict[bytes, dict[Wait, None]] = {}
-        self._by_prefix: _ByPrefix[Wait] = _ByPrefix()
-
-    def add(self, wait: Wait, key: bytes) -> None:
-        if wait.is_prefix:
-            self._by_prefix.add(key, wait)
-        else:
-            self._by_key.setdefault(key, {})[wait] = None
-
-    def remove(self, wait: Wait, key: bytes) -> None:
-        """Remove a wait; also one that is not here any more."""
-        if wait.is_prefix:
-            self._by_prefix.remove(key, wait)
-            return
-        same = self._by_key.get(key, {})
-        same.pop(wait, None)
-        if not same:
-            self._by_key.pop(key, None)
-
-    def take(self, change: Change) -> list[Wait]:
-        """Remove and return those that this change is for."""
-        key = change.key
-        taken = list(self._by_key.pop(key, ()))
-        if self._by_prefix:
-            taken += self._by_prefix.take(key)
-        if isinstance(change, Tree):
-            taken += self._by_prefix.take_under(key)
-            for longer in [one for one in self._by_key if one.startswith(key)]:
-                taken += self._by_key.pop(longer)
-        return taken
-
-    def take_all(self) -> list[Wait]:
-        """Remove and return all."""
-        taken = [wait for same in self._by_key.values() for wait in same]
-        taken += self._by_prefix
-        self._by_key, self._by_prefix = {}, _ByPrefix()
-        return taken
-
-
 class Watches:
-    """All watches of a node.
+    """All watches of a node, and the waits that are called for the same changes.
 
     Args:
         history: What they read. Its callbacks `on_add` and `on_restart` are set here.
@@ -301,8 +154,8 @@ class Watches:
         self.history = history
         self.wake = wake
         # Only tables that are watched.
-        self._by_table: dict[Table, _ByPrefix[Watch]] = {}
-        self._waits: dict[Table, _Waits] = {}
+        self._by_table: dict[Table, ByPrefix[Watch]] = {}
+        self._waits: dict[Table, Waits] = {}
         history.on_add = self._on_add
         history.on_restart = self._on_restart
 
@@ -328,7 +181,7 @@ class Watches:
         cursor = history.after(start)
         watch = Watch(self, table, prefix, start, cursor if cursor < history.end else None)
         if table not in self._by_table:
-            self._by_table[table] = _ByPrefix()
+            self._by_table[table] = ByPrefix()
         self._by_table[table].add(prefix, watch)
         return watch
 
@@ -345,7 +198,7 @@ class Watches:
         """
         waits = self._waits.get(table)
         if waits is None:
-            waits = self._waits[table] = _Waits()
+            waits = self._waits[table] = Waits()
         wait = Wait(waits, key, call, is_prefix=is_prefix)
         waits.add(wait, key)
         return wait

@@ -31,7 +31,9 @@ from .watch_load import (
     OPENING_AT_ONCE,
     WRITES_PER_S,
     Seen,
+    follow,
     wait,
+    watch,
     write_all,
 )
 
@@ -141,10 +143,14 @@ async def _wait_all(
     leader = await trio.to_thread.run_sync(system.leader)
     pid = system.pid(address)
     opening = trio.Semaphore(OPENING_AT_ONCE)
-    reader = _read if isinstance(system, Hstore) else _watch
     async with trio.open_nursery() as nursery:
         for k in range(plan.watches):
-            nursery.start_soon(_reader, reader, system, address, _key(k), opening, seen)
+            key = _key(k)  # it begins no other's, so a watch of it as a prefix is one of the key
+            if isinstance(system, Hstore):
+                read = partial(_read, address, key, seen)
+            else:
+                read = partial(watch, system, address, key, seen)
+            nursery.start_soon(follow, opening, seen, address, read)
         await wait(seen, lambda: seen.opened == plan.watches, OPEN_S_MAX, "all of them wait")
         await trio.sleep(_REST_S)
         writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
@@ -158,43 +164,12 @@ async def _wait_all(
     return memory, busy
 
 
-async def _reader(
-    reader: Callable[..., object],
-    system: System,
-    address: str,
-    key: str,
-    opening: trio.Semaphore,
-    seen: Seen,
-) -> None:
-    """Follow one key until cancelled; a connection that ends is said."""
-    is_open = False
-
-    def opened() -> None:
-        nonlocal is_open
-        if not is_open:
-            is_open = True
-            seen.opened += 1
-            opening.release()
-            seen.notify()
-
-    await opening.acquire()
-    try:
-        async with client.connected(address) as connection:
-            await reader(connection, system, address, key, opened, seen)  # type: ignore[misc]
-    except (*client.GONE, Failed) as error:
-        seen.wrong = f"a read ended: {type(error).__name__}: {error}"
-    else:
-        seen.wrong = "a read ended"
-    seen.notify()
-
-
 async def _read(
-    connection: client.Connection,
-    system: System,
     address: str,
     key: str,
-    opened: Callable[[], None],
     seen: Seen,
+    connection: client.Connection,
+    opened: Callable[[], None],
 ) -> None:
     """Ask for a key again and again, each time with the index of the last answer."""
     index = b"0"
@@ -212,29 +187,3 @@ async def _read(
                 raise Failed(f"a read of {key} is answered with no change")
             seen.change(key)
         index = found[1]
-
-
-async def _watch(
-    connection: client.Connection,
-    system: System,
-    address: str,
-    key: str,
-    opened: Callable[[], None],
-    seen: Seen,
-) -> None:
-    """Watch a key, whose name begins no other's."""
-    rest = b""
-
-    def take(status: int, data: bytes) -> None:
-        nonlocal rest
-        if status != 200:
-            raise Failed(f"a watch is answered {status}: {data[:200]!r}")
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            changed = system.watched(line)
-            if changed:
-                seen.change(changed)
-            elif changed == "":
-                opened()
-
-    await connection.follow(system.watch(address, key), take)

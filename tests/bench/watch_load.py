@@ -8,7 +8,7 @@ for both systems, and what it needs itself is in the figures of both.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -116,12 +116,13 @@ async def _watch_all(system: System, address: str, plan: Plan, number: int, seen
     leader = await trio.to_thread.run_sync(system.leader)
     opening = trio.Semaphore(OPENING_AT_ONCE)
     async with trio.open_nursery() as nursery:
-        for watch in range(plan.watches):
-            nursery.start_soon(_watch, system, address, _prefix(watch), opening, seen)
+        for k in range(plan.watches):
+            read = partial(watch, system, address, _prefix(k), seen)
+            nursery.start_soon(follow, opening, seen, address, read)
         await wait(seen, lambda: seen.opened == plan.watches, OPEN_S_MAX, "all watches are open")
         writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
         turn = [(number * writes + k) % plan.watches for k in range(writes)]
-        await write_all(system, leader, [_prefix(watch) + "key" for watch in turn], seen)
+        await write_all(system, leader, [_prefix(k) + "key" for k in turn], seen)
         await wait(seen, lambda: not seen.begun, LATE_S_MAX, "all changes have come")
         memory, _ = memory_mib(system.pid(address))
         nursery.cancel_scope.cancel()
@@ -145,37 +146,65 @@ def _prefix(watch: int) -> str:
     return f"watch-{watch:05d}/"
 
 
-async def _watch(
-    system: System, address: str, prefix: str, opening: trio.Semaphore, seen: Seen
+async def follow(
+    opening: trio.Semaphore,
+    seen: Seen,
+    address: str,
+    read: Callable[[client.Connection, Callable[[], None]], Awaitable[None]],
 ) -> None:
-    """Follow one watch until cancelled."""
-    rest = b""
+    """Have one client read on a connection of its own until cancelled; that it ends is wrong.
+
+    Args:
+        opening: So many clients open at a time.
+        seen: What comes of it.
+        address: Of the node.
+        read: Reads, and calls what it is given once its answers come with changes only.
+    """
     is_open = False
 
-    def take(status: int, data: bytes) -> None:
-        nonlocal rest, is_open
-        if status != 200:
-            raise Failed(f"a watch is answered {status}: {data[:200]!r}")
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            key = system.watched(line)
-            if key:
-                seen.change(key)
-            elif key == "" and not is_open:
-                is_open = True
-                seen.opened += 1
-                opening.release()
-                seen.notify()
+    def opened() -> None:
+        nonlocal is_open
+        if not is_open:
+            is_open = True
+            seen.opened += 1
+            opening.release()
+            seen.notify()
 
     await opening.acquire()
     try:
         async with client.connected(address) as connection:
-            await connection.follow(system.watch(address, prefix), take)
+            await read(connection, opened)
     except (*client.GONE, Failed) as error:
-        seen.wrong = f"a watch ended: {error}"
+        seen.wrong = f"a client ended: {type(error).__name__}: {error}"
     else:
-        seen.wrong = "a watch ended"
+        seen.wrong = "a client ended"
     seen.notify()
+
+
+async def watch(
+    system: System,
+    address: str,
+    prefix: str,
+    seen: Seen,
+    connection: client.Connection,
+    opened: Callable[[], None],
+) -> None:
+    """Watch a prefix: what `follow` calls."""
+    rest = b""
+
+    def take(status: int, data: bytes) -> None:
+        nonlocal rest
+        if status != 200:
+            raise Failed(f"a watch is answered {status}: {data[:200]!r}")
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            changed = system.watched(line)
+            if changed:
+                seen.change(changed)
+            elif changed == "":
+                opened()
+
+    await connection.follow(system.watch(address, prefix), take)
 
 
 async def write_all(system: System, leader: str, keys: list[str], seen: Seen) -> None:

@@ -203,8 +203,9 @@ def test_a_mistyped_command_is_answered_with_the_likely_one(words, meant, capfd)
     assert line.startswith(f"hstore: there is no command '{words[0]}'; did you mean {meant}?")
 
 
-def test_a_mistyped_command_that_is_like_none_is_answered_without_a_guess(capfd):
-    assert cli.run(["xyzzy"]) == 2
+@pytest.mark.parametrize("word", ["xyzzy", "cheque", "stall", "x", "delete" * 100_000])
+def test_a_mistyped_command_that_is_like_none_is_answered_without_a_guess(word, capfd):
+    assert cli.run([word]) == 2
     assert "did you mean" not in capfd.readouterr().err
 
 

@@ -19,6 +19,7 @@ _QUESTIONS = "node/api/dialect/questions.py"
 _READER = "node/state/reader.py"
 _SESSIONS = "node/state/sessions.py"
 _TRANSACTIONS = "node/state/transactions.py"
+_WAITS = "node/state/waits.py"
 _WATCHES = "node/state/watches.py"
 
 
@@ -147,7 +148,7 @@ _STATE = (
     ),
     _mutant(
         "a-change-wakes-nobody-who-waits-for-a-prefix", "Only who waits for the key itself.",
-        _WATCHES, "            taken += self._by_prefix.take(key)\n", "            pass\n",
+        _WAITS, "            taken += self._by_prefix.take(key)\n", "            pass\n",
     ),
     _mutant(
         "changes-of-a-transaction-are-told-apart", "Each says that it is the last of its revision.",

@@ -13,5 +13,5 @@ ids.py        UUIDs from text
 filters.py    `?filter=`, and parameters that are patterns
 questions.py  reads of the state, which wait where the client asks for that
 
-Never here: what a path means. Above HTTP itself (`../http/`), below the handlers.
+Never here: what a path means. Above HTTP itself (`../http/`), below the handlers (`../consul/`).
 """

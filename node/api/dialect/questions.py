@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..http.answers import Answer
     from ..http.connection import Request
     from ..http.exchange import Exchange
-    from ..http.waiting import Found
+    from ..http.waiting import Due
 
 
 class Target(NamedTuple):
@@ -82,7 +82,7 @@ def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
     mode, query = mode_of(exchange, query)
     wanted = blocking(query) if query else AT_ONCE
 
-    def look(after: int | None) -> Found | None:
+    def look(after: int | None) -> Due | None:
         """Return the answer if the index has passed `after`, or in any case."""
         reader = exchange.keys.view()
         try:
@@ -96,7 +96,7 @@ def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
             return read(exchange, mode, index, body)
         return _LongList(exchange, mode, question)
 
-    def finish(_: Outcome) -> Found | Wait:
+    def finish(_: Outcome) -> Due | Wait:
         answer = look(wanted.after or None)
         if answer is not None:
             return answer
@@ -210,7 +210,7 @@ class LocalWait(Wait):
         mode: Mode,
         wanted: Blocking,
         on: Sequence[Target],
-        look: Callable[[int | None], Found | None],
+        look: Callable[[int | None], Due | None],
     ) -> None:
         self.until = trio.current_time() + with_jitter(wanted.wait_s)
         self._exchange = exchange
@@ -230,12 +230,12 @@ class LocalWait(Wait):
         self._signal.call = call
         return True
 
-    def look(self) -> Found | None:
+    def look(self) -> Due | None:
         """Look whether the index has passed (`Wait`)."""
         self._looked_at = self._exchange.keys.applied_index
         return self._look(self._after)
 
-    def over(self) -> Found:
+    def over(self) -> Due:
         """Answer with what is true now (`Wait`)."""
         refuse_without_leader(self._exchange, self._mode)
         answer = self._look(None)

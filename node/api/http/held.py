@@ -14,7 +14,7 @@ from ...net.stream import TcpStream
 from .answers import HttpError
 from .dispatch import failed, finish
 from .exchange import DEADLINE_SLACK_S
-from .waiting import Found, Pending, Tell, Wait
+from .waiting import Due, Pending, Tell, Wait
 
 if TYPE_CHECKING:
     from .answers import Answer
@@ -26,10 +26,10 @@ class _Told:
     """What a read was told, once it was."""
 
     def __init__(self) -> None:
-        self.found: Found | Exception | None = None
+        self.found: Due | Exception | None = None
         self.event = trio.Event()
 
-    def tell(self, found: Found | Exception) -> None:
+    def tell(self, found: Due | Exception) -> None:
         self.found = found
         self.event.set()
 

@@ -30,8 +30,7 @@ from .dispatch import failed
 from .exchange import DEADLINE_SLACK_S, NO_OUTCOME, Deferred, Finished, Found
 from .room import Silence
 from .serving import PATIENCE_S_MIN, Begun, Serving, Shared, cost_of
-from .waiting import Found as Due
-from .waiting import Wait
+from .waiting import Due, Wait
 
 # What is received up to this size is handled even where the turn has served enough: so who asks for
 # little does not wait behind those who send much.

@@ -51,7 +51,7 @@ class Wait(abc.ABC):
         """
 
     @abc.abstractmethod
-    def look(self) -> Found | None:
+    def look(self) -> Due | None:
         """Return the answer, or the work that makes it, if it is due; None: not yet.
 
         Raises:
@@ -59,7 +59,7 @@ class Wait(abc.ABC):
         """
 
     @abc.abstractmethod
-    def over(self) -> Found:
+    def over(self) -> Due:
         """Return the answer, or the work that makes it, since the time is over.
 
         Raises:
@@ -71,10 +71,10 @@ class Wait(abc.ABC):
         """Wait for no change any more. Idempotent."""
 
 
-Found = bytes | Awaitable[Answer | Wait]
+Due = bytes | Awaitable[Answer | Wait]
 """A whole answer, or the work that makes it: which may find that it is not due after all."""
 
-Tell = Callable[[Found | Exception], None]
+Tell = Callable[[Due | Exception], None]
 """Called once, in a turn that has room for it: with the answer, or with the error in its place."""
 
 
@@ -127,7 +127,7 @@ class Pending:
         except Exception as error:  # noqa: BLE001 (the boundary: it becomes the answer)
             self.end(error)
 
-    def end(self, found: Found | Exception) -> None:
+    def end(self, found: Due | Exception) -> None:
         """Wait no more, and tell."""
         tell = self._tell
         if tell is not None:

@@ -1,4 +1,4 @@
-"""/v1/status, /v1/cluster, /v1/health, /v1/events, join and the admin requests."""
+"""/v1/cluster, /v1/health, /v1/events, join and the admin requests."""
 
 from __future__ import annotations
 
@@ -28,17 +28,6 @@ ADMIN = [
     ("/v1/leader/remove", {"node": "n2"}, ("remove", "n2")),
     ("/v1/leader/transfer", {"to": "n2"}, ("transfer", "n2")),
 ]
-
-
-async def test_status_leader_is_its_peer_address_or_empty(client, backend):
-    assert (await client.request("GET", "/v1/status/leader")).json() == "10.0.0.1:8300"
-    backend.leader = None
-    assert (await client.request("GET", "/v1/status/leader")).json() == ""
-
-
-async def test_status_peers_is_a_list_of_peer_addresses(client):
-    answer = await client.request("GET", "/v1/status/peers")
-    assert answer.json() == ["10.0.0.1:8300", "10.0.0.1:8301"]
 
 
 async def test_cluster_shows_every_member_of_the_contract(client, backend):

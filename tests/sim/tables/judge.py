@@ -19,7 +19,8 @@ from hstore.node.model.commands import Outcome
 from hstore.node.raft.entry import Entry
 from hstore.node.state.changes import EVENTS, KEYS, NODE_SESSIONS, SESSIONS, Table
 from hstore.node.state.machine import Reader, State
-from hstore.node.state.watches import Wait, Watch, Watches
+from hstore.node.state.waits import Wait
+from hstore.node.state.watches import Watch, Watches
 
 from .book import Book
 from .page import Page

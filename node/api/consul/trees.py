@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from ..net.turn import SLICE_BYTES
-from ..raft.errors import CoreBug
-from ..state.changes import KEYS
-from .dialect.heads import Mode, read, read_head
-from .dialect.queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
-from .dialect.questions import Signal, Target, refuse_without_leader
-from .http.listing import KEYS_PER_SLICE, Listing
-from .http.params import key_start, prefix_from_path
-from .http.waiting import Wait
-from .items import entry, is_large, large_entry
+from ...net.turn import SLICE_BYTES
+from ...raft.errors import CoreBug
+from ...state.changes import KEYS
+from ..dialect.heads import Mode, read, read_head
+from ..dialect.queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
+from ..dialect.questions import Signal, Target, refuse_without_leader
+from ..http.listing import KEYS_PER_SLICE, Listing
+from ..http.params import key_start, prefix_from_path
+from ..http.waiting import Wait
+from ..items import entry, is_large, large_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..state.machine import Item, Reader
-    from .http.answers import Answer
-    from .http.exchange import Exchange
-    from .http.large import Large
-    from .http.listing import Piece
-    from .http.params import Query
-    from .http.waiting import Found
+    from ...state.machine import Item, Reader
+    from ..http.answers import Answer
+    from ..http.exchange import Exchange
+    from ..http.large import Large
+    from ..http.listing import Piece
+    from ..http.params import Query
+    from ..http.waiting import Due
 
 KEYS_COUNTED = 1_000
 """Of so many keys, each is looked at for the index of a listing."""
@@ -129,11 +129,11 @@ class _TreeWait(Wait):
         self._signal.call = call
         return True
 
-    def look(self) -> Found | None:
+    def look(self) -> Due | None:
         """Look whether the index has passed, in a task (`Wait`)."""
         return _Look(self._tree, self._wanted, self.until)
 
-    def over(self) -> Found:
+    def over(self) -> Due:
         """Answer with what is true now, in a task (`Wait`)."""
         self._tree.refuse_without_leader()
         return _Look(self._tree, None, self.until)

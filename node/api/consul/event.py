@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..config.command_limits import event_fault
-from ..filter.patterns import PATTERN_BYTES_MAX
-from ..model.commands import Denial
-from ..model.user_events import PAYLOAD_BYTES_MAX, FireEvent, UserEvent
-from ..model.values import uuid_text
-from ..state.changes import EVENTS
-from .dialect import filters, heads
-from .dialect.forms import refused
-from .dialect.questions import Question, Target, ask, ask_checked
-from .http.answers import too_large
-from .http.exchange import Deferred
-from .http.params import parse_query, prefix_from_path
+from ...config.command_limits import event_fault
+from ...filter.patterns import PATTERN_BYTES_MAX
+from ...model.commands import Denial
+from ...model.user_events import PAYLOAD_BYTES_MAX, FireEvent, UserEvent
+from ...model.values import uuid_text
+from ...state.changes import EVENTS
+from ..dialect import filters, heads
+from ..dialect.forms import refused
+from ..dialect.questions import Question, Target, ask, ask_checked
+from ..http.answers import too_large
+from ..http.exchange import Deferred
+from ..http.params import parse_query, prefix_from_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..model.commands import Outcome
-    from ..state.machine import Reader
-    from .http.connection import Request
-    from .http.exchange import Exchange, Found
-    from .http.params import Query
+    from ...model.commands import Outcome
+    from ...state.machine import Reader
+    from ..http.connection import Request
+    from ..http.exchange import Exchange, Found
+    from ..http.params import Query
 
 WHOLE_BYTES_MAX = 64 * 1024
 """Of the payloads of a list that is made in one go."""

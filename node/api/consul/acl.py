@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from .dialect.forms import refused
-from .dialect.texts import NO_SUCH_PATH
+from ..dialect.forms import refused
+from ..dialect.texts import NO_SUCH_PATH
 
 if TYPE_CHECKING:
-    from .http.connection import Request
-    from .http.exchange import Exchange
+    from ..http.connection import Request
+    from ..http.exchange import Exchange
 
 DISABLED = "ACL support disabled"
 """Consul's agent/acl_endpoint.go; py-consul raises its `ACLDisabled` on the status."""

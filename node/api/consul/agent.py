@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..filter.fields import INTEGER, TEXT, TEXT_MAP, Object
-from ..model import durations
-from ..model.values import split_address
-from ..net.turn import BYTES_MAX
+from ...filter.fields import INTEGER, TEXT, TEXT_MAP, Object
+from ...model import durations
+from ...model.values import split_address
+from ...net.turn import BYTES_MAX
+from ..dialect import filters, heads
+from ..dialect.heads import Mode
+from ..dialect.queries import datacenter
+from ..http.params import parse_query
 from . import nodes
-from .dialect import filters, heads
-from .dialect.heads import Mode
-from .dialect.queries import datacenter
-from .http.params import parse_query
 
 if TYPE_CHECKING:
-    from ..model.cluster_info import ClusterInfo, NodeInfo
-    from .http.answers import Answer
-    from .http.connection import Request
-    from .http.exchange import Exchange
+    from ...model.cluster_info import ClusterInfo, NodeInfo
+    from ..http.answers import Answer
+    from ..http.connection import Request
+    from ..http.exchange import Exchange
 
 CONSUL_VERSION = "1.20.0"
 """Clients compare numbers: this one has the API that they find here."""

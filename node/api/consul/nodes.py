@@ -9,13 +9,13 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from ..filter.fields import TEXT, TEXT_MAP, UNSIGNED, Object
-from ..model.values import split_address
-from .dialect import ids
+from ...filter.fields import TEXT, TEXT_MAP, UNSIGNED, Object
+from ...model.values import split_address
+from ..dialect import ids
 
 if TYPE_CHECKING:
-    from ..model.commands import Member
-    from .http.exchange import Exchange
+    from ...model.commands import Member
+    from ..http.exchange import Exchange
 
 FIELDS = Object(
     {

@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..config.command_limits import session_fault
-from ..model import durations
-from ..model.checks import SERF_HEALTH
-from ..model.commands import Denial
-from ..model.locks import LOCK_DELAY_NS, LOCK_DELAY_NS_MAX, CreateSession, EndSession, Session
-from ..model.values import uuid_text
-from ..state.changes import NODE_SESSIONS, NODES, SESSIONS
+from ...config.command_limits import session_fault
+from ...model import durations
+from ...model.checks import SERF_HEALTH
+from ...model.commands import Denial
+from ...model.locks import LOCK_DELAY_NS, LOCK_DELAY_NS_MAX, CreateSession, EndSession, Session
+from ...model.values import uuid_text
+from ...state.changes import NODE_SESSIONS, NODES, SESSIONS
+from ..dialect import bodies, heads, ids
+from ..dialect.forms import refused
+from ..dialect.questions import Question, Target, ask
+from ..http.exchange import Deferred, Renewal
+from ..http.idempotency import IDEMPOTENCY_KEY
+from ..http.params import parse_query, prefix_from_path
 from . import nodes
-from .dialect import bodies, heads, ids
-from .dialect.forms import refused
-from .dialect.questions import Question, Target, ask
-from .http.exchange import Deferred, Renewal
-from .http.idempotency import IDEMPOTENCY_KEY
-from .http.params import parse_query, prefix_from_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..model.commands import Outcome
-    from ..model.locks import Behavior
-    from ..state.machine import Reader
-    from .http.answers import Answer, HttpError
-    from .http.connection import Request
-    from .http.exchange import Exchange, Found
-    from .http.waiting import Wait
+    from ...model.commands import Outcome
+    from ...model.locks import Behavior
+    from ...state.machine import Reader
+    from ..http.answers import Answer, HttpError
+    from ..http.connection import Request
+    from ..http.exchange import Exchange, Found
+    from ..http.waiting import Wait
 
 WHOLE_MAX = 128
 """Sessions of a list that is made in one go, in about a millisecond."""

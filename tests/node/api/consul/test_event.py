@@ -12,7 +12,7 @@ import trio
 from hstore.node.api.dialect import filters
 from hstore.node.model.user_events import EVENTS_MAX
 from hstore.node.net.turn import BYTES_MAX, SLICE_BYTES
-from tests.node.api.dialect.paths.conftest import is_read, is_refused, waits
+from tests.node.api.consul.conftest import is_read, is_refused, waits
 
 
 async def fire(client, target, body=b""):

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..state.changes import NODES
+from ...state.changes import NODES
+from ..dialect import filters, heads
+from ..dialect.heads import Mode
+from ..dialect.queries import datacenter
+from ..dialect.questions import Question, Target, ask, ask_checked
+from ..http.params import parse_query, values_of
 from . import nodes
-from .dialect import filters, heads
-from .dialect.heads import Mode
-from .dialect.queries import datacenter
-from .dialect.questions import Question, Target, ask, ask_checked
-from .http.params import parse_query, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..state.machine import Reader
-    from .http.answers import Answer
-    from .http.connection import Request
-    from .http.exchange import Exchange, Found
+    from ...state.machine import Reader
+    from ..http.answers import Answer
+    from ..http.connection import Request
+    from ..http.exchange import Exchange, Found
 
 _encode = msgspec.json.encode
 

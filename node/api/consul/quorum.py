@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import NoLeader, Refused, Unavailable
+from ...errors import NoLeader, Refused, Unavailable
+from ..dialect import heads
+from ..dialect.forms import refused
+from ..dialect.queries import mode_of
+from ..http.exchange import Deferred
+from ..http.params import parse_query
 from . import nodes
-from .dialect import heads
-from .dialect.forms import refused
-from .dialect.queries import mode_of
-from .http.exchange import Deferred
-from .http.params import parse_query
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from ..model.commands import Outcome
-    from .http.answers import Answer
-    from .http.connection import Request
-    from .http.exchange import Exchange, Found
+    from ...model.commands import Outcome
+    from ..http.answers import Answer
+    from ..http.connection import Request
+    from ..http.exchange import Exchange, Found
 
 # Consul's agent/consul/operator_raft_endpoint.go: version 3 names servers by their id.
 _PROTOCOL_VERSION = "3"

@@ -15,7 +15,7 @@ from hstore.node.model.commands import (
     RemoveMember,
     ReplaceMember,
 )
-from tests.node.api.dialect.paths.conftest import OWN, is_read, is_refused, waits
+from tests.node.api.consul.conftest import OWN, is_read, is_refused, waits
 
 
 async def nodes(client, query=""):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..model.commands import (
+from ...model.commands import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
     Delete,
@@ -24,8 +24,8 @@ from ..model.commands import (
     Put,
     Transaction,
 )
-from ..model.locks import SESSION_ID_BYTES, Acquire, Release
-from ..model.transactions import (
+from ...model.locks import SESSION_ID_BYTES, Acquire, Release
+from ...model.transactions import (
     OPERATIONS_MAX,
     CheckIndex,
     CheckNotExists,
@@ -33,27 +33,27 @@ from ..model.transactions import (
     Get,
     GetTree,
 )
-from ..model.values import uuid_text
-from ..state import transactions
-from .dialect import bodies, heads, ids
-from .dialect.forms import refused
-from .dialect.queries import mode_of
-from .http.answers import JSON, HttpError, answer, head, too_large
-from .http.exchange import Deferred
-from .http.large import LargeAnswer, base64, large_raw
-from .http.params import UNSIGNED_64_MAX, parse_query
+from ...model.values import uuid_text
+from ...state import transactions
+from ..dialect import bodies, heads, ids
+from ..dialect.forms import refused
+from ..dialect.queries import mode_of
+from ..http.answers import JSON, HttpError, answer, head, too_large
+from ..http.exchange import Deferred
+from ..http.large import LargeAnswer, base64, large_raw
+from ..http.params import UNSIGNED_64_MAX, parse_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..model.commands import Outcome
-    from ..model.transactions import KeyRow
-    from .dialect.heads import Mode
-    from .http.answers import Answer
-    from .http.connection import Request
-    from .http.exchange import Exchange, Finished, Found
-    from .http.params import Query
-    from .http.waiting import Wait
+    from ...model.commands import Outcome
+    from ...model.transactions import KeyRow
+    from ..dialect.heads import Mode
+    from ..http.answers import Answer
+    from ..http.connection import Request
+    from ..http.exchange import Exchange, Finished, Found
+    from ..http.params import Query
+    from ..http.waiting import Wait
 
 BODY_BYTES_MAX = 2 * 1024 * 1024
 _WHOLE_BYTES_MAX = 64 * 1024

@@ -7,12 +7,18 @@ from typing import Any
 
 import pytest
 
-from hstore.node.api.trees import KEYS_COUNTED
+from hstore.node.api.consul.trees import KEYS_COUNTED
 from hstore.node.model.commands import Delete, DeletePrefix, Put
 from hstore.node.model.locks import CreateSession, Session
 from hstore.node.net.turn import SLICE_BYTES
+from tests.node.api.conftest import FakeBackend
 
 U64_MAX = 2**64 - 1
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
 
 
 async def test_put_keeps_the_raw_body(client, backend):

@@ -8,30 +8,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..model.commands import Delete, DeletePrefix, Denial, Outcome, Put
-from ..model.locks import Acquire, Release
-from ..state.changes import KEYS
-from .dialect import ids
-from .dialect.forms import refused
-from .dialect.heads import Mode, done, plain_read, read, read_lines
-from .dialect.queries import Blocking, blocking, mode_of, number, refuse_both
-from .dialect.questions import LocalWait, Target
-from .http.answers import JSON, Answer, head
-from .http.exchange import Deferred
-from .http.large import WHOLE_BYTES_MAX, LargeAnswer, large_raw
-from .http.params import checked_value, key_from_path, parse_query, prefix_from_path
-from .items import entry, large_entry
+from ...model.commands import Delete, DeletePrefix, Denial, Outcome, Put
+from ...model.locks import Acquire, Release
+from ...state.changes import KEYS
+from ..dialect import ids
+from ..dialect.forms import refused
+from ..dialect.heads import Mode, done, plain_read, read, read_lines
+from ..dialect.queries import Blocking, blocking, mode_of, number, refuse_both
+from ..dialect.questions import LocalWait, Target
+from ..http.answers import JSON, Answer, head
+from ..http.exchange import Deferred
+from ..http.large import WHOLE_BYTES_MAX, LargeAnswer, large_raw
+from ..http.params import checked_value, key_from_path, parse_query, prefix_from_path
+from ..items import entry, large_entry
 from .trees import get_many
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from ..model.commands import Write
-    from ..state.machine import Item
-    from .http.connection import Request
-    from .http.exchange import Exchange, Finished
-    from .http.params import Query
-    from .http.waiting import Found, Wait
+    from ...model.commands import Write
+    from ...state.machine import Item
+    from ..http.connection import Request
+    from ..http.exchange import Exchange, Finished
+    from ..http.params import Query
+    from ..http.waiting import Due, Wait
 
 _RAW = b"text/plain"
 # Consul's agent/kvs_endpoint.go: a browser is not to take a stored value for a page.
@@ -83,7 +83,7 @@ class _One:
         self._mode = mode
         self._is_raw = is_raw
 
-    def look(self, after: int | None) -> Found | None:
+    def look(self, after: int | None) -> Due | None:
         """Return the answer if the index of the key has passed `after`, or in any case."""
         item = self._exchange.keys.get(self._key)
         if after is not None and self._index(item) <= after:
@@ -94,7 +94,7 @@ class _One:
         """Wait until the index of the key has passed."""
         return LocalWait(self._exchange, self._mode, wanted, (Target(KEYS, self._key),), self.look)
 
-    def answer(self, item: Item | None) -> Found:
+    def answer(self, item: Item | None) -> Due:
         """Return the answer with what there is, or the work that makes it."""
         if item is not None and len(item.value) > WHOLE_BYTES_MAX:
             return self._large(len(item.value))

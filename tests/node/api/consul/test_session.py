@@ -11,12 +11,12 @@ import pytest
 import trio
 import trio.testing
 
-from hstore.node.api.session import WHOLE_MAX
+from hstore.node.api.consul.session import WHOLE_MAX
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import ChangeSetting, RemoveMember
 from hstore.node.model.locks import SESSIONS_MAX, CreateSession, EndSession, Session
 from hstore.node.state import holds, sessions
-from tests.node.api.dialect.paths.conftest import OWN, is_read, is_refused, waits
+from tests.node.api.consul.conftest import OWN, is_read, is_refused, waits
 
 NOBODY = "6fa459ea-ee8a-3ca4-894e-db77e160355e"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

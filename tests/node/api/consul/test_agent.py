@@ -8,7 +8,7 @@ import pytest
 
 from hstore.node.errors import NoLeader, Unavailable
 from hstore.node.model.commands import ChangeSetting
-from tests.node.api.dialect.paths.conftest import is_refused
+from tests.node.api.consul.conftest import is_refused
 
 ID = "00000000-0000-0000-1f00-000000000001"
 

@@ -9,12 +9,12 @@ from collections import Counter
 import pytest
 import trio
 
-from hstore.node.api import txn
+from hstore.node.api.consul import txn
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import Put
 from hstore.node.net.turn import BYTES_MAX, SLICE_BYTES
 from hstore.node.state import transactions
-from tests.node.api.dialect.paths.conftest import is_refused
+from tests.node.api.consul.conftest import is_refused
 
 NOBODY = "6fa459ea-ee8a-3ca4-894e-db77e160355e"
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..state.changes import NODES
+from ...state.changes import NODES
+from ..dialect import heads
+from ..dialect.heads import Mode
+from ..dialect.queries import datacenter
+from ..dialect.questions import Question, Target, ask
+from ..http.params import prefix_from_path
 from . import nodes
-from .dialect import heads
-from .dialect.heads import Mode
-from .dialect.queries import datacenter
-from .dialect.questions import Question, Target, ask
-from .http.params import prefix_from_path
 
 if TYPE_CHECKING:
-    from ..state.machine import Reader
-    from .http.answers import Answer
-    from .http.connection import Request
-    from .http.exchange import Exchange, Found
+    from ...state.machine import Reader
+    from ..http.answers import Answer
+    from ..http.connection import Request
+    from ..http.exchange import Exchange, Found
 
 # As serf's coordinate/config.go has a new one: its dimensions, `VivaldiErrorMax`, `HeightMin`.
 _ORIGIN = {"Vec": [0] * 8, "Error": 1.5, "Adjustment": 0, "Height": 0.00001}

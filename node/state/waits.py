@@ -1,0 +1,86 @@
+"""The waits of a node: each is about one key or one prefix, and is called after its next change.
+
+A wait is called once, and reads nothing: a blocking read looks at the state by itself then.
+
+Owns which waits a change ends. When they are called, `watches.py` decides, as for the watches.
+
+Waits for one key are found by the key itself, waits for a prefix by the beginnings of the key that
+changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .by_prefix import ByPrefix
+from .changes import Change, Tree
+
+
+class Wait:
+    """A wait for the next change of one key, or of any under a prefix. Made by `Watches.once`."""
+
+    __slots__ = ("_call", "_key", "_waits", "is_prefix")
+
+    def __init__(
+        self, waits: Waits, key: bytes, call: Callable[[], None], *, is_prefix: bool
+    ) -> None:
+        self._waits = waits
+        self._key = key
+        self._call: Callable[[], None] | None = call
+        self.is_prefix = is_prefix
+
+    def give_up(self) -> None:
+        """Wait no longer: it is not called any more. Idempotent."""
+        if self._call is not None:
+            self._call = None
+            self._waits.remove(self, self._key)
+
+    def end(self) -> None:
+        """Call, unless it was given up meanwhile."""
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+
+
+class Waits:
+    """The waits for changes of one table, each for one change."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[bytes, dict[Wait, None]] = {}
+        self._by_prefix: ByPrefix[Wait] = ByPrefix()
+
+    def add(self, wait: Wait, key: bytes) -> None:
+        """Add a wait for this key, or for this prefix where it is for one."""
+        if wait.is_prefix:
+            self._by_prefix.add(key, wait)
+        else:
+            self._by_key.setdefault(key, {})[wait] = None
+
+    def remove(self, wait: Wait, key: bytes) -> None:
+        """Remove a wait; also one that is not here any more."""
+        if wait.is_prefix:
+            self._by_prefix.remove(key, wait)
+            return
+        same = self._by_key.get(key, {})
+        same.pop(wait, None)
+        if not same:
+            self._by_key.pop(key, None)
+
+    def take(self, change: Change) -> list[Wait]:
+        """Remove and return those that this change is for."""
+        key = change.key
+        taken = list(self._by_key.pop(key, ()))
+        if self._by_prefix:
+            taken += self._by_prefix.take(key)
+        if isinstance(change, Tree):
+            taken += self._by_prefix.take_under(key)
+            for longer in [one for one in self._by_key if one.startswith(key)]:
+                taken += self._by_key.pop(longer)
+        return taken
+
+    def take_all(self) -> list[Wait]:
+        """Remove and return all."""
+        taken = [wait for same in self._by_key.values() for wait in same]
+        taken += self._by_prefix
+        self._by_key, self._by_prefix = {}, ByPrefix()
+        return taken
