@@ -25,7 +25,7 @@ import enum
 
 import httptools
 
-from .known_heads import KnownHeads
+from .known_heads import KnownHeads, Plain
 
 # Precedents: nginx 8 KiB a line and 32 KiB in all, Apache 8 KiB a line, Node 16 KiB in all. A key
 # of 4,096 bytes takes 12,288 when every byte is percent-encoded, so the target gets more.
@@ -196,9 +196,9 @@ class Connection:
             self._budget_used = 0
         heads = self._heads
         if heads is not None and self._is_between and type(data) is bytes:
-            request = Request()
-            if heads.read(request, data):
-                return [request]
+            plain = heads.read(data)
+            if plain is not None:
+                return [_plain_request(plain)]
         return self._parse(data)
 
     def _parse(self, data: bytes | bytearray) -> list[Request]:
@@ -222,7 +222,9 @@ class Connection:
         self._is_between = bool(requests) and not self.is_begun
         heads = self._heads
         if heads is not None and was_between and len(requests) == 1 and type(data) is bytes:
-            heads.learn(data, requests[0])
+            one = requests[0]
+            if one.keep_alive:
+                heads.learn(data, one.headers, one.body, has_length=one.has_length)
         return requests
 
     def take_continue(self) -> bool:
@@ -398,3 +400,12 @@ class Connection:
         if request.method == b"CONNECT" or has_body:
             raise self._refuse(400, "no other protocol can be spoken here: send no Upgrade")
         request.keep_alive = False
+
+
+def _plain_request(plain: Plain) -> Request:
+    request = Request()
+    request.method, request.path, request.query = plain[0], plain[1], plain[2]
+    request.headers, request.has_length, request.body = plain[3], plain[4], plain[5]
+    request.keep_alive = True
+    request.is_http10 = False
+    return request

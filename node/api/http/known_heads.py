@@ -13,10 +13,7 @@ it. Anything else is left to the parser.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from .connection import Request
+from typing import NamedTuple
 
 # Of the header lines of a request, and of how many different ones are remembered.
 HEAD_BYTES_MAX = 1024
@@ -28,6 +25,10 @@ _PART = rb"[-A-Za-z0-9._~%!$&'()*+,;=:@/]"
 _LINE = re.compile(
     rb"(GET|PUT|POST|DELETE|HEAD) (/%b*)(?:\?((?:%b|\?)*))? HTTP/1\.1" % (_PART, _PART)
 )
+
+
+Plain = tuple[bytes, bytes, bytes, dict[bytes, bytes], bool, bytes]
+"""Method, path, query, headers, whether the length of the body was stated, body; as in `Request`."""
 
 
 class _Known(NamedTuple):
@@ -44,49 +45,43 @@ class KnownHeads:
     def __init__(self) -> None:
         self._known: dict[bytes, _Known] = {}
 
-    def read(self, request: Request, data: bytes) -> bool:
+    def read(self, data: bytes) -> Plain | None:
         """Read what has come, between two requests, as one plain request with known header lines.
 
-        Args:
-            request: A new one, which is filled.
-            data: All that has come.
-
-        Returns:
-            Whether it is one; else nothing of `data` is read.
+        None: it is none, and nothing of it is read.
         """
         at = data.find(b"\r\n")
         end = data.find(b"\r\n\r\n", at)
         known = self._known.get(data[at:end])
-        if known is None or at > _LINE_BYTES_MAX or len(data) - end - 4 != known.body_bytes:
-            return False
+        if known is None or at > _LINE_BYTES_MAX:
+            return None
+        headers, has_length, body_bytes = known
+        if len(data) - end - 4 != body_bytes:
+            return None
         line = _LINE.fullmatch(data, 0, at)
         if line is None:
-            return False
-        request.method, request.path, query = line.groups()
-        request.query = query or b""
-        request.headers, request.has_length, _ = known
-        request.body = data[end + 4 :]
-        request.keep_alive = True
-        request.is_http10 = False
-        return True
+            return None
+        method, path, query = line.groups()
+        return method, path, query or b"", headers, has_length, data[end + 4 :]
 
-    def learn(self, data: bytes, request: Request) -> None:
-        """Remember the header lines of what the parser has read as one request, if it is plain.
+    def learn(
+        self, data: bytes, headers: dict[bytes, bytes], body: bytes, *, has_length: bool
+    ) -> None:
+        """Remember the header lines of a request after which its connection goes on, if it is plain.
 
         Args:
-            data: What came between two requests, and was this one.
-            request: What the parser has made of it.
+            data: What came between two requests, and which the parser has read as one.
+            headers, body, has_length: What the parser has made of it.
         """
         at = data.find(b"\r\n")
         end = data.find(b"\r\n\r\n", at)
         if (
             not 0 < end - at <= HEAD_BYTES_MAX
-            or not request.keep_alive
-            or data[end + 4 :] != request.body
-            or len(request.body) > BODY_BYTES_MAX
+            or data[end + 4 :] != body
+            or len(body) > BODY_BYTES_MAX
             or _LINE.fullmatch(data, 0, at) is None
         ):
             return
         if len(self._known) >= HEADS_MAX:
             self._known.clear()
-        self._known[data[at:end]] = _Known(request.headers, request.has_length, len(request.body))
+        self._known[data[at:end]] = _Known(headers, has_length, len(body))
