@@ -6,6 +6,7 @@ during a search by DNS, in `hstore lock`, and in a node that is started here.
 main.py        the commands, with their arguments and their help
 keys.py        the commands about keys and nodes that the shell has, too
 locking.py     those about sessions, locks and transactions
+connected.py   what these have in common: the connection to a node, words in place of options
 vocabulary.py  how words are read: two names of a command, likely words, options in any order
 options.py     options that several commands share
 streams.py     standard input, output and error: open, and lost output is noticed

@@ -1,38 +1,25 @@
 """The commands about keys and nodes that the command line and the shell share, and their options.
 
 Each has all its spellings here: two names, arguments by options or in their order. What it does is a
-function of `shell/commands.py`, which is imported when it runs, so that `--help` is quick. In a shell
-it talks to the shell's node, unless -h names another one.
+function of `shell/commands.py`, which is imported when it runs, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
-from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options as opt
+from .connected import connected, filled, filled_if_any, key_first
 from .vocabulary import KeyCommand, as_key_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from .shell.commands import Context
 
 SCAN_LIMIT = 100
 """Keys that `scan` shows without a limit."""
 
-key_first = click.argument(
-    "words",
-    nargs=-1,
-    metavar="",
-    type=click.UNPROCESSED,
-    shell_complete=opt.complete_first_key,
-)
-"""Arguments in their order, of which the first is a key."""
 _key = click.option(
     "-k",
     "--key",
@@ -55,37 +42,6 @@ _prefix = click.option(
     shell_complete=opt.complete_keys,
     help="Only keys that begin so.",
 )
-
-
-def connected(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the callback of a command that talks to a node: `-h` and `--zone` become its `context`."""
-
-    @opt.host
-    @opt.zone
-    @wraps(function)
-    def callback(*, host: str | None, zone: str | None, **said: Any) -> Any:
-        with _opened(host, zone) as context:
-            return function(context, **said)
-
-    return callback
-
-
-@contextmanager
-def _opened(host: str | None, zone: str | None) -> Iterator[Context]:
-    """Yield the shell's connection, or one for this command alone."""
-    shell: Context | None = click.get_current_context().obj
-    if shell is not None and host is None and zone is None:
-        yield shell
-        return
-    from .shell.commands import Context, Output, of_standard_input
-    from .shell.connection import Connection
-
-    out = shell.out if shell else Output(is_terminal=sys.stdout.isatty())
-    with Connection(opt.finder(zone), host, out.note, is_brief=True) as connection:
-        if shell is not None:
-            yield shell._replace(connection=connection)
-        else:
-            yield Context(connection, out, more=of_standard_input)
 
 
 @as_key_command("read", "[KEY]", examples=("foo", "-k foo --raw", "foo --json"))
@@ -287,31 +243,3 @@ NAMES: dict[str, KeyCommand] = {
     "nodes": list_nodes, "leader": leader,
 }  # fmt: skip
 """Every command here by each of its names."""
-
-
-def filled(words: tuple[str, ...], *said: str | None) -> list[str]:
-    """Return all arguments: those that no option has given are taken from the words, in their order.
-
-    Raises:
-        UsageError: There are too many, or too few.
-    """
-    filled = [one for one in filled_if_any(words, *said) if one is not None]
-    if len(filled) < len(said):
-        raise _wrong_usage()
-    return filled
-
-
-def filled_if_any(words: tuple[str, ...], *said: str | None) -> list[str | None]:
-    """Return what `filled` does, with None in place of what is not there."""
-    left = list(words)
-    filled = [left.pop(0) if one is None and left else one for one in said]
-    if left:
-        raise _wrong_usage()
-    return filled
-
-
-def _wrong_usage() -> click.UsageError:
-    context = click.get_current_context()
-    command = context.command
-    assert isinstance(command, KeyCommand)
-    return click.UsageError(f"usage: {command.usage(context.info_name or '')}", context)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options as opt
-from .keys import connected, filled, filled_if_any, key_first
+from .connected import connected, filled, filled_if_any, key_first
 from .vocabulary import Commands, as_key_command
 
 if TYPE_CHECKING:
