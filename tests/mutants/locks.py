@@ -131,6 +131,14 @@ _STATE = (
         "",
     ),
     _mutant(
+        "savepoint-leaves-what-is-deleted-as-a-range", "A tree is gone though its deletion was undone.",
+        _BATCH, "        del self._ranges[savepoint.ranges :]\n", "",
+    ),
+    _mutant(
+        "index-of-a-tree-knows-no-floor", "It falls when the deletions in it are forgotten.",
+        _DELETIONS, "            self.floor,\n            self._keys", "            0,\n            self._keys",
+    ),
+    _mutant(
         "the-first-fault-is-the-only-one", "What fails after it is not tried.",
         _TRANSACTIONS,
         "                _READS[type(operation)](answer, operation)\n        except _Fault as fault:\n"

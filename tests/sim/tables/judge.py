@@ -29,7 +29,7 @@ Question = tuple[str, bytes]
 """What is asked about: `key`, `tree` or `session` with its name, `node` with its number (its sessions),
 `sessions`, `events`, `nodes`."""
 
-TREES = (b"", b"k", b"k1", b"k1/")
+TREES = (b"", b"k", b"k1", b"k1/", b"k2/", b"x")
 
 _LOOKS_EVERY = 3
 """Batches between two looks at a node: looking costs as much as all the rest of a run."""
