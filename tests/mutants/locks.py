@@ -106,7 +106,7 @@ _STATE = (
     _mutant(
         "index-of-the-table-for-that-of-the-key", "As in Consul: any write wakes who waits.",
         _READER, "self._as_of_now(self._values[DELETIONS].of(KEYS).key_index(key))",
-        "self._as_of_now(self._values[KEY_CHANGE])",
+        "self.key_change_index",
     ),
     _mutant(
         "sessions-of-a-node-have-no-index-of-their-own", "Only the list of all has.",
