@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
+_API_SESSIONS = "node/api/session.py"
+_API_TXN = "node/api/txn.py"
 _BATCH = "node/state/batch.py"
 _CLOCKS = "node/cluster/session_clocks.py"
+_CLUSTER_CLOCK = "node/driver/cluster_clock.py"
 _DELETIONS = "node/state/deletions.py"
 _EVENTS = "node/state/user_events.py"
 _HOLDS = "node/state/holds.py"
 _KEYS = "node/state/keys.py"
 _LOCKS = "node/state/locks.py"
 _QUESTIONS = "node/api/dialect/questions.py"
+_MEMBERS = "node/state/members.py"
+_NODES = "node/cluster/session_nodes.py"
+_REQUESTS = "node/driver/requests.py"
 _READER = "node/state/reader.py"
 _SESSIONS = "node/state/sessions.py"
 _TRANSACTIONS = "node/state/transactions.py"
@@ -101,7 +107,7 @@ _STATE = (
     _mutant(
         "index-of-the-table-for-that-of-the-key", "As in Consul: any write wakes who waits.",
         _READER, "self._as_of_now(self._values[DELETIONS].of(KEYS).key_index(key))",
-        "self._as_of_now(self._values[KEY_CHANGE])",
+        "self.key_change_index",
     ),
     _mutant(
         "sessions-of-a-node-have-no-index-of-their-own", "Only the list of all has.",
@@ -124,6 +130,14 @@ _STATE = (
         "savepoint-leaves-what-is-changed-in-place", "Locks and deletions in memory.",
         _BATCH, "        for call in reversed(self._calls[savepoint.calls :]):\n            call()\n",
         "",
+    ),
+    _mutant(
+        "savepoint-leaves-what-is-deleted-as-a-range", "A tree is gone though its deletion was undone.",
+        _BATCH, "        del self._ranges[savepoint.ranges :]\n", "",
+    ),
+    _mutant(
+        "index-of-a-tree-knows-no-floor", "It falls when the deletions in it are forgotten.",
+        _DELETIONS, "            self.floor,\n            self._keys", "            0,\n            self._keys",
     ),
     _mutant(
         "the-first-fault-is-the-only-one", "What fails after it is not tried.",
@@ -151,6 +165,27 @@ _STATE = (
         _WAITS, "            taken += self._by_prefix.take(key)\n", "            pass\n",
     ),
     _mutant(
+        "lock-floor-is-in-memory-only", "After a restart a key that is made begins lower.",
+        _DELETIONS, "encode_forgotten(kept.floor, kept.lock_floor)", "encode_forgotten(kept.floor, 0)",
+    ),
+    _mutant(
+        "locks-are-held-in-memory-only", "After a restart the end of a session leaves them.",
+        _HOLDS, "    batch.put(records.hold_key(session, key), records.encode_size(size))\n", "",
+    ),
+    _mutant(
+        "deleted-locks-are-noticed-with-the-next-batch", "A key made again in the same one begins anew.",
+        _DELETIONS, "        batch.locks_deleted = True\n", "        pass\n",
+    ),
+    _mutant(
+        "a-node-that-comes-or-goes-moves-no-index", "Nobody hears of it who waits with one.",
+        _MEMBERS, "    batch.put(records.NODES_CHANGE_KEY, records.encode_index(index))\n", "",
+    ),
+    _mutant(
+        "a-node-that-comes-or-goes-wakes-nobody", "Who waits for the list of nodes goes on waiting.",
+        _MEMBERS,
+        "    batch.changes.append(Change(NODES, records.encode_index(number), index, record))\n", "",
+    ),
+    _mutant(
         "changes-of-a-transaction-are-told-apart", "Each says that it is the last of its revision.",
         _WATCHES, "taken.append((held, change.revision != held.revision))",
         "taken.append((held, True))",
@@ -170,6 +205,42 @@ _WHOLE = (
         "who-waits-is-woken-for-nothing", "By a change that has not changed the result.",
         _QUESTIONS, "            if after is not None and index <= after:\n",
         "            if after is not None and index < after:\n", layer="B",
+    ),
+    _mutant(
+        "sessions-end-by-a-check-that-passes", "As soon as it has passed for the grace.",
+        _NODES, 'if c.status == "critical"}', "if c.status}", layer="B",
+    ),
+    _mutant(
+        "a-renewal-starts-all-clocks", "As long as anybody renews, no session ends.",
+        _CLOCKS, "            clock.started_at = now\n",
+        "            for clock in self._clocks.values():\n                clock.started_at = now\n",
+        layer="B",
+    ),
+    _mutant(
+        "a-session-ends-after-three-ttls", "Its locks are kept from the others for too long.",
+        _CLOCKS, "_TTLS * session.ttl_ms / 1000", "3 * session.ttl_ms / 1000", layer="B",
+    ),
+    _mutant(
+        "the-clusters-time-runs-fast", "Lock delays are over too soon.",
+        _CLUSTER_CLOCK, "min(seconds, now - self._ticked_at) * 1000\n",
+        "min(seconds, now - self._ticked_at) * 2000\n", layer="B",
+    ),
+    _mutant(
+        "a-transaction-that-reads-is-stale", "It does not ask who leads, and what is committed.",
+        _API_TXN, "    return Deferred(None, query, finish)\n",
+        '    return Deferred(None, {**query, "stale": ""}, finish)\n', layer="B",
+    ),
+    _mutant(
+        "an-event-is-fired-again-after-a-broken-link", "Whatever became of it.",
+        _REQUESTS, "                else:\n                    request.finish(unknown(why))",
+        '                elif b"deploy" in request.data:\n'
+        "                    self.queued.append(request)\n"
+        "                else:\n                    request.finish(unknown(why))", layer="B",
+    ),
+    _mutant(
+        "sessions-of-a-node-are-asked-for-by-its-own-index", "It does not move with them.",
+        _API_SESSIONS, "max(reader.sessions_index(node.catalog_number), node.modify_index)",
+        "node.modify_index", layer="B",
     ),
     _mutant(
         "who-waits-for-a-prefix-is-not-woken", "Only changes of one key are waited for.",

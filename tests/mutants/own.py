@@ -64,7 +64,7 @@ OWN = (
         "a-followers-clock-ends-sessions", (), "Which hears of no renewal.",
         (
             (_CLOCKS, "term = self._facts.term if self._facts.is_leader else 0", "term = self._facts.term"),
-            (_ENDS, "math.inf, tell, is_foreign=True)", "math.inf, tell)"),
+            (_ENDS, "math.inf, tell, is_foreign=True)", "trio.current_time() + 60, tell)"),
         ),
         "B",
     ),
@@ -87,7 +87,7 @@ OWN = (
     ),
     _mutant(
         "an-end-is-forwarded-to-the-next-leader", "Which gave the session its whole time again.",
-        _ENDS, "math.inf, tell, is_foreign=True)", "math.inf, tell)", layer="B",
+        _ENDS, "math.inf, tell, is_foreign=True)", "trio.current_time() + 60, tell)", layer="B",
     ),
     _mutant(
         "sessions-of-a-dead-node-have-no-grace", "A restart in place ends them.",

@@ -24,7 +24,7 @@ INVARIANTS = (
     "C1",
     "S1",
     *(f"K{n}" for n in range(1, 5)),
-    *(f"E{n}" for n in range(1, 5)),
+    *(f"E{n}" for n in range(1, 6)),
     "W1",
     "W2",
 )

@@ -301,9 +301,9 @@ class SimDisk:
         self._recent.clear()
 
     def owe(self, before: Image, last: int) -> None:
-        """Remember what was there: others may count on it up to `last`."""
-        for index, chain in enumerate(before.chains, before.base.index + 1):
-            if index <= last:
+        """Remember what was there, the end of a snapshot too: others may count on it up to `last`."""
+        for index, chain in enumerate((before.base_chain, *before.chains), before.base.index):
+            if 0 < index <= last:
                 self.owed.setdefault(index, chain)
 
     def write_recovered(self) -> None:

@@ -3,11 +3,16 @@
 Left to chance this is rare, and short: the old leader notices soon that nobody answers. Here its
 clock may run slow meanwhile, learners may stay with it, what others say to it may be held back and
 arrive late in place of being lost, and clients go on to use it.
+
+Or its process is stopped for a while. When it goes on, what clients have sent to it is read first:
+no tick and no message has told it yet how long it was away, and that another one leads.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from hstore.node.raft.roles import Role
 
 from .options import TICK, stream
 from .tape import Strikes, What
@@ -25,11 +30,13 @@ class Hunts:
     def __init__(self, sim: Simulation, seed: int) -> None:
         self.sim = sim
         self._rng = stream(seed, "hunt")
+        self._stops = stream(seed, "stops of leaders")
 
     def begin(self) -> None:
-        """Plan the first."""
-        every = self.sim.options.hunt_every
-        Strikes(self.sim, "hunt", self._rng, self._draw, self._hunt).begin(every)
+        """Plan the first of each kind."""
+        sim, options = self.sim, self.sim.options
+        Strikes(sim, "hunt", self._rng, self._draw, self._hunt).begin(options.hunt_every)
+        Strikes(sim, "stop", self._stops, self._draw_stop, self._stop).begin(options.stop_every)
 
     def _draw(self) -> What | None:
         leader, rng, options = self.sim.clients.leader(), self._rng, self.sim.options
@@ -68,3 +75,36 @@ class Hunts:
             self.sim.network.cut = set()
         if leader.is_alive(boot) and not self.sim.is_healed:
             leader.rate = rate
+
+    # -- a leader that is stopped -----------------------------------------------------------
+
+    def _draw_stop(self) -> What | None:
+        leader, rng, options = self.sim.clients.leader(), self._stops, self.sim.options
+        if leader is None:
+            return None
+        time = int(rng.uniform(1, 4) * options.core.election_ticks * TICK)
+        late = int(rng.uniform(0, 3) * TICK)
+        return leader.id, time, late, sorted(rng.randrange(time) for _ in range(_USES))
+
+    def _stop(self, node_id: int, time: int, late: int, uses: list[int]) -> None:
+        sim, leader = self.sim, self.sim.nodes.get(node_id)
+        if leader is None or leader.core is None or leader.is_paused:
+            return
+        sim.counts["leaders that are stopped"] += 1
+        until = sim.now + time
+        others = [other for other in sim.nodes if other != node_id]
+        sim.network.clogged.update({(other, node_id): until + late for other in others})
+        leader.pause()
+        for delay in uses:
+            sim.after(delay, sim.clients.read_at, leader)
+        sim.after(time, self._go_on, (leader, leader.boot))
+
+    def _go_on(self, planned: tuple[SimNode, int]) -> None:
+        node, boot = planned
+        is_stopped = node.is_alive(boot) and node.is_paused
+        node.resume(boot)
+        core = node.core
+        if is_stopped and core is not None and core.role is Role.LEADER:
+            newest = self.sim.clients.leader()
+            is_replaced = newest is not node
+            self.sim.counts["leaders that go on after they were replaced"] += is_replaced

@@ -75,6 +75,9 @@ class Awakening:
         self._come_to_life(None)
         self._check_terms(before, None)
         self._see_room_lead()
+        if not self._is_protected():
+            # Meanwhile one whom the leader does not count any more, and who does not know it, may have stood.
+            self._come_to_life(None)
         self._see_peace_last(self._check_terms(before, None))
         self._check_answers(list(sim.nodes))
         self._hand_over()

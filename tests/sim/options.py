@@ -107,6 +107,7 @@ class SimOptions:
         ring_every: Like `partition_every`, for partitions in which there are several majorities.
         hunt_every: Likewise, for those around whoever leads.
         hunt_slow: Ticks that one tick of a leader takes at least that is cut off so.
+        stop_every: Likewise, for stops of the process of whoever leads.
         tell_after: The least time after which a leader looks whether followers know of a commit.
         tell_every: Somebody, not always the leader, is asked to tell of its commit index.
         deletions_max: Commands are those of real clients, nodes have real state machines, and so many
@@ -180,6 +181,7 @@ class SimOptions:
     shortage_for: int
     hunt_every: int
     hunt_slow: int
+    stop_every: int
     tell_after: int
     tell_every: int
     deletions_max: int
@@ -247,6 +249,7 @@ def draw(seed: int) -> SimOptions:
         snapshot_loss=often(0.4, 0.05, 0.4),
         **_draw_rest(often, every, pick),
         **_draw_hunts(stream(seed, "hunts")),
+        **_draw_stops(stream(seed, "stops")),
         **_draw_news(stream(seed, "commit news")),
         **_draw_tables(stream(seed, "tables")),
     )
@@ -290,6 +293,10 @@ def _draw_hunts(rng: Random) -> dict[str, Any]:
         "hunt_every": int(rng.uniform(10, 60) * TICK) if is_on else 0,
         "hunt_slow": rng.choice((1, 2, 4)),
     }
+
+
+def _draw_stops(rng: Random) -> dict[str, Any]:
+    return {"stop_every": int(rng.uniform(10, 60) * TICK) if rng.random() < 0.25 else 0}
 
 
 def _draw_news(rng: Random) -> dict[str, Any]:

@@ -95,6 +95,8 @@ def _change_members(
 ) -> None:
     page.indexes.members = page.index
     if isinstance(command, RemoveMember):
+        if command.id in page.nodes:
+            page.indexes.nodes = page.index
         page.forget_member(command.id)
         return
     if isinstance(command, ChangeMember):
@@ -108,5 +110,6 @@ def _change_members(
             page.doubt(number)
             return
     if member.id not in page.nodes:
+        page.indexes.nodes = page.index
         page.nodes[member.id] = member.number or member.id
     page.doubt(page.nodes[member.id])

@@ -24,6 +24,7 @@ class Indexes:
         ends: Indexes of ends of sessions, likewise.
         lists: By number of a node: the last change of the list of its sessions; None: of all.
         members: The last change of a member, which may change what is shown of sessions.
+        nodes: The last time that a node came or went.
         events: Of the last event.
     """
 
@@ -35,6 +36,7 @@ class Indexes:
     ends: tuple[int, ...] = ()
     lists: dict[int | None, int] = field(default_factory=dict)
     members: int = 0
+    nodes: int = 0
     events: int = 0
 
     def copy(self) -> Indexes:

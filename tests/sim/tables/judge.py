@@ -4,7 +4,8 @@
   holders, `LockIndex` of a key never falls, a transaction is all or nothing, an event is there once
   and in its place.
 - K2: the index of one question is that of its last change, or the floor; it never falls, and is the
-  same on every node that has come so far, over restarts, snapshots and forgotten deletions.
+  same on every node that has come so far, over restarts, snapshots and forgotten deletions; so is
+  the `LockIndex` of a key.
 - K3: who waits for a question is woken when its result changes, and when a snapshot is installed.
 - K4: all that one entry changed is told together: every change but the last says that there is more.
 """
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from hstore.node.errors import Compacted
 from hstore.node.model.commands import Outcome
 from hstore.node.raft.entry import Entry
-from hstore.node.state.changes import EVENTS, KEYS, NODE_SESSIONS, SESSIONS, Table
+from hstore.node.state.changes import EVENTS, KEYS, NODE_SESSIONS, NODES, SESSIONS, Table
 from hstore.node.state.machine import Reader, State
 from hstore.node.state.waits import Wait
 from hstore.node.state.watches import Watch, Watches
@@ -26,9 +27,10 @@ from .book import Book
 from .page import Page
 
 Question = tuple[str, bytes]
-"""What is asked about: `key`, `tree` or `session` with its name, `node` with its number, `sessions`, `events`."""
+"""What is asked about: `key`, `tree` or `session` with its name, `node` with its number (its sessions),
+`sessions`, `events`, `nodes`."""
 
-TREES = (b"", b"k", b"k1", b"k1/")
+TREES = (b"", b"k", b"k1", b"k1/", b"k2/", b"x")
 
 _LOOKS_EVERY = 3
 """Batches between two looks at a node: looking costs as much as all the rest of a run."""
@@ -52,6 +54,8 @@ class Judge:
         self.deletions_max = deletions_max
         self._shown: dict[tuple[int, Question], int] = {}
         self._newest: dict[Question, tuple[int, int]] = {}
+        self._locks: dict[tuple[int, bytes], int] = {}
+        self._newest_locks: dict[bytes, tuple[int, int]] = {}
 
     def applied(self, who: object, entry: Entry, outcome: Outcome | None) -> None:
         """A node has applied an entry."""
@@ -102,6 +106,14 @@ class Judge:
                 self.fail(f"K1: node {who} at {page.index} has {item}, not {cell}")
             if not cell.least <= item.lock_index <= cell.most:
                 self.fail(f"K1: node {who} at {page.index}: LockIndex of {item}, not as {cell}")
+            known = self._locks.setdefault((page.index, key), item.lock_index)
+            if known != item.lock_index:
+                self.fail(f"K2: node {who} at {page.index}: {item}, LockIndex {known} elsewhere")
+            at, newest = self._newest_locks.get(key, (0, 0))
+            if (item.lock_index < newest) if page.index >= at else (item.lock_index > newest):
+                self.fail(f"K1: LockIndex of {item} on {who} at {page.index}, {newest} at {at}")
+            if page.index >= at:
+                self._newest_locks[key] = page.index, item.lock_index
 
     def _look_at_sessions(self, who: object, reader: Reader, page: Page) -> None:
         sessions = {session.id: session for session in reader.sessions()}
@@ -126,6 +138,7 @@ class Judge:
             *(("node", b"%d" % node) for node in page.indexes.lists if node is not None),
             ("sessions", b""),
             ("events", b""),
+            ("nodes", b""),
         ]
 
     def _index_of(
@@ -149,6 +162,8 @@ class Judge:
             return reader.session_index(what), own, max(own, indexes.members), ends
         if kind == "events":
             return reader.events_index(), indexes.events, indexes.events, ()
+        if kind == "nodes":
+            return reader.nodes_index(), indexes.nodes, indexes.members, ()
         node = int(what) if kind == "node" else None
         own = indexes.lists.get(node, 0)
         # A list also shows the names of nodes.
@@ -191,6 +206,8 @@ class Judge:
             return indexes.sessions.get(what, 0)
         if kind == "events":
             return indexes.events
+        if kind == "nodes":
+            return indexes.nodes
         return indexes.lists.get(int(what) if kind == "node" else None, 0)
 
 
@@ -201,6 +218,7 @@ _TABLES: dict[str, tuple[Table, bool]] = {
     "node": (NODE_SESSIONS, False),
     "sessions": (NODE_SESSIONS, True),
     "events": (EVENTS, False),
+    "nodes": (NODES, True),
 }
 
 
@@ -218,7 +236,6 @@ class Onlooker:
         self._watches = Watches(state.history)
         self._told_to = state.applied
         self._batches = 0
-        self._locks: dict[bytes, int] = {}
         self._waits: dict[Question, tuple[int, list[bool], Wait]] = {}
         self._watch: Watch = self._watches.open(b"", None)
 
@@ -232,19 +249,12 @@ class Onlooker:
         reader = state.view()
         try:
             judge.look(self.who, reader, state.applied)
-            for item in reader.scan():
-                self._look_at_lock(item.key, item.lock_index)
         finally:
             reader.close()
         if not page.is_open:
             return
         self._check_waits(page, is_new=is_new)
         self._check_told(state.applied)
-
-    def _look_at_lock(self, key: bytes, lock_index: int) -> None:
-        if lock_index < self._locks.get(key, 0):
-            self.judge.fail(f"K1: LockIndex of {key!r} on {self.who} fell to {lock_index}")
-        self._locks[key] = lock_index
 
     # -- waits ------------------------------------------------------------------------------
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from hstore.node.model import user_events as model
 from hstore.node.raft.entry import Entry, EntryKind
-from hstore.node.state import deletions, user_events
+from hstore.node.state import batch, deletions, user_events
 from hstore.node.state.machine import State
 
 from ..machine import HEAD_BYTES, Pairs
+from ..options import DELETIONS_MAX
 from .draws import Draws
 from .judge import Judge, Onlooker
 from .store import DictStore
@@ -74,6 +75,8 @@ def _carried(entry: Entry) -> Entry:
 def small_bounds(deletions_max: int, events_max: int) -> Iterator[None]:
     """Have every table keep little, so that the floor rises in a run of seconds."""
     changes: list[tuple[Any, str, int]] = [
+        # Few keys are enough for a deletion to be one range, in most runs.
+        (batch, "_FEW_RECORDS", 1 if deletions_max < DELETIONS_MAX else batch._FEW_RECORDS),
         (deletions, "KEPT_MAX", deletions_max),
         (user_events, "EVENTS_MAX", events_max),
         (model, "EVENTS_MAX", events_max),

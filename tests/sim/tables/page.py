@@ -53,6 +53,7 @@ class Page:
         delays: Until when nobody gets a key that was held by a session that ended.
         nodes: The catalog numbers of members, by id.
         checks: By node and id.
+        fired: The ids of all events that ever were.
         changed: Keys that this entry wrote or deleted.
         is_open: False: this is another cluster from here on, and the book has ended.
     """
@@ -67,6 +68,7 @@ class Page:
     nodes: dict[int, int] = field(default_factory=dict)
     checks: dict[tuple[int, str], CheckCell] = field(default_factory=dict)
     events: tuple[tuple[bytes, int], ...] = ()
+    fired: frozenset[bytes] = frozenset()
     answered: frozenset[bytes] = frozenset()
     changed: tuple[bytes, ...] = ()
     indexes: Indexes = field(default_factory=Indexes)

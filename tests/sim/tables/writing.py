@@ -169,6 +169,9 @@ def _set_check(page: Page, command: SetCheck, said: bool) -> bool:
 
 
 def _fire(page: Page, command: FireEvent, said: bool) -> bool:
+    if command.event.id in page.fired:
+        return False
+    page.fired |= {command.event.id}
     events = (*page.events, (command.event.id, page.index))
     page.events = events[-user_events.EVENTS_MAX :]
     page.indexes.events = page.index

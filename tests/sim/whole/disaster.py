@@ -30,6 +30,7 @@ from hstore.node.storage.interface import Use
 from tests.fakes.storage import MemoryDisk, MemoryStorage
 
 from ..options import stream
+from .lockers import KEYS
 from .member import CLUSTER_ID, SimMember
 
 if TYPE_CHECKING:
@@ -178,7 +179,9 @@ class Disaster:
             self._fail(member, f"gives revision {revision}, and has shown {had.last} before")
         for key, before in had.revisions.items():
             item = member.node.keys.get(key)
-            if item is None or item.revision < before:
+            if item is None and _may_have_gone(member, key, before):
+                self.counts["keys gone with their session after a recovery"] += 1
+            elif item is None or item.revision < before:
                 self._fail(member, f"has lost {key!r} of revision {before}")
         self.counts["recovered nodes lead"] += 1
 
@@ -203,6 +206,15 @@ class Disaster:
             if member.node.keys.get(b"half") is not None:
                 self._fail(member, "holds what a recovered node was written")
             self.counts["old members beside a recovered node"] += 1
+
+
+def _may_have_gone(member: SimMember, key: bytes, before: int) -> bool:
+    """Whether a key was deleted since this revision: by the end of a session, for no client is left."""
+    reader = member.node.keys.view()
+    try:
+        return key in KEYS and reader.absent_index(key) > before
+    finally:
+        reader.close()
 
 
 def _cut_short(storage: MemoryStorage, before: str) -> None:

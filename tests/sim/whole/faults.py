@@ -240,10 +240,12 @@ class Faults:
         skew = leader.skew
         leader.skew = skew * _PAUSE_SLOWNESS
         timeout_s = self.options.settings.election_timeout_ms / 1000
-        await self._hold_for(ways, min(rng.uniform(3, 6) * timeout_s, 3.0))
+        seconds = min(rng.uniform(3, 6) * timeout_s, 3.0)
+        # Its clients are heard, but it gives requests up at its ticks only.
+        self._disturb_clients_until(trio.current_time() + seconds + self._slow_tick(skew))
+        await self._hold_for(ways, seconds)
         if not self.is_over:
             leader.skew = skew
-        self._disturb_clients_until(trio.current_time() + self._slow_tick(skew))
 
     async def hold_back(self, member: SimMember, seconds: float) -> None:
         """Hold what a node sends to the others for a while."""

@@ -5,7 +5,8 @@ be taken for a node that moved (`peers/incarnations.py`); then it votes for a se
 nothing that is looked for here holds any more.
 
 - P1: a node has connections to one process of each peer only (looked at after each turn).
-- P2: a copy that comes while its original runs and answers ends by itself, and the original stays.
+- P2: a copy that comes while its original runs and answers ends by itself, and the original stays;
+  but for a copy of the only voter: it leads by its own vote, and what a learner says does not end it.
 - P3: a seed at the address of a member that is down founds no cluster that anybody writes to, as
   long as the others dial it; one that has acknowledged a write keeps it, and raises the alarm.
 """
@@ -56,7 +57,9 @@ class Impostors:
         """Start a copy, and a wiped seed, of some members; a node alone has nobody to tell it."""
         if len(members) < 2:
             return
-        await self._copy(self._rng.choice(members))
+        original = self._rng.choice(members)
+        if original.core.config.all_voters() != (original.id,):
+            await self._copy(original)
         await self._wiped(self._rng.choice(members))
 
     # -- a copied directory -------------------------------------------------------------------

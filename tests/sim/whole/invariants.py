@@ -16,7 +16,7 @@ The numbers are those of `tests/sim/invariants.py`; some are rules of the driver
   replaced longer ago than that.
 - I7 and D15, D16: what clients see is judged in `clients.py`.
 - K1, K2: what is in the tables of clients, and how the indexes of answers move, by `../tables/judge.py`;
-  E1, E2, E3: how long sessions live, by `lifetimes.py`; E4: `healths.py`; W1, W2: who waits for a change, by `waiters.py`.
+  E1, E2, E3, E5: how long sessions live, and lock delays last, by `lifetimes.py`; E4: `healths.py`; W1, W2: who waits for a change, by `waiters.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import trio
 
 from hstore.node.model import commands
 from hstore.node.model.commands import (
+    Command,
     Delete,
     DeletePrefix,
     Denial,
@@ -37,7 +38,8 @@ from hstore.node.model.commands import (
     Put,
     Transaction,
 )
-from hstore.node.model.locks import Acquire, Release
+from hstore.node.model.locks import Acquire, CreateSession, Release
+from hstore.node.model.user_events import FireEvent
 from hstore.node.peers import wire
 from hstore.node.raft.entry import Entry, EntryKind, SnapshotMeta
 from hstore.node.raft.messages import AppendResponse, PreVoteResponse, VoteRequest, VoteResponse
@@ -52,6 +54,16 @@ from .waiters import AppliedAt
 if TYPE_CHECKING:
     from .member import SimMember
     from .simulation import WholeSimulation
+
+
+def _names(command: Command) -> list[bytes]:
+    """Return what a command brings that no other command has: values, and ids."""
+    if isinstance(command, FireEvent):
+        return [command.event.id]
+    if isinstance(command, CreateSession):
+        return [command.session.id]
+    parts = command.operations if isinstance(command, Transaction) else (command,)
+    return [part.value for part in parts if isinstance(part, (Put, Acquire, Release))]
 
 
 class Life:
@@ -153,6 +165,7 @@ class Checker:
         """Entries have been written: the same index and term mean the same history (I3)."""
         if not entries:
             return
+        self.lifetimes.written(entries)
         stored = member.disk.live.entries
         for entry, chain in stored[len(stored) - len(entries) :]:
             known = self._logs.setdefault((entry.index, entry.term), chain)
@@ -259,11 +272,8 @@ class Checker:
             command = command.command
         if isinstance(command, (Put, Delete, DeletePrefix)):
             self.commands[entry.index] = command
-        for part in command.operations if isinstance(command, Transaction) else ():
-            if isinstance(part, (Put, Acquire, Release)):
-                self.at.setdefault(part.value, []).append(entry.index)
-        if isinstance(command, (Put, Acquire, Release)):
-            places = self.at.setdefault(command.value, [])
+        for name in _names(command):
+            places = self.at.setdefault(name, [])
             places.append(entry.index)
             if len(places) > 1 and not is_keyed:
                 self.sim.fail(f"D15: {command} was asked for once, and is committed at {places}")

@@ -8,24 +8,34 @@
 - E2: in peace it has ended by then, or by as long after the last election, and 200 ms; so have all
   whose node is no member any more.
 - E3: for the check of its node it ends only when that has been critical for the grace (6.2).
+- E5: nobody else gets a lock before its delay is over since the end was written, by the clock of the
+  run: the cluster's time may stand still for a while, but never runs faster.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
+from hstore.node.model import commands
 from hstore.node.model.checks import SERF_HEALTH, SetCheck
 from hstore.node.model.commands import Command, Keyed
 from hstore.node.model.locks import CreateSession, EndSession, Session
+from hstore.node.raft.entry import Entry, EntryKind
 from tests.histories.locks import LockKind, Step, Steps
+
+from ..tables.page import UNKNOWN
 
 if TYPE_CHECKING:
     from .simulation import WholeSimulation
 
 _LATE_S = 0.2
 """By the contract."""
+
+_EARLY_S = 0.002
+"""Of the cluster's time, which is in milliseconds, at the end of a session and at the next lock."""
 
 _COMMIT_S = 2.0
 """For the end of a session to be committed and applied by somebody, on slow disks and links."""
@@ -36,7 +46,7 @@ class _Life:
         self.session = session
         self.made_at = trio.current_time()
         self.ended_at: float | None = None
-        self.is_cut_short = bool(session.node_checks)
+        self.is_cut_short = False
 
 
 class Lifetimes:
@@ -48,6 +58,9 @@ class Lifetimes:
         self._lives: dict[bytes, _Life] = {}
         self._sent: dict[bytes, float] = {}
         self._critical_since: dict[int, float] = {}
+        # When each end of a session was written first, by its entry; when keys are free again.
+        self._written: dict[tuple[int, int], float] = {}
+        self._free_at: dict[bytes, float] = {}
 
     # -- what clients are told --------------------------------------------------------------
 
@@ -65,14 +78,32 @@ class Lifetimes:
 
     # -- what is committed ------------------------------------------------------------------
 
+    def written(self, entries: Sequence[Entry]) -> None:
+        """A node writes entries; the first that does leads, and has just stamped them."""
+        if self.sim.options.clock_every or not self.sim.options.lockers:
+            return
+        for entry in entries:
+            place = entry.index, entry.term
+            if entry.kind != EntryKind.COMMAND or place in self._written:
+                continue
+            if isinstance(commands.decode(entry.data), EndSession):
+                self._written[place] = trio.current_time()
+
     def applied(self, command: Command, term: int) -> None:
-        """A command of an entry of this term has taken effect for the first time, on some node."""
+        """The command of the book's last page has taken effect for the first time, on some node.
+
+        Args:
+            command: What was committed.
+            term: Of its entry.
+        """
         if isinstance(command, Keyed):
             command = command.command
+        self._check_delays()
         if isinstance(command, CreateSession):
             self._lives[command.session.id] = _Life(command.session)
         elif isinstance(command, EndSession):
             self._ended(command, term)
+            self._delay(command, term)
         elif isinstance(command, SetCheck) and command.check.id == SERF_HEALTH:
             node = command.check.node
             if command.check.status != "critical":
@@ -101,6 +132,9 @@ class Lifetimes:
     def _check_grace(self, session: Session, node: int) -> None:
         self.sim.counts["sessions ended by the check of their node"] += 1
         since = self._critical_since.get(node)
+        check = self.sim.checker.judge.book.last.checks.get((node, SERF_HEALTH))
+        if check is not None and check.status not in ("critical", UNKNOWN):
+            self.sim.fail(f"E3: {session} ends for a check that is {check.status}")
         # One that the book does not know to be critical, nobody has seen to become so: a new member's.
         if since is None:
             return
@@ -131,15 +165,53 @@ class Lifetimes:
             early = due - ended_at
             self.sim.fail(f"E1: in term {term} {session} ends {early:.3f} s before its whole time")
 
+    # -- delays -----------------------------------------------------------------------------
+
+    def _delay(self, command: EndSession, term: int) -> None:
+        """Nobody gets the locks of a session that has ended, until their delay is over."""
+        pages = self.sim.checker.judge.book.pages
+        written_at = self._written.get((pages[-1].index, term))
+        if written_at is None:
+            return
+        free_at = written_at + self._lives[command.id].session.lock_delay_ns / 1e9
+        for key, cell in pages[-2].keys.items():
+            if cell.session == command.id:
+                self._free_at[key] = free_at
+
+    def _check_delays(self) -> None:
+        before, page = self.sim.checker.judge.book.pages[-2:]
+        for key in page.changed if self._free_at else ():
+            holder, cell = b"", page.keys.get(key)
+            if key in before.keys:
+                holder = before.keys[key].session
+            if cell is None or not cell.session or cell.session == holder:
+                continue
+            early = self._free_at.pop(key, 0.0) - trio.current_time()
+            self.sim.counts["locks taken after a delay"] += 1
+            if early > _EARLY_S:
+                self.sim.fail(f"E5: {key!r} is locked {early:.3f} s before its delay is over")
+
     # -- the end ----------------------------------------------------------------------------
 
-    async def over(self) -> None:
-        """In peace, wait until every session with a TTL must have ended (E2)."""
-        since = trio.current_time()
+    def left(self, session: bytes) -> float:
+        """Return how long a session may last still that nobody renews, in peace; 0: it has ended."""
+        life = self._lives.get(session)
+        if life is None or life.ended_at is not None:
+            return 0.0
+        begin = max(life.made_at, self.sim.checker.last_election)
+        left = begin + 2 * life.session.ttl_ms / 1000 + self._late_s() - trio.current_time()
+        if left <= 0:
+            self.sim.fail(
+                f"E2: nobody renews {life.session}, and it is there: {self.sim.describe()}"
+            )
+        return max(left, 0.0)
+
+    async def over(self, since: float) -> None:
+        """In peace, wait until every session with a TTL must have ended (E2); nobody renews since then."""
         while there := self._timed() or self._left_over():
             begin = max(since, self.sim.checker.last_election)
             longest = max(session.ttl_ms for session in there) * 2 / 1000
-            left = begin + longest + _LATE_S + self._commit_s() - trio.current_time()
+            left = begin + longest + self._late_s() - trio.current_time()
             if left <= 0:
                 self.sim.fail(f"E2: in peace there is still {there[0]}: {self.sim.describe()}")
                 return
@@ -155,6 +227,6 @@ class Lifetimes:
             one for one in page.sessions.values() if page.is_open and not page.has_node(one.node)
         ]
 
-    def _commit_s(self) -> float:
+    def _late_s(self) -> float:
         options = self.sim.options
-        return _COMMIT_S + 8 * (options.flush_mean + options.delay_mean)
+        return _LATE_S + _COMMIT_S + 8 * (options.flush_mean + options.delay_mean)

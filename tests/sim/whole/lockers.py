@@ -23,8 +23,11 @@ from .clients import Answer, Client, Clients
 
 if TYPE_CHECKING:
     from .member import SimMember
+    from .simulation import WholeSimulation
 
 _KEYS = ("l0", "l1", "l1/a")
+KEYS = tuple(map(str.encode, _KEYS))
+"""Those that sessions may take with them."""
 _KINDS = {
     "acquire": 6, "release": 3, "renew": 5, "read": 4, "put": 1, "delete": 1, "transaction": 5,
     "destroy": 0.5, "silence": 0.7, "fire": 1, "events": 0.7,
@@ -129,8 +132,11 @@ class Locker(Client):
         }
         if rng.random() < 0.75:
             wish["NodeChecks"] = []
-        sent_at = trio.current_time()
-        answer = await self._send("PUT", "/v1/session/create", json.dumps(wish).encode())
+        await self._make(wish, ttl)
+
+    async def _make(self, wish: dict[str, Any], ttl: int, member: SimMember | None = None) -> None:
+        sent_at, body = trio.current_time(), json.dumps(wish).encode()
+        answer = await self._send("PUT", "/v1/session/create", body, member=member)
         if answer is None or answer.status != 200:
             return
         self._session = uuid.UUID(answer.json()["ID"]).hex
@@ -216,10 +222,10 @@ class Locker(Client):
 
     async def _transact(self) -> None:
         rng, session = self.rng, self._session
-        keys = rng.sample(_KEYS, rng.choice((1, 2, 3)))
+        keys, is_read = rng.sample(_KEYS, rng.choice((1, 2, 3))), rng.random() < 0.25
         steps, values, body = [], [], []
         for key in keys:
-            kind = rng.choice(("lock", "lock", "unlock", "set", "delete", "get"))
+            kind = "get" if is_read else rng.choice(_VERBS_DRAWN)
             value = self.clients.new_value(self.number, rng)
             wish = {"Verb": kind, "Key": key, "Value": base64.b64encode(value.encode()).decode()}
             wish["Session"] = str(uuid.UUID(session))
@@ -233,6 +239,9 @@ class Locker(Client):
             owner = session if kind in ("lock", "unlock") else ""
             steps.append(Step(name, key, owner, None if kind in ("get", "delete") else value))
             body.append({"KV": wish})
+        if is_read:
+            await self._look_at_all(tuple(steps), body)
+            return
         if not values:
             return
         writes = tuple(step for step in steps if step.kind is not LockKind.READ)
@@ -257,6 +266,17 @@ class Locker(Client):
         if len(places) != 1 or not written <= places | {0}:
             self.sim.fail(f"I7: {writes} are acknowledged at {written}, committed at {places}")
         self._told(asked, Steps(tuple(_with_rows(steps, rows)), is_done=True))
+
+    async def _look_at_all(self, steps: tuple[Step, ...], body: list[dict[str, Any]]) -> None:
+        """Read several keys as they were at one moment."""
+        asked = self._history.call("", Steps(steps), f"client {self.number}")
+        answer = await self._send("PUT", "/v1/txn", json.dumps(body).encode())
+        if answer is None or answer.is_unavailable:
+            self._history.unknown(asked, is_harmless=True)
+            return
+        self.sim.counts["transactions that read"] += 1
+        rows = [row["KV"] for row in answer.json()["Results"]]
+        self._told(asked, Steps(tuple(_with_rows(list(steps), rows)), is_done=True))
 
     # -- events -----------------------------------------------------------------------------
 
@@ -321,6 +341,41 @@ class Renewer(Locker):
             await self.sim.operator.hand_over(rng)
 
 
+class _Keeper(Locker):
+    """A client that makes a session of its own, and keeps it as long as it is told to."""
+
+    async def make(self, member: SimMember) -> bytes:
+        """Make a session at a node; return its id, or none: it was not answered, or refused."""
+        ttl = self.options.settings.session_ttl_min_ms
+        await self._make({"TTL": f"{ttl}ms", "NodeChecks": []}, ttl, member)
+        return bytes.fromhex(self._session)
+
+    async def renew(self, member: SimMember) -> None:
+        """Renew it."""
+        if self._session and not await self._use_session("renew", member) and not self._session:
+            self.sim.fail("E1: a session that is renewed in peace is not there")
+
+    async def destroy(self, member: SimMember) -> None:
+        """End it."""
+        if self._session:
+            await self._use_session("destroy", member)
+
+
+async def renew_one_of_two(sim: WholeSimulation, member: SimMember) -> None:
+    """In peace a session that is renewed lives on, and one beside it that is not ends in time (E2)."""
+    kept, left = (_Keeper(sim.clients, 2000 + n, Random(n)) for n in (1, 2))
+    await kept.make(member)
+    session = await left.make(member)
+    while session and (time := sim.checker.lifetimes.left(session)) and sim.violation is None:
+        await kept.renew(member)
+        await trio.sleep(min(time + 0.001, sim.options.settings.session_ttl_min_ms / 4000))
+        sim.counts["sessions watched in peace"] += 1
+    await kept.destroy(member)
+    kept.close()
+    left.close()
+
+
+_VERBS_DRAWN = ("lock", "lock", "unlock", "set", "delete", "get")
 _VERBS = {
     "lock": LockKind.ACQUIRE,
     "unlock": LockKind.RELEASE,

@@ -39,6 +39,7 @@ from .healths import Healths
 from .hostile import Hostile
 from .impostors import Impostors
 from .invariants import Checker
+from .lockers import renew_one_of_two
 from .member import CLUSTER_ID, SimMember
 from .operator import Operator
 from .options import WholeOptions, draw
@@ -62,6 +63,7 @@ class WholeSimulation:
         members: By id, whether they run or not.
         counts: How often each thing worth counting has happened.
         told_indexes: By question: the greatest index that any client was told of its answer.
+        told: By question and index: the answer.
         is_healed: Whether faults and requests are over.
         is_stranded: Whether it has ended early, for no majority was left.
         violation: What has gone wrong first.
@@ -81,6 +83,7 @@ class WholeSimulation:
         self.violation: Violation | None = None
         self.members: dict[int, SimMember] = {}
         self.told_indexes: dict[Question, int] = {}
+        self.told: dict[tuple[Question, int], bytes] = {}
         self.wires = Wires(self)
         self.faults = Faults(self)
         self.operator = Operator(self)
@@ -163,7 +166,10 @@ class WholeSimulation:
         await self.rooms.give_back()
         self.clients.finished()
         await self.healths.back()
-        await self.checker.lifetimes.over()
+        since = trio.current_time()
+        if self.options.lockers:
+            await renew_one_of_two(self, self._present()[0])
+        await self.checker.lifetimes.over(since)
         if self.options.waiters:
             await wait_in_peace(self, self._present())
         before = await self._write_once()

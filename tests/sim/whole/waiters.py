@@ -1,7 +1,8 @@
 """Clients that wait for a change: blocking reads of keys, of prefixes, of sessions and of events.
 
 - W1: who waits with an index is answered with a greater one, or when the time is over; an index that
-  is told is never lower than one that anybody was told for the same question before it was asked.
+  is told is never lower than one that anybody was told for the same question before it was asked, and
+  with the same index everybody is told the same.
 - W2: who waits is answered soon after the node that he asked has applied a change of the result.
 """
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 _WAITS_S = (0.5, 2.0, 6.0)
 _SOON_S = 0.5
 """From the turn in which a change is applied to the answer on its way; beside that of the network."""
+
+_OF_NODES = ("nodes", "named")
+"""Questions about all nodes, and about the sessions of one, by its name."""
 
 _PEACE_S = 3.0
 _AT_THE_END: Question = ("key", b"at-the-end")
@@ -58,6 +62,10 @@ class Waiter(Client):
         if answer is None or answer.is_unavailable:
             return
         self._index = answer.result_index
+        told = self.sim.told.setdefault((self._question, self._index), answer.body)
+        if told != answer.body:
+            about = f"{self._question}: told with {self._index}"
+            self.sim.fail(f"W1: {about}: {answer.body!r:.300}, and elsewhere {told!r:.300}")
         self._compare(before, at_least, trio.current_time() - self._begun, wait_s)
 
     async def ask_for(
@@ -73,7 +81,9 @@ class Waiter(Client):
 
     def _draw(self) -> Question:
         rng, page = self.rng, self.sim.checker.judge.book.last
-        kind = rng.choice(("key", "key", "tree", "session", "sessions", "events"))
+        kind = rng.choice(("key", "key", "tree", "session", "sessions", "events", *_OF_NODES))
+        if kind == "named":
+            return kind, b"n%d" % rng.choice(list(self.sim.members))
         if kind == "session":
             known = list(page.indexes.sessions)
             return kind, rng.choice(known) if known else bytes(16)
@@ -102,6 +112,8 @@ class Waiter(Client):
         """The node that was asked must not have had the change for long."""
         sim, member = self.sim, self.member
         judge = sim.checker.judge
+        if self._question[0] == "named":
+            return  # Which node has that name, the book does not know.
         changed = judge.changed_at(self._question, judge.book.pages[self._index])
         known_at = sim.checker.applied_at(member.id, member.lives, changed)
         if changed <= before or known_at is None or not self.was_undisturbed:
@@ -119,7 +131,15 @@ def _path(question: Question) -> str:
         return f"/v1/kv/{what.decode()}?recurse"
     if kind == "session":
         return f"/v1/session/info/{uuid.UUID(bytes=what)}"
-    return "/v1/session/list" if kind == "sessions" else "/v1/event/list"
+    return _PATHS[kind] + what.decode()
+
+
+_PATHS = {
+    "sessions": "/v1/session/list",
+    "events": "/v1/event/list",
+    "nodes": "/v1/catalog/nodes",
+    "named": "/v1/session/node/",
+}
 
 
 class AppliedAt:
