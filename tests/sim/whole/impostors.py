@@ -56,7 +56,10 @@ class Impostors:
         """Start a copy, and a wiped seed, of some members; a node alone has nobody to tell it."""
         if len(members) < 2:
             return
-        await self._copy(self._rng.choice(members))
+        original = self._rng.choice(members)
+        # A copy of the only voter elects itself, and then no learner's word ends it (`Node.refused`).
+        if original.core.config.voters != (original.id,):
+            await self._copy(original)
         await self._wiped(self._rng.choice(members))
 
     # -- a copied directory -------------------------------------------------------------------
