@@ -16,18 +16,21 @@ place when the history has forgotten the change that its cursor is at, and only 
 
 A change finds its watches by looking up the beginnings of its key, one for each length of prefix
 that is watched in its table: with ten thousand watches of as many prefixes that is a few steps, not
-ten thousand. Waits for one key are found by the key itself, waits for a prefix as watches are.
+ten thousand. Waits for one key are found by the key itself, waits for a prefix as watches are. A
+recursive deletion raises the index of every key and of every prefix under it, of those that are not
+there, too: who waits for one is found in a sorted list of what is waited for.
 """
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from ..errors import Compacted
 from ..net.flag import Flag
-from .changes import KEYS, Change, History, Table, Tree
+from .changes import KEYS, Change, FirstOfTree, History, Table
+from .records import prefix_end
 
 T = TypeVar("T")
 
@@ -175,6 +178,7 @@ class _ByPrefix(Generic[T]):
     def __init__(self) -> None:
         # Dictionaries instead of sets, for their order: it is the order of waking.
         self._by_prefix: dict[bytes, dict[T, None]] = {}
+        self._sorted: list[bytes] = []
         self._lengths: list[int] = []
         self._count_by_length: dict[int, int] = {}
 
@@ -192,6 +196,7 @@ class _ByPrefix(Generic[T]):
         same = self._by_prefix.get(prefix)
         if same is None:
             same = self._by_prefix[prefix] = {}
+            insort(self._sorted, prefix)
             self._add_length(len(prefix))
         same[one] = None
 
@@ -202,6 +207,7 @@ class _ByPrefix(Generic[T]):
             del same[one]
             if not same:
                 del self._by_prefix[prefix]
+                _remove(self._sorted, prefix)
                 self._remove_length(len(prefix))
 
     def found(self, key: bytes) -> Iterator[T]:
@@ -220,13 +226,14 @@ class _ByPrefix(Generic[T]):
             same = self._by_prefix.pop(key[:length], None)
             if same is not None:
                 taken += same
+                _remove(self._sorted, key[:length])
                 self._remove_length(length)
         return taken
 
     def take_under(self, prefix: bytes) -> list[T]:
         """Remove and return those whose prefix starts with this one."""
         taken: list[T] = []
-        for longer in [one for one in self._by_prefix if one.startswith(prefix)]:
+        for longer in _take_under(self._sorted, prefix):
             taken += self._by_prefix.pop(longer)
             self._remove_length(len(longer))
         return taken
@@ -249,33 +256,47 @@ class _Waits:
 
     def __init__(self) -> None:
         self._by_key: dict[bytes, dict[Wait, None]] = {}
+        self._sorted: list[bytes] = []
         self._by_prefix: _ByPrefix[Wait] = _ByPrefix()
 
     def add(self, wait: Wait, key: bytes) -> None:
         if wait.is_prefix:
             self._by_prefix.add(key, wait)
-        else:
-            self._by_key.setdefault(key, {})[wait] = None
+            return
+        same = self._by_key.get(key)
+        if same is None:
+            same = self._by_key[key] = {}
+            insort(self._sorted, key)
+        same[wait] = None
 
     def remove(self, wait: Wait, key: bytes) -> None:
         """Remove a wait; also one that is not here any more."""
         if wait.is_prefix:
             self._by_prefix.remove(key, wait)
             return
-        same = self._by_key.get(key, {})
+        same = self._by_key.get(key)
+        if same is None:
+            return
         same.pop(wait, None)
         if not same:
-            self._by_key.pop(key, None)
+            del self._by_key[key]
+            _remove(self._sorted, key)
 
     def take(self, change: Change) -> list[Wait]:
         """Remove and return those that this change is for."""
         key = change.key
-        taken = list(self._by_key.pop(key, ()))
+        taken: list[Wait] = []
+        same = self._by_key.pop(key, None)
+        if same is not None:
+            taken += same
+            _remove(self._sorted, key)
         if self._by_prefix:
             taken += self._by_prefix.take(key)
-        if isinstance(change, Tree):
-            taken += self._by_prefix.take_under(key)
-            for longer in [one for one in self._by_key if one.startswith(key)]:
+        if type(change) is not Change:
+            prefix = change.prefix if isinstance(change, FirstOfTree) else key
+            taken += self._by_prefix.take(prefix)
+            taken += self._by_prefix.take_under(prefix)
+            for longer in _take_under(self._sorted, prefix):
                 taken += self._by_key.pop(longer)
         return taken
 
@@ -283,8 +304,23 @@ class _Waits:
         """Remove and return all."""
         taken = [wait for same in self._by_key.values() for wait in same]
         taken += self._by_prefix
-        self._by_key, self._by_prefix = {}, _ByPrefix()
+        self._by_key, self._sorted, self._by_prefix = {}, [], _ByPrefix()
         return taken
+
+
+def _remove(names: list[bytes], name: bytes) -> None:
+    """Remove a name from a sorted list that has it."""
+    del names[bisect_left(names, name)]
+
+
+def _take_under(names: list[bytes], prefix: bytes) -> list[bytes]:
+    """Remove those that start with `prefix` from a sorted list, and return them."""
+    end = prefix_end(prefix)
+    start = bisect_left(names, prefix)
+    stop = len(names) if end is None else bisect_left(names, end, start)
+    taken = names[start:stop]
+    del names[start:stop]
+    return taken
 
 
 class Watches:

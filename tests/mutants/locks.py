@@ -150,6 +150,11 @@ _STATE = (
         _WATCHES, "            taken += self._by_prefix.take(key)\n", "            pass\n",
     ),
     _mutant(
+        "a-recursive-deletion-wakes-who-waits-for-what-was-there", "And not who waits for an absent key.",
+        _KEYS, "batch.changes.append(FirstOfTree(KEYS, names[0], index, None, prefix))",
+        "batch.changes.append(Change(KEYS, names[0], index, None))",
+    ),
+    _mutant(
         "changes-of-a-transaction-are-told-apart", "Each says that it is the last of its revision.",
         _WATCHES, "taken.append((held, change.revision != held.revision))",
         "taken.append((held, True))",
