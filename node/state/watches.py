@@ -147,9 +147,14 @@ class Watch:
 
 
 class Wait:
-    """A wait for the next change of one key, or of any under a prefix. Made by `Watches.once`."""
+    """A wait for the next change of one key, or of any under a prefix. Made by `Watches.once`.
 
-    __slots__ = ("_call", "_key", "_waits", "is_prefix")
+    Attributes:
+        is_prefix: It is for any key that starts with its own.
+        is_due: The change has come; it is called soon.
+    """
+
+    __slots__ = ("_call", "_key", "_waits", "is_due", "is_prefix")
 
     def __init__(
         self, waits: _Waits, key: bytes, call: Callable[[], None], *, is_prefix: bool
@@ -158,6 +163,7 @@ class Wait:
         self._key = key
         self._call: Callable[[], None] | None = call
         self.is_prefix = is_prefix
+        self.is_due = False
 
     def give_up(self) -> None:
         """Wait no longer: it is not called any more. Idempotent."""
@@ -408,9 +414,7 @@ class Watches:
 
     def _on_restart(self, skipped: Sequence[Change] | None) -> None:
         if skipped is None:
-            for waits in self._waits.values():
-                for wait in waits.take_all():
-                    self.wake(wait.end)
+            self._end([wait for waits in self._waits.values() for wait in waits.take_all()])
         else:
             self._end_waits(skipped)
         for watched in self._by_table.values():
@@ -421,11 +425,19 @@ class Watches:
 
     def _end_waits(self, changes: Sequence[Change]) -> None:
         """Have those called that wait for one of these changes."""
+        due: list[Wait] = []
         for change in changes:
             waits = self._waits.get(change.table)
             if waits is not None:
-                for wait in waits.take(change):
-                    self.wake(wait.end)
+                due += waits.take(change)
+        self._end(due)
+
+    def _end(self, due: list[Wait]) -> None:
+        """Have these called. All are due before the first of them is called."""
+        for wait in due:
+            wait.is_due = True
+        for wait in due:
+            self.wake(wait.end)
 
 
 def _forgotten(history: History) -> str:

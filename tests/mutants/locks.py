@@ -142,8 +142,8 @@ _STATE = (
     ),
     _mutant(
         "a-snapshot-wakes-nobody", "Who waits goes on waiting for a change that has been.",
-        _WATCHES, "                for wait in waits.take_all():\n                    self.wake(wait.end)\n",
-        "                waits.take_all()\n",
+        _WATCHES, "            self._end([wait for waits in self._waits.values() for wait in waits.take_all()])\n",
+        "            for waits in self._waits.values():\n                waits.take_all()\n",
     ),
     _mutant(
         "a-change-wakes-nobody-who-waits-for-a-prefix", "Only who waits for the key itself.",

@@ -47,6 +47,7 @@ from .dispatch import as_http_error, finish, with_end
 from .exchange import Exchange, Found, Router, json_form
 from .guard import Guard
 from .held import until_due
+from .looks import Looks
 from .room import STALLED_S, Room, Silence
 from .sending import Sending
 from .unsent import Holder, Unsent
@@ -90,6 +91,7 @@ class Shared(NamedTuple):
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
         waits: The reads that wait for a change.
+        looks: Small listings that they share.
     """
 
     backend: Backend
@@ -100,6 +102,7 @@ class Shared(NamedTuple):
     turn: Turn
     unsent: Unsent
     waits: Waits
+    looks: Looks
 
 
 class Serving:
@@ -133,6 +136,7 @@ class Serving:
             self._flush,
             turn=shared.turn,
             unsent=shared.unsent,
+            looks=shared.looks,
             is_local=is_local,
         )
         self._room = shared.room

@@ -53,6 +53,9 @@ _SETTLE_S = 60.0
 _ROOMY_OUTBOX = 100
 """Frames: with less, also what is sent again may find no room."""
 
+_PATIENT_MS = 500
+"""An election timeout in which a silent link is made anew. With less, who waits looks for another leader."""
+
 MOST_STEPS = 400_000
 """Five times what the longest runs take."""
 
@@ -270,7 +273,8 @@ class WholeSimulation:
         leader = self.leader()
         if not self.options.stall_every or leader is None or leader is member:
             return None
-        if self.options.outbox_frames < _ROOMY_OUTBOX:
+        patience_ms = self.options.settings.election_timeout_ms
+        if self.options.outbox_frames < _ROOMY_OUTBOX or patience_ms < _PATIENT_MS:
             return None
         self.wires.awaited.add((leader.id, member.id))
         return leader.id, leader.core.term
