@@ -213,7 +213,7 @@ def test_one_that_writes_reads_less_than_one_that_only_reads(
     scanned: list[bytes] = []
     scan = transactions._BatchKeys.scan
 
-    def counted(self, prefix):  # type: ignore[no-untyped-def]
+    def counted(self, prefix):
         for item in scan(self, prefix):
             scanned.append(item.key)
             yield item
