@@ -301,7 +301,7 @@ class Node:
         """`peer` has welcomed this node."""
         self.status.welcomed(peer)
         self.rooms.look()
-        self.replica.link_made()
+        self.replica.link_made(peer)
 
     def link_broken(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""

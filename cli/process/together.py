@@ -123,6 +123,16 @@ def ways_in(
         Ended: SIGTERM came.
     """
     told, told_at, own = "", 0.0, settings.api_address
+    named = len(set(settings.discovery.listed))
+    if named < settings.expect:
+        logs.configure(settings.log_level)
+        _log.warning(
+            "fewer nodes are listed than expected",
+            hosts=named,
+            expect=settings.expect,
+            hint="nothing is answered until so many have joined: list the others in discovery.hosts, "
+            "lower expect, or have them join with `hstore join`",
+        )
     with _Terminable():
         while True:
             # The first of the list, and not the first of those whose names resolve now.

@@ -28,6 +28,16 @@ class Waiter(Protocol):
         ...
 
 
+class ChangeWaiter(Waiter, Protocol):
+    """A wait for a change.
+
+    Attributes:
+        is_due: The change has come; the callback is called soon after.
+    """
+
+    is_due: bool
+
+
 Tell = Callable[[Any], None]
 """Called once: with the result, or with the HstoreError that `write` or `read_barrier` raise."""
 
@@ -67,7 +77,7 @@ class Keys(Protocol):
 
     def wait_once(
         self, table: Table, key: bytes, call: Callable[[], None], *, is_prefix: bool = False
-    ) -> Waiter:
+    ) -> ChangeWaiter:
         """Have `call` called once, soon after the next change of a key of a table takes effect here.
 
         Args:

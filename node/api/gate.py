@@ -57,6 +57,7 @@ class Repeat(enum.Enum):
 
     SAFE = "changes nothing, however often it is sent"
     KEYED = "takes effect once for all requests with the same Idempotency-Key"
+    HARMLESS = "leaves what it would leave if it was sent once: an Idempotency-Key is taken, and not needed"
     NEVER = "may take effect each time: an Idempotency-Key is refused, for it would mean nothing"
 
 

@@ -30,7 +30,7 @@ import trio
 
 from ..driver.keys import Keys
 from ..driver.replica import Replica
-from ..driver.requests import READ, Answer, Request
+from ..driver.requests import READ, Answer, Request, unrenewed
 from ..errors import Compacted, HstoreError, NoLeader, Overloaded
 from ..model.locks import Session
 from ..net.flag import Flag
@@ -126,7 +126,8 @@ class SessionClocks:
         """Start the time of a session again; return it, or None: there is none.
 
         Raises:
-            NoLeader, Overloaded: Perhaps it was not renewed.
+            NoLeader, Overloaded: It certainly was not renewed.
+            OutcomeUnknown: Perhaps it was renewed.
 
         Cancellation: perhaps it was renewed.
         """
@@ -168,6 +169,7 @@ class SessionClocks:
             session = self._keys.session(session_id)
             if session is not None:
                 self._start(session, now)
+        request.passed_to = self._facts.id
         self._confirm(request)
 
     def _confirm(self, request: Request) -> None:
@@ -192,7 +194,7 @@ class SessionClocks:
         try:
             waiting.submit_read(read)
         except Overloaded as error:
-            request.finish(error)
+            request.finish(unrenewed(request, error))
         else:
             self._together = _Together(read, renewals, waiting.new_reads)
 
@@ -202,7 +204,7 @@ class SessionClocks:
             self._together = _NOBODY  # What it holds may be large.
         if isinstance(answer, HstoreError):
             for request in renewals:
-                request.finish(answer)
+                request.finish(unrenewed(request, answer))
             return
         is_same = self._facts.is_leader and self._facts.term == term
         # As long as the watch is not behind, what is in the clocks is what the state has.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import trio
 
 from ..driver.replica import Replica
-from ..driver.requests import Answer, NotLeading, Request
+from ..driver.requests import Answer, NotLeading, Request, unrenewed
 from ..errors import NoLeader, Overloaded
 from ..model import commands
 from ..model.commands import Outcome
@@ -101,7 +101,8 @@ class SessionEnds:
         if waiting is None:
             return False
         if self._held >= _WAITING_MAX:
-            request.finish(Overloaded("too many renewals wait for ends; try again in a moment"))
+            error = Overloaded("too many renewals wait for ends; try again in a moment")
+            request.finish(unrenewed(request, error))
         else:
             self._held += 1
             waiting.append(request)
@@ -133,7 +134,7 @@ class SessionEnds:
         for requests in filter(None, self._waiting.values()):
             for request in requests:
                 if request.deadline <= now:
-                    request.finish(NoLeader(why))
+                    request.finish(unrenewed(request, NoLeader(why)))
             requests[:] = [request for request in requests if not request.is_done]
         self._held = sum(map(len, self._waiting.values()))
 

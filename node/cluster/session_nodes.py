@@ -39,8 +39,9 @@ class SessionNodes:
         self._numbers: frozenset[int] = frozenset()
         # By node and ID of a critical check: its `modify_index`, and since when it is critical here.
         self._critical: dict[tuple[int, str], tuple[int, float]] = {}
-        # Critical checks whose sessions were ended; none that depends on them can be made.
-        self._done: set[Check] = set()
+        # Critical checks whose sessions were ended, with the `modify_index` that they had then; none
+        # that depends on them can be made.
+        self._done: dict[tuple[int, str], int] = {}
         self._gone: deque[int] = deque()
         self._is_one_gone = Flag()
 
@@ -97,8 +98,8 @@ class SessionNodes:
         finally:
             view.close()
         for key in [key for key in self._critical if key[0] == number and key[1] not in checks]:
-            index, _ = self._critical.pop(key)
-            self._done.discard((*key, index))
+            del self._critical[key]
+            self._done.pop(key, None)
         for check_id, index in checks.items():
             _, since = self._critical.get((number, check_id), (0, now))
             self._critical[number, check_id] = index, since
@@ -112,7 +113,7 @@ class SessionNodes:
         return sorted(
             (since + self._grace_s(check_id), (number, check_id, index))
             for (number, check_id), (index, since) in self._critical.items()
-            if (number, check_id, index) not in self._done
+            if self._done.get((number, check_id)) != index
         )
 
     def _next_due(self) -> float:
@@ -124,7 +125,7 @@ class SessionNodes:
         for due, check in self._open():
             if due > trio.current_time():
                 return
-            self._done.add(check)
+            self._done[check[:2]] = check[2]
             await self._end_all(check[0], check)
 
     async def _end_of_gone(self) -> None:

@@ -11,6 +11,7 @@ intake.py          requests on their way into the core, or to the leader
 requests.py        requests that wait for an answer
 forwarding.py      how an outcome travels back to the node that forwarded a request
 bundles.py         one frame per peer per turn for forwarded requests and replies
+replies.py         replies that are sent once more when a link was made anew
 disk_writer.py     writes what the core wants kept, one batch for each
 flushes.py         one flush after another, and what waits for its end
 compaction.py      when the log is cut, and how much of it stays

@@ -253,7 +253,8 @@ class Intake:
     def not_sent(self, frames: Iterable[wire.Forward | wire.ForwardReply]) -> None:
         """Answer the requests whose frames were dropped on the way out.
 
-        A reply that was dropped is not missed here: the node that waits for it has its deadline.
+        A reply that was dropped is not missed here: `replies.py` has it, and sends it again when the
+        link is made; else the node that waits for it has its deadline.
         """
         for frame in frames:
             if isinstance(frame, wire.Forward):

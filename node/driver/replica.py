@@ -59,6 +59,7 @@ from .intake import Intake
 from .leadership import LeadershipNotifier
 from .operations import Operations
 from .reclaimer import Reclaimer
+from .replies import Replies
 from .ticks import TickTimer
 
 _TURNS_MAX = 8
@@ -131,6 +132,7 @@ class Replica(Operations):
         self.disk_space.on_change = self.room_changed
         self.disk_log = self._disk.log
         self._bundles = Bundles()
+        self._replies = Replies()
         self.intake = Intake(
             self.core,
             self.waiting,
@@ -279,7 +281,9 @@ class Replica(Operations):
         self._is_recovering = recovered_core.still_recovering(
             self.core, self.storage, before=self._is_recovering
         )
-        self.waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
+        now = trio.current_time()
+        self.waiting.expire(now, has_leader=self.core.leader != 0)
+        self._replies.expire(now)
         self.on_tick()
 
     def _flushed(self, seq: int, then: Sequence[Message]) -> None:
@@ -319,6 +323,7 @@ class Replica(Operations):
                 raise
         if not self._is_over:
             for peer, frames in self._bundles.take():
+                self._replies.sent(peer, frames, trio.current_time())
                 if not self.send(peer, frames[0] if len(frames) == 1 else wire.Bundle(frames)):
                     self.intake.not_sent(frames)
         self._is_held = False
@@ -417,13 +422,19 @@ class Replica(Operations):
 
     # -- the rest ---------------------------------------------------------------------------
 
-    def link_made(self) -> None:
-        """Take a turn: requests that waited for a link can be sent."""
+    def link_made(self, peer: int) -> None:
+        """Send again the replies that the link before this one may have lost, and take a turn.
+
+        Requests that waited for a link can be sent then.
+        """
+        for replies in self._replies.kept(peer):
+            self.send(peer, replies[0] if len(replies) == 1 else wire.Bundle([*replies]))
         self.want_turn()
 
     def link_broken(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""
         self.feed(happened.PeerUnreachable(peer))
+        self.waiting.retry_renewals(peer)
 
     def peer_down(self, peer: int) -> None:
         """`peer` refuses or is silent: requests forwarded to it as the leader have an unknown outcome."""

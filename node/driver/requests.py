@@ -58,7 +58,8 @@ class Request:
         data: As the kind has it.
         deadline: In seconds of `trio.current_time()`.
         index, term: Where it stands in the log, once it does; forwarded: the term of the leader.
-        passed_to: The leader that it was forwarded to, 0: none.
+        passed_to: The leader that it was forwarded to, 0: none. Of a renewal also this node itself,
+            once it has started the session's time again.
         is_foreign: Another node has forwarded it to this one.
         is_done: Whether it has been answered or given up.
         among: Counts it as a read that waits, until it is done.
@@ -271,18 +272,23 @@ class Waiting:
         for read in reads:
             read.finish(Overloaded("too many reads are waiting; try again in a moment"))
 
+    def retry_renewals(self, leader: int) -> None:
+        """Queue again what was forwarded to this leader and may be carried out twice: it may be lost."""
+        for rid, request in list(self.forwarded.items()):
+            if request.kind == RENEW and request.passed_to == leader:
+                del self.forwarded[rid]
+                self.queued.append(request)
+
     def fail_forwarded(self, leader: int, why: str) -> None:
         """Answer the requests forwarded to a leader that will not answer any more.
 
         Those that may be carried out twice are queued, for the next leader.
         """
+        self.retry_renewals(leader)
         for rid, request in list(self.forwarded.items()):
             if request.passed_to == leader:
                 del self.forwarded[rid]
-                if request.kind == RENEW:
-                    self.queued.append(request)
-                else:
-                    request.finish(unknown(why))
+                request.finish(unknown(why))
 
     def hurry_forwarded(self, leader: int, by: float) -> None:
         """Wait no longer than until `by` for answers of leaders other than `leader`.
@@ -313,7 +319,7 @@ class Waiting:
         keep: deque[Request] = deque()
         for request in self.queued:
             if request.deadline <= now:
-                request.finish(no_leader())
+                request.finish(unrenewed(request, no_leader()))
             elif not request.is_done:
                 keep.append(request)
         self.queued = keep
@@ -321,10 +327,8 @@ class Waiting:
         for rid, request in list(self.forwarded.items()):
             if request.is_done or request.deadline <= now:
                 del self.forwarded[rid]
-                if request.kind == RENEW:
-                    request.finish(no_leader())
-                else:
-                    request.finish(unknown("the leader has not answered in time"))
+                late = unknown("the leader has not answered in time")
+                request.finish(unrenewed(request, late))
         for reads in [self.new_reads, *(reads for _, reads in self.asked_reads.values())]:
             expire_reads(reads, now, no_leader)
         self.reads_for_index.expire(now, no_leader)
@@ -333,6 +337,15 @@ class Waiting:
 def unknown(why: str) -> OutcomeUnknown:
     """Return the error of a write that may or may not take effect."""
     return OutcomeUnknown(f"{why}; the write may or may not take effect: read before you repeat it")
+
+
+def unrenewed(request: Request, error: HstoreError) -> HstoreError:
+    """Return `error`, or of a renewal that some leader has had, that it may have taken effect."""
+    if request.kind != RENEW or not request.passed_to:
+        return error
+    return OutcomeUnknown(
+        f"{str(error).partition(';')[0]}; the session may have been renewed: repeat it"
+    )
 
 
 class ReadsForIndex:

@@ -79,8 +79,8 @@ class Links:
     """All links of a node.
 
     Attributes:
-        accepted_max: Connections from others at the same time; for a further one the oldest that has
-            not said hello is ended, else it is closed.
+        accepted_max: Connections from others at the same time; for a further one the oldest of a node
+            that is no member is ended, else the oldest that has not said hello, else it is closed.
     """
 
     def __init__(
@@ -115,9 +115,8 @@ class Links:
             on_change=self._on_another_process,
         )
         self._log_limit = LogLimit()
-        self._accepting = 0
-        # Of those, the ones that have said no hello yet, in the order in which they came.
-        self._strangers: dict[trio.CancelScope, None] = {}
+        # All that come from others, in that order, with the id in their hello; 0: there was none yet.
+        self._serving: dict[trio.CancelScope, int] = {}
         self._nursery: trio.Nursery | None = None
         self._is_over = False
 
@@ -296,37 +295,43 @@ class Links:
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one incoming connection until it ends; closes `stream`. Its loss is only logged."""
-        if self._accepting >= self.accepted_max and not self._end_oldest_stranger():
+        if len(self._serving) >= self.accepted_max and not self._make_room():
             await trio.aclose_forcefully(stream)
             return
-        self._accepting += 1
-        try:
-            async with stream:
-                await self._serve(stream)
-        except LOST as error:
-            _log.debug("peer connection", error=str(error))
-        finally:
-            self._accepting -= 1
+        with trio.CancelScope() as scope:
+            self._serving[scope] = 0
+            try:
+                async with stream:
+                    await self._serve(stream, scope)
+            except LOST as error:
+                _log.debug("peer connection", error=str(error))
+            finally:
+                self._serving.pop(scope, None)
 
-    def _end_oldest_stranger(self) -> bool:
-        """Make room for a connection, which may be a member's; False: all have said hello."""
-        oldest = next(iter(self._strangers), None)
+    def _make_room(self) -> bool:
+        """Make room for a connection, which may be a member's; False: all others are members'.
+
+        Anybody may name an id. Who has named that of no member goes before who is saying hello; if it
+        is a member that this node does not know yet, it dials again.
+        """
+        known = {0, *self._links}
+        oldest = next((one for one, peer in self._serving.items() if peer not in known), None)
+        if oldest is None:
+            oldest = next((one for one, peer in self._serving.items() if not peer), None)
         if oldest is None:
             return False
-        del self._strangers[oldest]
+        del self._serving[oldest]
         oldest.cancel()
         return True
 
-    async def _serve(self, stream: trio.abc.Stream) -> None:
+    async def _serve(self, stream: trio.abc.Stream, place: trio.CancelScope) -> None:
         reader = wire.FrameReader(wire.MAX_GREETING)
         frames: list[wire.Frame] = []
         hello: wire.Hello | None = None
-        with trio.move_on_after(_HELLO_SECONDS) as scope:
-            self._strangers[scope] = None
-            try:
-                await self._read_hello(stream, reader, frames)
-            finally:
-                self._strangers.pop(scope, None)
+        with trio.move_on_after(_HELLO_SECONDS):
+            await self._read_hello(stream, reader, frames)
+            if frames and isinstance(frames[0], wire.Hello) and place in self._serving:
+                self._serving[place] = frames[0].node_id
             hello = await self._greet(stream, frames)
         if hello is None or hello.purpose == wire.Purpose.IDENTIFY:
             return

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from .records import prefix_end
+
 T = TypeVar("T")
+
+
+class SortedNames:
+    """Names in their order, each once, so that those under a prefix are found without a walk."""
+
+    def __init__(self) -> None:
+        self._names: list[bytes] = []
+
+    def add(self, name: bytes) -> None:
+        """Add a name that is not here."""
+        insort(self._names, name)
+
+    def remove(self, name: bytes) -> None:
+        """Remove a name that is here."""
+        del self._names[bisect_left(self._names, name)]
+
+    def take_under(self, prefix: bytes) -> list[bytes]:
+        """Remove and return those that start with `prefix`."""
+        names, end = self._names, prefix_end(prefix)
+        start = bisect_left(names, prefix)
+        stop = len(names) if end is None else bisect_left(names, end, start)
+        taken = names[start:stop]
+        del names[start:stop]
+        return taken
 
 
 class ByPrefix(Generic[T]):
@@ -15,6 +41,7 @@ class ByPrefix(Generic[T]):
     def __init__(self) -> None:
         # Dictionaries instead of sets, for their order: it is the order of waking.
         self._by_prefix: dict[bytes, dict[T, None]] = {}
+        self._names = SortedNames()
         self._lengths: list[int] = []
         self._count_by_length: dict[int, int] = {}
 
@@ -33,6 +60,7 @@ class ByPrefix(Generic[T]):
         same = self._by_prefix.get(prefix)
         if same is None:
             same = self._by_prefix[prefix] = {}
+            self._names.add(prefix)
             self._add_length(len(prefix))
         same[one] = None
 
@@ -43,6 +71,7 @@ class ByPrefix(Generic[T]):
             del same[one]
             if not same:
                 del self._by_prefix[prefix]
+                self._names.remove(prefix)
                 self._remove_length(len(prefix))
 
     def found(self, key: bytes) -> Iterator[T]:
@@ -61,13 +90,14 @@ class ByPrefix(Generic[T]):
             same = self._by_prefix.pop(key[:length], None)
             if same is not None:
                 taken += same
+                self._names.remove(key[:length])
                 self._remove_length(length)
         return taken
 
     def take_under(self, prefix: bytes) -> list[T]:
         """Remove and return those whose prefix starts with this one."""
         taken: list[T] = []
-        for longer in [one for one in self._by_prefix if one.startswith(prefix)]:
+        for longer in self._names.take_under(prefix):
             taken += self._by_prefix.pop(longer)
             self._remove_length(len(longer))
         return taken

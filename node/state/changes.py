@@ -75,6 +75,16 @@ class Tree(Change, frozen=True, gc=False):
     """
 
 
+class FirstOfTree(Change, frozen=True, gc=False):
+    """The first of the keys that one recursive deletion deleted: a change like the others.
+
+    Attributes:
+        prefix: All keys under it have this deletion's index now, also those that did not exist.
+    """
+
+    prefix: bytes
+
+
 class History:
     """The latest changes.
 

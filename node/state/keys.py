@@ -17,7 +17,7 @@ from ..raft.entry import Entry
 from ..storage.interface import StateReader
 from . import deletions, holds, records
 from .batch import ABSENT, Batch, Effects, InMemory
-from .changes import KEYS, Change, Tree
+from .changes import KEYS, Change, FirstOfTree, Tree
 from .deletions import DELETIONS
 from .holds import HOLDS
 from .records import (
@@ -165,7 +165,8 @@ def _delete_prefix(batch: Batch, entry: Entry, command: DeletePrefix) -> Outcome
     if names is None:
         batch.skip_changes(Tree(KEYS, prefix, index, None))
     else:
-        batch.changes += [Change(KEYS, name, index, None) for name in names]
+        batch.changes.append(FirstOfTree(KEYS, names[0], index, None, prefix))
+        batch.changes += [Change(KEYS, name, index, None) for name in names[1:]]
     return Outcome(True, index)
 
 

@@ -35,6 +35,8 @@ from .records import LOCKED, Item, record_head
 
 ROWS_MAX = 10_000
 """Rows of an answer."""
+WRITE_ROWS_MAX = 2_000
+"""Of one that writes: they are read in one turn, in some 15 ms, at every node."""
 ROWS_PER_STEP = 128
 """Rows that are read in one go, in about a millisecond."""
 BYTES_MAX = (2048 + 192) * 1024
@@ -79,8 +81,9 @@ class _Fault(Exception):
 class _Answer:
     """What the operations have answered so far."""
 
-    def __init__(self, keys: _Keys, bytes_max: int) -> None:
+    def __init__(self, keys: _Keys, bytes_max: int, rows_max: int) -> None:
         self.keys = keys
+        self._rows_max = rows_max
         self.rows: list[KeyRow] = []
         self._bytes_max = bytes_max
         self._bytes = 0
@@ -106,7 +109,7 @@ class _Answer:
         if record is None:
             raise CoreBug(f"a write of the key {key[:64]!r} has left no record")
         self._bytes += len(key) + _ROW_BYTES
-        if self._bytes > self._bytes_max or len(self.rows) >= ROWS_MAX:
+        if self._bytes > self._bytes_max or len(self.rows) >= self._rows_max:
             self._give_back(len(key))
         create_revision, flags, revision = record_head(key, record)
         if create_revision < LOCKED:
@@ -119,15 +122,16 @@ class _Answer:
     def _take(self, size: int) -> None:
         """Take the room of a row with a key and a value of so many bytes."""
         self._bytes += size + _ROW_BYTES
-        if self._bytes > self._bytes_max or len(self.rows) >= ROWS_MAX:
+        if self._bytes > self._bytes_max or len(self.rows) >= self._rows_max:
             self._give_back(size)
 
     def _give_back(self, size: int) -> NoReturn:
         """Give back the room of a row that is one too many."""
         self._bytes -= size + _ROW_BYTES
         raise _Fault(
-            f"the answer is too large: at most {ROWS_MAX:,} keys, of {self._bytes_max >> 10:,} KiB"
-            " with their values"
+            f"the answer is too large: at most {self._rows_max:,} keys, of"
+            f" {self._bytes_max >> 10:,} KiB with their values"
+            + ("" if self._rows_max == ROWS_MAX else "; read more in one that only reads")
         )
 
 
@@ -143,7 +147,7 @@ def carry_out(
         bytes_max: Bytes of the rows of its answer, at most.
     """
     savepoint = batch.savepoint()
-    answer = _Answer(_BatchKeys(batch), bytes_max)
+    answer = _Answer(_BatchKeys(batch), bytes_max, WRITE_ROWS_MAX)
     faults: list[tuple[int, str]] = []
     changed = batch.changed
     for number, operation in enumerate(command.operations):
@@ -174,7 +178,7 @@ def read(keys: _Keys, operations: Sequence[Operation]) -> Generator[None, None, 
     Yields:
         After each `ROWS_PER_STEP` rows, so that the caller can let others go on.
     """
-    answer = _Answer(keys, BYTES_MAX)
+    answer = _Answer(keys, BYTES_MAX, ROWS_MAX)
     failed: list[tuple[int, str]] = []
     for number, operation in enumerate(operations):
         try:

@@ -5,21 +5,27 @@ A wait is called once, and reads nothing: a blocking read looks at the state by 
 Owns which waits a change ends. When they are called, `watches.py` decides, as for the watches.
 
 Waits for one key are found by the key itself, waits for a prefix by the beginnings of the key that
-changed.
+changed. A recursive deletion raises the index of every key and of every prefix under it, of those that
+are not there, too: the waits for them are found in a sorted list of what is waited for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from .by_prefix import ByPrefix
-from .changes import Change, Tree
+from .by_prefix import ByPrefix, SortedNames
+from .changes import Change, FirstOfTree
 
 
 class Wait:
-    """A wait for the next change of one key, or of any under a prefix. Made by `Watches.once`."""
+    """A wait for the next change of one key, or of any under a prefix. Made by `Watches.once`.
 
-    __slots__ = ("_call", "_key", "_waits", "is_prefix")
+    Attributes:
+        is_prefix: It is for any key that starts with its own.
+        is_due: The change has come; it is called soon.
+    """
+
+    __slots__ = ("_call", "_key", "_waits", "is_due", "is_prefix")
 
     def __init__(
         self, waits: Waits, key: bytes, call: Callable[[], None], *, is_prefix: bool
@@ -28,6 +34,7 @@ class Wait:
         self._key = key
         self._call: Callable[[], None] | None = call
         self.is_prefix = is_prefix
+        self.is_due = False
 
     def give_up(self) -> None:
         """Wait no longer: it is not called any more. Idempotent."""
@@ -47,34 +54,48 @@ class Waits:
 
     def __init__(self) -> None:
         self._by_key: dict[bytes, dict[Wait, None]] = {}
+        self._keys = SortedNames()
         self._by_prefix: ByPrefix[Wait] = ByPrefix()
 
     def add(self, wait: Wait, key: bytes) -> None:
         """Add a wait for this key, or for this prefix where it is for one."""
         if wait.is_prefix:
             self._by_prefix.add(key, wait)
-        else:
-            self._by_key.setdefault(key, {})[wait] = None
+            return
+        same = self._by_key.get(key)
+        if same is None:
+            same = self._by_key[key] = {}
+            self._keys.add(key)
+        same[wait] = None
 
     def remove(self, wait: Wait, key: bytes) -> None:
         """Remove a wait; also one that is not here any more."""
         if wait.is_prefix:
             self._by_prefix.remove(key, wait)
             return
-        same = self._by_key.get(key, {})
+        same = self._by_key.get(key)
+        if same is None:
+            return
         same.pop(wait, None)
         if not same:
-            self._by_key.pop(key, None)
+            del self._by_key[key]
+            self._keys.remove(key)
 
     def take(self, change: Change) -> list[Wait]:
         """Remove and return those that this change is for."""
         key = change.key
-        taken = list(self._by_key.pop(key, ()))
+        taken: list[Wait] = []
+        same = self._by_key.pop(key, None)
+        if same is not None:
+            taken += same
+            self._keys.remove(key)
         if self._by_prefix:
             taken += self._by_prefix.take(key)
-        if isinstance(change, Tree):
-            taken += self._by_prefix.take_under(key)
-            for longer in [one for one in self._by_key if one.startswith(key)]:
+        if type(change) is not Change:
+            prefix = change.prefix if isinstance(change, FirstOfTree) else key
+            taken += self._by_prefix.take(prefix)
+            taken += self._by_prefix.take_under(prefix)
+            for longer in self._keys.take_under(prefix):
                 taken += self._by_key.pop(longer)
         return taken
 
@@ -82,5 +103,5 @@ class Waits:
         """Remove and return all."""
         taken = [wait for same in self._by_key.values() for wait in same]
         taken += self._by_prefix
-        self._by_key, self._by_prefix = {}, ByPrefix()
+        self._by_key, self._keys, self._by_prefix = {}, SortedNames(), ByPrefix()
         return taken

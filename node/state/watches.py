@@ -225,9 +225,7 @@ class Watches:
 
     def _on_restart(self, skipped: Sequence[Change] | None) -> None:
         if skipped is None:
-            for waits in self._waits.values():
-                for wait in waits.take_all():
-                    self.wake(wait.end)
+            self._end([wait for waits in self._waits.values() for wait in waits.take_all()])
         else:
             self._end_waits(skipped)
         for watched in self._by_table.values():
@@ -238,11 +236,19 @@ class Watches:
 
     def _end_waits(self, changes: Sequence[Change]) -> None:
         """Have those called that wait for one of these changes."""
+        due: list[Wait] = []
         for change in changes:
             waits = self._waits.get(change.table)
             if waits is not None:
-                for wait in waits.take(change):
-                    self.wake(wait.end)
+                due += waits.take(change)
+        self._end(due)
+
+    def _end(self, due: list[Wait]) -> None:
+        """Have these called. All are due before the first of them is called."""
+        for wait in due:
+            wait.is_due = True
+        for wait in due:
+            self.wake(wait.end)
 
 
 def _forgotten(history: History) -> str:

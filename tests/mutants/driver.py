@@ -93,8 +93,12 @@ DRIVER = (
     ),
     _mutant(
         "driver-sends-a-forwarded-write-again", (38,), "After a broken link, whatever came of it.",
-        _REQUESTS, "                else:\n                    request.finish(unknown(why))",
-        "                else:\n                    self.queued.append(request)",
+        _REQUESTS, "                request.finish(unknown(why))",
+        "                self.queued.append(request)",
+    ),
+    _mutant(
+        "replies-on-a-lost-link-are-forgotten", (), "They are not sent again on the next one.",
+        _REPLICA, "        for replies in self._replies.kept(peer):\n", "        for replies in ():\n",
     ),
     _mutant(
         "failed-reads-are-forgotten", (22, 61), "They are not asked again.",

@@ -157,8 +157,8 @@ _STATE = (
     ),
     _mutant(
         "a-snapshot-wakes-nobody", "Who waits goes on waiting for a change that has been.",
-        _WATCHES, "                for wait in waits.take_all():\n                    self.wake(wait.end)\n",
-        "                waits.take_all()\n",
+        _WATCHES, "            self._end([wait for waits in self._waits.values() for wait in waits.take_all()])\n",
+        "            for waits in self._waits.values():\n                waits.take_all()\n",
     ),
     _mutant(
         "a-change-wakes-nobody-who-waits-for-a-prefix", "Only who waits for the key itself.",
@@ -184,6 +184,11 @@ _STATE = (
         "a-node-that-comes-or-goes-wakes-nobody", "Who waits for the list of nodes goes on waiting.",
         _MEMBERS,
         "    batch.changes.append(Change(NODES, records.encode_index(number), index, record))\n", "",
+    ),
+    _mutant(
+        "a-recursive-deletion-wakes-who-waits-for-what-was-there", "And not who waits for an absent key.",
+        _KEYS, "batch.changes.append(FirstOfTree(KEYS, names[0], index, None, prefix))",
+        "batch.changes.append(Change(KEYS, names[0], index, None))",
     ),
     _mutant(
         "changes-of-a-transaction-are-told-apart", "Each says that it is the last of its revision.",

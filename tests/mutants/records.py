@@ -19,7 +19,7 @@ from .mutant import ROOT, Mutant, Outdated
 
 INVARIANTS = (
     *(f"I{n}" for n in range(1, 16)),
-    *(f"L{n}" for n in range(1, 6)),
+    *(f"L{n}" for n in range(1, 7)),
     *(f"P{n}" for n in range(1, 5)),
     "C1",
     "S1",

@@ -15,7 +15,6 @@ import msgspec
 
 from ...config.command_limits import event_fault
 from ...filter.patterns import PATTERN_BYTES_MAX
-from ...model.commands import Denial
 from ...model.user_events import PAYLOAD_BYTES_MAX, FireEvent, UserEvent
 from ...model.values import uuid_text
 from ...state.changes import EVENTS
@@ -65,8 +64,6 @@ def fire(exchange: Exchange, request: Request, rest: bytes) -> Found:
         raise refused(400, f"Invalid event: {fault} is too large")
 
     def finish(outcome: Outcome) -> bytes:
-        if outcome.denial == Denial.LIMIT:
-            raise refused(400, outcome.text)
         # Of a request that is sent again, the answer is that of the first time.
         fired = msgspec.structs.replace(
             event, id=uuid.UUID(outcome.text).bytes, index=outcome.revision

@@ -178,7 +178,7 @@ def _out_of_bounds(ttl_ns: int, least_ns: int) -> HttpError:
 
 
 def renew(exchange: Exchange, request: Request, rest: bytes) -> Found:
-    """`PUT /v1/session/renew/<id>`."""
+    """`PUT /v1/session/renew/<id>`. An `Idempotency-Key` changes nothing: each one starts the time again."""
     text, session_id = _named(rest)
 
     def finish(session: Session | None) -> bytes:

@@ -20,6 +20,7 @@ from ..dialect.heads import Mode, read, read_head
 from ..dialect.queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
 from ..dialect.questions import Signal, Target, refuse_without_leader
 from ..http.listing import KEYS_PER_SLICE, Listing
+from ..http.looks import Question
 from ..http.params import key_start, prefix_from_path
 from ..http.waiting import Wait
 from ..items import entry, is_large, large_entry
@@ -59,7 +60,7 @@ async def get_many(exchange: Exchange, rest: bytes, query: Query) -> Answer | Wa
 class _Tree:
     """A read of all keys with a prefix."""
 
-    __slots__ = ("_allows_none", "_exchange", "_mode", "_prefix", "_render")
+    __slots__ = ("_allows_none", "_exchange", "_mode", "_prefix", "_question", "_render")
 
     def __init__(self, exchange: Exchange, prefix: bytes, mode: Mode, query: Query) -> None:
         self._exchange = exchange
@@ -68,12 +69,14 @@ class _Tree:
         self._render: Callable[[Iterator[Item]], Iterator[Piece]] = _pieces
         # Consul's agent/kvs_endpoint.go, `KVSGetKeys`: all keys are never nothing.
         self._allows_none = False
+        separator: bytes | None = None
         if "keys" in query:
             self._allows_none = not prefix
             # Consul has known both spellings from its beginning.
             name = "separator" if "separator" in query else "seperator"
-            separator = key_start(query, name) or b""
-            self._render = lambda items: _key_pieces(items, len(prefix), separator)
+            separator = cut = key_start(query, name) or b""
+            self._render = lambda items: _key_pieces(items, len(prefix), cut)
+        self._question = Question(prefix, separator)
 
     async def answer(self, after: int | None) -> Answer | None:
         """Return the answer if its index has passed `after`, or in any case; else None."""
@@ -93,18 +96,50 @@ class _Tree:
             if not is_taken:
                 reader.close()
 
+    def signal(self) -> Signal:
+        """Begin to wait for the next change of a key with the prefix."""
+        return Signal(self._exchange.keys, (Target(KEYS, self._prefix, is_prefix=True),))
+
+    def look(self, after: int | None) -> tuple[bool, bytes | None]:
+        """Look at a small listing, which all who ask the same question share.
+
+        Returns:
+            Whether it is small; then its answer, if its index has passed `after` or in any case.
+        """
+        exchange = self._exchange
+        if not exchange.unsent.has_room:
+            return False, None
+        small = exchange.looks.look(exchange.keys, exchange.turn, self._question, self._render)
+        if small is None:
+            return False, None
+        index, elements = small
+        if after is not None and index <= after:
+            return True, None
+        body = b"[%b]" % elements if elements or self._allows_none else None
+        return True, read(exchange, self._mode, index, body)
+
     async def answer_or_wait(self, wanted: Blocking, until: float) -> Answer | Wait:
         """Return the answer if its index has passed, else the wait for the next change."""
+        await self._exchange.slice()
         # Begun before the view is taken, so that no change falls between the two.
-        signal = Signal(self._exchange.keys, (Target(KEYS, self._prefix, is_prefix=True),))
+        wait = _TreeWait(self, wanted, until)
         is_kept = False
         try:
-            answer = await self.answer(wanted.after)
+            is_small, found = self.look(wanted.after)
+            answer: Answer | None = found if is_small else await self.answer(wanted.after)
             is_kept = answer is None
-            return _TreeWait(self, wanted, until, signal) if answer is None else answer
+            return wait if answer is None else answer
         finally:
             if not is_kept:
-                signal.give_up()
+                wait.give_up()
+
+    def hold(self) -> None:
+        """Have what is looked at kept for others who ask the same."""
+        self._exchange.looks.hold(self._question)
+
+    def release(self) -> None:
+        """Keep it no longer for this one."""
+        self._exchange.looks.release(self._question)
 
     def refuse_without_leader(self) -> None:
         """Refuse to say what is true now where nobody knows it."""
@@ -112,15 +147,17 @@ class _Tree:
 
 
 class _TreeWait(Wait):
-    """A listing that waits; to look at it takes a task."""
+    """A listing that waits; to look at one that is not small takes a task."""
 
-    __slots__ = ("_signal", "_tree", "_wanted")
+    __slots__ = ("_is_over", "_signal", "_tree", "_wanted")
 
-    def __init__(self, tree: _Tree, wanted: Blocking, until: float, signal: Signal) -> None:
+    def __init__(self, tree: _Tree, wanted: Blocking, until: float) -> None:
         self.until = until
         self._tree = tree
         self._wanted = wanted
-        self._signal = signal
+        self._signal = tree.signal()
+        self._is_over = False
+        tree.hold()
 
     def begin(self, call: Callable[[], None]) -> bool:
         """Wait for the next change (`Wait`)."""
@@ -130,7 +167,13 @@ class _TreeWait(Wait):
         return True
 
     def look(self) -> Due | None:
-        """Look whether the index has passed, in a task (`Wait`)."""
+        """Look whether the index has passed; in a task, if it is not small (`Wait`)."""
+        # The next wait begins before the look, so that no change falls between the two.
+        self._signal.give_up()
+        self._signal = self._tree.signal()
+        is_small, answer = self._tree.look(self._wanted.after)
+        if is_small:
+            return answer
         return _Look(self._tree, self._wanted, self.until)
 
     def over(self) -> Due:
@@ -140,7 +183,10 @@ class _TreeWait(Wait):
 
     def give_up(self) -> None:
         """Wait no more (`Wait`)."""
-        self._signal.give_up()
+        if not self._is_over:
+            self._is_over = True
+            self._signal.give_up()
+            self._tree.release()
 
 
 class _Look:

@@ -23,6 +23,7 @@ answers.py      heads and bodies as bytes
 params.py       what users write into paths, queries and bodies
 guard.py        keeps out what a web page makes a browser send
 listing.py      answers that walk over many keys
+looks.py        small listings that readers who wait for them share
 large.py        large values in answers, made piece by piece
 unsent.py       what clients have not taken, and which of them is cut off
 idempotency.py  the `Idempotency-Key` header

@@ -18,6 +18,7 @@ from ...model.commands import Outcome
 from ...net.turn import SLICE_BYTES, Turn
 from .answers import RETRY_AFTER_S, Answer, HttpError, failure
 from .idempotency import IDEMPOTENCY_KEY, keyed
+from .looks import Looks
 from .params import TIMEOUT_S_DEFAULT, timeout_s
 from .unsent import Unsent
 from .waiting import Wait
@@ -144,6 +145,7 @@ class Exchange:
         is_fresh: Local reads already see all that was answered before these requests came.
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
+        looks: Small listings that readers who wait share.
     """
 
     __slots__ = (
@@ -154,6 +156,7 @@ class Exchange:
         "is_fresh",
         "is_local",
         "keys",
+        "looks",
         "out",
         "router",
         "scope",
@@ -170,6 +173,7 @@ class Exchange:
         *,
         turn: Turn,
         unsent: Unsent,
+        looks: Looks,
         is_local: bool,
     ) -> None:
         self.backend = backend
@@ -184,6 +188,7 @@ class Exchange:
         self._flush = flush
         self.turn = turn
         self.unsent = unsent
+        self.looks = looks
 
     async def slice(self, size: int = SLICE_BYTES) -> None:
         """Wait for this connection's turn to begin a large answer, which reads `size` at first.

@@ -138,16 +138,23 @@ def _is_browser(request: Request) -> bool:
 
 
 def _host_of(header: bytes) -> str:
-    """Return the host of `HOST[:PORT]`, lower case, without brackets and final dot."""
+    """Return the host of `HOST[:[PORT]]`, lower case, without brackets and final dot.
+
+    A port may be empty: RFC 3986, section 3.2.3, to which RFC 9110, section 7.2 refers.
+    """
     text = header.decode("latin-1").lower()
     if text.startswith("["):
         host, bracket, after = text[1:].partition("]")
-        is_whole = bracket and (not after or (after[0] == ":" and after[1:].isdecimal()))
+        is_whole = bracket and (not after or (after[0] == ":" and _is_port(after[1:])))
         return host if is_whole else ""
     host, separator, port = text.rpartition(":")
-    if separator and port.isdecimal():
+    if separator and _is_port(port):
         text = host
     return text.rstrip(".")
+
+
+def _is_port(text: str) -> bool:
+    return not text or text.isdecimal()
 
 
 def _is_same_origin(origin: bytes, host: bytes | None) -> bool:

@@ -23,6 +23,7 @@ from .connection import BodyBudget
 from .exchange import Router
 from .guard import Guard
 from .known_heads import KnownHeads
+from .looks import Looks
 from .parked import Parked, Parking
 from .room import Place, Room
 from .serving import LAST_WORDS_S, PATIENCE_S_MAX, PATIENCE_S_MIN, Serving, Shared
@@ -86,6 +87,7 @@ class ApiServer:
             turn,
             Unsent(),
             Waits(turn),
+            Looks(),
         )
         self._refusals_max = refusals_max
         self._connections: set[Serving] = set()

@@ -48,6 +48,7 @@ from .exchange import Exchange, Found, Router, json_form
 from .guard import Guard
 from .held import until_due
 from .known_heads import KnownHeads
+from .looks import Looks
 from .room import STALLED_S, Room, Silence
 from .sending import Sending
 from .unsent import Holder, Unsent
@@ -92,6 +93,7 @@ class Shared(NamedTuple):
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
         waits: The reads that wait for a change.
+        looks: Small listings that they share.
     """
 
     backend: Backend
@@ -103,6 +105,7 @@ class Shared(NamedTuple):
     turn: Turn
     unsent: Unsent
     waits: Waits
+    looks: Looks
 
 
 class Serving:
@@ -136,6 +139,7 @@ class Serving:
             self._flush,
             turn=shared.turn,
             unsent=shared.unsent,
+            looks=shared.looks,
             is_local=is_local,
         )
         self._room = shared.room

@@ -179,6 +179,22 @@ def test_the_first_of_the_list_begins_when_no_other_answers(load, make_finder, c
     assert (told, clock.now()) == ([], 0)
 
 
+@pytest.mark.parametrize(("expect", "is_told"), [(3, False), (5, True)])
+def test_a_list_that_is_shorter_than_what_is_expected_is_told_in_the_log(
+    load, make_finder, expect, is_told, monkeypatch
+):
+    """The cluster waits for nodes that the file does not name."""
+    said: list[tuple[str, object, object]] = []
+    monkeypatch.setattr(
+        together._log,
+        "warning",
+        lambda event, **more: said.append((event, more["hosts"], more["expect"])),
+    )
+    text = FILE.replace("expect = 3", f"expect = {expect}")
+    assert together.ways_in(load(text, listen=A), make_finder(), lambda _: None) == ()
+    assert said == [("fewer nodes are listed than expected", 3, 5)][: int(is_told)]
+
+
 def test_who_is_second_does_not_begin_while_the_name_of_the_first_is_unknown(
     load, make_finder, cluster, clock, make
 ):

@@ -180,3 +180,9 @@ async def test_who_may_not_ask_is_told_so_before_what_is_wrong_with_the_request(
     client = connect(is_local=False)
     answer = await client.request(route.method.decode(), target(route))
     assert answer.status == (403 if route.caller is Caller.THIS_MACHINE else 411)
+
+
+def test_a_renewal_takes_an_idempotency_key_on_purpose():
+    """Contract of services 2.1: on every write; it does no harm, as each renewal starts the time again."""
+    (renewal,) = [route for route in RECORDS if route.path == b"/v1/session/renew/"]
+    assert renewal.repeat is Repeat.HARMLESS

@@ -7,14 +7,15 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 
 from hstore.node.cluster import session_clocks, session_ends
 from hstore.node.driver.requests import Request
-from hstore.node.errors import HstoreError, NoLeader, Overloaded, Refused
-from hstore.node.model.checks import SERF_HEALTH
+from hstore.node.errors import HstoreError, NoLeader, OutcomeUnknown, Overloaded, Refused
+from hstore.node.model.checks import SERF_HEALTH, Check, SetCheck
 from hstore.node.model.commands import Outcome
 from hstore.node.model.locks import Acquire, CreateSession, EndSession, Session
 from hstore.node.peers.wire import ForwardKind
@@ -347,7 +348,7 @@ async def test_an_end_proposed_while_the_lead_is_handed_over_comes_to_nothing(
 async def test_a_renewal_through_a_follower_outlives_the_leader_that_had_it(
     autojump_clock,
 ) -> None:
-    """To renew twice does no harm: no client is told that the outcome is unknown."""
+    """To renew twice does no harm: the next leader is asked."""
     async with three() as cluster:
         old, follower = cluster.leader, cluster.followers[0]
         session = await create(cluster, follower, 1)
@@ -360,16 +361,39 @@ async def test_a_renewal_through_a_follower_outlives_the_leader_that_had_it(
         assert isinstance(told[0], Session)
 
 
-async def test_a_renewal_that_no_leader_answers_in_time_is_no_write_of_unknown_outcome(
-    autojump_clock,
+@pytest.mark.parametrize("at_leader", [False, True])
+async def test_a_renewal_that_a_leader_had_and_no_majority_confirmed_is_unknown(
+    at_leader: bool, autojump_clock
 ) -> None:
+    """Its leader has started the time again, and may go on leading: `not applied` would be untrue."""
+    async with three() as cluster:
+        session = await create(cluster, cluster.leader, 1, ttl_s=0)
+        via = cluster.leader if at_leader else cluster.followers[0]
+        cluster.silence(cluster.leader.id)
+        with pytest.raises(OutcomeUnknown, match="may have been renewed: repeat it"):
+            await renew(via, session, within_s=0.3)
+        await cluster.until(lambda: any(m.is_leader for m in cluster.followers), within_s=5)
+
+
+async def test_a_renewal_that_no_leader_had_was_certainly_not_applied(autojump_clock) -> None:
     async with three() as cluster:
         session = await create(cluster, cluster.leader, 1, ttl_s=0)
         follower = cluster.followers[0]
-        cluster.silence(cluster.leader.id)
-        with pytest.raises(NoLeader):
-            await renew(follower, session, within_s=0.3)
-        await cluster.until(lambda: any(m.is_leader for m in cluster.followers), within_s=5)
+        cluster.silence(follower.id)
+        await cluster.until(lambda: not follower.core.leader or follower.core.leader_gone)
+        with pytest.raises(NoLeader) as caught:
+            await renew(follower, session, within_s=0.5)
+        assert caught.value.outcome == "not applied"
+
+
+async def test_a_renewal_that_was_lost_with_its_link_is_asked_again(autojump_clock) -> None:
+    async with three() as cluster:
+        session = await create(cluster, cluster.leader, 1)
+        follower = cluster.followers[0]
+        cluster.network.stall(follower.id, cluster.leader.id)
+        began = trio.current_time()
+        assert await renew(follower, session, within_s=5.0) is not None
+        assert trio.current_time() - began < 1.0
 
 
 @pytest.mark.parametrize("length", [0, 15, 17, 4096])
@@ -704,3 +728,22 @@ async def test_locks_end_with_their_session(autojump_clock) -> None:
         item = leader.node.keys.get(b"k")
         assert item is not None
         assert (item.session, item.value) == (b"", b"v")
+
+
+async def test_a_check_that_changes_while_it_stays_critical_is_remembered_once(
+    autojump_clock,
+) -> None:
+    async with three() as cluster:
+        leader = cluster.leader
+        nodes = leader.node.sessions._nodes
+        number = leader.node.replica.state.members[leader.id].catalog_number
+        check = Check(number, "own", "of a test", "critical")
+        for at in range(20):
+            critical = msgspec.structs.replace(check, output=f"{at}")
+            await leader.node.replica.agree(SetCheck(critical), trio.current_time() + 5)
+            await trio.sleep(0.1)
+        assert list(nodes._done) == [(number, "own")]
+        passing = msgspec.structs.replace(check, status="passing")
+        await leader.node.replica.agree(SetCheck(passing), trio.current_time() + 5)
+        await trio.sleep(0.1)
+        assert not nodes._done

@@ -192,10 +192,38 @@ async def test_strangers_make_room_for_who_comes_after_them(autojump_clock) -> N
         await cluster.write(1, "key", "value")
 
 
-async def test_connections_that_have_said_hello_are_limited(autojump_clock) -> None:
-    async with running(1) as cluster:
-        cluster[1].node.links.accepted_max = 3
-        snapshots = [await greet(cluster, hello(purpose=Purpose.SNAPSHOT)) for _ in range(3)]
+async def test_invented_ids_do_not_shut_members_out(autojump_clock) -> None:
+    """Who has said hello as a node that is no member makes room, also for who still says hello."""
+    async with running(2) as cluster:
+        cluster[1].node.links.accepted_max = most = 8
+        invented = [
+            await greet(cluster, hello(node_id=100 + number, purpose=Purpose.SNAPSHOT))
+            for number in range(most - 1)
+        ]
+        assert len(cluster[1].node.links._serving) == most
+        near, far = memory_stream_pair()  # A member that is about to say hello.
+        cluster.nursery.start_soon(cluster[1].node.links.serve, far)
+        await trio.testing.wait_all_tasks_blocked()
+        await greet(cluster, hello(node_id=200, purpose=Purpose.SNAPSHOT))
+        member = hello(node_id=2, purpose=Purpose.SNAPSHOT)
+        await near.send_all(wire.encode(member))
+        (welcome,) = wire.FrameReader().feed(await near.receive_some())
+        assert isinstance(welcome, wire.Welcome)
+        assert welcome.refusal == ""
+        for stream, _ in invented[:2]:
+            with trio.fail_after(0.1):
+                assert await stream.receive_some() == b"", "each makes room once"
+        cluster.network.reset(1, 2)
+        await trio.sleep(1)
+        await cluster.write(2, "key", "value")
+        assert len(cluster[1].node.links._serving) <= most
+
+
+async def test_connections_of_members_are_limited(autojump_clock) -> None:
+    async with running(2) as cluster:
+        cluster[1].node.links.accepted_max = 4
+        snapshot = hello(node_id=2, purpose=Purpose.SNAPSHOT)
+        snapshots = [await greet(cluster, snapshot) for _ in range(3)]
         near, far = memory_stream_pair()
         cluster.nursery.start_soon(cluster[1].node.links.serve, far)
         with trio.fail_after(0.1):

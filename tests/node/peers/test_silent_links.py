@@ -8,9 +8,10 @@ from random import Random
 import pytest
 import trio
 
-from hstore.node.errors import HstoreError
+from hstore.node.errors import HstoreError, OutcomeUnknown
 from hstore.node.peers import wire
 from hstore.node.peers.link import SILENT_HEARTBEATS, Link
+from hstore.node.raft.messages import ReadIndexResponse
 from tests.node.memory_cluster import Cluster, running
 
 TICK_S = 0.1
@@ -71,6 +72,75 @@ async def test_a_request_is_passed_on_once_though_its_link_is_made_anew(autojump
 
         assert len(sent) <= 1
         await cluster.write(follower.id, "key2", "value")
+
+
+def _stall_at(cluster: Cluster, frm: int, to: int, kind: type) -> list[wire.Frame]:
+    """Stall the connection on which `frm` sends the first frame of a kind to `to`, with it on the way."""
+    seen: list[wire.Frame] = []
+
+    def tap(from_id: int, to_id: int, frame: wire.Frame) -> None:
+        if (from_id, to_id) == (frm, to) and isinstance(frame, kind):
+            if not seen:
+                cluster.network.stall(frm, to)
+            seen.append(frame)
+
+    cluster.network.taps.append(tap)
+    return seen
+
+
+async def test_a_reply_on_a_link_that_is_made_anew_is_sent_again(autojump_clock) -> None:
+    async with running(3) as cluster:
+        leader, follower = cluster.leader, cluster.followers[0]
+        replies = _stall_at(cluster, leader.id, follower.id, wire.ForwardReply)
+        began = trio.current_time()
+        revision = await cluster.write(follower.id, "key", "value")
+
+        assert trio.current_time() - began < 1.0
+        assert replies[0] == replies[1]
+        assert link_of(cluster, leader.id, follower.id).renewed == 1
+        # Once.
+        assert revision == leader.node.keys.applied_index
+
+
+async def test_a_reply_on_a_link_that_breaks_is_sent_again(autojump_clock) -> None:
+    async with running(3) as cluster:
+        leader, follower = cluster.leader, cluster.followers[0]
+
+        def tap(frm: int, to: int, frame: wire.Frame) -> None:
+            if isinstance(frame, wire.ForwardReply):
+                cluster.network.taps.clear()
+                cluster.network.reset(leader.id, follower.id)
+
+        cluster.network.taps.append(tap)
+        began = trio.current_time()
+        await cluster.write(follower.id, "key", "value")
+        assert trio.current_time() - began < 1.0
+
+
+async def test_requests_on_a_link_that_is_made_anew_are_answered_or_unknown(autojump_clock) -> None:
+    """A write is never forwarded again; a read asks again, for it changes nothing."""
+    async with running(3) as cluster:
+        leader, follower = cluster.leader, cluster.followers[0]
+        cluster.network.stall(follower.id, leader.id)
+        with pytest.raises(OutcomeUnknown):
+            await cluster.write(follower.id, "key", "value", within_s=2)
+        cluster.network.stall(follower.id, leader.id)
+        began = trio.current_time()
+        assert await cluster.read(follower.id, "key") is None
+        assert trio.current_time() - began < 2.0
+
+
+async def test_an_answer_to_a_read_on_a_link_that_is_made_anew_is_asked_for_again(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        leader, follower = cluster.leader, cluster.followers[0]
+        await cluster.write(follower.id, "key", "value")
+        answers = _stall_at(cluster, leader.id, follower.id, ReadIndexResponse)
+        began = trio.current_time()
+        assert await cluster.read(follower.id, "key") == "value"
+        assert trio.current_time() - began < 2.0
+        assert len(answers) > 1
 
 
 async def test_a_link_at_rest_and_a_slow_network_are_not_made_anew(autojump_clock) -> None:

@@ -103,7 +103,7 @@ def test_a_reader_does_not_know_of_deletions_after_it(machine: State) -> None:
 
 
 @pytest.mark.parametrize("listed", [10_000, 1])
-def test_a_deletion_that_is_not_listed_wakes_those_whose_prefix_overlaps(
+def test_a_recursive_deletion_wakes_those_whose_index_it_raises_listed_or_not(
     machine: State, monkeypatch: pytest.MonkeyPatch, listed: int
 ) -> None:
     monkeypatch.setattr(batches, "_FEW_RECORDS", 0)
@@ -122,13 +122,24 @@ def test_a_deletion_that_is_not_listed_wakes_those_whose_prefix_overlaps(
 
     run(machine, Put(b"c", b""), DeletePrefix(b"a/"), DeletePrefix(b"a/"))
 
-    exact = {(b"c", False), (b"a/1", False), (b"", True), (b"a", True), (b"a/1", True)}
-    over = {(b"a/none", False), (b"a/x", True)} if listed == 1 else set()
-    assert set(woken) == exact | over
+    # Also who waits for what is not there: the deletion is one of everything under its prefix.
+    keys = {(b"c", False), (b"a/1", False), (b"a/none", False)}
+    assert set(woken) == keys | {(name, True) for name in (b"", b"a", b"a/1", b"a/x")}
     assert len(woken) == len(set(woken))
     # Also one that is told twice in one batch has one record.
     assert len([key for key, _ in everything(machine) if key[:1] == b"d"]) == 1
     assert (tree(machine, b"a/"), absent(machine, b"a/none")) == (8, 8)
+
+
+def test_a_recursive_deletion_of_nothing_wakes_nobody(machine: State) -> None:
+    run(machine, Put(b"b", b""))
+    before = absent(machine, b"a/none")
+    waits, woken = Watches(machine.history), []
+    wait = waits.once(KEYS, b"a/none", lambda: woken.append(1))
+    run(machine, DeletePrefix(b"a/"))
+    assert (woken, absent(machine, b"a/none")) == ([], before)
+    wait.give_up()
+    assert waits._waits[KEYS]._keys._names == []
 
 
 def test_an_old_directory_opens_and_goes_on(machine: State) -> None:

@@ -191,17 +191,41 @@ def test_an_answer_is_bounded_in_rows_and_bytes(
     machine: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(machine, *(Put(b"t/%d" % number, b"x" * 10) for number in range(4)))
-    monkeypatch.setattr(transactions, "ROWS_MAX", 4)
+    monkeypatch.setattr(transactions, "WRITE_ROWS_MAX", 4)
     assert transact(machine, GetTree(b"t/")).ok
     (fault,) = transact(machine, GetTree(b"t/"), Get(b"old")).faults
     assert (fault[0], "too large" in fault[1]) == (1, True)
 
-    monkeypatch.setattr(transactions, "ROWS_MAX", 100)
+    monkeypatch.setattr(transactions, "WRITE_ROWS_MAX", 100)
     half = transactions.BYTES_MAX // 2
     run(machine, Put(b"half", bytes(half - 84)))
     assert transact(machine, Get(b"half"), Get(b"half")).ok
     (fault,) = transact(machine, Get(b"half"), Get(b"half"), Get(b"old")).faults
     assert (fault[0], "2,240 KiB" in fault[1]) == (2, True)
+
+
+def test_one_that_writes_reads_less_than_one_that_only_reads(
+    machine: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read in one turn at every node, however many of its operations read."""
+    run(machine, *(Put(b"t/%d" % number, b"x") for number in range(3)))
+    monkeypatch.setattr(transactions, "WRITE_ROWS_MAX", 10)
+    scanned: list[bytes] = []
+    scan = transactions._BatchKeys.scan
+
+    def counted(self, prefix):
+        for item in scan(self, prefix):
+            scanned.append(item.key)
+            yield item
+
+    monkeypatch.setattr(transactions._BatchKeys, "scan", counted)
+    outcome = transact(machine, Put(b"a", b""), *(GetTree(b"t/"),) * 100)
+    assert not outcome.ok
+    assert (outcome.faults[0][0], machine.get(b"a")) == (4, None)
+    assert outcome.faults[0][1].endswith("; read more in one that only reads")
+    assert len(scanned) <= 10 + 100
+    with Now(machine) as now:
+        assert len(read_out(now, (GetTree(b"t/"),) * 100, 2).rows) == 300
 
 
 def test_the_largest_answer_fits_into_a_frame_between_nodes() -> None:

@@ -159,7 +159,8 @@ def test_a_change_is_brought_only_to_who_watches_a_beginning_of_its_key(monkeypa
     for watch in [*opened, *some, *some]:
         watch.close()
     assert (len(kept), len(watched), kept._by_table) == (0, 0, {})
-    assert (watched._by_prefix, watched._lengths, watched._count_by_length) == ({}, [], {})
+    assert (watched._by_prefix, watched._names._names) == ({}, [])
+    assert (watched._lengths, watched._count_by_length) == ([], {})
 
 
 def test_a_watch_is_about_one_table_and_marks_the_last_of_a_revision_wherever_it_is(monkeypatch):

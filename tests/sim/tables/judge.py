@@ -195,13 +195,13 @@ class Judge:
             self._newest[question] = page.index, value
 
     def changed_at(self, question: Question, page: Page) -> int:
-        """Return the last index at which the result of a question changed."""
+        """Return the last index at which the index of a question's result rose."""
         kind, what = question
         indexes = page.indexes
         if kind == "key":
-            return indexes.of_absent(what)[0]
+            return indexes.of_absent(what)[1]
         if kind == "tree":
-            return indexes.of_tree(what)[0]
+            return indexes.of_tree(what)[1]
         if kind == "session":
             return indexes.sessions.get(what, 0)
         if kind == "events":

@@ -39,7 +39,7 @@ RARE: tuple[str, ...] = (
     "recover is cut short before the flush", "recovered as the only voter",
     "recovered from a disk that lost log", "recovered nodes lead", "recovering is shown",
     "recovers lost log",
-    "remove: done", "replace: done", "replay with a hello", "replay without a hello", "snapshots installed",
+    "remove: done", "replace: done", "replies lost with their link", "stalled", "replay with a hello", "replay without a hello", "snapshots installed",
     "stop all: done", "stop: done", "transfer to: done", "transfer: done",
 )  # fmt: skip
 """Met by any `FULL` seeds."""

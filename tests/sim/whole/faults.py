@@ -89,6 +89,7 @@ class Faults:
         options, start = self.options, self._begin
         start("crash", options.crash_every, self._plan_crash)
         start("cut", options.cut_every, self._cut)
+        start("stall", options.stall_every, self._stall)
         start("partition", options.partition_every, self._partition)
         start("refuse", options.refuse_every, self._refuse)
         start("replay", options.replay_every, self._replay)
@@ -382,6 +383,12 @@ class Faults:
         if ends:
             self.counts["cut"] += 1
             self.sim.wires.cut(rng.choice(ends), self.cuts)
+
+    async def _stall(self, rng: Random) -> None:
+        """A connection between two nodes falls silent: a packet was lost, and TCP waits."""
+        ends = [end for end in self.sim.wires.ends if all(end.out.ends)]
+        if ends:
+            self.sim.wires.stall(rng.choice(ends).out)
 
     async def _partition(self, rng: Random) -> None:
         """Two groups do not hear each other, or one does not hear the other."""

@@ -78,6 +78,10 @@ class Healths:
             interval = _LEAST_INTERVAL_S
         led = trio.current_time() - self.sim.checker.elected_at(leader.core.term)
         is_failed = min(ago, led) >= _FAILED_INTERVALS * interval - 1e-6
+        if self.sim.options.stall_every and not is_failed:
+            # Silent until its link is made anew: heard again after the leader had decided, which it
+            # does once in a tick, and before it wrote so.
+            return False
         return not is_failed and ago < _RESTART_S - 1e-6
 
     async def back(self) -> None:

@@ -58,6 +58,7 @@ class Impostors:
         if len(members) < 2:
             return
         original = self._rng.choice(members)
+        # A copy of the only voter elects itself, and then no learner's word ends it (`Node.refused`).
         if original.core.config.all_voters() != (original.id,):
             await self._copy(original)
         await self._wiped(self._rng.choice(members))

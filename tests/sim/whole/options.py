@@ -74,6 +74,7 @@ class WholeOptions:
         waiters: How many more wait for changes (`waiters.py`).
         renewers: How many more only keep a session (`lockers.py`).
         depose_every: The leader is cut off from the others for a while, and does not notice.
+        stall_every: A connection between two nodes falls silent for good; a new one would not.
         deletions_max, events_max: So many are kept of each table.
         session_slice, session_pause: How many sessions a leader reads in one go, and how long it
             pauses then.
@@ -145,12 +146,13 @@ class WholeOptions:
     session_pause: float = PAUSE_S
     renewers: int = 0
     depose_every: float = 0.0
+    stall_every: float = 0.0
 
 
 _DISTURBANCES = (
     "tail", "cut_every", "partition_every", "refuse_every", "replay_every", "hang_every",
     "fail_every", "lose_every", "crash_every", "crash_at_boundary", "pause_every", "stop_every",
-    "change_every", "replace_every", "end_every", "hostile_every",
+    "change_every", "replace_every", "end_every", "hostile_every", "stall_every",
 )  # fmt: skip
 """What keeps the leader from knowing the room of the others, or leaves too few of them."""
 
@@ -240,6 +242,8 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
         options.session_pause = locks.choice((PAUSE_S, 0.05))
         options.renewers = locks.choice((1, 2, 3))
         options.depose_every = locks.uniform(1, 3) if locks.random() < 0.5 else 0.0
+    stalls = stream(seed, "stalls")
+    options.stall_every = stalls.uniform(0.2, 2.0) if stalls.random() < 0.3 else 0.0
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -288,7 +292,7 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options.is_lost, options.end_every = False, 0.0
     options.hostile_every = 0.0
     options.lockers = options.waiters = options.renewers = 0
-    options.depose_every = 0.0
+    options.depose_every = options.stall_every = 0.0
     options.deletions_max, options.events_max = DELETIONS_MAX, EVENTS_MAX
     options.session_slice, options.session_pause = SLICE, PAUSE_S
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False

@@ -23,7 +23,7 @@ from .runner import WholeFailure, run_seed
 
 _OFF = (
     "clock_every", "lose_every", "fail_every", "hang_every", "crash_every", "crash_at_boundary", "pause_every",
-    "partition_every", "refuse_every", "cut_every", "replay_every", "tail", "split", "stop_every",
+    "partition_every", "refuse_every", "cut_every", "replay_every", "tail", "split", "stop_every", "stall_every",
     "change_every", "hostile_every", "configure_every", "keyed", "payload", "flush_mean",
 )  # fmt: skip
 """Each of these at 0 is a kind of fault or request that does not occur."""

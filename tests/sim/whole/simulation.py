@@ -51,6 +51,12 @@ from .wires import Wires
 _SETTLE_S = 60.0
 """For the cluster to come to life when nothing goes wrong any more."""
 
+_ROOMY_OUTBOX = 100
+"""Frames: with less, also what is sent again may find no room."""
+
+_PATIENT_MS = 500
+"""An election timeout in which a silent link is made anew. With less, who waits looks for another leader."""
+
 MOST_STEPS = 400_000
 """Five times what the longest runs take."""
 
@@ -240,7 +246,7 @@ class WholeSimulation:
     async def _write_once(self) -> dict[bytes, bytes]:
         """See a write go through at every member, and all hold the same after it."""
         for member in self._present():
-            target = f"end-{member.id}"
+            target, leader = f"end-{member.id}", self._stall_reply_to(member)
             with trio.move_on_after(90) as scope:
                 # The limits of a run may be so tight that an answer finds no room on its way.
                 for attempt in range(3):
@@ -252,6 +258,7 @@ class WholeSimulation:
                             outcome = await member.node.keys.write(put, trio.current_time() + 28)
                         except Unavailable as error:
                             last = str(error)
+                            self._check_reply_came(leader, member, error)
                             continue
                         last = "" if outcome.ok else str(outcome)
                         break
@@ -266,6 +273,27 @@ class WholeSimulation:
         if len(set(states.values())) != 1:
             self.fail(f"I13: states differ at the end: {states}")
         return self._keys(self._present()[0])
+
+    def _stall_reply_to(self, member: SimMember) -> tuple[int, int] | None:
+        """Have the leader's next reply to a member lost on a silent link; return its id and term."""
+        leader = self.leader()
+        if not self.options.stall_every or leader is None or leader is member:
+            return None
+        patience_ms = self.options.settings.election_timeout_ms
+        if self.options.outbox_frames < _ROOMY_OUTBOX or patience_ms < _PATIENT_MS:
+            return None
+        self.wires.awaited.add((leader.id, member.id))
+        return leader.id, leader.core.term
+
+    def _check_reply_came(
+        self, before: tuple[int, int] | None, member: SimMember, error: Unavailable
+    ) -> None:
+        """L6: a reply that is lost with its link is sent again on the next one."""
+        leader = self.leader()
+        if before is None or leader is None or (before[0], member.id) in self.wires.awaited:
+            return
+        if before == (leader.id, leader.core.term) and error.outcome == "unknown":
+            self.fail(f"L6: the reply of {leader.id} to {member.id} was lost: {error}")
 
     def _members(self) -> tuple[int, ...]:
         leader = self.leader()

@@ -5,6 +5,7 @@ pieces of any size; a pipe holds so much and then lets who writes wait. Nothing 
 ever lost, except with the connection: then some first part of what was on its way may yet arrive.
 A *way* leads from one host to another, and what befalls it befalls all pipes there: held, nothing
 comes out, no end of a connection is seen, and no new one is made. Clients are host 0.
+A pipe that is *stalled* is held by itself: a new connection on the same way works.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .simulation import WholeSimulation
 
 CLIENTS = 0
+_REPLY = b"\x94\x29"
+"""How a `wire.ForwardReply` begins; what else has these bytes may be stalled as well."""
 _RECORDED_BYTES = 20_000
 """Of each connection between nodes, to be replayed."""
 
@@ -52,6 +55,8 @@ class Pipe:
 
     Attributes:
         size: Bytes on their way.
+        written: Bytes that were ever put on their way.
+        is_stalled: Nothing comes out any more, not even the end.
         sent: The first that were written, for replays.
     """
 
@@ -59,8 +64,9 @@ class Pipe:
         self.wires = wires
         self.ends = frm, to
         self.way = wires.ways[frm, to]
-        self.size = 0
+        self.size = self.written = 0
         self.sent = bytearray()
+        self.is_stalled = False
         self.is_finished = False
         self.is_broken = False
         self.is_deserted = False
@@ -101,7 +107,9 @@ class Pipe:
         self._last_due = max(self._last_due, trio.current_time() + wires.draw_delay())
         self._pieces.append((self._last_due, data))
         self.size += len(data)
+        self.written += len(data)
         self._reader.unpark_all()
+        wires.noticed(self, data)
 
     async def read(self, max_bytes: int | None) -> bytes:
         """Return what has come, at least a byte; nothing at the end."""
@@ -110,7 +118,7 @@ class Pipe:
             if self.is_deserted:
                 raise trio.ClosedResourceError("closed here")
             wait = None
-            if not self.way.is_held:
+            if not self.way.is_held and not self.is_stalled:
                 if self._pieces:
                     wait = self._pieces[0][0] - trio.current_time()
                     if wait <= 0:
@@ -124,6 +132,13 @@ class Pipe:
             else:
                 with trio.move_on_after(wait):
                     await self._reader.park()
+
+    def missing(self) -> int:
+        """Return how many bytes the other host has not acknowledged: it takes what has come."""
+        if self.way.is_held or self.is_stalled:
+            return self.size
+        now = trio.current_time()
+        return sum(len(data) for due, data in self._pieces if due > now)
 
     def _take(self, max_bytes: int) -> bytes:
         now, taken = trio.current_time(), bytearray()
@@ -182,6 +197,13 @@ class End(trio.abc.HalfCloseableStream):
         self.out.is_finished = True
         self.out.wake()
 
+    def acknowledged(self) -> tuple[int, int]:
+        """Return what a socket of the system tells of itself (`peers/link.py`)."""
+        if not self.out.wires.options.stall_every:
+            return 0, 0  # Runs of other seeds stay as they are.
+        missing = self.out.missing()
+        return self.out.written - missing, missing
+
     async def aclose(self) -> None:
         """Close both directions."""
         self.close()
@@ -205,6 +227,7 @@ class Wires:
         listeners: Who serves at an address, by address: (host, function or None).
         ends: All that are open, in the order in which they were made.
         old: What earlier connections carried: (from, to, bytes).
+        awaited: The next reply on these ways stalls its connection, with itself on it.
     """
 
     def __init__(self, sim: WholeSimulation) -> None:
@@ -215,6 +238,7 @@ class Wires:
         self.listeners: dict[str, tuple[int, Callable[[], Serve | None]]] = {}
         self.ends: dict[End, None] = {}
         self.old: deque[tuple[int, int, bytes]] = deque(maxlen=40)
+        self.awaited: set[tuple[int, int]] = set()
         self.delay_mean, self.tail = self.options.delay_mean, self.options.tail
         self._delays: Random = stream(sim.seed, "delays")
         self._tails: Random = stream(sim.seed, "tails")
@@ -299,6 +323,18 @@ class Wires:
         for way in ways:
             way.release()
 
+    def stall(self, pipe: Pipe) -> None:
+        """Let nothing come out of one pipe any more."""
+        self.counts["stalled"] += 1
+        pipe.is_stalled = True
+
+    def noticed(self, pipe: Pipe, data: bytes) -> None:
+        """Something was put on its way: stall the pipe if it is the reply that is awaited there."""
+        if pipe.ends in self.awaited and _REPLY in data:
+            self.awaited.discard(pipe.ends)
+            self.counts["replies lost with their link"] += 1
+            self.stall(pipe)
+
     def cut(self, end: End, rng: Random) -> None:
         """Break one connection."""
         end.out.cut(rng.random())
@@ -316,4 +352,6 @@ class Wires:
         self.delay_mean, self.tail = min(self.delay_mean, 0.005), 0.0
         for way in self.ways.values():
             way.is_refusing = False
+            for pipe in way.pipes:
+                pipe.is_stalled = False
             way.release()

@@ -1,6 +1,7 @@
 """Many reads that wait, against a model: who is woken by what, and that an index never goes back.
 
-The model knows keys and values, and for each question the index of its last answer.
+The model knows keys and values, and for each question the index of its last answer. A recursive
+deletion raises the index of what it overlaps, of what is not there, too: contract of services, 2.3.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ def shown(backend: FakeBackend, question: str) -> Any:
     return {key: revision for key, revision in items.items() if key.startswith(path)}
 
 
+def overlaps(question: str, prefix: str) -> bool:
+    """Whether a question is about a key, or keys, under a prefix; a key that is there, too."""
+    path, _, query = question.partition("?")
+    return path.startswith(prefix) or (bool(query) and prefix.startswith(path))
+
+
 def target(question: str, index: int) -> str:
     return f"/v1/kv/{question}{'&' if '?' in question else '?'}index={index}&wait=10m"
 
@@ -91,10 +98,15 @@ async def _run(nursery: trio.Nursery, given_changes: list[Command | None]) -> No
         for change in given_changes:
             await trio.testing.wait_all_tasks_blocked()
             before = {question: shown(backend, question) for question in QUESTIONS}
+            were_there = set(backend.items)
             apply(backend.state, change)
             await trio.testing.wait_all_tasks_blocked()
+            tree = change.prefix.decode() if isinstance(change, DeletePrefix) else None
+            if not were_there - set(backend.items):
+                tree = None  # Nothing was deleted, and no index rises.
             for reader in readers:
                 is_changed = shown(backend, reader.question) != before[reader.question]
+                is_changed |= tree is not None and overlaps(reader.question, tree)
                 assert reader.is_answered() is is_changed, (change, reader.question)
                 if is_changed:
                     answer = await reader.client.response()

@@ -16,6 +16,8 @@ BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0"
         "followers.hstore.local", "learners.hstore.local", "n1.node.HStore.Local.",
         "n2.node.hstore.local:8501", "kv.example", "kv.example:80", "Kv.Example.",
         "n2", "db-1:8500", "my_host", "local",
+        # An empty port is a port (RFC 3986, section 3.2.3).
+        "127.0.0.1:", "[::1]:", "localhost:", "n1:", "leader.hstore.local:", "kv.example:",
     ],
 )  # fmt: skip
 async def test_hosts_that_are_ours_are_answered(client, host):
@@ -32,7 +34,7 @@ async def test_hosts_that_are_ours_are_answered(client, host):
         "anything.hstore.local", "n3.node.hstore.local", "x.n1.node.hstore.local",
         "n1.hstore.local", "node.hstore.local", "_hstore._tcp.hstore.local", "hstore.local",
         # A top-level domain may have an address, too.
-        "ai.", "ai.:8500",
+        "ai.", "ai.:8500", "ai.:", ":", "evil.example:", "hstore.local:", "localhost::", "[::1]::",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("target", ["/read/foo", "/delete/foo", "/v1/cluster", "/nothing"])
