@@ -126,15 +126,23 @@ class Keys:
             return None
         return self._replica.begin_propose(command, deadline, tell)
 
-    def begin_read(self, deadline: float, tell: Tell) -> Request | None:
+    def begin_read(
+        self, deadline: float, tell: Tell, *, is_patient: bool = False
+    ) -> Request | None:
         """Begin a `read_barrier` that no task waits for; None: this one needs a task.
+
+        `is_patient`: it may begin up to a tick later, or at `hurry_reads`, with others.
 
         Raises:
             Overloaded: Too many wait.
         """
         if self._is_waiting:
             return None
-        return self._replica.begin_read(deadline, tell)
+        return self._replica.begin_read(deadline, tell, is_patient=is_patient)
+
+    def hurry_reads(self) -> None:
+        """Begin all reads that are patient."""
+        self._replica.hurry_reads()
 
     @property
     def _is_waiting(self) -> bool:

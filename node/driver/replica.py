@@ -279,6 +279,7 @@ class Replica(Operations):
         self._is_recovering = recovered_core.still_recovering(
             self.core, self.storage, before=self._is_recovering
         )
+        self.waiting.hurry_reads()
         self.waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
         self.on_tick()
 
@@ -308,15 +309,17 @@ class Replica(Operations):
         """Take turns until no event is left, or until others must have their go."""
         self._is_held = True
         turns = _TURNS_MAX
-        while self._is_due and turns and self._bytes_left > 0 and not self._is_over:
-            self._is_due = False
-            turns -= 1
-            try:
+        try:
+            self.flushes.take_end()
+            while self._is_due and turns and self._bytes_left > 0 and not self._is_over:
+                self._is_due = False
+                turns -= 1
                 self._turn()
                 self.flushes.begin()
-            except BaseException:
-                self._is_over = True  # Rule D17, whoever called.
-                raise
+            self.flushes.want_end(is_wanted=self._needs_flush_end())
+        except BaseException:
+            self._is_over = True  # Rule D17, whoever called.
+            raise
         if not self._is_over:
             for peer, frames in self._bundles.take():
                 if not self.send(peer, frames[0] if len(frames) == 1 else wire.Bundle(frames)):
@@ -329,6 +332,20 @@ class Replica(Operations):
         # Else `run` goes on, in the next turn of the loop, whoever else asks for a turn before.
         if self._is_due:
             self._wake.set()
+
+    def _needs_flush_end(self) -> bool:
+        """Whether anything follows here from the end of a flush, so that it must take a turn.
+
+        At a follower mostly nothing does: its answer leaves from the thread that has flushed, and what
+        it may apply comes later, with the news of the commit.
+        """
+        core = self.core
+        return (
+            core.role is not Role.FOLLOWER
+            or core.log.commit > self.state.applied
+            or self.flushes.is_more_written
+            or self.leadership.is_held
+        )
 
     def want_turn(self) -> None:
         """Have a turn taken soon; after `hold`, by the caller of `hold`."""
@@ -343,22 +360,23 @@ class Replica(Operations):
         self.intake.take_writes(events)
         self.intake.take_reads(events)
         if events:
+            is_telling = self._news.add_to(events)
             update = self.core.step_all(events)
             if update.lost_to:
                 self._disk.end_as_older_copy(update.lost_to, self.core.log.last_index)
-            self._carry_out(update)
+            self._carry_out(update, is_telling=is_telling)
             for peer, why in update.refused:
                 self.on_refused(peer, why)
         self._notice_changes()
 
     # -- carrying out -----------------------------------------------------------------------
 
-    def _carry_out(self, update: Update) -> None:
-        """Do what the core wants, in the order of `raft/update.py`."""
+    def _carry_out(self, update: Update, *, is_telling: bool) -> None:
+        """Do what the core wants, in the order of `raft/update.py`; `is_telling`: of a commit."""
         if update.messages:
             for message in update.messages:
                 self.send(message.to, message)
-            if update.persist is not None and self._links is not None:
+            if (update.persist is not None or is_telling) and self._links is not None:
                 self._links.flush()  # The others write while this node does (thesis 10.2.1).
         if update.persist is not None:
             self._persist(update.persist)

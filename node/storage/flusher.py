@@ -3,6 +3,10 @@
 Why not `trio.to_thread`: every write waits for a flush, and a hop into Trio's pool costs as much
 again as a flush of a good disk. Here the loop is woken by one byte in a pipe, without a callback
 queue; if a poller watches that pipe, without a task, too.
+
+Not every end matters to the loop at once: a follower's acknowledgement has left from the thread. Waking
+up is what a write at a low rate costs, so the loop may say that it does not want to be woken (`want`),
+and takes such an end when it wakes up for something else (`take`).
 """
 
 from __future__ import annotations
@@ -21,12 +25,15 @@ from ..net.poller import Poller
 Done = Callable[[BaseException | None], None]
 """Called on the event loop when the work is done, with the error of this or any earlier work."""
 
-Then = Callable[[], None]
-"""Called in the flusher's thread as soon as the work has succeeded. Must not wait."""
+Then = Callable[[], bool]
+"""Called in the flusher's thread as soon as the work has succeeded. Must not wait.
+
+Returns whether the event loop has to be woken even where it does not want to be."""
 
 
-def _nothing() -> None:
+def _nothing() -> bool:
     """Do nothing: the default of `then`."""
+    return False
 
 
 class Flusher:
@@ -45,6 +52,9 @@ class Flusher:
         self._finished = 0
         self._reported = 0
         self._waiting: deque[Done] = deque()
+        # How many tasks are in `run`, and whether the loop wants to be woken without them.
+        self._awaited = 0
+        self._is_wanted = True
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None  # noqa: TID251 - see above
         self._poller: Poller | None = None
@@ -80,19 +90,39 @@ class Flusher:
         # more to do, although every write waits for the flush.
         os.sched_yield()
 
-    async def run(self) -> None:
+    def want(self, *, is_wanted: bool) -> None:
+        """Whether work that ends from now on wakes the event loop; failed work always does.
+
+        Work that has ended unnoticed is reported soon, if it is wanted.
+        """
+        # First this, then the look: the thread counts what it has done first, and looks at this then.
+        # So one of the two sees the other, and no end is lost.
+        self._is_wanted = is_wanted
+        if is_wanted and self._reported < self._finished and self._writable >= 0:
+            self._tell()
+
+    def take(self) -> None:
+        """Call `done` now for work that has ended."""
+        if self._reported < self._finished:
+            self._report()
+
+    async def run(self, then: Then = _nothing) -> None:
         """Run the work once more, beginning after this call, and wait for it. One task at a time.
 
         Cancellation: the work continues in its thread; the next `run` waits for that, too.
         """
         done = trio.Event()
-        self.begin(lambda _: done.set())
-        while not done.is_set():
-            if self._poller is not None:
-                await done.wait()
-            else:
-                await trio.lowlevel.wait_readable(self._readable)
-                self._collect()
+        self._awaited += 1
+        try:
+            self.begin(lambda _: done.set(), then)
+            while not done.is_set():
+                if self._poller is not None:
+                    await done.wait()
+                else:
+                    await trio.lowlevel.wait_readable(self._readable)
+                    self._collect()
+        finally:
+            self._awaited -= 1
         if self._error is not None:
             raise self._error
 
@@ -115,16 +145,20 @@ class Flusher:
         if self._readable >= 0:
             with suppress(BlockingIOError):
                 os.read(self._readable, 4096)
+        self._report()
+
+    def _report(self) -> None:
         while self._reported < self._finished:
             self._reported += 1
             self._waiting.popleft()(self._error)
 
     def _loop(self) -> None:
         while (then := self._jobs.get()) is not None:
+            must_tell = False
             try:
                 self._work()
                 if self._error is None:  # A success after a failure proves nothing (rule D17).
-                    then()
+                    must_tell = then()
             except BaseException as error:  # noqa: BLE001 - it is raised where the work is waited for
                 # Also errors that are no `Exception`, such as a panic inside rocksdict: if the
                 # thread ended of one, the node would wait for it for ever, and go on as leader.
@@ -132,6 +166,11 @@ class Flusher:
             # Only this thread counts `_finished`, only the loop's thread `_reported`: no lock is
             # needed.
             self._finished += 1
-            with suppress(BlockingIOError):
-                # A full pipe wakes the reader anyway.
-                os.write(self._writable, b"\0")
+            if must_tell or self._is_wanted or self._awaited or self._error is not None:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Wake the event loop. From any thread."""
+        with suppress(BlockingIOError):
+            # A full pipe wakes the reader anyway.
+            os.write(self._writable, b"\0")

@@ -385,9 +385,15 @@ class MemoryStorage:
     def attach(self, poller: Poller) -> None:
         """There is no thread whose end would have to be told."""
 
-    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], bool]) -> bool:
         """Time is virtual here: flushes are awaited."""
         return False
+
+    def want_flush_end(self, *, is_wanted: bool) -> None:
+        """Flushes are awaited here."""
+
+    def take_flush_end(self) -> None:
+        """Flushes are awaited here."""
 
     async def flush(self) -> None:
         self.image()

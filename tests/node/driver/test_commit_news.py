@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import cast
@@ -15,17 +16,21 @@ from hstore.node.model.commands import Put
 from hstore.node.peers import wire
 from hstore.node.raft import events as happened
 from hstore.node.raft.core import Core
-from hstore.node.raft.messages import Append
+from hstore.node.raft.messages import Append, AppendResponse
+from hstore.node.raft.roles import Role
 from tests.node.memory_cluster import Cluster, running
 
 
 @pytest.fixture
-def told() -> list[happened.Event]:
-    return []
+def told() -> deque[happened.Event]:
+    return deque()
 
 
-async def one_commit_each(news: CommitNews, pauses_s: Iterator[float]) -> None:
+async def one_commit_each(
+    news: CommitNews, told: deque[happened.Event], pauses_s: Iterator[float]
+) -> None:
     for pause_s in pauses_s:
+        news.add_to(told)
         news.committed()
         await trio.sleep(pause_s)
 
@@ -77,27 +82,63 @@ async def test_the_news_of_many_writes_travel_with_entries(autojump_clock) -> No
 async def test_up_to_250_commits_a_second_are_told_at_once_and_a_serial_writers_are_not(
     autojump_clock, told
 ) -> None:
-    core = cast("Core", SimpleNamespace(progress={2: None}))
-    news = CommitNews(core, told.append)
-    await one_commit_each(news, iter([0.01] * 100))
-    assert told == [happened.TellCommit(at_once=True)] * 100
+    core = cast("Core", SimpleNamespace(progress={2: None}, role=Role.LEADER))
+    news = CommitNews(core, lambda _event: None)
+    await one_commit_each(news, told, iter([0.01] * 100))
+    assert list(told) == [happened.TellCommit(at_once=True)] * 100
 
     told.clear()
-    await one_commit_each(news, iter([0.0015] * 1000))
+    await one_commit_each(news, told, iter([0.0015] * 1000))
     assert len(told) < 20
 
     # They are few again: soon each is told at once.
     await trio.sleep(0.1)
     told.clear()
-    await one_commit_each(news, iter([0.02] * 50))
+    await one_commit_each(news, told, iter([0.02] * 50))
     assert len(told) == 50
 
 
 async def test_a_leader_alone_tells_nobody(autojump_clock, monkeypatch) -> None:
     async with running(1) as cluster:
         news = cluster[1].node.replica._news
-        told: list[happened.Event] = []
+        told: deque[happened.Event] = deque()
         monkeypatch.setattr(news, "_feed", told.append)
         await cluster.write(1, "k", "v")
         await trio.sleep(0.1)
-        assert told == []
+        assert not news.add_to(told)
+        assert not told
+
+
+async def test_news_that_fit_are_not_answered(autojump_clock) -> None:
+    """Else each of them wakes the leader once more, to learn nothing."""
+    async with running(3) as cluster:
+        await trio.sleep(1.0)
+        news = empty_appends(cluster)
+        answers: list[AppendResponse] = []
+
+        def tap(_frm: int, _to: int, frame: wire.Frame) -> None:
+            if isinstance(frame, AppendResponse):
+                answers.append(frame)
+
+        cluster.network.taps.append(tap)
+        for number in range(5):
+            await cluster.write(cluster.leader.id, f"key-{number}", "value")
+            await trio.sleep(0.02)
+        assert (len(news), len(answers)) == (10, 10)  # To two followers; answers to entries only.
+
+
+async def test_followers_are_told_before_the_leader_applies(autojump_clock, monkeypatch) -> None:
+    async with running(3) as cluster:
+        await trio.sleep(1.0)
+        leader = cluster.leader.node.replica
+        applied: list[int] = []
+        send = leader.send
+
+        def look(peer: int, frame: wire.Frame) -> bool:
+            if isinstance(frame, Append) and frame.is_news:
+                applied.append(frame.commit - leader.state.applied)
+            return send(peer, frame)
+
+        monkeypatch.setattr(leader, "send", look)
+        await cluster.write(leader.facts.id, "key", "value")
+        assert applied == [1, 1]

@@ -98,9 +98,17 @@ class WatchedStorage:
         """See `Storage`."""
         self.inner.attach(poller)
 
-    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], bool]) -> bool:
         """See `Storage`; this one has to be awaited."""
         return self.inner.flush_soon(done, then)
+
+    def want_flush_end(self, *, is_wanted: bool) -> None:
+        """See `Storage`."""
+        self.inner.want_flush_end(is_wanted=is_wanted)
+
+    def take_flush_end(self) -> None:
+        """See `Storage`."""
+        self.inner.take_flush_end()
 
     async def flush(self) -> None:
         """See `Storage`."""
