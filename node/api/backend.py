@@ -108,12 +108,19 @@ class Keys(Protocol):
         """
         ...
 
-    def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
+    def begin_read(self, deadline: float, tell: Tell, *, is_patient: bool = False) -> Waiter | None:
         """As `read_barrier`, without a task that waits; None: this one needs a task.
+
+        `is_patient`: it may begin up to a tick later, or at `hurry_reads`, with others: the leader is
+        asked once for all of them.
 
         Raises:
             Overloaded: Too many wait.
         """
+        ...
+
+    def hurry_reads(self) -> None:
+        """Begin all reads that are patient."""
         ...
 
     def stale_ms(self) -> int | None:

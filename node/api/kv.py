@@ -69,7 +69,10 @@ def _get(exchange: Exchange, key: bytes, query: Query) -> Deferred:
         found = one.look(wanted.after or None)
         return found if found is not None else one.wait(wanted)
 
-    return Deferred(None, query, finish)
+    def park() -> LocalWait | None:
+        return one.wait(wanted).unasked(query)
+
+    return Deferred(None, query, finish, park=park if wanted.after else None)
 
 
 class _One:

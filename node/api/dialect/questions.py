@@ -8,6 +8,12 @@ then on looks at the local copy: each time that one of the keys changes on which
 until the index of the result has passed the one that the client has named. Which changes those are is
 exact, so a change wakes those reads whose result it has changed, and no other. It does not matter who
 leads meanwhile, since the changes come from this node's own state.
+
+A client that follows something asks again as soon as it is answered, and mostly waits for long. To ask
+the leader for each of those at once would cost this node two more wake-ups, and the others as many. So
+a connection whose last read of a key has waited for a while begins to wait at once, where it has to wait
+as far as this node knows, and the leader is asked with the next tick for all of these reads together, or
+as soon as something has changed (`LocalWait.unasked`). Without the leader there is no answer.
 """
 
 from __future__ import annotations
@@ -17,12 +23,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
-from ...errors import NoLeader
+from ...errors import HstoreError, NoLeader
 from ...net.turn import BYTES_MAX
 from ...raft.errors import CoreBug
 from ..http.exchange import Deferred
 from ..http.listing import KEYS_PER_SLICE, Listing
-from ..http.params import parse_query
+from ..http.params import parse_query, timeout_s
 from ..http.waiting import Wait
 from .heads import Mode, read, read_head
 from .queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
@@ -35,7 +41,12 @@ if TYPE_CHECKING:
     from ..http.answers import Answer
     from ..http.connection import Request
     from ..http.exchange import Exchange
+    from ..http.params import Query
     from ..http.waiting import Found
+
+
+_WHILE_S = 1.0
+"""A read that has waited for so long is likely to be followed by one that waits as long."""
 
 
 class Target(NamedTuple):
@@ -202,7 +213,22 @@ class LocalWait(Wait):
             None, in any case.
     """
 
-    __slots__ = ("_after", "_exchange", "_look", "_looked_at", "_mode", "_on", "_signal")
+    __slots__ = (
+        "_after",
+        "_asked",
+        "_began_at",
+        "_call",
+        "_error",
+        "_exchange",
+        "_is_due",
+        "_is_proven",
+        "_look",
+        "_looked_at",
+        "_mode",
+        "_on",
+        "_signal",
+        "_wait_s",
+    )
 
     def __init__(
         self,
@@ -212,7 +238,9 @@ class LocalWait(Wait):
         on: Sequence[Target],
         look: Callable[[int | None], Found | None],
     ) -> None:
-        self.until = trio.current_time() + with_jitter(wanted.wait_s)
+        self._began_at = trio.current_time()
+        self._wait_s = wanted.wait_s
+        self.until = self._began_at + with_jitter(wanted.wait_s)
         self._exchange = exchange
         self._mode = mode
         self._on = on
@@ -220,6 +248,40 @@ class LocalWait(Wait):
         self._look = look
         self._looked_at = exchange.keys.applied_index
         self._signal: Signal | None = None
+        # Of one that began before the leader was asked: the question, and what came of it.
+        self._asked: Waiter | None = None
+        self._call: Callable[[], None] | None = None
+        self._error: HstoreError | None = None
+        self._is_due, self._is_proven = False, True
+
+    def unasked(self, query: Query) -> LocalWait | None:
+        """Begin without an answer of the leader; return this wait, or None if that will not do.
+
+        Raises:
+            HttpError: 400 for a bad query.
+            Overloaded: Too many wait for the leader.
+        """
+        exchange, patience_s = self._exchange, timeout_s(query)
+        # With a shorter wait, its end would have to wait for the leader.
+        if self._mode is Mode.STALE or self._wait_s <= 2 * patience_s:
+            return None
+        if self._look(self._after) is not None:
+            return None
+        deadline = exchange.turn.now + patience_s
+        self._is_proven = False
+        self._asked = exchange.keys.begin_read(deadline, self._answered, is_patient=True)
+        return None if self._asked is None else self
+
+    def _answered(self, answer: object) -> None:
+        """The leader has answered, or the error says why not."""
+        self._asked = None
+        if isinstance(answer, HstoreError):
+            self._error = answer
+        else:
+            self._is_proven = True
+        call = self._call
+        if call is not None and (self._is_due or self._error is not None):
+            self._exchange.turn.soon(call)
 
     def begin(self, call: Callable[[], None]) -> bool:
         """Wait for the next change (`Wait`)."""
@@ -227,13 +289,25 @@ class LocalWait(Wait):
         if keys.applied_index != self._looked_at:
             return False
         self._signal = Signal(keys, self._on)
-        self._signal.call = call
+        self._signal.call = self._call = call
         return True
 
     def look(self) -> Found | None:
         """Look whether the index has passed (`Wait`)."""
+        if self._error is not None:
+            raise self._error
+        if self._signal is not None:
+            self._signal.give_up()  # It is called by `_answered` as well.
         self._looked_at = self._exchange.keys.applied_index
-        return self._look(self._after)
+        found = self._look(self._after)
+        if found is not None and not self._is_proven:
+            self._is_due = True
+            self._exchange.keys.hurry_reads()
+            return None
+        if found is not None:
+            waited_s = trio.current_time() - self._began_at
+            self._exchange.has_waited = waited_s >= _WHILE_S
+        return found
 
     def over(self) -> Found:
         """Answer with what is true now (`Wait`)."""
@@ -245,8 +319,11 @@ class LocalWait(Wait):
 
     def give_up(self) -> None:
         """Wait no more (`Wait`)."""
+        self._call = None
         if self._signal is not None:
             self._signal.give_up()
+        if self._asked is not None:
+            self._asked.give_up()
 
 
 def refuse_without_leader(exchange: Exchange, mode: Mode) -> None:

@@ -60,6 +60,8 @@ class Deferred:
         command: The wait is for this to be committed and applied; None: for a read barrier; a
             `Renewal`: for the leader to do it.
         query: Of the request.
+        park: Of a read that waits for a change: begins the wait without an answer of the leader, which
+            the wait then asks for by itself; None: it would not wait, or cannot begin so.
         finish: Makes the answer from the outcome (None after a read's wait, a session or None after
             a renewal), or the rest of the work where the answer is large; may raise HttpError.
         known_by: What tells the request from another one under its `Idempotency-Key`, where the
@@ -67,7 +69,7 @@ class Deferred:
             command itself.
     """
 
-    __slots__ = ("command", "finish", "known_by", "query")
+    __slots__ = ("command", "finish", "known_by", "park", "query")
 
     def __init__(
         self,
@@ -75,11 +77,13 @@ class Deferred:
         query: Query,
         finish: Callable[[Any], Finished],
         known_by: Write | None = None,
+        park: Callable[[], Wait | None] | None = None,
     ) -> None:
         self.command = command
         self.query = query
         self.finish = finish
         self.known_by = known_by
+        self.park = park
 
 
 Found = Answer | Deferred | Awaitable[Answer | Wait]
@@ -142,6 +146,7 @@ class Exchange:
         out: Answers that are not sent yet, in order.
         due_at: The deadline that the node was given for the request that `begin` began.
         is_fresh: Local reads already see all that was answered before these requests came.
+        has_waited: The last read of this connection that waited for a change did so for a while.
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
     """
@@ -151,6 +156,7 @@ class Exchange:
         "backend",
         "due_at",
         "guard",
+        "has_waited",
         "is_fresh",
         "is_local",
         "keys",
@@ -179,7 +185,7 @@ class Exchange:
         self.is_local = is_local
         self.scope = trio.CancelScope()
         self.out: list[bytes] = []
-        self.is_fresh = False
+        self.is_fresh = self.has_waited = False
         self.due_at = 0.0
         self._flush = flush
         self.turn = turn
