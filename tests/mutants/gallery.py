@@ -177,8 +177,10 @@ _REPLICATIONS = (
     ),
     _mutant(
         "late-append-is-acknowledged-to-the-end", (64, 63), "The answer vouches for the whole log.",
-        _REPLICATION, "log has everything that is committed here.\n        _accept(core, message.frm, log.commit)",
-        "log has everything that is committed here.\n        _accept(core, message.frm, log.last_index)",
+        _REPLICATION, "log has everything that is committed here.\n"
+        "        if not message.is_news:\n            _accept(core, message.frm, log.commit)",
+        "log has everything that is committed here.\n"
+        "        if not message.is_news:\n            _accept(core, message.frm, log.last_index)",
     ),
     _mutant(
         "previous-term-is-not-compared", (41, 64), "Only the index of the entry before is.",
