@@ -108,19 +108,24 @@ class Keys(Protocol):
         """
         ...
 
-    def begin_read(self, deadline: float, tell: Tell, *, is_patient: bool = False) -> Waiter | None:
+    def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
         """As `read_barrier`, without a task that waits; None: this one needs a task.
-
-        `is_patient`: it may begin up to a tick later, or at `hurry_reads`, with others: the leader is
-        asked once for all of them.
 
         Raises:
             Overloaded: Too many wait.
         """
         ...
 
-    def hurry_reads(self) -> None:
-        """Begin all reads that are patient."""
+    def is_fresh_since(self, moment: float) -> bool:
+        """Whether local reads see all that was answered before `moment`, without asking anybody.
+
+        `moment`: in seconds of `trio.current_time()`. After `freshen` at that moment it becomes true
+        soon, while there is a leader.
+        """
+        ...
+
+    def freshen(self) -> None:
+        """Have the leader asked soon, once for all that want it: see `is_fresh_since`."""
         ...
 
     def stale_ms(self) -> int | None:

@@ -50,25 +50,21 @@ class CommitNews:
         self._credit = float(_AT_ONCE_IN_A_ROW)
         self._credit_at = trio.current_time()
 
-    def add_to(self, events: deque[happened.Event]) -> bool:
-        """Have a commit of the leader's coming step told in it, if it is to be told at once.
-
-        Returns: whether it is.
-        """
+    def add_to(self, events: deque[happened.Event]) -> None:
+        """Have what the leader's coming step commits told in it, if commits are few."""
         core = self._core
-        is_due = core.role is Role.LEADER and bool(core.progress) and self._earned() >= 1
-        if is_due:
+        if core.role is Role.LEADER and core.progress and self._earned() >= 1:
             events.append(_TELL_AT_ONCE)
-        return is_due
 
     def committed(self) -> None:
         """The leader has applied what it has committed: have `run` tell of it, if nothing has yet."""
-        if not self._core.progress:
+        core = self._core
+        if not core.progress:
             return
         # Every commit uses credit up, told at once or not: it comes back when they are few.
         self._credit = max(self._earned() - 1, -_AT_ONCE_IN_A_ROW)
         self._credit_at = trio.current_time()
-        if self._credit < 0:
+        if replication.is_untold(core, core.log.commit):
             self._committed.set()
 
     def _earned(self) -> float:

@@ -126,23 +126,28 @@ class Keys:
             return None
         return self._replica.begin_propose(command, deadline, tell)
 
-    def begin_read(
-        self, deadline: float, tell: Tell, *, is_patient: bool = False
-    ) -> Request | None:
+    def begin_read(self, deadline: float, tell: Tell) -> Request | None:
         """Begin a `read_barrier` that no task waits for; None: this one needs a task.
-
-        `is_patient`: it may begin up to a tick later, or at `hurry_reads`, with others.
 
         Raises:
             Overloaded: Too many wait.
         """
         if self._is_waiting:
             return None
-        return self._replica.begin_read(deadline, tell, is_patient=is_patient)
+        return self._replica.begin_read(deadline, tell)
 
-    def hurry_reads(self) -> None:
-        """Begin all reads that are patient."""
-        self._replica.hurry_reads()
+    def is_fresh_since(self, moment: float) -> bool:
+        """Whether local reads see all that was answered before `moment`, without asking anybody.
+
+        `moment`: in seconds of `trio.current_time()`; after `freshen` at that moment it becomes true
+        soon after the next tick.
+        """
+        fresh_at = self._replica.fresh_at
+        return fresh_at is not None and fresh_at > moment
+
+    def freshen(self) -> None:
+        """Have the leader asked with the next tick, or together with the next read: see `is_fresh_since`."""
+        self._replica.waiting.is_index_wanted = True
 
     @property
     def _is_waiting(self) -> bool:

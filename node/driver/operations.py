@@ -15,9 +15,6 @@ from ..peers.wire import ForwardKind
 from ..raft import events as happened
 from .requests import READ, Answer, Request, Waiting
 
-_PATIENT_READS_MAX = 1_024
-"""Of all reads that wait for the leader's answer; beyond it none is patient."""
-
 
 class Operations(abc.ABC):
     """The operations of a `Replica`, which has the turns in which they are carried out.
@@ -111,32 +108,16 @@ class Operations(abc.ABC):
         self.want_turn()
         await read.wait()
 
-    def begin_read(
-        self, deadline: float, tell: Callable[[Answer], None], *, is_patient: bool = False
-    ) -> Request:
+    def begin_read(self, deadline: float, tell: Callable[[Answer], None]) -> Request:
         """As `read_barrier`, without a task that waits: `tell` gets None, or the error.
-
-        Args:
-            deadline: In seconds of `trio.current_time()`.
-            tell: Called once.
-            is_patient: The node may ask the leader with the next read that is not patient, with the
-                next tick, or at `hurry_reads`.
 
         Raises:
             Overloaded: Too many wait; `tell` is not called.
         """
         read = Request(READ, b"", deadline, tell)
-        # Where many wait, the limit is for those that cannot.
-        is_patient = is_patient and self.waiting.reads < _PATIENT_READS_MAX
-        self.waiting.submit_read(read, is_patient=is_patient)
-        if not is_patient:
-            self.want_turn()
-        return read
-
-    def hurry_reads(self) -> None:
-        """Ask the leader now for the reads that are patient."""
-        self.waiting.hurry_reads()
+        self.waiting.submit_read(read)
         self.want_turn()
+        return read
 
     async def ask_core(self, ask: Callable[[int], happened.Event], deadline: float) -> None:
         """Have this leader's core change the membership, or hand over; return when it is done.

@@ -279,7 +279,6 @@ class Replica(Operations):
         self._is_recovering = recovered_core.still_recovering(
             self.core, self.storage, before=self._is_recovering
         )
-        self.waiting.hurry_reads()
         self.waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
         self.on_tick()
 
@@ -291,9 +290,7 @@ class Replica(Operations):
             self.send(message.to, message)
         self.leadership.flushed()
         self._events.append(happened.Persisted(seq))
-        core = self.core
-        is_behind = core.log.commit > core.log.applied or self.flushes.is_behind
-        if core.role is not Role.FOLLOWER or is_behind:
+        if self.core.awaits_persisted or self.flushes.is_behind:
             self.want_turn()
         # Else the core has nothing to do because of it before the next event.
 
@@ -339,13 +336,8 @@ class Replica(Operations):
         At a follower mostly nothing does: its answer leaves from the thread that has flushed, and what
         it may apply comes later, with the news of the commit.
         """
-        core = self.core
-        return (
-            core.role is not Role.FOLLOWER
-            or core.log.commit > self.state.applied
-            or self.flushes.is_more_written
-            or self.leadership.is_held
-        )
+        is_awaited = self.core.awaits_persisted or self.leadership.is_held
+        return is_awaited or self.flushes.is_more_written
 
     def want_turn(self) -> None:
         """Have a turn taken soon; after `hold`, by the caller of `hold`."""
@@ -360,24 +352,26 @@ class Replica(Operations):
         self.intake.take_writes(events)
         self.intake.take_reads(events)
         if events:
-            is_telling = self._news.add_to(events)
+            self._news.add_to(events)
             update = self.core.step_all(events)
             if update.lost_to:
                 self._disk.end_as_older_copy(update.lost_to, self.core.log.last_index)
-            self._carry_out(update, is_telling=is_telling)
+            self._carry_out(update)
             for peer, why in update.refused:
                 self.on_refused(peer, why)
         self._notice_changes()
 
     # -- carrying out -----------------------------------------------------------------------
 
-    def _carry_out(self, update: Update, *, is_telling: bool) -> None:
-        """Do what the core wants, in the order of `raft/update.py`; `is_telling`: of a commit."""
+    def _carry_out(self, update: Update) -> None:
+        """Do what the core wants, in the order of `raft/update.py`."""
         if update.messages:
             for message in update.messages:
                 self.send(message.to, message)
-            if (update.persist is not None or is_telling) and self._links is not None:
-                self._links.flush()  # The others write while this node does (thesis 10.2.1).
+            if (update.persist is not None or update.apply) and self._links is not None:
+                # The others write while this node does (thesis 10.2.1), and hear of a commit before
+                # this node applies it.
+                self._links.flush()
         if update.persist is not None:
             self._persist(update.persist)
         if update.apply:

@@ -213,7 +213,8 @@ class Waiting:
         in_log: Writes in this node's log.
         forwarded: Requests forwarded to the leader, by the id of the `Forward`.
         new_reads: Reads that have not asked for an index.
-        patient_reads: Reads that ask for one when another does, or with the next tick.
+        is_index_wanted: A client's read waits that began before the leader was asked: it is to be
+            asked with the next tick, unless another read asks before.
         asked_reads: Reads that have, by read id: when they asked, and which they are.
         reads_for_index: Reads that know their index.
         reads: How many reads there are, in whatever state.
@@ -227,7 +228,7 @@ class Waiting:
         self.in_log = WritesInLog()
         self.forwarded: dict[int, Request] = {}
         self.new_reads: list[Request] = []
-        self.patient_reads: list[Request] = []
+        self.is_index_wanted = False
         self.asked_reads: dict[int, tuple[float, list[Request]]] = {}
         self.reads_for_index = ReadsForIndex()
         self.reads = 0
@@ -239,18 +240,13 @@ class Waiting:
             raise Overloaded("too many writes are waiting; try again in a moment")
         self.queued.append(request)
 
-    def submit_read(self, read: Request, *, is_patient: bool = False) -> None:
+    def submit_read(self, read: Request) -> None:
         """Queue a read; raises Overloaded when too many wait."""
         if self.reads >= MAX_WAITING:
             raise Overloaded("too many reads are waiting; try again in a moment")
         read.among = self
         self.reads += 1
-        (self.patient_reads if is_patient else self.new_reads).append(read)
-
-    def hurry_reads(self) -> None:
-        """Have the patient reads ask in the next turn."""
-        self.new_reads += self.patient_reads
-        self.patient_reads.clear()
+        self.new_reads.append(read)
 
     def reject(self, rid: int, reason: Reason, text: str) -> None:
         """Queue again a proposal that the core has refused, or answer it with the reason."""
@@ -332,11 +328,7 @@ class Waiting:
                     request.finish(no_leader())
                 else:
                     request.finish(unknown("the leader has not answered in time"))
-        for reads in [
-            self.new_reads,
-            self.patient_reads,
-            *(reads for _, reads in self.asked_reads.values()),
-        ]:
+        for reads in [self.new_reads, *(reads for _, reads in self.asked_reads.values())]:
             expire_reads(reads, now, no_leader)
         self.reads_for_index.expire(now, no_leader)
 

@@ -11,9 +11,10 @@ leads meanwhile, since the changes come from this node's own state.
 
 A client that follows something asks again as soon as it is answered, and mostly waits for long. To ask
 the leader for each of those at once would cost this node two more wake-ups, and the others as many. So
-a connection whose last read of a key has waited for a while begins to wait at once, where it has to wait
-as far as this node knows, and the leader is asked with the next tick for all of these reads together, or
-as soon as something has changed (`LocalWait.unasked`). Without the leader there is no answer.
+where the last read of a connection has waited for a while, and the next has to wait as far as this node
+knows, it begins to wait at once (`UnaskedWait`), and the leader is asked with the next tick, once for all
+of these reads. A read that is due before that has been answered asks by itself, as any other does: so
+each answer has seen all that was answered before its request.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
-from ...errors import HstoreError, NoLeader
+from ...errors import NoLeader
 from ...net.turn import BYTES_MAX
 from ...raft.errors import CoreBug
 from ..http.exchange import Deferred
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from ..http.waiting import Found
 
 
-_WHILE_S = 1.0
+WHILE_S = 1.0
 """A read that has waited for so long is likely to be followed by one that waits as long."""
 
 
@@ -113,7 +114,10 @@ def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
             return answer
         return LocalWait(exchange, mode, wanted, question.on, look)
 
-    return Deferred(None, query, finish)
+    def park() -> Wait | None:
+        return UnaskedWait(exchange, mode, wanted, question.on, look).begun(query)
+
+    return Deferred(None, query, finish, park=park if wanted.after else None)
 
 
 async def ask_checked(
@@ -214,21 +218,8 @@ class LocalWait(Wait):
     """
 
     __slots__ = (
-        "_after",
-        "_asked",
-        "_began_at",
-        "_call",
-        "_error",
-        "_exchange",
-        "_is_due",
-        "_is_proven",
-        "_look",
-        "_looked_at",
-        "_mode",
-        "_on",
-        "_signal",
-        "_wait_s",
-    )
+        "_after", "_began_at", "_exchange", "_look", "_looked_at", "_mode", "_on", "_signal", "_wait_s",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -248,40 +239,6 @@ class LocalWait(Wait):
         self._look = look
         self._looked_at = exchange.keys.applied_index
         self._signal: Signal | None = None
-        # Of one that began before the leader was asked: the question, and what came of it.
-        self._asked: Waiter | None = None
-        self._call: Callable[[], None] | None = None
-        self._error: HstoreError | None = None
-        self._is_due, self._is_proven = False, True
-
-    def unasked(self, query: Query) -> LocalWait | None:
-        """Begin without an answer of the leader; return this wait, or None if that will not do.
-
-        Raises:
-            HttpError: 400 for a bad query.
-            Overloaded: Too many wait for the leader.
-        """
-        exchange, patience_s = self._exchange, timeout_s(query)
-        # With a shorter wait, its end would have to wait for the leader.
-        if self._mode is Mode.STALE or self._wait_s <= 2 * patience_s:
-            return None
-        if self._look(self._after) is not None:
-            return None
-        deadline = exchange.turn.now + patience_s
-        self._is_proven = False
-        self._asked = exchange.keys.begin_read(deadline, self._answered, is_patient=True)
-        return None if self._asked is None else self
-
-    def _answered(self, answer: object) -> None:
-        """The leader has answered, or the error says why not."""
-        self._asked = None
-        if isinstance(answer, HstoreError):
-            self._error = answer
-        else:
-            self._is_proven = True
-        call = self._call
-        if call is not None and (self._is_due or self._error is not None):
-            self._exchange.turn.soon(call)
 
     def begin(self, call: Callable[[], None]) -> bool:
         """Wait for the next change (`Wait`)."""
@@ -289,29 +246,24 @@ class LocalWait(Wait):
         if keys.applied_index != self._looked_at:
             return False
         self._signal = Signal(keys, self._on)
-        self._signal.call = self._call = call
+        self._signal.call = call
         return True
 
     def look(self) -> Found | None:
         """Look whether the index has passed (`Wait`)."""
-        if self._error is not None:
-            raise self._error
-        if self._signal is not None:
-            self._signal.give_up()  # It is called by `_answered` as well.
         self._looked_at = self._exchange.keys.applied_index
         found = self._look(self._after)
-        if found is not None and not self._is_proven:
-            self._is_due = True
-            self._exchange.keys.hurry_reads()
-            return None
         if found is not None:
             waited_s = trio.current_time() - self._began_at
-            self._exchange.has_waited = waited_s >= _WHILE_S
+            self._exchange.has_waited = waited_s >= WHILE_S
         return found
 
     def over(self) -> Found:
         """Answer with what is true now (`Wait`)."""
         refuse_without_leader(self._exchange, self._mode)
+        return self._answer()
+
+    def _answer(self) -> Found:
         answer = self._look(None)
         if answer is None:
             raise CoreBug("a look that asks for any answer has none")
@@ -319,11 +271,69 @@ class LocalWait(Wait):
 
     def give_up(self) -> None:
         """Wait no more (`Wait`)."""
-        self._call = None
         if self._signal is not None:
             self._signal.give_up()
-        if self._asked is not None:
-            self._asked.give_up()
+
+
+class UnaskedWait(LocalWait):
+    """A read that has begun to wait before the leader was asked."""
+
+    __slots__ = ("_query",)
+
+    _query: Query
+
+    def begun(self, query: Query) -> Wait | None:
+        """Return this wait, or None where the leader has to be asked first.
+
+        Raises:
+            HttpError: 400 for a bad query.
+        """
+        exchange = self._exchange
+        timeout_s(query)  # Refused also where it is not needed.
+        # Who waits shortly would have to ask at the end of the wait.
+        if self._mode is Mode.STALE or self._wait_s < WHILE_S:
+            return None
+        if not exchange.backend.process.knows_leader or self._look(self._after) is not None:
+            return None
+        self._query = query
+        exchange.keys.freshen()
+        return self
+
+    def look(self) -> Found | None:
+        """Look whether the index has passed, and ask the leader if nobody has (`Wait`)."""
+        found = super().look()
+        return self._asked(found) if found is not None else None
+
+    def over(self) -> Found:
+        """Answer with what is true now (`Wait`)."""
+        return self._asked(super().over())
+
+    def _asked(self, found: Found) -> Found:
+        if self._exchange.keys.is_fresh_since(self._began_at):
+            return found
+        return _Asking(self._exchange, self._query, self._answer)
+
+
+class _Asking:
+    """The work that asks the leader, then answers; begun when it is awaited: the client may have gone."""
+
+    __slots__ = ("_answer", "_exchange", "_query")
+
+    def __init__(self, exchange: Exchange, query: Query, answer: Callable[[], Found]) -> None:
+        self._exchange = exchange
+        self._query = query
+        self._answer = answer
+
+    def __await__(self) -> Generator[Any, Any, Answer | Wait]:
+        return self._run().__await__()
+
+    async def _run(self) -> Answer | Wait:
+        exchange = self._exchange
+        await exchange.barrier(self._query)
+        if exchange.turn.bytes_left <= 0:
+            await exchange.turn.small()  # The node tells thousands of outcomes at once.
+        found = self._answer()
+        return found if isinstance(found, bytes) else await found
 
 
 def refuse_without_leader(exchange: Exchange, mode: Mode) -> None:

@@ -60,8 +60,8 @@ class Deferred:
         command: The wait is for this to be committed and applied; None: for a read barrier; a
             `Renewal`: for the leader to do it.
         query: Of the request.
-        park: Of a read that waits for a change: begins the wait without an answer of the leader, which
-            the wait then asks for by itself; None: it would not wait, or cannot begin so.
+        park: Of a read that waits for a change: begins the wait before the leader is asked, or returns
+            None where that will not do; None: it does not wait.
         finish: Makes the answer from the outcome (None after a read's wait, a session or None after
             a renewal), or the rest of the work where the answer is large; may raise HttpError.
         known_by: What tells the request from another one under its `Idempotency-Key`, where the
@@ -219,6 +219,9 @@ class Exchange:
             HttpError, HstoreError: As of `barrier`, of `write` and of the handler.
         """
         outcome: Any = NO_OUTCOME
+        wait = self.park(deferred) if deferred.park is not None else None
+        if wait is not None:
+            return wait
         if deferred.command is None:
             await self.barrier(deferred.query)
         elif isinstance(deferred.command, Renewal):
@@ -230,6 +233,15 @@ class Exchange:
             await self.turn.small()  # The node tells thousands of outcomes at once.
         finished = deferred.finish(outcome)
         return await finished if isinstance(finished, Awaitable) else finished
+
+    def park(self, deferred: Deferred) -> Wait | None:
+        """Begin a read that is likely to wait before the leader is asked; None: ask first.
+
+        Raises:
+            HttpError: 400 for a bad query.
+        """
+        is_likely = self.has_waited and not self.is_fresh and deferred.park is not None
+        return deferred.park() if is_likely else None  # type: ignore[misc]  # is_likely says so
 
     def begin(
         self, deferred: Deferred, request: Request, tell: Callable[[Outcome | HstoreError], None]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
@@ -146,7 +147,7 @@ class FakeBackend:
         self.term = 3
         self.calls: list[Any] = []
         self.barriers = 0
-        self.hurry = trio.Event()
+        self.fresh_at, self.wants_fresh = -math.inf, False
         self.readers: list[TrackedReader] = []
         self.knows_leader = True
         self.last_contact_ms = 0
@@ -216,17 +217,14 @@ class FakeBackend:
     def begin_write(self, command: Command, deadline: float, tell: Tell) -> Waiter | None:
         return _Waiter(self.write(command, deadline), tell)
 
-    def hurry_reads(self) -> None:
-        self.hurry.set()
-        self.hurry = trio.Event()
+    def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
+        return _Waiter(self.read_barrier(deadline), tell)
 
-    def begin_read(self, deadline: float, tell: Tell, *, is_patient: bool = False) -> Waiter | None:
-        return _Waiter(self._barrier(deadline, self.hurry if is_patient else None), tell)
+    def is_fresh_since(self, moment: float) -> bool:
+        return self.fresh_at > moment
 
-    async def _barrier(self, deadline: float, hurry: trio.Event | None) -> None:
-        if hurry is not None:
-            await hurry.wait()
-        await self.read_barrier(deadline)
+    def freshen(self) -> None:
+        self.wants_fresh = True
 
     async def read_barrier(self, deadline: float) -> None:
         self.barriers += 1
