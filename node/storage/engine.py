@@ -228,11 +228,11 @@ class Engine:
 
     def want_flush_end(self, *, is_wanted: bool) -> None:
         """See `Storage.want_flush_end`."""
-        self._flusher.want(is_wanted=is_wanted)
+        self._flusher.ends.want(is_wanted=is_wanted)
 
     def take_flush_end(self) -> None:
         """See `Storage.take_flush_end`."""
-        self._flusher.take()
+        self._flusher.ends.take()
 
     async def flush(self, then: Then = lambda: False) -> None:
         """Make every write durable that returned before this call. One task at a time.

@@ -10,6 +10,7 @@ from .driver import DRIVER
 from .locks import LOCKS
 from .mutant import Mutant
 from .own import BY_TEST, OWN, RARE
+from .quiet import QUIET
 from .storage import STORAGE
 
 _CORE = "node/raft/core.py"
@@ -463,7 +464,7 @@ _HANDOVER = (
 
 GALLERY = (
     *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *STORAGE,
-    *DRIVER, *OWN, *LOCKS,
+    *DRIVER, *OWN, *LOCKS, *QUIET,
 )  # fmt: skip
 
 

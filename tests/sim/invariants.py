@@ -186,6 +186,14 @@ class Checker:
             rare.deposed(self.sim.counts, node, core)
         seen.is_leader = core.role is Role.LEADER
 
+    def not_told(self, node: SimNode, core: Core) -> None:
+        """A flush has ended, and the core hears of it with its next event only (W3)."""
+        if core.role is not Role.FOLLOWER:
+            self.fail("W3", node, f"is {core.role.value}, and is not told of the end of a flush")
+        due = min(core.log.commit, node.disk.durable.last_index)
+        if core.log.handed_out < due:
+            self.fail("W3", node, f"has {due} durable and committed, and does not apply it")
+
     def ticked(self, node: SimNode, core: Core) -> None:
         """A tick has passed: who cannot write does not lead (R3), and nothing grows (I14)."""
         options = self.sim.options.core

@@ -98,7 +98,7 @@ async def test_an_end_that_is_not_wanted_wakes_nobody_and_is_taken_later(nursery
     async def flush() -> None:
         flusher.begin(done.append, then)
         await trio.to_thread.run_sync(ended.acquire)
-        while flusher._finished < begun:  # Counted just after `then`.
+        while flusher.ends._finished < begun:  # Counted just after `then`.
             await trio.lowlevel.checkpoint()
         await trio.testing.wait_all_tasks_blocked(0.01)
 
@@ -108,18 +108,18 @@ async def test_an_end_that_is_not_wanted_wakes_nobody_and_is_taken_later(nursery
     begun = 1
     await flush()
     assert len(done) == 1, "it is wanted at first"
-    flusher.want(is_wanted=False)
+    flusher.ends.want(is_wanted=False)
     begun = 2
     await flush()
     assert len(done) == 1
-    flusher.take()
+    flusher.ends.take()
     assert len(done) == 2
     begun = 3
     await flush()
-    flusher.want(is_wanted=True)  # too late for the thread
+    flusher.ends.want(is_wanted=True)  # too late for the thread
     await trio.testing.wait_all_tasks_blocked(0.01)
     assert len(done) == 3
-    flusher.want(is_wanted=False)
+    flusher.ends.want(is_wanted=False)
     must_tell, begun = True, 4
     await flush()
     assert len(done) == 4
@@ -141,7 +141,7 @@ async def test_a_failure_is_told_even_if_no_end_is_wanted():
 
     poller, flusher = Poller(), Flusher(fail)
     flusher.attach(poller)
-    flusher.want(is_wanted=False)
+    flusher.ends.want(is_wanted=False)
     flusher.begin(raise_it)
     with trio.fail_after(5), pytest.raises(OSError, match="the disk is gone"):
         await poller.run()

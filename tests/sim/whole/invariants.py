@@ -179,6 +179,7 @@ class Checker:
         self._check_named()
         hard = member.disk.durable.hard_state
         life.durable_term, life.durable_vote = hard.term, hard.vote
+        self.sim.promptness.turned(member)
 
     def _check_named(self) -> None:
         newest = self.newest_term
