@@ -38,17 +38,11 @@ QUIET = (
         "    if message.entries:\n        _accept(core, message.frm, last)",
     ),
     _mutant(
-        "probe-passes-for-news", "It is not answered, and the leader waits for that.",
+        "what-is-asked-once-more-passes-for-news", "Whether entries have arrived is never answered.",
         _REPLICATION,
-        "core.send(Append(core.id, peer, core.term, prev, prev_term, entries, log.commit))",
-        "core.send(Append(core.id, peer, core.term, prev, prev_term, entries, log.commit, not entries))",
-    ),
-    _mutant(
-        "news-commits-what-it-does-not-verify", "Whatever is in the log up to the leader's commit.",
-        _REPLICATION,
-        "log.commit_to(max(log.commit, min(message.commit, last)))",
-        "end = log.last_index if message.is_news else last\n"
-        "    log.commit_to(max(log.commit, min(message.commit, end)))",
+        "core.send(Append(core.id, message.frm, core.term, prev, prev_term, [], core.log.commit))",
+        "core.send(\n                Append(core.id, message.frm, core.term, prev, prev_term, [], core.log.commit, True)"
+        "\n            )",
     ),
     _mutant(
         "end-that-came-before-it-was-wanted-is-lost", "The driver says so, and does not look again.",

@@ -5,7 +5,8 @@ is what the disk says, and what is committed is remembered here from the first t
 calls it so. The numbers are those of the plan: I1 election safety, I2 nothing goes back, I3 log
 matching, I4 state machine safety, I5 commit on a durable quorum, I6 leader completeness, I7 no
 acknowledged proposal is lost, I8 answers only of what is durable, I9 configurations, I10 progress,
-I11 snapshots, I12 reads, I13 equal states; S1 who has no room stands late.
+I11 snapshots, I12 reads, I13 equal states; S1 who has no room stands late; W3 nobody
+sleeps through the end of a flush that something follows from.
 """
 
 from __future__ import annotations

@@ -254,14 +254,17 @@ class LocalWait(Wait):
         self._looked_at = self._exchange.keys.applied_index
         found = self._look(self._after)
         if found is not None:
-            waited_s = trio.current_time() - self._began_at
-            self._exchange.has_waited = waited_s >= WHILE_S
+            self._has_waited()
         return found
 
     def over(self) -> Found:
         """Answer with what is true now (`Wait`)."""
+        self._has_waited()
         refuse_without_leader(self._exchange, self._mode)
         return self._answer()
+
+    def _has_waited(self) -> None:
+        self._exchange.has_waited = trio.current_time() - self._began_at >= WHILE_S
 
     def _answer(self) -> Found:
         answer = self._look(None)

@@ -71,6 +71,16 @@ async def test_so_does_the_end_of_the_wait(waited, backend, autojump_clock):
     assert 16 <= trio.current_time() <= 17
 
 
+async def test_after_a_wait_that_is_over_the_next_read_need_not_ask(
+    client, backend, autojump_clock
+):
+    backend.set(b"a", b"1")
+    for number in range(2):
+        answer = await client.request("GET", "/v1/kv/a?index=11&wait=16s")
+        assert (answer.status, index_of(answer), backend.barriers) == (200, 11, 1 + number)
+        assert backend.wants_fresh is (number == 1)
+
+
 async def test_without_a_leader_it_ends_in_500(waited, backend):
     await ask(waited, f"{waited.path}index=12")
     backend.error = NoLeader("nobody")
