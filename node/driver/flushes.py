@@ -70,6 +70,11 @@ class Flushes:
         return round(statistics.median(took) * 1000, 3) if took else None
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether a flush is under way, or has ended and nobody was told."""
+        return self._covers is not None
+
+    @property
     def is_more_written(self) -> bool:
         """Whether the next flush has to begin when the one that is under way has ended."""
         return self._covers is not None and self._covers[0] != self._written_seq
@@ -81,8 +86,7 @@ class Flushes:
 
     def want_end(self, *, is_wanted: bool) -> None:
         """Whether the end of the flush that is under way has to take a turn."""
-        if self._covers is not None:
-            self._storage.want_flush_end(is_wanted=is_wanted)
+        self._storage.want_flush_end(is_wanted=is_wanted)
 
     def written(self, persist: Persist) -> None:
         """Cover this write by a flush that begins from now on: at once, unless one is under way."""

@@ -313,7 +313,8 @@ class Replica(Operations):
                 turns -= 1
                 self._turn()
                 self.flushes.begin()
-            self.flushes.want_end(is_wanted=self._needs_flush_end())
+            if self.flushes.is_under_way:
+                self.flushes.want_end(is_wanted=self._needs_flush_end())
         except BaseException:
             self._is_over = True  # Rule D17, whoever called.
             raise
