@@ -126,6 +126,18 @@ class Keys(Protocol):
         """
         ...
 
+    def is_fresh_since(self, moment: float) -> bool:
+        """Whether local reads see all that was answered before `moment`, without asking anybody.
+
+        `moment`: in seconds of `trio.current_time()`. After `freshen` at that moment it becomes true
+        soon, while there is a leader.
+        """
+        ...
+
+    def freshen(self) -> None:
+        """Have the leader asked soon, once for all that want it: see `is_fresh_since`."""
+        ...
+
     def stale_ms(self) -> int | None:
         """Milliseconds since this node had applied all that was committed then; None: never."""
         ...

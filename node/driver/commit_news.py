@@ -1,7 +1,7 @@
 """Tells followers of a commit that no entries follow.
 
-While commits are few, the leader sends the news of each at once: watches and blocking reads on a
-follower wait for it.
+While commits are few, the leader sends the news of each in the very step of the core that commits,
+before it applies the entry itself: watches and blocking reads on a follower wait for it.
 
 While they are many, the next entries carry the news. A message for the news alone would be in their
 way: a client that writes one key after another sends the next as soon as the last is answered. So
@@ -11,6 +11,7 @@ each other.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import trio
@@ -19,6 +20,7 @@ from ..net.flag import Flag
 from ..raft import events as happened
 from ..raft import replication
 from ..raft.core import Core
+from ..raft.roles import Role
 
 _WAIT_S, _WAIT_S_MAX = 0.002, 0.016
 
@@ -35,6 +37,8 @@ _AT_ONCE_IN_A_ROW = 8
 _TRIES_MAX = 8
 """For followers that have entries to answer; then the next commit or heartbeat tells them."""
 
+_TELL_AT_ONCE = happened.TellCommit(at_once=True)
+
 
 class CommitNews:
     """Spreads the news of one node's commits while it leads; `feed` gives its core an event."""
@@ -46,20 +50,27 @@ class CommitNews:
         self._credit = float(_AT_ONCE_IN_A_ROW)
         self._credit_at = trio.current_time()
 
+    def add_to(self, events: deque[happened.Event]) -> None:
+        """Have what the leader's coming step commits told in it, if commits are few."""
+        core = self._core
+        if core.role is Role.LEADER and core.progress and self._earned() >= 1:
+            events.append(_TELL_AT_ONCE)
+
     def committed(self) -> None:
-        """The leader has committed something: tell followers now, or have `run` tell them later."""
-        if not self._core.progress:
+        """The leader has applied what it has committed: have `run` tell of it, if nothing has yet."""
+        core = self._core
+        if not core.progress:
             return
-        now = trio.current_time()
-        earned = (now - self._credit_at) * _AT_ONCE_PER_S
-        self._credit = min(self._credit + earned, _AT_ONCE_IN_A_ROW) - 1
-        self._credit_at = now
-        if self._credit >= 0:
-            self._feed(happened.TellCommit(at_once=True))
-        else:
-            # Every commit uses credit up, told at once or not: it comes back when they are few.
-            self._credit = max(self._credit, -_AT_ONCE_IN_A_ROW)
+        # Every commit uses credit up, told at once or not: it comes back when they are few.
+        self._credit = max(self._earned() - 1, -_AT_ONCE_IN_A_ROW)
+        self._credit_at = trio.current_time()
+        if replication.is_untold(core, core.log.commit):
             self._committed.set()
+
+    def _earned(self) -> float:
+        """Return how many commits may be told at once now, one after the other."""
+        earned = (trio.current_time() - self._credit_at) * _AT_ONCE_PER_S
+        return min(self._credit + earned, _AT_ONCE_IN_A_ROW)
 
     async def run(self) -> None:
         """Have the core send its commit index where that is needed, until cancelled."""

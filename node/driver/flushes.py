@@ -2,6 +2,8 @@
 
 One flush is under way at a time; what is written meanwhile goes into the next. That is the group
 commit. Where the storage can, its thread reports the end to the poller, and no task has to wake up.
+Where nothing follows from the end, as mostly at a follower, nothing wakes up at all: the next turn
+takes the end (`take_end`).
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ class Flushes:
         self._to_await = Flag()
         self._lock = trio.Lock()
         self._begun_at = 0.0
+        self._ended_at: float | None = None
+        self._now: Callable[[], float] = trio.current_time
         self._times: deque[tuple[float, float]] = deque(maxlen=_TIMES_MAX)
 
     @property
@@ -59,11 +63,30 @@ class Flushes:
     def median_ms(self) -> float | None:
         """Return the median of the last flushes in milliseconds; None: there was none for a while.
 
-        Each is timed from its beginning until the event loop knows that it has ended.
+        Each is timed from its beginning until its messages have left.
         """
         oldest = trio.current_time() - _RECENT_S
         took = [seconds for ended_at, seconds in self._times if ended_at >= oldest]
         return round(statistics.median(took) * 1000, 3) if took else None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a flush is under way, or has ended and nobody was told."""
+        return self._covers is not None
+
+    @property
+    def is_more_written(self) -> bool:
+        """Whether the next flush has to begin when the one that is under way has ended."""
+        return self._covers is not None and self._covers[0] != self._written_seq
+
+    def take_end(self) -> None:
+        """Learn now of the end of a flush that nobody was told of."""
+        if self._covers is not None:
+            self._storage.take_flush_end()
+
+    def want_end(self, *, is_wanted: bool) -> None:
+        """Whether the end of the flush that is under way has to take a turn."""
+        self._storage.want_flush_end(is_wanted=is_wanted)
 
     def written(self, persist: Persist) -> None:
         """Cover this write by a flush that begins from now on: at once, unless one is under way."""
@@ -80,17 +103,26 @@ class Flushes:
         if self._covers is not None or not self.is_behind:
             return
         self._covers, self._then = (self._written_seq, self._then), []
-        self._begun_at = trio.current_time()
+        # The clock can be asked from any thread, `trio.current_time` from that of the loop.
+        self._now = trio.lowlevel.current_clock().current_time
+        self._begun_at, self._ended_at = self._now(), None
         if self._storage.flush_soon(self._end, self._let_go):
             self.count += 1
         else:
             self._to_await.set()
 
-    def _let_go(self) -> None:
-        """Send the messages that waited for this flush; in the storage's thread, beside the loop."""
+    def _let_go(self) -> bool:
+        """Send the messages that waited for this flush; in the storage's thread, beside the loop.
+
+        Returns: whether some are left, for the loop.
+        """
+        is_left = False
         if self._covers is not None and self._covers[1]:
             seq, then = self._covers
-            self._covers = seq, [message for message in then if not self._send(message)]
+            left = [message for message in then if not self._send(message)]
+            self._covers, is_left = (seq, left), bool(left)
+        self._ended_at = self._now()
+        return is_left
 
     def _end(self) -> None:
         """The flush is over: what was written when it began is durable."""
@@ -98,8 +130,8 @@ class Flushes:
             raise CoreBug("a flush has ended that was not begun")
         (seq, then), self._covers = self._covers, None
         self._covered_seq = seq
-        now = trio.current_time()
-        self._times.append((now, now - self._begun_at))
+        ended_at = trio.current_time() if self._ended_at is None else self._ended_at
+        self._times.append((ended_at, ended_at - self._begun_at))
         self._ended(seq, then)
 
     async def run(self) -> None:

@@ -2,7 +2,8 @@
 
 An answer says how old this node's copy may be, for `X-Hstore-Stale-Ms`, and that the node is in
 contact with the leader (`contact.py`). Reads of clients say both as well: this module asks for a node
-that gets none, and at once where nothing else can prove the contact.
+that gets none, at once where nothing else can prove the contact, and with the next tick for reads that
+began to wait before the leader was asked (`Waiting.is_index_wanted`).
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ class Freshness:
     def tick(self) -> None:
         """Time has passed: ask if it is due. It goes with the tick, so no timer of its own wakes the node."""
         # At the tick that is next to it.
-        due = self._asked_at + _SECONDS - self._replica.tick_seconds() / 2
-        if trio.current_time() >= due or self._replica.contact.needs_read():
+        replica = self._replica
+        due = self._asked_at + _SECONDS - replica.tick_seconds() / 2
+        is_wanted = replica.waiting.is_index_wanted or replica.contact.needs_read()
+        if is_wanted or trio.current_time() >= due:
             self._ask()
 
     def _ask(self) -> None:

@@ -197,6 +197,7 @@ class Intake:
         if not waiting.new_reads:
             return
         if self._core.role is Role.LEADER or self._can_ask(self._core.leader):
+            waiting.is_index_wanted = False
             rid = self.new_id()
             waiting.asked_reads[rid] = (trio.current_time(), waiting.new_reads)
             self.reads_asked += len(waiting.new_reads)

@@ -137,6 +137,19 @@ class Keys:
             return None
         return self._replica.begin_read(deadline, tell)
 
+    def is_fresh_since(self, moment: float) -> bool:
+        """Whether local reads see all that was answered before `moment`, without asking anybody.
+
+        `moment`: in seconds of `trio.current_time()`; after `freshen` at that moment it becomes true
+        soon after the next tick.
+        """
+        fresh_at = self._replica.fresh_at
+        return fresh_at is not None and fresh_at > moment
+
+    def freshen(self) -> None:
+        """Have the leader asked with the next tick, or together with the next read: see `is_fresh_since`."""
+        self._replica.waiting.is_index_wanted = True
+
     @property
     def _is_waiting(self) -> bool:
         """Whether `_admit` may have to wait, or to refuse."""

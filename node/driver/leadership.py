@@ -70,6 +70,11 @@ class LeadershipNotifier:
         self._is_held = True
         return True
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a notification waits for the end of a flush."""
+        return self._is_held
+
     def flushed(self) -> None:
         """Release held notifications, because a flush has ended or there is none to wait for."""
         if self._core.leader:

@@ -131,8 +131,7 @@ class Replica(Operations):
         )
         self.disk_space.on_change = self.room_changed
         self.disk_log = self._disk.log
-        self._bundles = Bundles()
-        self._replies = Replies()
+        self._bundles, self._replies = Bundles(), Replies()
         self.intake = Intake(
             self.core,
             self.waiting,
@@ -281,9 +280,8 @@ class Replica(Operations):
         self._is_recovering = recovered_core.still_recovering(
             self.core, self.storage, before=self._is_recovering
         )
-        now = trio.current_time()
-        self.waiting.expire(now, has_leader=self.core.leader != 0)
-        self._replies.expire(now)
+        self.waiting.expire(trio.current_time(), has_leader=self.core.leader != 0)
+        self._replies.expire(trio.current_time())
         self.on_tick()
 
     def _flushed(self, seq: int, then: Sequence[Message]) -> None:
@@ -294,9 +292,7 @@ class Replica(Operations):
             self.send(message.to, message)
         self.leadership.flushed()
         self._events.append(happened.Persisted(seq))
-        core = self.core
-        is_behind = core.log.commit > core.log.applied or self.flushes.is_behind
-        if core.role is not Role.FOLLOWER or is_behind:
+        if self.core.awaits_persisted or self.flushes.is_behind:
             self.want_turn()
         # Else the core has nothing to do because of it before the next event.
 
@@ -312,15 +308,18 @@ class Replica(Operations):
         """Take turns until no event is left, or until others must have their go."""
         self._is_held = True
         turns = _TURNS_MAX
-        while self._is_due and turns and self._bytes_left > 0 and not self._is_over:
-            self._is_due = False
-            turns -= 1
-            try:
+        try:
+            self.flushes.take_end()
+            while self._is_due and turns and self._bytes_left > 0 and not self._is_over:
+                self._is_due = False
+                turns -= 1
                 self._turn()
                 self.flushes.begin()
-            except BaseException:
-                self._is_over = True  # Rule D17, whoever called.
-                raise
+            if self.flushes.is_under_way:
+                self.flushes.want_end(is_wanted=self._needs_flush_end())
+        except BaseException:
+            self._is_over = True  # Rule D17, whoever called.
+            raise
         if not self._is_over:
             for peer, frames in self._bundles.take():
                 self._replies.sent(peer, frames, trio.current_time())
@@ -335,6 +334,15 @@ class Replica(Operations):
         if self._is_due:
             self._wake.set()
 
+    def _needs_flush_end(self) -> bool:
+        """Whether anything follows here from the end of a flush, so that it must take a turn.
+
+        At a follower mostly nothing does: its answer leaves from the thread that has flushed, and what
+        it may apply comes later, with the news of the commit.
+        """
+        is_awaited = self.core.awaits_persisted or self.leadership.is_held
+        return is_awaited or self.flushes.is_more_written
+
     def want_turn(self) -> None:
         """Have a turn taken soon; after `hold`, by the caller of `hold`."""
         self._is_due = True
@@ -348,6 +356,7 @@ class Replica(Operations):
         self.intake.take_writes(events)
         self.intake.take_reads(events)
         if events:
+            self._news.add_to(events)
             update = self.core.step_all(events)
             if update.lost_to:
                 self._disk.end_as_older_copy(update.lost_to, self.core.log.last_index)
@@ -363,8 +372,10 @@ class Replica(Operations):
         if update.messages:
             for message in update.messages:
                 self.send(message.to, message)
-            if update.persist is not None and self._links is not None:
-                self._links.flush()  # The others write while this node does (thesis 10.2.1).
+            if (update.persist is not None or update.apply) and self._links is not None:
+                # The others write while this node does (thesis 10.2.1), and hear of a commit before
+                # this node applies it.
+                self._links.flush()
         if update.persist is not None:
             self._persist(update.persist)
         if update.apply:
@@ -423,10 +434,7 @@ class Replica(Operations):
     # -- the rest ---------------------------------------------------------------------------
 
     def link_made(self, peer: int) -> None:
-        """Send again the replies that the link before this one may have lost, and take a turn.
-
-        Requests that waited for a link can be sent then.
-        """
+        """Send again the replies that the last link may have lost, then what waited for a link."""
         for replies in self._replies.kept(peer):
             self.send(peer, replies[0] if len(replies) == 1 else wire.Bundle([*replies]))
         self.want_turn()

@@ -214,6 +214,8 @@ class Waiting:
         in_log: Writes in this node's log.
         forwarded: Requests forwarded to the leader, by the id of the `Forward`.
         new_reads: Reads that have not asked for an index.
+        is_index_wanted: A client's read waits that began before the leader was asked: it is to be
+            asked with the next tick, unless another read asks before.
         asked_reads: Reads that have, by read id: when they asked, and which they are.
         reads_for_index: Reads that know their index.
         reads: How many reads there are, in whatever state.
@@ -227,6 +229,7 @@ class Waiting:
         self.in_log = WritesInLog()
         self.forwarded: dict[int, Request] = {}
         self.new_reads: list[Request] = []
+        self.is_index_wanted = False
         self.asked_reads: dict[int, tuple[float, list[Request]]] = {}
         self.reads_for_index = ReadsForIndex()
         self.reads = 0

@@ -206,6 +206,15 @@ class Core:
         """Whether this node still lacks entries that it had acknowledged (`recover_to`)."""
         return self._recover_to > 0
 
+    @property
+    def awaits_persisted(self) -> bool:
+        """Whether something follows from the next `Persisted` here, so that it cannot wait.
+
+        A leader counts its own entries by it, a candidate its own vote, and any node applies what is
+        committed already. At a follower mostly nothing does: `Persisted` may come with its next event.
+        """
+        return self.role is not Role.FOLLOWER or self.log.commit > self.log.handed_out
+
     def leader_hint(self) -> str:
         """Return the id of the leader as 16 hex digits; empty if this node knows none."""
         return f"{self.leader:016x}" if self.leader else ""

@@ -66,12 +66,15 @@ class Append(Base, frozen=True, array_like=True, tag=5, gc=False):
         prev_term: That entry's term.
         entries: Contiguous, possibly none.
         commit: The leader's commit index.
+        is_news: It only brings the commit index: where it fits the log it is not answered, for the
+            leader would learn nothing and both nodes would wake up for it.
     """
 
     prev_index: Number
     prev_term: Number
     entries: list[Entry]
     commit: Number
+    is_news: bool = False
 
 
 class AppendResponse(Base, frozen=True, array_like=True, tag=6, gc=False):

@@ -143,7 +143,9 @@ def tell_commit(core: Core, event: TellCommit) -> None:
         prev = progress.next - 1
         prev_term = log.term_at(prev)
         if progress.state is ProgressState.REPLICATE and is_untold and prev_term is not None:
-            core.send(Append(core.id, peer, core.term, prev, prev_term, [], log.commit))
+            core.send(
+                Append(core.id, peer, core.term, prev, prev_term, [], log.commit, is_news=True)
+            )
             progress.sent_commit = log.commit
 
 
@@ -309,7 +311,8 @@ def on_append(core: Core, message: Append) -> None:
         return
     if prev < log.commit:
         # A late or repeated message: the leader's log has everything that is committed here.
-        _accept(core, message.frm, log.commit)
+        if not message.is_news:
+            _accept(core, message.frm, log.commit)
         return
     # Figure 2, step 2: "Reply false if log doesn't contain an entry at prevLogIndex whose term
     # matches prevLogTerm".
@@ -341,7 +344,8 @@ def on_append(core: Core, message: Append) -> None:
     # Figure 2, step 5: "set commitIndex = min(leaderCommit, index of last new entry)". Entries of
     # this log behind that one are not verified by this message (scylla#9965, rabbitmq/ra#508).
     log.commit_to(max(log.commit, min(message.commit, last)))
-    _accept(core, message.frm, last)
+    if not message.is_news:
+        _accept(core, message.frm, last)
 
 
 def _conflict_with_committed(core: Core, message: Append) -> int:

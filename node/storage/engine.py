@@ -226,7 +226,15 @@ class Engine:
         self._flusher.begin(done, then)
         return True
 
-    async def flush(self) -> None:
+    def want_flush_end(self, *, is_wanted: bool) -> None:
+        """See `Storage.want_flush_end`."""
+        self._flusher.ends.want(is_wanted=is_wanted)
+
+    def take_flush_end(self) -> None:
+        """See `Storage.take_flush_end`."""
+        self._flusher.ends.take()
+
+    async def flush(self, then: Then = lambda: False) -> None:
         """Make every write durable that returned before this call. One task at a time.
 
         If RocksDB is about to stall, returns only once it is not any more: a driver that flushes
@@ -239,7 +247,7 @@ class Engine:
         Cancellation: the flush continues, and its failure is remembered.
         """
         self.check()
-        await self._flusher.run()
+        await self._flusher.run(then)
         for _ in range(_CROWDED_PAUSES_MAX):
             if self._closed or not self._is_crowded():
                 return

@@ -265,16 +265,29 @@ class Storage(Protocol):
         """Let `flush_soon` report through `poller`, if this storage can."""
         ...
 
-    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], bool]) -> bool:
         """Begin a flush without waiting for it; return False if that is not possible now.
 
         Args:
             done: Called on the event loop when the flush has succeeded.
             then: Called before `done`, in the flusher's thread where there is one. Must not wait.
+                Returns whether `done` is needed soon even where it is not wanted.
 
         The error of a failed flush is raised through the poller, and the node must stop. After
         False the caller awaits `flush`.
         """
+        ...
+
+    def want_flush_end(self, *, is_wanted: bool) -> None:
+        """Whether the end of a flush that `flush_soon` began wakes the event loop, to call `done`.
+
+        From now on, and also for one that has ended unnoticed; at first it does. Where it is not
+        wanted, the end waits for `take_flush_end`.
+        """
+        ...
+
+    def take_flush_end(self) -> None:
+        """Call `done` now, if that flush has ended."""
         ...
 
     def compact(self, meta: SnapshotMeta) -> None:

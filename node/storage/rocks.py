@@ -263,24 +263,42 @@ class RocksStorage:
             StorageError: This flush or an earlier one failed, or `load` was not called.
         """
         doomed, claim = tuple(self._doomed), self._claim()
-        await self._engine.flush()
-        self._flushed(doomed, claim)
+
+        def record() -> bool:
+            self._record(claim)
+            return False
+
+        await self._engine.flush(record)
+        self._drop(doomed)
 
     def attach(self, poller: Poller) -> None:
         """See `Storage.attach`."""
         self._engine.attach(poller)
 
-    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], bool]) -> bool:
         """See `Storage.flush_soon`."""
         doomed, claim = tuple(self._doomed), self._claim()
+
+        def durable() -> bool:
+            must_tell = then()
+            self._record(claim)
+            return must_tell or bool(doomed)
 
         def flushed(error: BaseException | None) -> None:
             if error is not None:
                 raise error
             done()
-            self._flushed(doomed, claim)
+            self._drop(doomed)
 
-        return self._engine.flush_soon(flushed, then)
+        return self._engine.flush_soon(flushed, durable)
+
+    def want_flush_end(self, *, is_wanted: bool) -> None:
+        """See `Storage.want_flush_end`."""
+        self._engine.want_flush_end(is_wanted=is_wanted)
+
+    def take_flush_end(self) -> None:
+        """See `Storage.take_flush_end`."""
+        self._engine.take_flush_end()
 
     def _claim(self) -> Witness:
         """Return what the witness may record once everything written until now is durable."""
@@ -289,10 +307,13 @@ class RocksStorage:
             raise StorageError(_NOT_LOADED)
         return Witness(log.batch, log.last_index, log.hard_state.term, log.hard_state.vote)
 
-    def _flushed(self, doomed: tuple[str, ...], claim: Witness) -> None:
+    def _record(self, claim: Witness) -> None:
+        """Record what a flush has made durable; in the thread that has flushed, whatever the loop does."""
         if claim != self._claimed:
             self._witness.write(claim)
             self._claimed = claim
+
+    def _drop(self, doomed: tuple[str, ...]) -> None:
         for name in doomed:
             if name in self._doomed:  # Else an earlier flush has dropped it already.
                 self._engine.drop_family(name)

@@ -102,8 +102,14 @@ class RecordingStorage:
     def attach(self, poller: Poller) -> None:
         """Flushes are awaited here, so that each is recorded."""
 
-    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], bool]) -> bool:
         return False
+
+    def want_flush_end(self, *, is_wanted: bool) -> None:
+        """Flushes are awaited here."""
+
+    def take_flush_end(self) -> None:
+        """Flushes are awaited here."""
 
     async def flush(self) -> None:
         self._kept, hard_state = self._index, self._hard_state

@@ -385,11 +385,29 @@ class MemoryStorage:
     def attach(self, poller: Poller) -> None:
         """There is no thread whose end would have to be told."""
 
-    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], bool]) -> bool:
         """Time is virtual here: flushes are awaited."""
         return False
 
+    def want_flush_end(self, *, is_wanted: bool) -> None:
+        """Flushes are awaited here."""
+
+    def take_flush_end(self) -> None:
+        """Flushes are awaited here."""
+
     async def flush(self) -> None:
+        finish = self.begin_flush()
+        disk = self._disk
+        try:
+            await trio.sleep(disk.flush_delay_s)
+            if disk.flush_gate is not None:
+                await disk.flush_gate.wait()
+        finally:
+            self._flushing = False
+        finish()
+
+    def begin_flush(self) -> Callable[[], None]:
+        """Begin a flush, and return what ends it: to be called once, later."""
         self.image()
         assert not self._flushing, "one flush at a time"
         disk = self._disk
@@ -397,23 +415,22 @@ class MemoryStorage:
         end, ballot = disk.live.end, disk.live.hard_state
         witness = Witness(end.batch, end.index, ballot.term, ballot.vote)
         self._flushing = True
-        try:
-            await trio.sleep(disk.flush_delay_s)
-            if disk.flush_gate is not None:
-                await disk.flush_gate.wait()
-        finally:
+
+        def finish() -> None:
             self._flushing = False
-        if disk.flush_error is not None:
-            self.failure = disk.flush_error
-        if self.failure is not None:  # a crash while it flushed is one too
-            raise StorageError(self.failure)
-        if disk.flush_error_once is not None:
-            error, disk.flush_error_once = disk.flush_error_once, None
-            del disk.unflushed[:covered]
-            raise StorageError(error)
-        disk.sync(covered)
-        disk.testify(witness)
-        disk.flushes += 1
+            if disk.flush_error is not None:
+                self.failure = disk.flush_error
+            if self.failure is not None:  # a crash while it flushed is one too
+                raise StorageError(self.failure)
+            if disk.flush_error_once is not None:
+                error, disk.flush_error_once = disk.flush_error_once, None
+                del disk.unflushed[:covered]
+                raise StorageError(error)
+            disk.sync(covered)
+            disk.testify(witness)
+            disk.flushes += 1
+
+        return finish
 
     def compact(self, meta: SnapshotMeta) -> None:
         image = self._ready()

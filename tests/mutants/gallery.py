@@ -10,6 +10,7 @@ from .driver import DRIVER
 from .locks import LOCKS
 from .mutant import Mutant
 from .own import BY_TEST, OWN, RARE
+from .quiet import QUIET
 from .storage import STORAGE
 
 _CORE = "node/raft/core.py"
@@ -177,8 +178,10 @@ _REPLICATIONS = (
     ),
     _mutant(
         "late-append-is-acknowledged-to-the-end", (64, 63), "The answer vouches for the whole log.",
-        _REPLICATION, "log has everything that is committed here.\n        _accept(core, message.frm, log.commit)",
-        "log has everything that is committed here.\n        _accept(core, message.frm, log.last_index)",
+        _REPLICATION, "log has everything that is committed here.\n"
+        "        if not message.is_news:\n            _accept(core, message.frm, log.commit)",
+        "log has everything that is committed here.\n"
+        "        if not message.is_news:\n            _accept(core, message.frm, log.last_index)",
     ),
     _mutant(
         "previous-term-is-not-compared", (41, 64), "Only the index of the entry before is.",
@@ -461,7 +464,7 @@ _HANDOVER = (
 
 GALLERY = (
     *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *STORAGE,
-    *DRIVER, *OWN, *LOCKS,
+    *DRIVER, *OWN, *LOCKS, *QUIET,
 )  # fmt: skip
 
 

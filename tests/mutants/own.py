@@ -169,7 +169,9 @@ OWN = (
     _mutant(
         "commit-is-told-before-it-is-one", "All that was sent is called committed.",
         _REPLICATION,
-        "            core.send(Append(core.id, peer, core.term, prev, prev_term, [], log.commit))\n"
+        "            core.send(\n"
+        "                Append(core.id, peer, core.term, prev, prev_term, [], log.commit, is_news=True)\n"
+        "            )\n"
         "            progress.sent_commit = log.commit\n",
         "            core.send(Append(core.id, peer, core.term, prev, prev_term, [], prev))\n"
         "            progress.sent_commit = log.commit\n",
@@ -178,7 +180,9 @@ OWN = (
         "commit-is-told-to-whoever-has-not-matched", "By a heartbeat, which nobody compares logs for.",
         _REPLICATION,
         "        if progress.state is ProgressState.REPLICATE and is_untold and prev_term is not None:\n"
-        "            core.send(Append(core.id, peer, core.term, prev, prev_term, [], log.commit))\n",
+        "            core.send(\n"
+        "                Append(core.id, peer, core.term, prev, prev_term, [], log.commit, is_news=True)\n"
+        "            )\n",
         "        if progress.sent_commit < log.commit and prev_term is not None:\n"
         "            core.send(Heartbeat(core.id, peer, core.term, log.commit, core.round))\n",
     ),

@@ -27,6 +27,7 @@ INVARIANTS = (
     *(f"E{n}" for n in range(1, 6)),
     "W1",
     "W2",
+    "W3",
 )
 """What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
 

@@ -44,6 +44,8 @@ HAPPENS = (
     "cores with disks without room", "leaders without room hand over", "nodes without room stand",
     "transfers to one without room",
     "witnesses behind the last flush",
+    "ends of flushes that nobody is told of", "news of a commit", "news of a commit that is known",
+    "news of a commit that does not fit", "news of a commit that comes before the own flush has ended",
     "changes told together", "indexes that are the floor", "tables compared", "waits woken",
     "watches that lost their place",
 )  # fmt: skip

@@ -5,7 +5,8 @@ is what the disk says, and what is committed is remembered here from the first t
 calls it so. The numbers are those of the plan: I1 election safety, I2 nothing goes back, I3 log
 matching, I4 state machine safety, I5 commit on a durable quorum, I6 leader completeness, I7 no
 acknowledged proposal is lost, I8 answers only of what is durable, I9 configurations, I10 progress,
-I11 snapshots, I12 reads, I13 equal states; S1 who has no room stands late.
+I11 snapshots, I12 reads, I13 equal states; S1 who has no room stands late; W3 nobody
+sleeps through the end of a flush that something follows from.
 """
 
 from __future__ import annotations
@@ -185,6 +186,14 @@ class Checker:
         elif seen.is_leader:
             rare.deposed(self.sim.counts, node, core)
         seen.is_leader = core.role is Role.LEADER
+
+    def not_told(self, node: SimNode, core: Core) -> None:
+        """A flush has ended, and the core hears of it with its next event only (W3)."""
+        if core.role is not Role.FOLLOWER:
+            self.fail("W3", node, f"is {core.role.value}, and is not told of the end of a flush")
+        due = min(core.log.commit, node.disk.durable.last_index)
+        if core.log.handed_out < due:
+            self.fail("W3", node, f"has {due} durable and committed, and does not apply it")
 
     def ticked(self, node: SimNode, core: Core) -> None:
         """A tick has passed: who cannot write does not lead (R3), and nothing grows (I14)."""

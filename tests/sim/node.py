@@ -24,9 +24,11 @@ from hstore.node.raft.events import (
     ReadIndex,
     Receive,
     SnapshotSent,
+    TellCommit,
     Tick,
 )
-from hstore.node.raft.messages import InstallSnapshot, Message
+from hstore.node.raft.messages import Append, InstallSnapshot, Message
+from hstore.node.raft.roles import Role
 from hstore.node.raft.update import Persist, Update
 
 from . import rare
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from .simulation import Simulation
 
 _TICK = Tick()
+_TELL_AT_ONCE = TellCommit(at_once=True)
 
 
 class Crash(BaseException):
@@ -75,6 +78,7 @@ class SimNode:
         "_installing",
         "_missed",
         "_to_flush",
+        "_untaken",
         "boot",
         "content",
         "core",
@@ -127,6 +131,7 @@ class SimNode:
         self._to_flush: deque[tuple[int, int, Sequence[Message]]] = deque()
         self._flush_began = 0
         self._flushing = False
+        self._untaken = 0
         self._applying: list[Entry] = []
 
     # -- life and death ---------------------------------------------------------------------
@@ -222,6 +227,8 @@ class SimNode:
         if content is not None and isinstance(message, InstallSnapshot):
             rare.snapshot_received(self.sim.counts, self, message.meta)
             self.received[message.meta.index, message.meta.term] = content
+        if isinstance(message, Append) and message.is_news:
+            rare.news_received(self.sim.counts, self.core, message)
         self.give(Receive(message))
 
     def offer(self, message: InstallSnapshot, place: int) -> None:
@@ -272,6 +279,11 @@ class SimNode:
         core = self.core
         assert core is not None
         sim = self.sim
+        if self._untaken:
+            events = (*events, Persisted(self._untaken))
+            self._untaken = 0
+        if sim.options.tells_in_step and core.role is Role.LEADER:
+            events = (*events, _TELL_AT_ONCE)
         sim.core_events += len(events)
         sim.digest = hash((sim.digest, sim.now, self.id, core.term, core.log.last_index))
         was = core.role, core.is_short
@@ -425,7 +437,19 @@ class SimNode:
         if self._to_flush:
             self._flush()
         if seq:
+            self._tell_of_end(seq)
+
+    def _tell_of_end(self, seq: int) -> None:
+        """Tell the core that a flush has ended, now or with its next event."""
+        core = self.core
+        is_wanted = core is None or core.awaits_persisted or bool(self._to_flush)
+        if is_wanted or not self.sim.options.silent_ends:
             self.give(Persisted(seq))
+            return
+        assert core is not None
+        self.sim.checker.not_told(self, core)
+        self.sim.counts["ends of flushes that nobody is told of"] += 1
+        self._untaken = seq
 
     def _has_recovered(self) -> None:
         """What was lost is here again: from now on it counts as any other."""

@@ -110,6 +110,9 @@ class SimOptions:
         stop_every: Likewise, for stops of the process of whoever leads.
         tell_after: The least time after which a leader looks whether followers know of a commit.
         tell_every: Somebody, not always the leader, is asked to tell of its commit index.
+        silent_ends: Nobody is told of the end of a flush where the core says that nothing follows from
+            it: it comes with the next event.
+        tells_in_step: A leader tells of what it commits in the same step.
         deletions_max: Commands are those of real clients, nodes have real state machines, and so many
             deletions are kept; 0: there are registers only.
         events_max: So many events are kept then.
@@ -186,6 +189,8 @@ class SimOptions:
     tell_every: int
     deletions_max: int
     events_max: int
+    silent_ends: bool = False
+    tells_in_step: bool = False
 
 
 def stream(seed: int, name: str) -> Random:
@@ -251,6 +256,7 @@ def draw(seed: int) -> SimOptions:
         **_draw_hunts(stream(seed, "hunts")),
         **_draw_stops(stream(seed, "stops")),
         **_draw_news(stream(seed, "commit news")),
+        **_draw_quiet(stream(seed, "quiet")),
         **_draw_tables(stream(seed, "tables")),
     )
 
@@ -304,6 +310,11 @@ def _draw_news(rng: Random) -> dict[str, Any]:
         "tell_after": rng.choice((_TELL_AFTER, _TELL_AFTER, _TELL_AFTER, TICK // 4, 2 * TICK)),
         "tell_every": int(rng.uniform(0.3, 5) * TICK) if rng.random() < 0.4 else 0,
     }
+
+
+def _draw_quiet(rng: Random) -> dict[str, Any]:
+    """Draw what real nodes do while commits are few."""
+    return {"silent_ends": rng.random() < 0.75, "tells_in_step": rng.random() < 0.6}
 
 
 def _draw_tables(rng: Random) -> dict[str, Any]:

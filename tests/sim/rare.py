@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hstore.node.raft.core import Core
 from hstore.node.raft.entry import SnapshotMeta
+from hstore.node.raft.messages import Append
 from hstore.node.raft.update import Persist
 
 if TYPE_CHECKING:
@@ -66,3 +67,15 @@ def writing(counts: Counter[str], node: SimNode, persist: Persist) -> None:
     unsynced = (w.persist for w in node.disk.unsynced if w.persist is not None)
     if any(e.index >= persist.truncate_from for p in unsynced for e in p.entries):
         counts["entries rewritten while their flush is under way"] += 1
+
+
+def news_received(counts: Counter[str], core: Core, message: Append) -> None:
+    """News of a commit arrives, perhaps too early, too late, or once more."""
+    log = core.log
+    counts["news of a commit"] += 1
+    if message.prev_index < log.commit:
+        counts["news of a commit that is known"] += 1
+    elif log.term_at(message.prev_index) != message.prev_term:
+        counts["news of a commit that does not fit"] += 1
+    elif message.commit > log.persisted:
+        counts["news of a commit that comes before the own flush has ended"] += 1

@@ -15,7 +15,7 @@ from ..dialect import ids
 from ..dialect.forms import refused
 from ..dialect.heads import Mode, done, plain_read, read, read_lines
 from ..dialect.queries import Blocking, blocking, mode_of, number, refuse_both
-from ..dialect.questions import LocalWait, Target
+from ..dialect.questions import LocalWait, Target, UnaskedWait
 from ..http.answers import JSON, Answer, head
 from ..http.exchange import Deferred
 from ..http.large import WHOLE_BYTES_MAX, LargeAnswer, large_raw
@@ -69,7 +69,10 @@ def _get(exchange: Exchange, key: bytes, query: Query) -> Deferred:
         found = one.look(wanted.after or None)
         return found if found is not None else one.wait(wanted)
 
-    return Deferred(None, query, finish)
+    def park() -> Wait | None:
+        return one.park(wanted, query)
+
+    return Deferred(None, query, finish, park=park if wanted.after else None)
 
 
 class _One:
@@ -93,6 +96,11 @@ class _One:
     def wait(self, wanted: Blocking) -> LocalWait:
         """Wait until the index of the key has passed."""
         return LocalWait(self._exchange, self._mode, wanted, (Target(KEYS, self._key),), self.look)
+
+    def park(self, wanted: Blocking, query: Query) -> Wait | None:
+        """As `wait`, before the leader was asked; None: it has to be asked first."""
+        on = (Target(KEYS, self._key),)
+        return UnaskedWait(self._exchange, self._mode, wanted, on, self.look).begun(query)
 
     def answer(self, item: Item | None) -> Due:
         """Return the answer with what there is, or the work that makes it."""

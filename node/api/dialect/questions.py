@@ -8,6 +8,13 @@ then on looks at the local copy: each time that one of the keys changes on which
 until the index of the result has passed the one that the client has named. Which changes those are is
 exact, so a change wakes those reads whose result it has changed, and no other. It does not matter who
 leads meanwhile, since the changes come from this node's own state.
+
+A client that follows something asks again as soon as it is answered, and mostly waits for long. To ask
+the leader for each of those at once would cost this node two more wake-ups, and the others as many. So
+where the last read of a connection has waited for a while, and the next has to wait as far as this node
+knows, it begins to wait at once (`UnaskedWait`), and the leader is asked with the next tick, once for all
+of these reads. A read that is due before that has been answered asks by itself, as any other does: so
+each answer has seen all that was answered before its request.
 """
 
 from __future__ import annotations
@@ -22,7 +29,7 @@ from ...net.turn import BYTES_MAX
 from ...raft.errors import CoreBug
 from ..http.exchange import Deferred
 from ..http.listing import KEYS_PER_SLICE, Listing
-from ..http.params import parse_query
+from ..http.params import parse_query, timeout_s
 from ..http.waiting import Wait
 from .heads import Mode, read, read_head
 from .queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
@@ -35,7 +42,12 @@ if TYPE_CHECKING:
     from ..http.answers import Answer
     from ..http.connection import Request
     from ..http.exchange import Exchange
+    from ..http.params import Query
     from ..http.waiting import Due
+
+
+WHILE_S = 1.0
+"""A read that has waited for so long is likely to be followed by one that waits as long."""
 
 
 class Target(NamedTuple):
@@ -102,7 +114,10 @@ def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
             return answer
         return LocalWait(exchange, mode, wanted, question.on, look)
 
-    return Deferred(None, query, finish)
+    def park() -> Wait | None:
+        return UnaskedWait(exchange, mode, wanted, question.on, look).begun(query)
+
+    return Deferred(None, query, finish, park=park if wanted.after else None)
 
 
 async def ask_checked(
@@ -202,7 +217,9 @@ class LocalWait(Wait):
             None, in any case.
     """
 
-    __slots__ = ("_after", "_exchange", "_look", "_looked_at", "_mode", "_on", "_signal")
+    __slots__ = (
+        "_after", "_began_at", "_exchange", "_look", "_looked_at", "_mode", "_on", "_signal", "_wait_s",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -212,7 +229,9 @@ class LocalWait(Wait):
         on: Sequence[Target],
         look: Callable[[int | None], Due | None],
     ) -> None:
-        self.until = trio.current_time() + with_jitter(wanted.wait_s)
+        self._began_at = trio.current_time()
+        self._wait_s = wanted.wait_s
+        self.until = self._began_at + with_jitter(wanted.wait_s)
         self._exchange = exchange
         self._mode = mode
         self._on = on
@@ -233,11 +252,21 @@ class LocalWait(Wait):
     def look(self) -> Due | None:
         """Look whether the index has passed (`Wait`)."""
         self._looked_at = self._exchange.keys.applied_index
-        return self._look(self._after)
+        found = self._look(self._after)
+        if found is not None:
+            self._has_waited()
+        return found
 
     def over(self) -> Due:
         """Answer with what is true now (`Wait`)."""
+        self._has_waited()
         refuse_without_leader(self._exchange, self._mode)
+        return self._answer()
+
+    def _has_waited(self) -> None:
+        self._exchange.has_waited = trio.current_time() - self._began_at >= WHILE_S
+
+    def _answer(self) -> Due:
         answer = self._look(None)
         if answer is None:
             raise CoreBug("a look that asks for any answer has none")
@@ -247,6 +276,67 @@ class LocalWait(Wait):
         """Wait no more (`Wait`)."""
         if self._signal is not None:
             self._signal.give_up()
+
+
+class UnaskedWait(LocalWait):
+    """A read that has begun to wait before the leader was asked."""
+
+    __slots__ = ("_query",)
+
+    _query: Query
+
+    def begun(self, query: Query) -> Wait | None:
+        """Return this wait, or None where the leader has to be asked first.
+
+        Raises:
+            HttpError: 400 for a bad query.
+        """
+        exchange = self._exchange
+        timeout_s(query)  # Refused also where it is not needed.
+        # Who waits shortly would have to ask at the end of the wait.
+        if self._mode is Mode.STALE or self._wait_s < WHILE_S:
+            return None
+        if not exchange.backend.process.knows_leader or self._look(self._after) is not None:
+            return None
+        self._query = query
+        exchange.keys.freshen()
+        return self
+
+    def look(self) -> Due | None:
+        """Look whether the index has passed, and ask the leader if nobody has (`Wait`)."""
+        found = super().look()
+        return self._asked(found) if found is not None else None
+
+    def over(self) -> Due:
+        """Answer with what is true now (`Wait`)."""
+        return self._asked(super().over())
+
+    def _asked(self, found: Due) -> Due:
+        if self._exchange.keys.is_fresh_since(self._began_at):
+            return found
+        return _Asking(self._exchange, self._query, self._answer)
+
+
+class _Asking:
+    """The work that asks the leader, then answers; begun when it is awaited: the client may have gone."""
+
+    __slots__ = ("_answer", "_exchange", "_query")
+
+    def __init__(self, exchange: Exchange, query: Query, answer: Callable[[], Due]) -> None:
+        self._exchange = exchange
+        self._query = query
+        self._answer = answer
+
+    def __await__(self) -> Generator[Any, Any, Answer | Wait]:
+        return self._run().__await__()
+
+    async def _run(self) -> Answer | Wait:
+        exchange = self._exchange
+        await exchange.barrier(self._query)
+        if exchange.turn.bytes_left <= 0:
+            await exchange.turn.small()  # The node tells thousands of outcomes at once.
+        found = self._answer()
+        return found if isinstance(found, bytes) else await found
 
 
 def refuse_without_leader(exchange: Exchange, mode: Mode) -> None:

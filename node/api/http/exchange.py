@@ -61,6 +61,8 @@ class Deferred:
         command: The wait is for this to be committed and applied; None: for a read barrier; a
             `Renewal`: for the leader to do it.
         query: Of the request.
+        park: Of a read that waits for a change: begins the wait before the leader is asked, or returns
+            None where that will not do; None: it does not wait.
         finish: Makes the answer from the outcome (None after a read's wait, a session or None after
             a renewal), or the rest of the work where the answer is large; may raise HttpError.
         known_by: What tells the request from another one under its `Idempotency-Key`, where the
@@ -68,7 +70,7 @@ class Deferred:
             command itself.
     """
 
-    __slots__ = ("command", "finish", "known_by", "query")
+    __slots__ = ("command", "finish", "known_by", "park", "query")
 
     def __init__(
         self,
@@ -76,11 +78,13 @@ class Deferred:
         query: Query,
         finish: Callable[[Any], Finished],
         known_by: Write | None = None,
+        park: Callable[[], Wait | None] | None = None,
     ) -> None:
         self.command = command
         self.query = query
         self.finish = finish
         self.known_by = known_by
+        self.park = park
 
 
 Found = Answer | Deferred | Awaitable[Answer | Wait]
@@ -143,6 +147,7 @@ class Exchange:
         out: Answers that are not sent yet, in order.
         due_at: The deadline that the node was given for the request that `begin` began.
         is_fresh: Local reads already see all that was answered before these requests came.
+        has_waited: The last read of this connection that waited for a change did so for a while.
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
         looks: Small listings that readers who wait share.
@@ -153,6 +158,7 @@ class Exchange:
         "backend",
         "due_at",
         "guard",
+        "has_waited",
         "is_fresh",
         "is_local",
         "keys",
@@ -183,7 +189,7 @@ class Exchange:
         self.is_local = is_local
         self.scope = trio.CancelScope()
         self.out: list[bytes] = []
-        self.is_fresh = False
+        self.is_fresh = self.has_waited = False
         self.due_at = 0.0
         self._flush = flush
         self.turn = turn
@@ -218,6 +224,9 @@ class Exchange:
             HttpError, HstoreError: As of `barrier`, of `write` and of the handler.
         """
         outcome: Any = NO_OUTCOME
+        wait = self.park(deferred) if deferred.park is not None else None
+        if wait is not None:
+            return wait
         if deferred.command is None:
             await self.barrier(deferred.query)
         elif isinstance(deferred.command, Renewal):
@@ -229,6 +238,15 @@ class Exchange:
             await self.turn.small()  # The node tells thousands of outcomes at once.
         finished = deferred.finish(outcome)
         return await finished if isinstance(finished, Awaitable) else finished
+
+    def park(self, deferred: Deferred) -> Wait | None:
+        """Begin a read that is likely to wait before the leader is asked; None: ask first.
+
+        Raises:
+            HttpError: 400 for a bad query.
+        """
+        is_likely = self.has_waited and not self.is_fresh and deferred.park is not None
+        return deferred.park() if is_likely else None  # type: ignore[misc]  # is_likely says so
 
     def begin(
         self, deferred: Deferred, request: Request, tell: Callable[[Outcome | HstoreError], None]

@@ -235,6 +235,9 @@ class Parked(Serving):
         """
         exchange = self._exchange
         try:
+            wait = exchange.park(deferred) if deferred.park is not None else None
+            if wait is not None:
+                return wait
             is_stale = bool(deferred.query) and exchange.is_stale(deferred)
             if is_stale and self._turn.bytes_left > 0:
                 return deferred.finish(NO_OUTCOME)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
@@ -146,6 +147,7 @@ class FakeBackend:
         self.term = 3
         self.calls: list[Any] = []
         self.barriers = 0
+        self.fresh_at, self.wants_fresh = -math.inf, False
         self.readers: list[TrackedReader] = []
         self.knows_leader = True
         self.last_contact_ms = 0
@@ -217,6 +219,12 @@ class FakeBackend:
 
     def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
         return _Waiter(self.read_barrier(deadline), tell)
+
+    def is_fresh_since(self, moment: float) -> bool:
+        return self.fresh_at > moment
+
+    def freshen(self) -> None:
+        self.wants_fresh = True
 
     async def read_barrier(self, deadline: float) -> None:
         self.barriers += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import cast
@@ -15,19 +16,46 @@ from hstore.node.model.commands import Put
 from hstore.node.peers import wire
 from hstore.node.raft import events as happened
 from hstore.node.raft.core import Core
-from hstore.node.raft.messages import Append
+from hstore.node.raft.messages import Append, AppendResponse
+from hstore.node.raft.progress import ProgressState
+from hstore.node.raft.roles import Role
 from tests.node.memory_cluster import Cluster, running
 
 
 @pytest.fixture
-def told() -> list[happened.Event]:
-    return []
+def told() -> deque[happened.Event]:
+    return deque()
 
 
-async def one_commit_each(news: CommitNews, pauses_s: Iterator[float]) -> None:
-    for pause_s in pauses_s:
-        news.committed()
-        await trio.sleep(pause_s)
+class Leading:
+    """As much of a leader's core as commit news look at, and its steps."""
+
+    def __init__(self, told: deque[happened.Event]) -> None:
+        self.told = told
+        self.peer = SimpleNamespace(state=ProgressState.REPLICATE, sent_commit=0)
+        self.core = SimpleNamespace(
+            progress={2: self.peer}, role=Role.LEADER, log=SimpleNamespace(commit=0, last_index=0)
+        )
+        self.news = CommitNews(cast("Core", self.core), self.feed)
+
+    def feed(self, event: happened.Event) -> None:
+        self.told.append(event)
+        self.peer.sent_commit = self.core.log.commit
+
+    def commit(self, apply_s: float = 0.0) -> None:
+        """Commit one more entry in a step of the core, and apply it, which takes so long."""
+        events: deque[happened.Event] = deque()
+        self.news.add_to(events)
+        self.core.log.commit = self.core.log.last_index = self.core.log.commit + 1
+        for event in events:
+            self.feed(event)
+        self.news._credit_at -= apply_s
+        self.news.committed()
+
+    async def commit_each(self, pauses_s: Iterator[float]) -> None:
+        for pause_s in pauses_s:
+            self.commit()
+            await trio.sleep(pause_s)
 
 
 def empty_appends(cluster: Cluster) -> list[Append]:
@@ -77,27 +105,80 @@ async def test_the_news_of_many_writes_travel_with_entries(autojump_clock) -> No
 async def test_up_to_250_commits_a_second_are_told_at_once_and_a_serial_writers_are_not(
     autojump_clock, told
 ) -> None:
-    core = cast("Core", SimpleNamespace(progress={2: None}))
-    news = CommitNews(core, told.append)
-    await one_commit_each(news, iter([0.01] * 100))
-    assert told == [happened.TellCommit(at_once=True)] * 100
+    leading = Leading(told)
+    await leading.commit_each(iter([0.01] * 100))
+    assert list(told) == [happened.TellCommit(at_once=True)] * 100
 
     told.clear()
-    await one_commit_each(news, iter([0.0015] * 1000))
+    await leading.commit_each(iter([0.0015] * 1000))
     assert len(told) < 20
 
     # They are few again: soon each is told at once.
     await trio.sleep(0.1)
     told.clear()
-    await one_commit_each(news, iter([0.02] * 50))
+    await leading.commit_each(iter([0.02] * 50))
     assert len(told) == 50
+
+
+async def test_a_commit_that_was_too_early_to_be_told_at_once_is_told_soon(
+    autojump_clock, told, nursery
+) -> None:
+    """Also where the credit for it comes while it is applied."""
+    leading = Leading(told)
+    nursery.start_soon(leading.news.run)
+    while len(told) == leading.core.log.commit:
+        leading.commit()
+    assert leading.peer.sent_commit < leading.core.log.commit
+    await trio.sleep(0.1)
+    leading.news._credit, leading.news._credit_at = 0.99, trio.current_time()
+    told.clear()
+    leading.commit(apply_s=0.001)
+    assert not told
+    await trio.sleep(0.1)
+    assert list(told) == [happened.TellCommit()]
 
 
 async def test_a_leader_alone_tells_nobody(autojump_clock, monkeypatch) -> None:
     async with running(1) as cluster:
         news = cluster[1].node.replica._news
-        told: list[happened.Event] = []
+        told: deque[happened.Event] = deque()
         monkeypatch.setattr(news, "_feed", told.append)
         await cluster.write(1, "k", "v")
         await trio.sleep(0.1)
-        assert told == []
+        news.add_to(told)
+        assert not told
+
+
+async def test_news_that_fit_are_not_answered(autojump_clock) -> None:
+    """Else each of them wakes the leader once more, to learn nothing."""
+    async with running(3) as cluster:
+        await trio.sleep(1.0)
+        news = empty_appends(cluster)
+        answers: list[AppendResponse] = []
+
+        def tap(_frm: int, _to: int, frame: wire.Frame) -> None:
+            if isinstance(frame, AppendResponse):
+                answers.append(frame)
+
+        cluster.network.taps.append(tap)
+        for number in range(5):
+            await cluster.write(cluster.leader.id, f"key-{number}", "value")
+            await trio.sleep(0.02)
+        assert (len(news), len(answers)) == (10, 10)  # To two followers; answers to entries only.
+
+
+async def test_followers_are_told_before_the_leader_applies(autojump_clock, monkeypatch) -> None:
+    async with running(3) as cluster:
+        await trio.sleep(1.0)
+        leader = cluster.leader.node.replica
+        applied: list[int] = []
+        send = leader.send
+
+        def look(peer: int, frame: wire.Frame) -> bool:
+            if isinstance(frame, Append) and frame.is_news:
+                applied.append(frame.commit - leader.state.applied)
+            return send(peer, frame)
+
+        monkeypatch.setattr(leader, "send", look)
+        await cluster.write(leader.facts.id, "key", "value")
+        assert applied == [1, 1]

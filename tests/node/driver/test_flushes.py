@@ -17,6 +17,7 @@ from hstore.node.raft.messages import AppendResponse, Message, TimeoutNow
 from hstore.node.raft.update import Persist
 from hstore.node.storage.flusher import Flusher
 from hstore.node.storage.interface import Storage
+from tests.node.memory_cluster import running
 
 FIRST, SECOND = TimeoutNow(1, 2, 1), TimeoutNow(1, 3, 1)
 
@@ -27,10 +28,10 @@ class Disk:
     def __init__(self) -> None:
         self.can_tell = True
         self.begun: list[Callable[[], None]] = []
-        self.durable: list[Callable[[], None]] = []
+        self.durable: list[Callable[[], bool]] = []
         self.gate = trio.Event()
 
-    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], bool]) -> bool:
         if self.can_tell:
             self.begun.append(done)
             self.durable.append(then)
@@ -157,8 +158,13 @@ async def test_the_thread_tells_the_poller_once_for_each_piece_of_work_and_of_it
     flusher.attach(poller)
     nursery.start_soon(poller.run)
     durable: list[int] = []
+
+    def note(number: int) -> bool:
+        durable.append(number)
+        return False
+
     for number in range(3):
-        flusher.begin(done, partial(durable.append, number))
+        flusher.begin(done, partial(note, number))
     with trio.fail_after(10):
         await all_told.wait()
         # What has failed before is told to everybody who comes later.
@@ -171,3 +177,45 @@ async def test_the_thread_tells_the_poller_once_for_each_piece_of_work_and_of_it
     nursery.cancel_scope.cancel()
     flusher.detach()
     assert flusher.close(5)
+
+
+async def test_an_end_that_is_not_told_is_timed_when_it_came(flushes, disk, autojump_clock):
+    flushes.written(write(1))
+    await trio.sleep(0.002)
+    disk.durable[0]()
+    await trio.sleep(0.5)
+    disk.begun[0]()
+    assert flushes.median_ms() == 2.0
+
+
+async def test_a_message_that_cannot_be_sent_needs_the_loop(flushes, disk):
+    flushes.written(write(1, FIRST))
+    assert not disk.durable[0]()
+    disk.begun[0]()
+    flushes.written(write(2, FIRST, SECOND))  # The second is for a node without a link.
+    assert disk.durable[1]()
+
+
+async def test_a_follower_wants_to_know_of_its_flush_only_where_it_can_apply(
+    autojump_clock, monkeypatch
+):
+    async with running(3) as cluster:
+        await trio.sleep(1.0)
+        wanted: dict[int, set[bool]] = {}
+        for member in cluster.up:
+            wants = wanted[member.node.replica.facts.id] = set()
+
+            def want_end(*, is_wanted: bool, wants: set[bool] = wants) -> None:
+                wants.add(is_wanted)
+
+            monkeypatch.setattr(member.storage, "want_flush_end", want_end)
+        leader, (quick, slow) = cluster.leader, cluster.followers
+        slow.disk.flush_delay_s, quick.disk.flush_delay_s = 0.02, 0.001
+        leader.disk.flush_delay_s = 0.005
+        await cluster.write(leader.node.replica.facts.id, "key", "value")
+        await trio.sleep(0.05)
+        assert [wanted[one.node.replica.facts.id] for one in (leader, quick, slow)] == [
+            {True},
+            {False},
+            {False, True},  # It hears of the commit while it flushes.
+        ]

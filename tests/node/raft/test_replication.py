@@ -28,6 +28,7 @@ from hstore.node.raft.messages import (
 )
 from hstore.node.raft.options import Options
 from hstore.node.raft.progress import ProgressState
+from hstore.node.raft.roles import Role
 from tests.node.raft.harness import (
     Node,
     T,
@@ -740,3 +741,47 @@ def test_an_answer_that_only_a_lazily_told_commit_could_follow_is_no_news() -> N
     acknowledge(eager, 2)
     assert eager.core.progress[3].sent_commit == 2
     assert replication.is_no_news(eager.core, answer)
+
+
+# -- news of a commit --------------------------------------------------------------------------
+
+
+def test_news_that_fits_is_taken_and_not_answered_whenever_it_comes() -> None:
+    node = make_follower([1, 1, 1], term=1)
+    news = Append(2, 1, 1, 3, 1, [], 2, is_news=True)
+
+    for message in (news, news, Append(2, 1, 1, 1, 1, [], 1, is_news=True)):
+        node.receive(message)
+        assert node.core.log.commit == 2
+    assert node.take(AppendResponse) == []
+
+
+def test_news_that_does_not_fit_is_refused_and_commits_nothing() -> None:
+    """Else the leader would learn only with a heartbeat that entries before it were lost."""
+    node = make_follower([1], term=1)
+
+    node.receive(Append(2, 1, 1, 3, 1, [], 3, is_news=True))
+
+    (answer,) = node.take(AppendResponse)
+    assert (answer.rejected, answer.index, answer.hint_index, node.core.log.commit) == (
+        True,
+        3,
+        1,
+        0,
+    )
+
+
+def test_the_end_of_a_flush_may_be_late_only_where_nothing_follows_from_it() -> None:
+    node = make_follower([1], term=1, is_disk_held=True)
+    node.receive(append_from(2, 1, prev=(1, 1), terms=[1, 1]))
+    assert not node.core.awaits_persisted
+
+    node.receive(Append(2, 1, 1, 3, 1, [], 2, is_news=True))
+    assert node.core.awaits_persisted
+    node.flush()
+    assert not node.core.awaits_persisted
+    assert node.core.log.persisted == 3
+
+    node.tick(3 * T)
+    assert node.core.role is not Role.FOLLOWER
+    assert node.core.awaits_persisted

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from hstore.node.net.poller import Poller, can_poll
 from hstore.node.storage.flusher import Flusher
 
 
@@ -81,4 +82,68 @@ async def test_closing_does_not_wait_for_work_that_hangs():
         await flusher.run()
     assert not flusher.close(0.05)
     gate.release()
+    assert flusher.close(5)
+
+
+@pytest.mark.skipif(not can_poll(), reason="this system has no epoll")
+async def test_an_end_that_is_not_wanted_wakes_nobody_and_is_taken_later(nursery):
+    done: list[BaseException | None] = []
+    ended = threading.Semaphore(0)
+    must_tell = False
+
+    def then() -> bool:
+        ended.release()
+        return must_tell
+
+    async def flush() -> None:
+        flusher.begin(done.append, then)
+        await trio.to_thread.run_sync(ended.acquire)
+        while flusher.ends._finished < begun:  # Counted just after `then`.
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+
+    poller, flusher = Poller(), Flusher(lambda: None)
+    flusher.attach(poller)
+    nursery.start_soon(poller.run)
+    begun = 1
+    await flush()
+    assert len(done) == 1, "it is wanted at first"
+    flusher.ends.want(is_wanted=False)
+    begun = 2
+    await flush()
+    assert len(done) == 1
+    flusher.ends.take()
+    assert len(done) == 2
+    begun = 3
+    await flush()
+    flusher.ends.want(is_wanted=True)  # too late for the thread
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    assert len(done) == 3
+    flusher.ends.want(is_wanted=False)
+    must_tell, begun = True, 4
+    await flush()
+    assert len(done) == 4
+    must_tell = False
+    await flusher.run()
+    nursery.cancel_scope.cancel()
+    flusher.detach()
+    assert flusher.close(5)
+
+
+@pytest.mark.skipif(not can_poll(), reason="this system has no epoll")
+async def test_a_failure_is_told_even_if_no_end_is_wanted():
+    def fail() -> None:
+        raise OSError("the disk is gone")
+
+    def raise_it(error: BaseException | None) -> None:
+        assert error is not None
+        raise error
+
+    poller, flusher = Poller(), Flusher(fail)
+    flusher.attach(poller)
+    flusher.ends.want(is_wanted=False)
+    flusher.begin(raise_it)
+    with trio.fail_after(5), pytest.raises(OSError, match="the disk is gone"):
+        await poller.run()
+    flusher.detach()
     assert flusher.close(5)

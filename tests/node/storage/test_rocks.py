@@ -226,7 +226,7 @@ async def test_a_flush_before_load_is_refused_and_leaves_the_witness_alone(tmp_p
     with pytest.raises(StorageError, match="load"):
         await storage.flush()
     with pytest.raises(StorageError, match="load"):
-        storage.flush_soon(lambda: None, lambda: None)
+        storage.flush_soon(lambda: None, lambda: False)
     await storage.close()
 
     assert (tmp_path / "db" / "witness").read_bytes()[:1024] == before

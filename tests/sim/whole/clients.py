@@ -182,17 +182,20 @@ class Clients:
         self._running -= 1
 
     def _client(self, number: int) -> Client:
-        """Return a client: after writers and readers those with locks, who waits, who only renews."""
+        """Return a client: after writers and readers those with locks, who waits, who only renews, who follows a key."""
         options, rng = self.options, stream(self.sim.seed, f"client {number}")
         if number <= options.clients:
             return Client(self, number, rng)
         from .lockers import Locker, Renewer  # noqa: PLC0415 - they are clients themselves
-        from .waiters import Waiter  # noqa: PLC0415
+        from .waiters import Follower, Waiter  # noqa: PLC0415
 
         if number <= options.clients + options.lockers:
             return Locker(self, number, rng)
-        is_waiter = number <= options.clients + options.lockers + options.waiters
-        return Waiter(self, number, rng) if is_waiter else Renewer(self, number, rng)
+        others = number - options.clients - options.lockers
+        if others <= options.waiters:
+            return Waiter(self, number, rng)
+        is_renewer = others <= options.waiters + options.renewers
+        return Renewer(self, number, rng) if is_renewer else Follower(self, number, rng)
 
     def new_value(self, number: int, rng: Random) -> str:
         """Return a value that nobody has written."""
@@ -367,6 +370,11 @@ class Client:
         history = self.clients.history
         asked = history.call(key, Action(Kind.READ), f"client {self.number}")
         answer = await self._send("GET", f"/v1/kv/{key}")
+        self.note_read(key, asked, answer)
+
+    def note_read(self, key: str, asked: int, answer: Answer | None) -> None:
+        """Note in the history what a linearizable read has brought."""
+        history = self.clients.history
         if answer is None or answer.is_unavailable:
             history.unknown(asked, is_harmless=True)
         elif answer.status == 404:

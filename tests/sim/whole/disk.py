@@ -22,6 +22,8 @@ from hstore.node.storage.interface import (
 )
 from tests.fakes.storage import MemoryDisk, MemoryStorage
 
+from .flush_thread import FlushThread
+
 if TYPE_CHECKING:
     from .member import SimMember
 
@@ -35,6 +37,7 @@ class WatchedStorage:
         self.inner = inner
         self.state: StateStore = _WatchedState(self)
         self.is_flushing = False
+        self.thread = FlushThread(self) if self.sim.options.has_flush_thread else None
 
     @property
     def identity(self) -> Identity:
@@ -98,12 +101,34 @@ class WatchedStorage:
         """See `Storage`."""
         self.inner.attach(poller)
 
-    def flush_soon(self, done: Callable[[], None], then: Callable[[], None]) -> bool:
-        """See `Storage`; this one has to be awaited."""
-        return self.inner.flush_soon(done, then)
+    def flush_soon(self, done: Callable[[], None], then: Callable[[], bool]) -> bool:
+        """See `Storage`; without a thread it has to be awaited, and now and then with one."""
+        if self.thread is None or self.sim.faults.draw_crowded():
+            return False
+
+        def flushed(error: BaseException | None) -> None:
+            if error is not None:
+                raise error
+            done()
+
+        self.thread.begin(flushed, then)
+        return True
+
+    def want_flush_end(self, *, is_wanted: bool) -> None:
+        """See `Storage`."""
+        if self.thread is not None:
+            self.thread.want(is_wanted=is_wanted)
+
+    def take_flush_end(self) -> None:
+        """See `Storage`."""
+        if self.thread is not None:
+            self.thread.take()
 
     async def flush(self) -> None:
         """See `Storage`."""
+        if self.thread is not None:
+            await self.thread.flush()
+            return
         self.before("flush")
         self.disk.flush_delay_s = self.sim.faults.draw_flush()
         self.is_flushing = True
@@ -111,6 +136,7 @@ class WatchedStorage:
             await self.inner.flush()
         finally:
             self.is_flushing = False
+        self.sim.promptness.flushed(self.member)
         self.after("flush")
 
     def compact(self, meta: SnapshotMeta) -> None:

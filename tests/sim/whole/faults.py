@@ -55,6 +55,7 @@ class Faults:
         self._steps = self._stream("steps")
         self._restarts = self._stream("restarts")
         self._haste = self._stream("haste")
+        self._threads = self._stream("flush threads")
         self._held: dict[Way, int] = {}
         self.filled = 0
 
@@ -69,6 +70,18 @@ class Faults:
         if self.is_over:
             mean = min(mean, 0.005)
         return self._flushes.expovariate(1 / mean) if mean else 0.0
+
+    def draw_crowded(self) -> bool:
+        """Return whether a flush cannot begin beside the loop, and has to be awaited."""
+        return self._threads.random() < 0.1
+
+    def draw_race(self) -> bool:
+        """Return whether a flush ends while the driver says whether it wants to hear of it."""
+        return self._threads.random() < 0.2
+
+    def draw_full_link(self) -> bool:
+        """Return whether a link has no room for what the flushing thread sends."""
+        return self._threads.random() < 0.1
 
     def draw_kept(self, unflushed: int) -> int:
         """Return how many batches that were not flushed survive a crash."""

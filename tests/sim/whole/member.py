@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -129,6 +129,11 @@ class SimMember:
         """Whether it runs and believes that it leads."""
         return self.is_up and self.core.role is Role.LEADER
 
+    def start_soon(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Start a task of the node that runs."""
+        if self._nursery is not None:
+            self._nursery.start_soon(run)
+
     # -- lives ------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -186,6 +191,8 @@ class SimMember:
             max_uncommitted_bytes=options.max_uncommitted,
             max_apply_bytes=options.max_apply,
         )
+        if self.storage.thread is not None:
+            self.node.replica.flushes._send = self.storage.thread.send_now
         self.api = ApiServer(self.node.backend, ROUTES)
         self._watch()
         self.sim.checker.started(self)

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from hstore.node.api.dialect.questions import WHILE_S
 from hstore.node.cluster.session_nodes import PAUSE_S, SLICE
 from hstore.node.model.commands import ClusterSettings
 from hstore.node.model.user_events import EVENTS_MAX
@@ -72,7 +73,10 @@ class WholeOptions:
         hostile_every: A frame that no node may use comes in the name of a member (`hostile.py`).
         lockers: How many more clients hold sessions and locks (`lockers.py`).
         waiters: How many more wait for changes (`waiters.py`).
+        followers: How many more follow a key at one node (`waiters.py`).
         renewers: How many more only keep a session (`lockers.py`).
+        has_flush_thread: Whether nodes flush beside the event loop, as real ones do.
+        while_s: A read that has waited for so long lets the next begin before the leader is asked.
         depose_every: The leader is cut off from the others for a while, and does not notice.
         stall_every: A connection between two nodes falls silent for good; a new one would not.
         deletions_max, events_max: So many are kept of each table.
@@ -147,6 +151,9 @@ class WholeOptions:
     renewers: int = 0
     depose_every: float = 0.0
     stall_every: float = 0.0
+    has_flush_thread: bool = False
+    while_s: float = WHILE_S
+    followers: int = 0
 
 
 _DISTURBANCES = (
@@ -244,6 +251,11 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
         options.depose_every = locks.uniform(1, 3) if locks.random() < 0.5 else 0.0
     stalls = stream(seed, "stalls")
     options.stall_every = stalls.uniform(0.2, 2.0) if stalls.random() < 0.3 else 0.0
+    flushes = stream(seed, "flush threads")
+    options.has_flush_thread = flushes.random() < 0.75
+    waits = stream(seed, "waits")
+    options.while_s = waits.choice((WHILE_S, 0.0, 0.0, 0.05))
+    options.followers = waits.choice((0, 0, 1, 2, 3))
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -260,6 +272,7 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         keyed=0.0,
         lockers=0,
         waiters=0,
+        followers=0,
         renewers=0,
         depose_every=0.0,
         is_lost=False,
@@ -293,6 +306,7 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options.hostile_every = 0.0
     options.lockers = options.waiters = options.renewers = 0
     options.depose_every = options.stall_every = 0.0
+    options.has_flush_thread, options.while_s, options.followers = False, WHILE_S, 0
     options.deletions_max, options.events_max = DELETIONS_MAX, EVENTS_MAX
     options.session_slice, options.session_pause = SLICE, PAUSE_S
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False

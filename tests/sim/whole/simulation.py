@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 import trio
 
-from hstore.node.api.dialect import heads, queries
+from hstore.node.api.dialect import heads, queries, questions
 from hstore.node.api.http import answers
 from hstore.node.cluster import replica_check, session_clocks, session_nodes
 from hstore.node.driver import compaction, disk_space, requests
@@ -43,9 +43,10 @@ from .lockers import renew_one_of_two
 from .member import CLUSTER_ID, SimMember
 from .operator import Operator
 from .options import WholeOptions, draw
+from .promptness import Promptness
 from .rooms import Rooms
 from .scheduler import Trace
-from .waiters import wait_in_peace
+from .waiters import unasked_counted, wait_in_peace
 from .wires import Wires
 
 _SETTLE_S = 60.0
@@ -94,6 +95,7 @@ class WholeSimulation:
         self.faults = Faults(self)
         self.operator = Operator(self)
         self.checker = Checker(self)
+        self.promptness = Promptness(self)
         self.clients = Clients(self)
         self.impostors = Impostors(self)
         self.hostile = Hostile(self)
@@ -123,7 +125,7 @@ class WholeSimulation:
         """Run to the end; raises Violation."""
         options = self.options
         small = small_bounds(options.deletions_max, options.events_max)
-        with _limits(options, self.seed), small, _quiet(self.counts):
+        with _limits(options, self.seed, self.counts), small, _quiet(self.counts):
             scheduler.run(self.seed, self._main, self.trace)
         if self.violation is not None:
             raise self.violation
@@ -138,6 +140,7 @@ class WholeSimulation:
                 self.nursery.start_soon(self.rooms.run)
                 options = self.options
                 count = options.clients + options.lockers + options.waiters + options.renewers
+                count += options.followers
                 for number in range(1, count + 1):
                     self.nursery.start_soon(self.clients.run, number)
                 await trio.sleep(self.options.seconds)
@@ -335,7 +338,7 @@ class WholeSimulation:
 
 
 @contextmanager
-def _limits(options: WholeOptions, seed: int) -> Iterator[None]:
+def _limits(options: WholeOptions, seed: int, counts: Counter[str]) -> Iterator[None]:
     """Give the driver the bounds of this run: its own are for real loads, and never reached here.
 
     What nodes draw by themselves, the names of sessions and how long a read waits, is the seed's, too.
@@ -357,6 +360,8 @@ def _limits(options: WholeOptions, seed: int) -> Iterator[None]:
         *((module, "PAUSE_S", options.session_pause) for module in (session_clocks, session_nodes)),
         (answers, "date_line", date_line),
         (heads, "date_line", date_line),
+        (questions, "WHILE_S", options.while_s),
+        *unasked_counted(counts),
         (uuid, "uuid4", lambda: uuid.UUID(int=names.getrandbits(128), version=4)),
         (queries, "random", names),
     ]

@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import bisect
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
+from hstore.node.api.dialect.questions import UnaskedWait
 from hstore.node.errors import HstoreError
 from hstore.node.model.commands import Put
+from tests.histories.models import Action, Kind
 
 from ..tables.judge import Question
 from .clients import Answer, Client, Clients
 
 if TYPE_CHECKING:
+    from hstore.node.api.http.waiting import Due, Wait
+
     from .member import SimMember
     from .simulation import WholeSimulation
 
@@ -35,6 +40,25 @@ _OF_NODES = ("nodes", "named")
 
 _PEACE_S = 3.0
 _AT_THE_END: Question = ("key", b"at-the-end")
+
+
+def unasked_counted(counts: Counter[str]) -> list[tuple[Any, str, object]]:
+    """Return what has reads counted that wait before the leader is asked: (class, name, function)."""
+    begun, asked = UnaskedWait.begun, UnaskedWait._asked
+
+    def counted_begun(wait: UnaskedWait, query: dict[str, str]) -> Wait | None:
+        begins = begun(wait, query)
+        counts["reads that wait before the leader is asked"] += begins is not None
+        return begins
+
+    def counted_asked(wait: UnaskedWait, found: Due) -> Due:
+        answer = asked(wait, found)
+        is_proven = answer is found
+        counts["reads that were proven by a later read index"] += is_proven
+        counts["reads that were due before they were proven"] += not is_proven
+        return answer
+
+    return [(UnaskedWait, "begun", counted_begun), (UnaskedWait, "_asked", counted_asked)]
 
 
 class Waiter(Client):
@@ -58,7 +82,12 @@ class Waiter(Client):
         wait_s = rng.choice(_WAITS_S)
         at_least = self.sim.told_indexes.get(self._question, 0)
         before, self._begun = self._index, trio.current_time()
-        answer = await self.ask_for(self._question, before, wait_s)
+        is_noted = self._question[0] == "key" and self._question[1].startswith(b"k")
+        key, history = self._question[1].decode(errors="replace"), self.clients.history
+        asked = history.call(key, Action(Kind.READ), f"client {self.number}") if is_noted else None
+        answer = await self.ask_for(self._question, before, wait_s, self._whom())
+        if asked is not None:
+            self.note_read(key, asked, answer)
         if answer is None or answer.is_unavailable:
             return
         self._index = answer.result_index
@@ -79,6 +108,10 @@ class Waiter(Client):
         path += f"{sign}index={index}&wait={wait_s}s"
         return await self._send("GET", path, wait_s=wait_s * 17 / 16, member=member)
 
+    def _whom(self) -> SimMember | None:
+        """Return whom to ask; None: anybody."""
+        return None
+
     def _draw(self) -> Question:
         rng, page = self.rng, self.sim.checker.judge.book.last
         kind = rng.choice(("key", "key", "tree", "session", "sessions", "events", *_OF_NODES))
@@ -88,7 +121,7 @@ class Waiter(Client):
             known = list(page.indexes.sessions)
             return kind, rng.choice(known) if known else bytes(16)
         if kind in ("key", "tree"):
-            return kind, rng.choice((b"l0", b"l1", b"k0"))
+            return kind, rng.choice((b"l0", b"l1", b"k%d" % rng.randrange(self.options.keys)))
         return kind, b""
 
     def _compare(self, before: int, at_least: int, took: float, wait_s: float) -> None:
@@ -121,6 +154,18 @@ class Waiter(Client):
         ago = trio.current_time() - max(known_at, self._begun)
         if ago > _SOON_S + 40 * self.options.delay_mean:
             sim.fail(f"W2: {about}, {ago:.3f} s after node {member.id} applied {changed}")
+
+
+class Follower(Waiter):
+    """One that follows a key at one node, as real clients do, until it loses that node."""
+
+    def _whom(self) -> SimMember | None:
+        """See `Waiter`."""
+        is_known = bool(self._connections)  # Closed where a request had no answer.
+        return self.member if is_known and self.member.is_up else None
+
+    def _draw(self) -> Question:
+        return "key", b"k%d" % self.rng.randrange(self.options.keys)
 
 
 def _path(question: Question) -> str:
