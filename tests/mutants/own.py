@@ -299,6 +299,14 @@ _CUT_SHORT = (
 BY_TEST = (
     (
         _mutant(
+            "end-of-an-unasked-wait-is-not-proven", "The leader may have been replaced meanwhile.",
+            "node/api/dialect/questions.py",
+            "        return self._asked(super().over())", "        return super().over()",
+        ),
+        "tests/node/api/dialect/test_unasked_reads.py::test_so_does_the_end_of_the_wait",
+    ),
+    (
+        _mutant(
             "what-waited-in-a-buffer-is-fresh", "A node that was stopped believes old heartbeats.",
             _CONTACT, "        elif not self._is_doubted:\n"
             "            self._proven_at = max(self._proven_at, before)\n",

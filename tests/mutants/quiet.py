@@ -60,11 +60,6 @@ QUIET = (
         layer="B",
     ),
     _mutant(
-        "end-of-an-unasked-wait-is-not-proven", "The leader may have been replaced meanwhile.",
-        _QUESTIONS, "        return self._asked(super().over())", "        return super().over()",
-        layer="B",
-    ),
-    _mutant(
         "unasked-read-that-is-due-waits-on", "It asks nobody, and is answered when its time is over.",
         _QUESTIONS, "        return self._asked(found) if found is not None else None",
         "        is_proven = self._exchange.keys.is_fresh_since(self._began_at)\n"

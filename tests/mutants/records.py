@@ -28,6 +28,7 @@ INVARIANTS = (
     "W1",
     "W2",
     "W3",
+    "W4",
 )
 """What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
 

@@ -16,7 +16,7 @@ The numbers are those of `tests/sim/invariants.py`; some are rules of the driver
   replaced longer ago than that.
 - I7 and D15, D16: what clients see is judged in `clients.py`.
 - K1, K2: what is in the tables of clients, and how the indexes of answers move, by `../tables/judge.py`;
-  E1, E2, E3, E5: how long sessions live, and lock delays last, by `lifetimes.py`; E4: `healths.py`; W1, W2: who waits for a change, by `waiters.py`;
+  E1, E2, E3, E5: how long sessions live, and lock delays last, by `lifetimes.py`; E4: `healths.py`; W1, W2, W4: who waits for a change, by `waiters.py`;
   W3: nothing waits for a wake-up that is missing, by `promptness.py`.
 """
 

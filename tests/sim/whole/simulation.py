@@ -46,7 +46,7 @@ from .options import WholeOptions, draw
 from .promptness import Promptness
 from .rooms import Rooms
 from .scheduler import Trace
-from .waiters import unasked_counted, wait_in_peace
+from .waiters import unasked_watched, wait_in_peace
 from .wires import Wires
 
 _SETTLE_S = 60.0
@@ -125,7 +125,7 @@ class WholeSimulation:
         """Run to the end; raises Violation."""
         options = self.options
         small = small_bounds(options.deletions_max, options.events_max)
-        with _limits(options, self.seed, self.counts), small, _quiet(self.counts):
+        with _limits(self), small, _quiet(self.counts):
             scheduler.run(self.seed, self._main, self.trace)
         if self.violation is not None:
             raise self.violation
@@ -179,7 +179,7 @@ class WholeSimulation:
         if self.options.lockers:
             await renew_one_of_two(self, self._present()[0])
         await self.checker.lifetimes.over(since)
-        if self.options.waiters:
+        if self.options.waiters or self.options.followers:
             await wait_in_peace(self, self._present())
         before = await self._write_once()
         await self.impostors.come(self._present())
@@ -338,12 +338,13 @@ class WholeSimulation:
 
 
 @contextmanager
-def _limits(options: WholeOptions, seed: int, counts: Counter[str]) -> Iterator[None]:
+def _limits(sim: WholeSimulation) -> Iterator[None]:
     """Give the driver the bounds of this run: its own are for real loads, and never reached here.
 
     What nodes draw by themselves, the names of sessions and how long a read waits, is the seed's, too.
     """
-    names = stream(seed, "names")
+    options = sim.options
+    names = stream(sim.seed, "names")
     date_line = answers._Date(lambda: 0.0).line
     changes: list[tuple[Any, str, object]] = [
         (compaction, "KEEP_ENTRIES", options.keep_entries),
@@ -361,7 +362,7 @@ def _limits(options: WholeOptions, seed: int, counts: Counter[str]) -> Iterator[
         (answers, "date_line", date_line),
         (heads, "date_line", date_line),
         (questions, "WHILE_S", options.while_s),
-        *unasked_counted(counts),
+        *unasked_watched(sim),
         (uuid, "uuid4", lambda: uuid.UUID(int=names.getrandbits(128), version=4)),
         (queries, "random", names),
     ]

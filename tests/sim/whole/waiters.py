@@ -1,8 +1,9 @@
 """Clients that wait for a change: blocking reads of keys, of prefixes, of sessions and of events.
 
 - W1: who waits with an index is answered with a greater one, or when the time is over; an index that
-  is told is never lower than one that anybody was told for the same question before it was asked, and
-  with the same index everybody is told the same.
+  is told is never lower than one that anybody was told for the same question before it was asked.
+- W4: who waits since before the leader was asked is answered from a state that has all that was
+  committed then.
 - W2: who waits is answered soon after the node that he asked has applied a change of the result.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import bisect
 import uuid
-from collections import Counter
 from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -42,23 +42,33 @@ _PEACE_S = 3.0
 _AT_THE_END: Question = ("key", b"at-the-end")
 
 
-def unasked_counted(counts: Counter[str]) -> list[tuple[Any, str, object]]:
-    """Return what has reads counted that wait before the leader is asked: (class, name, function)."""
-    begun, asked = UnaskedWait.begun, UnaskedWait._asked
+def unasked_watched(sim: WholeSimulation) -> list[tuple[Any, str, object]]:
+    """Return what looks at reads that wait before the leader is asked: (class, name, function)."""
+    begun, look, over = UnaskedWait.begun, UnaskedWait.look, UnaskedWait.over
+    committed: dict[UnaskedWait, int] = {}
 
-    def counted_begun(wait: UnaskedWait, query: dict[str, str]) -> Wait | None:
+    def watched_begun(wait: UnaskedWait, query: dict[str, str]) -> Wait | None:
         begins = begun(wait, query)
-        counts["reads that wait before the leader is asked"] += begins is not None
+        if begins is not None:
+            sim.counts["reads that wait before the leader is asked"] += 1
+            committed[wait] = sim.checker.committed
         return begins
 
-    def counted_asked(wait: UnaskedWait, found: Due) -> Due:
-        answer = asked(wait, found)
-        is_proven = answer is found
-        counts["reads that were proven by a later read index"] += is_proven
-        counts["reads that were due before they were proven"] += not is_proven
-        return answer
+    def check(wait: UnaskedWait, found: Due | None) -> Due | None:
+        if isinstance(found, bytes):
+            sim.counts["reads that were proven by a later read index"] += 1
+            applied = wait._exchange.keys.applied_index
+            if applied < committed[wait]:
+                sim.fail(f"W4: answers from {applied}, {committed[wait]} was committed before")
+        elif found is not None:
+            sim.counts["reads that were due before they were proven"] += 1
+        return found
 
-    return [(UnaskedWait, "begun", counted_begun), (UnaskedWait, "_asked", counted_asked)]
+    return [
+        (UnaskedWait, "begun", watched_begun),
+        (UnaskedWait, "look", lambda wait: check(wait, look(wait))),
+        (UnaskedWait, "over", lambda wait: check(wait, over(wait))),
+    ]
 
 
 class Waiter(Client):
@@ -207,35 +217,40 @@ class AppliedAt:
 
 
 async def wait_in_peace(sim: WholeSimulation, members: Sequence[SimMember]) -> None:
-    """See that who waits at each member is answered soon after a write, and by what was written."""
+    """See that who waits at each member is answered soon after a write, and by what was written.
+
+    Twice: the second time may begin before the leader was asked, and the write comes at once or later.
+    """
     answered: dict[int, int] = {}
     waiters = [Waiter(sim.clients, 1000 + m.id, Random(m.id)) for m in members]
 
     async def wait(waiter: Waiter, member: SimMember) -> None:
-        first = await waiter.ask_for(_AT_THE_END, 0, 0.0, member)
-        if first is not None and first.status == 404:
-            last = await waiter.ask_for(_AT_THE_END, first.result_index, 60.0, member)
-            if last is not None:
-                answered[member.id] = last.result_index
+        answer = await waiter.ask_for(_AT_THE_END, 0, 0.0, member)
+        while answer is not None and answer.status in (200, 404):
+            answered[member.id] = answer.result_index
+            answer = await waiter.ask_for(_AT_THE_END, answer.result_index, 60.0, member)
 
     async with trio.open_nursery() as nursery:
         for waiter, member in zip(waiters, members, strict=True):
             nursery.start_soon(wait, waiter, member)
-        await trio.sleep(_SOON_S)
-        revision = await _put(members[0], _AT_THE_END[1])
-        await trio.sleep(_PEACE_S)
+        for number, pause_s in enumerate((_SOON_S, 4 * sim.options.delay_mean, 2 * _SOON_S)):
+            await trio.sleep(pause_s)
+            revision = await _put(members[0], _AT_THE_END[1], b"end %d" % number)
+            with trio.move_on_after(_PEACE_S):
+                while any(answered.get(m.id) != revision for m in members):  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            late = {member.id for member in members if answered.get(member.id) != revision}
+            if revision and late:
+                sim.fail(
+                    f"W2: in peace nodes {sorted(late)} do not tell who waits of {revision}: {answered}"
+                )
         nursery.cancel_scope.cancel()
     for waiter in waiters:
         waiter.close()
-    late = {member.id for member in members if answered.get(member.id) != revision}
-    if revision and late:
-        sim.fail(
-            f"W2: in peace nodes {sorted(late)} do not tell who waits of {revision}: {answered}"
-        )
 
 
-async def _put(member: SimMember, key: bytes) -> int:
+async def _put(member: SimMember, key: bytes, value: bytes) -> int:
     try:
-        return (await member.node.keys.write(Put(key, b"."), trio.current_time() + 5)).revision
+        return (await member.node.keys.write(Put(key, value), trio.current_time() + 5)).revision
     except HstoreError:
         return 0
