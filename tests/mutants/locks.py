@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_API_SESSIONS = "node/api/session.py"
-_API_TXN = "node/api/txn.py"
+_API_SESSIONS = "node/api/consul/session.py"
+_API_TXN = "node/api/consul/txn.py"
 _BATCH = "node/state/batch.py"
 _CLOCKS = "node/cluster/session_clocks.py"
 _CLUSTER_CLOCK = "node/driver/cluster_clock.py"
@@ -57,7 +57,7 @@ _STATE = (
         _LOCKS, "            keys.remove(batch, index, key, record)\n",
         "            holds.let_go(batch, key, session.id)\n"
         "            batch.delete(records.USER + key)\n"
-        "            batch.changes.append(Change(KEYS, key, index, None))\n",
+        "            batch.changes.append(keys.Change(keys.KEYS, key, index, None))\n",
     ),
     _mutant(
         "a-holder-that-takes-its-lock-again-raises-it", "The fencing token of a lock that it has.",
@@ -237,10 +237,12 @@ _WHOLE = (
     ),
     _mutant(
         "an-event-is-fired-again-after-a-broken-link", "Whatever became of it.",
-        _REQUESTS, "                else:\n                    request.finish(unknown(why))",
-        '                elif b"deploy" in request.data:\n'
-        "                    self.queued.append(request)\n"
-        "                else:\n                    request.finish(unknown(why))", layer="B",
+        _REQUESTS,
+        "                del self.forwarded[rid]\n                request.finish(unknown(why))\n",
+        "                del self.forwarded[rid]\n"
+        '                if b"deploy" in request.data:\n'
+        "                    self.queued.append(request)\n                    continue\n"
+        "                request.finish(unknown(why))\n", layer="B",
     ),
     _mutant(
         "sessions-of-a-node-are-asked-for-by-its-own-index", "It does not move with them.",

@@ -104,7 +104,8 @@ def test_a_mistake_is_found_by_the_invariant_it_breaks(
 ) -> None:
     monkeypatch.setattr(owner, name, mistake)
 
-    failures = run_seeds(range(150)).failures
+    # Seed 0 has a learner that is cut off: with learners counted, nothing is committed there (L1).
+    failures = run_seeds(range(1, 150)).failures
 
     assert [failure.text.split(":")[1].strip() for failure in failures] == [invariant]
 
