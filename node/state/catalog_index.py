@@ -12,6 +12,7 @@ The order of what is in these dictionaries differs between nodes, so nothing dep
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from ..errors import StorageError
@@ -234,6 +235,14 @@ class CatalogIndex:
             of_node[check] = service
         _mark(self.own_checks, number, check, service == "")
         _mark(self.critical_of, number, check, is_critical)
+
+    def forget_checks(self, batch: Batch, number: int) -> None:
+        """Forget all checks of a node that goes."""
+        tables: tuple[dict[int, Any], ...] = (self.checks_of, self.own_checks, self.critical_of)
+        for where in tables:
+            before = where.pop(number, None)
+            if batch.undo is not None and before is not None:
+                batch.undo_by(partial(where.__setitem__, number, before))
 
     # --- nodes ----------------------------------------------------------------------------------
 
