@@ -81,9 +81,8 @@ class Waits:
             del self._by_key[key]
             self._keys.remove(key)
 
-    def take(self, change: Change) -> list[Wait]:
-        """Remove and return those that this change is for."""
-        key = change.key
+    def take_key(self, key: bytes) -> list[Wait]:
+        """Remove and return those that a change of this key is for."""
         taken: list[Wait] = []
         same = self._by_key.pop(key, None)
         if same is not None:
@@ -91,6 +90,12 @@ class Waits:
             self._keys.remove(key)
         if self._by_prefix:
             taken += self._by_prefix.take(key)
+        return taken
+
+    def take(self, change: Change) -> list[Wait]:
+        """Remove and return those that this change is for."""
+        key = change.key
+        taken = self.take_key(key)
         if type(change) is not Change:
             prefix = change.prefix if isinstance(change, FirstOfTree) else key
             taken += self._by_prefix.take(prefix)
