@@ -122,7 +122,8 @@ async def _watch_all(system: System, address: str, plan: Plan, number: int, seen
         await wait(seen, lambda: seen.opened == plan.watches, OPEN_S_MAX, "all watches are open")
         writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
         turn = [(number * writes + k) % plan.watches for k in range(writes)]
-        await write_all(system, leader, [_prefix(k) + "key" for k in turn], seen)
+        keys = [_prefix(k) + "key" for k in turn]
+        await write_all(leader, {key: system.put(leader, key, _VALUE) for key in keys}, seen)
         await wait(seen, lambda: not seen.begun, LATE_S_MAX, "all changes have come")
         memory, _ = memory_mib(system.pid(address))
         nursery.cancel_scope.cancel()
@@ -207,26 +208,24 @@ async def watch(
     await connection.follow(system.watch(address, prefix), take)
 
 
-async def write_all(system: System, leader: str, keys: list[str], seen: Seen) -> None:
-    """Write each of these keys, so many a second."""
-    give, take = trio.open_memory_channel[str](len(keys))
+async def write_all(leader: str, requests: dict[str, bytes], seen: Seen) -> None:
+    """Change each of these keys by its request, so many a second."""
+    give, take = trio.open_memory_channel[bytes](len(requests))
     start = trio.current_time()
     async with trio.open_nursery() as nursery, give:
         for _ in range(_WRITERS):
-            nursery.start_soon(_writer, system, leader, take, seen)
-        for number, key in enumerate(keys):
+            nursery.start_soon(_writer, leader, take, seen)
+        for number, (key, request) in enumerate(requests.items()):
             await trio.sleep_until(start + number / WRITES_PER_S)
             seen.begun[key] = time.perf_counter()
-            give.send_nowait(key)
+            give.send_nowait(request)
 
 
-async def _writer(
-    system: System, leader: str, keys: trio.MemoryReceiveChannel[str], seen: Seen
-) -> None:
+async def _writer(leader: str, requests: trio.MemoryReceiveChannel[bytes], seen: Seen) -> None:
     try:
         async with client.connected(leader) as connection:
-            async for key in keys:
-                status, body = await connection.ask(system.put(leader, key, _VALUE))
+            async for request in requests:
+                status, body = await connection.ask(request)
                 if status != 200:
                     seen.wrong = f"a write is answered {status}: {body[:200]!r}"
                     break

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ...errors import HstoreError
     from ...model.commands import Command
     from ..backend import Backend, Waiter
+    from ..rendered import Rendered
     from .connection import Request, RequestError
     from .guard import Guard
     from .idempotency import Write
@@ -144,6 +145,7 @@ class Exchange:
         is_fresh: Local reads already see all that was answered before these requests came.
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
+        rendered: Bodies of answers that are asked for often.
     """
 
     __slots__ = (
@@ -155,6 +157,7 @@ class Exchange:
         "is_local",
         "keys",
         "out",
+        "rendered",
         "router",
         "scope",
         "turn",
@@ -170,6 +173,7 @@ class Exchange:
         *,
         turn: Turn,
         unsent: Unsent,
+        rendered: Rendered,
         is_local: bool,
     ) -> None:
         self.backend = backend
@@ -184,6 +188,7 @@ class Exchange:
         self._flush = flush
         self.turn = turn
         self.unsent = unsent
+        self.rendered = rendered
 
     async def slice(self, size: int = SLICE_BYTES) -> None:
         """Wait for this connection's turn to begin a large answer, which reads `size` at first.

@@ -86,6 +86,7 @@ class ApiServer:
             turn,
             Unsent(),
             Waits(turn),
+            Rendered(backend),
         )
         self._refusals_max = refusals_max
         self._connections: set[Serving] = set()

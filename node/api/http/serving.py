@@ -24,6 +24,7 @@ import trio
 from ...net.stream import TcpStream
 from ...net.turn import SHARE, SLICE_BYTES, SMALL_BYTES, Turn
 from ..backend import Backend
+from ..rendered import Rendered
 from .answers import (
     CONTINUE,
     RETRY_AFTER_S,
@@ -92,6 +93,7 @@ class Shared(NamedTuple):
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
         waits: The reads that wait for a change.
+        rendered: Bodies of answers that are asked for often.
     """
 
     backend: Backend
@@ -103,6 +105,7 @@ class Shared(NamedTuple):
     turn: Turn
     unsent: Unsent
     waits: Waits
+    rendered: Rendered
 
 
 class Serving:
@@ -136,6 +139,7 @@ class Serving:
             self._flush,
             turn=shared.turn,
             unsent=shared.unsent,
+            rendered=shared.rendered,
             is_local=is_local,
         )
         self._room = shared.room
