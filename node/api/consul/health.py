@@ -32,7 +32,9 @@ _encode = msgspec.json.encode
 
 
 def _with_checks(reader: Reader, instance: Instance, node: Shown) -> tuple[Shown]:
-    checks = [shown.check(one, node["Node"], None) for one in reader.node_checks(instance.node.number)]
+    checks = [
+        shown.check(one, node["Node"], None) for one in reader.node_checks(instance.node.number)
+    ]
     checks += _checks(reader, instance, node)
     return ({"Node": node, "Service": shown.service(instance.service), "Checks": checks},)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from ...model.services import CONSUL
+from ...state.catalog_records import fold
 from ...state.changes import NODE_HEALTH, NODES, SERVICES
-from ...state.records import fold
 from ..dialect.filters import PER_SLICE, Choice
 from ..dialect.forms import refused
 from ..dialect.heads import Mode, plain_read, read
@@ -106,7 +106,7 @@ def _ask(exchange: Exchange, request: Request, rest: bytes, kind: Kind) -> Found
     mode, query = mode_of(exchange, query)
     wanted = blocking(query)
     key = (kind.name, rest, _narrowing(request.query))
-    one = _Read(exchange, kind, fold(name), key, mode, wanted)
+    one = _Read(exchange, kind, fold(name), key, mode=mode, wanted=wanted)
     deferred = Deferred(None, query, one.finish)
     choice = Choice(query, kind.fields)
     if choice:
@@ -139,7 +139,7 @@ class _Kept:
         if hot is not None:
             return plain_read(exchange.keys.applied_index, hot.index, hot.body)
         name = prefix_from_path(self._key[1]).decode()
-        one = _Read(exchange, self._kind, fold(name), self._key, Mode.LEADER, AT_ONCE)
+        one = _Read(exchange, self._kind, fold(name), self._key)
         return one.finish(outcome)
 
 
@@ -154,8 +154,9 @@ class _Read:
         kind: Kind,
         folded: bytes,
         key: Key,
-        mode: Mode,
-        wanted: Blocking,
+        *,
+        mode: Mode = Mode.LEADER,
+        wanted: Blocking = AT_ONCE,
     ) -> None:
         self._exchange = exchange
         self._kind = kind
@@ -223,20 +224,14 @@ class _Read:
     def _pieces(self, reader: Reader, wanted: _Wanted) -> Iterator[bytes | None]:
         """Iterate over the instances: what is shown of each; None: nothing."""
         for found in self._found(reader, wanted):
-            if wanted.passing:
-                found = [one for one in found if shown.is_passing(one["Checks"])]
-            yield b",".join(map(_encode, found)) or None
+            some = (one for one in found if wanted.is_healthy(one))
+            yield b",".join(map(_encode, some)) or None
 
-    def _filtered(
-        self, reader: Reader, wanted: _Wanted, fits: Predicate
-    ) -> Iterator[bytes | None]:
+    def _filtered(self, reader: Reader, wanted: _Wanted, fits: Predicate) -> Iterator[bytes | None]:
         """Iterate over what is shown, object by object; None: one that is not wanted."""
         for found in self._found(reader, wanted):
             for one in found:
-                is_wanted = fits(one) and not (
-                    wanted.passing and not shown.is_passing(one["Checks"])
-                )
-                yield _encode(one) if is_wanted else None
+                yield _encode(one) if fits(one) and wanted.is_healthy(one) else None
             if not found:
                 yield None  # So that those that are left out count, too.
 
@@ -258,20 +253,23 @@ class _Wanted:
     """What narrows a result, from its query.
 
     Attributes:
-        passing: As `Kind.has_passing`.
         choice: Of `?filter=`.
         is_elsewhere: Those of a peer are asked for: there are no peers.
     """
 
-    __slots__ = ("_meta", "_tags", "choice", "is_elsewhere", "passing")
+    __slots__ = ("_meta", "_passing", "_tags", "choice", "is_elsewhere")
 
     def __init__(self, raw: bytes, kind: Kind) -> None:
         query = parse_query(raw)
-        self.passing = kind.has_passing and boolean(query, "passing")
+        self._passing = kind.has_passing and boolean(query, "passing")
         self.choice = Choice(query, kind.fields)
-        self.is_elsewhere = bool(query.get("peer"))
+        self.is_elsewhere = nodes.is_elsewhere(query)
         self._tags = [fold(tag) for tag in values_of(raw, "tag") if tag]
         self._meta = nodes.wanted_meta(raw)
+
+    def is_healthy(self, one: Shown) -> bool:
+        """Whether `?passing` keeps an object."""
+        return not self._passing or all(check["Status"] == "passing" for check in one["Checks"])
 
     def includes(self, instance: Instance) -> bool:
         """Whether an instance has the tags, and its node the metadata."""

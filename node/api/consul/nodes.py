@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...model.services import CONSUL
+from ...state.catalog_records import fold
 from ...state.changes import NODES
-from ...state.records import fold
 from ..dialect import ids
 from ..dialect.questions import Target
 from ..http.params import values_of

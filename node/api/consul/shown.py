@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...filter.fields import BOOLEAN, INTEGER, TEXT, TEXT_MAP, TEXTS, UNSIGNED, ListOf, MapOf, Object
+from ...filter.fields import (
+    BOOLEAN,
+    INTEGER,
+    TEXT,
+    TEXT_MAP,
+    TEXTS,
+    UNSIGNED,
+    ListOf,
+    MapOf,
+    Object,
+)
 from ...model import durations
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ...model.checks import Check, CheckDefinition
     from ...model.services import Service, Tagged
     from ...state.catalog_reader import CatalogNode
@@ -182,11 +190,6 @@ def check(found: Check, node_name: str, of: Service | None) -> Shown:
         "CreateIndex": found.create_index,
         "ModifyIndex": found.modify_index,
     }
-
-
-def is_passing(checks: Sequence[Shown]) -> bool:
-    """Whether all of these checks are passing; none are, too."""
-    return all(one["Status"] == "passing" for one in checks)
 
 
 def _weights(found: Service) -> dict[str, int]:

@@ -19,6 +19,7 @@ from ...net.poller import Poller
 from ...net.stream import Listener, TcpStream
 from ...net.turn import Turn
 from ..backend import Backend
+from ..rendered import Rendered
 from .connection import BodyBudget
 from .exchange import Router
 from .guard import Guard
