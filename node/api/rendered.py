@@ -1,6 +1,6 @@
-"""Bodies of answers about one service, kept until what they show has changed.
+"""What reads of one service share: bodies of answers, kept until what they show has changed, and waits.
 
-Owns how many are kept, and for how long each is good. What is in a body, the handlers know.
+Owns how many bodies are kept, and for how long each is good. What is in a body, the handlers know.
 
 Theory of operation. The index of a result moves with whatever changes the result, so it is the version
 of the body: a body is good exactly while the index of its service is the one that it was made at, and
@@ -11,7 +11,7 @@ that each wait for a service of their own, most bodies are wanted once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..model.commands import ClusterSettings
@@ -62,15 +62,18 @@ class Rendered:
 
     Attributes:
         names: The body with the names of all services, after the index that it was made at.
+        crowds: By the folded name of a service that is on many nodes, who waits for it
+            (`dialect/questions.py`).
     """
 
-    __slots__ = ("_asked", "_backend", "_bodies", "_size", "names")
+    __slots__ = ("_asked", "_backend", "_bodies", "_size", "crowds", "names")
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._bodies: dict[Key, Hot] = {}
         self._size = 0
         self.names: tuple[int, bytes] | None = None
+        self.crowds: dict[bytes, Any] = {}
         # By their hashes, keys whose bodies were made once: one that is wrong for a key of the same
         # hash keeps a body too many, and that is all.
         self._asked: set[int] = set()

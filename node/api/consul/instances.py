@@ -170,7 +170,9 @@ class _Read:
         found = self.look(self._wanted.after or None)
         if found is not None:
             return found
-        return LocalWait(self._exchange, self._mode, self._wanted, self.on, self.look)
+        return LocalWait(
+            self._exchange, self._mode, self._wanted, self.on, self.look, crowd=self._folded
+        )
 
     def on(self) -> Sequence[Target]:
         """Return all that the result depends on now."""

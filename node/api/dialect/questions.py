@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from ..http.waiting import Due
 
 
+CROWD_MIN = 16
+"""From so many keys on, reads that wait for the same ones share a signal."""
+
+
 class Target(NamedTuple):
     """What a result depends on.
 
@@ -270,6 +274,65 @@ class Signal:
         self.call = None
 
 
+class Crowd:
+    """Reads that wait for the same many keys: they share one signal.
+
+    A service may be on ten thousand nodes, and a thousand reads wait for each of these.
+    """
+
+    __slots__ = ("_crowds", "_members", "_name", "_signal", "_turn")
+
+    def __init__(
+        self, exchange: Exchange, crowds: dict[bytes, Crowd], name: bytes, on: Sequence[Target]
+    ) -> None:
+        self._crowds = crowds
+        self._name = name
+        self._turn = exchange.turn
+        self._members: dict[Member, None] = {}
+        self._signal = Signal(exchange.keys, on)
+        self._signal.call = self._come
+        crowds[name] = self
+
+    def join(self, call: Callable[[], None]) -> Member:
+        """Have `call` called once, in a turn that has room for it, after the next change."""
+        member = Member(self, call)
+        self._members[member] = None
+        return member
+
+    def leave(self, member: Member) -> None:
+        """Forget a member; also one that is forgotten already."""
+        if self._members.pop(member, self) is None and not self._members:
+            self._signal.give_up()
+            del self._crowds[self._name]
+
+    def _come(self) -> None:
+        del self._crowds[self._name]
+        members, self._members = self._members, {}
+        for member in members:
+            self._turn.soon(member.end)
+
+
+class Member:
+    """One read of a crowd."""
+
+    __slots__ = ("_crowd", "call")
+
+    def __init__(self, crowd: Crowd, call: Callable[[], None]) -> None:
+        self._crowd = crowd
+        self.call: Callable[[], None] | None = call
+
+    def end(self) -> None:
+        """Call, unless it was given up meanwhile."""
+        call, self.call = self.call, None
+        if call is not None:
+            call()
+
+    def give_up(self) -> None:
+        """Wait no more. Idempotent."""
+        self.call = None
+        self._crowd.leave(self)
+
+
 class LocalWait(Wait):
     """A read that waits for the local copy, and can look at it in one turn.
 
@@ -280,9 +343,10 @@ class LocalWait(Wait):
         on: What its result depends on.
         look: Returns the answer if the index has passed the one it is called with, or, called with
             None, in any case.
+        crowd: A name that all reads with the same `on` have; empty: it has none.
     """
 
-    __slots__ = ("_after", "_exchange", "_look", "_looked_at", "_mode", "_on", "_signal")
+    __slots__ = ("_after", "_crowd", "_exchange", "_look", "_looked_at", "_mode", "_on", "_signal")
 
     def __init__(
         self,
@@ -291,6 +355,8 @@ class LocalWait(Wait):
         wanted: Blocking,
         on: On,
         look: Callable[[int | None], Due | None],
+        *,
+        crowd: bytes = b"",
     ) -> None:
         self.until = trio.current_time() + with_jitter(wanted.wait_s)
         self._exchange = exchange
@@ -299,16 +365,24 @@ class LocalWait(Wait):
         self._after = wanted.after
         self._look = look
         self._looked_at = exchange.keys.applied_index
-        self._signal: Signal | None = None
+        self._crowd = crowd
+        self._signal: Signal | Member | None = None
 
     def begin(self, call: Callable[[], None]) -> bool:
         """Wait for the next change (`Wait`)."""
         keys = self._exchange.keys
         if keys.applied_index != self._looked_at:
             return False
-        on = self._on
-        self._signal = Signal(keys, on() if callable(on) else on)
-        self._signal.call = call
+        crowds = self._exchange.rendered.crowds
+        crowd = crowds.get(self._crowd)
+        if crowd is None:
+            on = self._on() if callable(self._on) else self._on
+            if not self._crowd or len(on) < CROWD_MIN:
+                self._signal = Signal(keys, on)
+                self._signal.call = call
+                return True
+            crowd = Crowd(self._exchange, crowds, self._crowd, on)
+        self._signal = crowd.join(call)
         return True
 
     def look(self) -> Due | None:
