@@ -42,7 +42,6 @@ class Right(enum.Enum):
     EVENT_READ = "event read"
     EVENT_WRITE = "event write"
     SERVICE_READ = "service read"
-    SERVICE_WRITE = "service write"
     NODE_READ = "node read"
     NODE_WRITE = "node write"
     ACL_READ = "acl read"
@@ -214,8 +213,10 @@ class Routes:
         # tried one after the other would cost each request for a key.
         self._with_key: dict[bytes, tuple[tuple[bytes, dict[bytes, Route]], ...]] = {}
         for start in sorted(with_key, key=len, reverse=True):
-            group = self._with_key.setdefault(_root_of(start), ())
-            self._with_key[_root_of(start)] = (*group, (start, with_key[start]))
+            root = _root_of(start)
+            if not root:
+                raise ValueError(f"the first name of {start!r} is too short to be looked up")
+            self._with_key[root] = (*self._with_key.get(root, ()), (start, with_key[start]))
 
     def begin(self, exchange: Exchange, request: Request) -> Found:
         """Find the route, pass its gate, and let its handler begin; errors become answers, too."""

@@ -282,16 +282,14 @@ class Crowd:
 
     __slots__ = ("_crowds", "_members", "_name", "_signal", "_turn")
 
-    def __init__(
-        self, exchange: Exchange, crowds: dict[bytes, Crowd], name: bytes, on: Sequence[Target]
-    ) -> None:
-        self._crowds = crowds
+    def __init__(self, exchange: Exchange, name: bytes, on: Sequence[Target]) -> None:
+        self._crowds: dict[bytes, Crowd] = exchange.rendered.crowds
         self._name = name
         self._turn = exchange.turn
         self._members: dict[Member, None] = {}
         self._signal = Signal(exchange.keys, on)
         self._signal.call = self._come
-        crowds[name] = self
+        self._crowds[name] = self
 
     def join(self, call: Callable[[], None]) -> Member:
         """Have `call` called once, in a turn that has room for it, after the next change."""
@@ -373,15 +371,14 @@ class LocalWait(Wait):
         keys = self._exchange.keys
         if keys.applied_index != self._looked_at:
             return False
-        crowds = self._exchange.rendered.crowds
-        crowd = crowds.get(self._crowd)
+        crowd = self._exchange.rendered.crowds.get(self._crowd) if self._crowd else None
         if crowd is None:
             on = self._on() if callable(self._on) else self._on
             if not self._crowd or len(on) < CROWD_MIN:
                 self._signal = Signal(keys, on)
                 self._signal.call = call
                 return True
-            crowd = Crowd(self._exchange, crowds, self._crowd, on)
+            crowd = Crowd(self._exchange, self._crowd, on)
         self._signal = crowd.join(call)
         return True
 
