@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+from hstore.node.api.dialect.questions import LocalWait
 from hstore.node.errors import NoLeader
 from hstore.node.model.checks import SERF_HEALTH, CheckDefinition
 from hstore.node.model.commands import ChangeMember, Put
@@ -27,6 +28,14 @@ async def is_answered(client):
         await client.read_until(b"\r\n")
         return True
     return False
+
+
+async def woken(client):
+    """Read the answer that a change has brought: no time has passed."""
+    answer = await client.response()
+    assert answer.status == 200
+    assert trio.current_time() == 0
+    return answer
 
 
 async def asleep(client, path):
@@ -67,10 +76,8 @@ async def test_a_read_of_a_service_is_answered_by_each_change_of_it(
     for number, change in enumerate(changes_of_web(catalog, backend, external)):
         index = await asleep(client, path)
         change()
-        answer = await client.response()
-        assert answer.status == 200
+        answer = await woken(client)
         assert answer.index == backend.applied_index > index, number
-    assert trio.current_time() == 0
 
 
 @pytest.mark.parametrize("path", OF_A_SERVICE)
@@ -94,9 +101,8 @@ async def test_and_by_no_other(client, backend, catalog, path, autojump_clock):
     catalog.check(OWN, "c", "passing", service="web", definition=TTL)
     assert not await is_answered(client)
     catalog.check(OWN, "c", "critical", service="web", definition=TTL)
-    answer = await client.response()
+    answer = await woken(client)
     assert answer.index == backend.applied_index > index
-    assert trio.current_time() == 0
 
 
 async def test_a_service_that_never_was_waits_for_itself_only(
@@ -108,7 +114,7 @@ async def test_a_service_that_never_was_waits_for_itself_only(
     catalog.register(OWN, "db2")
     assert not await is_answered(client)
     catalog.register(OWN, "web")
-    answer = await client.response()
+    answer = await woken(client)
     assert len(answer.json()) == 1
     assert answer.index > index
 
@@ -135,9 +141,8 @@ async def test_nodes_are_looked_up_anew_when_a_read_goes_on_waiting(
     catalog.register(external, "web", "web-2")
     assert not await is_answered(client)
     catalog.check(external, "disk", "critical")
-    answer = await client.response()
+    answer = await woken(client)
     assert answer.index == backend.applied_index
-    assert trio.current_time() == 0
 
 
 async def test_the_built_in_service_waits_for_members(client, backend, catalog, autojump_clock):
@@ -146,10 +151,10 @@ async def test_the_built_in_service_waits_for_members(client, backend, catalog, 
     catalog.check(OWN, "c", "passing", service="web")
     assert not await is_answered(client)
     backend.add("n2", 2, 8501)
-    answer = await client.response()
+    answer = await woken(client)
     await asleep(client, "health/service/consul")
     backend.check(2, SERF_HEALTH, "critical", "Serf Health Status")
-    answer = await client.response()
+    answer = await woken(client)
     assert len(answer.json()) == 2
     assert answer.index == backend.applied_index
 
@@ -165,7 +170,7 @@ async def test_names_wait_for_names_and_tags(client, backend, catalog, autojump_
     ):
         index = await asleep(client, "catalog/services")
         change()
-        answer = await client.response()
+        answer = await woken(client)
         assert answer.index == backend.applied_index > index
     index = await asleep(client, "catalog/services")
     catalog.register(OWN, "WEB", "3", tags=("b",))
@@ -174,7 +179,7 @@ async def test_names_wait_for_names_and_tags(client, backend, catalog, autojump_
     backend.check(OWN, SERF_HEALTH, "critical", "Serf Health Status")
     assert not await is_answered(client)
     catalog.register(OWN, "web", "1", tags=("b", "new"))
-    answer = await client.response()
+    answer = await woken(client)
     assert answer.json() == {"consul": [], "web": ["b", "new"]}
     assert answer.index > index
 
@@ -189,14 +194,14 @@ async def test_narrowed_names_wait_for_instances_too(
     plain = await client.request("GET", "/v1/catalog/services")
     await asleep(client, f"catalog/services?{query}")
     catalog.register(external, "web", "2")
-    answer = await client.response()
+    answer = await woken(client)
     assert answer.json() == {"web": []}
     assert (await client.request("GET", "/v1/catalog/services")).index == plain.index
     await asleep(client, f"catalog/services?{query}")
     catalog.check(OWN, "c", "critical", service="web")
     assert not await is_answered(client)
     catalog.deregister(external, "2")
-    answer = await client.response()
+    answer = await woken(client)
     assert answer.json() == {}
 
 
@@ -216,7 +221,7 @@ async def test_one_node_waits_for_its_record_and_its_services(
         catalog.check(OWN, "disk", "critical", notes=str(index))
         assert not await is_answered(client)
         change()
-        answer = await client.response()
+        answer = await woken(client)
         assert answer.index == backend.applied_index > index
     assert answer.json()["Node"]["Node"] == "EXT"
 
@@ -237,7 +242,7 @@ async def test_the_checks_of_a_node_wait_for_these(client, backend, catalog, aut
         backend.check(OWN, SERF_HEALTH, "passing", str(index))
         assert not await is_answered(client)
         change()
-        answer = await client.response()
+        answer = await woken(client)
         assert answer.index == backend.applied_index > index
 
 
@@ -252,7 +257,7 @@ async def test_a_state_waits_for_checks_that_have_it_or_had_it(
     catalog.check(OWN, "c", "critical")
     await trio.testing.wait_all_tasks_blocked()
     for state in ("any", "passing", "critical"):
-        answer = await clients[state].response()
+        answer = await woken(clients[state])
         assert answer.index == backend.applied_index, state
     for state in ("warning", "xyz"):
         assert not await is_answered(clients[state])
@@ -265,23 +270,29 @@ async def test_nodes_are_answered_by_an_external_one(client, backend, catalog, a
     backend.apply(ChangeMember(OWN, stopped=True))
     assert not await is_answered(client)
     catalog.add_external("ext", "192.0.2.1")
-    answer = await client.response()
+    answer = await woken(client)
     assert [one["Node"] for one in answer.json()] == ["ext", "n1"]
 
 
-async def test_sessions_of_other_nodes_are_not_woken_by_external_ones(
-    client, backend, catalog, autojump_clock
+async def test_a_read_about_one_node_is_not_woken_by_external_ones(
+    client, backend, catalog, autojump_clock, monkeypatch
 ):
-    """Ten thousand of them come and go; `session/…` waits for the node that it is about."""
+    """Ten thousand of them come and go: it waits for the node that it is about."""
+    looks = []
+    look = LocalWait.look
+    monkeypatch.setattr(LocalWait, "look", lambda wait: (looks.append(wait), look(wait))[1])
     created = await client.request("PUT", "/v1/session/create")
     name = created.json()["ID"]
-    for path in (f"session/info/{name}", "session/node/n1"):
+    for path in (f"session/info/{name}", "session/node/n1", "catalog/node/n1", "health/node/n1"):
         index = await asleep(client, path)
+        looks.clear()
         number = catalog.add_external("ext", "192.0.2.1")
+        catalog.register(number, "web")
         catalog.remove_node(number)
         assert not await is_answered(client)
+        assert looks == []
         backend.renamed(OWN, f"n{index}")
-        answer = await client.response()
+        answer = await woken(client)
         assert answer.index == backend.applied_index
         backend.renamed(OWN, "n1")
 
