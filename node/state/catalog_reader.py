@@ -28,7 +28,7 @@ from .catalog_index import (
     NO_INDEXES,
     CatalogIndex,
 )
-from .catalog_records import decode_service, fold, instance_key
+from .catalog_records import decode_service, fold, instance_key, node_of
 from .changes import NODES, SERVICES
 from .deletions import DELETIONS
 from .nodes import MEMBERS, member_at, member_named, member_uuid
@@ -184,23 +184,33 @@ class CatalogView:
 
     # --- services -------------------------------------------------------------------------------
 
-    def instances(self, folded: bytes) -> list[Instance]:
-        """Return the instances of a service, by name of the node and then by ID."""
+    def each_instance(self, folded: bytes) -> Iterator[Instance]:
+        """Iterate over the instances of a service, as `instances`; each is read when it is its turn."""
         if folded == CONSUL_FOLDED:
-            return self._consul()
+            return iter(self._consul())
         name = self._catalog.names.get(folded)
         if name is None:
-            return []
-        found = []
+            return iter(())
         nodes = {number: self.node_by_number(number) for number in name.nodes}
-        for key in list(name.keys):
-            service = self._service(key)
-            node = None if service is None else nodes.get(service.node)
+
+        def place(key: bytes) -> tuple[bytes, bytes]:
+            node = nodes[node_of(key)]
+            return b"" if node is None else node.name.encode(), key
+
+        keys = sorted(name.keys, key=place) if len(name.keys) > 1 else list(name.keys)
+        return self._each_at(keys, nodes)
+
+    def _each_at(
+        self, keys: list[bytes], nodes: dict[int, CatalogNode | None]
+    ) -> Iterator[Instance]:
+        for key in keys:
+            service, node = self._service(key), nodes[node_of(key)]
             if service is not None and node is not None:
-                found.append(Instance(node, service))
-        if len(found) > 1:
-            found.sort(key=_place)
-        return found
+                yield Instance(node, service)
+
+    def instances(self, folded: bytes) -> list[Instance]:
+        """Return the instances of a service, by name of the node and then by ID."""
+        return list(self.each_instance(folded))
 
     def _consul(self) -> list[Instance]:
         members: dict[int, Member] = self._values[MEMBERS]

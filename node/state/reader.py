@@ -103,6 +103,13 @@ class Reader(KeyReader, Protocol):
         """
         ...
 
+    def each_instance(self, folded: bytes) -> Iterator[Instance]:
+        """Iterate over the instances of a service, as `instances`; each is read when it is its turn.
+
+        Which there are is settled at the call.
+        """
+        ...
+
     def service_name(self, folded: bytes) -> str:
         """Return the name of a service as its first instance wrote it; empty: it has no instance."""
         ...

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ...filter.predicate import Predicate
-    from ...state.catalog_reader import Instance
+    from ...state.catalog_reader import CatalogNode, Instance
     from ...state.reader import Reader
     from ..dialect.questions import Body
     from ..http.answers import Answer
@@ -93,7 +93,8 @@ def services(exchange: Exchange, request: Request, _rest: bytes) -> Found:
         if not is_narrowed:
             return _every_name(exchange, reader)
         fits = choice.compiled() if choice else None
-        return Long(_narrowed(reader, meta, datacenter(exchange), fits), b"{", b"}")
+        wanted = [node for node in reader.catalog_nodes() if nodes.has_meta(node, meta)]
+        return Long(_narrowed(reader, wanted, datacenter(exchange), fits), b"{", b"}")
 
     on = [Target(SERVICE_SET, b"")]
     if is_narrowed:
@@ -118,14 +119,12 @@ def _named(name: str, tags: Sequence[str]) -> bytes:
 
 
 def _narrowed(
-    reader: Reader, meta: nodes.Meta, dc: str, fits: Predicate | None
+    reader: Reader, wanted: Sequence[CatalogNode], dc: str, fits: Predicate | None
 ) -> Iterator[bytes | None]:
-    """Iterate over the services that fit: None for each instance, and then over their names."""
+    """Iterate over the services that fit: None for each node and instance, and then over their names."""
     found: dict[str, set[str]] = {}
-    for node in reader.catalog_nodes():
+    for node in wanted:
         yield None
-        if not nodes.has_meta(node, meta):
-            continue
         on = shown.node(node, dc)
         for service in nodes.services_on(reader, node):
             if fits is None or fits(shown.flat(service, on)):

@@ -16,7 +16,7 @@ from . import instances, nodes, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ...state.catalog_reader import Instance
+    from ...state.catalog_reader import CatalogNode, Instance
     from ...state.reader import Reader
     from ..dialect.questions import Body, On
     from ..http.connection import Request
@@ -85,17 +85,22 @@ def state(exchange: Exchange, request: Request, rest: bytes) -> Found:
     meta = nodes.wanted_meta(request.query)
 
     def found(reader: Reader) -> Iterator[Shown | None]:
-        if text not in _STATES:
-            return
-        for node in reader.catalog_nodes():
-            if not nodes.has_meta(node, meta):
-                yield None
-                continue
-            for one in nodes.checks_on(reader, node):
-                yield one if text in {"any", one["Status"]} else None
+        every = reader.catalog_nodes() if text in _STATES else []
+        return _in_state(reader, every, text, meta)
 
     on = (Target(CHECK_STATES, text.encode()),)
     return _listed(exchange, request, on, lambda reader: reader.check_states_index(text), found)
+
+
+def _in_state(
+    reader: Reader, every: Sequence[CatalogNode], state: str, meta: nodes.Meta
+) -> Iterator[Shown | None]:
+    """Iterate over the checks of nodes; None: one that is not wanted, or a node that has none."""
+    for node in every:
+        yield None
+        if nodes.has_meta(node, meta):
+            for one in nodes.checks_on(reader, node):
+                yield one if state in {"any", one["Status"]} else None
 
 
 def _listed(

@@ -225,24 +225,32 @@ class _Read:
 
     def _pieces(self, reader: Reader, wanted: _Wanted) -> Iterator[bytes | None]:
         """Iterate over the instances: what is shown of each; None: nothing."""
-        for found in self._found(reader, wanted):
-            some = (one for one in found if wanted.is_healthy(one))
-            yield b",".join(map(_encode, some)) or None
+        every = self._found(reader, wanted)
+        return (b",".join(map(_encode, filter(wanted.is_healthy, some))) or None for some in every)
 
     def _filtered(self, reader: Reader, wanted: _Wanted, fits: Predicate) -> Iterator[bytes | None]:
         """Iterate over what is shown, object by object; None: one that is not wanted."""
-        for found in self._found(reader, wanted):
-            for one in found:
-                yield _encode(one) if fits(one) and wanted.is_healthy(one) else None
-            if not found:
-                yield None  # So that those that are left out count, too.
+        # An instance of which nothing is shown counts as one that is not wanted.
+        every = (one for some in self._found(reader, wanted) for one in some or (None,))
+        return (
+            _encode(one) if one is not None and fits(one) and wanted.is_healthy(one) else None
+            for one in every
+        )
 
     def _found(self, reader: Reader, wanted: _Wanted) -> Iterator[Sequence[Shown]]:
-        """Iterate over the instances: what is shown of each that is wanted, of others nothing."""
+        """Iterate over the instances: what is shown of each that is wanted, of others nothing.
+
+        Which there are is settled now, in the turn of the view, and not when the first is asked for.
+        """
+        return self._shown(reader, reader.each_instance(self._folded), wanted)
+
+    def _shown(
+        self, reader: Reader, instances: Iterator[Instance], wanted: _Wanted
+    ) -> Iterator[Sequence[Shown]]:
         entries = self._kind.entries
         dc = datacenter(self._exchange)
         number, node = 0, {}
-        for instance in reader.instances(self._folded):
+        for instance in instances:
             if not wanted.includes(instance):
                 yield ()
                 continue

@@ -20,6 +20,7 @@ from . import shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ...model.checks import Check
     from ...model.commands import Member
     from ...model.services import Service
     from ...state.catalog_reader import CatalogNode
@@ -107,11 +108,15 @@ def _consul(reader: Reader, number: int) -> Service | None:
 
 def checks_on(reader: Reader, node: CatalogNode) -> Iterator[Shown]:
     """Iterate over the checks of a node as they are shown: its own, then by service, each by ID."""
-    for check in reader.node_checks(node.number):
-        yield shown.check(check, node.name, None)
-    for service in reader.services_of(node.number):
-        for check in reader.service_checks(service):
-            yield shown.check(check, node.name, service)
+    checks = sorted(reader.checks(node.number), key=_place)
+    services = {}
+    if checks and checks[-1].service:
+        services = {service.id: service for service in reader.services_of(node.number)}
+    return (shown.check(check, node.name, services.get(check.service)) for check in checks)
+
+
+def _place(check: Check) -> tuple[str, str]:
+    return check.service, check.id  # Texts are compared as their UTF-8 is.
 
 
 def targets(exchange: Exchange, text: str, table: Table) -> list[Target]:
