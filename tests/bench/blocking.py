@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,6 +32,7 @@ from .watch_load import (
     OPEN_S_MAX,
     OPENING_AT_ONCE,
     WRITES_PER_S,
+    Change,
     Seen,
     follow,
     wait,
@@ -67,14 +68,18 @@ class Subject:
         """Name one, so that it begins no other's name: a watch of it as a prefix is one of it alone."""
         return f"blocked-{number:05d}"
 
-    def make(self, system: System, leader: str, key: str) -> bytes:
-        """Make a request that makes one exist, since what never did has no index of its own."""
-        return system.put(leader, key, _VALUE)
+    def node(self, system: System, leader: str, number: int) -> str:
+        """Return the address of the node that one is made and changed at."""
+        del system, number
+        return leader
 
-    def change(self, system: System, leader: str, key: str, run: int) -> bytes:
-        """Make a request that changes one, in the run with this number."""
-        del run
-        return system.put(leader, key, _VALUE)
+    def make(self, system: System, address: str, key: str) -> bytes:
+        """Make a request that makes one exist, since what never did has no index of its own."""
+        return system.put(address, key, _VALUE)
+
+    def change(self, system: System, address: str, key: str) -> bytes:
+        """Make a request that changes one."""
+        return system.put(address, key, _VALUE)
 
     def path(self, key: str) -> str:
         """Return the path of hstore by which one is read."""
@@ -131,18 +136,22 @@ def measured(plan: Plan, subject: Subject) -> Rows:
 async def _fill(system: System, keys: int, subject: Subject) -> None:
     """Have each key exist."""
     leader = await trio.to_thread.run_sync(system.leader)
-    number = iter(range(keys))
+    by_node: dict[str, list[str]] = {}
+    for k in range(keys):
+        by_node.setdefault(subject.node(system, leader, k), []).append(subject.key(k))
 
-    async def write() -> None:
-        async with client.connected(leader) as connection:
-            for k in number:
-                status, body = await connection.ask(subject.make(system, leader, subject.key(k)))
+    async def write(address: str, keys: Iterator[str]) -> None:
+        async with client.connected(address) as connection:
+            for key in keys:
+                status, body = await connection.ask(subject.make(system, address, key))
                 if status != 200:
                     raise Failed(f"{system.name}: a write is answered {status}: {body[:200]!r}")
 
     async with trio.open_nursery() as nursery:
-        for _ in range(OPENING_AT_ONCE):
-            nursery.start_soon(write)
+        for address, some in by_node.items():
+            left = iter(some)
+            for _ in range(OPENING_AT_ONCE // len(by_node)):
+                nursery.start_soon(write, address, left)
 
 
 def _run(system: System, plan: Plan, number: int, subject: Subject) -> _Run:
@@ -184,9 +193,11 @@ async def _wait_all(
         writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
         begun, used = time.perf_counter(), cpu_seconds(pid)
         turn = [(number * writes + k) % plan.watches for k in range(writes)]
-        changed = [subject.key(k) for k in turn]
-        requests = {key: subject.change(system, leader, key, number) for key in changed}
-        await write_all(leader, requests, seen)
+        changes = []
+        for k in turn:
+            key, at = subject.key(k), subject.node(system, leader, k)
+            changes.append(Change(key, at, subject.change(system, at, key)))
+        await write_all(changes, seen)
         await wait(seen, lambda: not seen.begun, LATE_S_MAX, "all changes have been answered")
         busy = 100 * (cpu_seconds(pid) - used) / (time.perf_counter() - begun)
         memory, _ = memory_mib(pid)

@@ -71,6 +71,6 @@ def _request(system: System, address: str, name: int, number: int) -> bytes:
         "Address": f"10.1.{name % 256}.{number}",
         "Port": 8080 + number,
         "Tags": ["v1", "primary"],
-        "Check": {"TTL": "1h", "Status": "passing"},
+        "Check": {"TTL": "24h", "Status": "passing"},
     }
     return http("PUT", address, "/v1/agent/service/register", json.dumps(body).encode())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -56,6 +57,15 @@ class Seen:
         """Have whoever waits look again."""
         self.changed.set()
         self.changed = trio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What changes a key: a request to one node."""
+
+    key: str
+    address: str
+    request: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,8 @@ async def _watch_all(system: System, address: str, plan: Plan, number: int, seen
         writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
         turn = [(number * writes + k) % plan.watches for k in range(writes)]
         keys = [_prefix(k) + "key" for k in turn]
-        await write_all(leader, {key: system.put(leader, key, _VALUE) for key in keys}, seen)
+        writes = [Change(key, leader, system.put(leader, key, _VALUE)) for key in keys]
+        await write_all(writes, seen)
         await wait(seen, lambda: not seen.begun, LATE_S_MAX, "all changes have come")
         memory, _ = memory_mib(system.pid(address))
         nursery.cancel_scope.cancel()
@@ -208,24 +219,29 @@ async def watch(
     await connection.follow(system.watch(address, prefix), take)
 
 
-async def write_all(leader: str, requests: dict[str, bytes], seen: Seen) -> None:
-    """Change each of these keys by its request, so many a second."""
-    give, take = trio.open_memory_channel[bytes](len(requests))
+async def write_all(changes: list[Change], seen: Seen) -> None:
+    """Have each of these changes made, so many a second."""
+    give, take = trio.open_memory_channel[Change](len(changes))
     start = trio.current_time()
     async with trio.open_nursery() as nursery, give:
         for _ in range(_WRITERS):
-            nursery.start_soon(_writer, leader, take, seen)
-        for number, (key, request) in enumerate(requests.items()):
+            nursery.start_soon(_writer, take, seen)
+        for number, change in enumerate(changes):
             await trio.sleep_until(start + number / WRITES_PER_S)
-            seen.begun[key] = time.perf_counter()
-            give.send_nowait(request)
+            seen.begun[change.key] = time.perf_counter()
+            give.send_nowait(change)
 
 
-async def _writer(leader: str, requests: trio.MemoryReceiveChannel[bytes], seen: Seen) -> None:
+async def _writer(changes: trio.MemoryReceiveChannel[Change], seen: Seen) -> None:
+    connections: dict[str, client.Connection] = {}
     try:
-        async with client.connected(leader) as connection:
-            async for request in requests:
-                status, body = await connection.ask(request)
+        async with AsyncExitStack() as kept:
+            async for change in changes:
+                address = change.address
+                if address not in connections:
+                    opened = kept.enter_async_context(client.connected(address))
+                    connections[address] = await opened
+                status, body = await connections[address].ask(change.request)
                 if status != 200:
                     seen.wrong = f"a write is answered {status}: {body[:200]!r}"
                     break

@@ -56,7 +56,7 @@ def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
 
         if choice:
             return choice.among(found())
-        return gathered(lambda: map(_encode, found()))
+        return gathered(map(_encode, found()))
 
     question = Question((_EVERY_NODE,), lambda reader: reader.nodes_index(), render, _slice(choice))
     return _asked(exchange, request, choice, question)
@@ -108,7 +108,7 @@ def _every_name(exchange: Exchange, reader: Reader) -> Body:
     if kept is not None and kept[0] == index:
         return kept[1]
     names = reader.service_set()
-    body = gathered(lambda: (_named(*one) for one in names), b"{", b"}", most=_NAMES_AT_ONCE)
+    body = gathered((_named(*one) for one in names), b"{", b"}", most=_NAMES_AT_ONCE)
     if isinstance(body, bytes):
         exchange.rendered.names = index, body
     return body
@@ -159,7 +159,7 @@ def node(exchange: Exchange, request: Request, rest: bytes) -> Found:
 
         if choice:
             return Long(found(choice.compiled()), opening, b"}}")
-        return gathered(lambda: found(None), opening, b"}}", most=instances.WHOLE_MAX)
+        return gathered(found(None), opening, b"}}", most=instances.WHOLE_MAX)
 
     def on() -> list[Target]:
         return nodes.targets(exchange, text, NODE_SERVICES)

@@ -119,10 +119,8 @@ def _listed(
             return b"[]"
         if choice:
             return choice.among(found(reader))
-        return gathered(
-            lambda: (None if one is None else _encode(one) for one in found(reader)),
-            most=instances.WHOLE_MAX,
-        )
+        every = (None if one is None else _encode(one) for one in found(reader))
+        return gathered(every, most=instances.WHOLE_MAX)
 
     per_slice = filters.PER_SLICE if choice else instances.LONG_PER_SLICE
     question = Question(on, index, render, per_slice)

@@ -192,6 +192,8 @@ class _Read:
         hot = exchange.rendered.get(self._key)
         if hot is not None:
             return read(exchange, self._mode, hot.index, hot.body)
+        if len(exchange.backend.catalog.nodes_of_service(self._folded)) > WHOLE_MAX:
+            return self._long()
         reader = exchange.keys.view()
         try:
             result_index = self._index_of(reader)
@@ -201,15 +203,15 @@ class _Read:
         finally:
             reader.close()
         if not isinstance(body, bytes):
-            per_slice = PER_SLICE if self._has_filter else LONG_PER_SLICE
-            return LongBody(exchange, self._mode, self._index_of, self._render, per_slice)
+            return self._long()
         if index == result_index:
             exchange.rendered.put(self._key, self._folded, index, body)
         return read(exchange, self._mode, result_index, body)
 
-    @property
-    def _has_filter(self) -> bool:
-        return bool(parse_query(self._key[2]).get("filter"))
+    def _long(self) -> LongBody:
+        has_filter = parse_query(self._key[2]).get("filter")
+        per_slice = PER_SLICE if has_filter else LONG_PER_SLICE
+        return LongBody(self._exchange, self._mode, self._index_of, self._render, per_slice)
 
     def _index_of(self, reader: Reader) -> int:
         return max(reader.service_index(self._folded), 1)
@@ -221,7 +223,7 @@ class _Read:
             return b"[]"
         if wanted.choice:
             return Long(self._filtered(reader, wanted, wanted.choice.compiled()))
-        return gathered(lambda: self._pieces(reader, wanted), most=WHOLE_MAX)
+        return gathered(self._pieces(reader, wanted), most=WHOLE_MAX)
 
     def _pieces(self, reader: Reader, wanted: _Wanted) -> Iterator[bytes | None]:
         """Iterate over the instances: what is shown of each; None: nothing."""

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 WHOLE_MAX = 128
 """Sessions of a list that is made in one go, in about a millisecond."""
 
+NODES_WAITED_FOR_MAX = 64
+"""Nodes with sessions that a read of all sessions waits for; from there on, it waits for any."""
+
 # Consul's agent/structs: `SessionTTLMax`; agent/session_endpoint.go:
 # `lockDelayMinThreshold`.
 _SECOND_NS = 10**9
@@ -243,8 +246,13 @@ def _index(reader: Reader, index: int, session: Session | None) -> int:
     """Return the index of the answer about a session, which has the name of its node in it."""
     if session is None:
         return index
-    node = reader.node_by_number(session.node)
-    return max(index, reader.nodes_index() if node is None else node.modify_index)
+    return max(index, _node_index(reader, session.node))
+
+
+def _node_index(reader: Reader, number: int) -> int:
+    """Return the index of what a session shows of its node; of one that is gone, that of all nodes."""
+    node = reader.node_by_number(number)
+    return reader.nodes_index() if node is None else node.modify_index
 
 
 def of_node(exchange: Exchange, request: Request, rest: bytes) -> Found:
@@ -271,15 +279,24 @@ def of_node(exchange: Exchange, request: Request, rest: bytes) -> Found:
 
 def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     """`GET /v1/session/list`."""
-    on = (Target(SESSIONS, b"", is_prefix=True), Target(NODES, b"", is_prefix=True))
+
+    def index(reader: Reader) -> int:
+        found = [_node_index(reader, number) for number in reader.nodes_of_sessions()]
+        return max([reader.sessions_index(), *found])
+
+    def on() -> list[Target]:
+        reader = exchange.keys.view()
+        try:
+            numbers = reader.nodes_of_sessions()
+        finally:
+            reader.close()
+        targets = [Target(SESSIONS, b"", is_prefix=True)]
+        if len(numbers) > NODES_WAITED_FOR_MAX:
+            return [*targets, Target(NODES, b"", is_prefix=True)]
+        return targets + [Target(NODES, number.to_bytes(8)) for number in numbers]
+
     return ask(
-        exchange,
-        request,
-        Question(
-            on,
-            lambda reader: max(reader.sessions_index(), reader.nodes_index()),
-            lambda reader: _list(exchange, reader, None),
-        ),
+        exchange, request, Question(on, index, lambda reader: _list(exchange, reader, None))
     )
 
 

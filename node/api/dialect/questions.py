@@ -12,6 +12,7 @@ leads meanwhile, since the changes come from this node's own state.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,7 +99,7 @@ class Question(NamedTuple):
 
 
 def gathered(
-    elements: Callable[[], Iterator[bytes | None]],
+    elements: Iterator[bytes | None],
     opening: bytes = b"[",
     closing: bytes = b"]",
     *,
@@ -107,18 +108,17 @@ def gathered(
     """Return a body in one piece, where it is short, else what makes it while it is sent.
 
     Args:
-        elements: Called once more where it is long.
-        opening, closing: As of `Long`.
+        elements, opening, closing: As of `Long`.
         most: How many elements may be looked at in one go.
     """
     pieces: list[bytes] = []
     size = 0
-    for count, piece in enumerate(elements(), 1):
+    for count, piece in enumerate(elements, 1):
         if piece is not None:
             pieces.append(piece)
             size += len(piece)
         if count > most or size > SLICE_BYTES:
-            return Long(elements(), opening, closing)
+            return Long(itertools.chain(pieces, elements), opening, closing)
     return opening + b",".join(pieces) + closing
 
 

@@ -283,7 +283,10 @@ async def test_a_read_about_one_node_is_not_woken_by_external_ones(
     monkeypatch.setattr(LocalWait, "look", lambda wait: (looks.append(wait), look(wait))[1])
     created = await client.request("PUT", "/v1/session/create")
     name = created.json()["ID"]
-    for path in (f"session/info/{name}", "session/node/n1", "catalog/node/n1", "health/node/n1"):
+    for path in (
+        *(f"session/info/{name}", "session/node/n1", "session/list"),
+        *("catalog/node/n1", "health/node/n1"),
+    ):
         index = await asleep(client, path)
         looks.clear()
         number = catalog.add_external("ext", "192.0.2.1")
