@@ -50,7 +50,7 @@ def test_who_waits_for_a_service_hears_that_a_member_died_and_is_back(shared: Cl
     assert count == 2
     assert time.monotonic() - died_at < DIES_S_MAX
     dying.start()
-    dying.wait_healthy()
+    shared.wait_healthy()
     healthy_at = time.monotonic()
     while count == 2:
         count, index = _passing(asked, index)

@@ -18,7 +18,6 @@ from . import instances, nodes, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ...filter.predicate import Predicate
     from ...state.catalog_reader import CatalogNode, Instance
     from ...state.reader import Reader
     from ..dialect.questions import Body
@@ -92,9 +91,8 @@ def services(exchange: Exchange, request: Request, _rest: bytes) -> Found:
             return b"{}"
         if not is_narrowed:
             return _every_name(exchange, reader)
-        fits = choice.compiled() if choice else None
         wanted = [node for node in reader.catalog_nodes() if nodes.has_meta(node, meta)]
-        return Long(_narrowed(reader, wanted, datacenter(exchange), fits), b"{", b"}")
+        return Long(_narrowed(reader, wanted, datacenter(exchange), choice), b"{", b"}")
 
     on = [Target(SERVICE_SET, b"")]
     if is_narrowed:
@@ -119,9 +117,10 @@ def _named(name: str, tags: Sequence[str]) -> bytes:
 
 
 def _narrowed(
-    reader: Reader, wanted: Sequence[CatalogNode], dc: str, fits: Predicate | None
+    reader: Reader, wanted: Sequence[CatalogNode], dc: str, choice: filters.Choice
 ) -> Iterator[bytes | None]:
     """Iterate over the services that fit: None for each node and instance, and then over their names."""
+    fits = choice.compiled() if choice else None
     found: dict[str, set[str]] = {}
     for node in wanted:
         yield None
@@ -151,15 +150,16 @@ def node(exchange: Exchange, request: Request, rest: bytes) -> Found:
             return b"null"
         opening = b'{"Node":%b,"Services":{' % _encode(shown.node(node, datacenter(exchange)))
 
-        def found(fits: Predicate | None) -> Iterator[bytes | None]:
+        def found() -> Iterator[bytes | None]:
+            fits = choice.compiled() if choice else None
             for service in nodes.services_on(reader, node):
                 one = shown.service(service)
                 is_wanted = fits is None or fits(one)
                 yield b"%b:%b" % (_encode(service.id), _encode(one)) if is_wanted else None
 
         if choice:
-            return Long(found(choice.compiled()), opening, b"}}")
-        return gathered(found(None), opening, b"}}", most=instances.WHOLE_MAX)
+            return Long(found(), opening, b"}}")
+        return gathered(found(), opening, b"}}", most=instances.WHOLE_MAX)
 
     def on() -> list[Target]:
         return nodes.targets(exchange, text, NODE_SERVICES)

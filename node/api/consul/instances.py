@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ...filter.fields import Object
-    from ...filter.predicate import Predicate
     from ...model.commands import Outcome
     from ...state.catalog_reader import Instance
     from ...state.reader import Reader
@@ -222,22 +221,13 @@ class _Read:
         if kind.is_empty or wanted.is_elsewhere:
             return b"[]"
         if wanted.choice:
-            return Long(self._filtered(reader, wanted, wanted.choice.compiled()))
+            return Long(_filtered(self._found(reader, wanted), wanted))
         return gathered(self._pieces(reader, wanted), most=WHOLE_MAX)
 
     def _pieces(self, reader: Reader, wanted: _Wanted) -> Iterator[bytes | None]:
         """Iterate over the instances: what is shown of each; None: nothing."""
         every = self._found(reader, wanted)
         return (b",".join(map(_encode, filter(wanted.is_healthy, some))) or None for some in every)
-
-    def _filtered(self, reader: Reader, wanted: _Wanted, fits: Predicate) -> Iterator[bytes | None]:
-        """Iterate over what is shown, object by object; None: one that is not wanted."""
-        # An instance of which nothing is shown counts as one that is not wanted.
-        every = (one for some in self._found(reader, wanted) for one in some or (None,))
-        return (
-            _encode(one) if one is not None and fits(one) and wanted.is_healthy(one) else None
-            for one in every
-        )
 
     def _found(self, reader: Reader, wanted: _Wanted) -> Iterator[Sequence[Shown]]:
         """Iterate over the instances: what is shown of each that is wanted, of others nothing.
@@ -259,6 +249,18 @@ class _Read:
             if instance.node.number != number:
                 number, node = instance.node.number, shown.node(instance.node, dc)
             yield entries(reader, instance, node)
+
+
+def _filtered(found: Iterator[Sequence[Shown]], wanted: _Wanted) -> Iterator[bytes | None]:
+    """Iterate over what is shown, object by object; None: one that is not wanted.
+
+    The filter is compiled when the first is asked for, in a turn that has room for it.
+    """
+    fits = wanted.choice.compiled()
+    # An instance of which nothing is shown counts as one that is not wanted.
+    for one in (one for some in found for one in some or (None,)):
+        is_wanted = one is not None and fits(one) and wanted.is_healthy(one)
+        yield _encode(one) if is_wanted else None
 
 
 class _Wanted:

@@ -14,12 +14,11 @@ from hstore.node.api.consul import health, instances
 from hstore.node.api.dialect.questions import CROWD_MIN
 from hstore.node.api.http.connection import Request
 from hstore.node.api.http.exchange import NO_OUTCOME, Deferred, Exchange
-from hstore.node.api.http.unsent import Unsent
-from hstore.node.api.http.waiting import Wait, Waits
-from hstore.node.api.rendered import Rendered
+from hstore.node.api.http.server import ApiServer
+from hstore.node.api.http.serving import Serving
+from hstore.node.api.http.waiting import Wait
 from hstore.node.api.routes import ROUTES
 from hstore.node.model.checks import SERF_HEALTH
-from hstore.node.net.turn import Turn
 from tests.node.api.consul.conftest import OWN, StateBackend
 
 MANY = 10_000
@@ -29,21 +28,16 @@ class Place:
     """What the reads of one server share, without connections."""
 
     def __init__(self, backend: StateBackend) -> None:
-        self.backend = backend
-        self.turn = Turn()
-        backend.watches.wake = self.turn.soon
-        self.waits = Waits(self.turn)
-        self.unsent = Unsent()
-        self.rendered = Rendered(backend.whole)
+        shared = ApiServer(backend.whole, ROUTES)._shared
+        backend.watches.wake = shared.turn.soon
+        self.shared = shared
+        self.waits = shared.waits
+        self.rendered = shared.rendered
         self.answers: dict[str, list[Any]] = {}
 
     def exchange(self) -> Exchange:
-        whole: Any = self.backend.whole
         nothing: Any = None
-        return Exchange(
-            whole, ROUTES, nothing, nothing, turn=self.turn, unsent=self.unsent,
-            rendered=self.rendered, is_local=True,
-        )  # fmt: skip
+        return Serving(nothing, self.shared, is_local=True)._exchange
 
     def wait(self, name: str, index: int, exchange: Exchange | None = None) -> None:
         """Begin to wait, as a parked connection does after its barrier."""
