@@ -133,8 +133,8 @@ async def _watch_all(system: System, address: str, plan: Plan, number: int, seen
         writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
         turn = [(number * writes + k) % plan.watches for k in range(writes)]
         keys = [_prefix(k) + "key" for k in turn]
-        writes = [Change(key, leader, system.put(leader, key, _VALUE)) for key in keys]
-        await write_all(writes, seen)
+        changes = [Change(key, leader, system.put(leader, key, _VALUE)) for key in keys]
+        await write_all(changes, seen)
         await wait(seen, lambda: not seen.begun, LATE_S_MAX, "all changes have come")
         memory, _ = memory_mib(system.pid(address))
         nursery.cancel_scope.cancel()

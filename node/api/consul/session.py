@@ -295,9 +295,7 @@ def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
             return [*targets, Target(NODES, b"", is_prefix=True)]
         return targets + [Target(NODES, number.to_bytes(8)) for number in numbers]
 
-    return ask(
-        exchange, request, Question(on, index, lambda reader: _list(exchange, reader, None))
-    )
+    return ask(exchange, request, Question(on, index, lambda reader: _list(exchange, reader, None)))
 
 
 def _list(exchange: Exchange, reader: Reader, node: int | None) -> bytes | Iterator[bytes]:

@@ -280,7 +280,12 @@ async def test_a_read_about_one_node_is_not_woken_by_external_ones(
     """Ten thousand of them come and go: it waits for the node that it is about."""
     looks = []
     look = LocalWait.look
-    monkeypatch.setattr(LocalWait, "look", lambda wait: (looks.append(wait), look(wait))[1])
+
+    def looking(wait):
+        looks.append(wait)
+        return look(wait)
+
+    monkeypatch.setattr(LocalWait, "look", looking)
     created = await client.request("PUT", "/v1/session/create")
     name = created.json()["ID"]
     for path in (
