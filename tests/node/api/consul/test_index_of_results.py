@@ -157,7 +157,7 @@ class Model:
         self.shown[path], self.indexes[path] = body, index
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(_commands, max_size=25))
 async def test_an_index_moves_with_each_change_of_the_result_and_never_back(commands):
     backend = made()
@@ -259,7 +259,7 @@ async def _wait(reader: Client, path: str, index: int) -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(_commands, max_size=10))
 async def test_a_change_wakes_those_whose_index_it_moves_and_nobody_else(commands):
     async with trio.open_nursery() as nursery:
@@ -297,7 +297,7 @@ _READS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(_commands, st.lists(st.sampled_from(_READS), max_size=3)), max_size=12))
 async def test_kept_bodies_are_those_that_would_be_made(steps):
     backend = made()
