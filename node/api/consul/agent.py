@@ -11,7 +11,6 @@ import msgspec
 
 from ...filter.fields import INTEGER, TEXT, TEXT_MAP, Object
 from ...model import durations
-from ...model.checks import SERF_HEALTH
 from ...model.values import split_address
 from ...net.turn import BYTES_MAX
 from ..dialect import filters, heads
@@ -80,7 +79,7 @@ def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
         },
         "Member": {} if own is None else _member(own, dc),
         "Meta": {},
-        "Stats": _stats(exchange, info, own),
+        "Stats": _stats(info, own),
         "xDS": None,
     }
     return heads.read(exchange, Mode.STALE, None, _encode(body))
@@ -145,27 +144,13 @@ def _member(node: NodeInfo, dc: str) -> dict[str, Any]:
     }
 
 
-def _stats(
-    exchange: Exchange, info: ClusterInfo, own: NodeInfo | None
-) -> dict[str, dict[str, str]]:
+def _stats(info: ClusterInfo, own: NodeInfo | None) -> dict[str, dict[str, str]]:
     leader = next((node.peer_address for node in info.nodes if node.name == info.leader), "")
     raft = {"state": "Leader" if own is not None and own.name == info.leader else "Follower"}
     for name in ("term", "commit_index", "applied_index"):
         raft[name] = str((getattr(own, name, None)) or 0)
-    services, checks = _counts(exchange)
     return {
         "consul": {"leader_addr": leader},
         "raft": raft,
-        "agent": {"services": str(services), "checks": str(checks)},
+        "agent": {"services": "0", "checks": "0"},
     }
-
-
-def _counts(exchange: Exchange) -> tuple[int, int]:
-    """Return how many services and checks were registered here: not what each member has of itself."""
-    number = exchange.backend.catalog.own_number
-    reader = exchange.keys.view()
-    try:
-        checks = sum(1 for check in reader.checks(number) if check.id != SERF_HEALTH)
-        return sum(1 for _ in reader.services_of(number)), checks
-    finally:
-        reader.close()

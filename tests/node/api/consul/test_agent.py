@@ -8,7 +8,7 @@ import pytest
 
 from hstore.node.errors import NoLeader, Unavailable
 from hstore.node.model.commands import ChangeSetting
-from tests.node.api.consul.conftest import OWN, is_refused
+from tests.node.api.consul.conftest import is_refused
 
 ID = "00000000-0000-0000-1f00-000000000001"
 
@@ -46,17 +46,6 @@ async def test_self(client, backend):
     }
     leader = await client.request("GET", "/v1/status/leader")
     assert leader.json() == found["Stats"]["consul"]["leader_addr"]
-
-
-async def test_self_counts_what_was_registered_here(client, backend, catalog):
-    backend.add("n2", 2, 8501)
-    for number, names in ((OWN, ["a", "b"]), (2, ["c"])):
-        for name in names:
-            catalog.register(number, name)
-            catalog.check(number, f"service:{name}", "passing", service=name)
-    catalog.check(OWN, "disk", "critical")
-    found = (await client.request("GET", "/v1/agent/self")).json()
-    assert found["Stats"]["agent"] == {"services": "2", "checks": "3"}
 
 
 async def test_self_of_a_follower_without_a_leader(client, backend):
