@@ -92,7 +92,8 @@ def services(exchange: Exchange, request: Request, _rest: bytes) -> Found:
         if not is_narrowed:
             return _every_name(exchange, reader)
         wanted = [node for node in reader.catalog_nodes() if nodes.has_meta(node, meta)]
-        return Long(_narrowed(reader, wanted, datacenter(exchange), choice), b"{", b"}")
+        found = _narrowed(reader, wanted, datacenter(exchange), choice)
+        return Long(found, b"{", b"}") if choice else gathered(found, b"{", b"}")
 
     on = [Target(SERVICE_SET, b"")]
     if is_narrowed:
