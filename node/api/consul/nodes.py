@@ -55,7 +55,7 @@ def members_by_name(exchange: Exchange) -> list[Member]:
 
 def find_member(exchange: Exchange, text: str) -> Member | None:
     """Find a member by its name, without regard to case, or by its UUID."""
-    name, found = text.lower(), uuid_from(text)
+    name, found = fold(text).decode(), uuid_from(text)
     for member in exchange.backend.administration.members.values():
         if member.name == name or (found is not None and member.id == found.int):
             return member
