@@ -63,7 +63,7 @@ class Rendered:
     Attributes:
         names: The body with the names of all services, after the index that it was made at.
         crowds: By the folded name of a service that is on many nodes, who waits for it
-            (`dialect/questions.py`).
+            (`dialect/crowds.py`).
     """
 
     __slots__ = ("_asked", "_backend", "_bodies", "_size", "crowds", "names")

@@ -25,6 +25,7 @@ from ..http.exchange import Deferred
 from ..http.listing import KEYS_PER_SLICE, Listing
 from ..http.params import parse_query
 from ..http.waiting import Wait
+from .crowds import CROWD_MIN, Crowd, Member
 from .heads import Mode, read, read_head
 from .queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
 
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
     from ..http.connection import Request
     from ..http.exchange import Exchange
     from ..http.waiting import Due
-
-
-CROWD_MIN = 16
-"""From so many keys on, reads that wait for the same ones share a signal."""
 
 
 class Target(NamedTuple):
@@ -248,9 +245,11 @@ class Signal:
 
     __slots__ = ("_waiters", "call", "has_come")
 
-    def __init__(self, keys: Keys, on: Sequence[Target]) -> None:
+    def __init__(
+        self, keys: Keys, on: Sequence[Target], call: Callable[[], None] | None = None
+    ) -> None:
         """Begin to wait for it."""
-        self.call: Callable[[], None] | None = None
+        self.call = call
         self.has_come = False
         come = self._come
         self._waiters: list[Waiter] = [
@@ -272,63 +271,6 @@ class Signal:
         for waiter in waiters:
             waiter.give_up()
         self.call = None
-
-
-class Crowd:
-    """Reads that wait for the same many keys: they share one signal.
-
-    A service may be on ten thousand nodes, and a thousand reads wait for each of these.
-    """
-
-    __slots__ = ("_crowds", "_members", "_name", "_signal", "_turn")
-
-    def __init__(self, exchange: Exchange, name: bytes, on: Sequence[Target]) -> None:
-        self._crowds: dict[bytes, Crowd] = exchange.rendered.crowds
-        self._name = name
-        self._turn = exchange.turn
-        self._members: dict[Member, None] = {}
-        self._signal = Signal(exchange.keys, on)
-        self._signal.call = self._come
-        self._crowds[name] = self
-
-    def join(self, call: Callable[[], None]) -> Member:
-        """Have `call` called once, in a turn that has room for it, after the next change."""
-        member = Member(self, call)
-        self._members[member] = None
-        return member
-
-    def leave(self, member: Member) -> None:
-        """Forget a member; also one that is forgotten already."""
-        if self._members.pop(member, self) is None and not self._members:
-            self._signal.give_up()
-            del self._crowds[self._name]
-
-    def _come(self) -> None:
-        del self._crowds[self._name]
-        members, self._members = self._members, {}
-        for member in members:
-            self._turn.soon(member.end)
-
-
-class Member:
-    """One read of a crowd."""
-
-    __slots__ = ("_crowd", "call")
-
-    def __init__(self, crowd: Crowd, call: Callable[[], None]) -> None:
-        self._crowd = crowd
-        self.call: Callable[[], None] | None = call
-
-    def end(self) -> None:
-        """Call, unless it was given up meanwhile."""
-        call, self.call = self.call, None
-        if call is not None:
-            call()
-
-    def give_up(self) -> None:
-        """Wait no more. Idempotent."""
-        self.call = None
-        self._crowd.leave(self)
 
 
 class LocalWait(Wait):
@@ -375,10 +317,9 @@ class LocalWait(Wait):
         if crowd is None:
             on = self._on() if callable(self._on) else self._on
             if not self._crowd or len(on) < CROWD_MIN:
-                self._signal = Signal(keys, on)
-                self._signal.call = call
+                self._signal = Signal(keys, on, call)
                 return True
-            crowd = Crowd(self._exchange, self._crowd, on)
+            crowd = Crowd(self._exchange, self._crowd, lambda call: Signal(keys, on, call))
         self._signal = crowd.join(call)
         return True
 

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from hstore.node.api.consul import health, instances
-from hstore.node.api.dialect.questions import CROWD_MIN
+from hstore.node.api.dialect.crowds import CROWD_MIN
 from hstore.node.api.http.connection import Request
 from hstore.node.api.http.exchange import NO_OUTCOME, Deferred, Exchange
 from hstore.node.api.http.server import ApiServer
@@ -131,7 +131,7 @@ async def test_reads_of_a_service_on_many_nodes_share_their_waits(
     for _ in range(300):
         place.wait("web", index)
     [crowd] = place.rendered.crowds.values()
-    assert len(crowd._signal._waiters) == len(numbers) + 1
+    assert len(crowd._waiter._waiters) == len(numbers) + 1
     looks.clear()
     catalog.check(numbers[3], "disk", "warning")
     assert len(place.answers["web"]) <= 32
