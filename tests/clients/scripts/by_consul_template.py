@@ -18,7 +18,7 @@ WAIT = "stale=&wait=60000ms"
 def check_service_has_those_that_pass(place):
     place.register("web-1", "web", Address="10.0.0.1", Port=80)
     place.register("web-2", "web", Address="10.0.0.2", Port=80)
-    place.ask("PUT", "/v1/agent/check/warn/service:web-2")
+    place.say("warn", "service:web-2")
     found, _ = place.read(f"/v1/health/service/web?{WAIT}&passing=1")
     assert [one["Service"]["ID"] for one in found] == ["web-1"]
     found, _ = place.read(f"/v1/health/service/web?{WAIT}")

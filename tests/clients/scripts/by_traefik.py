@@ -54,8 +54,8 @@ def check_tags_are_filtered_by_an_expression(place):
 def check_both_lists_are_in_one_order(place):
     for number in range(9, 0, -1):
         place.register(f"web-{number}", "web", Address=f"10.0.0.{number}", Port=80, Tags=TAGS)
-    place.ask("PUT", "/v1/agent/check/warn/service:web-3")
-    place.ask("PUT", "/v1/agent/check/fail/service:web-5")
+    place.say("warn", "service:web-3")
+    place.say("fail", "service:web-5")
     found = items(place, "web")
     assert [one["id"] for one in found] == [f"web-{number}" for number in range(1, 10)]
     assert [one["status"] for one in found if one["status"] != "passing"] == ["warning", "critical"]

@@ -9,7 +9,9 @@ import concurrent.futures
 import json
 import signal
 import sys
+import time
 import traceback
+import urllib.parse
 import urllib.request
 
 CHECK_S = 20
@@ -52,7 +54,19 @@ class Place:
 
     def deregister(self, service_id):
         """Deregister a service."""
-        self.ask("PUT", f"/v1/agent/service/deregister/{service_id}")
+        self.ask("PUT", f"/v1/agent/service/deregister/{urllib.parse.quote(service_id)}")
+
+    def say(self, word, check_id):
+        """Say `pass`, `warn` or `fail` of a check, and wait until the catalog shows it.
+
+        A word is taken at once, and is in the catalog some milliseconds later.
+        """
+        self.ask("PUT", f"/v1/agent/check/{word}/{check_id}")
+        status = {"pass": "passing", "warn": "warning", "fail": "critical"}[word]
+        while check_id not in {
+            one["CheckID"] for one in self.ask("GET", f"/v1/health/state/{status}")
+        }:
+            time.sleep(0.01)
 
     def woken(self, path, change):
         """Read, change something while the answer is waited for, and return the answer and its index."""
