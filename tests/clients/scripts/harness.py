@@ -9,7 +9,6 @@ import concurrent.futures
 import json
 import signal
 import sys
-import time
 import traceback
 import urllib.parse
 import urllib.request
@@ -63,10 +62,10 @@ class Place:
         """
         self.ask("PUT", f"/v1/agent/check/{word}/{check_id}")
         status = {"pass": "passing", "warn": "warning", "fail": "critical"}[word]
-        while check_id not in {
-            one["CheckID"] for one in self.ask("GET", f"/v1/health/state/{status}")
-        }:
-            time.sleep(0.01)
+        path = f"/v1/health/state/{status}"
+        found, index = self.read(path)
+        while check_id not in {one["CheckID"] for one in found}:
+            found, index = self.read(f"{path}?index={index}")
 
     def woken(self, path, change):
         """Read, change something while the answer is waited for, and return the answer and its index."""
