@@ -7,6 +7,7 @@ external node alike as a `CatalogNode`, and the service `consul` of each member,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..model import values
@@ -34,6 +35,9 @@ from .deletions import DELETIONS
 from .nodes import MEMBERS, member_at, member_named, member_uuid
 
 CONSUL_FOLDED = CONSUL.encode()
+
+_split = lru_cache(maxsize=1024)(values.split_address)
+"""To take a member's address apart costs as much as to read a service and its checks."""
 
 _STATES = dict[str, int]({"any": AT_CHECKS}, **AT_STATUS)
 """Where the index of the checks with a status is in `CatalogIndex.indexes`."""
@@ -96,7 +100,7 @@ def of_member(member: Member) -> CatalogNode:
         member.catalog_number,
         member.name,
         member_uuid(member.id),
-        values.split_address(member.address).host,
+        _split(member.address).host,
         (),
         (),
         member.create_index,
@@ -216,7 +220,7 @@ class CatalogView:
         members: dict[int, Member] = self._values[MEMBERS]
         found = []
         for member in members.values():
-            port = values.split_address(member.address).port
+            port = _split(member.address).port
             service = Service(
                 member.catalog_number,
                 CONSUL,

@@ -1,7 +1,7 @@
 """Many blocking reads of `health/service` on one follower, each of a service of its own.
 
-As `blocking.py`, with services in place of keys. They are spread over the three members, each of which
-takes 5,000 at most. A change is a client's word about the TTL check of one of them, at the member that
+As `blocking.py`, with services in place of keys. They are spread over the two other members, each of
+which takes 5,000 at most. A change is a client's word about the TTL check of one of them, at the member that
 runs the check: passing and warning in turn, so that each changes the status. etcd does what its users
 do: a key of the same meaning, which is watched.
 """
@@ -30,12 +30,15 @@ class _Services(blocking.Subject):
 
     def __init__(self) -> None:
         self._changes: dict[str, int] = {}
+        self._owners: list[str] = []
 
     def node(self, system: System, leader: str, number: int) -> str:
         if not isinstance(system, Hstore):
             return leader
-        addresses = system.addresses
-        return addresses[number % len(addresses)]
+        if not self._owners:
+            asked = system.followers()[0]
+            self._owners = [address for address in system.addresses if address != asked]
+        return self._owners[number % len(self._owners)]
 
     def make(self, system: System, address: str, key: str) -> bytes:
         if not isinstance(system, Hstore):
