@@ -16,6 +16,7 @@ cluster.py     /v1/cluster, /v1/health, /v1/events, /v1/node/load, joining
 config.py      settings and names
 admin.py       stop, restart, kill, leave, remove, transfer
 items.py       an item in an answer, its 404, the age of a stale copy: shared by three handlers
+rendered.py    bodies of answers about one service, kept as long as they are right, and shared waits
 backend.py     what the API asks of the node
 `consul/`      the paths of Consul's clients; hstore's own are the modules above
 `dialect/`     what the paths of Consul's clients have in common

@@ -41,6 +41,7 @@ class Right(enum.Enum):
     SESSION_WRITE = "session write"
     EVENT_READ = "event read"
     EVENT_WRITE = "event write"
+    SERVICE_READ = "service read"
     NODE_READ = "node read"
     NODE_WRITE = "node write"
     ACL_READ = "acl read"
@@ -183,6 +184,15 @@ def _options(allow: bytes) -> Route:
     return Route(b"OPTIONS", b"/", options, Right.NONE)
 
 
+def _root_of(path: bytes) -> bytes:
+    """Return the beginning of a path by which routes with a key are looked up; empty: it has none."""
+    return path[: path.find(b"/", _LEAST) + 1]
+
+
+_LEAST = len(b"/v1/")
+"""No first name of a path that goes on with a key is shorter."""
+
+
 class Routes:
     """All routes of a server (`Router` of `http/exchange.py`).
 
@@ -200,8 +210,14 @@ class Routes:
                     raise ValueError(f"two routes for {method!r} {route.path!r}")
                 by_method[method] = route
         self._exact = exact
-        # The most used ones come first: they are tried in this order.
-        self._with_key = tuple(with_key.items())
+        # By the first two names of the path, `/v1/kv/`, or the first, `/read/`: there are dozens, which
+        # tried one after the other would cost each request for a key.
+        self._with_key: dict[bytes, tuple[tuple[bytes, dict[bytes, Route]], ...]] = {}
+        for start in sorted(with_key, key=len, reverse=True):
+            root = _root_of(start)
+            if not root:
+                raise ValueError(f"the first name of {start!r} is too short to be looked up")
+            self._with_key[root] = (*self._with_key.get(root, ()), (start, with_key[start]))
 
     def begin(self, exchange: Exchange, request: Request) -> Found:
         """Find the route, pass its gate, and let its handler begin; errors become answers, too."""
@@ -249,7 +265,7 @@ class Routes:
         rest = b""
         by_method = self._exact.get(path)
         if by_method is None:
-            for start, with_key in self._with_key:
+            for start, with_key in self._with_key.get(_root_of(path), ()):
                 if path.startswith(start):
                     by_method, rest = with_key, path[len(start) :]
                     break

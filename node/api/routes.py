@@ -18,6 +18,7 @@ from .consul import (
     catalog,
     coordinate,
     event,
+    health,
     kv,
     quorum,
     session,
@@ -28,6 +29,8 @@ from .gate import Browser, Caller, Handler, Repeat, Right, Route, Routes
 
 BLOCKING = "cached consistent index max_stale stale timeout wait"
 """The query parameters of a read of the dialect that may wait for a change."""
+
+_NARROWS = "filter node-meta passing tag"
 
 _GET, _PUT, _POST, _DELETE = b"GET", b"PUT", b"POST", b"DELETE"
 
@@ -72,7 +75,6 @@ def _operate(
     )
 
 
-# Those whose path goes on with a key are looked for in this order: the most used ones come first.
 RECORDS = (
     _read(
         b"/v1/kv/",
@@ -103,6 +105,20 @@ RECORDS = (
         "node service tag timeout",
         Right.EVENT_WRITE,
         body_bytes_max=PAYLOAD_BYTES_MAX,
+    ),
+    *(
+        _read(path, handler, right, f"{narrows} {BLOCKING}")
+        for path, handler, right, narrows in (
+            (b"/v1/catalog/service/", catalog.service, Right.SERVICE_READ, "filter node-meta tag"),
+            (b"/v1/catalog/connect/", catalog.nothing, Right.SERVICE_READ, _NARROWS),
+            (b"/v1/catalog/node/", catalog.node, Right.NODE_READ, "filter"),
+            (b"/v1/catalog/services", catalog.services, Right.SERVICE_READ, "filter node-meta"),
+            (b"/v1/health/service/", health.service, Right.SERVICE_READ, _NARROWS),
+            (b"/v1/health/connect/", catalog.nothing, Right.SERVICE_READ, _NARROWS),
+            (b"/v1/health/checks/", health.checks, Right.SERVICE_READ, "filter node-meta"),
+            (b"/v1/health/node/", health.node, Right.NODE_READ, "filter"),
+            (b"/v1/health/state/", health.state, Right.NODE_READ, "filter node-meta"),
+        )
     ),
     _read(b"/v1/coordinate/node/", coordinate.one, Right.NODE_READ, BLOCKING),
     _read(b"/v1/acl/", acl.disabled, Right.ACL_READ),

@@ -7,6 +7,7 @@ external node alike as a `CatalogNode`, and the service `consul` of each member,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..model import values
@@ -28,12 +29,15 @@ from .catalog_index import (
     NO_INDEXES,
     CatalogIndex,
 )
-from .catalog_records import decode_service, fold, instance_key
+from .catalog_records import decode_service, fold, instance_key, node_of
 from .changes import NODES, SERVICES
 from .deletions import DELETIONS
 from .nodes import MEMBERS, member_at, member_named, member_uuid
 
 CONSUL_FOLDED = CONSUL.encode()
+
+_split = lru_cache(maxsize=1024)(values.split_address)
+"""To take a member's address apart costs as much as to read a service and its checks."""
 
 _STATES = dict[str, int]({"any": AT_CHECKS}, **AT_STATUS)
 """Where the index of the checks with a status is in `CatalogIndex.indexes`."""
@@ -96,7 +100,7 @@ def of_member(member: Member) -> CatalogNode:
         member.catalog_number,
         member.name,
         member_uuid(member.id),
-        values.split_address(member.address).host,
+        _split(member.address).host,
         (),
         (),
         member.create_index,
@@ -184,29 +188,39 @@ class CatalogView:
 
     # --- services -------------------------------------------------------------------------------
 
-    def instances(self, folded: bytes) -> list[Instance]:
-        """Return the instances of a service, by name of the node and then by ID."""
+    def each_instance(self, folded: bytes) -> Iterator[Instance]:
+        """Iterate over the instances of a service, as `instances`; each is read when it is its turn."""
         if folded == CONSUL_FOLDED:
-            return self._consul()
+            return iter(self._consul())
         name = self._catalog.names.get(folded)
         if name is None:
-            return []
-        found = []
+            return iter(())
         nodes = {number: self.node_by_number(number) for number in name.nodes}
-        for key in list(name.keys):
-            service = self._service(key)
-            node = None if service is None else nodes.get(service.node)
+
+        def place(key: bytes) -> tuple[bytes, bytes]:
+            node = nodes[node_of(key)]
+            return b"" if node is None else node.name.encode(), key
+
+        keys = sorted(name.keys, key=place) if len(name.keys) > 1 else list(name.keys)
+        return self._each_at(keys, nodes)
+
+    def _each_at(
+        self, keys: list[bytes], nodes: dict[int, CatalogNode | None]
+    ) -> Iterator[Instance]:
+        for key in keys:
+            service, node = self._service(key), nodes[node_of(key)]
             if service is not None and node is not None:
-                found.append(Instance(node, service))
-        if len(found) > 1:
-            found.sort(key=_place)
-        return found
+                yield Instance(node, service)
+
+    def instances(self, folded: bytes) -> list[Instance]:
+        """Return the instances of a service, by name of the node and then by ID."""
+        return list(self.each_instance(folded))
 
     def _consul(self) -> list[Instance]:
         members: dict[int, Member] = self._values[MEMBERS]
         found = []
         for member in members.values():
-            port = values.split_address(member.address).port
+            port = _split(member.address).port
             service = Service(
                 member.catalog_number,
                 CONSUL,

@@ -19,6 +19,7 @@ from .catalog_reader import CatalogNode, CatalogView, Instance
 from .changes import KEYS, SESSIONS
 from .deletions import DELETIONS
 from .records import Item
+from .sessions import SESSION_NODES
 from .user_events import EVENT_INDEXES
 
 
@@ -76,6 +77,10 @@ class Reader(KeyReader, Protocol):
         """Return the index of the list of sessions, those of one node or all."""
         ...
 
+    def nodes_of_sessions(self) -> frozenset[int]:
+        """Return the numbers of the nodes that have a session; one may have gone meanwhile."""
+        ...
+
     def nodes_index(self) -> int:
         """Return the index of the list of the catalog's nodes."""
         ...
@@ -100,6 +105,13 @@ class Reader(KeyReader, Protocol):
         """Return the instances of a service, by name of the node and then by ID, bytewise.
 
         Those of `consul` are made from the members. The caller folds the name (`catalog_records.fold`).
+        """
+        ...
+
+    def each_instance(self, folded: bytes) -> Iterator[Instance]:
+        """Iterate over the instances of a service, as `instances`; each is read when it is its turn.
+
+        Which there are is settled at the call.
         """
         ...
 
@@ -234,6 +246,11 @@ class View(CatalogView):
         if node is None:
             return self._index(records.SESSIONS_CHANGE_KEY)
         return self._index(records.NODE_SESSIONS_CHANGE + records.encode_index(node))
+
+    def nodes_of_sessions(self) -> frozenset[int]:
+        """Return the numbers of the nodes that have a session."""
+        known: dict[bytes, int] = self._values[SESSION_NODES]
+        return frozenset(known.values())
 
     def events(self) -> Iterator[UserEvent]:
         """Iterate over the events of users that are kept, oldest first."""

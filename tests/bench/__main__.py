@@ -32,6 +32,7 @@ from . import (
     outage,
     report,
     resolvers,
+    services,
     sessions,
     store,
     systems,
@@ -50,6 +51,7 @@ SECTIONS: dict[str, Section] = {
     "blocking": blocking.blocking,
     "txn": sessions.txn,
     "sessions": sessions.sessions,
+    "services": services.services,
     "outages": outage.outages,
     "dns": names.dns,
     "resolvers": resolvers.resolvers,
@@ -70,6 +72,7 @@ TOOLS = {
     "blocking": (),
     "txn": ("wrk",),
     "sessions": ("wrk",),
+    "services": ("wrk", "etcd"),
 }
 """What these sections need, where that is not everything. Resolvers that are not installed are left out."""
 

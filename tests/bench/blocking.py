@@ -1,5 +1,7 @@
 """Many blocking reads on one follower, each of a key of its own, while changes go over all of them.
 
+`svc_blocking.py` does the same with services, by what is here.
+
 hstore is asked as Consul's clients ask: a GET with the index of the last answer, which is answered when
 the key has changed, and asked anew. etcd is asked for a watch of each key by its gateway, whose one
 answer has no end. The client of all of them is one process, the same for both systems, and what it
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +32,7 @@ from .watch_load import (
     OPEN_S_MAX,
     OPENING_AT_ONCE,
     WRITES_PER_S,
+    Change,
     Seen,
     follow,
     wait,
@@ -45,13 +48,42 @@ _REST_S = 2.0
 _INDEX = re.compile(rb'"ModifyIndex":(\d+)')
 
 
-def row_name(plan_watches: int, figure: str) -> str:
+def row_name(plan_watches: int, figure: str, of: str = "") -> str:
     """Name a row; targets refer to it by this."""
-    return f"{plan_watches:,} blocking reads on a follower, {WRITES_PER_S} changes/s over all: {figure}"
+    what = f"{plan_watches:,} blocking reads{of} on a follower"
+    return f"{what}, {WRITES_PER_S} changes/s over all: {figure}"
 
 
 P50, P99 = "delay p50", "delay p99"
 MEMORY, PROCESSOR = "memory for them", "processor time of the follower"
+
+
+class Subject:
+    """What is waited for: a key of each reader."""
+
+    of = ""
+    """What the names of the rows say of it."""
+
+    def key(self, number: int) -> str:
+        """Name one, so that it begins no other's name: a watch of it as a prefix is one of it alone."""
+        return f"blocked-{number:05d}"
+
+    def node(self, system: System, leader: str, number: int) -> str:
+        """Return the address of the node that one is made and changed at."""
+        del system, number
+        return leader
+
+    def make(self, system: System, address: str, key: str) -> bytes:
+        """Make a request that makes one exist, since what never did has no index of its own."""
+        return system.put(address, key, _VALUE)
+
+    def change(self, system: System, address: str, key: str) -> bytes:
+        """Make a request that changes one."""
+        return system.put(address, key, _VALUE)
+
+    def path(self, key: str) -> str:
+        """Return the path of hstore by which one is read."""
+        return f"/v1/kv/{key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +99,21 @@ class _Run:
 
 def blocking(plan: Plan) -> Rows:
     """Delay from a change sent to the answer of who waits for it, and what it costs the follower."""
+    yield from measured(plan, Subject())
+
+
+def measured(plan: Plan, subject: Subject) -> Rows:
+    """Measure it with any subject."""
 
     def name(figure: str) -> str:
-        return row_name(plan.watches, figure)
+        return row_name(plan.watches, figure, subject.of)
 
     with both(plan.folder, plan.etcd) as systems:
         for system in systems:
-            trio.run(partial(_fill, system, plan.watches))
+            trio.run(partial(_fill, system, plan.watches, subject))
         runs: list[tuple[_Run, _Run]] = []
         for number in range(plan.pairs + 1):
-            ours, theirs = (_run(system, plan, number) for system in systems)
+            ours, theirs = (_run(system, plan, number, subject) for system in systems)
             runs.append((ours, theirs))
         first, *pairs = runs
         yield paired(name(P50), "ms", [(a.p50_ms, b.p50_ms) for a, b in pairs])
@@ -96,34 +133,34 @@ def blocking(plan: Plan) -> Rows:
         )
 
 
-def _key(number: int) -> str:
-    return f"blocked-{number:05d}"
-
-
-async def _fill(system: System, keys: int) -> None:
-    """Have each key exist, since a key that never did has no index of its own."""
+async def _fill(system: System, keys: int, subject: Subject) -> None:
+    """Have each key exist."""
     leader = await trio.to_thread.run_sync(system.leader)
-    number = iter(range(keys))
+    by_node: dict[str, list[str]] = {}
+    for k in range(keys):
+        by_node.setdefault(subject.node(system, leader, k), []).append(subject.key(k))
 
-    async def write() -> None:
-        async with client.connected(leader) as connection:
-            for k in number:
-                status, body = await connection.ask(system.put(leader, _key(k), _VALUE))
+    async def write(address: str, keys: Iterator[str]) -> None:
+        async with client.connected(address) as connection:
+            for key in keys:
+                status, body = await connection.ask(subject.make(system, address, key))
                 if status != 200:
                     raise Failed(f"{system.name}: a write is answered {status}: {body[:200]!r}")
 
     async with trio.open_nursery() as nursery:
-        for _ in range(OPENING_AT_ONCE):
-            nursery.start_soon(write)
+        for address, some in by_node.items():
+            left = iter(some)
+            for _ in range(OPENING_AT_ONCE // len(by_node)):
+                nursery.start_soon(write, address, left)
 
 
-def _run(system: System, plan: Plan, number: int) -> _Run:
+def _run(system: System, plan: Plan, number: int, subject: Subject) -> _Run:
     address = system.followers()[0]
     pid = system.pid(address)
     before, _ = memory_mib(pid)
     files = open_files(pid)
     seen = Seen()
-    after, busy = trio.run(partial(_wait_all, system, address, plan, number, seen))
+    after, busy = trio.run(partial(_wait_all, system, address, plan, number, subject, seen))
     if seen.wrong:
         raise Failed(f"{system.name}: {seen.wrong}")
     if not plan.is_quick:
@@ -134,7 +171,7 @@ def _run(system: System, plan: Plan, number: int) -> _Run:
 
 
 async def _wait_all(
-    system: System, address: str, plan: Plan, number: int, seen: Seen
+    system: System, address: str, plan: Plan, number: int, subject: Subject, seen: Seen
 ) -> tuple[float, float]:
     """Begin all reads, write for the time of a run, and wait for the last answer.
 
@@ -145,9 +182,9 @@ async def _wait_all(
     opening = trio.Semaphore(OPENING_AT_ONCE)
     async with trio.open_nursery() as nursery:
         for k in range(plan.watches):
-            key = _key(k)  # it begins no other's, so a watch of it as a prefix is one of the key
+            key = subject.key(k)
             if isinstance(system, Hstore):
-                read = partial(_read, address, key, seen)
+                read = partial(_read, address, key, subject.path(key), seen)
             else:
                 read = partial(watch, system, address, key, seen)
             nursery.start_soon(follow, opening, seen, address, read)
@@ -156,7 +193,11 @@ async def _wait_all(
         writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
         begun, used = time.perf_counter(), cpu_seconds(pid)
         turn = [(number * writes + k) % plan.watches for k in range(writes)]
-        await write_all(system, leader, [_key(k) for k in turn], seen)
+        changes = []
+        for k in turn:
+            key, at = subject.key(k), subject.node(system, leader, k)
+            changes.append(Change(key, at, subject.change(system, at, key)))
+        await write_all(changes, seen)
         await wait(seen, lambda: not seen.begun, LATE_S_MAX, "all changes have been answered")
         busy = 100 * (cpu_seconds(pid) - used) / (time.perf_counter() - begun)
         memory, _ = memory_mib(pid)
@@ -167,6 +208,7 @@ async def _wait_all(
 async def _read(
     address: str,
     key: str,
+    path: str,
     seen: Seen,
     connection: client.Connection,
     opened: Callable[[], None],
@@ -174,16 +216,17 @@ async def _read(
     """Ask for a key again and again, each time with the index of the last answer."""
     index = b"0"
     while True:
-        path = f"/v1/kv/{key}?index={index.decode()}&wait={_WAIT}"
-        request = http("GET", address, path if index != b"0" else f"/v1/kv/{key}")
+        query = "" if index == b"0" else f"?index={index.decode()}&wait={_WAIT}"
+        request = http("GET", address, path + query)
         if index != b"0":
             opened()
         status, body = await connection.ask(request)
-        found = _INDEX.search(body)
-        if status != 200 or found is None:
+        # That of the result is the greatest in it.
+        found = max(map(int, _INDEX.findall(body)), default=0)
+        if status != 200 or not found:
             raise Failed(f"a read is answered {status}: {body[:200]!r}")
         if index != b"0":
-            if found[1] == index:
+            if found == int(index):
                 raise Failed(f"a read of {key} is answered with no change")
             seen.change(key)
-        index = found[1]
+        index = b"%d" % found

@@ -10,6 +10,7 @@
 --   recurse  all keys with the prefix             scatter  writes all over the keys
 --   fill     each key from FIRST on once, scattered; says how far it is, and `filled` at the end
 --   txn      writes of four keys in one step
+--   service  the passing instances of services, any of them; of etcd all keys below the service
 --   create   sessions, or leases                  renew    each of those named in FILE, in turn
 --
 -- Requests are made before the load and kept: the load generator must not be what is measured.
@@ -110,6 +111,9 @@ function makers.hstore(value_bytes, prefix)
         return '{"KV":{"Verb":"set","Key":"' .. key(number) .. '","Value":"' .. encoded(number) .. '"}}'
       end) .. "]")
     end,
+    service = function(number)
+      return "GET /v1/health/service/" .. key(number) .. "?passing" .. host .. "\r\n\r\n"
+    end,
     create = function() return with_body("/v1/session/create", '{"TTL":"600s"}') end,
     renew = function(name) return with_body("/v1/session/renew/" .. name, "") end,
   }
@@ -149,6 +153,10 @@ function makers.etcd(value_bytes, prefix)
         return '{"request_put":{"key":"' .. key(number) .. '","value":"' .. value(number) .. '"}}'
       end) .. "]}")
     end,
+    service = function(number)
+      local range = '{"key":"' .. key(number) .. base64("/") .. '","range_end":"'
+      return post("kv/range", range .. key(number) .. base64("0") .. '"}')
+    end,
     create = function() return post("lease/grant", '{"TTL":"600"}') end,
     renew = function(name) return post("lease/keepalive", '{"ID":"' .. name .. '"}') end,
   }
@@ -178,6 +186,12 @@ operations.put = in_turn("put")
 operations.get = in_turn("get")
 operations.stale = in_turn("stale")
 operations.txn = in_turn("txn")
+
+function operations.service(make, keys)
+  local requests = all_made(keys, make.service)
+  math.randomseed(1)
+  return function() return requests[math.random(0, keys - 1)] end
+end
 
 function operations.create(make)
   local whole = make.create()

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import abuse, blocking, names, outage, resolvers, sessions, store
+from . import (
+    abuse,
+    blocking,
+    names,
+    outage,
+    resolvers,
+    sessions,
+    store,
+    svc_blocking,
+    svc_health,
+)
 from .loads import P50, P99, RATE, row_name
 from .outage import Loss
 from .plan import Plan
@@ -84,6 +94,26 @@ TARGETS = (
             (blocking.MEMORY, 0.25),
             (blocking.PROCESSOR, 0.8),
         )
+    ),
+    *(
+        Target(
+            f"{WATCHES:,} blocking reads of health/service on a follower: {figure}",
+            f"etcd: at most {most}",
+            (blocking.row_name(WATCHES, figure, svc_blocking.OF),),
+            most=most,
+        )
+        for figure, most in (
+            (blocking.P50, 1.1),
+            (blocking.P99, 1.5),
+            (blocking.MEMORY, 0.25),
+            (blocking.PROCESSOR, 0.8),
+        )
+    ),
+    Target(
+        f"{svc_health.WHAT}, {svc_health.CONNECTIONS} connections",
+        "etcd, a range of the keys of one service: at least 2.0",
+        (row_name(svc_health.WHAT, svc_health.CONNECTIONS, "leader", RATE),),
+        least=2.0,
     ),
     Target(
         "transactions of 4 sets, 64 connections",

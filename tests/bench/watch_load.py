@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -56,6 +57,15 @@ class Seen:
         """Have whoever waits look again."""
         self.changed.set()
         self.changed = trio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What changes a key: a request to one node."""
+
+    key: str
+    address: str
+    request: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,9 @@ async def _watch_all(system: System, address: str, plan: Plan, number: int, seen
         await wait(seen, lambda: seen.opened == plan.watches, OPEN_S_MAX, "all watches are open")
         writes = min(round(plan.watch_seconds * WRITES_PER_S), plan.watches)
         turn = [(number * writes + k) % plan.watches for k in range(writes)]
-        await write_all(system, leader, [_prefix(k) + "key" for k in turn], seen)
+        keys = [_prefix(k) + "key" for k in turn]
+        changes = [Change(key, leader, system.put(leader, key, _VALUE)) for key in keys]
+        await write_all(changes, seen)
         await wait(seen, lambda: not seen.begun, LATE_S_MAX, "all changes have come")
         memory, _ = memory_mib(system.pid(address))
         nursery.cancel_scope.cancel()
@@ -207,26 +219,29 @@ async def watch(
     await connection.follow(system.watch(address, prefix), take)
 
 
-async def write_all(system: System, leader: str, keys: list[str], seen: Seen) -> None:
-    """Write each of these keys, so many a second."""
-    give, take = trio.open_memory_channel[str](len(keys))
+async def write_all(changes: list[Change], seen: Seen) -> None:
+    """Have each of these changes made, so many a second."""
+    give, take = trio.open_memory_channel[Change](len(changes))
     start = trio.current_time()
     async with trio.open_nursery() as nursery, give:
         for _ in range(_WRITERS):
-            nursery.start_soon(_writer, system, leader, take, seen)
-        for number, key in enumerate(keys):
+            nursery.start_soon(_writer, take, seen)
+        for number, change in enumerate(changes):
             await trio.sleep_until(start + number / WRITES_PER_S)
-            seen.begun[key] = time.perf_counter()
-            give.send_nowait(key)
+            seen.begun[change.key] = time.perf_counter()
+            give.send_nowait(change)
 
 
-async def _writer(
-    system: System, leader: str, keys: trio.MemoryReceiveChannel[str], seen: Seen
-) -> None:
+async def _writer(changes: trio.MemoryReceiveChannel[Change], seen: Seen) -> None:
+    connections: dict[str, client.Connection] = {}
     try:
-        async with client.connected(leader) as connection:
-            async for key in keys:
-                status, body = await connection.ask(system.put(leader, key, _VALUE))
+        async with AsyncExitStack() as kept:
+            async for change in changes:
+                address = change.address
+                if address not in connections:
+                    opened = kept.enter_async_context(client.connected(address))
+                    connections[address] = await opened
+                status, body = await connections[address].ask(change.request)
                 if status != 200:
                     seen.wrong = f"a write is answered {status}: {body[:200]!r}"
                     break

@@ -1,5 +1,8 @@
 """Clients without tests of their own that would fit: each by a script of ours below `scripts/`.
 
+Clients that are no libraries, and that no package index has, are stood in for by the requests that
+their sources make.
+
 A script is a program of its own, since several of these packages are called `consul`: it says one
 JSON line a test.
 """
@@ -28,12 +31,15 @@ class Scripted:
         name, version: As the index has them.
         script: A file below `scripts/`.
         more: Other packages that it needs.
+        has_package: Whether there is a package. Else the script makes the requests that the source of
+            the client makes, in that version.
     """
 
     name: str
     version: str
     script: str
     more: tuple[str, ...] = ()
+    has_package: bool = True
 
     def install(self) -> Path:
         """Return where the package is.
@@ -41,6 +47,8 @@ class Scripted:
         Raises:
             Unavailable: It is not installed and cannot be.
         """
+        if not self.has_package:
+            return _SCRIPTS
         name = f"{self.name}-{self.version}"
         return cache.pip(name, f"{self.name}=={self.version}", *self.more)
 
@@ -92,4 +100,7 @@ SCRIPTED = (
     Scripted("consul-kv", "0.7.4", "by_consul_kv.py"),
     Scripted("consulate", "0.6.0", "by_consulate.py"),
     Scripted("patroni", "4.1.5", "by_patroni.py", ("psycopg[binary]",)),
+    Scripted("prometheus", "2.53", "by_prometheus.py", has_package=False),
+    Scripted("traefik", "3.1", "by_traefik.py", has_package=False),
+    Scripted("consul-template", "0.39", "by_consul_template.py", has_package=False),
 )

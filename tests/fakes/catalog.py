@@ -200,6 +200,9 @@ class FakeCatalog:
         ]
         return sorted(found, key=lambda one: (one.node.name.encode(), one.service.id.encode()))
 
+    def each_instance(self, folded: bytes) -> Iterator[Instance]:
+        return iter(self.instances(folded))
+
     def service_name(self, folded: bytes) -> str:
         found = (one.name for one in self.services.values() if fold(one.name) == folded)
         return next(found, "")

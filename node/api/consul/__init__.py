@@ -1,7 +1,8 @@
 """The paths of Consul's clients: what each one means.
 
-Words. A *tree* is all keys with a prefix. A *node* is a member, as the catalog shows it; its *number*
-is what sessions and checks know it by.
+Words. A *tree* is all keys with a prefix. A *node* is what the catalog has: a member, or an external
+node, which a client has registered. Its *number* is what sessions, services and checks know it by. An
+*instance* is one service on one node.
 
 status.py      /v1/status, and the root of the API
 kv.py          /v1/kv: one key
@@ -9,12 +10,15 @@ trees.py       /v1/kv: all keys with a prefix
 session.py     /v1/session
 txn.py         /v1/txn
 event.py       /v1/event
-catalog.py     /v1/catalog: the nodes, the datacenter
+catalog.py     /v1/catalog: the nodes, their services, the datacenter
+health.py      /v1/health: services with their checks, and checks
 coordinate.py  /v1/coordinate
 agent.py       /v1/agent: this node, and the members it knows
 quorum.py      /v1/operator/raft: who votes
 acl.py         /v1/acl, which there is not
-nodes.py       the catalog's nodes, as five handlers name and show them
+instances.py   reads of one service, which catalog.py and health.py have
+nodes.py       the catalog's nodes, as handlers name and choose them, and what is on them
+shown.py       nodes, services and checks as answers show them
 
 Never here: what several of them have in common in errors, headers, modes and waiting, which is the
 dialect (`../dialect/`), or a path of hstore's own, which is a module of `../`.

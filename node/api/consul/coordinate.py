@@ -57,7 +57,7 @@ def one(exchange: Exchange, request: Request, rest: bytes) -> Found:
 
     def render(_: Reader) -> bytes | None:
         short = name.removesuffix(f".{datacenter(exchange)}")
-        node = nodes.find(exchange, short)
+        node = nodes.find_member(exchange, short)
         if node is None:
             return None
         return _encode([_place(node.name if short == name else name)])
@@ -75,7 +75,7 @@ def _index(reader: Reader) -> int:
 
 
 def _all(exchange: Exchange) -> list[dict[str, Any]]:
-    return [_place(member.name) for member in nodes.by_name(exchange)]
+    return [_place(member.name) for member in nodes.members_by_name(exchange)]
 
 
 def _place(name: str) -> dict[str, Any]:

@@ -92,7 +92,7 @@ async def transfer(exchange: Exchange, request: Request, _rest: bytes) -> Answer
     query = parse_query(request.query)
     deadline = await exchange.begin_wait(query)
     text = query.get("id", "")
-    node = nodes.find(exchange, text) if text else None
+    node = nodes.find_member(exchange, text) if text else None
     if text and node is None:
         raise refused(500, f"id {text[:100]!r} was not found in the Raft configuration")
     to = "" if node is None else f"{node.id:016x}"

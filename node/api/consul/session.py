@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 WHOLE_MAX = 128
 """Sessions of a list that is made in one go, in about a millisecond."""
 
+NODES_WAITED_FOR_MAX = 64
+"""Nodes with sessions that a read of all sessions waits for; from there on, it waits for any."""
+
 # Consul's agent/structs: `SessionTTLMax`; agent/session_endpoint.go:
 # `lockDelayMinThreshold`.
 _SECOND_NS = 10**9
@@ -75,8 +78,8 @@ class _Create(msgspec.Struct, rename="pascal", forbid_unknown_fields=True):
 def create(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     """`PUT /v1/session/create`."""
     body = bodies.decode(exchange, _Create, request.body, _ALIASES, allows_empty=True)
-    node = nodes.find(exchange, body.node) if body.node else nodes.own(exchange)
-    command = _command(exchange, body, 0 if node is None else node.catalog_number)
+    node = _node(exchange, body.node)
+    command = _command(exchange, body, node or 0)
     if node is None:
         return _create_when_known(exchange, request, body.node, command)
     return _created(exchange, request, command, is_named=bool(body.node))
@@ -88,13 +91,20 @@ async def _create_when_known(
     """Make a session of a node that is not known here: perhaps this node is a little behind."""
     query = parse_query(request.query)
     await exchange.keys.read_barrier(await exchange.begin_wait(query))
-    node = nodes.find(exchange, name) if name else nodes.own(exchange)
+    node = _node(exchange, name)
     if node is None:
         raise refused(500, "Missing node registration")
-    session = msgspec.structs.replace(command.session, node=node.catalog_number)
+    session = msgspec.structs.replace(command.session, node=node)
     command = CreateSession(session, command.ttl_ns)
     created = _created(exchange, request, command, is_named=bool(name))
     return await exchange.settle(created, request)
+
+
+def _node(exchange: Exchange, name: str) -> int | None:
+    """Return the number of the node that a new session is of; None: it is not known here."""
+    if name:
+        return nodes.find(exchange, name)
+    return exchange.backend.catalog.own_number or None
 
 
 def _created(
@@ -210,22 +220,39 @@ def info(exchange: Exchange, request: Request, rest: bytes) -> Found:
 
     def index(reader: Reader) -> int:
         session = reader.session(session_id)
-        return _index(exchange, reader, reader.session_index(session_id), session)
+        return _index(reader, reader.session_index(session_id), session)
 
     def render(reader: Reader) -> bytes:
         session = reader.session(session_id)
         return _encode([] if session is None else [_shown(exchange, session)])
 
-    on = (Target(SESSIONS, session_id), Target(NODES, b"", is_prefix=True))
+    def on() -> list[Target]:
+        session = _session(exchange, session_id)
+        targets = [Target(SESSIONS, session_id)]
+        return targets if session is None else [*targets, Target(NODES, session.node.to_bytes(8))]
+
     return ask(exchange, request, Question(on, index, render))
 
 
-def _index(exchange: Exchange, reader: Reader, index: int, session: Session | None) -> int:
+def _session(exchange: Exchange, session_id: bytes) -> Session | None:
+    reader = exchange.keys.view()
+    try:
+        return reader.session(session_id)
+    finally:
+        reader.close()
+
+
+def _index(reader: Reader, index: int, session: Session | None) -> int:
     """Return the index of the answer about a session, which has the name of its node in it."""
     if session is None:
         return index
-    node = nodes.numbered(exchange, session.node)
-    return max(index, reader.nodes_index() if node is None else node.modify_index)
+    return max(index, _node_index(reader, session.node))
+
+
+def _node_index(reader: Reader, number: int) -> int:
+    """Return the index of what a session shows of its node; of one that is gone, that of all nodes."""
+    node = reader.node_by_number(number)
+    return reader.nodes_index() if node is None else node.modify_index
 
 
 def of_node(exchange: Exchange, request: Request, rest: bytes) -> Found:
@@ -235,34 +262,40 @@ def of_node(exchange: Exchange, request: Request, rest: bytes) -> Found:
         raise refused(400, "Missing node name")
 
     def index(reader: Reader) -> int:
-        node = nodes.find(exchange, name)
-        if node is None:  # It would become known, or was known, by a change of that list.
-            return reader.nodes_index()
-        return max(reader.sessions_index(node.catalog_number), node.modify_index)
+        node = reader.catalog_node(name)
+        if node is None:
+            return reader.catalog_node_index(name)
+        return max(reader.sessions_index(node.number), node.modify_index)
 
     def render(reader: Reader) -> bytes | Iterator[bytes]:
-        node = nodes.find(exchange, name)
-        return b"[]" if node is None else _list(exchange, reader, node.catalog_number)
+        node = reader.catalog_node(name)
+        return b"[]" if node is None else _list(exchange, reader, node.number)
 
-    on = [Target(NODES, b"", is_prefix=True)]
-    node = nodes.find(exchange, name)
-    if node is not None:
-        on.append(Target(NODE_SESSIONS, node.catalog_number.to_bytes(8)))
+    def on() -> list[Target]:
+        return nodes.targets(exchange, name, NODE_SESSIONS)
+
     return ask(exchange, request, Question(on, index, render))
 
 
 def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     """`GET /v1/session/list`."""
-    on = (Target(SESSIONS, b"", is_prefix=True), Target(NODES, b"", is_prefix=True))
-    return ask(
-        exchange,
-        request,
-        Question(
-            on,
-            lambda reader: max(reader.sessions_index(), reader.nodes_index()),
-            lambda reader: _list(exchange, reader, None),
-        ),
-    )
+
+    def index(reader: Reader) -> int:
+        found = [_node_index(reader, number) for number in reader.nodes_of_sessions()]
+        return max([reader.sessions_index(), *found])
+
+    def on() -> list[Target]:
+        reader = exchange.keys.view()
+        try:
+            numbers = reader.nodes_of_sessions()
+        finally:
+            reader.close()
+        targets = [Target(SESSIONS, b"", is_prefix=True)]
+        if len(numbers) > NODES_WAITED_FOR_MAX:
+            return [*targets, Target(NODES, b"", is_prefix=True)]
+        return targets + [Target(NODES, number.to_bytes(8)) for number in numbers]
+
+    return ask(exchange, request, Question(on, index, lambda reader: _list(exchange, reader, None)))
 
 
 def _list(exchange: Exchange, reader: Reader, node: int | None) -> bytes | Iterator[bytes]:

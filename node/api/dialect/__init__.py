@@ -11,6 +11,7 @@ queries.py    flags, booleans, numbers, `?dc=`, the modes, `?index=` and `?wait=
 bodies.py     JSON bodies whose members are matched without regard to case
 ids.py        UUIDs from text
 filters.py    `?filter=`, and parameters that are patterns
+crowds.py     reads that wait for the same many keys share their wait
 questions.py  reads of the state, which wait where the client asks for that
 
 Never here: what a path means. Above HTTP itself (`../http/`), below the handlers (`../consul/`).

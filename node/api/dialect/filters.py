@@ -58,11 +58,11 @@ class Choice:
         except FilterError as error:
             raise refused(400, str(error)) from None
 
-    def among(self, found: Iterable[dict[str, Any]]) -> Iterator[bytes | None]:
-        """Iterate over objects: as JSON, or None for one that is not wanted."""
+    def among(self, found: Iterable[dict[str, Any] | None]) -> Iterator[bytes | None]:
+        """Iterate over objects: as JSON, or None for one that is not wanted, as None itself."""
         fits = self.compiled()
         for each in found:
-            yield _encode(each) if fits(each) else None
+            yield _encode(each) if each is not None and fits(each) else None
 
 
 def patterns(query: Query, *names: str) -> list[Callable[[str], bool]]:

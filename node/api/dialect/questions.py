@@ -19,18 +19,20 @@ each answer has seen all that was answered before its request.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
 from ...errors import NoLeader
-from ...net.turn import BYTES_MAX
+from ...net.turn import BYTES_MAX, SLICE_BYTES
 from ...raft.errors import CoreBug
 from ..http.exchange import Deferred
 from ..http.listing import KEYS_PER_SLICE, Listing
 from ..http.params import parse_query, timeout_s
 from ..http.waiting import Wait
+from .crowds import CROWD_MIN, Crowd, Member
 from .heads import Mode, read, read_head
 from .queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
 
@@ -64,22 +66,69 @@ class Target(NamedTuple):
     is_prefix: bool = False
 
 
+On = Sequence[Target] | Callable[[], Sequence[Target]]
+"""All that a result depends on: each change of its index must be among them.
+
+Of a result that comes to depend on others, such as the nodes that a service is on: what returns them,
+which is called each time a read begins to wait. One that has been woken for nothing begins anew."""
+
+
+class Long(NamedTuple):
+    """A body that is made while it is sent.
+
+    Attributes:
+        elements: Each as JSON, or None for one that is left out; it reads on in the reader.
+        opening, closing: What is before the first of them and after the last.
+    """
+
+    elements: Iterator[bytes | None]
+    opening: bytes = b"["
+    closing: bytes = b"]"
+
+
+Body = bytes | Long | Iterator[bytes | None] | None
+"""JSON; or, where it is long, what makes it: an iterator is that of a list. None: there is nothing, which
+is 404 with an empty body."""
+
+
 class Question(NamedTuple):
     """What a read asks.
 
     Attributes:
-        on: All that its result depends on: each change of the index must be among them.
+        on: All that its result depends on.
         index_of: Returns the index of the result; whatever is below 1 counts as 1.
-        render: Returns the body as JSON; None: there is nothing, which is 404 with an empty body; or,
-            of a long list, an iterator over its elements, as JSON, which reads on in the reader, and
-            gives None for what is left out.
-        per_slice: How many elements of a long list one turn may make.
+        render: Returns the body.
+        per_slice: How many elements of a long body one turn may make.
     """
 
-    on: Sequence[Target]
+    on: On
     index_of: Callable[[Reader], int]
-    render: Callable[[Reader], bytes | Iterator[bytes | None] | None]
+    render: Callable[[Reader], Body]
     per_slice: int = KEYS_PER_SLICE
+
+
+def gathered(
+    elements: Iterator[bytes | None],
+    opening: bytes = b"[",
+    closing: bytes = b"]",
+    *,
+    most: int = KEYS_PER_SLICE,
+) -> bytes | Long:
+    """Return a body in one piece, where it is short, else what makes it while it is sent.
+
+    Args:
+        elements, opening, closing: As of `Long`.
+        most: How many elements may be looked at in one go.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    for count, piece in enumerate(elements, 1):
+        if piece is not None:
+            pieces.append(piece)
+            size += len(piece)
+        if count > most or size > SLICE_BYTES:
+            return Long(itertools.chain(pieces, elements), opening, closing)
+    return opening + b",".join(pieces) + closing
 
 
 def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
@@ -106,7 +155,7 @@ def ask(exchange: Exchange, request: Request, question: Question) -> Deferred:
             reader.close()
         if body is None or isinstance(body, bytes):
             return read(exchange, mode, index, body)
-        return _LongList(exchange, mode, question)
+        return LongBody(exchange, mode, question.index_of, question.render, question.per_slice)
 
     def finish(_: Outcome) -> Due | Wait:
         answer = look(wanted.after or None)
@@ -128,39 +177,71 @@ async def ask_checked(
     Raises:
         HttpError: As of `check`, `ask` and `Exchange.slice`.
     """
+    return await settle_checked(exchange, request, check, ask(exchange, request, question))
+
+
+async def settle_checked(
+    exchange: Exchange, request: Request, check: Callable[[], object], deferred: Deferred
+) -> Answer | Wait:
+    """Wait for what a handler waits for, after a check that may take much of a turn.
+
+    Raises:
+        HttpError: As of `check` and `Exchange.slice`.
+    """
     await exchange.slice(BYTES_MAX)
     check()
-    return await exchange.settle(ask(exchange, request, question), request)
+    return await exchange.settle(deferred, request)
 
 
-class _LongList:
-    """The work that answers with a long list, begun when it is awaited: the client may have gone."""
+class LongBody:
+    """The work that answers with a long body, begun when it is awaited: the client may have gone.
 
-    __slots__ = ("_exchange", "_mode", "_question")
+    Args:
+        exchange: Of the connection.
+        mode: Of the read.
+        index_of, render, per_slice: As of `Question`.
+    """
 
-    def __init__(self, exchange: Exchange, mode: Mode, question: Question) -> None:
+    __slots__ = ("_exchange", "_index_of", "_mode", "_per_slice", "_render")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        mode: Mode,
+        index_of: Callable[[Reader], int],
+        render: Callable[[Reader], Body],
+        per_slice: int,
+    ) -> None:
         self._exchange = exchange
         self._mode = mode
-        self._question = question
+        self._index_of = index_of
+        self._render = render
+        self._per_slice = per_slice
 
     def __await__(self) -> Generator[Any, Any, Answer]:
         return self._run().__await__()
 
     async def _run(self) -> Answer:
         """Read it once more when it is this connection's turn, and send it slice by slice."""
-        exchange, question = self._exchange, self._question
+        exchange = self._exchange
         await exchange.slice()
         is_taken = False
         reader = exchange.keys.view()
         try:
-            index = max(question.index_of(reader), 1)
-            body = question.render(reader)
+            index = max(self._index_of(reader), 1)
+            body = self._render(reader)
             if body is None or isinstance(body, bytes):  # It has become short.
                 return read(exchange, self._mode, index, body)
-            elements = body
-            start = read_head(exchange, self._mode, index)
+            if not isinstance(body, Long):
+                body = Long(body)
+            elements = body.elements
             listing = Listing(
-                start, reader, b"", lambda _keys: elements, per_slice=question.per_slice
+                read_head(exchange, self._mode, index),
+                reader,
+                b"",
+                lambda _keys: elements,
+                ends=(body.opening, body.closing),
+                per_slice=self._per_slice,
             )
             is_taken = True
             return listing
@@ -179,9 +260,11 @@ class Signal:
 
     __slots__ = ("_waiters", "call", "has_come")
 
-    def __init__(self, keys: Keys, on: Sequence[Target]) -> None:
+    def __init__(
+        self, keys: Keys, on: Sequence[Target], call: Callable[[], None] | None = None
+    ) -> None:
         """Begin to wait for it."""
-        self.call: Callable[[], None] | None = None
+        self.call = call
         self.has_come = False
         come = self._come
         self._waiters: list[Waiter] = [
@@ -215,10 +298,12 @@ class LocalWait(Wait):
         on: What its result depends on.
         look: Returns the answer if the index has passed the one it is called with, or, called with
             None, in any case.
+        crowd: A name that all reads with the same `on` have; empty: it has none.
     """
 
     __slots__ = (
-        "_after", "_began_at", "_exchange", "_look", "_looked_at", "_mode", "_on", "_signal", "_wait_s",
+        "_after", "_began_at", "_crowd", "_exchange", "_look", "_looked_at", "_mode", "_on", "_signal",
+        "_wait_s",
     )  # fmt: skip
 
     def __init__(
@@ -226,8 +311,10 @@ class LocalWait(Wait):
         exchange: Exchange,
         mode: Mode,
         wanted: Blocking,
-        on: Sequence[Target],
+        on: On,
         look: Callable[[int | None], Due | None],
+        *,
+        crowd: bytes = b"",
     ) -> None:
         self._began_at = trio.current_time()
         self._wait_s = wanted.wait_s
@@ -238,15 +325,22 @@ class LocalWait(Wait):
         self._after = wanted.after
         self._look = look
         self._looked_at = exchange.keys.applied_index
-        self._signal: Signal | None = None
+        self._crowd = crowd
+        self._signal: Signal | Member | None = None
 
     def begin(self, call: Callable[[], None]) -> bool:
         """Wait for the next change (`Wait`)."""
         keys = self._exchange.keys
         if keys.applied_index != self._looked_at:
             return False
-        self._signal = Signal(keys, self._on)
-        self._signal.call = call
+        crowd = self._exchange.rendered.crowds.get(self._crowd) if self._crowd else None
+        if crowd is None:
+            on = self._on() if callable(self._on) else self._on
+            if not self._crowd or len(on) < CROWD_MIN:
+                self._signal = Signal(keys, on, call)
+                return True
+            crowd = Crowd(self._exchange, self._crowd, lambda call: Signal(keys, on, call))
+        self._signal = crowd.join(call)
         return True
 
     def look(self) -> Due | None:

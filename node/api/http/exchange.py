@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ...errors import HstoreError
     from ...model.commands import Command
     from ..backend import Backend, Waiter
+    from ..rendered import Rendered
     from .connection import Request, RequestError
     from .guard import Guard
     from .idempotency import Write
@@ -134,6 +135,13 @@ class Router(Protocol):
         ...
 
 
+class Kept(NamedTuple):
+    """What is kept of answers, for all connections; as in `Exchange`."""
+
+    looks: Looks
+    rendered: Rendered
+
+
 class Exchange:
     """The node as the handlers of one connection see it.
 
@@ -151,6 +159,7 @@ class Exchange:
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
         looks: Small listings that readers who wait share.
+        rendered: Bodies of answers that are asked for often.
     """
 
     __slots__ = (
@@ -164,6 +173,7 @@ class Exchange:
         "keys",
         "looks",
         "out",
+        "rendered",
         "router",
         "scope",
         "turn",
@@ -179,7 +189,7 @@ class Exchange:
         *,
         turn: Turn,
         unsent: Unsent,
-        looks: Looks,
+        kept: Kept,
         is_local: bool,
     ) -> None:
         self.backend = backend
@@ -194,7 +204,7 @@ class Exchange:
         self._flush = flush
         self.turn = turn
         self.unsent = unsent
-        self.looks = looks
+        self.looks, self.rendered = kept
 
     async def slice(self, size: int = SLICE_BYTES) -> None:
         """Wait for this connection's turn to begin a large answer, which reads `size` at first.

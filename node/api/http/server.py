@@ -19,8 +19,9 @@ from ...net.poller import Poller
 from ...net.stream import Listener, TcpStream
 from ...net.turn import Turn
 from ..backend import Backend
+from ..rendered import Rendered
 from .connection import BodyBudget
-from .exchange import Router
+from .exchange import Kept, Router
 from .guard import Guard
 from .known_heads import KnownHeads
 from .looks import Looks
@@ -87,7 +88,7 @@ class ApiServer:
             turn,
             Unsent(),
             Waits(turn),
-            Looks(),
+            Kept(Looks(), Rendered(backend)),
         )
         self._refusals_max = refusals_max
         self._connections: set[Serving] = set()

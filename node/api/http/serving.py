@@ -44,11 +44,10 @@ from .connection import (
     RequestError,
 )
 from .dispatch import as_http_error, finish, with_end
-from .exchange import Exchange, Found, Router, json_form
+from .exchange import Exchange, Found, Kept, Router, json_form
 from .guard import Guard
 from .held import until_due
 from .known_heads import KnownHeads
-from .looks import Looks
 from .room import STALLED_S, Room, Silence
 from .sending import Sending
 from .unsent import Holder, Unsent
@@ -93,7 +92,7 @@ class Shared(NamedTuple):
         turn: What clients may still be served in this turn of the event loop.
         unsent: What all clients have not taken yet.
         waits: The reads that wait for a change.
-        looks: Small listings that they share.
+        kept: What is kept of answers.
     """
 
     backend: Backend
@@ -105,7 +104,7 @@ class Shared(NamedTuple):
     turn: Turn
     unsent: Unsent
     waits: Waits
-    looks: Looks
+    kept: Kept
 
 
 class Serving:
@@ -139,7 +138,7 @@ class Serving:
             self._flush,
             turn=shared.turn,
             unsent=shared.unsent,
-            looks=shared.looks,
+            kept=shared.kept,
             is_local=is_local,
         )
         self._room = shared.room

@@ -5,10 +5,12 @@ Runs in a process where only the client's own packages are, so it imports nothin
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import signal
 import sys
 import traceback
+import urllib.parse
 import urllib.request
 
 CHECK_S = 20
@@ -36,8 +38,49 @@ class Place:
         with urllib.request.urlopen(asked, timeout=10) as answer:
             return json.loads(answer.read() or b"null")
 
+    def read(self, path):
+        """Make a blocking-capable read; return its decoded answer and its index."""
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=CHECK_S) as answer:
+            contact = answer.headers["X-Consul-LastContact"]
+            assert contact.isdecimal(), contact
+            return json.loads(answer.read()), int(answer.headers["X-Consul-Index"])
+
+    def register(self, service_id, name, **more):
+        """Register a service with a TTL check that passes."""
+        check = {"TTL": "10m", "Status": "passing"}
+        body = {"ID": service_id, "Name": name, "Check": check, **more}
+        self.ask("PUT", "/v1/agent/service/register", json.dumps(body).encode())
+
+    def deregister(self, service_id):
+        """Deregister a service."""
+        self.ask("PUT", f"/v1/agent/service/deregister/{urllib.parse.quote(service_id)}")
+
+    def say(self, word, check_id):
+        """Say `pass`, `warn` or `fail` of a check, and wait until the catalog shows it.
+
+        A word is taken at once, and is in the catalog some milliseconds later.
+        """
+        self.ask("PUT", f"/v1/agent/check/{word}/{check_id}")
+        status = {"pass": "passing", "warn": "warning", "fail": "critical"}[word]
+        path = f"/v1/health/state/{status}"
+        found, index = self.read(path)
+        while check_id not in {one["CheckID"] for one in found}:
+            found, index = self.read(f"{path}?index={index}")
+
+    def woken(self, path, change):
+        """Read, change something while the answer is waited for, and return the answer and its index."""
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(self.read, path)
+            change()
+            return waiting.result()
+
     def wipe(self):
-        """Remove all keys and sessions; what the node cannot do yet is left undone."""
+        """Remove all keys, sessions and services; what the node cannot do yet is left undone."""
+        try:
+            for service_id in self.ask("GET", "/v1/agent/services") or ():
+                self.deregister(service_id)
+        except OSError:
+            pass
         try:
             self.ask("DELETE", "/v1/kv/?recurse")
             for session in self.ask("GET", "/v1/session/list") or []:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from hstore.node.api.gate import Browser, Caller, Repeat, Right, Route, Routes
-from hstore.node.api.http.answers import Answer, ok
+from hstore.node.api.http.answers import Answer, HttpError, ok
 from hstore.node.api.http.connection import Request
 from hstore.node.api.http.exchange import Exchange
 from hstore.node.api.http.server import ApiServer
@@ -73,8 +73,13 @@ RIGHTS = {
     Right.EVENT_READ: {"/v1/event/list"},
     Right.EVENT_WRITE: {"/v1/event/fire/"},
     Right.NODE_READ: {
-        "/v1/agent/members", "/v1/catalog/nodes", "/v1/cluster", "/v1/coordinate/node/",
-        "/v1/coordinate/nodes", "/v1/events",
+        "/v1/agent/members", "/v1/catalog/node/", "/v1/catalog/nodes", "/v1/cluster",
+        "/v1/coordinate/node/", "/v1/coordinate/nodes", "/v1/events", "/v1/health/node/",
+        "/v1/health/state/",
+    },
+    Right.SERVICE_READ: {
+        "/v1/catalog/connect/", "/v1/catalog/service/", "/v1/catalog/services",
+        "/v1/health/checks/", "/v1/health/connect/", "/v1/health/service/",
     },
     Right.NODE_WRITE: {"/v1/coordinate/update"},
     Right.AGENT_READ: {"/v1/agent/self", "/v1/node/load"},
@@ -186,3 +191,44 @@ def test_a_renewal_takes_an_idempotency_key_on_purpose():
     """Contract of services 2.1: on every write; it does no harm, as each renewal starts the time again."""
     (renewal,) = [route for route in RECORDS if route.path == b"/v1/session/renew/"]
     assert renewal.repeat is Repeat.HARMLESS
+
+
+# --- which route it is --------------------------------------------------------------------------
+
+
+def test_of_two_routes_with_a_key_the_longer_path_counts(reached):
+    paths = [b"/v1/a/", b"/v1/a/b/", b"/read/", b"/v1/ab/"]
+    routes = Routes([Route(b"GET", path, reached, Right.NONE) for path in paths])
+    cases = {
+        "/v1/a/": (b"/v1/a/", b""),
+        "/v1/a/b": (b"/v1/a/", b"b"),
+        "/v1/a/b/": (b"/v1/a/b/", b""),
+        "/v1/a/b/c/d": (b"/v1/a/b/", b"c/d"),
+        "/v1/a//b/": (b"/v1/a/", b"/b/"),
+        "/v1/ab/c": (b"/v1/ab/", b"c"),
+        "/read/a/b": (b"/read/", b"a/b"),
+    }
+    request = Request()
+    request.method = b"GET"
+    for path, expected in cases.items():
+        request.path = path.encode()
+        route, rest = routes._find(request)
+        assert (route.path, rest) == expected
+    for path in (
+        "/v1/",
+        "/v1/a",
+        "/v1",
+        "/",
+        "/v1/b/",
+        "/v1/abc/",
+        "//",
+        "/v1//a/",
+        "/read",
+        "/x/",
+    ):
+        request.path = path.encode()
+        with pytest.raises(HttpError) as error:
+            routes._find(request)
+        assert error.value.status == 404
+    with pytest.raises(ValueError, match="too short"):
+        Routes([Route(b"GET", b"/a/", reached, Right.NONE)])

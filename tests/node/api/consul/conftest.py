@@ -40,6 +40,8 @@ from hstore.node.storage.interface import Identity
 from tests.fakes.storage import MemoryDisk
 from tests.node.api.conftest import Client, FakeBackend, Response, _Waiter, node_info
 
+from .catalogs import Catalog
+
 OWN = 0x1F00_0000_0000_0001
 
 
@@ -164,3 +166,8 @@ async def waits(client: Client, target: str) -> None:
 @pytest.fixture
 def backend() -> StateBackend:
     return StateBackend()
+
+
+@pytest.fixture
+def catalog(backend: StateBackend) -> Catalog:
+    return Catalog(backend)

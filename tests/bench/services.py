@@ -1,0 +1,18 @@
+"""Services beside what etcd's users do for the same: all rows, each in a file of its own (`svc_…`)."""
+
+from __future__ import annotations
+
+from . import svc_blocking, svc_health
+from .plan import Plan, Rows, Section, guarded
+
+ROWS: dict[str, Section] = {
+    "blocking reads of services": svc_blocking.services,
+    "reads of services": svc_health.health,
+}
+"""Each starts and ends clusters of its own. Where one fails, the others are measured all the same."""
+
+
+def services(plan: Plan) -> Rows:
+    """Measure all of them."""
+    for name, rows in ROWS.items():
+        yield from guarded(name, rows(plan))
