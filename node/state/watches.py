@@ -1,7 +1,9 @@
-"""The watches of a node, and the waking of its watches and waits.
+"""The watches and the listeners of a node, and the waking of its watches and waits.
 
 A *watch* reads every change of the keys of one table under one prefix. The *waits*, which are called
-after one change, are in `waits.py`.
+after one change, are in `waits.py`. A *listener* is a part of this node that is called with every wake
+(`changes.Wake`) of some tables, at once: what it holds of the state is right again before any wait
+is called.
 
 Owns who is woken by which change, and what a watch has read. The changes are in `changes.py`; how
 they are sent to a client, and when a client is too slow, is the API's.
@@ -20,12 +22,12 @@ ten thousand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ..errors import Compacted
 from ..net.flag import Flag
 from .by_prefix import ByPrefix
-from .changes import KEYS, Change, History, Table
+from .changes import KEYS, Change, History, Table, Tree, Wake
 from .waits import Wait, Waits
 
 TAKEN_AT_ONCE = 256
@@ -140,11 +142,33 @@ class Watch:
         self._watches.wake(self._flag.set)
 
 
+class Listener:
+    """A part of the node that is called with every wake of some tables. Made by `Watches.listen`."""
+
+    __slots__ = ("_watches", "call", "restarted", "tables")
+
+    def __init__(
+        self,
+        watches: Watches,
+        tables: Collection[Table],
+        call: Callable[[Table, bytes], None],
+        restarted: Callable[[], None],
+    ) -> None:
+        self._watches = watches
+        self.tables = frozenset(tables)
+        self.call = call
+        self.restarted = restarted
+
+    def close(self) -> None:
+        """Be called no more. Idempotent."""
+        self._watches.forget_listener(self)
+
+
 class Watches:
-    """All watches of a node, and the waits that are called for the same changes.
+    """All watches and listeners of a node, and the waits that are called for the same changes.
 
     Args:
-        history: What they read. Its callbacks `on_add` and `on_restart` are set here.
+        history: What they read. Its callbacks `on_add`, `on_wake` and `on_restart` are set here.
         wake: Calls what wakes a watch, now or soon: one change may wake thousands.
     """
 
@@ -156,7 +180,10 @@ class Watches:
         # Only tables that are watched.
         self._by_table: dict[Table, ByPrefix[Watch]] = {}
         self._waits: dict[Table, Waits] = {}
+        # By table, and each as often as it has tables. Replaced whole: one that is called may close.
+        self._listeners: dict[Table, tuple[Listener, ...]] = {}
         history.on_add = self._on_add
+        history.on_wake = self._on_wake
         history.on_restart = self._on_restart
 
     def __len__(self) -> int:
@@ -203,6 +230,35 @@ class Watches:
         waits.add(wait, key)
         return wait
 
+    def listen(
+        self,
+        tables: Collection[Table],
+        call: Callable[[Table, bytes], None],
+        restarted: Callable[[], None],
+    ) -> Listener:
+        """Have `call` called with every wake of some tables, until the listener is closed.
+
+        Args:
+            tables: Of the catalog; of keys, sessions and events there are no wakes.
+            call: Called with table and key in the turn of the loop in which the entry took effect,
+                when its records are written and before any wait is called. It may read the state,
+                and must not raise, wait or take more than some microseconds.
+            restarted: Called instead when a snapshot was installed: anything may have changed.
+        """
+        listener = Listener(self, tables, call, restarted)
+        for table in listener.tables:
+            self._listeners[table] = (*self._listeners.get(table, ()), listener)
+        return listener
+
+    def forget_listener(self, listener: Listener) -> None:
+        """Remove a listener; also one that is removed already."""
+        for table in listener.tables:
+            left = tuple(one for one in self._listeners.get(table, ()) if one is not listener)
+            if left:
+                self._listeners[table] = left
+            else:
+                self._listeners.pop(table, None)
+
     def forget(self, watch: Watch) -> None:
         """Remove a watch; also one that is removed already."""
         watched = self._by_table.get(watch.table)
@@ -223,8 +279,22 @@ class Watches:
                     if change.revision > watch.start:
                         watch.notice(at)
 
+    def _on_wake(self, wakes: Collection[Wake]) -> None:
+        if self._listeners:
+            for table, key in wakes:
+                for listener in self._listeners.get(table, ()):
+                    listener.call(table, key)
+        for table, key in wakes:
+            waits = self._waits.get(table)
+            if waits is not None:
+                for wait in waits.take(key):
+                    self.wake(wait.end)
+
     def _on_restart(self, skipped: Sequence[Change] | None) -> None:
         if skipped is None:
+            listeners = (one for same in self._listeners.values() for one in same)
+            for listener in dict.fromkeys(listeners):
+                listener.restarted()
             for waits in self._waits.values():
                 for wait in waits.take_all():
                     self.wake(wait.end)
@@ -241,7 +311,8 @@ class Watches:
         for change in changes:
             waits = self._waits.get(change.table)
             if waits is not None:
-                for wait in waits.take(change):
+                is_tree = isinstance(change, Tree)
+                for wait in waits.take_tree(change.key) if is_tree else waits.take(change.key):
                     self.wake(wait.end)
 
 
