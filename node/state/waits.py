@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .by_prefix import ByPrefix
-from .changes import Change, Tree
 
 
 class Wait:
@@ -66,16 +65,18 @@ class Waits:
         if not same:
             self._by_key.pop(key, None)
 
-    def take(self, change: Change) -> list[Wait]:
-        """Remove and return those that this change is for."""
-        key = change.key
+    def take(self, key: bytes) -> list[Wait]:
+        """Remove and return those that a change of this key is for."""
         taken = list(self._by_key.pop(key, ()))
         if self._by_prefix:
             taken += self._by_prefix.take(key)
-        if isinstance(change, Tree):
-            taken += self._by_prefix.take_under(key)
-            for longer in [one for one in self._by_key if one.startswith(key)]:
-                taken += self._by_key.pop(longer)
+        return taken
+
+    def take_tree(self, prefix: bytes) -> list[Wait]:
+        """Remove and return those that a change of any key with this prefix may be for."""
+        taken = self.take(prefix) + self._by_prefix.take_under(prefix)
+        for longer in [one for one in self._by_key if one.startswith(prefix)]:
+            taken += self._by_key.pop(longer)
         return taken
 
     def take_all(self) -> list[Wait]:
