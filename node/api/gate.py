@@ -41,6 +41,8 @@ class Right(enum.Enum):
     SESSION_WRITE = "session write"
     EVENT_READ = "event read"
     EVENT_WRITE = "event write"
+    SERVICE_READ = "service read"
+    SERVICE_WRITE = "service write"
     NODE_READ = "node read"
     NODE_WRITE = "node write"
     ACL_READ = "acl read"

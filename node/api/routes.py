@@ -15,15 +15,21 @@ from . import admin, cluster, config, simple, watch
 from .consul import (
     acl,
     agent,
+    agent_checks,
     catalog,
+    catalog_writes,
     coordinate,
     event,
     kv,
+    maintenance,
+    place,
     quorum,
+    services,
     session,
     status,
     txn,
 )
+from .consul.bodies.parts import BODY_BYTES_MAX
 from .gate import Browser, Caller, Handler, Repeat, Right, Route, Routes
 
 BLOCKING = "cached consistent index max_stale stale timeout wait"
@@ -72,6 +78,35 @@ def _operate(
     )
 
 
+def _register(
+    path: bytes, handler: Handler, params: str = "timeout", right: Right = Right.SERVICE_WRITE
+) -> Route:
+    """A route that registers services and checks, or removes them."""
+    return _write(_PUT, path, handler, params, right, body_bytes_max=BODY_BYTES_MAX)
+
+
+_PLACE = f"{place.PARAMS} timeout"
+_REGISTRATIONS = (
+    _register(b"/v1/agent/check/pass/", agent_checks.word_of("passing"), f"note {_PLACE}"),
+    _register(b"/v1/agent/check/warn/", agent_checks.word_of("warning"), f"note {_PLACE}"),
+    _register(b"/v1/agent/check/fail/", agent_checks.word_of("critical"), f"note {_PLACE}"),
+    _register(b"/v1/agent/check/update/", agent_checks.update, _PLACE),
+    _register(b"/v1/agent/check/deregister/", agent_checks.deregister, _PLACE),
+    _register(b"/v1/agent/check/register", agent_checks.register, _PLACE),
+    _register(b"/v1/agent/service/deregister/", services.deregister, _PLACE),
+    _register(b"/v1/agent/service/maintenance/", maintenance.service, f"enable reason {_PLACE}"),
+    _register(
+        b"/v1/agent/service/register", services.register, f"replace-existing-checks {_PLACE}"
+    ),
+    _register(
+        b"/v1/agent/maintenance", maintenance.node, f"enable reason {_PLACE}", Right.NODE_WRITE
+    ),
+    _register(b"/v1/catalog/register", catalog_writes.register, right=Right.NODE_WRITE),
+    _register(b"/v1/catalog/deregister", catalog_writes.deregister, right=Right.NODE_WRITE),
+    _read(b"/v1/agent/services", services.every, Right.SERVICE_READ, f"filter {place.PARAMS}"),
+    _read(b"/v1/agent/checks", agent_checks.every, Right.NODE_READ, f"filter {place.PARAMS}"),
+)
+
 # Those whose path goes on with a key are looked for in this order: the most used ones come first.
 RECORDS = (
     _read(
@@ -101,6 +136,7 @@ RECORDS = (
         Right.EVENT_WRITE,
         body_bytes_max=PAYLOAD_BYTES_MAX,
     ),
+    *_REGISTRATIONS,
     _read(b"/v1/coordinate/node/", coordinate.one, Right.NODE_READ, BLOCKING),
     _read(b"/v1/acl/", acl.disabled, Right.ACL_READ),
     *(

@@ -97,7 +97,7 @@ async def read_all(exchange: Exchange, request: Request, _rest: bytes) -> Answer
     await exchange.slice()
     start = head(exchange.keys.applied_index, extra=stale_header(exchange, request))
     return Listing(
-        start, exchange.keys.view(), prefix, _members, after=after, limit=limit, ends=b"{}"
+        start, exchange.keys.view(), prefix, _members, after=after, limit=limit, ends=(b"{", b"}")
     )
 
 

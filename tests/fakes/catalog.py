@@ -257,6 +257,10 @@ class FakeCatalog:
     def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
         return tuple(dict.fromkeys(one.node.number for one in self.instances(folded)))
 
+    def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Any]:
+        del prefix, after
+        return iter(())  # There are no keys.
+
     def nodes_index(self) -> int:
         return self.applied
 

@@ -10,11 +10,19 @@ session.py     /v1/session
 txn.py         /v1/txn
 event.py       /v1/event
 catalog.py     /v1/catalog: the nodes, the datacenter
+catalog_writes.py  /v1/catalog/register, deregister: nodes that are no members
+services.py    /v1/agent/services, service/register, deregister
+agent_checks.py  /v1/agent/checks, check/…
+maintenance.py  /v1/agent/maintenance, service/maintenance
 coordinate.py  /v1/coordinate
 agent.py       /v1/agent: this node, and the members it knows
 quorum.py      /v1/operator/raft: who votes
 acl.py         /v1/acl, which there is not
 nodes.py       the catalog's nodes, as five handlers name and show them
+place.py       where something is registered, and what is answered where that is refused
+by_id.py       answers that are an object with a member for each ID
+shown.py       nodes, services and checks as answers show them
+`bodies/`      the JSON bodies of registrations
 
 Never here: what several of them have in common in errors, headers, modes and waiting, which is the
 dialect (`../dialect/`), or a path of hstore's own, which is a module of `../`.

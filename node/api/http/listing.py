@@ -50,7 +50,7 @@ class Listing:
         *,
         after: bytes | None = None,
         limit: int | None = None,
-        ends: bytes = b"[]",
+        ends: tuple[bytes, bytes] = (b"[", b"]"),
         per_slice: int = KEYS_PER_SLICE,
     ) -> None:
         self.head = head
@@ -79,7 +79,7 @@ class Listing:
                 await self._run(send, kept)
 
     async def _run(self, send: Send, kept: ExitStack) -> None:
-        pending, comma = [self._ends[:1]], b""
+        pending, comma = [self._ends[0]], b""
         size = count = 0
         is_counted = False
         for piece in self._all_pieces():
@@ -102,7 +102,7 @@ class Listing:
                 await send_whole(b"".join(pending), send)
                 await send.ready()
                 pending, size, count = [], 0, 0
-        pending.append(self._ends[1:])
+        pending.append(self._ends[1])
         await send_whole(b"".join(pending), send)
 
     def _all_pieces(self) -> Iterator[Piece]:

@@ -137,6 +137,7 @@ class Serving:
             turn=shared.turn,
             unsent=shared.unsent,
             is_local=is_local,
+            client_host=self._client,
         )
         self._room = shared.room
         self._waits = shared.waits

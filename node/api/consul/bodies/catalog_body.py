@@ -24,7 +24,7 @@ from ....model.services import (
     Service,
 )
 from ....model.values import uuid_text
-from ...dialect import bodies, ids
+from ...dialect import ids
 from ...dialect.forms import refused
 from . import check_body, service_body
 from .check_body import Duration
@@ -35,6 +35,7 @@ from .parts import (
     check_address,
     check_port,
     cut,
+    decode,
     go_name,
     is_longer,
     meta_of,
@@ -146,7 +147,7 @@ def decode_register(exchange: Exchange, body: bytes) -> CatalogRegister:
     Raises:
         HttpError: 400, 500.
     """
-    found = bodies.decode(exchange, _Register, body, _ALIASES)
+    found = decode(exchange, _Register, body, _ALIASES)
     node = _node_of(found)
     service = None
     if found.service is not None and found.service != _NO_SERVICE:
@@ -171,7 +172,7 @@ def decode_deregister(exchange: Exchange, body: bytes) -> tuple[str, str | None,
     Raises:
         HttpError: 400, 500.
     """
-    found = bodies.decode(exchange, _Deregister, body, _DEREGISTER_ALIASES)
+    found = decode(exchange, _Deregister, body, _DEREGISTER_ALIASES)
     if not found.node:
         raise refused(400, "Must provide node")
     # Consul's agent/consul/fsm, `applyDeregister`: a service counts before a check.

@@ -32,7 +32,7 @@ from ....model.checks import (
 from ....model.services import NAME_BYTES_MAX, SERVICE_ID_BYTES_MAX, GivenCheck
 from ...dialect import bodies
 from ...dialect.forms import refused
-from .parts import aliases, cut, go_name, is_longer
+from .parts import aliases, cut, decode, go_name, is_longer
 
 if TYPE_CHECKING:
     from ...http.answers import HttpError
@@ -148,7 +148,7 @@ def decode_register(exchange: Exchange, body: bytes, *, runs_here: bool) -> Give
     Raises:
         HttpError: 400, 500.
     """
-    found = bodies.decode(exchange, CheckRegisterBody, body, ALIASES)
+    found = decode(exchange, CheckRegisterBody, body, ALIASES)
     if not found.name:
         raise refused(400, "Missing check name")
     if found.status not in STATUSES:
@@ -172,7 +172,7 @@ def decode_update(
     Raises:
         HttpError: 400, 500.
     """
-    found = bodies.decode(exchange, _Update, body)
+    found = decode(exchange, _Update, body, {})
     status = STATUSES.get(found.status, "")
     if not status:
         raise refused(400, f"Invalid check status: '{cut(found.status)}'")

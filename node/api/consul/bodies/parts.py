@@ -6,7 +6,7 @@ Owns the shapes of tagged addresses and weights, and the texts of what is refuse
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -21,12 +21,21 @@ from ....model.services import (
     TAGGED_MAX,
     WEIGHT_MAX,
 )
+from ...dialect import bodies
 from ...dialect.forms import refused
+from ...http.answers import too_large
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ....model.services import Pairs, Tagged
     from ...http.answers import HttpError
+    from ...http.exchange import Exchange
 
+BODY_BYTES_MAX = 256 * 1024
+"""Of a registration."""
+
+_T = TypeVar("_T", bound=msgspec.Struct)
 _WORDS = {
     word.lower(): word
     for word in ("ID", "HTTP", "TCP", "TTL", "TLS", "GRPC", "UDP", "OS", "H2PING")
@@ -58,6 +67,17 @@ def aliases(*shapes: type[msgspec.Struct], **others: str) -> dict[str, str]:
         if attribute != name.lower()
     }
     return {**found, **others}
+
+
+def decode(exchange: Exchange, shape: type[_T], body: bytes, aliases: Mapping[str, str]) -> _T:
+    """Decode the body of a registration (`dialect/bodies.py`).
+
+    Raises:
+        HttpError: 400, 413, 500.
+    """
+    if len(body) > BODY_BYTES_MAX:
+        raise too_large("the body is too large", len(body), BODY_BYTES_MAX)
+    return bodies.decode(exchange, shape, body, aliases)
 
 
 class AddressPort(msgspec.Struct, rename=go_name, forbid_unknown_fields=True):

@@ -20,7 +20,6 @@ from ....model.services import (
     GivenCheck,
     Service,
 )
-from ...dialect import bodies
 from ...dialect.forms import refused
 from . import check_body
 from .check_body import CheckBody
@@ -31,6 +30,7 @@ from .parts import (
     check_address,
     check_port,
     cut,
+    decode,
     go_name,
     is_longer,
     meta_of,
@@ -76,7 +76,7 @@ class ServiceBody(msgspec.Struct, rename=go_name, forbid_unknown_fields=True):
 _ALIASES = {**check_body.ALIASES, **aliases(ServiceBody, _Connect)}
 
 
-def decode(
+def decode_register(
     exchange: Exchange, body: bytes, *, runs_here: bool
 ) -> tuple[Service, tuple[GivenCheck, ...]]:
     """Return the service and the checks that a body asks for. The service has no node yet.
@@ -89,7 +89,7 @@ def decode(
     Raises:
         HttpError: 400, 500.
     """
-    found = bodies.decode(exchange, ServiceBody, body, _ALIASES)
+    found = decode(exchange, ServiceBody, body, _ALIASES)
     service = _service_of(found)
     return service, _checks_of(exchange, found, service.id, runs_here=runs_here)
 

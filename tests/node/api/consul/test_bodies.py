@@ -52,7 +52,7 @@ def checks(body: Any, *, scripts: bool = False, runs_here: bool = True) -> tuple
 
 def both(body: Any, *, scripts: bool, runs_here: bool) -> tuple[Service, tuple[GivenCheck, ...]]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return service_body.decode(exchange(scripts=scripts), raw, runs_here=runs_here)
+    return service_body.decode_register(exchange(scripts=scripts), raw, runs_here=runs_here)
 
 
 def check(body: Any, **more: Any) -> GivenCheck:
