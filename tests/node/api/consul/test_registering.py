@@ -47,7 +47,7 @@ class CatalogBackend(FakeBackend):
         self.catalog.add_member(2, "n2", "10.0.0.2")
         self.checks = FakeChecks(self.catalog)
         self.outcome = Outcome(ok=True, revision=9)
-        self.written: list[Command] = []
+        self.written: list[Any] = []
 
     @property
     def whole(self) -> Backend:
@@ -366,7 +366,7 @@ async def test_a_check_goes(client, backend):
 
 
 @pytest.fixture
-def web(backend) -> CatalogBackend:
+def web(backend: CatalogBackend) -> CatalogBackend:
     backend.catalog.register(1, "web", tags=("v1",), port=80)
     backend.catalog.check(1, "service:web", "critical", service="web", definition=TTL)
     return backend
