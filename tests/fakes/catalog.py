@@ -211,6 +211,12 @@ class FakeCatalog:
     def service(self, number: int, service_id: str) -> Service | None:
         return self.services.get((number, service_id))
 
+    def counts(self, number: int) -> tuple[int, int]:
+        checks = sum(
+            one.node == number and one.id != SERF_HEALTH for one in self.all_checks.values()
+        )
+        return sum(node == number for node, _ in self.services), checks
+
     def node_checks(self, number: int) -> list[Check]:
         return [one for one in self.checks(number) if not one.service]
 

@@ -13,6 +13,7 @@ catalog.py     /v1/catalog: the nodes, the datacenter
 catalog_writes.py  /v1/catalog/register, deregister: nodes that are no members
 services.py    /v1/agent/services, service/register, deregister
 agent_checks.py  /v1/agent/checks, check/…
+agent_health.py  /v1/agent/health: a service in one status
 maintenance.py  /v1/agent/maintenance, service/maintenance
 coordinate.py  /v1/coordinate
 agent.py       /v1/agent: this node, and the members it knows

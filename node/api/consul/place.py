@@ -62,12 +62,12 @@ def place_of(exchange: Exchange, query: Query, *, makes: bool) -> Place:
     node = find(exchange, name)
     if node is not None and node.is_member:
         return Place(node.number)
-    if node is not None:
-        return Place(0, node.name, address or node.address)
+    name = name if node is None else node.name
     check_node_name(name)
     if not makes:
         return Place(0, name)
-    address = address or exchange.client_host()
+    # It may be gone when this takes effect, and is then made anew.
+    address = address or (exchange.client_host() if node is None else node.address)
     if not address:
         raise refused(400, "Missing node-address")
     return Place(0, name, address)

@@ -100,12 +100,15 @@ FLAT_FIELDS = Object(
 
 def node(found: CatalogNode, datacenter: str) -> Shown:
     """Return a node."""
+    tagged = dict(found.tagged)
+    if found.is_member:
+        tagged = {"lan": found.address, "wan": found.address} | tagged
     return {
         "ID": found.uuid,
         "Node": found.name,
         "Address": found.address,
         "Datacenter": datacenter,
-        "TaggedAddresses": dict(found.tagged),
+        "TaggedAddresses": tagged,
         "Meta": dict(found.meta),
         "CreateIndex": found.create_index,
         "ModifyIndex": found.modify_index,

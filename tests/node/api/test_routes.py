@@ -72,7 +72,9 @@ RIGHTS = {
     Right.SESSION_WRITE: {"/v1/session/create", "/v1/session/destroy/", "/v1/session/renew/"},
     Right.EVENT_READ: {"/v1/event/list"},
     Right.EVENT_WRITE: {"/v1/event/fire/"},
-    Right.SERVICE_READ: {"/v1/agent/services"},
+    Right.SERVICE_READ: {
+        "/v1/agent/health/service/id/", "/v1/agent/health/service/name/", "/v1/agent/services",
+    },
     Right.SERVICE_WRITE: {
         "/v1/agent/check/deregister/", "/v1/agent/check/fail/", "/v1/agent/check/pass/",
         "/v1/agent/check/register", "/v1/agent/check/update/", "/v1/agent/check/warn/",

@@ -7,7 +7,7 @@ Owns which definitions there are and what is refused of one, in Consul's order a
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -241,11 +241,6 @@ def _definition_of(found: CheckBody) -> CheckDefinition:
     if len(given_kinds) > 1:
         raise _invalid(f"more than one kind: {', '.join(name for _, name in given_kinds)}")
     kind = given_kinds[0][0] if given_kinds else "ttl"
-    check_target(kind, found.http if kind == "http" else found.tcp)
-    if kind == "http":
-        check_request(found.method, found.header, found.body, found.tls_server_name)
-    elif kind == "script":
-        _check_args(found.args)
     warning, critical = _thresholds(found)
     after_ns = _not_negative(
         "DeregisterCriticalServiceAfter", found.deregister_critical_service_after
@@ -255,22 +250,42 @@ def _definition_of(found: CheckBody) -> CheckDefinition:
         ttl_ns=ttl_ns if kind == "ttl" else 0,
         interval_ns=0 if kind == "ttl" else interval_ns(every_ns),
         timeout_ns=_not_negative("Timeout", found.timeout),
-        http=found.http,
-        method=found.method,
-        headers=tuple(sorted(found.header.items())),
-        body=found.body if kind == "http" else "",
-        no_redirects=found.disable_redirects,
-        tls_skip_verify=found.tls_skip_verify,
-        tls_server_name=found.tls_server_name if kind == "http" else "",
-        tcp=found.tcp,
-        tcp_tls=found.tcp_use_tls,
-        args=found.args,
         successes=_count("SuccessBeforePassing", found.success_before_passing),
         failures_warning=warning,
         failures_critical=critical,
         deregister_after_ms=deregister_after_ms(after_ns),
         output_max=output_max(found.output_max_size),
+        **_own_of(kind, found),
     )
+
+
+def _own_of(kind: CheckKind, found: CheckBody) -> dict[str, Any]:
+    """Return the fields of a definition that only its kind has. Those of other kinds are not kept."""
+    if kind == "http":
+        check_target(kind, found.http)
+        check_request(found.method, found.header, found.body, found.tls_server_name)
+        return {
+            "http": found.http,
+            "method": found.method,
+            "headers": tuple(sorted(found.header.items())),
+            "body": found.body,
+            "no_redirects": found.disable_redirects,
+            "tls_skip_verify": found.tls_skip_verify,
+            "tls_server_name": found.tls_server_name,
+        }
+    if kind == "tcp":
+        check_target(kind, found.tcp)
+        _bound("TLSServerName", found.tls_server_name, NAME_BYTES_MAX)
+        return {
+            "tcp": found.tcp,
+            "tcp_tls": found.tcp_use_tls,
+            "tls_skip_verify": found.tls_skip_verify,
+            "tls_server_name": found.tls_server_name,
+        }
+    if kind == "script":
+        _check_args(found.args)
+        return {"args": found.args}
+    return {}
 
 
 def _thresholds(found: CheckBody) -> tuple[int, int]:

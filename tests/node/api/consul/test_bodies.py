@@ -261,6 +261,10 @@ def test_a_long_value_is_cut_in_the_answer():
         {"Name": "a", "Check": {"TTL": 1e300}},
         {"Name": "a", "Check": {"HTTP": "http://a", "Interval": "1s", "Header": {"a": "b"}}},
         b'{"Name":"a","Port":1e999}',
+        b'{"Name":"a","Port":' + b"1" * 5000 + b"}",
+        b'{"Name":"a","Check":{"TTL":' + b"1" * 5000 + b"}}",
+        b'{"Name":"a","Unknown":' + b"1" * 5000 + b"}",
+        b'{"Name":"a","Meta":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"Name":"a","Check":{"TTL":123456789012345678901234567890}}',
     ],
 )
@@ -344,6 +348,16 @@ def test_an_http_check():
         deregister_after_ms=100_000,
         output_max=100,
     )
+
+
+def test_what_another_kind_has_is_not_kept():
+    more = {
+        "Method": "G T" * 100,
+        "Header": {"a b": ["c"]},
+        "Body": "b",
+        "TLSServerName": "x" * 999,
+    }
+    assert check({"TTL": "10s"} | more).definition == CheckDefinition("ttl", 10**10)
 
 
 def test_a_tcp_check():

@@ -208,7 +208,8 @@ async def test_a_registration_under_a_key_is_one_whoever_is_asked(client, backen
     first, second, named = backend.written
     assert isinstance(first, Keyed)
     assert first.digest == second.digest
-    assert (first.command.place, second.command.place) == (Place(1), Place(2))
+    places: list[Any] = [first.command, second.command]
+    assert [one.place for one in places] == [Place(1), Place(2)]
     assert named.digest != first.digest
 
 
@@ -289,7 +290,7 @@ async def test_a_service_goes_by_all_that_follows_in_the_path(client, backend):
     assert backend.written == [Deregister(Place(1), service="scope/me#/1")]
     backend.catalog.add_external("web-1", "192.0.2.1")
     assert is_done(await put(client, "/v1/agent/service/deregister/a?node=web-1"))
-    assert backend.written[1] == Deregister(Place(0, "web-1", "192.0.2.1"), service="a")
+    assert backend.written[1] == Deregister(Place(0, "web-1"), service="a")
 
 
 UNKNOWN_SERVICE = (
@@ -593,6 +594,59 @@ async def test_a_service_is_taken_out_and_put_back(client, web):
 async def test_maintenance_has_to_be_said_clearly(client, backend, path, text):
     is_refused(await put(client, f"/v1/agent/{path}"), 400, text)
     assert backend.written == []
+
+
+# --- the health of a service in one status -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("service", "own", "status", "word"),
+    [
+        ("passing", "passing", 200, "passing"),
+        ("warning", "passing", 429, "warning"),
+        ("passing", "critical", 503, "critical"),
+        ("critical", "warning", 503, "critical"),
+    ],
+)
+async def test_the_worst_check_is_the_status(client, backend, service, own, status, word):
+    backend.catalog.register(1, "web", "web-1")
+    backend.catalog.check(1, "c", service, service="web-1", definition=TTL)
+    backend.catalog.check(1, "d", own, definition=TTL)
+    for path in ("id/web-1", "name/WEB"):
+        answer = await client.request("GET", f"/v1/agent/health/service/{path}")
+        assert answer.status == status
+        assert answer.headers["x-consul-reason"] == word
+        found = answer.json()
+        if path.startswith("name"):
+            (found,) = found
+        assert found["AggregatedStatus"] == word
+        assert (found["Service"]["ID"], found["Service"]["Datacenter"]) == ("web-1", "dc1")
+        assert [check["CheckID"] for check in found["Checks"]] == ["d", "c"]
+        for target, accept in ((f"{path}?format=text", "*/*"), (path, "text/plain")):
+            answer = await client.request(
+                "GET", f"/v1/agent/health/service/{target}", Accept=accept
+            )
+            assert (answer.status, answer.body.decode()) == (status, word)
+
+
+async def test_maintenance_is_unavailable_and_no_check_is_passing(client, backend):
+    backend.catalog.register(1, "web")
+    answer = await client.request("GET", "/v1/agent/health/service/id/web")
+    assert (answer.status, answer.json()["AggregatedStatus"]) == (200, "passing")
+    maintenance = CheckDefinition("maintenance")
+    backend.catalog.check(1, "m", "critical", service="web", definition=maintenance)
+    answer = await client.request("GET", "/v1/agent/health/service/id/web?format=text")
+    assert (answer.status, answer.body) == (503, b"maintenance")
+
+
+async def test_a_service_that_is_not_here_has_no_health(client, backend):
+    backend.catalog.register(2, "web")
+    answer = await client.request("GET", "/v1/agent/health/service/id/web")
+    is_refused(answer, 404, "ServiceId web not found")
+    answer = await client.request("GET", "/v1/agent/health/service/name/web")
+    is_refused(answer, 404, "ServiceName web Not Found")
+    answer = await client.request("GET", "/v1/agent/health/service/name/web?node=n2")
+    assert answer.status == 200
 
 
 # --- the catalog ---------------------------------------------------------------------------------
