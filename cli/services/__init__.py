@@ -8,5 +8,5 @@ registering.py  register, deregister, maint
 files.py        Consul's service files
 reading.py      services, checks: once, and as they change
 
-Never here: requests (`client/catalog.py`), or how tables are drawn (`show/services.py`).
+Never here: requests to a node (`client/`), or how tables are drawn (`show/`).
 """
