@@ -227,74 +227,93 @@ def check_texts(check_id: str, name: str, notes: str) -> None:
 
 
 def _definition_of(found: CheckBody) -> CheckDefinition:
+    # It is a part of each registration, so what most checks do not have costs one look each.
     ttl_ns, every_ns = duration_ns("TTL", found.ttl), duration_ns("Interval", found.interval)
-    for attribute, name in _UNSUPPORTED:
-        if getattr(found, attribute):
-            raise _invalid(f"not supported: {name}")
-    given_kinds = [(kind, name) for kind, name in _KINDS if getattr(found, name.lower())]
+    if (
+        found.grpc
+        or found.udp
+        or found.h2ping
+        or found.os_service
+        or found.docker_container_id
+        or found.alias_service
+        or found.alias_node
+    ):
+        raise _unsupported(found)
+    is_run = found.http or found.tcp or found.args
     if every_ns > 0 and ttl_ns > 0:
         raise _invalid("Interval and TTL cannot both be specified")
-    if given_kinds and every_ns <= 0:
+    if is_run and every_ns <= 0:
         raise _invalid("Interval must be > 0 for Script, HTTP, or TCP checks")
-    if not given_kinds and ttl_ns <= 0:
+    if not is_run and ttl_ns <= 0:
         raise _invalid("TTL must be > 0 for TTL checks")
-    if len(given_kinds) > 1:
-        raise _invalid(f"more than one kind: {', '.join(name for _, name in given_kinds)}")
-    kind = given_kinds[0][0] if given_kinds else "ttl"
-    warning, critical = _thresholds(found)
+    own = _own_of(found) if is_run else {}
+    if (
+        found.success_before_passing
+        or found.failures_before_warning
+        or found.failures_before_critical
+        or found.output_max_size
+    ):
+        own |= _counts_of(found)
     after_ns = _not_negative(
         "DeregisterCriticalServiceAfter", found.deregister_critical_service_after
     )
     return CheckDefinition(
-        kind,
-        ttl_ns=ttl_ns if kind == "ttl" else 0,
-        interval_ns=0 if kind == "ttl" else interval_ns(every_ns),
+        own.pop("kind", "ttl"),
+        ttl_ns=0 if is_run else ttl_ns,
+        interval_ns=interval_ns(every_ns) if is_run else 0,
         timeout_ns=_not_negative("Timeout", found.timeout),
-        successes=_count("SuccessBeforePassing", found.success_before_passing),
-        failures_warning=warning,
-        failures_critical=critical,
         deregister_after_ms=deregister_after_ms(after_ns),
-        output_max=output_max(found.output_max_size),
-        **_own_of(kind, found),
+        **own,
     )
 
 
-def _own_of(kind: CheckKind, found: CheckBody) -> dict[str, Any]:
-    """Return the fields of a definition that only its kind has. Those of other kinds are not kept."""
-    if kind == "http":
-        check_target(kind, found.http)
-        check_request(found.method, found.header, found.body, found.tls_server_name)
-        return {
-            "http": found.http,
-            "method": found.method,
-            "headers": tuple(sorted(found.header.items())),
-            "body": found.body,
-            "no_redirects": found.disable_redirects,
-            "tls_skip_verify": found.tls_skip_verify,
-            "tls_server_name": found.tls_server_name,
-        }
+def _unsupported(found: CheckBody) -> HttpError:
+    name = next(name for attribute, name in _UNSUPPORTED if getattr(found, attribute))
+    return _invalid(f"not supported: {name}")
+
+
+def _own_of(found: CheckBody) -> dict[str, Any]:
+    """Return the kind of a check that is run, and the fields of its definition that only it has.
+
+    What the body says for other kinds is not kept.
+    """
+    kinds = [(kind, name) for kind, name in _KINDS if getattr(found, name.lower())]
+    if len(kinds) > 1:
+        raise _invalid(f"more than one kind: {', '.join(name for _, name in kinds)}")
+    kind = kinds[0][0]
+    if kind == "script":
+        _check_args(found.args)
+        return {"kind": kind, "args": found.args}
+    tls = {"tls_skip_verify": found.tls_skip_verify, "tls_server_name": found.tls_server_name}
     if kind == "tcp":
         check_target(kind, found.tcp)
         _bound("TLSServerName", found.tls_server_name, NAME_BYTES_MAX)
-        return {
-            "tcp": found.tcp,
-            "tcp_tls": found.tcp_use_tls,
-            "tls_skip_verify": found.tls_skip_verify,
-            "tls_server_name": found.tls_server_name,
-        }
-    if kind == "script":
-        _check_args(found.args)
-        return {"args": found.args}
-    return {}
+        return {"kind": kind, "tcp": found.tcp, "tcp_tls": found.tcp_use_tls, **tls}
+    check_target(kind, found.http)
+    check_request(found.method, found.header, found.body, found.tls_server_name)
+    return {
+        "kind": kind,
+        "http": found.http,
+        "method": found.method,
+        "headers": tuple(sorted(found.header.items())),
+        "body": found.body,
+        "no_redirects": found.disable_redirects,
+        **tls,
+    }
 
 
-def _thresholds(found: CheckBody) -> tuple[int, int]:
-    """Return how many bad results in a row make a check warning, and critical."""
+def _counts_of(found: CheckBody) -> dict[str, int]:
+    """Return how many results in a row count, and how many bytes of output are kept."""
     warning = _count("FailuresBeforeWarning", found.failures_before_warning)
     critical = _count("FailuresBeforeCritical", found.failures_before_critical)
     if warning > max(critical, 1):  # As in the runner, 0 is 1.
         raise _invalid("FailuresBeforeWarning can't be higher than FailuresBeforeCritical")
-    return warning, critical
+    return {
+        "successes": _count("SuccessBeforePassing", found.success_before_passing),
+        "failures_warning": warning,
+        "failures_critical": critical,
+        "output_max": output_max(found.output_max_size),
+    }
 
 
 def interval_ns(given_ns: int) -> int:
@@ -399,6 +418,8 @@ def duration_ns(name: str, value: Duration) -> int:
     Raises:
         HttpError: 400.
     """
+    if value is None:
+        return 0
     found = bodies.duration_ns(value)
     if found is None:
         shown = cut(str(value))
@@ -407,6 +428,8 @@ def duration_ns(name: str, value: Duration) -> int:
 
 
 def _not_negative(name: str, value: Duration) -> int:
+    if value is None:
+        return 0
     found = duration_ns(name, value)
     if found < 0:
         raise _invalid(f"{name} must not be negative")
