@@ -204,7 +204,7 @@ def _instance_row(one: InstanceRow) -> Row:
     if service.port:
         address = f"[{address}]:{service.port}" if ":" in address else f"{address}:{service.port}"
     failing = "; ".join(
-        f"{check.name or check.check_id}: {_said_by(check)}"
+        ": ".join(filter(None, (check.name or check.check_id, _said_by(check))))
         for check in one.checks
         if check.status != "passing"
     )

@@ -318,6 +318,13 @@ def test_the_instances_of_a_service_are_shown(say, web):
     ]
 
 
+def test_a_check_that_has_said_nothing_yet_is_named(say, cluster):
+    cluster.set(
+        A, "/v1/health/service/web", lambda _: said([instance("a", "n1", check("c", "critical"))])
+    )
+    assert say("services", "web").splitlines()[1].endswith("v1    name of c")
+
+
 def test_instances_are_chosen(say, web, cluster):
     say("services", "web", "--passing", "--tag", "v 1")
     assert cluster.asked[-1][2] == "/v1/health/service/web?passing&tag=v%201"
