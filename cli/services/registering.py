@@ -55,9 +55,24 @@ class Said(NamedTuple):
     node: str | None = None
     node_address: str | None = None
 
-    def place_only(self) -> bool:
+    def is_place_only(self) -> bool:
         """Whether nothing is said but on which node."""
         return self._replace(node=None, node_address=None) == Said()
+
+
+class Done(NamedTuple):
+    """What was done, as `--json` prints it.
+
+    Attributes:
+        name, id: Of the service; None: it is about all of a node, or only the ID was said.
+        node: On which.
+        result: What became of it.
+    """
+
+    name: object
+    id: object
+    node: str
+    result: str
 
 
 def register(context: Context, name: str, said: Said, *, as_json: bool) -> None:
@@ -65,7 +80,7 @@ def register(context: Context, name: str, said: Said, *, as_json: bool) -> None:
     if said.node_address and not said.node:
         raise ConfigError("--node-address is the address of the machine that --node names")
     if files.is_file_name(name):
-        if not said.place_only():
+        if not said.is_place_only():
             raise ConfigError(f"{name} is a file, which says all but --node and --node-address")
         bodies = files.read(Path(name))
     else:
@@ -84,7 +99,9 @@ def register(context: Context, name: str, said: Said, *, as_json: bool) -> None:
                 # What the node finds wrong with a service is no wrong usage of this command.
                 kind = Refused if isinstance(error, ConfigError) else type(error)
                 raise kind(_of_file(name, body, number, error)) from None
-            _tell(context, connection, "registered", body, said.node, as_json=as_json)
+            where = said.node or _name_of(connection)
+            done = Done(body.get("Name"), body.get("ID"), where, "registered")
+            _tell(context, done, f"registered {_label(body)} on {where}", as_json=as_json)
 
 
 def _of_file(name: str, body: dict[str, object], number: int, error: HstoreError) -> str:
@@ -98,7 +115,9 @@ def deregister(context: Context, service_id: str, node: str | None, *, as_json: 
         raise ConfigError("the ID is empty: `services` shows them")
     with _member(context, node) as connection:
         connection.write(lambda client: catalog.deregister(client, service_id, node))
-        _tell(context, connection, "deregistered", {"ID": service_id}, node, as_json=as_json)
+        where = node or _name_of(connection)
+    done = Done(None, service_id, where, "deregistered")
+    _tell(context, done, f"deregistered {service_id} on {where}", as_json=as_json)
 
 
 def maintain(
@@ -118,8 +137,9 @@ def maintain(
         connection.write(
             lambda client: catalog.maintain(client, service_id, node, is_on=is_on, reason=reason)
         )
-        body: dict[str, object] = {} if service_id is None else {"ID": service_id}
-        _tell(context, connection, result, body, node, as_json=as_json)
+        where = node or _name_of(connection)
+    what = f"all of {where}" if service_id is None else f"{service_id} on {where}"
+    _tell(context, Done(None, service_id, where, result), f"{what} is {result}", as_json=as_json)
 
 
 # --- what is sent --------------------------------------------------------------------------------------
@@ -224,29 +244,12 @@ def _member(context: Context, node: str | None) -> Iterator[Connection]:
         yield own
 
 
-def _tell(
-    context: Context,
-    connection: Connection,
-    result: str,
-    body: dict[str, object],
-    node: str | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Print what was done, and on which node."""
-    where = node or _name_of(connection)
+def _tell(context: Context, done: Done, line: str, *, as_json: bool) -> None:
+    """Print what was done."""
     if as_json:
-        context.out.json(
-            {"name": body.get("Name"), "id": body.get("ID"), "node": where, "result": result}
-        )
-        return
-    if result == "registered":
-        context.out.line(f"registered {plain(_label(body))} on {plain(where)}")
-    elif "maintenance" in result:
-        what = f"{body['ID']} on {where}" if "ID" in body else f"all of {where}"
-        context.out.line(f"{plain(what)} is {result}")
+        context.out.json(done._asdict())
     else:
-        context.out.line(f"{result} {plain(str(body['ID']))} on {plain(where)}")
+        context.out.line(plain(line))
 
 
 def _label(body: dict[str, object]) -> str:

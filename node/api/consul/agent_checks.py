@@ -116,15 +116,25 @@ def _take(exchange: Exchange, query: Query, rest: bytes, status: CheckStatus, ou
     if query.get("node"):
         return _take_elsewhere(exchange, query, check_id, status, output)
     backend = exchange.backend
-
-    def take() -> Word:
-        return backend.checks.word(backend.catalog.own_number, check_id, status, output)
-
-    word = take()
+    word = backend.checks.word(backend.catalog.own_number, check_id, status, output)
+    if word is Word.TAKEN:
+        return heads.empty(exchange.keys.applied_index)
     if word is Word.UNKNOWN and backend.process.knows_leader:
-        # It may be registered through another member, and not have come here yet.
-        return Deferred(None, query, lambda _: _answer(exchange, check_id, take()))
+        return _take_later(exchange, query, check_id, status, output)
     return _answer(exchange, check_id, word)
+
+
+def _take_later(
+    exchange: Exchange, query: Query, check_id: str, status: CheckStatus, output: str
+) -> Deferred:
+    """Take a word after a barrier: the check may be registered through another member, and not be here yet."""
+
+    def finish(_: Outcome) -> bytes:
+        backend = exchange.backend
+        word = backend.checks.word(backend.catalog.own_number, check_id, status, output)
+        return _answer(exchange, check_id, word)
+
+    return Deferred(None, query, finish)
 
 
 async def _take_elsewhere(
