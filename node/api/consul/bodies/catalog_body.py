@@ -217,9 +217,11 @@ def _service_of(found: ServiceOfNode) -> Service:
     if not found.service:
         raise refused(400, "Must provide service name with ID")
     service_id = found.id or found.service
-    if service_id != CONSUL:  # A member's: it is refused as such, where that is known.
+    is_members = service_id == CONSUL and found.service.lower() == CONSUL
+    if not is_members:  # It is refused as such, where it is known whose it is.
         service_body.check_name(found.service)
-        service_body.check_id_and_tags(service_id, found.tags)
+        service_body.check_id(service_id)
+    service_body.check_tags(found.tags)
     check_address(found.address)
     check_port(found.port)
     passing, warning = weights_of(found.weights)

@@ -101,7 +101,8 @@ def _service_of(found: ServiceBody) -> Service:
     check_address(found.address)
     check_port(found.port)
     service_id = found.id or found.name
-    check_id_and_tags(service_id, found.tags)
+    check_id(service_id)
+    check_tags(found.tags)
     passing, warning = weights_of(found.weights)
     meta = meta_of(found.meta, "Service")
     tagged = tagged_of(found.tagged_addresses, found.address, found.port)
@@ -139,8 +140,8 @@ def check_name(name: str) -> None:
     raise refused(400, f"Invalid service name: {text}")
 
 
-def check_id_and_tags(service_id: str, tags: tuple[str, ...]) -> None:
-    """Refuse an ID or tags that no service can have.
+def check_id(service_id: str) -> None:
+    """Refuse an ID that no service can have.
 
     Raises:
         HttpError: 400.
@@ -150,6 +151,14 @@ def check_id_and_tags(service_id: str, tags: tuple[str, ...]) -> None:
     if is_longer(service_id, SERVICE_ID_BYTES_MAX):
         text = f"it must have 1 to {SERVICE_ID_BYTES_MAX:,} bytes"
         raise refused(400, f"Invalid service ID: {text}")
+
+
+def check_tags(tags: tuple[str, ...]) -> None:
+    """Refuse tags that no service can have.
+
+    Raises:
+        HttpError: 400.
+    """
     if len(tags) > TAGS_MAX:
         raise refused(400, f"Invalid service tags: there are {len(tags)}, and may be {TAGS_MAX}")
     for tag in tags:

@@ -640,6 +640,16 @@ def test_an_output_is_kept_to_4096_bytes():
             "Invalid Node Meta: Key contains invalid characters ('a b', '')",
         ),
         (NODE | {"Service": {"ID": "x"}}, 400, "Must provide service name with ID"),
+        (
+            NODE | {"Service": {"ID": "consul", "Service": "x"}},
+            400,
+            "Invalid service ID: consul is the ID of the members themselves",
+        ),
+        (
+            NODE | {"Service": {"ID": "x", "Service": "CONSUL"}},
+            400,
+            "Invalid service name: consul is the name of the members themselves",
+        ),
         (NODE | {"Service": {"Service": "x", "Address": "::"}}, 400, "Invalid service address"),
         (NODE | {"Service": {"Service": "x", "Kind": "k"}}, 400, "mesh is not supported"),
         (
@@ -707,6 +717,7 @@ PLAIN = (
             "passing",
             "dc1",
             "dc2",
+            "consul",
             "web",
             "0.0.0.0",
             "\0",
