@@ -18,7 +18,9 @@ from .cluster import HSTORE, WAIT_S, Cluster, eventually
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "services.md"
 
-pytest.importorskip("hstore.dns.services")  # Without names in DNS, the page is about nothing.
+# Without names in DNS, and somebody who runs the checks, the page is about nothing.
+pytest.importorskip("hstore.dns.services")
+pytest.importorskip("hstore.node.checks.runner")
 
 
 def blocks(page: str, kind: str) -> list[str]:
