@@ -60,7 +60,7 @@ def services(
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
-    """Show the services, or the instances of one, with the status of their checks."""
+    """Show the services, or the instances of one."""
     from . import reading
 
     (name,) = filled_if_any(words, None)
@@ -88,7 +88,7 @@ def checks(
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
-    """Show the checks: all, that of an ID, or those of a service."""
+    """Show the checks: all, one, or those of a service."""
     from . import reading
 
     (name,) = filled_if_any(words, None)
@@ -125,9 +125,9 @@ def checks(
 @opt.as_json
 @_words(opt.complete_files)
 def register(context: Context, *, as_json: bool, words: tuple[str, ...], **said: object) -> None:
-    """Register a service, or those of one of Consul's service files in JSON.
+    """Register a service, or those of a file.
 
-    It belongs to the member that takes it, which runs its checks: without -h, the one on this machine.
+    A file is one of Consul's service files in JSON. A service belongs to the member that takes it, which runs its checks: without -h, the one on this machine.
     With --node it belongs to a machine without a member, and the members run its checks. Registered
     again, the same ID is replaced. A word with a `/`, or that ends in .json, names a file if it is one.
     """
@@ -169,7 +169,10 @@ def maint(
     as_json: bool,
     words: tuple[str, ...],
 ) -> None:
-    """Take a service, or without ID all on a node, out of what is healthy, and back."""
+    """Turn the maintenance of a service on or off.
+
+    While it is on, the service is not healthy, so nobody finds it. Without ID it is all of a node.
+    """
     from . import registering
 
     said, service_id = filled_if_any(words, None, None)
