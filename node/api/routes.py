@@ -102,7 +102,10 @@ _REGISTRATIONS = (
     _register(
         b"/v1/agent/maintenance", maintenance.node, f"enable reason {_PLACE}", Right.NODE_WRITE
     ),
-    _register(b"/v1/catalog/register", catalog_writes.register, right=Right.NODE_WRITE),
+    # py-consul says the meta of a node in the query, too; there it has no meaning, as in Consul.
+    _register(
+        b"/v1/catalog/register", catalog_writes.register, "node-meta timeout", Right.NODE_WRITE
+    ),
     _register(b"/v1/catalog/deregister", catalog_writes.deregister, right=Right.NODE_WRITE),
     _read(b"/v1/agent/health/service/id/", agent_health.by_id, Right.SERVICE_READ, "format node"),
     _read(
