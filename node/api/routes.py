@@ -102,7 +102,8 @@ _REGISTRATIONS = (
     _register(
         b"/v1/agent/maintenance", maintenance.node, f"enable reason {_PLACE}", Right.NODE_WRITE
     ),
-    # py-consul says the meta of a node in the query, too; there it has no meaning, as in Consul.
+    # py-consul puts the meta of a node into the query, where Consul does not look for it either
+    # (findings/py-consul-meta-of-a-node-is-lost.sh).
     _register(
         b"/v1/catalog/register", catalog_writes.register, "node-meta timeout", Right.NODE_WRITE
     ),

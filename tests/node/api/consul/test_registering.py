@@ -661,7 +661,7 @@ async def test_a_node_is_registered(client, backend):
     assert (command.node.name, command.service) == ("db-1", Service(0, "db", "db"))
 
 
-async def test_the_meta_of_a_node_may_be_in_the_query_too_and_counts_in_the_body(client, backend):
+async def test_meta_of_a_node_in_the_query_means_nothing_as_in_consul(client, backend):
     body = {"Node": "db-1", "Address": "a", "nodemeta": {"k": "v"}}
     answer = await put(client, "/v1/catalog/register?node-meta=k:other", body)
     assert answer.json() is True
