@@ -28,6 +28,8 @@ from hstore.node.errors import HstoreError
 from hstore.node.model import values
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from hstore.node.model.cluster_info import ClusterInfo, NodeInfo
 
     from .client.api import NodeClient
@@ -186,6 +188,59 @@ def sessions(
         return []
     offered = [one for one in found if one.id.startswith(incomplete) and _UUID.fullmatch(one.id)]
     return [CompletionItem(one.id, help=_word(one.name)) for one in offered[:KEYS_MAX]]
+
+
+def services(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of services that begin with what was typed; on any error none."""
+    from .client import catalog
+
+    if context.params.get("words"):
+        return []
+    return _asked(context, incomplete, lambda client: catalog.services(client, stale=True)[1])
+
+
+def service_ids(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the IDs of the node's own services that begin with what was typed; on any error none."""
+    from .client.catalog import own_ids
+
+    return [] if context.params.get("words") else _asked(context, incomplete, own_ids)
+
+
+def maintenance(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return `on` and `off`, and after these the IDs of services."""
+    from .client.catalog import own_ids
+
+    words = context.params.get("words") or ()
+    if not words:
+        return _beginning(("on", "off"), incomplete)
+    return _asked(context, incomplete, own_ids) if len(words) == 1 else []
+
+
+def _asked(
+    context: click.Context, incomplete: str, ask: Callable[[NodeClient], Iterable[str]]
+) -> list[CompletionItem]:
+    """Offer what a near node answers; in hstore's shell all of it, elsewhere what is harmless."""
+    place = _place(context)
+    if place is None:
+        return []
+    try:
+        with place.client() as client:
+            found = list(ask(client))
+    except HstoreError:
+        return []
+    is_shell = context.obj is not None
+    offered = [
+        one
+        for one in found
+        if one.startswith(incomplete) and (is_shell or _HARMLESS.fullmatch(one))
+    ]
+    return [CompletionItem(one) for one in offered[:KEYS_MAX]]
 
 
 def files(

@@ -23,6 +23,7 @@ from . import options as opt
 from .dns.resolvers import RESOLVERS
 from .messages import tell
 from .running import run_command
+from .services import commands as service_commands
 from .vocabulary import Commands
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def join(*, host: str | None, **options: Any) -> int:
     return _run_node("join", process, opt.flags(settings), host)
 
 
-for _name, _command in {**keys.NAMES, **locking.NAMES}.items():
+for _name, _command in {**keys.NAMES, **locking.NAMES, **service_commands.NAMES}.items():
     cli.add_command(_command, _name)
 
 

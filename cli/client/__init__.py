@@ -5,6 +5,7 @@ plain data. *Plain* text has nothing in it that steers a terminal.
 
 api.py          requests, a method for each
 sessions.py     sessions, locks and transactions, a function for each request
+catalog.py      services, checks and maintenance, a function for each request
 replies.py      what a node answers, as plain data
 errors.py       what goes wrong, as errors with an exit status
 server_sent.py  server-sent events from bytes

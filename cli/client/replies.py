@@ -142,6 +142,60 @@ class TxnReply(msgspec.Struct, rename="pascal"):
     errors: list[TxnFault] | None = None
 
 
+class NodeRow(msgspec.Struct, rename="pascal"):
+    """A node of the catalog."""
+
+    node: str
+    address: str = ""
+
+
+class ServiceRow(msgspec.Struct, rename="pascal"):
+    """A service, as the paths under `/v1/health/service` show it."""
+
+    id: str = msgspec.field(name="ID")
+    service: str = ""
+    tags: list[str] = []
+    address: str = ""
+    port: int = 0
+
+
+class CheckRow(msgspec.Struct, rename="pascal"):
+    """A check.
+
+    Attributes:
+        service_id: Of its service; empty: it is a check of the node.
+        type: `maintenance` among others.
+        modify_index: Since when it is as it is.
+    """
+
+    check_id: str = msgspec.field(name="CheckID")
+    node: str = ""
+    name: str = ""
+    status: str = ""
+    notes: str = ""
+    output: str = ""
+    service_id: str = msgspec.field(name="ServiceID", default="")
+    service_name: str = ""
+    type: str = ""
+    modify_index: int = 0
+
+
+class InstanceRow(msgspec.Struct, rename="pascal"):
+    """An instance of a service, with the checks that count for it."""
+
+    node: NodeRow
+    service: ServiceRow
+    checks: list[CheckRow] = []
+
+
+class _AgentConfig(msgspec.Struct, rename="pascal"):
+    node_name: str = ""
+
+
+class _Agent(msgspec.Struct, rename="pascal"):
+    config: _AgentConfig
+
+
 class _Renamed(msgspec.Struct):
     was: str
 
@@ -175,3 +229,9 @@ SESSIONS = msgspec.json.Decoder(list[SessionInfo])
 SESSION_ID = msgspec.json.Decoder(_SessionId)
 TXN = msgspec.json.Decoder(TxnReply)
 WRITTEN = msgspec.json.Decoder(_Written)
+AGENT = msgspec.json.Decoder(_Agent)
+SERVICE_TAGS = msgspec.json.Decoder(dict[str, list[str]])
+BY_ID = msgspec.json.Decoder(dict[str, msgspec.Raw])
+INSTANCES = msgspec.json.Decoder(list[InstanceRow])
+CHECKS = msgspec.json.Decoder(list[CheckRow])
+ANYTHING = msgspec.json.Decoder()

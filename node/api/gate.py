@@ -42,6 +42,7 @@ class Right(enum.Enum):
     EVENT_READ = "event read"
     EVENT_WRITE = "event write"
     SERVICE_READ = "service read"
+    SERVICE_WRITE = "service write"
     NODE_READ = "node read"
     NODE_WRITE = "node write"
     ACL_READ = "acl read"

@@ -15,16 +15,23 @@ from . import admin, cluster, config, simple, watch
 from .consul import (
     acl,
     agent,
+    agent_checks,
+    agent_health,
     catalog,
+    catalog_writes,
     coordinate,
     event,
     health,
     kv,
+    maintenance,
+    place,
     quorum,
+    services,
     session,
     status,
     txn,
 )
+from .consul.bodies.parts import BODY_BYTES_MAX
 from .gate import Browser, Caller, Handler, Repeat, Right, Route, Routes
 
 BLOCKING = "cached consistent index max_stale stale timeout wait"
@@ -75,6 +82,43 @@ def _operate(
     )
 
 
+def _register(
+    path: bytes, handler: Handler, params: str = "timeout", right: Right = Right.SERVICE_WRITE
+) -> Route:
+    """A route that registers services and checks, or removes them."""
+    return _write(_PUT, path, handler, params, right, body_bytes_max=BODY_BYTES_MAX)
+
+
+_PLACE = f"{place.PARAMS} timeout"
+_REGISTRATIONS = (
+    _register(b"/v1/agent/check/pass/", agent_checks.word_of("passing"), f"note {_PLACE}"),
+    _register(b"/v1/agent/check/warn/", agent_checks.word_of("warning"), f"note {_PLACE}"),
+    _register(b"/v1/agent/check/fail/", agent_checks.word_of("critical"), f"note {_PLACE}"),
+    _register(b"/v1/agent/check/update/", agent_checks.update, _PLACE),
+    _register(b"/v1/agent/check/deregister/", agent_checks.deregister, _PLACE),
+    _register(b"/v1/agent/check/register", agent_checks.register, _PLACE),
+    _register(b"/v1/agent/service/deregister/", services.deregister, _PLACE),
+    _register(b"/v1/agent/service/maintenance/", maintenance.service, f"enable reason {_PLACE}"),
+    _register(
+        b"/v1/agent/service/register", services.register, f"replace-existing-checks {_PLACE}"
+    ),
+    _register(
+        b"/v1/agent/maintenance", maintenance.node, f"enable reason {_PLACE}", Right.NODE_WRITE
+    ),
+    # py-consul puts the meta of a node into the query, where Consul does not look for it either
+    # (findings/py-consul-meta-of-a-node-is-lost.sh).
+    _register(
+        b"/v1/catalog/register", catalog_writes.register, "node-meta timeout", Right.NODE_WRITE
+    ),
+    _register(b"/v1/catalog/deregister", catalog_writes.deregister, right=Right.NODE_WRITE),
+    _read(b"/v1/agent/health/service/id/", agent_health.by_id, Right.SERVICE_READ, "format node"),
+    _read(
+        b"/v1/agent/health/service/name/", agent_health.by_name, Right.SERVICE_READ, "format node"
+    ),
+    _read(b"/v1/agent/services", services.every, Right.SERVICE_READ, f"filter {place.PARAMS}"),
+    _read(b"/v1/agent/checks", agent_checks.every, Right.NODE_READ, f"filter {place.PARAMS}"),
+)
+
 RECORDS = (
     _read(
         b"/v1/kv/",
@@ -120,6 +164,7 @@ RECORDS = (
             (b"/v1/health/state/", health.state, Right.NODE_READ, "filter node-meta"),
         )
     ),
+    *_REGISTRATIONS,
     _read(b"/v1/coordinate/node/", coordinate.one, Right.NODE_READ, BLOCKING),
     _read(b"/v1/acl/", acl.disabled, Right.ACL_READ),
     *(

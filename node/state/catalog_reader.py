@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..model import values
-from ..model.checks import Check
+from ..model.checks import SERF_HEALTH, Check
 from ..model.commands import Member
 from ..model.services import CONSUL, ExternalNode, Pairs, Service
 from ..storage.interface import StateReader
@@ -261,6 +261,12 @@ class CatalogView:
         return sorted(found)
 
     # --- checks ---------------------------------------------------------------------------------
+
+    def counts(self, number: int) -> tuple[int, int]:
+        """Return how many services and checks are registered on a node: neither has its own."""
+        checks = self._catalog.checks_of.get(number, {})
+        services = len(self._catalog.services_of.get(number, ()))
+        return services, len(checks) - (checks.get(SERF_HEALTH) == "")
 
     def node_checks(self, number: int) -> list[Check]:
         """Return the checks of a node that belong to no service, by ID."""

@@ -127,6 +127,10 @@ class Reader(KeyReader, Protocol):
         """Return a service of a node by its ID, or None."""
         ...
 
+    def counts(self, number: int) -> tuple[int, int]:
+        """Return how many services and checks are registered on a node, as of now."""
+        ...
+
     def node_checks(self, number: int) -> list[Check]:
         """Return the checks of a node that belong to no service, by ID."""
         ...

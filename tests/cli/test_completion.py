@@ -185,6 +185,29 @@ def test_sessions_are_offered_with_their_names_if_they_are_sessions_ids(
     assert [item.type for item in asked.get_completions(words, "l")] == ["file"]
 
 
+def test_services_and_their_ids_are_offered(make, cluster, make_finder, monkeypatch):
+    at = "127.0.0.1:8500"
+    cluster.set(at, "/v1/cluster", make.info())
+    monkeypatch.setattr(sources, "finder_of", lambda _flags, _env: make_finder([at]))
+    asked = ShellComplete(cli.cli, {}, "hstore", "_HSTORE_COMPLETE")
+
+    def offers(*words, typed=""):
+        cluster.set(at, "/v1/catalog/services", {"web": ["a"], "worker": [], "$(id)": []})
+        cluster.set(at, "/v1/agent/services", {"web-1": {"ID": "web-1"}, "`x`": {}, "db": {}})
+        return [item.value for item in asked.get_completions(list(words), typed)]
+
+    assert offers("services", typed="w") == offers("checks", typed="w") == ["web", "worker"]
+    assert (at, "GET", "/v1/catalog/services?stale") in cluster.asked
+    assert offers("services", "web") == []
+    assert offers("deregister") == ["web-1", "db"]
+    assert offers("maint", typed="o") == ["on", "off"]
+    assert offers("maint", "on", typed="w") == ["web-1"]
+    assert offers("maint", "on", "web-1") == []
+    assert [item.type for item in asked.get_completions(["register"], "x")] == ["file"]
+    cluster.set(at, "/v1/agent/services", [])  # No answer.
+    assert asked.get_completions(["deregister"], "w") == []
+
+
 def test_a_node_whose_name_is_none_is_not_offered(make, cluster, make_finder, monkeypatch):
     monkeypatch.setattr(sources, "finder_of", lambda _flags, _env: make_finder([]))
     wild = [make.node(n, name=one, address="$(x):1") for n, one in enumerate(HOSTILE, 1)]

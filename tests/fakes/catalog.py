@@ -214,6 +214,12 @@ class FakeCatalog:
     def service(self, number: int, service_id: str) -> Service | None:
         return self.services.get((number, service_id))
 
+    def counts(self, number: int) -> tuple[int, int]:
+        checks = sum(
+            one.node == number and one.id != SERF_HEALTH for one in self.all_checks.values()
+        )
+        return sum(node == number for node, _ in self.services), checks
+
     def node_checks(self, number: int) -> list[Check]:
         return [one for one in self.checks(number) if not one.service]
 
@@ -259,6 +265,10 @@ class FakeCatalog:
 
     def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
         return tuple(dict.fromkeys(one.node.number for one in self.instances(folded)))
+
+    def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Any]:
+        del prefix, after
+        return iter(())  # There are no keys.
 
     def nodes_index(self) -> int:
         return self.applied

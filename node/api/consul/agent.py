@@ -79,7 +79,7 @@ def show(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
         },
         "Member": {} if own is None else _member(own, dc),
         "Meta": {},
-        "Stats": _stats(info, own),
+        "Stats": _stats(info, own, _counts(exchange)),
         "xDS": None,
     }
     return heads.read(exchange, Mode.STALE, None, _encode(body))
@@ -144,7 +144,17 @@ def _member(node: NodeInfo, dc: str) -> dict[str, Any]:
     }
 
 
-def _stats(info: ClusterInfo, own: NodeInfo | None) -> dict[str, dict[str, str]]:
+def _counts(exchange: Exchange) -> tuple[int, int]:
+    reader = exchange.keys.view()
+    try:
+        return reader.counts(exchange.backend.catalog.own_number)
+    finally:
+        reader.close()
+
+
+def _stats(
+    info: ClusterInfo, own: NodeInfo | None, counts: tuple[int, int]
+) -> dict[str, dict[str, str]]:
     leader = next((node.peer_address for node in info.nodes if node.name == info.leader), "")
     raft = {"state": "Leader" if own is not None and own.name == info.leader else "Follower"}
     for name in ("term", "commit_index", "applied_index"):
@@ -152,5 +162,5 @@ def _stats(info: ClusterInfo, own: NodeInfo | None) -> dict[str, dict[str, str]]
     return {
         "consul": {"leader_addr": leader},
         "raft": raft,
-        "agent": {"services": "0", "checks": "0"},
+        "agent": {"services": str(counts[0]), "checks": str(counts[1])},
     }

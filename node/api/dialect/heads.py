@@ -38,6 +38,7 @@ _PLAIN = (
 )
 _OK = start_of(200, JSON) + EVERY
 _OK_READ = _OK + _PLAIN
+_EMPTY = start_of(200, TEXT) + EVERY
 
 
 def done(index: int, body: bytes, extra: bytes = b"") -> bytes:
@@ -60,7 +61,11 @@ def done(index: int, body: bytes, extra: bytes = b"") -> bytes:
 
 def empty(index: int) -> bytes:
     """Build the answer to a change that was carried out and has nothing to say."""
-    return answer(index, b"", 200, TEXT, EVERY)
+    return b"%b%bX-Hstore-Index: %d\r\nContent-Length: 0\r\n\r\n" % (
+        _EMPTY,
+        date_line(),
+        index,
+    )
 
 
 def plain_read(index: int, result_index: int, body: bytes) -> bytes:

@@ -110,6 +110,11 @@ def boolean(query: Query, name: str, *, default: bool = False) -> bool:
     return _BOOLEANS[text]
 
 
+def as_boolean(text: str) -> bool | None:
+    """Return what the value of a parameter says that has to be a boolean; None: it says neither."""
+    return _BOOLEANS.get(text)
+
+
 def number(query: Query, name: str) -> int | None:
     """Return an unsigned 64-bit number, or None when it is not there.
 

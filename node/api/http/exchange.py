@@ -69,9 +69,10 @@ class Deferred:
         known_by: What tells the request from another one under its `Idempotency-Key`, where the
             command says which node was asked: its client may send it again to another one. None: the
             command itself.
+        applied_here: A write is answered only when it has taken effect in the copy of this node, too.
     """
 
-    __slots__ = ("command", "finish", "known_by", "park", "query")
+    __slots__ = ("applied_here", "command", "finish", "known_by", "park", "query")
 
     def __init__(
         self,
@@ -80,12 +81,15 @@ class Deferred:
         finish: Callable[[Any], Finished],
         known_by: Write | None = None,
         park: Callable[[], Wait | None] | None = None,
+        *,
+        applied_here: bool = False,
     ) -> None:
         self.command = command
         self.query = query
         self.finish = finish
         self.known_by = known_by
         self.park = park
+        self.applied_here = applied_here
 
 
 Found = Answer | Deferred | Awaitable[Answer | Wait]
@@ -142,6 +146,13 @@ class Kept(NamedTuple):
     rendered: Rendered
 
 
+class Client(NamedTuple):
+    """The client of a connection; as in `Exchange`."""
+
+    is_local: bool
+    host: Callable[[], str]
+
+
 class Exchange:
     """The node as the handlers of one connection see it.
 
@@ -151,6 +162,7 @@ class Exchange:
         router: Leads to the handlers.
         guard: Checks where requests come from.
         is_local: The client is on this machine.
+        client_host: Returns the IP address of the client; empty: it has none.
         scope: Bounds whatever the connection waits for; its deadline is moved, never removed.
         out: Answers that are not sent yet, in order.
         due_at: The deadline that the node was given for the request that `begin` began.
@@ -165,6 +177,7 @@ class Exchange:
     __slots__ = (
         "_flush",
         "backend",
+        "client_host",
         "due_at",
         "guard",
         "has_waited",
@@ -190,13 +203,13 @@ class Exchange:
         turn: Turn,
         unsent: Unsent,
         kept: Kept,
-        is_local: bool,
+        client: Client,
     ) -> None:
         self.backend = backend
         self.keys = backend.keys
         self.router = router
         self.guard = guard
-        self.is_local = is_local
+        self.is_local, self.client_host = client
         self.scope = trio.CancelScope()
         self.out: list[bytes] = []
         self.is_fresh = self.has_waited = False
@@ -243,7 +256,13 @@ class Exchange:
             deadline = await self.begin_wait(deferred.query)
             outcome = await self.backend.sessions.renew(deferred.command.session_id, deadline)
         else:
-            outcome = await self.write(deferred.command, deferred.query, request, deferred.known_by)
+            outcome = await self.write(
+                deferred.command,
+                deferred.query,
+                request,
+                deferred.known_by,
+                applied_here=deferred.applied_here,
+            )
         if self.turn.bytes_left <= 0:
             await self.turn.small()  # The node tells thousands of outcomes at once.
         finished = deferred.finish(outcome)
@@ -281,7 +300,7 @@ class Exchange:
             return self.backend.sessions.begin_renew(command.session_id, deadline, tell)
         if IDEMPOTENCY_KEY in request.headers:
             return None
-        return self.keys.begin_write(command, deadline, tell)
+        return self.keys.begin_write(command, deadline, tell, applied_here=deferred.applied_here)
 
     def is_stale(self, deferred: Deferred) -> bool:
         """Whether nothing has to be waited for: a read that may be stale.
@@ -314,7 +333,13 @@ class Exchange:
         self.is_fresh = True
 
     async def write(
-        self, command: Write, query: Query, request: Request, known_by: Write | None = None
+        self,
+        command: Write,
+        query: Query,
+        request: Request,
+        known_by: Write | None = None,
+        *,
+        applied_here: bool = False,
     ) -> Outcome:
         """Have a command committed and applied; once for all requests with its `Idempotency-Key`.
 
@@ -322,7 +347,7 @@ class Exchange:
             command: The command.
             query: Of the request.
             request: The request.
-            known_by: As in `Deferred`.
+            known_by, applied_here: As in `Deferred`.
 
         Raises:
             HttpError: 400 for a bad key or query.
@@ -332,7 +357,8 @@ class Exchange:
             write: Command = keyed(request, command, known_by or command)
         else:
             write = command
-        return await self.keys.write(write, await self.begin_wait(query))
+        deadline = await self.begin_wait(query)
+        return await self.keys.write(write, deadline, applied_here=applied_here)
 
     async def begin_wait(self, query: Query) -> float:
         """Prepare for a wait on the cluster; return the absolute deadline to give to the node.

@@ -44,7 +44,7 @@ from .connection import (
     RequestError,
 )
 from .dispatch import as_http_error, finish, with_end
-from .exchange import Exchange, Found, Kept, Router, json_form
+from .exchange import Client, Exchange, Found, Kept, Router, json_form
 from .guard import Guard
 from .held import until_due
 from .known_heads import KnownHeads
@@ -139,7 +139,7 @@ class Serving:
             turn=shared.turn,
             unsent=shared.unsent,
             kept=shared.kept,
-            is_local=is_local,
+            client=Client(is_local, self._client),
         )
         self._room = shared.room
         self._waits = shared.waits

@@ -229,7 +229,7 @@ class FakeBackend:
     def begin_write(
         self, command: Command, deadline: float, tell: Tell, *, applied_here: bool = False
     ) -> Waiter | None:
-        return _Waiter(self.write(command, deadline), tell)
+        return _Waiter(self.write(command, deadline, applied_here=applied_here), tell)
 
     def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:
         return _Waiter(self.read_barrier(deadline), tell)

@@ -72,16 +72,26 @@ RIGHTS = {
     Right.SESSION_WRITE: {"/v1/session/create", "/v1/session/destroy/", "/v1/session/renew/"},
     Right.EVENT_READ: {"/v1/event/list"},
     Right.EVENT_WRITE: {"/v1/event/fire/"},
-    Right.NODE_READ: {
-        "/v1/agent/members", "/v1/catalog/node/", "/v1/catalog/nodes", "/v1/cluster",
-        "/v1/coordinate/node/", "/v1/coordinate/nodes", "/v1/events", "/v1/health/node/",
-        "/v1/health/state/",
-    },
     Right.SERVICE_READ: {
+        "/v1/agent/health/service/id/", "/v1/agent/health/service/name/", "/v1/agent/services",
         "/v1/catalog/connect/", "/v1/catalog/service/", "/v1/catalog/services",
         "/v1/health/checks/", "/v1/health/connect/", "/v1/health/service/",
     },
-    Right.NODE_WRITE: {"/v1/coordinate/update"},
+    Right.SERVICE_WRITE: {
+        "/v1/agent/check/deregister/", "/v1/agent/check/fail/", "/v1/agent/check/pass/",
+        "/v1/agent/check/register", "/v1/agent/check/update/", "/v1/agent/check/warn/",
+        "/v1/agent/service/deregister/", "/v1/agent/service/maintenance/",
+        "/v1/agent/service/register",
+    },
+    Right.NODE_READ: {
+        "/v1/agent/checks", "/v1/agent/members", "/v1/catalog/node/", "/v1/catalog/nodes",
+        "/v1/cluster", "/v1/coordinate/node/", "/v1/coordinate/nodes", "/v1/events",
+        "/v1/health/node/", "/v1/health/state/",
+    },
+    Right.NODE_WRITE: {
+        "/v1/agent/maintenance", "/v1/catalog/deregister", "/v1/catalog/register",
+        "/v1/coordinate/update",
+    },
     Right.AGENT_READ: {"/v1/agent/self", "/v1/node/load"},
     Right.AGENT_WRITE: {"/v1/agent/leave", "/v1/agent/reload", "/v1/agent/token/"},
     Right.OPERATOR_READ: {"/v1/config", "/v1/config/", "/v1/operator/raft/configuration"},

@@ -308,7 +308,9 @@ async def test_kept_bodies_are_those_that_would_be_made(steps):
             server = ApiServer(backend.whole, ROUTES)
             if not keeps:
                 none: Any = _KeepsNone()
-                server._shared = server._shared._replace(rendered=none)
+                server._shared = server._shared._replace(
+                    kept=server._shared.kept._replace(rendered=none)
+                )
             nursery.start_soon(server.serve_stream, far)
             clients.append(Client(near))
         for command, paths in [(None, _READS), *steps, (None, _READS)]:

@@ -34,7 +34,7 @@ class Place:
         backend.watches.wake = shared.turn.soon
         self.shared = shared
         self.waits = shared.waits
-        self.rendered = shared.rendered
+        self.rendered = shared.kept.rendered
         self.answers: dict[str, list[Any]] = {}
 
     def exchange(self) -> Exchange:

@@ -1,0 +1,198 @@
+"""What services and checks look like to a person: tables of rows, once or as they change.
+
+Pure functions from rows to rich renderables and lines, and what draws them. Text from the network was
+made harmless when it came in (`client/plain.py`), and is never read as markup.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from ..client.plain import plain_json
+from .feed import Feed
+from .watch import local_time, stamp, write_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+
+    from rich.console import RenderableType
+
+# What a colour says, the word says too; see tables.py for the choice of colours.
+_STYLES = {
+    "passing": "green",
+    "warning": "bold magenta",
+    "critical": "bold red",
+    "maintenance": "dim",
+}
+_GAP = 2
+_REDRAW_S = 1.0
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        key: Tells it from all other rows.
+        cells: One for each column.
+        status: The worst that it says, for its colour.
+    """
+
+    key: tuple[str, ...]
+    cells: tuple[str, ...]
+    status: str = ""
+
+
+class Sight(NamedTuple):
+    """What a node has shown at one moment.
+
+    Attributes:
+        titles: Of the columns.
+        rows: In order.
+        content: The same as JSON, in the shapes of the node's answer.
+        none: What is said where there is no row.
+        at: The column that has the status.
+    """
+
+    titles: tuple[str, ...]
+    rows: list[Row]
+    content: object
+    none: str
+    at: int = 0
+
+
+class Lost(NamedTuple):
+    """No node answers now; it is tried again."""
+
+    reason: str
+
+
+def terminal() -> Console:
+    """Return standard output as a console, which is a terminal only if the file is one."""
+    return Console(force_terminal=sys.stdout.isatty())
+
+
+def table(sight: Sight) -> Table:
+    """Return the table of what was seen."""
+    found = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for number, title in enumerate(sight.titles):
+        is_last = number == len(sight.titles) - 1
+        found.add_column(title, no_wrap=True, overflow="ellipsis" if is_last else "fold")
+    for row in sight.rows:
+        style = _STYLES.get(row.status, "")
+        found.add_row(
+            *(
+                Text(cell, style=style if number == sight.at else "")
+                for number, cell in enumerate(row.cells)
+            )
+        )
+    return found
+
+
+def show_once(sight: Sight, console: Console, note: Callable[[str], None]) -> None:
+    """Print a table: on a terminal in colours and cut to its width, elsewhere a line for each row."""
+    if not sight.rows:
+        note(sight.none)
+    elif console.is_terminal:
+        console.print(table(sight))
+    else:
+        for line in _lines_of(sight):
+            write_line(console, line)
+
+
+def _lines_of(sight: Sight) -> Iterator[str]:
+    """Yield the table as lines without spaces at their ends."""
+    rows = [sight.titles, *(row.cells for row in sight.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield (" " * _GAP).join(cells).rstrip()
+
+
+def as_line(sight: Sight) -> str:
+    """Return what was seen as a line of JSON that is harmless to a terminal."""
+    return plain_json(msgspec.json.encode(sight.content).decode())
+
+
+def changes(before: Sight | None, after: Sight) -> Iterator[str]:
+    """Yield a line for each row that is new, that has changed, or that is gone."""
+    known = {} if before is None else {row.key: row for row in before.rows}
+    for row in after.rows:
+        if known.pop(row.key, None) != row:
+            yield "  ".join(cell for cell in row.cells if cell)
+    for gone in known.values():
+        yield f"{'  '.join(gone.key)}  is gone"
+
+
+def watch(
+    sights: Iterable[Sight | Lost],
+    console: Console,
+    *,
+    as_json: bool = False,
+    now: Callable[[], datetime] = local_time,
+) -> None:
+    """Show what was seen, and each change, until the user presses q or it is interrupted.
+
+    On a terminal that is a picture. Elsewhere it is a line for each change, with the time before it;
+    as JSON, the whole of it each time that it is another one.
+    """
+    if as_json:
+        last = ""
+        for sight in sights:
+            line = as_line(sight) if isinstance(sight, Sight) else last
+            if line != last:
+                write_line(console, line)
+            last = line
+    elif console.is_terminal and not console.is_dumb_terminal:
+        _watch_live(sights, console, now)
+    else:
+        before: Sight | None = None
+        for sight in sights:
+            if isinstance(sight, Sight):
+                for line in changes(before, sight):
+                    write_line(console, f"{stamp(now())} {line}")
+                before = sight
+
+
+def _watch_live(
+    sights: Iterable[Sight | Lost], console: Console, now: Callable[[], datetime]
+) -> None:
+    from .screen import Screen, keyboard
+
+    seen: Sight | None = None
+    lost, as_of = "", ""
+    keys = keyboard()
+
+    def body() -> RenderableType:
+        if seen is None:
+            return Text("waiting for the first answer", style="dim")
+        return table(seen) if seen.rows else Text(seen.none, style="dim")
+
+    def picture() -> RenderableType:
+        hint = f"{'q or ' if keys is not None else ''}Ctrl-C ends it"
+        parts: list[RenderableType] = [Text(f"{hint}   as of {as_of}" if as_of else hint, "dim")]
+        return Group(*parts, *([Text(lost, style="bold")] if lost else []), body())
+
+    screen = Screen(console, picture, last=body, keys=keys)
+    with Feed(sights) as feed, screen:
+        while True:
+            has_news, pressed = screen.wait(feed.fileno(), _REDRAW_S)
+            if "q" in pressed.lower():
+                return
+            is_over = False
+            if has_news:
+                found, is_over = feed.take()
+                for one in found:
+                    if isinstance(one, Lost):
+                        lost = one.reason
+                    else:
+                        seen, lost, as_of = one, "", f"{now():%H:%M:%S}"
+            screen.draw()
+            if is_over:
+                return

@@ -1,0 +1,146 @@
+"""Where something is registered, by `?node=`; and what is answered where the log refuses it.
+
+Without `?node=` the place is the member that is asked. With it, it is another member, or an external
+node, which the first registration on it makes (contract of services, section 3.3). Used by the handlers
+of `services`, `agent_checks`, `maintenance` and `catalog_writes`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from hstore.dns.ip_literals import is_ip
+
+from ...errors import NoLeader
+from ...model.commands import Denial
+from ...model.services import Place, RegisterCheck, RegisterService
+from ..dialect import heads
+from ..dialect.forms import refused
+from ..http.exchange import Deferred
+from ..http.idempotency import IDEMPOTENCY_KEY
+from .bodies.catalog_body import check_node_name
+from .bodies.parts import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...model.commands import Outcome
+    from ...model.services import Deregister
+    from ...state.catalog_reader import CatalogNode
+    from ..http.answers import HttpError
+    from ..http.connection import Request
+    from ..http.exchange import Exchange
+    from ..http.params import Query
+
+PARAMS = "node node-address"
+"""The query parameters that say where."""
+
+
+def place_of(exchange: Exchange, query: Query, *, makes: bool) -> Place:
+    """Return the place that a query asks for.
+
+    Args:
+        exchange: Of the connection.
+        query: Of the request.
+        makes: An external node that there is not yet is made.
+
+    Raises:
+        HttpError: 400.
+        NoLeader: This node does not know yet which member it is.
+    """
+    name = query.get("node")
+    if not name:
+        number = exchange.backend.catalog.own_number
+        if not number:
+            raise NoLeader("this node does not know yet that it is a member")
+        return Place(number)
+    address = query.get("node-address", "")
+    if address and not is_ip(address):
+        raise refused(400, f"Invalid node-address: '{cut(address)}' is no IP address")
+    node = find(exchange, name)
+    if node is not None and node.is_member:
+        return Place(node.number)
+    name = name if node is None else node.name
+    check_node_name(name)
+    if not makes:
+        return Place(0, name)
+    # It may be gone when this takes effect, and is then made anew.
+    address = address or (exchange.client_host() if node is None else node.address)
+    if not address:
+        raise refused(400, "Missing node-address")
+    return Place(0, name, address)
+
+
+def find(exchange: Exchange, name: str) -> CatalogNode | None:
+    """Return the node of the catalog with this name or UUID, as this node's copy has it."""
+    reader = exchange.keys.view()
+    try:
+        return reader.catalog_node(name)
+    finally:
+        reader.close()
+
+
+def number_of(exchange: Exchange, query: Query) -> int | None:
+    """Return the catalog number of the node that a query asks for; None: there is no such node here."""
+    name = query.get("node")
+    if not name:
+        return exchange.backend.catalog.own_number or None
+    node = find(exchange, name)
+    return None if node is None else node.number
+
+
+def runs_here(exchange: Exchange, place: Place) -> bool:
+    """Whether the checks of a place are run by this node."""
+    return place.number != 0 and place.number == exchange.backend.catalog.own_number
+
+
+def write(
+    exchange: Exchange,
+    request: Request,
+    query: Query,
+    command: RegisterService | RegisterCheck | Deregister,
+    refusal: Callable[[Outcome], HttpError],
+) -> Deferred:
+    """Have a command of an agent's path take effect; the answer has no body.
+
+    Args:
+        exchange: Of the connection.
+        request: The request.
+        query: Of the request.
+        command: What it asks for.
+        refusal: Returns the error for an outcome that is not ok.
+    """
+
+    def finish(outcome: Outcome) -> bytes:
+        if not outcome.ok:
+            raise refusal(outcome)
+        return heads.empty(exchange.keys.applied_index)
+
+    return Deferred(command, query, finish, known_by(request, query, command), applied_here=True)
+
+
+def known_by(
+    request: Request, query: Query, command: RegisterService | RegisterCheck | Deregister
+) -> RegisterService | RegisterCheck | Deregister | None:
+    """Return what tells a request from another one under its `Idempotency-Key` (`Deferred.known_by`)."""
+    if IDEMPOTENCY_KEY not in request.headers:
+        return None
+    if not query.get("node"):
+        # The command names the member that was asked: the client may ask another one next.
+        return replace(command, place=Place(0))
+    if "node-address" not in query and not command.place.number:
+        return replace(command, place=Place(0, command.place.name))
+    return None
+
+
+def denied(outcome: Outcome) -> HttpError:
+    """Return the error for an outcome that is not ok, as far as all paths say the same of it."""
+    if outcome.denial == Denial.LIMIT:
+        return refused(400, outcome.text)
+    if outcome.denial == Denial.NO_SERVICE_OF_CHECK:
+        return refused(500, "Missing service registration")
+    if outcome.denial in {Denial.MEMBER, Denial.PROTECTED} and outcome.text:
+        return refused(500, outcome.text)
+    return refused(500, "Missing node registration")
