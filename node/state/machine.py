@@ -54,6 +54,7 @@ from . import (
     user_events,
 )
 from .batch import Batch, Effects, InMemory, Values
+from .catalog_index import CATALOG, CatalogIndex
 from .changes import KEYS, History
 from .deletions import DELETIONS
 from .keyed_writes import KEYED_WRITES, KeyedWrites
@@ -203,6 +204,12 @@ class State:
     def service_index(self, folded: bytes) -> int:
         """Return the index of the answers about one service now; 0: it has no instance."""
         raise NotImplementedError(folded)
+
+    @property
+    def catalog(self) -> CatalogIndex:
+        """What is in memory of the catalog; only read, and as of now."""
+        found: CatalogIndex = self._values[CATALOG]
+        return found
 
     def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
         """Return the numbers of the nodes that have an instance of a service now."""
