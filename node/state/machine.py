@@ -35,6 +35,7 @@ from ..raft import membership
 from ..raft.entry import Entry, EntryKind
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, unpack_applied
 from . import (
+    catalog_index,
     check_results,
     checks,
     cluster_time,
@@ -93,6 +94,7 @@ EFFECTS: Effects = {
 
 _IN_MEMORY: tuple[InMemory[Any], ...] = (
     *nodes.IN_MEMORY,
+    *catalog_index.IN_MEMORY,
     *members.IN_MEMORY,
     *keyed_writes.IN_MEMORY,
     *deletions.IN_MEMORY,
