@@ -19,9 +19,6 @@ import trio
 
 from .targets import BadTarget, Place
 
-RECEIVE_BYTES = 64 * 1024
-"""Read in one go."""
-
 _RESET = struct.pack("ii", 1, 0)
 """`SO_LINGER` of a connection that ends with a reset: what is unread is dropped (socket(7))."""
 
@@ -33,7 +30,7 @@ class Connection(Protocol):
         """Send all of it; raises OSError."""
         ...
 
-    async def receive(self) -> bytes:
+    async def receive(self, bytes_max: int) -> bytes:
         """Return the next bytes, empty at the end; raises OSError."""
         ...
 
@@ -65,12 +62,12 @@ class PlainConnection:
             if sent >= len(data):
                 return
 
-    async def receive(self) -> bytes:
+    async def receive(self, bytes_max: int) -> bytes:
         """Return the next bytes, empty at the end; raises OSError."""
         while True:
             await trio.lowlevel.wait_readable(self.socket)
             try:
-                return self.socket.recv(RECEIVE_BYTES)
+                return self.socket.recv(bytes_max)
             except BlockingIOError:
                 continue
 
@@ -93,10 +90,10 @@ class TlsConnection:
         with _as_os_error():
             await self._stream.send_all(data)
 
-    async def receive(self) -> bytes:
+    async def receive(self, bytes_max: int) -> bytes:
         """Return the next bytes, empty at the end; raises OSError."""
         with _as_os_error():
-            return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+            return bytes(await self._stream.receive_some(bytes_max))
 
     def close(self, *, reset: bool = False) -> None:
         """Close at once, without TLS's goodbye: nothing is lost with it. Idempotent."""

@@ -30,6 +30,9 @@ BODY_BYTES_MAX = 64 * 1024
 WIRE_BYTES_MAX = 4 * (HEAD_BYTES_MAX + BODY_BYTES_MAX)
 """Of all that is read, with what chunks have around them: a chunk of one byte takes six."""
 
+RECEIVE_BYTES = 32 * 1024
+"""Read in one go."""
+
 REDIRECTS_MAX = 10
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -158,8 +161,12 @@ async def _receive(connection: Connection, answer: _Answer) -> None:
     feed: Callable[[bytes], object] = answer.parser.feed_data
     size = 0
     while not answer.is_enough and size < WIRE_BYTES_MAX:
+        # No head is read that is longer than it may be.
+        room = RECEIVE_BYTES if answer.is_head_whole else HEAD_BYTES_MAX - size
+        if room <= 0:
+            raise BadTarget(f"its head is larger than {HEAD_BYTES_MAX // 1024} KiB")
         try:
-            data = await connection.receive()
+            data = await connection.receive(room)
         except OSError:
             if answer.is_head_whole:
                 return
@@ -172,8 +179,6 @@ async def _receive(connection: Connection, answer: _Answer) -> None:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             _judge(answer, error)
             return
-        if not answer.is_head_whole and size > HEAD_BYTES_MAX:
-            raise BadTarget(f"its head is larger than {HEAD_BYTES_MAX // 1024} KiB")
     if not answer.is_head_whole:
         raise BadTarget("the connection was closed without an answer")
 
