@@ -155,7 +155,7 @@ class Results:
         sizes = {False: 0, True: 0}
         for one in list(islice(self._wanted, PROPOSED_AT_ONCE)):
             del self._wanted[one]
-            if one.proposed is not None:
+            if one.proposed is not None or self._is_settled(one):
                 continue
             kind = one.is_foreign
             batches[kind].append(one)
@@ -168,6 +168,13 @@ class Results:
                 self._submit(batch, is_foreign=kind)
         if self._wanted:
             self._changed.set()
+
+    @staticmethod
+    def _is_settled(running: Running) -> bool:
+        """Whether the log says the same by now, but perhaps for an output that has its time yet."""
+        status, output = running.committed
+        has_time = running.output_due != math.inf
+        return running.status == status and (running.output == output or has_time)
 
     def _submit(self, batch: list[Running], *, is_foreign: bool) -> None:
         results = tuple(
