@@ -107,6 +107,8 @@ class ScriptProbe:
 
 async def _start(definition: CheckDefinition) -> tuple[trio.Process, _Said]:
     """Start the program; raises OSError or ValueError where it cannot be."""
+    if not definition.args:
+        raise ValueError("no program is named")
     reader, writer = os.pipe()
     try:
         process = await trio.lowlevel.open_process(

@@ -318,7 +318,7 @@ def test_no_bytes_of_a_target_do_more_than_fail_its_check(said, cuts):
             while pieces:
                 if piece := pieces.pop(0):
                     pieces.insert(0, piece[bytes_max:])
-                    return piece[:bytes_max]
+                    return bytes(piece[:bytes_max])
             return b""
 
     async def read() -> None:
