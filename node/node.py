@@ -189,6 +189,7 @@ class Node:
         self.replica.disk_space.on_change = self._on_room_changed
         self.replica.intake.on_admin = self.membership.handle
         self.replica.intake.on_renew = self.sessions.handle
+        self.replica.intake.on_word = self.checks.handle
         self.replica.on_snapshot_wanted = self.snapshot_sender.send
         self.replica.on_refused = self._refused_by_core
         self.replica.on_term_jump = self._term_jumped
@@ -409,11 +410,16 @@ class Node:
     async def _poll(self, poller: Poller) -> None:
         """Watch sockets, and take one turn for each batch of them."""
         poller.before_batch = self.replica.hold
-        poller.after_batch = self.replica.take_turns
+        poller.after_batch = self._after_batch
         try:
             await poller.run()
         finally:
             poller.close()
+
+    def _after_batch(self) -> None:
+        """The handlers of all sockets with new bytes have run."""
+        self.checks.flush()
+        self.replica.take_turns()
 
     def _on_change(self) -> None:
         """Leadership, configuration, members or settings have changed: all that follows from it."""

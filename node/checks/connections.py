@@ -19,6 +19,9 @@ import trio
 
 from .targets import BadTarget, Place
 
+_SHARED_S_MAX = 600.0
+"""For all addresses of a name, where the caller has no deadline."""
+
 _RESET = struct.pack("ii", 1, 0)
 """`SO_LINGER` of a connection that ends with a reset: what is unread is dropped (socket(7))."""
 
@@ -100,31 +103,33 @@ class TlsConnection:
         close_socket(self._socket, reset=reset)
 
 
-async def connect(places: Sequence[Place], timeout_s: float) -> socket.socket:
+async def connect(places: Sequence[Place]) -> socket.socket:
     """Connect to the first address that takes a connection.
 
     Args:
-        places: At least one. Each has an equal share of the time that those before it have left, so
-            that one that is silent does not take the turn of the others.
-        timeout_s: For all together.
+        places: At least one. Each but the last has an equal share of the caller's time that those
+            before it have left, so that one that is silent does not take the turn of the others.
 
     Raises:
-        OSError: The last address refused, or was silent.
+        OSError: The last address refused; or one did, and those after it were silent.
 
     Closes: nothing is left open when it raises; the caller closes the socket.
     """
-    end = trio.current_time() + timeout_s
+    if len(places) == 1:
+        return await _connect(places[0])
     last: OSError = TimeoutError(errno.ETIMEDOUT, "no answer")
     for at, place in enumerate(places):
+        end = min(trio.current_effective_deadline(), trio.current_time() + _SHARED_S_MAX)
         left = (end - trio.current_time()) / (len(places) - at)
-        with trio.move_on_after(max(left, 0)) as scope:
+        with trio.move_on_after(max(left, 0)):
             try:
                 return await _connect(place)
             except OSError as error:
                 last = error
-        if scope.cancelled_caught:
-            last = TimeoutError(errno.ETIMEDOUT, "no answer")
-    raise last
+    try:
+        raise last
+    finally:
+        del last  # Else it, its traceback and this frame hold each other.
 
 
 async def _connect(place: Place) -> socket.socket:

@@ -21,15 +21,22 @@ def limit_of(definition: CheckDefinition) -> int:
     return definition.output_max or OUTPUT_BYTES_MAX
 
 
-def first_bytes(text: str, limit: int) -> str:
-    """Cut a note to its first bytes: at most `limit` of UTF-8, no character in halves."""
-    if len(text) * 4 <= limit or (len(text) <= limit and text.isascii()):
+def first_bytes(text: str, limit: int, total: int = 0) -> str:
+    """Cut a note to its first bytes: no character is kept in halves.
+
+    Args:
+        text: What is at hand of it.
+        limit: How many bytes of UTF-8 are kept.
+        total: How many there were, if more than those at hand.
+    """
+    if total <= limit and (len(text) * 4 <= limit or (len(text) <= limit and text.isascii())):
         return text
     whole = text.encode("utf-8", "replace")
-    if len(whole) <= limit:
+    total = max(total, len(whole))
+    if total <= limit:
         return text
     kept = whole[:limit].decode("utf-8", "ignore")
-    return f"{kept}… (captured {len(kept.encode())} of {len(whole)} bytes)"
+    return f"{kept}… (captured {len(kept.encode())} of {total} bytes)"
 
 
 def last_bytes(whole: bytes, limit: int, total: int = 0) -> str:
@@ -52,6 +59,8 @@ def last_bytes(whole: bytes, limit: int, total: int = 0) -> str:
 
 def shortened(text: str, limit: int = URL_BYTES_MAX) -> str:
     """Return a text for one line of an output: printable, and cut with an ellipsis."""
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
     line = "".join(char if char.isprintable() else "�" for char in text[: limit + 1])
     whole = line.encode("utf-8", "replace")
     if len(whole) <= limit and len(text) <= limit:

@@ -9,17 +9,15 @@ only the time until the check's timeout.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
 import httptools
-import trio
 
 from ..model.checks import CheckDefinition, CheckStatus
 from .connections import Connection, PlainConnection, Tls, connect, reason_of
 from .output import REASON_CHARS_MAX, last_bytes, limit_of, shortened
-from .requests import HttpRequest, first_request, redirected
+from .requests import HttpRequest, first_request, redirected, without_password
 from .targets import BadTarget, Targets
-from .verdict import Verdict
+from .verdict import Progress, Verdict
 
 HEAD_BYTES_MAX = 16 * 1024
 """Of an answer: its status line and its headers, with those of interim answers (1xx)."""
@@ -41,14 +39,14 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class _Answer:
     """What the parser has found so far. The names of its methods are httptools'."""
 
-    def __init__(self, *, has_body: bool) -> None:
+    def __init__(self, *, has_body: bool = True) -> None:
         self.code = 0
         self.reason = b""
         self.location = b""
         self.body: list[bytes] = []
         self.size = 0
         self.is_head_whole = self.is_whole = False
-        self.parser = httptools.HttpResponseParser(self)
+        self.parser: httptools.HttpResponseParser | None = None
         self._has_body = has_body
 
     def on_message_begin(self) -> None:
@@ -62,7 +60,7 @@ class _Answer:
             self.location = value
 
     def on_headers_complete(self) -> None:
-        code = self.parser.get_status_code()
+        code = self._parsed_code()
         if code >= 200:
             self.code, self.is_head_whole = code, True
             # The parser cannot know that an answer to HEAD has a length and no body.
@@ -77,6 +75,14 @@ class _Answer:
         if self.is_head_whole:
             self.is_whole = True
 
+    def _parsed_code(self) -> int:
+        return 0 if self.parser is None else int(self.parser.get_status_code())
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether it wants to go on with another protocol."""
+        return self._parsed_code() == 101
+
     @property
     def is_enough(self) -> bool:
         """Whether nothing more has to be read."""
@@ -90,55 +96,41 @@ class HttpProbe:
         self._targets = targets
         self._tls = tls
 
-    async def run(self, definition: CheckDefinition, timeout_s: float) -> Verdict:
-        """Carry out one check; never raises. Cancellation: the connection is closed."""
-        shown, answer = definition.http, None
-        method = definition.method or "GET"
+    async def run(self, definition: CheckDefinition, progress: Progress) -> Verdict:
+        """Carry out one check, as `Probes.run` says. Cancellation: the connection is closed."""
+        method, url = definition.method or "GET", without_password(definition.http)
+        start = f"HTTP {shortened(method, 50)} {shortened(url)}: "
+        answer = _Answer()
+
+        def so_far() -> Verdict:
+            return _verdict(answer, definition, start)
+
+        progress.so_far = so_far
         try:
             request = first_request(definition)
-            shown, method = request.url.shown, request.method
-            end = trio.current_time() + timeout_s
-            answer = await self._follow(request, definition, end)
+            start = f"HTTP {request.method} {shortened(request.url.shown)}: "
+            for _ in range(REDIRECTS_MAX + 1):
+                answer = _Answer(has_body=request.method != "HEAD")
+                await self._ask(request, definition, answer)
+                if answer.code not in _REDIRECTS or not answer.location or definition.no_redirects:
+                    return so_far()
+                request = redirected(
+                    request, answer.code, answer.location.decode("utf-8", "replace")
+                )
         except (BadTarget, OSError) as error:
-            why = reason_of(error)
-            return Verdict("critical", f"HTTP {shortened(method, 50)} {shortened(shown)}: {why}")
-        reason = shortened(answer.reason.decode("latin-1"), REASON_CHARS_MAX)
-        body = last_bytes(b"".join(answer.body), limit_of(definition))
-        said = f"{answer.code} {reason}".rstrip()
-        text = f"HTTP {shortened(method, 50)} {shortened(shown)}: {said} Output: {body}"
-        return Verdict(_status(answer.code), text)
+            return Verdict("critical", start + reason_of(error))
+        return Verdict("critical", f"{start}stopped after {REDIRECTS_MAX} redirects")
 
-    async def _follow(
-        self, request: HttpRequest, definition: CheckDefinition, end: float
-    ) -> _Answer:
-        """Ask, and go where redirects lead.
+    async def _ask(
+        self, request: HttpRequest, definition: CheckDefinition, answer: _Answer
+    ) -> None:
+        """Send a request and read its answer.
 
         Raises:
-            BadTarget, OSError: There is no answer.
+            BadTarget, OSError: There is none.
         """
-        for _ in range(REDIRECTS_MAX + 1):
-            answer = await self._ask(request, definition, end)
-            is_redirect = answer.code in _REDIRECTS and answer.location
-            if not is_redirect or definition.no_redirects:
-                return answer
-            request = redirected(request, answer.code, answer.location.decode("latin-1"))
-        raise BadTarget(f"stopped after {REDIRECTS_MAX} redirects")
-
-    async def _ask(self, request: HttpRequest, definition: CheckDefinition, end: float) -> _Answer:
-        answer = _Answer(has_body=request.method != "HEAD")
-        with trio.move_on_at(end):
-            await self._exchange(request, definition, end, answer)
-        if not answer.is_head_whole:
-            # Also when the time was over within the look-up of a name, or the handshake.
-            raise TimeoutError
-        return answer
-
-    async def _exchange(
-        self, request: HttpRequest, definition: CheckDefinition, end: float, answer: _Answer
-    ) -> None:
         url = request.url
-        places = await self._targets.find(url.host, url.port)
-        sock = await connect(places, end - trio.current_time())
+        sock = await connect(await self._targets.find(url.host, url.port))
         connection: Connection = PlainConnection(sock)
         if url.scheme == "https":
             name = definition.tls_server_name or url.host
@@ -149,6 +141,19 @@ class HttpProbe:
             await _receive(connection, answer)
         finally:
             connection.close(reset=not answer.is_whole)
+            # It refers to the answer: such circles stay in memory until the collector of cycles runs,
+            # which is rarely.
+            answer.parser = None
+
+
+def _verdict(answer: _Answer, definition: CheckDefinition, start: str) -> Verdict:
+    """Return what an answer says, as far as it has come."""
+    if not answer.is_head_whole:
+        return Verdict("critical", f"{start}no answer in time")
+    reason = shortened(answer.reason.decode("latin-1"), REASON_CHARS_MAX)
+    body = last_bytes(b"".join(answer.body), limit_of(definition))
+    said = f"{answer.code} {reason}".rstrip()
+    return Verdict(_status(answer.code), f"{start}{said} Output: {body}")
 
 
 async def _receive(connection: Connection, answer: _Answer) -> None:
@@ -158,6 +163,7 @@ async def _receive(connection: Connection, answer: _Answer) -> None:
         OSError: It broke off before its head was whole.
         BadTarget: It is not HTTP, or its head has no end.
     """
+    answer.parser = httptools.HttpResponseParser(answer)
     feed: Callable[[bytes], object] = answer.parser.feed_data
     size = 0
     while not answer.is_enough and size < WIRE_BYTES_MAX:
@@ -190,9 +196,8 @@ def _judge(answer: _Answer, error: Exception) -> None:
         BadTarget: There was no head.
     """
     if not answer.is_head_whole:
-        with suppress(AttributeError):
-            if answer.parser.get_status_code() == 101:
-                raise BadTarget("it switches protocols, which nobody asked for")
+        if answer.is_upgrade:
+            raise BadTarget("it switches protocols, which nobody asked for")
         raise BadTarget(f"not an answer of HTTP: {shortened(str(error), REASON_CHARS_MAX)}")
 
 

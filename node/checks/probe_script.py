@@ -16,14 +16,12 @@ import trio
 
 from ..model.checks import CheckDefinition, CheckStatus
 from .output import last_bytes, limit_of, shortened
-from .verdict import Verdict
+from .timeouts import timeout_s
+from .verdict import Progress, Verdict
 
 SAID_BYTES_MAX = 64 * 1024
 """Of what a script says; then its output is closed, and its exit status counts (section 9.5 of the
 contract). A script that goes on writing gets SIGPIPE."""
-
-AT_ONCE = 64
-"""Scripts that run at one time; each is a process or more of this machine."""
 
 _REAP_S = 2.0
 """For a process that was killed to be gone."""
@@ -73,36 +71,34 @@ class ScriptProbe:
 
     def __init__(self, *, is_allowed: bool) -> None:
         self._is_allowed = is_allowed
-        self._room = trio.CapacityLimiter(AT_ONCE)
 
-    async def run(self, definition: CheckDefinition, timeout_s: float) -> Verdict:
-        """Carry out one check; never raises.
+    async def run(self, definition: CheckDefinition, progress: Progress) -> Verdict:
+        """Carry out one check, as `Probes.run` says.
 
         Cancellation: the group is killed, and waited for at most 2 s.
         """
         if not self._is_allowed:
             return Verdict("critical", _DISABLED)
-        async with self._room:
-            return await self._run(definition, timeout_s)
-
-    async def _run(self, definition: CheckDefinition, timeout_s: float) -> Verdict:
         try:
             process, said = await _start(definition)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             name = shortened(definition.args[0] if definition.args else "")
             return Verdict("critical", f"cannot run {name!r}: {(why or str(error)).lower()}")
+        progress.so_far = lambda: _timed_out(definition, said)
         try:
-            with trio.move_on_after(timeout_s):
-                return await _finish(process, said, definition)
+            return await _finish(process, said, definition)
         finally:
             if process.returncode is None:
                 _kill_group(process.pid)
                 with trio.move_on_after(_REAP_S, shield=True):
                     await process.wait()
             said.close()
-        text = f"Timed out ({timeout_s:g}s) running check"
-        return Verdict("critical", f"{text}\n\n{said.text(definition)}" if said.pieces else text)
+
+
+def _timed_out(definition: CheckDefinition, said: _Said) -> Verdict:
+    text = f"Timed out ({timeout_s(definition):g}s) running check"
+    return Verdict("critical", f"{text}\n\n{said.text(definition)}" if said.pieces else text)
 
 
 async def _start(definition: CheckDefinition) -> tuple[trio.Process, _Said]:

@@ -15,22 +15,22 @@ from .probe_http import HttpProbe
 from .probe_script import ScriptProbe
 from .probe_tcp import TcpProbe
 from .targets import Targets
-from .verdict import Verdict
-
-HTTP_TIMEOUT_S, SCRIPT_TIMEOUT_S = 10.0, 30.0
-"""Where a definition has none; also TCP has the first."""
+from .verdict import Progress, Verdict
 
 
 class Probes(Protocol):
     """Runs checks."""
 
-    async def run(self, definition: CheckDefinition) -> Verdict:
-        """Carry out one run of an http, tcp or script check.
+    async def run(self, definition: CheckDefinition, progress: Progress) -> Verdict:
+        """Carry out one run of an http, tcp or script check. It has no deadline: its caller has.
 
-        It never raises, and is over when the timeout of the check is (`timeout_s`), or some 2 s later
-        where a process has to be waited for; a caller that has a longer deadline still gives up then.
+        Args:
+            definition: What to do.
+            progress: Where the probe leaves how far it has come, for when it is cancelled.
 
-        Cancellation: nothing of the run is left.
+        It raises nothing.
+
+        Cancellation: nothing of the run is left. It may last 2 s until a process is gone.
         """
         ...
 
@@ -53,13 +53,6 @@ class CheckSettings:
 NO_CHECK_SETTINGS = CheckSettings()
 
 
-def timeout_s(definition: CheckDefinition) -> float:
-    """Return after how many seconds a run of a check has failed."""
-    if definition.timeout_ns:
-        return definition.timeout_ns / 1e9
-    return SCRIPT_TIMEOUT_S if definition.kind == "script" else HTTP_TIMEOUT_S
-
-
 class NodeProbes:
     """Runs checks as they are meant: over sockets, and as processes."""
 
@@ -69,12 +62,12 @@ class NodeProbes:
         self._tcp = TcpProbe(targets, tls)
         self._script = ScriptProbe(is_allowed=settings.scripts)
 
-    async def run(self, definition: CheckDefinition) -> Verdict:
+    async def run(self, definition: CheckDefinition, progress: Progress) -> Verdict:
         """As `Probes.run`."""
         if definition.kind == "http":
-            return await self._http.run(definition, timeout_s(definition))
+            return await self._http.run(definition, progress)
         if definition.kind == "tcp":
-            return await self._tcp.run(definition, timeout_s(definition))
+            return await self._tcp.run(definition, progress)
         if definition.kind == "script":
-            return await self._script.run(definition, timeout_s(definition))
+            return await self._script.run(definition, progress)
         return Verdict("critical", f"checks of kind {definition.kind!r} are not run")

@@ -18,6 +18,7 @@ from .targets import BadTarget
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:-]+", re.ASCII)
+_PASSWORD = re.compile(r"(//[^/?#:@]*):[^/?#@]*@")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 
 MARK = "X-Hstore-Check"
@@ -35,6 +36,9 @@ _HEAD_BYTES_MAX = 32 * 1024
 """A head of ours: definitions have at most 8 KiB of headers, redirects are as long as their answer's
 head."""
 
+_HOST_CHARS_MAX = 255
+"""No name in DNS is longer (RFC 1035 section 2.3.4)."""
+
 _KEPT_CHARS_MAX = 512
 """Of URL and body of a check whose request is made once, and kept: some 6 MiB for 4,096 of them."""
 
@@ -48,7 +52,7 @@ class Url(NamedTuple):
         scheme: `http` or `https`.
         host: Without brackets.
         port: Also where it is the scheme's own.
-        authority: As in the URL, without user and password: the `Host` header.
+        authority: Host, and port where the URL has one: the `Host` header.
         user: `USER:PASSWORD`, percent-decoded; empty: there is none.
         target: Path and query.
         text: The whole of it.
@@ -83,6 +87,11 @@ class HttpRequest(NamedTuple):
     body: bytes
 
 
+def without_password(text: str) -> str:
+    """Return a URL, or what shall be one, as it is shown."""
+    return _PASSWORD.sub(r"\1:xxxxx@", text)
+
+
 def parse_url(text: str) -> Url:
     """Take a URL apart.
 
@@ -96,22 +105,24 @@ def parse_url(text: str) -> Url:
         raise BadTarget(f"not a URL: {error}") from None
     if parts.scheme not in _PORTS:
         raise BadTarget(f"not a URL of http or https: the scheme is {parts.scheme[:20]!r}")
-    user, _, authority = parts.netloc.rpartition("@")
+    user, _, shown = parts.netloc.rpartition("@")
     host = (parts.hostname or "").replace("%25", "%")  # of an IPv6 zone (RFC 6874)
+    if len(host) > _HOST_CHARS_MAX:
+        raise BadTarget(f"not a host name: {host[:255]!r}")
     if not host.isascii():
         try:
-            ascii_host = host.encode("idna").decode()
+            host = host.encode("idna").decode()
         except UnicodeError:
             raise BadTarget(f"not a host name: {host[:255]!r}") from None
-        authority = ascii_host if parts.port is None else f"{ascii_host}:{parts.port}"
-        host = ascii_host
     if not host or _HOST.fullmatch(host) is None or port == 0:
-        raise BadTarget(f"no host and port that can be asked: {authority[:255]!r}")
+        raise BadTarget(f"no host and port that can be asked: {shown[:255]!r}")
+    authority = f"[{host}]" if ":" in host else host
+    if port is not None:
+        authority = f"{authority}:{port}"
     # What is written is kept, but for what no request line may hold (RFC 9112 section 3.2).
     target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=-._~[]|\\^`{}\"<>")
     if parts.query:
         target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=-._~?[]|\\^`{}\"<>")
-    hidden = f"{user.partition(':')[0]}:xxxxx@" if ":" in user else f"{user}@" if user else ""
     return Url(
         parts.scheme,
         host,
@@ -120,7 +131,7 @@ def parse_url(text: str) -> Url:
         unquote_to_bytes(user),
         target,
         text,
-        parts._replace(netloc=hidden + authority).geturl() if user else text,
+        without_password(text) if user else text,
     )
 
 

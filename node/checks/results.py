@@ -92,10 +92,9 @@ class Results:
         """A check may say something else than the log has: propose it when that is due."""
         if running.proposed is not None:
             return  # Looked at again when that is answered.
-        status, output = running.committed
-        if running.status != status:
+        if running.status != running.logged_status:
             self._want(running)
-        elif running.output != output and running.output_due == math.inf:
+        elif running.output != running.logged_output and running.output_due == math.inf:
             interval_s = self._log.update_interval_s
             if interval_s:
                 wait_s = interval_s * self._rng.uniform(*_SPREAD)
@@ -122,8 +121,12 @@ class Results:
             while True:
                 with trio.move_on_at(self._not_before if self._wanted else math.inf):
                     await self._changed.wait()
-                if self._wanted and trio.current_time() >= self._not_before:
-                    self._propose()
+                self.flush()
+
+    def flush(self) -> None:
+        """Propose what is due now, if anything: called when all words of one moment have been taken."""
+        if self._wanted and trio.current_time() >= self._not_before:
+            self._propose()
 
     async def compare(self, running: Iterable[Running], look: Callable[[Running], None]) -> None:
         """Have each check compared with its record, a bounded number at a time.
@@ -143,7 +146,7 @@ class Results:
 
     def _output_is_due(self, running: Running) -> None:
         running.output_due = math.inf
-        if running.proposed is None and running.output != running.committed[1]:
+        if running.proposed is None and running.output != running.logged_output:
             self._want(running)
 
     def _propose(self) -> None:
@@ -172,9 +175,9 @@ class Results:
     @staticmethod
     def _is_settled(running: Running) -> bool:
         """Whether the log says the same by now, but perhaps for an output that has its time yet."""
-        status, output = running.committed
         has_time = running.output_due != math.inf
-        return running.status == status and (running.output == output or has_time)
+        is_same = running.output == running.logged_output
+        return running.status == running.logged_status and (is_same or has_time)
 
     def _submit(self, batch: list[Running], *, is_foreign: bool) -> None:
         results = tuple(
@@ -203,5 +206,5 @@ class Results:
             if not has_failed:
                 # As far as anybody here knows. Where it had no effect (another definition, another
                 # owner), the record says so when it is looked at.
-                one.committed = said
+                one.logged_status, one.logged_output = said
             self.said(one)

@@ -1,7 +1,7 @@
 """The checks that run on this node, as the log has them: it follows the log, runs them and takes words.
 
-Owns which checks run here (contract of services, section 4.5) and the runs that are under way. What a
-check says is worked out in `running.py`, what of it is committed when in `results.py`.
+Owns which checks run here (contract of services, section 4.5). What a check says is worked out in
+`running.py`, what of it is committed when in `results.py`.
 
 Theory of operation. The definitions are in the log, and the log always wins. Whenever an entry has
 changed a check, its node or its owner, this node reads the record, in the same turn, and makes what runs
@@ -18,38 +18,28 @@ from collections.abc import Iterable, Iterator
 from random import Random
 
 import msgspec
-import structlog
 import trio
 
-from ..config.log_limit import LogLimit
 from ..driver.keys import Keys
 from ..driver.replica import Replica
-from ..model.checks import Check, CheckStatus, Word
+from ..driver.requests import Request
+from ..model.checks import SERF_HEALTH, Check, CheckStatus, Word
 from ..net.flag import Flag
 from ..state.changes import CHECKS, NODES, OWNERS, Table
-from .probes import CheckSettings, NodeProbes, Probes, timeout_s
+from .probes import CheckSettings, NodeProbes
 from .proposals import Proposals
 from .results import Results
 from .running import Running
+from .runs import Runs
 from .schedule import Schedule
 from .verdict import Verdict
-
-_log = structlog.get_logger()
-
-RUNS_MAX = 2000
-"""Runs under way at one time; more of them begin late, when others have ended."""
-
-LATE_S = 1.0
-"""A run that begins so long after it was due is counted as late."""
+from .words import PassedWords
 
 SPREAD_ABOVE = 20
 """With more checks than these, a member that starts spreads their first runs over their intervals."""
 
 COMPARE_S = 60.0
 """All checks are compared with their records so often, if nothing makes it be done earlier."""
-
-_GRACE_S = 3.0
-"""Beyond its timeout, for a run to be over: a script that was killed is waited for 2 s."""
 
 _SCANNED_AT_ONCE = 256
 """Checks that are looked at before other tasks have their turn."""
@@ -58,12 +48,7 @@ _RUN = frozenset({"http", "tcp", "script"})
 
 
 class CheckRunner:
-    """Runs the checks of one node. The HTTP API serves it as `Checks` of `api/backend.py`.
-
-    Attributes:
-        late_total: Runs that began late, since the node started.
-        runs_total: Runs that have ended.
-    """
+    """Runs the checks of one node. The HTTP API serves it as `Checks` of `api/backend.py`."""
 
     def __init__(self, replica: Replica, keys: Keys, settings: CheckSettings, rng: Random) -> None:
         """Nothing runs before `run`; words are taken all the same.
@@ -74,12 +59,12 @@ class CheckRunner:
             settings: Of this node, and what runs its checks.
             rng: When outputs are committed.
         """
-        self.late_total = self.runs_total = 0
         self._facts = replica.facts
         self._keys = keys
-        self._probes: Probes = settings.probes or NodeProbes(settings)
+        self._runs = Runs(settings.probes or NodeProbes(settings), self._ended)
         self._settings = settings
         self._proposals = Proposals(replica)
+        self._passing = PassedWords(replica, keys, self)
         self._results = Results(self._proposals, rng)
         self._schedule: Schedule[Running] = Schedule(self._due)
         self._by_node: dict[int, dict[str, Running]] = {}
@@ -91,15 +76,20 @@ class CheckRunner:
         self._changed = Flag()
         self._compare_at = 0.0
         self._is_starting = True
-        # Runs under way, and checks that are due and wait until there are fewer.
-        self._under_way = 0
-        self._late: dict[Running, float] = {}
-        self._nursery: trio.Nursery | None = None
-        self._log_limit = LogLimit(60.0)
 
     def __len__(self) -> int:
         """How many checks run here."""
         return sum(map(len, self._by_node.values()))
+
+    @property
+    def runs_total(self) -> int:
+        """Runs that have ended, since the node started."""
+        return self._runs.total
+
+    @property
+    def late_total(self) -> int:
+        """Runs that began late, because too many were under way."""
+        return self._runs.late_total
 
     # -- as `Checks` of the API -------------------------------------------------------------
 
@@ -108,29 +98,40 @@ class CheckRunner:
         """Whether this node runs scripts (setting `checks.script`)."""
         return self._settings.scripts
 
-    def word(self, number: int, check: str, status: CheckStatus, output: str) -> Word:
-        """Take a client's word about a TTL check that this node runs: its time starts again."""
+    def word(
+        self, number: int, check: str, status: CheckStatus, output: str, total: int = 0
+    ) -> Word:
+        """Take a client's word about a TTL check that this node keeps: its time starts again.
+
+        Args:
+            number: Of the node of the check.
+            check: Its ID.
+            status: What it says from now on.
+            output: Why.
+            total: How many bytes the whole output has, if this is its beginning.
+        """
         checks = self._by_node.get(number)
         running = None if checks is None else checks.get(check)
         if running is None:
-            return self._word_of_unknown(number, check, status, output)
+            running = self._look_at(number, check)
+            if running is None:
+                return self._why_unknown(number, check)
         if not running.ttl_s:
             return Word.NOT_TTL
         running.word_at = trio.current_time()
         if running.is_over or running.status != status or running.output != output:
-            self._say(running, status, output)
+            self._say(running, status, output, total)
         return Word.TAKEN
 
     async def word_elsewhere(
         self, number: int, check: str, status: CheckStatus, output: str, deadline: float
     ) -> Word:
-        """As `word`, of a check that another member runs.
+        """As `word`, of a check that another member keeps: see `PassedWords.say`."""
+        return await self._passing.say(number, check, status, output, deadline)
 
-        Raises:
-            NoLeader, Overloaded: Perhaps the word was not taken.
-        """
-        del deadline
-        return self.word(number, check, status, output)
+    def handle(self, request: Request) -> None:
+        """Take a word that another member has sent here, or that waited here for a leader."""
+        self._passing.handle(request)
 
     def newest(self, check: Check) -> Check:
         """Return the check with its newest status and output, if this node runs it; else as it is."""
@@ -153,7 +154,7 @@ class CheckRunner:
         listener = self._keys.watches.listen(tables, self._wake, self._restarted)
         try:
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+                await nursery.start(self._runs.run)
                 await nursery.start(self._schedule.run)
                 await nursery.start(self._results.run)
                 self.look()
@@ -163,7 +164,6 @@ class CheckRunner:
                 task_status.started()
                 await self._follow()
         finally:
-            self._nursery = None
             listener.close()
 
     def look(self) -> None:
@@ -178,6 +178,7 @@ class CheckRunner:
             self._drop_foreign()
             if lead:
                 self._scan_soon(self._keys.external_numbers())
+        self._passing.look()
         seen = (facts.term, facts.leader, self._proposals.is_reachable)
         if seen != self._seen:
             self._seen = seen
@@ -185,6 +186,10 @@ class CheckRunner:
                 self._results.hurry()
                 self._compare_at = 0.0
                 self._changed.set()
+
+    def flush(self) -> None:
+        """Have what was said since the last call proposed in the turn that the driver takes now."""
+        self._results.flush()
 
     async def _follow(self) -> None:
         """Look at nodes as a whole, and compare everything now and then."""
@@ -251,23 +256,17 @@ class CheckRunner:
         while self._to_scan:
             number = next(iter(self._to_scan))
             del self._to_scan[number]
-            for check_id in self._checks_of(number):
+            known = self._by_node.get(number, {})
+            there = self._keys.check_ids(number) if self._is_ours(number) else ()
+            for check_id in dict.fromkeys([*there, *known]):
                 self._take(number, check_id, begun)
                 at += 1
                 if at % _SCANNED_AT_ONCE == 0:
                     await trio.lowlevel.checkpoint()
+            at += 1
+            if at % _SCANNED_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
         self._begin(begun)
-
-    def _checks_of(self, number: int) -> list[str]:
-        """Return the IDs of the checks of a node, in the log and here; none if it is not ours."""
-        known = list(self._by_node.get(number, ()))
-        if not self._is_ours(number):
-            return known
-        view = self._keys.view()
-        try:
-            return list(dict.fromkeys([*(check.id for check in view.checks(number)), *known]))
-        finally:
-            view.close()
 
     def _take(self, number: int, check_id: str, begun: list[Running] | None = None) -> None:
         """Make what runs here what the record of a check says.
@@ -299,7 +298,7 @@ class CheckRunner:
             running.take_status(check, now)
             if running.ttl_s:
                 self._schedule.at(running.ttl_due, running)
-        running.committed = (check.status, check.output)
+        running.logged(check)
         self._results.said(running)
 
     def _compare(self, running: Running) -> None:
@@ -326,8 +325,7 @@ class CheckRunner:
         else:
             running.due = trio.current_time()
             self._schedule.at(running.due, running)
-        if running.scope is not None:
-            running.scope.cancel()
+        self._runs.end(running)
 
     def _drop(self, running: Running) -> None:
         """A check does not run here any more."""
@@ -337,10 +335,8 @@ class CheckRunner:
         if not checks:
             self._by_node.pop(running.node, None)
         self._schedule.forget(running)
-        self._late.pop(running, None)
         self._results.forget(running)
-        if running.scope is not None:
-            running.scope.cancel()
+        self._runs.end(running)
 
     def _drop_foreign(self) -> None:
         """Forget the TTLs of external nodes: another leader has begun them anew, or this one does."""
@@ -357,21 +353,23 @@ class CheckRunner:
 
     # -- words ------------------------------------------------------------------------------
 
-    def _word_of_unknown(self, number: int, check: str, status: CheckStatus, output: str) -> Word:
-        """Take a word about a check that does not run here, or is not looked at yet."""
-        record = self._keys.check(number, check)
-        if record is None:
-            return Word.UNKNOWN
-        if record.definition is None or record.definition.kind != "ttl":
-            return Word.NOT_TTL
+    def _look_at(self, number: int, check: str) -> Running | None:
+        """Look at a check that does not run here, perhaps because nobody has looked at it yet."""
         self._take(number, check)
-        if self._find(number, check) is None:
-            return Word.UNKNOWN
-        return self.word(number, check, status, output)
+        return self._find(number, check)
 
-    def _say(self, running: Running, status: CheckStatus, output: str) -> None:
+    def _why_unknown(self, number: int, check: str) -> Word:
+        record = self._keys.check(number, check)
+        if (
+            record is None or check == SERF_HEALTH
+        ):  # The agent of Consul does not know that one, either.
+            return Word.UNKNOWN
+        is_ttl = record.definition is not None and record.definition.kind == "ttl"
+        return Word.UNKNOWN if is_ttl else Word.NOT_TTL
+
+    def _say(self, running: Running, status: CheckStatus, output: str, total: int) -> None:
         was_over = running.is_over
-        running.say(status, output)
+        running.say(status, output, total)
         if was_over:
             self._schedule.at(running.ttl_due, running)
         self._results.said(running)
@@ -381,72 +379,22 @@ class CheckRunner:
     def _due(self, running: Running) -> float | None:
         """A check is due: begin its run, or end its TTL; return when it is due again."""
         now = trio.current_time()
-        if running.ttl_s:
-            if running.is_over:
-                return None
-            if now < running.expires_at:
-                return running.ttl_due
-            running.expire()
-            self._results.said(running)
+        if not running.ttl_s:
+            self._runs.begin(running)
+            return running.next_due(now)
+        if running.is_over:
             return None
-        if not running.is_under_way:
-            if self._under_way < RUNS_MAX:
-                self._start_run(running, now - running.due)
-            else:
-                self._late.setdefault(running, running.due)
-        return running.next_due(now)
+        if now < running.expires_at:
+            return running.ttl_due
+        running.expire()
+        self._results.said(running)
+        return None
 
-    def _start_run(self, running: Running, late_s: float) -> None:
-        if self._nursery is None:
-            return
-        if late_s > LATE_S:
-            self.late_total += 1
-            if self._log_limit.is_due("late"):
-                _log.warning(
-                    "checks run late: too many of them, or their targets are too slow",
-                    late_by_s=round(late_s, 1),
-                    late_total=self.late_total,
-                    checks=len(self),
-                )
-        running.is_under_way = True
-        self._under_way += 1
-        self._nursery.start_soon(self._run, running)
-
-    async def _run(self, running: Running) -> None:
-        """Carry out one run. A result counts only for the definition by which it was found."""
-        definition, defined = running.definition, running.defined
-        verdict = Verdict("critical", "no result in time")
-        deadline = trio.current_time() + timeout_s(definition) + _GRACE_S
-        with trio.CancelScope(deadline=deadline) as running.scope:
-            verdict = await self._probe(running)
-        running.scope = None
-        running.is_under_way = False
-        self._under_way -= 1
-        self.runs_total += 1
-        if running.is_gone:
-            pass
-        elif running.defined == defined:
-            running.status = running.judge.judge(verdict.status)
-            running.output = verdict.output
+    def _ended(self, running: Running, defined: int, verdict: Verdict) -> None:
+        """Take the result of a run: it counts only for the definition by which it was found."""
+        if running.defined == defined:
+            running.found(verdict.status, verdict.output)
             self._results.said(running)
         else:
             running.due = trio.current_time()
             self._schedule.at(running.due, running)
-        self._start_late()
-
-    async def _probe(self, running: Running) -> Verdict:
-        try:
-            return await self._probes.run(running.definition)
-        except Exception as error:  # noqa: BLE001 (the boundary of one check: the node goes on)
-            if self._log_limit.is_due("broken", running.id):
-                _log.exception("a check could not be run", check=running.id)
-            return Verdict("critical", f"the check could not be run: {type(error).__name__}")
-
-    def _start_late(self) -> None:
-        """Begin a run that waited for room."""
-        now = trio.current_time()
-        while self._late and self._under_way < RUNS_MAX:
-            running = next(iter(self._late))
-            due = self._late.pop(running)
-            if not running.is_under_way:
-                self._start_run(running, now - due)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..model.checks import Check, CheckDefinition, CheckStatus
+from ..model.checks import INTERVAL_NS_MIN, Check, CheckDefinition, CheckStatus
 from .output import first_bytes, limit_of
-from .schedule import GRAIN_S
+from .schedule import GRAIN_S, on_grid
 
 if TYPE_CHECKING:
     import trio
@@ -68,19 +68,21 @@ class Judge:
 
 
 class Running:
-    """One check that runs here.
+    """One check that runs here. A node may have 10,000 with a TTL: what they do not need is not kept.
 
     Attributes:
         node, id: Which.
-        definition: By which it runs.
-        defined: The index of that; a result of an earlier one counts no more.
+        kind: As `CheckDefinition.kind`.
+        definition: By which it runs; None: it has a TTL, and needs none.
+        defined: The index of its definition; a result of an earlier one counts no more.
         told: The index at which a registration last gave a status.
         status, output: The newest.
-        committed: Status and output in the log, as far as this node has applied it.
+        logged_status, logged_output: Those in the log, as far as this node has applied it.
         proposed: Those that are on their way into the log; None: nothing is.
         is_foreign: Of an external node whose TTL this node keeps because it leads.
-        interval_s, ttl_s: Of its definition; 0: it has none.
-        due: When the next run is due; of a TTL, nothing.
+        ttl_s: Of its definition; 0: it has none.
+        limit: How many bytes of an output are kept.
+        due: When the next run is due; with a TTL, nothing.
         word_at: When the TTL began.
         is_over: The TTL has passed since.
         output_due: When an output that is new is committed at the latest; infinity: it is not.
@@ -90,17 +92,19 @@ class Running:
     """
 
     __slots__ = (
-        "committed",
+        "_judge",
         "defined",
         "definition",
         "due",
         "id",
-        "interval_s",
         "is_foreign",
         "is_gone",
         "is_over",
         "is_under_way",
-        "judge",
+        "kind",
+        "limit",
+        "logged_output",
+        "logged_status",
         "node",
         "output",
         "output_due",
@@ -108,7 +112,6 @@ class Running:
         "scope",
         "status",
         "told",
-        "ttl_grain_s",
         "ttl_s",
         "word_at",
     )
@@ -128,26 +131,36 @@ class Running:
         self.proposed: tuple[CheckStatus, str] | None = None
         self.is_under_way = False
         self.scope: trio.CancelScope | None = None
-        self.due = now
-        self.word_at = now
+        self.due = self.word_at = now
         self.is_over = False
-        self.committed = (check.status, check.output)
         self.told = check.told
+        self.definition: CheckDefinition | None = None
+        self._judge: Judge | None = None
+        self.logged(check)
         self._define(check, definition)
         self._take_over(check)
 
+    def logged(self, check: Check) -> None:
+        """Note what the log says."""
+        self.logged_status, self.logged_output = check.status, check.output
+
     def _define(self, check: Check, definition: CheckDefinition) -> None:
-        self.definition = definition
-        self.defined = check.defined
-        self.interval_s = definition.interval_ns / 1e9
+        self.kind, self.defined = definition.kind, check.defined
+        self.limit = limit_of(definition)
         self.ttl_s = definition.ttl_ns / 1e9 if definition.kind == "ttl" else 0.0
-        self.ttl_grain_s = min(max(self.ttl_s / 20, TTL_GRAIN_S[0]), TTL_GRAIN_S[1])
-        is_first = check.modify_index <= check.defined
-        self.judge = Judge(definition, check.status, is_first=is_first)
+        self.definition, self._judge = None, None
+        if not self.ttl_s:
+            self.definition = definition
+            is_first = check.modify_index <= check.defined
+            self._judge = Judge(definition, check.status, is_first=is_first)
 
     def _take_over(self, check: Check) -> None:
-        self.status, self.output = check.status, check.output
-        self.judge.status = check.status
+        self._set(check.status, check.output)
+
+    def _set(self, status: CheckStatus, output: str) -> None:
+        self.status, self.output = status, output
+        if self._judge is not None:
+            self._judge.status = status
 
     def redefine(self, check: Check, definition: CheckDefinition, now: float) -> None:
         """Go on by another definition of the same check.
@@ -155,15 +168,16 @@ class Running:
         What it says stays, unless the registration has given a status or the kind is another one. A
         TTL starts again only where it differs, or with a status (section 13.9 of the contract).
         """
-        ttl_s, kind = self.ttl_s, self.definition.kind
-        is_told = check.told != self.told or definition.kind != kind
+        ttl_s = self.ttl_s
+        is_told = check.told != self.told or definition.kind != self.kind
         self.told = check.told
         self._define(check, definition)
         if is_told or self.ttl_s != ttl_s:
             self.start(now)
         if is_told:
             self._take_over(check)
-        self.judge.status = self.status
+        else:
+            self._set(self.status, self.output)
 
     def take_status(self, check: Check, now: float) -> None:
         """Take over the status that a registration has given; a TTL starts again with it."""
@@ -185,20 +199,18 @@ class Running:
     @property
     def ttl_due(self) -> float:
         """When to look whether it is over: a little later, together with others."""
-        grain = self.ttl_grain_s
-        return math.ceil(self.expires_at / grain) * grain
+        grain = min(max(self.ttl_s / 20, TTL_GRAIN_S[0]), TTL_GRAIN_S[1])
+        return on_grid(self.expires_at, grain)
 
-    def say(self, status: CheckStatus, output: str) -> None:
-        """Take the word of its owner, whose time is `word_at`."""
+    def say(self, status: CheckStatus, output: str, total: int = 0) -> None:
+        """Take the word of a client, whose time is `word_at`; `total`: as of `first_bytes`."""
         self.is_over = False
-        self.status = self.judge.status = status
-        self.output = first_bytes(output, limit_of(self.definition))
+        self._set(status, first_bytes(output, self.limit, total))
 
     def expire(self) -> None:
         """Its TTL is over."""
         if not self.is_over:
-            self.status, self.output = "critical", self.expired_output()
-            self.judge.status = "critical"
+            self._set("critical", self.expired_output())
             self.is_over = True
 
     def expired_output(self) -> str:
@@ -218,12 +230,25 @@ class Running:
 
     # -- runs -------------------------------------------------------------------------------
 
+    @property
+    def interval_s(self) -> float:
+        """From one run to the next; 0: it has a TTL."""
+        if self.definition is None:
+            return 0.0
+        return max(self.definition.interval_ns, INTERVAL_NS_MIN) / 1e9
+
+    def found(self, status: CheckStatus, output: str) -> None:
+        """Take the result of a run."""
+        self.status = status if self._judge is None else self._judge.judge(status)
+        self.output = output
+
     def next_due(self, now: float) -> float:
         """Move `due` to the next run: a whole number of intervals later, those missed left out.
 
         Returns:
             When that is, on the grid of all runs.
         """
-        missed = max(math.floor((now - self.due) / self.interval_s), 0)
-        self.due += (missed + 1) * self.interval_s
-        return math.ceil(self.due / GRAIN_S - 1e-6) * GRAIN_S
+        interval_s = self.interval_s
+        missed = max(math.floor((now - self.due) / interval_s), 0)
+        self.due += (missed + 1) * interval_s
+        return on_grid(self.due, GRAIN_S)

@@ -33,9 +33,13 @@ _STALE_MAX = 1024
 the heap is made anew."""
 
 
+_AGAIN_S = 0.001
+"""A key that is due again at once waits so long: whatever it answers, it does not hold the task."""
+
+
 def on_grid(due: float, grain_s: float) -> float:
-    """Return `due`, moved to the next point of the grid."""
-    return math.ceil(due / grain_s - 1e-6) * grain_s
+    """Return `due`, moved to the next point of the grid; never an earlier time, by rounding."""
+    return max(math.ceil(due / grain_s - 1e-6) * grain_s, due)
 
 
 class Schedule(Generic[K]):
@@ -50,8 +54,8 @@ class Schedule(Generic[K]):
         self._call = call
         # The second is a number, so that keys are never compared.
         self._heap: list[tuple[float, int, K]] = []
-        # The entry of each key that counts.
-        self._due: dict[K, tuple[float, int]] = {}
+        # The entry of each key that counts: the same object, since there are thousands.
+        self._due: dict[K, tuple[float, int, K]] = {}
         self._count = 0
         self._changed = Flag()
 
@@ -71,12 +75,12 @@ class Schedule(Generic[K]):
             return
         is_first = not self._heap or due < self._heap[0][0]
         self._count += 1
-        self._due[key] = (due, self._count)
-        heapq.heappush(self._heap, (due, self._count, key))
+        entry = self._due[key] = (due, self._count, key)
+        heapq.heappush(self._heap, entry)
         if is_first:
             self._changed.set()
         if len(self._heap) > 2 * len(self._due) + _STALE_MAX:
-            self._heap = [(due, number, key) for key, (due, number) in self._due.items()]
+            self._heap = list(self._due.values())
             heapq.heapify(self._heap)
 
     def forget(self, key: K) -> None:
@@ -98,13 +102,13 @@ class Schedule(Generic[K]):
         for _ in range(_AT_ONCE):
             if not heap or heap[0][0] > now:
                 return False
-            _, number, key = heapq.heappop(heap)
-            due = dues.get(key)
-            if due is None or due[1] != number:
+            entry = heapq.heappop(heap)
+            key = entry[2]
+            if dues.get(key) is not entry:
                 continue
             del dues[key]
             again = self._call(key)
             if again is not None:
-                self.at(again, key)
+                self.at(max(again, now + _AGAIN_S), key)
             heap = self._heap
         return True

@@ -83,9 +83,18 @@ class Keys:
         """Return the numbers of the catalog's nodes that are no members."""
         return self._state.catalog.externals.keys()
 
+    def check_ids(self, number: int) -> Collection[str]:
+        """Return the IDs of all checks of a node of the catalog, those of its services too."""
+        return self._state.catalog.checks_of.get(number, {}).keys()
+
     def is_external(self, number: int) -> bool:
         """Whether this is the number of a node of the catalog that is no member."""
         return number in self._state.catalog.externals
+
+    def member_of(self, number: int) -> int:
+        """Return the id of the member whose node of the catalog has this number; 0: it is no member's."""
+        found = (one.id for one in self._state.members.values() if one.catalog_number == number)
+        return next(found, 0)
 
     def owner_of(self, number: int) -> int:
         """Return the id of the member that runs the checks of an external node; 0: nobody does."""

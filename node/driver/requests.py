@@ -32,9 +32,9 @@ from ..raft.errors import Reason
 MAX_WAITING = 16384
 """Requests of one kind that may wait at once; one more is refused as overload."""
 
-RENEW = int(ForwardKind.RENEW)
-"""The kind of a request that may be carried out twice: when the leader that has it is lost, the next one
-is asked."""
+MAY_REPEAT = frozenset((int(ForwardKind.RENEW), int(ForwardKind.WORD)))
+"""The kinds of requests that may be carried out twice: when the leader that has one is lost, the next
+leader is asked."""
 
 READ = -1
 """The kind of a request that only waits for its index."""
@@ -279,7 +279,7 @@ class Waiting:
         for rid, request in list(self.forwarded.items()):
             if request.passed_to == leader:
                 del self.forwarded[rid]
-                if request.kind == RENEW:
+                if request.kind in MAY_REPEAT:
                     self.queued.append(request)
                 else:
                     request.finish(unknown(why))
@@ -293,7 +293,7 @@ class Waiting:
         for rid, request in list(self.forwarded.items()):
             if request.passed_to == leader:
                 continue
-            if request.kind == RENEW:
+            if request.kind in MAY_REPEAT:
                 del self.forwarded[rid]
                 self.queued.append(request)
             else:
@@ -321,7 +321,7 @@ class Waiting:
         for rid, request in list(self.forwarded.items()):
             if request.is_done or request.deadline <= now:
                 del self.forwarded[rid]
-                if request.kind == RENEW:
+                if request.kind in MAY_REPEAT:
                     request.finish(no_leader())
                 else:
                     request.finish(unknown("the leader has not answered in time"))

@@ -1,56 +1,159 @@
-"""What 2,000 HTTP checks at 10 s cost the processor: the runner of a node, and HAProxy's own checks.
+"""What 2,000 HTTP checks every 10 s cost the processor, beside HAProxy's own checks of as many servers.
+
+As a section of the benchmark, the checks are those of one follower of a cluster; what that follower uses
+at rest is taken off. All ask one nginx, whose log says how late each run was.
 
     .venv/bin/python -m tests.bench.svc_checks [--seconds 60] [--checks 2000] [--pairs 3]
 
-Both ask one nginx, in turns. The runner runs alone in a process of its own, by a log in memory, so that
-what is measured is its own work: schedule, sockets, answers, thresholds. What the node does beside it
-at rest is another row. Late is how long after it was due a run began, as the runner itself counts it.
+This is the runner alone, in a process of its own with a log in memory, and HAProxy, in turns.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import json
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import trio
 
 from hstore.node.checks.probes import NO_CHECK_SETTINGS, NodeProbes
-from hstore.node.checks.verdict import Verdict
+from hstore.node.checks.verdict import Progress, Verdict
 from hstore.node.model.checks import CheckDefinition
 from tests.node.checks.one_node import OneNode, http, running_checks
 from tests.system.place import free_base
 
-from .processes import cpu_seconds, end, leash
+from . import systems
+from .plan import Plan, Rows
+from .processes import Failed, cpu_seconds, running
+from .rows import Row
+from .sessions import ask_all
+from .systems import Hstore
 
-INTERVAL_S = 10
+CHECKS, INTERVAL_S = 2_000, 10
+PROCESSOR = f"{CHECKS:,} HTTP checks every {INTERVAL_S} s on one member: processor time"
+LATE = f"{CHECKS:,} HTTP checks every {INTERVAL_S} s on one member: the latest run"
+ELECTIONS = "elections during the checks"
+LABELS = ("hstore", "haproxy")
+
+_SECONDS, _QUICK_S = 60.0, 10.0
 _SETTLE_S = 11.0
-"""Until each check has had its first run, and those are spread over the interval."""
+"""Until each check has had its first run, and they are spread over the interval."""
+
+
+def checks(plan: Plan) -> Rows:
+    """Processor time of a follower that runs the checks less that at rest; how late the runs were."""
+    seconds = _QUICK_S if plan.is_quick else _SECONDS
+    folder = plan.folder / "checks"
+    with Hstore(folder) as cluster, _nginx(folder) as port:
+        term, follower = cluster.term(), cluster.followers()[0]
+        pid = cluster.pid(follower)
+        rest = _busy(pid, plan.settle_seconds, plan.rest_seconds)
+        requests = [_register(follower, number, port) for number in range(CHECKS)]
+        trio.run(partial(ask_all, follower, requests))
+        log = folder / "access.log"
+        ours = _busy(pid, _SETTLE_S, seconds) - rest
+        late = _latest(log.read_text().splitlines())
+        elections = cluster.term() - term
+        with running(_haproxy(folder, port, CHECKS)) as process:
+            theirs = _busy(process.pid, _SETTLE_S, seconds)
+    yield Row(PROCESSOR, "% of a core", (ours,), (theirs,), LABELS)
+    yield Row(LATE, "s", (late,), (), LABELS)
+    yield Row(ELECTIONS, "", (float(elections),), (), LABELS)
+
+
+def _register(address: str, number: int, port: int) -> bytes:
+    body = {
+        "Name": f"c{number}",
+        "HTTP": f"http://127.0.0.1:{port}/?n={number}",
+        "Interval": f"{INTERVAL_S}s",
+    }
+    return systems.http("PUT", address, "/v1/agent/check/register", json.dumps(body).encode())
+
+
+def _latest(lines: Sequence[str]) -> float:
+    """Return by how many seconds the latest run of all came after it was due.
+
+    Args:
+        lines: Of the target's log: when, and whose run it was.
+
+    Raises:
+        Failed: Runs are missing.
+    """
+    times: dict[str, list[float]] = {}
+    for line in lines:
+        at, _, whose = line.partition(" ")
+        times.setdefault(whose, []).append(float(at))
+    if len(times) < CHECKS:
+        raise Failed(f"only {len(times)} of {CHECKS} checks have asked")
+    # The first run was at once, or late itself; from it on one is due at each interval.
+    return max(
+        at - one[0] - number * INTERVAL_S for one in times.values() for number, at in enumerate(one)
+    )
+
+
+def _busy(pid: int, settle_s: float, seconds: float) -> float:
+    """Return the processor time of a process in percent of one core, after some time."""
+    time.sleep(settle_s)  # noqa: TID251 - processes are looked at, and nothing is waited for
+    begun, used = time.perf_counter(), cpu_seconds(pid)
+    time.sleep(seconds)  # noqa: TID251
+    return 100 * (cpu_seconds(pid) - used) / (time.perf_counter() - begun)
+
+
+@contextmanager
+def _nginx(folder: Path) -> Iterator[int]:
+    """Run the target of all checks; gives its port."""
+    port, config = free_base(1), folder / "nginx.conf"
+    config.write_text(
+        f"pid {folder}/nginx.pid; error_log {folder}/nginx.log; worker_processes 1;\n"
+        "daemon off; events { worker_connections 8192; }\n"
+        'http { log_format when "$msec $arg_n";\n'
+        f"access_log {folder}/access.log when;\n"
+        f"server {{ listen 127.0.0.1:{port} backlog=4096;\n"
+        'location / { return 200 "ok\\n"; } } }\n'
+    )
+    with running(["nginx", "-c", str(config)]):
+        yield port
+
+
+def _haproxy(folder: Path, port: int, count: int) -> list[str]:
+    config = folder / "haproxy.cfg"
+    servers = "\n".join(
+        f"  server s{number} 127.0.0.1:{port} check inter {INTERVAL_S}s" for number in range(count)
+    )
+    config.write_text(
+        "global\n  nbthread 1\n  maxconn 1000\n  spread-checks 50\n"
+        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n"
+        f"frontend f\n  bind 127.0.0.1:{free_base(1)}\n  default_backend b\n"
+        f"backend b\n  option httpchk GET /\n{servers}\n"
+    )
+    return ["haproxy", "-db", "-f", str(config)]
+
+
+# --- the runner alone ---------------------------------------------------------------------------
 
 
 def main() -> int:
-    """Measure in turns and print the medians; return the exit status."""
+    """Measure the runner and HAProxy in turns and print the medians; return the exit status."""
     options = _options()
     if options.runner:
         trio.run(_run, options.runner, options.checks)
         return 0
-    missing = [tool for tool in ("nginx", "haproxy") if shutil.which(tool) is None]
-    if missing:
-        print(f"missing: {', '.join(missing)}", file=sys.stderr)
-        return 2
-    port = free_base(2)
-    with tempfile.TemporaryDirectory(prefix="hstore-checks-") as name, _nginx(Path(name), port):
-        runs: dict[str, list[float]] = {"runner": [], "haproxy": []}
+    runs: dict[str, list[float]] = {"runner": [], "haproxy": []}
+    with TemporaryDirectory(prefix="hstore-checks-") as name, _nginx(Path(name)) as port:
         for _ in range(options.pairs):
-            runs["runner"].append(_measure(_runner(port, options.checks), options.seconds))
-            haproxy = _haproxy(Path(name), port, options.checks)
-            runs["haproxy"].append(_measure(haproxy, options.seconds))
+            for system, command in (
+                ("runner", _runner(port, options.checks)),
+                ("haproxy", _haproxy(Path(name), port, options.checks)),
+            ):
+                with running(command) as process:
+                    runs[system].append(_busy(process.pid, _SETTLE_S, options.seconds))
     for system, percents in runs.items():
         each = ", ".join(f"{one:.2f}" for one in percents)
         print(f"{system}: {statistics.median(percents):.2f} % of a core ({each})")
@@ -65,89 +168,33 @@ def _options() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seconds", type=float, default=60.0, help="of one run")
-    parser.add_argument("--checks", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=_SECONDS, help="of one run")
+    parser.add_argument("--checks", type=int, default=CHECKS)
     parser.add_argument("--pairs", type=int, default=3, help="runs of each, in turns")
     parser.add_argument("--runner", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _measure(command: list[str], seconds: float) -> float:
-    """Return the processor time of a program, in percent of one core, once it has settled."""
-    process = subprocess.Popen([*leash(), *command], start_new_session=True)
-    try:
-        time.sleep(_SETTLE_S)  # noqa: TID251 - a benchmark of processes
-        begun, used = time.perf_counter(), cpu_seconds(process.pid)
-        time.sleep(seconds)  # noqa: TID251 - a benchmark of processes
-        return 100 * (cpu_seconds(process.pid) - used) / (time.perf_counter() - begun)
-    finally:
-        end(process)
+def _runner(port: int, count: int) -> list[str]:
+    module = ["-m", "tests.bench.svc_checks"]
+    return [sys.executable, *module, "--runner", str(port), "--checks", str(count)]
 
 
-@contextmanager
-def _nginx(folder: Path, port: int):
-    config = folder / "nginx.conf"
-    config.write_text(
-        f"pid {folder}/nginx.pid; error_log {folder}/nginx.log; worker_processes 1;\n"
-        "daemon off; events { worker_connections 4096; }\n"
-        f"http {{ access_log off; server {{ listen 127.0.0.1:{port} backlog=4096;\n"
-        'location / { return 200 "ok\\n"; } } }\n'
-    )
-    process = subprocess.Popen([*leash(), "nginx", "-c", str(config)], start_new_session=True)
-    try:
-        time.sleep(0.5)  # noqa: TID251 - a benchmark of processes
-        yield
-    finally:
-        end(process)
+async def _run(port: int, count: int) -> None:
+    real = NodeProbes(NO_CHECK_SETTINGS)
 
-
-def _runner(port: int, checks: int) -> list[str]:
-    return [sys.executable, "-m", "tests.bench.svc_checks", "--runner", str(port), "--checks", str(checks)]
-
-
-def _haproxy(folder: Path, port: int, checks: int) -> list[str]:
-    config = folder / "haproxy.cfg"
-    servers = "\n".join(
-        f"  server s{number} 127.0.0.1:{port} check inter {INTERVAL_S}s" for number in range(checks)
-    )
-    config.write_text(
-        "global\n  nbthread 1\n  maxconn 1000\n  spread-checks 50\n"
-        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n"
-        f"frontend f\n  bind 127.0.0.1:{port + 1}\n  default_backend b\n"
-        f"backend b\n  option httpchk GET /\n{servers}\n"
-    )
-    return ["haproxy", "-db", "-f", str(config)]
-
-
-# --- the runner alone ---------------------------------------------------------------------------
-
-
-class _Probes:
-    """The probes of a node, which say how late each run began."""
-
-    def __init__(self) -> None:
-        self._real = NodeProbes(NO_CHECK_SETTINGS)
-        self.failed = 0
-
-    async def run(self, definition: CheckDefinition) -> Verdict:
-        verdict = await self._real.run(definition)
+    async def run(definition: CheckDefinition, progress: Progress) -> Verdict:
+        verdict = await real.run(definition, progress)
         if verdict.status != "passing":
-            self.failed += 1
-            if self.failed == 1:
-                print(f"  a check fails: {verdict.output}", flush=True)
+            raise Failed(verdict.output)
         return verdict
 
-
-async def _run(port: int, checks: int) -> None:
-    probes = _Probes()
     node = OneNode()
-    node.run = probes.run  # type: ignore[method-assign]
-    for number in range(checks):
-        node.register(f"c{number}", http(INTERVAL_S, f"http://127.0.0.1:{port}/?{number}"))
+    node.run = run  # type: ignore[method-assign]
+    for number in range(count):
+        node.register(f"c{number}", http(INTERVAL_S, f"http://127.0.0.1:{port}/?n={number}"))
     async with running_checks(node):
-        while True:
-            await trio.sleep(INTERVAL_S)
-            print(f"  runs {node.runner.runs_total}, late {node.runner.late_total}", flush=True)
+        await trio.sleep_forever()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from hstore.node.checks.probes import CheckSettings
-from hstore.node.checks.verdict import Verdict
+from hstore.node.checks.verdict import Progress, Verdict
 from hstore.node.model.checks import Check, CheckDefinition, CheckStatus, Word
 from hstore.node.model.commands import Outcome
 from hstore.node.model.services import (
@@ -34,7 +34,7 @@ class Targets:
         self.says: dict[str, CheckStatus] = {}
         self.runs: list[tuple[float, str]] = []
 
-    async def run(self, definition: CheckDefinition) -> Verdict:
+    async def run(self, definition: CheckDefinition, _progress: Progress) -> Verdict:
         await trio.lowlevel.checkpoint()
         self.runs.append((trio.current_time(), definition.http))
         status = self.says.get(definition.http, "passing")
@@ -251,6 +251,53 @@ async def test_the_leader_ends_the_ttls_of_external_nodes_and_a_new_one_begins_t
         await trio.sleep(4)
         assert one.everywhere(number, "beat") == {"passing"}
         await one.until_everywhere(number, "beat", "critical", within_s=2)
+
+
+async def test_a_word_about_an_external_node_may_go_to_any_member_and_survives_its_leader(
+    autojump_clock,
+):
+    async with checked() as one:
+        leader = one.cluster.leader
+        via = one.cluster.followers[0]
+        beat = ttl("beat", 5, status="passing")
+        place = Place(0, "far", "192.0.2.1")
+        await one.write(leader, RegisterService(place, Service(0, "web", "web"), (beat,)))
+        (number,) = leader.node.keys.external_numbers()
+        await one.until_everywhere(number, "beat", "passing")
+        said: list[Word] = []
+
+        async def say() -> None:
+            while True:
+                deadline = trio.current_time() + PATIENCE_S
+                word = via.node.checks.word_elsewhere(number, "beat", "passing", "", deadline)
+                said.append(await word)
+                await trio.sleep(1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(say)
+            await trio.sleep(12)
+            assert one.everywhere(number, "beat") == {"passing"}
+            leader.crash()
+            await trio.sleep(12)
+            assert one.everywhere(number, "beat") == {"passing"}
+            nursery.cancel_scope.cancel()
+        assert set(said) == {Word.TAKEN}
+        assert len(said) > 15
+        await one.until_everywhere(number, "beat", "critical", within_s=7)
+
+
+async def test_a_word_for_a_member_is_passed_to_it(autojump_clock):
+    async with checked() as one:
+        via, owner = one.cluster.followers
+        number = one.number(owner)
+        await one.register(owner, ttl("beat", 60))
+        await one.cluster.until(lambda: one.seen(via, number, "beat") == "critical")
+        deadline = trio.current_time() + PATIENCE_S
+        for check, expected in (("beat", Word.TAKEN), ("none", Word.UNKNOWN)):
+            word = via.node.checks.word_elsewhere(number, check, "warning", "low", deadline)
+            assert await word is expected
+        assert newest(owner, owner.node.keys.check(number, "beat")) == "warning"
+        await one.until_everywhere(number, "beat", "warning", within_s=0.1)
 
 
 async def test_a_thousand_checks_that_all_change_cause_no_election(autojump_clock):

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from hstore.node.checks.probe_script import SAID_BYTES_MAX, ScriptProbe
 from hstore.node.checks.verdict import Verdict
 from hstore.node.model.checks import CheckDefinition
+from tests.node.checks.targets_in_memory import timed
 
 
 def script(*args: str, **more) -> CheckDefinition:
@@ -24,8 +26,9 @@ def shell(text: str, **more) -> CheckDefinition:
 
 
 async def run(definition: CheckDefinition, timeout_s: float = 10.0) -> Verdict:
+    limited = msgspec.structs.replace(definition, timeout_ns=int(timeout_s * 1e9))
     with trio.fail_after(timeout_s + 5):
-        return await ScriptProbe(is_allowed=True).run(definition, timeout_s)
+        return await timed(ScriptProbe(is_allowed=True), limited, timeout_s)
 
 
 def is_alive(pid: int) -> bool:
@@ -85,7 +88,7 @@ async def test_a_program_that_cannot_be_started_is_critical(args):
 
 async def test_where_scripts_are_not_allowed_none_runs(tmp_path):
     definition = shell(f"touch {tmp_path}/ran")
-    verdict = await ScriptProbe(is_allowed=False).run(definition, 5)
+    verdict = await timed(ScriptProbe(is_allowed=False), definition, 5)
     assert verdict == (
         "critical",
         "Scripts are disabled on this agent; to enable, configure 'checks.script' to true",

@@ -23,7 +23,7 @@ import trio
 
 from hstore.node.checks.probes import CheckSettings
 from hstore.node.checks.runner import CheckRunner
-from hstore.node.checks.verdict import Verdict
+from hstore.node.checks.verdict import Progress, Verdict
 from hstore.node.driver.requests import Request
 from hstore.node.errors import HstoreError
 from hstore.node.model import commands
@@ -188,14 +188,14 @@ class OneNode:
     def is_external(self, number: int) -> bool:
         return number in self.externals
 
+    def member_of(self, number: int) -> int:
+        return 0 if number >= FAR else number
+
     def owner_of(self, number: int) -> int:
         return self.owners.get(number, 0)
 
-    def view(self) -> Any:
-        def checks(number: int) -> list[Check]:
-            return [one for (node, _), one in sorted(self.records.items()) if node == number]
-
-        return SimpleNamespace(checks=checks, close=lambda: None)
+    def check_ids(self, number: int) -> list[str]:
+        return sorted(check_id for node, check_id in self.records if node == number)
 
     def listen(self, tables: Any, call: Any, restarted: Any) -> Any:
         listener = (set(tables), call, restarted)
@@ -237,7 +237,7 @@ class OneNode:
         for answer in held:
             answer()
 
-    async def run(self, definition: CheckDefinition) -> Verdict:
+    async def run(self, definition: CheckDefinition, progress: Progress) -> Verdict:
         one = Run(definition.http)
         self.runs.append(one)
         try:

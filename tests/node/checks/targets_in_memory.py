@@ -5,8 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
+
+from hstore.node.checks.verdict import Progress, Verdict
+from hstore.node.model.checks import CheckDefinition
 
 Serve = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -77,6 +81,15 @@ async def _request(stream: trio.SocketStream) -> bytes:
             return data
         data += piece
     return data
+
+
+async def timed(probe: Any, definition: CheckDefinition, timeout_s: float) -> Verdict:
+    """Run a probe as `runs.py` does, with the deadline of its caller."""
+    progress = Progress()
+    with trio.move_on_after(timeout_s):
+        verdict: Verdict = await probe.run(definition, progress)
+        return verdict
+    return progress.timed_out()
 
 
 def reply(code: int, reason: str = "", body: bytes = b"", *headers: str) -> bytes:

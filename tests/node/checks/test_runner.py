@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import trio
 
-from hstore.node.checks import runner as module
+from hstore.node.checks import runs as module
 from hstore.node.checks.verdict import Verdict
 from hstore.node.model.checks import CheckDefinition, Word
 from tests.node.checks.one_node import FAR, OWN, OneNode, http, running_checks, ttl
@@ -127,6 +127,25 @@ async def test_no_more_runs_are_under_way_than_may_be_and_late_ones_are_counted(
         assert most == 10
         assert len(node.runs) == 20, "the others began when the first had ended"
         assert node.runner.late_total == 10
+
+
+async def test_scripts_have_room_of_their_own(autojump_clock, monkeypatch):
+    monkeypatch.setattr(module, "SCRIPTS_MAX", 2)
+    node = OneNode()
+    node.targets[""] = slow(3)
+    for number in range(6):
+        script = CheckDefinition(kind="script", args=("x",), interval_ns=30 * 10**9)
+        node.register(f"s{number}", script)
+    most = 0
+    async with running_checks(node):
+        node.register("web", http(1))
+        for _ in range(100):
+            await trio.sleep(0.1)
+            most = max(most, sum(run.ended is None for run in node.runs if not run.url))
+        assert most == 2
+        assert len(node.began("")) == 6
+        assert len(node.began("web")) == 10
+        assert node.runner.late_total == 4
 
 
 async def test_five_thousand_checks_run_on_time_and_the_loop_is_not_held(autojump_clock):

@@ -14,7 +14,7 @@ from hstore.node.checks.probe_tcp import TcpProbe
 from hstore.node.checks.targets import ADDRESSES_MAX, BadTarget, Place, Targets
 from hstore.node.config.settings import CHECKS_DENY
 from hstore.node.model.checks import CheckDefinition
-from tests.node.checks.targets_in_memory import answering, free_port
+from tests.node.checks.targets_in_memory import answering, free_port, timed
 
 
 def targets(*deny: str) -> Targets:
@@ -135,8 +135,8 @@ async def test_all_addresses_of_a_name_are_tried_and_a_silent_one_has_only_its_s
                 Place(socket.AF_INET, full.getsockname()),
                 Place(socket.AF_INET, ("127.0.0.1", target.port)),
             ]
-            with trio.fail_after(3):
-                sock = await connect(places, 0.4)
+            with trio.fail_after(1.2):
+                sock = await connect(places)
             assert sock.getpeername()[1] == target.port
             sock.close()
         for one in waiting:
@@ -161,12 +161,12 @@ async def test_a_connection_to_itself_is_none():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "socket", Bound)
         with pytest.raises(ConnectionRefusedError, match="connected to itself"):
-            await connect([Place(socket.AF_INET, ("127.0.0.1", port))], 1)
+            await connect([Place(socket.AF_INET, ("127.0.0.1", port))])
 
 
 async def tcp(address: str, timeout_s: float = 3.0, *deny: str):
     probe = TcpProbe(targets(*deny), Tls())
-    return await probe.run(CheckDefinition(kind="tcp", tcp=address), timeout_s)
+    return await timed(probe, CheckDefinition(kind="tcp", tcp=address), timeout_s)
 
 
 async def test_a_port_that_takes_connections_passes():
@@ -205,5 +205,5 @@ async def test_tls_with_what_speaks_none_is_critical():
     async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n", serve=None) as target:
         probe = TcpProbe(targets(), Tls())
         definition = CheckDefinition(kind="tcp", tcp=f"127.0.0.1:{target.port}", tcp_tls=True)
-        verdict = await probe.run(definition, 0.3)
+        verdict = await timed(probe, definition, 0.3)
     assert verdict.status == "critical"
