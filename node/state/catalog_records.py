@@ -9,7 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+import msgspec
+
 from ..errors import StorageError
+from ..model.checks import CheckStatus
 from ..model.services import ExternalNode, Service
 from .records import decoder
 
@@ -92,6 +95,23 @@ def decode_catalog_indexes(record: bytes | None) -> list[int]:
         raise StorageError(f"the indexes of the catalog are damaged: {error}") from error
 
 
+class Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The first fields of a `Service`: all that a service leaves behind that goes with its node."""
+
+    node: int
+    id: str
+    name: str
+    tags: tuple[str, ...] = ()
+
+
+class _Status(msgspec.Struct, frozen=True, gc=False):
+    """One field of a `Check`."""
+
+    status: CheckStatus
+
+
 # Each returns what is stored. Raises `StorageError`: it is not such a record.
 decode_service = decoder(Service, "a service")
 decode_external = decoder(ExternalNode, "an external node")
+decode_named = decoder(Named, "a service")
+decode_status = decoder(_Status, "a check")
