@@ -9,7 +9,7 @@
 # simultaneous open, RFC 9293 section 3.5), connect() succeeds, and the server is UP until the next check.
 # The kernel goes through half of the range in turn, so it takes some 14,000 checks: at one a second,
 # every four hours, for each dead server with such a port on the same machine.
-# Seen: of 14,116 checks without a listener one passed.
+# Seen: four such servers, each checked every 2 ms: after 4.0 s the first of them was UP.
 # The cure: ports below the range (sysctl net.ipv4.ip_local_port_range), or to compare both ends of the
 # connection, as Go's net.Dial does.
 set -eu

@@ -98,8 +98,12 @@ class HttpProbe:
 
     async def run(self, definition: CheckDefinition, progress: Progress) -> Verdict:
         """Carry out one check, as `Probes.run` says. Cancellation: the connection is closed."""
-        method, url = definition.method or "GET", without_password(definition.http)
-        start = f"HTTP {shortened(method, 50)} {shortened(url)}: "
+        try:
+            request = first_request(definition)
+        except BadTarget as error:
+            method, url = definition.method or "GET", without_password(definition.http)
+            return Verdict("critical", f"HTTP {shortened(method, 50)} {shortened(url)}: {error}")
+        start = f"HTTP {request.method} {shortened(request.url.shown)}: "
         answer = _Answer()
 
         def so_far() -> Verdict:
@@ -107,16 +111,13 @@ class HttpProbe:
 
         progress.so_far = so_far
         try:
-            request = first_request(definition)
-            start = f"HTTP {request.method} {shortened(request.url.shown)}: "
             for _ in range(REDIRECTS_MAX + 1):
                 answer = _Answer(has_body=request.method != "HEAD")
                 await self._ask(request, definition, answer)
                 if answer.code not in _REDIRECTS or not answer.location or definition.no_redirects:
                     return so_far()
-                request = redirected(
-                    request, answer.code, answer.location.decode("utf-8", "replace")
-                )
+                location = answer.location.decode("utf-8", "replace")
+                request = redirected(request, answer.code, location)
         except (BadTarget, OSError) as error:
             return Verdict("critical", start + reason_of(error))
         return Verdict("critical", f"{start}stopped after {REDIRECTS_MAX} redirects")
