@@ -14,6 +14,8 @@ import structlog
 import trio
 
 from .api.backend import Backend
+from .checks.probes import NO_CHECK_SETTINGS, CheckSettings
+from .checks.runner import CheckRunner
 from .cluster.administration import Administration
 from .cluster.alarms import Alarms
 from .cluster.configure import Configure
@@ -74,11 +76,13 @@ class Life(NamedTuple):
         incarnation: A random number of 64 bits, another one for each run (`peers/incarnations.py`).
         is_founder: Whether this process has made what is in the storage, for a new cluster.
         data_dir: Where the storage is, for texts that name a command; empty: nowhere.
+        checks: What its health checks may do, and what runs them.
     """
 
     incarnation: int
     is_founder: bool = False
     data_dir: str = ""
+    checks: CheckSettings = NO_CHECK_SETTINGS
 
 
 class Node:
@@ -156,14 +160,12 @@ class Node:
             self.replica, self.status, self.handover, self.process, self.shutdown
         )
         self.sessions = SessionClocks(self.replica, self.keys)
+        self.checks = CheckRunner(self.replica, self.keys, life.checks, rng)
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
-        self._tick_timer = TickTimer(
-            lambda: self.replica.tick_seconds(),  # noqa: PLW0108 - a test has its own
-            lag,
-            rng.random,
-        )
+        tick_s = lambda: self.replica.tick_seconds()  # noqa: E731, PLW0108 - a test has its own
+        self._tick_timer = TickTimer(tick_s, lag, rng.random)
         self._adopted = state.settings
         self._connect_rooms(state)
 
@@ -176,6 +178,7 @@ class Node:
             self.settings,
             self.sessions,
             catalog=self.keys,
+            checks=self.checks,
         )
         if self.poller is not None:
             self.keys.watches.wake = self.poller.turn.soon
@@ -186,6 +189,7 @@ class Node:
         self.replica.disk_space.on_change = self._on_room_changed
         self.replica.intake.on_admin = self.membership.handle
         self.replica.intake.on_renew = self.sessions.handle
+        self.replica.intake.on_word = self.checks.handle
         self.replica.on_snapshot_wanted = self.snapshot_sender.send
         self.replica.on_refused = self._refused_by_core
         self.replica.on_term_jump = self._term_jumped
@@ -225,6 +229,7 @@ class Node:
             await nursery.start(self.shutdown.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
+            await nursery.start(self.checks.run)
             self._on_change()
             task_status.started()
 
@@ -405,11 +410,16 @@ class Node:
     async def _poll(self, poller: Poller) -> None:
         """Watch sockets, and take one turn for each batch of them."""
         poller.before_batch = self.replica.hold
-        poller.after_batch = self.replica.take_turns
+        poller.after_batch = self._after_batch
         try:
             await poller.run()
         finally:
             poller.close()
+
+    def _after_batch(self) -> None:
+        """The handlers of all sockets with new bytes have run."""
+        self.checks.flush()
+        self.replica.take_turns()
 
     def _on_change(self) -> None:
         """Leadership, configuration, members or settings have changed: all that follows from it."""
@@ -417,6 +427,7 @@ class Node:
         self._set_links()
         self.membership.look()
         self.sessions.look()
+        self.checks.look()
         self.status.refresh()
         if self.replica.disk_space.is_short:
             self.status.room_changed()  # A new leader does not know it yet.
@@ -466,4 +477,5 @@ class Node:
         self.freshness.tick()
         self.membership.tick()
         self.sessions.tick()
+        self.checks.look()
         self.rooms.look()

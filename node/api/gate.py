@@ -21,7 +21,7 @@ from .http.answers import HttpError, answer
 from .http.connection import BODY_BYTES_MAX, Request, RequestError
 from .http.dispatch import failed
 from .http.exchange import Exchange, Form, Found, json_form
-from .http.guard import refuse_browser, refuse_browser_write_by_get
+from .http.guard import CHECK_MARK, refuse_browser, refuse_browser_write_by_get
 from .http.idempotency import IDEMPOTENCY_KEY
 
 Handler = Callable[[Exchange, Request, bytes], Found]
@@ -161,8 +161,9 @@ def _refuse_idempotency_key(_exchange: Exchange, request: Request) -> None:
         raise HttpError(400, "Idempotency-Key is for writes of keys: send none here")
 
 
-def _need_this_machine(exchange: Exchange, _request: Request) -> None:
-    if not exchange.is_local:
+def _need_this_machine(exchange: Exchange, request: Request) -> None:
+    # A check is a request that a member makes for whoever has registered it, perhaps on this machine.
+    if not exchange.is_local or CHECK_MARK in request.headers:
         raise HttpError(
             403, "only a program on the node's own machine may do this: repeat it there"
         )

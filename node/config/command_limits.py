@@ -19,6 +19,7 @@ from ..model.checks import (
     CHECK_TEXT_BYTES_MAX,
     NOTES_BYTES_MAX,
     OUTPUT_BYTES_MAX,
+    RESULT_BYTES_MAX,
     Check,
     CheckDefinition,
     SetCheck,
@@ -325,7 +326,7 @@ def _results_fault(command: UpdateChecks) -> str:
     for one in command.results:
         if not one.id or _is_long(one.id, CHECK_ID_BYTES_MAX):
             return f"a result of the check {one.id[:64]!r}"
-        if _is_long(one.output, OUTPUT_BYTES_MAX + OUTPUT_NOTE_BYTES_MAX):
+        if _is_long(one.output, RESULT_BYTES_MAX):
             return f"a result with an output of {len(one.output)} characters"
     return ""
 

@@ -23,7 +23,7 @@ from hstore.dns.ip_literals import is_loopback
 from ..errors import ConfigError
 from ..model import values
 from ..model.commands import ClusterSettings
-from ..model.values import API_PORT, Address
+from ..model.values import API_PORT, Address, Network
 from . import cluster_settings
 from .sources import Sources
 
@@ -42,6 +42,10 @@ Beyond single digits, more voters only make a cluster slower."""
 
 DNS_PORT = 53
 """The port of a DNS server that is given without one."""
+
+CHECKS_DENY = values.networks("169.254.169.254,fd00:ec2::254")
+"""Where machines of clouds are told their secrets: a check, which others may register, must not ask
+there."""
 
 
 class Discovery(msgspec.Struct, frozen=True):
@@ -80,6 +84,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
         new_cluster: It creates a cluster even where another one counts its address among its
             members', or is live on this machine.
         expect: If this node creates a cluster, the voters that the cluster waits for; 0: none.
+        checks_script: Whether it runs checks that are programs of this machine.
+        checks_deny: Addresses that none of its checks may connect to.
         discovery: Where it searches for its cluster.
         cluster: Settings for a cluster that this node creates.
         given: The keys, as in the file (`cluster.zone`), that the user set.
@@ -99,6 +105,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     replace: str = ""
     new_cluster: bool = False
     expect: int = 0
+    checks_script: bool = False
+    checks_deny: tuple[Network, ...] = CHECKS_DENY
     discovery: Discovery = Discovery()
     cluster: ClusterSettings = ClusterSettings()
     given: frozenset[str] = frozenset()
@@ -174,6 +182,8 @@ def _taken(sources: Sources, flags: Mapping[str, object]) -> NodeSettings:
         replace=_replaced(flags.get("replace")),
         new_cluster=flags.get("new_cluster") is True,
         expect=sources.take("expect", values.integer(1, EXPECT_MAX), 0),
+        checks_script=sources.take("checks.script", values.switch, False),
+        checks_deny=sources.take("checks.deny", values.networks, CHECKS_DENY),
         discovery=_discovery(sources),
         cluster=_cluster_settings(sources),
         given=frozenset(sources.given),

@@ -22,6 +22,9 @@ from .requests import Answer, NotLeading, unknown
 _MAX_COMMAND = 2 * 1024 * 1024
 """Bytes of a command: the largest value is 1 MiB, and an entry must fit into one frame."""
 
+_WORD_BYTES_MAX = 16 * 1024
+"""Of a word of a client about a check: its ID, and a note that was cut before it was sent."""
+
 _KINDS = frozenset(int(kind) for kind in ForwardKind)
 
 _STATUS: dict[type[HstoreError], ForwardStatus] = {
@@ -52,6 +55,8 @@ def refusal(frame: Forward) -> str:
         fault = command_limits.fault_in(frame.data)
         if fault:
             return f"the command is not understood: {fault}"
+    elif frame.kind == ForwardKind.WORD and len(frame.data) > _WORD_BYTES_MAX:
+        return f"a word of {len(frame.data)} bytes, more than {_WORD_BYTES_MAX}"
     elif frame.kind == ForwardKind.RENEW and len(frame.data) != SESSION_ID_BYTES:
         return f"the id of a session has {SESSION_ID_BYTES} bytes, not {len(frame.data)}"
     return ""

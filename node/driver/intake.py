@@ -23,7 +23,7 @@ from ..raft.update import Update
 from . import forwarding
 from .cluster_clock import ClusterClock
 from .disk_space import DiskSpace
-from .requests import Answer, NotLeading, Request, Waiting
+from .requests import MAX_WAITING, Answer, NotLeading, Request, Waiting
 
 _MAX_PROPOSAL_BYTES = 1024 * 1024
 """Of payloads proposed in one turn: RocksDB holds the GIL while it writes them."""
@@ -43,6 +43,7 @@ class Intake:
         denied_term: The last term in which a node has answered that it does not lead.
         on_admin: Called at the leader with a request that is not a command, such as a join.
         on_renew: Called at the leader with a request to renew a session.
+        on_word: Called with a client's word about a TTL check; also where this node does not lead.
         on_index: Called when a read index has come, with the time at which it was asked for.
     """
 
@@ -75,6 +76,7 @@ class Intake:
         self.denied_term = -1
         self.on_admin: Callable[[Request], None] = lambda _request: None
         self.on_renew: Callable[[Request], None] = lambda _request: None
+        self.on_word: Callable[[Request], None] = lambda _request: None
         self.on_index: Callable[[float], None] = lambda _asked_at: None
         self._core = core
         self._waiting = waiting
@@ -94,12 +96,12 @@ class Intake:
     # -- from other nodes -------------------------------------------------------------------
 
     def forward_received(self, peer: int, frame: wire.Forward) -> None:
-        """Take a request that `peer` forwarded because this node leads."""
+        """Take a request that `peer` forwarded because this node leads, or for a check of its own."""
 
         def tell(answer: Answer) -> None:
             self._send(peer, forwarding.reply(frame.id, answer))
 
-        if self._core.role is not Role.LEADER:
+        if self._core.role is not Role.LEADER and frame.kind != ForwardKind.WORD:
             self._send(peer, wire.ForwardReply(frame.id, ForwardStatus.NOT_LEADER, b""))
             return
         refusal = forwarding.refusal(frame)
@@ -107,8 +109,12 @@ class Intake:
             tell(Refused(refusal))
             return
         deadline = trio.current_time() + min(frame.timeout_ms, _MAX_TIMEOUT_MS) / 1000
+        request = Request(frame.kind, frame.data, deadline, tell, is_foreign=True)
+        if frame.kind == ForwardKind.WORD:
+            self.on_word(request)
+            return
         try:
-            self._waiting.submit(Request(frame.kind, frame.data, deadline, tell, is_foreign=True))
+            self._waiting.submit(request)
         except Overloaded as error:
             tell(error)
         else:
@@ -159,8 +165,7 @@ class Intake:
                 continue
             if request.kind != ForwardKind.WRITE:
                 # Its read index, which proves the lead, is asked for later in this turn.
-                is_renewal = request.kind == ForwardKind.RENEW
-                (self.on_renew if is_renewal else self.on_admin)(request)
+                self._handler(request.kind)(request)
                 continue
             if self._disk_space.refusal and self._disk_space.refuses(request):
                 continue
@@ -178,6 +183,22 @@ class Intake:
             events.append(happened.Propose(items))
         if waiting.queued and limit == _MAX_PROPOSAL_BYTES:
             self._want_turn()  # Else there is one when something has been applied: see `resolve`.
+
+    def _handler(self, kind: int) -> Callable[[Request], None]:
+        if kind == ForwardKind.RENEW:
+            return self.on_renew
+        return self.on_word if kind == ForwardKind.WORD else self.on_admin
+
+    def forward_to(self, member: int, request: Request) -> None:
+        """Send a request of this node to a member that need not lead; it is answered as if it did.
+
+        Raises:
+            Overloaded: Too many wait for answers.
+        """
+        if len(self._waiting.forwarded) >= MAX_WAITING:
+            raise Overloaded("too many requests are waiting; try again in a moment")
+        self._forward(member, request)
+        self._want_turn()
 
     def _forward(self, leader: int, request: Request) -> None:
         if request.is_done:

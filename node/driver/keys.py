@@ -6,7 +6,7 @@ the log. While the cluster still waits for nodes that have to join, neither is l
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import trio
 
@@ -79,6 +79,27 @@ class Keys:
         """The catalog number of this member; 0: it does not know it yet."""
         own = self._state.members.get(self._replica.core.id)
         return 0 if own is None else own.catalog_number
+
+    def external_numbers(self) -> Collection[int]:
+        """Return the numbers of the catalog's nodes that are no members."""
+        return self._state.catalog.externals.keys()
+
+    def check_ids(self, number: int) -> Collection[str]:
+        """Return the IDs of all checks of a node of the catalog, those of its services too."""
+        return self._state.catalog.checks_of.get(number, {}).keys()
+
+    def is_external(self, number: int) -> bool:
+        """Whether this is the number of a node of the catalog that is no member."""
+        return number in self._state.catalog.externals
+
+    def member_of(self, number: int) -> int:
+        """Return the id of the member whose node of the catalog has this number; 0: it is no member's."""
+        found = (one.id for one in self._state.members.values() if one.catalog_number == number)
+        return next(found, 0)
+
+    def owner_of(self, number: int) -> int:
+        """Return the id of the member that runs the checks of an external node; 0: nobody does."""
+        return self._state.catalog.owners.get(number, 0)
 
     def watch(self, prefix: bytes, after: int | None) -> Watch:
         """Open a watch of the changes that take effect on this node; the caller closes it.

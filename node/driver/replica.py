@@ -442,7 +442,7 @@ class Replica(Operations):
     def link_broken(self, peer: int) -> None:
         """What was sent to `peer` may be lost."""
         self.feed(happened.PeerUnreachable(peer))
-        self.waiting.retry_renewals(peer)
+        self.waiting.retry_forwarded(peer)
 
     def peer_down(self, peer: int) -> None:
         """`peer` refuses or is silent: requests forwarded to it as the leader have an unknown outcome."""

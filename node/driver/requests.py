@@ -32,9 +32,9 @@ from ..raft.errors import Reason
 MAX_WAITING = 16384
 """Requests of one kind that may wait at once; one more is refused as overload."""
 
-RENEW = int(ForwardKind.RENEW)
-"""The kind of a request that may be carried out twice: when the leader that has it is lost, the next one
-is asked."""
+MAY_REPEAT = frozenset((int(ForwardKind.RENEW), int(ForwardKind.WORD)))
+"""The kinds of requests that may be carried out twice: when the leader that has one is lost, the next
+leader is asked."""
 
 READ = -1
 """The kind of a request that only waits for its index."""
@@ -275,10 +275,10 @@ class Waiting:
         for read in reads:
             read.finish(Overloaded("too many reads are waiting; try again in a moment"))
 
-    def retry_renewals(self, leader: int) -> None:
+    def retry_forwarded(self, leader: int) -> None:
         """Queue again what was forwarded to this leader and may be carried out twice: it may be lost."""
         for rid, request in list(self.forwarded.items()):
-            if request.kind == RENEW and request.passed_to == leader:
+            if request.kind in MAY_REPEAT and request.passed_to == leader:
                 del self.forwarded[rid]
                 self.queued.append(request)
 
@@ -287,7 +287,7 @@ class Waiting:
 
         Those that may be carried out twice are queued, for the next leader.
         """
-        self.retry_renewals(leader)
+        self.retry_forwarded(leader)
         for rid, request in list(self.forwarded.items()):
             if request.passed_to == leader:
                 del self.forwarded[rid]
@@ -302,7 +302,7 @@ class Waiting:
         for rid, request in list(self.forwarded.items()):
             if request.passed_to == leader:
                 continue
-            if request.kind == RENEW:
+            if request.kind in MAY_REPEAT:
                 del self.forwarded[rid]
                 self.queued.append(request)
             else:
@@ -344,7 +344,7 @@ def unknown(why: str) -> OutcomeUnknown:
 
 def unrenewed(request: Request, error: HstoreError) -> HstoreError:
     """Return `error`, or of a renewal that some leader has had, that it may have taken effect."""
-    if request.kind != RENEW or not request.passed_to:
+    if request.kind != ForwardKind.RENEW or not request.passed_to:
         return error
     return OutcomeUnknown(
         f"{str(error).partition(';')[0]}; the session may have been renewed: repeat it"

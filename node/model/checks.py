@@ -32,6 +32,9 @@ SERVICE_MAINTENANCE = "_service_maintenance:"
 
 OUTPUT_BYTES_MAX = 4_096
 """Of the output that is kept; a note on how much was cut may follow it."""
+RESULT_BYTES_MAX = 8 * 1024
+"""Of an output with what stands around it: the URL that was asked, how much was cut, what was said before
+a TTL was over."""
 NOTES_BYTES_MAX = 4_096
 INTERVAL_NS_MIN = 10**9
 DEREGISTER_AFTER_MS_MIN = 60_000

@@ -30,6 +30,11 @@ _RECURSORS_MAX = 8
 # RFC 1123, section 2.1; in lower case, since DNS does not tell the cases apart.
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
+# Each is compared with the address of each connection that a check makes.
+_NETWORKS_MAX = 64
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 # As Consul's `agent/config/builder.go` has it, and not longer than a DNS label.
 _DATACENTER = re.compile(r"[a-z0-9_-]{1,63}")
 
@@ -358,6 +363,31 @@ def recursors(value: object) -> tuple[Address, ...]:
             raise ValueError(allowed)
         found.append(Address(str(ip), port))
     if len(found) > _RECURSORS_MAX:
+        raise ValueError(allowed)
+    return tuple(dict.fromkeys(found))
+
+
+def networks(value: object) -> tuple[Network, ...]:
+    """Take IP addresses and networks: a list of them, or one text with commas. An empty one is none.
+
+    Raises:
+        ValueError: One of them is neither.
+    """
+    allowed = (
+        f"at most {_NETWORKS_MAX} IP addresses or networks, such as 10.0.0.0/8 or fd00:ec2::254, "
+        "as a list or with commas"
+    )
+    written = value.split(",") if isinstance(value, str) else value
+    written = written if isinstance(written, list | tuple) else [written]
+    found: list[Network] = []
+    for one in written:
+        text = one.strip() if isinstance(one, str) else "none"
+        if text:
+            try:
+                found.append(ipaddress.ip_network(text))
+            except ValueError:
+                raise ValueError(allowed) from None
+    if len(found) > _NETWORKS_MAX:
         raise ValueError(allowed)
     return tuple(dict.fromkeys(found))
 

@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from ..errors import BadFrame, BadNumber, PeerError
+from ..model.checks import Word
 from ..model.cluster_info import JoinReply, NodeFigures, Reason
 from ..model.commands import Outcome
 from ..model.locks import Session
@@ -128,6 +129,9 @@ class ForwardKind(enum.IntEnum):
     """`data` is the id of a demoted member that votes again, likewise."""
     RENEW = 8
     """`data` is the id of a session, 16 bytes: its time starts again. The result is the session, or None."""
+    WORD = 9
+    """`data` is what a client says of a TTL check (`checks/words.py`); the result is a `Word`. The only
+    kind that a node answers without leading: if the check is of its own."""
 
 
 class Forward(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
@@ -220,7 +224,7 @@ Frame = (
 )
 
 # The result of a forwarded request that is DONE.
-Result = Outcome | JoinReply | Session | None
+Result = Outcome | JoinReply | Session | Word | None
 
 # Made at import: msgspec prepares a type at its first use, and two threads that do so at the same
 # time can crash the process.
@@ -237,6 +241,7 @@ _RESULTS: dict[int, msgspec.msgpack.Decoder[Result]] = {
     ForwardKind.DEMOTE: msgspec.msgpack.Decoder(None),
     ForwardKind.PROMOTE: msgspec.msgpack.Decoder(None),
     ForwardKind.RENEW: msgspec.msgpack.Decoder(Session | None),
+    ForwardKind.WORD: msgspec.msgpack.Decoder(Word),
 }
 
 

@@ -28,6 +28,7 @@ from hstore.dns.view import ClusterView
 
 from ..api.http.server import ApiServer
 from ..api.routes import ROUTES
+from ..checks.probes import CheckSettings
 from ..config import logs
 from ..config.settings import NodeSettings, refuse_own_dns_among_recursors
 from ..discovery import announce, saved_members
@@ -242,6 +243,7 @@ async def _run(
                 secrets.randbits(64),
                 is_founder and not settings.new_cluster,
                 str(settings.data_dir),
+                CheckSettings(settings.checks_script, settings.checks_deny),
             ),
             name=settings.name,
             peer_address=settings.peer_address,

@@ -220,6 +220,11 @@ class State:
             return consul_index(self._values)
         return self._catalog.service_index(folded)
 
+    @property
+    def catalog(self) -> CatalogIndex:
+        """What is in memory of the catalog; only read, and as of now."""
+        return self._catalog
+
     def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
         """Return the numbers of the nodes that have an instance of a service now."""
         return nodes_with(self._values, folded)

@@ -12,6 +12,7 @@
 --   txn      writes of four keys in one step
 --   service  the passing instances of services, any of them; of etcd all keys below the service
 --   create   sessions, or leases                  renew    each of those named in FILE, in turn
+--   pass     a word that each check named in FILE passes; leases are kept alive
 --
 -- Requests are made before the load and kept: the load generator must not be what is measured.
 -- Only `scatter` and `fill` make theirs on the way, since a million of them would not fit. Values
@@ -116,6 +117,7 @@ function makers.hstore(value_bytes, prefix)
     end,
     create = function() return with_body("/v1/session/create", '{"TTL":"600s"}') end,
     renew = function(name) return with_body("/v1/session/renew/" .. name, "") end,
+    pass = function(name) return with_body("/v1/agent/check/pass/" .. name, "") end,
   }
 end
 
@@ -159,6 +161,7 @@ function makers.etcd(value_bytes, prefix)
     end,
     create = function() return post("lease/grant", '{"TTL":"600"}') end,
     renew = function(name) return post("lease/keepalive", '{"ID":"' .. name .. '"}') end,
+    pass = function(name) return post("lease/keepalive", '{"ID":"' .. name .. '"}') end,
   }
 end
 
@@ -198,15 +201,20 @@ function operations.create(make)
   return function() return whole end
 end
 
-function operations.renew(make, _, _, file)
-  local requests = {}
-  for name in io.lines(file) do requests[#requests + 1] = make.renew(name) end
-  local count = 0
-  return function()
-    count = count + 1
-    return requests[count % #requests + 1]
+local function of_each_named(operation)
+  return function(make, _, _, file)
+    local requests = {}
+    for name in io.lines(file) do requests[#requests + 1] = make[operation](name) end
+    local count = 0
+    return function()
+      count = count + 1
+      return requests[count % #requests + 1]
+    end
   end
 end
+
+operations.renew = of_each_named("renew")
+operations.pass = of_each_named("pass")
 
 function operations.mixed(make, keys)
   local puts = all_made(keys, make.put)

@@ -67,7 +67,7 @@ def _end_request(system: System, address: str, name: str) -> bytes:
 def _make(system: System, folder: Path) -> str:
     """Make sessions; return the path of a file with their names, a line each."""
     address = system.leader()
-    answers = trio.run(partial(_ask_all, address, [create_request(system, address)] * _RENEWED))
+    answers = trio.run(partial(ask_all, address, [create_request(system, address)] * _RENEWED))
     path = folder / f"sessions-{system.name}.txt"
     path.write_text("".join(f"{json.loads(answer)['ID']}\n" for answer in answers))
     return str(path)
@@ -77,18 +77,18 @@ def _end_all(system: System) -> None:
     """End every session that there is."""
     address = system.leader()
     names = trio.run(partial(_names, system, address))
-    trio.run(partial(_ask_all, address, [_end_request(system, address, name) for name in names]))
+    trio.run(partial(ask_all, address, [_end_request(system, address, name) for name in names]))
 
 
 async def _names(system: System, address: str) -> list[str]:
     if isinstance(system, Hstore):
-        answer = await _ask_all(address, [http("GET", address, "/v1/session/list")])
+        answer = await ask_all(address, [http("GET", address, "/v1/session/list")])
         return [one["ID"] for one in json.loads(answer[0])]
-    answer = await _ask_all(address, [http("POST", address, "/v3/lease/leases", b"{}")])
+    answer = await ask_all(address, [http("POST", address, "/v3/lease/leases", b"{}")])
     return [one["ID"] for one in json.loads(answer[0]).get("leases", ())]
 
 
-async def _ask_all(address: str, requests: list[bytes]) -> list[bytes]:
+async def ask_all(address: str, requests: list[bytes]) -> list[bytes]:
     """Make requests on some connections; return the bodies of the answers, in any order."""
     answers: list[bytes] = []
     left = iter(requests)

@@ -20,6 +20,7 @@ from random import Random
 
 import trio
 
+from hstore.node.checks.probes import NO_CHECK_SETTINGS, CheckSettings
 from hstore.node.config.settings import NodeSettings
 from hstore.node.errors import HstoreError
 from hstore.node.model.cluster_info import PROTOCOL, JoinReply, JoinRequest, NodeInfo
@@ -128,7 +129,7 @@ class Member:
             address=self.address,
             dial=cluster.network.dialler(self.id),
             rng=Random(f"{cluster.seed} {self.id} {self.starts}"),
-            life=Life(self.starts << 32 | self.id, self.is_founder),
+            life=Life(self.starts << 32 | self.id, self.is_founder, checks=cluster.checks(self.id)),
             peer_address=self.settings.peer_address,
         )
         await cluster.nursery.start(self._run, hints)
@@ -204,6 +205,7 @@ class Cluster:
         self.nursery = nursery
         self.seed = seed
         self.settings = settings
+        self.checks: Callable[[int], CheckSettings] = lambda _node: NO_CHECK_SETTINGS
         self.network = Network(nursery)
         self.members: dict[int, Member] = {}
         self.network.taps.append(self._check_durability)
@@ -333,11 +335,16 @@ class Cluster:
 
 @asynccontextmanager
 async def running(
-    count: int = 3, *, seed: int = 1, settings: ClusterSettings | None = None
+    count: int = 3,
+    *,
+    seed: int = 1,
+    settings: ClusterSettings | None = None,
+    checks: Callable[[int], CheckSettings] | None = None,
 ) -> AsyncIterator[Cluster]:
     """A cluster of `count` voters that agree on a leader, which is node 1."""
     async with trio.open_nursery() as nursery:
         cluster = Cluster(nursery, seed, settings or SETTINGS)
+        cluster.checks = checks or cluster.checks
         await cluster.found()
         for _ in range(count - 1):
             await cluster.join()

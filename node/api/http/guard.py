@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ..backend import Process
     from .connection import Request
 
+CHECK_MARK = b"x-hstore-check"
+"""The header of each request that a health check makes (`checks/requests.py`)."""
+
 # `none` is a person's own doing: typed, or from a bookmark.
 _OWN_SITE = frozenset({b"same-origin", b"none"})
 _KEPT_MAX = 256

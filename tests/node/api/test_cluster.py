@@ -157,6 +157,15 @@ async def test_admin_requests_reach_the_node_from_loopback_only(connect, backend
 
 
 @pytest.mark.parametrize(("path", "body", "call"), ADMIN)
+@pytest.mark.parametrize("mark", ["1", "", "0"])
+async def test_admin_requests_that_a_health_check_makes_are_not_from_loopback(
+    client, backend, path, body, call, mark
+):
+    answer = await client.request("POST", path, body, **{"X-Hstore-Check": mark})
+    assert (answer.status, backend.calls) == (403, [])
+
+
+@pytest.mark.parametrize(("path", "body", "call"), ADMIN)
 async def test_admin_requests_are_refused_to_pages_of_other_sites(
     connect, backend, path, body, call
 ):

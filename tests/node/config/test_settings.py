@@ -138,6 +138,12 @@ def test_without_a_home_the_error_asks_for_a_data_directory():
         ("recursors", [f"192.0.2.{number}" for number in range(9)], "at most 8"),
         ("recursors", [53], "IP addresses"),
         ("recursors", 53, "IP addresses"),
+        ("checks.script", "yes", "true or false"),
+        ("checks.deny", "metadata.example", "IP addresses or networks"),
+        ("checks.deny", "10.0.0.1/8", "IP addresses or networks"),
+        ("checks.deny", [10], "IP addresses or networks"),
+        ("checks.deny", 10, "IP addresses or networks"),
+        ("checks.deny", [f"192.0.2.{number}" for number in range(65)], "at most 64"),
         ("discovery.hosts", ["a b"], "HOST or HOST:PORT"),
         ("discovery.dns", "a,,b", "HOST or HOST:PORT"),
         ("discovery.dns", 5, "HOST or HOST:PORT"),
@@ -171,6 +177,17 @@ def test_a_bad_value_is_an_error_that_names_key_value_and_what_is_allowed(key, v
     assert message.startswith(f"{key}: ")
     assert repr(value) in message
     assert allowed in message.partition("allowed: ")[2]
+
+
+def test_checks_run_no_scripts_and_ask_no_metadata_unless_the_settings_say_so():
+    default = load_settings({}, ENV)
+    assert default.checks_script is False
+    assert [str(one) for one in default.checks_deny] == ["169.254.169.254/32", "fd00:ec2::254/128"]
+    env = ENV | {"HSTORE_CHECKS_SCRIPT": "true", "HSTORE_CHECKS_DENY": "10.0.0.0/8, ::1"}
+    given = load_settings({}, env)
+    assert given.checks_script is True
+    assert [str(one) for one in given.checks_deny] == ["10.0.0.0/8", "::1/128"]
+    assert load_settings({"checks.deny": []}, ENV).checks_deny == ()
 
 
 def test_an_error_names_the_source_of_the_value(tmp_path):
