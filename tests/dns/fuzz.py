@@ -21,7 +21,7 @@ import dnslib
 import trio
 import trio.testing
 
-from hstore.dns.answers import _COMPILED_MAX
+from hstore.dns.cache import COMPILED_MAX
 from hstore.dns.held import HOLD_S
 from hstore.dns.message import MalformedError
 from hstore.dns.ratelimit import NETWORKS_MAX
@@ -382,7 +382,7 @@ class Fuzz:
         server, recursor = self.server, self.recursor
         if server.stats.failures:
             raise Wrong(f"{server.stats.failures} packets met a bug; the log has the first")
-        if len(server._answers._compiled) > _COMPILED_MAX or server._connections:
+        if len(server._answers._compiled) > COMPILED_MAX or server._connections:
             raise Wrong("compiled answers or connections are left over")
         self._check_udp()
         lost = sum(is_near for _, is_near in self._owed.values())
