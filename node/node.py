@@ -170,7 +170,12 @@ class Node:
     def _connect_rooms(self, state: State) -> None:
         """Have the rooms below call this node, or each other; gather what the API is given."""
         self.backend = Backend(
-            self.keys, self.administration, self.process, self.settings, self.sessions
+            self.keys,
+            self.administration,
+            self.process,
+            self.settings,
+            self.sessions,
+            catalog=self.keys,
         )
         if self.poller is not None:
             self.keys.watches.wake = self.poller.turn.soon

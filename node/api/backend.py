@@ -1,8 +1,8 @@
-"""What the API asks of the node behind it, in five protocols and the `Backend` that holds them.
+"""What the API asks of the node behind it, in seven protocols and the `Backend` that holds them.
 
-In a node, `driver/keys.py`, `cluster/administration.py`, `cluster/this_node.py` and
-`cluster/configure.py` implement them; in the tests, a fake does. Deadlines are absolute, in seconds
-of `trio.current_time()`.
+In a node, `driver/keys.py` (keys and catalog), `cluster/administration.py`, `cluster/this_node.py`,
+`cluster/configure.py` and `checks/runner.py` implement them; in the tests, a fake does. Deadlines are
+absolute, in seconds of `trio.current_time()`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..model.checks import Word
+
 if TYPE_CHECKING:
+    from ..model.checks import Check, CheckStatus
     from ..model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
     from ..model.commands import ClusterSettings, Command, Member, Outcome
     from ..model.locks import Session
@@ -79,8 +82,15 @@ class Keys(Protocol):
         """
         ...
 
-    async def write(self, command: Command, deadline: float) -> Outcome:
+    async def write(
+        self, command: Command, deadline: float, *, applied_here: bool = False
+    ) -> Outcome:
         """Have a command committed and applied; forwarded once when another node leads.
+
+        Args:
+            command: What to do.
+            deadline: Until when.
+            applied_here: Return only when it has taken effect in the local copy, too.
 
         Raises:
             NoLeader, Overloaded, NotApplied: It certainly took no effect; the cluster may be
@@ -92,7 +102,9 @@ class Keys(Protocol):
         """
         ...
 
-    def begin_write(self, command: Command, deadline: float, tell: Tell) -> Waiter | None:
+    def begin_write(
+        self, command: Command, deadline: float, tell: Tell, *, applied_here: bool = False
+    ) -> Waiter | None:
         """As `write`, without a task that waits; None: this one needs a task.
 
         Raises:
@@ -119,6 +131,81 @@ class Keys(Protocol):
     def stale_ms(self) -> int | None:
         """Milliseconds since this node had applied all that was committed then; None: never."""
         ...
+
+
+class Catalog(Protocol):
+    """What reads of the catalog ask so often that they do it without a `Reader`."""
+
+    def service_index(self, folded: bytes) -> int:
+        """Return the index of the answers about one service in the local copy; 0: it has no instance.
+
+        `folded` is its name as `state.catalog_records.fold` returns it.
+        """
+        ...
+
+    def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
+        """Return the numbers of the nodes that have an instance of a service."""
+        ...
+
+    @property
+    def own_number(self) -> int:
+        """The catalog number of this member; 0: it does not know it yet."""
+        ...
+
+
+class Checks(Protocol):
+    """The checks that this node runs."""
+
+    def word(self, number: int, check: str, status: CheckStatus, output: str) -> Word:
+        """Take a client's word about a TTL check that this node runs: its time starts again.
+
+        Args:
+            number: Of the node of the check.
+            check: Its ID.
+            status: What it says from now on.
+            output: Why.
+        """
+        ...
+
+    async def word_elsewhere(
+        self, number: int, check: str, status: CheckStatus, output: str, deadline: float
+    ) -> Word:
+        """As `word`, of a check that another member runs: it is asked.
+
+        Raises:
+            NoLeader, Overloaded: Perhaps the word was not taken.
+        """
+        ...
+
+    def newest(self, check: Check) -> Check:
+        """Return the check with its newest status and output, if this node runs it; else as it is."""
+        ...
+
+    @property
+    def scripts(self) -> bool:
+        """Whether this node runs scripts (setting `checks.script`)."""
+        ...
+
+
+class NoChecks:
+    """The `Checks` of a node that runs none."""
+
+    scripts = False
+
+    def word(self, number: int, check: str, status: CheckStatus, output: str) -> Word:
+        """Know no check."""
+        return Word.UNKNOWN
+
+    async def word_elsewhere(
+        self, number: int, check: str, status: CheckStatus, output: str, deadline: float
+    ) -> Word:
+        """Know no check."""
+        del deadline
+        return self.word(number, check, status, output)
+
+    def newest(self, check: Check) -> Check:
+        """Return the check as it is."""
+        return check
 
 
 class Sessions(Protocol):
@@ -320,6 +407,9 @@ class Settings(Protocol):
         ...
 
 
+_NO_CHECKS = NoChecks()
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """The node behind the API."""
@@ -329,3 +419,5 @@ class Backend:
     process: Process
     settings: Settings
     sessions: Sessions
+    catalog: Catalog
+    checks: Checks = _NO_CHECKS

@@ -47,6 +47,14 @@ def _s(value: object) -> str:
     return f"{value}s"
 
 
+def _parse_switch(value: object) -> int:
+    return int(values.switch(value))
+
+
+def _switch(value: object) -> str:
+    return {0: "false", 1: "true"}.get(int(str(value)), str(value))
+
+
 SETTINGS = (
     Setting(
         "zone",
@@ -63,6 +71,17 @@ SETTINGS = (
     Setting("datacenter", "datacenter", values.datacenter, str),
     Setting("session_ttl_min", "session_ttl_min_ms", values.duration_ms("1s", "1440m"), _ms),
     Setting("session_node_grace", "session_node_grace_ms", values.duration_ms("0s", "60m"), _ms),
+    Setting("alt_domains", "alt_domains", values.domains, str),
+    Setting(
+        "check_update_interval",
+        "check_update_interval_ms",
+        values.duration_ms("0s", "1440m"),
+        _ms,
+    ),
+    Setting("dns.service_ttl", "dns_service_ttl", values.service_ttl, str),
+    Setting("dns.only_passing", "dns_only_passing", _parse_switch, _switch),
+    Setting("dns.empty", "dns_empty", values.choice("nodata", "nxdomain"), str),
+    Setting("dns.max_stale", "dns_max_stale_ms", values.duration_ms("1s", "1440m"), _ms),
 )
 """All of them, in the order in which they are shown."""
 

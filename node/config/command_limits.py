@@ -14,7 +14,15 @@ from typing import Any
 import msgspec
 
 from ..model import commands, values
-from ..model.checks import CHECK_ID_BYTES_MAX, CHECK_TEXT_BYTES_MAX, Check, SetCheck
+from ..model.checks import (
+    CHECK_ID_BYTES_MAX,
+    CHECK_TEXT_BYTES_MAX,
+    NOTES_BYTES_MAX,
+    OUTPUT_BYTES_MAX,
+    Check,
+    CheckDefinition,
+    SetCheck,
+)
 from ..model.commands import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
@@ -44,11 +52,51 @@ from ..model.locks import (
     Release,
     Session,
 )
+from ..model.services import (
+    ADDRESS_BYTES_MAX,
+    CHECKS_OF_NODE_MAX,
+    CHECKS_OF_SERVICE_MAX,
+    META_KEY_BYTES_MAX,
+    META_MAX,
+    META_VALUE_BYTES_MAX,
+    NAME_BYTES_MAX,
+    PORT_MAX,
+    SERVICE_ID_BYTES_MAX,
+    TAG_BYTES_MAX,
+    TAGGED_MAX,
+    TAGS_MAX,
+    WEIGHT_MAX,
+    AssignNodes,
+    CatalogRegister,
+    Deregister,
+    DeregisterCritical,
+    ExternalNode,
+    GivenCheck,
+    Pairs,
+    Place,
+    RegisterCheck,
+    RegisterService,
+    Service,
+    UpdateChecks,
+)
 from ..model.transactions import CheckIndex, CheckNotExists, CheckSession, Get, GetTree
 from ..model.user_events import EVENT_TEXT_BYTES_MAX, PAYLOAD_BYTES_MAX, FireEvent, UserEvent
 from . import cluster_settings
 
 _ID_MAX = (1 << 64) - 1
+
+OUTPUT_NOTE_BYTES_MAX = 64
+"""Of the note on how much was cut, which may follow the output that is kept."""
+
+HEADERS_MAX = 64
+HEADERS_BYTES_MAX = 8 * 1024
+ARGS_MAX = 64
+ARGS_BYTES_MAX = 8 * 1024
+TARGET_BYTES_MAX = 4 * 1024
+"""Of the URL, or of host and port, that a check asks."""
+CHECK_BODY_BYTES_MAX = 64 * 1024
+_METHOD_BYTES_MAX = 64
+_UUID_LENGTH = 36
 
 _DAY_MS = 24 * 60 * 60 * 1000
 
@@ -116,7 +164,170 @@ def check_fault(check: Check) -> str:
     if not 0 < len(check.id.encode()) <= CHECK_ID_BYTES_MAX:
         return f"a check called {check.id[:64]!r}"
     size = len(check.name.encode()) + len(check.output.encode())
-    return f"a check with texts of {size} bytes" if size > CHECK_TEXT_BYTES_MAX else ""
+    if size > CHECK_TEXT_BYTES_MAX or _is_long(check.notes, NOTES_BYTES_MAX):
+        return f"a check with texts of {size + len(check.notes.encode())} bytes"
+    if _is_long(check.service, SERVICE_ID_BYTES_MAX):
+        return f"a check of the service {check.service[:64]!r}"
+    return "" if check.definition is None else definition_fault(check.definition)
+
+
+def given_check_fault(check: GivenCheck) -> str:
+    """Return why a client's check cannot be one; empty: it can."""
+    if not check.id or _is_long(check.id, CHECK_ID_BYTES_MAX):
+        return f"a check called {check.id[:64]!r}"
+    if _is_long(check.name, CHECK_ID_BYTES_MAX) or _is_long(check.notes, NOTES_BYTES_MAX):
+        return f"a check with a name of {len(check.name)} characters, notes of {len(check.notes)}"
+    if _is_long(check.service, SERVICE_ID_BYTES_MAX):
+        return f"a check of the service {check.service[:64]!r}"
+    if _is_long(check.output, OUTPUT_BYTES_MAX + OUTPUT_NOTE_BYTES_MAX):
+        return f"a check with an output of {len(check.output)} characters"
+    return "" if check.definition is None else definition_fault(check.definition)
+
+
+def definition_fault(definition: CheckDefinition) -> str:
+    """Return why this cannot be the definition of a check; empty: it can."""
+    one = definition
+    bounds = (
+        (one.http, TARGET_BYTES_MAX),
+        (one.tcp, TARGET_BYTES_MAX),
+        (one.method, _METHOD_BYTES_MAX),
+        (one.tls_server_name, NAME_BYTES_MAX),
+        (one.body, CHECK_BODY_BYTES_MAX),
+    )
+    for text, bound in bounds:
+        if text and _is_long(text, bound):
+            return f"a check that asks {text[:64]!r}, which has {len(text)} characters"
+    if one.headers:
+        headers = [text for name, values_ in one.headers for text in (name, *values_)]
+        count = sum(len(values_) for _, values_ in one.headers)
+        if max(count, len(one.headers)) > HEADERS_MAX or _size(headers) > HEADERS_BYTES_MAX:
+            return f"a check with {count} headers of {_size(headers)} bytes"
+    if len(one.args) > ARGS_MAX or _size(one.args) > ARGS_BYTES_MAX:
+        return f"a check with {len(one.args)} arguments of {_size(one.args)} bytes"
+    if one.output_max > OUTPUT_BYTES_MAX:
+        return f"a check that keeps {one.output_max} bytes of output"
+    return ""
+
+
+def service_fault(service: Service) -> str:
+    """Return why this cannot be a service; empty: it can."""
+    if not service.id or _is_long(service.id, SERVICE_ID_BYTES_MAX):
+        return f"a service with the ID {service.id[:64]!r}"
+    if not is_catalog_name(service.name):
+        return f"a service called {service.name[:64]!r}"
+    fault = _tags_fault(service.tags) or _tags_fault(service.agent_tags or ())
+    if fault or _is_long(service.address, ADDRESS_BYTES_MAX) or service.port > PORT_MAX:
+        return fault or f"a service at {service.address[:64]!r}, port {service.port}"
+    if max(service.weight_passing, service.weight_warning) > WEIGHT_MAX:
+        return f"a service with weights {service.weight_passing}, {service.weight_warning}"
+    if len(service.checks) > CHECKS_OF_SERVICE_MAX:
+        return f"a service with {len(service.checks)} checks"
+    tagged = tuple((key, address) for key, address, _ in service.tagged)
+    if any(port > PORT_MAX for _, _, port in service.tagged):
+        return "a service with a tagged address whose port does not exist"
+    return _tagged_fault(tagged) or _meta_fault(service.meta)
+
+
+def external_fault(node: ExternalNode) -> str:
+    """Return why this cannot be an external node; empty: it can."""
+    if not is_catalog_name(node.name):
+        return f"a node called {node.name[:64]!r}"
+    if _is_long(node.address, ADDRESS_BYTES_MAX) or len(node.uuid) not in (0, _UUID_LENGTH):
+        return f"a node at {node.address[:64]!r} with the ID {node.uuid[:64]!r}"
+    return _tagged_fault(node.tagged) or _meta_fault(node.meta)
+
+
+def is_catalog_name(name: str) -> bool:
+    """Whether services and external nodes can be called so: 1 to 255 bytes, no control characters."""
+    if not name or _is_long(name, NAME_BYTES_MAX):
+        return False
+    # What is printable has no control characters, whatever version of Unicode this Python knows.
+    return name.isprintable() or not any(one < " " or "\x7f" <= one < "\xa0" for one in name)
+
+
+def _tags_fault(tags: tuple[str, ...]) -> str:
+    if len(tags) > TAGS_MAX:
+        return f"a service with {len(tags)} tags"
+    long = next((tag for tag in tags if _is_long(tag, TAG_BYTES_MAX)), "")
+    return f"the tag {long[:64]!r}" if long else ""
+
+
+def _tagged_fault(tagged: Pairs) -> str:
+    if len(tagged) > TAGGED_MAX:
+        return f"{len(tagged)} tagged addresses"
+    for key, address in tagged:
+        if _is_long(key, META_KEY_BYTES_MAX) or _is_long(address, ADDRESS_BYTES_MAX):
+            return f"the tagged address {key[:64]!r}"
+    return ""
+
+
+def _meta_fault(meta: Pairs) -> str:
+    if len(meta) > META_MAX:
+        return f"{len(meta)} pairs of meta"
+    for key, value in meta:
+        if _is_long(key, META_KEY_BYTES_MAX) or _is_long(value, META_VALUE_BYTES_MAX):
+            return f"the meta pair {key[:64]!r}"
+    return ""
+
+
+def _is_long(text: str, bytes_max: int) -> bool:
+    """Whether a text has more bytes in UTF-8 than that. A character has four at most."""
+    return 4 * len(text) > bytes_max and len(text.encode()) > bytes_max
+
+
+def _size(texts: tuple[str, ...] | list[str]) -> int:
+    return sum(len(text.encode()) for text in texts)
+
+
+def _place_fault(place: Place) -> str:
+    if place.number:
+        return ""
+    if not is_catalog_name(place.name) or _is_long(place.address, ADDRESS_BYTES_MAX):
+        return f"a node called {place.name[:64]!r} at {place.address[:64]!r}"
+    return ""
+
+
+def _checks_fault(checks: tuple[GivenCheck, ...]) -> str:
+    if (
+        len(checks) > CHECKS_OF_NODE_MAX
+    ):  # Fewer may still be too many for a service: see the effect.
+        return f"{len(checks)} checks at once"
+    return next(filter(None, map(given_check_fault, checks)), "")
+
+
+def _register_fault(command: RegisterService) -> str:
+    return (
+        _place_fault(command.place)
+        or service_fault(command.service)
+        or _checks_fault(command.checks)
+    )
+
+
+def _register_check_fault(command: RegisterCheck) -> str:
+    return _place_fault(command.place) or given_check_fault(command.check)
+
+
+def _deregister_fault(command: Deregister) -> str:
+    for text in (command.service, command.check):
+        if text is not None and _is_long(text, CHECK_ID_BYTES_MAX):
+            return f"the ID {text[:64]!r}"
+    return _place_fault(command.place)
+
+
+def _catalog_fault(command: CatalogRegister) -> str:
+    fault = external_fault(command.node)
+    if not fault and command.service is not None:
+        fault = service_fault(command.service)
+    return fault or _checks_fault(command.checks)
+
+
+def _results_fault(command: UpdateChecks) -> str:
+    for one in command.results:
+        if not one.id or _is_long(one.id, CHECK_ID_BYTES_MAX):
+            return f"a result of the check {one.id[:64]!r}"
+        if _is_long(one.output, OUTPUT_BYTES_MAX + OUTPUT_NOTE_BYTES_MAX):
+            return f"a result with an output of {len(one.output)} characters"
+    return ""
 
 
 def event_fault(event: UserEvent) -> str:
@@ -158,6 +369,13 @@ _FAULTS: dict[type, Callable[[Any], str]] = {
     SetCheck: lambda command: check_fault(command.check),
     Transaction: _transaction_fault,
     FireEvent: lambda command: event_fault(command.event),
+    RegisterService: _register_fault,
+    RegisterCheck: _register_check_fault,
+    Deregister: _deregister_fault,
+    CatalogRegister: _catalog_fault,
+    DeregisterCritical: lambda _command: "",
+    UpdateChecks: _results_fault,
+    AssignNodes: lambda _command: "",
 }
 """By type of command: what is wrong with one. Every command has an entry."""
 

@@ -1,4 +1,4 @@
-"""Reads and writes of keys on one node, as its clients ask for them.
+"""Reads and writes of keys and of the catalog on one node, as its clients ask for them.
 
 Reads come from the local copy; a *barrier* before them makes them linearizable. Writes go through
 the log. While the cluster still waits for nodes that have to join, neither is let through.
@@ -26,7 +26,7 @@ Tell = Callable[[Answer], None]
 
 
 class Keys:
-    """The keys of one node. The HTTP API serves it as `Keys` of `api/backend.py`.
+    """The keys of one node. The HTTP API serves it as `Keys` and `Catalog` of `api/backend.py`.
 
     Attributes:
         watches: The open watches of this node.
@@ -65,6 +65,20 @@ class Keys:
         """Read one check of a node of the catalog, by its number, from the local copy."""
         return self._state.check(node, check_id)
 
+    def service_index(self, folded: bytes) -> int:
+        """Return the index of the answers about one service in the local copy; 0: no instance."""
+        return self._state.service_index(folded)
+
+    def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
+        """Return the numbers of the nodes that have an instance of a service."""
+        return self._state.nodes_of_service(folded)
+
+    @property
+    def own_number(self) -> int:
+        """The catalog number of this member; 0: it does not know it yet."""
+        own = self._state.members.get(self._replica.core.id)
+        return 0 if own is None else own.catalog_number
+
     def watch(self, prefix: bytes, after: int | None) -> Watch:
         """Open a watch of the changes that take effect on this node; the caller closes it.
 
@@ -93,8 +107,15 @@ class Keys:
         here = len(self._replica.core.config.voters)
         return f"waiting for {expect} nodes, of which {here} can vote by now: let more of them join"
 
-    async def write(self, command: Command, deadline: float) -> Outcome:
+    async def write(
+        self, command: Command, deadline: float, *, applied_here: bool = False
+    ) -> Outcome:
         """Have a command committed and applied; forwarded once when another node leads.
+
+        Args:
+            command: What to do.
+            deadline: Until when.
+            applied_here: Return only when it has taken effect in the local copy, too.
 
         Raises:
             NoLeader, Overloaded, NotApplied: It certainly took no effect.
@@ -103,6 +124,7 @@ class Keys:
 
         Cancellation: the outcome is unknown.
         """
+        del applied_here  # Not yet: `driver/intake.py` has to hold the answer back.
         await self._admit(deadline)
         outcome = await self._replica.propose(command, deadline)
         return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
@@ -116,12 +138,15 @@ class Keys:
         await self._admit(deadline)
         await self._replica.read_barrier(deadline)
 
-    def begin_write(self, command: Command, deadline: float, tell: Tell) -> Request | None:
+    def begin_write(
+        self, command: Command, deadline: float, tell: Tell, *, applied_here: bool = False
+    ) -> Request | None:
         """Begin a `write` that no task waits for; None: this one needs a task.
 
         Raises:
             Overloaded: It certainly took no effect.
         """
+        del applied_here  # As above.
         if self._is_waiting or isinstance(command, Keyed):
             return None
         return self._replica.begin_propose(command, deadline, tell)

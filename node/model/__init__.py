@@ -7,6 +7,7 @@ a duration.
 numbers.py       the numbers in commands and records
 locks.py         sessions and the locks they hold
 checks.py        the catalog's health checks
+services.py      services, nodes that are no members, and the commands about them
 user_events.py   events that users fire
 transactions.py  the operations that only a transaction has, and its answer
 commands.py      what a committed entry can ask, with its outcome; the cluster's settings

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-PROTOCOL = 7
+PROTOCOL = 8
 """Version of what nodes send each other. Nodes of different versions refuse each other's hello."""
 
 

@@ -20,6 +20,15 @@ import msgspec
 from .checks import SetCheck
 from .locks import Acquire, CreateSession, EndSession, Release
 from .numbers import Unsigned
+from .services import (
+    AssignNodes,
+    CatalogRegister,
+    Deregister,
+    DeregisterCritical,
+    RegisterCheck,
+    RegisterService,
+    UpdateChecks,
+)
 from .transactions import (
     OPERATIONS_MAX,
     CheckIndex,
@@ -34,7 +43,7 @@ from .user_events import FireEvent
 KEY_BYTES_MAX = 4096
 VALUE_BYTES_MAX = 1024 * 1024
 IDEMPOTENCY_KEY_BYTES_MAX = 256
-SETTING_TEXT_MAX = 64
+SETTING_TEXT_MAX = 1_024
 DIGEST_BYTES = 16
 """Of a request. Only requests under one key are compared, so it has to withstand no search."""
 
@@ -112,6 +121,10 @@ Write = (
     | EndSession
     | Transaction
     | FireEvent
+    | RegisterService
+    | RegisterCheck
+    | Deregister
+    | CatalogRegister
 )
 """What a client can write, and do once under a key of its own."""
 
@@ -146,6 +159,12 @@ class ClusterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     datacenter: str = "dc1"
     session_ttl_min_ms: int = 10_000
     session_node_grace_ms: int = 10_000
+    alt_domains: str = "consul"
+    check_update_interval_ms: int = 300_000
+    dns_service_ttl: str = ""
+    dns_only_passing: int = 0
+    dns_empty: str = "nodata"
+    dns_max_stale_ms: int = 300_000
 
 
 class InitCluster(msgspec.Struct, frozen=True, array_like=True, tag="i", gc=False):
@@ -246,6 +265,12 @@ class ChangeSetting(msgspec.Struct, frozen=True, array_like=True, tag="s", gc=Fa
         "datacenter",
         "session_ttl_min_ms",
         "session_node_grace_ms",
+        "alt_domains",
+        "check_update_interval_ms",
+        "dns_service_ttl",
+        "dns_only_passing",
+        "dns_empty",
+        "dns_max_stale_ms",
     ]
     value: Unsigned | Annotated[str, msgspec.Meta(max_length=SETTING_TEXT_MAX)]
 
@@ -283,9 +308,7 @@ class BecomeOnly(msgspec.Struct, frozen=True, array_like=True, tag="o", gc=False
 
 
 Command = (
-    Put
-    | Delete
-    | DeletePrefix
+    Write
     | Keyed
     | InitCluster
     | PutMember
@@ -295,13 +318,10 @@ Command = (
     | ChangeSetting
     | ChangeMember
     | BecomeOnly
-    | Acquire
-    | Release
-    | CreateSession
-    | EndSession
     | SetCheck
-    | Transaction
-    | FireEvent
+    | DeregisterCritical
+    | UpdateChecks
+    | AssignNodes
 )
 
 
@@ -333,6 +353,18 @@ class Denial(enum.IntEnum):
     """A bound is reached; `text` names it."""
     TTL_TOO_SHORT = 6
     """A session's TTL is below the setting `session_ttl_min`; `text` is that, in milliseconds."""
+    NO_NODE = 8
+    """The catalog has no such node."""
+    NO_SERVICE = 9
+    """There is no such service on the node."""
+    NO_CHECK = 10
+    """There is no such check on the node."""
+    MEMBER = 11
+    """What belongs to a member is registered by that member only; `text` says so."""
+    PROTECTED = 12
+    """It cannot be removed in this way: a member, its `serfHealth`, its service `consul`."""
+    NO_SERVICE_OF_CHECK = 13
+    """The service of a check is not on the node; `text` is its ID."""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -382,6 +414,11 @@ _EFFECTS = {
         (Delete, Effect.FREES),
         (DeletePrefix, Effect.FREES),
         (EndSession, Effect.FREES),
+        (RegisterService, Effect.TAKES),
+        (RegisterCheck, Effect.TAKES),
+        (CatalogRegister, Effect.TAKES),
+        (Deregister, Effect.FREES),
+        (DeregisterCritical, Effect.FREES),
     )
 }
 _RECOVERY_TAG = encode(BecomeOnly.__struct_config__.tag)

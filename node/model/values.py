@@ -37,6 +37,11 @@ _DATACENTER = re.compile(r"[a-z0-9_-]{1,63}")
 # (RFC 1035, section 2.3.4, less the length bytes of both ends).
 _ZONE_LENGTH_MAX = 253 - 69
 
+# Each has its own names in the DNS server's memory.
+_DOMAINS_MAX = 4
+
+_SERVICE_TTL_LENGTH_MAX = 1_000
+
 # No host has such a name, whatever the numbers are (RFC 1123, section 2.1).
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3,}\.?")
 
@@ -173,6 +178,71 @@ def zone(value: object) -> str:
             f"a DNS domain such as hstore.local, of at most {_ZONE_LENGTH_MAX} characters"
         )
     return name
+
+
+def domains(value: object) -> str:
+    """Take DNS domains, a list of them or one text with commas; the empty text: none.
+
+    Returns:
+        One text with commas, in lower case, each domain once.
+
+    Raises:
+        ValueError: One of them is not a domain, or there are too many.
+    """
+    written = value.split(",") if isinstance(value, str) else value
+    written = written if isinstance(written, list | tuple) else [written]
+    if written in ([""], []):
+        return ""
+    allowed = f"at most {_DOMAINS_MAX} DNS domains such as consul, as a list or with commas"
+    try:
+        found = dict.fromkeys(zone(one.strip() if isinstance(one, str) else one) for one in written)
+    except ValueError:
+        raise ValueError(allowed) from None
+    if len(found) > _DOMAINS_MAX:
+        raise ValueError(allowed)
+    return ",".join(found)
+
+
+def service_ttl(value: object) -> str:
+    """Take the TTLs of services in DNS: `NAME=DURATION`, several with commas; none: 0 s for all.
+
+    A name that ends in `*` stands for all that begin so.
+
+    Returns:
+        The same text without white space around its parts.
+
+    Raises:
+        ValueError: It is not such a text.
+    """
+    return ",".join(f"{name}={ttl_s}s" for name, ttl_s in service_ttls(value))
+
+
+def service_ttls(value: object) -> tuple[tuple[str, int], ...]:
+    """Return what `service_ttl` takes as pairs of a name, or beginning and `*`, and seconds.
+
+    Raises:
+        ValueError: As of `service_ttl`.
+    """
+    allowed = (
+        "NAME=DURATION or BEGINNING*=DURATION with whole seconds, such as web=5s or *=0s, several "
+        f"with commas, each name once, in at most {_SERVICE_TTL_LENGTH_MAX} characters"
+    )
+    if not isinstance(value, str) or len(value) > _SERVICE_TTL_LENGTH_MAX:
+        raise ValueError(allowed)
+    seconds = duration_s("0s", "1440m")
+    found: dict[str, int] = {}
+    for one in value.split(",") if value.strip(" ") else ():
+        name, _, ttl = (part.strip(" ") for part in one.rpartition("="))
+        # Not `isprintable`: all nodes must decide alike, and it depends on the version of Python.
+        if not name or min(name) < " " or "*" in name[:-1] or name in found:
+            raise ValueError(allowed)
+        try:
+            found[name] = seconds(ttl)
+        except ValueError:
+            raise ValueError(allowed) from None
+    if sum(len(f",{name}={ttl_s}s") for name, ttl_s in found.items()) > _SERVICE_TTL_LENGTH_MAX:
+        raise ValueError(allowed)
+    return tuple(found.items())
 
 
 def datacenter(value: object) -> str:

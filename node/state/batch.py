@@ -8,12 +8,12 @@ Theory of operation: `changed` is a dictionary of the records that were put (byt
 (None) so far; a read asks it first and the store after it. A deletion of many records is kept as a
 range instead, and reads of the store are checked against these ranges. What tables hold in memory
 (`InMemory`) travels along as immutable values in one mapping, `values`; the changes that watches
-are going to read are a list. `commit` writes the records and the applied index as one atomic batch.
+are going to read, and the wakes, are lists. `commit` writes the records and the applied index as one atomic batch.
 
 Savepoints: while one is open, `undo` is a list, and each write of a record first appends what
 stood there. With none open `undo` is None, so all that a plain write pays is one comparison.
 Everything else is undone by remembering where it stood: the mapping `values` is never changed in
-place, the lists of ranges and of changes only grow. A table that looks things up in memory in what
+place, the lists of ranges, of changes and of wakes only grow. A table that looks things up in memory in what
 is too large to be copied (`deletions.py`, `holds.py`) changes that in place, and says by `undo_by`
 how to take it back.
 """
@@ -31,7 +31,7 @@ from ..model.commands import Command, Outcome
 from ..raft.entry import Entry
 from ..raft.errors import CoreBug
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, pack_applied
-from .changes import Change, Tree
+from .changes import Change, Tree, Wake
 
 V = TypeVar("V")
 
@@ -89,6 +89,7 @@ class Savepoint(msgspec.Struct, frozen=True, eq=False):
         calls: The number of calls that would undo what was changed in place.
         ranges: The number of deleted ranges.
         changes: The number of changes.
+        wakes: The number of wakes.
         gap: As in `Batch`.
         values: As in `Batch`.
     """
@@ -98,6 +99,7 @@ class Savepoint(msgspec.Struct, frozen=True, eq=False):
     calls: int
     ranges: int
     changes: int
+    wakes: int
     gap: int
     values: Values
 
@@ -115,13 +117,14 @@ class Batch:
         undo: While a savepoint is open: (key, value in `changed` before) for each write; else None.
         values: What the tables hold in memory, as the entries so far have left it.
         changes: What watches are going to read, in the order of the log.
+        wakes: What else waits and listeners are told, in the order of the log.
         gap: The length of `changes` up to the last `Tree`; 0: there is none.
         locks_deleted: Whether a key that is made may have had a lock before (`deletions.py`).
     """
 
     __slots__ = (
         "_calls", "_effects", "_on_checkpoint", "_ranges", "_savepoints", "_store", "_store_get",
-        "changed", "changes", "gap", "locks_deleted", "undo", "values",
+        "changed", "changes", "gap", "locks_deleted", "undo", "values", "wakes",
     )  # fmt: skip
 
     def __init__(
@@ -143,6 +146,7 @@ class Batch:
         self.undo: list[tuple[bytes, bytes | None]] | None = None
         self.values = values
         self.changes: list[Change] = []
+        self.wakes: list[Wake] = []
         self.gap = 0
         self.locks_deleted = False
 
@@ -303,6 +307,7 @@ class Batch:
             len(self._calls),
             len(self._ranges),
             len(self.changes),
+            len(self.wakes),
             self.gap,
             self.values,
         )
@@ -329,6 +334,7 @@ class Batch:
         del self._calls[savepoint.calls :]
         del self._ranges[savepoint.ranges :]
         del self.changes[savepoint.changes :]
+        del self.wakes[savepoint.wakes :]
         self.gap = savepoint.gap
         self.values = savepoint.values
         self._end(savepoint)

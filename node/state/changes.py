@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NewType
 
 import msgspec
@@ -49,6 +49,33 @@ CHECKS = Table(4)
 """Checks, by the number of their node, 8 bytes, and then their id."""
 EVENTS = Table(5)
 """Events of users; the key is empty."""
+
+# The tables of the catalog, whose changes are told and not kept: see `Wake`.
+SERVICES = Table(6)
+"""The instances of a service, or their checks, by its folded name."""
+NODE_HEALTH = Table(7)
+"""The record of a node, or a check that belongs to the node itself, by number, 8 bytes."""
+NODE_SERVICES = Table(8)
+"""The services of a node, by number, 8 bytes."""
+NODE_CHECKS = Table(9)
+"""Any check on a node, by number, 8 bytes."""
+SERVICE_SET = Table(10)
+"""The set of names of services and of their tags; the key is empty."""
+INSTANCES = Table(11)
+"""Any instance; the key is empty."""
+CHECK_STATES = Table(12)
+"""Checks by status: `any`, `passing`, `warning`, `critical`."""
+OWNERS = Table(13)
+"""Which member runs the checks of an external node, by number, 8 bytes."""
+SETTINGS = Table(14)
+"""The settings of the cluster; the key is empty."""
+
+Wake = tuple[Table, bytes]
+"""A table, and a key of it, that something has changed.
+
+It is told to waits and listeners, and is kept nowhere: a registration has some eight of them, which
+would push the changes of keys out of the history. Of nodes and of the check `serfHealth` there are
+changes as well, which watches read; of all other checks there are wakes alone."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -83,6 +110,7 @@ class History:
         revision: Index of the last entry that took effect, whether or not it changed anything.
         first: The number of the oldest change that is here.
         on_add: Called with the number of the first of the changes that were added, and them.
+        on_wake: Called with the wakes, before `on_add` and `on_restart`; each is there once.
         on_restart: Called after `restart`, with its `skipped`.
     """
 
@@ -91,6 +119,7 @@ class History:
         self.revision = 0
         self.first = 0
         self.on_add: Callable[[int, Sequence[Change]], None] | None = None
+        self.on_wake: Callable[[Collection[Wake]], None] | None = None
         self.on_restart: Callable[[Sequence[Change] | None], None] | None = None
         self._changes: deque[Change] = deque()
         self._bytes = 0
@@ -111,7 +140,13 @@ class History:
             return self.end
         return self.first + bisect_right(self._changes, revision, key=_revision_of)
 
-    def add(self, changes: Sequence[Change], revision: int, gap: int = 0) -> None:
+    def add(
+        self,
+        changes: Sequence[Change],
+        revision: int,
+        gap: int = 0,
+        wakes: Sequence[Wake] = (),
+    ) -> None:
         """Append what the entries up to `revision` have changed, and forget the oldest for it.
 
         Args:
@@ -119,11 +154,15 @@ class History:
             revision: Index of the last of these entries.
             gap: How many of them there are up to the last `Tree`: the history begins anew
                 after it. 0: none is.
+            wakes: What else they have changed, which is told and not kept.
         """
+        self.revision = revision
+        if wakes and self.on_wake is not None:
+            self.on_wake(dict.fromkeys(wakes))
         if gap:
             self.restart(changes[gap - 1].revision, changes[:gap])
             changes = changes[gap:]
-        self.revision = revision
+            self.revision = revision
         if not changes:
             return
         number = self.end

@@ -35,9 +35,11 @@ from ..raft import membership
 from ..raft.entry import Entry, EntryKind
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, unpack_applied
 from . import (
+    check_results,
     checks,
     cluster_time,
     deletions,
+    externals,
     holds,
     idempotency,
     keyed_writes,
@@ -46,6 +48,7 @@ from . import (
     members,
     nodes,
     records,
+    services,
     sessions,
     transactions,
     user_events,
@@ -78,6 +81,9 @@ EFFECTS: Effects = {
     **sessions.EFFECTS,
     **members.EFFECTS,
     **checks.EFFECTS,
+    **services.EFFECTS,
+    **externals.EFFECTS,
+    **check_results.EFFECTS,
     **user_events.EFFECTS,
     **transactions.EFFECTS,
     **idempotency.EFFECTS,
@@ -194,6 +200,14 @@ class State:
         record = self._store.get(records.check_key(node, check_id))
         return None if record is None else records.decode_check(record)
 
+    def service_index(self, folded: bytes) -> int:
+        """Return the index of the answers about one service now; 0: it has no instance."""
+        raise NotImplementedError(folded)
+
+    def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
+        """Return the numbers of the nodes that have an instance of a service now."""
+        raise NotImplementedError(folded)
+
     def view(self) -> Reader:
         """Return a reader of what clients read, as of now; the caller closes it."""
         return View(self._store.view(), self._values, self.applied)
@@ -241,7 +255,7 @@ class State:
             self._take_over(batch.values)
         tell(entries, outcomes)
         batch.commit(last)
-        self.history.add(batch.changes, last.index, batch.gap)
+        self.history.add(batch.changes, last.index, batch.gap, batch.wakes)
         return outcomes
 
 

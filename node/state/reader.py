@@ -10,10 +10,12 @@ from typing import Protocol
 
 from ..model.checks import Check
 from ..model.locks import Session
+from ..model.services import Service
 from ..model.user_events import UserEvent
 from ..storage.interface import StateReader
 from . import records
 from .batch import Values
+from .catalog_reader import CatalogNode, CatalogView, Instance
 from .changes import KEYS, SESSIONS
 from .deletions import DELETIONS
 from .records import Item
@@ -82,6 +84,77 @@ class Reader(KeyReader, Protocol):
         """Iterate over the checks of a node, by id."""
         ...
 
+    def catalog_nodes(self) -> list[CatalogNode]:
+        """Return all nodes of the catalog, members or not, by name, bytewise."""
+        ...
+
+    def catalog_node(self, text: str) -> CatalogNode | None:
+        """Return the node with this name, without regard to case, or this UUID; or None."""
+        ...
+
+    def node_by_number(self, number: int) -> CatalogNode | None:
+        """Return the node with this catalog number, or None."""
+        ...
+
+    def instances(self, folded: bytes) -> list[Instance]:
+        """Return the instances of a service, by name of the node and then by ID, bytewise.
+
+        Those of `consul` are made from the members. The caller folds the name (`catalog_records.fold`).
+        """
+        ...
+
+    def service_name(self, folded: bytes) -> str:
+        """Return the name of a service as its first instance wrote it; empty: it has no instance."""
+        ...
+
+    def services_of(self, number: int) -> Iterator[Service]:
+        """Iterate over the services of a node, by ID; without `consul`."""
+        ...
+
+    def service(self, number: int, service_id: str) -> Service | None:
+        """Return a service of a node by its ID, or None."""
+        ...
+
+    def node_checks(self, number: int) -> list[Check]:
+        """Return the checks of a node that belong to no service, by ID."""
+        ...
+
+    def service_checks(self, service: Service) -> list[Check]:
+        """Return the checks of a service, by ID."""
+        ...
+
+    def every_check(self) -> Iterator[Check]:
+        """Iterate over all checks of all nodes, by number of the node and ID."""
+        ...
+
+    def service_set(self) -> list[tuple[str, list[str]]]:
+        """Return the names of all services, `consul` among them, each with its tags; all sorted."""
+        ...
+
+    def service_index(self, folded: bytes) -> int:
+        """Return the index of the answers about one service, which need not exist."""
+        ...
+
+    def service_set_index(self, *, is_narrowed: bool) -> int:
+        """Return the index of the names of all services; `is_narrowed`: by nodes or by a filter."""
+        ...
+
+    def catalog_node_index(self, text: str) -> int:
+        """Return the index of the answer about one node and its services; it need not exist."""
+        ...
+
+    def node_health_index(self, text: str) -> int:
+        """Return the index of the checks of one node, which need not exist."""
+        ...
+
+    def check_states_index(self, state: str) -> int:
+        """Return the index of the checks with one status, or with `any`; of another word it is 1."""
+        ...
+
+    def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
+        """Return the numbers of the nodes that have an instance of a service; of `consul`: members."""
+        ...
+
     def events(self) -> Iterator[UserEvent]:
         """Iterate over the events of users that are kept, oldest first."""
         ...
@@ -91,7 +164,7 @@ class Reader(KeyReader, Protocol):
         ...
 
 
-class View:
+class View(CatalogView):
     """A `Reader` on a view of the store.
 
     Deletions are looked up in the memory of the state, which goes on. What it knows of later ones
@@ -105,9 +178,7 @@ class View:
     """
 
     def __init__(self, view: StateReader, values: Values, applied: int) -> None:
-        self._view = view
-        self._values = values
-        self._applied = applied
+        super().__init__(view, values, applied)
 
     def get(self, key: bytes) -> Item | None:
         """Return what is stored under `key`, or None."""
@@ -164,16 +235,6 @@ class View:
             return self._index(records.SESSIONS_CHANGE_KEY)
         return self._index(records.NODE_SESSIONS_CHANGE + records.encode_index(node))
 
-    def nodes_index(self) -> int:
-        """Return the index of the list of the catalog's nodes."""
-        return self._index(records.NODES_CHANGE_KEY)
-
-    def checks(self, node: int) -> Iterator[Check]:
-        """Iterate over the checks of a node, by id."""
-        start = records.id_key(records.CHECK, node)
-        found = self._view.scan(start, records.prefix_end(start))
-        return (records.decode_check(record) for _, record in found)
-
     def events(self) -> Iterator[UserEvent]:
         """Iterate over the events of users that are kept, oldest first."""
         found = self._view.scan(records.EVENT, records.EVENT_END)
@@ -183,12 +244,6 @@ class View:
         """Return the index of the list of those events."""
         indexes: tuple[int, ...] = self._values[EVENT_INDEXES]
         return indexes[-1] if indexes else 1
-
-    def _index(self, key: bytes) -> int:
-        return records.decode_index(self._view.get(key), 1)
-
-    def _as_of_now(self, index: int) -> int:
-        return max(1, min(index, self._applied))
 
 
 def find_session(get: Callable[[bytes], bytes | None], session_id: bytes) -> Session | None:

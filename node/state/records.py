@@ -1,31 +1,45 @@
 """How the state machine's data is laid out as keys and values of a `StateStore`.
 
-Owns the bytes: they are on every node's disk and in every snapshot on the wire, so a layout is never
+Owns the bytes, with `catalog_records.py`: they are on every node's disk and in every snapshot on the wire, so a layout is never
 changed, only added to. Knows nothing of commands (the modules of the tables) or of RocksDB.
 
+    ac              >6Q the last indexes of the catalog: that changed the set of names and tags of
+                    services; any instance; the status of any check; that of a check which is, or
+                    was, passing; warning; critical
     ak              >Q the last index that changed a user's key
     al              >Q the greatest lock index that any key was ever given
     an              >Q the last index that changed the list of the catalog's nodes
     as              >Q the last index that changed the list of sessions
     at<node >Q>     >Q the last index that changed the list of sessions of one node
+    b<name>         >Q the last index that changed an instance of this service, or a check of one;
+                    then the name as its first instance wrote it, UTF-8. <name>: its UTF-8, in
+                    which A-Z are a-z (`fold`). It is there while the name has an instance
     c<node >Q><id>  a `Check`, msgpack
     d<table><index >Q><n >Q>
                     a deletion in this table, the n-th of its entry: >BQ whether it is of a prefix,
-                    lock index; then the key or the prefix
+                    lock index; then the key or the prefix. Tables: `k` keys, `p` sessions, `s`
+                    names of services, `n` names of nodes, both folded
     e<index >Q>     a `UserEvent`, msgpack
     f<table>        >QQ of the deletions of this table that are forgotten: the greatest index, the
                     greatest lock index
+    g<number >Q>    an `ExternalNode`, msgpack
     h<session><key> >I how long the value of this user's key is, whose lock this session, 16 bytes, holds
+    j<number >Q>    >QQQ of a node of the catalog: the last indexes that changed its services; any
+                    of its checks; its *health*, which is its own record and its checks that belong
+                    to no service
     k<user key>     >QQQ create revision, flags, revision; then the value. If the top bit of the
                     create revision is set: before the value >Q lock index, 16 bytes session that
                     holds the lock (zeros: none does)
     m<id >Q>        a `Member`, msgpack
+    o<number >Q>    >Q the id of the member that runs the checks of an external node; no record:
+                    nobody does
     p<session>      >Q the node of a session
     q<node >Q><session>
                     a `Session`, msgpack
     r<id >Q>        empty: a member that was removed and can never come back
     s               `Cluster`, msgpack: the cluster's id, its settings, how many nodes it waits for
     t<user key>     >Q the cluster's time in ms until which nobody gets the lock of this key
+    u<node >Q><id>  a `Service`, msgpack
     w<client's key> a keyed write that was remembered: 16 bytes digest of the request; then >BQ
                     `ok` and `revision` of the answer; then, if it has more than that, a `_Rest`,
                     msgpack
@@ -54,22 +68,32 @@ from ..model.user_events import UserEvent
 
 T = TypeVar("T")
 
+CATALOG_INDEXES_KEY = b"ac"
 KEY_CHANGE_KEY = b"ak"
 GREATEST_LOCK_KEY = b"al"
 NODES_CHANGE_KEY = b"an"
 SESSIONS_CHANGE_KEY = b"as"
 NODE_SESSIONS_CHANGE = b"at"
+NAME_INDEX = b"b"
+NAME_INDEX_END = b"c"
 CHECK = b"c"
+CHECK_END = b"d"
 DELETION = b"d"
 EVENT = b"e"
 EVENT_END = b"f"
 FORGOTTEN = b"f"
+EXTERNAL = b"g"
+EXTERNAL_END = b"h"
 HOLD = b"h"
 HOLD_END = b"i"
+NODE_INDEXES = b"j"
+NODE_INDEXES_END = b"k"
 USER = b"k"
 USER_END = b"l"
 MEMBER = b"m"
 MEMBER_END = b"n"
+OWNER = b"o"
+OWNER_END = b"p"
 SESSION_NODE = b"p"
 SESSION_NODE_END = b"q"
 SESSION = b"q"
@@ -79,6 +103,8 @@ REMOVED_END = b"s"
 CLUSTER_KEY = b"s"
 DELAY = b"t"
 DELAY_END = b"u"
+SERVICE = b"u"
+SERVICE_END = b"v"
 ANSWER = b"w"
 TURN = b"x"
 KEYED_WRITES_KEY = b"y"
@@ -399,10 +425,10 @@ def check_key(node: int, check: str) -> bytes:
 
 
 encode_msgpack = msgspec.msgpack.Encoder().encode
-"""Encode a `Member`, `Cluster`, `Session`, `Check` or `UserEvent`."""
+"""Encode a `Member`, `Cluster`, `Session`, `Check`, `UserEvent`, `Service` or `ExternalNode`."""
 
 
-def _decoder(kind: type[T], what: str) -> Callable[[bytes], T]:
+def decoder(kind: type[T], what: str) -> Callable[[bytes], T]:
     """Return the opposite of `encode_msgpack` for one type; `what` names its records in the error."""
     decode = msgspec.msgpack.Decoder(kind).decode
 
@@ -416,12 +442,12 @@ def _decoder(kind: type[T], what: str) -> Callable[[bytes], T]:
 
 
 # Each returns what is stored. Raises `StorageError`: it is not such a record.
-decode_member = _decoder(Member, "a member")
-decode_cluster = _decoder(Cluster, "the cluster")
-decode_session = _decoder(Session, "a session")
+decode_member = decoder(Member, "a member")
+decode_cluster = decoder(Cluster, "the cluster")
+decode_session = decoder(Session, "a session")
 # Each session that is made asks for the same few checks.
-decode_check = lru_cache(maxsize=256)(_decoder(Check, "a check"))
-decode_event = _decoder(UserEvent, "an event")
+decode_check = lru_cache(maxsize=256)(decoder(Check, "a check"))
+decode_event = decoder(UserEvent, "an event")
 
 
 def prefix_end(prefix: bytes) -> bytes | None:

@@ -1,8 +1,10 @@
-"""The watches and the waits of a node: who has to know of which change.
+"""The watches, the waits and the listeners of a node: who has to know of which change.
 
 A *watch* reads every change of the keys of one table under one prefix. A *wait* is about one key or
 one prefix, is called after the next change of it, once, and reads nothing: a blocking read looks at
-the state by itself then.
+the state by itself then. A *listener* is a part of this node that is called with every wake
+(`changes.Wake`) of some tables, at once: what it holds of the state is right again before any wait
+is called.
 
 Owns both, and their waking. The changes that watches read are in `changes.py`; how they are sent to a
 client, and when a client is too slow, is the API's.
@@ -22,12 +24,12 @@ ten thousand. Waits for one key are found by the key itself, waits for a prefix 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from ..errors import Compacted
 from ..net.flag import Flag
-from .changes import KEYS, Change, History, Table, Tree
+from .changes import KEYS, Change, History, Table, Tree, Wake
 
 T = TypeVar("T")
 
@@ -169,6 +171,28 @@ class Wait:
             call()
 
 
+class Listener:
+    """A part of the node that is called with every wake of some tables. Made by `Watches.listen`."""
+
+    __slots__ = ("_watches", "call", "restarted", "tables")
+
+    def __init__(
+        self,
+        watches: Watches,
+        tables: Collection[Table],
+        call: Callable[[Table, bytes], None],
+        restarted: Callable[[], None],
+    ) -> None:
+        self._watches = watches
+        self.tables = frozenset(tables)
+        self.call = call
+        self.restarted = restarted
+
+    def close(self) -> None:
+        """Be called no more. Idempotent."""
+        self._watches.forget_listener(self)
+
+
 class _ByPrefix(Generic[T]):
     """Things of prefixes, to be found by the beginnings of a key."""
 
@@ -267,16 +291,18 @@ class _Waits:
         if not same:
             self._by_key.pop(key, None)
 
-    def take(self, change: Change) -> list[Wait]:
-        """Remove and return those that this change is for."""
-        key = change.key
+    def take(self, key: bytes) -> list[Wait]:
+        """Remove and return those that a change of this key is for."""
         taken = list(self._by_key.pop(key, ()))
         if self._by_prefix:
             taken += self._by_prefix.take(key)
-        if isinstance(change, Tree):
-            taken += self._by_prefix.take_under(key)
-            for longer in [one for one in self._by_key if one.startswith(key)]:
-                taken += self._by_key.pop(longer)
+        return taken
+
+    def take_tree(self, prefix: bytes) -> list[Wait]:
+        """Remove and return those that a change of any key with this prefix may be for."""
+        taken = self.take(prefix) + self._by_prefix.take_under(prefix)
+        for longer in [one for one in self._by_key if one.startswith(prefix)]:
+            taken += self._by_key.pop(longer)
         return taken
 
     def take_all(self) -> list[Wait]:
@@ -288,10 +314,10 @@ class _Waits:
 
 
 class Watches:
-    """All watches of a node.
+    """All watches, waits and listeners of a node.
 
     Args:
-        history: What they read. Its callbacks `on_add` and `on_restart` are set here.
+        history: What they read. Its callbacks `on_add`, `on_wake` and `on_restart` are set here.
         wake: Calls what wakes a watch, now or soon: one change may wake thousands.
     """
 
@@ -303,7 +329,10 @@ class Watches:
         # Only tables that are watched.
         self._by_table: dict[Table, _ByPrefix[Watch]] = {}
         self._waits: dict[Table, _Waits] = {}
+        # By table, and each as often as it has tables. Replaced whole: one that is called may close.
+        self._listeners: dict[Table, tuple[Listener, ...]] = {}
         history.on_add = self._on_add
+        history.on_wake = self._on_wake
         history.on_restart = self._on_restart
 
     def __len__(self) -> int:
@@ -350,6 +379,35 @@ class Watches:
         waits.add(wait, key)
         return wait
 
+    def listen(
+        self,
+        tables: Collection[Table],
+        call: Callable[[Table, bytes], None],
+        restarted: Callable[[], None],
+    ) -> Listener:
+        """Have `call` called with every wake of some tables, until the listener is closed.
+
+        Args:
+            tables: Of the catalog; of keys, sessions and events there are no wakes.
+            call: Called with table and key in the turn of the loop in which the entry took effect,
+                when its records are written and before any wait is called. It may read the state,
+                and must not raise, wait or take more than some microseconds.
+            restarted: Called instead when a snapshot was installed: anything may have changed.
+        """
+        listener = Listener(self, tables, call, restarted)
+        for table in listener.tables:
+            self._listeners[table] = (*self._listeners.get(table, ()), listener)
+        return listener
+
+    def forget_listener(self, listener: Listener) -> None:
+        """Remove a listener; also one that is removed already."""
+        for table in listener.tables:
+            left = tuple(one for one in self._listeners.get(table, ()) if one is not listener)
+            if left:
+                self._listeners[table] = left
+            else:
+                self._listeners.pop(table, None)
+
     def forget(self, watch: Watch) -> None:
         """Remove a watch; also one that is removed already."""
         watched = self._by_table.get(watch.table)
@@ -370,8 +428,22 @@ class Watches:
                     if change.revision > watch.start:
                         watch.notice(at)
 
+    def _on_wake(self, wakes: Collection[Wake]) -> None:
+        if self._listeners:
+            for table, key in wakes:
+                for listener in self._listeners.get(table, ()):
+                    listener.call(table, key)
+        for table, key in wakes:
+            waits = self._waits.get(table)
+            if waits is not None:
+                for wait in waits.take(key):
+                    self.wake(wait.end)
+
     def _on_restart(self, skipped: Sequence[Change] | None) -> None:
         if skipped is None:
+            listeners = (one for same in self._listeners.values() for one in same)
+            for listener in dict.fromkeys(listeners):
+                listener.restarted()
             for waits in self._waits.values():
                 for wait in waits.take_all():
                     self.wake(wait.end)
@@ -388,7 +460,8 @@ class Watches:
         for change in changes:
             waits = self._waits.get(change.table)
             if waits is not None:
-                for wait in waits.take(change):
+                is_tree = isinstance(change, Tree)
+                for wait in waits.take_tree(change.key) if is_tree else waits.take(change.key):
                     self.wake(wait.end)
 
 

@@ -164,7 +164,7 @@ class FakeBackend:
     @property
     def whole(self) -> Backend:
         node: Any = self  # Not all of it is there.
-        return Backend(node, node, node, node, node)
+        return Backend(node, node, node, node, node, node)
 
     def wait_once(
         self, table: Table, key: bytes, call: Callable[[], None], *, is_prefix: bool = False
@@ -202,7 +202,9 @@ class FakeBackend:
         self.readers.append(TrackedReader(self.state.view()))
         return self.readers[-1]
 
-    async def write(self, command: Command, deadline: float) -> Outcome:
+    async def write(
+        self, command: Command, deadline: float, *, applied_here: bool = False
+    ) -> Outcome:
         self.calls.append((command, deadline - trio.current_time()))
         await trio.lowlevel.checkpoint()
         if self.before_write is not None:
@@ -212,7 +214,19 @@ class FakeBackend:
         outcome = self.apply(command)
         return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
 
-    def begin_write(self, command: Command, deadline: float, tell: Tell) -> Waiter | None:
+    def service_index(self, folded: bytes) -> int:
+        return self.state.service_index(folded)
+
+    def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
+        return self.state.nodes_of_service(folded)
+
+    @property
+    def own_number(self) -> int:
+        return next(one.catalog_number for one in self.state.members.values())
+
+    def begin_write(
+        self, command: Command, deadline: float, tell: Tell, *, applied_here: bool = False
+    ) -> Waiter | None:
         return _Waiter(self.write(command, deadline), tell)
 
     def begin_read(self, deadline: float, tell: Tell) -> Waiter | None:

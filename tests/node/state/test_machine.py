@@ -35,10 +35,13 @@ from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.raft.membership import Configuration
 from hstore.node.state import (
     batch,
+    check_results,
     checks,
+    externals,
     idempotency,
     locks,
     members,
+    services,
     sessions,
     transactions,
     user_events,
@@ -280,6 +283,7 @@ def test_what_came_of_them_is_told_before_the_effects_are_written(
 def test_every_command_has_exactly_one_effect() -> None:
     tables = (
         keys_table, locks, sessions, members, checks, user_events, transactions, idempotency,
+        services, externals, check_results,
     )  # fmt: skip
     merged = [kind for table in tables for kind in table.EFFECTS]
 
