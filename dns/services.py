@@ -49,6 +49,16 @@ class Asked(NamedTuple):
 
 _NOTHING = Asked(Kind.NOTHING)
 
+_LABEL_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+def is_label(name: bytes) -> bool:
+    """Tell whether DNS can carry a name of a service or node, which is in lower case.
+
+    Others may be registered: their names have dots or spaces, say, and do not exist here.
+    """
+    return 0 < len(name) <= 63 and _LABEL_BYTES.issuperset(name)
+
 
 def asked_by(labels: Name, datacenter: bytes) -> Asked | None:
     """Return what the labels below the domain ask for; None: such a name does not exist.
@@ -74,7 +84,7 @@ def _asked_by(labels: Name) -> Asked | None:
     match kind:
         case b"service":
             return _service(tuple(before))
-        case b"node" | b"addr" if len(before) == 1:
+        case b"node" | b"addr" if len(before) == 1 and is_label(before[0]):
             return Asked(Kind.NODE if kind == b"node" else Kind.ADDRESS, before[0])
         case b"node" | b"addr" | b"query" | b"lock":
             return None if before else _NOTHING
@@ -89,12 +99,14 @@ def _service(before: Name) -> Asked | None:
         return _NOTHING
     if len(before) == 2 and before[0].startswith(b"_") and before[1].startswith(b"_"):
         return _srv(before)
+    if not is_label(before[-1]):
+        return None
     return Asked(Kind.SERVICE, before[-1], b".".join(before[:-1]))
 
 
 def _srv(labels: Name) -> Asked | None:
     """Read `_NAME._tcp` and the like (RFC 2782)."""
-    if len(labels) != 2 or not labels[0].startswith(b"_") or len(labels[0]) < 2:
+    if len(labels) != 2 or not labels[0].startswith(b"_") or not is_label(labels[0][1:]):
         return None
     protocol = labels[1]
     tag = b"" if protocol in {b"_tcp", b"_udp"} else protocol[1:]

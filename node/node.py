@@ -17,6 +17,7 @@ from .api.backend import Backend
 from .cluster.administration import Administration
 from .cluster.alarms import Alarms
 from .cluster.configure import Configure
+from .cluster.dns_lookup import CatalogLookup
 from .cluster.founding import Founding
 from .cluster.handover import Handover
 from .cluster.membership import Membership
@@ -148,6 +149,12 @@ class Node:
         self.freshness = Freshness(self.replica)
         lag = self.poller.lag if self.poller is not None else Lag()
         self.keys = Keys(self.replica, self.status.wait_change)
+        self.dns_lookup = CatalogLookup(
+            self.keys.view,
+            self.keys.watches.listen,
+            lambda: self._facts.settings,
+            self.status.contact_at,
+        )
         self.process = ThisNode(
             self.replica, self.status, self.handover, lag, address=address, name=name
         )
