@@ -17,13 +17,14 @@ from .blobs import (
     Part,
     ServiceAnswer,
     address_record,
-    below_apex,
+    apex_pointer,
     cname_record,
+    host_below,
     srv_record,
     txt_record,
 )
 from .compiled import Compiled, any_answer, negative
-from .ip_literals import IP, ip_of
+from .ip_literals import packed_ip
 from .lookup import Instance, Key, Lookup
 from .message import name_bytes
 from .records import Address, Name, Rcode, RRType, name_of
@@ -104,7 +105,7 @@ class Question:
         self._zone = zone
         self._lookup = lookup
         self._random = rng
-        self._labels = name[: -len(zone.apex)]
+        self._apex = apex_pointer(name[: -len(zone.apex)])
         self._keys: dict[Key, None] = {}
 
     def resolve(self, asked: Asked) -> Resolved | None:
@@ -176,7 +177,7 @@ class Question:
         parts: dict[bytes, Part] = {}
         names: list[Name | None] = []
         for host, order in hosts:
-            ip = _ip(host)
+            ip = packed_ip(host)
             if ip is None:
                 names.append(_host_name(host))
             elif _is_of(ip, self._rtype):
@@ -200,11 +201,11 @@ class Question:
     def _target(self, one: Instance) -> tuple[bytes, tuple[bytes, ...]]:
         """Return the host of an instance, packed, and its addresses; no host: it has none."""
         address = _host_of(one)
-        ip = _ip(address)
+        ip = packed_ip(address)
         if one.node and not one.address:
-            owner = below_apex((one.node, b"node"), self._labels)
+            owner = host_below(one.node, b"node", self._apex)
         elif ip is not None:
-            owner = below_apex((ip.packed.hex().encode(), b"addr"), self._labels)
+            owner = host_below(ip.hex().encode(), b"addr", self._apex)
         else:
             name = _host_name(address)
             return (b"", ()) if name is None else (name_bytes(name), self._glue(name))
@@ -258,7 +259,7 @@ class Question:
         """Return the records of a name of ours, and the next name if they end in a CNAME."""
         owner = name_bytes(name)
         hosts, ttl_s = self._hosts_at(name, zone)
-        ips = [ip for ip in map(_ip, hosts) if ip is not None]
+        ips = [ip for ip in map(packed_ip, hosts) if ip is not None]
         if ips:
             chosen = dict.fromkeys(ip for ip in ips if _is_of(ip, rtype))
             return [address_record(owner, ttl_s, ip) for ip in chosen], None
@@ -287,7 +288,7 @@ class Question:
             self._note(found.keys)
             return [found.what.address] if found.what is not None else [], zone.ttl_s
         ip = _ip_of_digits(asked.name) if asked.kind is Kind.ADDRESS else None
-        return [str(ip)] if ip is not None else [], zone.ttl_s
+        return [str(ip_address(ip))] if ip is not None else [], zone.ttl_s
 
 
 def member_asked(asked: Asked | None, zone: Zone) -> Node | None:
@@ -301,21 +302,14 @@ def _host_of(one: Instance) -> str:
     return one.address or one.node_address
 
 
-def _ip(host: str) -> IP | None:
-    try:
-        return ip_of(host)
-    except ValueError:
-        return None
-
-
-def _ip_of_digits(digits: bytes) -> IP | None:
+def _ip_of_digits(digits: bytes) -> bytes | None:
     if len(digits) not in _HEX_DIGITS or not _HEX.issuperset(digits):
         return None
-    return ip_address(bytes.fromhex(digits.decode()))
+    return bytes.fromhex(digits.decode())
 
 
-def _is_of(ip: IP, rtype: int) -> bool:
-    return rtype == (RRType.A if ip.version == 4 else RRType.AAAA)
+def _is_of(ip: bytes, rtype: int) -> bool:
+    return rtype == (RRType.A if len(ip) == 4 else RRType.AAAA)
 
 
 def _host_name(text: str) -> Name | None:
