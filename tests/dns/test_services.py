@@ -358,6 +358,19 @@ def test_a_name_of_ours_is_followed_at_once(target, expected):
     assert {str(rr.rdata) for rr in srv.ar if rr.rtype == 1} == expected
 
 
+def test_a_name_that_is_followed_to_a_node_changes_with_the_node():
+    answers, lookup = served()
+    lookup.put(b"alias", [instance(9, address="w1.node.consul")])
+    lookup.put(b"beside", [instance(9, address="w1.node.consul")])
+    for address in ("10.1.0.1", "10.8.8.8"):
+        lookup.put_node(b"w1", HostNode(address, ()))
+        assert contents(ask(answers, "alias.service.consul").rr)[1:] == [address]
+        srv = ask(answers, "beside.service.consul", "SRV")
+        assert [str(rr.rdata) for rr in srv.ar if rr.rtype == 1] == [address]
+    lookup.put_node(b"w1", None)
+    assert contents(ask(answers, "alias.service.consul").rr)[1:] == []
+
+
 def test_a_chain_of_names_ends_also_where_it_is_a_circle_or_long():
     answers, lookup = served()
     for number in range(20):
