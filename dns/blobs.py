@@ -109,35 +109,37 @@ class ServiceAnswer(Compiled):
         keys: What it depends on.
     """
 
-    __slots__ = ("_hashes", "_indexes", "_kept", "_parts")
+    # Many answers are kept for long: tuples of bytes and numbers alone cost the collector of cycles
+    # nothing (Python's documentation of `gc.is_tracked`).
+    __slots__ = ("_glue", "_hashes", "_indexes", "_kept", "_order", "_records")
 
     def __init__(self, parts: Sequence[Part], rng: random.Random, keys: tuple[Key, ...]) -> None:
-        glue = dict.fromkeys(part.glue for part in parts)
-        super().__init__(Rcode.NOERROR, (len(parts), 0, sum(map(len, glue))), (), keys)
-        self._parts = parts
+        self._records = tuple([part.record for part in parts])
+        self._glue = tuple([part.glue for part in parts])
+        self._order = tuple([part.order for part in parts])
         self._indexes = _indexes(len(parts), rng)
-        self._kept: list[bytes | None] = [None] * len(self._indexes)
-        self._hashes: list[int] = []
-        self.size = sum(len(part.record) for part in parts) + sum(
-            len(b"".join(one)) for one in glue
-        )
+        self._kept: dict[int, bytes] = {}
+        self._hashes: tuple[int, ...] = ()
+        glue = [record for one in dict.fromkeys(self._glue) for record in one]
+        super().__init__(Rcode.NOERROR, (len(parts), 0, len(glue)), (), keys)
+        self.size = sum(map(len, self._records)) + sum(map(len, glue))
         if self.size >= _KEPT_FROM:
             self.size += self.size * len(self._indexes)
 
     def draw(self, rng: random.Random) -> tuple[int, bytes]:
         """Draw one of the orders; return its number, and the order packed."""
         at = int(rng.random() * len(self._indexes))
-        return at, self._kept[at] or self._pack(at)
+        return at, self._kept.get(at) or self._pack(at)
 
     def bodies(self) -> list[bytes]:
         """Return all packed orders; they are equally long."""
-        return [kept or self._pack(at) for at, kept in enumerate(self._kept)]
+        return [self._kept.get(at) or self._pack(at) for at in range(len(self._indexes))]
 
     def _pack(self, at: int) -> bytes:
         """Put an order together: the records, then the addresses of the hosts in the same order."""
-        parts = [self._parts[index] for index in self._indexes[at]]
-        records = [part.record for part in parts]
-        for glue in dict.fromkeys([part.glue for part in parts]):
+        order = self._indexes[at]
+        records = [self._records[index] for index in order]
+        for glue in dict.fromkeys([self._glue[index] for index in order]):
             records += glue
         body = b"".join(records)
         if len(body) >= _KEPT_FROM:
@@ -148,13 +150,12 @@ class ServiceAnswer(Compiled):
         self, at: int, reply: bytes, question: bytes, opt: bytes, limit: int
     ) -> bytes | None:
         """Return a reply with the addresses of as many hosts as fit; see `Compiled`."""
-        parts = [self._parts[index] for index in self._indexes[at]]
-        end = HEADER_SIZE + len(question) + sum([len(part.record) for part in parts])
+        end = HEADER_SIZE + len(question) + sum(map(len, self._records))
         limit -= len(opt)
         if end > limit:
             return None
         count = 0
-        for glue in dict.fromkeys([part.glue for part in parts]):
+        for glue in dict.fromkeys([self._glue[index] for index in self._indexes[at]]):
             size = sum(map(len, glue))
             if end + size > limit:
                 break
@@ -171,7 +172,7 @@ class ServiceAnswer(Compiled):
         does, sees no other come or go. Different clients get different ones.
         """
         if not self._hashes:
-            self._hashes = [_hash(part.order) for part in self._parts]
+            self._hashes = tuple([_hash(one) for one in self._order])
         # Multiplying by an odd number gives each client an order of its own, for a fraction of what
         # a hash of each pair would cost: such queries are not kept, and their senders can be forged.
         client = _hash(host.encode()) | 1
@@ -179,7 +180,7 @@ class ServiceAnswer(Compiled):
         room = limit - HEADER_SIZE - len(question) - len(opt)
         records: list[bytes] = []
         for index in sorted(range(len(ranks)), key=ranks.__getitem__):
-            record = self._parts[index].record
+            record = self._records[index]
             room -= len(record)
             if room < 0:
                 break
@@ -189,10 +190,10 @@ class ServiceAnswer(Compiled):
         return b"".join((head[:2], flags, head[3:4], counts, question, *records, opt))
 
 
-def _indexes(count: int, rng: random.Random) -> list[tuple[int, ...]]:
+def _indexes(count: int, rng: random.Random) -> tuple[tuple[int, ...], ...]:
     """Return orders of so many records: each comes first equally often, and the rest is shuffled."""
     if count == 1:
-        return [(0,)]
+        return ((0,),)
     rounds = -(-_ORDERS_MIN // count) if count < _FEW else 1
     everything, draw = range(count), rng.random
     firsts = everything if count <= _ORDERS_MAX else rng.sample(everything, _ORDERS_MAX)
@@ -202,7 +203,7 @@ def _indexes(count: int, rng: random.Random) -> list[tuple[int, ...]]:
         rest = sorted(everything, key=lambda _: draw())
         rest.remove(first)
         orders.append((first, *rest))
-    return orders
+    return tuple(orders)
 
 
 def _hash(text: bytes) -> int:

@@ -11,6 +11,7 @@ import struct
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from .lookup import Key
 from .message import AA, CD, HEADER_SIZE, QR, RD, record_bounds
@@ -61,7 +62,7 @@ class Compiled:
     Attributes:
         heads: Flags and counts by shape.
         keys: What the answer depends on beside the view (`lookup.py`).
-        queries: The queries whose whole replies were made from it and are kept.
+        queries: The queries whose whole replies were made from it and are kept; None: there was none.
         size: About how many bytes it holds, beside what every answer does.
     """
 
@@ -74,24 +75,13 @@ class Compiled:
         orders: Sequence[Order | bytes],
         keys: tuple[Key, ...] = (),
     ) -> None:
-        answers, authorities, additionals = counts
         self.keys = keys
-        self.queries: set[bytes] = set()
+        self.queries: set[bytes] | None = None
         self.size = 0
-        self.heads = tuple(
-            _HEAD.pack(
-                QR | AA | (RD if shape & 1 else 0),
-                (CD if shape & 2 else 0) | rcode,
-                1,
-                answers,
-                authorities,
-                additionals + (1 if shape >= WITH_OPT else 0),
-            )
-            for shape in range(2 * WITH_OPT)
-        )
+        self.heads = _heads(rcode, counts)
         self._counts = counts
         self._orders = orders
-        self._bodies = list(orders)
+        self._bodies: list[Order | bytes] = list(orders)
         self._cuts: dict[int, tuple[list[int], list[int]]] = {}
 
     def draw(self, rng: random.Random) -> tuple[int, bytes]:
@@ -163,6 +153,23 @@ class Compiled:
             host: The client's address.
         """
         return None
+
+
+@lru_cache(1024)
+def _heads(rcode: Rcode, counts: tuple[int, int, int]) -> tuple[bytes, ...]:
+    """Return flags and counts of a reply by shape; many answers share them."""
+    answers, authorities, additionals = counts
+    return tuple(
+        _HEAD.pack(
+            QR | AA | (RD if shape & 1 else 0),
+            (CD if shape & 2 else 0) | rcode,
+            1,
+            answers,
+            authorities,
+            additionals + (1 if shape >= WITH_OPT else 0),
+        )
+        for shape in range(2 * WITH_OPT)
+    )
 
 
 def negative(zone: Zone, apex: Name, rcode: Rcode, keys: tuple[Key, ...] = ()) -> Compiled:
