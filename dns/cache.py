@@ -49,7 +49,8 @@ class Cache:
     def __init__(self) -> None:
         self.compiled: dict[bytes, Compiled] = {}
         self.known: dict[bytes, tuple[bytes, ...]] = {}
-        self._uses: dict[Key, set[bytes]] = {}
+        # Dictionaries of bytes alone cost the collector of cycles nothing, which sets do.
+        self._uses: dict[Key, dict[bytes, None]] = {}
         self._of_cluster = 0
         self._services_size = 0
         self._known_size = 0
@@ -76,7 +77,7 @@ class Cache:
         self._services_size += size
         self.compiled[question] = answer
         for key in answer.keys:
-            self._uses.setdefault(key, set()).add(question)
+            self._uses.setdefault(key, {})[question] = None
 
     def remember(self, query: bytes, answer: Compiled, replies: tuple[bytes, ...]) -> None:
         """Keep all replies to a query, which were made from an answer that is kept.
@@ -94,8 +95,8 @@ class Cache:
         self.known[query] = replies
         self._known_size += size
         if answer.queries is None:
-            answer.queries = set()
-        answer.queries.add(query)
+            answer.queries = {}
+        answer.queries[query] = None
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget what depends on any of these keys."""
@@ -119,7 +120,7 @@ class Cache:
                 self._known_size -= _size_of_replies(self.known.pop(query))
             for key in answer.keys:
                 users = self._uses[key]
-                users.discard(question)
+                users.pop(question, None)
                 if not users:
                     del self._uses[key]
 
@@ -130,7 +131,7 @@ class Cache:
             question = query[HEADER_SIZE - 2 : end - 4].lower() + query[end - 4 : end]
             queries = self.compiled[question].queries
             if queries is not None:
-                queries.discard(query)
+                queries.pop(query, None)
 
 
 def _size_of(answer: Compiled) -> int:

@@ -76,7 +76,7 @@ class Compiled:
         keys: tuple[Key, ...] = (),
     ) -> None:
         self.keys = keys
-        self.queries: set[bytes] | None = None
+        self.queries: dict[bytes, None] | None = None
         self.size = 0
         self.heads = _heads(rcode, counts)
         self._counts = counts

@@ -194,10 +194,10 @@ def check_sizes(kept: Cache) -> None:
     with_keys = {question: one for question, one in kept.compiled.items() if one.keys}
     assert kept._services_size == sum(map(cache._size_of, with_keys.values()))
     assert kept._of_cluster == len(kept.compiled) - len(with_keys)
-    uses: dict[bytes, set[bytes]] = {}
+    uses: dict[bytes, dict[bytes, None]] = {}
     for question, one in with_keys.items():
         for key in one.keys:
-            uses.setdefault(key, set()).add(question)
+            uses.setdefault(key, {})[question] = None
     assert kept._uses == uses
 
 
