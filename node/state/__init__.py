@@ -31,6 +31,8 @@ idempotency.py   keyed writes: what was answered to each, and how long that is k
 keyed_writes.py  the one record about all keyed writes and the cluster's time
 cluster_time.py  the time in the log, which never falls
 intact.py        whether a whole state that another node sends can be read
+intact_catalog.py  a part of it: services and nodes
+catalog_writes.py  how services and checks are written, and which indexes that moves
 records.py       the layout of keys and values in the store
 catalog_records.py  a part of it: services and nodes
 changes.py       the history, bounded

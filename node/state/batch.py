@@ -21,7 +21,7 @@ how to take it back.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from typing import Any, Generic, TypeVar
 
@@ -197,15 +197,32 @@ class Batch:
         if gone is None and not self._has_any(inside, start, end):
             gone = []
         if len(stored) > _FEW_RECORDS:
-            for key in inside:
-                if self.undo is not None:
-                    self.undo.append((key, self.changed[key]))
-                del self.changed[key]
-            self._ranges.append((start, end))
+            self._delete_as_range(start, end, inside)
         else:
             for key in (*inside, *stored):
                 self.delete(key)
         return gone
+
+    def delete_listed(self, start: bytes, end: bytes, keys: Collection[bytes]) -> None:
+        """Delete all records in a range, which the caller has just scanned.
+
+        Args:
+            start, end: As of `delete_range`.
+            keys: All that are there.
+        """
+        if len(keys) <= _FEW_RECORDS:
+            for key in keys:
+                self.delete(key)
+        else:
+            self._delete_as_range(start, end, [key for key in self.changed if start <= key < end])
+
+    def _delete_as_range(self, start: bytes, end: bytes, inside: Collection[bytes]) -> None:
+        """Delete a range in one record; `inside`: its keys that the batch has changed."""
+        for key in inside:
+            if self.undo is not None:
+                self.undo.append((key, self.changed[key]))
+            del self.changed[key]
+        self._ranges.append((start, end))
 
     def _scan(self, start: bytes, end: bytes) -> tuple[list[bytes], bool]:
         """Return the keys that the store has there, up to the bounds, and whether that is all."""

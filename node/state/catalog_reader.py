@@ -6,14 +6,37 @@ external node alike as a `CatalogNode`, and the service `consul` of each member,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from ..model import values
 from ..model.checks import Check
-from ..model.services import Pairs, Service
+from ..model.commands import Member
+from ..model.services import CONSUL, ExternalNode, Pairs, Service
 from ..storage.interface import StateReader
 from . import records
 from .batch import Values
+from .catalog_index import (
+    AT_CHECKS,
+    AT_HEALTH,
+    AT_INSTANCES,
+    AT_NAMES,
+    AT_NODE_CHECKS,
+    AT_SERVICES,
+    AT_STATUS,
+    CATALOG,
+    NO_INDEXES,
+    CatalogIndex,
+)
+from .catalog_records import decode_service, fold, instance_key
+from .changes import NODES, SERVICES
+from .deletions import DELETIONS
+from .nodes import MEMBERS, member_at, member_named, member_uuid
+
+CONSUL_FOLDED = CONSUL.encode()
+
+_STATES = dict[str, int]({"any": AT_CHECKS}, **AT_STATUS)
+"""Where the index of the checks with a status is in `CatalogIndex.indexes`."""
 
 
 class CatalogNode(NamedTuple):
@@ -48,8 +71,61 @@ class Instance(NamedTuple):
     service: Service
 
 
+def consul_index(values_: Values) -> int:
+    """Return the index of the answers about the service `consul`, which each member is."""
+    catalog: CatalogIndex = values_[CATALOG]
+    members: dict[int, Member] = values_[MEMBERS]
+    of_nodes = catalog.node_indexes
+    healths = (of_nodes.get(one.catalog_number, NO_INDEXES)[AT_HEALTH] for one in members.values())
+    return max(catalog.nodes_index, max(healths, default=0))
+
+
+def nodes_with(values_: Values, folded: bytes) -> tuple[int, ...]:
+    """Return the numbers of the nodes that have an instance of a service."""
+    if folded == CONSUL_FOLDED:
+        members: dict[int, Member] = values_[MEMBERS]
+        return tuple(one.catalog_number for one in members.values())
+    catalog: CatalogIndex = values_[CATALOG]
+    name = catalog.names.get(folded)
+    return () if name is None else tuple(name.nodes)
+
+
+def of_member(member: Member) -> CatalogNode:
+    """Return a member as the catalog shows it."""
+    return CatalogNode(
+        member.catalog_number,
+        member.name,
+        member_uuid(member.id),
+        values.split_address(member.address).host,
+        (),
+        (),
+        member.create_index,
+        member.modify_index,
+        is_member=True,
+    )
+
+
+def of_external(node: ExternalNode) -> CatalogNode:
+    """Return an external node as the catalog shows it."""
+    return CatalogNode(
+        node.number,
+        node.name,
+        node.uuid,
+        node.address,
+        node.tagged,
+        node.meta,
+        node.create_index,
+        node.modify_index,
+        is_member=False,
+    )
+
+
 class CatalogView:
     """The catalog's part of a `Reader`.
+
+    What is in memory of the catalog goes on while this view does not. Its records are those of the
+    moment of the view, so what has gone meanwhile is left out; an index is at most that of this
+    moment, so who waits for a higher one sees every change from here on.
 
     Args:
         view: Of the store; closed with this one.
@@ -61,45 +137,133 @@ class CatalogView:
         self._view = view
         self._values = values
         self._applied = applied
+        self._catalog: CatalogIndex = values[CATALOG]
+
+    # --- nodes ----------------------------------------------------------------------------------
 
     def catalog_nodes(self) -> list[CatalogNode]:
         """Return all nodes of the catalog, by name."""
-        raise NotImplementedError
+        members: dict[int, Member] = self._values[MEMBERS]
+        found = [of_member(member) for member in members.values()]
+        found += map(of_external, self._catalog.externals.values())
+        return sorted(found, key=_name)
 
     def catalog_node(self, text: str) -> CatalogNode | None:
-        """Return the node with this name or UUID, or None."""
-        raise NotImplementedError
+        """Return the node with this name, without regard to case, or this UUID; or None."""
+        folded = fold(text)
+        member = member_named(self._values, folded)
+        if member is not None:
+            return of_member(member)
+        catalog = self._catalog
+        number = catalog.numbers.get(folded)
+        if number is None:
+            uuid = text.lower()
+            number = catalog.uuids.get(uuid)
+            if number is None:
+                return self._member_with(uuid)
+        external = catalog.externals.get(number)
+        return None if external is None else of_external(external)
+
+    def _member_with(self, uuid: str) -> CatalogNode | None:
+        members: dict[int, Member] = self._values[MEMBERS]
+        found = (one for one in members.values() if member_uuid(one.id) == uuid)
+        member = next(found, None)
+        return None if member is None else of_member(member)
 
     def node_by_number(self, number: int) -> CatalogNode | None:
         """Return the node with this number, or None."""
-        raise NotImplementedError
+        external = self._catalog.externals.get(number)
+        if external is not None:
+            return of_external(external)
+        member = member_at(self._values, number)
+        return None if member is None else of_member(member)
+
+    def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
+        """Return the numbers of the nodes that have an instance of a service."""
+        return nodes_with(self._values, folded)
+
+    # --- services -------------------------------------------------------------------------------
 
     def instances(self, folded: bytes) -> list[Instance]:
-        """Return the instances of a service."""
-        raise NotImplementedError
+        """Return the instances of a service, by name of the node and then by ID."""
+        if folded == CONSUL_FOLDED:
+            return self._consul()
+        name = self._catalog.names.get(folded)
+        if name is None:
+            return []
+        found = []
+        nodes = {number: self.node_by_number(number) for number in name.nodes}
+        for key in list(name.keys):
+            service = self._service(key)
+            node = None if service is None else nodes.get(service.node)
+            if service is not None and node is not None:
+                found.append(Instance(node, service))
+        if len(found) > 1:
+            found.sort(key=_place)
+        return found
+
+    def _consul(self) -> list[Instance]:
+        members: dict[int, Member] = self._values[MEMBERS]
+        found = []
+        for member in members.values():
+            port = values.split_address(member.address).port
+            service = Service(
+                member.catalog_number,
+                CONSUL,
+                CONSUL,
+                port=port,
+                create_index=member.create_index,
+                modify_index=member.modify_index,
+            )
+            found.append(Instance(of_member(member), service))
+        return sorted(found, key=_place)
 
     def service_name(self, folded: bytes) -> str:
-        """Return the name of a service as first written."""
-        raise NotImplementedError
+        """Return the name of a service as first written; empty: it has no instance."""
+        if folded == CONSUL_FOLDED:
+            return CONSUL
+        name = self._catalog.names.get(folded)
+        return "" if name is None else name.shown
 
     def services_of(self, number: int) -> Iterator[Service]:
         """Iterate over the services of a node, by ID."""
-        raise NotImplementedError
+        start = records.id_key(records.SERVICE, number)
+        found = self._view.scan(start, records.prefix_end(start))
+        return (decode_service(record) for _, record in found)
 
     def service(self, number: int, service_id: str) -> Service | None:
         """Return a service of a node, or None."""
-        raise NotImplementedError
+        return self._service(instance_key(number, service_id))
+
+    def _service(self, key: bytes) -> Service | None:
+        record = self._view.get(records.SERVICE + key)
+        return None if record is None else decode_service(record)
+
+    def service_set(self) -> list[tuple[str, list[str]]]:
+        """Return the names of all services, `consul` among them, each with its tags; all sorted."""
+        found = [(name.shown, sorted(name.tags)) for name in self._catalog.names.values()]
+        if self._values[MEMBERS]:
+            found.append((CONSUL, []))
+        return sorted(found)
+
+    # --- checks ---------------------------------------------------------------------------------
 
     def node_checks(self, number: int) -> list[Check]:
-        """Return the checks of a node that belong to no service."""
-        raise NotImplementedError
+        """Return the checks of a node that belong to no service, by ID."""
+        found = self._checks(number, sorted(self._catalog.own_checks.get(number, ())))
+        return [check for check in found if not check.service]
 
     def service_checks(self, service: Service) -> list[Check]:
-        """Return the checks of a service."""
-        raise NotImplementedError
+        """Return the checks of a service, by ID."""
+        return self._checks(service.node, service.checks)
+
+    def _checks(self, number: int, ids: Iterable[str]) -> list[Check]:
+        get = self._view.get
+        found = (get(records.check_key(number, check_id)) for check_id in ids)
+        return [records.decode_check(record) for record in found if record is not None]
 
     def checks(self, node: int) -> Iterator[Check]:
-        """Iterate over the checks of a node, by id."""
+        """Iterate over the checks of a node, by ID."""
         start = records.id_key(records.CHECK, node)
         found = self._view.scan(start, records.prefix_end(start))
         return (records.decode_check(record) for _, record in found)
@@ -107,35 +271,44 @@ class CatalogView:
     def every_check(self) -> Iterator[Check]:
         """Iterate over all checks, by number of the node and ID."""
         found = self._view.scan(records.CHECK, records.CHECK_END)
-        return (records.decode_check(record) for _, record in found)
+        return (records.decode_check_once(record) for _, record in found)
 
-    def service_set(self) -> list[tuple[str, list[str]]]:
-        """Return the names of all services with their tags."""
-        raise NotImplementedError
+    # --- the index of each answer ---------------------------------------------------------------
 
     def service_index(self, folded: bytes) -> int:
-        """Return the index of the answers about one service."""
-        raise NotImplementedError
+        """Return the index of the answers about one service, which need not exist."""
+        if folded == CONSUL_FOLDED:
+            return self._as_of_now(consul_index(self._values))
+        index = self._catalog.service_index(folded)
+        return self._as_of_now(index or self._values[DELETIONS].of(SERVICES).key_index(folded))
 
     def service_set_index(self, *, is_narrowed: bool) -> int:
-        """Return the index of the names of all services."""
-        raise NotImplementedError
+        """Return the index of the names of all services; `is_narrowed`: by nodes or by a filter."""
+        indexes = self._catalog.indexes
+        index = indexes[AT_NAMES]
+        if is_narrowed:
+            index = max(index, indexes[AT_INSTANCES], self._catalog.nodes_index)
+        return self._as_of_now(index)
 
     def catalog_node_index(self, text: str) -> int:
-        """Return the index of the answer about one node and its services."""
-        raise NotImplementedError
+        """Return the index of the answer about one node and its services; it need not exist."""
+        return self._node_index(text, AT_SERVICES)
 
     def node_health_index(self, text: str) -> int:
-        """Return the index of the checks of one node."""
-        raise NotImplementedError
+        """Return the index of the checks of one node, which need not exist."""
+        return self._node_index(text, AT_NODE_CHECKS)
+
+    def _node_index(self, text: str, at: int) -> int:
+        node = self.catalog_node(text)
+        if node is None:
+            return self._as_of_now(self._values[DELETIONS].of(NODES).key_index(fold(text)))
+        of_node = self._catalog.node_indexes.get(node.number, NO_INDEXES)
+        return self._as_of_now(max(node.modify_index, of_node[at]))
 
     def check_states_index(self, state: str) -> int:
-        """Return the index of the checks with one status."""
-        raise NotImplementedError
-
-    def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
-        """Return the numbers of the nodes that have an instance of a service."""
-        raise NotImplementedError
+        """Return the index of the checks with one status, or with `any`; of another word it is 1."""
+        at = _STATES.get(state)
+        return 1 if at is None else self._as_of_now(self._catalog.indexes[at])
 
     def nodes_index(self) -> int:
         """Return the index of the list of the catalog's nodes."""
@@ -146,3 +319,11 @@ class CatalogView:
 
     def _as_of_now(self, index: int) -> int:
         return max(1, min(index, self._applied))
+
+
+def _name(node: CatalogNode) -> bytes:
+    return node.name.encode()
+
+
+def _place(instance: Instance) -> tuple[bytes, bytes]:
+    return instance.node.name.encode(), instance.service.id.encode()

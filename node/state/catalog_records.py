@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+
+import msgspec
 
 from ..errors import StorageError
+from ..model.checks import CheckStatus
 from ..model.services import ExternalNode, Service
 from .records import decoder
 
@@ -56,60 +58,60 @@ def decode_name_index(record: bytes) -> tuple[int, str]:
         raise StorageError(f"the index of a service is damaged: {error}") from error
 
 
-def encode_node_indexes(services: int, checks: int, health: int) -> bytes:
-    """Return the record of the last indexes of a node of the catalog."""
-    return _NODE_INDEXES.pack(services, checks, health)
+encode_node_indexes: Callable[..., bytes] = _NODE_INDEXES.pack
+"""Encode the record of the last indexes of a node: of its services, checks and health."""
 
 
-def decode_node_indexes(record: bytes) -> tuple[int, int, int]:
+def decode_node_indexes(record: bytes) -> list[int]:
     """Return the last indexes of a node: of its services, of its checks, of its health.
 
     Raises:
         StorageError: It is not such a record.
     """
     try:
-        indexes: tuple[int, int, int] = _NODE_INDEXES.unpack(record)
+        return list(_NODE_INDEXES.unpack(record))
     except struct.error as error:
         raise StorageError(f"the indexes of a node are damaged: {error}") from error
-    return indexes
 
 
-class CatalogIndexes(NamedTuple):
-    """The last indexes of the catalog as a whole; 0: nothing was changed yet.
-
-    Attributes:
-        names: Of the set of names of services and their tags, and of the meta of external nodes.
-        instances: Of any instance.
-        checks: Of the status of any check.
-        passing, warning, critical: Of a check that has, or had, this status.
-    """
-
-    names: int = 0
-    instances: int = 0
-    checks: int = 0
-    passing: int = 0
-    warning: int = 0
-    critical: int = 0
-
+CATALOG_INDEXES = 6
+"""How many last indexes the catalog has as a whole: see `catalog_index.AT_NAMES` and those after it."""
 
 encode_catalog_indexes: Callable[..., bytes] = _CATALOG_INDEXES.pack
-"""Encode the record of `CatalogIndexes`, given as six arguments."""
+"""Encode the record of the last indexes of the catalog, given as six arguments."""
 
 
-def decode_catalog_indexes(record: bytes | None) -> CatalogIndexes:
+def decode_catalog_indexes(record: bytes | None) -> list[int]:
     """Return the last indexes of the catalog; None (no such key): all are 0.
 
     Raises:
         StorageError: It is not such a record.
     """
     if record is None:
-        return CatalogIndexes()
+        return [0] * CATALOG_INDEXES
     try:
-        return CatalogIndexes(*_CATALOG_INDEXES.unpack(record))
+        return list(_CATALOG_INDEXES.unpack(record))
     except struct.error as error:
         raise StorageError(f"the indexes of the catalog are damaged: {error}") from error
+
+
+class Named(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The first fields of a `Service`: all that a service leaves behind that goes with its node."""
+
+    node: int
+    id: str
+    name: str
+    tags: tuple[str, ...] = ()
+
+
+class _Status(msgspec.Struct, frozen=True, gc=False):
+    """One field of a `Check`."""
+
+    status: CheckStatus
 
 
 # Each returns what is stored. Raises `StorageError`: it is not such a record.
 decode_service = decoder(Service, "a service")
 decode_external = decoder(ExternalNode, "an external node")
+decode_named = decoder(Named, "a service")
+decode_status = decoder(_Status, "a check")

@@ -24,13 +24,13 @@ from collections.abc import Iterable
 from ..storage.interface import StateReader
 from . import records
 from .batch import Batch, InMemory
-from .changes import KEYS, SESSIONS, Table
+from .changes import KEYS, NODES, SERVICES, SESSIONS, Table
 from .latest import Deletion, Latest
 
 KEPT_MAX = 65_536
 """Of one table: some 20 MB in memory, if keys are of an ordinary length."""
 
-_BYTES = {KEYS: b"k", SESSIONS: b"p"}
+_BYTES = {KEYS: b"k", SESSIONS: b"p", SERVICES: b"s", NODES: b"n"}
 """The tables whose deletions are kept: how each is named in the records."""
 
 

@@ -16,6 +16,7 @@ from ..model.commands import IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX
 from ..model.locks import LOCKS_MAX, SESSION_ID_BYTES, SESSIONS_MAX
 from ..storage.interface import APPLIED_KEY, unpack_applied
 from . import deletions, records
+from .intact_catalog import CatalogCheck, check_indexes
 
 _RECORD_HEAD = 24
 """Bytes of the revisions and flags before a user's value."""
@@ -44,6 +45,20 @@ class StateCheck:
         self._sessions: dict[bytes, int] = {}
         self._holds: dict[bytes, tuple[bytes, int]] = {}
         self._holders: set[bytes] = set()
+        self._catalog = catalog = CatalogCheck()
+        self._with_others = {
+            records.HOLD: self._take_hold,
+            records.SESSION_NODE: self._take_session_node,
+            records.SESSION: self._take_session,
+            records.TURN: self._take_turn,
+            records.MEMBER: self._take_member,
+            records.NAME_INDEX: catalog.take_name,
+            records.CHECK: catalog.take_check,
+            records.EXTERNAL: catalog.take_external,
+            records.NODE_INDEXES: catalog.take_node_indexes,
+            records.OWNER: catalog.take_owner,
+            records.SERVICE: catalog.take_service,
+        }
 
     def take(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """Look at some more records.
@@ -76,21 +91,16 @@ class StateCheck:
             raise BadFrame("a state whose keyed writes are not all there")
         if self._sessions or self._holds or self._holders:
             raise BadFrame("a state whose sessions and locks do not belong together")
+        apart = self._catalog.end()
+        if apart:
+            raise BadFrame(f"a state whose {apart} do not belong together")
 
     def _take(self, key: bytes, value: bytes) -> None:
-        check = _CHECKS.get(key[:1])
+        check = _CHECKS.get(key[:1]) or self._with_others.get(key[:1])
         if check is not None:
             check(key, value)
         elif key[:1] == records.USER:
             self._take_user(key, value)
-        elif key[:1] == records.HOLD:
-            self._take_hold(key, value)
-        elif key[:1] == records.SESSION_NODE:
-            self._take_session_node(key, value)
-        elif key[:1] == records.SESSION:
-            self._take_session(key, value)
-        elif key[:1] == records.TURN:
-            self._take_turn(key, value)
         elif key == records.KEYED_WRITES_KEY:
             _, first, following = records.decode_keyed_writes(value)
             self._expected = first, following
@@ -124,6 +134,13 @@ class StateCheck:
         self._holds[name] = session, records.decode_size(value)
         self._holders.add(session)
 
+    def _take_member(self, key: bytes, value: bytes) -> None:
+        member = records.decode_member(value)
+        fault = command_limits.member_fault(member)
+        if fault or not member.name or member.id != _id_in(key):
+            raise ValueError(fault or "a member under another id or without a name")
+        self._catalog.member(member)
+
     def _take_session_node(self, key: bytes, value: bytes) -> None:
         if len(key) != 1 + SESSION_ID_BYTES or len(self._sessions) >= SESSIONS_MAX:
             raise ValueError("an id that no session has, or too many sessions")
@@ -151,17 +168,13 @@ def _check_name(name: bytes) -> None:
 
 
 def _check_index(key: bytes, value: bytes) -> None:
+    if key == records.CATALOG_INDEXES_KEY:
+        check_indexes(value)
+        return
     is_of_node = key[:2] == records.NODE_SESSIONS_CHANGE and len(key) == 2 + 8
     if key not in _INDEX_KEYS and not is_of_node:
         raise ValueError(f"the key {key[:32]!r}")
     records.decode_index(value)
-
-
-def _check_check(key: bytes, value: bytes) -> None:
-    check = records.decode_check(value)
-    fault = command_limits.check_fault(check)
-    if fault or key != records.check_key(check.node, check.id):
-        raise ValueError(fault or "a check under another id or node")
 
 
 def _check_deletion(key: bytes, value: bytes) -> None:
@@ -188,13 +201,6 @@ def _check_delay(key: bytes, value: bytes) -> None:
     records.decode_index(value)
 
 
-def _check_member(key: bytes, value: bytes) -> None:
-    member = records.decode_member(value)
-    fault = command_limits.member_fault(member)
-    if fault or not member.name or member.id != _id_in(key):
-        raise ValueError(fault or "a member under another id or without a name")
-
-
 def _check_removed(key: bytes, _value: bytes) -> None:
     _id_in(key)
 
@@ -213,11 +219,9 @@ def _check_answer(key: bytes, value: bytes) -> None:
 
 _CHECKS: dict[bytes, Callable[[bytes, bytes], None]] = {
     records.KEY_CHANGE_KEY[:1]: _check_index,
-    records.CHECK: _check_check,
     records.DELETION: _check_deletion,
     records.EVENT: _check_event,
     records.FORGOTTEN: _check_forgotten,
-    records.MEMBER: _check_member,
     records.REMOVED: _check_removed,
     records.CLUSTER_KEY: _check_cluster,
     records.DELAY: _check_delay,

@@ -35,6 +35,8 @@ from ..raft import membership
 from ..raft.entry import Entry, EntryKind
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, unpack_applied
 from . import (
+    catalog_index,
+    catalog_writes,
     check_results,
     checks,
     cluster_time,
@@ -54,6 +56,8 @@ from . import (
     user_events,
 )
 from .batch import Batch, Effects, InMemory, Values
+from .catalog_index import CATALOG, CatalogIndex
+from .catalog_reader import CONSUL_FOLDED, consul_index, nodes_with
 from .changes import KEYS, History
 from .deletions import DELETIONS
 from .keyed_writes import KEYED_WRITES, KeyedWrites
@@ -70,6 +74,7 @@ _COMMAND = int(EntryKind.COMMAND)
 
 def _checkpoint(batch: Batch, entry: Entry, _command: Checkpoint) -> Outcome:
     keys.note_change(batch)
+    catalog_writes.note_catalog(batch)
     batch.checkpoint(entry)
     return Outcome(True, entry.index)
 
@@ -92,6 +97,7 @@ EFFECTS: Effects = {
 
 _IN_MEMORY: tuple[InMemory[Any], ...] = (
     *nodes.IN_MEMORY,
+    *catalog_index.IN_MEMORY,
     *members.IN_MEMORY,
     *keyed_writes.IN_MEMORY,
     *deletions.IN_MEMORY,
@@ -119,8 +125,6 @@ class State:
         cluster: The cluster's id, its settings, how many nodes it waits for. Immutable.
         members: All members by id. Never changed in place: a change makes a new dictionary.
         removed: Ids of members that were removed and can never come back.
-        node_numbers: The catalog numbers of all nodes, members or not; another object only after a
-            change of nodes.
         keyed_writes: Which keyed writes are remembered. Immutable.
         history: The latest changes; this node's own, and no part of the replicated state.
         on_checkpoint: Called by `apply` with the index of each `Checkpoint` and a reader of the
@@ -135,13 +139,15 @@ class State:
     cluster: records.Cluster
     members: dict[int, Member]
     removed: frozenset[int]
-    node_numbers: frozenset[int]
     keyed_writes: KeyedWrites
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
         self._values: Values = {}
         self.history = History()
+        # `node_numbers`, and what it was made of.
+        self._numbers: frozenset[int] = frozenset()
+        self._numbers_of: tuple[object, ...] = ()
         self.on_checkpoint: Callable[[int, StateReader], None] | None = None
         self.reload()
 
@@ -157,15 +163,23 @@ class State:
 
     def _take_over(self, values: Values) -> None:
         """Hold these values in memory from now on; as attributes, since every request reads one."""
-        before, self._values = self._values, values
-        if before.get(MEMBERS) is not values[MEMBERS]:
-            self.node_numbers = nodes.numbers(values)
+        self._values = values
         self.cluster = values[CLUSTER]
         self.members = values[MEMBERS]
         self.removed = values[REMOVED]
         self.keyed_writes = values[KEYED_WRITES]
         self._deleted_keys: deletions.Kept = values[DELETIONS].of(KEYS)
         self._holds: holds.Holds = values[holds.HOLDS]
+        self._catalog: CatalogIndex = values[CATALOG]
+
+    @property
+    def node_numbers(self) -> frozenset[int]:
+        """The catalog numbers of all nodes, members or not; another object only after a change."""
+        seen = self.members, self._catalog, self._catalog.externals_version
+        if seen != self._numbers_of:
+            self._numbers_of = seen
+            self._numbers = nodes.numbers(self._values)
+        return self._numbers
 
     @property
     def time_ms(self) -> int:
@@ -202,11 +216,13 @@ class State:
 
     def service_index(self, folded: bytes) -> int:
         """Return the index of the answers about one service now; 0: it has no instance."""
-        raise NotImplementedError(folded)
+        if folded == CONSUL_FOLDED:
+            return consul_index(self._values)
+        return self._catalog.service_index(folded)
 
     def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
         """Return the numbers of the nodes that have an instance of a service now."""
-        raise NotImplementedError(folded)
+        return nodes_with(self._values, folded)
 
     def view(self) -> Reader:
         """Return a reader of what clients read, as of now; the caller closes it."""
@@ -250,6 +266,7 @@ class State:
             outcomes.append(_run(batch, entry))
         last = entries[-1]
         keys.note_change(batch)
+        catalog_writes.note_catalog(batch)
         self.applied, self.applied_term = last.index, last.term
         if batch.values is not self._values:
             self._take_over(batch.values)

@@ -26,9 +26,11 @@ from ..model.commands import (
 from ..raft.entry import Entry
 from ..raft.membership import Configuration
 from ..storage.interface import StateReader
-from . import checks, records
+from . import catalog_writes, checks, nodes, records
 from .batch import Batch, Effects, InMemory
-from .changes import NODES, Change
+from .catalog_index import CATALOG
+from .catalog_records import fold
+from .changes import SETTINGS
 from .nodes import MEMBERS
 
 
@@ -61,6 +63,7 @@ def configuration(batch: Batch, config: Configuration) -> None:
 def _put_cluster(batch: Batch, cluster: records.Cluster) -> None:
     batch.set_value(CLUSTER, cluster)
     batch.put(records.CLUSTER_KEY, records.encode_msgpack(cluster))
+    batch.wakes.append((SETTINGS, b""))
 
 
 def _init_cluster(batch: Batch, entry: Entry, command: InitCluster) -> Outcome:
@@ -134,6 +137,8 @@ def _refusal(batch: Batch, member: Member, gone: int = 0) -> str:
             f"node {member.id:016x} was removed from the cluster and cannot come back; "
             "`hstore join` with an empty --data-dir makes a new member"
         )
+    if member.id in batch.value(CATALOG).externals:
+        return f"the id {member.id:016x} is that of an external node; join with another one"
     other, conflict = _conflict(batch, member, gone)
     if other is None:
         return conflict
@@ -179,6 +184,8 @@ def _conflict(batch: Batch, member: Member, gone: int = 0) -> tuple[Member | Non
             return other, f"the name {member.name} is taken by the node at {other.address}"
         if other.address == member.address:
             return other, f"the address {member.address} is that of {other.name}"
+    if fold(member.name) in batch.value(CATALOG).numbers:
+        return None, f"the name {member.name} is taken by an external node"
     return None, ""
 
 
@@ -210,23 +217,23 @@ def _keep(batch: Batch, entry: Entry, member: Member, number: int = 0) -> Outcom
     if before is None:
         checks.make_serf_health(batch, index, member.catalog_number)
     if modify_index == index:
-        _note_change(batch, index, member.catalog_number, record)
+        nodes.note_change(batch, index, member.catalog_number, record)
+        catalog_writes.touch_node(batch, index, member.catalog_number, health=True)
+    if before is not None and before.name != member.name:
+        nodes.forget_name(batch, index, before.name)
+        catalog_writes.touch_shown(batch, index, member.catalog_number)
     return Outcome(True, index, member.name)
 
 
-def _note_change(batch: Batch, index: int, number: int, record: bytes | None) -> None:
-    """Note a change of the list of nodes."""
-    batch.put(records.NODES_CHANGE_KEY, records.encode_index(index))
-    batch.changes.append(Change(NODES, records.encode_index(number), index, record))
-
-
 def _leave_catalog(batch: Batch, entry: Entry, member: Member) -> None:
-    """Remove the node of a member that goes from the catalog, and its checks.
+    """Remove the node of a member that goes from the catalog, with its services and checks.
 
     Its sessions are many, perhaps: the leader ends them one by one.
     """
-    checks.remove_all(batch, entry.index, member.catalog_number)
-    _note_change(batch, entry.index, member.catalog_number, None)
+    number = member.catalog_number
+    catalog_writes.remove_node(batch, entry.index, number)
+    nodes.forget_name(batch, entry.index, member.name)
+    nodes.note_change(batch, entry.index, number, None)
 
 
 def _default_name(batch: Batch, node_id: int, taken: set[str]) -> str:
@@ -235,7 +242,8 @@ def _default_name(batch: Batch, node_id: int, taken: set[str]) -> str:
     if known is not None:
         return known.name
     number = 1
-    while f"n{number}" in taken:
+    externals = batch.value(CATALOG).numbers
+    while f"n{number}" in taken or fold(f"n{number}") in externals:
         number += 1
     return f"n{number}"
 

@@ -445,8 +445,9 @@ def decoder(kind: type[T], what: str) -> Callable[[bytes], T]:
 decode_member = decoder(Member, "a member")
 decode_cluster = decoder(Cluster, "the cluster")
 decode_session = decoder(Session, "a session")
-# Each session that is made asks for the same few checks.
-decode_check = lru_cache(maxsize=256)(decoder(Check, "a check"))
+decode_check_once = decoder(Check, "a check")
+# Each answer about a service asks for the same few checks of nodes.
+decode_check = lru_cache(maxsize=256)(decode_check_once)
 decode_event = decoder(UserEvent, "an event")
 
 

@@ -14,8 +14,9 @@ from ..model.commands import Denial, Outcome
 from ..model.locks import SESSIONS_MAX, CreateSession, EndSession, Session
 from ..raft.entry import Entry
 from ..storage.interface import StateReader
-from . import checks, deletions, locks, nodes, records
+from . import catalog_writes, checks, deletions, locks, nodes, records
 from .batch import Batch, Effects, InMemory
+from .catalog_index import CATALOG
 from .changes import NODE_SESSIONS, SESSIONS, Change
 from .members import CLUSTER
 
@@ -62,11 +63,13 @@ def _refusal(batch: Batch, session: Session) -> str:
         return "the session exists already"
     if not nodes.is_node(batch, session.node):
         return checks.NO_NODE
+    catalog = batch.value(CATALOG)
+    known = catalog.checks_of.get(session.node, {})
+    critical = catalog.critical_of.get(session.node, {})
     for check in (*session.node_checks, *(session.service_checks or ())):
-        found = checks.get(batch, session.node, check)
-        if found is None:
+        if check not in known:
             return f"Missing check '{check}' registration"
-        if found.status == "critical":
+        if check in critical:
             return f"Check '{check}' is in critical state"
     return ""
 
@@ -103,7 +106,7 @@ def _is_still(batch: Batch, seen: tuple[int, str, int] | None) -> bool:
     if seen is None:
         return True
     node, check, modify_index = seen
-    found = checks.get(batch, node, check)
+    found = catalog_writes.check_at(batch, node, check)
     return modify_index == (0 if found is None else found.modify_index)
 
 

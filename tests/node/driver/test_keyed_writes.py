@@ -20,7 +20,7 @@ from hstore.node.errors import (
     Unavailable,
 )
 from hstore.node.model import commands
-from hstore.node.model.checks import Check, SetCheck
+from hstore.node.model.checks import Check, CheckDefinition, SetCheck
 from hstore.node.model.commands import (
     ChangeMember,
     ChangeSetting,
@@ -36,6 +36,20 @@ from hstore.node.model.commands import (
     RemoveMember,
 )
 from hstore.node.model.locks import Acquire, CreateSession, EndSession, Release, Session
+from hstore.node.model.services import (
+    AssignNodes,
+    CatalogRegister,
+    CheckResult,
+    Deregister,
+    DeregisterCritical,
+    ExternalNode,
+    GivenCheck,
+    Place,
+    RegisterCheck,
+    RegisterService,
+    Service,
+    UpdateChecks,
+)
 from hstore.node.model.user_events import FireEvent, UserEvent
 from hstore.node.peers import wire
 from hstore.node.peers.wire import ForwardKind
@@ -285,6 +299,13 @@ EVERY_COMMAND: tuple[commands.Command, ...] = (
     SetCheck(Check(1, "serfHealth", "", "passing")),
     commands.Transaction((CREATE,)),
     FireEvent(UserEvent(b"e" * 16, "deploy", b"")),
+    RegisterService(Place(1), Service(0, "web", "web"), (GivenCheck("c", "c"),)),
+    RegisterCheck(Place(1), GivenCheck("c", "c", definition=CheckDefinition("ttl", 10**9))),
+    Deregister(Place(0, "web-1"), service="web"),
+    CatalogRegister(ExternalNode(0, "web-1", address="192.0.2.1")),
+    DeregisterCritical(1, "c", 7),
+    UpdateChecks(1, (CheckResult(1, "c", 7, "passing", ""),)),
+    AssignNodes(((1 << 63, 1),)),
 )
 
 
