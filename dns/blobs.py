@@ -33,10 +33,11 @@ _PRIORITY = 1
 _A, _AAAA, _SRV_TYPE = int(RRType.A), int(RRType.AAAA), int(RRType.SRV)
 
 # Fewer records than `_FEW` have at least `_ORDERS_MIN` orders, others as many as there are of them,
-# and at most `_ORDERS_MAX`.
+# and at most `_ORDERS_MAX`; very many have fewer again, as these are long.
 _FEW = 4
 _ORDERS_MIN = 8
 _ORDERS_MAX = 16
+_INDEXES_MAX = 8192
 # An order that takes fewer bytes is put together again each time: whole replies of that size are kept.
 _KEPT_FROM = 1024
 _STRING_MAX = 255
@@ -124,7 +125,7 @@ class ServiceAnswer(Compiled):
         super().__init__(Rcode.NOERROR, (len(parts), 0, len(glue)), (), keys)
         self.size = sum(map(len, self._records)) + sum(map(len, glue))
         if self.size >= _KEPT_FROM:
-            self.size += self.size * len(self._indexes)
+            self.size += (self.size + 8 * len(parts)) * len(self._indexes)
 
     def draw(self, rng: random.Random) -> tuple[int, bytes]:
         """Draw one of the orders; return its number, and the order packed."""
@@ -196,7 +197,8 @@ def _indexes(count: int, rng: random.Random) -> tuple[tuple[int, ...], ...]:
         return ((0,),)
     rounds = -(-_ORDERS_MIN // count) if count < _FEW else 1
     everything, draw = range(count), rng.random
-    firsts = everything if count <= _ORDERS_MAX else rng.sample(everything, _ORDERS_MAX)
+    most = max(2, min(_ORDERS_MAX, _INDEXES_MAX // count))
+    firsts = everything if count <= most else rng.sample(everything, most)
     orders = []
     for first in [*firsts] * rounds:
         # By random keys, in a third of the time that `shuffle` takes for a few.

@@ -37,13 +37,12 @@ def packed_ip(host: str) -> bytes | None:
 
     The C library reads it in a tenth of the time.
     """
+    bare = host.partition("%")[0]
     try:
-        return socket.inet_pton(socket.AF_INET, host)
-    except OSError:
-        pass
-    try:
-        packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    except OSError:
+        if ":" not in bare:
+            return socket.inet_pton(socket.AF_INET, bare)
+        packed = socket.inet_pton(socket.AF_INET6, bare)
+    except (OSError, ValueError):  # the latter: bytes that no C string can hold
         return None
     return packed[12:] if packed.startswith(_MAPPED) else packed
 

@@ -88,7 +88,7 @@ def _asked_by(labels: Name) -> Asked | None:
             return Asked(Kind.NODE if kind == b"node" else Kind.ADDRESS, before[0])
         case b"node" | b"addr" | b"query" | b"lock":
             return None if before else _NOTHING
-    if kind.startswith(b"_"):
+    if kind.startswith(b"_") and len(kind) > 1:
         # A tag may be there in place of `_tcp`, so each such name may have others below it.
         return _srv(labels) if before else _NOTHING
     return None
@@ -106,11 +106,14 @@ def _service(before: Name) -> Asked | None:
 
 def _srv(labels: Name) -> Asked | None:
     """Read `_NAME._tcp` and the like (RFC 2782)."""
-    if len(labels) != 2 or not labels[0].startswith(b"_") or not is_label(labels[0][1:]):
+    name, *others = labels
+    if len(others) != 1 or not name.startswith(b"_") or not is_label(name[1:]):
         return None
-    protocol = labels[1]
+    protocol = others[0]
+    if len(protocol) < 2:
+        return None
     tag = b"" if protocol in {b"_tcp", b"_udp"} else protocol[1:]
-    return Asked(Kind.SERVICE, labels[0][1:], tag)
+    return Asked(Kind.SERVICE, name[1:], tag)
 
 
 class Shown(NamedTuple):

@@ -1,8 +1,10 @@
 """What the DNS server asks about services, answered from this node's copy of the state.
 
 Owns the translation between the catalog and `hstore.dns.lookup`: which status an instance has in DNS,
-which weight and TTL, and which keys an answer depends on. It holds nothing of the state: each question
-reads it, and each change of it is told by key to the server, which keeps what it has packed.
+which weight and TTL, and which keys an answer depends on. Each question reads the state, and each
+change of it is told by key to the server, which keeps what it has packed. Only of a few services with
+many instances what was read is kept here, too, until it changes: there are several questions for one
+service, and those for tags that nobody has are never kept by the server.
 """
 
 from __future__ import annotations
@@ -43,6 +45,10 @@ from ..state.reader import Reader
 _STATUS = {"passing": PASSING, "warning": WARNING, "critical": CRITICAL}
 
 _CONSUL_KEY = service_key(CONSUL.encode())
+
+# To read so many instances takes a millisecond. Memory of what is kept: some 300 bytes an instance.
+_KEPT_FROM = 64
+_KEPT_MAX = 16
 
 # RFC 1464 gives each attribute a string. A key that begins so names a text that is no attribute
 # (Consul: agent/dns.go, encodeKVasRFC1464).
@@ -86,6 +92,7 @@ class CatalogLookup:
         self._contact_at = contact_at
         self._names: tuple[ClusterSettings, Names] | None = None
         self._ttls: tuple[str, dict[str, int]] = "", {}
+        self._kept: dict[bytes, tuple[Found[Service], frozenset[Key]]] = {}
         listen((SERVICES, NODE_HEALTH, NODES, SETTINGS), self._changed, self._restarted)
 
     @property
@@ -107,6 +114,17 @@ class CatalogLookup:
         Raises:
             StorageError: The state cannot be read.
         """
+        kept = self._kept.get(name)
+        if kept is not None:
+            return kept[0]
+        found = self._read(name)
+        if found.what is not None and len(found.what.instances) >= _KEPT_FROM:
+            if len(self._kept) >= _KEPT_MAX:
+                del self._kept[next(iter(self._kept))]
+            self._kept[name] = found, frozenset(found.keys)
+        return found
+
+    def _read(self, name: bytes) -> Found[Service]:
         reader = self._view()
         try:
             instances = reader.instances(name)
@@ -178,10 +196,14 @@ class CatalogLookup:
         self._tell(_CONSUL_KEY, number_key(number), *names)
 
     def _restarted(self) -> None:
+        self._kept.clear()
         self._tell(EVERYTHING)
 
     def _tell(self, *keys: Key) -> None:
         self.version += 1
+        for name, (_found, depends) in [*self._kept.items()]:
+            if not depends.isdisjoint(keys):
+                del self._kept[name]
         self.on_change(keys)
 
     def _ttl_s(self, name: bytes) -> int:

@@ -41,7 +41,7 @@ from .machine import program
 from .names import parse
 from .plan import Plan, Rows
 from .processes import Failed, cpu_seconds, output, pin, running
-from .rows import Row, paired
+from .rows import Row, Target, paired
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -63,6 +63,22 @@ def row_name(rtype: str, peer: str) -> str:
 def by_processor_time(name: str) -> str:
     """Name the row beside one of those."""
     return f"{name} of the server's processor time"
+
+
+TARGETS = tuple(
+    Target(
+        f"{row_name(rtype, peer)} of its processor time",
+        f"{peer}: at least {least}",
+        (by_processor_time(row_name(rtype, peer)),),
+        least=least,
+    )
+    for peer, rtype, least in (
+        ("BIND", "SRV", 1.3),
+        ("BIND", "A", 0.8),
+        ("dnsmasq", "SRV", 8.0),
+        ("dnsmasq", "A", 4.0),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +251,7 @@ def _up(name: str, pid: int, port: int, log: Path) -> _Server:
 
     def is_up() -> bool:
         try:
-            reply = trio.run(
-                ask, "127.0.0.1", port, name_of(f"svc-7.service.{ZONE}"), RRType.SRV
-            )
+            reply = trio.run(ask, "127.0.0.1", port, name_of(f"svc-7.service.{ZONE}"), RRType.SRV)
         except NoAnswer:
             return False
         return len(reply.answers) == INSTANCES

@@ -284,7 +284,9 @@ class Fuzz:
             self._lookup.put(
                 name,
                 [
-                    instance(number, tags=tags, address=rng.choice(addresses), status=rng.randrange(3))
+                    instance(
+                        number, tags=tags, address=rng.choice(addresses), status=rng.randrange(3)
+                    )
                     for number in range(1, count + 1)
                 ],
             )

@@ -163,7 +163,17 @@ def test_a_name_without_records_of_its_own_exists(domain, name, rtype):
             "ga000001.addr",
         ),
         *("x.0a000001.addr", "q.query", "k.lock", "leader.pg.service.lock", "k.web.ring", "ring"),
-        *("_absent._tcp", "_web._tcp.x", "_web.web.service", "_web._none", "_._tcp", "x._web._tcp"),
+        *(
+            "_absent._tcp",
+            "_web._tcp.x",
+            "_web.web.service",
+            "_web._none",
+            "_._tcp",
+            "_web._",
+            "_web._.service",
+            "_",
+            "x._web._tcp",
+        ),
         *("web._tcp", "web", "dc1.web.service", "dc.dc1", "leader.dc1", "hstore.local.consul"),
     ],
 )

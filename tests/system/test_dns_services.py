@@ -149,8 +149,9 @@ async def test_instances_come_fail_and_go_and_no_request_fails(
 
 def test_the_configuration_is_the_one_of_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs/dns.md").read_text()
-    for line in ("accepted_payload_size 8192", "server-template web 60 _web._tcp.service.hstore.local"):
+    for line in (
+        "accepted_payload_size 8192",
+        "server-template web 60 _web._tcp.service.hstore.local",
+    ):
         assert line in page
         assert line in CONFIG
-
-

@@ -165,6 +165,33 @@ def test_a_node_that_is_gone_and_new_settings_are_told(world):
     assert world.told[-1] == EVERYTHING
 
 
+def test_a_service_of_many_instances_is_read_once_until_it_changes(world):
+    def shown(name=b"large"):
+        return [one.status for one in world.lookup.service(name).what.instances]
+
+    numbers = [world.catalog.add_external(f"x{number:03}", "192.0.2.1") for number in range(100)]
+    for number in numbers:
+        world.catalog.register(number, "large")
+    assert shown() == [0] * 100
+    world.catalog.instances = None  # reading it again fails
+    assert shown() == [0] * 100
+    del world.catalog.instances
+    world.catalog.check(1, "c1", "critical", service="web")
+    assert shown() == [0] * 100
+    world.catalog.check(numbers[3], "c", "warning", service="large")
+    assert shown() == [0] * 3 + [1] + [0] * 96
+    world.catalog.check(numbers[5], "own", "critical")
+    assert shown() == [0] * 3 + [1, 0, 2] + [0] * 94
+    world.change(dns_service_ttl="large=7s")
+    world.catalog._tell((SETTINGS, b""))
+    assert world.lookup.service(b"large").what.ttl_s == 7
+    for name in range(40):
+        for number in numbers[:64]:
+            world.catalog.register(number, f"n{name}")
+        assert len(shown(f"n{name}".encode())) == 64
+    assert len(world.lookup._kept) == 16
+
+
 # Settings
 
 
