@@ -8,9 +8,7 @@ whole: the zone is built for a part of the instances, since for all it takes min
 
 from __future__ import annotations
 
-import gc
 import random
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -155,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -88,7 +88,7 @@ class _Instances(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self) -> None:
-        super().__init__(("0.0.0.0", 0), _Instance)  # noqa: S104  # all of 127.0.0.0/8
+        super().__init__(("0.0.0.0", 0), _Instance)  # all of 127.0.0.0/8
         self.sick: set[str] = set()
 
 
@@ -107,7 +107,7 @@ class _Instance(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class _Client(threading.Thread):
+class _Client(threading.Thread):  # noqa: TID251 - there is no event loop here
     """Makes a request through HAProxy every 10 ms, and remembers who answered.
 
     Attributes:
@@ -208,7 +208,8 @@ def _host(number: int) -> str:
 @contextmanager
 def _world() -> Iterator[_World]:
     with place.three() as cluster, _Instances() as instances:
-        threading.Thread(target=instances.serve_forever, daemon=True).start()
+        serving = threading.Thread(target=instances.serve_forever, daemon=True)  # noqa: TID251
+        serving.start()
         front = free_base(1)
         nameservers = "\n".join(
             f"    nameserver {number} 127.0.0.1:{node.dns_port}"

@@ -29,7 +29,6 @@ from hstore.dns.ratelimit import NETWORKS_MAX
 from hstore.dns.recursor import ForgedError, Recursor, is_reply
 from hstore.dns.server import DnsServer
 from hstore.dns.view import ClusterView
-
 from tests.fakes.lookup import FakeLookup, instance
 
 from .kit import TYPES, ZONE, member, opt, query, view, wire_name

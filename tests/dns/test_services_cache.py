@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import dnslib
 from hypothesis import given, settings
@@ -159,7 +160,7 @@ def test_kept_answers_are_those_that_would_be_made_anew(given_steps):
     check_sizes(kept._cache)
 
 
-def change(lookup: FakeLookup, step: tuple[object, ...]) -> None:
+def change(lookup: FakeLookup, step: tuple[Any, ...]) -> None:
     match step:
         case ("put", name, found, ttl_s):
             lookup.put(name, found, ttl_s)

@@ -99,6 +99,10 @@ async def say_who(stream: trio.SocketStream) -> None:
         await stream.send_all(head + host)
 
 
+def start(haproxy: str, config: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([haproxy, "-db", "-f", str(config)], cwd=config.parent)
+
+
 @asynccontextmanager
 async def behind_haproxy(folder: Path, haproxy: str) -> AsyncIterator[World]:
     lookup = FakeLookup()
@@ -107,12 +111,12 @@ async def behind_haproxy(folder: Path, haproxy: str) -> AsyncIterator[World]:
     front = free_base(1)
     async with trio.open_nursery() as nursery:
         _host, dns = await nursery.start(server.run)
-        listeners = await trio.open_tcp_listeners(0, host="0.0.0.0")  # noqa: S104  # all of 127.0.0.0/8
+        listeners = await trio.open_tcp_listeners(0, host="0.0.0.0")  # all of 127.0.0.0/8
         nursery.start_soon(trio.serve_listeners, say_who, listeners)
         world = World(lookup, front, listeners[0].socket.getsockname()[1])
         config = folder / "haproxy.cfg"
         config.write_text(CONFIG.format(dns=dns, front=front))
-        process = subprocess.Popen([haproxy, "-db", "-f", str(config)], cwd=folder)
+        process = start(haproxy, config)
         try:
             with trio.fail_after(WITHIN_S):
                 yield world

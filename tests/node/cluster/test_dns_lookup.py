@@ -45,7 +45,7 @@ class World:
             lambda: self.settings,
             lambda: self.contact_at,
         )
-        self.told = []
+        self.told: list[bytes] = []
         self.lookup.on_change = self.told.extend
         for number in (1, 2, 3):
             self.catalog.add_member(number, f"n{number}", f"10.0.0.{number}")
@@ -57,7 +57,9 @@ class World:
         self.settings = msgspec.structs.replace(self.settings, **fields)
 
     def only(self, name=b"web"):
-        (one,) = self.lookup.service(name).what.instances
+        found = self.lookup.service(name).what
+        assert found is not None
+        (one,) = found.instances
         return one
 
 
