@@ -32,6 +32,8 @@ QUESTIONS = [
     for rtype in ("A", "SRV")
 ]
 
+MEMBERS = query("consul.service.consul", "SRV", additional=opt())
+
 
 def lookup_of(machine: State, listen: Callable[..., object]) -> CatalogLookup:
     return CatalogLookup(
@@ -57,12 +59,12 @@ def test_what_is_kept_is_what_the_state_says_after_every_command(
     kept.view = view()
     rng = random.Random(seed)
     for command in Draws(seed).commands(machine, 150):
-        for packet in rng.sample(QUESTIONS, 6):
+        for packet in (*rng.sample(QUESTIONS, 6), MEMBERS):
             kept.reply(packet)  # so that there is something to forget
         run(machine, command)
         fresh = Answers(random.Random(2), lookup_of(machine, lambda *_: None))
         fresh.view = kept.view
-        for packet in rng.sample(QUESTIONS, 8):
+        for packet in (*rng.sample(QUESTIONS, 8), MEMBERS):
             assert said(kept, packet) == said(fresh, packet), (command, packet)
 
 
