@@ -216,9 +216,10 @@ def config(
 ) -> None:
     """Show the settings of a cluster, or one setting, or change it on all nodes.
 
-    KEY is heartbeat, election_timeout, health_interval, dns_ttl, datacenter, session_ttl_min or
-    session_node_grace; NAME.type (voter or learner) of a node; or log_level, which belongs to the
-    node at -h alone.
+    KEY is heartbeat, election_timeout, health_interval, dns_ttl, datacenter, session_ttl_min,
+    session_node_grace, alt_domains, check_update_interval, dns.service_ttl, dns.only_passing,
+    dns.empty or dns.max_stale; NAME.type (voter or learner) of a node; or log_level, which belongs
+    to the node at -h alone.
     """
     from .config import LOG_LEVEL, change_setting, show_settings
 

@@ -350,7 +350,7 @@ class Denial(enum.IntEnum):
     SESSION_REFUSED = 4
     """The session cannot be made; `text` says why, in Consul's words."""
     LIMIT = 5
-    """A bound is reached; `text` names it."""
+    """A bound is reached, or the UUID of a node is taken; `text` says which."""
     TTL_TOO_SHORT = 6
     """A session's TTL is below the setting `session_ttl_min`; `text` is that, in milliseconds."""
     NO_NODE = 8

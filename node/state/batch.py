@@ -276,6 +276,9 @@ class Batch:
         changed = self.changed
         inside = sorted(key for key in changed if start <= key < end)
         with closing(self._store.view()) as view:
+            if not inside and not self._ranges:
+                yield from view.scan(start, end)
+                return
             stored = (
                 pair
                 for pair in view.scan(start, end)

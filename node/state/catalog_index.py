@@ -26,8 +26,8 @@ from .catalog_records import (
     decode_catalog_indexes,
     decode_external,
     decode_name_index,
+    decode_named,
     decode_node_indexes,
-    decode_service,
     fold,
     node_of,
 )
@@ -113,6 +113,39 @@ class CatalogIndex:
         self.unwritten_nodes: dict[int, None] = {}
         self.is_unwritten = False
         self.externals_version = 0
+
+    @classmethod
+    def load(cls, view: StateReader) -> CatalogIndex:
+        """Return what the records amount to.
+
+        Raises:
+            StorageError: They are damaged, or do not belong together.
+        """
+        catalog = cls()
+        catalog.indexes = decode_catalog_indexes(view.get(records.CATALOG_INDEXES_KEY))
+        catalog.nodes_index = records.decode_index(view.get(records.NODES_CHANGE_KEY))
+        names = {}
+        for key, record in view.scan(records.NAME_INDEX, records.NAME_INDEX_END):
+            index, shown = decode_name_index(record)
+            names[key[1:]] = Name(key[1:], shown, index)
+        for _, record in view.scan(records.EXTERNAL, records.EXTERNAL_END):
+            node = decode_external(record)
+            catalog._set_external(node.number, node)
+        for key, record in view.scan(records.NODE_INDEXES, records.NODE_INDEXES_END):
+            catalog.node_indexes[records.id_of(key)] = decode_node_indexes(record)
+        for key, record in view.scan(records.OWNER, records.OWNER_END):
+            catalog.owners[records.id_of(key)] = records.decode_index(record)
+        for key, record in view.scan(records.SERVICE, records.SERVICE_END):
+            service = decode_named(record)
+            name = names.get(fold(service.name))
+            if name is None:
+                raise StorageError(f"the index of the service {service.name[:64]!r} is missing")
+            catalog._add_instance(key[1:], service.id, name, service.tags)
+        for _, record in view.scan(records.CHECK, records.CHECK_END):
+            check = records.decode_check_once(record)
+            is_critical = check.status == "critical"
+            catalog._set_check(check.node, check.id, check.service, is_critical)
+        return catalog
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it that follows from the records, to be compared."""
@@ -355,34 +388,6 @@ def _drop(where: dict[int, dict[str, Any]], number: int, one: str) -> None:
             del where[number]
 
 
-def _load(view: StateReader) -> CatalogIndex:
-    catalog = CatalogIndex()
-    catalog.indexes = decode_catalog_indexes(view.get(records.CATALOG_INDEXES_KEY))
-    catalog.nodes_index = records.decode_index(view.get(records.NODES_CHANGE_KEY))
-    names = {}
-    for key, record in view.scan(records.NAME_INDEX, records.NAME_INDEX_END):
-        index, shown = decode_name_index(record)
-        names[key[1:]] = Name(key[1:], shown, index)
-    for _, record in view.scan(records.EXTERNAL, records.EXTERNAL_END):
-        node = decode_external(record)
-        catalog._set_external(node.number, node)  # noqa: SLF001
-    for key, record in view.scan(records.NODE_INDEXES, records.NODE_INDEXES_END):
-        catalog.node_indexes[records.id_of(key)] = decode_node_indexes(record)
-    for key, record in view.scan(records.OWNER, records.OWNER_END):
-        catalog.owners[records.id_of(key)] = records.decode_index(record)
-    for key, record in view.scan(records.SERVICE, records.SERVICE_END):
-        service = decode_service(record)
-        name = names.get(fold(service.name))
-        if name is None:
-            raise StorageError(f"the index of the service {service.name[:64]!r} is missing")
-        catalog._add_instance(key[1:], service.id, name, service.tags)  # noqa: SLF001
-    for _, record in view.scan(records.CHECK, records.CHECK_END):
-        check = records.decode_check_once(record)
-        is_critical = check.status == "critical"
-        catalog._set_check(check.node, check.id, check.service, is_critical)  # noqa: SLF001
-    return catalog
-
-
-CATALOG = InMemory("catalog", _load)
+CATALOG = InMemory("catalog", CatalogIndex.load)
 
 IN_MEMORY = (CATALOG,)

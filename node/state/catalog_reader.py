@@ -6,7 +6,7 @@ external node alike as a `CatalogNode`, and the service `consul` of each member,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..model import values
@@ -250,17 +250,17 @@ class CatalogView:
 
     def node_checks(self, number: int) -> list[Check]:
         """Return the checks of a node that belong to no service, by ID."""
-        found = self._checks(number, sorted(self._catalog.own_checks.get(number, ())))
-        return [check for check in found if not check.service]
+        get = self._view.get
+        ids = sorted(self._catalog.own_checks.get(number, ()))
+        found = (get(records.check_key(number, check_id)) for check_id in ids)
+        checks = (records.decode_check(record) for record in found if record is not None)
+        return [check for check in checks if not check.service]
 
     def service_checks(self, service: Service) -> list[Check]:
         """Return the checks of a service, by ID."""
-        return self._checks(service.node, service.checks)
-
-    def _checks(self, number: int, ids: Iterable[str]) -> list[Check]:
         get = self._view.get
-        found = (get(records.check_key(number, check_id)) for check_id in ids)
-        return [records.decode_check(record) for record in found if record is not None]
+        found = (get(records.check_key(service.node, check_id)) for check_id in service.checks)
+        return [records.decode_check_once(record) for record in found if record is not None]
 
     def checks(self, node: int) -> Iterator[Check]:
         """Iterate over the checks of a node, by ID."""

@@ -314,16 +314,15 @@ def remove_node(batch: Batch, index: int, number: int) -> None:
     One write, whatever the node has: with 5,000 services and 10,000 checks some 60 ms.
     """
     catalog: CatalogIndex = batch.values[CATALOG]
-    range_ = _range(SERVICE, number)
-    services = [(key, decode_named(record)) for key, record in batch.scan(*range_)]
+    of_services, of_checks = _range(SERVICE, number), _range(CHECK, number)
+    services = [(key, decode_named(record)) for key, record in batch.scan(*of_services)]
+    checks = [(key, decode_status(record)) for key, record in batch.scan(*of_checks)]
     for key, service in services:
         _leave_name(batch, index, key[1:], service)
-    batch.delete_listed(*range_, [key for key, _ in services])
+    batch.delete_listed(*of_services, [key for key, _ in services])
+    batch.delete_listed(*of_checks, [key for key, _ in checks])
     if services:
         _touch_instances(batch, index, is_other_set=True)
-    range_ = _range(CHECK, number)
-    checks = [(key, decode_status(record)) for key, record in batch.scan(*range_)]
-    batch.delete_listed(*range_, [key for key, _ in checks])
     batch.wakes += [(CHECKS, key[1:]) for key, _ in checks]
     _touch_states(batch, index, *dict.fromkeys(check.status for _, check in checks))
     if SERF_HEALTH in catalog.own_checks.get(number, ()):
@@ -379,7 +378,7 @@ def touch_node(
 def touch_shown(batch: Batch, index: int, number: int) -> None:
     """Note that the checks of a node show another name of it."""
     found = batch.scan(*_range(CHECK, number))
-    statuses = {records.decode_check_once(record).status: None for _, record in found}
+    statuses = {decode_status(record).status: None for _, record in found}
     if statuses:
         touch_node(batch, index, number, checks=True)
         _touch_states(batch, index, *statuses)

@@ -37,14 +37,14 @@ def _update(batch: Batch, entry: Entry, command: UpdateChecks) -> Outcome:
 def _may(batch: Batch, owner: int, check: Check) -> bool:
     """Whether a member runs this check."""
     kind = "" if check.definition is None else check.definition.kind
-    if kind not in _RUN:
+    member = batch.value(MEMBERS).get(owner)
+    if kind not in _RUN or member is None:
         return False
     catalog = batch.value(CATALOG)
     if check.node in catalog.externals:
         # The leader keeps the time of TTL checks there, and any member may have led by then.
         return kind == "ttl" or catalog.owners.get(check.node) == owner
-    member = batch.value(MEMBERS).get(owner)
-    return member is not None and member.catalog_number == check.node
+    return member.catalog_number == check.node
 
 
 def _take(batch: Batch, index: int, check: Check, result: CheckResult) -> bool:

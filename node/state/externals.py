@@ -85,12 +85,16 @@ def _denial(batch: Batch, command: CatalogRegister, number: int) -> Outcome | No
     limit = _uuid_taken(batch, command, number)
     if not number:
         limit = limit or services.node_limit(batch)
-    if service is not None:
-        limit = limit or services.service_limit(batch, number, service)
+    if service is not None and not _is_there(batch, number, service):
+        limit = limit or services.service_limit(batch, number)
     for of_service in by_service.values():
         limit = limit or services.check_limit(batch, number, of_service, ())
     limit = limit or services.check_limit(batch, number, (), ids)
     return Outcome(False, 0, limit, Denial.LIMIT) if limit else None
+
+
+def _is_there(batch: Batch, number: int, service: Service) -> bool:
+    return instance_key(number, service.id) in batch.value(CATALOG).by_instance
 
 
 def _uuid_taken(batch: Batch, command: CatalogRegister, number: int) -> str:

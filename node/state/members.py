@@ -111,7 +111,9 @@ def _replace_member(batch: Batch, entry: Entry, command: ReplaceMember) -> Outco
         _leave_catalog(batch, entry, gone)
         return _keep(batch, entry, newcomer)
     # With all that is registered there.
-    return _keep(batch, entry, newcomer, gone.catalog_number)
+    outcome = _keep(batch, entry, newcomer, gone.catalog_number)
+    _renamed(batch, entry.index, gone.catalog_number, gone.name, newcomer.name)
+    return outcome
 
 
 def _let_in(batch: Batch, entry: Entry, member: Member) -> Outcome:
@@ -219,10 +221,16 @@ def _keep(batch: Batch, entry: Entry, member: Member, number: int = 0) -> Outcom
     if modify_index == index:
         nodes.note_change(batch, index, member.catalog_number, record)
         catalog_writes.touch_node(batch, index, member.catalog_number, health=True)
-    if before is not None and before.name != member.name:
-        nodes.forget_name(batch, index, before.name)
-        catalog_writes.touch_shown(batch, index, member.catalog_number)
+    if before is not None:
+        _renamed(batch, index, member.catalog_number, before.name, member.name)
     return Outcome(True, index, member.name)
+
+
+def _renamed(batch: Batch, index: int, number: int, before: str, after: str) -> None:
+    """Note the new name of a node, if it is one, for who asks by the old name or sees its checks."""
+    if before != after:
+        nodes.forget_name(batch, index, before)
+        catalog_writes.touch_shown(batch, index, number)
 
 
 def _leave_catalog(batch: Batch, entry: Entry, member: Member) -> None:

@@ -48,7 +48,10 @@ def find_place(batch: Batch, place: Place, *, makes: bool = False) -> int | None
     """Return the number of the node of a place; 0: it has to be made; None: there is no such node."""
     number = place.number
     if number:
-        return number if nodes.is_node(batch, number) else None
+        member = batch.values[nodes.MEMBERS].get(number)
+        # Most are members whose number is their id: without the calls of `is_node`.
+        is_there = (member is not None and not member.number) or nodes.is_node(batch, number)
+        return number if is_there else None
     folded = fold(place.name)
     found = batch.value(CATALOG).numbers.get(folded)
     if found is not None:
@@ -102,11 +105,9 @@ def node_limit(batch: Batch) -> str:
     return f"there are {count:,} external nodes, and there may not be more"
 
 
-def service_limit(batch: Batch, number: int, service: Service) -> str:
-    """Return why one more instance cannot be made on a node; empty: it can, or it is there."""
+def service_limit(batch: Batch, number: int) -> str:
+    """Return why one more instance cannot be made on a node; empty: it can."""
     catalog = batch.value(CATALOG)
-    if instance_key(number, service.id) in catalog.by_instance:
-        return ""
     count = len(catalog.services_of.get(number, ()))
     if count >= SERVICES_OF_NODE_MAX:
         return f"this node has {count:,} services, and may not have more"
@@ -247,19 +248,16 @@ def _register_service(batch: Batch, entry: Entry, command: RegisterService) -> O
     number = find_place(batch, place, makes=True)
     if number is None:
         return no_node()
-    before = None
-    if number:
-        before = catalog_writes.service_at(batch, instance_key(number, given.id))
+    before = catalog_writes.service_at(batch, instance_key(number, given.id))
     ids = [one.id for one in command.checks]
     had = () if before is None else before.checks
     gone = [one for one in had if one not in ids] if command.replaces_checks else []
-    checks = tuple(sorted({*ids, *had}.difference(gone)))
+    checks = tuple(sorted({*ids, *had}.difference(gone))) if had or len(ids) > 1 else tuple(ids)
     refusal = protected(batch, number, given, ids)
     if refusal:
         return Outcome(False, 0, refusal, Denial.PROTECTED)
-    limit = service_limit(batch, number, given) or check_limit(
-        batch, number, checks, ids, len(gone)
-    )
+    limit = service_limit(batch, number) if before is None else ""
+    limit = limit or check_limit(batch, number, checks, ids, len(gone))
     if not number:
         limit = limit or node_limit(batch)
     if limit:

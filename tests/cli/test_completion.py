@@ -153,7 +153,9 @@ def test_settings_their_values_and_levels_are_offered(make, cluster, make_finder
 
     assert values_of("config") == [
         "zone", "heartbeat", "election_timeout", "health_interval", "dns_ttl", "datacenter",
-        "session_ttl_min", "session_node_grace", "log_level", "n1.type", "n2.type",
+        "session_ttl_min", "session_node_grace", "alt_domains", "check_update_interval",
+        "dns.service_ttl", "dns.only_passing", "dns.empty", "dns.max_stale", "log_level",
+        "n1.type", "n2.type",
     ]  # fmt: skip
     assert values_of("config", incomplete="n2.t") == ["n2.type"]
     assert values_of("config", incomplete="he") == ["heartbeat", "health_interval"]

@@ -113,7 +113,7 @@ _STATE = (
     ),
     _mutant(
         "session-begins-on-a-critical-check", "It is not looked at.",
-        _SESSIONS, '        if found.status == "critical":\n', '        if not found.status:\n',
+        _SESSIONS, "        if check in critical:\n", "        if not check:\n",
     ),
     _mutant(
         "a-failed-operation-leaves-the-others", "The transaction is refused, and half of it is done.",

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from hstore.node.config import cluster_settings
 from hstore.node.config.settings import (
     at_port,
     load_search,
@@ -16,6 +17,7 @@ from hstore.node.config.settings import (
     refuse_own_dns_among_recursors,
 )
 from hstore.node.errors import ConfigError, HstoreError, Refused
+from hstore.node.model import values
 from hstore.node.model.commands import ClusterSettings
 
 ENV = {"HOME": "/home/ada"}
@@ -70,6 +72,31 @@ def test_cluster_settings_are_read_from_file_and_variables_in_their_units(tmp_pa
     assert "cluster.dns_ttl" in settings.given
 
 
+def test_the_settings_of_services_are_kept_in_one_spelling(tmp_path):
+    config = write_config(
+        tmp_path,
+        '[cluster]\nalt_domains = ["Consul.", "example.NET", "consul"]\n[cluster.dns]\n'
+        'service_ttl = " web* = 1m , *=0s"\nonly_passing = true\nempty = "nxdomain"\n',
+    )
+    settings = load_settings(config, ENV | {"HSTORE_DNS_MAX_STALE": "1s"})
+    assert settings.cluster == ClusterSettings(
+        alt_domains="consul,example.net",
+        dns_service_ttl="web*=60s,*=0s",
+        dns_only_passing=1,
+        dns_empty="nxdomain",
+        dns_max_stale_ms=1000,
+    )
+    assert values.service_ttls(settings.cluster.dns_service_ttl) == (("web*", 60), ("*", 0))
+    for one in cluster_settings.SETTINGS:
+        value = getattr(settings.cluster, one.field)
+        assert one.parse(one.show(value)) == value
+    for field, value in (("alt_domains", ""), ("dns_service_ttl", ""), ("dns_only_passing", 0)):
+        changed = cluster_settings.changed(settings.cluster, field, value)
+        assert getattr(changed, field) == value
+    with pytest.raises(ValueError, match=r"dns\.only_passing: 2 is not allowed"):
+        cluster_settings.changed(settings.cluster, "dns_only_passing", 2)
+
+
 def test_the_data_folder_follows_xdg_data_home_unless_that_is_relative():
     here = load_settings({}, ENV | {"XDG_DATA_HOME": "/data"})
     ignored = load_settings({}, ENV | {"XDG_DATA_HOME": "data"})
@@ -121,6 +148,20 @@ def test_without_a_home_the_error_asks_for_a_data_directory():
         ("cluster.heartbeat", "1ms", "from 10ms to 10s"),
         ("cluster.election_timeout", "2h", "500ms, 1s or 2m"),
         ("cluster.dns_ttl", "1500ms", "whole seconds"),
+        ("cluster.alt_domains", "a..b", "at most 4 DNS domains"),
+        ("cluster.alt_domains", "a,b,c,d,e", "at most 4 DNS domains"),
+        ("cluster.alt_domains", 5, "at most 4 DNS domains"),
+        ("cluster.check_update_interval", "25h", "500ms, 1s or 2m"),
+        ("cluster.dns.service_ttl", "web", "NAME=DURATION"),
+        ("cluster.dns.service_ttl", "=5s", "NAME=DURATION"),
+        ("cluster.dns.service_ttl", "a*b=5s", "NAME=DURATION"),
+        ("cluster.dns.service_ttl", "web=1500ms", "whole seconds"),
+        ("cluster.dns.service_ttl", "web=1s,web=2s", "each name once"),
+        ("cluster.dns.service_ttl", "web\n=1s", "NAME=DURATION"),
+        ("cluster.dns.service_ttl", f"{'w' * 994}=1440m", "at most 1000 characters"),
+        ("cluster.dns.only_passing", "yes", "true or false"),
+        ("cluster.dns.empty", "none", "nodata, nxdomain"),
+        ("cluster.dns.max_stale", "0s", "from 1s to 1440m"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_key_value_and_what_is_allowed(key, value, allowed):

@@ -254,7 +254,9 @@ class Draws:
             return ChangeMember(rng.choice(ids), name=rng.choice(("n1", "n7", "m1", "e3")))
         if what == 8 and ids:
             self.next_id += 1
-            return ReplaceMember(member(self.next_id), rng.choice(ids))
+            return ReplaceMember(
+                member(self.next_id, rng.choice(("", "n2", "n7"))), rng.choice(ids)
+            )
         if what == 9 and len(ids) > 1:
             return RemoveMember(rng.choice(ids))
         if what == 10 and ids and rng.random() < 0.1:
@@ -306,7 +308,7 @@ def _answers(machine: State, now: Reader) -> Iterator[tuple[tuple[str, Any], tup
     yield ("services", ""), (now.service_set_index(is_narrowed=False), sets)
     nodes = now.catalog_nodes()
     yield ("nodes", ""), (now.nodes_index(), nodes)
-    names_of_nodes = {fold(name) for name in (*EXTERNALS, "n1", "n2", "n3", "m1")}
+    names_of_nodes = {fold(name) for name in (*EXTERNALS, "n1", "n2", "n3", "n4", "m1")}
     for text in sorted(name.decode() for name in names_of_nodes):
         node = now.catalog_node(text)
         services = [] if node is None else list(now.services_of(node.number))

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from hstore.node.errors import BadFrame
-from hstore.node.model.checks import Check, CheckDefinition, SetCheck
+from hstore.node.model import commands
+from hstore.node.model.checks import (
+    NODE_MAINTENANCE,
+    SERVICE_MAINTENANCE,
+    Check,
+    CheckDefinition,
+    SetCheck,
+)
 from hstore.node.model.commands import (
     ChangeMember,
     ClusterSettings,
@@ -34,7 +43,11 @@ from hstore.node.state.catalog_records import fold
 from hstore.node.state.changes import CHECKS, NODES, SERVICES, Wake
 from hstore.node.state.intact import StateCheck
 from hstore.node.state.machine import State
+from hstore.node.state.reader import Reader
 from hstore.node.state.watches import Watches
+from hstore.node.storage.interface import Identity
+from hstore.node.storage.rocks import RocksStorage
+from tests.fakes.catalog import FakeCatalog
 from tests.node.state.catalogs import (
     SECOND,
     catalog_register,
@@ -54,6 +67,7 @@ from tests.node.state.machines import (
     everything,
     member,
     new_machine,
+    new_storage,
     run,
     run_one,
     serf_health,
@@ -459,6 +473,7 @@ def test_the_checks_of_an_external_node_are_its_owners(machine: State) -> None:
     number = external(machine)
     by_http, by_ttl = (result(machine, number, one, "passing") for one in "ht")
     assert run_one(machine, UpdateChecks(1, (by_http,))).revision == 0
+    assert run_one(machine, UpdateChecks(9, (by_ttl,))).revision == 0
     assert run_one(machine, UpdateChecks(2, (by_ttl,))).revision
     run(machine, AssignNodes(((number, 1), (99, 1))), AssignNodes(((number, 99),)))
     assert index_of(machine).owners == {number: 1}
@@ -498,6 +513,30 @@ def test_a_member_that_took_anothers_place_runs_its_checks(machine: State) -> No
     good = result(machine, 1, "c", "passing")
     assert run_one(machine, UpdateChecks(5, (good,))).revision
     assert ids(machine, "web") == [("n1", "web")]
+
+
+def test_maintenance_is_a_check_that_nobody_runs(machine: State) -> None:
+    maintenance = CheckDefinition("maintenance")
+    of_service = SERVICE_MAINTENANCE + "web"
+
+    def on(check_id: str, service_id: str, notes: str) -> RegisterCheck:
+        one = given(check_id, "critical", maintenance, service=service_id, notes=notes)
+        return register_check(1, one)
+
+    run(machine, register(1, "web"), on(NODE_MAINTENANCE, "", "a"), on(of_service, "web", "b"))
+    found = checks_of(machine)
+    assert (found[of_service].status, found[of_service].service) == ("critical", "web")
+    assert (found[NODE_MAINTENANCE].notes, found[NODE_MAINTENANCE].service) == ("a", "")
+    run(machine, on(NODE_MAINTENANCE, "", "other"))
+    assert checks_of(machine)[NODE_MAINTENANCE].notes == "other"
+    assert index(machine, "web") == machine.applied
+    said = result(machine, 1, of_service, "passing")
+    assert run_one(machine, UpdateChecks(1, (said,))).revision == 0
+    # It outlives a registration, which does not name it.
+    run(machine, register(1, "web", given("c")))
+    assert of_service in checks_of(machine)
+    run(machine, deregister(1, check=of_service), deregister(1, check=NODE_MAINTENANCE))
+    assert set(checks_of(machine)) == {"serfHealth", "c"}
 
 
 # --- nodes -------------------------------------------------------------------------------------------
@@ -646,9 +685,42 @@ def test_a_state_whose_records_do_not_belong_together_is_refused(machine: State)
             look(changed)  # type: ignore[arg-type]
 
 
-def test_a_full_node_goes_within_a_tenth_of_a_second(machine: State) -> None:
+def test_what_was_written_before_there_were_services_is_read() -> None:
+    machine = new_machine()
+    run(machine, InitCluster("ab" * 8, ClusterSettings()), PutMember(member(1)))
+    node = (1).to_bytes(8, "big")
+    old: dict[str, Any] = {
+        "node": 1, "id": "serfHealth", "name": "Serf Health Status", "status": "passing",
+        "output": "Agent alive and reachable", "critical_ms": 0, "create_index": 2,
+        "modify_index": 2,
+    }  # fmt: skip
+    pairs = dict(everything(machine))
+    del pairs[b"ac"], pairs[b"j" + node]
+    pairs[b"c" + node + b"serfHealth"] = msgspec.msgpack.encode(old)
+    storage = new_storage()
+    storage.state.write(list(pairs.items()))
+    machine = State(storage.state)
+    assert checks_of(machine)["serfHealth"].status == "passing"
+    with Now(machine) as now:
+        assert now.service_index(b"consul") == now.catalog_node_index("n1") == 2
+        assert now.check_states_index("any") == now.service_set_index(is_narrowed=False) == 1
+    check = StateCheck()
+    check.take(everything(machine))
+    check.end(machine.applied, machine.applied_term)
+    assert run_one(machine, register(1, "web")).ok
+    entry = msgspec.msgpack.encode(["C", {**old, "status": "critical"}, 7])
+    command = commands.decode(entry)
+    assert command == SetCheck(Check(**{**old, "status": "critical"}), 7)
+    assert run_one(machine, command).ok
+
+
+async def test_a_full_node_goes_within_a_tenth_of_a_second(tmp_path: Path) -> None:
+    RocksStorage.create(tmp_path / "data", Identity("00" * 8, 1))
+    storage = RocksStorage.open(tmp_path / "data", cache_bytes=64 << 20)
+    storage.load()
+    machine = State(storage.state)
     took = []
-    for number in (7, 8, 9):
+    for number in (7, 8, 9, 10):
         run(machine, PutMember(member(number)))
         for first in range(0, 5_000, 500):
             run(machine, *(_full(number, k) for k in range(first, first + 500)))
@@ -656,9 +728,63 @@ def test_a_full_node_goes_within_a_tenth_of_a_second(machine: State) -> None:
         run(machine, RemoveMember(number))
         took.append(time.process_time() - before)
         assert not index_of(machine).by_instance
+    await storage.close()
+    # The best of some: others use this machine, too.
     assert min(took) < 0.1
 
 
 def _full(number: int, k: int) -> RegisterService:
     checks = given(f"c{k}", "passing", ttl()), given(f"d{k}", "", ttl(SECOND))
     return register(number, f"s{k}", *checks[: 1 if k == 0 else 2], tags=("a", "b"))
+
+
+# --- the fake that others test with ------------------------------------------------------------------
+
+
+def test_the_fake_catalog_shows_what_a_state_shows(machine: State) -> None:
+    fake = FakeCatalog()
+    fake.add_member(1, "n1", "127.0.0.1")
+    fake.add_member(2, "n2", "127.0.0.1")
+    number = fake.add_external("Web-1", "192.0.2.1", uuid=f"{7:08x}-0000-0000-0000-{0:012x}")
+    run(machine, catalog_register("Web-1", uuid=f"{7:08x}-0000-0000-0000-{0:012x}"))
+    numbers = {1: 1, 2: 2, external(machine): number}
+    for node, name, tags in (
+        (2, "web", ("b",)),
+        (external(machine), "Web", ("a",)),
+        (1, "web", ()),
+    ):
+        run(machine, register("web-1" if node > 2 else node, name, tags=tags))
+        fake.register(numbers[node], name, tags=tags)
+    run(machine, register_check(1, given("own", "warning")))
+    fake.check(1, "own", "warning")
+    run(machine, register(2, "web", given("c", "passing"), tags=("b",)))
+    fake.check(2, "c", "passing", service="web")
+
+    def seen(reader: Reader | FakeCatalog) -> object:
+        found = reader.instances(b"web")
+        return (
+            [
+                (one.node.name, one.node.is_member, one.service.id, one.service.tags)
+                for one in found
+            ],
+            [[check.id for check in reader.service_checks(one.service)] for one in found],
+            [[check.id for check in reader.node_checks(one.node.number)] for one in found],
+            [node.name for node in reader.catalog_nodes()],
+            reader.service_set(),
+            reader.service_name(b"web"),
+            [one.node.name for one in reader.instances(b"consul")],
+            [node and node.name for node in map(reader.catalog_node, ("WEB-1", "n1", "none"))],
+            [check.id for check in reader.every_check()],
+        )
+
+    with Now(machine) as now:
+        assert seen(fake) == seen(now)
+    told: list[Wake] = []
+    fake.listen({SERVICES}, lambda table, key: told.append((table, key)), lambda: None)
+    before = fake.service_index(b"web")
+    fake.deregister(number, "Web")
+    assert fake.service_index(b"web") > before
+    assert told == [(SERVICES, b"web")]
+    fake.remove_node(2)
+    assert [one.node.name for one in fake.instances(b"web")] == ["n1"]
+    assert fake.service_index(b"none") == 0

@@ -302,6 +302,7 @@ def _draw_settings(rng: Random, seed: int) -> ClusterSettings:
     The others have faster heartbeats, which bring more elections into the seconds of a run.
     """
     more, sessions = stream(seed, "shipped settings"), stream(seed, "settings of sessions")
+    services = stream(seed, "settings of services")
     heartbeat = rng.choice((20, 50, 100))
     drawn = ClusterSettings(
         heartbeat_ms=heartbeat,
@@ -312,5 +313,11 @@ def _draw_settings(rng: Random, seed: int) -> ClusterSettings:
         datacenter=sessions.choice(("dc1", "east")),
         session_ttl_min_ms=sessions.choice((1000, 1000, 1000, 2000)),
         session_node_grace_ms=sessions.choice((0, 300, 500, 2000)),
+        alt_domains=services.choice(("consul", "", "consul,example.net")),
+        check_update_interval_ms=services.choice((0, 1000, 300_000)),
+        dns_service_ttl=services.choice(("", "web*=5s,*=0s")),
+        dns_only_passing=services.choice((0, 1)),
+        dns_empty=services.choice(("nodata", "nxdomain")),
+        dns_max_stale_ms=services.choice((1000, 300_000)),
     )
     return ClusterSettings() if more.random() < 0.5 else drawn
