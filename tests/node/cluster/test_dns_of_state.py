@@ -12,14 +12,14 @@ import trio
 from hstore.dns.answers import Answers
 from hstore.dns.view import ClusterView
 from hstore.node.cluster.dns_lookup import CatalogLookup
-from hstore.node.model.commands import ClusterSettings, Command
+from hstore.node.model.commands import ClusterSettings, Command, PutMember, RemoveMember
 from hstore.node.model.services import Place, RegisterService, UpdateChecks
 from hstore.node.state.machine import State
 from hstore.node.state.watches import Watches
 from tests.dns.kit import contents, opt, query, reply_of, view
 from tests.node.memory_cluster import Member, running
 from tests.node.state.catalogs import Draws, deregister, given, register, result, ttl
-from tests.node.state.machines import new_machine, run
+from tests.node.state.machines import member, new_machine, run, serf_health
 from tests.node.state.test_catalog_random import begin
 
 QUESTIONS = [
@@ -66,6 +66,24 @@ def test_what_is_kept_is_what_the_state_says_after_every_command(
         fresh.view = kept.view
         for packet in (*rng.sample(QUESTIONS, 8), MEMBERS):
             assert said(kept, packet) == said(fresh, packet), (command, packet)
+
+
+def test_a_new_member_is_found_as_soon_as_it_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of before depends on other nodes alone."""
+    monkeypatch.setattr(trio, "current_time", lambda: 0.0)
+    machine = new_machine()
+    watches = Watches(machine.history)
+    begin(machine)
+    kept = Answers(random.Random(1), lookup_of(machine, watches.listen))
+    kept.view = view()
+    assert len(srvs(kept, "consul.service.consul")) == 3
+    run(machine, PutMember(member(9)))
+    assert len(srvs(kept, "consul.service.consul")) == 3
+    number = machine.members[9].catalog_number
+    run(machine, serf_health("passing", number))
+    assert len(srvs(kept, "consul.service.consul")) == 4
+    run(machine, RemoveMember(9))
+    assert len(srvs(kept, "consul.service.consul")) == 3
 
 
 # Members
