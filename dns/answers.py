@@ -40,8 +40,8 @@ from .message import (
     udp_limit,
 )
 from .records import CLASS_IN, Name, Rcode, Rdata, RRType
-from .service_records import Alias, Question, asked_in, is_stale, member_asked
-from .services import Asked
+from .service_records import Alias, Question, is_stale, member_asked
+from .services import Asked, asked_by
 from .view import ClusterView
 from .zone import Node, Zone, Zones, build_zone, check_names, may_be_unavailable
 
@@ -75,6 +75,7 @@ class Answers:
         self._lookup.on_change = self._on_change
         self._view: ClusterView | None = None
         self._zones: Zones | None = None
+        self._datacenter = b""
         self._is_stale = False
         self._nxdomains: dict[Name, Compiled] = {}
         self._cache = Cache()
@@ -130,7 +131,9 @@ class Answers:
     def _found_zones(self) -> Zones | None:
         """The zones of the view; None without a view."""
         if self._zones is None and self._view is not None:
-            self._zones = Zones(self._view, self._lookup.names.alt_domains, build_zone)
+            names = self._lookup.names
+            self._zones = Zones(self._view, names.alt_domains, build_zone)
+            self._datacenter = names.datacenter
         return self._zones
 
     def _zone_of(self, name: Name) -> tuple[Zone, Name] | None:
@@ -264,9 +267,10 @@ class Answers:
             return empty_reply(query, Rcode.BADVERS)
         if query.rclass != CLASS_IN or query.rtype in _TRANSFERS:
             return empty_reply(query, Rcode.REFUSED)
-        if self._view is None:
+        zones = self._zones or self._found_zones()
+        if zones is None:
             return query if may_be_unavailable(query.name) else self.unavailable(query)
-        found = self._zone_of(query.name)
+        found = zones.find(query.name)
         if found is None:
             return empty_reply(query, Rcode.REFUSED)
         zone, apex = found
@@ -311,10 +315,11 @@ class Answers:
         """
         asked = None
         if node is None:
-            asked = asked_in(query.name, zone, self._lookup) if apex is zone.apex else None
+            if apex is zone.apex:
+                asked = asked_by(query.name[: -len(apex)], self._datacenter)
+            if asked is None:
+                return self._nxdomain(zone, apex), None
             node = member_asked(asked, zone)
-        if node is None and asked is None:
-            return self._nxdomain(zone, apex), None
         key = name_bytes(query.name) + query.question[-4:]
         compiled = self._compiled.get(key)
         if compiled is not None:

@@ -49,6 +49,8 @@ class Asked(NamedTuple):
 
 _NOTHING = Asked(Kind.NOTHING)
 
+_KINDS = frozenset((b"service", b"node", b"addr", b"query", b"lock"))
+
 _LABEL_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -67,6 +69,9 @@ def asked_by(labels: Name, datacenter: bytes) -> Asked | None:
         labels: In lower case, leaf first; at least one.
         datacenter: The only one whose names exist.
     """
+    last = labels[-1]
+    if last not in _KINDS and last[:1] != b"_" and last not in {datacenter, b"dc"}:
+        return None  # Most names that do not exist are of this kind.
     asked = _asked_by(labels)
     if asked is not None or not datacenter:
         return asked
@@ -74,7 +79,7 @@ def asked_by(labels: Name, datacenter: bytes) -> Asked | None:
         return _NOTHING
     if labels[-2:] == (datacenter, b"dc"):
         return _asked_by(labels[:-2]) if labels[:-2] else _NOTHING
-    if labels[-1] == datacenter:
+    if last == datacenter:
         return _asked_by(labels[:-1]) if labels[:-1] else _NOTHING
     return None
 

@@ -117,15 +117,16 @@ class Zones:
         self._view = view
         self._build = build
         self._own = name_of(view.zone)
-        self._apexes = sorted({self._own, *alt_domains}, key=len, reverse=True)
+        apexes = sorted({self._own, *alt_domains}, key=len, reverse=True)
+        self._ends = [(-len(apex), apex) for apex in apexes]
         self._built: dict[Name, Zone] = {}
 
     def find(self, name: Name) -> tuple[Zone, Name] | None:
         """Return the zone that a name belongs to, and the apex at or above the name."""
         # One of the domains may lie below another: the longest is the closest.
-        for apex in self._apexes:
-            if name[-len(apex) :] == apex:
-                zone = self._zone(apex)
+        for start, apex in self._ends:
+            if name[start:] == apex:
+                zone = self._built.get(apex) or self._zone(apex)
                 return zone, zone.apex
         zone = self._zone(self._own)
         reverse = zone.apex_of(name)
