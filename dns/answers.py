@@ -41,7 +41,7 @@ from .message import (
 )
 from .records import CLASS_IN, Name, Rcode, Rdata, RRType
 from .service_records import Alias, Question, is_stale, member_asked
-from .services import Asked, asked_by
+from .services import Asked, asked_by, may_ask
 from .view import ClusterView
 from .zone import Node, Zone, Zones, build_zone, check_names, may_be_unavailable
 
@@ -315,10 +315,10 @@ class Answers:
         """
         asked = None
         if node is None:
-            if apex is zone.apex:
+            if apex is zone.apex and may_ask(query.name[-1 - len(apex)], self._datacenter):
                 asked = asked_by(query.name[: -len(apex)], self._datacenter)
             if asked is None:
-                return self._nxdomain(zone, apex), None
+                return self._nxdomains.get(apex) or self._nxdomain(zone, apex), None
             node = member_asked(asked, zone)
         key = name_bytes(query.name) + query.question[-4:]
         compiled = self._compiled.get(key)
@@ -345,16 +345,14 @@ class Answers:
         )
         found = question.resolve(asked)
         if found is None:
-            return self._nxdomain(zone, zone.apex), None
+            return self._nxdomains.get(zone.apex) or self._nxdomain(zone, zone.apex), None
         if found.is_kept and found.alias is None and found.answer is not None:
             self._cache.add(key, found.answer)
         return found.answer, found.alias
 
     def _nxdomain(self, zone: Zone, apex: Name) -> Compiled:
-        """Return the answer that they share under one apex: names that do not exist are countless."""
-        compiled = self._nxdomains.get(apex)
-        if compiled is None:
-            compiled = self._nxdomains[apex] = negative(zone, apex, Rcode.NXDOMAIN)
+        """Make the answer that all share under one apex: names that do not exist are countless."""
+        compiled = self._nxdomains[apex] = negative(zone, apex, Rcode.NXDOMAIN)
         return compiled
 
     def _compile(self, zone: Zone, apex: Name, node: Node, query: Query) -> Compiled:

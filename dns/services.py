@@ -62,6 +62,11 @@ def is_label(name: bytes) -> bool:
     return 0 < len(name) <= 63 and _LABEL_BYTES.issuperset(name)
 
 
+def may_ask(last: bytes, datacenter: bytes) -> bool:
+    """Tell, by the label next to the domain, whether `asked_by` may find something."""
+    return last in _KINDS or last[:1] == b"_" or last in (datacenter, b"dc")
+
+
 def asked_by(labels: Name, datacenter: bytes) -> Asked | None:
     """Return what the labels below the domain ask for; None: such a name does not exist.
 
@@ -69,9 +74,6 @@ def asked_by(labels: Name, datacenter: bytes) -> Asked | None:
         labels: In lower case, leaf first; at least one.
         datacenter: The only one whose names exist.
     """
-    last = labels[-1]
-    if last not in _KINDS and last[:1] != b"_" and last not in {datacenter, b"dc"}:
-        return None  # Most names that do not exist are of this kind.
     asked = _asked_by(labels)
     if asked is not None or not datacenter:
         return asked
@@ -79,7 +81,7 @@ def asked_by(labels: Name, datacenter: bytes) -> Asked | None:
         return _NOTHING
     if labels[-2:] == (datacenter, b"dc"):
         return _asked_by(labels[:-2]) if labels[:-2] else _NOTHING
-    if last == datacenter:
+    if labels[-1] == datacenter:
         return _asked_by(labels[:-1]) if labels[:-1] else _NOTHING
     return None
 
