@@ -38,6 +38,8 @@ _KEYS = {
     "datacenter": "cluster.datacenter",
     "session_ttl_min": "cluster.session_ttl_min",
     "session_node_grace": "cluster.session_node_grace",
+    "alt_domains": "cluster.alt_domains",
+    "check_update_interval": "cluster.check_update_interval",
 }
 
 
@@ -235,6 +237,12 @@ cluster = _all(
         "--session-node-grace",
         metavar="TIME",
         help="How long sessions outlive their node, at creation [10s].",
+    ),
+    click.option("--alt-domains", metavar="NAMES", help="Other DNS domains of services [consul]."),
+    click.option(
+        "--check-update-interval",
+        metavar="TIME",
+        help="How often outputs of checks are written, at creation [300s].",
     ),
 )
 

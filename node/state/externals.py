@@ -37,16 +37,15 @@ def _register(batch: Batch, entry: Entry, command: CatalogRegister) -> Outcome:
         _replace_node(batch, index, before, given)
     service = command.service
     if service is not None:
-        ids = [one.id for one in command.checks if one.service == service.id]
         known = catalog_writes.service_at(batch, instance_key(number, service.id))
-        checks = tuple(sorted({*ids, *(() if known is None else known.checks)}))
+        checks = () if known is None else known.checks
         services.put_service(
             batch, index, known, service, number=number, checks=checks, is_catalog=True
         )
     for each in command.checks:
-        if each.service and (service is None or each.service != service.id):
-            key = instance_key(number, each.service)
-            catalog_writes.list_checks(batch, key, [each.id])
+        if each.service:
+            # Each by itself: two of them may have one ID, and the later one counts.
+            catalog_writes.list_checks(batch, instance_key(number, each.service), [each.id])
         services.upsert(batch, index, number, each, service=each.service, is_catalog=True)
     return Outcome(True, index)
 

@@ -98,6 +98,8 @@ def test_the_help_names_the_defaults_that_a_new_cluster_has():
     # It said 100ms of the heartbeat, which has long been 200ms.
     helps = {name: str(one.help) for one in cli.cli.commands["start"].params for name in one.opts}
     for setting in cluster_settings.SETTINGS:
+        if setting.key.startswith("dns."):
+            continue  # These are in the file, and in `hstore config`.
         default = setting.show(getattr(ClusterSettings(), setting.field))
         assert f"[{default}]" in helps[f"--{setting.key.replace('_', '-')}"]
 

@@ -431,6 +431,18 @@ def test_checks_are_as_the_catalog_gives_them(machine: State) -> None:
     assert refused(run_one(machine, lost), Denial.NO_SERVICE_OF_CHECK, "db")
 
 
+def test_of_two_checks_with_one_id_the_later_one_counts(machine: State) -> None:
+    a, b = Service(0, "a", "a"), Service(0, "b", "b")
+    run(machine, catalog_register("web-1", service=b))
+    run(machine, catalog_register("web-1", service=a, checks=(given("c", service="a"),)))
+    twice = given("c", service="b"), given("c", service="a")
+    run(machine, catalog_register("web-1", service=a, checks=twice))
+    number = external(machine)
+    assert checks_of(machine, number)["c"].service == "a"
+    found = {one: service(machine, number, one) for one in "ab"}
+    assert {one: each and each.checks for one, each in found.items()} == {"a": ("c",), "b": ()}
+
+
 def test_a_members_things_are_registered_through_the_member(machine: State) -> None:
     run(machine, register(1, "web"), register(1, "db", tag_override=True))
     text = "n1 is a member: register through its agent"

@@ -226,7 +226,7 @@ def targets(machine: State, question: str, about: object) -> Collection[Wake]:
     return {(CHECK_STATES, str(about).encode())}
 
 
-@pytest.mark.parametrize("seed", (100, 101))
+@pytest.mark.parametrize("seed", [100, 101])
 @pytest.mark.usefixtures("few")
 def test_an_index_moves_with_its_answer_never_falls_and_wakes_who_waits(seed: int) -> None:
     machine = new_machine()
