@@ -149,12 +149,6 @@ class Node:
         self.freshness = Freshness(self.replica)
         lag = self.poller.lag if self.poller is not None else Lag()
         self.keys = Keys(self.replica, self.status.wait_change)
-        self.dns_lookup = CatalogLookup(
-            self.keys.view,
-            self.keys.watches.listen,
-            lambda: self._facts.settings,
-            self.status.contact_at,
-        )
         self.process = ThisNode(
             self.replica, self.status, self.handover, lag, address=address, name=name
         )
@@ -197,6 +191,15 @@ class Node:
         self.replica.on_refused = self._refused_by_core
         self.replica.on_term_jump = self._term_jumped
         state.on_checkpoint = self.check.checkpoint
+
+    def dns_lookup(self) -> CatalogLookup:
+        """Return what a DNS server asks about services; each server has its own."""
+        return CatalogLookup(
+            self.keys.view,
+            self.keys.watches.listen,
+            lambda: self._facts.settings,
+            self.status.contact_at,
+        )
 
     async def run(
         self,

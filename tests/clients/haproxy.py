@@ -217,7 +217,7 @@ def _world() -> Iterator[_World]:
         )
         config = Path(cluster.nodes[0].directory).parent / "haproxy.cfg"
         config.write_text(_CONFIG.format(nameservers=nameservers, front=front))
-        process = subprocess.Popen([install(), "-db", "-f", str(config)])
+        process = subprocess.Popen([install(), "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
         try:
             yield _World(cluster, instances, front)
         finally:

@@ -100,7 +100,9 @@ async def say_who(stream: trio.SocketStream) -> None:
 
 
 def start(haproxy: str, config: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([haproxy, "-db", "-f", str(config)], cwd=config.parent)
+    return subprocess.Popen(
+        [haproxy, "-db", "-f", str(config)], cwd=config.parent, stderr=subprocess.DEVNULL
+    )
 
 
 @asynccontextmanager

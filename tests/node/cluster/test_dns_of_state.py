@@ -91,7 +91,7 @@ def test_a_new_member_is_found_as_soon_as_it_is_healthy(monkeypatch: pytest.Monk
 
 def dns_of(member: Member) -> Answers:
     """A node's answers, wired as in `node/process/main.py`."""
-    answers = Answers(random.Random(1), member.node.dns_lookup)
+    answers = Answers(random.Random(1), member.node.dns_lookup())
 
     def show(seen: ClusterView | None) -> None:
         answers.view = seen
