@@ -174,7 +174,7 @@ class ServiceAnswer(Compiled):
         """
         if not self._hashes:
             self._hashes = tuple([_hash(one) for one in self._order])
-        # Multiplying by an odd number gives each client an order of its own, for a fraction of what
+        # Multiplying by an odd number gives each client an order of its own, for half of what
         # a hash of each pair would cost: such queries are not kept, and their senders can be forged.
         client = _hash(host.encode()) | 1
         ranks = [one * client & _MASK for one in self._hashes]
