@@ -11,9 +11,11 @@ import struct
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
+from .lookup import Key
 from .message import AA, CD, HEADER_SIZE, QR, RD, record_bounds
-from .records import Name, Rcode, Rdata, Record, RRType
+from .records import Hinfo, Name, Rcode, Rdata, Record, RRType
 from .wire import pack_anywhere, pack_sections
 from .zone import Zone
 
@@ -59,31 +61,27 @@ class Compiled:
 
     Attributes:
         heads: Flags and counts by shape.
+        keys: What the answer depends on beside the view (`lookup.py`).
+        queries: The queries whose whole replies were made from it and are kept; None: there was none.
+        size: About how many bytes it holds, beside what every answer does.
     """
 
-    __slots__ = ("_bodies", "_counts", "_cuts", "_orders", "heads")
+    __slots__ = ("_bodies", "_counts", "_cuts", "_orders", "heads", "keys", "queries", "size")
 
     def __init__(
         self,
         rcode: Rcode,
         counts: tuple[int, int, int],
         orders: Sequence[Order | bytes],
+        keys: tuple[Key, ...] = (),
     ) -> None:
-        answers, authorities, additionals = counts
-        self.heads = tuple(
-            _HEAD.pack(
-                QR | AA | (RD if shape & 1 else 0),
-                (CD if shape & 2 else 0) | rcode,
-                1,
-                answers,
-                authorities,
-                additionals + (1 if shape >= WITH_OPT else 0),
-            )
-            for shape in range(2 * WITH_OPT)
-        )
+        self.keys = keys
+        self.queries: dict[bytes, None] | None = None
+        self.size = 0
+        self.heads = _heads(rcode, counts)
         self._counts = counts
         self._orders = orders
-        self._bodies = list(orders)
+        self._bodies: list[Order | bytes] = list(orders)
         self._cuts: dict[int, tuple[list[int], list[int]]] = {}
 
     def draw(self, rng: random.Random) -> tuple[int, bytes]:
@@ -146,11 +144,44 @@ class Compiled:
             kept.append(kept[-1] + size)
         return ends, kept
 
+    def cut(self, head: bytes, question: bytes, opt: bytes, limit: int, host: str) -> bytes | None:
+        """Return a reply with TC and as many of its records as fit; None: such replies have none.
 
-def negative(zone: Zone, apex: Name, rcode: Rcode) -> Compiled:
+        Args:
+            head: The query's id, and the head of the reply in full.
+            question, opt, limit: As for `shortened`.
+            host: The client's address.
+        """
+        return None
+
+
+@lru_cache(1024)
+def _heads(rcode: Rcode, counts: tuple[int, int, int]) -> tuple[bytes, ...]:
+    """Return flags and counts of a reply by shape; many answers share them."""
+    answers, authorities, additionals = counts
+    return tuple(
+        _HEAD.pack(
+            QR | AA | (RD if shape & 1 else 0),
+            (CD if shape & 2 else 0) | rcode,
+            1,
+            answers,
+            authorities,
+            additionals + (1 if shape >= WITH_OPT else 0),
+        )
+        for shape in range(2 * WITH_OPT)
+    )
+
+
+def negative(zone: Zone, apex: Name, rcode: Rcode, keys: tuple[Key, ...] = ()) -> Compiled:
     """Return a negative answer. RFC 2308 section 3: it carries the apex's SOA, for caches."""
     soa = pack_anywhere(Record(apex, RRType.SOA, zone.soa.minimum_s, zone.soa))
-    return Compiled(rcode, (0, 1, 0), [soa])
+    return Compiled(rcode, (0, 1, 0), [soa], keys)
+
+
+def any_answer(name: Name, zone: Zone, keys: tuple[Key, ...] = ()) -> Compiled:
+    """Return the answer to ANY: RFC 8482 section 4.2, one synthesized HINFO for all there is."""
+    order = Order(name, RRType.ANY, zone, (Hinfo(b"RFC8482", b""),))
+    return Compiled(Rcode.NOERROR, (1, 0, 0), [order], keys)
 
 
 def orders_of(rdatas: tuple[Rdata, ...], rng: random.Random) -> list[Sequence[Rdata]]:

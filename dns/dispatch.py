@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from .answers import Answers
+from .aliases import AliasQuery, asked_next, followed
+from .answers import TCP_LIMIT, Answers
 from .held import Asker, Held
 from .ip_literals import is_loopback
 from .message import Query, empty_reply
@@ -69,6 +70,7 @@ class Dispatch:
         self.held = Held(answers.is_available, self._answer_held, self._fail_held)
         self.stats = DnsStats()
         self._recursor = recursor
+        answers.follows = recursor is not None
         self._is_current = is_current
         self._view = self._without_leader = answers.view
         self._names_leader = False
@@ -98,6 +100,7 @@ class Dispatch:
         To be called before queries are answered. That it is current again answers what is held for it.
         """
         if self._view is self._without_leader:
+            self.answers.note_age()
             return
         is_current = self._is_current()
         if is_current is not self._names_leader:
@@ -105,6 +108,8 @@ class Dispatch:
             self._names_leader = is_current
             if is_current:
                 self.held.look()
+        if not is_current:
+            self.answers.note_age()
 
     def reply(
         self,
@@ -123,7 +128,7 @@ class Dispatch:
             is_near: Whether it came by UDP from a loopback address.
         """
         try:
-            reply = self.answers.reply(packet, over_tcp=over_tcp, is_near=is_near)
+            reply = self.answers.reply(packet, over_tcp=over_tcp, is_near=is_near, asker=asker)
         except Exception:  # a query that meets a bug must not end the server
             if self._count_failure():
                 log.exception("dns query failed", count=self.stats.failures, query=packet.hex())
@@ -131,6 +136,8 @@ class Dispatch:
         if reply is None:
             return None
         if isinstance(reply, Query):
+            if isinstance(reply, AliasQuery):
+                return None if self._forward(reply, asker()) else reply.reply
             return self._hold(reply, asker())
         if self._recursor is not None and _is_refused(reply):
             query = self.answers.outside(packet)
@@ -149,11 +156,19 @@ class Dispatch:
         """
         assert self._recursor is not None, "nothing is forwarded without a recursor"
         try:
+            if isinstance(query, AliasQuery):
+                return await self._resolve_alias(self._recursor, query, limit)
             return await self._recursor.resolve(query, limit)
         except Exception:  # one reply that meets a bug must not end the server
             if self._count_failure():
                 log.exception("dns forwarding failed", count=self.stats.failures)
             return empty_reply(query, Rcode.SERVFAIL, ra=True)
+
+    async def _resolve_alias(self, recursor: Recursor, query: AliasQuery, limit: int) -> bytes:
+        """Return an answer of ours that ends in another name, with what that name has."""
+        found = await recursor.resolve(asked_next(query), TCP_LIMIT)
+        reply = followed(query, found)
+        return reply if len(reply) <= limit else empty_reply(query, Rcode.NOERROR, aa=True, tc=True)
 
     def _forward(self, query: Query, asker: Asker) -> bool:
         """Forward a query that has got REFUSED, if a recursor may answer this client."""
@@ -176,11 +191,17 @@ class Dispatch:
         self.note_contact()
         try:
             is_near = not asker.over_tcp and is_loopback(asker.host)
-            reply = self.answers.answer(query, over_tcp=asker.over_tcp, is_near=is_near)
+            reply = self.answers.answer(
+                query, over_tcp=asker.over_tcp, is_near=is_near, asker=lambda: asker
+            )
         except Exception:  # as in `reply`
             if self._count_failure():
                 log.exception("held dns query failed", count=self.stats.failures, name=query.name)
             reply = self.answers.unavailable(query)
+        if isinstance(reply, AliasQuery):
+            if not self._forward(reply, asker):
+                asker.send(reply.reply)
+            return True
         if isinstance(reply, Query):
             return False
         # Without a view even names outside the zone are held.

@@ -23,6 +23,7 @@ class RRType(enum.IntEnum):
 
     A = 1
     NS = 2
+    CNAME = 5
     SOA = 6
     PTR = 12
     HINFO = 13
@@ -86,6 +87,13 @@ class Ns:
 
 
 @dataclass(frozen=True, slots=True)
+class Cname:
+    """Contents of a CNAME record."""
+
+    target: Name
+
+
+@dataclass(frozen=True, slots=True)
 class Ptr:
     """Contents of a PTR record."""
 
@@ -113,7 +121,7 @@ class Soa:
     minimum_s: int
 
 
-Rdata: TypeAlias = Address | Srv | Txt | Ns | Ptr | Hinfo | Soa
+Rdata: TypeAlias = Address | Srv | Txt | Ns | Cname | Ptr | Hinfo | Soa
 
 
 def type_of(rdata: Rdata) -> RRType:
@@ -125,6 +133,7 @@ _TYPES: dict[type, RRType] = {
     Srv: RRType.SRV,
     Txt: RRType.TXT,
     Ns: RRType.NS,
+    Cname: RRType.CNAME,
     Ptr: RRType.PTR,
     Soa: RRType.SOA,
     Hinfo: RRType.HINFO,

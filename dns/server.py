@@ -24,6 +24,7 @@ from .answers import Answers
 from .datagrams import Datagrams, can_batch
 from .dispatch import Dispatch, DnsStats
 from .ip_literals import is_loopback
+from .lookup import Lookup
 from .message import OWN_UDP_SIZE, Query
 from .ratelimit import RateLimit, Verdict, network_of
 from .recursor import Recursor
@@ -58,6 +59,7 @@ class DnsServer:
         udp: A bound datagram socket.
         tcp: A bound and listening stream socket.
         answers: Makes the replies.
+        lookup: Knows the services, for answers that are not given; None: there are none.
         recursor: Resolves names outside the zone, for clients that may ask; None: they get REFUSED.
         connections_max: TCP connections at the same time.
         is_current: Tells whether the leader in the view may still be named; asked before each batch
@@ -73,13 +75,14 @@ class DnsServer:
         tcp: socket.socket,
         *,
         answers: Answers | None = None,
+        lookup: Lookup | None = None,
         recursor: Recursor | None = None,
         connections_max: int = TCP_CONNECTIONS_MAX,
         is_current: Callable[[], bool] = lambda: True,
     ) -> None:
         self._udp = udp
         self._tcp = tcp
-        self._answers = answers if answers is not None else Answers()
+        self._answers = answers if answers is not None else Answers(lookup=lookup)
         self._dispatch = Dispatch(self._answers, recursor, is_current)
         self._connections = Connections(self._dispatch, connections_max)
         self._limit = RateLimit()

@@ -19,6 +19,7 @@ from .message import HEADER_SIZE, OWN_UDP_SIZE, TC, MalformedError, name_bytes
 from .records import (
     CLASS_IN,
     Address,
+    Cname,
     Hinfo,
     Name,
     Ns,
@@ -175,6 +176,8 @@ def _contents(rdata: Rdata) -> Any:
             return dnslib.TXT(list(strings))
         case Ns(target):
             return dnslib.NS(DNSLabel(target))
+        case Cname(target):
+            return dnslib.CNAME(DNSLabel(target))
         case Ptr(target):
             return dnslib.PTR(DNSLabel(target))
         case Hinfo(cpu, os):
@@ -210,6 +213,8 @@ def _known(rr: Any) -> Rdata | None:
             return Txt(tuple(rr.rdata.data))
         case RRType.NS:
             return Ns(_name(rr.rdata.label))
+        case RRType.CNAME:
+            return Cname(_name(rr.rdata.label))
         case RRType.PTR:
             return Ptr(_name(rr.rdata.label))
         case _:

@@ -22,11 +22,14 @@ believed and cached (RFC 2308 section 7.1).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from .ip_literals import host_and_port, ip_of
 from .records import Address, Name, Ns, Ptr, Rdata, Record, RRType, Soa, Srv, Txt, name_of, type_of
 from .view import ClusterView, Member
+
+_Build: TypeAlias = Callable[[ClusterView], "Zone"]
 
 # Secondary servers use these three, and this zone has none (AXFR is refused). So they only have to
 # satisfy programs that check zones: RIPE-203 recommends them for small, quickly changing zones.
@@ -58,12 +61,14 @@ class Zone:
         ttl_s: TTL of every record and minimum of the SOA, in seconds.
         nodes: Every existing name, absolute, and the reverse names of members' addresses.
         soa: Contents of every apex's SOA, for negative answers.
+        in_contact: Whether the leader is known, so that what is published is current.
     """
 
     apex: Name
     ttl_s: int
     nodes: Mapping[Name, Node]
     soa: Soa
+    in_contact: bool
 
     def apex_of(self, name: Name) -> Name | None:
         """Return the apex at or above `name`: the zone's, or a reverse name; else None."""
@@ -97,6 +102,48 @@ class Zone:
         ]
 
 
+class Zones:
+    """The zone of a view, and the same names below each alternative domain.
+
+    Each is built when it is first asked for. Reverse names belong to the zone alone, and so name it.
+
+    Args:
+        build: Builds the zone of a view whose names have been checked.
+        view: The cluster.
+        alt_domains: The alternative domains.
+    """
+
+    def __init__(self, view: ClusterView, alt_domains: Iterable[Name], build: _Build) -> None:
+        self._view = view
+        self._build = build
+        self._own = name_of(view.zone)
+        apexes = sorted({self._own, *alt_domains}, key=len, reverse=True)
+        self._ends = [(-len(apex), apex) for apex in apexes]
+        self._built: dict[Name, Zone] = {}
+
+    def find(self, name: Name) -> tuple[Zone, Name] | None:
+        """Return the zone that a name belongs to, and the apex at or above the name."""
+        # One of the domains may lie below another: the longest is the closest.
+        for start, apex in self._ends:
+            if name[start:] == apex:
+                zone = self._built.get(apex) or self._zone(apex)
+                return zone, zone.apex
+        zone = self._zone(self._own)
+        reverse = zone.apex_of(name)
+        return None if reverse is None else (zone, reverse)
+
+    def _zone(self, apex: Name) -> Zone:
+        zone = self._built.get(apex)
+        if zone is None:
+            if apex == self._own:
+                zone = self._build(self._view)
+            else:
+                text = b".".join(apex).decode("ascii")
+                zone = build_zone(replace(self._view, zone=text), with_reverse=False)
+            self._built[apex] = zone
+        return zone
+
+
 def check_names(view: ClusterView) -> None:
     """Check that a zone can be built for a view, without building it, which takes much longer.
 
@@ -112,8 +159,13 @@ def may_be_unavailable(name: Name) -> bool:
     return name[:1] == (b"leader",) or _LEADER_SERVICE in name
 
 
-def build_zone(view: ClusterView) -> Zone:
-    """Build the zone of a view whose names have been checked (`check_names`)."""
+def build_zone(view: ClusterView, *, with_reverse: bool = True) -> Zone:
+    """Build the zone of a view whose names have been checked (`check_names`).
+
+    Args:
+        view: The cluster.
+        with_reverse: Whether the zone has the reverse names of members' addresses, too.
+    """
     apex = name_of(view.zone)
     leader = next((m for m in view.members if m.name == view.leader), None)
     # Being in contact with the leader proves more than the last round of health checks says.
@@ -140,10 +192,10 @@ def build_zone(view: ClusterView) -> Zone:
         zone.add((label, *browsing), (Ptr(apex),))
     types = [*(label for label, _ in _SERVICES), _LEADER_SERVICE]
     zone.add((b"_services", *browsing), [Ptr((label, b"_tcp", *apex)) for label in types])
-    for name, members in _reverse(view.members).items():
+    for name, members in _reverse(view.members).items() if with_reverse else ():
         hosts = [Ptr(_host(member.name, apex)) for member in members]
         zone.add_apex(name, (soa, *name_servers, *hosts))
-    return Zone(apex, ttl_s, zone.nodes, soa)
+    return Zone(apex, ttl_s, zone.nodes, soa, leader is not None)
 
 
 def _add_service(

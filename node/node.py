@@ -19,6 +19,7 @@ from .checks.runner import CheckRunner
 from .cluster.administration import Administration
 from .cluster.alarms import Alarms
 from .cluster.configure import Configure
+from .cluster.dns_lookup import CatalogLookup
 from .cluster.founding import Founding
 from .cluster.handover import Handover
 from .cluster.membership import Membership
@@ -194,6 +195,15 @@ class Node:
         self.replica.on_refused = self._refused_by_core
         self.replica.on_term_jump = self._term_jumped
         state.on_checkpoint = self.check.checkpoint
+
+    def dns_lookup(self) -> CatalogLookup:
+        """Return what a DNS server asks about services; each server has its own."""
+        return CatalogLookup(
+            self.keys.view,
+            self.keys.watches.listen,
+            lambda: self._facts.settings,
+            self.status.contact_at,
+        )
 
     async def run(
         self,

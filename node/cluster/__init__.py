@@ -20,6 +20,7 @@ serf_health.py        the check `serfHealth` of each member, which the leader se
 outlook.py            why there is no leader, and which command ends that
 write_rate.py         how many entries a node applies per second
 overview.py           the `/v1/cluster` object and the view for DNS, put together
+dns_lookup.py         services and nodes, as the DNS server asks for them
 configure.py          settings and names, changed while the cluster runs
 founding.py           whether a cluster that was just founded can still be given up
 alarms.py             what an operator has to mend

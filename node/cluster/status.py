@@ -164,6 +164,12 @@ class Status:
         """Whether this node is in current contact with a leader; a leader: with its majority."""
         return self._health.in_contact()
 
+    def contact_at(self) -> float:
+        """When this node was last in contact, as far as that is proven; infinite: it is now."""
+        if self.in_contact():
+            return math.inf
+        return max(self._started_at, self._replica.contact.proven_at)
+
     def is_live(self, node: int) -> bool:
         """Whether `node` counts among the live: alive or suspect."""
         judgements = self._health.judgements(self._own_figures())

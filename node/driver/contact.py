@@ -96,6 +96,11 @@ class Contact:
             self._look_at_rounds()
         return self._proven_at >= oldest
 
+    @property
+    def proven_at(self) -> float:
+        """The time of the latest proof, in seconds of `trio.current_time()`; infinite: none counts."""
+        return self._proven_at
+
     def needs_read(self) -> bool:
         """Whether a read index is needed, because nothing else can be the next proof."""
         core = self._core

@@ -352,6 +352,7 @@ def _servers(
     dns = DnsServer(
         sockets.dns_udp,
         sockets.dns_tcp,
+        lookup=node.dns_lookup(),
         recursor=recursor,
         connections_max=shares.dns,
         is_current=node.status.in_contact,

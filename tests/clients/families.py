@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tests.system.cluster import Cluster
 
-from . import node_consul, patroni, place, py_consul
+from . import haproxy, node_consul, patroni, place, py_consul
 from .outcome import Outcome, Unavailable
 from .scripted import SCRIPTED, Scripted
 
@@ -47,6 +47,9 @@ ALONE: dict[str, Callable[[bool], Outcome]] = {
     patroni.NAME: lambda is_long: _guarded(
         patroni.NAME, patroni.VERSION, lambda: patroni.run(is_long=is_long)
     ),
+    haproxy.NAME: lambda is_long: _guarded(
+        haproxy.NAME, haproxy.version(), lambda: haproxy.run(is_long=is_long)
+    ),
 }
 """Clients with clusters of their own."""
 
@@ -56,6 +59,7 @@ INSTALLS: dict[str, Callable[[], object]] = {
     node_consul.NAME: node_consul.install,
     node_consul.SUITE: node_consul.install_suite,
     patroni.NAME: patroni.install,
+    haproxy.NAME: haproxy.install,
 }
 
 NAMES = (*SHARED, *ALONE)

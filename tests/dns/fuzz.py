@@ -21,13 +21,15 @@ import dnslib
 import trio
 import trio.testing
 
-from hstore.dns.answers import _COMPILED_MAX
+from hstore.dns.cache import COMPILED_MAX, SERVICES_SIZE_MAX
 from hstore.dns.held import HOLD_S
+from hstore.dns.lookup import HostNode
 from hstore.dns.message import MalformedError
 from hstore.dns.ratelimit import NETWORKS_MAX
 from hstore.dns.recursor import ForgedError, Recursor, is_reply
 from hstore.dns.server import DnsServer
 from hstore.dns.view import ClusterView
+from tests.fakes.lookup import FakeLookup, instance
 
 from .kit import TYPES, ZONE, member, opt, query, view, wire_name
 from .test_recursor import answer
@@ -45,6 +47,9 @@ _NAMES = [
     "_services._dns-sd._udp.hstore.local", "n2._hstore._tcp.hstore.local", "absent.hstore.local",
     "1.0.0.10.in-addr.arpa", "x.2.0.0.10.in-addr.arpa", "9.9.9.9.in-addr.arpa", "ip6.arpa",
     "example.com", "WwW.ExAmPlE.cOm", "local", "", ".".join(["x" * 61] * 4),
+    "web.service.hstore.local", "WeB.service.consul", "_web._tcp.consul", "v1.web.service.dc1.consul",
+    "large.service.consul", "alias.service.hstore.local", "0a000001.addr.consul", "w1.node.consul",
+    "absent.service.consul", "leader.consul", "service.consul", "consul",
 ]  # fmt: skip
 _TYPES = [*TYPES.values(), *[1, 12, 16, 28, 33] * 3]
 _OPTIONS = [
@@ -244,7 +249,8 @@ class Fuzz:
         udp.close()
         tcp.close()
         self.recursor = recursor
-        self.server = DnsServer(udp, tcp, recursor=recursor)
+        self._lookup = FakeLookup()
+        self.server = DnsServer(udp, tcp, lookup=self._lookup, recursor=recursor)
         self.datagrams = MemorySocket()
         self.server._udp = self.datagrams  # type: ignore[assignment]  # a stand-in
         self._views = self._draw_views()
@@ -260,10 +266,31 @@ class Fuzz:
         """Throw some packets, and check what comes back; return how many."""
         if self._rng.random() < 0.05:
             self.server.view = self._rng.choice(self._views)
+        if self._rng.random() < 0.3:
+            self._change()
         self.server._nursery = nursery
         if self._rng.random() < 0.25:
             return await self._by_tcp(nursery)
         return await self._by_udp()
+
+    def _change(self) -> None:
+        """Change some service, or a node."""
+        rng = self._rng
+        tags = rng.choice(((), (b"v1",), (b"v1.2", b"v1")))
+        addresses = ("", "", "10.9.9.9", "fd00::9", "far.example", "alias.service.consul")
+        for name, most in ((b"web", 5), (b"large", 120), (b"alias", 1)):
+            count = rng.randrange(most + 1)
+            self._lookup.put(
+                name,
+                [
+                    instance(
+                        number, tags=tags, address=rng.choice(addresses), status=rng.randrange(3)
+                    )
+                    for number in range(1, count + 1)
+                ],
+            )
+        self._lookup.age_s = rng.choice((0.0, 0.0, 299.0, 400.0))
+        self._lookup.put_node(b"w1", HostNode(rng.choice(("10.1.0.1", "far.example")), (b"k=v",)))
 
     async def _by_udp(self) -> int:
         packets = [self.packets.draw() for _ in range(BATCH)]
@@ -382,8 +409,11 @@ class Fuzz:
         server, recursor = self.server, self.recursor
         if server.stats.failures:
             raise Wrong(f"{server.stats.failures} packets met a bug; the log has the first")
-        if len(server._answers._compiled) > _COMPILED_MAX or server._connections:
-            raise Wrong("compiled answers or connections are left over")
+        cache = server._answers._cache
+        if cache._of_cluster > COMPILED_MAX or cache._services_size > SERVICES_SIZE_MAX:
+            raise Wrong("compiled answers are left over")
+        if server._connections:
+            raise Wrong("connections are left over")
         self._check_udp()
         lost = sum(is_near for _, is_near in self._owed.values())
         if server.held or lost > server.stats.unheld:

@@ -365,7 +365,7 @@ def test_a_new_view_takes_effect_with_the_next_query_and_an_equal_one_keeps_what
 def test_a_zone_is_built_for_the_first_query_and_not_for_each_view(monkeypatch):
     built = []
 
-    def build(view):
+    def build(view, **_how):
         built.append(view.serial)
         return build_zone(view)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from hstore.dns.ip_literals import host_and_port, ip_of, is_ip, is_loopback
+from hstore.dns.ip_literals import host_and_port, ip_of, is_ip, is_loopback, packed_ip
 from hstore.dns.ratelimit import network_of
 
 LOOPBACK = ["127.0.0.1", "127.9.9.9", "::1", "::1%lo", "::ffff:127.0.0.1", "::ffff:7f00:1"]
@@ -43,3 +45,32 @@ def test_a_mapped_address_is_the_one_in_it_and_a_zone_index_no_part_of_one():
 def test_an_ipv6_host_stands_in_brackets_before_a_port():
     assert host_and_port("192.0.2.1", 8500) == "192.0.2.1:8500"
     assert host_and_port("2001:db8::1", 8500) == "[2001:db8::1]:8500"
+
+
+def packed(host: str) -> bytes | None:
+    try:
+        return ip_of(host).packed
+    except ValueError:
+        return None
+
+
+@given(
+    st.one_of(
+        st.ip_addresses().map(str),
+        st.ip_addresses(v=6).map(lambda ip: ip.exploded.upper()),
+        st.ip_addresses(v=4).map("::ffff:{}".format),
+        st.ip_addresses(v=6).map("{}%eth0".format),
+        st.ip_addresses(v=4).map("{}%1".format),
+        st.text(alphabet="0123456789abcdef.:%xF \0ü", max_size=20),
+        st.text(max_size=10),
+    )
+)
+@example("")
+@example("1.2.3.04")
+@example("1.2.3")
+@example("::1.2.3.4")
+@example("1::2::3")
+@example("localhost")
+@example("10.0.0.1\0")
+def test_the_c_library_reads_the_same_addresses(host):
+    assert packed_ip(host) == packed(host)
