@@ -17,7 +17,9 @@ import pytest
 from hstore.cli.keys import SCAN_LIMIT
 from hstore.cli.main import cli
 from hstore.cli.process.demo import run_demo
+from hstore.cli.services import registering
 from hstore.node.api.http.params import KEY_BYTES_MAX, TIMEOUT_S_DEFAULT, VALUE_BYTES_MAX
+from hstore.node.checks import timeouts
 from hstore.node.cluster import health
 from hstore.node.config import cluster_settings
 from hstore.node.config.settings import DNS_OFFSET, PEER_OFFSET, load_settings
@@ -31,7 +33,10 @@ SETTINGS = load_settings({}, {"HOME": "/home/ada"})
 CLUSTER = ClusterSettings()
 
 # What is in brackets in a help and is no value of a setting.
-IN_WORDS = {"HSTORE_HOST, else a search", "chosen by the leader", "never", "program, host, pid"}
+IN_WORDS = {
+    "HSTORE_HOST, else a search", "NAME", "chosen by the leader", "its node's", "never",
+    "program, host, pid", "the member that is asked", "this machine's",
+}  # fmt: skip
 
 
 def commands(
@@ -67,6 +72,8 @@ def expected(name: str, option: str) -> str:
         if option == "--" + setting.key.replace("_", "-"):
             return setting.show(getattr(CLUSTER, setting.field))
     return {
+        "--interval": registering.INTERVAL,
+        "--timeout": f"{timeouts.HTTP_TIMEOUT_S:.0f}s",
         "--limit": str(SCAN_LIMIT),
         # Of sessions, where a client says nothing.
         "--delay": f"{LOCK_DELAY_NS // 10**9}s",

@@ -750,9 +750,6 @@ def _full(number: int, k: int) -> RegisterService:
     return register(number, f"s{k}", *checks[: 1 if k == 0 else 2], tags=("a", "b"))
 
 
-# --- the fake that others test with ------------------------------------------------------------------
-
-
 def test_the_fake_catalog_shows_what_a_state_shows(machine: State) -> None:
     fake = FakeCatalog()
     fake.add_member(1, "n1", "127.0.0.1")
