@@ -65,12 +65,13 @@ class Runs:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Let runs be begun until cancelled; then none is left."""
-        try:
-            async with trio.open_nursery() as self._nursery:
+        async with trio.open_nursery() as self._nursery:
+            try:
                 task_status.started()
                 await trio.sleep_forever()
-        finally:
-            self._nursery = None
+            finally:
+                # Before the nursery is closed: in that step of the loop, a check may become due.
+                self._nursery = None
 
     def begin(self, running: Running) -> None:
         """Begin a run of a check that is due, as soon as there is room; unless one is under way."""

@@ -87,6 +87,13 @@ async def test_a_run_ends_before_the_next_begins_and_missed_ones_are_left_out(au
             assert one.ended <= following.began
 
 
+async def test_a_check_that_becomes_due_while_the_node_ends_does_no_harm(autojump_clock):
+    # Trio draws the order of tasks: the nursery of the runs may be closed by the time of that check.
+    for _ in range(50):
+        async with running_checks() as node:
+            node.register("web", http(10))
+
+
 async def test_a_probe_that_never_ends_is_given_up_and_is_critical(autojump_clock):
     node = OneNode()
     node.targets["web"] = hang
