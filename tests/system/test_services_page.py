@@ -12,15 +12,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from .cluster import HSTORE, WAIT_S, Cluster, eventually
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "services.md"
 
 # Without names in DNS, and somebody who runs the checks, the page is about nothing.
-pytest.importorskip("hstore.dns.services")
-pytest.importorskip("hstore.node.checks.runner")
 
 
 def blocks(page: str, kind: str) -> list[str]:
