@@ -435,7 +435,7 @@ class Replica(Operations):
 
     def link_made(self, peer: int) -> None:
         """Send again the replies that the last link may have lost, then what waited for a link."""
-        for replies in self._replies.kept(peer):
+        for replies in self._replies.kept(peer) if peer not in self.state.removed else ():
             self.send(peer, replies[0] if len(replies) == 1 else wire.Bundle([*replies]))
         self.want_turn()
 
