@@ -65,7 +65,8 @@ class Runs:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Let runs be begun until cancelled; then none is left."""
-        async with trio.open_nursery() as self._nursery:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             try:
                 task_status.started()
                 await trio.sleep_forever()
