@@ -98,7 +98,9 @@ DRIVER = (
     ),
     _mutant(
         "replies-on-a-lost-link-are-forgotten", (), "They are not sent again on the next one.",
-        _REPLICA, "        for replies in self._replies.kept(peer):\n", "        for replies in ():\n",
+        _REPLICA,
+        "        for replies in self._replies.kept(peer) if peer not in self.state.removed else ():\n",
+        "        for replies in ():\n",
     ),
     _mutant(
         "failed-reads-are-forgotten", (22, 61), "They are not asked again.",
