@@ -6,7 +6,7 @@ lines with each request, and to parse them was a quarter of what a small read co
 What is plain is a part of what `connection.py` takes, and means the same there: a method of a few, a
 target of the characters that RFC 3986 allows in a path or a query, HTTP/1.1; then header lines that are
 byte for byte those of a request that the parser has read as whole, with a body no longer than
-`SMALL_BODY_BYTES`, after which the connection goes on; and all of that in one piece, with nothing behind
+`BODY_BYTES_MAX`, after which the connection goes on; and all of that in one piece, with nothing behind
 it. Anything else is left to the parser.
 """
 
