@@ -20,7 +20,8 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "services.md"
 
 
 def blocks(page: str, kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [block for of_kind, block in fenced if of_kind == kind]
 
 
 def free_port() -> int:

@@ -12,13 +12,14 @@ import trio
 from hstore.dns.answers import Answers
 from hstore.dns.view import ClusterView
 from hstore.node.cluster.dns_lookup import CatalogLookup
+from hstore.node.model.checks import Word
 from hstore.node.model.commands import ClusterSettings, Command, PutMember, RemoveMember
-from hstore.node.model.services import Place, RegisterService, UpdateChecks
+from hstore.node.model.services import Place, RegisterService
 from hstore.node.state.machine import State
 from hstore.node.state.watches import Watches
 from tests.dns.kit import contents, opt, query, reply_of, view
 from tests.node.memory_cluster import Member, running
-from tests.node.state.catalogs import Draws, deregister, given, register, result, ttl
+from tests.node.state.catalogs import Draws, deregister, given, register, ttl
 from tests.node.state.machines import member, new_machine, run, serf_health
 from tests.node.state.test_catalog_random import begin
 
@@ -131,9 +132,7 @@ async def test_what_one_member_takes_every_member_answers(autojump_clock) -> Non
         await until(f"1 1 80 {names[2]}.node.consul.")
         await do(cluster[3], register("far", "web", port=81, address="192.0.2.7"))
         await until(f"1 1 80 {names[2]}.node.consul.", "1 1 81 far.node.consul.")
-        machine = cluster[1].node.replica.state
-        critical = result(machine, numbers[2], "c", "critical")
-        await do(cluster[1], UpdateChecks(2, (critical,)))
+        assert cluster[2].node.checks.word(numbers[2], "c", "critical", "") is Word.TAKEN
         await until("1 1 81 far.node.consul.")
         await do(cluster[1], deregister("far", "web"))
         await until()

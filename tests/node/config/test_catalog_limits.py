@@ -106,7 +106,7 @@ WIDE = "ä"
         (node, "meta", pairs(64), pairs(65)),
         (node, "tagged", pairs(32), pairs(33)),
         (result, "id", "c" * 1024, "c" * 1025),
-        (result, "output", "o" * 4160, "o" * 4161),
+        (result, "output", "o" * 8192, "o" * 8193),
         (set_check, "notes", "n" * 4096, "n" * 4097),
         (set_check, "service", "s" * 1024, "s" * 1025),
     ],
