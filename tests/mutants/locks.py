@@ -11,6 +11,7 @@ from .mutant import Mutant
 _API_SESSIONS = "node/api/consul/session.py"
 _API_TXN = "node/api/consul/txn.py"
 _BATCH = "node/state/batch.py"
+_CATALOG_NODES = "node/state/nodes.py"
 _CLOCKS = "node/cluster/session_clocks.py"
 _CLUSTER_CLOCK = "node/driver/cluster_clock.py"
 _DELETIONS = "node/state/deletions.py"
@@ -19,7 +20,6 @@ _HOLDS = "node/state/holds.py"
 _KEYS = "node/state/keys.py"
 _LOCKS = "node/state/locks.py"
 _QUESTIONS = "node/api/dialect/questions.py"
-_MEMBERS = "node/state/members.py"
 _NODES = "node/cluster/session_nodes.py"
 _REQUESTS = "node/driver/requests.py"
 _READER = "node/state/reader.py"
@@ -178,12 +178,14 @@ _STATE = (
     ),
     _mutant(
         "a-node-that-comes-or-goes-moves-no-index", "Nobody hears of it who waits with one.",
-        _MEMBERS, "    batch.put(records.NODES_CHANGE_KEY, records.encode_index(index))\n", "",
+        _CATALOG_NODES,
+        "    batch.put(records.NODES_CHANGE_KEY, records.encode_index(index))\n"
+        "    batch.value(CATALOG).set_nodes_index(batch, index)\n", "",
     ),
     _mutant(
         "a-node-that-comes-or-goes-wakes-nobody", "Who waits for the list of nodes goes on waiting.",
-        _MEMBERS,
-        "    batch.changes.append(Change(NODES, records.encode_index(number), index, record))\n", "",
+        _CATALOG_NODES,
+        "    batch.changes.append(Change(NODES, key, index, record))\n    batch.wakes.append((NODES, key))\n", "",
     ),
     _mutant(
         "a-recursive-deletion-wakes-who-waits-for-what-was-there", "And not who waits for an absent key.",
@@ -246,7 +248,7 @@ _WHOLE = (
     ),
     _mutant(
         "sessions-of-a-node-are-asked-for-by-its-own-index", "It does not move with them.",
-        _API_SESSIONS, "max(reader.sessions_index(node.catalog_number), node.modify_index)",
+        _API_SESSIONS, "max(reader.sessions_index(node.number), node.modify_index)",
         "node.modify_index", layer="B",
     ),
     _mutant(
