@@ -56,10 +56,8 @@ def test_what_no_seed_is_asked_to_find_has_a_regression() -> None:
 
 @pytest.mark.parametrize(("mutant", "test"), BY_TEST, ids=[mutant.name for mutant, _ in BY_TEST])
 def test_what_no_seed_can_find_is_found_by_its_test(mutant: Mutant, test: str) -> None:
-    """In a process of its own; without the mistake the same test passes in this run."""
-    done = run_test(mutant.name, test)
-
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    """Without the mistake the same test passes in this run."""
+    assert run_test(mutant.name, test) == pytest.ExitCode.TESTS_FAILED
 
 
 def test_at_least_forty_are_known_to_be_found() -> None:
