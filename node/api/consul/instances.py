@@ -10,6 +10,7 @@ to wait.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ from ..dialect.questions import (
     Long,
     LongBody,
     Target,
+    UnaskedWait,
     gathered,
     settle_checked,
 )
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from ..http.connection import Request
     from ..http.exchange import Exchange, Finished, Found
     from ..http.params import Query
-    from ..http.waiting import Due
+    from ..http.waiting import Due, Wait
     from ..rendered import Key
     from .shown import Shown
 
@@ -106,7 +108,8 @@ def _ask(exchange: Exchange, request: Request, rest: bytes, kind: Kind) -> Found
     wanted = blocking(query)
     key = (kind.name, rest, _narrowing(request.query))
     one = _Read(exchange, kind, fold(name), key, mode=mode, wanted=wanted)
-    deferred = Deferred(None, query, one.finish)
+    park = partial(one.park, query) if wanted.after else None
+    deferred = Deferred(None, query, one.finish, park=park)
     choice = Choice(query, kind.fields)
     if choice:
         return settle_checked(exchange, request, choice.compiled, deferred)
@@ -172,6 +175,13 @@ class _Read:
         return LocalWait(
             self._exchange, self._mode, self._wanted, self.on, self.look, crowd=self._folded
         )
+
+    def park(self, query: Query) -> Wait | None:
+        """Wait before the leader was asked; None: it has to be asked first."""
+        wait = UnaskedWait(
+            self._exchange, self._mode, self._wanted, self.on, self.look, crowd=self._folded
+        )
+        return wait.begun(query)
 
     def on(self) -> Sequence[Target]:
         """Return all that the result depends on now."""
