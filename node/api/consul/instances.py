@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from ...model.services import CONSUL
 from ...state.catalog_records import fold
-from ...state.changes import NODE_HEALTH, NODES, SERVICES
+from ...state.changes import NODE_HEALTH, SERVICES
 from ..dialect.filters import PER_SLICE, Choice
 from ..dialect.forms import refused
 from ..dialect.heads import Mode, plain_read, read
@@ -56,7 +55,6 @@ WHOLE_MAX = 128
 LONG_PER_SLICE = 32
 """Instances of a longer one that a turn makes: each has checks."""
 
-_CONSUL = fold(CONSUL)
 _NO_QUERY: Query = {}
 # They say how to read and what to wait for, and nothing of the result.
 _NOT_NARROWING = frozenset(
@@ -186,8 +184,6 @@ class _Read:
     def on(self) -> Sequence[Target]:
         """Return all that the result depends on now."""
         found = [Target(SERVICES, self._folded)]
-        if self._folded == _CONSUL:
-            found.append(Target(NODES, b"", is_prefix=True))
         numbers = self._exchange.backend.catalog.nodes_of_service(self._folded)
         found += [Target(NODE_HEALTH, number.to_bytes(8)) for number in numbers]
         return found
