@@ -100,13 +100,18 @@ OWN = (
     ),
     _mutant(
         "a-new-leader-misses-a-session", "It has no clock, and so no end.",
-        _CLOCKS, "                self._start(session, started_at)\n",
-        "                if count > 1:\n                    self._start(session, started_at)\n", layer="B",
+        _CLOCKS, "                if session.id not in ended:\n",
+        "                if session.id not in ended and count > 1:\n", layer="B",
     ),
     _mutant(
-        "a-session-made-while-others-are-loaded-is-missed", "Changes are watched only after that.",
-        _CLOCKS, "                await self._load(started_at)\n",
-        "                await self._load(started_at)\n                watch.take()\n", layer="B",
+        "a-session-made-while-others-are-loaded-is-missed", "What has changed is looked at for ends only.",
+        _CLOCKS, "                        self._changed(change)\n                        if change.value is None:",
+        "                        if change.value is None:", layer="B",
+    ),
+    _mutant(
+        "a-session-made-while-others-are-loaded-ends-late", "Its clock starts only after that.",
+        _CLOCKS, "                    for change, _ in watch.take():\n                        self._changed(change)\n"
+        "                        if", "                    for change, _ in ():\n                        if", layer="B",
     ),
     _mutant(
         "the-sessions-a-gone-member-left-to-a-new-leader-stay", "The old one died in the middle.",
