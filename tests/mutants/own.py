@@ -7,6 +7,7 @@ whose failures, made small, are in `tests/regressions/`, and those in `BY_TEST`.
 from __future__ import annotations
 
 from .mutant import Mutant
+from .mutant import one_change as _mutant
 
 _FIRST_START = "node/process/first_start.py"
 _FOUNDING = "node/cluster/founding.py"
@@ -39,10 +40,6 @@ _NODES = "node/cluster/session_nodes.py"
 _SERF = "node/cluster/serf_health.py"
 _CONTACT = "node/driver/contact.py"
 _CONTACT_TESTS = "tests/node/driver/test_contact.py::"
-
-
-def _mutant(name: str, about: str, file: str, old: str, new: str, *, layer: str = "A") -> Mutant:
-    return Mutant(name, (), about, ((file, old, new),), layer)
 
 
 _REFUSE = (
