@@ -38,6 +38,7 @@ _CLOCKS = "node/cluster/session_clocks.py"
 _ENDS = "node/cluster/session_ends.py"
 _NODES = "node/cluster/session_nodes.py"
 _SERF = "node/cluster/serf_health.py"
+_SERF_TESTS = "tests/node/cluster/test_serf_health.py::"
 _CONTACT = "node/driver/contact.py"
 _CONTACT_TESTS = "tests/node/driver/test_contact.py::"
 
@@ -299,6 +300,13 @@ _CUT_SHORT = (
 )
 
 BY_TEST = (
+    (
+        _mutant(
+            "what-waits-is-written-though-it-is-over", "A member is critical that was heard meanwhile.",
+            _SERF, "        if status == wanted or request.index:\n", "        if status:\n",
+        ),
+        _SERF_TESTS + "test_a_write_that_waited_calls_nobody_critical_who_was_heard",
+    ),
     (
         _mutant(
             "end-of-an-unasked-wait-is-not-proven", "The leader may have been replaced meanwhile.",

@@ -66,7 +66,7 @@ async def test_a_silent_member_is_critical_when_it_is_failed_and_passes_when_it_
         assert took <= 1.0
 
 
-async def test_a_member_that_is_heard_again_is_not_called_critical_by_a_write_that_waited(
+async def test_a_write_that_waited_calls_nobody_critical_who_was_heard(
     autojump_clock, monkeypatch
 ) -> None:
     """As writes wait at the leader while it hands the lead over, in vain."""
