@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options as opt
-from .vocabulary import KeyCommand
+from .vocabulary import WrongWords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,11 +65,11 @@ def filled(words: tuple[str, ...], *said: str | None) -> list[str]:
     """Return all arguments: those that no option has given are taken from the words, in their order.
 
     Raises:
-        UsageError: There are too many, or too few.
+        WrongWords: There are too many, or too few.
     """
     filled = [one for one in filled_if_any(words, *said) if one is not None]
     if len(filled) < len(said):
-        raise _wrong_usage()
+        raise WrongWords()
     return filled
 
 
@@ -78,12 +78,5 @@ def filled_if_any(words: tuple[str, ...], *said: str | None) -> list[str | None]
     left = list(words)
     filled = [left.pop(0) if one is None and left else one for one in said]
     if left:
-        raise _wrong_usage()
+        raise WrongWords()
     return filled
-
-
-def _wrong_usage() -> click.UsageError:
-    context = click.get_current_context()
-    command = context.command
-    assert isinstance(command, KeyCommand)
-    return click.UsageError(f"usage: {command.usage(context.info_name or '')}", context)

@@ -46,6 +46,13 @@ class Commands(click.Group):
             formatter.write_dl([(names, one.get_short_help_str(width)) for names, one in rows])
 
 
+class WrongWords(click.UsageError):
+    """There are too many arguments, or too few: its command says how it is called."""
+
+    def __init__(self) -> None:
+        super().__init__("too many arguments, or too few")
+
+
 class KeyCommand(click.Command):
     """A command of the shell's own, mostly about keys, which takes its arguments by options or in their order.
 
@@ -86,6 +93,13 @@ class KeyCommand(click.Command):
                 options.append(rest.pop(0))
         end = ["--"] if arguments else []
         return super().parse_args(ctx, [*options, *end, *arguments])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; see click."""
+        try:
+            return super().invoke(ctx)
+        except WrongWords:
+            raise click.UsageError(f"usage: {self.usage(ctx.info_name or '')}", ctx) from None
 
     def usage(self, name: str) -> str:
         """Return how it is called by one of its names."""

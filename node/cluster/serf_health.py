@@ -51,8 +51,8 @@ class SerfHealth:
         self._keys = keys
         self._status = status
         self._changed = Flag()
-        # By catalog number: writes that are under way.
-        self._writing: set[int] = set()
+        # By catalog number: writes that are under way, each with its status.
+        self._writing: dict[int, tuple[CheckStatus, Request]] = {}
         self._not_before = 0.0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -80,15 +80,31 @@ class SerfHealth:
             return max(self._not_before, now + _AGAIN_S)
         judged, again = self._status.judgements(), math.inf
         for member in facts.members.values():
-            if member.catalog_number in self._writing:
-                continue
-            before = self._keys.check(member.catalog_number, SERF_HEALTH)
+            number = member.catalog_number
+            before = self._keys.check(number, SERF_HEALTH)
             status, due = self._wanted(member, judged, before)
+            if self._is_under_way(number, status if due <= now else None):
+                continue
             if due > now:
                 again = min(again, due)
             elif before is None or before.status != status:
-                self._write(member.catalog_number, status)
+                self._write(number, status)
         return again
+
+    def _is_under_way(self, number: int, wanted: CheckStatus | None) -> bool:
+        """Whether a check is being written; what waits and is not wanted any more is given up here.
+
+        While the lead is handed over, writes wait for as long as an election timeout. A member that is
+        heard again by then must not be called critical after that.
+        """
+        status, request = self._writing.get(number, (None, None))
+        if request is None:
+            return False
+        if status == wanted or request.index:
+            return True
+        request.give_up()
+        del self._writing[number]
+        return False
 
     def _wanted(
         self, member: Member, judged: dict[int, Judgement], before: Check | None
@@ -109,7 +125,7 @@ class SerfHealth:
         check = Check(number, SERF_HEALTH, SERF_HEALTH_NAME, status, output)
 
         def tell(answer: Answer) -> None:
-            self._writing.discard(number)
+            self._writing.pop(number, None)
             if isinstance(answer, HstoreError):
                 self._not_before = trio.current_time() + _AGAIN_S
             self._changed.set()  # The health may have changed meanwhile.
@@ -117,7 +133,7 @@ class SerfHealth:
         # As if it were another node's: what this leader sees must not be written by the next one.
         data = commands.encode(SetCheck(check))
         request = Request(ForwardKind.WRITE, data, math.inf, tell, is_foreign=True)
-        self._writing.add(number)
+        self._writing[number] = status, request
         try:
             self._replica.submit(request)
         except Overloaded as error:

@@ -264,7 +264,7 @@ class SessionClocks:
             # Before the view is taken: what happens from then on is seen here.
             watch = self._keys.watches.open(b"", None, SESSIONS)
             try:
-                await self._load(started_at)
+                await self._load(started_at, watch)
                 self._watch = watch
                 while True:
                     for change, _ in watch.take():
@@ -280,15 +280,21 @@ class SessionClocks:
                 self._watch = None
                 watch.close()
 
-    async def _load(self, started_at: float) -> None:
+    async def _load(self, started_at: float, watch: Watch) -> None:
+        """Start the clocks of all sessions, and of those that are made meanwhile as they are made."""
         self._nodes.forget_sessions()
-        view = self._keys.view()
+        view, ended = self._keys.view(), set[bytes]()
         try:
             for count, session in enumerate(view.sessions(), 1):
-                self._nodes.loaded(session)
-                self._start(session, started_at)
+                if session.id not in ended:
+                    self._nodes.loaded(session)
+                    self._start(session, started_at)
                 if count % SLICE == 0:
                     await trio.sleep(PAUSE_S)
+                    for change, _ in watch.take():
+                        self._changed(change)
+                        if change.value is None:
+                            ended.add(change.key)
         finally:
             view.close()
 

@@ -39,8 +39,9 @@ V = TypeVar("V")
 # of writing.
 _FEW_RECORDS = 64
 
-# As many records, and as many bytes of their keys and values, are read of a range to list what its
-# deletion removes: some 20 ms at most. Of more, the deletion is not listed.
+# As many records, and as many bytes of their keys and values, are read in one batch to list what
+# deletions of ranges remove: some 20 ms at most. What is more is not listed. For each batch, not for
+# each range: a transaction may delete 128 trees, in one turn at every node.
 _LISTED_RECORDS = 10_000
 _LISTED_BYTES = 16 * 1024 * 1024
 
@@ -123,7 +124,7 @@ class Batch:
     """
 
     __slots__ = (
-        "_calls", "_effects", "_on_checkpoint", "_ranges", "_savepoints", "_store", "_store_get",
+        "_calls", "_effects", "_listed", "_listed_bytes", "_on_checkpoint", "_ranges", "_savepoints", "_store", "_store_get",
         "changed", "changes", "gap", "locks_deleted", "undo", "values", "wakes",
     )  # fmt: skip
 
@@ -142,6 +143,7 @@ class Batch:
         self._ranges: list[tuple[bytes, bytes]] = []
         self._savepoints: list[Savepoint] = []
         self._calls: list[Callable[[], object]] = []
+        self._listed = self._listed_bytes = 0
         self.changed: dict[bytes, bytes | None] = {}
         self.undo: list[tuple[bytes, bytes | None]] | None = None
         self.values = values
@@ -227,18 +229,22 @@ class Batch:
     def _scan(self, start: bytes, end: bytes) -> tuple[list[bytes], bool]:
         """Return the keys that the store has there, up to the bounds, and whether that is all."""
         stored: list[bytes] = []
-        size = 0
+        size, is_all = 0, True
+        most, bytes_most = _LISTED_RECORDS - self._listed, _LISTED_BYTES - self._listed_bytes
         view = self._store.view()
         try:
             for key, record in view.scan(start, end):
                 stored.append(key)
                 size += len(key) + len(record)
-                too_many = len(stored) > _LISTED_RECORDS or size > _LISTED_BYTES
+                too_many = len(stored) > most or size > bytes_most
                 if too_many and len(stored) > _FEW_RECORDS:
-                    return stored, False
+                    is_all = False
+                    break
         finally:
             view.close()
-        return stored, True
+        self._listed += len(stored)
+        self._listed_bytes += size
+        return stored, is_all
 
     def _present(self, inside: list[bytes], stored: list[bytes]) -> list[bytes]:
         """Return which of these keys have a record now, sorted."""

@@ -6,7 +6,7 @@ quarter of the runs (`tests/sim/tables/`); those in clocks of sessions and in wa
 
 from __future__ import annotations
 
-from .mutant import Mutant
+from .mutant import one_change as _mutant
 
 _API_SESSIONS = "node/api/consul/session.py"
 _API_TXN = "node/api/consul/txn.py"
@@ -27,10 +27,6 @@ _SESSIONS = "node/state/sessions.py"
 _TRANSACTIONS = "node/state/transactions.py"
 _WAITS = "node/state/waits.py"
 _WATCHES = "node/state/watches.py"
-
-
-def _mutant(name: str, about: str, file: str, old: str, new: str, *, layer: str = "A") -> Mutant:
-    return Mutant(name, (), about, ((file, old, new),), layer)
 
 
 _STATE = (

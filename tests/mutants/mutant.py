@@ -81,6 +81,19 @@ class Mutant:
             yield _live(module, name), after[name]
 
 
+def one_change(
+    name: str,
+    about: str,
+    file: str,
+    old: str,
+    new: str,
+    layer: str = "A",
+    bugs: tuple[int, ...] = (),
+) -> Mutant:
+    """Return a mistake that changes one place of one file; see `Mutant`."""
+    return Mutant(name, bugs, about, ((file, old, new),), layer)
+
+
 @functools.cache
 def _source(path: Path) -> str:
     return path.read_text()

@@ -7,6 +7,7 @@ whose failures, made small, are in `tests/regressions/`, and those in `BY_TEST`.
 from __future__ import annotations
 
 from .mutant import Mutant
+from .mutant import one_change as _mutant
 
 _FIRST_START = "node/process/first_start.py"
 _FOUNDING = "node/cluster/founding.py"
@@ -37,12 +38,9 @@ _CLOCKS = "node/cluster/session_clocks.py"
 _ENDS = "node/cluster/session_ends.py"
 _NODES = "node/cluster/session_nodes.py"
 _SERF = "node/cluster/serf_health.py"
+_SERF_TESTS = "tests/node/cluster/test_serf_health.py::"
 _CONTACT = "node/driver/contact.py"
 _CONTACT_TESTS = "tests/node/driver/test_contact.py::"
-
-
-def _mutant(name: str, about: str, file: str, old: str, new: str, *, layer: str = "A") -> Mutant:
-    return Mutant(name, (), about, ((file, old, new),), layer)
 
 
 _REFUSE = (
@@ -100,13 +98,18 @@ OWN = (
     ),
     _mutant(
         "a-new-leader-misses-a-session", "It has no clock, and so no end.",
-        _CLOCKS, "                self._start(session, started_at)\n",
-        "                if count > 1:\n                    self._start(session, started_at)\n", layer="B",
+        _CLOCKS, "                if session.id not in ended:\n",
+        "                if session.id not in ended and count > 1:\n", layer="B",
     ),
     _mutant(
-        "a-session-made-while-others-are-loaded-is-missed", "Changes are watched only after that.",
-        _CLOCKS, "                await self._load(started_at)\n",
-        "                await self._load(started_at)\n                watch.take()\n", layer="B",
+        "a-session-made-while-others-are-loaded-is-missed", "What has changed is looked at for ends only.",
+        _CLOCKS, "                        self._changed(change)\n                        if change.value is None:",
+        "                        if change.value is None:", layer="B",
+    ),
+    _mutant(
+        "a-session-made-while-others-are-loaded-ends-late", "Its clock starts only after that.",
+        _CLOCKS, "                    for change, _ in watch.take():\n                        self._changed(change)\n"
+        "                        if", "                    for change, _ in ():\n                        if", layer="B",
     ),
     _mutant(
         "the-sessions-a-gone-member-left-to-a-new-leader-stay", "The old one died in the middle.",
@@ -297,6 +300,13 @@ _CUT_SHORT = (
 )
 
 BY_TEST = (
+    (
+        _mutant(
+            "what-waits-is-written-though-it-is-over", "A member is critical that was heard meanwhile.",
+            _SERF, "        if status == wanted or request.index:\n", "        if status:\n",
+        ),
+        _SERF_TESTS + "test_a_write_that_waited_calls_nobody_critical_who_was_heard",
+    ),
     (
         _mutant(
             "end-of-an-unasked-wait-is-not-proven", "The leader may have been replaced meanwhile.",

@@ -6,7 +6,7 @@ the leader was asked.
 
 from __future__ import annotations
 
-from .mutant import Mutant
+from .mutant import one_change as _mutant
 
 _CORE = "node/raft/core.py"
 _REPLICATION = "node/raft/replication.py"
@@ -14,10 +14,6 @@ _REPLICA = "node/driver/replica.py"
 _KEYS = "node/driver/keys.py"
 _FLUSHER = "node/storage/flusher.py"
 _QUESTIONS = "node/api/dialect/questions.py"
-
-
-def _mutant(name: str, about: str, file: str, old: str, new: str, layer: str = "A") -> Mutant:
-    return Mutant(name, (), about, ((file, old, new),), layer=layer)
 
 
 QUIET = (

@@ -25,7 +25,7 @@ import enum
 
 import httptools
 
-from .known_heads import KnownHeads, Plain
+from .known_heads import SMALL_BODY_BYTES, KnownHeads, Plain
 
 # Precedents: nginx 8 KiB a line and 32 KiB in all, Apache 8 KiB a line, Node 16 KiB in all. A key
 # of 4,096 bytes takes 12,288 when every byte is percent-encoded, so the target gets more.
@@ -36,8 +36,6 @@ HEADER_BYTES_MAX = 16 * 1024
 HEADERS_MAX = 100
 # A value of 1 MiB is up to six times that as JSON (`\u0000`), and so is its key.
 BODY_BYTES_MAX = 6 * (1024 * 1024 + 4096) + 1024
-# Bodies up to this size are not counted against what all connections may hold together.
-SMALL_BODY_BYTES = 64 * 1024
 # httptools keeps an unfinished header line and does not say how long it is. The bytes of one receive
 # may belong to the request before, hence the addition.
 RECEIVE_BYTES = 64 * 1024

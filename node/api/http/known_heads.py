@@ -6,7 +6,7 @@ lines with each request, and to parse them was a quarter of what a small read co
 What is plain is a part of what `connection.py` takes, and means the same there: a method of a few, a
 target of the characters that RFC 3986 allows in a path or a query, HTTP/1.1; then header lines that are
 byte for byte those of a request that the parser has read as whole, with a body no longer than
-`BODY_BYTES_MAX`, after which the connection goes on; and all of that in one piece, with nothing behind
+`SMALL_BODY_BYTES`, after which the connection goes on; and all of that in one piece, with nothing behind
 it. Anything else is left to the parser.
 """
 
@@ -18,7 +18,9 @@ from typing import NamedTuple
 # Of the header lines of a request, and of how many different ones are remembered.
 HEAD_BYTES_MAX = 1024
 HEADS_MAX = 512
-BODY_BYTES_MAX = 64 * 1024
+SMALL_BODY_BYTES = 64 * 1024
+"""Bodies up to this size are not counted against what all connections may hold together, so a request
+with one may be read here, without asking whether there is room."""
 _LINE_BYTES_MAX = 8 * 1024
 
 _PART = rb"[-A-Za-z0-9._~%!$&'()*+,;=:@/]"
@@ -78,7 +80,7 @@ class KnownHeads:
         if (
             not 0 < end - at <= HEAD_BYTES_MAX
             or data[end + 4 :] != body
-            or len(body) > BODY_BYTES_MAX
+            or len(body) > SMALL_BODY_BYTES
             or _LINE.fullmatch(data, 0, at) is None
         ):
             return

@@ -36,7 +36,6 @@ from .answers import (
 from .connection import (
     RECEIVE_BYTES,
     REQUESTS_BYTES,
-    SMALL_BODY_BYTES,
     BodyBudget,
     Connection,
     Phase,
@@ -47,7 +46,7 @@ from .dispatch import as_http_error, finish, with_end
 from .exchange import Client, Exchange, Found, Kept, Router, json_form
 from .guard import Guard
 from .held import until_due
-from .known_heads import KnownHeads
+from .known_heads import SMALL_BODY_BYTES, KnownHeads
 from .room import STALLED_S, Room, Silence
 from .sending import Sending
 from .unsent import Holder, Unsent

@@ -66,6 +66,36 @@ async def test_a_silent_member_is_critical_when_it_is_failed_and_passes_when_it_
         assert took <= 1.0
 
 
+async def test_a_write_that_waited_calls_nobody_critical_who_was_heard(
+    autojump_clock, monkeypatch
+) -> None:
+    """As writes wait at the leader while it hands the lead over, in vain."""
+    async with running(3) as cluster:
+        await all_pass(cluster)
+        silent = cluster.followers[0]
+        written: list[bytes] = []
+        apply = silent.node.replica.state.apply
+
+        def watched(entries, tell):
+            written.extend(entry.data for entry in entries if b"serfHealth" in entry.data)
+            return apply(entries, tell)
+
+        monkeypatch.setattr(silent.node.replica.state, "apply", watched)
+        waiting = cluster.leader.node.replica.waiting
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster.leader.node.replica.intake, "_propose", lambda _events: None)
+            cluster.silence(silent.id)
+            await cluster.until(lambda: waiting.queued)
+            for other in cluster.others(silent):
+                for way in cluster.network.between(silent.id, other.id):
+                    way.release()
+            await cluster.until(lambda: cluster.leader.health_of(silent.id) == "alive")
+            await trio.sleep(0.01)
+        await cluster.write(cluster.leader.id, "a", "b")
+        await cluster.until(lambda: silent.value("a") == "b")
+        assert written == []
+
+
 async def test_a_member_whose_port_refuses_is_critical_after_three_seconds(autojump_clock) -> None:
     async with running(3) as cluster:
         await all_pass(cluster)

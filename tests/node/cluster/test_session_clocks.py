@@ -686,6 +686,29 @@ async def test_a_new_leader_misses_no_session_while_it_loads(autojump_clock) -> 
         assert leader.node.sessions._clocks == {}
 
 
+async def test_a_session_that_is_made_while_the_leader_loads_ends_in_time(
+    autojump_clock, monkeypatch
+) -> None:
+    monkeypatch.setattr(session_clocks, "SLICE", 50)
+    monkeypatch.setattr(session_clocks, "PAUSE_S", 0.1)
+    async with three() as cluster:
+        old = cluster.leader
+        await create_all(cluster, old, range(1, 401))
+        await old.node.administration.transfer("", trio.current_time() + 5)
+        await cluster.until(cluster.agrees)
+        leader = cluster.leader
+        made = trio.current_time()
+        session = await create(cluster, leader, 1001)
+        ended = EndSession(session_id(400))
+        await leader.node.keys.write(ended, trio.current_time() + 5)
+        await trio.sleep(0.2)
+        assert len(leader.node.sessions._clocks) < 300  # It loads still.
+        await trio.sleep(1)
+        assert len(leader.node.sessions._clocks) == 400
+        assert ended.id not in leader.node.sessions._clocks
+        assert_ended_in_time(await lifetime(cluster, session, made))
+
+
 async def test_a_leader_that_missed_changes_loads_again(autojump_clock) -> None:
     async with three() as cluster:
         leader = cluster.leader

@@ -25,9 +25,11 @@ from hstore.node.model.transactions import (
 )
 from hstore.node.peers import wire
 from hstore.node.raft.entry import Entry
+from hstore.node.state import batch as batches
 from hstore.node.state import idempotency, keys, transactions
 from hstore.node.state.batch import Batch
 from hstore.node.state.machine import Reader, State
+from hstore.node.state.records import USER
 from hstore.node.state.watches import Watches
 from tests.node.state.machines import (
     Now,
@@ -35,6 +37,7 @@ from tests.node.state.machines import (
     create,
     end,
     everything,
+    new_storage,
     run,
     run_one,
     session_id,
@@ -323,3 +326,30 @@ def test_a_watch_gets_all_of_it_together(machine: State) -> None:
         (b"old", 7, True),
         (b"c", 8, True),
     ]
+
+
+def test_trees_that_one_transaction_deletes_are_read_as_far_as_one_that_is_deleted_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """128 large ones would be two seconds of one turn, at every node."""
+    monkeypatch.setattr(batches, "_LISTED_RECORDS", 100)
+    monkeypatch.setattr(batches, "_FEW_RECORDS", 4)
+    storage = new_storage()
+    machine = State(storage.state)
+    run(machine, *(Put(b"%d/%d" % divmod(number, 50), b"") for number in range(500)))
+    read: list[bytes] = []
+    scan = type(storage.state.view()).scan
+
+    def counted(*args):
+        for key, value in scan(*args):
+            read.append(key)
+            yield key, value
+
+    monkeypatch.setattr(type(storage.state.view()), "scan", counted)
+    outcome = run_one(
+        machine, Transaction(tuple(DeletePrefix(b"%d/" % tree) for tree in range(10)))
+    )
+    assert outcome.ok
+    # Of each: as many as are deleted one by one, and the first, to see whether there is any.
+    assert len(read) <= 100 + 10 * (4 + 1 + 1)
+    assert not [key for key, _ in everything(machine) if key.startswith(USER)]

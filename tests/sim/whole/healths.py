@@ -3,7 +3,9 @@
 E4: a leader writes that a member passes only when it has heard of it lately, and that it is critical
 only when it has not for so long that it counts as failed, or for the 3 s that a restart may take. In
 peace the check of every member passes again. Looked at when the leader writes the entry, so that it
-does not matter how long that takes to be committed.
+does not matter how long that takes to be committed. What the leader decided may have waited until
+then, as while it hands the lead over: who was heard again meanwhile may be called critical only until
+the leader's next tick, at which it looks at all of them.
 """
 
 from __future__ import annotations
@@ -40,6 +42,21 @@ class Healths:
 
     def __init__(self, sim: WholeSimulation) -> None:
         self.sim = sim
+        # By node and peer: the last long silence that has ended, from when to when.
+        self._silences: dict[tuple[int, int], tuple[float, float]] = {}
+        # By node: its last tick, and the last one before that at another time.
+        self._ticked: dict[int, tuple[float, float]] = {}
+
+    def hears(self, member: SimMember, peer: int) -> None:
+        """A node has received something of a peer, and has not noted it yet."""
+        now, before = trio.current_time(), member.node.replica.heard.get(peer, -math.inf)
+        if now - before >= _FAILED_INTERVALS * _LEAST_INTERVAL_S:
+            self._silences[member.id, peer] = before, now
+
+    def ticked(self, member: SimMember) -> None:
+        """A node has a tick."""
+        now, (last, before) = trio.current_time(), self._ticked.get(member.id, (0.0, 0.0))
+        self._ticked[member.id] = now, last if now > last else before
 
     def written(self, leader: SimMember, entries: Sequence[Entry]) -> None:
         """A node writes entries; if it leads, these are its own."""
@@ -76,13 +93,21 @@ class Healths:
         interval = settings.health_interval_ms / 1000
         if self.sim.options.configure_every:
             interval = _LEAST_INTERVAL_S
-        led = trio.current_time() - self.sim.checker.elected_at(leader.core.term)
-        is_failed = min(ago, led) >= _FAILED_INTERVALS * interval - 1e-6
-        if self.sim.options.stall_every and not is_failed:
-            # Silent until its link is made anew: heard again after the leader had decided, which it
-            # does once in a tick, and before it wrote so.
+        now = trio.current_time()
+        led_since = self.sim.checker.elected_at(leader.core.term)
+        least = _FAILED_INTERVALS * interval - 1e-6
+        if now - max(now - ago, led_since) >= least:
             return False
-        return not is_failed and ago < _RESTART_S - 1e-6
+        last, until = self._silences.get((leader.id, node), (-math.inf, -math.inf))
+        if until - max(last, led_since) >= least and self._last_look(leader) <= until:
+            self.sim.counts["members heard again before they are written critical"] += 1
+            return False
+        return ago < _RESTART_S - 1e-6
+
+    def _last_look(self, leader: SimMember) -> float:
+        """Return when a leader has looked last at who is well, and could act on that before now."""
+        last, before = self._ticked.get(leader.id, (0.0, 0.0))
+        return last if last < trio.current_time() else before
 
     async def back(self) -> None:
         """In peace, wait until the checks of all members pass."""

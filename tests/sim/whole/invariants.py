@@ -402,8 +402,18 @@ class Checker:
         for entry, outcome in zip(entries, outcomes, strict=True):
             is_first = entry.index > self.judge.book.last.index
             self.judge.applied(member.id, entry, outcome)
+            if self.sim.options.lockers and entry.kind == EntryKind.COMMAND:
+                self.lifetimes.made_on(member, commands.decode(entry.data))
             if is_first and outcome is not None and outcome.ok and self.judge.book.last.is_open:
                 self.lifetimes.applied(commands.decode(entry.data), entry.term)
+
+    def decides_end(self, member: SimMember, session: bytes, by_clock: object) -> None:
+        """A leader decides the end of a session; by its clock, if not for another reason (E2)."""
+        self.lifetimes.decided(member, session, by_clock=bool(by_clock))
+
+    def renews(self, member: SimMember, session: bytes) -> None:
+        """A leader has got a renewal (E2)."""
+        self.lifetimes.renewed_on(member, session)
 
     def _look(self, member: SimMember, index: int) -> None:
         reader = member.node.replica.state.view()

@@ -5,8 +5,10 @@
   locks while it may think that it holds them, which is half as long (contract of services, 6.3).
   Nor is twice its TTL over sooner since the leader was elected in whose term it ends: a new leader
   starts all clocks again (6.2).
-- E2: in peace it has ended by then, or by as long after the last election, and 200 ms; so have all
-  whose node is no member any more.
+- E2: a leader decides that end at most 200 ms later: after twice the TTL since the session was made on
+  it, it got a renewal, or it began to keep clocks. In peace the session has ended by then, or by as
+  long after the last election, and as long as a commit may take; so have all whose node is no member
+  any more.
 - E3: for the check of its node it ends only when that has been critical for the grace (6.2).
 - E5: nobody else gets a lock before its delay is over since the end was written, by the clock of the
   run: the cluster's time may stand still for a while, but never runs faster.
@@ -27,6 +29,7 @@ from hstore.node.raft.entry import Entry, EntryKind
 from tests.histories.locks import LockKind, Step, Steps
 
 if TYPE_CHECKING:
+    from .member import SimMember
     from .simulation import WholeSimulation
 
 _LATE_S = 0.2
@@ -36,7 +39,10 @@ _EARLY_S = 0.002
 """Of the cluster's time, which is in milliseconds, at the end of a session and at the next lock."""
 
 _COMMIT_S = 2.0
-"""For the end of a session to be committed and applied by somebody, on slow disks and links."""
+"""For the end of a session to be committed and applied by somebody, on slow disks and links.
+
+In a third of the runs two writes may wait at a node: then ends are proposed one by one, with ticks.
+"""
 
 
 class _Life:
@@ -55,6 +61,10 @@ class Lifetimes:
         self.cut_short: set[bytes] = set()
         self._lives: dict[bytes, _Life] = {}
         self._sent: dict[bytes, float] = {}
+        # By node and session: when it was made there, or the node last got a renewal as the leader.
+        self._begun: dict[tuple[int, bytes], float] = {}
+        # By node and session: the term in which its end was decided first.
+        self._decided: dict[tuple[int, bytes], int] = {}
         self._critical_since: dict[int, float] = {}
         # When each end of a session was written first, by its entry; when keys are free again.
         self._written: dict[tuple[int, int], float] = {}
@@ -73,6 +83,36 @@ class Lifetimes:
             self.sim.fail(f"I7: session {session.hex()} is confirmed, and was never committed")
         elif life.ended_at is not None:
             self._judge(life)
+
+    # -- at a leader ------------------------------------------------------------------------
+
+    def made_on(self, member: SimMember, command: Command) -> None:
+        """A node has applied a command."""
+        if isinstance(command, Keyed):
+            command = command.command
+        if isinstance(command, CreateSession):
+            self._begun[member.id, command.session.id] = trio.current_time()
+
+    def renewed_on(self, member: SimMember, session: bytes) -> None:
+        """A leader has got a renewal, whatever comes of it."""
+        self._begun[member.id, session] = trio.current_time()
+
+    def decided(self, member: SimMember, session_id: bytes, *, by_clock: bool) -> None:
+        """A leader decides the end of a session: not too late (E2)."""
+        place, term, life = (member.id, session_id), member.core.term, self._lives.get(session_id)
+        is_first = self._decided.get(place) != term
+        self._decided[place] = term
+        if member.is_frozen or not (by_clock and is_first) or life is None:
+            return
+        options, since = self.sim.options, member.node.sessions._since
+        begun = max(since, self._begun.get(place, 0.0))
+        due = begun + 2 * life.session.ttl_ms / 1000
+        # Of sessions that it does not know yet, no leader decides the end.
+        loaded = since + (len(self._lives) / options.session_slice + 1) * options.session_pause
+        late = trio.current_time() - max(due, loaded)
+        self.sim.counts["ends of sessions decided by their clock"] += 1
+        if late > _LATE_S:
+            self.sim.fail(f"E2: node {member.id} ends {life.session} {late:.3f} s late")
 
     # -- what is committed ------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import trio
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
 from hstore.node.config.settings import NodeSettings
+from hstore.node.driver.requests import Request
 from hstore.node.errors import BadFrame, HstoreError, StorageError
 from hstore.node.model.commands import Outcome
 from hstore.node.model.values import Address
@@ -113,9 +114,15 @@ class SimMember:
 
     @property
     def has_stopped(self) -> bool:
-        """Whether it was asked to stop, in this life or the last."""
-        is_asked = self.lives > 0 and self.node.process.stop_requested.is_set()
-        return is_asked or self._stopped_before
+        """Whether it was asked to stop, in this life or the last.
+
+        A node that is asked by `POST /v1/node/stop` says so to the others at once, and ends only when
+        it has left the quorum.
+        """
+        return (self.lives > 0 and self._is_stopping()) or self._stopped_before
+
+    def _is_stopping(self) -> bool:
+        return self.node.process.stop_began_at < math.inf
 
     @property
     def is_short_of_log(self) -> bool:
@@ -172,7 +179,7 @@ class SimMember:
 
     async def _run(self) -> None:
         self.storage = WatchedStorage(self, self.disk.open())
-        self._stopped_before = self.lives > 1 and self.node.process.stop_requested.is_set()
+        self._stopped_before = self.lives > 1 and self._is_stopping()
         options = self.sim.options
         self.node = Node(
             self.storage,
@@ -238,6 +245,21 @@ class SimMember:
             self.sim.checker.applied(self, entries, outcomes)
             return outcomes
 
+        received, on_tick = self.node.received, replica.on_tick
+
+        def watched_received(peer: int, frames: Sequence[wire.Frame]) -> None:
+            self.sim.healths.hears(self, peer)
+            received(peer, frames)
+
+        def watched_on_tick() -> None:
+            self.sim.healths.ticked(self)
+            on_tick()
+
+        self.node.received = watched_received  # type: ignore[method-assign]
+        replica.on_tick = watched_on_tick
+
+        self._watch_sessions()
+
         broke_protocol = self.node.broke_protocol
 
         def watched_broke_protocol(peer: int, error: BadFrame) -> None:
@@ -249,6 +271,21 @@ class SimMember:
         replica.send = watched_send  # type: ignore[method-assign]
         replica.state.apply = watched_apply  # type: ignore[method-assign,assignment]
         replica.tick_seconds = lambda: ticks() * self.skew  # type: ignore[method-assign]
+
+    def _watch_sessions(self) -> None:
+        ends, intake = self.node.sessions._ends, self.node.replica.intake
+        decide, renew = ends.decide, intake.on_renew
+
+        def watched_decide(session_id: bytes, check: Any = None, *, by_clock: bool = False) -> None:
+            self.sim.checker.decides_end(self, session_id, by_clock)
+            decide(session_id, check, by_clock=by_clock)
+
+        def watched_renew(request: Request) -> None:
+            self.sim.checker.renews(self, request.data)
+            renew(request)
+
+        ends.decide = watched_decide  # type: ignore[method-assign]
+        intake.on_renew = watched_renew
 
     def crash(self, why: str) -> None:
         """Cut the power."""

@@ -6,7 +6,7 @@ All times are virtual seconds; `*_every` are mean intervals, 0: never.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from random import Random
 from typing import Any
 
@@ -300,18 +300,10 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
 
 def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     """Return the options of a run that was written down: what it did not know has no part in it."""
-    options = draw(seed)
-    options.clock_every = options.configure_every = options.replace_every = 0.0
-    options.is_lost, options.end_every = False, 0.0
-    options.hostile_every = 0.0
-    options.lockers = options.waiters = options.renewers = 0
-    options.depose_every = options.stall_every = 0.0
-    options.has_flush_thread, options.while_s, options.followers = False, WHILE_S, 0
-    options.deletions_max, options.events_max = DELETIONS_MAX, EVENTS_MAX
-    options.session_slice, options.session_pause = SLICE, PAUSE_S
-    options.capacity, options.fill_every, options.is_calm = 0, 0.0, False
+    # What came later has a default: without it.
+    later = {one.name: one.default for one in fields(WholeOptions) if one.default is not MISSING}
     settings = msgspec.convert(values["settings"], ClusterSettings)
-    return replace(options, **{**values, "settings": settings})
+    return replace(draw(seed), **{**later, **values, "settings": settings})
 
 
 def _draw_settings(rng: Random, seed: int) -> ClusterSettings:

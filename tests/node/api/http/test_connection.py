@@ -13,13 +13,13 @@ from hstore.node.api.http.connection import (
     BODY_BYTES_MAX,
     HEADER_BYTES_MAX,
     HEADERS_MAX,
-    SMALL_BODY_BYTES,
     TARGET_BYTES_MAX,
     UNFINISHED_BYTES_MAX,
     BodyBudget,
     Connection,
     Phase,
 )
+from hstore.node.api.http.known_heads import SMALL_BODY_BYTES
 
 
 def facts(requests):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hstore.node.api.http import known_heads
 from hstore.node.api.http.connection import Connection, Request
-from hstore.node.api.http.known_heads import BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADS_MAX, KnownHeads
+from hstore.node.api.http.known_heads import HEAD_BYTES_MAX, HEADS_MAX, SMALL_BODY_BYTES, KnownHeads
 from tests.node.api.http.test_connection import cut, facts, valid_requests
 from tests.node.api.http.test_smuggling import ALL
 
@@ -112,7 +112,7 @@ def test_header_lines_that_say_more_are_never_known(parsed, rest: bytes) -> None
 
 
 def test_a_long_body_is_never_known(parsed) -> None:
-    size = BODY_BYTES_MAX + 1
+    size = SMALL_BODY_BYTES + 1
     data = b"PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (size, bytes(size))
     warmed(data, data)
     assert len(parsed) == 2
