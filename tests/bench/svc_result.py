@@ -19,12 +19,19 @@ from tests.system.place import DNS_OFFSET
 from . import client
 from .plan import Plan, Rows
 from .processes import Failed
-from .rows import paired, percentile
+from .rows import Row, Target, paired, percentile
 from .systems import Hstore, System, both, http
 
 P50, P99 = (
     f"a check's result to another member's DNS (watch event): {one}" for one in ("p50", "p99")
 )
+ELECTIONS = "elections, results of checks"
+
+TARGETS = tuple(
+    Target(name, f"etcd, an event of a watch: at most {most}", (name,), most=most)
+    for name, most in ((P50, 1.2), (P99, 1.5))
+)
+
 _RESULTS, _QUICK = 500, 50
 _SEEN_S_MAX = 5.0
 _SERVICE = "probe"
@@ -35,13 +42,16 @@ def result(plan: Plan) -> Rows:
     """Delays of both systems, in turns."""
     count = _QUICK if plan.is_quick else _RESULTS
     with both(plan.folder, plan.etcd) as systems:
+        terms = [system.term() for system in systems]
         runs = [
             [trio.run(partial(_run, system, count)) for system in systems]
             for _ in range(plan.pairs + 1)
         ]
+        more = [float(one.term() - term) for one, term in zip(systems, terms, strict=True)]
     for name, percent in ((P50, 50), (P99, 99)):
         pairs = [(percentile(a, percent), percentile(b, percent)) for a, b in runs[1:]]
         yield paired(name, "ms", pairs)
+    yield Row(ELECTIONS, "", (more[0],), (more[1],))
 
 
 async def _run(system: System, count: int) -> list[float]:
