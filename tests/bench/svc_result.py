@@ -2,7 +2,8 @@
 
 hstore: `check/fail` and `check/pass` in turns at one follower, while the DNS server of the other is
 asked, one question after the other, until it shows the change. etcd: a put at one follower, until the
-watch at the other has the event. The time runs from before the request is sent.
+watch at the other has the event. The time runs from before the request is sent, and there is a pause after
+each: a result after the other would measure how fast one client's writes can follow each other.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ TARGETS = tuple(
 
 _RESULTS, _QUICK = 500, 50
 _SEEN_S_MAX = 5.0
+_PAUSE_S = 0.01
 _SERVICE = "probe"
 _KEY = "bench-result"
 
@@ -79,6 +81,7 @@ async def _ours(_system: System, first: str, second: str, count: int) -> list[fl
                     nursery.start_soon(_ask, connection, http("PUT", first, path))
                     await _until_shown(sock, is_there=is_there)
                     delays.append(1000 * (time.perf_counter() - begun))
+                await trio.sleep(_PAUSE_S)
     return delays
 
 
@@ -132,6 +135,7 @@ async def _theirs(system: System, first: str, second: str, count: int) -> list[f
                 with trio.fail_after(_SEEN_S_MAX):
                     await seen.wait()
                 delays.append(1000 * (time.perf_counter() - begun))
+            await trio.sleep(_PAUSE_S)
         nursery.cancel_scope.cancel()
     return delays
 
