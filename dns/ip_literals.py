@@ -49,6 +49,8 @@ def packed_ip(host: str) -> bytes | None:
 
 def is_ip(text: str) -> bool:
     """Tell whether a text is an IP literal, without brackets; a zone index may follow."""
+    if "%" not in text:
+        return packed_ip(text) is not None
     try:
         ipaddress.ip_address(text)
     except ValueError:

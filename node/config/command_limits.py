@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ..model import commands, values
+from ..model import decoded, values
 from ..model.checks import (
     CHECK_ID_BYTES_MAX,
     CHECK_TEXT_BYTES_MAX,
@@ -79,6 +79,7 @@ from ..model.services import (
     RegisterCheck,
     RegisterService,
     Service,
+    Tagged,
     UpdateChecks,
 )
 from ..model.transactions import CheckIndex, CheckNotExists, CheckSession, Get, GetTree
@@ -100,6 +101,9 @@ CHECK_BODY_BYTES_MAX = 64 * 1024
 _METHOD_BYTES_MAX = 64
 _UUID_LENGTH = 36
 
+_SHORT = SERVICE_ID_BYTES_MAX // 4
+"""Characters, of the texts of a check that a client gives: with four bytes each, within every bound."""
+
 _DAY_MS = 24 * 60 * 60 * 1000
 
 _TIME_MS_MAX = 1 << 62
@@ -109,7 +113,7 @@ _TIME_MS_MAX = 1 << 62
 def fault_in(data: bytes) -> str:
     """Return what is wrong with an encoded command; empty: every node can carry it out."""
     try:
-        command = commands.decode(data)
+        command = decoded.decode_early(data)
     except (msgspec.MsgspecError, RecursionError) as error:
         return f"a command that this version does not know ({error})"
     return fault_of(command)
@@ -186,6 +190,9 @@ def check_fault(check: Check) -> str:
 
 def given_check_fault(check: GivenCheck) -> str:
     """Return why a client's check cannot be one; empty: it can."""
+    size = len(check.id) + len(check.name) + len(check.notes)
+    if check.id and size + len(check.service) + len(check.output) <= _SHORT:
+        return "" if check.definition is None else definition_fault(check.definition)
     if not check.id or _is_long(check.id, CHECK_ID_BYTES_MAX):
         return f"a check called {check.id[:64]!r}"
     if _is_long(check.name, CHECK_ID_BYTES_MAX) or _is_long(check.notes, NOTES_BYTES_MAX):
@@ -200,22 +207,23 @@ def given_check_fault(check: GivenCheck) -> str:
 def definition_fault(definition: CheckDefinition) -> str:
     """Return why this cannot be the definition of a check; empty: it can."""
     one = definition
-    bounds = (
-        (one.http, TARGET_BYTES_MAX),
-        (one.tcp, TARGET_BYTES_MAX),
-        (one.method, _METHOD_BYTES_MAX),
-        (one.tls_server_name, NAME_BYTES_MAX),
-        (one.body, CHECK_BODY_BYTES_MAX),
-    )
-    for text, bound in bounds:
-        if text and _is_long(text, bound):
-            return f"a check that asks {text[:64]!r}, which has {len(text)} characters"
+    if one.http or one.tcp or one.method or one.tls_server_name or one.body:
+        bounds = (
+            (one.http, TARGET_BYTES_MAX),
+            (one.tcp, TARGET_BYTES_MAX),
+            (one.method, _METHOD_BYTES_MAX),
+            (one.tls_server_name, NAME_BYTES_MAX),
+            (one.body, CHECK_BODY_BYTES_MAX),
+        )
+        for text, bound in bounds:
+            if text and _is_long(text, bound):
+                return f"a check that asks {text[:64]!r}, which has {len(text)} characters"
     if one.headers:
         headers = [text for name, values_ in one.headers for text in (name, *values_)]
         count = sum(len(values_) for _, values_ in one.headers)
         if max(count, len(one.headers)) > HEADERS_MAX or _size(headers) > HEADERS_BYTES_MAX:
             return f"a check with {count} headers of {_size(headers)} bytes"
-    if len(one.args) > ARGS_MAX or _size(one.args) > ARGS_BYTES_MAX:
+    if one.args and (len(one.args) > ARGS_MAX or _size(one.args) > ARGS_BYTES_MAX):
         return f"a check with {len(one.args)} arguments of {_size(one.args)} bytes"
     if one.output_max > OUTPUT_BYTES_MAX:
         return f"a check that keeps {one.output_max} bytes of output"
@@ -228,17 +236,18 @@ def service_fault(service: Service) -> str:
         return f"a service with the ID {service.id[:64]!r}"
     if not is_catalog_name(service.name):
         return f"a service called {service.name[:64]!r}"
-    fault = _tags_fault(service.tags) or _tags_fault(service.agent_tags or ())
+    fault = _tags_fault(service.tags)
+    if service.agent_tags:
+        fault = fault or _tags_fault(service.agent_tags)
     if fault or _is_long(service.address, ADDRESS_BYTES_MAX) or service.port > PORT_MAX:
         return fault or f"a service at {service.address[:64]!r}, port {service.port}"
     if max(service.weight_passing, service.weight_warning) > WEIGHT_MAX:
         return f"a service with weights {service.weight_passing}, {service.weight_warning}"
     if len(service.checks) > CHECKS_OF_SERVICE_MAX:
         return f"a service with {len(service.checks)} checks"
-    tagged = tuple((key, address) for key, address, _ in service.tagged)
-    if any(port > PORT_MAX for _, _, port in service.tagged):
-        return "a service with a tagged address whose port does not exist"
-    return _tagged_fault(tagged) or _meta_fault(service.meta)
+    if service.tagged:
+        fault = _tagged_ports_fault(service.tagged)
+    return fault or (_meta_fault(service.meta) if service.meta else "")
 
 
 def external_fault(node: ExternalNode) -> str:
@@ -247,7 +256,10 @@ def external_fault(node: ExternalNode) -> str:
         return f"a node called {node.name[:64]!r}"
     if _is_long(node.address, ADDRESS_BYTES_MAX) or len(node.uuid) not in (0, _UUID_LENGTH):
         return f"a node at {node.address[:64]!r} with the ID {node.uuid[:64]!r}"
-    return _tagged_fault(node.tagged) or _meta_fault(node.meta)
+    if len(node.tagged) > TAGGED_MAX:
+        return f"{len(node.tagged)} tagged addresses"
+    found = (_tagged_fault(key, address) for key, address in node.tagged)
+    return next(filter(None, found), "") or _meta_fault(node.meta)
 
 
 def is_catalog_name(name: str) -> bool:
@@ -261,16 +273,27 @@ def is_catalog_name(name: str) -> bool:
 def _tags_fault(tags: tuple[str, ...]) -> str:
     if len(tags) > TAGS_MAX:
         return f"a service with {len(tags)} tags"
-    long = next((tag for tag in tags if _is_long(tag, TAG_BYTES_MAX)), "")
-    return f"the tag {long[:64]!r}" if long else ""
+    for tag in tags:
+        if _is_long(tag, TAG_BYTES_MAX):
+            return f"the tag {tag[:64]!r}"
+    return ""
 
 
-def _tagged_fault(tagged: Pairs) -> str:
+def _tagged_ports_fault(tagged: Tagged) -> str:
     if len(tagged) > TAGGED_MAX:
         return f"{len(tagged)} tagged addresses"
-    for key, address in tagged:
-        if _is_long(key, META_KEY_BYTES_MAX) or _is_long(address, ADDRESS_BYTES_MAX):
-            return f"the tagged address {key[:64]!r}"
+    for key, address, port in tagged:
+        if port > PORT_MAX:
+            return "a service with a tagged address whose port does not exist"
+        fault = _tagged_fault(key, address)
+        if fault:
+            return fault
+    return ""
+
+
+def _tagged_fault(key: str, address: str) -> str:
+    if _is_long(key, META_KEY_BYTES_MAX) or _is_long(address, ADDRESS_BYTES_MAX):
+        return f"the tagged address {key[:64]!r}"
     return ""
 
 
@@ -305,7 +328,11 @@ def _checks_fault(checks: tuple[GivenCheck, ...]) -> str:
         len(checks) > CHECKS_OF_NODE_MAX
     ):  # Fewer may still be too many for a service: see the effect.
         return f"{len(checks)} checks at once"
-    return next(filter(None, map(given_check_fault, checks)), "")
+    for check in checks:
+        fault = given_check_fault(check)
+        if fault:
+            return fault
+    return ""
 
 
 def _register_fault(command: RegisterService) -> str:

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from ..errors import Overloaded, Refused
-from ..model import commands
+from ..model import commands, decoded
 from ..model.commands import Outcome
 from ..peers import wire
 from ..peers.wire import ForwardKind, ForwardStatus
@@ -166,7 +166,7 @@ class Intake:
             return  # They wait for the next leader, which has room.
         waiting, needs_time = self._waiting, commands.needs_time
         items: list[tuple[int, bytes]] = []
-        size = 0
+        size, now_ms = 0, -1
         # What fits beside the entries under way; the first one always, for a value may be larger.
         under_way = self._core.log.size_between(self._applied, self._core.log.last_index)
         limit = min(_MAX_PROPOSAL_BYTES, self._disk_space.fitting - under_way + 1)
@@ -186,8 +186,9 @@ class Intake:
             if needs_time(data):
                 # Whatever another node has put there: only the leader's word counts. What is this
                 # node's own came by `encode_unstamped`.
-                stamp = commands.stamped if request.is_foreign else commands.first_stamped
-                data = stamp(data, self._clock.ms)
+                stamp = decoded.stamped if request.is_foreign else commands.first_stamped
+                now_ms = self._clock.ms if now_ms < 0 else now_ms
+                data = stamp(data, now_ms)
             rid = self.new_id()
             waiting.proposed[rid] = request
             items.append((rid, data))

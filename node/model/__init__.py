@@ -11,6 +11,7 @@ services.py      services, nodes that are no members, and the commands about the
 user_events.py   events that users fire
 transactions.py  the operations that only a transaction has, and its answer
 commands.py      what a committed entry can ask, with its outcome; the cluster's settings
+decoded.py       registrations that are decoded once for two uses
 cluster_info.py  the `/v1/cluster` object, join requests and replies
 plain.py         text from anywhere, made harmless to a terminal and to a log
 durations.py     durations as Go writes and reads them

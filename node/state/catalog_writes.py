@@ -131,22 +131,44 @@ def put_service(batch: Batch, index: int, before: Service | None, after: Service
     _touch_instances(batch, index, is_other_set=is_other_set)
 
 
-def make_service(batch: Batch, index: int, service: Service, checks: Sequence[Check]) -> None:
+def make_service(
+    batch: Batch,
+    index: int,
+    number: int,
+    given: Service,
+    *,
+    ids: tuple[str, ...],
+    checks: Sequence[Check],
+) -> None:
     """Write an instance that is made, with checks none of which its node has yet.
 
     The same as `put_service` and `put_check`, which take twice as long: it is what most
-    registrations are. `service` lists these checks.
+    registrations are.
+
+    Args:
+        batch: What has taken effect.
+        index: Of the entry.
+        number: Of the node.
+        given: The service, as its client gave it.
+        ids: Of its checks, sorted.
+        checks: They.
     """
     catalog: CatalogIndex = batch.values[CATALOG]
-    number, folded = service.node, fold(service.name)
+    folded = fold(given.name)
     node_key = encode_index(number)
-    key = node_key + service.id.encode()
+    key = node_key + given.id.encode()
     name = catalog.names.get(folded)
     if name is None:
-        name = Name(folded, service.name, index)
-    is_other_set = catalog.add_instance(batch, key, service.id, name, service.tags)
+        name = Name(folded, given.name, index)
+    is_other_set = catalog.add_instance(batch, key, given.id, name, given.tags)
     service = msgspec.structs.replace(
-        service, name=name.shown, create_index=index, modify_index=index
+        given,
+        node=number,
+        name=name.shown,
+        agent_tags=None,
+        checks=ids,
+        create_index=index,
+        modify_index=index,
     )
     batch.put(SERVICE + key, encode_msgpack(service))
     catalog.set_name_index(batch, name, index)

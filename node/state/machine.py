@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from ..errors import StorageError
-from ..model import commands
+from ..model import decoded
 from ..model.checks import Check
 from ..model.commands import Checkpoint, ClusterSettings, Member, Outcome, Put
 from ..model.locks import Session
@@ -291,7 +291,7 @@ def _run(batch: Batch, entry: Entry) -> Outcome | None:
         _run_other(batch, entry)
         return None
     try:
-        command = commands.decode(entry.data)
+        command = decoded.decode(entry.data)
     except msgspec.DecodeError as error:
         raise StorageError(
             f"entry {entry.index} holds a command that this version does not know ({error}):"

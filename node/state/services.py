@@ -282,12 +282,12 @@ def _make_service(
     batch: Batch, index: int, number: int, command: RegisterService, ids: tuple[str, ...]
 ) -> None:
     """Write a service that is made, with checks none of which its node has yet."""
-    service = msgspec.structs.replace(command.service, node=number, agent_tags=None, checks=ids)
+    service = command.service
     checks = [
         _after(batch, index, one, None, number=number, service=service.id, is_catalog=False)
         for one in command.checks
     ]
-    catalog_writes.make_service(batch, index, service, checks)
+    catalog_writes.make_service(batch, index, number, service, ids=ids, checks=checks)
 
 
 def put_service(

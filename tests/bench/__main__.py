@@ -63,7 +63,7 @@ SECTIONS: dict[str, Section] = {
 NEWER = ("put", "get")
 """Sections that are measured a second time, beside the newer etcd."""
 
-NEWER_ONLY = ("blocking", "txn", "sessions")
+NEWER_ONLY = ("blocking", "txn", "sessions", "services")
 """Sections that are measured beside the newer one alone."""
 
 TOOLS = {
@@ -72,7 +72,7 @@ TOOLS = {
     "blocking": (),
     "txn": ("wrk",),
     "sessions": ("wrk",),
-    "services": ("wrk", "etcd"),
+    "services": ("wrk", "dnsperf", "dnsmasq", *machine.SERVICE_PACKAGES),
 }
 """What these sections need, where that is not everything. Resolvers that are not installed are left out."""
 

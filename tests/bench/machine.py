@@ -29,6 +29,9 @@ PACKAGES = {
 }
 """The Debian package of each program."""
 
+SERVICE_PACKAGES = {"named": "bind9", "haproxy": "haproxy", "nginx": "nginx-light"}
+"""Of those that only the section `services` needs."""
+
 RESOLVER_PACKAGES = ("unbound", "dnsmasq-base", "bind9", "systemd-resolved", "knot-resolver")
 """Those of the section `resolvers`, which measures what is there."""
 
@@ -42,7 +45,8 @@ def missing_tools(needed: Iterable[str] = PACKAGES) -> str:
     missing = [tool for tool in needed if _which(tool) is None]
     if not missing:
         return ""
-    packages = " ".join(dict.fromkeys(PACKAGES[tool] for tool in missing))
+    package_of = {**PACKAGES, **SERVICE_PACKAGES}
+    packages = " ".join(dict.fromkeys(package_of[tool] for tool in missing))
     return f"missing: {', '.join(missing)}\napt-get install {packages}"
 
 

@@ -11,6 +11,7 @@ from . import (
     names,
     outage,
     resolvers,
+    services,
     sessions,
     store,
     svc_blocking,
@@ -115,6 +116,7 @@ TARGETS = (
         (row_name(svc_health.WHAT, svc_health.CONNECTIONS, "leader", RATE),),
         least=2.0,
     ),
+    *services.TARGETS,
     Target(
         "transactions of 4 sets, 64 connections",
         f"etcd {NEWER_ETCD}: at least 2.0",

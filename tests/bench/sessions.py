@@ -41,7 +41,7 @@ def sessions(plan: Plan) -> Rows:
     """Sessions made, all of them ended after each run; and some that are renewed all the time."""
     with both(plan.folder, plan.etcd) as clusters:
         seconds = min(plan.seconds, _CREATE_S_MAX)
-        bench = Bench(plan, *clusters, seconds=seconds, after=_end_all)
+        bench = Bench(plan, *clusters, seconds=seconds, after=end_sessions)
         yield from bench.rows(CREATE, Load("create"), CONNECTIONS)
         bench = Bench(plan, *clusters)
         lists = {system.name: _make(system, plan.folder) for system in clusters}
@@ -73,7 +73,7 @@ def _make(system: System, folder: Path) -> str:
     return str(path)
 
 
-def _end_all(system: System) -> None:
+def end_sessions(system: System) -> None:
     """End every session that there is."""
     address = system.leader()
     names = trio.run(partial(_names, system, address))

@@ -32,7 +32,7 @@ from tests.system.place import free_base
 from . import systems
 from .plan import Plan, Rows
 from .processes import Failed, cpu_seconds, running
-from .rows import Row
+from .rows import Row, Target
 from .sessions import ask_all
 from .systems import Hstore
 
@@ -41,6 +41,16 @@ PROCESSOR = f"{CHECKS:,} HTTP checks every {INTERVAL_S} s on one member: process
 LATE = f"{CHECKS:,} HTTP checks every {INTERVAL_S} s on one member: the latest run"
 ELECTIONS = "elections during the checks"
 LABELS = ("hstore", "haproxy")
+
+TARGETS = (
+    Target(
+        f"{CHECKS:,} HTTP checks every {INTERVAL_S} s on one member",
+        "HAProxy's processor time: at most 2.5",
+        (PROCESSOR,),
+        most=2.5,
+    ),
+    Target("of these the latest run", "at most 1 s", (LATE,), worst=1.0),
+)
 
 _SECONDS, _QUICK_S = 60.0, 10.0
 _SETTLE_S = 11.0

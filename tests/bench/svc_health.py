@@ -13,6 +13,7 @@ from functools import partial
 import trio
 
 from . import client
+from .loads import ELECTIONS as _ELECTIONS
 from .loads import Bench
 from .plan import Plan, Rows
 from .processes import Failed
@@ -24,6 +25,8 @@ INSTANCES = 5
 CONNECTIONS = 64
 WHAT = f"health/service of {NAMES:,} services of {INSTANCES} instances"
 VALUE_BYTES = 250
+_SECTION = "reads of services"
+ELECTIONS = f"{_ELECTIONS}, {_SECTION}"
 
 PREFIX = "svc-n-"
 """Of the names; `load.lua` wants a length that is a multiple of three."""
@@ -40,7 +43,7 @@ def health(plan: Plan) -> Rows:
         load = Load("service", VALUE_BYTES, NAMES, PREFIX)
         for where in ("leader", "follower"):
             yield from bench.rows(WHAT, load, CONNECTIONS, where)
-        yield bench.elections("reads of services")
+        yield bench.elections(_SECTION)
 
 
 async def _fill(system: System) -> None:
