@@ -97,6 +97,18 @@ class Place:
             self.ask("PUT", f"/v1/session/destroy/{session['ID']}")
 
 
+def aggregated(checks):
+    """Return the status of an instance as Consul's Go client makes it (api/health.go, AggregatedStatus).
+
+    Maintenance is known by the ID of its check, and counts for more than all else.
+    """
+    ids = [check["CheckID"] for check in checks]
+    if any(one == "_node_maintenance" or one.startswith("_service_maintenance:") for one in ids):
+        return "maintenance"
+    order = ["passing", "warning", "critical"]
+    return max((check["Status"] for check in checks), key=order.index, default="passing")
+
+
 def fails(kind, call, *arguments, **named):
     """Assert that a call raises this kind of error, and return the error."""
     try:
