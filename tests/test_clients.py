@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import open_stream_to_socket_listener
 
-from tests.clients import cache, counting, families
+from tests.clients import cache, counting, families, py_consul
 from tests.clients.outcome import Outcome, Unavailable
 
 
@@ -28,6 +28,31 @@ def test_a_client_of_which_nothing_ran_is_not_good() -> None:
     assert not Outcome("py-consul", "1.8.0").is_good
     assert not missing.is_good
     assert missing.line() == "node-consul 2.0.1: skipped: git is not installed"
+
+
+def test_what_is_not_run_is_said_with_its_reason() -> None:
+    outcome = Outcome("py-consul", "1.8.0", left_out={"test_acl.py": "tokens are not built"})
+    outcome.add("kv.kv")
+
+    assert outcome.is_good
+    assert outcome.table() == "    not run: test_acl.py: tokens are not built"
+
+
+def test_a_test_of_py_consul_that_is_neither_run_nor_left_out_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(py_consul, "PARTS", ("api/test_kv.py",))
+    monkeypatch.setattr(py_consul, "PARTS_ALONE", ("test_agent.py",))
+    monkeypatch.setattr(py_consul, "UNASKED", ())
+    monkeypatch.setattr(py_consul, "OUT", {"test_agent.py::TestAgent::test_gone": "a reason"})
+    monkeypatch.setattr(py_consul, "LEAVE", "test_agent.py::TestAgent::test_leave")
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "test_new.py").write_text("")
+    (tmp_path / "api" / "test_kv.py").write_text("")
+    (tmp_path / "test_agent.py").write_text("    def test_leave(self):\n")
+
+    unknown = ["api/test_new.py", "test_agent.py::TestAgent::test_gone"]
+    assert py_consul.unknown_tests(tmp_path) == unknown
 
 
 def test_what_could_not_be_fetched_whole_is_not_kept(

@@ -38,11 +38,17 @@ def main() -> int:
     if options.install:
         return _install(chosen)
     is_good = True
+    passed = total = 0
     for outcome in families.outcomes(chosen, is_long=options.long):
         print(outcome.line(), flush=True)
+        passed += len(outcome.passed)
+        total += len(outcome.passed) + len(outcome.failed)
         if outcome.failed:
             is_good = False
             print(outcome.faults(), flush=True)
+        if outcome.left_out:
+            print(outcome.table(), flush=True)
+    print(f"all clients: {passed} of {total}", flush=True)
     return 0 if is_good else 1
 
 

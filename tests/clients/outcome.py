@@ -17,6 +17,7 @@ class Outcome:
         name, version: Of the client.
         passed: The names of its tests that passed.
         failed: The names of the others, and what was said of each.
+        left_out: Tests of its own that are not run, and why not.
         missing: Why nothing of it was run, if so.
         note: A sentence to be read with it.
     """
@@ -25,6 +26,7 @@ class Outcome:
     version: str
     passed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     missing: str = ""
     note: str = ""
 
@@ -54,3 +56,7 @@ class Outcome:
     def faults(self) -> str:
         """Return why each failed test failed, a line each."""
         return "\n".join(f"    {name}: {why}" for name, why in self.failed.items())
+
+    def table(self) -> str:
+        """Return the tests that are not run and the reasons, a line each."""
+        return "\n".join(f"    not run: {name}: {why}" for name, why in self.left_out.items())

@@ -2,7 +2,8 @@
 
 What is looked at: that one member leads and the others follow, a switchover, a time without a failover
 that nothing caused and without a `watch` that spins, a node of hstore killed and back while the leader
-uses it, and the death of the leader's machine: its Patroni and its PostgreSQL.
+uses it, the death of the leader's machine: its Patroni and its PostgreSQL, and an orderly stop. Each
+time also the service that each member registers: its tags say who leads, by HTTP and by DNS.
 
 PostgreSQL refuses to run as root: there, each member is put into a user namespace, in which the same
 user has another number.
@@ -24,6 +25,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import trio
+
+from hstore.dns.client import exchange
+from hstore.dns.records import RRType, Srv, name_of
 from tests.system.cluster import Cluster, Node, clean_env, eventually, request
 from tests.system.place import free_base
 
@@ -43,6 +48,10 @@ _RETRY_S = 8
 _BOOTSTRAP_S = 90.0
 _FAILOVER_S = 60.0
 _QUIET_S, _LONG_QUIET_S = 60.0, 600.0
+_SERVICE_S = 30.0
+"""Its checks are made every 5 s; a role comes with the next loop."""
+
+_LEADS, _FOLLOWS = ("primary", "master"), ("replica",)
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -141,6 +150,13 @@ class Member:
             postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
             os.kill(postmaster, signal.SIGKILL)
 
+    def stop(self) -> None:
+        """End Patroni as its service manager does, and the rest of the machine after that."""
+        patroni = self._processes[-1]
+        patroni.terminate()
+        patroni.wait(60)
+        self.kill()
+
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
         """Make a request to Patroni's own API; (0, b"") where nobody answers."""
         try:
@@ -224,7 +240,33 @@ class _Run:
             ("its node killed and back: the leader stays", self.node_killed),
             ("the leader's machine killed: another leads", self.machine_killed),
             ("the killed machine comes back and follows", self.machine_back),
+            ("a member that stops deregisters its service", self.stopped),
         ]
+
+    def _wait_service(self, leader: Member, dead: Member | None = None) -> None:
+        """Wait until every member's service says its role, and all but a dead one's is passing."""
+        living = {one for one in self._members if one is not dead}
+        expected = {
+            f"{_SCOPE}/{one.name}": (one.port, _LEADS if one is leader else _FOLLOWS)
+            for one in living
+        }
+
+        def look() -> bool:
+            path = f"/v1/health/service/{_SCOPE}?passing"
+            found = next(iter(living)).node.request("GET", path).json()
+            services = [entry["Service"] for entry in found]
+            shown = {one["ID"]: (one["Port"], tuple(one["Tags"])) for one in services}
+            if shown != expected:
+                raise LookupError(f"{shown} in place of {expected}")
+            return all(self._named(one.node, "primary") == {leader.port} for one in living)
+
+        eventually(look, "the services say who leads", _SERVICE_S)
+
+    def _named(self, node: Node, role: str) -> set[int]:
+        """Return the ports that DNS names for the members of a role."""
+        name = name_of(f"{role}.{_SCOPE}.service.consul")
+        reply = trio.run(exchange, ("127.0.0.1", node.dns_port), name, RRType.SRV)
+        return {one.rdata.port for one in reply.answers if isinstance(one.rdata, Srv)}
 
     def _leader(self) -> Member:
         """Return the one member that leads."""
@@ -251,6 +293,7 @@ class _Run:
         leader = self._wait_settled(3, _BOOTSTRAP_S)
         leader.sql("create table kept (n int)")
         leader.sql("insert into kept values (1)")
+        self._wait_service(leader)
 
     def switchover(self) -> None:
         old = self._leader()
@@ -259,6 +302,7 @@ class _Run:
         assert status == 200, (status, said)
         assert self._wait_settled(3, _FAILOVER_S) is new
         assert new.sql("select n from kept") == "1"
+        self._wait_service(new)
 
     def quiet(self) -> None:
         leader = self._wait_settled(3, _FAILOVER_S)
@@ -289,6 +333,7 @@ class _Run:
             time.sleep(1)  # noqa: TID251 - so long a session could still end for it
             assert leader.leads(), f"{leader.name} leads no more"
         assert self._timeline(self._wait_settled(3, _FAILOVER_S)) == timeline
+        self._wait_service(leader)
 
     def machine_killed(self) -> None:
         old = self._wait_settled(3, _FAILOVER_S)
@@ -301,11 +346,22 @@ class _Run:
         new = self._wait_settled(2, _FAILOVER_S)
         assert new is not old
         assert new.sql("select count(*) from kept") == "2"
+        self._wait_service(new, dead=old)
 
     def machine_back(self) -> None:
         leader = self._leader()
         next(one for one in self._members if not one.leads() and not one.follows()).start()
         assert self._wait_settled(3, _BOOTSTRAP_S) is leader
+        self._wait_service(leader)
+
+    def stopped(self) -> None:
+        leader = self._leader()
+        one = next(one for one in self._members if one is not leader)
+        one.stop()
+        # Patroni waits for the answer: it is gone at once.
+        ids = one.node.request("GET", "/v1/agent/services").json()
+        assert f"{_SCOPE}/{one.name}" not in ids, ids
+        self._wait_service(leader, dead=one)
 
 
 def run(*, is_long: bool) -> Outcome:

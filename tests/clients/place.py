@@ -48,10 +48,10 @@ def one() -> Iterator[Node]:
 
 
 @contextmanager
-def alone_on_default_ports(name: str) -> Iterator[list[str]]:
+def alone_on_default_ports(name: str, *words: str) -> Iterator[list[str]]:
     """Run one node of this name on Consul's ports, in a network of its own.
 
-    Gives the words that put a command into that network.
+    `words` stand before its command. Gives the words that put a command into that network.
 
     Raises:
         Unavailable: This machine lets us have no network of our own.
@@ -59,7 +59,7 @@ def alone_on_default_ports(name: str) -> Iterator[list[str]]:
     with own_network() as enter, _folder() as folder:
         if enter is None:
             raise Unavailable("no network namespace can be made here")
-        with Cluster(folder, 1, base=API_PORT, prefix=enter) as cluster:
+        with Cluster(folder, 1, base=API_PORT, prefix=[*enter, *words]) as cluster:
             node = cluster.nodes[0]
             node.start("--new-cluster", "--name", name)
             # Nobody outside of that network can ask it whether it is there: it says so itself.

@@ -100,6 +100,7 @@ SCRIPTED = (
     Scripted("consul-kv", "0.7.4", "by_consul_kv.py"),
     Scripted("consulate", "0.6.0", "by_consulate.py"),
     Scripted("patroni", "4.1.5", "by_patroni.py", ("psycopg[binary]",)),
+    Scripted("go-api", "1.20", "by_go_api.py", has_package=False),
     Scripted("prometheus", "2.53", "by_prometheus.py", has_package=False),
     Scripted("traefik", "3.1", "by_traefik.py", has_package=False),
     Scripted("consul-template", "0.39", "by_consul_template.py", has_package=False),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from harness import main
+from harness import aggregated, main
 
 WAIT = "stale=&wait=60000ms"
 
@@ -23,6 +23,15 @@ def check_service_has_those_that_pass(place):
     assert [one["Service"]["ID"] for one in found] == ["web-1"]
     found, _ = place.read(f"/v1/health/service/web?{WAIT}")
     assert [one["Service"]["ID"] for one in found] == ["web-1", "web-2"]
+
+
+def check_service_with_states_that_it_names(place):
+    for number in (1, 2, 3):
+        place.register(f"web-{number}", "web")
+    place.say("warn", "service:web-2")
+    place.ask("PUT", "/v1/agent/service/maintenance/web-3?enable=true")
+    found, _ = place.read(f"/v1/health/service/web?{WAIT}&near=_agent")
+    assert [aggregated(one["Checks"]) for one in found] == ["passing", "warning", "maintenance"]
 
 
 def check_service_by_tag(place):

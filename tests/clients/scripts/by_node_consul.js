@@ -1,4 +1,4 @@
-// The npm package `consul`: keys, blocking reads, watches, sessions, locks, transactions, events.
+// The npm package `consul`: keys, blocking reads, watches, sessions, locks, transactions, events, services.
 // Says one JSON line a test, as harness.py does.
 "use strict";
 
@@ -143,6 +143,51 @@ const checks = {
     assert.deepStrictEqual(events.map((e) => [e.ID, e.Payload]), [[fired.ID, '{"hello":"world"}']]);
   },
 
+  async a_service_with_its_check() {
+    const check = { ttl: "10s", notes: "simple check" };
+    await c.agent.service.register({ name: "web", id: "web/1", tags: ["a"], port: 80, check });
+    const services = await c.agent.services();
+    assert.deepStrictEqual(Object.keys(services), ["web/1"]);
+    assert.deepStrictEqual(services["web/1"].Tags, ["a"]);
+    assert.strictEqual((await c.agent.check.list())["service:web/1"].Notes, "simple check");
+    await c.agent.check.pass("service:web/1");
+    await c.agent.service.maintenance({ id: "web/1", enable: true });
+    assert.ok((await c.agent.checks())["_service_maintenance:web/1"]);
+    await c.agent.service.deregister("web/1");
+    assert.deepStrictEqual(await c.agent.services(), {});
+    await assert.rejects(c.agent.service.deregister("web/1"), (error) => error.statusCode === 404);
+  },
+
+  async a_watch_of_a_service_sees_each_change() {
+    await c.agent.service.register({ name: "web", check: { ttl: "10m" } });
+    let answers = 0;
+    const watch = c.watch({
+      method: function (options) {
+        answers++;
+        return c.health.service.call(this, options);
+      },
+      options: { service: "web", passing: true, wait: "30s" },
+    });
+    const seen = [];
+    const errors = [];
+    watch.on("change", (data) => seen.push(data.length));
+    watch.on("error", (error) => errors.push(error));
+    try {
+      await until(() => seen.length === 1, "the first answer");
+      await c.agent.check.pass("service:web");
+      await until(() => seen.length === 2, "it passes");
+      await c.agent.check.fail("service:web");
+      await until(() => seen.length === 3, "it fails");
+      await c.agent.service.register("another");
+      await soon(200);
+    } finally {
+      watch.end();
+    }
+    assert.deepStrictEqual(errors, []);
+    assert.deepStrictEqual(seen, [0, 1, 0]);
+    assert.ok(answers <= 4, `${answers} requests`);
+  },
+
   async status() {
     assert.ok((await c.status.peers()).includes(await c.status.leader()));
   },
@@ -151,6 +196,7 @@ const checks = {
 async function wipe() {
   try {
     await c.kv.del({ recurse: true });
+    for (const id of Object.keys(await c.agent.services())) await c.agent.service.deregister(id);
     for (const one of await c.session.list()) await c.session.destroy(one.ID);
   } catch {
     // The check that comes next will say what is wrong.

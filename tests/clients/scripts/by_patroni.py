@@ -189,6 +189,38 @@ def check_a_small_ttl_is_adjusted(place):
     assert found[0].ttl == 20, found[0].ttl
 
 
+def check_its_service_has_the_role_as_tag(place):
+    one = member(place, "one", register_service=True)
+    data = {
+        "conn_url": "postgres://10.9.8.7:5432/postgres",
+        "api_url": "http://127.0.0.1:9/patroni",
+        "state": "running",
+        "role": "replica",
+    }
+
+    def tags():
+        found, _ = place.read("/v1/health/service/batman")
+        services = [each["Service"] for each in found]
+        assert {(each["ID"], each["Address"], each["Port"]) for each in services} <= {
+            ("batman/one", "10.9.8.7", 5432)
+        }, services
+        return [each["Tags"] for each in services]
+
+    for state, role, expected in (
+        ("running", "replica", [["replica"]]),
+        ("running", "primary", [["primary", "master"]]),
+        # Nothing is registered while it is neither, and what is there stays.
+        ("starting", "replica", [["primary", "master"]]),
+        ("running", "replica", [["replica"]]),
+        ("stopped", "replica", []),
+    ):
+        assert one.touch_member({**data, "state": state, "role": role}) is True
+        assert tags() == expected, (state, role, tags())
+        one.get_cluster()
+    # A second time it is not there any more; that is no error.
+    assert one.deregister_service("batman/one") is False
+
+
 def check_delete_cluster(place):
     one, _ = both(place)
     one.touch_member(MEMBER)

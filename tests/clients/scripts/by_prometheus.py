@@ -7,10 +7,11 @@ for "nothing new". Targets and their labels are made as there.
 
 from __future__ import annotations
 
-from harness import main
+import json
+
+from harness import aggregated, main
 
 WAIT = "wait=120000ms&stale="
-ORDER = ["passing", "warning", "critical"]
 
 
 def targets(place):
@@ -32,15 +33,11 @@ def _labels(entry):
         f"{start}service_address": service["Address"],
         f"{start}service_port": str(service["Port"]),
         f"{start}service_id": service["ID"],
-        f"{start}health": worst(entry["Checks"]),
+        f"{start}health": aggregated(entry["Checks"]),
         **{f"{start}metadata_{key}": value for key, value in node["Meta"].items()},
         **{f"{start}service_metadata_{key}": value for key, value in service["Meta"].items()},
         **{f"{start}tagged_address_{key}": value for key, value in node["TaggedAddresses"].items()},
     }
-
-
-def worst(checks):
-    return max((check["Status"] for check in checks), key=ORDER.index, default="passing")
 
 
 def check_the_agent_names_its_datacenter(place):
@@ -90,7 +87,7 @@ def check_a_failing_check_ends_the_wait(place):
     fail = "/v1/agent/check/fail/service:web-1"
     [entry], later = place.woken(path, lambda: place.ask("PUT", fail))
     assert later > index
-    assert worst(entry["Checks"]) == "critical"
+    assert aggregated(entry["Checks"]) == "critical"
 
 
 def check_a_service_that_goes_is_empty_and_out_of_the_names(place):
@@ -103,11 +100,30 @@ def check_a_service_that_goes_is_empty_and_out_of_the_names(place):
     assert set(place.read("/v1/catalog/services")[0]) == {"consul"}
 
 
+def check_tags_and_node_meta_of_its_configuration(place):
+    node = {"Node": "x1", "Address": "10.1.10.11", "NodeMeta": {"rack": "7"}}
+    tags = ["blue", "metrics"]
+    body = {**node, "Service": {"Service": "web", "ID": "web-x", "Tags": tags, "Port": 80}}
+    place.ask("PUT", "/v1/catalog/register", json.dumps(body).encode())
+    place.register("web-1", "web", Tags=tags)
+    chosen = f"node-meta=rack%3A7&{WAIT}"
+    names, _ = place.read(f"/v1/catalog/services?{chosen}")
+    assert names == {"web": tags}, names
+    path = f"/v1/health/service/web?{chosen}&tag=metrics&tag=blue"
+    [entry], index = place.read(path)
+    assert _labels(entry)["__meta_consul_metadata_rack"] == "7"
+    assert _labels(entry)["__address__"] == "10.1.10.11:80"
+    # It wakes although the result of its filters is the same: so it does at Consul.
+    found, later = place.woken(f"{path}&index={index}", lambda: place.register("web-2", "web"))
+    assert [one["Service"]["ID"] for one in found] == ["web-x"]
+    assert later > index
+
+
 def check_the_built_in_service_is_a_target_of_each_member(place):
     entries, _ = place.read(f"/v1/health/service/consul?{WAIT}")
     members = place.ask("GET", "/v1/agent/members")
     assert [entry["Node"]["Node"] for entry in entries] == sorted(one["Name"] for one in members)
-    assert {worst(entry["Checks"]) for entry in entries} == {"passing"}
+    assert {aggregated(entry["Checks"]) for entry in entries} == {"passing"}
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ same order: that of the catalog gives addresses and tags, that of health the sta
 
 from __future__ import annotations
 
-from harness import main
+from harness import aggregated, main
 
 TAGS = ["traefik.enable=true", "traefik.http.routers.web.rule=Host(`web.example`)"]
-ORDER = ["passing", "warning", "critical"]
 
 
 def items(place, name, query=""):
@@ -21,7 +20,6 @@ def items(place, name, query=""):
     for consul, check in zip(instances, health, strict=True):
         assert consul["ServiceID"] == check["Service"]["ID"], (consul, check)
         assert consul["Node"] == check["Node"]["Node"], (consul, check)
-        statuses = [one["Status"] for one in check["Checks"]]
         found.append(
             {
                 "id": consul["ServiceID"],
@@ -29,7 +27,7 @@ def items(place, name, query=""):
                 "address": consul["ServiceAddress"] or consul["Address"],
                 "port": str(consul["ServicePort"]),
                 "tags": consul["ServiceTags"],
-                "status": max(statuses, key=ORDER.index, default="passing"),
+                "status": aggregated(check["Checks"]),
             }
         )
     return found
@@ -67,6 +65,23 @@ def check_a_filter_and_stale_leave_them_in_one_order(place):
     for number in (3, 1, 2):
         place.register(f"web-{number}", "web", Tags=["a"] if number != 2 else ["b"])
     assert [one["id"] for one in items(place, "web", "?tag=a&stale=")] == ["web-1", "web-3"]
+
+
+def check_what_is_exposed_by_its_tag_only(place):
+    place.register("web-1", "web", Tags=TAGS)
+    place.register("web-2", "web", Tags=["traefik.enable=false"])
+    query = "?cached=&tag=traefik.enable%3Dtrue"
+    assert [one["id"] for one in items(place, "web", query)] == ["web-1"]
+    assert [one["id"] for one in items(place, "web", "?consistent=")] == ["web-1", "web-2"]
+
+
+def check_maintenance_is_a_status_of_its_own(place):
+    place.register("web-1", "web")
+    place.ask("PUT", "/v1/agent/service/maintenance/web-1?enable=true&reason=new+disks")
+    assert [one["status"] for one in items(place, "web")] == ["maintenance"]
+    place.ask("PUT", "/v1/agent/service/maintenance/web-1?enable=false")
+    place.ask("PUT", "/v1/agent/maintenance?enable=true")
+    assert [one["status"] for one in items(place, "web")] == ["maintenance"]
 
 
 def check_a_service_with_an_odd_name(place):

@@ -9,6 +9,7 @@ import concurrent.futures
 import json
 import signal
 import sys
+import time
 import traceback
 import urllib.parse
 import urllib.request
@@ -74,19 +75,38 @@ class Place:
             change()
             return waiting.result()
 
+    def until(self, look, what, within=5.0):
+        """Look again until it is so, as a client does that does not wait for an index."""
+        end = time.monotonic() + within
+        while not (found := look()):
+            assert time.monotonic() < end, f"did not happen in {within:g} s: {what}"
+            time.sleep(0.02)  # noqa: TID251 - there is no event for it
+        return found
+
     def wipe(self):
-        """Remove all keys, sessions and services; what the node cannot do yet is left undone."""
-        try:
-            for service_id in self.ask("GET", "/v1/agent/services") or ():
-                self.deregister(service_id)
-        except OSError:
-            pass
-        try:
-            self.ask("DELETE", "/v1/kv/?recurse")
-            for session in self.ask("GET", "/v1/session/list") or []:
-                self.ask("PUT", f"/v1/session/destroy/{session['ID']}")
-        except OSError:
-            pass
+        """Remove all keys, sessions, services, checks and external nodes."""
+        for service_id in self.ask("GET", "/v1/agent/services"):
+            self.deregister(service_id)
+        for check_id in self.ask("GET", "/v1/agent/checks"):
+            self.ask("PUT", f"/v1/agent/check/deregister/{urllib.parse.quote(check_id)}")
+        members = {one["Name"] for one in self.ask("GET", "/v1/agent/members")}
+        for node in {one["Node"] for one in self.ask("GET", "/v1/catalog/nodes")} - members:
+            self.ask("PUT", "/v1/catalog/deregister", json.dumps({"Node": node}).encode())
+        self.ask("DELETE", "/v1/kv/?recurse")
+        for session in self.ask("GET", "/v1/session/list"):
+            self.ask("PUT", f"/v1/session/destroy/{session['ID']}")
+
+
+def aggregated(checks):
+    """Return the status of an instance as Consul's Go client makes it (api/health.go, AggregatedStatus).
+
+    Maintenance is known by the ID of its check, and counts for more than all else.
+    """
+    ids = [check["CheckID"] for check in checks]
+    if any(one == "_node_maintenance" or one.startswith("_service_maintenance:") for one in ids):
+        return "maintenance"
+    order = ["passing", "warning", "critical"]
+    return max((check["Status"] for check in checks), key=order.index, default="passing")
 
 
 def fails(kind, call, *arguments, **named):

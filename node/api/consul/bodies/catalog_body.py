@@ -138,6 +138,7 @@ _ALIASES = aliases(
 _DEREGISTER_ALIASES = aliases(_Deregister)
 _NO_SERVICE = ServiceOfNode()
 _NO_CHECK = CheckOfNode()
+_UNSET_WEIGHTS = WeightsBody(0, 0)
 _NS_MAX = 2**63 - 1
 
 
@@ -224,7 +225,9 @@ def _service_of(found: ServiceOfNode) -> Service:
     service_body.check_tags(found.tags)
     check_address(found.address)
     check_port(found.port)
-    passing, warning = weights_of(found.weights)
+    # Go's client sends what nobody has set as 0 and 0 (api/agent.go, `AgentService.Weights`), and Consul
+    # looks at neither here.
+    passing, warning = weights_of(None if found.weights == _UNSET_WEIGHTS else found.weights)
     if found.kind:
         raise refused(400, "mesh is not supported")
     return Service(

@@ -617,6 +617,18 @@ def test_an_empty_part_is_none(empty):
     assert kept.definition is None
 
 
+def test_weights_that_a_go_client_has_not_set_are_none():
+    def weights(given: dict[str, int]) -> tuple[int, int]:
+        service = catalog(NODE | {"Service": {"Service": "x", "Weights": given}}).service
+        assert service is not None
+        return service.weight_passing, service.weight_warning
+
+    assert weights({"Passing": 0, "Warning": 0}) == (1, 1)
+    assert weights({"Passing": 2, "Warning": 0}) == (2, 0)
+    refused = refusal(weights, {"Passing": 0, "Warning": 1})
+    assert refused == (400, "Invalid Weights: Passing must be greater than 0")
+
+
 def test_an_output_is_kept_to_4096_bytes():
     (found,) = catalog(NODE | {"Check": {"Name": "c", "Output": "ä" * 3000}}).checks
     assert found.output == "ä" * 2048 + "… (captured 4096 of 6000 bytes)"
