@@ -17,6 +17,7 @@ from typing import Protocol
 
 import trio
 
+from .output import shortened
 from .targets import BadTarget, Place
 
 _SHARED_S_MAX = 600.0
@@ -176,11 +177,17 @@ class Tls:
 
         Raises:
             OSError: There is no TLS, or not with a certificate that is good.
+            BadTarget: No certificate can have that name.
         """
         try:
             context = await self._context(is_verified)
             transport = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-            stream = trio.SSLStream(transport, context, server_hostname=name, https_compatible=True)
+            try:
+                stream = trio.SSLStream(
+                    transport, context, server_hostname=name, https_compatible=True
+                )
+            except (ValueError, TypeError):  # Not in IDNA, empty labels, a NUL.
+                raise BadTarget(f"not a host name for TLS: {shortened(name, 255)!r}") from None
             with _as_os_error():
                 await stream.do_handshake()
         except BaseException:

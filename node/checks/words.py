@@ -14,8 +14,9 @@ import trio
 from ..driver.keys import Keys
 from ..driver.replica import Replica
 from ..driver.requests import NotLeading, Request
-from ..errors import NoLeader, Overloaded, Refused
+from ..errors import HstoreError, NoLeader, NotApplied, OutcomeUnknown, Overloaded, Refused
 from ..model.checks import OUTPUT_BYTES_MAX, CheckStatus, Word
+from ..model.commands import Outcome
 from ..model.numbers import Unsigned
 from ..peers.wire import ForwardKind
 
@@ -63,6 +64,10 @@ def decode(data: bytes) -> Said:
         raise Refused(f"the word is not understood: {error}") from None
 
 
+def _silent() -> NoLeader:
+    return NoLeader("the member that keeps this check does not answer; try again")
+
+
 class Keeper(Protocol):
     """Keeps the TTLs of this node, as `PassedWords` uses it."""
 
@@ -101,7 +106,8 @@ class PassedWords:
             deadline: Until when.
 
         Raises:
-            NoLeader, Overloaded: Perhaps the word was not taken.
+            NoLeader, Overloaded: It was certainly not taken.
+            OutcomeUnknown: Perhaps it was taken.
 
         Cancellation: perhaps it was taken.
         """
@@ -110,11 +116,18 @@ class PassedWords:
             return self._keeper.word(number, check, status, output)
         data = encode(number, check, status, output)
         request = Request(ForwardKind.WORD, data, deadline)
-        if keeper:
+        if not keeper:
+            self._replica.submit(request)  # Here too, if this node leads: `handle` gets it.
+        elif self._replica.is_connected(keeper):
             self._replica.intake.forward_to(keeper, request)
         else:
-            self._replica.submit(request)  # Here too, if this node leads: `handle` gets it.
-        taken: Word = await request.wait()
+            raise _silent()
+        try:
+            taken: Word = await request.wait()
+        except (NoLeader, NotApplied) as error:
+            if request.passed_to:
+                raise OutcomeUnknown(f"{error}; the word may have been taken") from None
+            raise
         return taken
 
     def handle(self, request: Request) -> None:
@@ -126,16 +139,33 @@ class PassedWords:
             return
         facts, is_own = self._facts, said.number == self._keys.own_number
         if not is_own and self._keys.member_of(said.number):
-            request.finish(NoLeader("the member that keeps this check does not answer; try again"))
+            request.finish(_silent())
         elif not is_own and not facts.is_leader:
             request.finish(NotLeading())
         elif not is_own and not facts.is_own_term_applied:
             self._hold(request)
         else:
             self._keeper.look()
-            request.finish(
-                self._keeper.word(said.number, said.check, said.status, said.output, said.total)
-            )
+            word = self._word(said)
+            if word is Word.UNKNOWN and is_own and facts.leader and not facts.is_leader:
+                self._look_later(request, said)
+            else:
+                request.finish(word)
+
+    def _word(self, said: Said) -> Word:
+        return self._keeper.word(said.number, said.check, said.status, said.output, said.total)
+
+    def _look_later(self, request: Request, said: Said) -> None:
+        """Take a word after a barrier: another member may have answered the registration first."""
+
+        def caught_up(result: Outcome | HstoreError | None) -> None:
+            request.finish(result if isinstance(result, HstoreError) else self._word(said))
+
+        try:
+            if self._keys.begin_read(request.deadline, caught_up) is None:
+                request.finish(Word.UNKNOWN)
+        except Overloaded as error:
+            request.finish(error)
 
     def look(self) -> None:
         """Who leads may have changed, or time has passed: answer what can be answered now."""

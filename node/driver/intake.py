@@ -311,5 +311,5 @@ class Intake:
                 request = self._waiting.forwarded.pop(frame.id, None)
                 if request is not None:
                     request.finish(
-                        Overloaded("the link to the leader is full; try again in a moment")
+                        Overloaded("the link to another member is full; try again in a moment")
                     )

@@ -39,10 +39,10 @@ _NO_QUERY: Query = {}
 def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     """`GET /v1/agent/checks`: `?node=`, `?filter=`. Each with its newest output; without `serfHealth`."""
     query = parse_query(request.query)
-    number = place.number_of(exchange, query)
     newest = exchange.backend.checks.newest
 
     def entries(reader: Reader) -> Iterator[tuple[str, Shown]]:
+        number = place.number_of(exchange, query)
         node = None if number is None else reader.node_by_number(number)
         if node is None:
             return
@@ -58,7 +58,7 @@ def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
                 of = service
             yield check.id, shown.check(newest(check), node.name, of)
 
-    return by_id.show(exchange, filters.Choice(query, shown.CHECK_FIELDS), entries)
+    return by_id.show(exchange, query, filters.Choice(query, shown.CHECK_FIELDS), entries)
 
 
 def register(exchange: Exchange, request: Request, _rest: bytes) -> Found:
@@ -71,7 +71,9 @@ def register(exchange: Exchange, request: Request, _rest: bytes) -> Found:
         raise refused(400, f"Invalid check: {SERF_HEALTH} is the check of the member itself")
 
     def refusal(outcome: Outcome) -> HttpError:
-        if outcome.denial == Denial.NO_SERVICE_OF_CHECK:
+        # A service that is to be there makes no node.
+        is_no_node = outcome.denial == Denial.NO_NODE and check.service and not where.number
+        if is_no_node or outcome.denial == Denial.NO_SERVICE_OF_CHECK:
             return check_body.not_there(check.service)
         return place.denied(outcome)
 

@@ -13,7 +13,6 @@ from ...model.checks import SERF_HEALTH
 from ...state.catalog_records import fold
 from ..dialect import heads
 from ..dialect.forms import refused
-from ..dialect.heads import Mode
 from ..dialect.queries import datacenter
 from ..http.answers import JSON, TEXT, answer
 from ..http.params import parse_query, prefix_from_path
@@ -27,8 +26,10 @@ if TYPE_CHECKING:
     from ...model.services import Service
     from ...state.catalog_reader import CatalogNode
     from ...state.reader import Reader
+    from ..dialect.heads import Mode
+    from ..http.answers import Answer
     from ..http.connection import Request
-    from ..http.exchange import Exchange, Found
+    from ..http.exchange import Exchange
     from .shown import Shown
 
 INSTANCES_MAX = 256
@@ -42,9 +43,10 @@ _WORST = tuple(reversed(_STATUSES))
 _encode = msgspec.json.encode
 
 
-def by_id(exchange: Exchange, request: Request, rest: bytes) -> Found:
+async def by_id(exchange: Exchange, request: Request, rest: bytes) -> Answer:
     """`GET /v1/agent/health/service/id/<id>`: `?format=text`, `?node=`."""
     service_id = prefix_from_path(rest).decode()
+    mode = await place.freshen(exchange, parse_query(request.query))
     reader = exchange.keys.view()
     try:
         node = _node(exchange, request, reader)
@@ -54,13 +56,14 @@ def by_id(exchange: Exchange, request: Request, rest: bytes) -> Found:
         word, object_ = _health(exchange, reader, node, service)
     finally:
         reader.close()
-    return _answer(exchange, request, word, _encode(object_))
+    return _answer(exchange, request, mode, word, _encode(object_))
 
 
-def by_name(exchange: Exchange, request: Request, rest: bytes) -> Found:
+async def by_name(exchange: Exchange, request: Request, rest: bytes) -> Answer:
     """`GET /v1/agent/health/service/name/<name>`: of all instances here, with the worst status."""
     name = prefix_from_path(rest).decode()
     folded = fold(name)
+    mode = await place.freshen(exchange, parse_query(request.query))
     reader = exchange.keys.view()
     try:
         node = _node(exchange, request, reader)
@@ -71,7 +74,7 @@ def by_name(exchange: Exchange, request: Request, rest: bytes) -> Found:
     finally:
         reader.close()
     word = worst([word for word, _ in healths])
-    return _answer(exchange, request, word, _encode([object_ for _, object_ in healths]))
+    return _answer(exchange, request, mode, word, _encode([object_ for _, object_ in healths]))
 
 
 def _node(exchange: Exchange, request: Request, reader: Reader) -> CatalogNode | None:
@@ -114,8 +117,8 @@ def worst(words: Sequence[str]) -> str:
     return next((word for word in _WORST if word in words), "passing")
 
 
-def _answer(exchange: Exchange, request: Request, word: str, body: bytes) -> bytes:
-    lines = heads.read_lines(exchange, Mode.STALE) + b"X-Consul-Reason: %b\r\n" % word.encode()
+def _answer(exchange: Exchange, request: Request, mode: Mode, word: str, body: bytes) -> bytes:
+    lines = heads.read_lines(exchange, mode) + b"X-Consul-Reason: %b\r\n" % word.encode()
     content_type = JSON
     if _wants_text(request):
         body, content_type = word.encode(), TEXT

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
 from msgspec.structs import replace
 
 from hstore.dns.ip_literals import is_ip
 
-from ...errors import NoLeader
+from ...errors import NoLeader, Unavailable
 from ...model.commands import Denial
 from ...model.services import Place, RegisterCheck, RegisterService
 from ..dialect import heads
 from ..dialect.forms import refused
+from ..dialect.heads import Mode
 from ..http.exchange import Deferred
 from ..http.idempotency import IDEMPOTENCY_KEY
+from ..http.params import timeout_s
 from .bodies.catalog_body import check_node_name
 from .bodies.parts import cut
 
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 
 PARAMS = "node node-address"
 """The query parameters that say where."""
+
+FRESH_S = 1.0
+"""How long a read of an agent's path waits for the leader."""
 
 
 def place_of(exchange: Exchange, query: Query, *, makes: bool) -> Place:
@@ -80,6 +86,33 @@ def find(exchange: Exchange, name: str) -> CatalogNode | None:
         return reader.catalog_node(name)
     finally:
         reader.close()
+
+
+async def freshen(exchange: Exchange, query: Query) -> Mode:
+    """Have this node's copy show all that any member answered before this request, if a leader can say so.
+
+    What an agent knows of itself is shown without a leader too (section 9.4), so a leader that does not
+    answer soon is not waited for. `?stale` asks nobody.
+
+    Returns:
+        How consistent what is read next is.
+
+    Raises:
+        HttpError: 400 for a bad query.
+    """
+    if "stale" in query or not exchange.backend.process.knows_leader:
+        timeout_s(query)  # Refused also where it is not needed.
+        return Mode.STALE
+    if not exchange.is_fresh:
+        deadline = await exchange.begin_wait(query)
+        try:
+            await exchange.keys.read_barrier(min(deadline, trio.current_time() + FRESH_S))
+        except Unavailable:
+            return Mode.STALE
+        exchange.is_fresh = True
+        if exchange.turn.bytes_left <= 0:
+            await exchange.turn.small()  # The node tells thousands of outcomes at once.
+    return Mode.LEADER
 
 
 def number_of(exchange: Exchange, query: Query) -> int | None:
@@ -141,6 +174,8 @@ def denied(outcome: Outcome) -> HttpError:
         return refused(400, outcome.text)
     if outcome.denial == Denial.NO_SERVICE_OF_CHECK:
         return refused(500, "Missing service registration")
-    if outcome.denial in {Denial.MEMBER, Denial.PROTECTED} and outcome.text:
+    if outcome.denial == Denial.MEMBER and outcome.text:
         return refused(500, outcome.text)
+    if outcome.denial == Denial.PROTECTED and outcome.text:  # No repetition mends it.
+        return refused(400, f"Invalid registration: {outcome.text}")
     return refused(500, "Missing node registration")

@@ -81,13 +81,13 @@ def every(exchange: Exchange, request: Request, _rest: bytes) -> Found:
     """`GET /v1/agent/services`: `?node=`, `?filter=`. Without the service `consul`."""
     query = parse_query(request.query)
     dc = datacenter(exchange)
-    number = place.number_of(exchange, query)
 
     def entries(reader: Reader) -> Iterator[tuple[str, Shown]]:
+        number = place.number_of(exchange, query)
         for service in () if number is None else reader.services_of(number):
             yield service.id, _shown(service, dc)
 
-    return by_id.show(exchange, filters.Choice(query, _FIELDS), entries)
+    return by_id.show(exchange, query, filters.Choice(query, _FIELDS), entries)
 
 
 def _shown(service: Service, dc: str) -> Shown:

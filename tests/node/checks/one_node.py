@@ -64,6 +64,9 @@ class OneNode:
         proposals: All that was proposed, in order.
         error: Proposals fail with it; None: they are applied.
         held: Proposals that are not answered yet; None: they are answered at once.
+        behind: Barriers that are not answered yet, see `catch_up`; None: they are answered at once.
+        unconnected: Members that nothing can be sent to.
+        passed: Words that were passed on to other members: to whom, and the request.
     """
 
     def __init__(self, seed: int = 1) -> None:
@@ -72,6 +75,9 @@ class OneNode:
         self.proposals: list[UpdateChecks] = []
         self.error: HstoreError | None = None
         self.held: list[Callable[[], None]] | None = None
+        self.behind: list[Callable[[HstoreError | None], None]] | None = None
+        self.unconnected: set[int] = set()
+        self.passed: list[tuple[int, Request]] = []
         self.index = 10
         self.records: dict[tuple[int, str], Check] = {}
         self.externals: dict[int, None] = {}
@@ -89,6 +95,10 @@ class OneNode:
             facts=self.facts,
             contact=SimpleNamespace(is_current=lambda: self.is_current),
             submit=self._submit,
+            is_connected=lambda member: member not in self.unconnected,
+            intake=SimpleNamespace(
+                forward_to=lambda member, request: self.passed.append((member, request))
+            ),
         )
         self.own_number = OWN
         self.watches = self
@@ -203,6 +213,19 @@ class OneNode:
         return SimpleNamespace(close=lambda: self._listeners.remove(listener))
 
     # -- as `Replica` and `Probes` --------------------------------------------------------------
+
+    def begin_read(self, _deadline: float, tell: Callable[[HstoreError | None], None]) -> object:
+        if self.behind is None:
+            tell(None)
+        else:
+            self.behind.append(tell)
+        return tell
+
+    def catch_up(self, error: HstoreError | None = None) -> None:
+        """Answer the barriers."""
+        told, self.behind = self.behind or [], None
+        for tell in told:
+            tell(error)
 
     def _submit(self, request: Request) -> None:
         command = commands.decode(request.data)

@@ -207,3 +207,13 @@ async def test_tls_with_what_speaks_none_is_critical():
         definition = CheckDefinition(kind="tcp", tcp=f"127.0.0.1:{target.port}", tcp_tls=True)
         verdict = await timed(probe, definition, 0.3)
     assert verdict.status == "critical"
+
+
+@pytest.mark.parametrize("name", [".a", "ä" * 70, "a\0b", "\ud800"])
+async def test_a_name_that_no_certificate_can_have_is_critical(name):
+    async with answering(b"") as target:
+        address = f"127.0.0.1:{target.port}"
+        definition = CheckDefinition("tcp", tcp=address, tcp_tls=True, tls_server_name=name)
+        verdict = await timed(TcpProbe(targets(), Tls()), definition, 3)
+    assert verdict.status == "critical"
+    assert verdict.output.startswith(f"TCP connect {address}: not a host name for TLS: '")

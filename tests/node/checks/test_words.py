@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hstore.node.checks import words
 from hstore.node.driver.requests import NotLeading, Request
-from hstore.node.errors import NoLeader, Refused
+from hstore.node.errors import NoLeader, NotApplied, OutcomeUnknown, Refused
 from hstore.node.model.checks import OUTPUT_BYTES_MAX, SERF_HEALTH, Word
 from hstore.node.peers.wire import ForwardKind
 from tests.node.checks.one_node import FAR, OWN, OneNode, running_checks, ttl
@@ -129,3 +131,53 @@ async def test_a_word_about_a_check_of_its_own_does_not_travel(autojump_clock):
         deadline = trio.current_time() + 5
         taken = await node.runner.word_elsewhere(OWN, "ttl", "passing", "", deadline)
         assert taken is Word.TAKEN
+
+
+async def test_a_word_may_come_before_the_check_that_another_member_has_registered(autojump_clock):
+    async with running_checks() as node:
+        request, answers = sent(a_word(OWN))
+        node.behind = []
+        node.runner.handle(request)
+        assert answers == []
+        node.register("ttl", ttl(60))
+        node.catch_up()
+        assert answers == [Word.TAKEN]
+        assert node.newest("ttl") == ("passing", "here")
+
+
+async def test_a_word_about_no_check_is_answered_after_a_barrier_and_not_without_a_leader(
+    autojump_clock,
+):
+    async with running_checks() as node:
+        node.behind = []
+        first, answers = sent(a_word(OWN))
+        node.runner.handle(first)
+        node.catch_up(NoLeader("none"))
+        assert [type(answer) for answer in answers] == [NoLeader]
+        node.follow(0)
+        second, answers = sent(a_word(OWN))
+        node.runner.handle(second)
+        assert answers == [Word.UNKNOWN]
+
+
+async def test_a_word_for_a_member_that_is_away_is_certainly_not_taken(autojump_clock):
+    async with running_checks() as node:
+        node.unconnected.add(2)
+        with trio.fail_after(9), pytest.raises(NoLeader, match="does not answer"):
+            await node.runner.word_elsewhere(2, "ttl", "passing", "", trio.current_time() + 5)
+        assert node.passed == []
+
+
+async def test_a_word_that_was_passed_on_and_not_answered_may_have_been_taken(autojump_clock):
+    async with running_checks() as node, trio.open_nursery() as nursery:
+
+        async def say() -> None:
+            with pytest.raises(OutcomeUnknown, match="may have been taken"):
+                await node.runner.word_elsewhere(2, "ttl", "critical", "", trio.current_time() + 5)
+
+        nursery.start_soon(say)
+        await trio.testing.wait_all_tasks_blocked()
+        [(member, request)] = node.passed
+        assert member == 2
+        request.passed_to = member
+        request.finish(NotApplied("the member that keeps this check does not answer; try again"))

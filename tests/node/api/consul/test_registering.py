@@ -441,7 +441,7 @@ async def test_nothing_registered_is_an_empty_object(client):
     for path in ("services", "checks"):
         answer = await client.request("GET", f"/v1/agent/{path}")
         assert answer.body == b"{}"
-        assert answer.headers["x-consul-effective-consistency"] == "stale"
+        assert answer.headers["x-consul-effective-consistency"] == "leader"
     assert (await client.request("GET", "/v1/agent/services?node=nobody")).body == b"{}"
 
 

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
-from hstore.node.model.services import EXTERNAL_NODE_META, Deregister, Place
+from hstore.node.errors import NoLeader
+from hstore.node.model.checks import CheckDefinition
+from hstore.node.model.services import (
+    EXTERNAL_NODE_META,
+    Deregister,
+    GivenCheck,
+    Place,
+    RegisterService,
+    Service,
+)
 from tests.node.api.conftest import Client
 from tests.node.api.consul.conftest import OWN, StateBackend, is_refused
 
@@ -142,6 +151,62 @@ async def test_a_machine_without_a_member_comes_with_its_first_service_and_goes_
     assert backend.state.view().catalog_node("hall") is None
     answer = await put(client, "agent/service/deregister/printer?node=hall", status=404)
     is_refused(answer, 404, UNKNOWN.format("printer"))
+
+
+@pytest.mark.parametrize("query", ["", "?node=n1", "?node=hall"])
+async def test_an_agents_reads_show_what_another_member_has_just_answered(client, backend, query):
+    place = Place(0, "hall", "192.0.2.7") if query == "?node=hall" else Place(OWN)
+    check = GivenCheck("c", "c", definition=CheckDefinition("ttl", 10**10))
+
+    async def catch_up(_deadline: float) -> None:
+        await trio.lowlevel.checkpoint()
+        command = RegisterService(place, Service(0, "web", "web"), (check,))
+        assert backend.apply(command).ok
+
+    backend.read_barrier = catch_up
+    for path in ("services", "checks", "health/service/id/web", "health/service/name/web"):
+        answer = await client.request("GET", f"/v1/agent/{path}{query}")
+        assert answer.status in {200, 503}, answer
+        assert answer.body != b"{}"
+        assert answer.headers["x-consul-effective-consistency"] == "leader"
+        backend.apply(Deregister(place, service="web"))
+
+
+@pytest.mark.parametrize("query", ["", "?stale"])
+async def test_an_agent_does_not_wait_long_for_a_leader(client, backend, query, autojump_clock):
+    await register(client, Name="web")
+    if not query:
+
+        async def nobody(deadline: float) -> None:
+            await trio.sleep_until(deadline)
+            raise NoLeader("none")
+
+        backend.read_barrier = nobody
+    began, barriers = trio.current_time(), backend.barriers
+    answer = await client.request("GET", f"/v1/agent/services{query}")
+    assert list(answer.json()) == ["web"]
+    assert answer.headers["x-consul-effective-consistency"] == "stale"
+    assert trio.current_time() - began <= 1
+    assert backend.barriers == barriers
+
+
+async def test_a_check_of_a_service_that_is_nowhere_makes_no_node(client, backend):
+    body = {"Name": "c", "TTL": "10s", "ServiceID": "printer"}
+    answer = await put(client, f"agent/check/register?{EXTERNAL}", body, status=404)
+    is_refused(answer, 404, 'ServiceID "printer" does not exist')
+    assert backend.state.view().catalog_node("hall") is None
+
+
+async def test_what_belongs_to_members_cannot_be_registered_and_repeating_does_not_help(client):
+    body = {"Name": "web", "Check": {"CheckID": "serfHealth", "TTL": "10s"}}
+    answer = await put(client, "agent/service/register", body, status=400)
+    text = "serfHealth is kept by the leader: give the check another ID"
+    is_refused(answer, 400, f"Invalid registration: {text}")
+    node = {"Node": "db-1", "Address": "192.0.2.8", "Service": {"Service": "consul"}}
+    answer = await put(client, "catalog/register", node, status=400)
+    text = "the service consul is that of the members: give it another name and ID"
+    is_refused(answer, 400, f"Invalid registration: {text}")
+    assert await get(client, "agent/services") == {}
 
 
 async def test_a_members_name_is_that_member(client):
