@@ -394,16 +394,20 @@ class Checker:
         life.time_ms = time_ms
         self._check_state(member, last)
         self._look(member, last)
+        self.sim.catalogs.look(member)
 
     def told(
         self, member: SimMember, entries: Sequence[Entry], outcomes: Sequence[Outcome | None]
     ) -> None:
         """A driver tells clients of outcomes, perhaps before they are written (K1, E1)."""
         for entry, outcome in zip(entries, outcomes, strict=True):
-            is_first = entry.index > self.judge.book.last.index
+            before = self.judge.book.last
+            is_first = entry.index > before.index
             self.judge.applied(member.id, entry, outcome)
             if is_first and outcome is not None and outcome.ok and self.judge.book.last.is_open:
-                self.lifetimes.applied(commands.decode(entry.data), entry.term)
+                command = commands.decode(entry.data)
+                self.lifetimes.applied(command, entry.term)
+                self.sim.catalogs.written(command, outcome, self.judge.book.last, before)
 
     def _look(self, member: SimMember, index: int) -> None:
         reader = member.node.replica.state.view()

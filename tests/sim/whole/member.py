@@ -17,6 +17,7 @@ import trio
 
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
+from hstore.node.checks.probes import CheckSettings
 from hstore.node.config.settings import NodeSettings
 from hstore.node.errors import BadFrame, HstoreError, StorageError
 from hstore.node.model.commands import Outcome
@@ -179,7 +180,10 @@ class SimMember:
             address=self.settings.api_address,
             dial=self.sim.wires.dialler(self.id),
             rng=Random(f"{self.sim.seed}/node/{self.id}/{self.lives}"),
-            life=Life(self.lives << 32 | self.id),
+            life=Life(
+                self.lives << 32 | self.id,
+                checks=CheckSettings(probes=self.sim.targets.probes(self)),
+            ),
             peer_address=self.settings.peer_address,
         )
         core = self.core

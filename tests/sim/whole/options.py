@@ -74,6 +74,7 @@ class WholeOptions:
         lockers: How many more clients hold sessions and locks (`lockers.py`).
         waiters: How many more wait for changes (`waiters.py`).
         followers: How many more follow a key at one node (`waiters.py`).
+        registrars: How many more register services (`registrars.py`); 0: there are none.
         renewers: How many more only keep a session (`lockers.py`).
         has_flush_thread: Whether nodes flush beside the event loop, as real ones do.
         while_s: A read that has waited for so long lets the next begin before the leader is asked.
@@ -154,6 +155,7 @@ class WholeOptions:
     has_flush_thread: bool = False
     while_s: float = WHILE_S
     followers: int = 0
+    registrars: int = 0
 
 
 _DISTURBANCES = (
@@ -256,6 +258,9 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     waits = stream(seed, "waits")
     options.while_s = waits.choice((WHILE_S, 0.0, 0.0, 0.05))
     options.followers = waits.choice((0, 0, 1, 2, 3))
+    services = stream(seed, "services")
+    if services.random() < 0.35:
+        options.registrars = services.choice((1, 2, 3))
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -274,6 +279,7 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         waiters=0,
         followers=0,
         renewers=0,
+        registrars=0,
         depose_every=0.0,
         is_lost=False,
         think_mean=max(options.think_mean, 0.05),
@@ -307,6 +313,7 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options.lockers = options.waiters = options.renewers = 0
     options.depose_every = options.stall_every = 0.0
     options.has_flush_thread, options.while_s, options.followers = False, WHILE_S, 0
+    options.registrars = 0
     options.deletions_max, options.events_max = DELETIONS_MAX, EVENTS_MAX
     options.session_slice, options.session_pause = SLICE, PAUSE_S
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False

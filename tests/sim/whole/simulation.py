@@ -31,6 +31,7 @@ from ..options import stream
 from ..tables.judge import Question
 from ..tables.nodes import small_bounds
 from . import scheduler
+from .catalogs import Catalogs
 from .clients import Clients
 from .disaster import Disaster
 from .disk import digest
@@ -46,6 +47,7 @@ from .options import WholeOptions, draw
 from .promptness import Promptness
 from .rooms import Rooms
 from .scheduler import Trace
+from .targets import Targets
 from .waiters import unasked_watched, wait_in_peace
 from .wires import Wires
 
@@ -101,6 +103,8 @@ class WholeSimulation:
         self.hostile = Hostile(self)
         self.rooms = Rooms(self)
         self.healths = Healths(self)
+        self.catalogs = Catalogs(self)
+        self.targets = Targets(self)
         self._scope = trio.CancelScope()
 
     @property
@@ -140,7 +144,7 @@ class WholeSimulation:
                 self.nursery.start_soon(self.rooms.run)
                 options = self.options
                 count = options.clients + options.lockers + options.waiters + options.renewers
-                count += options.followers
+                count += options.followers + options.registrars
                 for number in range(1, count + 1):
                     self.nursery.start_soon(self.clients.run, number)
                 await trio.sleep(self.options.seconds)
