@@ -165,31 +165,32 @@ class Catalogs:
         reader = keys.view()
         try:
             for name in NAMES:
-                self._look_at(member, name, applied, _shown(reader, name.encode()))
+                folded = name.encode()
+                shown, index = _shown(reader, folded), reader.service_index(folded)
+                self._look_at(
+                    member, name, applied, Seen(trio.current_time(), applied, index, shown)
+                )
         finally:
             reader.close()
 
-    def _look_at(self, member: SimMember, name: str, applied: int, shown: tuple[Any, ...]) -> None:
-        known = self._shown.setdefault((name, applied), shown)
-        if known != shown:
-            self.sim.fail(f"S7: node {member.id} at {applied} shows {shown}, elsewhere {known}")
+    def _look_at(self, member: SimMember, name: str, applied: int, now: Seen) -> None:
+        known = self._shown.setdefault((name, applied), now.shown)
+        if known != now.shown:
+            self.sim.fail(f"S7: node {member.id} at {applied} shows {now.shown}, elsewhere {known}")
         self.sim.counts["catalogs compared"] += 1
         seen = self._seen.setdefault((member.id, member.lives, name), [])
-        index = member.node.keys.service_index(name.encode())
-        if not seen or seen[-1].shown != shown or seen[-1].index != index:
-            if seen and index and index <= seen[-1].index and seen[-1].shown != shown:
-                self.sim.fail(
-                    f"S8: node {member.id} at {applied}: index of {name} {index}, and before "
-                    f"{seen[-1].index}; it shows {shown}, and before {seen[-1].shown}"
-                )
-            seen.append(Seen(trio.current_time(), applied, index, shown))
+        if seen and seen[-1].shown == now.shown:
+            return
+        if seen and now.index <= seen[-1].index:
+            self.sim.fail(
+                f"S8: node {member.id}: the index of {name} is as it was: {seen[-1]}, {now}"
+            )
+        seen.append(now)
 
     def changed_after(self, member: SimMember, life: int, name: str, index: int) -> Seen | None:
-        """Return when a life of a member first showed a service with a greater index, or without one."""
-        for seen in self._seen.get((member.id, life, name), ()):
-            if seen.index > index or (not seen.index and seen.applied > index):
-                return seen
-        return None
+        """Return when a life of a member first showed something else of a service, after an index."""
+        seen = self._seen.get((member.id, life, name), ())
+        return next((one for one in seen if one.index > index), None)
 
     # -- by what is answered ----------------------------------------------------------------
 

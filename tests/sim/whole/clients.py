@@ -189,6 +189,7 @@ class Clients:
         from .lockers import Locker, Renewer  # noqa: PLC0415 - they are clients themselves
         from .registrars import Registrar  # noqa: PLC0415
         from .waiters import Follower, Waiter  # noqa: PLC0415
+        from .watchers import Watcher  # noqa: PLC0415
 
         if number <= options.clients + options.lockers:
             return Locker(self, number, rng)
@@ -200,7 +201,9 @@ class Clients:
             return Renewer(self, number, rng)
         if others <= options.renewers + options.followers:
             return Follower(self, number, rng)
-        return Registrar(self, number, rng)
+        others -= options.renewers + options.followers
+        kind = Registrar if others <= options.registrars else Watcher
+        return kind(self, number, rng)
 
     def new_value(self, number: int, rng: Random) -> str:
         """Return a value that nobody has written."""

@@ -200,6 +200,7 @@ class SimMember:
         self.api = ApiServer(self.node.backend, ROUTES)
         self._watch()
         self.sim.checker.started(self)
+        self.sim.resolvers.follow(self)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await nursery.start(self.node.run, self.hints)

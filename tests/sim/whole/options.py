@@ -75,6 +75,7 @@ class WholeOptions:
         waiters: How many more wait for changes (`waiters.py`).
         followers: How many more follow a key at one node (`waiters.py`).
         registrars: How many more register services (`registrars.py`); 0: there are none.
+        watchers: How many more wait for changes of services (`watchers.py`).
         renewers: How many more only keep a session (`lockers.py`).
         has_flush_thread: Whether nodes flush beside the event loop, as real ones do.
         while_s: A read that has waited for so long lets the next begin before the leader is asked.
@@ -156,6 +157,7 @@ class WholeOptions:
     while_s: float = WHILE_S
     followers: int = 0
     registrars: int = 0
+    watchers: int = 0
 
 
 _DISTURBANCES = (
@@ -260,7 +262,7 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     options.followers = waits.choice((0, 0, 1, 2, 3))
     services = stream(seed, "services")
     if services.random() < 0.35:
-        options.registrars = services.choice((1, 2, 3))
+        options.registrars, options.watchers = services.choice((1, 2, 3)), services.choice((1, 2))
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -280,6 +282,7 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         followers=0,
         renewers=0,
         registrars=0,
+        watchers=0,
         depose_every=0.0,
         is_lost=False,
         think_mean=max(options.think_mean, 0.05),
@@ -313,7 +316,7 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options.lockers = options.waiters = options.renewers = 0
     options.depose_every = options.stall_every = 0.0
     options.has_flush_thread, options.while_s, options.followers = False, WHILE_S, 0
-    options.registrars = 0
+    options.registrars = options.watchers = 0
     options.deletions_max, options.events_max = DELETIONS_MAX, EVENTS_MAX
     options.session_slice, options.session_pause = SLICE, PAUSE_S
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False

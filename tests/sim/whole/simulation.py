@@ -31,6 +31,7 @@ from ..options import stream
 from ..tables.judge import Question
 from ..tables.nodes import small_bounds
 from . import scheduler
+from .calm import Calm
 from .catalogs import Catalogs
 from .clients import Clients
 from .disaster import Disaster
@@ -45,6 +46,7 @@ from .member import CLUSTER_ID, SimMember
 from .operator import Operator
 from .options import WholeOptions, draw
 from .promptness import Promptness
+from .resolvers import Resolvers
 from .rooms import Rooms
 from .scheduler import Trace
 from .targets import Targets
@@ -105,6 +107,7 @@ class WholeSimulation:
         self.healths = Healths(self)
         self.catalogs = Catalogs(self)
         self.targets = Targets(self)
+        self.resolvers = Resolvers(self)
         self._scope = trio.CancelScope()
 
     @property
@@ -143,8 +146,10 @@ class WholeSimulation:
                 self.faults.begin()
                 self.nursery.start_soon(self.rooms.run)
                 options = self.options
+                if options.registrars:
+                    self.nursery.start_soon(self.resolvers.run)
                 count = options.clients + options.lockers + options.waiters + options.renewers
-                count += options.followers + options.registrars
+                count += options.followers + options.registrars + options.watchers
                 for number in range(1, count + 1):
                     self.nursery.start_soon(self.clients.run, number)
                 await trio.sleep(self.options.seconds)
@@ -185,6 +190,8 @@ class WholeSimulation:
         await self.checker.lifetimes.over(since)
         if self.options.waiters or self.options.followers:
             await wait_in_peace(self, self._present())
+        if self.options.registrars and self._present():
+            await Calm(self).run()
         before = await self._write_once()
         await self.impostors.come(self._present())
         await self._settle("after impostors")

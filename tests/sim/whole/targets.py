@@ -90,13 +90,19 @@ class Target:
 
 
 class Targets:
-    """All targets of a run."""
+    """All targets of a run.
+
+    Attributes:
+        by_url: All there ever were.
+        are_still: None of them changes any more by itself.
+    """
 
     def __init__(self, sim: WholeSimulation) -> None:
         self.sim = sim
         self.by_url: dict[str, Target] = {}
         self._rng = stream(sim.seed, "targets")
         self._ports = 1000
+        self.are_still = False
 
     def make(self, check: str, *, is_http: bool) -> Target:
         """Make a target for a new version of a check, and let it change from time to time."""
@@ -114,9 +120,9 @@ class Targets:
         target.state, target.since = state, trio.current_time()
 
     async def _change(self, target: Target) -> None:
-        while not self.sim.is_healed:
+        while not self.are_still:
             await trio.sleep(self._rng.expovariate(1 / target.flaps))
-            if not self.sim.is_healed:
+            if not self.are_still:
                 self.turn(target, self._rng.choice(_STATES))
 
     def probes(self, member: SimMember) -> SimProbes:

@@ -1,0 +1,221 @@
+"""Services in peace: what has been left over from the faults is mended, and all times are kept.
+
+- S2: a TTL that nobody renews is over on every member 0.2 s after its time, however often the service is
+  registered again as it is.
+- S3: each check comes to what its target is within its interval, its timeout and 1 s.
+- S4: the instances of a member that dies are in no answer 4 s later, and back 1 s after it is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..options import stream
+from .clients import Client
+from .registrars import Held, Registrar
+from .watchers import Watcher
+
+if TYPE_CHECKING:
+    from hstore.node.model.checks import Check, CheckStatus
+
+    from .member import SimMember
+    from .simulation import WholeSimulation
+
+_BUSY_S = 3.0
+_COMMIT_S = 0.3
+_LATE_S = 0.2
+"""From the end of a TTL to what is committed (contract of services, 9.2)."""
+_RESULT_S = 1.0
+_DEAD_S, _BACK_S = 4.0, 1.0
+_TTL_S, _INTERVAL_S, _TIMEOUT_S = 0.5, 1.0, 0.3
+_LONGEST_TTL_S = 1.5
+_RUNS_MAX = 3
+"""So many runs a threshold asks for at most."""
+_OF_STATE: dict[str, CheckStatus] = {"up": "passing", "busy": "warning"}
+
+
+class Calm:
+    """The services of one run, when its faults are over."""
+
+    def __init__(self, sim: WholeSimulation) -> None:
+        self.sim = sim
+        self._registrar = Registrar(sim.clients, 3000, stream(sim.seed, "calm"))
+        options = sim.options
+        self._slack_s = (
+            _COMMIT_S + 60 * options.delay_mean + 6 * options.tail_mean * bool(options.tail)
+        )
+
+    async def run(self) -> None:
+        """See what must hold."""
+        await self._go_on()
+        self.sim.targets.are_still = True
+        await self._mended()
+        members = self.sim._present()
+        ttl, http = await self._register(members[0], members[-1])
+        if self.sim.violation is None:
+            await self._over(ttl)
+            await self._follows(http)
+        if self.sim.violation is None and stream(self.sim.seed, "who dies").random() < 0.5:
+            await self._dies(http)
+        self._registrar.close()
+
+    async def _until(self, seconds: float, what: str, is_so: Callable[[], str]) -> None:
+        """Wait until something is so: until `is_so` says that nothing is wrong any more."""
+        wrong = ""
+        with trio.move_on_after(seconds + self._slack_s):
+            while wrong := is_so():  # noqa: ASYNC110 - looked at from outside
+                await trio.sleep(0.02)
+            return
+        self.sim.fail(f"{what}: after {seconds} s and {self._slack_s:.2f} s: {wrong}")
+
+    def _status(self, member: SimMember, check_id: str) -> str:
+        """Return the status of a check in a member's copy of the catalog."""
+        found = [check.status for check in self._checks(member) if check.id == check_id]
+        return found[0] if found else "gone"
+
+    def _checks(self, member: SimMember) -> list[Check]:
+        reader = member.node.keys.view()
+        try:
+            return list(reader.every_check())
+        finally:
+            reader.close()
+
+    def _everywhere(self, held: Held, status: str) -> str:
+        shown = {m.id: self._status(m, held.check) for m in self.sim._present()}
+        wrong = any(one != status for one in shown.values())
+        return f"{held.check} is {shown}, not {status}" if wrong else ""
+
+    async def _go_on(self) -> None:
+        """Have clients do for a while what they did among the faults."""
+        clients, seed = self.sim.clients, self.sim.seed
+        busy = [
+            Registrar(clients, 3001 + n, stream(seed, f"registrar in peace {n}")) for n in range(2)
+        ]
+        watching = [
+            Watcher(clients, 3101 + n, stream(seed, f"watcher in peace {n}")) for n in range(2)
+        ]
+        with trio.move_on_after(_BUSY_S):
+            async with trio.open_nursery() as nursery:
+                for client in (*busy, *watching):
+                    nursery.start_soon(self._ask_on, client)
+        for client in (*busy, *watching):
+            client.close()
+
+    async def _ask_on(self, client: Client) -> None:
+        while True:
+            await trio.sleep(client.rng.expovariate(1 / 0.02))
+            await client.ask_something()
+
+    # -- what was left over -----------------------------------------------------------------
+
+    async def _mended(self) -> None:
+        """S2, S3: nobody says a word any more, and no target changes."""
+        longest = max(_LONGEST_TTL_S + _LATE_S, _RUNS_MAX * _INTERVAL_S + 0.6 + _RESULT_S)
+        await self._until(longest, "S3: left over", self._unlike_targets)
+
+    def _unlike_targets(self) -> str:
+        sim = self.sim
+        members = sim._present()
+        numbers = {member.node.keys.own_number for member in members}
+        for member in members:
+            for check in self._checks(member):
+                definition = check.definition
+                if definition is None or check.node not in numbers:
+                    continue
+                target = sim.targets.by_url.get(definition.http or definition.tcp)
+                if target is None and definition.kind != "ttl":
+                    continue
+                state = "" if target is None else target.state
+                expected = _OF_STATE.get(state, "critical")
+                if check.status != expected:
+                    return f"node {member.id} shows {check}, it should be {expected}: {target}"
+        sim.counts["catalogs that were mended"] += 1
+        return ""
+
+    # -- times ------------------------------------------------------------------------------
+
+    async def _register(self, first: SimMember, last: SimMember) -> tuple[Held, Held]:
+        registrar = self._registrar
+        ttl, http = registrar.new("calm", first), registrar.new("web", last)
+        check = {"TTL": f"{_TTL_S * 1000:.0f}ms", "Status": "passing"}
+        registrar.draw_body(ttl, "ttl", check, "calm", [])
+        check = {"Interval": f"{_INTERVAL_S}s", "Timeout": f"{_TIMEOUT_S}s"}
+        registrar.draw_body(http, "http", check, "web", ["a"])
+        assert http.target is not None
+        self.sim.targets.turn(http.target, "up")
+        for held in (http, ttl):
+            with trio.move_on_after(30):
+                while not await registrar.register(held):  # noqa: ASYNC110
+                    await trio.sleep(0.2)
+            if not held.is_sure:
+                self.sim.fail(f"S1: in peace {held.id} cannot be registered at {held.home.id}")
+        return ttl, http
+
+    async def _over(self, ttl: Held) -> None:
+        """S2: the same registration is no word."""
+        registrar = self._registrar
+        if not await registrar.say(ttl, "pass"):
+            return
+        said_at = trio.current_time()
+        assert ttl.body is not None
+        del ttl.body["Check"]["Status"]  # With one, it would be a word.
+        while trio.current_time() < said_at + _TTL_S:
+            await trio.sleep(0.1)
+            await registrar.register(ttl)
+        left = said_at + _TTL_S + _LATE_S - trio.current_time()
+        await self._until(left, "S2", lambda: self._everywhere(ttl, "critical"))
+        self.sim.counts["TTLs over in peace"] += 1
+        if await registrar.say(ttl, "warn"):
+            await self._until(0.1, "S2: a word", lambda: self._everywhere(ttl, "warning"))
+            left = _TTL_S + _LATE_S
+            await self._until(left, "S2: again", lambda: self._everywhere(ttl, "critical"))
+
+    async def _follows(self, http: Held) -> None:
+        """S3: by a check that needs one result to change."""
+        assert http.target is not None
+        seconds = _INTERVAL_S + _TIMEOUT_S + _RESULT_S
+        for state, status in (("up", "passing"), ("down", "critical"), ("up", "passing")):
+            self.sim.targets.turn(http.target, state)
+            await self._until(seconds, f"S3: {state}", lambda s=status: self._everywhere(http, s))  # type: ignore[misc]
+
+    # -- a member that dies -----------------------------------------------------------------
+
+    async def _dies(self, http: Held) -> None:
+        """S4: by the member that has an instance of a service that is well."""
+        sim, victim = self.sim, http.home
+        leader = sim.leader()
+        others = [member for member in sim._present() if member is not victim]
+        if leader is None or leader is victim or not victim.is_up:
+            return
+        voters = leader.core.config.voters
+        if len(voters) < 3 or any(not sim.members[i].is_up for i in voters):
+            return
+        sim.counts["members that die in peace"] += 1
+        victim.is_held = True
+        victim.crash("in peace")
+        await self._until(
+            _DEAD_S, "S4: dead", lambda: self._shown_by(others, http, is_wanted=False)
+        )
+        for member in others:
+            await self._registrar.look("passing", http.name, member)
+        victim.is_held = False
+        await victim.ended.wait()
+        victim.start()
+        with trio.move_on_after(20):
+            while not (victim.is_up and victim.node.status.in_contact()):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        await self._until(_BACK_S, "S4: back", lambda: self._shown_by(others, http, is_wanted=True))
+
+    def _shown_by(self, members: list[SimMember], held: Held, *, is_wanted: bool) -> str:
+        """Return whose DNS shows an instance, or does not, and should not, or should."""
+        name, ask = held.name, self.sim.resolvers.ask
+        shown = {m.id: ports for m in members if (ports := ask(m, name)) is not None}
+        wrong = [i for i, ports in shown.items() if (held.port in ports) is not is_wanted]
+        return (
+            f"nodes {wrong} answer {name} by {shown}, port {held.port} is {is_wanted}"
+            if wrong
+            else ""
+        )
