@@ -260,7 +260,7 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     waits = stream(seed, "waits")
     options.while_s = waits.choice((WHILE_S, 0.0, 0.0, 0.05))
     options.followers = waits.choice((0, 0, 1, 2, 3))
-    services = stream(seed, "services")
+    services = stream(seed, "registrar")
     if services.random() < 0.35:
         options.registrars, options.watchers = services.choice((1, 2, 3)), services.choice((1, 2))
     hostile = stream(seed, "hostile frames")
