@@ -11,6 +11,7 @@ from .locks import LOCKS
 from .mutant import Mutant
 from .own import BY_TEST, OWN, RARE
 from .quiet import QUIET
+from .services import SERVICES
 from .storage import STORAGE
 
 _CORE = "node/raft/core.py"
@@ -464,7 +465,7 @@ _HANDOVER = (
 
 GALLERY = (
     *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *STORAGE,
-    *DRIVER, *OWN, *LOCKS, *QUIET,
+    *DRIVER, *OWN, *LOCKS, *QUIET, *SERVICES,
 )  # fmt: skip
 
 

@@ -149,8 +149,9 @@ class Registrar(Client):
         check: dict[str, Any] = {}
         if kind == "ttl":
             check["TTL"] = f"{rng.choice((500, 1000, 1500))}ms"
+            check["OutputMaxSize"] = rng.choice((100, 200))
         elif kind:
-            check["Interval"], check["Timeout"] = "1s", rng.choice(("300ms", "600ms"))
+            check["Interval"], check["Timeout"] = "1s", rng.choice(("300ms", "600ms", "1300ms"))
             for threshold in ("SuccessBeforePassing", "FailuresBeforeCritical"):
                 check[threshold] = rng.choice((0, 0, 2, 3))
             most = max(check["FailuresBeforeCritical"], 1)
