@@ -18,6 +18,7 @@ from .checks.probes import NO_CHECK_SETTINGS, CheckSettings
 from .checks.runner import CheckRunner
 from .cluster.administration import Administration
 from .cluster.alarms import Alarms
+from .cluster.catalog_duties import CatalogDuties
 from .cluster.configure import Configure
 from .cluster.dns_lookup import CatalogLookup
 from .cluster.founding import Founding
@@ -25,7 +26,6 @@ from .cluster.handover import Handover
 from .cluster.membership import Membership
 from .cluster.replica_check import ReplicaCheck
 from .cluster.rooms import Rooms
-from .cluster.serf_health import SerfHealth
 from .cluster.session_clocks import SessionClocks
 from .cluster.shutdown import Shutdown
 from .cluster.snapshot_receiver import Reply, SnapshotReceiver
@@ -161,6 +161,7 @@ class Node:
             self.replica, self.status, self.handover, self.process, self.shutdown
         )
         self.sessions = SessionClocks(self.replica, self.keys)
+        self._duties = CatalogDuties(self.replica, self.keys, self.status)
         self.checks = CheckRunner(self.replica, self.keys, life.checks, rng)
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
@@ -235,7 +236,7 @@ class Node:
             await nursery.start(self.rooms.run)
             await nursery.start(self.check.run)
             await nursery.start(self.sessions.run)
-            await nursery.start(SerfHealth(self.replica, self.keys, self.status).run)
+            await nursery.start(self._duties.run)
             await nursery.start(self.shutdown.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
@@ -437,6 +438,7 @@ class Node:
         self._set_links()
         self.membership.look()
         self.sessions.look()
+        self._duties.look()
         self.checks.look()
         self.status.refresh()
         if self.replica.disk_space.is_short:
@@ -487,5 +489,6 @@ class Node:
         self.freshness.tick()
         self.membership.tick()
         self.sessions.tick()
+        self._duties.look()
         self.checks.look()
         self.rooms.look()

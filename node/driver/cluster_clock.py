@@ -71,6 +71,8 @@ class ClusterClock:
         """Take over what the log has seen, unless the stamps there are this node's own."""
         led, self._led = self._led, self._leads()
         if led and self._led:
+            # Later, when another leads, these are not news: they are behind what was counted since.
+            self._seen_ms = self._state.time_ms
             return
         seen_ms = self._state.time_ms
         if seen_ms != self._seen_ms:

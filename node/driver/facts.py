@@ -154,6 +154,11 @@ class Facts:
         return self._state.cluster.settings
 
     @property
+    def time_ms(self) -> int:
+        """The cluster's time that the log has seen here, in milliseconds; see `ClusterClock.ms`."""
+        return self._state.time_ms
+
+    @property
     def expect(self) -> int:
         """How many voters the cluster waits for before it serves clients; 0: it does not wait."""
         return self._state.cluster.expect

@@ -88,9 +88,25 @@ class Keys:
         """Return the IDs of all checks of a node of the catalog, those of its services too."""
         return self._state.catalog.checks_of.get(number, {}).keys()
 
+    def is_critical(self, number: int, check_id: str) -> bool:
+        """Whether a check of a node of the catalog is there and is critical, without reading it."""
+        return check_id in self._state.catalog.critical_of.get(number, ())
+
+    def critical_ids(self, number: int) -> Collection[str]:
+        """Return the IDs of the checks of a node of the catalog that are critical."""
+        return self._state.catalog.critical_of.get(number, {}).keys()
+
+    def numbers_with_critical(self) -> Collection[int]:
+        """Return the numbers of the catalog's nodes that have a critical check."""
+        return self._state.catalog.critical_of.keys()
+
     def is_external(self, number: int) -> bool:
         """Whether this is the number of a node of the catalog that is no member."""
         return number in self._state.catalog.externals
+
+    def name_of(self, number: int) -> str:
+        """Return the name of a node of the catalog; empty: there is no such node."""
+        return self._state.node_name(number)
 
     def member_of(self, number: int) -> int:
         """Return the id of the member whose node of the catalog has this number; 0: it is no member's."""

@@ -225,6 +225,10 @@ class State:
         """What is in memory of the catalog; only read, and as of now."""
         return self._catalog
 
+    def node_name(self, number: int) -> str:
+        """Return the name of the node with this catalog number now; empty: there is none."""
+        return nodes.name_of(self._values, number)
+
     def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
         """Return the numbers of the nodes that have an instance of a service now."""
         return nodes_with(self._values, folded)

@@ -111,3 +111,17 @@ async def test_a_new_leader_stamps_no_later_time_before_it_knows_the_last_stamp(
     await trio.sleep(TICK_S / 2)
     clock.advance(TICK_S)
     assert clock.ms == pytest.approx(65_100, abs=1)
+
+
+async def test_who_led_counts_on_when_another_leads(autojump_clock, state) -> None:
+    """Its own stamps in the log are behind what it has counted since."""
+    clock = ClusterClock(cast("Any", state), lambda: Roles.leads)
+    Roles.leads = True
+    clock.advance(0)
+    state.time_ms = clock.ms + 100  # A command that it has stamped.
+    for leads in (True, False, True):
+        Roles.leads = leads
+        for _ in range(50):
+            await trio.sleep(TICK_S)
+            clock.advance(TICK_S)
+    assert clock.ms == pytest.approx(5_100 + 3 * 10_000, abs=250)
