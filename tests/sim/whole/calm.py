@@ -3,6 +3,7 @@
 - S2: a TTL that nobody renews is over on every member 0.2 s after its time, however often the service is
   registered again as it is.
 - S3: each check comes to what its target is within its interval, its timeout and 1 s.
+- S5: a service whose check is critical for as long as it allows is gone within 1 s, whoever leads.
 - S4: the instances of a member that dies are in no answer 4 s later, and back 1 s after it is well.
 """
 
@@ -32,6 +33,7 @@ _RESULT_S = 1.0
 _DEAD_S, _BACK_S = 4.0, 1.0
 _TTL_S, _INTERVAL_S, _TIMEOUT_S = 0.5, 1.0, 0.3
 _LONGEST_TTL_S = 1.5
+_AFTER_S, _GONE_S = 2.5, 1.0
 _RUNS_MAX = 3
 """So many runs a threshold asks for at most."""
 _SLOWEST_S = 2.0
@@ -60,6 +62,7 @@ class Calm:
         if self.sim.violation is None:
             await self._over(ttl)
             await self._follows(http)
+            await self._goes(members[0])
         if self.sim.violation is None and stream(self.sim.seed, "who dies").random() < 0.5:
             await self._dies(http)
         self._registrar.close()
@@ -185,6 +188,24 @@ class Calm:
             self.sim.targets.turn(http.target, state)
             await self._until(seconds, f"S3: {state}", lambda s=status: self._everywhere(http, s))  # type: ignore[misc]
 
+    async def _goes(self, member: SimMember) -> None:
+        """S5: the time of a critical check goes on under another leader."""
+        sim, registrar, rng = self.sim, self._registrar, stream(self.sim.seed, "who goes")
+        goes = registrar.new("cache", member)
+        after = f"{_AFTER_S * 1000:.0f}ms"
+        check = {"TTL": "60000ms", "Status": "critical", "DeregisterCriticalServiceAfter": after}
+        registrar.draw_body(goes, "ttl", check, "cache", [])
+        if not await registrar.register(goes):
+            return
+        begun = trio.current_time()
+        leader = sim.leader()
+        if leader is not None and rng.random() < 0.5:
+            await trio.sleep(_AFTER_S - 0.3)
+            await sim.operator.transfer(leader)
+        left = begun + _AFTER_S + _GONE_S - trio.current_time()
+        await self._until(left, "S5", lambda: self._everywhere(goes, "gone"))
+        sim.counts["deregistered in peace"] += 1
+
     # -- a member that dies -----------------------------------------------------------------
 
     async def _dies(self, http: Held) -> None:
@@ -197,6 +218,8 @@ class Calm:
         voters = leader.core.config.voters
         if len(voters) < 3 or any(not sim.members[i].is_up for i in voters):
             return
+        if self._shown_by(others, http, is_wanted=True):
+            return  # Its home may be under maintenance.
         sim.counts["members that die in peace"] += 1
         victim.is_held = True
         victim.crash("in peace")
@@ -209,7 +232,7 @@ class Calm:
         await victim.ended.wait()
         victim.start()
         with trio.move_on_after(20):
-            while not (victim.is_up and victim.node.status.in_contact()):  # noqa: ASYNC110
+            while not _is_well(victim):  # noqa: ASYNC110
                 await trio.sleep(0.02)
         await self._until(_BACK_S, "S4: back", lambda: self._shown_by(others, http, is_wanted=True))
 
@@ -223,3 +246,7 @@ class Calm:
             if wrong
             else ""
         )
+
+
+def _is_well(member: SimMember) -> bool:
+    return member.is_up and member.node.status.in_contact()

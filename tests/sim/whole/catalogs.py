@@ -5,6 +5,8 @@
   known here from the log alone.
 - S7: what members show of a service at one index is the same, and so is what they answer of it;
   health/service and catalog/service list the same instances in one order.
+- S5: an instance goes for a check only when that has been critical for as long as was asked for, in the
+  cluster's time.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ import bisect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
+from msgspec.structs import replace
 
 from hstore.node.model.commands import Command, Outcome, RemoveMember, ReplaceMember
 from hstore.node.model.services import (
     CatalogRegister,
     Deregister,
     DeregisterCritical,
+    GivenCheck,
     Place,
     RegisterCheck,
     RegisterService,
@@ -51,13 +55,13 @@ class Seen(NamedTuple):
     Attributes:
         at: When that was.
         applied: The last entry that it had applied then.
-        index: That of the answers about the service.
+        at_index: That of the answers about the service.
         shown: Instances with their checks.
     """
 
     at: float
     applied: int
-    index: int
+    at_index: int
     shown: tuple[Any, ...]
 
 
@@ -68,7 +72,8 @@ class Catalogs:
         self.sim = sim
         self.instances: Instances = {}
         self.registered_at: dict[int, int] = {}
-        self._checks: dict[tuple[Node, str], str] = {}
+        self._checks: dict[tuple[Node, str], GivenCheck] = {}
+        self._well_ms: dict[str, int] = {}
         self._indexes = [0]
         self._pages: list[Instances] = [{}]
         self._known_to = 0
@@ -117,10 +122,10 @@ class Catalogs:
             self._made_by_agents.add(node)
         self._put(node, command.service, index)
         for check in command.checks:
-            self._checks[node, check.id] = command.service.id
+            self._checks[node, check.id] = replace(check, service=command.service.id)
 
     def _register_check(self, command: RegisterCheck, _index: int, _: Page) -> None:
-        self._checks[_node(command.place), command.check.id] = command.check.service
+        self._checks[_node(command.place), command.check.id] = command.check
 
     def _register_in_catalog(self, command: CatalogRegister, index: int, _: Page) -> None:
         if command.service is not None:
@@ -136,9 +141,17 @@ class Catalogs:
             self._forget(node)
 
     def _deregister_critical(self, command: DeregisterCritical, _index: int, _: Page) -> None:
-        service = self._checks.get((command.node, command.check))
-        if service is not None:
-            self.instances.pop((command.node, service), None)
+        check = self._checks.get((command.node, command.check))
+        if check is None or check.definition is None:
+            return
+        self.instances.pop((command.node, check.service), None)
+        sim, after_ms = self.sim, check.definition.deregister_after_ms
+        took_ms = sim.checker.judge.book.last.time_ms - self._well_ms.get(check.id, 0)
+        sim.counts["deregistered as critical"] += 1
+        if took_ms < after_ms:
+            sim.fail(
+                f"S5: {check.id} was well {took_ms} ms ago, its instance goes after {after_ms} ms"
+            )
 
     def _remove_member(self, command: RemoveMember, _index: int, before: Page) -> None:
         number = before.nodes.get(command.id)
@@ -174,6 +187,8 @@ class Catalogs:
             reader.close()
 
     def _look_at(self, member: SimMember, name: str, applied: int, now: Seen) -> None:
+        if (name, applied) not in self._shown:
+            self._note_well(applied, now.shown)
         known = self._shown.setdefault((name, applied), now.shown)
         if known != now.shown:
             self.sim.fail(f"S7: node {member.id} at {applied} shows {now.shown}, elsewhere {known}")
@@ -181,16 +196,24 @@ class Catalogs:
         seen = self._seen.setdefault((member.id, member.lives, name), [])
         if seen and seen[-1].shown == now.shown:
             return
-        if seen and now.index <= seen[-1].index:
+        if seen and now.at_index <= seen[-1].at_index:
             self.sim.fail(
                 f"S8: node {member.id}: the index of {name} is as it was: {seen[-1]}, {now}"
             )
         seen.append(now)
 
+    def _note_well(self, applied: int, shown: tuple[Any, ...]) -> None:
+        pages = self.sim.checker.judge.book.pages
+        time_ms = pages[min(applied, len(pages) - 1)].time_ms
+        for *_, checks in shown:
+            for check, status, _output in checks:
+                if status != "critical":
+                    self._well_ms[check] = max(time_ms, self._well_ms.get(check, 0))
+
     def changed_after(self, member: SimMember, life: int, name: str, index: int) -> Seen | None:
         """Return when a life of a member first showed something else of a service, after an index."""
         seen = self._seen.get((member.id, life, name), ())
-        return next((one for one in seen if one.index > index), None)
+        return next((one for one in seen if one.at_index > index), None)
 
     # -- by what is answered ----------------------------------------------------------------
 

@@ -156,6 +156,8 @@ class Registrar(Client):
                 check[threshold] = rng.choice((0, 0, 2, 3))
             most = max(check["FailuresBeforeCritical"], 1)
             check["FailuresBeforeWarning"] = rng.choice((0, 0, 1, most))
+        if kind and rng.random() < 0.4:
+            check["DeregisterCriticalServiceAfter"] = rng.choice(("1s", "2s"))
         if kind and rng.random() < 0.5:
             check["Status"] = rng.choice(("passing", "passing", "warning", "critical"))
         self.draw_body(

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 import trio
 
+from hstore.node.api.consul.bodies import check_body
 from hstore.node.api.dialect import heads, queries, questions
 from hstore.node.api.http import answers
 from hstore.node.cluster import replica_check, session_clocks, session_nodes
@@ -366,6 +367,7 @@ def _limits(sim: WholeSimulation) -> Iterator[None]:
         (disk_space, "_SPENT_BYTES", options.capacity // 1000),
         (compaction, "KEEP_BYTES", options.capacity // 8 or compaction.KEEP_BYTES),
         (snapshot_transfer, "CHUNK_PAIRS", options.chunk_pairs),
+        (check_body, "DEREGISTER_AFTER_MS_MIN", 1000),
         (replica_check, "INTERVAL_S", 1.0),
         (replica_check, "PATIENCE_S", 5.0),
         *((module, "SLICE", options.session_slice) for module in (session_clocks, session_nodes)),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from hstore.node.checks.verdict import Progress, Verdict
-from hstore.node.model.checks import CheckDefinition, CheckStatus
+from hstore.node.model.checks import Check, CheckDefinition, CheckStatus
 
 from ..options import stream
 
@@ -76,6 +76,7 @@ class Target:
         running: Who has a run under way: members by id, with the life of each.
         begun_at: When the last run of a life of a member began.
         counted: Likewise, what the results came to.
+        defined: Likewise, the index of the definition that ran.
     """
 
     url: str
@@ -87,6 +88,7 @@ class Target:
     running: set[tuple[int, int]] = field(default_factory=set)
     begun_at: dict[tuple[int, int], float] = field(default_factory=dict)
     counted: dict[tuple[int, int], set[_Counted]] = field(default_factory=dict)
+    defined: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 class Targets:
@@ -145,18 +147,22 @@ class Targets:
         if life in target.running:
             sim.fail(f"{about} twice at once")
         target.running.add(life)
+        check = self._found(target, member)
+        if check is None or check.defined != target.defined.get(life):
+            # Registered anew, after it had gone: all begins again.
+            had = any(one == check.defined for one in target.defined.values()) if check else True
+            target.begun_at.pop(life, None)
+            target.defined[life] = 0 if check is None else check.defined
+            firsts = (True, False) if had else (True,)
+            target.counted[life] = {
+                _Counted(self._status(member, check), is_first=one) for one in firsts
+            }
         interval_s = definition.interval_ns / 1e9
         after_s = now - target.begun_at.get(life, now - interval_s)
         # A run that is under way when the next one is due takes that one's place.
         if after_s < interval_s - _GRID_S - _LITTLE_S:
             sim.fail(f"{about} again after {after_s:.3f} s, not {interval_s:.3f} s")
         target.begun_at[life] = now
-        if life not in target.counted:
-            status = self._shown(target, member)
-            had = [True] if len(target.begun_at) == 1 else [True, False]
-            target.counted[life] = (
-                {_Counted(status, is_first=one) for one in had} if status else set()
-            )
 
     def end(
         self,
@@ -168,7 +174,8 @@ class Targets:
         """A run ends, with what it found; None: nothing, it was cut short."""
         life = (member.id, member.lives)
         target.running.discard(life)
-        if found is None or not target.counted.get(life):
+        check = self._found(target, member)
+        if found is None or check is None or check.defined != target.defined.get(life):
             return
         to_critical = max(definition.failures_critical, 1)
         thresholds = (
@@ -186,9 +193,10 @@ class Targets:
         await trio.sleep(_LITTLE_S)
         if not member.is_up or (member.id, member.lives) != life or target.runs != runs:
             return
-        status, known = self._shown(target, member), target.counted[life]
-        if status is None:
+        check, known = self._found(target, member), target.counted[life]
+        if check is None or check.defined != target.defined.get(life):
             return
+        status = self._status(member, check)
         self.sim.counts["results of runs compared"] += 1
         fits = {one for one in known if one.status == status}
         if not fits:
@@ -198,16 +206,19 @@ class Targets:
             )
         target.counted[life] = fits
 
-    def _shown(self, target: Target, member: SimMember) -> CheckStatus | None:
-        """Return what a node says of a check; None: it has not this version of it."""
+    def _found(self, target: Target, member: SimMember) -> Check | None:
+        """Return the check of a target as a node's copy of the catalog has it, in this version."""
         keys = member.node.keys
         for number in (keys.own_number, *keys.external_numbers()):
             check = keys.check(number, target.check)
             if check is not None and check.definition is not None:
                 definition = check.definition
                 if target.url in (definition.http, definition.tcp):
-                    return member.node.checks.newest(check).status
+                    return check
         return None
+
+    def _status(self, member: SimMember, check: Check | None) -> CheckStatus:
+        return "critical" if check is None else member.node.checks.newest(check).status
 
 
 class SimProbes:

@@ -80,4 +80,4 @@ class Watcher(Client):
             return
         ago = now - max(changed.at, begun)
         if ago > SOON_S + 40 * self.options.delay_mean:
-            sim.fail(f"{about}, {ago:.3f} s after {changed.index} at {changed.applied}")
+            sim.fail(f"{about}, {ago:.3f} s after {changed.at_index} at {changed.applied}")
