@@ -167,18 +167,24 @@ class Calm:
         said_at = trio.current_time()
         assert ttl.body is not None
         del ttl.body["Check"]["Status"]  # With one, it would be a word.
-        for _ in range(3):
-            await trio.sleep(0.1)
-            await registrar.register(ttl)
-        ttl.body["Check"]["OutputMaxSize"] = 100  # Another definition, and the same TTL.
-        await registrar.register(ttl)
-        left = said_at + _TTL_S + _LATE_S - trio.current_time()
-        await self._until(left, "S2", lambda: self._everywhere(ttl, "critical"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._register_again, ttl)
+            left = said_at + _TTL_S + _LATE_S - trio.current_time()
+            await self._until(left, "S2", lambda: self._everywhere(ttl, "critical"))
+            nursery.cancel_scope.cancel()
         self.sim.counts["TTLs over in peace"] += 1
         if await registrar.say(ttl, "warn"):
             await self._until(0.1, "S2: a word", lambda: self._everywhere(ttl, "warning"))
             left = _TTL_S + _LATE_S
             await self._until(left, "S2: again", lambda: self._everywhere(ttl, "critical"))
+
+    async def _register_again(self, ttl: Held) -> None:
+        assert ttl.body is not None
+        for number in range(1000):
+            await trio.sleep(0.1)
+            # Now and then another definition with the same TTL.
+            ttl.body["Check"]["OutputMaxSize"] = 100 + number // 2
+            await self._registrar.register(ttl)
 
     async def _follows(self, http: Held) -> None:
         """S3: by a check that needs one result to change."""

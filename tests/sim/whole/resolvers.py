@@ -15,6 +15,7 @@ from hstore.dns.answers import Answers
 from hstore.dns.records import Rcode, RRType, name_of
 from hstore.dns.view import ClusterView
 from hstore.dns.wire import pack_question, parse_reply
+from hstore.node.errors import StorageError
 
 from ..options import stream
 from .catalogs import NAMES
@@ -55,11 +56,17 @@ class Resolvers:
             await trio.sleep(rng.expovariate(1 / _EVERY_S))
             up = [member for member in self.sim.members.values() if member.is_up]
             if up:
-                # The same question several times: a reply is kept from the second time on.
-                self.ask(rng.choice(up), rng.choice(NAMES), rng.choice(_TAGS))
+                try:
+                    self.ask(rng.choice(up), rng.choice(NAMES), rng.choice(_TAGS))
+                except StorageError:
+                    self.sim.counts["DNS asked of a disk that fails"] += 1
 
     def ask(self, member: SimMember, name: str, tag: str = "") -> set[int] | None:
-        """Ask a member for the ports of a service, and judge the answer; None: it knows no cluster yet."""
+        """Ask a member for the ports of a service, and judge the answer; None: it knows no cluster yet.
+
+        Raises:
+            StorageError: Its disk fails.
+        """
         answers, settings = self._answers[member.id], member.node.replica.state.settings
         if answers.view is None:
             return None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from hstore.node.checks.verdict import Progress, Verdict
+from hstore.node.errors import StorageError
 from hstore.node.model.checks import Check, CheckDefinition, CheckStatus
 
 from ..options import stream
@@ -210,7 +211,10 @@ class Targets:
         """Return the check of a target as a node's copy of the catalog has it, in this version."""
         keys = member.node.keys
         for number in (keys.own_number, *keys.external_numbers()):
-            check = keys.check(number, target.check)
+            try:
+                check = keys.check(number, target.check)
+            except StorageError:
+                return None
             if check is not None and check.definition is not None:
                 definition = check.definition
                 if target.url in (definition.http, definition.tcp):
