@@ -3,7 +3,8 @@
 Every node carries out what is in the log, so a command that one of them would fall over must not get
 there. The API and `cluster/` check what clients and newcomers ask; this module checks what another
 node sends, before it becomes durable here (`peers/frame_check.py`) or is proposed here
-(`driver/forwarding.py`). A leader that keeps the rules never sends what is refused here.
+(`driver/forwarding.py`), and what this node proposes itself (`driver/intake.py`). So a leader never
+sends what is refused here.
 """
 
 from __future__ import annotations
@@ -119,6 +120,17 @@ def fault_of(command: Command) -> str:
     if getattr(command, "time_ms", 0) > _TIME_MS_MAX:
         return f"the time {getattr(command, 'time_ms', 0)} ms"
     return _FAULTS[type(command)](command)
+
+
+def is_sound(command: Put) -> bool:
+    """Whether nothing is wrong with a plain write, which has not been decoded: most are so."""
+    return (
+        0 < len(command.key) <= KEY_BYTES_MAX
+        and len(command.value) <= VALUE_BYTES_MAX
+        and command.key.isascii()
+        and command.flags >= 0
+        and (command.cas is None or command.cas >= 0)
+    )
 
 
 def _put_fault(command: Put | Acquire | Release) -> str:

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
+import structlog
 import trio
 
+from ..config import command_limits
 from ..errors import Overloaded, Refused
 from ..model import commands
+from ..model.commands import Outcome
 from ..peers import wire
 from ..peers.wire import ForwardKind, ForwardStatus
 from ..raft import events as happened
@@ -30,6 +33,8 @@ _MAX_PROPOSAL_BYTES = 1024 * 1024
 
 _MAX_TIMEOUT_MS = 300_000
 """For a forwarded request: no client may ask for more."""
+
+_log = structlog.get_logger()
 
 Send = Callable[[int, wire.Forward | wire.ForwardReply], None]
 """Sends a frame to a peer at the end of the turn, with all others of this turn."""
@@ -87,6 +92,7 @@ class Intake:
         self._want_turn = want_turn
         self._last_id = first_id
         self._applied = 0
+        self._last_fault = ""
 
     def new_id(self) -> int:
         """Return a number that this process has not used yet, for a proposal or a read."""
@@ -110,6 +116,7 @@ class Intake:
             return
         deadline = trio.current_time() + min(frame.timeout_ms, _MAX_TIMEOUT_MS) / 1000
         request = Request(frame.kind, frame.data, deadline, tell, is_foreign=True)
+        request.is_checked = True
         if frame.kind == ForwardKind.WORD:
             self.on_word(request)
             return
@@ -131,8 +138,13 @@ class Intake:
             self.denied_term = max(self.denied_term, request.term)
             self._waiting.queued.append(request)
             self._want_turn()
+            return
+        answer = forwarding.answer(frame, request.kind)
+        # Where nothing was written there is nothing to wait for: its `revision` is 0.
+        if request.applied_here and isinstance(answer, Outcome) and answer.revision > self._applied:
+            self._waiting.elsewhere.add(answer.revision, request, answer)
         else:
-            request.finish(forwarding.answer(frame, request.kind))
+            request.finish(answer)
 
     # -- into the core ----------------------------------------------------------------------
 
@@ -169,6 +181,8 @@ class Intake:
                 continue
             if self._disk_space.refusal and self._disk_space.refuses(request):
                 continue
+            if not request.is_checked and not self._is_in_bounds(request):
+                continue
             data = request.data
             if needs_time(data):
                 # Whatever another node has put there: only the leader's word counts. What is this
@@ -183,6 +197,19 @@ class Intake:
             events.append(happened.Propose(items))
         if waiting.queued and limit == _MAX_PROPOSAL_BYTES:
             self._want_turn()  # Else there is one when something has been applied: see `resolve`.
+
+    def _is_in_bounds(self, request: Request) -> bool:
+        """Whether a command of this node keeps the limits of every node; else answer the request.
+
+        Followers refuse an entry that does not, so this leader could replicate nothing any more.
+        """
+        fault = command_limits.fault_in(request.data)
+        if fault:
+            request.finish(Refused(f"the command is not understood: {fault}"))
+            if fault != self._last_fault:  # What has failed may be tried again at once.
+                self._last_fault = fault
+                _log.error("a command of this node was refused", fault=fault)
+        return not fault
 
     def _handler(self, kind: int) -> Callable[[Request], None]:
         if kind == ForwardKind.RENEW:
@@ -254,6 +281,7 @@ class Intake:
             asked_at, reads = waiting.asked_reads.pop(rid)
             waiting.reads_for_index.add(index, asked_at, reads)
             self.on_index(asked_at)
+        waiting.elsewhere.applied(applied)
         waiting.reads_for_index.applied(applied)
         for rid, reason in update.reads_failed:
             waiting.retry_reads(rid, reason)

@@ -158,13 +158,13 @@ class Keys:
         Raises:
             NoLeader, Overloaded, NotApplied: It certainly took no effect.
             OutcomeUnknown: It may or may not take effect.
+            Refused: It is outside the limits of `config/command_limits.py`.
             KeyReused: It is a `Keyed`, and another request was answered under its key.
 
         Cancellation: the outcome is unknown.
         """
-        del applied_here  # Not yet: `driver/intake.py` has to hold the answer back.
         await self._admit(deadline)
-        outcome = await self._replica.propose(command, deadline)
+        outcome = await self._replica.propose(command, deadline, applied_here=applied_here)
         return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
 
     async def read_barrier(self, deadline: float) -> None:
@@ -184,10 +184,9 @@ class Keys:
         Raises:
             Overloaded: It certainly took no effect.
         """
-        del applied_here  # As above.
         if self._is_waiting or isinstance(command, Keyed):
             return None
-        return self._replica.begin_propose(command, deadline, tell)
+        return self._replica.begin_propose(command, deadline, tell, applied_here=applied_here)
 
     def begin_read(self, deadline: float, tell: Tell) -> Request | None:
         """Begin a `read_barrier` that no task waits for; None: this one needs a task.

@@ -8,9 +8,10 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 
+from ..config import command_limits
 from ..errors import Refused
 from ..model import commands
-from ..model.commands import Command, Outcome
+from ..model.commands import Command, Outcome, Put
 from ..peers.wire import ForwardKind
 from ..raft import events as happened
 from .requests import READ, Answer, Request, Waiting
@@ -38,23 +39,37 @@ class Operations(abc.ABC):
     def new_id(self) -> int:
         """Return a number that this process has not used yet, for a proposal or a read."""
 
-    async def propose(self, command: Command, deadline: float) -> Outcome:
+    async def propose(
+        self, command: Command, deadline: float, *, applied_here: bool = False
+    ) -> Outcome:
         """Have a command committed and applied, whichever node leads; return its outcome.
 
         The leader stamps it with the cluster's time if it is of a kind that needs it.
 
+        Args:
+            command: The command.
+            deadline: Until when.
+            applied_here: Return only when it has taken effect in this node's copy, too; at the deadline
+                in any case, for it is committed.
+
         Raises:
             NoLeader, Overloaded, NotApplied, NoSpace: It certainly took no effect.
             OutcomeUnknown: It may or may not take effect.
+            Refused: It is outside the limits of `config/command_limits.py`.
 
         Cancellation: the outcome is unknown.
         """
-        data = commands.encode_unstamped(command)
-        outcome: Outcome = await self.request(ForwardKind.WRITE, data, deadline)
+        request = self.begin_propose(command, deadline, None, applied_here=applied_here)
+        outcome: Outcome = await request.wait()
         return outcome
 
     def begin_propose(
-        self, command: Command, deadline: float, tell: Callable[[Answer], None]
+        self,
+        command: Command,
+        deadline: float,
+        tell: Callable[[Answer], None] | None,
+        *,
+        applied_here: bool = False,
     ) -> Request:
         """As `propose`, without a task that waits: `tell` gets the outcome, or the error.
 
@@ -63,6 +78,9 @@ class Operations(abc.ABC):
         """
         data = commands.encode_unstamped(command)
         request = Request(ForwardKind.WRITE, data, deadline, tell)
+        # Nearly all are plain writes: they need not be decoded to be looked at.
+        request.is_checked = type(command) is Put and command_limits.is_sound(command)
+        request.applied_here = applied_here
         self.waiting.submit(request)
         self.want_turn()
         return request

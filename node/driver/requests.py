@@ -61,6 +61,10 @@ class Request:
         passed_to: The leader that it was forwarded to, 0: none. Of a renewal also this node itself,
             once it has started the session's time again.
         is_foreign: Another node has forwarded it to this one.
+        is_checked: Its command keeps the limits of `config/command_limits.py`; else that is looked at
+            before it is proposed.
+        applied_here: Its answer, when another node gives it, is told when the write has taken effect
+            in this node's copy, too.
         is_done: Whether it has been answered or given up.
         among: Counts it as a read that waits, until it is done.
     """
@@ -69,9 +73,11 @@ class Request:
         "_task",
         "_tell",
         "among",
+        "applied_here",
         "data",
         "deadline",
         "index",
+        "is_checked",
         "is_done",
         "is_foreign",
         "kind",
@@ -95,7 +101,7 @@ class Request:
         self.index = 0
         self.term = 0
         self.passed_to = 0
-        self.is_done = False
+        self.is_done = self.is_checked = self.applied_here = False
         self.is_foreign = is_foreign
         self._tell = tell
         self.among: Waiting | None = None
@@ -202,6 +208,43 @@ class WritesInLog:
                 request.finish(unknown("no majority has confirmed the write in time"))
 
 
+class AnsweredElsewhere:
+    """Writes that another node has answered, until they have taken effect in this node's copy."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._heap: list[tuple[int, int, Request, Answer]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._heap)
+
+    def add(self, index: int, request: Request, answer: Answer) -> None:
+        """Have `request` answered when the entry at `index` is applied."""
+        self._count += 1
+        heapq.heappush(self._heap, (index, self._count, request, answer))
+
+    def applied(self, index: int) -> None:
+        """Answer the writes whose entry is applied."""
+        while self._heap and self._heap[0][0] <= index:
+            _, _, request, answer = heapq.heappop(self._heap)
+            request.finish(answer)
+
+    def expire(self, now: float) -> None:
+        """Answer those whose deadline has passed, for they are committed; forget those given up."""
+        kept = []
+        for waiting in self._heap:
+            _, _, request, answer = waiting
+            if request.deadline <= now:
+                request.finish(answer)
+            elif not request.is_done:
+                kept.append(waiting)
+        if len(kept) < len(self._heap):
+            heapq.heapify(kept)
+            self._heap = kept
+
+
 _NO_LEADER = "there is no leader, or this node cannot reach a majority; try again"
 
 
@@ -213,6 +256,7 @@ class Waiting:
         proposed: Writes handed to the core, by proposal id, until it has taken or refused them.
         in_log: Writes in this node's log.
         forwarded: Requests forwarded to the leader, by the id of the `Forward`.
+        elsewhere: Writes that the leader has answered and this node has not applied.
         new_reads: Reads that have not asked for an index.
         is_index_wanted: A client's read waits that began before the leader was asked: it is to be
             asked with the next tick, unless another read asks before.
@@ -228,6 +272,7 @@ class Waiting:
         self.proposed: dict[int, Request] = {}
         self.in_log = WritesInLog()
         self.forwarded: dict[int, Request] = {}
+        self.elsewhere = AnsweredElsewhere()
         self.new_reads: list[Request] = []
         self.is_index_wanted = False
         self.asked_reads: dict[int, tuple[float, list[Request]]] = {}
@@ -237,7 +282,8 @@ class Waiting:
 
     def submit(self, request: Request) -> None:
         """Queue a write; raises Overloaded when too many wait."""
-        if len(self.queued) + len(self.in_log.by_index) + len(self.forwarded) >= MAX_WAITING:
+        passed = len(self.forwarded) + len(self.elsewhere)
+        if len(self.queued) + len(self.in_log.by_index) + passed >= MAX_WAITING:
             raise Overloaded("too many writes are waiting; try again in a moment")
         self.queued.append(request)
 
@@ -332,6 +378,7 @@ class Waiting:
                 del self.forwarded[rid]
                 late = unknown("the leader has not answered in time")
                 request.finish(unrenewed(request, late))
+        self.elsewhere.expire(now)
         for reads in [self.new_reads, *(reads for _, reads in self.asked_reads.values())]:
             expire_reads(reads, now, no_leader)
         self.reads_for_index.expire(now, no_leader)

@@ -36,6 +36,8 @@ AT_NAMES, AT_INSTANCES, AT_CHECKS = 0, 1, 2
 AT_STATUS: dict[CheckStatus, int] = {"passing": 3, "warning": 4, "critical": 5}
 """Where the last index is in `CatalogIndex.indexes` of: the set of names of services and their tags,
 and the meta of external nodes; any instance; any check; those that have, or had, one status."""
+AT_MEMBERS = 6
+"""Likewise, of the members, each of which is the service `consul`."""
 
 AT_SERVICES, AT_NODE_CHECKS, AT_HEALTH = 0, 1, 2
 """Where the last indexes of a node are in `CatalogIndex.node_indexes`."""

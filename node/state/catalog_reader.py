@@ -21,6 +21,7 @@ from .catalog_index import (
     AT_CHECKS,
     AT_HEALTH,
     AT_INSTANCES,
+    AT_MEMBERS,
     AT_NAMES,
     AT_NODE_CHECKS,
     AT_SERVICES,
@@ -81,7 +82,8 @@ def consul_index(values_: Values) -> int:
     members: dict[int, Member] = values_[MEMBERS]
     of_nodes = catalog.node_indexes
     healths = (of_nodes.get(one.catalog_number, NO_INDEXES)[AT_HEALTH] for one in members.values())
-    return max(catalog.nodes_index, max(healths, default=0))
+    # Where no member has changed since there are services, nothing but the list of nodes was noted.
+    return max(catalog.indexes[AT_MEMBERS], max(healths, default=0)) or catalog.nodes_index
 
 
 def nodes_with(values_: Values, folded: bytes) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from .records import decoder
 
 _ID = struct.Struct(">Q")
 _NODE_INDEXES = struct.Struct(">QQQ")
-_CATALOG_INDEXES = struct.Struct(">6Q")
+_CATALOG_INDEXES = struct.Struct(">7Q")
 
 
 def instance_key(node: int, service: str) -> bytes:
@@ -74,11 +74,11 @@ def decode_node_indexes(record: bytes) -> list[int]:
         raise StorageError(f"the indexes of a node are damaged: {error}") from error
 
 
-CATALOG_INDEXES = 6
+CATALOG_INDEXES = 7
 """How many last indexes the catalog has as a whole: see `catalog_index.AT_NAMES` and those after it."""
 
 encode_catalog_indexes: Callable[..., bytes] = _CATALOG_INDEXES.pack
-"""Encode the record of the last indexes of the catalog, given as six arguments."""
+"""Encode the record of the last indexes of the catalog, given as seven arguments."""
 
 
 def decode_catalog_indexes(record: bytes | None) -> list[int]:

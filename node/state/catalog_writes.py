@@ -20,7 +20,7 @@ import msgspec
 
 from ..errors import StorageError
 from ..model.checks import SERF_HEALTH, Check, CheckStatus
-from ..model.services import ExternalNode, Service
+from ..model.services import CONSUL, ExternalNode, Service
 from ..raft.errors import CoreBug
 from . import deletions, nodes, records
 from .batch import Batch
@@ -28,6 +28,7 @@ from .catalog_index import (
     AT_CHECKS,
     AT_HEALTH,
     AT_INSTANCES,
+    AT_MEMBERS,
     AT_NAMES,
     AT_NODE_CHECKS,
     AT_SERVICES,
@@ -65,6 +66,7 @@ _STATE_WAKES = {status: (CHECK_STATES, status.encode()) for status in AT_STATUS}
 _ANY_STATE_WAKE = (CHECK_STATES, b"any")
 _INSTANCES_WAKE = (INSTANCES, b"")
 _SET_WAKE = (SERVICE_SET, b"")
+_CONSUL_WAKE = (SERVICES, fold(CONSUL))
 
 
 # --- reading ---------------------------------------------------------------------------------------
@@ -441,6 +443,12 @@ def _touch_instances(batch: Batch, index: int, *, is_other_set: bool) -> None:
     if is_other_set:
         indexes[AT_NAMES] = index
         batch.wakes.append(_SET_WAKE)
+
+
+def touch_members(batch: Batch, index: int) -> None:
+    """Note that a member has come, has gone, or is shown otherwise: each is the service `consul`."""
+    batch.values[CATALOG].all_indexes(batch)[AT_MEMBERS] = index
+    batch.wakes.append(_CONSUL_WAKE)
 
 
 def _touch_states(batch: Batch, index: int, *statuses: CheckStatus) -> None:

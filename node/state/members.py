@@ -220,6 +220,7 @@ def _keep(batch: Batch, entry: Entry, member: Member, number: int = 0) -> Outcom
         checks.make_serf_health(batch, index, member.catalog_number)
     if modify_index == index:
         nodes.note_change(batch, index, member.catalog_number, record)
+        catalog_writes.touch_members(batch, index)
         catalog_writes.touch_node(batch, index, member.catalog_number, health=True)
     if before is not None:
         _renamed(batch, index, member.catalog_number, before.name, member.name)
@@ -242,6 +243,7 @@ def _leave_catalog(batch: Batch, entry: Entry, member: Member) -> None:
     catalog_writes.remove_node(batch, entry.index, number)
     nodes.forget_name(batch, entry.index, member.name)
     nodes.note_change(batch, entry.index, number, None)
+    catalog_writes.touch_members(batch, entry.index)
 
 
 def _default_name(batch: Batch, node_id: int, taken: set[str]) -> str:

@@ -3,9 +3,9 @@
 Owns the bytes, with `catalog_records.py`: they are on every node's disk and in every snapshot on the wire, so a layout is never
 changed, only added to. Knows nothing of commands (the modules of the tables) or of RocksDB.
 
-    ac              >6Q the last indexes of the catalog: that changed the set of names and tags of
+    ac              >7Q the last indexes of the catalog: that changed the set of names and tags of
                     services; any instance; the status of any check; that of a check which is, or
-                    was, passing; warning; critical
+                    was, passing; warning; critical; a member as the catalog shows it, or their set
     ak              >Q the last index that changed a user's key
     al              >Q the greatest lock index that any key was ever given
     an              >Q the last index that changed the list of the catalog's nodes

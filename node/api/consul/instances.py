@@ -10,13 +10,13 @@ to wait.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from ...model.services import CONSUL
 from ...state.catalog_records import fold
-from ...state.changes import NODE_HEALTH, NODES, SERVICES
+from ...state.changes import NODE_HEALTH, SERVICES
 from ..dialect.filters import PER_SLICE, Choice
 from ..dialect.forms import refused
 from ..dialect.heads import Mode, plain_read, read
@@ -26,6 +26,7 @@ from ..dialect.questions import (
     Long,
     LongBody,
     Target,
+    UnaskedWait,
     gathered,
     settle_checked,
 )
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from ..http.connection import Request
     from ..http.exchange import Exchange, Finished, Found
     from ..http.params import Query
-    from ..http.waiting import Due
+    from ..http.waiting import Due, Wait
     from ..rendered import Key
     from .shown import Shown
 
@@ -54,7 +55,6 @@ WHOLE_MAX = 128
 LONG_PER_SLICE = 32
 """Instances of a longer one that a turn makes: each has checks."""
 
-_CONSUL = fold(CONSUL)
 _NO_QUERY: Query = {}
 # They say how to read and what to wait for, and nothing of the result.
 _NOT_NARROWING = frozenset(
@@ -106,7 +106,8 @@ def _ask(exchange: Exchange, request: Request, rest: bytes, kind: Kind) -> Found
     wanted = blocking(query)
     key = (kind.name, rest, _narrowing(request.query))
     one = _Read(exchange, kind, fold(name), key, mode=mode, wanted=wanted)
-    deferred = Deferred(None, query, one.finish)
+    park = partial(one.park, query) if wanted.after else None
+    deferred = Deferred(None, query, one.finish, park=park)
     choice = Choice(query, kind.fields)
     if choice:
         return settle_checked(exchange, request, choice.compiled, deferred)
@@ -173,11 +174,16 @@ class _Read:
             self._exchange, self._mode, self._wanted, self.on, self.look, crowd=self._folded
         )
 
+    def park(self, query: Query) -> Wait | None:
+        """Wait before the leader was asked; None: it has to be asked first."""
+        wait = UnaskedWait(
+            self._exchange, self._mode, self._wanted, self.on, self.look, crowd=self._folded
+        )
+        return wait.begun(query)
+
     def on(self) -> Sequence[Target]:
         """Return all that the result depends on now."""
         found = [Target(SERVICES, self._folded)]
-        if self._folded == _CONSUL:
-            found.append(Target(NODES, b"", is_prefix=True))
         numbers = self._exchange.backend.catalog.nodes_of_service(self._folded)
         found += [Target(NODE_HEALTH, number.to_bytes(8)) for number in numbers]
         return found

@@ -19,6 +19,7 @@ from hstore.dns.zone import host_names, service_hosts
 from hstore.node.api.backend import Backend, Tell, Waiter
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
+from hstore.node.config import command_limits
 from hstore.node.errors import HstoreError
 from hstore.node.model import commands
 from hstore.node.model.cluster_info import (
@@ -213,6 +214,9 @@ class FakeBackend:
             await self.before_write(command)
         if self.error is not None:
             raise self.error
+        # A command that a node would refuse must never be made of a request: else the client is told
+        # what it cannot understand, in place of what is wrong with the request.
+        assert command_limits.fault_in(commands.encode(command)) == ""
         outcome = self.apply(command)
         return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
 

@@ -212,7 +212,7 @@ def targets(machine: State, question: str, about: object) -> Collection[Wake]:
         assert isinstance(about, bytes)
         numbers = machine.nodes_of_service(about)
         healths = {(NODE_HEALTH, number.to_bytes(8, "big")) for number in numbers}
-        return healths | ({(NODES, b"")} if about == b"consul" else {(SERVICES, about)})
+        return healths | {(SERVICES, about)}
     if question in ("node", "health"):
         node = machine.view().catalog_node(str(about))
         if node is None:

@@ -9,7 +9,7 @@ import trio.testing
 from hstore.node.api.dialect.questions import LocalWait
 from hstore.node.errors import NoLeader
 from hstore.node.model.checks import SERF_HEALTH, CheckDefinition
-from hstore.node.model.commands import ChangeMember, Put
+from hstore.node.model.commands import ChangeMember, Member, Put, PutMember
 from tests.node.api.consul.conftest import OWN, waits
 
 TTL = CheckDefinition(kind="ttl", ttl_ns=10**10)
@@ -336,3 +336,27 @@ async def test_when_the_time_is_over_it_answers_what_is_true(
     backend.error = NoLeader("none")
     answer = await client.request("GET", f"/v1/{path}?index=1&wait=16s")
     assert (answer.status, answer.body) == (500, b"No cluster leader")
+
+
+@pytest.mark.parametrize("path", ["health/service/consul", "catalog/service/consul"])
+async def test_the_members_are_a_service_that_external_nodes_do_not_change(
+    client, backend, catalog, path, autojump_clock
+):
+    index = await asleep(client, path)
+    external = catalog.add_external("ext", "192.0.2.1")
+    catalog.register(external, "web")
+    catalog.remove_node(external)
+    catalog.register(OWN, "web")
+    assert not await is_answered(client)
+    assert backend.state.service_index(b"consul") == index
+    for change in (
+        lambda: backend.apply(PutMember(Member(2, "n2", "10.0.0.1:1", "10.0.0.1:2", "10.0.0.1:3"))),
+        lambda: backend.renamed(2, "n3"),
+        lambda: backend.check(2, SERF_HEALTH, "critical", "Serf Health Status"),
+        lambda: catalog.remove_node(2),
+    ):
+        change()
+        answer = await woken(client)
+        assert answer.index == backend.state.applied > index
+        index = answer.index
+        await waits(client, with_index(path, index))
