@@ -4,6 +4,7 @@
   registered again as it is.
 - S3: each check comes to what its target is within its interval, its timeout and 1 s.
 - S5: a service whose check is critical for as long as it allows is gone within 1 s, whoever leads.
+- S6: another live member runs the checks of an external node 1 s after their owner has died.
 - S4: the instances of a member that dies are in no answer 4 s later, and back 1 s after it is well.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from .member import SimMember
     from .simulation import WholeSimulation
+    from .targets import Target
 
 _BUSY_S = 3.0
 _COMMIT_S = 0.3
@@ -34,6 +36,9 @@ _DEAD_S, _BACK_S = 4.0, 1.0
 _TTL_S, _INTERVAL_S, _TIMEOUT_S = 0.5, 1.0, 0.3
 _LONGEST_TTL_S = 1.5
 _AFTER_S, _GONE_S = 2.5, 1.0
+_OWNER_S, _ELECTED_S = 1.0, 2.0
+"""For another owner to be named, and for another leader before that."""
+_GRID_S = 0.05
 _RUNS_MAX = 3
 """So many runs a threshold asks for at most."""
 _SLOWEST_S = 2.0
@@ -63,8 +68,11 @@ class Calm:
             await self._over(ttl)
             await self._follows(http)
             await self._goes(members[0])
-        if self.sim.violation is None and stream(self.sim.seed, "who dies").random() < 0.5:
+        is_short = stream(self.sim.seed, "who dies").random() < 0.5
+        if self.sim.violation is None and is_short:
             await self._dies(http)
+        elif self.sim.violation is None and self.sim.options.externals:
+            await self._owned()
         self._registrar.close()
 
     async def _until(self, seconds: float, what: str, is_so: Callable[[], str]) -> None:
@@ -156,7 +164,7 @@ class Calm:
                 while not await registrar.register(held):  # noqa: ASYNC110
                     await trio.sleep(0.2)
             if not held.is_sure:
-                self.sim.fail(f"S1: in peace {held.id} cannot be registered at {held.home.id}")
+                self.sim.fail(f"S1: in peace {held.id} cannot be registered")
         return ttl, http
 
     async def _over(self, ttl: Held) -> None:
@@ -222,10 +230,9 @@ class Calm:
         sim, victim = self.sim, http.home
         leader = sim.leader()
         others = [member for member in sim._present() if member is not victim]
-        if leader is None or leader is victim or not victim.is_up:
+        if leader is None or victim is None or leader is victim or not victim.is_up:
             return
-        voters = leader.core.config.voters
-        if len(voters) < 3 or any(not sim.members[i].is_up for i in voters):
+        if not self._may_lose(victim.id):
             return
         if self._shown_by(others, http, is_wanted=True):
             return  # Its home may be under maintenance.
@@ -244,6 +251,70 @@ class Calm:
             while not _is_well(victim):  # noqa: ASYNC110
                 await trio.sleep(0.02)
         await self._until(_BACK_S, "S4: back", lambda: self._shown_by(others, http, is_wanted=True))
+
+    # -- nodes that are no members ----------------------------------------------------------
+
+    async def _owned(self) -> None:
+        """S6: one live member runs the checks of such a node; the leader keeps its TTLs."""
+        sim, registrar = self.sim, self._registrar
+        http, ttl = registrar.new("db", None), registrar.new("db", None)
+        http.node, ttl.node = "calm-http", "calm-ttl"
+        check = {"Interval": f"{_INTERVAL_S}s", "Timeout": f"{_TIMEOUT_S}s"}
+        registrar.draw_body(http, "http", check, "db", [])
+        registrar.draw_body(ttl, "ttl", {"TTL": f"{_TTL_S * 1000:.0f}ms"}, "db", [])
+        assert http.target is not None
+        sim.targets.turn(http.target, "up")
+        if not await registrar.register(http) or not await registrar.register(ttl):
+            return
+        seconds = _OWNER_S + _INTERVAL_S + _TIMEOUT_S + _RESULT_S
+        await self._until(seconds, "S6: owned", lambda: self._everywhere(http, "passing"))
+        if await registrar.say(ttl, "pass"):
+            await self._until(0.1, "S6: a word", lambda: self._everywhere(ttl, "passing"))
+            left = _TTL_S + _LATE_S
+            await self._until(left, "S6: TTL", lambda: self._everywhere(ttl, "critical"))
+        await trio.sleep(_INTERVAL_S)
+        owners = self._owners(http.target)
+        if len(owners) != 1:
+            sim.fail(f"S6: {http.check} is run by {owners}")
+            return
+        sim.counts["checks of other nodes in peace"] += 1
+        if self._may_lose(owners[0]):
+            await self._owner_dies(http, owners[0])
+
+    def _owners(self, target: Target) -> list[int]:
+        """Return who has run a check within its last interval."""
+        since = trio.current_time() - _INTERVAL_S - _GRID_S
+        return sorted({member for (member, _), at in target.begun_at.items() if at > since})
+
+    def _may_lose(self, victim: int) -> bool:
+        leader = self.sim.leader()
+        voters = () if leader is None else leader.core.config.voters
+        are_up = all(self.sim.members[i].is_up for i in voters)
+        return victim in voters and len(voters) >= 3 and are_up
+
+    async def _owner_dies(self, http: Held, owner: int) -> None:
+        sim, victim = self.sim, self.sim.members[owner]
+        assert http.target is not None
+        target, seconds = http.target, _OWNER_S + (_ELECTED_S if victim.is_leader else 0.0)
+        sim.counts["owners that die in peace"] += 1
+        victim.is_held = True
+        victim.crash("in peace")
+        died_at = trio.current_time()
+
+        def by_another() -> str:
+            later = [who for (who, _), at in target.begun_at.items() if at > died_at]
+            return "" if any(who != owner for who in later) else f"nobody runs {http.check}"
+
+        await self._until(seconds, "S6: another owner", by_another)
+        wrong = self._everywhere(http, "passing")
+        if wrong:
+            sim.fail(f"S6: its owner has died: {wrong}")
+        sim.targets.turn(target, "down")
+        seconds = _INTERVAL_S + _TIMEOUT_S + _RESULT_S
+        await self._until(seconds, "S6: moved", lambda: self._everywhere(http, "critical"))
+        victim.is_held = False
+        await victim.ended.wait()
+        victim.start()
 
     def _shown_by(self, members: list[SimMember], held: Held, *, is_wanted: bool) -> str:
         """Return whose DNS shows an instance, or does not, and should not, or should."""

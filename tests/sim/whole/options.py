@@ -75,6 +75,7 @@ class WholeOptions:
         waiters: How many more wait for changes (`waiters.py`).
         followers: How many more follow a key at one node (`waiters.py`).
         registrars: How many more register services (`registrars.py`); 0: there are none.
+        externals: Share of what they register on nodes that are no members.
         watchers: How many more wait for changes of services (`watchers.py`).
         renewers: How many more only keep a session (`lockers.py`).
         has_flush_thread: Whether nodes flush beside the event loop, as real ones do.
@@ -158,6 +159,7 @@ class WholeOptions:
     followers: int = 0
     registrars: int = 0
     watchers: int = 0
+    externals: float = 0.0
 
 
 _DISTURBANCES = (
@@ -263,6 +265,7 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     services = stream(seed, "registrar")
     if services.random() < 0.35:
         options.registrars, options.watchers = services.choice((1, 2, 3)), services.choice((1, 2))
+        services.choice((0.0, 0.3, 0.7))
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -316,7 +319,7 @@ def known(seed: int, values: dict[str, Any]) -> WholeOptions:
     options.lockers = options.waiters = options.renewers = 0
     options.depose_every = options.stall_every = 0.0
     options.has_flush_thread, options.while_s, options.followers = False, WHILE_S, 0
-    options.registrars = options.watchers = 0
+    options.registrars, options.watchers, options.externals = 0, 0, 0.0
     options.deletions_max, options.events_max = DELETIONS_MAX, EVENTS_MAX
     options.session_slice, options.session_pause = SLICE, PAUSE_S
     options.capacity, options.fill_every, options.is_calm = 0, 0.0, False

@@ -33,6 +33,7 @@ _MOST = 3
 _WORDS = {"pass": "passing", "warn": "warning", "fail": "critical"}
 _REFUSALS = (
     b"Missing node registration",
+    b"Missing service registration",
     b"Unknown service ID ",
     b"Unknown check ID ",
     b"does not have associated TTL",
@@ -50,7 +51,9 @@ class Held:
 
     Attributes:
         id, name, port: Of the service.
-        home: The member through which it is registered.
+        home: The member that it is registered at; None: it is on a node that is no member.
+        node: The name of that node.
+        is_catalogs: It is registered by the catalog's path, and not by an agent's.
         check: The ID of its check; empty: it has none.
         kind: Of the check: `ttl`, `http` or `tcp`.
         ttl_s: Of it.
@@ -65,8 +68,10 @@ class Held:
 
     id: str
     name: str
-    home: SimMember
+    home: SimMember | None
     port: int = 0
+    node: str = ""
+    is_catalogs: bool = False
     check: str = ""
     kind: str = ""
     ttl_s: float = 0.0
@@ -97,7 +102,7 @@ class Registrar(Client):
         """See `Client`."""
         await trio.sleep(self.rng.uniform(0.0, 0.1))
         rng = self.rng
-        self.held = [one for one in self.held if not one.home.is_gone]
+        self.held = [one for one in self.held if one.home is None or not one.home.is_gone]
         (kind,) = rng.choices(tuple(_KINDS), tuple(_KINDS.values()))
         if kind in ("look", "look here"):
             await self._look(
@@ -107,7 +112,9 @@ class Registrar(Client):
             if len(self.held) < _MOST:
                 await self._register_new()
         elif kind == "own checks":
-            await self._see_own_checks(rng.choice(self.held).home)
+            home = rng.choice(self.held).home
+            if home is not None:
+                await self._see_own_checks(home)
         else:
             await self._use(kind, rng.choice(self.held))
 
@@ -129,13 +136,17 @@ class Registrar(Client):
     # -- registering ------------------------------------------------------------------------
 
     async def _register_new(self) -> None:
+        rng = self.rng
         homes = [member for member in self.sim.members.values() if not member.is_gone]
-        held = self.new(self.rng.choice(NAMES), self.rng.choice(homes))
+        held = self.new(rng.choice(NAMES), rng.choice(homes))
+        if rng.random() < self.options.externals:
+            held.is_catalogs = rng.random() < 0.3
+            held.home, held.node = None, f"{'Host' if held.is_catalogs else 'vm'}-{self.number}"
         self._draw_check(held)
         self.held.append(held)
         await self.register(held)
 
-    def new(self, name: str, home: SimMember) -> Held:
+    def new(self, name: str, home: SimMember | None) -> Held:
         """Return an instance that is not registered yet."""
         self._made += 1
         return Held(f"{name}-{self.number}-{self._made}", name, home)
@@ -185,15 +196,19 @@ class Registrar(Client):
         body = held.body
         assert body is not None
         # What it is registered with the second time replaces no check.
-        target = "/v1/agent/service/register?replace-existing-checks=1"
-        home, life, begun = held.home, held.home.lives, trio.current_time()
+        home, begun = held.home, trio.current_time()
+        if held.is_catalogs:
+            target, body = "/v1/catalog/register", _for_catalog(held, body)
+        else:
+            target = self._path(held, "service/register?replace-existing-checks=1", makes=True)
         was_sure, port_before = held.is_sure, self.sim.catalogs.registered_at.get(held.port)
         answer = await self._send("PUT", target, json.dumps(body).encode(), member=home)
         if not self._is_done(held, answer):
             return False
         assert answer is not None
-        self.sim.catalogs.check_done(home, life, held.port, answer)
-        check = body.get("Check", {})
+        life = self._connections[self.member.id].life
+        self.sim.catalogs.check_done(self.member, life, held.port, answer)
+        check = (held.body or {}).get("Check", {})
         ttl_s = float(check.get("TTL", "0ms").removesuffix("ms")) / 1000
         is_other = not (was_sure and port_before) or held.ttl_s != ttl_s or "Status" in check
         if held.kind == "ttl" and is_other:
@@ -216,20 +231,35 @@ class Registrar(Client):
         return False
 
     async def _deregister(self, held: Held) -> None:
-        path = f"/v1/agent/service/deregister/{held.id}"
-        answer = await self._send("PUT", path, member=held.home)
+        if held.is_catalogs:
+            wish: dict[str, Any] = {"Node": held.node}
+            if self.rng.random() < 0.7:
+                wish["ServiceID"] = held.id
+            path, body = "/v1/catalog/deregister", json.dumps(wish).encode()
+        else:
+            path, body = self._path(held, f"service/deregister/{held.id}"), b""
+        answer = await self._send("PUT", path, body, member=held.home)
         if answer is None or answer.is_unavailable:
             self._is_done(held, answer)
             return
         self.held.remove(held)
         self.sim.counts["deregistered"] += 1
 
+    def _path(self, held: Held, path: str, *, makes: bool = False) -> str:
+        """Return an agent's path for the node of an instance."""
+        if not held.node:
+            return f"/v1/agent/{path}"
+        sign = "&" if "?" in path else "?"
+        address = f"&node-address=10.9.0.{self.number % 250}" if makes else ""
+        return f"/v1/agent/{path}{sign}node={held.node}{address}"
+
     async def _maintain(self, held: Held) -> None:
         """Turn maintenance of an instance, or of its home, on or off."""
         rng = self.rng
         path = f"service/maintenance/{held.id}" if rng.random() < 0.7 else "maintenance"
         flag = rng.choice(("true", "false", "false"))
-        answer = await self._send("PUT", f"/v1/agent/{path}?enable={flag}", member=held.home)
+        path = self._path(held, f"{path}?enable={flag}")
+        answer = await self._send("PUT", path, member=held.home)
         if answer is not None and answer.status == 200:
             self.sim.counts[f"maintenance {flag}"] += 1
 
@@ -237,15 +267,16 @@ class Registrar(Client):
 
     async def say(self, held: Held, word: str) -> bool:
         """Say that an instance is well, or not; return whether that was taken."""
-        home, life, begun = held.home, held.home.lives, trio.current_time()
-        answer = await self._send("PUT", f"/v1/agent/check/{word}/{held.check}", member=home)
+        begun = trio.current_time()
+        path = self._path(held, f"check/{word}/{held.check}")
+        answer = await self._send("PUT", path, member=held.home)
         if answer is None or answer.status != 200:
             self._is_done(held, answer)
             if answer is not None and answer.status == 404 and held.is_sure:
                 self.sim.counts["words about what is not here any more"] += 1
             return False
         self.sim.counts["words taken"] += 1
-        held.said, held.life = _WORDS[word], life
+        held.said, held.life = _WORDS[word], self._connections[self.member.id].life
         held.said_from, held.said_until = begun, trio.current_time()
         return True
 
@@ -263,8 +294,8 @@ class Registrar(Client):
     def _check_ttl(self, held: Held, found: dict[str, Any], asked_at: float) -> None:
         """S2: it is critical when its time is over, and what was said before."""
         status, now = found["Status"], trio.current_time()
-        about = f"S2: node {held.home.id} shows {held.check} as {status} ({found['Output']!r})"
-        if held.home.lives != held.life or not held.is_sure:
+        about = f"S2: {held.home} shows {held.check} as {status} ({found['Output']!r})"
+        if held.home is None or held.home.lives != held.life or not held.is_sure:
             return
         if asked_at > held.said_until + held.ttl_s + 0.001:
             self.sim.counts["TTLs that are over"] += 1
@@ -299,3 +330,14 @@ class Registrar(Client):
             return None
         self.sim.catalogs.check_read(kind, name, least, answer)
         return answer
+
+
+def _for_catalog(held: Held, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of catalog/register that registers the same, with a status that nobody renews."""
+    service = {"ID": held.id, "Service": body["Name"], "Port": held.port, "Tags": body["Tags"]}
+    found: dict[str, Any] = {"Node": held.node, "Address": "10.9.1.1", "Service": service}
+    if "Check" in body:
+        check = {key: body["Check"][key] for key in ("CheckID", "Name")}
+        check["Status"] = body["Check"].get("Status", "passing")
+        found["Check"] = {**check, "ServiceID": held.id}
+    return found
