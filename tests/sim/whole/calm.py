@@ -1,11 +1,11 @@
 """Services in peace: what has been left over from the faults is mended, and all times are kept.
 
-- S2: a TTL that nobody renews is over on every member 0.2 s after its time, however often the service is
+- V2: a TTL that nobody renews is over on every member 0.2 s after its time, however often the service is
   registered again as it is.
-- S3: each check comes to what its target is within its interval, its timeout and 1 s.
-- S5: a service whose check is critical for as long as it allows is gone within 1 s, whoever leads.
-- S6: another live member runs the checks of an external node 1 s after their owner has died.
-- S4: the instances of a member that dies are in no answer 4 s later, and back 1 s after it is well.
+- V3: each check comes to what its target is within its interval, its timeout and 1 s.
+- V5: a service whose check is critical for as long as it allows is gone within 1 s, whoever leads.
+- V6: another live member runs the checks of an external node 1 s after their owner has died.
+- V4: the instances of a member that dies are in no answer 4 s later, and back 1 s after it is well.
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ class Calm:
     # -- what was left over -----------------------------------------------------------------
 
     async def _mended(self) -> None:
-        """S2, S3: nobody says a word any more, and no target changes."""
+        """V2, V3: nobody says a word any more, and no target changes."""
         longest = max(_LONGEST_TTL_S + _LATE_S, _RUNS_MAX * _SLOWEST_S + _RESULT_S)
-        await self._until(longest, "S3: left over", self._unlike_targets)
+        await self._until(longest, "V3: left over", self._unlike_targets)
 
     def _unlike_targets(self) -> str:
         sim = self.sim
@@ -164,11 +164,11 @@ class Calm:
                 while not await registrar.register(held):  # noqa: ASYNC110
                     await trio.sleep(0.2)
             if not held.is_sure:
-                self.sim.fail(f"S1: in peace {held.id} cannot be registered")
+                self.sim.fail(f"V1: in peace {held.id} cannot be registered")
         return ttl, http
 
     async def _over(self, ttl: Held) -> None:
-        """S2: the same registration is no word."""
+        """V2: the same registration is no word."""
         registrar = self._registrar
         if not await self._renewed(ttl):
             return
@@ -178,13 +178,13 @@ class Calm:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._register_again, ttl)
             left = said_at + _TTL_S + _LATE_S - trio.current_time()
-            await self._until(left, "S2", lambda: self._everywhere(ttl, "critical"))
+            await self._until(left, "V2", lambda: self._everywhere(ttl, "critical"))
             nursery.cancel_scope.cancel()
         self.sim.counts["TTLs over in peace"] += 1
         if await registrar.say(ttl, "warn"):
-            await self._until(0.1, "S2: a word", lambda: self._everywhere(ttl, "warning"))
+            await self._until(0.1, "V2: a word", lambda: self._everywhere(ttl, "warning"))
             left = _TTL_S + _LATE_S
-            await self._until(left, "S2: again", lambda: self._everywhere(ttl, "critical"))
+            await self._until(left, "V2: again", lambda: self._everywhere(ttl, "critical"))
 
     async def _renewed(self, ttl: Held) -> bool:
         """Say that it is well, again and again: it is all the time. Return whether that was heard."""
@@ -196,7 +196,7 @@ class Calm:
             await trio.sleep(0.1)
         wrong = self._status(self.sim.members[ttl.home.id], ttl.check) if ttl.home else ""
         if is_heard and wrong != "passing":
-            self.sim.fail(f"S2: {ttl.check} is {wrong}, and was said to be well all the time")
+            self.sim.fail(f"V2: {ttl.check} is {wrong}, and was said to be well all the time")
         return await self._registrar.say(ttl, "pass")
 
     async def _register_again(self, ttl: Held) -> None:
@@ -211,15 +211,15 @@ class Calm:
             await again.register(ttl)
 
     async def _follows(self, http: Held) -> None:
-        """S3: by a check that needs one result to change."""
+        """V3: by a check that needs one result to change."""
         assert http.target is not None
         seconds = _INTERVAL_S + _TIMEOUT_S + _RESULT_S
         for state, status in (("up", "passing"), ("down", "critical"), ("up", "passing")):
             self.sim.targets.turn(http.target, state)
-            await self._until(seconds, f"S3: {state}", lambda s=status: self._everywhere(http, s))  # type: ignore[misc]
+            await self._until(seconds, f"V3: {state}", lambda s=status: self._everywhere(http, s))  # type: ignore[misc]
 
     async def _goes(self, member: SimMember) -> None:
-        """S5: the time of a critical check goes on under another leader."""
+        """V5: the time of a critical check goes on under another leader."""
         sim, registrar, rng = self.sim, self._registrar, stream(self.sim.seed, "who goes")
         goes = registrar.new("cache", member)
         after = f"{_AFTER_S * 1000:.0f}ms"
@@ -233,13 +233,13 @@ class Calm:
             await trio.sleep(_AFTER_S - 0.3)
             await sim.operator.transfer(leader)
         left = begun + _AFTER_S + _GONE_S - trio.current_time()
-        await self._until(left, "S5", lambda: self._everywhere(goes, "gone"))
+        await self._until(left, "V5", lambda: self._everywhere(goes, "gone"))
         sim.counts["deregistered in peace"] += 1
 
     # -- a member that dies -----------------------------------------------------------------
 
     async def _dies(self, http: Held) -> None:
-        """S4: by the member that has an instance of a service that is well."""
+        """V4: by the member that has an instance of a service that is well."""
         sim, victim = self.sim, http.home
         leader = sim.leader()
         others = [member for member in sim._present() if member is not victim]
@@ -253,7 +253,7 @@ class Calm:
         victim.is_held = True
         victim.crash("in peace")
         await self._until(
-            _DEAD_S, "S4: dead", lambda: self._shown_by(others, http, is_wanted=False)
+            _DEAD_S, "V4: dead", lambda: self._shown_by(others, http, is_wanted=False)
         )
         for member in others:
             await self._registrar.look("passing", http.name, member)
@@ -263,12 +263,12 @@ class Calm:
         with trio.move_on_after(20):
             while not _is_well(victim):  # noqa: ASYNC110
                 await trio.sleep(0.02)
-        await self._until(_BACK_S, "S4: back", lambda: self._shown_by(others, http, is_wanted=True))
+        await self._until(_BACK_S, "V4: back", lambda: self._shown_by(others, http, is_wanted=True))
 
     # -- nodes that are no members ----------------------------------------------------------
 
     async def _owned(self) -> None:
-        """S6: one live member runs the checks of such a node; the leader keeps its TTLs."""
+        """V6: one live member runs the checks of such a node; the leader keeps its TTLs."""
         sim, registrar = self.sim, self._registrar
         http, ttl = registrar.new("db", None), registrar.new("db", None)
         http.node, ttl.node = "calm-http", "calm-ttl"
@@ -280,15 +280,15 @@ class Calm:
         if not await registrar.register(http) or not await registrar.register(ttl):
             return
         seconds = _OWNER_S + _INTERVAL_S + _TIMEOUT_S + _RESULT_S
-        await self._until(seconds, "S6: owned", lambda: self._everywhere(http, "passing"))
+        await self._until(seconds, "V6: owned", lambda: self._everywhere(http, "passing"))
         if await registrar.say(ttl, "pass"):
-            await self._until(0.1, "S6: a word", lambda: self._everywhere(ttl, "passing"))
+            await self._until(0.1, "V6: a word", lambda: self._everywhere(ttl, "passing"))
             left = _TTL_S + _LATE_S
-            await self._until(left, "S6: TTL", lambda: self._everywhere(ttl, "critical"))
+            await self._until(left, "V6: TTL", lambda: self._everywhere(ttl, "critical"))
         await trio.sleep(_INTERVAL_S)
         owners = self._owners(http.target)
         if len(owners) != 1:
-            sim.fail(f"S6: {http.check} is run by {owners}")
+            sim.fail(f"V6: {http.check} is run by {owners}")
             return
         sim.counts["checks of other nodes in peace"] += 1
         if self._may_lose(owners[0]):
@@ -318,13 +318,13 @@ class Calm:
             later = [who for (who, _), at in target.begun_at.items() if at > died_at]
             return "" if any(who != owner for who in later) else f"nobody runs {http.check}"
 
-        await self._until(seconds, "S6: another owner", by_another)
+        await self._until(seconds, "V6: another owner", by_another)
         wrong = self._everywhere(http, "passing")
         if wrong:
-            sim.fail(f"S6: its owner has died: {wrong}")
+            sim.fail(f"V6: its owner has died: {wrong}")
         sim.targets.turn(target, "down")
         seconds = _INTERVAL_S + _TIMEOUT_S + _RESULT_S
-        await self._until(seconds, "S6: moved", lambda: self._everywhere(http, "critical"))
+        await self._until(seconds, "V6: moved", lambda: self._everywhere(http, "critical"))
         victim.is_held = False
         await victim.ended.wait()
         victim.start()

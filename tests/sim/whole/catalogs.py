@@ -1,11 +1,11 @@
 """The catalog of services, by the log and by what members show of it.
 
-- S1: what was answered 200 is committed, has been applied at the member that was asked, and is in every
+- V1: what was answered 200 is committed, has been applied at the member that was asked, and is in every
   later default read on any member, until it is deregistered: which instances there are at an index is
   known here from the log alone.
-- S7: what members show of a service at one index is the same, and so is what they answer of it;
+- V7: what members show of a service at one index is the same, and so is what they answer of it;
   health/service and catalog/service list the same instances in one order.
-- S5: an instance goes for a check only when that has been critical for as long as was asked for, in the
+- V5: an instance goes for a check only when that has been critical for as long as was asked for, in the
   cluster's time.
 """
 
@@ -149,7 +149,7 @@ class Catalogs:
         sim.counts["deregistered as critical"] += 1
         if took_ms < after_ms:
             sim.fail(
-                f"S5: {check.id} was well {took_ms} ms ago, its instance goes after {after_ms} ms"
+                f"V5: {check.id} was well {took_ms} ms ago, its instance goes after {after_ms} ms"
             )
 
     def _remove_member(self, command: RemoveMember, _index: int, before: Page) -> None:
@@ -190,14 +190,14 @@ class Catalogs:
             self._note_well(applied, now.shown)
         known = self._shown.setdefault((name, applied), now.shown)
         if known != now.shown:
-            self.sim.fail(f"S7: node {member.id} at {applied} shows {now.shown}, elsewhere {known}")
+            self.sim.fail(f"V7: node {member.id} at {applied} shows {now.shown}, elsewhere {known}")
         self.sim.counts["catalogs compared"] += 1
         seen = self._seen.setdefault((member.id, member.lives, name), [])
         if seen and seen[-1].shown == now.shown:
             return
         if seen and now.at_index <= seen[-1].at_index:
             self.sim.fail(
-                f"S8: node {member.id}: the index of {name} is as it was: {seen[-1]}, {now}"
+                f"V8: node {member.id}: the index of {name} is as it was: {seen[-1]}, {now}"
             )
         seen.append(now)
 
@@ -217,27 +217,27 @@ class Catalogs:
     # -- by what is answered ----------------------------------------------------------------
 
     def check_read(self, kind: str, name: str, least: int, answer: Answer) -> None:
-        """A read of a service is answered: `least` is what it must have applied (S1, S7)."""
+        """A read of a service is answered: `least` is what it must have applied (V1, V7)."""
         sim, index = self.sim, answer.index
         found = _listed(answer.json(), kind)
         about = f"{kind}/service/{name} at {index} of node"
         if index < least:
-            sim.fail(f"S1: {about}: {least} was committed before it was asked")
+            sim.fail(f"V1: {about}: {least} was committed before it was asked")
         key = ("health" if kind == "passing" else kind, name, answer.result_index)
         if kind != "passing":
             known = self._told.setdefault(key, found)
             if known != found:
-                sim.fail(f"S7: {about}: {found}, and elsewhere {known}")
+                sim.fail(f"V7: {about}: {found}, and elsewhere {known}")
             for other in ("health", "catalog"):
                 beside = self._told.get((other, name, answer.result_index), found)
                 if [one[:2] for one in beside] != [one[:2] for one in found]:
-                    sim.fail(f"S7: {about}: {found}, and {other} has {beside}")
+                    sim.fail(f"V7: {about}: {found}, and {other} has {beside}")
         if not sim.checker.judge.book.last.is_open or index > self._known_to:
             return
         sim.counts["catalog reads judged"] += 1
         expected, instances = self.at(index, name), {(one[1], one[2]) for one in found}
         if (instances != expected) if kind != "passing" else not instances <= expected:
-            sim.fail(f"S1: {about}: {sorted(instances)}, by the log {sorted(expected)}")
+            sim.fail(f"V1: {about}: {sorted(instances)}, by the log {sorted(expected)}")
         self._compare_shown(kind, name, index, found)
 
     def _compare_shown(self, kind: str, name: str, index: int, found: list[Any]) -> None:
@@ -250,19 +250,19 @@ class Catalogs:
             if kind == "health" or all(status == "passing" for _, status, _ in checks)
         ]
         if [one[:4] for one in found] != expected:
-            self.sim.fail(f"S7: {kind}/service/{name} at {index}: {found}, the state is {expected}")
+            self.sim.fail(f"V7: {kind}/service/{name} at {index}: {found}, the state is {expected}")
 
     def check_done(self, member: SimMember, life: int, port: int, answer: Answer) -> None:
-        """A registration with a port of its own is answered with 200 (S1)."""
+        """A registration with a port of its own is answered with 200 (V1)."""
         if not self.sim.checker.judge.book.last.is_open:
             return
         index = self.registered_at.get(port)
         if index is None:
-            self.sim.fail(f"S1: a registration with port {port} is acknowledged, and not committed")
+            self.sim.fail(f"V1: a registration with port {port} is acknowledged, and not committed")
         elif index > answer.index:
-            self.sim.fail(f"S1: registered at {index} with port {port}, answered at {answer.index}")
+            self.sim.fail(f"V1: registered at {index} with port {port}, answered at {answer.index}")
         elif member.is_up and member.lives == life and member.node.keys.applied_index < index:
-            self.sim.fail(f"S1: node {member.id} acknowledges {index} before it has applied it")
+            self.sim.fail(f"V1: node {member.id} acknowledges {index} before it has applied it")
         self.sim.counts["registrations acknowledged"] += 1
 
 

@@ -2,8 +2,8 @@
 
 Each has instances of its own, and asks one thing after the other, so that it knows what it did last.
 
-- S1: see `catalogs.py`.
-- S2: a TTL check is passing until its time is over, and critical from then on: at the member that runs
+- V1: see `catalogs.py`.
+- V2: a TTL check is passing until its time is over, and critical from then on: at the member that runs
   it to the millisecond, which `agent/checks` shows.
 """
 
@@ -292,9 +292,9 @@ class Registrar(Client):
                 self._check_ttl(held, found, begun)
 
     def _check_ttl(self, held: Held, found: dict[str, Any], asked_at: float) -> None:
-        """S2: it is critical when its time is over, and what was said before."""
+        """V2: it is critical when its time is over, and what was said before."""
         status, now = found["Status"], trio.current_time()
-        about = f"S2: {held.home} shows {held.check} as {status} ({found['Output']!r})"
+        about = f"V2: {held.home} shows {held.check} as {status} ({found['Output']!r})"
         if held.home is None or held.home.lives != held.life or not held.is_sure:
             return
         if asked_at > held.said_until + held.ttl_s + 0.001:

@@ -1,6 +1,6 @@
 """The DNS server of each member, asked by packets about the services of the run.
 
-- S9: what it answers is what the member's own state says at that moment, though it keeps whole replies:
+- V9: what it answers is what the member's own state says at that moment, though it keeps whole replies:
   no reply survives a change of what it was made from (contract of services, section 8).
 """
 
@@ -75,7 +75,7 @@ class Resolvers:
         kept = answers.known.get(packet[2:])
         reply = packet[:2] + kept[0] if kept else answers.reply(packet)
         if not isinstance(reply, bytes):
-            self.sim.fail(f"S9: node {member.id} has no reply for {tag}{name}")
+            self.sim.fail(f"V9: node {member.id} has no reply for {tag}{name}")
             return None
         found = parse_reply(reply)
         is_kept = " from what it keeps" if kept else ""
@@ -89,7 +89,7 @@ class Resolvers:
         if ports != shown or found.rcode != rcode:
             applied = member.node.keys.applied_index
             self.sim.fail(
-                f"S9: node {member.id} at {applied} answers {tag}{name} by {found.rcode} and "
+                f"V9: node {member.id} at {applied} answers {tag}{name} by {found.rcode} and "
                 f"{sorted(ports)}{is_kept}; its state says {rcode} and {sorted(shown)}"
             )
         return ports

@@ -2,7 +2,7 @@
 
 Each version of a check has a target of its own, by its URL or address, which keeps a log of its runs.
 
-- S3: a run begins when it is due, never two of one check at once; and by the log of the target, what the
+- V3: a run begins when it is due, never two of one check at once; and by the log of the target, what the
   node that runs the check says of it is exactly what its thresholds make of the results (contract of
   services, 4.2 and 4.3). The first result of a definition counts at once.
 """
@@ -142,7 +142,7 @@ class Targets:
     def begin(self, target: Target, member: SimMember, definition: CheckDefinition) -> None:
         """A run begins."""
         sim, life, now = self.sim, (member.id, member.lives), trio.current_time()
-        about = f"S3: node {member.id} runs {target.check} ({target.url})"
+        about = f"V3: node {member.id} runs {target.check} ({target.url})"
         target.runs += 1
         sim.counts[f"runs of {definition.kind} checks"] += 1
         if life in target.running:
@@ -202,7 +202,7 @@ class Targets:
         fits = {one for one in known if one.status == status}
         if not fits:
             self.sim.fail(
-                f"S3: node {member.id} says that {target.check} is {status}; by the log of "
+                f"V3: node {member.id} says that {target.check} is {status}; by the log of "
                 f"{target.url} it is {sorted(one.status for one in known)}"
             )
         target.counted[life] = fits

@@ -1,6 +1,6 @@
 """Clients that wait for a change of a service, at one member as long as that lives.
 
-- S8: who waits is answered within 0.5 s of a change that the member has applied, and by no change that
+- V8: who waits is answered within 0.5 s of a change that the member has applied, and by no change that
   leaves the answer as it was.
 """
 
@@ -60,7 +60,7 @@ class Watcher(Client):
     def _judge(self, answer: Answer, begun: float, wait_s: float) -> None:
         sim, member, before, index = self.sim, self.member, self._index, answer.result_index
         now = trio.current_time()
-        about = f"S8: node {member.id} answers {self._path} by {index}, after {before}"
+        about = f"V8: node {member.id} answers {self._path} by {index}, after {before}"
         if index == before and now - begun < wait_s:
             sim.fail(f"{about}, in {now - begun:.3f} s, not {wait_s} s")
         if index < before:
