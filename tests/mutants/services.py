@@ -9,8 +9,10 @@ from __future__ import annotations
 from .mutant import Mutant
 
 _CACHE = "dns/cache.py"
+_CRITICAL = "node/cluster/critical_services.py"
 _DNS_LOOKUP = "node/cluster/dns_lookup.py"
 _INSTANCES = "node/api/consul/instances.py"
+_INTAKE = "node/driver/intake.py"
 _RENDERED = "node/api/rendered.py"
 _RESULTS = "node/checks/results.py"
 _RUNNER = "node/checks/runner.py"
@@ -135,4 +137,29 @@ _DNS = (
     ),
 )
 
-SERVICES = (*_CHECKS, *_READS, *_DNS)
+_LEADER = (
+    _mutant(
+        "leader-counts-critical-time-from-its-own-look", "A new leader begins it anew.",
+        _CRITICAL, "        return check.critical_ms + after_ms if after_ms else None\n",
+        "        return self._replica.clock.ms + after_ms if after_ms else None\n",
+    ),
+    _mutant(
+        "leader-ends-only-what-became-critical-under-it", "It does not look at what was before.",
+        _CRITICAL, "list(self._keys.numbers_with_critical()) if lead else []", "[]",
+    ),
+    _mutant(
+        "leader-ends-a-service-once-and-never-again", "An end that has failed is forgotten.",
+        _CRITICAL, "            self._look_soon(_encoded(key), AGAIN_S)\n", "            pass\n",
+    ),
+    _mutant(
+        "leader-does-not-hear-of-critical-checks", "It looks when it begins to lead, and never again.",
+        _CRITICAL, "            self._look_soon(key, GATHER_S)\n", "            pass\n",
+    ),
+    _mutant(
+        "forwarding-answers-before-applied", "The member that was asked does not show it yet.",
+        _INTAKE, "isinstance(answer, Outcome) and answer.revision > self._applied:",
+        "isinstance(answer, Outcome) and answer.revision > self._applied and not answer.ok:",
+    ),
+)
+
+SERVICES = (*_CHECKS, *_READS, *_DNS, *_LEADER)

@@ -207,7 +207,10 @@ class Registrar(Client):
             return False
         assert answer is not None
         life = self._connections[self.member.id].life
-        self.sim.catalogs.check_done(self.member, life, held.port, answer)
+        # When its time is over, it is answered although this member has not applied it.
+        is_in_time = trio.current_time() < begun + self.options.timeout_ms / 1000
+        if is_in_time:
+            self.sim.catalogs.check_done(self.member, life, held.port, answer)
         check = (held.body or {}).get("Check", {})
         ttl_s = float(check.get("TTL", "0ms").removesuffix("ms")) / 1000
         is_other = not (was_sure and port_before) or held.ttl_s != ttl_s or "Status" in check
