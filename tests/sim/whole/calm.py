@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -43,6 +43,10 @@ _RUNS_MAX = 3
 """So many runs a threshold asks for at most."""
 _SLOWEST_S = 2.0
 """From one run to the next, where each lasts longer than the interval."""
+_WALK = (
+    ("up", "passing"), ("down", "warning"), ("up", "passing"), ("down", "critical"), ("up", "passing"),
+)  # fmt: skip
+"""What a target is, and what its check comes to: the first failure is a warning, the second critical."""
 _OF_STATE: dict[str, CheckStatus] = {"up": "passing", "busy": "warning"}
 
 
@@ -155,8 +159,9 @@ class Calm:
         ttl, http = registrar.new("calm", first), registrar.new("web", last)
         check = {"TTL": f"{_TTL_S * 1000:.0f}ms", "Status": "passing"}
         registrar.draw_body(ttl, "ttl", check, "calm", [])
-        check = {"Interval": f"{_INTERVAL_S}s", "Timeout": f"{_TIMEOUT_S}s"}
-        registrar.draw_body(http, "http", check, "web", ["a"])
+        asks: dict[str, Any] = {"Interval": f"{_INTERVAL_S}s", "Timeout": f"{_TIMEOUT_S}s"}
+        asks |= {"FailuresBeforeWarning": 1, "FailuresBeforeCritical": 2, "SuccessBeforePassing": 2}
+        registrar.draw_body(http, "http", asks, "web", ["a"])
         assert http.target is not None
         self.sim.targets.turn(http.target, "up")
         for held in (http, ttl):
@@ -211,10 +216,10 @@ class Calm:
             await again.register(ttl)
 
     async def _follows(self, http: Held) -> None:
-        """V3: by a check that needs one result to change."""
+        """V3: by thresholds, whose exact effect `targets.py` knows."""
         assert http.target is not None
-        seconds = _INTERVAL_S + _TIMEOUT_S + _RESULT_S
-        for state, status in (("up", "passing"), ("down", "critical"), ("up", "passing")):
+        seconds = 2 * _INTERVAL_S + _TIMEOUT_S + _RESULT_S
+        for state, status in _WALK:
             self.sim.targets.turn(http.target, state)
             await self._until(seconds, f"V3: {state}", lambda s=status: self._everywhere(http, s))  # type: ignore[misc]
 
