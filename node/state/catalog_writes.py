@@ -295,7 +295,7 @@ def remove_external(batch: Batch, index: int, node: ExternalNode) -> None:
     catalog.set_external(batch, number, None)
     if number in catalog.owners:
         set_owner(batch, number, 0)
-    nodes.forget_name(batch, index, node.name)
+    nodes.forget_names(batch, index, node.name, node.uuid)
     nodes.note_change(batch, index, number, None)
 
 

@@ -62,6 +62,8 @@ def _replace_node(batch: Batch, index: int, before: ExternalNode, given: Externa
     )
     if after != before:
         catalog_writes.put_external(batch, index, before, after)
+    if after.uuid != before.uuid:
+        nodes.forget_names(batch, index, before.uuid)
 
 
 def _denial(batch: Batch, command: CatalogRegister, number: int) -> Outcome | None:

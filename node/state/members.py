@@ -112,6 +112,7 @@ def _replace_member(batch: Batch, entry: Entry, command: ReplaceMember) -> Outco
         return _keep(batch, entry, newcomer)
     # With all that is registered there.
     outcome = _keep(batch, entry, newcomer, gone.catalog_number)
+    nodes.forget_names(batch, entry.index, nodes.member_uuid(gone.id))
     _renamed(batch, entry.index, gone.catalog_number, gone.name, newcomer.name)
     return outcome
 
@@ -218,6 +219,8 @@ def _keep(batch: Batch, entry: Entry, member: Member, number: int = 0) -> Outcom
     batch.put(records.id_key(records.MEMBER, member.id), record)
     if before is None:
         checks.make_serf_health(batch, index, member.catalog_number)
+        if not members and not number:  # The first one brings the service `consul`.
+            catalog_writes.touch_set(batch, index)
     if modify_index == index:
         nodes.note_change(batch, index, member.catalog_number, record)
         catalog_writes.touch_members(batch, index)
@@ -230,7 +233,7 @@ def _keep(batch: Batch, entry: Entry, member: Member, number: int = 0) -> Outcom
 def _renamed(batch: Batch, index: int, number: int, before: str, after: str) -> None:
     """Note the new name of a node, if it is one, for who asks by the old name or sees its checks."""
     if before != after:
-        nodes.forget_name(batch, index, before)
+        nodes.forget_names(batch, index, before)
         catalog_writes.touch_shown(batch, index, number)
 
 
@@ -241,7 +244,7 @@ def _leave_catalog(batch: Batch, entry: Entry, member: Member) -> None:
     """
     number = member.catalog_number
     catalog_writes.remove_node(batch, entry.index, number)
-    nodes.forget_name(batch, entry.index, member.name)
+    nodes.forget_names(batch, entry.index, member.name, nodes.member_uuid(member.id))
     nodes.note_change(batch, entry.index, number, None)
     catalog_writes.touch_members(batch, entry.index)
 

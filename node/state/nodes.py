@@ -93,6 +93,10 @@ def note_change(batch: Batch, index: int, number: int, record: bytes | None) -> 
     batch.wakes.append((NODES, key))
 
 
-def forget_name(batch: Batch, index: int, name: str) -> None:
-    """Keep the deletion of a name that no node has any more."""
-    deletions.keep(batch, NODES, index, fold(name))
+def forget_names(batch: Batch, index: int, *names: str) -> None:
+    """Keep the deletions of names and UUIDs that no node has any more; empty ones are none.
+
+    So the index of the answer about a node, which can be asked for by either, does not fall.
+    """
+    for name in filter(None, names):
+        deletions.keep(batch, NODES, index, fold(name))

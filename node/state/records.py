@@ -18,7 +18,7 @@ changed, only added to. Knows nothing of commands (the modules of the tables) or
     d<table><index >Q><n >Q>
                     a deletion in this table, the n-th of its entry: >BQ whether it is of a prefix,
                     lock index; then the key or the prefix. Tables: `k` keys, `p` sessions, `s`
-                    names of services, `n` names of nodes, both folded
+                    names of services, `n` names of nodes, both folded, and UUIDs of nodes
     e<index >Q>     a `UserEvent`, msgpack
     f<table>        >QQ of the deletions of this table that are forgotten: the greatest index, the
                     greatest lock index

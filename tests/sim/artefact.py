@@ -73,7 +73,7 @@ class Artefact(msgspec.Struct):
         A core had the default of an option that was not drawn when the tape was written.
         """
         known = draw(self.seed)
-        known.deletions_max = 0
+        known.deletions_max = known.services_max = 0
         for name in {field.name for field in fields(known)} & set(self.options) - {"core"}:
             setattr(known, name, self.options[name])
         core: dict[str, Any] = self.options.get("core", {})

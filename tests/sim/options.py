@@ -15,6 +15,7 @@ from typing import Any
 from hstore.node.driver import commit_news
 from hstore.node.driver.recovered_core import core_options
 from hstore.node.model.commands import ClusterSettings
+from hstore.node.model.services import INSTANCES_MAX
 from hstore.node.model.user_events import EVENTS_MAX
 from hstore.node.raft.options import Options
 
@@ -116,6 +117,7 @@ class SimOptions:
         deletions_max: Commands are those of real clients, nodes have real state machines, and so many
             deletions are kept; 0: there are registers only.
         events_max: So many events are kept then.
+        services_max: Most commands are about services then, of which there may be so many; 0: none is.
     """
 
     nodes: int
@@ -191,6 +193,7 @@ class SimOptions:
     events_max: int
     silent_ends: bool = False
     tells_in_step: bool = False
+    services_max: int = 0
 
 
 def stream(seed: int, name: str) -> Random:
@@ -257,7 +260,7 @@ def draw(seed: int) -> SimOptions:
         **_draw_stops(stream(seed, "stops")),
         **_draw_news(stream(seed, "commit news")),
         **_draw_quiet(stream(seed, "quiet")),
-        **_draw_tables(stream(seed, "tables")),
+        **_draw_tables(seed),
     )
 
 
@@ -317,9 +320,12 @@ def _draw_quiet(rng: Random) -> dict[str, Any]:
     return {"silent_ends": rng.random() < 0.75, "tells_in_step": rng.random() < 0.6}
 
 
-def _draw_tables(rng: Random) -> dict[str, Any]:
-    is_on = rng.random() < 0.25
+def _draw_tables(seed: int) -> dict[str, Any]:
+    """Draw whether there are real state machines, and what is in them."""
+    rng, services = stream(seed, "tables"), stream(seed, "services")
+    is_on, has_services = rng.random() < 0.25, services.random() < 0.5
     return {
+        "services_max": services.choice((8, INSTANCES_MAX)) if has_services else 0,
         "deletions_max": rng.choice((4, 8, 16, DELETIONS_MAX)) if is_on else 0,
         "events_max": rng.choice((3, 10, EVENTS_MAX)),
     }

@@ -124,7 +124,9 @@ def run_seed(
         TooLong: The tape allows fewer events.
     """
     sim = Simulation(seed, options, tape)
-    small = small_bounds(sim.options.deletions_max, sim.options.events_max)
+    small = small_bounds(
+        sim.options.deletions_max, sim.options.events_max, sim.options.services_max
+    )
     try:
         with small:
             sim.run()

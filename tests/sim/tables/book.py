@@ -1,4 +1,4 @@
-"""The tables of clients as the contract describes them: keys, sessions, locks, checks and events.
+"""The tables of clients as the contract describes them: keys, sessions, locks, events, the catalog.
 
 A second opinion on `hstore.node.state`, made from the contract alone: dictionaries that are copied
 for each entry, no records, no batches, no savepoints but the page before. The book is written once,
@@ -6,8 +6,7 @@ in the order of the log, by whichever node applies an entry first; then every no
 the page of the index that it has come to.
 
 Where the contract leaves a choice, the book follows what the node did: the millisecond in which a
-lock delay ends, whether the name of a member is taken, and for how long a keyed write is kept. What
-becomes of the check of a member that changes, it does not know until that check is written again.
+lock delay ends, whether the name of a member is taken, and for how long a keyed write is kept.
 """
 
 from __future__ import annotations
@@ -26,6 +25,8 @@ from hstore.node.model.commands import (
 )
 from hstore.node.raft.entry import Entry, EntryKind
 
+from . import catalog, services_writing
+from .members_writing import change_members
 from .page import Page
 from .writing import carry_out
 
@@ -65,6 +66,7 @@ class Book:
         wrong = ""
         if entry.kind == EntryKind.COMMAND and outcome is not None and page.is_open:
             page, wrong = _carried_out(self.last, page, entry, outcome)
+            catalog.note(self.last, page)
         self.pages.append(page)
         return wrong
 
@@ -79,37 +81,14 @@ def _carried_out(before: Page, page: Page, entry: Entry, outcome: Outcome) -> tu
         page.answered |= {command.key}
         command = command.command
     if isinstance(command, (PutMember, ReplaceMember, RemoveMember, ChangeMember)):
-        if outcome.ok:
-            _change_members(page, command)
-        return page, ""
+        wrong = change_members(page, command, outcome) if outcome.ok else ""
+        return page, f"{command} {wrong}" if wrong else ""
     if isinstance(command, BecomeOnly):
         page.is_open = False
         return page, ""
     if isinstance(command, InitCluster):
         return page, ""
+    if isinstance(command, services_writing.COMMANDS):
+        wrong = services_writing.carry_out(page, command, outcome)
+        return page, f"{command} {wrong}" if wrong else ""
     return carry_out(before, page, command, outcome)
-
-
-def _change_members(
-    page: Page, command: PutMember | ReplaceMember | RemoveMember | ChangeMember
-) -> None:
-    page.indexes.members = page.index
-    if isinstance(command, RemoveMember):
-        if command.id in page.nodes:
-            page.indexes.nodes = page.index
-        page.forget_member(command.id)
-        return
-    if isinstance(command, ChangeMember):
-        return
-    member = command.member
-    if isinstance(command, ReplaceMember):
-        number = page.nodes.get(command.replaces)
-        page.forget_member(command.replaces, keeps_node=True)
-        if number is not None:
-            page.nodes[member.id] = number
-            page.doubt(number)
-            return
-    if member.id not in page.nodes:
-        page.indexes.nodes = page.index
-        page.nodes[member.id] = member.number or member.id
-    page.doubt(page.nodes[member.id])

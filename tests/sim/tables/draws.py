@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 from hstore.node.model import commands
 from hstore.node.model.checks import SERF_HEALTH, Check, CheckStatus, SetCheck
@@ -20,6 +20,7 @@ from hstore.node.model.commands import (
     RemoveMember,
     ReplaceMember,
     Transaction,
+    Write,
 )
 from hstore.node.model.locks import Acquire, CreateSession, EndSession, Release, Session
 from hstore.node.model.transactions import CheckIndex, CheckNotExists, CheckSession, Get, GetTree
@@ -27,10 +28,13 @@ from hstore.node.model.user_events import FireEvent, UserEvent
 
 from ..options import TICK, stream
 from .page import Page
+from .services_draws import CatalogDraws
 
 KEYS = (b"k1", b"k1/a", b"k1/b", b"k2", b"k2/a", b"x")
 
 _TICK_MS = 200
+_CATALOG = 0.6
+"""How many commands are about the catalog, in runs that have services."""
 _DELAYS_MS = (0, 1, 300, 2_000, 15_000)
 
 _KINDS = {
@@ -44,10 +48,16 @@ _IN_TRANSACTION = (
 
 
 class Draws:
-    """The commands of one run. `page` is the newest page of its book."""
+    """The commands of one run. `page` is the newest page of its book.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: Of the run.
+        has_services: Most commands are about the catalog.
+    """
+
+    def __init__(self, seed: int, *, has_services: bool = False) -> None:
         self._seed = seed
+        self._has_services = has_services
         self._keyed: Keyed | None = None
 
     def command(self, rid: int, page: Page, now: int) -> bytes:
@@ -62,8 +72,12 @@ class Draws:
         return commands.stamped(data, max(now * _TICK_MS // TICK + leap, 0))
 
     def _draw(self, rng: Random, rid: int, page: Page) -> Any:
-        if not page.nodes:
+        if not page.members:
             return PutMember(_member(rid))
+        # From a stream of its own, so that what else is drawn does not depend on it.
+        catalog = stream(self._seed, f"catalog {rid}") if self._has_services else None
+        if catalog is not None and catalog.random() < _CATALOG:
+            return self._keyed_or_not(catalog, rid, CatalogDraws(catalog, rid, page).draw())
         (kind,) = rng.choices(tuple(_KINDS), tuple(_KINDS.values()))
         made: Any
         if kind == "again" and self._keyed is not None:
@@ -76,12 +90,12 @@ class Draws:
             made = _other(kind, rng, rid, page)
         else:
             made = _of_key("put" if kind == "again" else kind, rng, rid, page)
-        if rng.random() < 0.08 and not isinstance(made, _NOT_KEYED):
+        return self._keyed_or_not(rng, rid, made)
+
+    def _keyed_or_not(self, rng: Random, rid: int, made: Any) -> Any:
+        if rng.random() < 0.08 and isinstance(made, get_args(Write)):
             made = self._keyed = Keyed(b"%d" % rid, bytes(DIGEST_BYTES), made)
         return made
-
-
-_NOT_KEYED = (SetCheck, PutMember, RemoveMember, ReplaceMember, Checkpoint)
 
 
 def _member(rid: int) -> Member:
@@ -138,7 +152,7 @@ def _look(kind: str, rng: Random, key: bytes, revision: int, session: bytes) -> 
 
 
 def _other(kind: str, rng: Random, rid: int, page: Page) -> Any:
-    node = rng.choice(list(page.nodes.values()))
+    node = rng.choice([face.number for face in page.members.values()])
     match kind:
         case "create":
             return CreateSession(
@@ -158,8 +172,7 @@ def _other(kind: str, rng: Random, rid: int, page: Page) -> Any:
         case "end":
             check = None
             if rng.random() < 0.3:
-                found = page.checks.get((node, SERF_HEALTH))
-                at = found.modify if found is not None and found.modify > 0 else 1
+                at = max(page.seen.get(node, 1), 1)
                 check = node, SERF_HEALTH, rng.choice((at, at, at + 1))
             return EndSession(_session_of(rng, page), check)
         case "check":
@@ -174,9 +187,9 @@ def _other(kind: str, rng: Random, rid: int, page: Page) -> Any:
 
 
 def _of_member(rng: Random, rid: int, page: Page) -> Command:
-    known = rng.choice(list(page.nodes))
+    known = rng.choice(list(page.members))
     draw = rng.random()
-    if len(page.nodes) > 1 and draw < 0.3:
+    if len(page.members) > 1 and draw < 0.3:
         return RemoveMember(known)
     if draw < 0.6:
         return ReplaceMember(_member(rid), known)

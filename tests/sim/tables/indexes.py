@@ -24,8 +24,12 @@ class Indexes:
         ends: Indexes of ends of sessions, likewise.
         lists: By number of a node: the last change of the list of its sessions; None: of all.
         members: The last change of a member, which may change what is shown of sessions.
-        nodes: The last time that a node came or went.
         events: Of the last event.
+        catalog: By question about the catalog: the last time that its answer changed.
+        gone: Of each kind of what is looked up by name (services, nodes): when one ceased to be.
+        meta: The last change of the meta of a node.
+        cleared: The last time that a node went that had services.
+        twice: The last command that gave one check twice: what it was in between may count, too.
     """
 
     wrote_at: dict[bytes, int] = field(default_factory=dict)
@@ -36,8 +40,12 @@ class Indexes:
     ends: tuple[int, ...] = ()
     lists: dict[int | None, int] = field(default_factory=dict)
     members: int = 0
-    nodes: int = 0
     events: int = 0
+    catalog: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    gone: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    meta: int = 0
+    cleared: int = 0
+    twice: int = 0
 
     def copy(self) -> Indexes:
         """Return what can be written on without changing this."""
@@ -47,6 +55,7 @@ class Indexes:
             trees=dict(self.trees),
             sessions=dict(self.sessions),
             lists=dict(self.lists),
+            gone=dict(self.gone),
         )
 
     # -- what happens -----------------------------------------------------------------------

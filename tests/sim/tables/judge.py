@@ -8,6 +8,8 @@
   the `LockIndex` of a key.
 - K3: who waits for a question is woken when its result changes, and when a snapshot is installed.
 - K4: all that one entry changed is told together: every change but the last says that there is more.
+- K5: what a node holds in memory of the catalog is what its records say, and they belong together:
+  whatever has a node or a service in it goes with that.
 """
 
 from __future__ import annotations
@@ -18,19 +20,23 @@ from collections.abc import Callable, Sequence
 from hstore.node.errors import Compacted
 from hstore.node.model.commands import Outcome
 from hstore.node.raft.entry import Entry
-from hstore.node.state.changes import EVENTS, KEYS, NODE_SESSIONS, NODES, SESSIONS, Table
+from hstore.node.state.changes import EVENTS, KEYS, NODE_SESSIONS, SESSIONS, Table
 from hstore.node.state.machine import Reader, State
 from hstore.node.state.waits import Wait
 from hstore.node.state.watches import Watch, Watches
 
+from . import catalog, catalog_judge
 from .book import Book
 from .page import Page
 
 Question = tuple[str, bytes]
 """What is asked about: `key`, `tree` or `session` with its name, `node` with its number (its sessions),
-`sessions`, `events`, `nodes`."""
+`sessions`, `events`, and the questions of `catalog.py`."""
 
 TREES = (b"", b"k", b"k1", b"k1/", b"k2/", b"x")
+
+_TURNS = 5
+"""An answer that should not have changed is looked at once in so many looks."""
 
 _LOOKS_EVERY = 3
 """Batches between two looks at a node: looking costs as much as all the rest of a run."""
@@ -56,6 +62,8 @@ class Judge:
         self._newest: dict[Question, tuple[int, int]] = {}
         self._locks: dict[tuple[int, bytes], int] = {}
         self._newest_locks: dict[bytes, tuple[int, int]] = {}
+        self._looks = 0
+        self._looked_at: dict[object, int] = {}
 
     def applied(self, who: object, entry: Entry, outcome: Outcome | None) -> None:
         """A node has applied an entry."""
@@ -85,7 +93,11 @@ class Judge:
         events = tuple((event.id, event.index) for event in reader.events())
         if events != page.events:
             self.fail(f"K1: node {who} at {index} shows events {events}, not {page.events}")
-        for question in self.questions(page):
+        asked = self._asked(who, page)
+        differs = catalog_judge.Shown(reader).differs(page, asked)
+        if differs:
+            self.fail(f"K1: node {who} at {index}: {differs}")
+        for question in [*self._questions_of_keys(page), *asked]:
             value, least, most, forgotten = self._index_of(question, reader, page)
             self._check_index(who, page, question, value, (least, most), forgotten)
         found = reader.key_change_index
@@ -129,8 +141,23 @@ class Judge:
 
     # -- indexes ----------------------------------------------------------------------------
 
+    def _asked(self, who: object, page: Page) -> list[Question]:
+        """Return what is asked about the catalog: what has changed, and of the rest a part in turns."""
+        self._looks += 1
+        since = self._looked_at.get(who, 0)
+        self._looked_at[who] = page.index
+        changed_at = page.indexes.catalog
+        return [
+            question
+            for number, question in enumerate(catalog.answers(page))
+            if (number + self._looks) % _TURNS == 0 or changed_at.get(question, 0) > since
+        ]
+
     def questions(self, page: Page) -> list[Question]:
-        """Return what is asked of each state."""
+        """Return all that can be asked."""
+        return [*self._questions_of_keys(page), *catalog.answers(page)]
+
+    def _questions_of_keys(self, page: Page) -> list[Question]:
         return [
             *(("key", key) for key in page.indexes.wrote_at),
             *(("tree", prefix) for prefix in TREES),
@@ -138,7 +165,6 @@ class Judge:
             *(("node", b"%d" % node) for node in page.indexes.lists if node is not None),
             ("sessions", b""),
             ("events", b""),
-            ("nodes", b""),
         ]
 
     def _index_of(
@@ -162,8 +188,10 @@ class Judge:
             return reader.session_index(what), own, max(own, indexes.members), ends
         if kind == "events":
             return reader.events_index(), indexes.events, indexes.events, ()
-        if kind == "nodes":
-            return reader.nodes_index(), indexes.nodes, indexes.members, ()
+        if kind in catalog_judge.KINDS:
+            least, most = catalog.between(question, page)
+            names = catalog.forgotten(question, page, self.deletions_max)
+            return catalog_judge.index_of(question, reader), least, most, names
         node = int(what) if kind == "node" else None
         own = indexes.lists.get(node, 0)
         # A list also shows the names of nodes.
@@ -206,8 +234,8 @@ class Judge:
             return indexes.sessions.get(what, 0)
         if kind == "events":
             return indexes.events
-        if kind == "nodes":
-            return indexes.nodes
+        if kind in catalog_judge.KINDS:
+            return catalog.between(question, page)[0]
         return indexes.lists.get(int(what) if kind == "node" else None, 0)
 
 
@@ -218,8 +246,16 @@ _TABLES: dict[str, tuple[Table, bool]] = {
     "node": (NODE_SESSIONS, False),
     "sessions": (NODE_SESSIONS, True),
     "events": (EVENTS, False),
-    "nodes": (NODES, True),
 }
+
+
+def _targets(question: Question, page: Page) -> Sequence[catalog_judge.Target]:
+    kind, what = question
+    if kind in catalog_judge.KINDS:
+        return catalog_judge.targets(question, page)
+    table, is_prefix = _TABLES[kind]
+    key = int(what).to_bytes(8, "big") if kind == "node" else what
+    return ((table, key, is_prefix),)
 
 
 class Onlooker:
@@ -236,7 +272,8 @@ class Onlooker:
         self._watches = Watches(state.history)
         self._told_to = state.applied
         self._batches = 0
-        self._waits: dict[Question, tuple[int, list[bool], Wait]] = {}
+        self._catalog: object = None
+        self._waits: dict[Question, tuple[int, list[bool], list[Wait]]] = {}
         self._watch: Watch = self._watches.open(b"", None)
 
     def look(self, *, is_new: bool = False) -> None:
@@ -253,6 +290,11 @@ class Onlooker:
             reader.close()
         if not page.is_open:
             return
+        if is_new or self._catalog is not page.indexes.catalog:
+            self._catalog = page.indexes.catalog
+            apart = catalog_judge.is_apart(state, page)
+            if apart:
+                judge.fail(f"K5: node {self.who} at {state.applied}: {apart}")
         self._check_waits(page, is_new=is_new)
         self._check_told(state.applied)
 
@@ -260,7 +302,7 @@ class Onlooker:
 
     def _check_waits(self, page: Page, *, is_new: bool) -> None:
         judge = self.judge
-        for question, (since, is_called, _) in list(self._waits.items()):
+        for question, (since, is_called, waits) in list(self._waits.items()):
             is_due = is_new or judge.changed_at(question, page) > since
             if is_due and not is_called[0]:
                 judge.fail(
@@ -269,22 +311,24 @@ class Onlooker:
             if is_called[0]:
                 judge.counts["waits woken"] += 1
                 judge.counts["waits woken for nothing"] += not is_due
+                for wait in waits:
+                    wait.give_up()
                 del self._waits[question]
         for question in judge.questions(page):
             if question not in self._waits:
-                self._wait(question, page.index)
+                self._wait(question, page)
 
-    def _wait(self, question: Question, index: int) -> None:
-        kind, what = question
-        table, is_prefix = _TABLES[kind]
-        key = int(what).to_bytes(8, "big") if kind == "node" else what
+    def _wait(self, question: Question, page: Page) -> None:
         is_called = [False]
 
         def call() -> None:
             is_called[0] = True
 
-        wait = self._watches.once(table, key, call, is_prefix=is_prefix)
-        self._waits[question] = index, is_called, wait
+        waits = [
+            self._watches.once(table, key, call, is_prefix=is_prefix)
+            for table, key, is_prefix in _targets(question, page)
+        ]
+        self._waits[question] = page.index, is_called, waits
 
     # -- watches ----------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hstore.node.model import user_events as model
+from hstore.node.model.services import INSTANCES_MAX
 from hstore.node.raft.entry import Entry, EntryKind
-from hstore.node.state import batch, deletions, user_events
+from hstore.node.state import batch, deletions, services, user_events
 from hstore.node.state.machine import State
 
 from ..machine import HEAD_BYTES, Pairs
@@ -31,7 +32,7 @@ class Tables:
 
     def __init__(self, sim: Simulation, seed: int) -> None:
         self.sim = sim
-        self.draws = Draws(seed)
+        self.draws = Draws(seed, has_services=sim.options.services_max > 0)
         self.judge = Judge(sim.fail, sim.counts, sim.options.deletions_max)
 
     def command(self, rid: int) -> bytes:
@@ -71,8 +72,17 @@ def _carried(entry: Entry) -> Entry:
     return Entry(entry.index, entry.term, entry.kind, entry.data[HEAD_BYTES:])
 
 
+_FEW = {
+    "SERVICES_OF_NODE_MAX": 3,
+    "EXTERNAL_NODES_MAX": 3,
+    "CHECKS_OF_SERVICE_MAX": 2,
+    "CHECKS_OF_NODE_MAX": 5,
+}
+"""Bounds that a run reaches."""
+
+
 @contextmanager
-def small_bounds(deletions_max: int, events_max: int) -> Iterator[None]:
+def small_bounds(deletions_max: int, events_max: int, services_max: int = 0) -> Iterator[None]:
     """Have every table keep little, so that the floor rises in a run of seconds."""
     changes: list[tuple[Any, str, int]] = [
         # Few keys are enough for a deletion to be one range, in most runs.
@@ -81,6 +91,9 @@ def small_bounds(deletions_max: int, events_max: int) -> Iterator[None]:
         (user_events, "EVENTS_MAX", events_max),
         (model, "EVENTS_MAX", events_max),
     ]
+    if 0 < services_max < INSTANCES_MAX:
+        changes += [(services, name, value) for name, value in _FEW.items()]
+        changes.append((services, "INSTANCES_MAX", services_max))
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
     try:
         for module, name, value in changes:

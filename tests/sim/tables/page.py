@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from hstore.node.model.checks import SERF_HEALTH
+from hstore.node.model.checks import Check
 from hstore.node.model.locks import Session
+from hstore.node.model.services import ExternalNode, Service
 
 from .indexes import Indexes
-
-UNKNOWN = "?"
-"""The status of a check that a change of members may have touched."""
 
 
 class Cell(NamedTuple):
@@ -33,13 +31,14 @@ class Cell(NamedTuple):
     session: bytes = b""
 
 
-class CheckCell(NamedTuple):
-    """A check; `modify` is its `modify_index`, -1 where that is not known."""
+class Face(NamedTuple):
+    """A member as the catalog shows it: its catalog number, its name, where it is, its indexes."""
 
-    status: str
-    name: str = ""
-    output: str = ""
-    modify: int = -1
+    number: int
+    name: str
+    address: str
+    create: int
+    modify: int
 
 
 @dataclass
@@ -51,11 +50,18 @@ class Page:
         locked: The greatest `LockIndex` that each key ever had, absent ones included.
         most_locked: The greatest that the `LockIndex` of any key may have been.
         delays: Until when nobody gets a key that was held by a session that ended.
-        nodes: The catalog numbers of members, by id.
-        checks: By node and id.
+        members: By id.
+        externals: The nodes that are no members, by number.
+        services: By number of the node and ID; their lists of checks are not kept here.
+        names: The names of services that have an instance: folded, and as first written.
+        checks: By number of the node and ID.
+        owners: The ids of the members that run the checks of external nodes, by number.
+        seen: What is drawn knows of the checks of members: by number, the last index at which one was
+            changed since its member came or changed; -1: none was, but it was set.
         fired: The ids of all events that ever were.
         changed: Keys that this entry wrote or deleted.
         is_open: False: this is another cluster from here on, and the book has ended.
+        answers: What it shows of the catalog, once somebody has asked (`catalog.answers`).
     """
 
     index: int = 0
@@ -65,14 +71,20 @@ class Page:
     most_locked: int = 0
     delays: dict[bytes, float] = field(default_factory=dict)
     sessions: dict[bytes, Session] = field(default_factory=dict)
-    nodes: dict[int, int] = field(default_factory=dict)
-    checks: dict[tuple[int, str], CheckCell] = field(default_factory=dict)
+    members: dict[int, Face] = field(default_factory=dict)
+    externals: dict[int, ExternalNode] = field(default_factory=dict)
+    services: dict[tuple[int, str], Service] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    checks: dict[tuple[int, str], Check] = field(default_factory=dict)
+    owners: dict[int, int] = field(default_factory=dict)
+    seen: dict[int, int] = field(default_factory=dict)
     events: tuple[tuple[bytes, int], ...] = ()
     fired: frozenset[bytes] = frozenset()
     answered: frozenset[bytes] = frozenset()
     changed: tuple[bytes, ...] = ()
     indexes: Indexes = field(default_factory=Indexes)
     is_open: bool = True
+    answers: dict[tuple[str, bytes], Any] | None = None
 
     def next(self, index: int) -> Page:
         """Return a copy, to be written for the next entry."""
@@ -83,15 +95,25 @@ class Page:
             locked=dict(self.locked),
             delays=dict(self.delays),
             sessions=dict(self.sessions),
-            nodes=dict(self.nodes),
+            members=dict(self.members),
+            externals=dict(self.externals),
+            services=dict(self.services),
+            names=dict(self.names),
             checks=dict(self.checks),
+            owners=dict(self.owners),
+            seen=dict(self.seen),
             changed=(),
+            answers=None,
             indexes=self.indexes.copy(),
         )
 
     def has_node(self, number: int) -> bool:
         """Whether the catalog has a node of this number."""
-        return number in self.nodes.values()
+        return number in self.externals or self.member_at(number) is not None
+
+    def member_at(self, number: int) -> Face | None:
+        """Return the member with this catalog number, or None."""
+        return next((one for one in self.members.values() if one.number == number), None)
 
     # -- keys -------------------------------------------------------------------------------
 
@@ -137,19 +159,3 @@ class Page:
                 self.delays[key] = self.time_ms + session.lock_delay_ns / 1_000_000
         del self.sessions[session.id]
         self.indexes.session(session.id, session.node, self.index, is_end=True)
-
-    # -- members ----------------------------------------------------------------------------
-
-    def forget_member(self, member_id: int, *, keeps_node: bool = False) -> None:
-        """A member is gone, and its checks, unless another takes its place."""
-        number = self.nodes.pop(member_id, None)
-        if number is None:
-            return
-        if not keeps_node:
-            self.checks = {key: check for key, check in self.checks.items() if key[0] != number}
-        self.indexes.members = self.index
-
-    def doubt(self, number: int) -> None:
-        """What the checks of a node are is not known until they are written again."""
-        self.checks[number, SERF_HEALTH] = CheckCell(UNKNOWN)
-        self.indexes.members = self.index

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from hstore.node.model import user_events
-from hstore.node.model.checks import SetCheck
+from hstore.node.model.checks import Check, SetCheck
 from hstore.node.model.commands import (
     Command,
     Delete,
@@ -27,7 +29,7 @@ from hstore.node.model.transactions import (
 )
 from hstore.node.model.user_events import FireEvent
 
-from .page import UNKNOWN, Cell, CheckCell, Page
+from .page import Cell, Page
 
 Row = tuple[bytes, Cell | None, bool]
 """Of a transaction's answer: key, what is there, and whether it shows the value."""
@@ -135,9 +137,6 @@ def _create_session(page: Page, command: CreateSession, said: bool) -> bool:
     found = [page.checks.get((session.node, check)) for check in wanted]
     if any(check is None or check.status == "critical" for check in found):
         return False
-    is_unknown = any(check is not None and check.status == UNKNOWN for check in found)
-    if is_unknown and not said:
-        return False
     page.sessions[session.id] = session
     page.indexes.session(session.id, session.node, page.index, is_end=False)
     return True
@@ -149,23 +148,35 @@ def _end_session(page: Page, command: EndSession, said: bool) -> bool:
         return False
     if command.check is not None:
         node, check_id, modify = command.check
-        found = page.checks.get((node, check_id), CheckCell("", modify=0)).modify
-        # Of a check whose index is not known here, the node is believed.
-        if found != modify and (found >= 0 or not said):
+        found = page.checks.get((node, check_id))
+        if modify != (0 if found is None else found.modify_index):
             return False
     page.end(session)
     return True
 
 
 def _set_check(page: Page, command: SetCheck, said: bool) -> bool:
-    if said:
-        check = command.check
-        before = page.checks.get((check.node, check.id), CheckCell(""))
-        after = CheckCell(check.status, check.name, check.output)
-        is_same = before._replace(modify=-1) == after
-        at = -1 if before.status == UNKNOWN else before.modify if is_same else page.index
-        page.checks[check.node, check.id] = after._replace(modify=at)
-    return said
+    given = command.check
+    if not page.has_node(given.node):
+        return False
+    before = page.checks.get((given.node, given.id))
+    since, created = 0, page.index
+    if before is not None:
+        since, created = before.critical_ms, before.create_index
+    critical_ms = (since or max(1, page.time_ms)) if given.status == "critical" else 0
+    after = Check(
+        given.node, given.id, given.name, given.status, given.output, critical_ms, created, page.index,
+    )  # fmt: skip
+    is_same = before == msgspec.structs.replace(
+        after, modify_index=0 if before is None else before.modify_index
+    )
+    if not is_same:
+        page.checks[given.node, given.id] = after
+    if given.node not in page.seen:
+        page.seen[given.node] = -1
+    elif not is_same:
+        page.seen[given.node] = page.index
+    return True
 
 
 def _fire(page: Page, command: FireEvent, said: bool) -> bool:

@@ -26,8 +26,6 @@ from hstore.node.model.locks import CreateSession, EndSession, Session
 from hstore.node.raft.entry import Entry, EntryKind
 from tests.histories.locks import LockKind, Step, Steps
 
-from ..tables.page import UNKNOWN
-
 if TYPE_CHECKING:
     from .simulation import WholeSimulation
 
@@ -133,7 +131,7 @@ class Lifetimes:
         self.sim.counts["sessions ended by the check of their node"] += 1
         since = self._critical_since.get(node)
         check = self.sim.checker.judge.book.last.checks.get((node, SERF_HEALTH))
-        if check is not None and check.status not in ("critical", UNKNOWN):
+        if check is not None and check.status != "critical":
             self.sim.fail(f"E3: {session} ends for a check that is {check.status}")
         # One that the book does not know to be critical, nobody has seen to become so: a new member's.
         if since is None:
