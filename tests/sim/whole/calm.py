@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .simulation import WholeSimulation
     from .targets import Target
 
+HAS_OWNERS = False
 _BUSY_S = 3.0
 _COMMIT_S = 0.3
 _LATE_S = 0.2
@@ -75,7 +76,7 @@ class Calm:
         is_short = stream(self.sim.seed, "who dies").random() < 0.5
         if self.sim.violation is None and is_short:
             await self._dies(http)
-        elif self.sim.violation is None and self.sim.options.externals:
+        elif HAS_OWNERS and self.sim.violation is None and self.sim.options.externals:
             await self._owned()
         self._registrar.close()
 

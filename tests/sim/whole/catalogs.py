@@ -139,11 +139,13 @@ class Catalogs:
         elif command.check is None:
             self._forget(node)
 
-    def _deregister_critical(self, command: DeregisterCritical, _index: int, _: Page) -> None:
-        check = self._checks.get((command.node, command.check))
+    def _deregister_critical(self, command: DeregisterCritical, _index: int, before: Page) -> None:
+        external = before.externals.get(command.node)
+        node: Node = command.node if external is None else external.name.lower()
+        check = self._checks.get((node, command.check))
         if check is None or check.definition is None:
             return
-        self.instances.pop((command.node, check.service), None)
+        self.instances.pop((node, check.service), None)
         sim, after_ms = self.sim, check.definition.deregister_after_ms
         took_ms = sim.checker.judge.book.last.time_ms - self._well_ms.get(check.id, 0)
         sim.counts["deregistered as critical"] += 1
@@ -153,14 +155,14 @@ class Catalogs:
             )
 
     def _remove_member(self, command: RemoveMember, _index: int, before: Page) -> None:
-        number = before.nodes.get(command.id)
-        if number is not None:
-            self._forget(number)
+        face = before.members.get(command.id)
+        if face is not None:
+            self._forget(face.number)
 
     def _replace_member(self, command: ReplaceMember, _index: int, before: Page) -> None:
-        number = before.nodes.get(command.replaces)
-        if number is not None and command.member.id in before.nodes:
-            self._forget(number)
+        face = before.members.get(command.replaces)
+        if face is not None and command.member.id in before.members:
+            self._forget(face.number)
 
     def _forget(self, node: Node) -> None:
         for key in [key for key in self.instances if key[0] == node]:

@@ -265,7 +265,7 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     services = stream(seed, "registrar")
     if services.random() < 0.35:
         options.registrars, options.watchers = services.choice((1, 2, 3)), services.choice((1, 2))
-        services.choice((0.0, 0.3, 0.7))
+        options.externals = services.choice((0.0, 0.3, 0.7))
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
