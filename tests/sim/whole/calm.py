@@ -4,12 +4,15 @@
   registered again as it is.
 - V3: each check comes to what its target is within its interval, its timeout and 1 s.
 - V5: a service whose check is critical for as long as it allows is gone within 1 s, whoever leads.
+- V10: a session ends soon after its check has become critical, or has gone.
 - V6: another live member runs the checks of an external node 1 s after their owner has died.
 - V4: the instances of a member that dies are in no answer 4 s later, and back 1 s after it is well.
 """
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +40,8 @@ _DEAD_S, _BACK_S = 4.0, 1.0
 _TTL_S, _INTERVAL_S, _TIMEOUT_S = 0.5, 1.0, 0.3
 _LONGEST_TTL_S = 1.5
 _AFTER_S, _GONE_S = 2.5, 1.0
+_ENDED_S = 1.0
+"""For a session to end whose check is critical, or has gone."""
 _OWNER_S, _ELECTED_S = 1.0, 2.0
 """For another owner to be named, and for another leader before that."""
 _GRID_S = 0.05
@@ -73,6 +78,10 @@ class Calm:
             await self._over(ttl)
             await self._follows(http)
             await self._goes(members[0])
+            await self._removed(http)
+            await self._register_well(http)
+            seconds = _TIMEOUT_S + _RESULT_S
+            await self._until(seconds, "V3: again", lambda: self._everywhere(http, "passing"))
         is_short = stream(self.sim.seed, "who dies").random() < 0.5
         if self.sim.violation is None and is_short:
             await self._dies(http)
@@ -166,12 +175,15 @@ class Calm:
         assert http.target is not None
         self.sim.targets.turn(http.target, "up")
         for held in (http, ttl):
-            with trio.move_on_after(30):
-                while not await registrar.register(held):  # noqa: ASYNC110
-                    await trio.sleep(0.2)
-            if not held.is_sure:
-                self.sim.fail(f"V1: in peace {held.id} cannot be registered")
+            await self._register_well(held)
         return ttl, http
+
+    async def _register_well(self, held: Held) -> None:
+        with trio.move_on_after(30):
+            while not await self._registrar.register(held):  # noqa: ASYNC110
+                await trio.sleep(0.2)
+        if not held.is_sure:
+            self.sim.fail(f"V1: in peace {held.id} cannot be registered")
 
     async def _over(self, ttl: Held) -> None:
         """V2: the same registration is no word."""
@@ -179,6 +191,7 @@ class Calm:
         if not await self._renewed(ttl):
             return
         said_at = trio.current_time()
+        session = await self._session(ttl)
         assert ttl.body is not None
         del ttl.body["Check"]["Status"]  # With one, it would be a word.
         async with trio.open_nursery() as nursery:
@@ -187,10 +200,38 @@ class Calm:
             await self._until(left, "V2", lambda: self._everywhere(ttl, "critical"))
             nursery.cancel_scope.cancel()
         self.sim.counts["TTLs over in peace"] += 1
+        await self._until(_ENDED_S, "V10: critical", lambda: self._left(session))
         if await registrar.say(ttl, "warn"):
             await self._until(0.1, "V2: a word", lambda: self._everywhere(ttl, "warning"))
             left = _TTL_S + _LATE_S
             await self._until(left, "V2: again", lambda: self._everywhere(ttl, "critical"))
+
+    async def _session(self, held: Held) -> bytes:
+        """Make a session that depends on the check of an instance; return its id, or none."""
+        wish = {"NodeChecks": [], "ServiceChecks": [{"ID": held.check}], "LockDelay": "0s"}
+        body = json.dumps(wish).encode()
+        answer = await self._registrar._send("PUT", "/v1/session/create", body, member=held.home)
+        is_made = answer is not None and answer.status == 200
+        return uuid.UUID(answer.json()["ID"]).bytes if answer is not None and is_made else b""
+
+    def _left(self, session: bytes) -> str:
+        """Return who still has a session."""
+        there = []
+        for member in self.sim._present():
+            reader = member.node.keys.view()
+            try:
+                if any(one.id == session for one in reader.sessions()):
+                    there.append(member.id)
+            finally:
+                reader.close()
+        return f"{there} have session {session.hex()}" if there else ""
+
+    async def _removed(self, held: Held) -> None:
+        """V10: a check that goes ends the sessions that depend on it."""
+        session = await self._session(held)
+        if session and await self._registrar.deregister(held):
+            self.sim.counts["sessions whose check goes"] += 1
+            await self._until(_ENDED_S, "V10: gone", lambda: self._left(session))
 
     async def _renewed(self, ttl: Held) -> bool:
         """Say that it is well, again and again: it is all the time. Return whether that was heard."""

@@ -34,6 +34,8 @@ _WORDS = {"pass": "passing", "warn": "warning", "fail": "critical"}
 _REFUSALS = (
     b"Missing node registration",
     b"Missing service registration",
+    b"Missing check ",
+    b"Check '",
     b"Unknown service ID ",
     b"Unknown check ID ",
     b"does not have associated TTL",
@@ -125,7 +127,7 @@ class Registrar(Client):
             self._draw_check(held)
             await self.register(held)
         elif kind == "deregister":
-            await self._deregister(held)
+            await self.deregister(held)
         elif kind == "maintain":
             await self._maintain(held)
         elif kind == "silence":
@@ -233,7 +235,8 @@ class Registrar(Client):
             held.said_until = trio.current_time() + _UNTIL_LOST_S + self.options.timeout_ms / 1000
         return False
 
-    async def _deregister(self, held: Held) -> None:
+    async def deregister(self, held: Held) -> bool:
+        """Deregister an instance; return whether it is known to have gone."""
         if held.is_catalogs:
             wish: dict[str, Any] = {"Node": held.node}
             if self.rng.random() < 0.7:
@@ -244,9 +247,11 @@ class Registrar(Client):
         answer = await self._send("PUT", path, body, member=held.home)
         if answer is None or answer.is_unavailable:
             self._is_done(held, answer)
-            return
-        self.held.remove(held)
+            return False
+        if held in self.held:
+            self.held.remove(held)
         self.sim.counts["deregistered"] += 1
+        return True
 
     def _path(self, held: Held, path: str, *, makes: bool = False) -> str:
         """Return an agent's path for the node of an instance."""
