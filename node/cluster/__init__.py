@@ -16,8 +16,9 @@ session_nodes.py      sessions end because their node is gone, or a check of it 
 session_ends.py       the ends of sessions that the leader has decided, a few at a time
 status.py             bulletins and reports, and what follows from them
 health.py             judges the members: alive, suspect, failed; and contact with the leader
-catalog_duties.py     what the leader does about the catalog: these two
+catalog_duties.py     what the leader does about the catalog: these three
 serf_health.py        the check `serfHealth` of each member, which the leader sets
+check_owners.py       which member runs the checks of which external node
 critical_services.py  services go whose check is critical for too long
 outlook.py            why there is no leader, and which command ends that
 write_rate.py         how many entries a node applies per second

@@ -10,6 +10,7 @@ import trio
 
 from ..driver.keys import Keys
 from ..driver.replica import Replica
+from .check_owners import CheckOwners
 from .critical_services import CriticalServices
 from .serf_health import SerfHealth
 from .status import Status
@@ -21,15 +22,18 @@ class CatalogDuties:
     def __init__(self, replica: Replica, keys: Keys, status: Status) -> None:
         """Nothing happens before `run`."""
         self._serf_health = SerfHealth(replica, keys, status)
+        self._owners = CheckOwners(replica, keys, status)
         self._critical = CriticalServices(replica, keys)
 
     def look(self) -> None:
         """Who leads may have changed: called with each change and each tick."""
+        self._owners.look()
         self._critical.look()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Fulfil them until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._serf_health.run)
+            await nursery.start(self._owners.run)
             await nursery.start(self._critical.run)
             task_status.started()

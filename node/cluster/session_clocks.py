@@ -108,6 +108,7 @@ class SessionClocks:
         self._ends.on_ended = self._forget
         self._ends.on_failed = self._look_again
         self._nodes = SessionNodes(replica, keys, self._ends)
+        self._ends.on_refused = self._nodes.refused
         self._term = 0
         self._since = 0.0
         self._clocks: dict[bytes, _Clock] = {}
@@ -238,6 +239,7 @@ class SessionClocks:
         self._clocks.clear()
         self._due.clear()
         self._ends.begin(term)
+        self._nodes.forget_sessions()
         if term:
             self._nodes.begin()
             self._is_begun.set()
@@ -279,6 +281,7 @@ class SessionClocks:
                 watch.close()
 
     async def _load(self, started_at: float) -> None:
+        self._nodes.forget_sessions()
         view = self._keys.view()
         try:
             for count, session in enumerate(view.sessions(), 1):
@@ -294,6 +297,7 @@ class SessionClocks:
             self._forget(change.key)
             return
         session, clock = decode_session(change.value), self._clocks.get(change.key)
+        self._nodes.made(session)
         if clock is not None:
             clock.session = session
         else:
@@ -302,6 +306,7 @@ class SessionClocks:
     def _forget(self, session_id: bytes) -> None:
         clocks, due = self._clocks, self._due
         clocks.pop(session_id, None)  # What is due for it finds no clock.
+        self._nodes.ended(session_id)
         if len(due) > 2 * len(clocks) + _STALE_ENTRIES:
             due[:] = [entry for entry in due if entry[1] in clocks]
             heapify(due)

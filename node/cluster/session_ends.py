@@ -49,11 +49,14 @@ class SessionEnds:
     Attributes:
         on_ended: Called with the id of a session that is certainly gone. It must not read the state.
         on_failed: Called with the id of a session whose end, decided by its clock, has certainly failed.
+        on_refused: Called with the check of an end that had no effect: it has changed, or the session
+            had ended before. It must not read the state.
     """
 
     def __init__(self, replica: Replica) -> None:
         self.on_ended: Callable[[bytes], None] = lambda _session_id: None
         self.on_failed: Callable[[bytes], None] = lambda _session_id: None
+        self.on_refused: Callable[[Check], None] = lambda _check: None
         self._replica = replica
         self._term = 0
         # All ends that are decided, with the renewals that wait for each; how many these are.
@@ -161,6 +164,8 @@ class SessionEnds:
         if isinstance(answer, Outcome):
             if answer.ok or end.check is None:
                 self.on_ended(end.session_id)
+            else:
+                self.on_refused(end.check)
             self.propose()
         elif end.by_clock:
             self.on_failed(end.session_id)

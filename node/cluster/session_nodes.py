@@ -1,8 +1,14 @@
-"""Which sessions end because of their node: it is gone, or a check of it is critical.
+"""Which sessions end because of their node: it is gone, or a check of it is critical or gone.
 
-The leader looks, by its own clock. A check of a member itself (`serfHealth`) is given the time of the
+The leader looks, by its own clock. The check of a member itself (`serfHealth`) is given the time of the
 setting `session_node_grace`, so that a restart in place keeps the sessions made through it. The ends
 themselves are proposed in `session_ends.py`.
+
+Theory of operation. Nearly all sessions depend on `serfHealth`, which rarely changes: when it is critical
+for too long, all sessions of its node are read. Of the other checks, of nodes and of services, a node may
+have 10,000, which may all change all the time: so it is known here which sessions depend on which, and
+the change of a check that no session depends on costs one look-up. A session that is made or loaded is
+held against its checks as they are then, so nothing is missed that happened before it was known here.
 """
 
 from __future__ import annotations
@@ -14,11 +20,10 @@ import trio
 
 from ..driver.keys import Keys
 from ..driver.replica import Replica
-from ..errors import Compacted
 from ..model.checks import SERF_HEALTH
 from ..model.locks import Session
 from ..net.flag import Flag
-from ..state.changes import CHECKS
+from ..state.changes import CHECKS, Table
 from .session_ends import Check, SessionEnds
 
 SLICE = 256
@@ -27,6 +32,9 @@ PAUSE_S = 0.005
 """Between two slices."""
 
 _NUMBER_BYTES = 8
+
+_Key = tuple[int, str]
+"""A check: the catalog number of its node, and its ID."""
 
 
 class SessionNodes:
@@ -37,11 +45,18 @@ class SessionNodes:
         self._keys = keys
         self._ends = ends
         self._numbers: frozenset[int] = frozenset()
-        # By node and ID of a critical check: its `modify_index`, and since when it is critical here.
-        self._critical: dict[tuple[int, str], tuple[int, float]] = {}
-        # Critical checks whose sessions were ended, with the `modify_index` that they had then; none
-        # that depends on them can be made.
-        self._done: dict[tuple[int, str], int] = {}
+        # By number of a node: the `modify_index` of its critical `serfHealth`, and since when that is
+        # critical here.
+        self._critical: dict[int, tuple[int, float]] = {}
+        # The same whose sessions were ended, with the `modify_index` that it had then; none that
+        # depends on it can be made.
+        self._done: dict[int, int] = {}
+        # The sessions that depend on each other check, and the checks of each of them.
+        self._dependent: dict[_Key, dict[bytes, None]] = {}
+        self._checks: dict[bytes, tuple[_Key, ...]] = {}
+        # Checks that have changed, and are to be looked at.
+        self._changed: dict[_Key, None] = {}
+        self._is_one_changed = Flag()
         self._gone: deque[int] = deque()
         self._is_one_gone = Flag()
 
@@ -50,6 +65,7 @@ class SessionNodes:
         self._numbers = self._facts.node_numbers
         self._critical.clear()
         self._done.clear()
+        self._changed.clear()
         self._gone.clear()
 
     def look(self) -> None:
@@ -61,59 +77,118 @@ class SessionNodes:
             if self._gone:
                 self._is_one_gone.set()
 
+    # -- sessions ---------------------------------------------------------------------------
+
+    def forget_sessions(self) -> None:
+        """This node leads no more, or all sessions are going to be loaded again."""
+        self._dependent.clear()
+        self._checks.clear()
+
     def loaded(self, session: Session) -> None:
         """A session was there when this node began to lead: it ends if its node is gone already."""
-        if session.node not in self._numbers:
+        if session.node not in self._facts.node_numbers:
             self._ends.decide(session.id)
+        else:
+            self.made(session)
+
+    def made(self, session: Session) -> None:
+        """A session is known from now on: it ends if a check that it depends on is not passing any more."""
+        if session.id in self._checks:
+            return
+        node, checks = session.node, {*session.node_checks, *(session.service_checks or ())}
+        others = tuple((node, check) for check in sorted(checks) if check != SERF_HEALTH)
+        if others:
+            self._checks[session.id] = others
+        for key in others:
+            self._dependent.setdefault(key, {})[session.id] = None
+        there = self._keys.check_ids(node)
+        for check in sorted(checks):
+            if check not in there or (check != SERF_HEALTH and self._keys.is_critical(node, check)):
+                self._is_changed((node, check))
+
+    def ended(self, session_id: bytes) -> None:
+        """A session is gone."""
+        for key in self._checks.pop(session_id, ()):
+            dependent = self._dependent[key]
+            del dependent[session_id]
+            if not dependent:
+                del self._dependent[key]
+
+    # -- checks -----------------------------------------------------------------------------
+
+    def refused(self, check: Check) -> None:
+        """An end had no effect, for this check has changed: it may be critical all the same."""
+        self._is_changed(check[:2])
 
     async def run(self) -> None:
         """Have sessions end while this node leads, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._end_of_gone)
-            while True:
-                watch = self._keys.watches.open(b"", None, CHECKS)
-                try:
-                    for number in sorted(self._numbers):
-                        self._look_at(number)
-                    while True:
-                        for change, _ in watch.take():
-                            self._look_at(int.from_bytes(change.key[:_NUMBER_BYTES]))
-                        if watch.is_behind:
-                            await trio.lowlevel.checkpoint()
-                            continue
-                        await self._end_of_critical()
-                        with trio.move_on_at(self._next_due()):
-                            await watch.wait()
-                except Compacted:
-                    pass  # All are looked at again.
-                finally:
-                    watch.close()
-
-    def _look_at(self, number: int) -> None:
-        """Note which checks of a node are critical."""
-        now = trio.current_time()
-        view = self._keys.view()
+        listener = self._keys.watches.listen((CHECKS,), self._wake, self._look_at_all)
         try:
-            checks = {c.id: c.modify_index for c in view.checks(number) if c.status == "critical"}
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_of_gone)
+                self._look_at_all()
+                while True:
+                    await self._end_of_changed()
+                    await self._end_of_critical()
+                    with trio.move_on_at(self._next_due()):
+                        await self._is_one_changed.wait()
         finally:
-            view.close()
-        for key in [key for key in self._critical if key[0] == number and key[1] not in checks]:
-            del self._critical[key]
-            self._done.pop(key, None)
-        for check_id, index in checks.items():
-            _, since = self._critical.get((number, check_id), (0, now))
-            self._critical[number, check_id] = index, since
+            listener.close()
 
-    def _grace_s(self, check_id: str) -> float:
-        grace_ms = self._facts.settings.session_node_grace_ms
-        return grace_ms / 1000 if check_id == SERF_HEALTH else 0.0
+    def _wake(self, _table: Table, key: bytes) -> None:
+        """An entry has changed a check."""
+        check = int.from_bytes(key[:_NUMBER_BYTES]), key[_NUMBER_BYTES:].decode()
+        if check[1] == SERF_HEALTH or check in self._dependent:
+            self._is_changed(check)
 
-    def _open(self) -> list[tuple[float, Check]]:
-        """Return when sessions are to end because of a check, and of which, first those due first."""
+    def _look_at_all(self) -> None:
+        """Any check may have changed."""
+        keys = self._keys
+        critical = (n for n in keys.numbers_with_critical() if keys.is_critical(n, SERF_HEALTH))
+        for number in sorted({*self._critical, *critical}):
+            self._changed[number, SERF_HEALTH] = None
+        self._changed.update(dict.fromkeys(self._dependent))
+        self._is_one_changed.set()
+
+    def _is_changed(self, check: _Key) -> None:
+        self._changed[check] = None
+        self._is_one_changed.set()
+
+    async def _end_of_changed(self) -> None:
+        """Look at checks that have changed; end what depends on those that are critical or gone."""
+        while self._changed:
+            number, check_id = key = next(iter(self._changed))
+            del self._changed[key]
+            record = self._keys.check(number, check_id)
+            index = 0 if record is None else record.modify_index
+            is_bad = record is None or record.status == "critical"
+            if check_id == SERF_HEALTH:
+                await self._note_serf_health(number, index if is_bad else None)
+            elif is_bad:
+                for count, session_id in enumerate(tuple(self._dependent.get(key, ())), 1):
+                    self._ends.decide(session_id, (number, check_id, index))
+                    if count % SLICE == 0:
+                        await trio.sleep(PAUSE_S)
+            await trio.lowlevel.checkpoint()
+
+    async def _note_serf_health(self, number: int, index: int | None) -> None:
+        """Note that `serfHealth` of a node is critical, at this index, or gone (0), or passes (None)."""
+        if index:
+            _, since = self._critical.get(number, (0, trio.current_time()))
+            self._critical[number] = index, since
+            return
+        self._critical.pop(number, None)
+        self._done.pop(number, None)
+        if index == 0:
+            await self._end_all(number, (number, SERF_HEALTH, 0))
+
+    def _open(self) -> list[tuple[float, int, int]]:
+        """Return when sessions are to end because of which node, and the index, those due first."""
+        grace_s = self._facts.settings.session_node_grace_ms / 1000
         return sorted(
-            (since + self._grace_s(check_id), (number, check_id, index))
-            for (number, check_id), (index, since) in self._critical.items()
-            if self._done.get((number, check_id)) != index
+            (since + grace_s, number, index)
+            for number, (index, since) in self._critical.items()
+            if self._done.get(number) != index
         )
 
     def _next_due(self) -> float:
@@ -122,11 +197,11 @@ class SessionNodes:
         return min(open_[0][0], trio.current_time() + 1.0) if open_ else math.inf
 
     async def _end_of_critical(self) -> None:
-        for due, check in self._open():
+        for due, number, index in self._open():
             if due > trio.current_time():
                 return
-            self._done[check[:2]] = check[2]
-            await self._end_all(check[0], check)
+            self._done[number] = index
+            await self._end_all(number, (number, SERF_HEALTH, index))
 
     async def _end_of_gone(self) -> None:
         while True:
@@ -139,9 +214,13 @@ class SessionNodes:
         view = self._keys.view()
         try:
             for count, session in enumerate(view.sessions(number), 1):
-                if check is None or check[1] in session.node_checks:
+                if check is None or _depends(session, check[1]):
                     self._ends.decide(session.id, check)
                 if count % SLICE == 0:
                     await trio.sleep(PAUSE_S)
         finally:
             view.close()
+
+
+def _depends(session: Session, check_id: str) -> bool:
+    return check_id in session.node_checks or check_id in (session.service_checks or ())

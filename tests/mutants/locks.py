@@ -213,7 +213,7 @@ _WHOLE = (
     ),
     _mutant(
         "sessions-end-by-a-check-that-passes", "As soon as it has passed for the grace.",
-        _NODES, 'if c.status == "critical"}', "if c.status}", layer="B",
+        _NODES, 'is_bad = record is None or record.status == "critical"', "is_bad = True", layer="B",
     ),
     _mutant(
         "a-renewal-starts-all-clocks", "As long as anybody renews, no session ends.",

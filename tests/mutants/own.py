@@ -91,7 +91,7 @@ OWN = (
     ),
     _mutant(
         "sessions-of-a-dead-node-have-no-grace", "A restart in place ends them.",
-        _NODES, "grace_ms / 1000 if check_id == SERF_HEALTH else 0.0", "0.0 * grace_ms", layer="B",
+        _NODES, "settings.session_node_grace_ms / 1000", "settings.session_node_grace_ms * 0.0", layer="B",
     ),
     _mutant(
         "sessions-of-a-dead-node-stay", "Nobody looks at the checks they depend on.",
@@ -110,7 +110,7 @@ OWN = (
     ),
     _mutant(
         "the-sessions-a-gone-member-left-to-a-new-leader-stay", "The old one died in the middle.",
-        _NODES, "        if session.node not in self._numbers:\n", "        if not self._numbers:\n",
+        _NODES, "if session.node not in self._facts.node_numbers:\n", "if not self._numbers:\n",
         layer="B",
     ),
     _mutant(

@@ -214,22 +214,47 @@ async def test_the_owner_of_an_external_node_runs_its_checks_and_another_one_goe
     autojump_clock,
 ):
     async with checked() as one:
-        first, second = one.cluster.followers
         leader = one.cluster.leader
         place = Place(0, "far", "192.0.2.1")
         service = Service(0, "web", "web")
-        await one.write(first, RegisterService(place, service, (http("web"),)))
+        await one.write(leader, RegisterService(place, service, (http("web"),)))
         (number,) = leader.node.keys.external_numbers()
-        await trio.sleep(3)
-        assert one.everywhere(number, "web") == {"critical"}, "nobody owns it"
-        await one.write(leader, AssignNodes(((number, first.id),)))
-        await one.until_everywhere(number, "web", "passing")
-        one.targets[second.id].says["web"] = "critical"
-        await one.write(leader, AssignNodes(((number, second.id),)))
+        assert await one.until_everywhere(number, "web", "passing") < 0.5
+        first, second = leader.node.keys.owner_of(number), one.cluster.followers[0].id
+        ran = [member.id for member in one.cluster.up if one.targets[member.id].runs]
+        assert ran == [first] != [second]
+        one.targets[second].says["web"] = "critical"
+        await one.write(leader, AssignNodes(((number, second),)))
         await one.until_everywhere(number, "web", "critical", within_s=1)
-        one.targets[first.id].runs.clear()
+        one.targets[first].runs.clear()
         await trio.sleep(5)
-        assert one.targets[first.id].runs == []
+        assert one.targets[first].runs == []
+
+
+async def test_the_checks_of_an_external_node_go_on_when_their_owner_dies(autojump_clock):
+    async with checked() as one:
+        leader = one.cluster.leader
+        place = Place(0, "far", "192.0.2.1")
+        await one.write(leader, RegisterService(place, Service(0, "web", "web"), (http("web"),)))
+        (number,) = leader.node.keys.external_numbers()
+        await one.until_everywhere(number, "web", "passing")
+        for _ in range(2):
+            owner = one.cluster[one.cluster.up[0].node.keys.owner_of(number)]
+            owner.crash()
+            await owner.ended.wait()
+            for other in one.cluster.up:
+                one.targets[other.id].runs.clear()
+            for _ in range(100):
+                assert one.everywhere(number, "web") == {"passing"}, "until there is a result"
+                await trio.sleep(0.05)
+            ran = [other.id for other in one.cluster.up if one.targets[other.id].runs]
+            assert len(ran) == 1
+            one.targets[ran[0]].says["web"] = "critical"
+            await one.until_everywhere(number, "web", "critical", within_s=1.2)
+            one.targets[ran[0]].says["web"] = "passing"
+            await one.until_everywhere(number, "web", "passing", within_s=1.2)
+            await owner.start()
+            await one.cluster.until(owner.node.status.in_contact)
 
 
 async def test_the_leader_ends_the_ttls_of_external_nodes_and_a_new_one_begins_them_anew(

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal
 
-import msgspec
 import pytest
 import trio
 import trio.testing
@@ -15,7 +14,7 @@ import trio.testing
 from hstore.node.cluster import session_clocks, session_ends
 from hstore.node.driver.requests import Request
 from hstore.node.errors import HstoreError, NoLeader, OutcomeUnknown, Overloaded, Refused
-from hstore.node.model.checks import SERF_HEALTH, Check, SetCheck
+from hstore.node.model.checks import SERF_HEALTH
 from hstore.node.model.commands import Outcome
 from hstore.node.model.locks import Acquire, CreateSession, EndSession, Session
 from hstore.node.peers.wire import ForwardKind
@@ -728,22 +727,3 @@ async def test_locks_end_with_their_session(autojump_clock) -> None:
         item = leader.node.keys.get(b"k")
         assert item is not None
         assert (item.session, item.value) == (b"", b"v")
-
-
-async def test_a_check_that_changes_while_it_stays_critical_is_remembered_once(
-    autojump_clock,
-) -> None:
-    async with three() as cluster:
-        leader = cluster.leader
-        nodes = leader.node.sessions._nodes
-        number = leader.node.replica.state.members[leader.id].catalog_number
-        check = Check(number, "own", "of a test", "critical")
-        for at in range(20):
-            critical = msgspec.structs.replace(check, output=f"{at}")
-            await leader.node.replica.agree(SetCheck(critical), trio.current_time() + 5)
-            await trio.sleep(0.1)
-        assert list(nodes._done) == [(number, "own")]
-        passing = msgspec.structs.replace(check, status="passing")
-        await leader.node.replica.agree(SetCheck(passing), trio.current_time() + 5)
-        await trio.sleep(0.1)
-        assert not nodes._done
