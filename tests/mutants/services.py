@@ -13,9 +13,11 @@ _CRITICAL = "node/cluster/critical_services.py"
 _DNS_LOOKUP = "node/cluster/dns_lookup.py"
 _INSTANCES = "node/api/consul/instances.py"
 _INTAKE = "node/driver/intake.py"
+_OWNERS = "node/cluster/check_owners.py"
 _RENDERED = "node/api/rendered.py"
 _RESULTS = "node/checks/results.py"
 _RUNNER = "node/checks/runner.py"
+_SESSION_NODES = "node/cluster/session_nodes.py"
 _RUNNING = "node/checks/running.py"
 _RUNS = "node/checks/runs.py"
 
@@ -154,6 +156,32 @@ _LEADER = (
     _mutant(
         "leader-does-not-hear-of-critical-checks", "It looks when it begins to lead, and never again.",
         _CRITICAL, "            self._look_soon(key, GATHER_S)\n", "            pass\n",
+    ),
+    _mutant(
+        "leader-leaves-nodes-of-dead-owner", "It does not look when the health of members changes.",
+        _OWNERS, "            if self._lead:\n                self._look_soon(GATHER_S)\n", "",
+    ),
+    _mutant(
+        "leader-knows-only-nodes-that-change", "Those from before its time have no owner named.",
+        _OWNERS, "dict.fromkeys(self._keys.external_numbers()) if lead else {}", "{}",
+    ),
+    _mutant(
+        "checks-of-other-nodes-are-run-by-everybody", "Whoever owns them.",
+        _RUNNER, 'return definition.kind != "script" and self._keys.owner_of(check.node) == self._facts.id',
+        'return definition.kind != "script"',
+    ),
+    _mutant(
+        "leader-does-not-begin-ttls-of-other-nodes", "Those that were there before it led never end.",
+        _RUNNER, "            if lead:\n                self._scan_soon(self._keys.external_numbers())\n", "",
+    ),
+    _mutant(
+        "sessions-ignore-removed-check", "Only one that is critical ends them.",
+        _SESSION_NODES, 'is_bad = record is None or record.status == "critical"',
+        'is_bad = record is not None and record.status == "critical"',
+    ),
+    _mutant(
+        "sessions-ignore-checks-of-services", "Only serfHealth ends them.",
+        _SESSION_NODES, "            elif is_bad:\n", "            elif not index:\n",
     ),
     _mutant(
         "forwarding-answers-before-applied", "The member that was asked does not show it yet.",

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from .simulation import WholeSimulation
     from .targets import Target
 
-HAS_OWNERS = False
 _BUSY_S = 3.0
 _COMMIT_S = 0.3
 _LATE_S = 0.2
@@ -85,7 +84,7 @@ class Calm:
         is_short = stream(self.sim.seed, "who dies").random() < 0.5
         if self.sim.violation is None and is_short:
             await self._dies(http)
-        elif HAS_OWNERS and self.sim.violation is None and self.sim.options.externals:
+        elif self.sim.violation is None and self.sim.options.externals:
             await self._owned()
         self._registrar.close()
 
@@ -148,6 +147,7 @@ class Calm:
         members = sim._present()
         numbers = {member.node.keys.own_number for member in members}
         for member in members:
+            numbers |= set(member.node.keys.external_numbers())
             for check in self._checks(member):
                 definition = check.definition
                 if definition is None or check.node not in numbers:

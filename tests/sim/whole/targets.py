@@ -75,6 +75,7 @@ class Target:
         since: Since when it is so.
         runs: How many there were.
         running: Who has a run under way: members by id, with the life of each.
+        last: Who began the last run.
         begun_at: When the last run of a life of a member began.
         counted: Likewise, what the results came to.
         defined: Likewise, the index of the definition that ran.
@@ -87,6 +88,7 @@ class Target:
     since: float
     runs: int = 0
     running: set[tuple[int, int]] = field(default_factory=set)
+    last: tuple[int, int] | None = None
     begun_at: dict[tuple[int, int], float] = field(default_factory=dict)
     counted: dict[tuple[int, int], set[_Counted]] = field(default_factory=dict)
     defined: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -149,8 +151,10 @@ class Targets:
             sim.fail(f"{about} twice at once")
         target.running.add(life)
         check = self._found(target, member)
-        if check is None or check.defined != target.defined.get(life):
-            # Registered anew, after it had gone: all begins again.
+        is_other = target.last is not None and target.last != life
+        target.last = life
+        if is_other or check is None or check.defined != target.defined.get(life):
+            # Registered anew, or run by another member meanwhile: all begins again.
             had = any(one == check.defined for one in target.defined.values()) if check else True
             target.begun_at.pop(life, None)
             target.defined[life] = 0 if check is None else check.defined
