@@ -12,6 +12,7 @@ from .locks import LOCKS
 from .mutant import Mutant
 from .own import BY_TEST, OWN, RARE
 from .quiet import QUIET
+from .services import SERVICES
 from .storage import STORAGE
 
 _CORE = "node/raft/core.py"
@@ -465,7 +466,7 @@ _HANDOVER = (
 
 GALLERY = (
     *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *STORAGE,
-    *DRIVER, *OWN, *LOCKS, *CATALOG, *QUIET,
+    *DRIVER, *OWN, *LOCKS, *CATALOG, *QUIET, *SERVICES,
 )  # fmt: skip
 
 

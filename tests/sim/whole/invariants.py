@@ -18,6 +18,7 @@ The numbers are those of `tests/sim/invariants.py`; some are rules of the driver
 - K1, K2: what is in the tables of clients, and how the indexes of answers move, by `../tables/judge.py`;
   E1, E2, E3, E5: how long sessions live, and lock delays last, by `lifetimes.py`; E4: `healths.py`; W1, W2, W4: who waits for a change, by `waiters.py`;
   W3: nothing waits for a wake-up that is missing, by `promptness.py`.
+- V1 to V9, about services: `catalogs.py`, `registrars.py`, `targets.py`, `watchers.py`, `resolvers.py`, `calm.py`.
 """
 
 from __future__ import annotations
@@ -394,18 +395,22 @@ class Checker:
         life.time_ms = time_ms
         self._check_state(member, last)
         self._look(member, last)
+        self.sim.catalogs.look(member)
 
     def told(
         self, member: SimMember, entries: Sequence[Entry], outcomes: Sequence[Outcome | None]
     ) -> None:
         """A driver tells clients of outcomes, perhaps before they are written (K1, E1)."""
         for entry, outcome in zip(entries, outcomes, strict=True):
-            is_first = entry.index > self.judge.book.last.index
+            before = self.judge.book.last
+            is_first = entry.index > before.index
             self.judge.applied(member.id, entry, outcome)
             if self.sim.options.lockers and entry.kind == EntryKind.COMMAND:
                 self.lifetimes.made_on(member, commands.decode(entry.data))
             if is_first and outcome is not None and outcome.ok and self.judge.book.last.is_open:
-                self.lifetimes.applied(commands.decode(entry.data), entry.term)
+                command = commands.decode(entry.data)
+                self.lifetimes.applied(command, entry.term)
+                self.sim.catalogs.written(command, outcome, self.judge.book.last, before)
 
     def decides_end(self, member: SimMember, session: bytes, by_clock: object) -> None:
         """A leader decides the end of a session; by its clock, if not for another reason (E2)."""

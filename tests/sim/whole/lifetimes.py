@@ -163,9 +163,20 @@ class Lifetimes:
         life.is_cut_short |= command.check is not None or not page.has_node(session.node)
         self.sim.counts["sessions ended"] += 1
         if command.check is not None and page.has_node(session.node):
-            self._check_grace(session, command.check[0])
+            node, check_id, _ = command.check
+            if check_id == SERF_HEALTH:
+                self._check_grace(session, node)
+            else:
+                self._check_bound(session, node, check_id)
         self._judge(life)
         self._judge_clock(life, term)
+
+    def _check_bound(self, session: Session, node: int, check_id: str) -> None:
+        """V10: another check than that has no grace, and ends a session only as long as it is critical."""
+        self.sim.counts["sessions ended by another check"] += 1
+        check = self.sim.checker.judge.book.last.checks.get((node, check_id))
+        if check is not None and check.status != "critical":
+            self.sim.fail(f"V10: {session} ends for {check_id}, which is {check.status}")
 
     def _check_grace(self, session: Session, node: int) -> None:
         self.sim.counts["sessions ended by the check of their node"] += 1

@@ -17,6 +17,7 @@ import trio
 
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
+from hstore.node.checks.probes import CheckSettings
 from hstore.node.config.settings import NodeSettings
 from hstore.node.driver.requests import Request
 from hstore.node.errors import BadFrame, HstoreError, StorageError
@@ -186,7 +187,10 @@ class SimMember:
             address=self.settings.api_address,
             dial=self.sim.wires.dialler(self.id),
             rng=Random(f"{self.sim.seed}/node/{self.id}/{self.lives}"),
-            life=Life(self.lives << 32 | self.id),
+            life=Life(
+                self.lives << 32 | self.id,
+                checks=CheckSettings(probes=self.sim.targets.probes(self)),
+            ),
             peer_address=self.settings.peer_address,
         )
         core = self.core
@@ -203,6 +207,7 @@ class SimMember:
         self.api = ApiServer(self.node.backend, ROUTES)
         self._watch()
         self.sim.checker.started(self)
+        self.sim.resolvers.follow(self)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await nursery.start(self.node.run, self.hints)

@@ -133,7 +133,11 @@ class Operator:
         leader = self.sim.leader()
         if leader is not None and not self.sim.is_healed:
             self.sim.nursery.start_soon(self.sim.faults.hold_back, leader, rng.uniform(0.0, 0.2))
-            await self._tell("transfer", leader, "/v1/leader/transfer", {"to": ""})
+            await self.transfer(leader)
+
+    async def transfer(self, leader: SimMember) -> None:
+        """Have a leader hand over, to whom it likes."""
+        await self._tell("transfer", leader, "/v1/leader/transfer", {"to": ""})
 
     async def let_go(self, rng: Random, but: SimMember) -> None:
         """Remove or stop somebody else than one that may be missed already."""

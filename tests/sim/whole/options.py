@@ -74,6 +74,9 @@ class WholeOptions:
         lockers: How many more clients hold sessions and locks (`lockers.py`).
         waiters: How many more wait for changes (`waiters.py`).
         followers: How many more follow a key at one node (`waiters.py`).
+        registrars: How many more register services (`registrars.py`); 0: there are none.
+        externals: Share of what they register on nodes that are no members.
+        watchers: How many more wait for changes of services (`watchers.py`).
         renewers: How many more only keep a session (`lockers.py`).
         has_flush_thread: Whether nodes flush beside the event loop, as real ones do.
         while_s: A read that has waited for so long lets the next begin before the leader is asked.
@@ -154,6 +157,9 @@ class WholeOptions:
     has_flush_thread: bool = False
     while_s: float = WHILE_S
     followers: int = 0
+    registrars: int = 0
+    watchers: int = 0
+    externals: float = 0.0
 
 
 _DISTURBANCES = (
@@ -256,6 +262,10 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     waits = stream(seed, "waits")
     options.while_s = waits.choice((WHILE_S, 0.0, 0.0, 0.05))
     options.followers = waits.choice((0, 0, 1, 2, 3))
+    services = stream(seed, "registrar")
+    if services.random() < 0.35:
+        options.registrars, options.watchers = services.choice((1, 2, 3)), services.choice((1, 2))
+        options.externals = services.choice((0.0, 0.3, 0.7))
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 import trio
 
+from hstore.node.api.consul.bodies import check_body
 from hstore.node.api.dialect import heads, queries, questions
 from hstore.node.api.http import answers
 from hstore.node.cluster import replica_check, session_clocks, session_nodes
@@ -31,6 +32,8 @@ from ..options import stream
 from ..tables.judge import Question
 from ..tables.nodes import small_bounds
 from . import scheduler
+from .calm import Calm
+from .catalogs import Catalogs
 from .clients import Clients
 from .disaster import Disaster
 from .disk import digest
@@ -44,8 +47,10 @@ from .member import CLUSTER_ID, SimMember
 from .operator import Operator
 from .options import WholeOptions, draw
 from .promptness import Promptness
+from .resolvers import Resolvers
 from .rooms import Rooms
 from .scheduler import Trace
+from .targets import Targets
 from .waiters import unasked_watched, wait_in_peace
 from .wires import Wires
 
@@ -101,6 +106,9 @@ class WholeSimulation:
         self.hostile = Hostile(self)
         self.rooms = Rooms(self)
         self.healths = Healths(self)
+        self.catalogs = Catalogs(self)
+        self.targets = Targets(self)
+        self.resolvers = Resolvers(self)
         self._scope = trio.CancelScope()
 
     @property
@@ -139,8 +147,10 @@ class WholeSimulation:
                 self.faults.begin()
                 self.nursery.start_soon(self.rooms.run)
                 options = self.options
+                if options.registrars:
+                    self.nursery.start_soon(self.resolvers.run)
                 count = options.clients + options.lockers + options.waiters + options.renewers
-                count += options.followers
+                count += options.followers + options.registrars + options.watchers
                 for number in range(1, count + 1):
                     self.nursery.start_soon(self.clients.run, number)
                 await trio.sleep(self.options.seconds)
@@ -181,6 +191,8 @@ class WholeSimulation:
         await self.checker.lifetimes.over(since)
         if self.options.waiters or self.options.followers:
             await wait_in_peace(self, self._present())
+        if self.options.registrars and self._present():
+            await Calm(self).run()
         before = await self._write_once()
         await self.impostors.come(self._present())
         await self._settle("after impostors")
@@ -355,6 +367,7 @@ def _limits(sim: WholeSimulation) -> Iterator[None]:
         (disk_space, "_SPENT_BYTES", options.capacity // 1000),
         (compaction, "KEEP_BYTES", options.capacity // 8 or compaction.KEEP_BYTES),
         (snapshot_transfer, "CHUNK_PAIRS", options.chunk_pairs),
+        (check_body, "DEREGISTER_AFTER_MS_MIN", 1000),
         (replica_check, "INTERVAL_S", 1.0),
         (replica_check, "PATIENCE_S", 5.0),
         *((module, "SLICE", options.session_slice) for module in (session_clocks, session_nodes)),

@@ -1,0 +1,273 @@
+"""The part of the gallery in services around the state: checks and their runs, reads, waits and DNS.
+
+Whole nodes find them, whose clients register services in a part of the runs (`tests/sim/whole/registrars.py`).
+Those in the tables of the catalog are in `catalog.py`.
+"""
+
+from __future__ import annotations
+
+from .mutant import Mutant
+
+_CACHE = "dns/cache.py"
+_CRITICAL = "node/cluster/critical_services.py"
+_DNS_LOOKUP = "node/cluster/dns_lookup.py"
+_INSTANCES = "node/api/consul/instances.py"
+_INTAKE = "node/driver/intake.py"
+_OWNERS = "node/cluster/check_owners.py"
+_RENDERED = "node/api/rendered.py"
+_RESULTS = "node/checks/results.py"
+_RUNNER = "node/checks/runner.py"
+_SESSION_NODES = "node/cluster/session_nodes.py"
+_RUNNING = "node/checks/running.py"
+_RUNS = "node/checks/runs.py"
+
+
+def _mutant(name: str, about: str, file: str, old: str, new: str) -> Mutant:
+    return Mutant(name, (), about, ((file, old, new),), layer="B")
+
+
+_CHECKS = (
+    _mutant(
+        "checks-ttl-restarted-by-registration",
+        "Another definition with the same TTL is a word.",
+        _RUNNING,
+        "        if is_told or self.ttl_s != ttl_s:\n",
+        "        if is_told or ttl_s:\n",
+    ),
+    _mutant(
+        "checks-ttl-is-over-once",
+        "A word after its end is not followed by another end.",
+        _RUNNER,
+        "        if was_over:\n",
+        "        if was_over and not running.ttl_s:\n",
+    ),
+    _mutant(
+        "checks-word-that-says-the-same-renews-nothing",
+        "A TTL ends though its client says pass.",
+        _RUNNER,
+        "        running.word_at = trio.current_time()\n        if running.is_over or running.status",
+        "        if running.is_over or running.status != status:\n"
+        "            running.word_at = trio.current_time()\n        if running.is_over or running.status",
+    ),
+    _mutant(
+        "checks-two-runs-at-once",
+        "The next begins before the last has ended.",
+        _RUNS,
+        "        if running.is_under_way:\n            return\n        room =",
+        "        room =",
+    ),
+    _mutant(
+        "checks-first-result-waits-for-threshold",
+        "Also the first after a definition.",
+        _RUNNING,
+        "        self._is_first = is_first\n",
+        "        self._is_first = False\n",
+    ),
+    _mutant(
+        "checks-threshold-off-by-one",
+        "One failure too few makes a check critical.",
+        _RUNNING,
+        "if self._is_first or self._bad >= self._critical:",
+        "if self._is_first or self._bad + 1 >= self._critical:",
+    ),
+    _mutant(
+        "checks-leave-critical-at-the-first-success",
+        "However many are asked for.",
+        _RUNNING,
+        " or self._good >= self._successes:",
+        " or self._good:",
+    ),
+    _mutant(
+        "checks-failures-are-counted-over-successes",
+        "Not only those in a row.",
+        _RUNNING,
+        "            self._good, self._bad = self._good + 1, 0\n",
+        "            self._good += 1\n",
+    ),
+    _mutant(
+        "checks-lost-result-not-proposed-again",
+        "What has failed passes for committed.",
+        _RESULTS,
+        "            if not has_failed:\n",
+        "            if said:\n",
+    ),
+    _mutant(
+        "checks-new-definition-is-not-run",
+        "Where only the target is another one.",
+        _RUNNER,
+        "        elif running.defined != check.defined:\n",
+        "        elif running.kind != check.definition.kind:\n",
+    ),
+    _mutant(
+        "checks-run-of-old-definition-counts",
+        "It was cut short, which looks like a failure.",
+        _RUNNER,
+        "        if running.defined == defined:\n            running.found",
+        "        if running.defined:\n            running.found",
+    ),
+    _mutant(
+        "checks-of-a-snapshot-are-not-run",
+        "The runner does not look at what was installed.",
+        _RUNNER,
+        "        self._scan_soon([*self._by_node, self._number, *self._keys.external_numbers()])\n",
+        "        self._scan_soon([])\n",
+    ),
+    _mutant(
+        "checks-missed-runs-are-made-up-for",
+        "A run that was under way is followed by the next at once.",
+        _RUNNING,
+        "        self.due += (missed + 1) * interval_s\n",
+        "        self.due += interval_s\n",
+    ),
+)
+
+_READS = (
+    _mutant(
+        "reads-wait-for-name-only",
+        "Changes of the nodes that have the instances wake nobody.",
+        _INSTANCES,
+        "        found += [Target(NODE_HEALTH, number.to_bytes(8)) for number in numbers]\n",
+        "        del numbers\n",
+    ),
+    _mutant(
+        "reads-cached-body-without-index",
+        "A body that was made once is good for ever.",
+        _RENDERED,
+        "            backend.catalog.service_index(self.folded) == self.index\n            and ",
+        "            ",
+    ),
+    _mutant(
+        "reads-passing-shares-a-body",
+        "With and without `?passing` it is the same.",
+        _INSTANCES,
+        "for part, name in parts if name not in _NOT_NARROWING)",
+        "for part, name in parts if name not in _NOT_NARROWING | {'passing'})",
+    ),
+    _mutant(
+        "reads-passing-keeps-warnings",
+        "Only what is critical is left out.",
+        _INSTANCES,
+        'all(check["Status"] == "passing" for',
+        'all(check["Status"] != "critical" for',
+    ),
+)
+
+_DNS = (
+    _mutant(
+        "dns-drop-forgets-nodes",
+        "What depends on a node stays when that changes.",
+        _DNS_LOOKUP,
+        "        keys = (service_key(name), *map(number_key, worst))\n",
+        "        keys = (service_key(name),)\n",
+    ),
+    _mutant(
+        "dns-drop-leaves-whole-replies",
+        "An answer goes, and the replies made from it stay.",
+        _CACHE,
+        "                self._known_size -= _size_of_replies(self.known.pop(query))\n            for key",
+        "                self._known_size -= 0\n            for key",
+    ),
+    _mutant(
+        "dns-shows-instances-of-dead-nodes",
+        "Only an instance's own checks count.",
+        _DNS_LOOKUP,
+        "                status = max(worst[node.number], own)\n",
+        "                status = own\n",
+    ),
+    _mutant(
+        "dns-keeps-what-a-snapshot-has-replaced",
+        "Nothing is dropped when one was installed.",
+        _DNS_LOOKUP,
+        "        self._kept.clear()\n        self._tell(EVERYTHING)\n",
+        "        self._kept.clear()\n",
+    ),
+    _mutant(
+        "dns-absent-service-is-kept-for-ever",
+        "An answer that there is none depends on nothing.",
+        _DNS_LOOKUP,
+        "            return Found(None, keys)\n",
+        "            return Found(None, ())\n",
+    ),
+)
+
+_LEADER = (
+    _mutant(
+        "leader-counts-critical-time-from-its-own-look",
+        "A new leader begins it anew.",
+        _CRITICAL,
+        "        return check.critical_ms + after_ms if after_ms else None\n",
+        "        return self._replica.clock.ms + after_ms if after_ms else None\n",
+    ),
+    _mutant(
+        "leader-ends-only-what-became-critical-under-it",
+        "It does not look at what was before.",
+        _CRITICAL,
+        "list(self._keys.numbers_with_critical()) if lead else []",
+        "[]",
+    ),
+    _mutant(
+        "leader-ends-a-service-once-and-never-again",
+        "An end that has failed is forgotten.",
+        _CRITICAL,
+        "            self._look_soon(_encoded(key), AGAIN_S)\n",
+        "            pass\n",
+    ),
+    _mutant(
+        "leader-does-not-hear-of-critical-checks",
+        "It looks when it begins to lead, and never again.",
+        _CRITICAL,
+        "            self._look_soon(key, GATHER_S)\n",
+        "            pass\n",
+    ),
+    _mutant(
+        "leader-leaves-nodes-of-dead-owner",
+        "It does not look when the health of members changes.",
+        _OWNERS,
+        "            if self._lead:\n                self._look_soon(GATHER_S)\n",
+        "",
+    ),
+    _mutant(
+        "leader-knows-only-nodes-that-change",
+        "Those from before its time have no owner named.",
+        _OWNERS,
+        "dict.fromkeys(self._keys.external_numbers()) if lead else {}",
+        "{}",
+    ),
+    _mutant(
+        "checks-of-other-nodes-are-run-by-everybody",
+        "Whoever owns them.",
+        _RUNNER,
+        'return definition.kind != "script" and self._keys.owner_of(check.node) == self._facts.id',
+        'return definition.kind != "script"',
+    ),
+    _mutant(
+        "leader-does-not-begin-ttls-of-other-nodes",
+        "Those that were there before it led never end.",
+        _RUNNER,
+        "            if lead:\n                self._scan_soon(self._keys.external_numbers())\n",
+        "",
+    ),
+    _mutant(
+        "sessions-ignore-removed-check",
+        "Only one that is critical ends them.",
+        _SESSION_NODES,
+        'is_bad = record is None or record.status == "critical"',
+        'is_bad = record is not None and record.status == "critical"',
+    ),
+    _mutant(
+        "sessions-ignore-checks-of-services",
+        "Only serfHealth ends them.",
+        _SESSION_NODES,
+        "            elif is_bad:\n",
+        "            elif not index:\n",
+    ),
+    _mutant(
+        "forwarding-answers-before-applied",
+        "The member that was asked does not show it yet.",
+        _INTAKE,
+        "isinstance(answer, Outcome) and answer.revision > self._applied:",
+        "isinstance(answer, Outcome) and answer.revision > self._applied and not answer.ok:",
+    ),
+)
+
+SERVICES = (*_CHECKS, *_READS, *_DNS, *_LEADER)
