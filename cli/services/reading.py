@@ -180,7 +180,7 @@ def _look_at_checks(
         said = msgspec.json.encode(name).decode()  # As Go's strings, which a filter has.
         chosen = f"CheckID == {said} or ServiceName == {said} or ServiceID == {said}"
     shown, found = catalog.checks(client, state or "any", chosen, Waiting(index, _WAIT_S))
-    titles = ("STATUS", "CHECK", "SERVICE", "NODE", "SINCE", "OUTPUT")
+    titles = ("STATUS", "CHECK", "SERVICE", "NODE", "INDEX", "OUTPUT")
     rows = [_check_row(one) for one in found]
     return shown.at, Sight(titles, rows, shown.content, "there is no such check")
 

@@ -376,7 +376,7 @@ def test_checks_are_shown(say, cluster):
     ]
     cluster.set(A, "/v1/health/state/any", lambda _: said(found))
     assert say("checks").splitlines() == [
-        "STATUS    CHECK       SERVICE  NODE  SINCE  OUTPUT",
+        "STATUS    CHECK       SERVICE  NODE  INDEX  OUTPUT",
         "passing   serfHealth  -        n1    7      alive",
         "critical  c           web      n1    7      no answer",
         "critical  m           web      n1    7      disk",
