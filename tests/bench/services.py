@@ -8,6 +8,7 @@ from . import (
     svc_dns,
     svc_health,
     svc_memory,
+    svc_outage,
     svc_register,
     svc_result,
     svc_words,
@@ -23,6 +24,7 @@ ROWS: dict[str, Section] = {
     "reads of services": svc_health.health,
     "HTTP checks": svc_checks.checks,
     "memory of instances": svc_memory.memory,
+    "registrations when the leader is lost": svc_outage.outage,
     "results of checks": svc_result.result,
 }
 """Each starts and ends clusters of its own. Where one fails, the others are measured all the same."""
@@ -33,6 +35,7 @@ TARGETS: tuple[Target, ...] = (
     *svc_dns.TARGETS,
     *svc_checks.TARGETS,
     *svc_memory.TARGETS,
+    *svc_outage.TARGETS,
     *svc_result.TARGETS,
     Target(
         "services: elections in any row",
