@@ -92,7 +92,7 @@ CATALOG = (
     _mutant(
         "nodes-indexes-are-in-memory-only", "After a restart they are lower.",
         _WRITES, "            changed[records.id_key(NODE_INDEXES, number)] = record\n",
-        "            changed.setdefault(records.id_key(NODE_INDEXES, number), record)\n",
+        "            pass\n",
     ),
     _mutant(
         "nodes-owners-are-in-memory-only", "After a restart nobody runs their checks.",
