@@ -80,9 +80,10 @@ CATALOG = (
         _MEMBERS, "        catalog_writes.touch_shown(batch, index, number)\n", "",
     ),
     _mutant(
-        "nodes-made-for-a-service-stay-for-a-check", "They do not go with their last service.",
-        _SERVICES, "    if was_service or number not in catalog.checks_of:\n",
-        "    if number not in catalog.checks_of:\n",
+        "nodes-made-by-a-registration-stay", "They do not go with their last service.",
+        _SERVICES,
+        "    if node is None or not node.goes_with_last or number in catalog.services_of:\n",
+        "    if node is None or node.goes_with_last or number in catalog.services_of:\n",
     ),
     _mutant(
         "nodes-gone-are-forgotten-by-uuid", "The index of the answer falls.",
@@ -92,7 +93,7 @@ CATALOG = (
     _mutant(
         "nodes-indexes-are-in-memory-only", "After a restart they are lower.",
         _WRITES, "            changed[records.id_key(NODE_INDEXES, number)] = record\n",
-        "            changed.setdefault(records.id_key(NODE_INDEXES, number), record)\n",
+        "            pass\n",
     ),
     _mutant(
         "nodes-owners-are-in-memory-only", "After a restart nobody runs their checks.",

@@ -51,9 +51,7 @@ LOADED_BYTES = 120 << 20
 def apply(machine: State, made: Iterable[Command]) -> None:
     commands = list(made)
     for first in range(0, len(commands), 500):
-        assert all(
-            one is not None and one.ok for one in run(machine, *commands[first : first + 500])
-        )
+        assert all(one.ok for one in run(machine, *commands[first : first + 500]))
 
 
 def full(number: int, k: int) -> RegisterService:
