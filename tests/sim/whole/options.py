@@ -82,6 +82,8 @@ class WholeOptions:
         deletions_max, events_max: So many are kept of each table.
         session_slice, session_pause: How many sessions a leader reads in one go, and how long it
             pauses then.
+        newcomer_leads: At the end somebody joins and leads while a member is down (`operator.py`).
+        removal_cut_short: At the end all die while a member goes (`operator.py`).
         is_calm: Nothing else goes wrong that hides from the leader how much room there is.
     """
 
@@ -154,6 +156,8 @@ class WholeOptions:
     has_flush_thread: bool = False
     while_s: float = WHILE_S
     followers: int = 0
+    newcomer_leads: bool = False
+    removal_cut_short: bool = False
 
 
 _DISTURBANCES = (
@@ -256,6 +260,9 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     waits = stream(seed, "waits")
     options.while_s = waits.choice((WHILE_S, 0.0, 0.0, 0.05))
     options.followers = waits.choice((0, 0, 1, 2, 3))
+    ends_of_peace = stream(seed, "newcomers")
+    options.newcomer_leads = ends_of_peace.random() < 0.15
+    options.removal_cut_short = ends_of_peace.random() < 0.1
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -275,6 +282,8 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         followers=0,
         renewers=0,
         depose_every=0.0,
+        newcomer_leads=False,
+        removal_cut_short=False,
         is_lost=False,
         think_mean=max(options.think_mean, 0.05),
     )

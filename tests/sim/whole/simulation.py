@@ -181,6 +181,12 @@ class WholeSimulation:
         await self.checker.lifetimes.over(since)
         if self.options.waiters or self.options.followers:
             await wait_in_peace(self, self._present())
+        if self.options.newcomer_leads:
+            await self.operator.have_a_newcomer_lead()
+            await self._settle("after a newcomer has led")
+        if self.options.removal_cut_short:
+            await self.operator.cut_a_removal_short()
+            await self._settle("after a removal was cut short")
         before = await self._write_once()
         await self.impostors.come(self._present())
         await self._settle("after impostors")
