@@ -172,7 +172,7 @@ class Operator:
                 await trio.sleep(_ATTEMPT_PAUSE_S)
                 now = self.sim.leader()
                 if now is not None and now.core.config.is_voter(newest.id):
-                    to = {"to": f"{newest.id:016x}"}
+                    to: dict[str, object] = {"to": f"{newest.id:016x}"}
                     await self._tell("transfer to a newcomer", now, "/v1/leader/transfer", to)
             self.counts["a newcomer leads one that was down"] += 1
         absent.is_held = False

@@ -84,6 +84,7 @@ class WholeOptions:
             pauses then.
         newcomer_leads: At the end somebody joins and leads while a member is down (`operator.py`).
         removal_cut_short: At the end all die while a member goes (`operator.py`).
+        is_arranged: At the end what `arranged.py` has comes about; only with lockers.
         is_calm: Nothing else goes wrong that hides from the leader how much room there is.
     """
 
@@ -158,6 +159,7 @@ class WholeOptions:
     followers: int = 0
     newcomer_leads: bool = False
     removal_cut_short: bool = False
+    is_arranged: bool = False
 
 
 _DISTURBANCES = (
@@ -263,6 +265,7 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     ends_of_peace = stream(seed, "newcomers")
     options.newcomer_leads = ends_of_peace.random() < 0.15
     options.removal_cut_short = ends_of_peace.random() < 0.1
+    options.is_arranged = ends_of_peace.random() < 0.3 and options.lockers > 0
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -284,6 +287,7 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         depose_every=0.0,
         newcomer_leads=False,
         removal_cut_short=False,
+        is_arranged=False,
         is_lost=False,
         think_mean=max(options.think_mean, 0.05),
     )

@@ -31,6 +31,7 @@ from ..options import stream
 from ..tables.judge import Question
 from ..tables.nodes import small_bounds
 from . import scheduler
+from .arranged import arrange
 from .clients import Clients
 from .disaster import Disaster
 from .disk import digest
@@ -178,6 +179,9 @@ class WholeSimulation:
         since = trio.current_time()
         if self.options.lockers:
             await renew_one_of_two(self, self._present()[0])
+            if self.options.is_arranged:
+                await arrange(self, self._present())
+                await self._settle("after what was arranged")
         await self.checker.lifetimes.over(since)
         if self.options.waiters or self.options.followers:
             await wait_in_peace(self, self._present())
