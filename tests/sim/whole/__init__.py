@@ -6,7 +6,7 @@ itself, and lets a node die at any of its steps; `options` says what a run is li
 connections, `hostile` what a member that lies sends on one, `disk` what goes wrong on storage and `rooms` how little there is of it; `member` is
 one node and its lives, `flush_thread` its flushes; `promptness` looks whether what must follow does; `clients` speak HTTP and keep a history;
 `registrars` register services, `watchers` wait for their changes, `resolvers` ask DNS, `targets` are what checks ask,
-`catalogs` judges what is shown of all that, and `calm` what is left of it in peace; `faults` strikes; `impostors` come,
+`catalogs` judges what is shown of all that, and `calm` what is left of it in peace; `faults` strikes; `arranged` brings about what chance seldom does, `impostors` come,
 and `disaster` ends some runs with a lost majority; `invariants` watches; `simulation` owns the run;
 `runner` runs seeds: `python -m tests.sim.whole --help`, from the root of the project.
 """

@@ -65,6 +65,7 @@ class Lifetimes:
         self._begun: dict[tuple[int, bytes], float] = {}
         # By node and session: the term in which its end was decided first.
         self._decided: dict[tuple[int, bytes], int] = {}
+        self._awaited: dict[bytes, trio.Event] = {}
         self._critical_since: dict[int, float] = {}
         # When each end of a session was written first, by its entry; when keys are free again.
         self._written: dict[tuple[int, int], float] = {}
@@ -97,8 +98,14 @@ class Lifetimes:
         """A leader has got a renewal, whatever comes of it."""
         self._begun[member.id, session] = trio.current_time()
 
+    def end_of(self, session: bytes) -> trio.Event:
+        """Return what is set as soon as a leader decides the end of a session."""
+        return self._awaited.setdefault(session, trio.Event())
+
     def decided(self, member: SimMember, session_id: bytes, *, by_clock: bool) -> None:
         """A leader decides the end of a session: not too late (E2)."""
+        if session_id in self._awaited:
+            self._awaited[session_id].set()
         place, term, life = (member.id, session_id), member.core.term, self._lives.get(session_id)
         is_first = self._decided.get(place) != term
         self._decided[place] = term

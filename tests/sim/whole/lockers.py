@@ -280,8 +280,8 @@ class Locker(Client):
 
     # -- events -----------------------------------------------------------------------------
 
-    async def _fire(self) -> None:
-        answer = await self._send("PUT", "/v1/event/fire/deploy", b"note")
+    async def _fire(self, member: SimMember | None = None) -> None:
+        answer = await self._send("PUT", "/v1/event/fire/deploy", b"note", member=member)
         if answer is None or answer.status != 200:
             return
         told = answer.json()
@@ -341,7 +341,7 @@ class Renewer(Locker):
             await self.sim.operator.hand_over(rng)
 
 
-class _Keeper(Locker):
+class Keeper(Locker):
     """A client that makes a session of its own, and keeps it as long as it is told to."""
 
     async def make(self, member: SimMember) -> bytes:
@@ -355,6 +355,19 @@ class _Keeper(Locker):
         if self._session and not await self._use_session("renew", member) and not self._session:
             self.sim.fail("E1: a session that is renewed in peace is not there")
 
+    async def make_on_node(self, member: SimMember) -> bytes:
+        """Make one that ends with its node, the one that is asked, and not by its time."""
+        await self._make({"TTL": ""}, 0, member)
+        return bytes.fromhex(self._session)
+
+    async def renew_late(self, member: SimMember) -> None:
+        """Renew it, whatever comes of that."""
+        await self._use_session("renew", member)
+
+    async def fire(self, member: SimMember) -> None:
+        """Fire an event through a node."""
+        await self._fire(member)
+
     async def destroy(self, member: SimMember) -> None:
         """End it."""
         if self._session:
@@ -363,7 +376,7 @@ class _Keeper(Locker):
 
 async def renew_one_of_two(sim: WholeSimulation, member: SimMember) -> None:
     """In peace a session that is renewed lives on, and one beside it that is not ends in time (E2)."""
-    kept, left = (_Keeper(sim.clients, 2000 + n, Random(n)) for n in (1, 2))
+    kept, left = (Keeper(sim.clients, 2000 + n, Random(n)) for n in (1, 2))
     await kept.make(member)
     session = await left.make(member)
     while session and (time := sim.checker.lifetimes.left(session)) and sim.violation is None:

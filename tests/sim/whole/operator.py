@@ -30,6 +30,12 @@ _ATTEMPT_PAUSE_S = 0.2
 
 _PATIENCE_S = 4.0
 
+_NEWCOMER_S = 10.0
+"""For a newcomer to catch up, to vote and to lead, in peace; or for those that are back to elect."""
+
+_SNAPSHOT_S = 0.5
+"""For a snapshot to begin, if there is to be one."""
+
 
 class Operator:
     """Does one thing after the other."""
@@ -152,6 +158,79 @@ class Operator:
             node: dict[str, object] = {"node": f"{whom.id:016x}"}
             await self._tell("remove", rng.choice(up), "/v1/leader/remove", node)
 
+    async def have_a_newcomer_lead(self) -> None:
+        """In peace: somebody joins, and leads, while a follower is down, which has never heard of it."""
+        leader = self.sim.leader()
+        if leader is None:
+            return
+        followers = [v for v in leader.core.config.voters if v != leader.id]
+        if len(followers) < 2:
+            return
+        absent = self.sim.members[followers[0]]
+        absent.is_held = True
+        absent.crash("of one that a newcomer leads later")
+        await self._join(leader, is_learner=False)
+        newest = self.sim.members[max(self.sim.members)]
+        with trio.move_on_after(_NEWCOMER_S):
+            while not newest.is_leader:
+                await trio.sleep(_ATTEMPT_PAUSE_S)
+                now = self.sim.leader()
+                if now is not None and now.core.config.is_voter(newest.id):
+                    to: dict[str, object] = {"to": f"{newest.id:016x}"}
+                    await self._tell("transfer to a newcomer", now, "/v1/leader/transfer", to)
+            self.counts["a newcomer leads one that was down"] += 1
+        absent.is_held = False
+        absent.start()
+        await self._cut_a_snapshot_short(absent)
+
+    async def _cut_a_snapshot_short(self, member: SimMember) -> None:
+        """If a snapshot comes in soon, have the member die in the middle of it; it is started again."""
+        with trio.move_on_after(_SNAPSHOT_S):
+            while not (  # noqa: ASYNC110 - nothing says that one begins
+                member.is_up and member.node.snapshot_receiver._staging is not None
+            ):
+                await trio.sleep(0.001)
+            self.counts["a snapshot is cut short in peace"] += 1
+            member.crash("in the middle of a snapshot, in peace")
+
+    async def cut_a_removal_short(self) -> None:
+        """In peace: all die while a member goes, and its vote is needed once more when they are back.
+
+        Its record has gone, but the configuration without it is not committed.
+        """
+        leader = self.sim.leader()
+        voters = leader.core.config.voters if leader is not None else ()
+        if leader is None or len(voters) < 2:
+            return
+        gone = next(v for v in voters if v != leader.id)
+        caught: list[SimMember] = []
+        async with trio.open_nursery() as nursery:
+            node: dict[str, object] = {"node": f"{gone:016x}"}
+            nursery.start_soon(self._tell, "remove in peace", leader, "/v1/leader/remove", node)
+            with trio.move_on_after(_PATIENCE_S):
+                while not caught:
+                    await trio.lowlevel.checkpoint()
+                    caught = [m for m in self.sim.members.values() if _misses_record_of(m, gone)]
+                    if not caught:
+                        await trio.sleep(0.0005)
+                for member in self.sim.members.values():
+                    member.crash("of everybody, while a member goes")
+            nursery.cancel_scope.cancel()
+        if not caught:
+            return
+        self.counts["a removal is cut short"] += 1
+        needed = [caught[0].id, gone, *(v for v in voters if v not in (caught[0].id, gone))]
+        for node_id in needed[len(voters) // 2 + 1 :]:
+            self.sim.members[node_id].is_held = True
+        with trio.move_on_after(_NEWCOMER_S) as scope:
+            while self.sim.leader() is None:  # noqa: ASYNC110 - as in `_settle`
+                await trio.sleep(0.05)
+        if scope.cancelled_caught:
+            self.sim.fail(f"L1: without the vote of {gone}, which goes: {self.sim.describe()}")
+        for member in self.sim.members.values():
+            member.is_held = False
+            member.start()
+
     async def _join(
         self, at: SimMember, *, is_learner: bool, whom: SimMember | None = None, again: bool = False
     ) -> None:
@@ -207,3 +286,10 @@ class Operator:
         elif answer.status not in ((400, 409, 503) if method == "PUT" else (409, 503)):
             self.sim.fail(f"I14: {kind} gets HTTP {answer.status}: {answer.body!r:.300}")
         return answer
+
+
+def _misses_record_of(member: SimMember, gone: int) -> bool:
+    """Whether a node knows that a member goes, which is a voter there still."""
+    if not member.is_up or member.id == gone or not member.core.config.is_voter(member.id):
+        return False
+    return gone not in member.node.replica.state.members and gone in member.core.config.all_voters()

@@ -85,6 +85,9 @@ class WholeOptions:
         deletions_max, events_max: So many are kept of each table.
         session_slice, session_pause: How many sessions a leader reads in one go, and how long it
             pauses then.
+        newcomer_leads: At the end somebody joins and leads while a member is down (`operator.py`).
+        removal_cut_short: At the end all die while a member goes (`operator.py`).
+        is_arranged: At the end what `arranged.py` has comes about; only with lockers.
         is_calm: Nothing else goes wrong that hides from the leader how much room there is.
     """
 
@@ -160,6 +163,9 @@ class WholeOptions:
     registrars: int = 0
     watchers: int = 0
     externals: float = 0.0
+    newcomer_leads: bool = False
+    removal_cut_short: bool = False
+    is_arranged: bool = False
 
 
 _DISTURBANCES = (
@@ -266,6 +272,10 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     if services.random() < 0.35:
         options.registrars, options.watchers = services.choice((1, 2, 3)), services.choice((1, 2))
         options.externals = services.choice((0.0, 0.3, 0.7))
+    ends_of_peace = stream(seed, "newcomers")
+    options.newcomer_leads = ends_of_peace.random() < 0.15
+    options.removal_cut_short = ends_of_peace.random() < 0.1
+    options.is_arranged = ends_of_peace.random() < 0.3 and options.lockers > 0
     hostile = stream(seed, "hostile frames")
     options.hostile_every = hostile.uniform(0.1, 1.0) if hostile.random() < 0.2 else 0.0
 
@@ -285,6 +295,9 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         followers=0,
         renewers=0,
         depose_every=0.0,
+        newcomer_leads=False,
+        removal_cut_short=False,
+        is_arranged=False,
         is_lost=False,
         think_mean=max(options.think_mean, 0.05),
     )

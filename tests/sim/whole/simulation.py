@@ -32,6 +32,7 @@ from ..options import stream
 from ..tables.judge import Question
 from ..tables.nodes import small_bounds
 from . import scheduler
+from .arranged import arrange
 from .calm import Calm
 from .catalogs import Catalogs
 from .clients import Clients
@@ -188,11 +189,20 @@ class WholeSimulation:
         since = trio.current_time()
         if self.options.lockers:
             await renew_one_of_two(self, self._present()[0])
+            if self.options.is_arranged:
+                await arrange(self, self._present())
+                await self._settle("after what was arranged")
         await self.checker.lifetimes.over(since)
         if self.options.waiters or self.options.followers:
             await wait_in_peace(self, self._present())
         if self.options.registrars and self._present():
             await Calm(self).run()
+        if self.options.newcomer_leads:
+            await self.operator.have_a_newcomer_lead()
+            await self._settle("after a newcomer has led")
+        if self.options.removal_cut_short:
+            await self.operator.cut_a_removal_short()
+            await self._settle("after a removal was cut short")
         before = await self._write_once()
         await self.impostors.come(self._present())
         await self._settle("after impostors")
