@@ -5,9 +5,22 @@ Nothing is measured here; `make bench` does that.
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.bench import abuse, floor, machine, names, outage, report, resolvers, rows, wrk
+from tests.bench import (
+    abuse,
+    floor,
+    machine,
+    names,
+    outage,
+    report,
+    resolvers,
+    rows,
+    svc_register,
+    wrk,
+)
 from tests.bench.plan import Plan, Rows, guarded
 from tests.bench.processes import Failed
 from tests.bench.rows import Row, Target
@@ -305,3 +318,14 @@ def test_a_target_has_to_be_reached_beside_each_system_that_its_row_was_measured
         "3.00 beside etcd; 1.50 beside etcd 3.5.1",
         False,
     )
+
+
+def test_all_members_together_are_asked_for_each_instance_once() -> None:
+    found = [
+        (name, json.loads(body)["Name"])
+        for member in range(3)
+        for name, body in svc_register.bodies(member, 3)
+    ]
+
+    assert len({name for name, _ in found}) == len(found) == svc_register.INSTANCES
+    assert len({name for _, name in found}) == svc_register.NAMES

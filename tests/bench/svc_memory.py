@@ -44,8 +44,8 @@ def memory(plan: Plan) -> Rows:
 
 
 _CLUSTERS = 3
-_SETTLE_S = 12.0
-"""Until what the registrations have left to do is done."""
+_SETTLE_S = 20.0
+"""Until what the registrations have left to do is done: the members compare what they hold once more."""
 
 
 def _one(system: System, plan: Plan) -> tuple[float, float]:

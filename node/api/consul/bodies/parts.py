@@ -46,6 +46,9 @@ _RESERVED = "consul-"
 # Consul's ipaddr/detect.go: `IsAny`.
 _ANY = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 (refused)
 
+_OWN_IPV4, _OWN_IPV6 = ("lan_ipv4", "wan_ipv4"), ("lan_ipv6", "wan_ipv6")
+"""How an address that is an IP is a tagged one by itself."""
+
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHOWN = 64
 """Characters of a wrong value in the answer."""
@@ -141,13 +144,14 @@ def tagged_of(given: dict[str, AddressPort], address: str, port: int) -> Tagged:
     Raises:
         HttpError: 400.
     """
-    found = {key: (one.address, one.port) for key, one in given.items()}
+    own: tuple[str, ...] = ()
     if address and is_ip(address):
-        version = 6 if ":" in address else 4
-        for key in (f"lan_ipv{version}", f"wan_ipv{version}"):
-            found.setdefault(key, (address, port))
-    if not found:
-        return ()
+        own = _OWN_IPV6 if ":" in address else _OWN_IPV4
+    if not given:  # As most: what there is of its own has been looked at.
+        return tuple((key, address, port) for key in own)
+    found = {key: (one.address, one.port) for key, one in given.items()}
+    for key in own:
+        found.setdefault(key, (address, port))
     for key, (host, number) in found.items():
         if not 0 <= number <= PORT_MAX:
             raise _invalid_tagged(f"the port {cut(str(number))} is not from 0 to {PORT_MAX}")
