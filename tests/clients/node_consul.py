@@ -24,6 +24,11 @@ SUITE = "node-consul"
 _REPOSITORY = "https://github.com/silas/node-consul.git"
 _HELPER = Path(__file__).parent / "files" / "node_consul_helper.js"
 _SCRIPT = Path(__file__).parent / "scripts" / "by_node_consul.js"
+RACES = frozenset(("Watch: work", "Watch: exponential retry"))
+"""Tests that measure time: they write three values in a row and want to see each with reads that wait for
+1 ms, and a wait of 200 ms to last for no more than 220. A busy machine loses; they may try again."""
+
+_TRIES = 3
 _NODE = "node1"
 _PARTS = (
     "kv",
@@ -100,15 +105,31 @@ def run_suite() -> Outcome:
         mocha += ["--reporter", "json", "--timeout", str(_PATIENCE_MS)]
         mocha += ["--invert", "--grep", "|".join(f"^{test}$" for test in OUT)]
         for part in _PARTS:
-            report = folder / f"{part}.json"
-            command = [*mocha, "--reporter-option", f"output={report}", str(tests / f"{part}.js")]
-            # Its own helper switches scripts on, too.
-            with place.alone_on_default_ports(_NODE, "env", "HSTORE_CHECKS_SCRIPT=true") as enter:
-                said = _run(command, enter, folder)
-            if report.exists():
-                _read(json.loads(report.read_text()), outcome)
-            else:
-                outcome.add(f"the tests of {part} begin", said[-500:] or "nothing was said")
+            found = _run_part(part, mocha, folder)
+            tries = 1
+            while found.failed and RACES.issuperset(found.failed) and tries < _TRIES:
+                found = _run_part(part, mocha, folder)
+                tries += 1
+            outcome.passed += found.passed
+            outcome.failed |= found.failed
+            if tries > 1:
+                outcome.note = f"{tries} tries at {part}, whose tests measure time"
+    return outcome
+
+
+def _run_part(part: str, mocha: list[str], folder: Path) -> Outcome:
+    """Run one file of its tests against a node of its own."""
+    outcome = Outcome(SUITE, VERSION)
+    report = folder / f"{part}.json"
+    report.unlink(missing_ok=True)
+    file = folder / "test" / "acceptance" / f"{part}.js"
+    # Its own helper switches scripts on, too.
+    with place.alone_on_default_ports(_NODE, "env", "HSTORE_CHECKS_SCRIPT=true") as enter:
+        said = _run([*mocha, "--reporter-option", f"output={report}", str(file)], enter, folder)
+    if report.exists():
+        _read(json.loads(report.read_text()), outcome)
+    else:
+        outcome.add(f"the tests of {part} begin", said[-500:] or "nothing was said")
     return outcome
 
 

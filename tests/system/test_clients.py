@@ -8,6 +8,7 @@ import pytest
 
 from tests.clients import node_consul, place, py_consul
 from tests.clients.outcome import Outcome, Unavailable
+from tests.clients.scripted import SCRIPTED
 
 from .cluster import Cluster
 
@@ -33,3 +34,11 @@ def test_the_npm_package_consul_reads_waits_watches_and_locks(
     require_tool("node")
     follower = shared.followers()[0].address
     _run(lambda: node_consul.run(follower))
+
+
+def test_what_the_sources_of_other_clients_ask_is_answered(shared: Cluster) -> None:
+    follower = shared.followers()[0].address
+    alone = [client for client in SCRIPTED if not client.has_package]
+    for client in alone:
+        outcome = client.run(follower)
+        assert outcome.is_good, f"{outcome.line()}\n{outcome.faults()}"

@@ -40,21 +40,21 @@ def pair(place, key, query=""):
 
 def check_a_lock_is_taken_waited_for_and_handed_over(place):
     one, two = session(place), session(place)
-    acquire = f"/v1/kv/lock?flags={LOCK_FLAGS}&acquire="
-    assert pair(place, "lock", "?wait=15000ms")[0] is None
+    acquire = f"/v1/kv/go-lock?flags={LOCK_FLAGS}&acquire="
+    assert pair(place, "go-lock", "?wait=15000ms")[0] is None
     assert put(place, acquire + one, b"one") is True
-    held, index = pair(place, "lock", "?wait=15000ms")
+    held, index = pair(place, "go-lock", "?wait=15000ms")
     assert (held["Flags"], held["Session"]) == (LOCK_FLAGS, one)
     # The other waits with its index until nobody holds it.
     assert put(place, acquire + two, b"two") is False
-    path = f"/v1/kv/lock?index={index}&wait=15000ms"
-    release = f"/v1/kv/lock?flags={LOCK_FLAGS}&release={one}"
+    path = f"/v1/kv/go-lock?index={index}&wait=15000ms"
+    release = f"/v1/kv/go-lock?flags={LOCK_FLAGS}&release={one}"
     [free], _ = place.woken(path, lambda: put(place, release, b"one"))
     assert "Session" not in free, free
     assert put(place, acquire + two, b"two") is True
     # The holder looks on with consistent reads, and learns that it has lost it.
-    _, index = pair(place, "lock", "?consistent=")
-    path = f"/v1/kv/lock?consistent=&index={index}"
+    _, index = pair(place, "go-lock", "?consistent=")
+    path = f"/v1/kv/go-lock?consistent=&index={index}"
     [lost], _ = place.woken(path, lambda: put(place, f"/v1/session/destroy/{two}"))
     assert "Session" not in lost, lost
     # Its delay is 15 s.
@@ -63,7 +63,6 @@ def check_a_lock_is_taken_waited_for_and_handed_over(place):
 
 def check_a_lock_is_destroyed_by_its_index(place):
     one = session(place, LockDelay="1ms")
-    # The key of another check: that one is under its delay.
     put(place, f"/v1/kv/another?flags={LOCK_FLAGS}&acquire={one}", b"")
     held, _ = pair(place, "another")
     put(place, f"/v1/kv/another?flags={LOCK_FLAGS}&release={one}", b"")
@@ -85,7 +84,7 @@ def contend(place, made, query=""):
     pairs, index = place.read(f"/v1/kv/sem?recurse=&wait=15000ms{query}")
     by_key = {one["Key"]: one for one in pairs}
     lock = by_key.get("sem/.lock")
-    state = json.loads(base64.b64decode(lock["Value"])) if lock else {"Limit": LIMIT, "Holders": {}}
+    state = json.loads(base64.b64decode(lock["Value"]) if lock else b'{"Holders": {}}')
     alive = {one["Session"] for one in pairs if one.get("Session")}
     holders = {one: True for one in state["Holders"] if one in alive}
     if len(holders) >= LIMIT:
