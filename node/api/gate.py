@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from . import parameters
 from .dialect import forms, heads, queries, texts
-from .http.answers import HttpError, answer
+from .http.answers import TEXT, HttpError, answer
 from .http.connection import BODY_BYTES_MAX, Request, RequestError
 from .http.dispatch import failed
 from .http.exchange import Exchange, Form, Found, json_form
@@ -181,7 +181,7 @@ def _options(allow: bytes) -> Route:
 
     def options(exchange: Exchange, _request: Request, _rest: bytes) -> bytes:
         extra = heads.EVERY + b"Allow: %b\r\n" % allow
-        return answer(exchange.keys.applied_index, b"", extra=extra)
+        return answer(exchange.keys.applied_index, b"", 200, TEXT, extra)
 
     return Route(b"OPTIONS", b"/", options, Right.NONE)
 

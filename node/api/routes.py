@@ -111,12 +111,20 @@ _REGISTRATIONS = (
         b"/v1/catalog/register", catalog_writes.register, "node-meta timeout", Right.NODE_WRITE
     ),
     _register(b"/v1/catalog/deregister", catalog_writes.deregister, right=Right.NODE_WRITE),
-    _read(b"/v1/agent/health/service/id/", agent_health.by_id, Right.SERVICE_READ, "format node"),
     _read(
-        b"/v1/agent/health/service/name/", agent_health.by_name, Right.SERVICE_READ, "format node"
+        b"/v1/agent/health/service/id/",
+        agent_health.by_id,
+        Right.SERVICE_READ,
+        f"format stale {_PLACE}",
     ),
-    _read(b"/v1/agent/services", services.every, Right.SERVICE_READ, f"filter {place.PARAMS}"),
-    _read(b"/v1/agent/checks", agent_checks.every, Right.NODE_READ, f"filter {place.PARAMS}"),
+    _read(
+        b"/v1/agent/health/service/name/",
+        agent_health.by_name,
+        Right.SERVICE_READ,
+        f"format stale {_PLACE}",
+    ),
+    _read(b"/v1/agent/services", services.every, Right.SERVICE_READ, f"filter stale {_PLACE}"),
+    _read(b"/v1/agent/checks", agent_checks.every, Right.NODE_READ, f"filter stale {_PLACE}"),
 )
 
 RECORDS = (

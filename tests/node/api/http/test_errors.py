@@ -137,6 +137,7 @@ async def test_a_wrong_method_is_405_with_the_right_ones(connect, path, allow):
         if method == "OPTIONS" and is_dialect(path.encode()):
             answer = await connect().request(method, path, b"")
             assert (answer.status, answer.headers["allow"]) == (200, f"OPTIONS, {allow}")
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
         elif method not in allow.split(", "):
             answer = await connect().request(method, path, b"")
             assert (method, answer.status, answer.headers["allow"]) == (method, 405, allow)
