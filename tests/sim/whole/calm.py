@@ -49,9 +49,11 @@ _RUNS_MAX = 3
 _SLOWEST_S = 2.0
 """From one run to the next, where each lasts longer than the interval."""
 _WALK = (
-    ("up", "passing"), ("down", "warning"), ("up", "passing"), ("down", "critical"), ("up", "passing"),
+    ("up", "passing"), ("slow", "warning"), ("up", "passing"), ("down", "critical"), ("up", "passing"),
 )  # fmt: skip
 """What a target is, and what its check comes to: the first failure is a warning, the second critical."""
+_LONG_TIMEOUT_S = 1.3
+"""Longer than the interval: the next run is due while one is under way."""
 _OF_STATE: dict[str, CheckStatus] = {"up": "passing", "busy": "warning"}
 
 
@@ -169,7 +171,7 @@ class Calm:
         ttl, http = registrar.new("calm", first), registrar.new("web", last)
         check = {"TTL": f"{_TTL_S * 1000:.0f}ms", "Status": "passing"}
         registrar.draw_body(ttl, "ttl", check, "calm", [])
-        asks: dict[str, Any] = {"Interval": f"{_INTERVAL_S}s", "Timeout": f"{_TIMEOUT_S}s"}
+        asks: dict[str, Any] = {"Interval": f"{_INTERVAL_S}s", "Timeout": f"{_LONG_TIMEOUT_S}s"}
         asks |= {"FailuresBeforeWarning": 1, "FailuresBeforeCritical": 2, "SuccessBeforePassing": 2}
         registrar.draw_body(http, "http", asks, "web", ["a"])
         assert http.target is not None
@@ -260,7 +262,7 @@ class Calm:
     async def _follows(self, http: Held) -> None:
         """V3: by thresholds, whose exact effect `targets.py` knows."""
         assert http.target is not None
-        seconds = 2 * _INTERVAL_S + _TIMEOUT_S + _RESULT_S
+        seconds = 2 * _SLOWEST_S + _LONG_TIMEOUT_S + _RESULT_S
         for state, status in _WALK:
             self.sim.targets.turn(http.target, state)
             await self._until(seconds, f"V3: {state}", lambda s=status: self._everywhere(http, s))  # type: ignore[misc]
