@@ -92,6 +92,11 @@ _CHECKS = (
         "            if said:\n",
     ),
     _mutant(
+        "checks-refused-result-stays-under-way", "What an overloaded node refuses is waited for.",
+        _RESULTS, "        except Overloaded as error:\n            tell(error)\n",
+        "        except Overloaded:\n            pass\n",
+    ),
+    _mutant(
         "checks-new-definition-is-not-run",
         "Where only the target is another one.",
         _RUNNER,
@@ -104,20 +109,6 @@ _CHECKS = (
         _RUNNER,
         "        if running.defined == defined:\n            running.found",
         "        if running.defined:\n            running.found",
-    ),
-    _mutant(
-        "checks-of-a-snapshot-are-not-run",
-        "The runner does not look at what was installed.",
-        _RUNNER,
-        "        self._scan_soon([*self._by_node, self._number, *self._keys.external_numbers()])\n",
-        "        self._scan_soon([])\n",
-    ),
-    _mutant(
-        "checks-missed-runs-are-made-up-for",
-        "A run that was under way is followed by the next at once.",
-        _RUNNING,
-        "        self.due += (missed + 1) * interval_s\n",
-        "        self.due += interval_s\n",
     ),
 )
 

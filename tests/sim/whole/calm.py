@@ -78,6 +78,7 @@ class Calm:
         if self.sim.violation is None:
             await self._over(ttl)
             await self._follows(http)
+            await self._cut_short(http)
             await self._goes(members[0])
             await self._removed(http)
             await self._register_well(http)
@@ -171,14 +172,18 @@ class Calm:
         ttl, http = registrar.new("calm", first), registrar.new("web", last)
         check = {"TTL": f"{_TTL_S * 1000:.0f}ms", "Status": "passing"}
         registrar.draw_body(ttl, "ttl", check, "calm", [])
-        asks: dict[str, Any] = {"Interval": f"{_INTERVAL_S}s", "Timeout": f"{_LONG_TIMEOUT_S}s"}
-        asks |= {"FailuresBeforeWarning": 1, "FailuresBeforeCritical": 2, "SuccessBeforePassing": 2}
-        registrar.draw_body(http, "http", asks, "web", ["a"])
-        assert http.target is not None
-        self.sim.targets.turn(http.target, "up")
+        self._ask_well(http)
         for held in (http, ttl):
             await self._register_well(held)
         return ttl, http
+
+    def _ask_well(self, http: Held) -> None:
+        """Give an instance a check with thresholds, and a target of it that is up."""
+        asks: dict[str, Any] = {"Interval": f"{_INTERVAL_S}s", "Timeout": f"{_LONG_TIMEOUT_S}s"}
+        asks |= {"FailuresBeforeWarning": 1, "FailuresBeforeCritical": 2, "SuccessBeforePassing": 2}
+        self._registrar.draw_body(http, "http", asks, "web", ["a"])
+        assert http.target is not None
+        self.sim.targets.turn(http.target, "up")
 
     async def _register_well(self, held: Held) -> None:
         with trio.move_on_after(30):
@@ -266,6 +271,19 @@ class Calm:
         for state, status in _WALK:
             self.sim.targets.turn(http.target, state)
             await self._until(seconds, f"V3: {state}", lambda s=status: self._everywhere(http, s))  # type: ignore[misc]
+
+    async def _cut_short(self, http: Held) -> None:
+        """V3: a run of a definition that has been replaced says nothing of the next one."""
+        assert http.target is not None
+        target = http.target
+        self.sim.targets.turn(target, "slow")
+        with trio.move_on_after(_SLOWEST_S):
+            while not target.running:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        await trio.sleep(0.1)
+        self._ask_well(http)
+        await self._register_well(http)
+        await self._until(_RESULT_S, "V3: another", lambda: self._everywhere(http, "passing"))
 
     async def _goes(self, member: SimMember) -> None:
         """V5: the time of a critical check goes on under another leader."""
