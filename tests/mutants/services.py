@@ -92,11 +92,6 @@ _CHECKS = (
         "            if said:\n",
     ),
     _mutant(
-        "checks-refused-result-stays-under-way", "What an overloaded node refuses is waited for.",
-        _RESULTS, "        except Overloaded as error:\n            tell(error)\n",
-        "        except Overloaded:\n            pass\n",
-    ),
-    _mutant(
         "checks-new-definition-is-not-run",
         "Where only the target is another one.",
         _RUNNER,
@@ -164,13 +159,6 @@ _DNS = (
         _DNS_LOOKUP,
         "                status = max(worst[node.number], own)\n",
         "                status = own\n",
-    ),
-    _mutant(
-        "dns-keeps-what-a-snapshot-has-replaced",
-        "Nothing is dropped when one was installed.",
-        _DNS_LOOKUP,
-        "        self._kept.clear()\n        self._tell(EVERYTHING)\n",
-        "        self._kept.clear()\n",
     ),
     _mutant(
         "dns-absent-service-is-kept-for-ever",

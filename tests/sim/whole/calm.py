@@ -21,7 +21,7 @@ import trio
 from ..options import stream
 from .clients import Client
 from .registrars import Held, Registrar
-from .watchers import Watcher
+from .watchers import SOON_S, Watcher
 
 if TYPE_CHECKING:
     from hstore.node.model.checks import Check, CheckStatus
@@ -79,6 +79,7 @@ class Calm:
             await self._over(ttl)
             await self._follows(http)
             await self._cut_short(http)
+            await self._maintained(http, members[0])
             await self._goes(members[0])
             await self._removed(http)
             await self._register_well(http)
@@ -284,6 +285,41 @@ class Calm:
         self._ask_well(http)
         await self._register_well(http)
         await self._until(_RESULT_S, "V3: another", lambda: self._everywhere(http, "passing"))
+
+    async def _maintained(self, http: Held, at: SimMember) -> None:
+        """V8, V9: what changes for a node changes for its instances, for who waits and in DNS."""
+        if http.home is None or not await self._registrar.maintain(http.home, "false"):
+            return
+        everybody, flags = self.sim._present(), ("true", "false")
+        await self._shows(everybody, http, is_wanted=True)
+        waiting = Registrar(self.sim.clients, 3006, self._registrar.rng)
+        for flag in flags:
+            for member in [*everybody, *everybody, *everybody]:
+                self.sim.resolvers.ask(member, http.name)  # From the second time on it is kept.
+            seen = await waiting.look("health", http.name, at)
+            if seen is None:
+                break
+            path = f"/v1/health/service/{http.name}?index={seen.result_index}&wait=30s"
+            async with trio.open_nursery() as nursery:
+                answered = trio.Event()
+                nursery.start_soon(self._wait, waiting, at, path, answered)
+                await trio.sleep(SOON_S)
+                if not await self._registrar.maintain(http.home, flag):
+                    nursery.cancel_scope.cancel()
+                    return
+                await self._until(
+                    SOON_S, f"V8: {path}", lambda e=answered: "" if e.is_set() else "waits"
+                )  # type: ignore[misc]
+                await self._shows(everybody, http, is_wanted=flag == "false")
+                nursery.cancel_scope.cancel()
+        waiting.close()
+
+    async def _shows(self, members: list[SimMember], held: Held, *, is_wanted: bool) -> None:
+        await self._until(0.1, "V9", lambda: self._shown_by(members, held, is_wanted=is_wanted))
+
+    async def _wait(self, client: Client, at: SimMember, path: str, answered: trio.Event) -> None:
+        if await client._send("GET", path, wait_s=32, member=at) is not None:
+            answered.set()
 
     async def _goes(self, member: SimMember) -> None:
         """V5: the time of a critical check goes on under another leader."""
