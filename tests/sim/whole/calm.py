@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -307,9 +308,7 @@ class Calm:
                 if not await self._registrar.maintain(http.home, flag):
                     nursery.cancel_scope.cancel()
                     return
-                await self._until(
-                    SOON_S, f"V8: {path}", lambda e=answered: "" if e.is_set() else "waits"
-                )  # type: ignore[misc]
+                await self._until(SOON_S, f"V8: {path}", partial(_waits, answered))
                 await self._shows(everybody, http, is_wanted=flag == "false")
                 nursery.cancel_scope.cancel()
         waiting.close()
@@ -446,3 +445,7 @@ class Calm:
 
 def _is_well(member: SimMember) -> bool:
     return member.is_up and member.node.status.in_contact()
+
+
+def _waits(answered: trio.Event) -> str:
+    return "" if answered.is_set() else "nobody is answered"
