@@ -105,20 +105,6 @@ _CHECKS = (
         "        if running.defined == defined:\n            running.found",
         "        if running.defined:\n            running.found",
     ),
-    _mutant(
-        "checks-of-a-snapshot-are-not-run",
-        "The runner does not look at what was installed.",
-        _RUNNER,
-        "        self._scan_soon([*self._by_node, self._number, *self._keys.external_numbers()])\n",
-        "        self._scan_soon([])\n",
-    ),
-    _mutant(
-        "checks-missed-runs-are-made-up-for",
-        "A run that was under way is followed by the next at once.",
-        _RUNNING,
-        "        self.due += (missed + 1) * interval_s\n",
-        "        self.due += interval_s\n",
-    ),
 )
 
 _READS = (
@@ -173,13 +159,6 @@ _DNS = (
         _DNS_LOOKUP,
         "                status = max(worst[node.number], own)\n",
         "                status = own\n",
-    ),
-    _mutant(
-        "dns-keeps-what-a-snapshot-has-replaced",
-        "Nothing is dropped when one was installed.",
-        _DNS_LOOKUP,
-        "        self._kept.clear()\n        self._tell(EVERYTHING)\n",
-        "        self._kept.clear()\n",
     ),
     _mutant(
         "dns-absent-service-is-kept-for-ever",

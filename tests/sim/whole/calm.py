@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -21,7 +22,7 @@ import trio
 from ..options import stream
 from .clients import Client
 from .registrars import Held, Registrar
-from .watchers import Watcher
+from .watchers import SOON_S, Watcher
 
 if TYPE_CHECKING:
     from hstore.node.model.checks import Check, CheckStatus
@@ -49,9 +50,11 @@ _RUNS_MAX = 3
 _SLOWEST_S = 2.0
 """From one run to the next, where each lasts longer than the interval."""
 _WALK = (
-    ("up", "passing"), ("down", "warning"), ("up", "passing"), ("down", "critical"), ("up", "passing"),
+    ("up", "passing"), ("slow", "warning"), ("up", "passing"), ("down", "critical"), ("up", "passing"),
 )  # fmt: skip
 """What a target is, and what its check comes to: the first failure is a warning, the second critical."""
+_LONG_TIMEOUT_S = 1.3
+"""Longer than the interval: the next run is due while one is under way."""
 _OF_STATE: dict[str, CheckStatus] = {"up": "passing", "busy": "warning"}
 
 
@@ -76,6 +79,8 @@ class Calm:
         if self.sim.violation is None:
             await self._over(ttl)
             await self._follows(http)
+            await self._cut_short(http)
+            await self._maintained(http, members[0])
             await self._goes(members[0])
             await self._removed(http)
             await self._register_well(http)
@@ -169,14 +174,18 @@ class Calm:
         ttl, http = registrar.new("calm", first), registrar.new("web", last)
         check = {"TTL": f"{_TTL_S * 1000:.0f}ms", "Status": "passing"}
         registrar.draw_body(ttl, "ttl", check, "calm", [])
-        asks: dict[str, Any] = {"Interval": f"{_INTERVAL_S}s", "Timeout": f"{_TIMEOUT_S}s"}
-        asks |= {"FailuresBeforeWarning": 1, "FailuresBeforeCritical": 2, "SuccessBeforePassing": 2}
-        registrar.draw_body(http, "http", asks, "web", ["a"])
-        assert http.target is not None
-        self.sim.targets.turn(http.target, "up")
+        self._ask_well(http)
         for held in (http, ttl):
             await self._register_well(held)
         return ttl, http
+
+    def _ask_well(self, http: Held) -> None:
+        """Give an instance a check with thresholds, and a target of it that is up."""
+        asks: dict[str, Any] = {"Interval": f"{_INTERVAL_S}s", "Timeout": f"{_LONG_TIMEOUT_S}s"}
+        asks |= {"FailuresBeforeWarning": 1, "FailuresBeforeCritical": 2, "SuccessBeforePassing": 2}
+        self._registrar.draw_body(http, "http", asks, "web", ["a"])
+        assert http.target is not None
+        self.sim.targets.turn(http.target, "up")
 
     async def _register_well(self, held: Held) -> None:
         with trio.move_on_after(30):
@@ -260,10 +269,56 @@ class Calm:
     async def _follows(self, http: Held) -> None:
         """V3: by thresholds, whose exact effect `targets.py` knows."""
         assert http.target is not None
-        seconds = 2 * _INTERVAL_S + _TIMEOUT_S + _RESULT_S
+        seconds = 2 * _SLOWEST_S + _LONG_TIMEOUT_S + _RESULT_S
         for state, status in _WALK:
             self.sim.targets.turn(http.target, state)
             await self._until(seconds, f"V3: {state}", lambda s=status: self._everywhere(http, s))  # type: ignore[misc]
+
+    async def _cut_short(self, http: Held) -> None:
+        """V3: a run of a definition that has been replaced says nothing of the next one."""
+        assert http.target is not None
+        target = http.target
+        self.sim.targets.turn(target, "slow")
+        with trio.move_on_after(_SLOWEST_S):
+            while not target.running:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        await trio.sleep(0.1)
+        self._ask_well(http)
+        await self._register_well(http)
+        await self._until(_RESULT_S, "V3: another", lambda: self._everywhere(http, "passing"))
+
+    async def _maintained(self, http: Held, at: SimMember) -> None:
+        """V8, V9: what changes for a node changes for its instances, for who waits and in DNS."""
+        if http.home is None or not await self._registrar.maintain(http.home, "false"):
+            return
+        everybody, flags = self.sim._present(), ("true", "false")
+        await self._shows(everybody, http, is_wanted=True)
+        waiting = Registrar(self.sim.clients, 3006, self._registrar.rng)
+        for flag in flags:
+            for member in [*everybody, *everybody, *everybody]:
+                self.sim.resolvers.ask(member, http.name)  # From the second time on it is kept.
+            seen = await waiting.look("health", http.name, at)
+            if seen is None:
+                break
+            path = f"/v1/health/service/{http.name}?index={seen.result_index}&wait=30s"
+            async with trio.open_nursery() as nursery:
+                answered = trio.Event()
+                nursery.start_soon(self._wait, waiting, at, path, answered)
+                await trio.sleep(SOON_S)
+                if not await self._registrar.maintain(http.home, flag):
+                    nursery.cancel_scope.cancel()
+                    return
+                await self._until(SOON_S, f"V8: {path}", partial(_waits, answered))
+                await self._shows(everybody, http, is_wanted=flag == "false")
+                nursery.cancel_scope.cancel()
+        waiting.close()
+
+    async def _shows(self, members: list[SimMember], held: Held, *, is_wanted: bool) -> None:
+        await self._until(0.1, "V9", lambda: self._shown_by(members, held, is_wanted=is_wanted))
+
+    async def _wait(self, client: Client, at: SimMember, path: str, answered: trio.Event) -> None:
+        if await client._send("GET", path, wait_s=32, member=at) is not None:
+            answered.set()
 
     async def _goes(self, member: SimMember) -> None:
         """V5: the time of a critical check goes on under another leader."""
@@ -390,3 +445,7 @@ class Calm:
 
 def _is_well(member: SimMember) -> bool:
     return member.is_up and member.node.status.in_contact()
+
+
+def _waits(answered: trio.Event) -> str:
+    return "" if answered.is_set() else "nobody is answered"

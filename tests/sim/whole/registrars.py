@@ -271,6 +271,12 @@ class Registrar(Client):
         if answer is not None and answer.status == 200:
             self.sim.counts[f"maintenance {flag}"] += 1
 
+    async def maintain(self, home: SimMember, flag: str) -> bool:
+        """Turn maintenance of a member on or off; return whether that is done."""
+        path = f"/v1/agent/maintenance?enable={flag}"
+        answer = await self._send("PUT", path, member=home)
+        return answer is not None and answer.status == 200
+
     # -- words ------------------------------------------------------------------------------
 
     async def say(self, held: Held, word: str) -> bool:

@@ -79,6 +79,7 @@ class Target:
         begun_at: When the last run of a life of a member began.
         counted: Likewise, what the results came to.
         defined: Likewise, the index of the definition that ran.
+        told: Likewise, the index of the last registration that gave a status.
     """
 
     url: str
@@ -92,6 +93,7 @@ class Target:
     begun_at: dict[tuple[int, int], float] = field(default_factory=dict)
     counted: dict[tuple[int, int], set[_Counted]] = field(default_factory=dict)
     defined: dict[tuple[int, int], int] = field(default_factory=dict)
+    told: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 class Targets:
@@ -162,6 +164,7 @@ class Targets:
             target.counted[life] = {
                 _Counted(self._status(member, check), is_first=one) for one in firsts
             }
+        self._take_told(target, member, check)
         interval_s = definition.interval_ns / 1e9
         after_s = now - target.begun_at.get(life, now - interval_s)
         # A run that is under way when the next one is due takes that one's place.
@@ -182,6 +185,7 @@ class Targets:
         check = self._found(target, member)
         if found is None or check is None or check.defined != target.defined.get(life):
             return
+        self._take_told(target, member, check)
         to_critical = max(definition.failures_critical, 1)
         thresholds = (
             max(definition.successes, 1),
@@ -201,6 +205,8 @@ class Targets:
         check, known = self._found(target, member), target.counted[life]
         if check is None or check.defined != target.defined.get(life):
             return
+        if check.told != target.told.get(life):
+            return
         status = self._status(member, check)
         self.sim.counts["results of runs compared"] += 1
         fits = {one for one in known if one.status == status}
@@ -210,6 +216,17 @@ class Targets:
                 f"{target.url} it is {sorted(one.status for one in known)}"
             )
         target.counted[life] = fits
+
+    def _take_told(self, target: Target, member: SimMember, check: Check | None) -> None:
+        """A registration that gives a status changes that, and not what has been counted."""
+        life = (member.id, member.lives)
+        before = target.told.get(life)
+        if check is None or check.told == before:
+            return
+        target.told[life] = check.told
+        if before is not None:
+            status = self._status(member, check)
+            target.counted[life] = {one._replace(status=status) for one in target.counted[life]}
 
     def _found(self, target: Target, member: SimMember) -> Check | None:
         """Return the check of a target as a node's copy of the catalog has it, in this version."""
