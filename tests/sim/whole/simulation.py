@@ -186,6 +186,21 @@ class WholeSimulation:
         await self.rooms.give_back()
         self.clients.finished()
         await self.healths.back()
+        await self._in_peace()
+        before = await self._write_once()
+        await self.impostors.come(self._present())
+        await self._settle("after impostors")
+        if self._keys(self._present()[0]) != before:
+            self.fail("P3: what is in the cluster has changed by impostors")
+        for member in self.members.values():
+            member.crash("of everybody, at the end")
+        await self._settle("after a restart of everybody")
+        self._check_same(before)
+        if self.options.is_lost and self.violation is None:
+            await Disaster(self).run()
+
+    async def _in_peace(self) -> None:
+        """Try what nothing may disturb."""
         since = trio.current_time()
         if self.options.lockers:
             await renew_one_of_two(self, self._present()[0])
@@ -203,17 +218,6 @@ class WholeSimulation:
         if self.options.removal_cut_short:
             await self.operator.cut_a_removal_short()
             await self._settle("after a removal was cut short")
-        before = await self._write_once()
-        await self.impostors.come(self._present())
-        await self._settle("after impostors")
-        if self._keys(self._present()[0]) != before:
-            self.fail("P3: what is in the cluster has changed by impostors")
-        for member in self.members.values():
-            member.crash("of everybody, at the end")
-        await self._settle("after a restart of everybody")
-        self._check_same(before)
-        if self.options.is_lost and self.violation is None:
-            await Disaster(self).run()
 
     async def _settle(self, when: str) -> None:
         """Wait until there is a leader, and all members have applied all there is."""
