@@ -1,7 +1,7 @@
 """What is arranged in the peace of some runs, since chance brings it about too seldom.
 
-A session is renewed while its end is on its way, a member dies that has a session, and the link breaks
-on which an event was passed on. What must be true then is judged where it always is: E1, E3, D15.
+A session is renewed while its end is on its way, the link breaks on which an event was passed on, and
+a member dies that has a session. What must be true then is judged where it always is: E1, D15, E3.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ _ENDS_S = 2.5
 
 _PASSED_ON_S = 0.06
 """For an event to be in the log of the leader, on links and disks in peace."""
-_REFUSED_S = 0.05
+_REFUSED_S = 0.02
+"""Short, so that the link is made again before the client gives up; a refusal comes sooner, mostly."""
 
 
 async def arrange(sim: WholeSimulation, members: list[SimMember]) -> None:
     """Bring it about, once each."""
     await _renew_as_it_ends(sim)
-    await _die_with_a_session(sim, members)
     await _fire_over_a_broken_link(sim, members)
+    await _die_with_a_session(sim, members)
 
 
 async def _renew_as_it_ends(sim: WholeSimulation) -> None:
