@@ -153,9 +153,13 @@ def carry_out(
     for number, operation in enumerate(command.operations):
         try:
             # Most are this one: without the calls that choose what to do.
-            if type(operation) is Put and put(batch, entry, operation).ok:
-                answer.add_written(operation.key, changed[records.USER + operation.key])
-            elif isinstance(operation, (Put, Acquire, Release, Delete, DeletePrefix)):
+            if type(operation) is Put:
+                outcome = put(batch, entry, operation)
+                if outcome.ok:
+                    answer.add_written(operation.key, changed[records.USER + operation.key])
+                else:
+                    faults.append((number, _why_not(operation, outcome)))
+            elif isinstance(operation, (Acquire, Release, Delete, DeletePrefix)):
                 _write(batch, entry, operation, answer)
             else:
                 _READS[type(operation)](answer, operation)
@@ -201,15 +205,12 @@ def is_read(operation: Operation) -> bool:
 def _write(
     batch: Batch,
     entry: Entry,
-    operation: Put | Acquire | Release | Delete | DeletePrefix,
+    operation: Acquire | Release | Delete | DeletePrefix,
     answer: _Answer,
 ) -> None:
-    if type(operation) is Put:
-        outcome = put(batch, entry, operation)
-    else:
-        outcome = batch.carry_out(entry, operation)
+    outcome = batch.carry_out(entry, operation)
     if outcome.ok:
-        if isinstance(operation, (Put, Acquire, Release)):
+        if isinstance(operation, (Acquire, Release)):
             answer.add_written(operation.key, batch.changed[records.USER + operation.key])
         return
     text = _why_not(operation, outcome)

@@ -6,6 +6,7 @@ explained in one line here, and by what `python -m tests.sim --replay` shows of 
 
 from __future__ import annotations
 
+from .catalog import CATALOG
 from .driver import DRIVER
 from .locks import LOCKS
 from .mutant import Mutant
@@ -465,7 +466,7 @@ _HANDOVER = (
 
 GALLERY = (
     *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *STORAGE,
-    *DRIVER, *OWN, *LOCKS, *QUIET, *SERVICES,
+    *DRIVER, *OWN, *LOCKS, *CATALOG, *QUIET, *SERVICES,
 )  # fmt: skip
 
 

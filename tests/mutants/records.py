@@ -24,7 +24,7 @@ INVARIANTS = (
     *(f"P{n}" for n in range(1, 5)),
     "C1",
     "S1",
-    *(f"K{n}" for n in range(1, 5)),
+    *(f"K{n}" for n in range(1, 6)),
     *(f"E{n}" for n in range(1, 6)),
     "W1",
     "W2",

@@ -48,6 +48,7 @@ HAPPENS = (
     "news of a commit that does not fit", "news of a commit that comes before the own flush has ended",
     "changes told together", "indexes that are the floor", "tables compared", "waits woken",
     "watches that lost their place",
+    "catalog: names back", "catalog: nodes made", "catalog: services gone", "catalog: services made",
 )  # fmt: skip
 """Met by any hundred seeds."""
 
@@ -64,6 +65,9 @@ RARE: tuple[str, ...] = (
     "crash in an install: before the flush", "crash in an install: before the write",
     "crash in an install: while staging",
     "disk: no room, a write is refused", "streams that the log was faster than",
+    "catalog: nodes gone with services", "catalog: refused for LIMIT", "catalog: refused for MEMBER",
+    "catalog: refused for NO_CHECK", "catalog: refused for NO_NODE", "catalog: refused for NO_SERVICE",
+    "catalog: refused for NO_SERVICE_OF_CHECK", "catalog: refused for PROTECTED",
 )  # fmt: skip
 """Met by any `FULL` seeds."""
 

@@ -28,8 +28,10 @@ from hstore.node.model.commands import (
     PutMember,
     RemoveMember,
     ReplaceMember,
+    Transaction,
     Write,
 )
+from hstore.node.model.locks import Acquire
 from hstore.node.model.services import (
     AssignNodes,
     CatalogRegister,
@@ -44,11 +46,20 @@ from hstore.node.model.services import (
     Service,
     UpdateChecks,
 )
+from hstore.node.model.transactions import CheckNotExists
 from hstore.node.state.catalog_index import CATALOG, CatalogIndex
 from hstore.node.state.catalog_records import fold
 from hstore.node.state.machine import State
 from hstore.node.state.reader import Reader
-from tests.node.state.machines import Now, create, end, everything, member, serf_health
+from tests.node.state.machines import (
+    Now,
+    create,
+    end,
+    everything,
+    member,
+    serf_health,
+    session_id,
+)
 
 SECOND = 10**9
 
@@ -264,8 +275,13 @@ class Draws:
         return Checkpoint()
 
     def _key(self, _machine: State) -> Command:
-        key = self.rng.choice((b"k", b"l"))
-        return Delete(key) if self.rng.random() < 0.3 else Put(key, b"1")
+        key, draw = self.rng.choice((b"k", b"l")), self.rng.random()
+        if draw < 0.4:
+            other = Acquire(b"m", b"2", 0, session_id("s")) if draw < 0.2 else CheckNotExists(b"m")
+            return Transaction(
+                (Put(key, b"%d" % self.time_ms), other, Delete(b"l", 1 if draw < 0.1 else None))
+            )
+        return Delete(key) if draw < 0.6 else Put(key, b"1")
 
     def _session(self, _machine: State) -> Command:
         letter = self.rng.choice("st")

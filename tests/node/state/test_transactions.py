@@ -24,7 +24,9 @@ from hstore.node.model.transactions import (
     KeyRow,
 )
 from hstore.node.peers import wire
-from hstore.node.state import idempotency, transactions
+from hstore.node.raft.entry import Entry
+from hstore.node.state import idempotency, keys, transactions
+from hstore.node.state.batch import Batch
 from hstore.node.state.machine import Reader, State
 from hstore.node.state.watches import Watches
 from tests.node.state.machines import (
@@ -173,6 +175,20 @@ def test_every_operation_is_tried_and_every_fault_told(machine: State) -> None:
     )
     assert [number for number, _ in outcome.faults] == [0, 2]
     assert machine.get(b"x") is None
+
+
+def test_a_write_that_fails_is_tried_once(machine: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Put] = []
+
+    def put(batch: Batch, entry: Entry, command: Put) -> Outcome:
+        tried.append(command)
+        return keys.put(batch, entry, command)
+
+    monkeypatch.setattr(transactions, "put", put)
+    operations = Put(b"old", b"x", cas=1), Put(b"none", b"x", must_exist=True), Put(b"old", b"y")
+    outcome = transact(machine, *operations)
+    assert [number for number, _ in outcome.faults] == [0, 1]
+    assert tried == list(operations)
 
 
 def test_a_lock_delay_is_a_fault(machine: State) -> None:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from hstore.node.errors import Compacted
-from hstore.node.model.commands import Outcome
+from hstore.node.model.commands import Denial, Outcome
 from hstore.node.raft.entry import Entry
 from hstore.node.state.changes import EVENTS, KEYS, NODE_SESSIONS, SESSIONS, Table
 from hstore.node.state.machine import Reader, State
@@ -32,6 +32,16 @@ from .page import Page
 Question = tuple[str, bytes]
 """What is asked about: `key`, `tree` or `session` with its name, `node` with its number (its sessions),
 `sessions`, `events`, and the questions of `catalog.py`."""
+
+_DENIALS = (
+    Denial.LIMIT,
+    Denial.NO_NODE,
+    Denial.NO_SERVICE,
+    Denial.NO_CHECK,
+    Denial.MEMBER,
+    Denial.PROTECTED,
+    Denial.NO_SERVICE_OF_CHECK,
+)
 
 TREES = (b"", b"k", b"k1", b"k1/", b"k2/", b"x")
 
@@ -77,8 +87,25 @@ class Judge:
             wrong = book.write(entry, outcome)
             if wrong:
                 self.fail(f"K1: node {who} at {entry.index}: {wrong}; it says {outcome}")
+            if outcome is not None and book.last.is_open:
+                self._count(book.pages[-2], book.last, outcome)
         elif book.last.is_open and book.outcomes[entry.index] != outcome:
             self.fail(f"K1: {entry.index} has outcome {outcome}, had {book.outcomes[entry.index]}")
+
+    def _count(self, before: Page, page: Page, outcome: Outcome) -> None:
+        """Count what has happened to the catalog."""
+        counts = self.counts
+        if outcome.denial in _DENIALS:
+            counts[f"catalog: refused for {Denial(outcome.denial).name}"] += 1
+        if page.indexes.catalog is before.indexes.catalog:
+            return
+        back = page.names.keys() - before.names.keys()
+        known = before.indexes.catalog
+        counts["catalog: names back"] += sum(("service", one.encode()) in known for one in back)
+        counts["catalog: services made"] += len(page.services.keys() - before.services.keys())
+        counts["catalog: services gone"] += len(before.services.keys() - page.services.keys())
+        counts["catalog: nodes gone with services"] += page.indexes.cleared == page.index
+        counts["catalog: nodes made"] += len(page.externals.keys() - before.externals.keys())
 
     # -- what a reader sees -----------------------------------------------------------------
 

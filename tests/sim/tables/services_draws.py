@@ -41,6 +41,8 @@ _IDS = ("a", "b", "a/b", "c#1")
 _CHECKS = ("x", "y", "service:a", NODE_MAINTENANCE)
 _TAGS = ((), ("v1",), ("v1", "v2"), ("V1",), ("v2", "v2"))
 _EXTERNALS = ("e1", "E1", "e2", "e3", "m-1")
+_MADE = ("e1", "E1", "p1", "p2")
+"""External nodes, as the catalog makes them, and as registrations do."""
 _MARK = (("external-node", "true"),)
 _UUIDS = ("", "", "00000001-0000-0000-0000-000000000000", "00000002-0000-0000-0000-000000000000")
 _STATUSES: tuple[CheckStatus, ...] = ("passing", "warning", "critical")
@@ -57,6 +59,7 @@ class CatalogDraws:
         self._rid = rid
         self._page = page
         self._members = [face.number for face in page.members.values()]
+        self._externals = list(page.externals)
 
     def draw(self) -> Any:
         """Return a command."""
@@ -70,17 +73,17 @@ class CatalogDraws:
         return self._rng.random() < part
 
     def _place(self) -> Place:
-        if self._chance(0.55):
+        if self._chance(0.5):
             return self._place_of(self._number())
-        address = "192.0.2.7" if self._chance(0.7) else ""
-        return Place(0, self._rng.choice(_EXTERNALS), address)
+        address = "192.0.2.7" if self._chance(0.85) else ""
+        return Place(0, self._rng.choice(_MADE), address)
 
     def _place_of(self, number: int) -> Place:
         node = self._page.externals.get(number)
         return Place(number) if node is None else Place(0, node.name)
 
     def _number(self) -> int:
-        there = [*self._members, *self._page.externals]
+        there = self._externals if self._externals and self._chance(0.4) else self._members
         return self._rng.choice(there) if self._chance(0.97) else _NOBODY
 
     def _definition(self) -> CheckDefinition | None:
@@ -115,8 +118,10 @@ class CatalogDraws:
         )  # fmt: skip
 
     def _known(self) -> Service | None:
-        there = self._page.services
-        return self._rng.choice(list(there.values())) if there else None
+        there = list(self._page.services.values())
+        if self._chance(0.5):
+            there = [one for one in there if one.node in self._page.externals] or there
+        return self._rng.choice(there) if there else None
 
     def _check(self) -> Check | None:
         there = [check for check in self._page.checks.values() if check.id != SERF_HEALTH]
@@ -154,7 +159,8 @@ class CatalogDraws:
         """A check, of a node or of a service."""
         known = self._known()
         if known is not None and self._chance(0.5):
-            return RegisterCheck(self._place_of(known.node), self._given(known.id))
+            service = known.id if self._chance(0.6) else ""
+            return RegisterCheck(self._place_of(known.node), self._given(service))
         service = self._rng.choice(("", "", *_IDS))
         return RegisterCheck(self._place(), self._given(service))
 
@@ -171,7 +177,7 @@ class CatalogDraws:
 
     def deregister_node(self) -> Any:
         """A whole node, or what is on it."""
-        name = self._rng.choice(_EXTERNALS)
+        name = self._rng.choice((*_EXTERNALS, *_MADE))
         place = Place(0, name) if self._chance(0.8) else self._place()
         return Deregister(place, self._rng.choice((None, None, "a")), None, self._chance(0.9))
 
