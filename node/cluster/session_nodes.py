@@ -32,6 +32,7 @@ PAUSE_S = 0.005
 """Between two slices."""
 
 _NUMBER_BYTES = 8
+_SERF_HEALTH = SERF_HEALTH.encode()
 
 _Key = tuple[int, str]
 """A check: the catalog number of its node, and its ID."""
@@ -137,8 +138,11 @@ class SessionNodes:
 
     def _wake(self, _table: Table, key: bytes) -> None:
         """An entry has changed a check."""
+        is_serf_health = key[_NUMBER_BYTES:] == _SERF_HEALTH
+        if not is_serf_health and not self._dependent:
+            return
         check = int.from_bytes(key[:_NUMBER_BYTES]), key[_NUMBER_BYTES:].decode()
-        if check[1] == SERF_HEALTH or check in self._dependent:
+        if is_serf_health or check in self._dependent:
             self._is_changed(check)
 
     def _look_at_all(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -76,9 +76,16 @@ class _Log:
         return next((end for begun, end in self.acknowledged if begun >= moment), None)
 
 
+Ask = Callable[[client.Connection], Awaitable[tuple[int, bytes]]]
+"""Makes one write; returns status and body of its answer, or of the first that was not 200."""
+
+Writer = Callable[[System, str, str], Ask]
+"""Returns what makes the writes at the node at this address, under this name."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Outage:
-    """One round: seconds to the next write, and the longest without any; refusals."""
+class Outage:
+    """One round: seconds to the next write, and the longest without any; refusals for certain."""
 
     next_write_s: float
     longest_gap_s: float
@@ -89,9 +96,9 @@ def outages(plan: Plan) -> Rows:
     """The leader is lost in each of three ways, the systems taking turns."""
     with both(plan.folder, plan.etcd) as systems:
         for loss in Loss:
-            found: list[tuple[_Outage, _Outage]] = []
+            found: list[tuple[Outage, Outage]] = []
             for _ in range(plan.outages):
-                ours, theirs = (_round(system, loss) for system in systems)
+                ours, theirs = (lose_leader(system, loss) for system in systems)
                 found.append((ours, theirs))
             yield paired(
                 next_write(loss),
@@ -115,11 +122,17 @@ _REFUSED_NOTE = (
 )
 
 
-def _round(system: System, loss: Loss) -> _Outage:
-    """Lose the leader once, and have the cluster healthy again."""
+def lose_leader(system: System, loss: Loss, writer: Writer | None = None) -> Outage:
+    """Lose the leader once, while clients write, and have the cluster healthy again.
+
+    Args:
+        system: Whose leader.
+        loss: How.
+        writer: What the clients write; by default one key each.
+    """
     leader = system.leader()
     try:
-        outage = trio.run(partial(_lose, system, leader, loss))
+        outage = trio.run(partial(_lose, system, leader, loss, writer or _put))
     finally:
         if loss is Loss.HALT and not system.has_ended(leader):
             system.signal(leader, signal.SIGCONT)
@@ -130,13 +143,14 @@ def _round(system: System, loss: Loss) -> _Outage:
     return outage
 
 
-async def _lose(system: System, leader: str, loss: Loss) -> _Outage:
+async def _lose(system: System, leader: str, loss: Loss, writer: Writer) -> Outage:
     log = _Log()
     others = [address for address in system.addresses if address != leader]
     async with trio.open_nursery() as nursery:
         for address in others:
             for number in range(_WRITERS):
-                nursery.start_soon(_write, system, address, f"outage-{number}", log)
+                ask = writer(system, address, f"outage-{number}")
+                nursery.start_soon(_write, system, address, ask, log)
         goal = _WARM_WRITES * _WRITERS * len(others)
         await log.wait(lambda: len(log.acknowledged) >= goal, "writes before the signal")
         refused_before = log.refused
@@ -153,7 +167,7 @@ async def _lose(system: System, leader: str, loss: Loss) -> _Outage:
     assert first is not None
     ends = [begun, *(end for _, end in log.acknowledged if end > begun)]
     gaps = [b - a for a, b in pairwise(ends)]
-    return _Outage(first - begun, max(gaps), log.refused - refused_before)
+    return Outage(first - begun, max(gaps), log.refused - refused_before)
 
 
 async def _wait_gone(system: System, address: str) -> None:
@@ -164,9 +178,8 @@ async def _wait_gone(system: System, address: str) -> None:
         raise Failed(f"{system.name} at {address} does not end")
 
 
-async def _write(system: System, address: str, key: str, log: _Log) -> None:
+async def _write(system: System, address: str, ask: Ask, log: _Log) -> None:
     """Write to one node until cancelled, with a new connection after each that failed."""
-    request = system.put(address, key, _VALUE)
     while True:
         with trio.move_on_after(_PATIENCE_S) as scope:
             try:
@@ -174,7 +187,7 @@ async def _write(system: System, address: str, key: str, log: _Log) -> None:
                     while True:
                         scope.deadline = trio.current_time() + _PATIENCE_S
                         begun = time.perf_counter()
-                        status, body = await connection.ask(request)
+                        status, body = await ask(connection)
                         if status == 200:
                             log.acknowledge(begun)
                             continue
@@ -182,3 +195,8 @@ async def _write(system: System, address: str, key: str, log: _Log) -> None:
                         await trio.sleep(_PAUSE_S)
             except client.GONE:
                 await trio.sleep(_PAUSE_S)
+
+
+def _put(system: System, address: str, name: str) -> Ask:
+    request = system.put(address, name, _VALUE)
+    return lambda connection: connection.ask(request)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from . import svc_blocking, svc_health
+from . import svc_blocking, svc_health, svc_outage
 from .plan import Plan, Rows, Section, guarded
 
 ROWS: dict[str, Section] = {
     "blocking reads of services": svc_blocking.services,
     "reads of services": svc_health.health,
+    "registrations when the leader is lost": svc_outage.outage,
 }
 """Each starts and ends clusters of its own. Where one fails, the others are measured all the same."""
 
