@@ -19,7 +19,7 @@ from ..peers import wire
 from ..peers.wire import Forward, ForwardKind, ForwardReply, ForwardStatus
 from .requests import Answer, NotLeading, unknown
 
-_MAX_COMMAND = 2 * 1024 * 1024
+COMMAND_BYTES_MAX = 2 * 1024 * 1024
 """Bytes of a command: the largest value is 1 MiB, and an entry must fit into one frame."""
 
 _WORD_BYTES_MAX = 16 * 1024
@@ -40,24 +40,34 @@ _STATUS: dict[type[HstoreError], ForwardStatus] = {
 """The status of each error on the wire. The first class that fits is taken, in both directions."""
 
 
-def refusal(frame: Forward) -> str:
-    """Return why this request is not taken from a peer, or nothing.
+def too_large(data: bytes) -> str:
+    """Return that a command fits into no frame."""
+    return f"a command of {len(data)} bytes, more than {COMMAND_BYTES_MAX}"
 
-    A command that no node understands would end every node that finds it in its log.
+
+def command_refusal(data: bytes) -> str:
+    """Return why this node does not propose an encoded command, or nothing.
+
+    Followers refuse an entry that is outside the limits, so its leader could replicate nothing any more;
+    and a command that no node understands would end every node that finds it in its log.
     """
+    if len(data) > COMMAND_BYTES_MAX:
+        return too_large(data)
+    if commands.is_recovery(data):
+        return "only `hstore recover` writes this command, on its own machine"
+    fault = command_limits.fault_in(data)
+    return f"the command is not understood: {fault}" if fault else ""
+
+
+def refusal(frame: Forward) -> str:
+    """Return why this request is not taken from a peer, or nothing."""
     if frame.kind not in _KINDS:
         return f"a request of kind {frame.kind} is not known here"
     if frame.kind == ForwardKind.WRITE:
-        if len(frame.data) > _MAX_COMMAND:
-            return f"a command of {len(frame.data)} bytes, more than {_MAX_COMMAND}"
-        if commands.is_recovery(frame.data):
-            return "only `hstore recover` writes this command, on its own machine"
-        fault = command_limits.fault_in(frame.data)
-        if fault:
-            return f"the command is not understood: {fault}"
-    elif frame.kind == ForwardKind.WORD and len(frame.data) > _WORD_BYTES_MAX:
+        return command_refusal(frame.data)
+    if frame.kind == ForwardKind.WORD and len(frame.data) > _WORD_BYTES_MAX:
         return f"a word of {len(frame.data)} bytes, more than {_WORD_BYTES_MAX}"
-    elif frame.kind == ForwardKind.RENEW and len(frame.data) != SESSION_ID_BYTES:
+    if frame.kind == ForwardKind.RENEW and len(frame.data) != SESSION_ID_BYTES:
         return f"the id of a session has {SESSION_ID_BYTES} bytes, not {len(frame.data)}"
     return ""
 

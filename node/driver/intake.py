@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 import structlog
 import trio
 
-from ..config import command_limits
 from ..errors import Overloaded, Refused
 from ..model import commands
 from ..model.commands import Outcome
@@ -92,7 +91,7 @@ class Intake:
         self._want_turn = want_turn
         self._last_id = first_id
         self._applied = 0
-        self._last_fault = ""
+        self._last_refusal = ""
 
     def new_id(self) -> int:
         """Return a number that this process has not used yet, for a proposal or a read."""
@@ -199,17 +198,14 @@ class Intake:
             self._want_turn()  # Else there is one when something has been applied: see `resolve`.
 
     def _is_in_bounds(self, request: Request) -> bool:
-        """Whether a command of this node keeps the limits of every node; else answer the request.
-
-        Followers refuse an entry that does not, so this leader could replicate nothing any more.
-        """
-        fault = command_limits.fault_in(request.data)
-        if fault:
-            request.finish(Refused(f"the command is not understood: {fault}"))
-            if fault != self._last_fault:  # What has failed may be tried again at once.
-                self._last_fault = fault
-                _log.error("a command of this node was refused", fault=fault)
-        return not fault
+        """Whether a command of this node keeps the limits of every node; else answer the request."""
+        refusal = forwarding.command_refusal(request.data)
+        if refusal:
+            request.finish(Refused(refusal))
+            if refusal != self._last_refusal:  # What has failed may be tried again at once.
+                self._last_refusal = refusal
+                _log.error("a command of this node was refused", reason=refusal)
+        return not refusal
 
     def _handler(self, kind: int) -> Callable[[Request], None]:
         if kind == ForwardKind.RENEW:
@@ -232,6 +228,9 @@ class Intake:
             return
         if request.is_foreign:  # It was forwarded once, and this node leads no more.
             request.finish(NotLeading())
+            return
+        if len(request.data) > forwarding.COMMAND_BYTES_MAX:  # Its frame would break the link.
+            request.finish(Refused(forwarding.too_large(request.data)))
             return
         request.term, request.passed_to = self._core.term, leader
         left = max(request.deadline - trio.current_time(), 0)

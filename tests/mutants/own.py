@@ -299,6 +299,15 @@ _CUT_SHORT = (
 BY_TEST = (
     (
         _mutant(
+            "a-leader-proposes-what-followers-refuse", "It replicates nothing from then on.",
+            "node/driver/intake.py",
+            "if not request.is_checked and not self._is_in_bounds(request):",
+            "if request.is_done:",
+        ),
+        "tests/node/driver/test_own_commands.py::test_results_of_checks_are",
+    ),
+    (
+        _mutant(
             "end-of-an-unasked-wait-is-not-proven", "The leader may have been replaced meanwhile.",
             "node/api/dialect/questions.py",
             "        return self._asked(super().over())", "        return super().over()",

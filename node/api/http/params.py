@@ -111,6 +111,8 @@ def values_of(raw: bytes, name: str) -> list[str]:
 
 def _query_text(raw: bytes) -> str:
     try:
+        if b"%" not in raw and b"+" not in raw:
+            return raw.decode()  # Nearly always.
         return _unescape(raw.replace(b"+", b" ")).decode()
     except UnicodeDecodeError:
         raise HttpError(400, "the query is not UTF-8") from None

@@ -21,6 +21,7 @@ from hstore.node.model.checks import RESULT_BYTES_MAX, Check, SetCheck
 from hstore.node.model.commands import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
+    BecomeOnly,
     Command,
     Delete,
     Keyed,
@@ -74,6 +75,8 @@ OUT_OF_BOUNDS: dict[str, Command] = {
     "status of a result": UpdateChecks(1, (result(status="green"),)),
     "owners": AssignNodes(((1, 1),) * (ASSIGNED_MAX + 1)),
     "critical": DeregisterCritical(-1, "c", 1),
+    "size": register(1, "web", *(given(f"c{n}", "", ttl(), notes="x" * 4096) for n in range(600))),
+    "recovery": BecomeOnly("c1", 1),
     "check": SetCheck(Check(1, "serfHealth", LONG + LONG, "passing")),
 }
 
@@ -91,7 +94,7 @@ async def test_a_command_out_of_bounds_is_refused_wherever_it_is_proposed(
     async with running(3) as cluster:
         replica = cluster[via].node.replica
         for name, command in OUT_OF_BOUNDS.items():
-            with pytest.raises(Refused, match="not understood"):
+            with pytest.raises(Refused, match="command"):
                 await replica.propose(command, trio.current_time() + 5)
                 pytest.fail(name)
         await replicates(cluster)

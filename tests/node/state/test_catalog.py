@@ -603,21 +603,11 @@ def test_every_member_is_the_service_consul(machine: State) -> None:
         assert [(one.node.name, one.service.port) for one in found] == [("n1", 8501), ("n2", 8502)]
         assert now.service_set() == [("consul", [])]
         assert now.nodes_of_service(b"consul") == machine.nodes_of_service(b"consul") == (1, 2)
-    for command in (
-        register(1, "web"),
-        catalog_register("ext"),
-        register("hall", "printer", address="a"),
-    ):
-        assert run_one(machine, command).ok
-        assert index(machine, "consul") == machine.service_index(b"consul") == at, command
-    for moving in (
-        serf_health("critical", 2),
-        ChangeMember(2, name="n9"),
-        PutMember(member(3)),
-        RemoveMember(3),
-    ):
+    run(machine, register(1, "web"), catalog_register("ext"), register("hall", "tv", address="a"))
+    assert index(machine, "consul") == at
+    for moving in (serf_health("critical", 2), ChangeMember(2, name="n9"), RemoveMember(2)):
         assert run_one(machine, moving).ok
-        assert index(machine, "consul") == machine.service_index(b"consul") == machine.applied
+        assert index(machine, "consul") == machine.applied
 
 
 def test_the_health_of_a_node_counts_for_each_of_its_services(machine: State) -> None:
