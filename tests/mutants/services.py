@@ -177,13 +177,6 @@ _LEADER = (
         "            pass\n",
     ),
     _mutant(
-        "leader-leaves-nodes-of-dead-owner",
-        "It does not look when the health of members changes.",
-        _OWNERS,
-        "            if self._lead:\n                self._look_soon(GATHER_S)\n",
-        "",
-    ),
-    _mutant(
         "leader-knows-only-nodes-that-change",
         "Those from before its time have no owner named.",
         _OWNERS,
