@@ -15,7 +15,6 @@ _INSTANCES = "node/api/consul/instances.py"
 _INTAKE = "node/driver/intake.py"
 _OWNERS = "node/cluster/check_owners.py"
 _RENDERED = "node/api/rendered.py"
-_RESULTS = "node/checks/results.py"
 _RUNNER = "node/checks/runner.py"
 _SESSION_NODES = "node/cluster/session_nodes.py"
 _RUNNING = "node/checks/running.py"
@@ -83,13 +82,6 @@ _CHECKS = (
         _RUNNING,
         "            self._good, self._bad = self._good + 1, 0\n",
         "            self._good += 1\n",
-    ),
-    _mutant(
-        "checks-lost-result-not-proposed-again",
-        "What has failed passes for committed.",
-        _RESULTS,
-        "            if not has_failed:\n",
-        "            if said:\n",
     ),
     _mutant(
         "checks-new-definition-is-not-run",
@@ -160,13 +152,6 @@ _DNS = (
         "                status = max(worst[node.number], own)\n",
         "                status = own\n",
     ),
-    _mutant(
-        "dns-absent-service-is-kept-for-ever",
-        "An answer that there is none depends on nothing.",
-        _DNS_LOOKUP,
-        "            return Found(None, keys)\n",
-        "            return Found(None, ())\n",
-    ),
 )
 
 _LEADER = (
@@ -185,25 +170,11 @@ _LEADER = (
         "[]",
     ),
     _mutant(
-        "leader-ends-a-service-once-and-never-again",
-        "An end that has failed is forgotten.",
-        _CRITICAL,
-        "            self._look_soon(_encoded(key), AGAIN_S)\n",
-        "            pass\n",
-    ),
-    _mutant(
         "leader-does-not-hear-of-critical-checks",
         "It looks when it begins to lead, and never again.",
         _CRITICAL,
         "            self._look_soon(key, GATHER_S)\n",
         "            pass\n",
-    ),
-    _mutant(
-        "leader-leaves-nodes-of-dead-owner",
-        "It does not look when the health of members changes.",
-        _OWNERS,
-        "            if self._lead:\n                self._look_soon(GATHER_S)\n",
-        "",
     ),
     _mutant(
         "leader-knows-only-nodes-that-change",
