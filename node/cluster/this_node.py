@@ -14,7 +14,7 @@ import trio
 from hstore.dns.zone import host_names, service_hosts
 
 from ..driver.replica import Replica
-from ..model.commands import Member
+from ..model.commands import ClusterSettings, Member
 from ..net.lag import Lag
 from .handover import Handover
 from .status import Status
@@ -70,7 +70,7 @@ class ThisNode:
         self._lag = lag
         self._given_name = name
         self._members: Mapping[int, Member] = {}
-        self._hosts_zone = ""
+        self._hosts_settings: ClusterSettings | None = None
         self._hosts: frozenset[str] = frozenset()
 
     @property
@@ -91,14 +91,19 @@ class ThisNode:
 
     @property
     def zone_hosts(self) -> frozenset[str]:
-        """The names in the cluster's zone that have addresses, in lower case; made anew by a change."""
-        members, zone = self._facts.members, self._facts.settings.zone
-        if members is not self._members or zone != self._hosts_zone:
-            self._members, self._hosts_zone = members, zone
-            names = (member.name for member in members.values())
-            # Clients of Consul know its servers by that name in its own domain.
-            own_service = service_hosts(zone) | service_hosts("consul")
-            self._hosts = host_names(zone, names) | own_service
+        """The names in the cluster's domains that only it has addresses for, in lower case.
+
+        Those of services and of external nodes are not among them: clients can register these. Made anew
+        by a change.
+        """
+        members, settings = self._facts.members, self._facts.settings
+        if members is not self._members or settings is not self._hosts_settings:
+            self._members, self._hosts_settings = members, settings
+            names = [member.name for member in members.values()]
+            domains = [settings.zone, *filter(None, settings.alt_domains.split(","))]
+            self._hosts = frozenset().union(
+                *(host_names(domain, names) | service_hosts(domain) for domain in domains)
+            )
         return self._hosts
 
     def unhealthy(self) -> str | None:

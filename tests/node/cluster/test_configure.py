@@ -290,8 +290,22 @@ async def test_the_api_answers_to_the_names_of_the_members_as_they_are_now(
         assert {"consul.service.hstore.local", "consul.service.consul"} <= before
         assert process.zone_hosts is before, "made once, for it is asked for by each request"
         await cluster[1].node.settings.rename("n2", "beta", deadline())
-        assert process.zone_hosts - before == {"beta.node.hstore.local"}
-        assert before - process.zone_hosts == {"n2.node.hstore.local"}
+        assert process.zone_hosts - before == {"beta.node.hstore.local", "beta.node.consul"}
+        assert before - process.zone_hosts == {"n2.node.hstore.local", "n2.node.consul"}
+
+
+async def test_the_api_answers_to_the_same_names_in_each_of_its_domains(autojump_clock) -> None:
+    async with running(1) as cluster:
+        process, settings = cluster[1].node.process, cluster[1].node.settings
+        names = {name.removesuffix("consul") for name in process.zone_hosts if "local" not in name}
+        assert {"leader.", "n1.node.", "consul.service."} <= names
+        assert {f"{name}hstore.local" for name in names} <= process.zone_hosts
+        await settings.change("alt_domains", "a.example,b.example", deadline())
+        for domain in ("a.example", "b.example", "hstore.local"):
+            assert {f"{name}{domain}" for name in names} <= process.zone_hosts
+        assert not any(name.endswith(".consul") for name in process.zone_hosts)
+        await settings.change("alt_domains", "", deadline())
+        assert process.zone_hosts == {f"{name}hstore.local" for name in names}
 
 
 async def test_a_name_that_is_taken_or_no_label_is_refused(autojump_clock) -> None:

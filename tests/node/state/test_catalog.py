@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -34,7 +32,6 @@ from hstore.node.model.services import (
     DeregisterCritical,
     GivenCheck,
     RegisterCheck,
-    RegisterService,
     Service,
     UpdateChecks,
 )
@@ -45,11 +42,8 @@ from hstore.node.state.intact import StateCheck
 from hstore.node.state.machine import State
 from hstore.node.state.reader import Reader
 from hstore.node.state.watches import Watches
-from hstore.node.storage.interface import Identity
-from hstore.node.storage.rocks import RocksStorage
 from tests.fakes.catalog import FakeCatalog
 from tests.node.state.catalogs import (
-    SECOND,
     catalog_register,
     deregister,
     given,
@@ -725,30 +719,6 @@ def test_what_was_written_before_there_were_services_is_read() -> None:
     command = commands.decode(entry)
     assert command == SetCheck(Check(**{**old, "status": "critical"}), 7)
     assert run_one(machine, command).ok
-
-
-async def test_a_full_node_goes_within_a_tenth_of_a_second(tmp_path: Path) -> None:
-    RocksStorage.create(tmp_path / "data", Identity("00" * 8, 1))
-    storage = RocksStorage.open(tmp_path / "data", cache_bytes=64 << 20)
-    storage.load()
-    machine = State(storage.state)
-    took = []
-    for number in (7, 8, 9, 10):
-        run(machine, PutMember(member(number)))
-        for first in range(0, 5_000, 500):
-            run(machine, *(_full(number, k) for k in range(first, first + 500)))
-        before = time.process_time()
-        run(machine, RemoveMember(number))
-        took.append(time.process_time() - before)
-        assert not index_of(machine).by_instance
-    await storage.close()
-    # The best of some: others use this machine, too.
-    assert min(took) < 0.1
-
-
-def _full(number: int, k: int) -> RegisterService:
-    checks = given(f"c{k}", "passing", ttl()), given(f"d{k}", "", ttl(SECOND))
-    return register(number, f"s{k}", *checks[: 1 if k == 0 else 2], tags=("a", "b"))
 
 
 def test_the_fake_catalog_shows_what_a_state_shows(machine: State) -> None:
