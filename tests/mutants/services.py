@@ -191,13 +191,6 @@ _LEADER = (
         'return definition.kind != "script"',
     ),
     _mutant(
-        "leader-does-not-begin-ttls-of-other-nodes",
-        "Those that were there before it led never end.",
-        _RUNNER,
-        "            if lead:\n                self._scan_soon(self._keys.external_numbers())\n",
-        "",
-    ),
-    _mutant(
         "sessions-ignore-removed-check",
         "Only one that is critical ends them.",
         _SESSION_NODES,

@@ -18,7 +18,7 @@ The numbers are those of `tests/sim/invariants.py`; some are rules of the driver
 - K1, K2: what is in the tables of clients, and how the indexes of answers move, by `../tables/judge.py`;
   E1, E2, E3, E5: how long sessions live, and lock delays last, by `lifetimes.py`; E4: `healths.py`; W1, W2, W4: who waits for a change, by `waiters.py`;
   W3: nothing waits for a wake-up that is missing, by `promptness.py`.
-- V1 to V9, about services: `catalogs.py`, `registrars.py`, `targets.py`, `watchers.py`, `resolvers.py`, `calm.py`.
+- V1 to V10, about services: `catalogs.py`, `registrars.py`, `targets.py`, `watchers.py`, `resolvers.py`, `calm.py`.
 """
 
 from __future__ import annotations
