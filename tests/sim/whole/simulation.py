@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from hstore.node.api.consul.bodies import check_body
-from hstore.node.api.dialect import heads, queries, questions
+from hstore.node.api.dialect import heads, ids, queries, questions
 from hstore.node.api.http import answers
 from hstore.node.cluster import replica_check, session_clocks, session_nodes
 from hstore.node.driver import compaction, disk_space, requests
@@ -391,6 +391,7 @@ def _limits(sim: WholeSimulation) -> Iterator[None]:
         (questions, "WHILE_S", options.while_s),
         *unasked_watched(sim),
         (uuid, "uuid4", lambda: uuid.UUID(int=names.getrandbits(128), version=4)),
+        (ids, "new", lambda: uuid.UUID(int=names.getrandbits(128), version=4).bytes),
         (queries, "random", names),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
