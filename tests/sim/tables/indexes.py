@@ -29,7 +29,7 @@ class Indexes:
         gone: Of each kind of what is looked up by name (services, nodes): when one ceased to be.
         meta: The last change of the meta of a node.
         cleared: The last time that a node went that had services.
-        twice: The last command that gave one check twice: what it was in between may count, too.
+        twice: The last command that changed one check twice: what it was in between may count, too.
     """
 
     wrote_at: dict[bytes, int] = field(default_factory=dict)

@@ -365,6 +365,8 @@ def _update(page: Page, command: UpdateChecks) -> bool:
         is_same = (check.status, check.output) == (one.status, one.output)
         if is_same or not _may(page, command.owner, check, check.definition.kind):
             continue
+        if check.modify_index == page.index:
+            page.indexes.twice = page.index
         page.checks[one.node, one.id] = msgspec.structs.replace(
             check, status=one.status, output=one.output, modify_index=page.index,
             critical_ms=_critical_ms(page, one.status, check.critical_ms),
