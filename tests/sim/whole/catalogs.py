@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from hstore.node.model.commands import Command, Outcome, RemoveMember, ReplaceMember
 from hstore.node.model.services import (
+    AssignNodes,
     CatalogRegister,
     Deregister,
     DeregisterCritical,
@@ -80,6 +81,7 @@ class Catalogs:
         self._seen: dict[tuple[int, int, str], list[Seen]] = {}
         self._told: dict[tuple[str, str, int], list[Any]] = {}
         self._made_by_agents: set[Node] = set()
+        self._owners: dict[int, list[tuple[int, int]]] = {}
 
     @property
     def is_used(self) -> bool:
@@ -110,6 +112,11 @@ class Catalogs:
         """Return ID and port of each instance of a service, as of an index."""
         page = self._pages[bisect.bisect_right(self._indexes, index) - 1]
         return {(key[1], port) for key, (other, port) in page.items() if other == name}
+
+    def was_anothers(self, number: int, member: int, after: int, until: int) -> bool:
+        """Tell whether another member was to run the checks of a node, by an entry after one index."""
+        changes = self._owners.get(number, ())
+        return any(after < index <= until and owner != member for index, owner in changes)
 
     def _put(self, node: Node, service: Service, index: int) -> None:
         self.instances[node, service.id] = service.name.lower(), service.port
@@ -163,6 +170,10 @@ class Catalogs:
         face = before.members.get(command.replaces)
         if face is not None and command.member.id in before.members:
             self._forget(face.number)
+
+    def _assign(self, command: AssignNodes, index: int, _: Page) -> None:
+        for number, owner in command.pairs:
+            self._owners.setdefault(number, []).append((index, owner))
 
     def _forget(self, node: Node) -> None:
         for key in [key for key in self.instances if key[0] == node]:
@@ -297,6 +308,7 @@ def _listed(body: list[Any], kind: str) -> list[Any]:
 
 
 _EFFECTS: dict[type, Any] = {
+    AssignNodes: Catalogs._assign,
     RegisterService: Catalogs._register_service,
     RegisterCheck: Catalogs._register_check,
     CatalogRegister: Catalogs._register_in_catalog,

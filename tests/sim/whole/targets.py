@@ -77,6 +77,7 @@ class Target:
         running: Who has a run under way: members by id, with the life of each.
         last: Who began the last run.
         begun_at: When the last run of a life of a member began.
+        begun_after: Likewise, the last entry that was applied there then.
         counted: Likewise, what the results came to.
         defined: Likewise, the index of the definition that ran.
         told: Likewise, the index of the last registration that gave a status.
@@ -91,6 +92,7 @@ class Target:
     running: set[tuple[int, int]] = field(default_factory=set)
     last: tuple[int, int] | None = None
     begun_at: dict[tuple[int, int], float] = field(default_factory=dict)
+    begun_after: dict[tuple[int, int], int] = field(default_factory=dict)
     counted: dict[tuple[int, int], set[_Counted]] = field(default_factory=dict)
     defined: dict[tuple[int, int], int] = field(default_factory=dict)
     told: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -154,6 +156,12 @@ class Targets:
         target.running.add(life)
         check = self._found(target, member)
         is_other = target.last is not None and target.last != life
+        applied = member.node.replica.state.applied
+        if check is not None and not is_other:
+            # Or it was to be run by another, who began no run.
+            since = target.begun_after.get(life, applied)
+            is_other = sim.catalogs.was_anothers(check.node, member.id, since, applied)
+        target.begun_after[life] = applied
         target.last = life
         if is_other or check is None or check.defined != target.defined.get(life):
             # Registered anew, or run by another member meanwhile: all begins again.
