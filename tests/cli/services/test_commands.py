@@ -18,6 +18,8 @@ from hstore.cli.shell.lines import is_write
 from hstore.cli.shell.shell import run_shell
 from hstore.cli.show.services import Lost, Sight
 from hstore.node.errors import ConfigError, NotApplied, Refused
+from hstore.node.filter.fields import Object, Plain
+from hstore.node.filter.predicate import predicate
 
 A, B = "127.0.0.1:8500", "127.0.0.1:8501"
 SELF = {"Config": {"NodeName": "n1"}}
@@ -333,7 +335,8 @@ def test_instances_are_chosen(say, web, cluster):
     ]  # fmt: skip
     chosen = json.loads(say("services", "web", "--node", "n1", "--json"))
     assert [one["Service"]["ID"] for one in chosen] == ["web-1"]
-    assert say("services", "--tag", "v2").splitlines()[1].startswith("web ")
+    for tag in ("v2", "V2"):
+        assert say("services", "--tag", tag).splitlines()[1].startswith("web ")
     assert json.loads(say("services", "--node", "n1", "--json")) == {
         "consul": [],
         "web": ["v1", "v2"],
@@ -384,13 +387,33 @@ def test_checks_are_shown(say, cluster):
     assert json.loads(say("checks", "--json")) == found
 
 
+NAMES = ("CheckID", "ServiceName", "ServiceID")
+
+
+def filter_sent(cluster):
+    return httpx.URL(f"http://{A}{cluster.asked[-1][2]}").params["filter"]
+
+
 def test_checks_are_chosen_by_the_node(say, cluster):
     cluster.set(A, "/v1/health/state/critical", lambda _: said([check("c", "critical")]))
     say("checks", 'a"b', "--state", "critical")
-    path = httpx.URL(f"http://{A}{cluster.asked[-1][2]}")
-    assert path.params["filter"] == (
-        'CheckID == "a\\"b" or ServiceName == "a\\"b" or ServiceID == "a\\"b"'
+    pattern = '"(?i)^a\\"b$"'
+    assert filter_sent(cluster) == (
+        f'CheckID matches {pattern} or ServiceName matches {pattern} or ServiceID == "a\\"b"'
     )
+
+
+@pytest.mark.parametrize("name", ["web", "We.b", "a-b c#~&\\'{", "w\u00e9b", "w" * 255])
+def test_names_of_checks_and_services_are_found_in_any_case(say, cluster, name):
+    cluster.set(A, "/v1/health/state/any", lambda _: said([]))
+    say("checks", name.lower() if len(name) < 255 else name)
+    keeps = predicate(filter_sent(cluster), Object(dict.fromkeys(NAMES, Plain.TEXT)))
+    shown = name.replace("e", "E").replace("a", "A")
+    none = dict.fromkeys(NAMES, "")
+    for field in ("CheckID", "ServiceName"):
+        assert keeps({**none, field: shown})
+        assert not keeps({**none, field: f"x{shown}"})
+        assert not keeps({**none, field: f"{shown}x"})
 
 
 # --- following -----------------------------------------------------------------------------------------
