@@ -439,9 +439,10 @@ def filter_sent(cluster):
 def test_what_a_narrow_terminal_cuts_is_marked():
     cells = ("critical", "service:web-1", "web", "n1", "1234567", "no answer")
     titles = ("STATUS", "CHECK", "SERVICE", "NODE", "INDEX", "OUTPUT")
-    console = Console(width=46, file=io.StringIO(), force_terminal=False)
+    drawn = io.StringIO()
+    console = Console(width=46, file=drawn, force_terminal=False)
     console.print(table(Sight(titles, [Row(cells[:2], cells)], [], "none")))
-    head, row = (line.split() for line in console.file.getvalue().splitlines())
+    head, row = (line.split() for line in drawn.getvalue().splitlines())
     for words, whole in (
         (head, titles),
         (row, ["critical", "service:web-1", "web", "n1", "1234567", "no", "answer"]),
