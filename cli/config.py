@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 LOG_LEVEL = "log_level"
 
+_EMPTY = '""'
+"""How a value that is empty is shown beside others."""
+
 
 def show_settings(client: NodeClient, key: str | None, *, as_json: bool = False) -> None:
     """Print one value, or a table of all; as JSON what `GET /v1/config` answers of them.
@@ -43,7 +46,7 @@ def change_setting(client: NodeClient, key: str, value: str, *, as_json: bool = 
     if as_json:
         print_json(changed)
         return
-    click.echo(f"{key} is {changed.value} ({changed.source})")
+    click.echo(f"{key} is {changed.value or _EMPTY} ({changed.source})")
     if changed.note:
         click.echo(changed.note)
 
@@ -71,7 +74,7 @@ def transfer_lead(client: NodeClient, to: str, *, as_json: bool = False) -> None
 def table(settings: dict[str, ConfigValue]) -> list[str]:
     """Return the lines of a table, which programs can split at spaces."""
     rows = [("KEY", "VALUE", "SOURCE")]
-    rows += [(key, setting.value, setting.source) for key, setting in settings.items()]
+    rows += [(key, one.value or _EMPTY, one.source) for key, one in settings.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return [f"{key:{widths[0]}}  {value:{widths[1]}}  {source}" for key, value, source in rows]
 

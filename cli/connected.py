@@ -43,6 +43,27 @@ def connected(function: Callable[..., Any]) -> Callable[..., Any]:
     return callback
 
 
+def texts(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the callback of a command that takes nothing but text: all else is refused first.
+
+    What stood in quotes in the shell (`Literal`) is an ordinary text for it, too.
+    """
+
+    @wraps(function)
+    def callback(**said: Any) -> Any:
+        return function(**{name: _as_text(value) for name, value in said.items()})
+
+    return callback
+
+
+def _as_text(said: Any) -> Any:
+    from .shell.words import text_of
+
+    if isinstance(said, tuple):
+        return tuple(map(_as_text, said))
+    return text_of(said, f"word {said!r}") if isinstance(said, str) else said
+
+
 @contextmanager
 def _opened(host: str | None, zone: str | None) -> Iterator[Context]:
     """Yield the shell's connection, or one for this command alone."""

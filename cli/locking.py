@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options as opt
-from .connected import connected, filled, filled_if_any, key_first
+from .connected import connected, filled, filled_if_any, key_first, texts
 from .vocabulary import Commands, as_key_command
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def session() -> None:
 
 
 @session.command("create")
+@texts
 @connected
 @click.option("--ttl", metavar="TIME", help="It ends when it is not renewed for so long [never].")
 @click.option(

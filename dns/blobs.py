@@ -191,6 +191,14 @@ class ServiceAnswer(Compiled):
         return b"".join((head[:2], flags, head[3:4], counts, question, *records, opt))
 
 
+def joined(records: Sequence[bytes], rng: random.Random) -> list[bytes]:
+    """Return records in several orders; each comes first equally often, as in a `ServiceAnswer`."""
+    if not records:
+        return [b""]
+    orders = _indexes(len(records), rng)
+    return [b"".join([records[index] for index in order]) for order in orders]
+
+
 def _indexes(count: int, rng: random.Random) -> tuple[tuple[int, ...], ...]:
     """Return orders of so many records: each comes first equally often, and the rest is shuffled."""
     if count == 1:

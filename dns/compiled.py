@@ -174,8 +174,12 @@ def _heads(rcode: Rcode, counts: tuple[int, int, int]) -> tuple[bytes, ...]:
 
 def negative(zone: Zone, apex: Name, rcode: Rcode, keys: tuple[Key, ...] = ()) -> Compiled:
     """Return a negative answer. RFC 2308 section 3: it carries the apex's SOA, for caches."""
-    soa = pack_anywhere(Record(apex, RRType.SOA, zone.soa.minimum_s, zone.soa))
-    return Compiled(rcode, (0, 1, 0), [soa], keys)
+    return Compiled(rcode, (0, 1, 0), [soa_record(zone, apex)], keys)
+
+
+def soa_record(zone: Zone, apex: Name) -> bytes:
+    """Return an apex's SOA for a negative answer, packed."""
+    return pack_anywhere(Record(apex, RRType.SOA, zone.soa.minimum_s, zone.soa))
 
 
 def any_answer(name: Name, zone: Zone, keys: tuple[Key, ...] = ()) -> Compiled:

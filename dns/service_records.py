@@ -20,10 +20,11 @@ from .blobs import (
     apex_pointer,
     cname_record,
     host_below,
+    joined,
     srv_record,
     txt_record,
 )
-from .compiled import Compiled, any_answer, negative
+from .compiled import Compiled, any_answer, negative, soa_record
 from .ip_literals import packed_ip
 from .lookup import Instance, Key, Lookup
 from .message import name_bytes
@@ -64,6 +65,24 @@ class Resolved(NamedTuple):
     answer: Compiled | None
     is_kept: bool = True
     alias: Alias | None = None
+
+
+class _Hosts(NamedTuple):
+    """The hosts that a name of ours stands for.
+
+    Attributes:
+        hosts: Each an IP literal or a name.
+        ttl_s: Of their records.
+        rcode: What a query for the name would get: `NXDOMAIN`, where there is no such name; `SERVFAIL`,
+            where what is known of it is too old; None, where it would be held.
+    """
+
+    hosts: list[str]
+    ttl_s: int
+    rcode: Rcode | None = Rcode.NOERROR
+
+
+_ABSENT = _Hosts([], 0, Rcode.NXDOMAIN)
 
 
 def asked_in(name: Name, zone: Zone, lookup: Lookup) -> Asked | None:
@@ -231,34 +250,62 @@ class Question:
         """Answer with a CNAME, and with what the name in it has, as far as it is ours."""
         chain = [cname_record(QUESTION, ttl_s, target)]
         seen = {self._name}
-        alias = None
         while target not in seen and len(seen) < _CHAIN_MAX:
             seen.add(target)
             found = self._zones.find(target)
             if found is None:
                 alias = Alias(b"".join(chain), len(chain), target)
-                break
-            records, following = self._addresses(target, found[0], self._rtype)
-            chain += records
+                return Resolved(self._chained(chain), alias=alias)
+            stands_for = self._stands_for(target, found[0])
+            if stands_for.rcode is Rcode.SERVFAIL:
+                return Resolved(None)
+            records, following = self._addresses(target, stands_for, self._rtype)
             if following is None:
-                break
+                soa = b"" if records else soa_record(*found)
+                return Resolved(self._chained(chain, records, stands_for.rcode, soa))
+            chain += records
             target = following
-        counts = (len(chain), 0, 0)
-        answer = Compiled(Rcode.NOERROR, counts, [b"".join(chain)], self._noted())
-        return Resolved(answer, alias=alias)
+        return Resolved(self._chained(chain))
+
+    def _chained(
+        self,
+        chain: list[bytes],
+        addresses: Sequence[bytes] = (),
+        rcode: Rcode | None = None,
+        soa: bytes = b"",
+    ) -> Compiled:
+        """Return an answer that begins with CNAMEs.
+
+        Args:
+            chain: The CNAMEs.
+            addresses: Those of the last name, which come in several orders.
+            rcode: Of the last name (RFC 6604 section 3); None: nothing is said of it.
+            soa: Says that the last name has no such addresses (RFC 2308 section 2.2).
+        """
+        if rcode is None:
+            soa = b""
+        counts = (len(chain) + len(addresses), 1 if soa else 0, 0)
+        before = b"".join(chain)
+        bodies = [before + one + soa for one in joined(addresses, self._random)]
+        answer = Compiled(rcode or Rcode.NOERROR, counts, bodies, self._noted())
+        answer.size = sum(map(len, bodies))
+        return answer
 
     def _glue(self, name: Name) -> tuple[bytes, ...]:
         """Return the addresses of a host, if its name is one of ours and leads to no other."""
         found = self._zones.find(name)
         if found is None:
             return ()
-        both = (self._addresses(name, found[0], rtype) for rtype in _ADDRESSES)
+        stands_for = self._stands_for(name, found[0])
+        both = (self._addresses(name, stands_for, rtype) for rtype in _ADDRESSES)
         return tuple(one for records, following in both if following is None for one in records)
 
-    def _addresses(self, name: Name, zone: Zone, rtype: int) -> tuple[list[bytes], Name | None]:
+    def _addresses(
+        self, name: Name, stands_for: _Hosts, rtype: int
+    ) -> tuple[list[bytes], Name | None]:
         """Return the records of a name of ours, and the next name if they end in a CNAME."""
         owner = name_bytes(name)
-        hosts, ttl_s = self._hosts_at(name, zone)
+        hosts, ttl_s, _rcode = stands_for
         ips = [ip for ip in map(packed_ip, hosts) if ip is not None]
         if ips:
             chosen = dict.fromkeys(ip for ip in ips if _is_of(ip, rtype))
@@ -268,27 +315,38 @@ class Question:
             return [], None
         return [cname_record(owner, ttl_s, following)], following
 
-    def _hosts_at(self, name: Name, zone: Zone) -> tuple[list[str], int]:
-        """Return the addresses or names of the hosts that a name of ours stands for, and their TTL."""
+    def _stands_for(self, name: Name, zone: Zone) -> _Hosts:
+        """Return the hosts that a name of ours stands for."""
         asked = asked_in(name, zone, self._lookup)
         node = zone.nodes.get(name) or member_asked(asked, zone)
         if node is not None:
             both = (one for rtype in _ADDRESSES for one in node.rrsets.get(rtype, ()))
-            return [str(one.ip) for one in both if isinstance(one, Address)], zone.ttl_s
+            ips = [str(one.ip) for one in both if isinstance(one, Address)]
+            return _Hosts(ips, zone.ttl_s, Rcode.NOERROR if node.available else None)
         if asked is None:
-            return [], 0
+            return _ABSENT
         if asked.kind is Kind.SERVICE:
-            service = self._lookup.service(asked.name)
-            self._note(service.keys)
-            shown = shown_of(service.what, asked, self._lookup.names).instances
-            ttl_s = service.what.ttl_s if service.what and self._zone.in_contact else 0
-            return [_host_of(one) for one in shown], ttl_s
+            return self._instances_of(asked)
         if asked.kind is Kind.NODE:
             found = self._lookup.node(asked.name)
             self._note(found.keys)
-            return [found.what.address] if found.what is not None else [], zone.ttl_s
-        ip = _ip_of_digits(asked.name) if asked.kind is Kind.ADDRESS else None
-        return [str(ip_address(ip))] if ip is not None else [], zone.ttl_s
+            return _ABSENT if found.what is None else _Hosts([found.what.address], zone.ttl_s)
+        if asked.kind is Kind.NOTHING:
+            return _Hosts([], 0)
+        ip = _ip_of_digits(asked.name)
+        return _ABSENT if ip is None else _Hosts([str(ip_address(ip))], zone.ttl_s)
+
+    def _instances_of(self, asked: Asked) -> _Hosts:
+        """Return the hosts of a service, or of those of its instances that have a tag."""
+        if is_stale(self._lookup):
+            return _Hosts([], 0, Rcode.SERVFAIL)
+        service = self._lookup.service(asked.name)
+        self._note(service.keys)
+        shown = shown_of(service.what, asked, self._lookup.names)
+        if not shown.exists:
+            return _ABSENT
+        ttl_s = service.what.ttl_s if service.what and self._zone.in_contact else 0
+        return _Hosts([_host_of(one) for one in shown.instances], ttl_s)
 
 
 def member_asked(asked: Asked | None, zone: Zone) -> Node | None:

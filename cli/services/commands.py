@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import options as opt
-from ..connected import connected, filled, filled_if_any
+from ..connected import connected, filled, filled_if_any, texts
 from ..vocabulary import KeyCommand, as_key_command
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _watch = click.option("--watch", "is_watch", is_flag=True, help="Follow changes 
 @as_key_command(
     "services", "[NAME]", examples=("", "web", "web --passing --json", "--watch"),
 )  # fmt: skip
+@texts
 @connected
 @_passing
 @click.option("--tag", metavar="TAG", help="Only those with this tag.")
@@ -71,6 +72,7 @@ def services(
 @as_key_command(
     "checks", "[ID | NAME]", examples=("", "web", "service:web", "--state critical --watch"),
 )  # fmt: skip
+@texts
 @connected
 @click.option(
     "--state",
@@ -104,6 +106,7 @@ def checks(
         "./web.json",
     ),
 )  # fmt: skip
+@texts
 @connected
 @click.option("--id", "service_id", metavar="ID", help="Its ID, unlike all others there [NAME].")
 @click.option("--port", metavar="PORT", help="Its port.")
@@ -138,6 +141,7 @@ def register(context: Context, *, as_json: bool, words: tuple[str, ...], **said:
 
 
 @as_key_command("deregister", "ID", is_write=True, examples=("web", "db-1 --node hall"))
+@texts
 @connected
 @_node
 @opt.as_json
@@ -156,6 +160,7 @@ def deregister(
     "maint", "on|off [ID]", is_write=True,
     examples=("on --reason 'new disk'", "off", "on web", "off web --node hall"),
 )  # fmt: skip
+@texts
 @connected
 @click.option("--reason", metavar="TEXT", help="Why, for others to see.")
 @_node

@@ -6,6 +6,7 @@ file is sent before all of it was read and checked by the shapes that a node che
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,10 @@ from ..vocabulary import did_you_mean
 
 _ENDINGS = (".json", ".hcl")
 _BYTES_MAX = 16 << 20
+_PARTS = frozenset({"service", "services", "check", "checks"})
+
+# Where an HCL file begins: a comment, `service {`, or `services = [`.
+_HCL = re.compile(rb"\s*(?:#|//|/\*|\w+\s*[={])")
 
 _decoder = msgspec.json.Decoder()
 
@@ -55,29 +60,33 @@ def _content(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
     if len(text) > _BYTES_MAX:
         raise ConfigError(f"{path}: it has more than {_BYTES_MAX >> 20} MiB")
-    if path.suffix == ".hcl" or text.lstrip()[:1] != b"{":
+    if path.suffix == ".hcl" or _HCL.match(text):
         raise ConfigError(
             f'{path} is HCL: only JSON is read (consul\'s "services" blocks translate one to one)'
         )
     try:
-        found: dict[str, Any] = _decoder.decode(text)
+        found = _decoder.decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"{path}: a service file is an object with service or services in it, and this is"
+            f" {_short(found)}"
+        )
     return found
 
 
 def _parts(path: Path, found: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     """Return the services of a file, and the checks that stand beside them."""
-    if not {"service", "services", "check", "checks"}.intersection(found) or "name" in {
-        name.lower() for name in found
-    }:
+    names = {name.lower() for name in found}
+    if not _PARTS & names or "name" in names:
         return [found], []
     services: list[Any] = []
     checks: list[Any] = []
     for name, value in found.items():
-        if name not in {"service", "services", "check", "checks"}:
+        if name.lower() not in _PARTS:
             raise ConfigError(f"{path}: only services and checks are read, and it has {name!r}")
-        into = services if name.startswith("service") else checks
+        into = services if name.lower().startswith("service") else checks
         if isinstance(value, list):
             into += value
         else:

@@ -6,6 +6,7 @@ the node ends, another one is asked, as by every command.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -43,6 +44,9 @@ _WAIT_FOR_INSTANCES_S = 1.0
 
 COUNTED_MAX = 200
 """Services whose instances are counted in the list of all: each takes a request."""
+
+_PATTERN_BYTES_MAX = 256
+"""A node takes no longer pattern in a filter."""
 
 _WORST = ("maintenance", "critical", "warning", "passing")
 
@@ -135,7 +139,7 @@ def _look_at_all(wanted: Wanted, client: NodeClient, index: int) -> tuple[int, S
     rows: list[Row] = []
     content: dict[str, list[str]] = {}
     for name, tags in tags_of.items():
-        if wanted.tag is not None and wanted.tag not in tags:
+        if wanted.tag is not None and wanted.tag.lower() not in map(str.lower, tags):
             continue
         found = _instances(wanted, client, name, AT_ONCE)[1] if is_counted else None
         if found or not is_narrow:
@@ -177,12 +181,28 @@ def _look_at_checks(
     """Look at the checks, those with one status or all."""
     chosen = ""
     if name is not None:
-        said = msgspec.json.encode(name).decode()  # As Go's strings, which a filter has.
-        chosen = f"CheckID == {said} or ServiceName == {said} or ServiceID == {said}"
+        either = _in_any_case(name)
+        chosen = f"CheckID {either} or ServiceName {either} or ServiceID == {_quoted(name)}"
     shown, found = catalog.checks(client, state or "any", chosen, Waiting(index, _WAIT_S))
     titles = ("STATUS", "CHECK", "SERVICE", "NODE", "INDEX", "OUTPUT")
     rows = [_check_row(one) for one in found]
     return shown.at, Sight(titles, rows, shown.content, "there is no such check")
+
+
+def _in_any_case(name: str) -> str:
+    """Return what a filter says of the names of checks and services that a name finds.
+
+    They are found in upper and lower case alike, and comparing in a filter minds the case.
+    """
+    pattern = f"(?i)^{re.escape(name)}$"
+    # Of a very long name there is no pattern; it has to be written as it is shown.
+    is_short = len(pattern.encode()) <= _PATTERN_BYTES_MAX
+    return f"matches {_quoted(pattern)}" if is_short else f"== {_quoted(name)}"
+
+
+def _quoted(text: str) -> str:
+    """Return a string of Go's, which a filter has, and which is JSON's as well."""
+    return msgspec.json.encode(text).decode()
 
 
 # --- rows ----------------------------------------------------------------------------------------------

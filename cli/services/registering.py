@@ -16,7 +16,7 @@ from hstore.node.errors import ConfigError, HstoreError, Refused
 from hstore.node.model import durations, values
 
 from ..client import catalog
-from ..client.errors import Unreachable
+from ..client.errors import NotFound, Unreachable
 from ..client.plain import plain
 from ..search.here import address_here, is_this_machine
 from ..shell.connection import Connection
@@ -113,7 +113,7 @@ def deregister(context: Context, service_id: str, node: str | None, *, as_json: 
     """Remove a service."""
     if not service_id:
         raise ConfigError("the ID is empty: `services` shows them")
-    with _member(context, node) as connection:
+    with _member(context, node) as connection, _looked_for_on(node, connection):
         connection.write(lambda client: catalog.deregister(client, service_id, node))
         where = node or _name_of(connection)
     done = Done(None, service_id, where, "deregistered")
@@ -133,7 +133,7 @@ def maintain(
     if not is_on and reason:
         raise ConfigError("--reason says why maintenance is on")
     result = "in maintenance" if is_on else "back from maintenance"
-    with _member(context, node) as connection:
+    with _member(context, node) as connection, _looked_for_on(node, connection):
         connection.write(
             lambda client: catalog.maintain(client, service_id, node, is_on=is_on, reason=reason)
         )
@@ -242,6 +242,18 @@ def _member(context: Context, node: str | None) -> Iterator[Connection]:
         raise Unreachable(_NOT_HERE)
     with Connection(connection.finder, address, context.out.note, is_brief=True) as own:
         yield own
+
+
+@contextmanager
+def _looked_for_on(node: str | None, connection: Connection) -> Iterator[None]:
+    """Say of an ID that is not there on which node it was looked for: it may be on another one."""
+    try:
+        yield
+    except NotFound as error:
+        where = node or _name_of(connection)
+        raise NotFound(
+            f"{error} It was looked for on {plain(where)}; --node names another node"
+        ) from None
 
 
 def _tell(context: Context, done: Done, line: str, *, as_json: bool) -> None:

@@ -81,9 +81,9 @@ def terminal() -> Console:
 def table(sight: Sight) -> Table:
     """Return the table of what was seen."""
     found = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for number, title in enumerate(sight.titles):
-        is_last = number == len(sight.titles) - 1
-        found.add_column(title, no_wrap=True, overflow="ellipsis" if is_last else "fold")
+    for title in sight.titles:
+        # Without the mark, half an index would look like another one.
+        found.add_column(title, no_wrap=True, overflow="ellipsis")
     for row in sight.rows:
         style = _STYLES.get(row.status, "")
         found.add_row(

@@ -31,6 +31,18 @@ def test_config_shows_a_table_or_one_value(server, capfd):
     assert capfd.readouterr().out == "2s\n"
 
 
+def test_an_empty_value_is_seen_and_leaves_three_columns(server, capfd):
+    empty = {"value": "", "source": "default"}
+    server.answers[CURRENT] = (200, {"dns.service_ttl": empty})
+    assert cli.run(["config", "-h", server.address]) == 0
+    assert capfd.readouterr().out.splitlines()[1].split() == ["dns.service_ttl", '""', "default"]
+    assert cli.run(["config", "-h", server.address, "dns.service_ttl"]) == 0
+    assert capfd.readouterr().out == "\n"
+    server.answers["PUT", "/v1/config/dns.service_ttl"] = (200, {"key": "dns.service_ttl", **empty})
+    assert cli.run(["config", "-h", server.address, "dns.service_ttl", ""]) == 0
+    assert capfd.readouterr().out == 'dns.service_ttl is "" (default)\n'
+
+
 def test_an_unknown_key_is_wrong_usage_and_the_known_ones_are_named(server, capfd):
     server.answers[CURRENT] = (200, SHOWN)
     assert cli.run(["config", "-h", server.address, "hartbeat"]) == 2

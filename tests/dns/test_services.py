@@ -368,6 +368,66 @@ def test_a_name_of_ours_is_followed_at_once(target, expected):
     assert {str(rr.rdata) for rr in srv.ar if rr.rtype == 1} == expected
 
 
+def test_addresses_behind_a_name_come_in_random_order():
+    answers, lookup = served()
+    lookup.put(b"alias", [instance(1, address="web.service.consul")])
+    orders = [contents(ask(answers, "alias.service.consul").rr) for _ in range(180)]
+    assert {order[0] for order in orders} == {"web.service.consul."}
+    firsts = Counter(order[1] for order in orders)
+    assert set(firsts) == WEB
+    assert min(firsts.values()) > 30
+
+
+@pytest.mark.parametrize(
+    ("target", "rtype", "rcode", "soa"),
+    [
+        ("absent.service.hstore.local", "A", NXDOMAIN, ["hstore.local."]),
+        ("x.web.service.consul", "A", NXDOMAIN, ["consul."]),
+        ("n9.node.consul", "A", NXDOMAIN, ["consul."]),
+        ("abcdefgh.addr.consul", "A", NXDOMAIN, ["consul."]),
+        ("nothing.hstore.local", "A", NXDOMAIN, ["hstore.local."]),
+        ("service.hstore.local", "A", NOERROR, ["hstore.local."]),
+        ("consul", "A", NOERROR, ["consul."]),
+        ("down.service.consul", "A", NOERROR, ["consul."]),
+        ("w1.node.consul", "AAAA", NOERROR, ["consul."]),
+        ("n1.node.hstore.local", "AAAA", NOERROR, ["hstore.local."]),
+        ("six.service.consul", "A", NOERROR, ["consul."]),
+        ("web.service.consul", "A", NOERROR, []),
+        ("far.node.consul", "A", NOERROR, []),
+    ],
+)
+def test_what_the_last_of_several_names_lacks_is_said_of_it(target, rtype, rcode, soa):
+    answers, lookup = served()
+    lookup.put(b"alias", [instance(1, address=target)])
+    for _ in range(2):
+        reply = ask(answers, "alias.service.consul", rtype)
+        assert (reply.header.rcode, [str(rr.rname) for rr in reply.auth]) == (rcode, soa)
+        assert str(reply.rr[0].rdata) == f"{target}."
+
+
+def test_a_last_name_that_may_be_set_not_to_exist_does_not():
+    answers, lookup = served(NAMES._replace(empty_is_nxdomain=True))
+    lookup.put(b"alias", [instance(1, address="down.service.consul")])
+    assert ask(answers, "alias.service.consul").header.rcode == NXDOMAIN
+
+
+def test_of_a_last_name_that_is_held_nothing_is_said():
+    answers, lookup = served(leader=None)
+    lookup.put(b"alias", [instance(1, address="leader.hstore.local")])
+    reply = ask(answers, "alias.service.consul")
+    assert found(reply) == (NOERROR, {"leader.hstore.local."})
+    assert not reply.auth
+
+
+def test_a_node_named_by_a_service_is_as_old_as_the_service():
+    answers, lookup = served()
+    lookup.put_node(b"far", HostNode("web.service.consul", ()))
+    assert {"web.service.consul."} | WEB == set(contents(ask(answers, "far.node.consul").rr))
+    lookup.age_s = 301
+    answers.note_age()
+    assert found(ask(answers, "far.node.consul")) == (SERVFAIL, set())
+
+
 def test_a_name_that_is_followed_to_a_node_changes_with_the_node():
     answers, lookup = served()
     lookup.put(b"alias", [instance(9, address="w1.node.consul")])

@@ -99,7 +99,9 @@ instances = st.lists(
     unique_by=lambda one: one.order,
 )
 nodes = st.none() | st.builds(
-    HostNode, st.sampled_from(["10.7.7.7", "w2.node.consul", "far.example"]), st.just((b"k=v",))
+    HostNode,
+    st.sampled_from(["10.7.7.7", "w2.node.consul", "web.service.consul", "far.example"]),
+    st.just((b"k=v",)),
 )
 steps = st.lists(
     st.one_of(

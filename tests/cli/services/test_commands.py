@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import httpx
 import pytest
+from rich.console import Console
 
 from hstore.cli import main as cli
 from hstore.cli.client.errors import NotFound, Unreachable
@@ -16,8 +20,10 @@ from hstore.cli.shell.commands import Context, Output
 from hstore.cli.shell.connection import Connection
 from hstore.cli.shell.lines import is_write
 from hstore.cli.shell.shell import run_shell
-from hstore.cli.show.services import Lost, Sight
+from hstore.cli.show.services import Lost, Row, Sight, table
 from hstore.node.errors import ConfigError, NotApplied, Refused
+from hstore.node.filter.fields import Object, Plain
+from hstore.node.filter.predicate import predicate
 
 A, B = "127.0.0.1:8500", "127.0.0.1:8501"
 SELF = {"Config": {"NodeName": "n1"}}
@@ -235,6 +241,39 @@ def test_a_file_says_all_itself(fails, tmp_path):
 # --- deregister, maint ---------------------------------------------------------------------------------
 
 
+def test_in_a_shell_words_may_stand_in_quotes(finder, sent, cluster, monkeypatch, capfd):
+    cluster.set(A, "/v1/health/state/any", lambda _: said([check()]))
+    lines = (
+        b'register "my web" --id "web-1" --tag "a b"\n'
+        b"checks 'web'\n"
+        b'maint on "web-1" --reason "new disk" --json\n'
+        b'deregister "web-1" --json\n'
+    )
+    stdin = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(lines))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert run_shell(finder, A, cli.cli, ()) == 0
+    assert json.loads(sent[0][2]) == {"Name": "my web", "ID": "web-1", "Tags": ["a b"]}
+    assert [path for _, path, _ in sent[1:]] == [
+        "/v1/agent/service/maintenance/web-1?enable=true&reason=new%20disk",
+        "/v1/agent/service/deregister/web-1",
+    ]
+    assert capfd.readouterr().out.count('"id":"web-1"') == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("services", "a\udcff"), ("services", "--tag", "a\udcff"), ("checks", "a\udcff"),
+        ("register", "a\udcff"), ("register", "x", "--tag", "y", "--tag", "a\udcff"),
+        ("deregister", "a\udcff"), ("maint", "on", "a\udcff"),
+        ("maint", "on", "--reason", "a\udcff"), ("session", "create", "--name", "a\udcff"),
+    ],
+)  # fmt: skip
+def test_a_word_that_is_not_utf8_is_refused_before_anything_is_sent(fails, sent, words):
+    assert fails(*words) == "the word 'a\\udcff' is not UTF-8"
+    assert not sent
+
+
 def test_a_service_goes(say, sent):
     assert say("deregister", "web-1") == "deregistered web-1 on n1\n"
     assert sent[0][:2] == ("PUT", "/v1/agent/service/deregister/web-1")
@@ -247,7 +286,12 @@ def test_a_service_goes(say, sent):
 def test_a_service_that_is_not_there_is_status_1(fails, cluster):
     text = 'Unknown service ID "x". Ensure that the service ID is passed, not the service name.'
     cluster.set(A, "/v1/agent/service/deregister/x", httpx.Response(404, text=text))
-    assert fails("deregister", "x", error=NotFound) == text
+    cluster.set(A, "/v1/agent/service/maintenance/x", httpx.Response(404, text=text))
+    for words in (("deregister", "x"), ("maint", "on", "x")):
+        for more, where in (((), "n1"), (("--node", "n2"), "n2")):
+            assert fails(*words, *more, error=NotFound) == (
+                f"{text} It was looked for on {where}; --node names another node"
+            )
     assert NotFound.exit_code == 1
 
 
@@ -333,7 +377,8 @@ def test_instances_are_chosen(say, web, cluster):
     ]  # fmt: skip
     chosen = json.loads(say("services", "web", "--node", "n1", "--json"))
     assert [one["Service"]["ID"] for one in chosen] == ["web-1"]
-    assert say("services", "--tag", "v2").splitlines()[1].startswith("web ")
+    for tag in ("v2", "V2"):
+        assert say("services", "--tag", tag).splitlines()[1].startswith("web ")
     assert json.loads(say("services", "--node", "n1", "--json")) == {
         "consul": [],
         "web": ["v1", "v2"],
@@ -384,13 +429,48 @@ def test_checks_are_shown(say, cluster):
     assert json.loads(say("checks", "--json")) == found
 
 
+NAMES = ("CheckID", "ServiceName", "ServiceID")
+
+
+def filter_sent(cluster):
+    return httpx.URL(f"http://{A}{cluster.asked[-1][2]}").params["filter"]
+
+
+def test_what_a_narrow_terminal_cuts_is_marked():
+    cells = ("critical", "service:web-1", "web", "n1", "1234567", "no answer")
+    titles = ("STATUS", "CHECK", "SERVICE", "NODE", "INDEX", "OUTPUT")
+    drawn = io.StringIO()
+    console = Console(width=46, file=drawn, force_terminal=False)
+    console.print(table(Sight(titles, [Row(cells[:2], cells)], [], "none")))
+    head, row = (line.split() for line in drawn.getvalue().splitlines())
+    for words, whole in (
+        (head, titles),
+        (row, ["critical", "service:web-1", "web", "n1", "1234567", "no", "answer"]),
+    ):
+        assert all(word in whole or word.endswith("\u2026") for word in words)
+    assert "\u2026" in "".join(row)
+
+
 def test_checks_are_chosen_by_the_node(say, cluster):
     cluster.set(A, "/v1/health/state/critical", lambda _: said([check("c", "critical")]))
     say("checks", 'a"b', "--state", "critical")
-    path = httpx.URL(f"http://{A}{cluster.asked[-1][2]}")
-    assert path.params["filter"] == (
-        'CheckID == "a\\"b" or ServiceName == "a\\"b" or ServiceID == "a\\"b"'
+    pattern = '"(?i)^a\\"b$"'
+    assert filter_sent(cluster) == (
+        f'CheckID matches {pattern} or ServiceName matches {pattern} or ServiceID == "a\\"b"'
     )
+
+
+@pytest.mark.parametrize("name", ["web", "We.b", "a-b c#~&\\'{", "w\u00e9b", "w" * 255])
+def test_names_of_checks_and_services_are_found_in_any_case(say, cluster, name):
+    cluster.set(A, "/v1/health/state/any", lambda _: said([]))
+    say("checks", name.lower() if len(name) < 255 else name)
+    keeps = predicate(filter_sent(cluster), Object(dict.fromkeys(NAMES, Plain.TEXT)))
+    shown = name.replace("e", "E").replace("a", "A")
+    none = dict.fromkeys(NAMES, "")
+    for field in ("CheckID", "ServiceName"):
+        assert keeps({**none, field: shown})
+        assert not keeps({**none, field: f"x{shown}"})
+        assert not keeps({**none, field: f"{shown}x"})
 
 
 # --- following -----------------------------------------------------------------------------------------

@@ -74,6 +74,14 @@ def test_a_service_alone_and_the_names_of_the_api(read):
     assert read({"name": "web", "checks": [http]})[0]["Checks"] == [http]
 
 
+def test_members_are_read_in_any_case(read):
+    assert read({"Service": {"Name": "web", "PORT": 80}}) == read({"name": "web", "port": 80})
+    found = read(
+        {"SERVICES": [{"name": "a"}], "Check": {"service_id": "a", "id": "c", "ttl": "3s"}}
+    )
+    assert found[0]["Checks"] == [{"CheckID": "c", "TTL": "3s"}]
+
+
 def test_checks_beside_the_services_go_to_the_one_they_name(read):
     found = read(
         {
@@ -95,8 +103,11 @@ def test_checks_beside_the_services_go_to_the_one_they_name(read):
     [
         ("{", "is not JSON: "),
         ('service {\n  name = "web"\n}', "is HCL: only JSON is read (consul's "),
-        ("[]", "is HCL: only JSON is read"),
-        ("", "is HCL: only JSON is read"),
+        ("# web\nservices = []", "is HCL: only JSON is read"),
+        ("[]", "is an object with service or services in it, and this is []"),
+        ("true", "is an object with service or services in it, and this is True"),
+        ("", "is not JSON: "),
+        ("\ufeff{}", "is not JSON: "),
         ("{}", "service without a name: Missing service name"),
         ({"services": []}, "there is no service in it"),
         ({"services": [1]}, "a service must be an object, and one is 1"),
