@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -126,18 +127,26 @@ class _Instances:
         trio.from_thread.run_sync(self._nursery.cancel_scope.cancel, trio_token=self._token)
 
     async def _open(self, number: int) -> None:
+        leaving = self._scopes.get(number)
+        if leaving is not None:
+            # It comes back before its port was let go, and keeps it.
+            leaving.deadline = math.inf
+            return
         listeners = await trio.open_tcp_listeners(self.port, host=_host(number))
         self._scopes[number] = scope = trio.CancelScope()
         self._nursery.start_soon(self._serve, number, listeners, scope)
 
     def _close(self, number: int, after: float) -> None:
-        self._scopes.pop(number).deadline = trio.current_time() + after
+        scope = self._scopes[number] if after else self._scopes.pop(number)
+        scope.deadline = trio.current_time() + after
 
     async def _serve(
         self, number: int, listeners: list[trio.SocketListener], scope: trio.CancelScope
     ) -> None:
         with scope:
             await trio.serve_listeners(partial(self._answer, number), listeners)
+        if self._scopes.get(number) is scope:
+            del self._scopes[number]
 
     async def _answer(self, number: int, stream: trio.SocketStream) -> None:
         try:
