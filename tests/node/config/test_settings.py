@@ -97,6 +97,20 @@ def test_the_settings_of_services_are_kept_in_one_spelling(tmp_path):
         cluster_settings.changed(settings.cluster, "dns_only_passing", 2)
 
 
+def test_what_only_users_may_not_set_takes_effect_where_a_log_has_it():
+    """All nodes decide alike, and those of other builds have taken such values."""
+    for field, value in (("alt_domains", "arpa"), ("datacenter", "node")):
+        changed = cluster_settings.changed(ClusterSettings(), field, value)
+        assert getattr(changed, field) == value
+
+
+def test_a_domain_below_arpa_without_reverse_names_is_allowed():
+    given = {"cluster.alt_domains": "home.arpa", "cluster.zone": "hstore.home.arpa"}
+    settings = load_settings(given, ENV)
+    assert settings.cluster.alt_domains == "home.arpa"
+    assert settings.cluster.zone == "hstore.home.arpa"
+
+
 def test_the_data_folder_follows_xdg_data_home_unless_that_is_relative():
     here = load_settings({}, ENV | {"XDG_DATA_HOME": "/data"})
     ignored = load_settings({}, ENV | {"XDG_DATA_HOME": "data"})
@@ -157,6 +171,14 @@ def test_without_a_home_the_error_asks_for_a_data_directory():
         ("cluster.alt_domains", "a..b", "at most 4 DNS domains"),
         ("cluster.alt_domains", "a,b,c,d,e", "at most 4 DNS domains"),
         ("cluster.alt_domains", 5, "at most 4 DNS domains"),
+        ("cluster.alt_domains", ["lab.example", "arpa"], "no reverse names"),
+        ("cluster.alt_domains", "10.in-addr.arpa", "no reverse names"),
+        ("cluster.alt_domains", "IP6.arpa.", "no reverse names"),
+        ("cluster.zone", "in-addr.arpa", "no reverse names"),
+        ("cluster.datacenter", "a.b", "1 to 63"),
+        ("cluster.datacenter", "Service", "such as dc1 that means nothing else"),
+        ("cluster.datacenter", "leader", "such as dc1 that means nothing else"),
+        ("cluster.datacenter", "_tcp", "does not begin with '_'"),
         ("cluster.check_update_interval", "25h", "500ms, 1s or 2m"),
         ("cluster.dns.service_ttl", "web", "NAME=DURATION"),
         ("cluster.dns.service_ttl", "=5s", "NAME=DURATION"),
