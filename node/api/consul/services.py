@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from hstore.dns.ip_literals import is_ip
+from hstore.dns.services import host_name
+
 from ...filter.fields import TEXT, Object
 from ...model.commands import Denial
 from ...model.services import SERVICE_ID_BYTES_MAX, Deregister, RegisterService
@@ -116,6 +119,10 @@ def _tell_dubious(exchange: Exchange, service: Service, *, is_here: bool) -> Non
         event = "DNS cannot name a service: it is found by HTTP only"
         if _told.is_new(event, service.id):
             _log.warning(event, service=service.name, id=service.id)
+    if service.address and not is_ip(service.address) and host_name(service.address) is None:
+        event = "DNS leaves out a service: its address is neither an IP address nor a host name"
+        if _told.is_new(event, service.id):
+            _log.warning(event, service=service.name, id=service.id, address=cut(service.address))
     if is_here and not service.address and not exchange.is_local:
         event = "a service without an address, from another machine: it has this member's address"
         if _told.is_new(event, service.id):
