@@ -15,7 +15,7 @@ from ...model.services import Deregister, RegisterCheck
 from ..dialect import filters, heads
 from ..dialect.forms import refused
 from ..http.exchange import Deferred
-from ..http.params import parse_query, prefix_from_path
+from ..http.params import parse_query, text_from_path
 from . import by_id, place, shown
 from .bodies import check_body
 from .bodies.parts import cut, is_longer
@@ -82,7 +82,7 @@ def register(exchange: Exchange, request: Request, _rest: bytes) -> Found:
 
 def deregister(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`PUT /v1/agent/check/deregister/<id>`: `?node=`."""
-    check_id = prefix_from_path(rest).decode()
+    check_id = text_from_path(rest, "check ID")
     if is_longer(check_id, CHECK_ID_BYTES_MAX) or not check_id:
         raise _unknown(check_id)
     query = parse_query(request.query)
@@ -114,7 +114,7 @@ def update(exchange: Exchange, request: Request, rest: bytes) -> Found:
 
 
 def _take(exchange: Exchange, query: Query, rest: bytes, status: CheckStatus, output: str) -> Found:
-    check_id = prefix_from_path(rest).decode()
+    check_id = text_from_path(rest, "check ID")
     if query.get("node"):
         return _take_elsewhere(exchange, query, check_id, status, output)
     backend = exchange.backend

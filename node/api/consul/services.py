@@ -21,7 +21,7 @@ from ...model.services import SERVICE_ID_BYTES_MAX, Deregister, RegisterService
 from ..dialect import filters
 from ..dialect.forms import refused
 from ..dialect.queries import boolean, datacenter
-from ..http.params import parse_query, prefix_from_path
+from ..http.params import parse_query, text_from_path
 from . import by_id, place, shown
 from .bodies import service_body
 from .bodies.parts import cut, is_longer
@@ -133,7 +133,7 @@ def _tell_dubious(exchange: Exchange, service: Service, *, is_here: bool) -> Non
 
 def deregister(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`PUT /v1/agent/service/deregister/<id>`: `?node=`. Its checks go with it."""
-    service_id = prefix_from_path(rest).decode()
+    service_id = text_from_path(rest, "service ID")
     if is_longer(service_id, SERVICE_ID_BYTES_MAX) or not service_id:
         raise unknown(service_id)
     query = parse_query(request.query)
