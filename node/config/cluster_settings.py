@@ -93,12 +93,15 @@ def _refuse_reverse(domain: str) -> None:
 
 
 def _ms(value: object) -> str:
-    ms = int(str(value))
-    return f"{ms}ms" if ms % 1000 else f"{ms // 1000}s"
+    return values.duration_text(int(str(value)))
 
 
 def _s(value: object) -> str:
-    return f"{value}s"
+    return values.duration_text(1000 * int(str(value)))
+
+
+def _service_ttls(value: object) -> str:
+    return ",".join(f"{name}={_s(ttl_s)}" for name, ttl_s in values.service_ttls(value))
 
 
 def _parse_switch(value: object) -> int:
@@ -122,21 +125,21 @@ SETTINGS = (
     Setting("heartbeat", "heartbeat_ms", values.duration_ms("10ms", "10s"), _ms),
     Setting("election_timeout", "election_timeout_ms", values.duration_ms("50ms", "60s"), _ms),
     Setting("health_interval", "health_interval_ms", values.duration_ms("50ms", "60s"), _ms),
-    Setting("dns_ttl", "dns_ttl_s", values.duration_s("0s", "1440m"), _s),
+    Setting("dns_ttl", "dns_ttl_s", values.duration_s("0s", "24h"), _s),
     Setting("datacenter", "datacenter", values.datacenter, str, narrower=_datacenter),
-    Setting("session_ttl_min", "session_ttl_min_ms", values.duration_ms("1s", "1440m"), _ms),
-    Setting("session_node_grace", "session_node_grace_ms", values.duration_ms("0s", "60m"), _ms),
+    Setting("session_ttl_min", "session_ttl_min_ms", values.duration_ms("1s", "24h"), _ms),
+    Setting("session_node_grace", "session_node_grace_ms", values.duration_ms("0s", "1h"), _ms),
     Setting("alt_domains", "alt_domains", values.domains, str, narrower=_domains),
     Setting(
         "check_update_interval",
         "check_update_interval_ms",
-        values.duration_ms("0s", "1440m"),
+        values.duration_ms("0s", "24h"),
         _ms,
     ),
-    Setting("dns.service_ttl", "dns_service_ttl", values.service_ttl, str),
+    Setting("dns.service_ttl", "dns_service_ttl", values.service_ttl, _service_ttls),
     Setting("dns.only_passing", "dns_only_passing", _parse_switch, _switch),
     Setting("dns.empty", "dns_empty", values.choice("nodata", "nxdomain"), str),
-    Setting("dns.max_stale", "dns_max_stale_ms", values.duration_ms("1s", "1440m"), _ms),
+    Setting("dns.max_stale", "dns_max_stale_ms", values.duration_ms("1s", "24h"), _ms),
 )
 """All of them, in the order in which they are shown."""
 
@@ -152,17 +155,17 @@ def misfit(settings: ClusterSettings, changed: str = "election_timeout", prefix:
         changed: The key of the setting to blame.
         prefix: Stands before keys in the text: `cluster.` for a user of the file.
     """
-    heartbeat, timeout = settings.heartbeat_ms, settings.election_timeout_ms
-    if timeout >= ELECTION_HEARTBEATS * heartbeat:
+    if settings.election_timeout_ms >= ELECTION_HEARTBEATS * settings.heartbeat_ms:
         return ""
+    heartbeat, timeout = _ms(settings.heartbeat_ms), _ms(settings.election_timeout_ms)
     if changed == "heartbeat":
         return (
-            f"{prefix}heartbeat: '{heartbeat}ms' is too long; allowed: at most a quarter of "
-            f"{prefix}election_timeout, which is {timeout}ms: change that first"
+            f"{prefix}heartbeat: '{heartbeat}' is too long; allowed: at most a quarter of "
+            f"{prefix}election_timeout, which is {timeout}: change that first"
         )
     return (
-        f"{prefix}election_timeout: '{timeout}ms' is too short; allowed: at least "
-        f"{ELECTION_HEARTBEATS} times {prefix}heartbeat, which is {heartbeat}ms"
+        f"{prefix}election_timeout: '{timeout}' is too short; allowed: at least "
+        f"{ELECTION_HEARTBEATS} times {prefix}heartbeat, which is {heartbeat}"
     )
 
 
