@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from ..errors import StorageError
-from ..model.checks import SERF_HEALTH, Check, CheckStatus
+from ..model.checks import Check, CheckStatus
 from ..model.services import CONSUL, ExternalNode, Service
 from ..raft.errors import CoreBug
 from . import deletions, nodes, records
@@ -58,7 +58,6 @@ from .changes import (
     OWNERS,
     SERVICE_SET,
     SERVICES,
-    Change,
 )
 from .records import CHECK, NAME_INDEX, NODE_INDEXES, SERVICE, encode_index, encode_msgpack
 
@@ -351,9 +350,6 @@ def remove_node(batch: Batch, index: int, number: int) -> None:
         _touch_instances(batch, index, is_other_set=True)
     batch.wakes += [(CHECKS, key[1:]) for key, _ in checks]
     _touch_states(batch, index, *dict.fromkeys(check.status for _, check in checks))
-    if SERF_HEALTH in catalog.own_checks.get(number, ()):
-        key = records.check_key(number, SERF_HEALTH)
-        batch.changes.append(Change(CHECKS, key[1:], index, None))
     catalog.forget_checks(batch, number)
     catalog.forget_indexes(batch, number)
     key = encode_index(number)
