@@ -16,20 +16,18 @@ from hstore.dns.ip_literals import is_ip
 from hstore.dns.services import host_name
 
 from ...filter.fields import TEXT, Object
-from ...model.commands import Denial
-from ...model.services import SERVICE_ID_BYTES_MAX, Deregister, RegisterService
+from ...model.services import RegisterService
 from ..dialect import filters
 from ..dialect.forms import refused
 from ..dialect.queries import boolean, datacenter
 from ..http.params import parse_query, text_from_path
 from . import by_id, place, shown
 from .bodies import service_body
-from .bodies.parts import cut, is_longer
+from .bodies.parts import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...model.commands import Outcome
     from ...model.services import Service
     from ...state.reader import Reader
     from ..http.answers import HttpError
@@ -134,18 +132,7 @@ def _tell_dubious(exchange: Exchange, service: Service, *, is_here: bool) -> Non
 def deregister(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`PUT /v1/agent/service/deregister/<id>`: `?node=`. Its checks go with it."""
     service_id = text_from_path(rest, "service ID")
-    if is_longer(service_id, SERVICE_ID_BYTES_MAX) or not service_id:
-        raise unknown(service_id)
-    query = parse_query(request.query)
-    where = place.place_of(exchange, query, makes=False)
-
-    def refusal(outcome: Outcome) -> HttpError:
-        if outcome.denial in {Denial.NO_SERVICE, Denial.NO_NODE, Denial.PROTECTED}:
-            return unknown(service_id)
-        return place.denied(outcome)
-
-    command = Deregister(where, service=service_id)
-    return place.write(exchange, request, query, command, refusal)
+    return place.deregister(exchange, request, unknown(service_id), service=service_id)
 
 
 def unknown(service_id: str) -> HttpError:
