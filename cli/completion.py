@@ -125,7 +125,8 @@ def install(program: str) -> None:
 def completion_script(shell: str) -> str:
     """Return the script for one of `SHELLS`; how to install it stands at its top."""
     kind = _Bash if shell == "bash" else get_completion_class(shell)
-    assert kind is not None
+    if kind is None:
+        raise RuntimeError(f"no completion is known for {shell}")
     parts = [f"# hstore's completion for {shell}: {_INSTALLING[shell]}\n"]
     for program in PROGRAMS:
         command = click.Command(program)

@@ -61,7 +61,7 @@ def _duration(
 @opt.host
 @opt.zone
 @click.option(
-    "--ttl", metavar="TIME", default=_TTL, callback=_duration("1s", "1440m"),
+    "--ttl", metavar="TIME", default=_TTL, callback=_duration("1s", "24h"),
     help=f"TTL of the session: not renewed, it ends after this, at most twice this [{_TTL}].",
 )  # fmt: skip
 @click.option(
@@ -69,7 +69,7 @@ def _duration(
     help=f"How long nobody gets a lock that was lost and not released [{_DELAY}].",
 )  # fmt: skip
 @click.option(
-    "--wait", metavar="TIME", callback=_duration("1ms", "1440m"),
+    "--wait", metavar="TIME", callback=_duration("1ms", "24h"),
     help="Give up after this time, with status 1 [never].",
 )  # fmt: skip
 @click.option("--try", "is_try", is_flag=True, help="Give up at once when the lock is not free.")

@@ -245,7 +245,7 @@ cluster = _all(
     click.option(
         "--check-update-interval",
         metavar="TIME",
-        help="How often outputs of checks are written, at creation [300s].",
+        help="How often outputs of checks are written, at creation [5m].",
     ),
 )
 

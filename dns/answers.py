@@ -328,13 +328,15 @@ class Answers:
             compiled = self._compile(zone, apex, node, query)
             self._cache.add(key, compiled)
             return compiled, None
-        assert asked is not None, "a name without a node asks for something"
+        if asked is None:
+            raise RuntimeError("a name that has no node asks for nothing")
         return self._resolve(zone, key, asked, query)
 
     def _resolve(
         self, zone: Zone, key: bytes, asked: Asked, query: Query
     ) -> tuple[Compiled | None, Alias | None]:
-        assert self._zones is not None, "a zone was found"
+        if self._zones is None:
+            raise RuntimeError("a zone was found among none")
         question = Question(
             query.name,
             query.rtype,

@@ -154,11 +154,13 @@ class Dispatch:
 
         Cancellation: the client gets no reply.
         """
-        assert self._recursor is not None, "nothing is forwarded without a recursor"
+        recursor = self._recursor
+        if recursor is None:
+            raise RuntimeError("a query was forwarded that has no recursor")
         try:
             if isinstance(query, AliasQuery):
-                return await self._resolve_alias(self._recursor, query, limit)
-            return await self._recursor.resolve(query, limit)
+                return await self._resolve_alias(recursor, query, limit)
+            return await recursor.resolve(query, limit)
         except Exception:  # one reply that meets a bug must not end the server
             if self._count_failure():
                 log.exception("dns forwarding failed", count=self.stats.failures)

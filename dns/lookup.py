@@ -46,7 +46,8 @@ class Instance(NamedTuple):
 
     Attributes:
         node: The label of its node, in lower case; empty where DNS cannot carry its name.
-        address: Its own address, an IP literal or a host name; empty: it has its node's.
+        address: Its own address as registered, mostly an IP literal or a host name; empty: it has
+            its node's.
         node_address: Its node's, likewise; never empty.
         port: 0 to 65535.
         weight: Of its present status, 0 to 65535.
@@ -76,7 +77,7 @@ class HostNode(NamedTuple):
     """A node that is no member of the cluster.
 
     Attributes:
-        address: An IP literal or a host name.
+        address: As registered: an IP literal, a host name, or a text that is neither.
         texts: Contents of its TXT records.
     """
 

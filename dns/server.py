@@ -248,7 +248,8 @@ class DnsServer:
         async def forward() -> None:
             send(await self._dispatch.resolve(query, limit))
 
-        assert self._nursery is not None, "UDP is served by run"
+        if self._nursery is None:
+            raise RuntimeError("a query was forwarded by a server that does not run")
         self._nursery.start_soon(forward)
 
 

@@ -28,8 +28,8 @@ from .compiled import Compiled, any_answer, negative, soa_record
 from .ip_literals import packed_ip
 from .lookup import Instance, Key, Lookup
 from .message import name_bytes
-from .records import Address, Name, Rcode, RRType, name_of
-from .services import Asked, Kind, asked_by, shown_of
+from .records import Address, Name, Rcode, RRType
+from .services import Asked, Kind, asked_by, host_name, shown_of
 from .zone import Node, Zone, Zones
 
 _ADDRESSES = (RRType.A, RRType.AAAA)
@@ -198,7 +198,7 @@ class Question:
         for host, order in hosts:
             ip = packed_ip(host)
             if ip is None:
-                names.append(_host_name(host))
+                names.append(host_name(host))
             elif _is_of(ip, self._rtype):
                 record = address_record(QUESTION, ttl_s, ip)
                 parts.setdefault(record, Part(record, (), order))
@@ -226,7 +226,7 @@ class Question:
         elif ip is not None:
             owner = host_below(ip.hex().encode(), b"addr", self._apex)
         else:
-            name = _host_name(address)
+            name = host_name(address)
             return (b"", ()) if name is None else (name_bytes(name), self._glue(name))
         return owner, () if ip is None else (address_record(owner, self._zone.ttl_s, ip),)
 
@@ -310,7 +310,7 @@ class Question:
         if ips:
             chosen = dict.fromkeys(ip for ip in ips if _is_of(ip, rtype))
             return [address_record(owner, ttl_s, ip) for ip in chosen], None
-        following = next(filter(None, map(_host_name, hosts)), None)
+        following = next(filter(None, map(host_name, hosts)), None)
         if following is None:
             return [], None
         return [cname_record(owner, ttl_s, following)], following
@@ -368,11 +368,3 @@ def _ip_of_digits(digits: bytes) -> bytes | None:
 
 def _is_of(ip: bytes, rtype: int) -> bool:
     return rtype == (RRType.A if len(ip) == 4 else RRType.AAAA)
-
-
-def _host_name(text: str) -> Name | None:
-    """Return the labels of a host's name; None: DNS cannot carry it."""
-    try:
-        return name_of(text)
-    except ValueError:
-        return None

@@ -20,7 +20,7 @@ import enum
 from typing import NamedTuple
 
 from .lookup import CRITICAL, WARNING, Instance, Names, Service
-from .records import Name
+from .records import Name, name_of
 
 
 class Kind(enum.Enum):
@@ -60,6 +60,24 @@ def is_label(name: bytes) -> bool:
     Others may be registered: their names have dots or spaces, say, and do not exist here.
     """
     return 0 < len(name) <= 63 and _LABEL_BYTES.issuperset(name)
+
+
+def host_name(text: str) -> Name | None:
+    """Return the labels of the name of a host; None: no host has such a name (RFC 1123, section 2.1).
+
+    Addresses are registered as any text, such as `web:80`. Consul answers with each of them as a CNAME
+    (agent/dns/dns_address.go, `FQDN`), which a resolver fails at, and with it at all other instances.
+    Names of containers have `_`, which is let pass.
+    """
+    try:
+        labels = name_of(text)
+    except ValueError:
+        return None
+    is_written = not text.endswith("..") and all(map(is_label, labels))
+    # No top-level domain is a number: this was meant as an address.
+    if not is_written or labels[-1].isdigit() or any(one.strip(b"-") != one for one in labels):
+        return None
+    return labels
 
 
 def may_ask(last: bytes, datacenter: bytes) -> bool:

@@ -168,7 +168,8 @@ class Connection:
 
     def forward(self, query: Query) -> None:
         """Have a recursor answer a query."""
-        assert self._nursery is not None, "only queries that were read are forwarded"
+        if self._nursery is None:
+            raise RuntimeError("a query was forwarded that nobody has read")
         self._forwarded += 1
         self._nursery.start_soon(self._resolve, query)
 

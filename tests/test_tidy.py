@@ -133,6 +133,18 @@ def test_every_module_begins_with_a_docstring() -> None:
     assert without == []
 
 
+def test_no_module_asserts() -> None:
+    """Python leaves them out with -O. A broken invariant of a node is a CoreBug."""
+    asserts = [
+        at(path, node)
+        for path in modules(*ROOMS)
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Assert)
+    ]
+
+    assert asserts == []
+
+
 def test_every_module_postpones_its_annotations() -> None:
     def has_future(path: Path) -> bool:
         return any(module == "__future__" for _, module, _ in imports_of(path))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 import trio
 
 from hstore.node.errors import HstoreError, Refused
+from hstore.node.model.values import duration_text
 
 from ..client import sessions
 from ..client.plain import plain
@@ -357,7 +358,7 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds * 1000:.0f}ms"
+    return duration_text(round(seconds * 1000))
 
 
 def _holder(row: KeyRow) -> str:

@@ -299,7 +299,8 @@ def watch(context: Context, prefix: str | None, *, as_json: bool) -> None:
         context.out.note("Ctrl-C ends it")
     with ending_with_reader():
         for seen in context.connection.watch(begin):
-            assert seen.key is not None
+            if seen.key is None:
+                continue  # It says only how far the watch has come.
             if as_json:
                 what = {"deleted": True} if seen.value is None else value_member(seen.value)
                 context.out.json({"key": seen.key, "revision": seen.revision, **what})

@@ -170,9 +170,8 @@ class Connection:
             if self._is_brief:
                 address = self.finder.address_at(self.host)
                 self._client = self.finder.connect(address, REQUEST_TIMEOUT_S)
-            else:
-                self.connect()
-        assert self._client is not None
+                return self._client
+            return self._take(self.finder.find_at(self.host))
         return self._client
 
     def _move(self, failure: Unreachable, tried: set[str]) -> bool:
@@ -195,10 +194,11 @@ class Connection:
             return True
         return False
 
-    def _take(self, found: Found) -> None:
+    def _take(self, found: Found) -> NodeClient:
         self._leave()
-        self._client = self.finder.connect(found.address, REQUEST_TIMEOUT_S)
+        client = self._client = self.finder.connect(found.address, REQUEST_TIMEOUT_S)
         self._learn(found.info)
+        return client
 
     def _learn(self, info: ClusterInfo) -> None:
         self._cluster_id = info.cluster_id

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hstore.node.errors import ConfigError, Refused
+from hstore.node.model.values import duration_text
 
 from ..client import sessions
 from .commands import data_of, holder, key_of, value_of_said
@@ -130,8 +131,7 @@ def _cells(one: SessionInfo) -> tuple[str, ...]:
 
 
 def _delay(one: SessionInfo) -> str:
-    ms = one.lock_delay // _NS_PER_MS
-    return f"{ms // 1000}s" if ms % 1000 == 0 else f"{ms}ms"
+    return duration_text(one.lock_delay // _NS_PER_MS)
 
 
 def checked(session: str) -> str:

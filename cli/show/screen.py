@@ -107,13 +107,12 @@ class Screen:
         Returns:
             Whether `other` is readable, and the keys.
         """
-        watched = [other] if self._keys is None else [other, self._keys]
+        typed, keys = self._keys, b""
+        watched = [other] if typed is None else [other, typed]
         ready = select.select(watched, [], [], seconds)[0]
-        keys = b""
-        if self._keys in ready:
-            assert self._keys is not None
+        if typed is not None and typed in ready:
             with contextlib.suppress(OSError):
-                keys = os.read(self._keys, 1024)
+                keys = os.read(typed, 1024)
             if not keys:
                 self._keys = None  # the terminal is gone; SIGHUP follows, if anything does
         return other in ready, keys.decode(errors="replace")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .http.answers import Answer, HttpError, ok
-from .http.params import decode_json, key_from_path, parse_query
+from .http.params import decode_json, parse_query, text_from_path
 
 if TYPE_CHECKING:
     from ..model.cluster_info import ConfigValue
@@ -46,7 +46,7 @@ async def show(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
 
 async def show_one(exchange: Exchange, request: Request, rest: bytes) -> Answer:
     """`GET /v1/config/<key>`."""
-    key = key_from_path(rest).decode()
+    key = text_from_path(rest, "name of the setting")
     settings = await _current(exchange, request)
     if key not in settings:
         raise HttpError(
@@ -57,7 +57,7 @@ async def show_one(exchange: Exchange, request: Request, rest: bytes) -> Answer:
 
 async def change(exchange: Exchange, request: Request, rest: bytes) -> Answer:
     """`PUT /v1/config/<key>` `{"value"}`: change a setting on every node."""
-    key = key_from_path(rest).decode()
+    key = text_from_path(rest, "name of the setting")
     value = decode_json(_value, request.body).value
     deadline = await exchange.begin_wait(parse_query(request.query))
     changed = await exchange.backend.settings.change(key, value, deadline)

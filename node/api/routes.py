@@ -161,7 +161,8 @@ RECORDS = (
     *(
         _read(path, handler, right, f"{narrows} {BLOCKING}")
         for path, handler, right, narrows in (
-            (b"/v1/catalog/service/", catalog.service, Right.SERVICE_READ, "filter node-meta tag"),
+            # Consul ignores `passing` here (its issue 2065), and there are clients that send it.
+            (b"/v1/catalog/service/", catalog.service, Right.SERVICE_READ, _NARROWS),
             (b"/v1/catalog/connect/", catalog.nothing, Right.SERVICE_READ, _NARROWS),
             (b"/v1/catalog/node/", catalog.node, Right.NODE_READ, "filter"),
             (b"/v1/catalog/services", catalog.services, Right.SERVICE_READ, "filter node-meta"),

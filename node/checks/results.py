@@ -1,9 +1,10 @@
 """What this node knows of its checks and the log does not: when it is committed, and what is mended.
 
 Owns the proposals of results. A status that differs from the log's is proposed at once, the results of
-one moment together; an output alone when `check_update_interval` says. Whatever fails, or was refused,
-or is lost with a leader, is still known here and still differs from the log: so it is proposed again,
-and `compare` finds what nobody noticed (contract of services, section 9.3).
+one moment together; another output alone when `check_update_interval` says, but the first reason of a
+check that fails at once. Whatever fails, or was refused, or is lost with a leader, is still known here
+and still differs from the log: so it is proposed again, and `compare` finds what nobody noticed
+(contract of services, section 9.3).
 
 One proposal of a check is under way at a time: the next one says what is newest then.
 """
@@ -92,7 +93,7 @@ class Results:
         """A check may say something else than the log has: propose it when that is due."""
         if running.proposed is not None:
             return  # Looked at again when that is answered.
-        if running.status != running.logged_status:
+        if running.status != running.logged_status or running.is_reason_new:
             self._want(running)
         elif running.output != running.logged_output and running.output_due == math.inf:
             interval_s = self._log.update_interval_s
@@ -175,7 +176,7 @@ class Results:
     @staticmethod
     def _is_settled(running: Running) -> bool:
         """Whether the log says the same by now, but perhaps for an output that has its time yet."""
-        has_time = running.output_due != math.inf
+        has_time = running.output_due != math.inf and not running.is_reason_new
         is_same = running.output == running.logged_output
         return running.status == running.logged_status and (is_same or has_time)
 

@@ -144,6 +144,16 @@ class Running:
         """Note what the log says."""
         self.logged_status, self.logged_output = check.status, check.output
 
+    @property
+    def is_reason_new(self) -> bool:
+        """Whether it fails, and the log has no reason yet.
+
+        A check is critical when it is registered. So the first run of one that fails changes only its
+        output, which is the one thing that tells its owner what is wrong: Consul shows it minutes
+        later (`agent/local/state.go`, `UpdateCheck`, puts off every output without a change of status).
+        """
+        return self.status != "passing" and bool(self.output) and not self.logged_output
+
     def _define(self, check: Check, definition: CheckDefinition) -> None:
         self.kind, self.defined = definition.kind, check.defined
         self.limit = limit_of(definition)

@@ -80,7 +80,7 @@ class Configure:
             raise ConfigError(f"{key}: unknown key; allowed: {', '.join(self.show())}")
         if setting.fixed:
             raise ConfigError(f"{key}: this cannot be changed: {setting.fixed}")
-        wanted = _parsed(key, value, setting.parse)
+        wanted = _parsed(key, value, setting.take)
         # What was agreed before may decide whether this fits.
         await self._replica.read_barrier(deadline)
         try:

@@ -3,7 +3,7 @@
 One table serves all that take such a setting: `settings.py`, when a cluster is created;
 `cluster/configure.py`, for a request to change one; and `state/members.py`, when the change takes
 effect. All nodes have to decide alike whether a change takes effect, so a version with other limits
-would need another command.
+would need another command. A user's value may be held to more than that: `Setting.take`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,15 @@ from ..model.commands import ChangeSetting, ClusterSettings
 ELECTION_HEARTBEATS = 4
 """The least number of heartbeats in an election timeout: with fewer, one lost starts an election."""
 
+RESERVED_LABELS = (
+    *("service", "node", "addr", "query", "lock", "ring", "dc"),
+    *("leader", "nodes", "voters", "followers", "learners"),
+)
+"""What stands before the zone in names of DNS, where the datacenter stands, too."""
+
+REVERSE_DOMAINS = ("in-addr.arpa", "ip6.arpa")
+"""The domains of reverse names (RFC 1035, section 3.5; RFC 3596, section 2.5)."""
+
 
 class Setting(NamedTuple):
     """One setting.
@@ -26,9 +35,11 @@ class Setting(NamedTuple):
     Attributes:
         key: Its name for users; in the file it stands under `[cluster]`.
         field: Its name in `ClusterSettings`.
-        parse: Returns the value for a user's text; a ValueError says what is allowed.
+        parse: Returns the value for a text that may stand in the log; a ValueError says what is
+            allowed.
         show: Returns the text for a value.
         fixed: Why it cannot be changed after the creation; empty: it can.
+        narrower: As `parse`, for what a user gives, where that is held to more; None: it is not.
     """
 
     key: str
@@ -36,15 +47,61 @@ class Setting(NamedTuple):
     parse: Callable[[object], str | int]
     show: Callable[[object], str]
     fixed: str = ""
+    narrower: Callable[[object], str | int] | None = None
+
+    @property
+    def take(self) -> Callable[[object], str | int]:
+        """Returns the value for a user's text; a ValueError says what is allowed."""
+        return self.narrower or self.parse
+
+
+def _datacenter(value: object) -> str:
+    name = values.datacenter(value)
+    if name in RESERVED_LABELS or name.startswith("_"):
+        raise ValueError(
+            "a name such as dc1 that means nothing else in DNS names, so it does not begin with '_' "
+            f"and is none of {', '.join(RESERVED_LABELS)}"
+        )
+    return name
+
+
+def _zone(value: object) -> str:
+    name = values.zone(value)
+    _refuse_reverse(name)
+    return name
+
+
+def _domains(value: object) -> str:
+    names = values.domains(value)
+    for name in names.split(","):
+        _refuse_reverse(name)
+    return names
+
+
+def _refuse_reverse(domain: str) -> None:
+    """Refuse a domain that has reverse names: a node would answer for all addresses there are.
+
+    Raises:
+        ValueError: It has.
+    """
+    is_reverse = any(f".{domain}".endswith(f".{one}") for one in REVERSE_DOMAINS)
+    if domain == "arpa" or is_reverse:
+        raise ValueError(
+            "a domain such as lab.example that has no reverse names, which arpa, in-addr.arpa, "
+            "ip6.arpa and the domains below these two have (home.arpa is allowed)"
+        )
 
 
 def _ms(value: object) -> str:
-    ms = int(str(value))
-    return f"{ms}ms" if ms % 1000 else f"{ms // 1000}s"
+    return values.duration_text(int(str(value)))
 
 
 def _s(value: object) -> str:
-    return f"{value}s"
+    return values.duration_text(1000 * int(str(value)))
+
+
+def _service_ttls(value: object) -> str:
+    return ",".join(f"{name}={_s(ttl_s)}" for name, ttl_s in values.service_ttls(value))
 
 
 def _parse_switch(value: object) -> int:
@@ -63,25 +120,26 @@ SETTINGS = (
         str,
         "clients and resolvers are set to it, and members' names end in it, so a cluster keeps the "
         "zone that it was created with",
+        narrower=_zone,
     ),
     Setting("heartbeat", "heartbeat_ms", values.duration_ms("10ms", "10s"), _ms),
     Setting("election_timeout", "election_timeout_ms", values.duration_ms("50ms", "60s"), _ms),
     Setting("health_interval", "health_interval_ms", values.duration_ms("50ms", "60s"), _ms),
-    Setting("dns_ttl", "dns_ttl_s", values.duration_s("0s", "1440m"), _s),
-    Setting("datacenter", "datacenter", values.datacenter, str),
-    Setting("session_ttl_min", "session_ttl_min_ms", values.duration_ms("1s", "1440m"), _ms),
-    Setting("session_node_grace", "session_node_grace_ms", values.duration_ms("0s", "60m"), _ms),
-    Setting("alt_domains", "alt_domains", values.domains, str),
+    Setting("dns_ttl", "dns_ttl_s", values.duration_s("0s", "24h"), _s),
+    Setting("datacenter", "datacenter", values.datacenter, str, narrower=_datacenter),
+    Setting("session_ttl_min", "session_ttl_min_ms", values.duration_ms("1s", "24h"), _ms),
+    Setting("session_node_grace", "session_node_grace_ms", values.duration_ms("0s", "1h"), _ms),
+    Setting("alt_domains", "alt_domains", values.domains, str, narrower=_domains),
     Setting(
         "check_update_interval",
         "check_update_interval_ms",
-        values.duration_ms("0s", "1440m"),
+        values.duration_ms("0s", "24h"),
         _ms,
     ),
-    Setting("dns.service_ttl", "dns_service_ttl", values.service_ttl, str),
+    Setting("dns.service_ttl", "dns_service_ttl", values.service_ttl, _service_ttls),
     Setting("dns.only_passing", "dns_only_passing", _parse_switch, _switch),
     Setting("dns.empty", "dns_empty", values.choice("nodata", "nxdomain"), str),
-    Setting("dns.max_stale", "dns_max_stale_ms", values.duration_ms("1s", "1440m"), _ms),
+    Setting("dns.max_stale", "dns_max_stale_ms", values.duration_ms("1s", "24h"), _ms),
 )
 """All of them, in the order in which they are shown."""
 
@@ -97,17 +155,17 @@ def misfit(settings: ClusterSettings, changed: str = "election_timeout", prefix:
         changed: The key of the setting to blame.
         prefix: Stands before keys in the text: `cluster.` for a user of the file.
     """
-    heartbeat, timeout = settings.heartbeat_ms, settings.election_timeout_ms
-    if timeout >= ELECTION_HEARTBEATS * heartbeat:
+    if settings.election_timeout_ms >= ELECTION_HEARTBEATS * settings.heartbeat_ms:
         return ""
+    heartbeat, timeout = _ms(settings.heartbeat_ms), _ms(settings.election_timeout_ms)
     if changed == "heartbeat":
         return (
-            f"{prefix}heartbeat: '{heartbeat}ms' is too long; allowed: at most a quarter of "
-            f"{prefix}election_timeout, which is {timeout}ms: change that first"
+            f"{prefix}heartbeat: '{heartbeat}' is too long; allowed: at most a quarter of "
+            f"{prefix}election_timeout, which is {timeout}: change that first"
         )
     return (
-        f"{prefix}election_timeout: '{timeout}ms' is too short; allowed: at least "
-        f"{ELECTION_HEARTBEATS} times {prefix}heartbeat, which is {heartbeat}ms"
+        f"{prefix}election_timeout: '{timeout}' is too short; allowed: at least "
+        f"{ELECTION_HEARTBEATS} times {prefix}heartbeat, which is {heartbeat}"
     )
 
 

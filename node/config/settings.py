@@ -317,7 +317,7 @@ def _discovery(sources: Sources) -> Discovery:
 def _cluster_settings(sources: Sources) -> ClusterSettings:
     default = ClusterSettings()
     taken = {
-        one.field: sources.take(f"cluster.{one.key}", one.parse, getattr(default, one.field))
+        one.field: sources.take(f"cluster.{one.key}", one.take, getattr(default, one.field))
         for one in cluster_settings.SETTINGS
     }
     return msgspec.convert(taken, ClusterSettings)

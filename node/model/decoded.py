@@ -1,9 +1,14 @@
 """Registrations that were decoded before they are applied, kept so that they are decoded once.
 
-Each node decodes the payload of an entry when it comes, to check it, and once more to apply it. To decode
-a registration takes ten times as long as to find it here. Of a `Put`, which is decoded in 0.3 us, and of
-other commands nothing is kept. Commands are immutable, and one payload is one command: so nothing depends
-on what is kept here, but the time that it takes.
+Each node decodes the payload of an entry when it comes, to check it, and once more to apply it. Of a
+registration with a check that is 14 us; with what is kept here a follower takes 6 us, and a leader that
+stamps another node's 4 us. Of a `Put`, which is decoded in 0.3 us, and of other commands nothing is kept.
+
+Module-wide, like the cache of a pure function, because it is one: commands are immutable, and one payload
+is one command. So nothing depends on what is kept here, but the time that it takes, and several nodes in
+one process share it without harm. An object of a node's own would have to be handed through the links and
+the check of their frames, the intake and the state, which have nothing else in common, and would find
+nothing sooner. At most 1,024 payloads of 1 KiB are kept. Only the thread of the loop comes here.
 """
 
 from __future__ import annotations

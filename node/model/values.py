@@ -50,8 +50,8 @@ _SERVICE_TTL_LENGTH_MAX = 1_000
 # No host has such a name, whatever the numbers are (RFC 1123, section 2.1).
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3,}\.?")
 
-_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m)")
-_MS = {"ms": 1, "s": 1000, "m": 60_000}
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
+_MS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 
 class Address(NamedTuple):
@@ -234,7 +234,7 @@ def service_ttls(value: object) -> tuple[tuple[str, int], ...]:
     )
     if not isinstance(value, str) or len(value) > _SERVICE_TTL_LENGTH_MAX:
         raise ValueError(allowed)
-    seconds = duration_s("0s", "1440m")
+    seconds = duration_s("0s", "24h")
     found: dict[str, int] = {}
     for one in value.split(",") if value.strip(" ") else ():
         name, _, ttl = (part.strip(" ") for part in one.rpartition("="))
@@ -276,7 +276,7 @@ def integer(low: int, high: int) -> Callable[[object], int]:
 
 
 def duration_ms(low: str, high: str) -> Callable[[object], int]:
-    """Return a parser of durations (`500ms`, `1s`, `2m`) from `low` to `high`, in milliseconds."""
+    """Return a parser of durations (`500ms`, `1s`, `24h`) from `low` to `high`, in milliseconds."""
 
     def parse(value: object) -> int:
         found = _DURATION.fullmatch(value) if isinstance(value, str) else None
@@ -302,7 +302,7 @@ def duration_s(low: str, high: str) -> Callable[[object], int]:
 
 
 def parse_duration_ms(value: str) -> int:
-    """Return the milliseconds of `500ms`, `1s` or `2m`.
+    """Return the milliseconds of `500ms`, `1s`, `2m` or `24h`.
 
     Raises:
         ValueError: It is not written like that.
@@ -311,6 +311,12 @@ def parse_duration_ms(value: str) -> int:
     if not found:
         raise ValueError("a duration such as 500ms, 1s or 2m")
     return _milliseconds(found)
+
+
+def duration_text(ms: int) -> str:
+    """Return milliseconds as people write them, in the largest unit of which they are whole: `24h`."""
+    unit = next((unit for unit, of in _MS.items() if ms >= of and ms % of == 0), "s")
+    return f"{ms // _MS[unit]}{unit}"
 
 
 def choice(*allowed: str) -> Callable[[object], str]:

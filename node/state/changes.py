@@ -74,8 +74,8 @@ Wake = tuple[Table, bytes]
 """A table, and a key of it, that something has changed.
 
 It is told to waits and listeners, and is kept nowhere: a registration has some eight of them, which
-would push the changes of keys out of the history. Of nodes and of the check `serfHealth` there are
-changes as well, which watches read; of all other checks there are wakes alone."""
+would push the changes of keys out of the history. Of nodes there are changes as well, for who waits for
+any of them; of checks there are wakes alone."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

@@ -8,9 +8,8 @@ from __future__ import annotations
 from ..model.checks import AGENT_NOT_LIVE, SERF_HEALTH, SERF_HEALTH_NAME, Check, SetCheck
 from ..model.commands import Outcome
 from ..raft.entry import Entry
-from . import catalog_writes, cluster_time, nodes, records
+from . import catalog_writes, cluster_time, nodes
 from .batch import Batch, Effects
-from .changes import CHECKS, Change
 
 NO_NODE = "Missing node registration"
 """Text of the outcome where there is no such node; as Consul says it."""
@@ -30,7 +29,7 @@ def _set(batch: Batch, entry: Entry, command: SetCheck) -> Outcome:
     check = _check(given, critical_ms, created, modified)
     if check == before:
         return Outcome(True, modified)
-    _keep(batch, index, before, _check(given, critical_ms, created, index))
+    catalog_writes.put_check(batch, index, before, _check(given, critical_ms, created, index))
     return Outcome(True, index)
 
 
@@ -53,14 +52,8 @@ def make_serf_health(batch: Batch, index: int, node: int) -> None:
     if catalog_writes.check_at(batch, node, SERF_HEALTH) is None:
         critical_ms = max(1, cluster_time.now_ms(batch.values))
         given = Check(node, SERF_HEALTH, SERF_HEALTH_NAME, "critical", AGENT_NOT_LIVE)
-        _keep(batch, index, None, _check(given, critical_ms, index, index))
-
-
-def _keep(batch: Batch, index: int, before: Check | None, check: Check) -> None:
-    catalog_writes.put_check(batch, index, before, check)
-    key = records.check_key(check.node, check.id)
-    record = batch.changed[key]
-    batch.changes.append(Change(CHECKS, key[1:], index, record))
+        check = _check(given, critical_ms, index, index)
+        catalog_writes.put_check(batch, index, None, check)
 
 
 EFFECTS: Effects = {SetCheck: _set}

@@ -317,6 +317,30 @@ def test_an_instance_that_dns_cannot_name_is_reached_by_its_address():
     assert contents(ask(answers, "web.service.consul").rr) == ["10.1.0.1"]
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["web:80", "http://web", "a b", "db.example.com..", "10.0.0.256", "-a.example", "/run/x.sock"],
+)
+def test_what_is_neither_an_address_nor_a_host_name_is_left_out(address):
+    """As a CNAME, a resolver would fail at it, and with it at all other instances."""
+    answers, lookup = served()
+    lookup.put(b"web", [instance(1, address=address), instance(2, address="db.example.com")])
+    assert contents(ask(answers, "web.service.consul").rr) == ["db.example.com."]
+    srvs = contents(ask(answers, "web.service.consul", "SRV").rr)
+    assert srvs == ["1 1 8002 db.example.com."]
+    lookup.put(b"web", [instance(1, address=address)])
+    lookup.put_node(b"odd", HostNode(address, ()))
+    for name in ("web.service.consul", "odd.node.consul"):
+        for rtype in ("A", "AAAA", "SRV"):
+            assert is_nodata(ask(answers, name, rtype)), (name, rtype)
+
+
+def test_a_host_name_may_have_underscores_and_a_final_dot():
+    answers, lookup = served()
+    lookup.put(b"web", [instance(1, address="My_db.example.com.")])
+    assert contents(ask(answers, "web.service.consul").rr) == ["my_db.example.com."]
+
+
 def test_ipv4_addresses_written_as_ipv6_are_a_records():
     answers, lookup = served()
     lookup.put(

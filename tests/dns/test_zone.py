@@ -8,7 +8,9 @@ import dnslib
 import pytest
 
 from hstore.dns.records import RRType
+from hstore.dns.services import may_ask
 from hstore.dns.zone import build_zone, host_names
+from hstore.node.config.cluster_settings import RESERVED_LABELS
 
 from .kit import answers_from, asked, contents, is_held, member, query, reply_of, texts, view
 
@@ -285,3 +287,11 @@ def test_the_names_of_hosts_are_those_that_can_have_addresses():
         if RRType.A in node.rrsets and name[-2:] == (b"hstore", b"local")
     }
     assert host_names("HStore.Local", [one.name for one in one_learner]) == having
+
+
+def test_no_datacenter_may_be_called_like_what_stands_before_the_zone():
+    zone = build_zone(view(), with_reverse=False)
+    labels = {name[-1 - len(zone.apex)].decode() for name in zone.nodes if name != zone.apex}
+    assert {one for one in labels if not one.startswith("_")} <= set(RESERVED_LABELS)
+    words = {one for one in RESERVED_LABELS if may_ask(one.encode(), b"")}
+    assert words == {"service", "node", "addr", "query", "lock", "dc"}, "as `_KINDS` and `dc`"

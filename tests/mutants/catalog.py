@@ -57,7 +57,7 @@ CATALOG = (
     ),
     _mutant(
         "services-removed-node-keeps-checks", "Their records stay when a member goes.",
-        _WRITES, "    batch.delete_listed(*of_checks, [key for key, _ in checks])\n", "",
+        _WRITES, "    batch.delete_listed(*_range(CHECK, number), [key for key, _ in checks])\n", "",
     ),
     _mutant(
         "services-status-given-is-ignored", "Registering again keeps the old status, as in Consul.",

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...model.checks import CHECK_ID_BYTES_MAX, SERF_HEALTH, Word
+from ...model.checks import SERF_HEALTH, Word
 from ...model.commands import Denial
-from ...model.services import Deregister, RegisterCheck
+from ...model.services import RegisterCheck
 from ..dialect import filters, heads
 from ..dialect.forms import refused
 from ..http.exchange import Deferred
-from ..http.params import parse_query, prefix_from_path
+from ..http.params import parse_query, text_from_path
 from . import by_id, place, shown
 from .bodies import check_body
-from .bodies.parts import cut, is_longer
+from .bodies.parts import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,19 +82,8 @@ def register(exchange: Exchange, request: Request, _rest: bytes) -> Found:
 
 def deregister(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`PUT /v1/agent/check/deregister/<id>`: `?node=`."""
-    check_id = prefix_from_path(rest).decode()
-    if is_longer(check_id, CHECK_ID_BYTES_MAX) or not check_id:
-        raise _unknown(check_id)
-    query = parse_query(request.query)
-    where = place.place_of(exchange, query, makes=False)
-
-    def refusal(outcome: Outcome) -> HttpError:
-        if outcome.denial in {Denial.NO_CHECK, Denial.NO_NODE, Denial.PROTECTED}:
-            return _unknown(check_id)
-        return place.denied(outcome)
-
-    command = Deregister(where, check=check_id)
-    return place.write(exchange, request, query, command, refusal)
+    check_id = text_from_path(rest, "check ID")
+    return place.deregister(exchange, request, _unknown(check_id), check=check_id)
 
 
 def word_of(status: CheckStatus) -> Callable[[Exchange, Request, bytes], Found]:
@@ -114,7 +103,7 @@ def update(exchange: Exchange, request: Request, rest: bytes) -> Found:
 
 
 def _take(exchange: Exchange, query: Query, rest: bytes, status: CheckStatus, output: str) -> Found:
-    check_id = prefix_from_path(rest).decode()
+    check_id = text_from_path(rest, "check ID")
     if query.get("node"):
         return _take_elsewhere(exchange, query, check_id, status, output)
     backend = exchange.backend

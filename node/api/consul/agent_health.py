@@ -15,7 +15,7 @@ from ..dialect import heads
 from ..dialect.forms import refused
 from ..dialect.queries import datacenter
 from ..http.answers import JSON, TEXT, answer
-from ..http.params import parse_query, prefix_from_path
+from ..http.params import parse_query, text_from_path
 from . import place, shown
 from .bodies.parts import cut
 
@@ -45,7 +45,7 @@ _encode = msgspec.json.encode
 
 async def by_id(exchange: Exchange, request: Request, rest: bytes) -> Answer:
     """`GET /v1/agent/health/service/id/<id>`: `?format=text`, `?node=`."""
-    service_id = prefix_from_path(rest).decode()
+    service_id = text_from_path(rest, "service ID")
     mode = await place.freshen(exchange, parse_query(request.query))
     reader = exchange.keys.view()
     try:
@@ -61,7 +61,7 @@ async def by_id(exchange: Exchange, request: Request, rest: bytes) -> Answer:
 
 async def by_name(exchange: Exchange, request: Request, rest: bytes) -> Answer:
     """`GET /v1/agent/health/service/name/<name>`: of all instances here, with the worst status."""
-    name = prefix_from_path(rest).decode()
+    name = text_from_path(rest, "service name")
     folded = fold(name)
     mode = await place.freshen(exchange, parse_query(request.query))
     reader = exchange.keys.view()

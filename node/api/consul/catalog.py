@@ -12,7 +12,7 @@ from ..dialect.forms import refused
 from ..dialect.heads import Mode
 from ..dialect.queries import datacenter
 from ..dialect.questions import Long, Question, Target, ask, ask_checked, gathered
-from ..http.params import parse_query, prefix_from_path
+from ..http.params import parse_query, text_from_path
 from . import instances, nodes, shown
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _narrowed(
 
 def node(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`GET /v1/catalog/node/<name or UUID>`: the node and its services; `?filter=` for these."""
-    text = prefix_from_path(rest).decode()
+    text = text_from_path(rest, "node name")
     if not text:
         raise refused(400, "Missing node name")
     query = parse_query(request.query)

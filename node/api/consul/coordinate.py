@@ -14,7 +14,7 @@ from ..dialect import heads
 from ..dialect.heads import Mode
 from ..dialect.queries import datacenter
 from ..dialect.questions import Question, Target, ask
-from ..http.params import prefix_from_path
+from ..http.params import text_from_path
 from . import nodes
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def one(exchange: Exchange, request: Request, rest: bytes) -> Found:
     A name that `datacenters` has given is known here too, and comes back as it was asked for:
     py-consul's tests read a node's coordinates by the name that they found there.
     """
-    name = prefix_from_path(rest).decode()
+    name = text_from_path(rest, "node name")
 
     def render(_: Reader) -> bytes | None:
         short = name.removesuffix(f".{datacenter(exchange)}")

@@ -23,7 +23,7 @@ from ..dialect.forms import refused
 from ..dialect.questions import Question, Target, ask, ask_checked
 from ..http.answers import too_large
 from ..http.exchange import Deferred
-from ..http.params import parse_query, prefix_from_path
+from ..http.params import parse_query, text_from_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ _encode = msgspec.json.encode
 def fire(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`PUT /v1/event/fire/<name>`: `?node=`, `?service=`, `?tag=`; the body is the payload."""
     query, payload = parse_query(request.query), request.body
-    name = prefix_from_path(rest).decode()
+    name = text_from_path(rest, "name of the event")
     if not name:
         raise refused(400, "Missing name")
     if name.startswith("_"):

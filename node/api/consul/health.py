@@ -10,7 +10,7 @@ from ...state.changes import CHECK_STATES, NODE_CHECKS
 from ..dialect import filters
 from ..dialect.forms import refused
 from ..dialect.questions import Question, Target, ask, ask_checked, gathered
-from ..http.params import parse_query, prefix_from_path
+from ..http.params import parse_query, text_from_path
 from . import instances, nodes, shown
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def checks(exchange: Exchange, request: Request, rest: bytes) -> Found:
 
 def node(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`GET /v1/health/node/<name or UUID>`: `?filter=`."""
-    text = prefix_from_path(rest).decode()
+    text = text_from_path(rest, "node name")
     if not text:
         raise refused(400, "Missing node name")
 
@@ -79,7 +79,7 @@ def node(exchange: Exchange, request: Request, rest: bytes) -> Found:
 
 def state(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`GET /v1/health/state/<status or "any">`: `?node-meta=`, `?filter=`; another word has no checks."""
-    text = prefix_from_path(rest).decode()
+    text = text_from_path(rest, "check state")
     if not text:
         raise refused(400, "Missing check state")
     meta = nodes.wanted_meta(request.query)

@@ -31,7 +31,7 @@ from ..dialect.questions import (
     settle_checked,
 )
 from ..http.exchange import Deferred
-from ..http.params import names_in, parse_query, prefix_from_path, values_of
+from ..http.params import names_in, parse_query, text_from_path, values_of
 from . import nodes, shown
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def ask(exchange: Exchange, request: Request, rest: bytes, kind: Kind) -> Found:
 
 
 def _ask(exchange: Exchange, request: Request, rest: bytes, kind: Kind) -> Found:
-    name = prefix_from_path(rest).decode()
+    name = text_from_path(rest, "service name")
     if not name:
         raise refused(400, "Missing service name")
     query = parse_query(request.query)
@@ -138,7 +138,7 @@ class _Kept:
         hot = exchange.rendered.get(self._key)
         if hot is not None:
             return plain_read(exchange.keys.applied_index, hot.index, hot.body)
-        name = prefix_from_path(self._key[1]).decode()
+        name = text_from_path(self._key[1], "service name")
         one = _Read(exchange, self._kind, fold(name), self._key)
         return one.finish(outcome)
 

@@ -18,7 +18,7 @@ from ...model.services import SERVICE_ID_BYTES_MAX, Deregister, GivenCheck, Regi
 from ..dialect import heads, queries
 from ..dialect.forms import refused
 from ..http.exchange import Deferred
-from ..http.params import parse_query, prefix_from_path
+from ..http.params import parse_query, text_from_path
 from . import place
 from .bodies.parts import cut, is_longer
 
@@ -57,7 +57,7 @@ def node(exchange: Exchange, request: Request, _rest: bytes) -> Found:
 
 def service(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`PUT /v1/agent/service/maintenance/<id>`: `?enable=`, `?reason=`, `?node=`."""
-    service_id = prefix_from_path(rest).decode()
+    service_id = text_from_path(rest, "service ID")
     if not service_id:
         raise refused(400, "Missing service ID")
     query = parse_query(request.query)

@@ -15,22 +15,28 @@ from msgspec.structs import replace
 from hstore.dns.ip_literals import is_ip
 
 from ...errors import NoLeader, Unavailable
+from ...model.checks import CHECK_ID_BYTES_MAX
 from ...model.commands import Denial
-from ...model.services import Place, RegisterCheck, RegisterService
+from ...model.services import (
+    SERVICE_ID_BYTES_MAX,
+    Deregister,
+    Place,
+    RegisterCheck,
+    RegisterService,
+)
 from ..dialect import heads
 from ..dialect.forms import refused
 from ..dialect.heads import Mode
 from ..http.exchange import Deferred
 from ..http.idempotency import IDEMPOTENCY_KEY
-from ..http.params import timeout_s
+from ..http.params import parse_query, timeout_s
 from .bodies.catalog_body import check_node_name
-from .bodies.parts import cut
+from .bodies.parts import cut, is_longer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...model.commands import Outcome
-    from ...model.services import Deregister
     from ...state.catalog_reader import CatalogNode
     from ..http.answers import HttpError
     from ..http.connection import Request
@@ -39,6 +45,8 @@ if TYPE_CHECKING:
 
 PARAMS = "node node-address"
 """The query parameters that say where."""
+
+_NOT_THERE = frozenset({Denial.NO_SERVICE, Denial.NO_CHECK, Denial.NO_NODE, Denial.PROTECTED})
 
 FRESH_S = 1.0
 """How long a read of an agent's path waits for the leader."""
@@ -152,6 +160,40 @@ def write(
         return heads.empty(exchange.keys.applied_index)
 
     return Deferred(command, query, finish, known_by(request, query, command), applied_here=True)
+
+
+def deregister(
+    exchange: Exchange,
+    request: Request,
+    unknown: HttpError,
+    *,
+    service: str | None = None,
+    check: str | None = None,
+) -> Deferred:
+    """Remove a service with its checks, or a check, from the place that the query asks for.
+
+    Args:
+        exchange: Of the connection.
+        request: The request.
+        unknown: The error where there is no such thing, or where it is the member's own.
+        service: The ID of the service; None: it is about a check.
+        check: The ID of the check; None: it is about a service.
+
+    Raises:
+        HttpError: `unknown`, where the ID is one that nothing has; 400.
+        NoLeader: As of `place_of`.
+    """
+    if not (service or check) or is_longer(service or "", SERVICE_ID_BYTES_MAX):
+        raise unknown
+    if is_longer(check or "", CHECK_ID_BYTES_MAX):
+        raise unknown
+    query = parse_query(request.query)
+    where = place_of(exchange, query, makes=False)
+
+    def refusal(outcome: Outcome) -> HttpError:
+        return unknown if outcome.denial in _NOT_THERE else denied(outcome)
+
+    return write(exchange, request, query, Deregister(where, service, check), refusal)
 
 
 def known_by(

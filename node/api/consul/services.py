@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from hstore.dns.ip_literals import is_ip
+from hstore.dns.services import host_name
+
 from ...filter.fields import TEXT, Object
-from ...model.commands import Denial
-from ...model.services import SERVICE_ID_BYTES_MAX, Deregister, RegisterService
+from ...model.services import RegisterService
 from ..dialect import filters
 from ..dialect.forms import refused
 from ..dialect.queries import boolean, datacenter
-from ..http.params import parse_query, prefix_from_path
+from ..http.params import parse_query, text_from_path
 from . import by_id, place, shown
 from .bodies import service_body
-from .bodies.parts import cut, is_longer
+from .bodies.parts import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...model.commands import Outcome
     from ...model.services import Service
     from ...state.reader import Reader
     from ..http.answers import HttpError
@@ -116,6 +117,10 @@ def _tell_dubious(exchange: Exchange, service: Service, *, is_here: bool) -> Non
         event = "DNS cannot name a service: it is found by HTTP only"
         if _told.is_new(event, service.id):
             _log.warning(event, service=service.name, id=service.id)
+    if service.address and not is_ip(service.address) and host_name(service.address) is None:
+        event = "DNS leaves out a service: its address is neither an IP address nor a host name"
+        if _told.is_new(event, service.id):
+            _log.warning(event, service=service.name, id=service.id, address=cut(service.address))
     if is_here and not service.address and not exchange.is_local:
         event = "a service without an address, from another machine: it has this member's address"
         if _told.is_new(event, service.id):
@@ -126,19 +131,8 @@ def _tell_dubious(exchange: Exchange, service: Service, *, is_here: bool) -> Non
 
 def deregister(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`PUT /v1/agent/service/deregister/<id>`: `?node=`. Its checks go with it."""
-    service_id = prefix_from_path(rest).decode()
-    if is_longer(service_id, SERVICE_ID_BYTES_MAX) or not service_id:
-        raise unknown(service_id)
-    query = parse_query(request.query)
-    where = place.place_of(exchange, query, makes=False)
-
-    def refusal(outcome: Outcome) -> HttpError:
-        if outcome.denial in {Denial.NO_SERVICE, Denial.NO_NODE, Denial.PROTECTED}:
-            return unknown(service_id)
-        return place.denied(outcome)
-
-    command = Deregister(where, service=service_id)
-    return place.write(exchange, request, query, command, refusal)
+    service_id = text_from_path(rest, "service ID")
+    return place.deregister(exchange, request, unknown(service_id), service=service_id)
 
 
 def unknown(service_id: str) -> HttpError:

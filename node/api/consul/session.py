@@ -23,7 +23,7 @@ from ..dialect.forms import refused
 from ..dialect.questions import Question, Target, ask
 from ..http.exchange import Deferred, Renewal
 from ..http.idempotency import IDEMPOTENCY_KEY
-from ..http.params import parse_query, prefix_from_path
+from ..http.params import parse_query, text_from_path
 from . import nodes
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def _node_index(reader: Reader, number: int) -> int:
 
 def of_node(exchange: Exchange, request: Request, rest: bytes) -> Found:
     """`GET /v1/session/node/<node>`: those of one node; none of one that is not known."""
-    name = prefix_from_path(rest).decode()
+    name = text_from_path(rest, "node name")
     if not name:
         raise refused(400, "Missing node name")
 
@@ -312,7 +312,7 @@ def _named(rest: bytes) -> tuple[str, bytes | None]:
     Raises:
         HttpError: 400, it is empty.
     """
-    text = prefix_from_path(rest).decode()
+    text = text_from_path(rest, "session ID")
     if not text:
         raise refused(400, "Missing session")
     return text, ids.parse(text)

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import inspect
 
 from ...model import durations
+from ...raft.errors import CoreBug
 from .forms import refused
 from .queries import check_datacenter
 
@@ -158,7 +159,8 @@ def _kind(shape: Hashable) -> inspect.Type:
 def _members(shape: type[msgspec.Struct]) -> dict[str, tuple[str, inspect.Type | None]]:
     """Return by lower-case name each member's own name, and its type if others are within it."""
     kind = inspect.type_info(shape)
-    assert isinstance(kind, inspect.StructType)
+    if not isinstance(kind, inspect.StructType):
+        raise CoreBug(f"{shape.__name__} has no members")
     return {
         field.encode_name.lower(): (
             field.encode_name,

@@ -25,6 +25,7 @@ import enum
 
 import httptools
 
+from ...raft.errors import CoreBug
 from .known_heads import SMALL_BODY_BYTES, KnownHeads, Plain
 
 # Precedents: nginx 8 KiB a line and 32 KiB in all, Apache 8 KiB a line, Node 16 KiB in all. A key
@@ -200,10 +201,11 @@ class Connection:
         return self._parse(data)
 
     def _parse(self, data: bytes | bytearray) -> list[Request]:
-        body_bytes = self._body_bytes
-        assert self._parser is not None
+        body_bytes, parser = self._body_bytes, self._parser
+        if parser is None:
+            raise CoreBug("a connection reads on that was closed")
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # Only after a request that was marked as the last one: see `on_headers_complete`.
             pass
@@ -305,7 +307,8 @@ class Connection:
     def on_headers_complete(self) -> None:
         """Called at the empty line: decide all that can be decided before the body."""
         parser, headers = self._parser, self._headers
-        assert parser is not None
+        if parser is None:
+            raise CoreBug("a request has come that no parser has read")
         request = Request()
         request.method = parser.get_method()
         request.headers = headers
@@ -346,7 +349,8 @@ class Connection:
     def on_message_complete(self) -> None:
         """Called after the last byte of a request."""
         request = self._request
-        assert request is not None
+        if request is None:
+            raise CoreBug("a request has ended that did not begin")
         request.body = bytes(self._body)
         self._requests.append(request)
         self._budget_used += self._budget_taken

@@ -38,6 +38,15 @@ def _unescape(raw: bytes) -> bytes:
     return _ESCAPE.sub(byte, raw)
 
 
+def _unescaped(raw: bytes, what: str) -> bytes:
+    found = _unescape(raw)
+    try:
+        found.decode()
+    except UnicodeDecodeError:
+        raise HttpError(400, f"the {what} is not UTF-8") from None
+    return found
+
+
 def _checked_key(key: bytes) -> bytes:
     if not key:
         # Consul's agent/kvs_endpoint.go.
@@ -55,12 +64,26 @@ def prefix_from_path(raw: bytes) -> bytes:
         HttpError: 400 for a bad escape or bad UTF-8, 413 when no key is that long.
     """
     if b"%" in raw:
-        raw = _unescape(raw)
-        try:
-            raw.decode()
-        except UnicodeDecodeError:
-            raise HttpError(400, "the key is not UTF-8") from None
+        raw = _unescaped(raw, "key")
     return _checked_key(raw) if raw else raw
+
+
+def text_from_path(raw: bytes, what: str) -> str:
+    """Decode the end of a path as a name or an ID, which may be empty.
+
+    Args:
+        raw: The end of the path.
+        what: What it is, for an error: `service ID`.
+
+    Raises:
+        HttpError: 400 for a bad escape or bad UTF-8, 413 when it is longer than any of them.
+    """
+    if b"%" in raw:
+        raw = _unescaped(raw, what)
+    if len(raw) > KEY_BYTES_MAX:
+        text = f"the {what} has {len(raw):,} bytes: a path takes at most {KEY_BYTES_MAX:,}"
+        raise HttpError(413, text)
+    return raw.decode()
 
 
 def key_from_path(raw: bytes) -> bytes:

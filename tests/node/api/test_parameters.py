@@ -122,3 +122,46 @@ async def test_a_gate_comes_before_what_the_query_says(connect, client):
     assert (await far.request("POST", "/v1/node/stop?cas=1", b"")).status == 403
     assert (await client.request("GET", "/nothing?cas=1")).status == 404
     assert (await client.request("POST", "/v1/kv/a?cas=1", b"")).status == 405
+
+
+_ENDS = {
+    "/v1/kv/": "key",
+    "/read/": "key",
+    "/delete/": "key",
+    "/v1/config/": "name of the setting",
+    "/v1/agent/check/": "check ID",
+    "/v1/agent/service/": "service ID",
+    "/v1/agent/health/service/id/": "service ID",
+    "/v1/agent/health/service/name/": "service name",
+    "/v1/catalog/node/": "node name",
+    "/v1/catalog/": "service name",
+    "/v1/coordinate/node/": "node name",
+    "/v1/event/fire/": "name of the event",
+    "/v1/health/node/": "node name",
+    "/v1/health/state/": "check state",
+    "/v1/health/": "service name",
+    "/v1/session/node/": "node name",
+    "/v1/session/": "session ID",
+}
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        one
+        for one in RECORDS
+        if one.path.decode().startswith(tuple(_ENDS)) and one.path[-1:] == b"/"
+    ],
+    ids=lambda one: f"{one.method.decode()} {one.path.decode()}",
+)
+async def test_a_bad_end_of_a_path_is_called_what_it_is(client, route):
+    method, path = route.method.decode(), route.path.decode()
+    what = next(what for start, what in _ENDS.items() if path.startswith(start))
+    body = {"Status": "passing", "value": "1s"} if method == "PUT" else None
+    query = "?enable=true" if "maintenance" in path else ""
+    answer = await client.request(method, f"{path}%ff{query}", body)
+    assert answer.status == 400
+    assert answer.error.removeprefix("Invalid request: ") == f"the {what} is not UTF-8"
+    answer = await client.request(method, path + "a" * 4097 + query, body)
+    assert answer.status == 413
+    assert answer.error.startswith(f"the {what} has 4,097 bytes: ")

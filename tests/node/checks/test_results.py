@@ -85,6 +85,40 @@ async def test_an_output_alone_is_shown_at_once_and_committed_within_the_interva
         assert all(150 <= one <= 470 for one in between)
 
 
+async def test_the_first_reason_of_a_check_that_fails_is_committed_at_once(autojump_clock):
+    """It is critical before its first run, so only its output changes."""
+    node = OneNode()
+
+    async def refuse() -> Verdict:
+        return Verdict("critical", f"refused {trio.current_time():.0f}")
+
+    node.targets["web"] = refuse
+    async with running_checks(node):
+        node.register("web", http(10))
+        await settle()
+        assert node.records[OWN, "web"].status == "critical"
+        assert node.records[OWN, "web"].output.startswith("refused")
+        await trio.sleep(140)
+        assert len(node.proposals) == 1, "each later output has its time"
+
+
+async def test_a_first_reason_does_not_wait_for_an_earlier_output(autojump_clock):
+    async with running_checks() as node:
+        node.register("ttl", ttl(3600), status="passing")
+        node.runner.word(OWN, "ttl", "passing", "x")
+        node.register("ttl", ttl(3600), status="critical")
+        node.runner.word(OWN, "ttl", "critical", "the disk is full")
+        await settle()
+        assert node.records[OWN, "ttl"].output == "the disk is full"
+
+
+async def test_a_ttl_that_ends_before_its_first_word_says_so_at_once(autojump_clock):
+    async with running_checks() as node:
+        node.register("ttl", ttl(10))
+        await trio.sleep(11)
+        assert node.records[OWN, "ttl"].output == "TTL expired"
+
+
 async def test_with_an_interval_of_zero_each_output_is_committed(autojump_clock):
     node = OneNode()
     node.targets["web"] = counted()

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from hstore.node.model.commands import (
     ClusterSettings,
+    Command,
     InitCluster,
     PutMember,
     RemoveMember,
     ReplaceMember,
 )
+from hstore.node.state import catalog_writes
+from hstore.node.state.batch import Batch
 from hstore.node.state.machine import State
 from hstore.node.state.nodes import member_uuid
-from tests.node.state.catalogs import catalog_register, deregister
-from tests.node.state.machines import Now, member, new_machine, run
+from tests.node.state.catalogs import (
+    catalog_register,
+    deregister,
+    given,
+    index_of,
+    register,
+    ttl,
+)
+from tests.node.state.machines import Now, copy_of, everything, member, new_machine, run
 
 
 def two_members() -> State:
@@ -52,3 +66,33 @@ def test_the_first_member_brings_the_first_service_of_all() -> None:
     with Now(machine) as now:
         assert now.service_set() == [("consul", [])]
         assert now.service_set_index(is_narrowed=False) == first
+
+
+@pytest.mark.parametrize("is_one_batch", [False, True])
+def test_few_services_go_one_by_one_and_many_by_a_scan_with_the_same_effect(
+    monkeypatch: pytest.MonkeyPatch, is_one_batch: bool
+) -> None:
+    """A scan looks at all that the batch has changed: of a thousand nodes that go, each time."""
+    machine = two_members()
+    made = [
+        register("web-1", f"app{at}", given(f"c{at}", "warning", ttl()), address="192.0.2.1")
+        for at in range(3)
+    ]
+    run(machine, *made[:2])
+    twin, scans, scan = copy_of(machine), [], Batch.scan
+
+    def counted(batch: Batch, start: bytes, end: bytes) -> Any:
+        scans.append(start)
+        return scan(batch, start, end)
+
+    monkeypatch.setattr(Batch, "scan", counted)
+    then: list[Command] = [made[2], deregister("web-1", is_catalog=True)]
+    for one in (machine, twin):
+        outcomes = run(one, *then) if is_one_batch else run(one, then[0]) + run(one, then[1])
+        assert all(outcome.ok for outcome in outcomes)
+        assert bool(scans) is (one is twin)
+        monkeypatch.setattr(catalog_writes, "_SCANNED_ABOVE", 0)
+    assert everything(machine) == everything(twin)
+    assert index_of(machine).as_dict() == index_of(twin).as_dict()
+    with Now(machine) as now:
+        assert list(now.instances(b"app0")) == []

@@ -17,7 +17,7 @@ from hstore.node.model.commands import (
 )
 from hstore.node.model.user_events import FireEvent, UserEvent
 from hstore.node.state import user_events
-from hstore.node.state.changes import CHECKS, EVENTS, NODES, Change
+from hstore.node.state.changes import CHECKS, EVENTS, NODES, Change, Wake
 from hstore.node.state.machine import State
 from tests.node.state.machines import (
     NODE,
@@ -57,8 +57,8 @@ def test_a_new_member_has_a_check_that_is_critical_until_the_leader_knows(machin
 
 
 def test_what_a_check_says_already_moves_nothing(machine: State) -> None:
-    told: list[Change] = []
-    machine.history.on_add = lambda _, changes: told.extend(changes)
+    told: list[Wake] = []
+    machine.history.on_wake = lambda wakes: told.extend(one for one in wakes if one[0] == CHECKS)
     assert run_one(machine, check("own")) == Outcome(True, 2)
     before = everything(machine)[:-1]
 
@@ -68,9 +68,15 @@ def test_what_a_check_says_already_moves_nothing(machine: State) -> None:
 
     found = checks_of(copy_of(machine))["own"]
     assert (found.create_index, found.modify_index, found.critical_ms) == (2, 4, 0)
-    assert [(one.table, one.key, one.revision) for one in told] == [
-        (CHECKS, NODE.to_bytes(8, "big") + b"own", index) for index in (2, 4)
-    ]
+    assert told == [(CHECKS, NODE.to_bytes(8, "big") + b"own")] * 2, "at indexes 2 and 4"
+
+
+def test_a_check_that_changes_takes_no_place_in_the_history(machine: State) -> None:
+    """No watch reads checks: listeners and waits are told of them at once."""
+    end = machine.history.end
+    for status in ("warning", "critical", "passing"):
+        run(machine, serf_health(status=status))
+    assert machine.history.end == end
 
 
 def test_since_when_a_check_is_critical_stays_while_it_is(machine: State) -> None:

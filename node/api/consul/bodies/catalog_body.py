@@ -29,7 +29,7 @@ from ...dialect.forms import refused
 from . import check_body, service_body
 from .check_body import Duration
 from .parts import (
-    AddressPort,
+    ServiceFields,
     WeightsBody,
     aliases,
     check_address,
@@ -39,9 +39,8 @@ from .parts import (
     go_name,
     is_longer,
     meta_of,
+    service_of,
     tagged_hosts_of,
-    tagged_of,
-    weights_of,
 )
 
 if TYPE_CHECKING:
@@ -49,21 +48,10 @@ if TYPE_CHECKING:
     from ...http.exchange import Exchange
 
 
-class ServiceOfNode(msgspec.Struct, rename=go_name, forbid_unknown_fields=True):
+class ServiceOfNode(ServiceFields, forbid_unknown_fields=True):
     """A service, as the catalog is told of it."""
 
-    id: str = ""
     service: str = ""
-    tags: tuple[str, ...] = ()
-    address: str = ""
-    port: int = 0
-    meta: dict[str, str] = {}
-    tagged_addresses: dict[str, AddressPort] = {}
-    weights: WeightsBody | None = None
-    enable_tag_override: bool = False
-    kind: str = ""
-    namespace: str = ""
-    partition: str = ""
 
 
 class DefinitionBody(msgspec.Struct, rename=go_name, forbid_unknown_fields=True):
@@ -227,22 +215,8 @@ def _service_of(found: ServiceOfNode) -> Service:
     check_port(found.port)
     # Go's client sends what nobody has set as 0 and 0 (api/agent.go, `AgentService.Weights`), and Consul
     # looks at neither here.
-    passing, warning = weights_of(None if found.weights == _UNSET_WEIGHTS else found.weights)
-    if found.kind:
-        raise refused(400, "mesh is not supported")
-    return Service(
-        0,
-        service_id,
-        found.service,
-        found.tags,
-        found.address,
-        found.port,
-        tagged_of(found.tagged_addresses, found.address, found.port),
-        meta_of(found.meta, "Service"),
-        passing,
-        warning,
-        found.enable_tag_override,
-    )
+    weights = None if found.weights == _UNSET_WEIGHTS else found.weights
+    return service_of(found, service_id, found.service, weights)
 
 
 def _check_of(found: CheckOfNode, node: str) -> GivenCheck:

@@ -1,6 +1,6 @@
 """What the bodies of registrations have in common: how their members are called, and several values.
 
-Owns the shapes of tagged addresses and weights, and the texts of what is refused of them.
+Owns what an agent and the catalog are told alike of a service, and the texts of what is refused of it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ....model.services import (
     PORT_MAX,
     TAGGED_MAX,
     WEIGHT_MAX,
+    Service,
 )
 from ...dialect import bodies
 from ...dialect.forms import refused
@@ -95,6 +96,62 @@ class WeightsBody(msgspec.Struct, rename=go_name, forbid_unknown_fields=True):
 
     passing: int = 1
     warning: int = 1
+
+
+class ServiceFields(msgspec.Struct, rename=go_name, forbid_unknown_fields=True):
+    """What an agent and the catalog are told alike of a service."""
+
+    id: str = ""
+    tags: tuple[str, ...] = ()
+    port: int = 0
+    address: str = ""
+    tagged_addresses: dict[str, AddressPort] = {}
+    meta: dict[str, str] = {}
+    weights: WeightsBody | None = None
+    enable_tag_override: bool = False
+    # Of the mesh, and of things that there is one of.
+    kind: str = ""
+    namespace: str = ""
+    partition: str = ""
+
+
+def service_of(
+    found: ServiceFields, service_id: str, name: str, weights: WeightsBody | None
+) -> Service:
+    """Return the service that these fields make, without a node.
+
+    Args:
+        found: The fields.
+        service_id: Its ID.
+        name: Its name.
+        weights: As they count: the catalog takes two zeros for none.
+
+    Raises:
+        HttpError: 400, for what the caller has not looked at: weights, meta, tagged addresses, kind.
+    """
+    passing, warning = weights_of(weights)
+    meta = meta_of(found.meta, "Service")
+    tagged = tagged_of(found.tagged_addresses, found.address, found.port)
+    if found.kind:
+        raise no_mesh()
+    return Service(
+        0,
+        service_id,
+        name,
+        found.tags,
+        found.address,
+        found.port,
+        tagged,
+        meta,
+        passing,
+        warning,
+        found.enable_tag_override,
+    )
+
+
+def no_mesh() -> HttpError:
+    """Return the refusal of what belongs to a mesh."""
+    return refused(400, "mesh is not supported")
 
 
 def weights_of(given: WeightsBody | None) -> tuple[int, int]:

@@ -24,8 +24,7 @@ from ...dialect.forms import refused
 from . import check_body
 from .check_body import CheckBody
 from .parts import (
-    AddressPort,
-    WeightsBody,
+    ServiceFields,
     aliases,
     check_address,
     check_port,
@@ -33,9 +32,8 @@ from .parts import (
     decode,
     go_name,
     is_longer,
-    meta_of,
-    tagged_of,
-    weights_of,
+    no_mesh,
+    service_of,
 )
 
 if TYPE_CHECKING:
@@ -47,30 +45,19 @@ class _Connect(msgspec.Struct, rename=go_name, forbid_unknown_fields=True):
     sidecar_service: Any = None
 
 
-class ServiceBody(msgspec.Struct, rename=go_name, forbid_unknown_fields=True):
+class ServiceBody(ServiceFields, forbid_unknown_fields=True):
     """A service, as an agent is told of it."""
 
     name: str = ""
-    id: str = ""
-    tags: tuple[str, ...] = ()
-    port: int = 0
-    address: str = ""
-    tagged_addresses: dict[str, AddressPort] = {}
-    meta: dict[str, str] = {}
-    weights: WeightsBody | None = None
-    enable_tag_override: bool = False
     check: CheckBody | None = None
     checks: tuple[CheckBody, ...] = ()
     # Of the mesh, and of things that there is one of.
-    kind: str = ""
     connect: _Connect | None = None
     sidecar_service: Any = None
     proxy: Any = None
     locality: Any = None
     socket_path: str = ""
     token: str = ""
-    namespace: str = ""
-    partition: str = ""
 
 
 _ALIASES = {**check_body.ALIASES, **aliases(ServiceBody, _Connect)}
@@ -103,26 +90,11 @@ def _service_of(found: ServiceBody) -> Service:
     service_id = found.id or found.name
     check_id(service_id)
     check_tags(found.tags)
-    passing, warning = weights_of(found.weights)
-    meta = meta_of(found.meta, "Service")
-    tagged = tagged_of(found.tagged_addresses, found.address, found.port)
-    if found.kind or found.sidecar_service is not None:
-        raise refused(400, "mesh is not supported")
-    if found.connect is not None and found.connect.sidecar_service is not None:
-        raise refused(400, "mesh is not supported")
-    return Service(
-        0,
-        service_id,
-        found.name,
-        found.tags,
-        found.address,
-        found.port,
-        tagged,
-        meta,
-        passing,
-        warning,
-        found.enable_tag_override,
-    )
+    service = service_of(found, service_id, found.name, found.weights)
+    in_connect = None if found.connect is None else found.connect.sidecar_service
+    if found.sidecar_service is not None or in_connect is not None:
+        raise no_mesh()
+    return service
 
 
 def check_name(name: str) -> None:

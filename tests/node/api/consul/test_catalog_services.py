@@ -49,6 +49,14 @@ async def test_a_service_of_the_catalog(client, backend, catalog):
     is_read(answer, modified)
 
 
+@pytest.mark.parametrize("query", ["passing", "passing=true", "passing=0"])
+async def test_the_catalog_ignores_passing_as_consul_does(client, catalog, query):
+    catalog.register(OWN, "web")
+    catalog.check(OWN, "c", "critical", service="web")
+    [found] = await get(client, f"service/web?{query}")
+    assert found["ServiceID"] == "web"
+
+
 async def test_an_instance_on_a_member_has_the_members_addresses(client, catalog):
     catalog.register(OWN, "web")
     [found] = await get(client, "service/web")

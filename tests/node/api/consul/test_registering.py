@@ -274,6 +274,14 @@ async def test_the_log_says_once_that_dns_cannot_name_a_service(client):
     assert [entry["service"] for entry in logs if "DNS" in entry["event"]] == ["app#1"]
 
 
+async def test_the_log_says_that_dns_leaves_a_service_out_whose_address_is_none(client):
+    with structlog.testing.capture_logs() as logs:
+        for number, address in enumerate(("web:80", "db.example", "fd00::1", "10.0.0.9")):
+            body = {"Name": "web", "ID": f"address-{number}", "Address": address}
+            assert is_done(await put(client, REGISTER, body))
+    assert [entry["address"] for entry in logs if "leaves out" in entry["event"]] == ["web:80"]
+
+
 async def test_the_log_says_that_a_service_from_elsewhere_has_no_address(connect):
     far = connect(is_local=False)
     with structlog.testing.capture_logs() as logs:
