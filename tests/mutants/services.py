@@ -11,6 +11,7 @@ from .mutant import Mutant
 _CACHE = "dns/cache.py"
 _CRITICAL = "node/cluster/critical_services.py"
 _DNS_LOOKUP = "node/cluster/dns_lookup.py"
+_HEALTH = "node/cluster/health.py"
 _INSTANCES = "node/api/consul/instances.py"
 _INTAKE = "node/driver/intake.py"
 _OWNERS = "node/cluster/check_owners.py"
@@ -203,6 +204,13 @@ _LEADER = (
         _SESSION_NODES,
         "            elif is_bad:\n",
         "            elif not index:\n",
+    ),
+    _mutant(
+        "leader-counts-a-death-from-the-last-refusal",
+        "The others dial a dead member again and again, so its instances stay in all answers.",
+        _HEALTH,
+        "        self._refused.setdefault(peer, trio.current_time())\n",
+        "        self._refused[peer] = trio.current_time()\n",
     ),
     _mutant(
         "forwarding-answers-before-applied",
