@@ -188,24 +188,25 @@ class Results:
             one.proposed = (one.status, one.output)
 
         def tell(answer: Answer) -> None:
-            self._told(batch, answer)
+            self._told(batch, results, answer)
 
         try:
             self._log.propose(results, tell, is_foreign=is_foreign)
         except Overloaded as error:
             tell(error)
 
-    def _told(self, batch: list[Running], answer: Answer) -> None:
+    def _told(self, batch: list[Running], results: tuple[CheckResult, ...], answer: Answer) -> None:
         """Take the outcome of a proposal. The state must not be read here: see `Log.propose`."""
         has_failed = isinstance(answer, HstoreError)
         if has_failed:
             self._not_before = trio.current_time() + AGAIN_S
-        for one in batch:
+        for one, result in zip(batch, results, strict=True):
             said, one.proposed = one.proposed, None
             if one.is_gone or said is None:
                 continue
-            if not has_failed:
-                # As far as anybody here knows. Where it had no effect (another definition, another
-                # owner), the record says so when it is looked at.
+            # Of a definition that was replaced meanwhile, a result has had no effect.
+            if not has_failed and result.defined == one.defined:
+                # As far as anybody here knows. Where it had no effect (another owner, a definition
+                # that is to be seen yet), the record says so when it is looked at.
                 one.logged_status, one.logged_output = said
             self.said(one)

@@ -8,6 +8,7 @@ request.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -272,6 +273,8 @@ class Waiting:
         self.proposed: dict[int, Request] = {}
         self.in_log = WritesInLog()
         self.forwarded: dict[int, Request] = {}
+        # By the id of a `Forward`, while it is in `forwarded`: until when an answer is waited for.
+        self._answer_by: dict[int, float] = {}
         self.elsewhere = AnsweredElsewhere()
         self.new_reads: list[Request] = []
         self.is_index_wanted = False
@@ -352,7 +355,7 @@ class Waiting:
                 del self.forwarded[rid]
                 self.queued.append(request)
             else:
-                request.deadline = min(request.deadline, by)
+                self._answer_by.setdefault(rid, by)
 
     def expire(self, now: float, *, has_leader: bool) -> None:
         """Answer every request whose time is over."""
@@ -374,10 +377,14 @@ class Waiting:
         self.queued = keep
         self.in_log.expire(now)
         for rid, request in list(self.forwarded.items()):
-            if request.is_done or request.deadline <= now:
+            # Not of the request itself: a write that is answered in time may have to wait on, here.
+            deadline = min(request.deadline, self._answer_by.get(rid, math.inf))
+            if request.is_done or deadline <= now:
                 del self.forwarded[rid]
                 late = unknown("the leader has not answered in time")
                 request.finish(unrenewed(request, late))
+        for rid in [rid for rid in self._answer_by if rid not in self.forwarded]:
+            del self._answer_by[rid]
         self.elsewhere.expire(now)
         for reads in [self.new_reads, *(reads for _, reads in self.asked_reads.values())]:
             expire_reads(reads, now, no_leader)

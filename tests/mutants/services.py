@@ -11,10 +11,13 @@ from .mutant import Mutant
 _CACHE = "dns/cache.py"
 _CRITICAL = "node/cluster/critical_services.py"
 _DNS_LOOKUP = "node/cluster/dns_lookup.py"
+_HEALTH = "node/cluster/health.py"
 _INSTANCES = "node/api/consul/instances.py"
 _INTAKE = "node/driver/intake.py"
 _OWNERS = "node/cluster/check_owners.py"
 _RENDERED = "node/api/rendered.py"
+_REQUESTS = "node/driver/requests.py"
+_RESULTS = "node/checks/results.py"
 _RUNNER = "node/checks/runner.py"
 _SESSION_NODES = "node/cluster/session_nodes.py"
 _RUNNING = "node/checks/running.py"
@@ -96,6 +99,13 @@ _CHECKS = (
         _RUNNER,
         "        if running.defined == defined:\n            running.found",
         "        if running.defined:\n            running.found",
+    ),
+    _mutant(
+        "checks-result-of-old-definition-is-taken-for-logged",
+        "It had no effect, and is not proposed again for a minute.",
+        _RESULTS,
+        "if not has_failed and result.defined == one.defined:\n",
+        "if not has_failed:\n",
     ),
 )
 
@@ -205,11 +215,25 @@ _LEADER = (
         "            elif not index:\n",
     ),
     _mutant(
+        "leader-counts-a-death-from-the-last-refusal",
+        "The others dial a dead member again and again, so its instances stay in all answers.",
+        _HEALTH,
+        "        self._refused.setdefault(peer, trio.current_time())\n",
+        "        self._refused[peer] = trio.current_time()\n",
+    ),
+    _mutant(
         "forwarding-answers-before-applied",
         "The member that was asked does not show it yet.",
         _INTAKE,
         "isinstance(answer, Outcome) and answer.revision > self._applied:",
         "isinstance(answer, Outcome) and answer.revision > self._applied and not answer.ok:",
+    ),
+    _mutant(
+        "another-leader-ends-the-wait-for-what-is-applied-here",
+        "The old one has answered in time; this member does not show it yet.",
+        _REQUESTS,
+        "                self._answer_by.setdefault(rid, by)\n",
+        "                request.deadline = min(request.deadline, by)\n",
     ),
 )
 

@@ -155,6 +155,20 @@ async def test_one_proposal_of_a_check_is_under_way_at_a_time_and_the_next_has_t
         assert node.status("ttl") == "warning"
 
 
+async def test_what_was_said_while_another_definition_was_on_its_way_is_committed(autojump_clock):
+    """The result names the definition that was known then: it has no effect, and differs still."""
+    async with running_checks() as node:
+        node.register("ttl", ttl(60))
+        node.held = []
+        node.runner.word(OWN, "ttl", "warning", "low")
+        await settle()
+        node.register("ttl", msgspec.structs.replace(ttl(60), output_max=100))
+        node.release()
+        await settle()
+        assert node.newest("ttl") == ("warning", "low")
+        assert node.status("ttl") == "warning"
+
+
 @pytest.mark.parametrize("error", [NoLeader("none"), Overloaded("full")])
 async def test_what_failed_is_proposed_again_with_what_is_newest_then(autojump_clock, error):
     async with running_checks() as node:

@@ -9,9 +9,10 @@ import pytest
 import trio
 
 from hstore.node.driver import requests
-from hstore.node.driver.requests import Answer
-from hstore.node.errors import Overloaded
+from hstore.node.driver.requests import Answer, Request, Waiting
+from hstore.node.errors import OutcomeUnknown, Overloaded
 from hstore.node.model.commands import Command, Keyed, Outcome, Put
+from hstore.node.peers.wire import ForwardKind
 from tests.node.memory_cluster import Cluster, Member, running
 from tests.node.state.catalogs import deregister, given, register, ttl
 
@@ -106,6 +107,23 @@ async def test_at_the_deadline_it_is_answered_for_it_is_committed(autojump_clock
         assert 1.8 < trio.current_time() - before < 2.3
         assert shown(cluster[FOLLOWER]) == []
         assert len(cluster[FOLLOWER].node.replica.waiting.elsewhere) == 0
+
+
+def test_another_leader_does_not_bring_its_deadline_forward() -> None:
+    """Only the answer of the old leader is waited for less long."""
+    waiting, told = Waiting(), list[Answer]()
+    for rid in (1, 2):
+        request = Request(ForwardKind.WRITE, b"", 10.0, told.append)
+        request.passed_to = 3
+        waiting.forwarded[rid] = request
+    waiting.hurry_forwarded(2, by=4.0)
+    waiting.elsewhere.add(7, waiting.forwarded.pop(1), Outcome(True, 7))
+
+    waiting.expire(4.0, has_leader=True)
+    assert [type(answer) for answer in told] == [OutcomeUnknown]
+    assert len(waiting.elsewhere) == 1
+    waiting.expire(10.0, has_leader=True)
+    assert told[1:] == [Outcome(True, 7)]
 
 
 async def test_who_gives_up_leaves_nothing_behind(autojump_clock) -> None:

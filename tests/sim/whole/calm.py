@@ -74,8 +74,10 @@ class Calm:
         await self._go_on()
         self.sim.targets.are_still = True
         await self._mended()
-        members = self.sim._present()
-        ttl, http = await self._register(members[0], members[-1])
+        members, leader = self.sim._present(), self.sim.leader()
+        # Who is to die later leads only where nobody else is there.
+        home = next((one for one in reversed(members) if one is not leader), members[-1])
+        ttl, http = await self._register(members[0], home)
         if self.sim.violation is None:
             await self._over(ttl)
             await self._follows(http)
@@ -344,6 +346,10 @@ class Calm:
         """V4: by the member that has an instance of a service that is well."""
         sim, victim = self.sim, http.home
         leader = sim.leader()
+        if leader is not None and leader is victim:
+            # Whoever leads may have handed over to it meanwhile (V5).
+            await sim.operator.transfer(leader)
+            leader = sim.leader()
         others = [member for member in sim._present() if member is not victim]
         if leader is None or victim is None or leader is victim or not victim.is_up:
             return

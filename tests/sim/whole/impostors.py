@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from hstore.node.checks.probes import CheckSettings
 from hstore.node.errors import AddressClaimed, DuplicateProcess, HstoreError, Unavailable
 from hstore.node.model.commands import Put
 from hstore.node.node import Life, Node
@@ -191,13 +192,14 @@ class _Process:
         """Run until it ends, or is cancelled."""
         OWNER.set(self._host)
         storage = self._disk.open()
+        checks = CheckSettings(probes=self.sim.targets.strange_probes())
         try:
             self.node = Node(
                 storage,
                 address=self._of.settings.api_address,
                 dial=self.sim.wires.dialler(self._host),
                 rng=Random(f"{self.sim.seed}/impostor/{self._host}"),
-                life=life,
+                life=life._replace(checks=checks),
                 peer_address=self.address,
             )
             async with trio.open_nursery() as nursery:

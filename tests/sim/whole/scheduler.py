@@ -4,6 +4,7 @@ Trio shuffles what is ready on purpose. Here the shuffling comes from the seed, 
 orders; and everything that runs leaves a trace: the name of each task that takes a step and what
 the world around notes go into a digest. Equal runs have equal digests, so a digest that differs
 says that something took its decisions from outside: a clock, a hash, an address in memory.
+Threads would, so none may be started (`Trace.thread`).
 
 The names in Trio that this uses are private: `test_whole.py` fails when they are gone.
 """
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 from zlib import crc32
 
 import trio
@@ -36,10 +37,10 @@ class Trace(trio.abc.Instrument):
         recorded: When it is a list, steps and notes are kept in it, too: to compare two runs.
     """
 
-    def __init__(self, most_steps: int, exhausted: Callable[[str], None]) -> None:
-        """Call `exhausted` when there are more than so many steps: a loop that waits for nothing."""
+    def __init__(self, most_steps: int, fail: Callable[[str], None]) -> None:
+        """Call `fail` when there are more than so many steps: a loop that waits for nothing."""
         self._most_steps = most_steps
-        self._exhausted = exhausted
+        self._fail = fail
         self.digest = 0
         self.steps = 0
         self.steps_of: Counter[int] = Counter()
@@ -54,6 +55,12 @@ class Trace(trio.abc.Instrument):
     def quench(self) -> None:
         """Let nobody die by steps any more."""
         self._fuses.clear()
+
+    async def thread(self, call: Callable[..., Any], *_args: Any, **_options: Any) -> NoReturn:
+        """Fail, in place of `trio.to_thread.run_sync`: when a thread ends, no seed decides."""
+        self._fail(f"a thread was to run {call.__qualname__}")
+        await trio.sleep_forever()
+        raise AssertionError("unreachable")
 
     def note(self, what: str, data: bytes = b"") -> None:
         """Mix something that has happened into the digest."""
@@ -75,7 +82,7 @@ class Trace(trio.abc.Instrument):
         if self.recorded is not None:
             self.recorded.append(f"{trio.current_time():.6f} step {owner} {task.name}")
         if self.steps == self._most_steps:
-            self._exhausted(f"I14: more than {self.steps} steps, the last in {task.name}")
+            self._fail(f"I14: more than {self.steps} steps, the last in {task.name}")
         if owner in self._fuses:
             at, end = self._fuses[owner]
             if self.steps_of[owner] >= at:

@@ -138,6 +138,10 @@ class Targets:
         """Return what runs the checks of a life of a node."""
         return SimProbes(self, member)
 
+    def strange_probes(self) -> StrangeProbes:
+        """Return what runs the checks of a process that is no member's."""
+        return StrangeProbes(self)
+
     def new_port(self) -> int:
         """Return a port that no other registration has."""
         self._ports += 1
@@ -278,3 +282,23 @@ class SimProbes:
                 found = "critical"
             targets.end(target, member, definition, found)
         return Verdict(found, f"{definition.kind}: {target.state}")
+
+
+class StrangeProbes:
+    """Runs the checks of a copy of a node: it asks the same targets, and the log of these is not its.
+
+    Without it the copy would look names up in the network of this machine, in a thread.
+    """
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
+        self._rng = stream(targets.sim.seed, "strange probes")
+
+    async def run(self, definition: CheckDefinition, progress: Progress) -> Verdict:
+        """See `Probes`."""
+        state = self._targets.by_url[definition.http or definition.tcp].state
+        await trio.sleep(self._rng.uniform(0.0, 0.05))
+        if state == "slow":
+            await trio.sleep_forever()
+        self._targets.sim.counts["runs of checks by a process that is no member's"] += 1
+        return Verdict(_VERDICTS[state], f"{definition.kind}: {state}")

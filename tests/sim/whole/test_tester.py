@@ -5,14 +5,17 @@ That ordinary seeds find a broken driver is shown by `tests/mutants/`.
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.mutants.gallery import named
 
 from . import shrink as shrinking
 from .options import draw, known
+from .rooms import Rooms
 from .runner import run_seed
 from .shrink import WholeArtefact, shrink
 
@@ -47,3 +50,17 @@ def test_what_a_run_that_was_written_down_did_not_know_has_no_part_in_it() -> No
     assert options.clock_every == 0.0
     assert options.settings.election_timeout_ms == 999
     assert options.crash_every == field.crash_every
+
+
+def test_a_run_in_which_a_thread_is_started_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as to look a name up: when it ends, the load of the machine decides."""
+
+    async def look_up(_rooms: Rooms) -> None:
+        await trio.to_thread.run_sync(socket.gethostbyname, "localhost")
+
+    monkeypatch.setattr(Rooms, "run", look_up)
+
+    failure = run_seed(0)[1]
+
+    assert failure is not None
+    assert "a thread was to run gethostbyname" in failure.text
