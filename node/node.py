@@ -39,6 +39,7 @@ from .driver.keys import Keys
 from .driver.replica import Replica
 from .driver.ticks import TickTimer
 from .errors import AddressClaimed, BadFrame, BadNumber, DuplicateProcess
+from .metrics.figures import Figures
 from .model.values import is_address
 from .net.lag import Lag
 from .net.poller import Poller, can_poll
@@ -94,6 +95,7 @@ class Node:
         alarms: What an operator has to mend.
         keys, administration, process, settings: What clients ask of it; together, the `backend`.
         poller: Watches the sockets of peers and clients; None: each has a task of its own.
+        figures: What its rooms have counted; whoever makes its servers adds theirs.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class Node:
         self.check = ReplicaCheck(self.replica, self.replica.send)
         self.freshness = Freshness(self.replica)
         lag = self.poller.lag if self.poller is not None else Lag()
+        self.figures = Figures(self.replica, lag.seconds)
         self.keys = Keys(self.replica, self.status.wait_change)
         self.process = ThisNode(
             self.replica, self.status, self.handover, lag, address=address, name=name

@@ -357,6 +357,7 @@ def _servers(
         connections_max=shares.dns,
         is_current=node.status.in_contact,
     )
+    node.figures.http, node.figures.dns = api.answered, dns.stats
     return api, dns
 
 

@@ -8,12 +8,13 @@ parsing and no socket calls here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import trio
 
 from ...errors import NoLeader
+from ...measure.answered import Tally
 from ...model.commands import Outcome
 from ...net.turn import SLICE_BYTES, Turn
 from .answers import RETRY_AFTER_S, Answer, HttpError, failure
@@ -138,12 +139,17 @@ class Router(Protocol):
         """Whether a request must be possible however many clients there are."""
         ...
 
+    def make_tallies(self) -> list[Tally]:
+        """Make what a server counts its answers with; `begin` chooses among them by its position."""
+        ...
+
 
 class Kept(NamedTuple):
-    """What is kept of answers, for all connections; as in `Exchange`."""
+    """What is kept of answers, and counted of them, for all connections; as in `Exchange`."""
 
     looks: Looks
     rendered: Rendered
+    tallies: Sequence[Tally]
 
 
 class Client(NamedTuple):
@@ -165,6 +171,9 @@ class Exchange:
         client_host: Returns the IP address of the client; empty: it has none.
         scope: Bounds whatever the connection waits for; its deadline is moved, never removed.
         out: Answers that are not sent yet, in order.
+        tallies: What the server counts its answers with, by number of the route.
+        tally: That of the request under way.
+        began: When that request was whole, in seconds of `perf_counter`; 0: its answer is not timed.
         due_at: The deadline that the node was given for the request that `begin` began.
         is_fresh: Local reads already see all that was answered before these requests came.
         has_waited: The last read of this connection that waited for a change did so for a while.
@@ -177,6 +186,7 @@ class Exchange:
     __slots__ = (
         "_flush",
         "backend",
+        "began",
         "client_host",
         "due_at",
         "guard",
@@ -189,6 +199,8 @@ class Exchange:
         "rendered",
         "router",
         "scope",
+        "tallies",
+        "tally",
         "turn",
         "unsent",
     )
@@ -213,11 +225,12 @@ class Exchange:
         self.scope = trio.CancelScope()
         self.out: list[bytes] = []
         self.is_fresh = self.has_waited = False
-        self.due_at = 0.0
+        self.due_at = self.began = 0.0
         self._flush = flush
         self.turn = turn
         self.unsent = unsent
-        self.looks, self.rendered = kept
+        self.looks, self.rendered, self.tallies = kept
+        self.tally = self.tallies[0]
 
     async def slice(self, size: int = SLICE_BYTES) -> None:
         """Wait for this connection's turn to begin a large answer, which reads `size` at first.

@@ -291,6 +291,7 @@ class Parked(Serving):
 
     def _begin_to_wait(self, request: Request, wait: Wait) -> None:
         """Wait for a change, without a task."""
+        self._exchange.began = 0.0
         self._waits_for = request, wait
         self._exchange.due_at = wait.until
         try:
@@ -340,11 +341,13 @@ class Parked(Serving):
             return
         if request.method == b"HEAD":
             whole = without_body(whole)
+        exchange = self._exchange
+        exchange.tally.answered(whole, exchange.began)
         size = len(whole)
         self._turn.bytes_left -= size + SMALL_BYTES
         sent = self.stream.send_now(whole)
         if sent < size:
-            self._exchange.out.append(whole[sent:])
+            exchange.out.append(whole[sent:])
             self._take_task()
         else:
             self._is_idle = True

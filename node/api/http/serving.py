@@ -229,6 +229,7 @@ class Serving:
         form = router.form(b"" if bad is None else bad.path)
         whole = form(exchange, error, is_change=is_change)
         whole = with_header(whole, b"Connection: close")
+        exchange.tallies[0].answered(whole, 0.0)
         with trio.move_on_after(LAST_WORDS_S):
             await self.stream.send_all(whole)
             await self._linger()
@@ -336,6 +337,7 @@ class Serving:
             found = exchange.router.begin(exchange, request)
         answer = await finish(exchange, request, found)
         if isinstance(answer, Wait):
+            exchange.began = 0.0
             held = await self._hold(request, answer)
             if held is None:
                 return True
@@ -348,6 +350,7 @@ class Serving:
         if request.method == b"HEAD":
             answer = without_body(answer)
         answer = with_end(answer, request, goes_on=goes_on)
+        exchange.tally.answered(answer, exchange.began)
         exchange.out.append(answer)
         self._turn.bytes_left -= len(answer) + SMALL_BYTES
         self._out_bytes += len(answer)
@@ -419,6 +422,8 @@ class Serving:
                     self._exchange.out.append(b"0\r\n\r\n")
         finally:
             streaming.close()
+            began = 0.0 if streaming.is_endless else self._exchange.began
+            self._exchange.tally.answered(start, began)
         return goes_on
 
     async def _run_endless(self, streaming: Streaming, send: Sending) -> None:

@@ -1,0 +1,100 @@
+"""What an HTTP server has answered: how often by route, method and status, and how long it took.
+
+A server has one `Tally` for each route and method, so that an answer is counted by one look-up among a
+few statuses, and no label is built for it. What a request waited for on purpose (a blocking query, a
+watch) is counted and not timed: it says nothing of the node's speed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from time import perf_counter
+
+from .histogram import SECONDS, Histogram, Reading
+
+OTHER = "other"
+"""The route and method of requests for which there is no route, and of what is no request."""
+
+_STATUS = slice(9, 12)
+"""Where an answer has its status: after `HTTP/1.1 `."""
+
+
+class Tally:
+    """The answers to one method of one route.
+
+    Attributes:
+        route: The route's pattern, such as `/v1/kv/{key}`.
+        method: The method.
+        is_write: Whether it changes something.
+        statuses: Answers by status, as the three digits that were sent.
+        seconds: From a whole request until its answer was handed over.
+    """
+
+    __slots__ = ("is_write", "method", "route", "seconds", "statuses")
+
+    def __init__(self, route: str, method: str, *, is_write: bool = False) -> None:
+        self.route = route
+        self.method = method
+        self.is_write = is_write
+        self.statuses: dict[bytes, int] = {}
+        self.seconds = Histogram()
+
+    @property
+    def count(self) -> int:
+        """How many answers there were."""
+        return sum(self.statuses.values())
+
+    def answered(self, whole: bytes, began: float) -> None:
+        """Count an answer.
+
+        Args:
+            whole: The answer, or its head.
+            began: When its request was whole, in seconds of `perf_counter`; 0: it is not timed.
+        """
+        status = whole[_STATUS]
+        try:
+            self.statuses[status] += 1
+        except KeyError:
+            self.statuses[status] = 1
+        if began:
+            took = perf_counter() - began
+            seconds = self.seconds
+            # `Histogram.observe`, without the call: this is for every request.
+            seconds.counts[bisect_left(seconds.bounds, took)] += 1
+            seconds.total += took
+
+
+def unknown() -> Tally:
+    """Return the tally of what has no route."""
+    return Tally(OTHER, OTHER)
+
+
+class Answered:
+    """All that one server has answered, and what it refused for lack of room.
+
+    Attributes:
+        tallies: By number of the route; the first is of what has no route.
+    """
+
+    def __init__(self, tallies: Iterable[Tally] = ()) -> None:
+        self.tallies = [*tallies] or [unknown()]
+
+    @property
+    def requests(self) -> int:
+        """How many requests were answered."""
+        return sum(tally.count for tally in self.tallies)
+
+    @property
+    def writes(self) -> int:
+        """How many of them were to change something."""
+        return sum(tally.count for tally in self.tallies if tally.is_write)
+
+    def seconds(self, *, writes_only: bool = False) -> Reading:
+        """Return how long the answers took that are timed, of all routes together."""
+        counts, total = [0] * (len(SECONDS) + 1), 0.0
+        for tally in self.tallies:
+            if tally.statuses and (tally.is_write or not writes_only):
+                counts = [a + b for a, b in zip(counts, tally.seconds.counts, strict=True)]
+                total += tally.seconds.total
+        return Reading(tuple(counts), total)
