@@ -14,7 +14,6 @@ import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from time import perf_counter
 
 from ..measure.answered import Tally, unknown
 from . import parameters
@@ -235,8 +234,6 @@ class Routes:
 
     def begin(self, exchange: Exchange, request: Request) -> Found:
         """Find the route, pass its gate, and let its handler begin; errors become answers, too."""
-        exchange.began = perf_counter()
-        exchange.tally = exchange.tallies[0]
         try:
             exchange.guard.check(request)
             route, rest = self._find(request)
@@ -250,6 +247,8 @@ class Routes:
                     queries.check(exchange, route.known, request.query)
             return route.handler(exchange, request, rest)
         except Exception as error:  # noqa: BLE001 (the boundary)
+            known = self._known(request)
+            exchange.tally = exchange.tallies[0 if known is None else known.number]
             return failed(exchange, request, error)
 
     def form(self, path: bytes) -> Form:

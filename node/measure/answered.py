@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from time import perf_counter
 
 from .histogram import SECONDS, Histogram, Reading
 
 OTHER = "other"
 """The route and method of requests for which there is no route, and of what is no request."""
 
-_STATUS = slice(9, 12)
-"""Where an answer has its status: after `HTTP/1.1 `."""
+_STATUS = len(b"HTTP/1.1 ")
+_TWO = ord("2")
+
+NOT_TIMED = -1.0
+"""In place of a moment: how long the answer took says nothing."""
 
 
 class Tally:
@@ -27,39 +29,42 @@ class Tally:
         route: The route's pattern, such as `/v1/kv/{key}`.
         method: The method.
         is_write: Whether it changes something.
-        statuses: Answers by status, as the three digits that were sent.
+        count: How many there were.
+        failures: Of them, those of another status than 200, by the three digits that were sent.
         seconds: From a whole request until its answer was handed over.
     """
 
-    __slots__ = ("is_write", "method", "route", "seconds", "statuses")
+    __slots__ = ("count", "failures", "is_write", "method", "route", "seconds")
 
     def __init__(self, route: str, method: str, *, is_write: bool = False) -> None:
         self.route = route
         self.method = method
         self.is_write = is_write
-        self.statuses: dict[bytes, int] = {}
+        self.count = 0
+        self.failures: dict[bytes, int] = {}
         self.seconds = Histogram()
 
     @property
-    def count(self) -> int:
-        """How many answers there were."""
-        return sum(self.statuses.values())
+    def statuses(self) -> dict[str, int]:
+        """How many answers there were of each status."""
+        failures = {status.decode(): count for status, count in self.failures.items()}
+        good = self.count - sum(failures.values())
+        return {"200": good, **failures} if good else failures
 
-    def answered(self, whole: bytes, began: float) -> None:
+    def answered(self, whole: bytes, began: float, now: float) -> None:
         """Count an answer.
 
         Args:
             whole: The answer, or its head.
-            began: When its request was whole, in seconds of `perf_counter`; 0: it is not timed.
+            began: When its request was whole, in seconds of the clock of `now`; or `NOT_TIMED`.
+            now: When the answer is handed over.
         """
-        status = whole[_STATUS]
-        try:
-            self.statuses[status] += 1
-        except KeyError:
-            self.statuses[status] = 1
-        if began:
-            took = perf_counter() - began
-            seconds = self.seconds
+        self.count += 1
+        if whole[_STATUS] != _TWO:  # Of the statuses that say success only 200 is ever sent.
+            status = whole[_STATUS : _STATUS + 3]
+            self.failures[status] = self.failures.get(status, 0) + 1
+        if began >= 0:
+            took, seconds = now - began, self.seconds
             # `Histogram.observe`, without the call: this is for every request.
             seconds.counts[bisect_left(seconds.bounds, took)] += 1
             seconds.total += took
@@ -94,7 +99,7 @@ class Answered:
         """Return how long the answers took that are timed, of all routes together."""
         counts, total = [0] * (len(SECONDS) + 1), 0.0
         for tally in self.tallies:
-            if tally.statuses and (tally.is_write or not writes_only):
+            if tally.count and (tally.is_write or not writes_only):
                 counts = [a + b for a, b in zip(counts, tally.seconds.counts, strict=True)]
                 total += tally.seconds.total
         return Reading(tuple(counts), total)

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+from hstore.dns.server import DnsServer
 
 from ..driver.replica import Replica
 from ..measure.answered import Answered
 from ..measure.histogram import Histogram, Reading
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-class DnsCounts(Protocol):
-    """The part of `hstore.dns.dispatch.DnsStats` that is read here."""
-
-    @property
-    def queries(self) -> int:
-        """Datagrams and TCP messages taken in."""
-        ...
-
-
-class _NoQueries:
-    queries = 0
 
 
 class Totals(NamedTuple):
@@ -67,12 +56,15 @@ class Figures:
 
     Attributes:
         http: What its HTTP server has answered; set by whoever makes the server.
-        dns: What its DNS server has counted; likewise.
+        dns: Its DNS server; likewise.
+        dns_seconds: How long DNS queries took that were answered at once; whoever makes the server has
+            it observe here.
     """
 
     def __init__(self, replica: Replica, loop_lag: Histogram) -> None:
         self.http = Answered()
-        self.dns: DnsCounts = _NoQueries()
+        self.dns: DnsServer | None = None
+        self.dns_seconds = Histogram()
         self._replica = replica
         self._loop_lag = loop_lag
 
@@ -87,7 +79,7 @@ class Figures:
         return Totals(
             requests=http.requests,
             writes=http.writes,
-            dns_queries=self.dns.queries,
+            dns_queries=self.dns.stats.queries if self.dns is not None else 0,
             request_seconds=http.seconds(),
             write_seconds=http.seconds(writes_only=True),
             fsync_seconds=replica.flushes.seconds.read(),

@@ -357,7 +357,8 @@ def _servers(
         connections_max=shares.dns,
         is_current=node.status.in_contact,
     )
-    node.figures.http, node.figures.dns = api.answered, dns.stats
+    dns.counts.times = node.figures.dns_seconds
+    node.figures.http, node.figures.dns = api.answered, dns
     return api, dns
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import trio
 
 from ...errors import NoLeader
-from ...measure.answered import Tally
+from ...measure.answered import NOT_TIMED, Tally
 from ...model.commands import Outcome
 from ...net.turn import SLICE_BYTES, Turn
 from .answers import RETRY_AFTER_S, Answer, HttpError, failure
@@ -173,7 +173,7 @@ class Exchange:
         out: Answers that are not sent yet, in order.
         tallies: What the server counts its answers with, by number of the route.
         tally: That of the request under way.
-        began: When that request was whole, in seconds of `perf_counter`; 0: its answer is not timed.
+        began: When that request was whole, in seconds of `trio.current_time()`; or `NOT_TIMED`.
         due_at: The deadline that the node was given for the request that `begin` began.
         is_fresh: Local reads already see all that was answered before these requests came.
         has_waited: The last read of this connection that waited for a change did so for a while.
@@ -225,7 +225,7 @@ class Exchange:
         self.scope = trio.CancelScope()
         self.out: list[bytes] = []
         self.is_fresh = self.has_waited = False
-        self.due_at = self.began = 0.0
+        self.due_at, self.began = 0.0, NOT_TIMED
         self._flush = flush
         self.turn = turn
         self.unsent = unsent

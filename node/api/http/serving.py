@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import trio
 
+from ...measure.answered import NOT_TIMED
 from ...net.stream import TcpStream
 from ...net.turn import SHARE, SLICE_BYTES, SMALL_BYTES, Turn
 from ..backend import Backend
@@ -229,7 +230,7 @@ class Serving:
         form = router.form(b"" if bad is None else bad.path)
         whole = form(exchange, error, is_change=is_change)
         whole = with_header(whole, b"Connection: close")
-        exchange.tallies[0].answered(whole, 0.0)
+        exchange.tallies[0].answered(whole, NOT_TIMED, 0.0)
         with trio.move_on_after(LAST_WORDS_S):
             await self.stream.send_all(whole)
             await self._linger()
@@ -334,10 +335,11 @@ class Serving:
             if len(request.body) > SMALL_BODY_BYTES:  # Its handler decodes all of it.
                 await self._flush()
                 await self._turn.slice(len(request.body))
+            exchange.began = trio.current_time()
             found = exchange.router.begin(exchange, request)
         answer = await finish(exchange, request, found)
         if isinstance(answer, Wait):
-            exchange.began = 0.0
+            exchange.began = NOT_TIMED
             held = await self._hold(request, answer)
             if held is None:
                 return True
@@ -350,7 +352,7 @@ class Serving:
         if request.method == b"HEAD":
             answer = without_body(answer)
         answer = with_end(answer, request, goes_on=goes_on)
-        exchange.tally.answered(answer, exchange.began)
+        exchange.tally.answered(answer, exchange.began, trio.current_time())
         exchange.out.append(answer)
         self._turn.bytes_left -= len(answer) + SMALL_BYTES
         self._out_bytes += len(answer)
@@ -422,8 +424,8 @@ class Serving:
                     self._exchange.out.append(b"0\r\n\r\n")
         finally:
             streaming.close()
-            began = 0.0 if streaming.is_endless else self._exchange.began
-            self._exchange.tally.answered(start, began)
+            began = NOT_TIMED if streaming.is_endless else self._exchange.began
+            self._exchange.tally.answered(start, began, trio.current_time())
         return goes_on
 
     async def _run_endless(self, streaming: Streaming, send: Sending) -> None:

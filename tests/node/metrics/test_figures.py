@@ -23,7 +23,7 @@ async def test_the_totals_of_its_servers(autojump_clock):
     async with running(1) as cluster:
         figures = cluster[1].node.figures
         put = Tally("/v1/kv/{key}", "PUT", is_write=True)
-        put.answered(b"HTTP/1.1 200 OK\r\n", 1.0)
+        put.answered(b"HTTP/1.1 200 OK\r\n", 1.0, 1.5)
         figures.http = Answered([unknown(), put])
         totals = figures.totals()
     assert (totals.requests, totals.writes) == (1, 1)
