@@ -102,6 +102,11 @@ class DnsServer:
         return self._dispatch.counts
 
     @property
+    def connections(self) -> int:
+        """How many TCP connections there are."""
+        return len(self._connections)
+
+    @property
     def held(self) -> int:
         """How many questions are held now."""
         return len(self._dispatch.held)

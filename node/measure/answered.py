@@ -8,7 +8,8 @@ watch) is counted and not timed: it says nothing of the node's speed.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple, get_args
 
 from .histogram import SECONDS, Histogram, Reading
 
@@ -75,15 +76,39 @@ def unknown() -> Tally:
     return Tally(OTHER, OTHER)
 
 
+class Served(NamedTuple):
+    """What a server serves now.
+
+    Attributes:
+        connections: How many there are.
+        waiting: Reads that wait for a change.
+        streams: Answers without end: watches and streams of events.
+        evicted: Connections that had to make room for others, since the start.
+    """
+
+    connections: int = 0
+    waiting: int = 0
+    streams: int = 0
+    evicted: int = 0
+
+
+Reason = Literal["connections", "streams", "waits", "bodies", "unsent", "requests"]
+"""What a server has too much of, so that it refuses a request."""
+
+
 class Answered:
     """All that one server has answered, and what it refused for lack of room.
 
     Attributes:
         tallies: By number of the route; the first is of what has no route.
+        shed: Requests that were refused, or cut off, by what there was too much of.
+        served: Returns what is served now; set by the server.
     """
 
     def __init__(self, tallies: Iterable[Tally] = ()) -> None:
         self.tallies = [*tallies] or [unknown()]
+        self.shed: dict[Reason, int] = dict.fromkeys(get_args(Reason), 0)
+        self.served: Callable[[], Served] = Served
 
     @property
     def requests(self) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
 from hstore.dns.server import DnsServer
 
-from ..driver.replica import Replica
 from ..measure.answered import Answered
 from ..measure.histogram import Histogram, Reading
+from .sources import Sources
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -50,23 +52,23 @@ class Totals(NamedTuple):
 class Figures:
     """The figures of one node.
 
-    Args:
-        replica: Its copy of the state, and what drives it.
-        loop_lag: The waits of its event loop.
-
     Attributes:
+        sources: The rooms that count.
+        started_at: When it was made, in seconds since the epoch.
         http: What its HTTP server has answered; set by whoever makes the server.
         dns: Its DNS server; likewise.
         dns_seconds: How long DNS queries took that were answered at once; whoever makes the server has
             it observe here.
+        log_lines_dropped: Returns how many lines of the log were lost; set by whoever has the log.
     """
 
-    def __init__(self, replica: Replica, loop_lag: Histogram) -> None:
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.started_at = time.time()
+        self.log_lines_dropped: Callable[[], int] = lambda: 0
         self.http = Answered()
         self.dns: DnsServer | None = None
         self.dns_seconds = Histogram()
-        self._replica = replica
-        self._loop_lag = loop_lag
 
     def totals(self) -> Totals:
         """Return the totals; takes less than a millisecond.
@@ -74,7 +76,7 @@ class Figures:
         Raises:
             StorageError: The disk has failed.
         """
-        http, replica = self.http, self._replica
+        http, replica = self.http, self.sources.replica
         disk = replica.storage.figures()
         return Totals(
             requests=http.requests,
@@ -83,12 +85,29 @@ class Figures:
             request_seconds=http.seconds(),
             write_seconds=http.seconds(writes_only=True),
             fsync_seconds=replica.flushes.seconds.read(),
-            loop_lag=self._loop_lag.read(),
+            loop_lag=self.sources.loop_lag.read(),
             memory_bytes=memory_bytes(),
             disk_used_bytes=disk.used_bytes,
             disk_free_bytes=replica.disk_space.room.free,
             keys=disk.keys,
         )
+
+    def quorum(self) -> tuple[int, bool]:
+        """Return the live voters less those that a quorum needs, and whether any voter is not live."""
+        config, live = self.sources.replica.facts.config, self.sources.status.live_members()
+        halves = [half for half in (config.voters, config.outgoing) if half]
+        margins = [len(live.intersection(half)) - (len(half) // 2 + 1) for half in halves]
+        is_missing = any(not live.issuperset(half) for half in halves)
+        return min(margins, default=0), is_missing
+
+    def descriptors(self) -> dict[str, int]:
+        """Return how many file descriptors are in use, by use."""
+        links = self.sources.links.figures()
+        return {
+            "clients": self.http.served().connections,
+            "dns": self.dns.connections if self.dns is not None else 0,
+            "peers": sum(link.is_connected for link in links),
+        }
 
 
 def memory_bytes() -> int:

@@ -8,13 +8,13 @@ parsing and no socket calls here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import trio
 
 from ...errors import NoLeader
-from ...measure.answered import NOT_TIMED, Tally
+from ...measure.answered import NOT_TIMED, Answered, Tally
 from ...model.commands import Outcome
 from ...net.turn import SLICE_BYTES, Turn
 from .answers import RETRY_AFTER_S, Answer, HttpError, failure
@@ -149,7 +149,7 @@ class Kept(NamedTuple):
 
     looks: Looks
     rendered: Rendered
-    tallies: Sequence[Tally]
+    answered: Answered
 
 
 class Client(NamedTuple):
@@ -171,7 +171,8 @@ class Exchange:
         client_host: Returns the IP address of the client; empty: it has none.
         scope: Bounds whatever the connection waits for; its deadline is moved, never removed.
         out: Answers that are not sent yet, in order.
-        tallies: What the server counts its answers with, by number of the route.
+        answered: What the server counts of its answers.
+        tallies: Those of `answered`, by number of the route.
         tally: That of the request under way.
         began: When that request was whole, in seconds of `trio.current_time()`; or `NOT_TIMED`.
         due_at: The deadline that the node was given for the request that `begin` began.
@@ -185,6 +186,7 @@ class Exchange:
 
     __slots__ = (
         "_flush",
+        "answered",
         "backend",
         "began",
         "client_host",
@@ -229,7 +231,8 @@ class Exchange:
         self._flush = flush
         self.turn = turn
         self.unsent = unsent
-        self.looks, self.rendered, self.tallies = kept
+        self.looks, self.rendered, self.answered = kept
+        self.tallies = self.answered.tallies
         self.tally = self.tallies[0]
 
     async def slice(self, size: int = SLICE_BYTES) -> None:
@@ -251,7 +254,7 @@ class Exchange:
             await self.unsent.room()
             return
         text = "too much is unsent to clients that read slowly; try again in a moment"
-        raise HttpError(503, text, retry_after_s=RETRY_AFTER_S)
+        raise HttpError(503, text, retry_after_s=RETRY_AFTER_S, shed="unsent")
 
     async def settle(self, deferred: Deferred, request: Request) -> Answer | Wait:
         """Wait for what a handler waits for, and return the answer, or that it is not due yet.

@@ -14,7 +14,7 @@ import trio
 
 from hstore.dns.ip_literals import is_loopback
 
-from ...measure.answered import Answered
+from ...measure.answered import Answered, Served
 from ...net.flag import Flag
 from ...net.poller import Poller
 from ...net.stream import Listener, TcpStream
@@ -93,8 +93,9 @@ class ApiServer:
             turn,
             Unsent(),
             Waits(turn),
-            Kept(Looks(), Rendered(backend), self.answered.tallies),
+            Kept(Looks(), Rendered(backend), self.answered),
         )
+        self.answered.served = self._served
         self._refusals_max = refusals_max
         self._connections: set[Serving] = set()
         self._refused = 0
@@ -134,6 +135,11 @@ class ApiServer:
         finally:
             for connection in list(self._connections):
                 connection.leave()
+
+    def _served(self) -> Served:
+        room = self._room
+        waiting = len(self._shared.waits)
+        return Served(len(self._connections), waiting, room.streams, room.evicted)
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         listening = Listener(listener)

@@ -187,6 +187,7 @@ class Serving:
 
     def _cut_off(self) -> None:
         """End now: too much is unsent, and this client is the slowest."""
+        self._exchange.answered.shed["unsent"] += 1
         if isinstance(self.stream, TcpStream):
             self.stream.drop_unsent()
         self._exchange.scope.cancel()
@@ -230,6 +231,8 @@ class Serving:
         form = router.form(b"" if bad is None else bad.path)
         whole = form(exchange, error, is_change=is_change)
         whole = with_header(whole, b"Connection: close")
+        if error.shed is not None:
+            exchange.answered.shed[error.shed] += 1
         exchange.tallies[0].answered(whole, NOT_TIMED, 0.0)
         with trio.move_on_after(LAST_WORDS_S):
             await self.stream.send_all(whole)
@@ -384,6 +387,7 @@ class Serving:
                 503,
                 f"{self._room.streams_most} clients wait on this node already: ask another one",
                 retry_after_s=RETRY_AFTER_S,
+                shed="waits",
             )
         return self._waits.add(wait, tell)
 
@@ -394,6 +398,7 @@ class Serving:
         endless.close()
         text = f"{self._room.streams_most} clients watch this node already: ask another one"
         error = HttpError(503, text, retry_after_s=RETRY_AFTER_S)
+        self._exchange.answered.shed["streams"] += 1
         return json_form(self._exchange, error, is_change=False)
 
     async def _stream_answer(

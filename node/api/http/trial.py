@@ -34,7 +34,7 @@ def no_place(most: int, outcome: str | None = None) -> HttpError:
         outcome: Of a write: "not applied"; None: the request is no write.
     """
     text = f"this node has {most} connections already: close some"
-    return HttpError(503, text, outcome=outcome, retry_after_s=RETRY_AFTER_S)
+    return HttpError(503, text, outcome=outcome, retry_after_s=RETRY_AFTER_S, shed="connections")
 
 
 class Trial(Serving):
