@@ -17,6 +17,7 @@ the zone. A *service* is known by its name and has *instances*; a *lookup* knows
     lookup.py    what is asked about services        services.py  names of services and nodes
     service_records.py their records                 blobs.py     records packed one by one
     cache.py     answers, until something changes    aliases.py   answers that end in other names
+    counts.py    replies by kind of name and so on
     datagrams.py UDP by the batch                    ratelimit.py how many replies a network gets
     client.py    one query to one server             finder.py    the search, round by round
     probe.py     one query by one transport, for `dns doctor`

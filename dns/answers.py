@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from .aliases import alias_query
 from .cache import Cache
 from .compiled import SHAPES, WITH_OPT, Compiled, Order, any_answer, negative, orders_of
+from .counts import Counts
 from .held import Asker
 from .lookup import EVERYTHING, Key, Lookup, NoLookup
 from .message import (
@@ -62,8 +63,9 @@ class Answers:
         lookup: Knows the services; by default there are none.
 
     Attributes:
-        known: Cache: UDP query without its id -> equally good replies without theirs. A reply is
-            complete with the query's id before it. A new view empties it.
+        known: Cache: UDP query without its id -> equally good replies without theirs, and what
+            counts them. A reply is complete with the query's id before it. A new view empties it.
+        counts: The replies by UDP that are kept are counted by what `known` has; others elsewhere.
         draw: Returns a random number from 0 to 1.
         follows: Whether queries whose answer ends in a name that is not ours are returned as
             `AliasQuery`, if they ask for recursion.
@@ -81,6 +83,7 @@ class Answers:
         self._cache = Cache()
         self._compiled = self._cache.compiled
         self.known = self._cache.known
+        self.counts = Counts()
         self.draw = self._random.random
         self.follows = False
 
@@ -244,7 +247,8 @@ class Answers:
             before = head + question
             replies = tuple(before + body + opt for body in compiled.bodies())
             if 2 + max(map(len, replies)) <= min(limit, OWN_UDP_SIZE):
-                self._cache.remember(packet[2:], compiled, replies)
+                count = self.counts.of(packet, reply)
+                self._cache.remember(packet[2:], compiled, replies, count)
         return reply
 
     def answer(

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from .compiled import Compiled
+from .counts import Count
 from .lookup import Key
 from .message import HEADER_SIZE
 
@@ -42,13 +43,13 @@ class Cache:
 
     Attributes:
         compiled: Question in lower case, as in a query -> answer. Only read elsewhere.
-        known: UDP query without its id -> equally good replies without theirs. A reply is complete
-            with the query's id before it. Only read elsewhere.
+        known: UDP query without its id -> equally good replies without theirs, and what counts them.
+            A reply is complete with the query's id before it. Only read elsewhere.
     """
 
     def __init__(self) -> None:
         self.compiled: dict[bytes, Compiled] = {}
-        self.known: dict[bytes, tuple[bytes, ...]] = {}
+        self.known: dict[bytes, tuple[tuple[bytes, ...], Count]] = {}
         # Dictionaries of bytes alone cost the collector of cycles nothing, which sets do.
         self._uses: dict[Key, dict[bytes, None]] = {}
         self._of_cluster = 0
@@ -79,20 +80,23 @@ class Cache:
         for key in answer.keys:
             self._uses.setdefault(key, {})[question] = None
 
-    def remember(self, query: bytes, answer: Compiled, replies: tuple[bytes, ...]) -> None:
+    def remember(
+        self, query: bytes, answer: Compiled, replies: tuple[bytes, ...], count: Count
+    ) -> None:
         """Keep all replies to a query, which were made from an answer that is kept.
 
         Args:
             query: The query without its id.
             answer: What the replies were made from.
             replies: The replies without their ids.
+            count: Counts each time that one of them is sent.
         """
         size = _size_of_replies(replies)
         while self.known and (
             len(self.known) >= KNOWN_MAX or self._known_size + size > KNOWN_SIZE_MAX
         ):
             self._forget_oldest_replies()
-        self.known[query] = replies
+        self.known[query] = replies, count
         self._known_size += size
         if answer.queries is None:
             answer.queries = {}
@@ -117,7 +121,7 @@ class Cache:
             else:
                 self._of_cluster -= 1
             for query in answer.queries or ():
-                self._known_size -= _size_of_replies(self.known.pop(query))
+                self._known_size -= _size_of_replies(self.known.pop(query)[0])
             for key in answer.keys:
                 users = self._uses[key]
                 users.pop(question, None)
@@ -126,7 +130,7 @@ class Cache:
 
     def _forget_oldest_replies(self) -> None:
         for query in list(islice(self.known, _FORGOTTEN_AT_ONCE)):
-            self._known_size -= _size_of_replies(self.known.pop(query))
+            self._known_size -= _size_of_replies(self.known.pop(query)[0])
             end = query.index(0, HEADER_SIZE - 2) + 5
             question = query[HEADER_SIZE - 2 : end - 4].lower() + query[end - 4 : end]
             queries = self.compiled[question].queries

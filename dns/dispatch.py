@@ -60,6 +60,7 @@ class Dispatch:
         answers: As given.
         held: The questions whose names are not available yet.
         stats: Counts of the whole server.
+        counts: Its replies, by kind of name, type, rcode and transport.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Dispatch:
         self.answers = answers
         self.held = Held(answers.is_available, self._answer_held, self._fail_held)
         self.stats = DnsStats()
+        self.counts = answers.counts
         self._recursor = recursor
         answers.follows = recursor is not None
         self._is_current = is_current
@@ -132,18 +134,25 @@ class Dispatch:
         except Exception:  # a query that meets a bug must not end the server
             if self._count_failure():
                 log.exception("dns query failed", count=self.stats.failures, query=packet.hex())
-            return self.answers.failure(packet)
-        if reply is None:
-            return None
+            reply = self.answers.failure(packet)
         if isinstance(reply, Query):
-            if isinstance(reply, AliasQuery):
-                return None if self._forward(reply, asker()) else reply.reply
-            return self._hold(reply, asker())
-        if self._recursor is not None and _is_refused(reply):
+            reply = self._reply_later(reply, asker())
+        elif reply is not None and self._recursor is not None and _is_refused(reply):
             query = self.answers.outside(packet)
             if query is not None and self._forward(query, asker()):
                 return None
+        if reply is not None:
+            if over_tcp:
+                self.counts.replied_by_tcp(packet, reply)
+            else:
+                self.counts.replied(packet, reply)
         return reply
+
+    def _reply_later(self, query: Query, asker: Asker) -> bytes | None:
+        """Forward or hold a query; return a reply only if neither can be done."""
+        if isinstance(query, AliasQuery):
+            return None if self._forward(query, asker) else query.reply
+        return self._hold(query, asker)
 
     async def resolve(self, query: Query, limit: int) -> bytes:
         """Return a recursor's reply to a query that `Asker.forward` got.
@@ -154,6 +163,13 @@ class Dispatch:
 
         Cancellation: the client gets no reply.
         """
+        reply = await self._resolve(query, limit)
+        is_ours = isinstance(query, AliasQuery)
+        over_tcp = limit == TCP_LIMIT
+        self.counts.replied_later(query.question, reply, over_tcp=over_tcp, is_outside=not is_ours)
+        return reply
+
+    async def _resolve(self, query: Query, limit: int) -> bytes:
         recursor = self._recursor
         if recursor is None:
             raise RuntimeError("a query was forwarded that has no recursor")
@@ -202,18 +218,23 @@ class Dispatch:
             reply = self.answers.unavailable(query)
         if isinstance(reply, AliasQuery):
             if not self._forward(reply, asker):
-                asker.send(reply.reply)
+                self._send(query, asker, reply.reply)
             return True
         if isinstance(reply, Query):
             return False
         # Without a view even names outside the zone are held.
         is_outside = self._recursor is not None and _is_refused(reply)
         if not (is_outside and self.answers.is_outside(query) and self._forward(query, asker)):
-            asker.send(reply)
+            self._send(query, asker, reply)
         return True
 
     def _fail_held(self, query: Query, asker: Asker) -> None:
-        asker.send(self.answers.unavailable(query))
+        self._send(query, asker, self.answers.unavailable(query))
+
+    def _send(self, query: Query, asker: Asker, reply: bytes) -> None:
+        """Send the reply to a query that was held."""
+        self.counts.replied_later(query.question, reply, over_tcp=asker.over_tcp)
+        asker.send(reply)
 
     def _count_failure(self) -> bool:
         """Count a failure, and tell whether to log it: the 1st, 2nd, 4th, 8th, ...

@@ -17,10 +17,12 @@ import contextlib
 import socket
 from collections.abc import Callable, Hashable
 from functools import partial
+from time import perf_counter
 
 import trio
 
 from .answers import Answers
+from .counts import Counts
 from .datagrams import Datagrams, can_batch
 from .dispatch import Dispatch, DnsStats
 from .ip_literals import is_loopback
@@ -95,6 +97,16 @@ class DnsServer:
         return self._dispatch.stats
 
     @property
+    def counts(self) -> Counts:
+        """Its replies by kind, and how long queries took."""
+        return self._dispatch.counts
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections there are."""
+        return len(self._connections)
+
+    @property
     def held(self) -> int:
         """How many questions are held now."""
         return len(self._dispatch.held)
@@ -162,19 +174,24 @@ class DnsServer:
         self._dispatch.note_contact()
         known, draw = self._answers.known, self._answers.draw
         packets = datagrams.take()
+        began = perf_counter()
         replies: list[bytes | None] = []
         for packet in packets:
             # The replies to most queries are cached, and every call saved here is a twentieth of
             # the time for such a query.
-            whole = known.get(packet[2:])
-            if whole is None:
+            found = known.get(packet[2:])
+            if found is None:
                 replies.append(self._answer(packet, datagrams, len(replies)))
             else:
+                whole, count = found
+                count.n += 1
                 replies.append(packet[:2] + whole[int(draw() * len(whole))])
         taken = datagrams.answer(replies)
         self.stats.queries += len(packets)
         self.stats.replies += taken
-        self.stats.unsent += len(replies) - replies.count(None) - taken
+        sent = len(replies) - replies.count(None)
+        self.stats.unsent += sent - taken
+        self.counts.times.observe_all(perf_counter() - began, sent)
 
     def _answer(self, packet: bytes, datagrams: Datagrams, number: int) -> bytes | None:
         """Return the reply to a query that is not cached, to be sent with its batch, if there is one."""
@@ -213,6 +230,7 @@ class DnsServer:
                 return
             except OSError:
                 continue
+            began = perf_counter()
             self.stats.queries += 1
             source = tuple(
                 (level, kind, bytes(4) + info[4:] if level == socket.IPPROTO_IP else info)
@@ -228,8 +246,10 @@ class DnsServer:
                 reply = None
                 if verdict is Verdict.TRUNCATE:
                     reply = self._answers.truncated(packet)
+                    self.counts.truncated += reply is not None
             if reply is not None:
                 self.send_udp(client, source, reply)
+                self.counts.times.observe_all(perf_counter() - began, 1)
 
     def send_udp(self, client: Client, source: Source, reply: bytes) -> None:
         """Send a reply by itself."""

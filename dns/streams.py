@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from time import perf_counter
 
 import structlog
 import trio
@@ -207,6 +208,7 @@ class Connection:
         """Take whole queries from the front of the buffer, up to a bound; return the replies."""
         buffer, dispatch = self._buffer, self._dispatch
         dispatch.note_contact()
+        began = perf_counter()
         replies: list[bytes] = []
         size = 0
         while (
@@ -222,6 +224,7 @@ class Connection:
                 replies.append(reply)
             # Messages without a reply count too: a flood of them must not hold up the loop.
             size += end if reply is None else 2 + len(reply)
+        dispatch.counts.times.observe_all(perf_counter() - began, len(replies))
         return replies
 
     async def _send(self, replies: list[bytes]) -> None:

@@ -39,7 +39,9 @@ from .driver.keys import Keys
 from .driver.replica import Replica
 from .driver.ticks import TickTimer
 from .errors import AddressClaimed, BadFrame, BadNumber, DuplicateProcess
-from .model.values import is_address
+from .metrics.exposition import Exposition
+from .metrics.figures import Figures
+from .metrics.sources import Sources
 from .net.lag import Lag
 from .net.poller import Poller, can_poll
 from .peers import wire
@@ -94,6 +96,7 @@ class Node:
         alarms: What an operator has to mend.
         keys, administration, process, settings: What clients ask of it; together, the `backend`.
         poller: Watches the sockets of peers and clients; None: each has a task of its own.
+        figures: What its rooms have counted; whoever makes its servers adds theirs.
     """
 
     def __init__(
@@ -146,10 +149,10 @@ class Node:
         )
         self.snapshot_sender = SnapshotSender(self.replica, self.links, rng)
         self.snapshot_receiver = SnapshotReceiver(self.replica)
-        self.alarms = Alarms()
         self._founding = Founding(self._facts, is_founder=life.is_founder)
         self._log_limit = LogLimit()
         self.check = ReplicaCheck(self.replica, self.replica.send)
+        self.alarms = Alarms(self.replica, self.check)
         self.freshness = Freshness(self.replica)
         lag = self.poller.lag if self.poller is not None else Lag()
         self.keys = Keys(self.replica, self.status.wait_change)
@@ -163,6 +166,17 @@ class Node:
         self.sessions = SessionClocks(self.replica, self.keys)
         self._duties = CatalogDuties(self.replica, self.keys, self.status)
         self.checks = CheckRunner(self.replica, self.keys, life.checks, rng)
+        sources = Sources(
+            self.replica,
+            self.links,
+            lag.seconds,
+            self.snapshot_sender,
+            self.sessions,
+            self.checks,
+            self.status,
+            self.alarms,
+        )
+        self.figures = Figures(sources)
         self._addresses: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._going: dict[int, float] = {}
@@ -181,6 +195,7 @@ class Node:
             self.sessions,
             catalog=self.keys,
             checks=self.checks,
+            metrics=Exposition(self.figures),
         )
         if self.poller is not None:
             self.keys.watches.wake = self.poller.turn.soon
@@ -349,7 +364,7 @@ class Node:
         if refusal == wire.Refusal.REMOVED:
             self.process.removed()
         elif refusal == wire.Refusal.DUPLICATE:
-            raise DuplicateProcess(self._another_runs(peer, other))
+            raise DuplicateProcess(self.process.another_runs(peer, other))
         elif refusal == wire.Refusal.CLUSTER:
             self.status.stranger_answered(peer)
 
@@ -402,21 +417,6 @@ class Node:
     def _not_for_here(self, peer: int, kind: str) -> None:
         if self._log_limit.is_due(peer, kind):
             _log.warning("a frame that does not belong here", frame=kind)
-
-    def _another_runs(self, peer: int, other: str) -> str:
-        """Return why this process ends, and what its user can do."""
-        members = self._facts.members
-        own, said_by = members.get(self._facts.id), members.get(peer)
-        where = f"with peer port {other}" if is_address(other) else "elsewhere"
-        if own is not None and own.peer_address == other:
-            where = f"at {own.address}"
-        return (
-            f"another process of this node, {self.process.name or 'without a name'} "
-            f"({self._facts.id:016x}), runs {where} (says {said_by.name if said_by else 'a peer'}); "
-            "one of the two data directories is a copy of the other\n"
-            "stop the process that is not wanted; for one more node, `hstore join` with an empty "
-            "--data-dir"
-        )
 
     async def _poll(self, poller: Poller) -> None:
         """Watch sockets, and take one turn for each batch of them."""

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from ..measure.answered import Tally, unknown
 from . import parameters
 from .dialect import forms, heads, queries, texts
 from .http.answers import TEXT, HttpError, answer
@@ -99,6 +100,8 @@ class Route:
         known: Those of `params`.
         is_dialect: It speaks the dialect of Consul's clients (`dialect/`), as its path says.
         gate: The other checks that follow from all this.
+        number: Its position among what a server counts with (`Routes.make_tallies`); 0: it has no
+            counts of its own.
     """
 
     method: bytes
@@ -115,6 +118,7 @@ class Route:
     known: frozenset[str] = field(init=False, repr=False)
     is_dialect: bool = field(init=False)
     gate: tuple[Check, ...] = field(init=False, repr=False)
+    number: int = field(default=0, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "known", frozenset(self.params.split()))
@@ -125,6 +129,11 @@ class Route:
     def has_key(self) -> bool:
         """Whether the path goes on with a key."""
         return self.path.endswith(b"/") and self.path != b"/"
+
+    @property
+    def pattern(self) -> str:
+        """The path as the label of metrics: the key that it goes on with is not a part of it."""
+        return self.path.decode() + ("{key}" if self.has_key else "")
 
     @property
     def methods(self) -> tuple[bytes, ...]:
@@ -205,12 +214,14 @@ class Routes:
     def __init__(self, records: Iterable[Route]) -> None:
         exact: dict[bytes, dict[bytes, Route]] = {}
         with_key: dict[bytes, dict[bytes, Route]] = {}
+        self._counted: list[tuple[Route, bytes]] = []
         for route in records:
             by_method = (with_key if route.has_key else exact).setdefault(route.path, {})
             for method in route.methods:
                 if method in by_method:
                     raise ValueError(f"two routes for {method!r} {route.path!r}")
-                by_method[method] = route
+                self._counted.append((route, method))
+                by_method[method] = replace(route, number=len(self._counted))
         self._exact = exact
         # By the first two names of the path, `/v1/kv/`, or the first, `/read/`: there are dozens, which
         # tried one after the other would cost each request for a key.
@@ -226,6 +237,7 @@ class Routes:
         try:
             exchange.guard.check(request)
             route, rest = self._find(request)
+            exchange.tally = exchange.tallies[route.number]
             for check in route.gate:
                 check(exchange, request)
             if request.query:
@@ -235,6 +247,8 @@ class Routes:
                     queries.check(exchange, route.known, request.query)
             return route.handler(exchange, request, rest)
         except Exception as error:  # noqa: BLE001 (the boundary)
+            known = self._known(request)
+            exchange.tally = exchange.tallies[0 if known is None else known.number]
             return failed(exchange, request, error)
 
     def form(self, path: bytes) -> Form:
@@ -255,6 +269,16 @@ class Routes:
         """Whether a request must be possible however many clients there are."""
         route = self._known(request)
         return route is not None and route.is_vital
+
+    def make_tallies(self) -> list[Tally]:
+        """Make what a server counts its answers with: by number of the route."""
+        return [
+            unknown(),
+            *(
+                Tally(route.pattern, method.decode(), is_write=route.repeat is not Repeat.SAFE)
+                for route, method in self._counted
+            ),
+        ]
 
     def _known(self, request: Request | RequestError) -> Route | None:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..model.commands import VALUE_BYTES_MAX
 from ..model.user_events import PAYLOAD_BYTES_MAX
-from . import admin, cluster, config, simple, watch
+from . import admin, cluster, config, metrics, simple, watch
 from .consul import (
     acl,
     agent,
@@ -205,6 +205,7 @@ RECORDS = (
     _read(b"/v1/coordinate/datacenters", coordinate.datacenters, Right.NONE),
     _write(_PUT, b"/v1/coordinate/update", coordinate.update, right=Right.NODE_WRITE),
     _read(b"/v1/agent/self", agent.show, Right.AGENT_READ),
+    _read(b"/v1/agent/metrics", metrics.of_agent, Right.AGENT_READ, "format"),
     _read(b"/v1/agent/members", agent.members, Right.NODE_READ, "filter wan"),
     _operate(_PUT, b"/v1/agent/leave", agent.leave, right=Right.AGENT_WRITE),
     _operate(_PUT, b"/v1/agent/reload", agent.reload, right=Right.AGENT_WRITE),
@@ -224,6 +225,8 @@ RECORDS = (
     _read(b"/v1/status/peers", status.peers, Right.NONE),
     _read(b"/v1/cluster", cluster.show, Right.NODE_READ),
     _read(b"/v1/events", cluster.events, Right.NODE_READ),
+    _read(b"/metrics", metrics.show, Right.AGENT_READ),
+    _read(b"/v1/sd/prometheus", metrics.targets, Right.NODE_READ, "service"),
     _read(b"/v1/node/load", cluster.load, Right.AGENT_READ, "seconds"),
     # Newcomers come from any host; the door is for `hstore join`, never for a page.
     Route(

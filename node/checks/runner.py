@@ -14,7 +14,8 @@ the leader the TTLs of all external nodes, begun anew with each leader.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from random import Random
 
 import msgspec
@@ -23,6 +24,7 @@ import trio
 from ..driver.keys import Keys
 from ..driver.replica import Replica
 from ..driver.requests import Request
+from ..measure.histogram import Histogram
 from ..model.checks import SERF_HEALTH, Check, CheckStatus, Word
 from ..net.flag import Flag
 from ..state.changes import CHECKS, NODES, OWNERS, Table
@@ -90,6 +92,24 @@ class CheckRunner:
     def late_total(self) -> int:
         """Runs that began late, because too many were under way."""
         return self._runs.late_total
+
+    @property
+    def run_results(self) -> Mapping[tuple[str, str], int]:
+        """Runs that have ended, by kind and by what they said."""
+        return self._runs.by_result
+
+    @property
+    def late_seconds(self) -> Histogram:
+        """How long after they were due runs began."""
+        return self._runs.late_seconds
+
+    def by_kind(self) -> Counter[tuple[str, str]]:
+        """Return how many checks run here, by kind and status."""
+        return Counter(
+            (running.kind, running.status)
+            for checks in self._by_node.values()
+            for running in checks.values()
+        )
 
     # -- as `Checks` of the API -------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from ..config.log_limit import LogLimit
+from ..measure.histogram import Histogram
 from .probes import Probes
 from .running import Running
 from .timeouts import timeout_s
@@ -53,10 +54,14 @@ class Runs:
     Attributes:
         late_total: Runs that began late, since the node started.
         total: Runs that have ended.
+        by_result: Of these, by kind and by what they said.
+        late_seconds: How long after they were due runs began.
     """
 
     def __init__(self, probes: Probes, ended: Ended) -> None:
         self.late_total = self.total = 0
+        self.by_result: dict[tuple[str, str], int] = {}
+        self.late_seconds = Histogram()
         self._probes = probes
         self._ended = ended
         self._rooms = (_Room(RUNS_MAX), _Room(SCRIPTS_MAX))
@@ -97,6 +102,7 @@ class Runs:
     def _start(self, running: Running, room: _Room, late_s: float) -> None:
         if self._nursery is None:
             return
+        self.late_seconds.observe(max(late_s, 0.0))
         if late_s > LATE_S:
             self.late_total += 1
             if self._log_limit.is_due("late"):
@@ -125,7 +131,10 @@ class Runs:
         room.under_way -= 1
         self.total += 1
         if definition is not None and not running.is_gone:
-            self._ended(running, defined, verdict or progress.timed_out())
+            verdict = verdict or progress.timed_out()
+            key = definition.kind, verdict.status
+            self.by_result[key] = self.by_result.get(key, 0) + 1
+            self._ended(running, defined, verdict)
         self._start_late(room)
 
     def _start_late(self, room: _Room) -> None:

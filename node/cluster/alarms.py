@@ -6,14 +6,31 @@ alarm is raised again; it holds until the cause was not seen for a minute.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import structlog
 import trio
 
 from ..config.log_limit import LogLimit
+from ..driver.replica import Replica
+from .replica_check import ReplicaCheck
 
 Kind = Literal["address_claimed", "term_jump"]
+
+Condition = Literal[
+    "replica_differs",
+    "disk_short",
+    "clock_jump",
+    "clock_skew",
+    "lost_log",
+    "no_quorum_margin",
+    "certificate",
+    "ca_key",
+]
+"""Alarms that hold while something is so. Nothing looks at clocks and certificates yet."""
+
+ALARMS: tuple[str, ...] = (*get_args(Kind), *get_args(Condition))
+"""Every kind of alarm."""
 
 _HOLD_SECONDS = 60.0
 """After its cause was last seen. A peer that is refused, for instance, dials twice a second."""
@@ -22,9 +39,16 @@ _log = structlog.get_logger()
 
 
 class Alarms:
-    """The alarms of one node."""
+    """The alarms of one node.
 
-    def __init__(self) -> None:
+    Args:
+        replica: Knows whether its disk is short, and whether log was lost.
+        check: Knows whether replicas differ.
+    """
+
+    def __init__(self, replica: Replica, check: ReplicaCheck) -> None:
+        self._replica = replica
+        self._check = check
         self._seen: dict[Kind, float] = {}
         self._log_limit = LogLimit()
 
@@ -45,3 +69,18 @@ class Alarms:
         """Return the kinds of alarms that hold now."""
         oldest = trio.current_time() - _HOLD_SECONDS
         return [kind for kind, at in self._seen.items() if at > oldest]
+
+    def now(self, margin: int, *, is_voter_missing: bool) -> dict[str, bool]:
+        """Return each kind of alarm, and whether it holds.
+
+        Args:
+            margin: Live voters less those that a quorum needs.
+            is_voter_missing: Whether a voter is not live: a cluster of one has no margin, and is well.
+        """
+        found = dict.fromkeys(ALARMS, False)
+        found |= dict.fromkeys(self.holding(), True)
+        found["replica_differs"] = self._check.differs
+        found["disk_short"] = self._replica.disk_space.is_short
+        found["lost_log"] = bool(self._replica.facts.lost_log)
+        found["no_quorum_margin"] = margin <= 0 and is_voter_missing
+        return found

@@ -24,6 +24,7 @@ it takes part in the next.
 from __future__ import annotations
 
 import enum
+import math
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -63,6 +64,9 @@ _POINTS = 4
 """Points that are remembered: one is judged long before the fourth after it."""
 
 _LENGTHS = struct.Struct(">II")
+
+_ALARM_S = 600.0
+"""How long the alarm holds after they were found to differ."""
 
 _log = structlog.get_logger()
 
@@ -125,6 +129,7 @@ class ReplicaCheck:
         self._view: tuple[int, Configuration, StateReader] | None = None
         self._is_digesting = False
         self._seen_index = 0
+        self._differed_at = -math.inf
         self._rest_until = 0.0
         self._points: deque[_Point] = deque(maxlen=_POINTS)
         self._reports: dict[int, deque[tuple[int, bytes]]] = {}
@@ -229,6 +234,11 @@ class ReplicaCheck:
             self._send(peer, wire.StateDigest(index, digest.digest()))
         self._judge_all()
 
+    @property
+    def differs(self) -> bool:
+        """Whether replicas were found to differ, in the last ten minutes."""
+        return trio.current_time() - self._differed_at < _ALARM_S
+
     # -- verdicts ---------------------------------------------------------------------------
 
     def _judge_all(self) -> None:
@@ -251,12 +261,14 @@ class ReplicaCheck:
             wrong = [n for n in sorted(reports) if reports[n] != point.digest]
             point.is_settled = len(reports) >= len(point.config.all_members()) or bool(wrong)
             if wrong:
-                _alarm("a replica differs from the majority, and has to stop", point.index, wrong)
+                self._alarm(
+                    "a replica differs from the majority, and has to stop", point.index, wrong
+                )
         elif len(set(reports.values())) > 1:
             is_late = trio.current_time() - point.digested_at >= PATIENCE_S
             if verdict is Verdict.SPLIT or is_late:
                 point.is_settled = True
-                _alarm(
+                self._alarm(
                     "the replicas differ, and there is no majority to tell who is right",
                     point.index,
                     sorted(reports),
@@ -264,7 +276,9 @@ class ReplicaCheck:
 
     def _fail(self, point: _Point) -> None:
         point.is_settled = True
-        _alarm("this replica differs from the majority, and stops", point.index, [self._facts.id])
+        self._alarm(
+            "this replica differs from the majority, and stops", point.index, [self._facts.id]
+        )
         self._failure = StateDiverged(
             f"what this node holds at entry {point.index} is not what the majority holds:"
             " keep its data directory for whoever looks into it, remove the node (hstore leave),"
@@ -272,9 +286,10 @@ class ReplicaCheck:
         )
         self._wake.set()
 
-
-def _alarm(what: str, index: int, nodes: list[int]) -> None:
-    _log.error(what, alarm="replica check", index=index, nodes=[f"{node:016x}" for node in nodes])
+    def _alarm(self, what: str, index: int, nodes: list[int]) -> None:
+        self._differed_at = trio.current_time()
+        about = [f"{node:016x}" for node in nodes]
+        _log.error(what, alarm="replica check", index=index, nodes=about)
 
 
 def _slices(pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[bytes]:

@@ -123,6 +123,11 @@ class SessionClocks:
 
     # -- what clients ask -------------------------------------------------------------------
 
+    @property
+    def expired_total(self) -> int:
+        """How many sessions this leader has ended because nobody renewed them in time."""
+        return self._ends.expired_total
+
     async def renew(self, session_id: bytes, deadline: float) -> Session | None:
         """Start the time of a session again; return it, or None: there is none.
 

@@ -51,12 +51,14 @@ class SessionEnds:
         on_failed: Called with the id of a session whose end, decided by its clock, has certainly failed.
         on_refused: Called with the check of an end that had no effect: it has changed, or the session
             had ended before. It must not read the state.
+        expired_total: Sessions that ended because nobody renewed them in time.
     """
 
     def __init__(self, replica: Replica) -> None:
         self.on_ended: Callable[[bytes], None] = lambda _session_id: None
         self.on_failed: Callable[[bytes], None] = lambda _session_id: None
         self.on_refused: Callable[[Check], None] = lambda _check: None
+        self.expired_total = 0
         self._replica = replica
         self._term = 0
         # All ends that are decided, with the renewals that wait for each; how many these are.
@@ -162,6 +164,7 @@ class SessionEnds:
             self._held -= 1
             ask_again(self._replica, request)
         if isinstance(answer, Outcome):
+            self.expired_total += end.by_clock and answer.ok
             if answer.ok or end.check is None:
                 self.on_ended(end.session_id)
             else:

@@ -25,6 +25,7 @@ import trio
 from ..config.log_limit import LogLimit
 from ..driver.replica import Replica
 from ..errors import PeerError
+from ..measure.histogram import Histogram
 from ..peers import snapshot_transfer, wire
 from ..peers.greeting import LOST
 from ..peers.links import Links
@@ -63,6 +64,8 @@ class SnapshotSender:
 
     def __init__(self, replica: Replica, links: Links, rng: Random) -> None:
         """Nothing happens before `run`; `rng` draws the ids of views."""
+        self.sent_total = 0
+        self.seconds = Histogram()
         self._replica = replica
         self._facts = replica.facts
         self._links = links
@@ -143,6 +146,7 @@ class SnapshotSender:
             stream = await self._links.connect(peer, wire.Purpose.SNAPSHOT)
         if scope.cancelled_caught:
             raise PeerError("the peer does not answer")
+        began = trio.current_time()
         async with stream:
             view = self._view_for(peer)
             try:
@@ -151,6 +155,8 @@ class SnapshotSender:
                 view.is_busy, view.idle_since = False, trio.current_time()
         index = view.outgoing.meta.index
         _log.info("sent a snapshot", peer=f"{peer:016x}", index=index, chunks=chunks)
+        self.sent_total += 1
+        self.seconds.observe(trio.current_time() - began)
         view.is_taken = True
         view.reader.close()
         return view

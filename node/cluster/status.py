@@ -175,6 +175,10 @@ class Status:
         judgements = self._health.judgements(self._own_figures())
         return node in judgements and judgements[node][0] in LIVE
 
+    def live_members(self) -> set[int]:
+        """Return the ids of the members that count among the live."""
+        return {node for node, judged in self.judgements().items() if judged[0] in LIVE}
+
     def judgements(self) -> dict[int, Judgement]:
         """Return how each member is judged: by the leader now, elsewhere as its bulletin has it."""
         return self._health.judgements(self._own_figures())

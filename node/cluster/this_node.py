@@ -15,6 +15,7 @@ from hstore.dns.zone import host_names, service_hosts
 
 from ..driver.replica import Replica
 from ..model.commands import ClusterSettings, Member
+from ..model.values import is_address
 from ..net.lag import Lag
 from .handover import Handover
 from .status import Status
@@ -137,6 +138,21 @@ class ThisNode:
     def lag_ms(self, seconds: int) -> float:
         """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""
         return self._lag.longest_ms(seconds)
+
+    def another_runs(self, peer: int, other: str) -> str:
+        """Return why this process ends, and what its user can do."""
+        members = self._facts.members
+        own, said_by = members.get(self._facts.id), members.get(peer)
+        where = f"with peer port {other}" if is_address(other) else "elsewhere"
+        if own is not None and own.peer_address == other:
+            where = f"at {own.address}"
+        return (
+            f"another process of this node, {self.name or 'without a name'} "
+            f"({self._facts.id:016x}), runs {where} (says {said_by.name if said_by else 'a peer'}); "
+            "one of the two data directories is a copy of the other\n"
+            "stop the process that is not wanted; for one more node, `hstore join` with an empty "
+            "--data-dir"
+        )
 
     async def stop(self) -> str:
         """Leave the quorum, then request a clean stop, also when cancelled.

@@ -13,6 +13,7 @@ from ..raft.core import Core
 from ..raft.entry import Entry
 from ..raft.membership import Configuration
 from ..raft.roles import Role
+from ..state.catalog_index import CatalogIndex
 from ..state.machine import State
 
 
@@ -53,6 +54,11 @@ class Facts:
         """Whether this node leads, and is handing the leadership over."""
         return self._core.transfer is not None
 
+    @property
+    def pre_votes_refused(self) -> int:
+        """How many nodes asked whether this one would vote for them, and were told that it would not."""
+        return self._core.pre_votes_refused
+
     # -- the log ----------------------------------------------------------------------------
 
     @property
@@ -64,6 +70,11 @@ class Facts:
     def commit_index(self) -> int:
         """The index of the last entry that this node knows to be committed."""
         return self._core.log.commit
+
+    @property
+    def last_index(self) -> int:
+        """The index of the last entry of this node's log, durable or not."""
+        return self._core.log.last_index
 
     @property
     def compacted_index(self) -> int:
@@ -162,6 +173,21 @@ class Facts:
     def expect(self) -> int:
         """How many voters the cluster waits for before it serves clients; 0: it does not wait."""
         return self._state.cluster.expect
+
+    @property
+    def catalog(self) -> CatalogIndex:
+        """What is in memory of the catalog. Changed in place: only to be read."""
+        return self._state.catalog
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions there are."""
+        return self._state.session_count
+
+    @property
+    def lock_count(self) -> int:
+        """How many keys are held by sessions."""
+        return self._state.lock_count
 
     def keys_held(self, session_id: bytes) -> int:
         """How many keys a session holds."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from ..measure.histogram import Histogram
 from ..net.flag import Flag
 from ..raft.errors import CoreBug
 from ..raft.messages import Message
@@ -37,11 +38,13 @@ class Flushes:
 
     Attributes:
         count: How many there were.
+        seconds: How long each took, from its beginning until its messages have left.
     """
 
     def __init__(self, storage: Storage, send: Send, ended: Ended) -> None:
         """Flush nothing yet; `ended` is called after each flush that covers a write."""
         self.count = 0
+        self.seconds = Histogram()
         self._storage = storage
         self._send = send
         self._ended = ended
@@ -131,7 +134,9 @@ class Flushes:
         (seq, then), self._covers = self._covers, None
         self._covered_seq = seq
         ended_at = trio.current_time() if self._ended_at is None else self._ended_at
-        self._times.append((ended_at, ended_at - self._begun_at))
+        took = ended_at - self._begun_at
+        self._times.append((ended_at, took))
+        self.seconds.observe(took)
         self._ended(seq, then)
 
     async def run(self) -> None:

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from ..errors import Overloaded, Refused
+from ..measure.histogram import Histogram
 from ..model import commands, decoded
 from ..model.commands import Outcome
 from ..peers import wire
@@ -44,6 +45,9 @@ class Intake:
 
     Attributes:
         reads_asked: How many reads have asked for an index, in all.
+        refused_total: Proposals that the core did not take.
+        forwarded_total: Requests of this node that were forwarded to another one.
+        commit_seconds: From the append of a proposal at this leader until it was applied.
         denied_term: The last term in which a node has answered that it does not lead.
         on_admin: Called at the leader with a request that is not a command, such as a join.
         on_renew: Called at the leader with a request to renew a session.
@@ -77,6 +81,10 @@ class Intake:
                 node asked in its last life must not pass for one to what it asks in this.
         """
         self.reads_asked = 0
+        self.refused_total = self.forwarded_total = 0
+        self.commit_seconds = Histogram()
+        # Index of the last of some proposals, how many they are, and when they were appended.
+        self._under_way: deque[tuple[int, int, float]] = deque()
         self.denied_term = -1
         self.on_admin: Callable[[Request], None] = lambda _request: None
         self.on_renew: Callable[[Request], None] = lambda _request: None
@@ -233,6 +241,7 @@ class Intake:
         if len(request.data) > forwarding.COMMAND_BYTES_MAX:  # Its frame would break the link.
             request.finish(Refused(forwarding.too_large(request.data)))
             return
+        self.forwarded_total += 1
         request.term, request.passed_to = self._core.term, leader
         left = max(request.deadline - trio.current_time(), 0)
         rid = self.new_id()
@@ -269,6 +278,7 @@ class Intake:
         self._applied = applied
         for rid, term, index in update.appended:
             waiting.in_log.add(waiting.proposed.pop(rid), index, term)
+        self._time_commits(update, applied)
         for rid, reason, text in update.rejected:
             waiting.reject(rid, reason, text)
         for rid in update.transferred:
@@ -286,12 +296,27 @@ class Intake:
         for rid, reason in update.reads_failed:
             waiting.retry_reads(rid, reason)
 
+    def _time_commits(self, update: Update, applied: int) -> None:
+        """Note when proposals were appended, all of a turn together, and how long until they applied."""
+        under_way = self._under_way
+        if update.appended:
+            under_way.append((update.appended[-1][2], len(update.appended), trio.current_time()))
+            if len(under_way) > MAX_WAITING:
+                under_way.clear()  # It leads no more, or has no majority: then this says nothing.
+        self.refused_total += len(update.rejected)
+        if under_way and under_way[0][0] <= applied:
+            now = trio.current_time()
+            while under_way and under_way[0][0] <= applied:
+                _, count, at = under_way.popleft()
+                self.commit_seconds.observe_all(now - at, count)
+
     def give_back(self) -> None:
         """This node leads no more: answer the nodes that forwarded requests which are still queued.
 
         At once, so that they can forward them to the next leader: this node may be the last to hear
         which node that is.
         """
+        self._under_way.clear()
         kept: deque[Request] = deque()
         for request in self._waiting.queued:
             if request.is_foreign:

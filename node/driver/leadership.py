@@ -35,6 +35,8 @@ class LeadershipNotifier:
 
     Attributes:
         known: The leadership as of the last look.
+        changes_total: How often another leader became known, since the start.
+        elections_total: How often this node asked for votes.
         on_change: Called once for one or several changes, by `notify`.
     """
 
@@ -42,6 +44,7 @@ class LeadershipNotifier:
         """`wake` has `notify` called soon."""
         self.known = Leadership(Role.FOLLOWER, core.term, 0)
         self.on_change: Callable[[], None] = lambda: None
+        self.changes_total = self.elections_total = 0
         self._core = core
         self._state = state
         self._wake = wake
@@ -64,11 +67,20 @@ class LeadershipNotifier:
             return False
         now = Leadership(core.role, core.term, core.leader)
         if now != before:
+            self._count(before, now)
             _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")
         self.known = now
         self._seen = (core.config, state.members, state.cluster)
         self._is_held = True
         return True
+
+    def _count(self, before: Leadership, now: Leadership) -> None:
+        if now.leader and (now.leader != before.leader or now.term != before.term):
+            self.changes_total += 1
+        # One that is won within a turn, as that of an only voter, is seen as a leader of a new term.
+        stood = now.role is Role.CANDIDATE or now.leader == self._core.id
+        if stood and now.term != before.term:
+            self.elections_total += 1
 
     @property
     def is_held(self) -> bool:

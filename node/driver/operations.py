@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from ..config import command_limits
 from ..errors import Refused
+from ..measure.histogram import Histogram
 from ..model import commands
 from ..model.commands import Command, Outcome, Put
 from ..peers.wire import ForwardKind
@@ -22,10 +23,12 @@ class Operations(abc.ABC):
 
     Attributes:
         waiting: The requests that wait for an answer here.
+        apply_seconds: How long it took to apply the entries of one turn, and to answer their requests.
     """
 
     def __init__(self) -> None:
         self.waiting = Waiting()
+        self.apply_seconds = Histogram()
 
     @abc.abstractmethod
     def want_turn(self) -> None:

@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
+from time import perf_counter
 
 import structlog
 import trio
@@ -405,10 +406,11 @@ class Replica(Operations):
         return compaction.cuts(self.core, applied, is_short=True)
 
     def _apply(self, update: Update) -> None:
-        entries = update.apply
-        self.state.apply(entries, self.waiting.in_log.applied)
-        last = entries[-1].index
-        self._bytes_left -= self.core.log.size_between(entries[0].index - 1, last)
+        began = perf_counter()
+        self.state.apply(update.apply, self.waiting.in_log.applied)
+        self.apply_seconds.observe(perf_counter() - began)
+        last = update.apply[-1].index
+        self._bytes_left -= self.core.log.size_between(update.apply[0].index - 1, last)
         if self.core.role is Role.LEADER:
             self._news.committed()
         self._events.append(happened.Applied(last))
@@ -430,8 +432,6 @@ class Replica(Operations):
     def tick_seconds(self) -> float:
         """Return the length of a tick: the heartbeat interval of the cluster, in seconds."""
         return self.state.settings.heartbeat_ms / 1000
-
-    # -- the rest ---------------------------------------------------------------------------
 
     def link_made(self, peer: int) -> None:
         """Send again the replies that the last link may have lost, then what waited for a link."""

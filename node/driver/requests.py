@@ -154,11 +154,14 @@ class WritesInLog:
 
     Attributes:
         by_index: They, by the index of their entry.
+        committed_total, lost_total, unknown_total: How many were committed, were replaced by another
+            leader's entries, or were answered before either was known.
     """
 
     def __init__(self) -> None:
         """Start with none."""
         self.by_index: dict[int, Request] = {}
+        self.committed_total = self.lost_total = self.unknown_total = 0
 
     def __len__(self) -> int:
         """How many there are."""
@@ -181,7 +184,8 @@ class WritesInLog:
         Where an entry of another term is applied, that entry has replaced the write.
         """
         pop = self.by_index.pop
-        if not self.by_index:
+        waiting = len(self.by_index)
+        if not waiting:
             return
         for entry, result in zip(entries, outcomes, strict=True):
             request = pop(entry.index, None)
@@ -190,9 +194,12 @@ class WritesInLog:
             if entry.term == request.term:
                 request.finish(result)
             else:
+                self.lost_total += 1
+                self.committed_total -= 1
                 request.finish(
                     NotApplied("another leader's entry took its place; nothing was written")
                 )
+        self.committed_total += waiting - len(self.by_index)
 
     def snapshot_installed(self, index: int) -> None:
         """Answer the writes that a snapshot has replaced: their outcomes cannot be known any more."""
@@ -206,6 +213,7 @@ class WritesInLog:
                 del self.by_index[index]
             elif request.deadline <= now:
                 del self.by_index[index]
+                self.unknown_total += 1
                 request.finish(unknown("no majority has confirmed the write in time"))
 
 

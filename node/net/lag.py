@@ -11,19 +11,27 @@ from collections import deque
 
 import trio
 
+from ..measure.histogram import Histogram
+
 # For how many seconds back the longest wait is known.
 SECONDS_MAX = 60
 
 
 class Lag:
-    """The longest wait of each of the last seconds."""
+    """The longest wait of each of the last seconds, and how long all waits were.
+
+    Attributes:
+        seconds: All waits.
+    """
 
     def __init__(self) -> None:
         """Start without any."""
+        self.seconds = Histogram()
         self._longest: deque[tuple[int, float]] = deque(maxlen=SECONDS_MAX)
 
     def note(self, seconds: float) -> None:
         """Record a wait that ends now."""
+        self.seconds.observe(seconds)
         second = int(trio.current_time())
         if not self._longest or self._longest[-1][0] != second:
             self._longest.append((second, seconds))

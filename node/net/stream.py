@@ -31,6 +31,8 @@ _DROP = struct.pack("ii", 1, 0)
 
 # Of `struct tcp_info` (linux/tcp.h): `tcpi_unacked` and `tcpi_bytes_acked`.
 _TCP_INFO = struct.Struct("=24xI92xQ")
+# Likewise: `tcpi_rtt`, in microseconds.
+_TCP_RTT = struct.Struct("=68xI")
 
 
 class TcpStream(trio.abc.HalfCloseableStream):
@@ -121,6 +123,14 @@ class TcpStream(trio.abc.HalfCloseableStream):
         except (OSError, AttributeError, struct.error):
             return 0, 0
         return acknowledged, unacknowledged
+
+    def rtt_s(self) -> float | None:
+        """Return how many seconds a round trip takes, smoothed; None: the system does not say."""
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_RTT.size)
+            return float(_TCP_RTT.unpack(info)[0]) / 1e6
+        except (OSError, AttributeError, struct.error):
+            return None
 
     def send_now(self, data: bytes) -> int:
         """Send as much as the socket has room for, without waiting; return how many bytes.

@@ -20,7 +20,7 @@ import socket
 import threading
 from collections.abc import Callable
 from random import Random
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import structlog
 import trio
@@ -104,6 +104,16 @@ class LinkEvents(Protocol):
         ...
 
 
+class LinkFigures(NamedTuple):
+    """What a `Link` has counted, as its attributes say; and seconds of a round trip, if known."""
+
+    peer: int
+    is_connected: bool
+    sent_bytes: int
+    dropped: int
+    rtt_s: float | None
+
+
 class Link:
     """The connection to one peer, made again whenever it is lost.
 
@@ -114,6 +124,7 @@ class Link:
         incarnation: The process at the other end of the present connection; 0: there is none.
         renewed: How often a connection was made anew beside one that was silent.
         dropped: Frames that were not sent, or only in part.
+        sent_bytes: Of frames that were handed to the system.
     """
 
     def __init__(
@@ -133,7 +144,7 @@ class Link:
         self.address = address
         self.is_connected = False
         self.incarnation = 0
-        self.dropped = 0
+        self.dropped = self.sent_bytes = 0
         self.renewed = 0
         self._admit = admit
         self._current = trio.CancelScope()
@@ -188,6 +199,7 @@ class Link:
             if isinstance(stream, TcpStream):
                 data, frames = self._take()
                 rest = _send(stream, data)
+                self.sent_bytes += len(data) - len(rest)
                 if not rest:
                     return
                 self._keep(rest, frames)
@@ -205,6 +217,7 @@ class Link:
             if self._rest or not isinstance(stream, TcpStream):
                 return False
             self._rest = _send(stream, frame)
+            self.sent_bytes += len(frame) - len(self._rest)
             self._rest_frames = 1
             return True
 
@@ -235,6 +248,11 @@ class Link:
         frames = len(self._outbox) + (self._rest_frames if self._rest else 0)
         self.dropped += frames
         self._take()
+
+    def figures(self) -> LinkFigures:
+        """Return its figures; the round trip as the system measures it."""
+        rtt_s = self._live.rtt_s() if isinstance(self._live, TcpStream) else None
+        return LinkFigures(self.peer, self.is_connected, self.sent_bytes, self.dropped, rtt_s)
 
     def hurry(self) -> None:
         """Try to connect now instead of after the pause: the peer may have come up or gone down."""
@@ -443,6 +461,7 @@ class Link:
                     with trio.move_on_after(SEND_SECONDS), contextlib.suppress(*LOST):
                         await stream.send_all(data)
                         sent = True
+                        self.sent_bytes += len(data)
                 finally:
                     if not sent:  # Some of them may have left. Not known is which.
                         self._keep(data, frames)

@@ -31,7 +31,7 @@ from . import frame_check, wire
 from .greeting import LOST, Dial, LocalNode, connect, identify
 from .incarnations import Incarnations
 from .incoming import RECEIVE_BYTES, WatchedConnection, relay
-from .link import Link, LinkEvents
+from .link import Link, LinkEvents, LinkFigures
 
 _HELLO_SECONDS = 3.0
 # Incoming connections at once; a cluster of seven with snapshots needs about twenty.
@@ -258,6 +258,10 @@ class Links:
         """Whether frames to `peer` are sent now."""
         entry = self._links.get(peer)
         return entry is not None and entry[0].is_connected
+
+    def figures(self) -> list[LinkFigures]:
+        """Return the figures of each link."""
+        return [link.figures() for link, _ in self._links.values()]
 
     def dropped(self) -> int:
         """Return how many frames the present links have dropped."""

@@ -47,7 +47,7 @@ from ..raft.membership import Configuration
 from ..storage.directory import has_data, remove_data
 from ..storage.interface import Identity
 from ..storage.rocks import RocksStorage
-from . import cutoff, descriptors, first_start, log_file
+from . import cutoff, descriptors, first_start, log_file, log_sink
 from .announcing import keep_announced
 from .launch import AGAIN, Launch
 
@@ -357,6 +357,11 @@ def _servers(
         connections_max=shares.dns,
         is_current=node.status.in_contact,
     )
+    dns.counts.times = node.figures.dns_seconds
+    sink = log_sink.installed()
+    if sink is not None:
+        node.figures.log_lines_dropped = lambda: sink.dropped
+    node.figures.http, node.figures.dns = api.answered, dns
     return api, dns
 
 

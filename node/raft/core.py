@@ -145,6 +145,7 @@ class Core:
         self.votes: dict[int, bool] = {}
         self.elapsed = self.leaderless = 0
         self.refused_at = 0
+        self.pre_votes_refused = 0
         self.is_short = False
         self.timeout = 0
         self.randomize_timeout()

@@ -157,6 +157,7 @@ def on_pre_vote_request(core: Core, message: PreVoteRequest) -> None:
         and core.log.is_up_to_date(message.last_index, message.last_term)
     )
     term = message.term if granted else core.term
+    core.pre_votes_refused += not granted
     core.send_durably(PreVoteResponse(core.id, message.frm, term, granted))
 
 

@@ -170,6 +170,7 @@ class State:
         self.keyed_writes = values[KEYED_WRITES]
         self._deleted_keys: deletions.Kept = values[DELETIONS].of(KEYS)
         self._holds: holds.Holds = values[holds.HOLDS]
+        self._sessions: dict[bytes, int] = values[sessions.SESSION_NODES]
         self._catalog: CatalogIndex = values[CATALOG]
 
     @property
@@ -204,6 +205,16 @@ class State:
     def session(self, session_id: bytes) -> Session | None:
         """Return a session as it is now, or None."""
         return find_session(self._store.get, session_id)
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions there are."""
+        return len(self._sessions)
+
+    @property
+    def lock_count(self) -> int:
+        """How many keys are held by sessions."""
+        return len(self._holds.by_key)
 
     def keys_held(self, session_id: bytes) -> int:
         """Return how many keys a session holds now."""

@@ -20,6 +20,7 @@ engine.py        the only module that opens RocksDB; the traps of rocksdict
 views.py         reads a family as of one moment, or a damaged one as far as it goes
 flusher.py       the thread that flushes
 reclaim.py       gives back the room of what was deleted
+measures.py      sizes, load and the cache's hits, for people
 deleted_files.py  frees deleted files in small pieces, so that no flush waits for it
 options.py       RocksDB's settings: memory, stalls, recovery
 

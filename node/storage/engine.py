@@ -36,6 +36,8 @@ from ..errors import StorageError
 from ..net.poller import Poller
 from .deleted_files import DeletedFiles
 from .flusher import Done, Flusher, Then
+from .interface import CacheLooks, DiskFigures
+from .measures import cache_looks, disk_figures
 from .options import MEMTABLES_MAX, TABLES_OPEN, Setup, write_options
 from .reclaim import Reclaim, compaction_bytes, memtable_bytes
 from .recovery import RESET
@@ -105,7 +107,7 @@ class Engine:
         self._witness = witness
         self._setup = Setup(cache_bytes, tables_open)
         self._path = path
-        options = self._setup.database()
+        options = self._options = self._setup.database()
         try:
             # RocksDB refuses to open if a family is not named, and rocksdict would open one that is
             # not passed here with the options it finds on disk.
@@ -123,6 +125,7 @@ class Engine:
         self._closed = False
         self._is_attached = self._was_crowded = False
         self._writes_unasked = 0
+        self._stall_s = 0.0
         self._flusher = Flusher(self._flush_blocking)
         self._deleted = DeletedFiles(path)
         self._reclaim = Reclaim(path)
@@ -201,6 +204,7 @@ class Engine:
             except Exception as error:
                 if not _is_stall(error):
                     raise self.failed("writing", error) from error
+                self._stall_s += _STALL_PAUSE_S
                 time.sleep(_STALL_PAUSE_S)  # noqa: TID251 - see `_STALL_PAUSE_S`
             else:
                 return
@@ -251,6 +255,7 @@ class Engine:
         for _ in range(_CROWDED_PAUSES_MAX):
             if self._closed or not self._is_crowded():
                 return
+            self._stall_s += _CROWDED_PAUSE_S
             await trio.sleep(_CROWDED_PAUSE_S)
 
     def compaction_bytes(self) -> int:
@@ -276,6 +281,22 @@ class Engine:
             return memtable_bytes(self._databases())
         except Exception as error:
             raise self.failed("asking RocksDB for its memtables", error) from error
+
+    def figures(self, state: Family) -> DiskFigures:
+        """Return what is on the disk; see `Storage.figures`. `state`: has the records of the state.
+
+        Raises:
+            StorageError: RocksDB refused.
+        """
+        self.check()
+        try:
+            return disk_figures(self._databases(), state.rdict, self._path, self._stall_s)
+        except Exception as error:
+            raise self.failed("asking RocksDB for its figures", error) from error
+
+    def cache_looks(self) -> CacheLooks:
+        """See `Storage.cache_looks`."""
+        return cache_looks(self._options)
 
     async def reclaim(self) -> None:
         """Give the room of what was deleted back, in a thread; see `reclaim.py`. One task at a time.

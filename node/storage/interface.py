@@ -206,6 +206,38 @@ class Room(NamedTuple):
         return f"{self.free >> 20} MiB left (writes stop below {low} MiB, and go on from {ample})"
 
 
+class DiskFigures(NamedTuple):
+    """What a storage has on the disk, and how it fares; counts are since it was opened.
+
+    Attributes:
+        used_bytes: On the disk: tables and write-ahead logs.
+        sst_bytes: Of that, the tables, also those that are about to be deleted.
+        memtable_bytes: In memory, and not in tables yet.
+        pending_compaction_bytes: What compactions have to rewrite, as RocksDB estimates it.
+        stall_s: How long writes waited because RocksDB took none, or was about to take none.
+        keys: Records of the state, as RocksDB estimates it: too many while some are overwritten often.
+    """
+
+    used_bytes: int = 0
+    sst_bytes: int = 0
+    memtable_bytes: int = 0
+    pending_compaction_bytes: int = 0
+    stall_s: float = 0.0
+    keys: int = 0
+
+
+class CacheLooks(NamedTuple):
+    """How often a block of a table was wanted, since the storage was opened.
+
+    Attributes:
+        hits: It was in the cache.
+        misses: It was read from the table.
+    """
+
+    hits: int = 0
+    misses: int = 0
+
+
 class Storage(Protocol):
     """One node's log, hard state and state."""
 
@@ -315,6 +347,14 @@ class Storage(Protocol):
         Asks the file system, which takes some microseconds. A client's read may have met damage
         that nothing else of the node has: so this raises as well if anything has failed before.
         """
+        ...
+
+    def figures(self) -> DiskFigures:
+        """Return figures for people; takes some tenths of a millisecond."""
+        ...
+
+    def cache_looks(self) -> CacheLooks:
+        """Return how the block cache does; takes half a millisecond."""
         ...
 
     async def reclaim(self) -> None:

@@ -41,7 +41,17 @@ from .directory import (
     room,
 )
 from .engine import Engine
-from .interface import APPLIED_KEY, Identity, Recovered, Room, SnapshotInstall, Use, unpack_applied
+from .interface import (
+    APPLIED_KEY,
+    CacheLooks,
+    DiskFigures,
+    Identity,
+    Recovered,
+    Room,
+    SnapshotInstall,
+    Use,
+    unpack_applied,
+)
 from .options import TABLES_OPEN
 from .recovery import Witness
 from .rocks_log import RocksLog, write_first_batch
@@ -353,6 +363,18 @@ class RocksStorage:
         """
         engine = self._engine
         return room(self._path, engine.compaction_bytes(), engine.memtable_bytes())
+
+    def figures(self) -> DiskFigures:
+        """See `Storage.figures`.
+
+        Raises:
+            StorageError: RocksDB refused.
+        """
+        return self._engine.figures(self._state.family)
+
+    def cache_looks(self) -> CacheLooks:
+        """See `Storage.cache_looks`."""
+        return self._engine.cache_looks()
 
     async def reclaim(self) -> None:
         """See `Storage.reclaim`.

@@ -82,10 +82,12 @@ def run(answers: Answers, lookup: FakeLookup, packets: list[bytes], per_s: int) 
             changed += 1
         at = count % (len(asked) - BATCH)
         for packet in asked[at : at + BATCH]:
-            whole = known.get(packet[2:])
-            if whole is None:
+            found = known.get(packet[2:])
+            if found is None:
                 answers.reply(packet)
             else:
+                whole, replied = found
+                replied.n += 1
                 packet[:2] + whole[int(draw() * len(whole))]
         count += BATCH
         before, now = now, clock()

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from hstore.node.net.poller import Poller
 from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.storage.interface import (
+    CacheLooks,
+    DiskFigures,
     Identity,
     Recovered,
     Room,
@@ -130,6 +132,12 @@ class RecordingStorage:
 
     def room(self) -> Room:
         return self._inner.room()
+
+    def figures(self) -> DiskFigures:
+        return self._inner.figures()
+
+    def cache_looks(self) -> CacheLooks:
+        return self._inner.cache_looks()
 
     async def reclaim(self) -> None:
         await self._inner.reclaim()

@@ -44,6 +44,8 @@ from hstore.node.storage import codec
 from hstore.node.storage.codec import End, Loss
 from hstore.node.storage.interface import (
     APPLIED_KEY,
+    CacheLooks,
+    DiskFigures,
     Identity,
     Recovered,
     Room,
@@ -474,6 +476,12 @@ class MemoryStorage:
     def room(self) -> Room:
         self.image()
         return self._disk.measure()
+
+    def figures(self) -> DiskFigures:
+        return DiskFigures()
+
+    def cache_looks(self) -> CacheLooks:
+        return CacheLooks()
 
     async def reclaim(self) -> None:
         self.image()

@@ -152,7 +152,7 @@ _DNS = (
         "dns-drop-leaves-whole-replies",
         "An answer goes, and the replies made from it stay.",
         _CACHE,
-        "                self._known_size -= _size_of_replies(self.known.pop(query))\n            for key",
+        "                self._known_size -= _size_of_replies(self.known.pop(query)[0])\n            for key",
         "                self._known_size -= 0\n            for key",
     ),
     _mutant(

@@ -17,6 +17,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from ...errors import HstoreError
+    from ...measure.answered import Reason
 
 JSON = b"application/json"
 BYTES = b"application/octet-stream"
@@ -44,6 +45,7 @@ class HttpError(Exception):
             that form allows it.
         cause: The error of the node that this one stands for.
         ends_connection: The next bytes of the client cannot be trusted to be a request.
+        shed: What there is too much of, so that the request was refused; None: it is not about that.
     """
 
     def __init__(  # noqa: PLR0913 (most are for few errors)
@@ -58,6 +60,7 @@ class HttpError(Exception):
         plain: str | None = None,
         cause: HstoreError | None = None,
         ends_connection: bool = False,
+        shed: Reason | None = None,
     ) -> None:
         super().__init__(text)
         self.status = status
@@ -68,6 +71,7 @@ class HttpError(Exception):
         self.plain = plain
         self.cause = cause
         self.ends_connection = ends_connection
+        self.shed = shed
 
 
 def too_large(text: str, size: int, most: int) -> HttpError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from ...errors import HstoreError, NoSpace, StorageError, Unavailable
+from ...errors import HstoreError, NoSpace, Overloaded, StorageError, Unavailable
 from .answers import RETRY_AFTER_S, Answer, HttpError, too_large, with_header
 from .exchange import Deferred
 
@@ -55,10 +55,13 @@ def failed(exchange: Exchange, request: Request, error: Exception) -> bytes:
     form = router.form(request.path)
     is_change = router.is_change(request)
     if isinstance(error, HttpError):
+        if error.shed is not None:
+            exchange.answered.shed[error.shed] += 1
         if error.ends_connection:
             request.keep_alive = False
         return form(exchange, error, is_change=is_change)
     if isinstance(error, HstoreError):
+        exchange.answered.shed["requests"] += isinstance(error, Overloaded)
         return form(exchange, _unavailable(error, is_change=is_change), is_change=is_change)
     _log.error("request failed", method=request.method, path=request.path[:200], exc_info=error)
     text = f"a defect in hstore ({type(error).__name__}): see the log of this node"
@@ -93,7 +96,9 @@ def as_http_error(bad: RequestError, body_bytes_max: int) -> HttpError:
         return too_large(str(bad), bad.size, body_bytes_max)
     if bad.status != 503:
         return HttpError(bad.status, str(bad))
-    return HttpError(503, str(bad), outcome="not applied", retry_after_s=RETRY_AFTER_S)
+    return HttpError(
+        503, str(bad), outcome="not applied", retry_after_s=RETRY_AFTER_S, shed="bodies"
+    )
 
 
 def with_end(start: bytes, request: Request, *, goes_on: bool) -> bytes:

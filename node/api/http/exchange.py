@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import trio
 
 from ...errors import NoLeader
+from ...measure.answered import NOT_TIMED, Answered, Tally
 from ...model.commands import Outcome
 from ...net.turn import SLICE_BYTES, Turn
 from .answers import RETRY_AFTER_S, Answer, HttpError, failure
@@ -138,12 +139,17 @@ class Router(Protocol):
         """Whether a request must be possible however many clients there are."""
         ...
 
+    def make_tallies(self) -> list[Tally]:
+        """Make what a server counts its answers with; `begin` chooses among them by its position."""
+        ...
+
 
 class Kept(NamedTuple):
-    """What is kept of answers, for all connections; as in `Exchange`."""
+    """What is kept of answers, and counted of them, for all connections; as in `Exchange`."""
 
     looks: Looks
     rendered: Rendered
+    answered: Answered
 
 
 class Client(NamedTuple):
@@ -165,6 +171,10 @@ class Exchange:
         client_host: Returns the IP address of the client; empty: it has none.
         scope: Bounds whatever the connection waits for; its deadline is moved, never removed.
         out: Answers that are not sent yet, in order.
+        answered: What the server counts of its answers.
+        tallies: Those of `answered`, by number of the route.
+        tally: That of the request under way.
+        began: When that request was whole, in seconds of `trio.current_time()`; or `NOT_TIMED`.
         due_at: The deadline that the node was given for the request that `begin` began.
         is_fresh: Local reads already see all that was answered before these requests came.
         has_waited: The last read of this connection that waited for a change did so for a while.
@@ -176,7 +186,9 @@ class Exchange:
 
     __slots__ = (
         "_flush",
+        "answered",
         "backend",
+        "began",
         "client_host",
         "due_at",
         "guard",
@@ -189,6 +201,8 @@ class Exchange:
         "rendered",
         "router",
         "scope",
+        "tallies",
+        "tally",
         "turn",
         "unsent",
     )
@@ -213,11 +227,13 @@ class Exchange:
         self.scope = trio.CancelScope()
         self.out: list[bytes] = []
         self.is_fresh = self.has_waited = False
-        self.due_at = 0.0
+        self.due_at, self.began = 0.0, NOT_TIMED
         self._flush = flush
         self.turn = turn
         self.unsent = unsent
-        self.looks, self.rendered = kept
+        self.looks, self.rendered, self.answered = kept
+        self.tallies = self.answered.tallies
+        self.tally = self.tallies[0]
 
     async def slice(self, size: int = SLICE_BYTES) -> None:
         """Wait for this connection's turn to begin a large answer, which reads `size` at first.
@@ -238,7 +254,7 @@ class Exchange:
             await self.unsent.room()
             return
         text = "too much is unsent to clients that read slowly; try again in a moment"
-        raise HttpError(503, text, retry_after_s=RETRY_AFTER_S)
+        raise HttpError(503, text, retry_after_s=RETRY_AFTER_S, shed="unsent")
 
     async def settle(self, deferred: Deferred, request: Request) -> Answer | Wait:
         """Wait for what a handler waits for, and return the answer, or that it is not due yet.

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import structlog
 import trio
 
+from ...measure.answered import NOT_TIMED
 from ...net.poller import Poller
 from ...net.stream import TcpStream
 from ...net.turn import SMALL_BYTES
@@ -213,6 +214,7 @@ class Parked(Serving):
         request = requests[0]
         self._is_idle = False
         exchange = self._exchange
+        exchange.began = self._turn.now
         found: Found | Finished | None = exchange.router.begin(exchange, request)
         if type(found) is Deferred:
             found = self._ask(request, found)
@@ -291,6 +293,7 @@ class Parked(Serving):
 
     def _begin_to_wait(self, request: Request, wait: Wait) -> None:
         """Wait for a change, without a task."""
+        self._exchange.began = NOT_TIMED
         self._waits_for = request, wait
         self._exchange.due_at = wait.until
         try:
@@ -340,16 +343,19 @@ class Parked(Serving):
             return
         if request.method == b"HEAD":
             whole = without_body(whole)
+        exchange = self._exchange
+        # Not the turn's time: the node may tell an outcome long after the poller ran.
+        now = trio.current_time()
+        exchange.tally.answered(whole, exchange.began, now)
         size = len(whole)
         self._turn.bytes_left -= size + SMALL_BYTES
         sent = self.stream.send_now(whole)
         if sent < size:
-            self._exchange.out.append(whole[sent:])
+            exchange.out.append(whole[sent:])
             self._take_task()
         else:
             self._is_idle = True
-            # Not the turn's time: the node may tell an outcome long after the poller ran.
-            self._silent_since = trio.current_time()
+            self._silent_since = now
 
     def _take_task(self) -> None:
         self._has_task = True

@@ -14,6 +14,7 @@ import trio
 
 from hstore.dns.ip_literals import is_loopback
 
+from ...measure.answered import Answered, Served
 from ...net.flag import Flag
 from ...net.poller import Poller
 from ...net.stream import Listener, TcpStream
@@ -63,6 +64,9 @@ class ApiServer:
         refusals_max: Connections that are being refused at the same time; those beyond it are closed
             without an answer.
         poller: Watches connections, so that most requests need no task; None: each has its own.
+
+    Attributes:
+        answered: What it counts of its answers.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class ApiServer:
         poller: Poller | None = None,
     ) -> None:
         self._room = Room(connections_max, streams_max)
+        self.answered = Answered(router.make_tallies())
         turn = poller.turn if poller is not None else Turn()
         self._shared = Shared(
             backend,
@@ -88,8 +93,9 @@ class ApiServer:
             turn,
             Unsent(),
             Waits(turn),
-            Kept(Looks(), Rendered(backend)),
+            Kept(Looks(), Rendered(backend), self.answered),
         )
+        self.answered.served = self._served
         self._refusals_max = refusals_max
         self._connections: set[Serving] = set()
         self._refused = 0
@@ -129,6 +135,11 @@ class ApiServer:
         finally:
             for connection in list(self._connections):
                 connection.leave()
+
+    def _served(self) -> Served:
+        room = self._room
+        waiting = len(self._shared.waits)
+        return Served(len(self._connections), waiting, room.streams, room.evicted)
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         listening = Listener(listener)

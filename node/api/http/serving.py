@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import trio
 
+from ...measure.answered import NOT_TIMED
 from ...net.stream import TcpStream
 from ...net.turn import SHARE, SLICE_BYTES, SMALL_BYTES, Turn
 from ..backend import Backend
@@ -186,6 +187,7 @@ class Serving:
 
     def _cut_off(self) -> None:
         """End now: too much is unsent, and this client is the slowest."""
+        self._exchange.answered.shed["unsent"] += 1
         if isinstance(self.stream, TcpStream):
             self.stream.drop_unsent()
         self._exchange.scope.cancel()
@@ -229,6 +231,9 @@ class Serving:
         form = router.form(b"" if bad is None else bad.path)
         whole = form(exchange, error, is_change=is_change)
         whole = with_header(whole, b"Connection: close")
+        if error.shed is not None:
+            exchange.answered.shed[error.shed] += 1
+        exchange.tallies[0].answered(whole, NOT_TIMED, 0.0)
         with trio.move_on_after(LAST_WORDS_S):
             await self.stream.send_all(whole)
             await self._linger()
@@ -333,9 +338,11 @@ class Serving:
             if len(request.body) > SMALL_BODY_BYTES:  # Its handler decodes all of it.
                 await self._flush()
                 await self._turn.slice(len(request.body))
+            exchange.began = trio.current_time()
             found = exchange.router.begin(exchange, request)
         answer = await finish(exchange, request, found)
         if isinstance(answer, Wait):
+            exchange.began = NOT_TIMED
             held = await self._hold(request, answer)
             if held is None:
                 return True
@@ -348,6 +355,7 @@ class Serving:
         if request.method == b"HEAD":
             answer = without_body(answer)
         answer = with_end(answer, request, goes_on=goes_on)
+        exchange.tally.answered(answer, exchange.began, trio.current_time())
         exchange.out.append(answer)
         self._turn.bytes_left -= len(answer) + SMALL_BYTES
         self._out_bytes += len(answer)
@@ -379,6 +387,7 @@ class Serving:
                 503,
                 f"{self._room.streams_most} clients wait on this node already: ask another one",
                 retry_after_s=RETRY_AFTER_S,
+                shed="waits",
             )
         return self._waits.add(wait, tell)
 
@@ -389,6 +398,7 @@ class Serving:
         endless.close()
         text = f"{self._room.streams_most} clients watch this node already: ask another one"
         error = HttpError(503, text, retry_after_s=RETRY_AFTER_S)
+        self._exchange.answered.shed["streams"] += 1
         return json_form(self._exchange, error, is_change=False)
 
     async def _stream_answer(
@@ -419,6 +429,8 @@ class Serving:
                     self._exchange.out.append(b"0\r\n\r\n")
         finally:
             streaming.close()
+            began = NOT_TIMED if streaming.is_endless else self._exchange.began
+            self._exchange.tally.answered(start, began, trio.current_time())
         return goes_on
 
     async def _run_endless(self, streaming: Streaming, send: Sending) -> None:

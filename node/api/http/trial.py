@@ -17,6 +17,7 @@ from .dispatch import failed
 from .serving import Serving, Shared
 
 if TYPE_CHECKING:
+    from ...measure.answered import Tally
     from .connection import Request, RequestError
     from .exchange import Exchange, Form, Found, Router
     from .room import Silence
@@ -33,7 +34,7 @@ def no_place(most: int, outcome: str | None = None) -> HttpError:
         outcome: Of a write: "not applied"; None: the request is no write.
     """
     text = f"this node has {most} connections already: close some"
-    return HttpError(503, text, outcome=outcome, retry_after_s=RETRY_AFTER_S)
+    return HttpError(503, text, outcome=outcome, retry_after_s=RETRY_AFTER_S, shed="connections")
 
 
 class Trial(Serving):
@@ -106,3 +107,7 @@ class _TrialRouter:
     def is_vital(self, request: Request) -> bool:
         """As of the routes."""
         return self._router.is_vital(request)
+
+    def make_tallies(self) -> list[Tally]:
+        """As of the routes."""
+        return self._router.make_tallies()

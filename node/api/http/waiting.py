@@ -203,7 +203,7 @@ class Waits:
             # Clients of Consul repeat a read that got 500, and know no other status for this.
             return HttpError(500, "this node stops: ask another one")
         text = f"{self._most} reads wait for a change on this node already: ask another one"
-        return HttpError(503, text, retry_after_s=RETRY_AFTER_S)
+        return HttpError(503, text, retry_after_s=RETRY_AFTER_S, shed="waits")
 
     async def _run(self) -> None:
         """Tell each whose time is over, until none is left."""

@@ -48,4 +48,5 @@ def test_a_quantile_lies_in_the_bucket_of_the_true_one(values, share):
     true = sorted(values)[at - 1]
     index = next(i for i, bound in enumerate(bounds) if true <= bound)
     low = bounds[index - 1] if index else 0.0
+    assert found is not None
     assert low <= found <= bounds[index]

@@ -577,3 +577,29 @@ async def test_what_is_read_once_takes_no_room_in_the_cache(tmp_path: Path) -> N
     assert from_log < 1 << 19
     assert cache.get_usage() - before < 1 << 19
     await storage.close()
+
+
+# --- figures ----------------------------------------------------------------------------------
+
+
+async def test_the_figures_of_a_database(rocks: RocksStorage, tmp_path: Path) -> None:
+    rocks.state.write([(b"k%04d" % number, b"v" * 1000) for number in range(500)])
+    await rocks.flush()
+    written = rocks.figures()
+    assert written.memtable_bytes > 500_000
+    assert written.keys >= 500
+
+    await rocks.reclaim()
+
+    in_tables = rocks.figures()
+    assert in_tables.sst_bytes > 500_000
+    assert in_tables.keys == 500
+    logs = sum(file.stat().st_size for file in (tmp_path / "db").glob("*.log"))
+    assert in_tables.used_bytes == in_tables.sst_bytes + logs
+    assert in_tables.stall_s == 0.0
+    misses = rocks.cache_looks().misses
+    assert rocks.state.get(b"k0001") == b"v" * 1000
+    assert rocks.cache_looks().misses > misses
+    hits = rocks.cache_looks().hits
+    assert rocks.state.get(b"k0001") == b"v" * 1000
+    assert rocks.cache_looks().hits > hits

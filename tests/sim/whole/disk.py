@@ -13,6 +13,8 @@ from zlib import crc32
 from hstore.node.net.poller import Poller
 from hstore.node.raft.entry import Entry, HardState, SnapshotMeta
 from hstore.node.storage.interface import (
+    CacheLooks,
+    DiskFigures,
     Identity,
     Recovered,
     Room,
@@ -77,6 +79,14 @@ class WatchedStorage:
     def room(self) -> Room:
         """See `Storage`."""
         return self.inner.room()
+
+    def figures(self) -> DiskFigures:
+        """See `Storage`."""
+        return self.inner.figures()
+
+    def cache_looks(self) -> CacheLooks:
+        """See `Storage`."""
+        return self.inner.cache_looks()
 
     async def reclaim(self) -> None:
         """See `Storage`."""

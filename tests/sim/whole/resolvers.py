@@ -73,7 +73,7 @@ class Resolvers:
         answers.note_age()
         packet = pack_question(name_of(f"{tag}{name}.service.{settings.zone}"), RRType.SRV, 0)
         kept = answers.known.get(packet[2:])
-        reply = packet[:2] + kept[0] if kept else answers.reply(packet)
+        reply = packet[:2] + kept[0][0] if kept else answers.reply(packet)
         if not isinstance(reply, bytes):
             self.sim.fail(f"V9: node {member.id} has no reply for {tag}{name}")
             return None
