@@ -112,16 +112,17 @@ def register(exchange: Exchange, request: Request, _rest: bytes) -> Found:
 
 def _tell_dubious(exchange: Exchange, service: Service, *, is_here: bool) -> None:
     """Have the log say what a client may not have meant."""
-    if not _DNS_LABEL.fullmatch(service.name):
-        event = "DNS cannot name a service: it is found by HTTP only"
-        if _told.is_new(event, service.id):
-            _log.warning(event, service=service.name, id=service.id)
-    if is_here and not service.address and not exchange.is_local:
-        event = "a service without an address, from another machine: it has this member's address"
-        if _told.is_new(event, service.id):
-            _log.warning(
-                event, service=service.name, id=service.id, registered_from=exchange.client_host()
-            )
+    if not _DNS_LABEL.fullmatch(service.name) and _told.is_new("name", service.id):
+        _log.warning("DNS cannot name a service", service=service.name, service_id=service.id)
+    is_ours = is_here and not service.address and not exchange.is_local
+    if is_ours and _told.is_new("address", service.id):
+        _log.warning(
+            "a service without an address, from another machine",
+            service=service.name,
+            service_id=service.id,
+            registered_from=exchange.client_host(),
+            hint="it has this member's address",
+        )
 
 
 def deregister(exchange: Exchange, request: Request, rest: bytes) -> Found:
