@@ -13,6 +13,7 @@ streams.py     standard input, output and error: open, and lost output is notice
 messages.py    sentences for a person, broken between words at a terminal
 running.py     a command from its arguments to its exit status
 config.py      config, rename and transfer
+monitor.py     the log of a node, followed through its restarts
 completion.py  completion in bash, zsh and fish (in the shell of hstore: `shell/`)
 spellings.py   the same commands as hstore-server, hstore-cli and lines of mgmt.py
 mgmt.py        the commands as a script that runs without an install

@@ -284,6 +284,13 @@ def levels(
     return _beginning(("debug", "info", "warning", "error"), incomplete)
 
 
+def log_formats(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the forms of the log."""
+    return _beginning(("json", "text", "journal"), incomplete)
+
+
 def _word(name: str) -> str:
     """Return a name as a remark beside what is offered; zsh and fish show it in one line."""
     return re.sub(r"[^\w .,/@-]", "?", name[:60])

@@ -238,6 +238,34 @@ def config(
 
 
 @cli.command()
+@opt.host
+@opt.zone
+@click.option(
+    "--level",
+    metavar="LEVEL",
+    default="info",
+    callback=opt.log_level,
+    shell_complete=opt.complete_levels,
+    help="From this level on: debug, info, warning or error [info].",
+)
+@opt.as_json
+def monitor(*, host: str | None, zone: str | None, level: str, as_json: bool) -> None:
+    """Follow the log of a node on this machine, until Ctrl-C.
+
+    It shows lines from LEVEL on, also those that the node does not write to its own log, and goes on
+    when the node is started again.
+    """
+    from .client.api import NodeClient
+    from .monitor import show
+    from .search.here import explained
+
+    address = _finder(zone).address_at(opt.of_the_shell(host))
+    command = f"hstore monitor -h {address}"
+    with explained(address, command):
+        show(address, NodeClient, level, as_json=as_json)
+
+
+@cli.command()
 @opt.host_required
 @opt.zone
 @click.argument("name")

@@ -79,6 +79,7 @@ complete_service_ids = _completer("service_ids")
 complete_maintenance = _completer("maintenance")
 complete_settings = _completer("settings")
 complete_setting_values = _completer("setting_values")
+complete_levels = _completer("levels")
 
 
 def _named_by_variable(
@@ -132,6 +133,18 @@ def whole_number(low: int, high: int) -> Callable[[click.Context, click.Paramete
             raise click.BadParameter(message, context, parameter) from None
 
     return parse
+
+
+def log_level(context: click.Context, parameter: click.Parameter, said: str) -> str:
+    """Return a level of the log, which is what a parameter says."""
+    from hstore.node.config.log_forms import LEVELS
+    from hstore.node.model import values
+
+    try:
+        return str(values.choice(*LEVELS)(said))
+    except ValueError as error:
+        message = f"{said!r} is not allowed; allowed: {error}"
+        raise click.BadParameter(message, context, parameter) from None
 
 
 def finder(zone: str | None) -> Finder:
@@ -207,6 +220,12 @@ node = _all(
         metavar="LEVEL",
         shell_complete=_completer("levels"),
         help="debug, info, warning or error [info].",
+    ),
+    click.option(
+        "--log-format",
+        metavar="FORM",
+        shell_complete=_completer("log_formats"),
+        help="json, text or journal [text].",
     ),
     click.option("--http-hosts", metavar="NAMES", help="More `Host` names that its API accepts."),
     click.option(

@@ -210,6 +210,7 @@ class Node:
         self.replica.on_snapshot_wanted = self.snapshot_sender.send
         self.replica.on_refused = self._refused_by_core
         self.replica.on_term_jump = self._term_jumped
+        self.alarms.on_line = self.status.timeline.sounded
         state.on_checkpoint = self.check.checkpoint
 
     def dns_lookup(self) -> CatalogLookup:
@@ -256,6 +257,7 @@ class Node:
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
             await nursery.start(self.checks.run)
+            self.status.timeline.started()
             self._on_change()
             task_status.started()
 
@@ -264,6 +266,7 @@ class Node:
 
         Returns soon, also when no other node listens.
         """
+        self.status.timeline.stopping(self.process.stop_reason)
         await self.handover.give_up_lead()
         self.status.say_goodbye(begins_anew=self.process.begins_anew)
         await trio.sleep(_GOODBYE_SECONDS)
@@ -356,7 +359,7 @@ class Node:
             DuplicateProcess: Because another process of this node runs.
         """
         if self._log_limit.is_due(peer, refusal):
-            _log.warning("a peer refused this node", peer=f"{peer:016x}", why=refusal)
+            _log.warning("a peer refused this node", member=peer, why=refusal)
         if refusal in _FATAL and peer != self._facts.leader and self.status.in_contact():
             # The leader, or the majority that this node leads, still counts it as the one it is:
             # what one other member says does not end it. If that is right, contact ends soon.
@@ -370,17 +373,16 @@ class Node:
 
     def broke_protocol(self, peer: int, error: BadFrame) -> None:
         """`peer` sent what no node may use. Nothing of it was used, and its connection is closed."""
-        who = f"{peer:016x}"
         if isinstance(error, BadNumber):
-            self.alarms.sound("term_jump", who, peer=who, why=f"refused: {error}", hint=_SUSPECT)
+            why = f"refused: {error}"
+            self.alarms.sound("term_jump", peer, member=peer, why=why, hint=_SUSPECT)
         elif self._log_limit.is_due("broke protocol", peer):
-            _log.error("refused a frame", peer=who, why=str(error), hint=_SUSPECT)
+            _log.error("refused a frame", member=peer, why=str(error), hint=_SUSPECT)
 
     def _term_jumped(self, peer: int, term: int) -> None:
         """`peer` is in a term that no cluster reaches by elections so soon."""
-        who, own = f"{peer:016x}", self._facts.term
-        why = f"its term is {term}, this node's is {own}"
-        self.alarms.sound("term_jump", who, peer=who, why=why, hint=_SUSPECT)
+        why = f"its term is {term}, this node's is {self._facts.term}"
+        self.alarms.sound("term_jump", peer, member=peer, why=why, hint=_SUSPECT)
 
     def _refused_by_core(self, peer: int, why: str) -> None:
         self.links.hang_up(peer)
@@ -416,7 +418,7 @@ class Node:
 
     def _not_for_here(self, peer: int, kind: str) -> None:
         if self._log_limit.is_due(peer, kind):
-            _log.warning("a frame that does not belong here", frame=kind)
+            _log.warning("a frame that does not belong here", member=peer, frame=kind)
 
     async def _poll(self, poller: Poller) -> None:
         """Watch sockets, and take one turn for each batch of them."""
@@ -485,6 +487,7 @@ class Node:
     def _on_tick(self) -> None:
         self._set_links()
         self.links.look()
+        self.replica.flushes.look()
         self.status.tick()
         self.freshness.tick()
         self.membership.tick()

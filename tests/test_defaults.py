@@ -18,10 +18,12 @@ from hstore.cli.keys import SCAN_LIMIT
 from hstore.cli.main import cli
 from hstore.cli.process.demo import run_demo
 from hstore.cli.services import registering
+from hstore.node.api import monitor
 from hstore.node.api.http.params import KEY_BYTES_MAX, TIMEOUT_S_DEFAULT, VALUE_BYTES_MAX
 from hstore.node.checks import timeouts
 from hstore.node.cluster import health
 from hstore.node.config import cluster_settings
+from hstore.node.config.log_forms import FORMS
 from hstore.node.config.settings import DNS_OFFSET, PEER_OFFSET, load_settings
 from hstore.node.model.commands import ClusterSettings
 from hstore.node.model.locks import LOCK_DELAY_NS, Behavior
@@ -83,6 +85,8 @@ def expected(name: str, option: str) -> str:
         "--dns-port": f"API port + {DNS_OFFSET}",
         "--cache-mb": str(SETTINGS.cache_mb),
         "--log-level": SETTINGS.log_level,
+        "--log-format": FORMS[0],
+        "--level": monitor.LEVEL,
         "--discovery-mdns": "yes" if SETTINGS.discovery.mdns else "no",
     }[option]
 

@@ -173,6 +173,37 @@ def test_node_and_dns_print_nothing() -> None:
     assert prints == []
 
 
+def test_every_event_of_the_log_has_a_constant_name() -> None:
+    """What differs between two lines of one kind stands in fields: so one kind can be looked for."""
+    computed = [at(path, call) for path, call in log_calls() if not is_text(call.args[0])]
+
+    # The kinds of alarms, and those of `LINES`: closed lists, which a test compares with the page.
+    assert {one.partition(":")[0] for one in computed} == {
+        "node/cluster/alarms.py", "node/cluster/timeline.py",
+    }  # fmt: skip
+    assert len(computed) == 2
+
+
+def log_calls() -> Iterator[tuple[Path, ast.Call]]:
+    """Give each call that writes a line of the log."""
+    levels = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+    for path in modules(*ROOMS):
+        for node in ast.walk(parse(path)):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func
+            if isinstance(called, ast.Call):  # getattr(_log, level)(...)
+                if any(name_of(one) in {"_log", "log"} for one in called.args):
+                    yield path, node
+            elif isinstance(called, ast.Attribute):
+                if called.attr in levels and name_of(called.value) in {"_log", "log"}:
+                    yield path, node
+
+
+def is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 def test_nothing_is_marked_as_unfinished() -> None:
     # Put together here, so that this file does not find itself.
     marks = re.compile(r"\b(?:" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")

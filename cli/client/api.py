@@ -23,7 +23,7 @@ from .errors import Unreachable
 from .httpx_alone import httpx
 from .plain import plain, plain_cluster, plain_fields
 from .replies import Seen, Value
-from .server_sent import blocks, data_of
+from .server_sent import blocks, data_of, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,10 @@ STALL_TIMEOUT_S = 3.0
 
 # A watch without changes sends its position every 15 s.
 WATCH_STALL_S = 40.0
+
+MONITOR_STALL_S = 60.0
+"""A node may have nothing to log for hours. After this much silence it is asked again: it answers at
+once, or is gone."""
 
 CONNECT_TIMEOUT_S = 2.0
 
@@ -280,6 +284,32 @@ class NodeClient:
         ):
             for block in blocks(self._stream_of(response)):
                 yield self._seen(block, response)
+        raise Unreachable(f"the node at {self.address} has ended")
+
+    def monitor(self, level: str, *, as_json: bool) -> Iterator[str]:
+        """Yield the log of the node as it comes: an empty line once it has answered, then each line.
+
+        Returns after `MONITOR_STALL_S` of silence.
+
+        Args:
+            level: From this one on.
+            as_json: As JSON, not as text.
+
+        Raises:
+            Unreachable: The node cannot be reached, or has ended.
+        """
+        query = f"loglevel={quote(level, safe='')}{'&logjson' if as_json else ''}"
+        timeout = httpx.Timeout(MONITOR_STALL_S, connect=CONNECT_TIMEOUT_S)
+        with (
+            self._translated(),
+            self._http.stream("GET", f"/v1/agent/monitor?{query}", timeout=timeout) as response,
+        ):
+            pieces = self._stream_of(response)
+            yield ""
+            try:
+                yield from lines(pieces)
+            except httpx.ReadTimeout:
+                return
         raise Unreachable(f"the node at {self.address} has ended")
 
     # --- the node's process -----------------------------------------------------------------------

@@ -34,7 +34,7 @@ def blocks(pieces: Iterator[bytes]) -> Iterator[dict[str, str]]:
     """
     block: dict[str, str] = {}
     size = 0
-    for line in _lines(pieces):
+    for line in lines(pieces):
         size = size + len(line) if line else 0
         if size > EVENT_BYTES_MAX:
             raise TooLargeError
@@ -50,8 +50,12 @@ def blocks(pieces: Iterator[bytes]) -> Iterator[dict[str, str]]:
             block = {}
 
 
-def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
-    """Yield lines. Only a line feed ends one: a value may contain any other line separator."""
+def lines(pieces: Iterator[bytes]) -> Iterator[str]:
+    """Yield lines. Only a line feed ends one: a value may contain any other line separator.
+
+    Raises:
+        TooLargeError: One is longer than `EVENT_BYTES_MAX`.
+    """
     rest: list[bytes] = []
     size = 0
     for piece in pieces:

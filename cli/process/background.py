@@ -165,6 +165,15 @@ class Child:
             raise
 
 
+class _LastLine(msgspec.Struct, tag_field="event", tag="the process ends"):
+    """The last line of a log in JSON (`node/config/logs.py`)."""
+
+    why: str
+
+
+_LAST_LINE = msgspec.json.Decoder(_LastLine)
+
+
 def run_in_background(
     arguments: Sequence[str],
     env: Mapping[str, str],
@@ -275,5 +284,16 @@ def last_words(log: LogStart) -> str:
             lines = file.read(_LAST_WORDS_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return ""
+    lines = [_said_in_json(line) or line for line in lines]
     errors = [number for number, line in enumerate(lines) if line.startswith("hstore: ")]
     return "\n".join(lines[errors[-1] :] if errors else lines[-_LAST_WORDS_LINES:])
+
+
+def _said_in_json(line: str) -> str:
+    """Return the error with which a node ended that logs as JSON; empty: the line is none."""
+    if not line.startswith("{"):
+        return ""
+    try:
+        return f"hstore: {_LAST_LINE.decode(line).why}"
+    except msgspec.DecodeError:
+        return ""

@@ -125,7 +125,7 @@ def ways_in(
     told, told_at, own = "", 0.0, settings.api_address
     named = len(set(settings.discovery.listed))
     if named < settings.expect:
-        logs.configure(settings.log_level)
+        logs.configure(settings.log_level, settings.log_format)
         _log.warning(
             "fewer nodes are listed than expected",
             hosts=named,
@@ -148,7 +148,7 @@ def ways_in(
             now = finder.clock.now()
             if why != told or now - told_at >= _TOLD_AGAIN_S:
                 told, told_at = why, now
-                logs.configure(settings.log_level)
+                logs.configure(settings.log_level, settings.log_format)
                 _log.info("waiting for the cluster", why=why)
                 tell(why)
             finder.clock.sleep(_PAUSE_S)

@@ -12,7 +12,8 @@ gate.py        the record, the gate made from it, and the way from a request to 
 parameters.py  which query parameters a path knows, and which it must not ignore
 simple.py      /read, /write, /update, /delete
 watch.py       /v1/watch
-cluster.py     /v1/cluster, /v1/health, /v1/events, /v1/node/load, joining
+cluster.py     /v1/cluster, /v1/health, /v1/events, /v1/timeline, /v1/node/load, joining
+monitor.py     /v1/agent/monitor: the log of this node as it comes
 config.py      settings and names
 metrics.py     /metrics, /v1/agent/metrics, targets for Prometheus
 admin.py       stop, restart, kill, leave, remove, transfer

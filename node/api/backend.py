@@ -7,7 +7,7 @@ absolute, in seconds of `trio.current_time()`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -278,6 +278,17 @@ class Administration(Protocol):
 
         Structural: leader, term, membership, name, address, type, health; not the figures.
         `seen` -1 returns at once.
+        """
+        ...
+
+    def timeline(self, since_ms: int) -> Sequence[object]:
+        """Return what happened to the cluster at and after a time, as this node saw it.
+
+        Args:
+            since_ms: Milliseconds since the epoch.
+
+        Returns:
+            Structs with the members `at_ms`, `kind`, `member`, `id` and `text`, oldest first.
         """
         ...
 

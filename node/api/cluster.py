@@ -1,4 +1,4 @@
-"""The cluster: /v1/cluster, /v1/health, /v1/events, /v1/node/load, and joining.
+"""The cluster: /v1/cluster, /v1/health, /v1/events, /v1/timeline, /v1/node/load, and joining.
 
 Owns how the cluster is shown over HTTP. What is shown comes from the node.
 """
@@ -63,6 +63,13 @@ async def load(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
 async def events(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/events`."""
     return _Events(exchange.backend, exchange.turn)
+
+
+async def timeline(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/timeline`: `?since=`, in milliseconds since the epoch."""
+    since_ms = number(parse_query(request.query), "since") or 0
+    happened = exchange.backend.administration.timeline(since_ms)
+    return ok(exchange.keys.applied_index, _encode({"events": happened}))
 
 
 class _Latest:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from .http.answers import Answer, HttpError, ok
 from .http.params import decode_json, parse_query, text_from_path
@@ -33,6 +34,8 @@ class _Name(msgspec.Struct):
     name: str
     node: str = ""
 
+
+_log = structlog.get_logger()
 
 _encode = msgspec.json.encode
 _value = msgspec.json.Decoder(_Value)
@@ -61,6 +64,9 @@ async def change(exchange: Exchange, request: Request, rest: bytes) -> Answer:
     value = decode_json(_value, request.body).value
     deadline = await exchange.begin_wait(parse_query(request.query))
     changed = await exchange.backend.settings.change(key, value, deadline)
+    _log.info(
+        "a client changed a setting", setting=key, now=changed.value, client=exchange.client_host()
+    )
     return ok(exchange.keys.applied_index, _body(key, changed))
 
 

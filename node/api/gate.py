@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+import structlog
+
+from ..config.log_limit import LogLimit
 from ..measure.answered import Tally, unknown
 from . import parameters
 from .dialect import forms, heads, queries, texts
@@ -24,6 +27,9 @@ from .http.dispatch import failed
 from .http.exchange import Exchange, Form, Found, json_form
 from .http.guard import CHECK_MARK, refuse_browser, refuse_browser_write_by_get
 from .http.idempotency import IDEMPOTENCY_KEY
+
+_log = structlog.get_logger()
+_told = LogLimit()
 
 Handler = Callable[[Exchange, Request, bytes], Found]
 """Answers a request; called with the end of the path, which is empty unless the route has a key."""
@@ -173,6 +179,11 @@ def _refuse_idempotency_key(_exchange: Exchange, request: Request) -> None:
 def _need_this_machine(exchange: Exchange, request: Request) -> None:
     # A check is a request that a member makes for whoever has registered it, perhaps on this machine.
     if not exchange.is_local or CHECK_MARK in request.headers:
+        client = exchange.client_host()
+        if _told.is_due(client):
+            _log.warning(
+                "refused a request", client=client, path=request.path[:200].decode("latin-1")
+            )
         raise HttpError(
             403, "only a program on the node's own machine may do this: repeat it there"
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..model.commands import VALUE_BYTES_MAX
 from ..model.user_events import PAYLOAD_BYTES_MAX
-from . import admin, cluster, config, metrics, simple, watch
+from . import admin, cluster, config, metrics, monitor, simple, watch
 from .consul import (
     acl,
     agent,
@@ -204,6 +204,15 @@ RECORDS = (
     _read(b"/v1/coordinate/nodes", coordinate.every, Right.NODE_READ, BLOCKING),
     _read(b"/v1/coordinate/datacenters", coordinate.datacenters, Right.NONE),
     _write(_PUT, b"/v1/coordinate/update", coordinate.update, right=Right.NODE_WRITE),
+    # From beyond loopback not until tokens exist: a log says more than any answer of the API.
+    Route(
+        _GET,
+        b"/v1/agent/monitor",
+        monitor.follow,
+        Right.OPERATOR_READ,
+        "logjson loglevel",
+        caller=Caller.THIS_MACHINE,
+    ),
     _read(b"/v1/agent/self", agent.show, Right.AGENT_READ),
     _read(b"/v1/agent/metrics", metrics.of_agent, Right.AGENT_READ, "format"),
     _read(b"/v1/agent/members", agent.members, Right.NODE_READ, "filter wan"),
@@ -227,6 +236,7 @@ RECORDS = (
     _read(b"/v1/events", cluster.events, Right.NODE_READ),
     _read(b"/metrics", metrics.show, Right.AGENT_READ),
     _read(b"/v1/sd/prometheus", metrics.targets, Right.NODE_READ, "service"),
+    _read(b"/v1/timeline", cluster.timeline, Right.NODE_READ, "since"),
     _read(b"/v1/node/load", cluster.load, Right.AGENT_READ, "seconds"),
     # Newcomers come from any host; the door is for `hstore join`, never for a page.
     Route(

@@ -15,6 +15,7 @@ session_clocks.py     the clocks of sessions, which the leader keeps, and their 
 session_nodes.py      sessions end because their node is gone, or a check of it is critical
 session_ends.py       the ends of sessions that the leader has decided, a few at a time
 status.py             bulletins and reports, and what follows from them
+timeline.py           what has happened to the cluster, as this node saw it
 health.py             judges the members: alive, suspect, failed; and contact with the leader
 catalog_duties.py     what the leader does about the catalog: these three
 serf_health.py        the check `serfHealth` of each member, which the leader sets

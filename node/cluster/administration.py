@@ -5,7 +5,7 @@ Owns nothing but the order of the steps. The leader judges the requests (`member
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -18,6 +18,7 @@ from .handover import Handover
 from .shutdown import Shutdown
 from .status import Status
 from .this_node import ThisNode
+from .timeline import Happened
 
 
 class Administration:
@@ -55,6 +56,10 @@ class Administration:
     async def wait_cluster_change(self, seen: int) -> int:
         """Wait until the structural version is not `seen`, and return it."""
         return await self._status.wait_change(seen)
+
+    def timeline(self, since_ms: int) -> Sequence[Happened]:
+        """Return what happened to the cluster at and after a time, as this node saw it."""
+        return self._status.timeline.since(since_ms)
 
     async def cluster_barrier(self, deadline: float) -> None:
         """Wait until this node knows all that was agreed before; also while it waits for nodes.

@@ -6,6 +6,7 @@ alarm is raised again; it holds until the cause was not seen for a minute.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 import structlog
@@ -44,6 +45,9 @@ class Alarms:
     Args:
         replica: Knows whether its disk is short, and whether log was lost.
         check: Knows whether replicas differ.
+
+    Attributes:
+        on_line: Called with each line that is written to the log: its kind and its facts.
     """
 
     def __init__(self, replica: Replica, check: ReplicaCheck) -> None:
@@ -51,19 +55,21 @@ class Alarms:
         self._check = check
         self._seen: dict[Kind, float] = {}
         self._log_limit = LogLimit()
+        self.on_line: Callable[[Kind, Mapping[str, str | int]], None] = lambda _kind, _facts: None
 
-    def sound(self, kind: Kind, about: str, **facts: str) -> None:
+    def sound(self, kind: Kind, about: str | int, **facts: str | int) -> None:
         """Raise an alarm.
 
         Args:
-            kind: Its kind, which is the name of the log's event.
-            about: What it concerns, such as a cluster's id; each has a line of its own in the log, at
-                most every ten minutes.
+            kind: Its kind, which is the name of the log's event, too.
+            about: What it concerns, such as the id of a cluster or of a member; each has a line of
+                its own in the log, at most every ten minutes.
             facts: What is known, and what to do, for the log.
         """
         self._seen[kind] = trio.current_time()
         if self._log_limit.is_due(kind, about):
             _log.error(kind, **facts)
+            self.on_line(kind, facts)
 
     def holding(self) -> list[Kind]:
         """Return the kinds of alarms that hold now."""

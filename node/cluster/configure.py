@@ -121,9 +121,17 @@ class Configure:
         return facts.config.is_voter(node)
 
     def _change_log_level(self, value: str) -> ConfigValue:
-        self._log_level = _parsed(LOG_LEVEL, value, values.choice(*logs.LEVELS))
+        was, self._log_level = (
+            self._log_level,
+            _parsed(LOG_LEVEL, value, values.choice(*logs.LEVELS)),
+        )
         self._log_level_source = "of the answering node, until it is started again"
         logs.set_level(self._log_level)
+        if was != self._log_level:
+            own = self._facts.members.get(self._facts.id)
+            self._status.timeline.changed(
+                LOG_LEVEL, was, self._log_level, on=own.name if own else "this node"
+            )
         return self.show()[LOG_LEVEL]
 
     async def _agree(self, command: ChangeSetting | ChangeMember, deadline: float) -> None:

@@ -111,8 +111,8 @@ class Reconciler:
         except HstoreError as error:
             _log.info("membership change put off", why=str(error))
             return
-        done = ", ".join(f"{change.kind.name} {change.node:016x}" for change in changes)
-        _log.info("membership changed", changes=done)
+        for change in changes:
+            _log.info("membership changed", member=change.node, change=change.kind.name.lower())
         self.look()
 
     def _due(self) -> tuple[ConfigChange, ...]:

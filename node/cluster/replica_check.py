@@ -261,23 +261,33 @@ class ReplicaCheck:
             wrong = [n for n in sorted(reports) if reports[n] != point.digest]
             point.is_settled = len(reports) >= len(point.config.all_members()) or bool(wrong)
             if wrong:
-                self._alarm(
-                    "a replica differs from the majority, and has to stop", point.index, wrong
+                self._differed_at = trio.current_time()
+                _log.error(
+                    "a replica differs from the majority, and has to stop",
+                    alarm="replica check",
+                    index=point.index,
+                    members=wrong,
                 )
         elif len(set(reports.values())) > 1:
             is_late = trio.current_time() - point.digested_at >= PATIENCE_S
             if verdict is Verdict.SPLIT or is_late:
                 point.is_settled = True
-                self._alarm(
+                self._differed_at = trio.current_time()
+                _log.error(
                     "the replicas differ, and there is no majority to tell who is right",
-                    point.index,
-                    sorted(reports),
+                    alarm="replica check",
+                    index=point.index,
+                    members=sorted(reports),
                 )
 
     def _fail(self, point: _Point) -> None:
         point.is_settled = True
-        self._alarm(
-            "this replica differs from the majority, and stops", point.index, [self._facts.id]
+        self._differed_at = trio.current_time()
+        _log.error(
+            "this replica differs from the majority, and stops",
+            alarm="replica check",
+            index=point.index,
+            member=self._facts.id,
         )
         self._failure = StateDiverged(
             f"what this node holds at entry {point.index} is not what the majority holds:"
@@ -285,11 +295,6 @@ class ReplicaCheck:
             " and join again with an empty one"
         )
         self._wake.set()
-
-    def _alarm(self, what: str, index: int, nodes: list[int]) -> None:
-        self._differed_at = trio.current_time()
-        about = [f"{node:016x}" for node in nodes]
-        _log.error(what, alarm="replica check", index=index, nodes=about)
 
 
 def _slices(pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[bytes]:

@@ -95,8 +95,7 @@ class Rooms:
             if figures is None or (member.id in short) is (member.id in self._short):
                 continue
             about = {
-                "member": member.name,
-                "id": f"{member.id:016x}",
+                "member": member.id,
                 "free_mib": figures.disk_free >> 20,
                 "needed_mib": figures.disk_needed >> 20,
             }
@@ -164,14 +163,12 @@ class Rooms:
         return max(rooms, key=lambda voter: (rooms[voter], -voter), default=0)
 
     async def _hand_over(self, to: int) -> None:
-        member = self._facts.members.get(to)
-        about = {"to": member.name if member else "", "id": f"{to:016x}"}
-        _log.info("this disk is short of room: handing the lead over", **about)
+        _log.info("this disk is short of room: handing the lead over", member=to)
         deadline = trio.current_time() + _HANDOVER_SECONDS
         try:
             await self._replica.ask_core(lambda rid: TransferLeader(rid, to), deadline)
         except HstoreError as error:
-            _log.warning("the lead could not be handed over", why=str(error), **about)
+            _log.warning("the lead could not be handed over", member=to, why=str(error))
         finally:
             self._next_at = trio.current_time() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _PAUSE_SECONDS_MAX)

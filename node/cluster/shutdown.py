@@ -56,16 +56,14 @@ class Shutdown:
     def asked(self) -> None:
         """A client asks for the end of the cluster."""
         self._is_asked = True
-        self._begin("a client")
+        if not self._begun.is_set():
+            _log.info("the whole cluster is to stop", ordered_by="a client")
+            self._begun.set()
 
     def ordered(self, peer: int) -> None:
         """A member passes the order on."""
-        member = self._facts.members.get(peer)
-        self._begin(member.name if member else f"{peer:016x}")
-
-    def _begin(self, by: str) -> None:
         if not self._begun.is_set():
-            _log.info(_REASON, ordered_by=by)
+            _log.info("the whole cluster is to stop", ordered_by="a member", member=peer)
             self._begun.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -117,7 +117,7 @@ class SnapshotSender:
                 ok = True
         except LOST as error:
             if self._log_limit.is_due(peer, str(error)):
-                _log.warning("could not send a snapshot", peer=f"{peer:016x}", error=str(error))
+                _log.warning("could not send a snapshot", member=peer, error=str(error))
         finally:
             self._sending.remove(peer)
             self._replica.snapshot_sent(peer, index, ok=ok)
@@ -154,7 +154,7 @@ class SnapshotSender:
             finally:
                 view.is_busy, view.idle_since = False, trio.current_time()
         index = view.outgoing.meta.index
-        _log.info("sent a snapshot", peer=f"{peer:016x}", index=index, chunks=chunks)
+        _log.info("sent a snapshot", member=peer, index=index, chunks=chunks)
         self.sent_total += 1
         self.seconds.observe(trio.current_time() - began)
         view.is_taken = True

@@ -27,6 +27,7 @@ from ..peers import wire
 from ..storage.interface import Room
 from . import outlook, overview
 from .health import RESTARTING, Health, Judgement
+from .timeline import Timeline
 from .write_rate import SAMPLE_S, WriteRate
 
 VERSION = version("hstore")
@@ -48,6 +49,7 @@ class Status:
         is_restarting: Set beside that by a node that its process starts again at once.
         reached_at: API and peer address of this node now, for the view, whatever the log says.
         changes: Counts the changes that watchers get at once, and wakes those that wait.
+        timeline: What has happened, as this node saw it.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Status:
         self._looked_alone_at = self._alone_since = trio.current_time()
         self._told_alone = ""
         self.changes = ChangeCounter()
+        self.timeline = Timeline(replica.facts)
         self._write_rate = WriteRate()
         self._measured_at = -math.inf
         self._measured: tuple[float | None, float | None] = None, None
@@ -92,6 +95,7 @@ class Status:
     def settings_changed(self) -> None:
         """Keep to the health-check interval that the cluster has now."""
         self._tick_timer.look()
+        self.timeline.look_at_settings()
 
     def tell(self) -> None:
         """Send everyone the health of all members now, if this node leads."""
@@ -113,6 +117,8 @@ class Status:
 
     def room_changed(self) -> None:
         """Report to the leader at once how much room this node's disk has."""
+        space = self._replica.disk_space
+        self.timeline.disk(space.room, is_short=space.is_short)
         if self._facts.leader not in (0, self._facts.id):
             self._send(self._facts.leader, wire.Report(self._own_figures()))
 
@@ -271,6 +277,7 @@ class Status:
         if shown == self._shown:
             return info
         self._shown = shown
+        self.timeline.look(info)
         self.changes.add()
         self.on_view(self.view())
         if facts.is_leader:
@@ -286,6 +293,8 @@ class Status:
         if is_in_contact != self._was_in_contact:
             self.refresh()
         self.on_contact()
+        if self.timeline.is_unsure:
+            self.timeline.look(self.info())
         if not self._facts.is_leader:
             if is_in_contact:
                 self._alone_since, self._told_alone = trio.current_time(), ""
@@ -339,7 +348,8 @@ class Status:
         why = self.why_no_leader()
         if why != self._told_alone and now - self._alone_since >= _ALONE_SECONDS:
             self._told_alone = why
-            _log.warning("no leader", why=why)
+            _log.error("no leader", why=why)
+            self.timeline.note("no leader", why)
 
     def _interval_between_ticks(self) -> float:
         """How often to publish by a timer of one's own: never, where ticks are frequent enough."""

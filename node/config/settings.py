@@ -25,6 +25,7 @@ from ..model import values
 from ..model.commands import ClusterSettings
 from ..model.values import API_PORT, Address, Network
 from . import cluster_settings
+from .log_forms import LEVELS
 from .sources import Sources
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
         name: Its name; empty: the leader gives it one.
         cache_mb: RocksDB's block cache, in MiB.
         log_level: `debug`, `info`, `warning` or `error`.
+        log_format: `json`, `text` or `journal`; empty: text, for a person where it goes to a terminal.
         http_hosts: `Host` headers that its API accepts beside its own names.
         recursors: DNS servers that its DNS server asks for names outside the zone; none: REFUSED.
         learner: It joins as a permanent learner.
@@ -99,6 +101,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     name: str = ""
     cache_mb: int = 64
     log_level: str = "info"
+    log_format: str = ""
     http_hosts: tuple[str, ...] = ()
     recursors: tuple[Address, ...] = ()
     learner: bool = False
@@ -173,9 +176,8 @@ def _taken(sources: Sources, flags: Mapping[str, object]) -> NodeSettings:
         advertise=sources.take("advertise", values.advertised, None),
         name=sources.take("name", values.label, ""),
         cache_mb=sources.take("cache_mb", values.integer(1, 1_048_576), 64),
-        log_level=sources.take(
-            "log_level", values.choice("debug", "info", "warning", "error"), "info"
-        ),
+        log_level=sources.take("log_level", values.choice(*LEVELS), "info"),
+        log_format=sources.take("log_format", values.choice("json", "text", "journal"), ""),
         http_hosts=sources.take("http.hosts", values.hosts, ()),
         recursors=sources.take("recursors", values.recursors, ()),
         learner=flags.get("learner") is True,

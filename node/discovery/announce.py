@@ -42,10 +42,10 @@ async def run(
         link, group = open_responder(settings.advertised_host)
     except OSError as error:
         _log.warning(
-            "no multicast DNS: other machines do not find this node by it",
+            "no multicast DNS",
+            hint="other machines do not find this node by it; discovery.mdns = false if they need not",
             address=settings.advertised_host,
             error=str(error),
-            quiet="discovery.mdns = false",
         )
         task_status.started()
         return

@@ -90,7 +90,7 @@ class Rediscovery:
         with trio.move_on_after(_IDENTIFY_SECONDS):
             found = await self._node.links.identify(address)
         if found is not None and self._log_limit.is_due(found, address):
-            _log.info("found a member", peer=f"{found:016x}", address=address)
+            _log.info("found a member", member=found, address=address)
 
 
 async def _ask_on(_findings: Findings) -> bool:

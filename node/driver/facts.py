@@ -144,6 +144,11 @@ class Facts:
         """All members by id, as the log wants them. Replaced whole by every change."""
         return self._state.members
 
+    def name_of(self, member: int) -> str:
+        """Return the name of a member, from any thread; empty: it is none that this node knows."""
+        known = self._state.members.get(member)
+        return known.name if known is not None else ""
+
     @property
     def node_numbers(self) -> frozenset[int]:
         """The catalog numbers of all nodes, members or not. Replaced whole by every change."""

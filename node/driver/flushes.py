@@ -12,8 +12,10 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import structlog
 import trio
 
+from ..config.log_limit import LogLimit
 from ..measure.histogram import Histogram
 from ..net.flag import Flag
 from ..raft.errors import CoreBug
@@ -25,9 +27,17 @@ Ended = Callable[[int, Sequence[Message]], None]
 """Called with the number of the last write that a flush has covered, and with those of the messages
 that waited for it which have not been sent yet."""
 
+_SLOW_S = 1.0
+"""From here on a flush is worth a line of the log (etcd's server/storage/wal/wal.go,
+warnSyncDuration): so long, no write is acknowledged by this node."""
+
+_TOLD_AGAIN_S = 10.0
+
 _TIMES_MAX = 64
 _RECENT_S = 10.0
 """`median_ms` is of the last 64 flushes, as far as they ended in the last ten seconds."""
+
+_log = structlog.get_logger()
 
 Send = Callable[[Message], bool]
 """Sends a message from any thread, without waiting; False: it cannot."""
@@ -57,6 +67,7 @@ class Flushes:
         self._ended_at: float | None = None
         self._now: Callable[[], float] = trio.current_time
         self._times: deque[tuple[float, float]] = deque(maxlen=_TIMES_MAX)
+        self._log_limit = LogLimit(_TOLD_AGAIN_S)
 
     @property
     def is_behind(self) -> bool:
@@ -134,10 +145,20 @@ class Flushes:
         (seq, then), self._covers = self._covers, None
         self._covered_seq = seq
         ended_at = trio.current_time() if self._ended_at is None else self._ended_at
-        took = ended_at - self._begun_at
-        self._times.append((ended_at, took))
-        self.seconds.observe(took)
+        took_s = ended_at - self._begun_at
+        self._times.append((ended_at, took_s))
+        self.seconds.observe(took_s)
+        if took_s >= _SLOW_S and self._log_limit.is_due("slow"):
+            _log.warning("a flush to disk was slow", took_ms=round(took_s * 1000))
         self._ended(seq, then)
+
+    def look(self) -> None:
+        """Time has passed: log a flush that is under way for too long. It may never end."""
+        if self._covers is None or self._ended_at is not None:
+            return
+        under_way_s = trio.current_time() - self._begun_at
+        if under_way_s >= _SLOW_S and self._log_limit.is_due("under way"):
+            _log.warning("a flush to disk does not end", under_way_ms=round(under_way_s * 1000))
 
     async def run(self) -> None:
         """Await the flushes whose end the storage does not report by itself."""

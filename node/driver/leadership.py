@@ -68,7 +68,7 @@ class LeadershipNotifier:
         now = Leadership(core.role, core.term, core.leader)
         if now != before:
             self._count(before, now)
-            _log.info("leadership", role=now.role.value, term=now.term, leader=f"{now.leader:016x}")
+            _tell(before, now)
         self.known = now
         self._seen = (core.config, state.members, state.cluster)
         self._is_held = True
@@ -103,3 +103,21 @@ class LeadershipNotifier:
         if self._is_due:
             self._is_due = False
             self.on_change()
+
+
+def _tell(before: Leadership, now: Leadership) -> None:
+    """Log what this node has seen of elections: its own part in them; the rest is for looking closely.
+
+    Which member leads is an event of the whole cluster (`cluster/timeline.py`).
+    """
+    led_by = {"member": now.leader} if now.leader else {}
+    if now.role is Role.LEADER:
+        _log.info("won an election", term=now.term)
+    elif before.role is Role.LEADER:
+        _log.info("this node leads no more", term=now.term, **led_by)
+    elif before.role is Role.CANDIDATE:
+        _log.info("lost an election", term=before.term, **led_by)
+    elif now.role is Role.CANDIDATE:
+        _log.info("stands for election", term=now.term)
+    else:
+        _log.debug("leadership", role=now.role.value, term=now.term, **led_by)

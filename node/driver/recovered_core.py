@@ -35,7 +35,8 @@ def core_on(storage: Storage, node_id: int, options: Options, rng: Random) -> tu
     found = storage.load()
     if found.recover_to:
         _log.error(
-            "lost acknowledged log: this node does not vote until it has it again",
+            "lost acknowledged log",
+            member=node_id,
             lost=found.lost,
             up_to=found.recover_to,
         )
@@ -70,7 +71,7 @@ def still_recovering(core: Core, storage: Storage, *, before: bool) -> bool:
     """
     if before and not core.is_recovering:
         storage.recovered()
-        _log.info("the lost log is here again: this node votes", up_to=core.log.last_index)
+        _log.info("the lost log is here again", member=core.id, up_to=core.log.last_index)
     return core.is_recovering
 
 

@@ -300,7 +300,6 @@ class Link:
         """Connect and send until the connection is lost; return the seconds it was connected."""
         was_connected = was_refused = False
         since = 0.0
-        peer = f"{self.peer:016x}"
         # Connections that end as soon as they are made would fill the log.
         is_logged = not self._is_flapping or self._log_limit.is_due("connected")
         try:
@@ -313,13 +312,13 @@ class Link:
                     since = trio.current_time()
                     self._events.link_made(self.peer)
                     if is_logged:
-                        _log.info("connected to peer", peer=peer, address=self.address)
+                        _log.info("connected to peer", member=self.peer, address=self.address)
                     await self._pump(stream)
         except RefusedError as error:
             self._events.refused(self.peer, error.refusal, error.other)
         except LOST as error:
             was_refused = isinstance(error, ConnectionRefusedError)
-            _log.debug("peer link", peer=peer, error=str(error))
+            _log.debug("peer link", member=self.peer, error=str(error))
         finally:
             self.is_connected = False
             self.incarnation = 0
@@ -327,7 +326,7 @@ class Link:
             self._drop_all()
         if was_connected:
             if is_logged:
-                _log.info("lost the link to peer", peer=peer)
+                _log.info("lost the link to peer", member=self.peer, address=self.address)
             self._events.link_broken(self.peer)
         elif not self._current.cancelled_caught:
             self._events.peer_down(self.peer, refused=was_refused)
@@ -413,7 +412,7 @@ class Link:
                     admit=admit,
                 )
             except LOST as error:  # A refusal as well: the connection that stands has its own end.
-                _log.debug("no new link beside a silent one", error=str(error))
+                _log.debug("no new link beside a silent one", member=self.peer, error=str(error))
                 return False
             self._spare = stream, incarnation
             return True

@@ -277,7 +277,7 @@ class Links:
             if self._log_limit.is_due(peer, address):
                 _log.warning(
                     "two processes with the id of one peer",
-                    peer=f"{peer:016x}",
+                    member=peer,
                     linked_at=other,
                     not_linked_at=address,
                 )
@@ -391,8 +391,8 @@ class Links:
             more = {"other": other} if other else {}
             _log.warning(
                 "refused a peer",
-                peer=f"{hello.node_id:016x}",
-                name=hello.name,
+                member=hello.name,
+                id=f"{hello.node_id:016x}",
                 address=hello.address,
                 why=refusal,
                 **more,
@@ -475,7 +475,7 @@ class Links:
                 try:
                     await self._handler.receive_snapshot(peer, receive, reply)
                 except LOST as error:
-                    self._snapshot_lost("a snapshot failed", peer, error)
+                    self._snapshot_lost("receiving", peer, error)
             scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -484,12 +484,12 @@ class Links:
                 try:
                     await relay(stream, reader, frames, send)
                 except LOST as error:
-                    self._snapshot_lost("a snapshot broke off", peer, error)
+                    self._snapshot_lost("sending", peer, error)
 
-    def _snapshot_lost(self, how: str, peer: int, error: Exception) -> None:
+    def _snapshot_lost(self, at: str, peer: int, error: Exception) -> None:
         """Log it, but not for each of the attempts, which go on until one succeeds."""
         if isinstance(error, BadFrame):
             self._handler.broke_protocol(peer, error)
             return
-        if self._log_limit.is_due(how, peer, str(error)):
-            _log.warning(how, peer=f"{peer:016x}", error=str(error))
+        if self._log_limit.is_due(at, peer, str(error)):
+            _log.warning("a snapshot broke off", member=peer, at=at, error=str(error))

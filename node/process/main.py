@@ -82,7 +82,7 @@ def serve(
     Errors end up on standard error in a line or two, never as a traceback, and in the status: 1
     when the storage or consensus fails, 2 for a wrong configuration.
     """
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     os.umask(0o077)  # RocksDB would let every user read its files
     descriptors.raise_limit()
     try:
@@ -117,7 +117,7 @@ def _fail(error: HstoreError | CoreBug, settings: NodeSettings, doing: str = "")
             f"the node stops, because an invariant of consensus is broken: {error}\n"
             f"keep {settings.data_dir} as it is, and report this"
         )
-    sys.stderr.write(f"hstore: {message}\n")
+    sys.stderr.write(f"{logs.last_words(message)}\n")
     return status
 
 
@@ -145,9 +145,10 @@ def _cause(error: BaseException) -> BaseException:
 def _warn_of_few(limit: int) -> None:
     if limit < descriptors.FEW:
         _log.warning(
-            "few files may be open at once: raise the limit (ulimit -n, LimitNOFILE=)",
+            "few files may be open at once",
             limit=limit,
             wanted=descriptors.FEW,
+            hint="raise the limit (ulimit -n, LimitNOFILE=)",
         )
 
 
@@ -278,6 +279,7 @@ async def _run_node(
     def show(view: ClusterView | None) -> None:
         dns.view = view
 
+    logs.know_members(node.replica.facts.name_of)
     node.status.on_view = show
     node.status.on_contact = dns.renew
     async with trio.open_nursery() as nursery:
@@ -300,13 +302,17 @@ async def _run_node(
                 nursery.start_soon(log_file.keep_bounded, Path(launch.log_file))
         _log.info(
             "serving",
+            member=node.replica.facts.id,
             api=settings.api_address,
             peer=settings.peer_address,
             dns=settings.dns_address,
             data=str(settings.data_dir),
         )
         if not is_loopback(settings.listen.host):
-            _log.warning("nothing is encrypted or authenticated yet: listen on trusted networks")
+            _log.warning(
+                "nothing is encrypted or authenticated yet",
+                hint="listen on trusted networks only",
+            )
         await node.process.stop_requested.wait()
         _log.info("stopping", why=node.process.stop_reason)
         dns.stop_holding()

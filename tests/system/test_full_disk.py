@@ -279,4 +279,4 @@ def is_done(write: Callable[[], Answer]) -> bool:
 
 
 def errors_in(log: str) -> list[str]:
-    return [line for line in log.splitlines() if not line.startswith("timestamp=") and line]
+    return [line for line in log.splitlines() if not line.startswith("time=") and line]

@@ -113,20 +113,26 @@ def register(exchange: Exchange, request: Request, _rest: bytes) -> Found:
 
 def _tell_dubious(exchange: Exchange, service: Service, *, is_here: bool) -> None:
     """Have the log say what a client may not have meant."""
-    if not _DNS_LABEL.fullmatch(service.name):
-        event = "DNS cannot name a service: it is found by HTTP only"
-        if _told.is_new(event, service.id):
-            _log.warning(event, service=service.name, id=service.id)
-    if service.address and not is_ip(service.address) and host_name(service.address) is None:
-        event = "DNS leaves out a service: its address is neither an IP address nor a host name"
-        if _told.is_new(event, service.id):
-            _log.warning(event, service=service.name, id=service.id, address=cut(service.address))
-    if is_here and not service.address and not exchange.is_local:
-        event = "a service without an address, from another machine: it has this member's address"
-        if _told.is_new(event, service.id):
-            _log.warning(
-                event, service=service.name, id=service.id, registered_from=exchange.client_host()
-            )
+    if not _DNS_LABEL.fullmatch(service.name) and _told.is_new("name", service.id):
+        _log.warning("DNS cannot name a service", service=service.name, service_id=service.id)
+    is_odd = service.address and not is_ip(service.address) and host_name(service.address) is None
+    if is_odd and _told.is_new("odd address", service.id):
+        _log.warning(
+            "DNS leaves out a service",
+            service=service.name,
+            service_id=service.id,
+            address=cut(service.address),
+            hint="its address is neither an IP address nor a host name",
+        )
+    is_ours = is_here and not service.address and not exchange.is_local
+    if is_ours and _told.is_new("address", service.id):
+        _log.warning(
+            "a service without an address, from another machine",
+            service=service.name,
+            service_id=service.id,
+            registered_from=exchange.client_host(),
+            hint="it has this member's address",
+        )
 
 
 def deregister(exchange: Exchange, request: Request, rest: bytes) -> Found:

@@ -18,7 +18,8 @@ class Sending:
 
     Attributes:
         ready, holding: The connection's, as in `answers.Send`.
-        is_between: Of an answer without end, which is of events: the last one was sent to its end.
+        is_between: Of an answer without end, which is of events or lines: the last one was sent to its
+            end.
 
     Args:
         send_piece: Sends bytes to the client as they are.
@@ -42,8 +43,9 @@ class Sending:
         self._is_chunked = is_chunked
 
     async def __call__(self, piece: bytes) -> None:
-        """Send one piece, waiting while the client is slow."""
-        self.is_between = piece.endswith(b"\n\n")
-        if self._is_chunked:
+        """Send one piece, waiting while the client is slow; an empty one sends what is before it."""
+        # Within an event of a watch no piece ends with a newline: its data is JSON.
+        self.is_between = piece.endswith(b"\n") or not piece
+        if self._is_chunked and piece:  # An empty chunk would be the end (RFC 9112, section 7.1).
             piece = b"%x\r\n%b\r\n" % (len(piece), piece)
         await self._send_piece(piece)

@@ -188,7 +188,7 @@ class Unsent:
         holder.cut_off()
         if self._log_limit.is_due():
             _log.warning(
-                "a client that does not read its answer was cut off: too much is unsent",
+                "cut off a client that does not read its answer",
                 client=holder.client(),
                 silent_s=round(trio.current_time() - holder.waits_since, 1),
                 count=self.cut_off,

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from hstore.node.driver.flushes import Flushes
 from hstore.node.errors import StorageError
@@ -85,6 +86,35 @@ async def test_the_median_is_of_the_flushes_of_the_last_ten_seconds(flushes, dis
     assert flushes.median_ms() == 252.0  # the first is too old by now
     await trio.sleep(10)
     assert flushes.median_ms() is None
+
+
+async def test_a_slow_flush_and_one_that_does_not_end_are_lines_but_not_each_of_them(
+    flushes, disk, autojump_clock
+):
+    def flush(number: int) -> None:
+        flushes.written(write(number + 1))
+
+    with capture_logs() as lines:
+        for number, took_s in enumerate([0.9, 1.2, 1.1]):
+            flush(number)
+            flushes.look()
+            await trio.sleep(took_s)
+            disk.begun[number]()
+            flushes.look()
+        assert [(one["event"], one["log_level"], one["took_ms"]) for one in lines] == [
+            ("a flush to disk was slow", "warning", 1200)
+        ]
+        flush(3)
+        for _ in range(40):
+            await trio.sleep(0.1)
+            flushes.look()
+        assert [line.get("under_way_ms") for line in lines] == [None, 1000]
+        disk.durable[3]()  # It has ended, and only the loop has not taken the end yet.
+        await trio.sleep(20)
+        flushes.look()
+        assert len(lines) == 2
+        disk.begun[3]()
+        assert lines[2]["took_ms"] == 4000
 
 
 async def test_what_is_written_during_a_flush_waits_for_the_next(flushes, disk, told):

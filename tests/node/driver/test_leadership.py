@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import trio
+from structlog.testing import capture_logs
 
+from hstore.node.driver.leadership import Leadership, _tell
 from hstore.node.driver.requests import NotLeading, Request, Waiting
 from hstore.node.errors import HstoreError
 from hstore.node.model.commands import Put
@@ -139,3 +141,31 @@ def test_a_refused_proposal_of_another_node_goes_back_to_it() -> None:
         waiting.reject(rid, Reason.NOT_LEADER, "")
     assert list(waiting.queued) == [ours]
     assert [type(answer) for answer in answers] == [NotLeading]
+
+
+async def test_an_election_won_and_the_loss_of_the_lead_are_lines_of_the_log(
+    autojump_clock,
+) -> None:
+    with capture_logs() as lines:
+        async with running(3) as cluster:
+            await trio.sleep(2)
+            leader = cluster.leader
+            follow_another(leader)
+            await trio.sleep(5)
+            term = cluster.leader.core.term
+    told = [line for line in lines if line["log_level"] == "info" and "term" in line]
+    said = [(line["event"], line["term"]) for line in told if line["event"] != "a member leads"]
+    assert said[:2] == [("stands for election", 2), ("won an election", 2)]
+    (lost,) = [line for line in told if line["event"] == "this node leads no more"]
+    assert (lost["term"], lost["member"]) == (3, leader.id % 3 + 1)
+    assert said[-1] == ("won an election", term)
+
+
+async def test_a_lost_election_is_a_line_that_says_who_won_it() -> None:
+    candidate = Leadership(Role.CANDIDATE, 4, 0)
+    with capture_logs() as lines:
+        _tell(candidate, Leadership(Role.FOLLOWER, 4, 3))
+        _tell(candidate, Leadership(Role.PRE_CANDIDATE, 4, 0))
+    assert [(line["event"], line["term"], line.get("member")) for line in lines] == [
+        ("lost an election", 4, 3), ("lost an election", 4, None),
+    ]  # fmt: skip

@@ -287,7 +287,9 @@ async def test_the_log_says_that_a_service_from_elsewhere_has_no_address(connect
     with structlog.testing.capture_logs() as logs:
         assert is_done(await put(far, REGISTER, {"Name": "web", "ID": "from-afar"}))
         assert is_done(await put(far, REGISTER, {"Name": "web", "ID": "x", "Address": "10.0.0.9"}))
-    assert [entry["id"] for entry in logs if "another machine" in entry["event"]] == ["from-afar"]
+    assert [entry["service_id"] for entry in logs if "another machine" in entry["event"]] == [
+        "from-afar"
+    ]
 
 
 # --- service/deregister --------------------------------------------------------------------------
