@@ -157,7 +157,7 @@ function showVotes(box, cluster) {
   replace(box, cluster.nodes.map((one) => {
     const kind = one.health === 'alive' ? 'ok' : isLive(one) ? 'warn' : one.health === 'joining' ? 'info' : 'bad';
     const role = one.name === cluster.leader ? 'leads' : one.voter ? 'votes' : 'learns';
-    return el('li', {class: `vote ${kind} ${role}`},
+    return el('li', {class: `vote ${kind} ${role === 'leads' ? 'is-leader' : ''}`},
       el('span', {class: 'sign', 'aria-hidden': 'true'}, {ok: '●', warn: '▲', info: '◆', bad: '✕'}[kind]),
       el('strong', null, one.name), el('span', {class: 'role'}, role === 'leads' ? '★ leads' : role),
       el('span', {class: 'state'}, one.health));
