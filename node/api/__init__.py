@@ -17,6 +17,9 @@ monitor.py     /v1/agent/monitor: the log of this node as it comes
 config.py      settings and names
 metrics.py     /metrics, /v1/agent/metrics, targets for Prometheus
 admin.py       stop, restart, kill, leave, remove, transfer
+ask_dns.py     what this node's DNS server answers, for the dashboard
+sessions.py    who holds what for how much longer, for the dashboard
+ui.py          the files of the dashboard, the stream of its tabs, what only it asks for
 items.py       an item in an answer, its 404, the age of a stale copy: shared by three handlers
 rendered.py    bodies of answers about one service, kept as long as they are right, and shared waits
 backend.py     what the API asks of the node

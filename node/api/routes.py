@@ -11,7 +11,18 @@ from typing import Any
 
 from ..model.commands import VALUE_BYTES_MAX
 from ..model.user_events import PAYLOAD_BYTES_MAX
-from . import admin, cluster, config, metrics, monitor, simple, watch
+from . import (
+    admin,
+    ask_dns,
+    cluster,
+    config,
+    metrics,
+    monitor,
+    sessions,
+    simple,
+    ui,
+    watch,
+)
 from .consul import (
     acl,
     agent,
@@ -237,6 +248,12 @@ RECORDS = (
     _read(b"/metrics", metrics.show, Right.AGENT_READ),
     _read(b"/v1/sd/prometheus", metrics.targets, Right.NODE_READ, "service"),
     _read(b"/v1/timeline", cluster.timeline, Right.NODE_READ, "since"),
+    _read(b"/ui", ui.redirect, Right.NONE),
+    _read(b"/ui/", ui.serve, Right.NONE),
+    _read(b"/v1/ui/dns", ask_dns.ask, Right.NODE_READ, "name type"),
+    _read(b"/v1/ui/me", ui.me, Right.NONE),
+    _read(b"/v1/ui/sessions", sessions.every, Right.SESSION_READ),
+    _read(b"/v1/ui/stream", ui.stream, Right.NODE_READ),
     _read(b"/v1/node/load", cluster.load, Right.AGENT_READ, "seconds"),
     # Newcomers come from any host; the door is for `hstore join`, never for a page.
     Route(
