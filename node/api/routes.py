@@ -11,7 +11,7 @@ from typing import Any
 
 from ..model.commands import VALUE_BYTES_MAX
 from ..model.user_events import PAYLOAD_BYTES_MAX
-from . import admin, cluster, config, simple, watch
+from . import admin, browse, cluster, config, simple, watch
 from .consul import (
     acl,
     agent,
@@ -235,6 +235,14 @@ RECORDS = (
         browser=Browser.REFUSED,
         needs_length=True,
     ),
+    _read(b"/v1/ui/services", browse.services, Right.SERVICE_READ, "text status tag after limit"),
+    _read(
+        b"/v1/ui/instances",
+        browse.instances,
+        Right.SERVICE_READ,
+        "service text status after limit",
+    ),
+    _read(b"/v1/ui/keys", browse.keys, Right.KEY_READ, "prefix separator after limit text"),
     _read(b"/v1/config", config.show, Right.OPERATOR_READ, "stale timeout"),
     _operate(_POST, b"/v1/node/rename", config.rename, needs_length=True),
     _operate(_POST, b"/v1/node/stop", admin.stop),

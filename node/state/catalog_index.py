@@ -11,6 +11,7 @@ The order of what is in these dictionaries differs between nodes, so nothing dep
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -78,12 +79,13 @@ class CatalogIndex:
 
     Attributes:
         names: By folded name.
+        order: Those folded names, sorted: a page of them is found without a look at all others.
         by_instance: By key of an instance: its name.
         services_of: By number of a node: the IDs of its services.
         checks_of: By number of a node: its checks by ID, each with the ID of its service, or with
             nothing where it belongs to the node.
         own_checks: By number of a node: the IDs of those that belong to the node.
-        critical_of: By number of a node: the IDs of its checks that are critical.
+        critical_of, warning_of: By number of a node: the IDs of its checks with that status.
         node_indexes: By number of a node: the last indexes of its services, checks, health: see
             `AT_SERVICES`.
         externals: External nodes by number.
@@ -99,11 +101,13 @@ class CatalogIndex:
 
     def __init__(self) -> None:
         self.names: dict[bytes, Name] = {}
+        self.order: list[bytes] = []
         self.by_instance: dict[bytes, Name] = {}
         self.services_of: dict[int, dict[str, None]] = {}
         self.checks_of: dict[int, dict[str, str]] = {}
         self.own_checks: dict[int, dict[str, None]] = {}
         self.critical_of: dict[int, dict[str, None]] = {}
+        self.warning_of: dict[int, dict[str, None]] = {}
         self.node_indexes: dict[int, list[int]] = {}
         self.externals: dict[int, ExternalNode] = {}
         self.numbers: dict[bytes, int] = {}
@@ -145,8 +149,7 @@ class CatalogIndex:
             catalog._add_instance(key[1:], service.id, name, service.tags)
         for _, record in view.scan(records.CHECK, records.CHECK_END):
             check = records.decode_check_once(record)
-            is_critical = check.status == "critical"
-            catalog._set_check(check.node, check.id, check.service, is_critical)
+            catalog._set_check(check.node, check.id, check.service, check.status)
         return catalog
 
     def as_dict(self) -> dict[str, Any]:
@@ -193,6 +196,7 @@ class CatalogIndex:
         is_new = not name.keys
         if is_new:
             self.names[name.folded] = name
+            insort(self.order, name.folded)
         self.by_instance[key] = name
         name.keys[key] = None
         number = node_of(key)
@@ -218,6 +222,7 @@ class CatalogIndex:
         is_other = _uncount(name.tags, tags)
         if not name.keys:
             del self.names[name.folded]
+            del self.order[bisect_left(self.order, name.folded)]
             return True
         return is_other
 
@@ -243,25 +248,32 @@ class CatalogIndex:
     # --- checks ---------------------------------------------------------------------------------
 
     def set_check(
-        self, batch: Batch, number: int, check: str, service: str | None, *, is_critical: bool
+        self, batch: Batch, number: int, check: str, service: str | None, status: CheckStatus
     ) -> None:
-        """Note where a check belongs, and whether it is critical.
+        """Note where a check belongs, and its status.
 
         Args:
             batch: What has taken effect.
             number: Of the node.
             check: The ID.
             service: The ID of its service; empty: it belongs to the node; None: it goes.
-            is_critical: As it is from now on.
+            status: As it is from now on; of one that goes it does not count.
         """
         if batch.undo is not None:
             before = self.checks_of.get(number, {}).get(check)
-            was_critical = check in self.critical_of.get(number, ())
-            batch.undo_by(lambda: self._set_check(number, check, before, was_critical))
-        self._set_check(number, check, service, is_critical)
+            was = self.status_of(number, check)
+            batch.undo_by(lambda: self._set_check(number, check, before, was))
+        self._set_check(number, check, service, status)
 
-    def _set_check(self, number: int, check: str, service: str | None, is_critical: bool) -> None:
+    def status_of(self, number: int, check: str) -> CheckStatus:
+        """Return the status of a check; one that is not there counts as passing."""
+        if check in self.critical_of.get(number, ()):
+            return "critical"
+        return "warning" if check in self.warning_of.get(number, ()) else "passing"
+
+    def _set_check(self, number: int, check: str, service: str | None, status: CheckStatus) -> None:
         if service is None:
+            status = "passing"
             _drop(self.checks_of, number, check)
         else:
             of_node = self.checks_of.get(number)
@@ -269,11 +281,17 @@ class CatalogIndex:
                 of_node = self.checks_of[number] = {}
             of_node[check] = service
         _mark(self.own_checks, number, check, service == "")
-        _mark(self.critical_of, number, check, is_critical)
+        _mark(self.critical_of, number, check, status == "critical")
+        _mark(self.warning_of, number, check, status == "warning")
 
     def forget_checks(self, batch: Batch, number: int) -> None:
         """Forget all checks of a node that goes."""
-        tables: tuple[dict[int, Any], ...] = (self.checks_of, self.own_checks, self.critical_of)
+        tables: tuple[dict[int, Any], ...] = (
+            self.checks_of,
+            self.own_checks,
+            self.critical_of,
+            self.warning_of,
+        )
         for where in tables:
             before = where.pop(number, None)
             if batch.undo is not None and before is not None:

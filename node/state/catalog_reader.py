@@ -17,6 +17,7 @@ from ..model.services import CONSUL, ExternalNode, Pairs, Service
 from ..storage.interface import StateReader
 from . import records
 from .batch import Values
+from .browsing import Browse
 from .catalog_index import (
     AT_CHECKS,
     AT_HEALTH,
@@ -189,6 +190,10 @@ class CatalogView:
         return nodes_with(self._values, folded)
 
     # --- services -------------------------------------------------------------------------------
+
+    def browse(self) -> Browse:
+        """Return a look at services by pages."""
+        return Browse(self._catalog, self._values[MEMBERS])
 
     def each_instance(self, folded: bytes) -> Iterator[Instance]:
         """Iterate over the instances of a service, as `instances`; each is read when it is its turn."""

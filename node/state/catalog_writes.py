@@ -182,8 +182,7 @@ def make_service(
     for check in checks:
         key = node_key + check.id.encode()
         batch.put(CHECK + key, encode_msgpack(check))
-        is_critical = check.status == "critical"
-        catalog.set_check(batch, number, check.id, service.id, is_critical=is_critical)
+        catalog.set_check(batch, number, check.id, service.id, check.status)
         of_all[AT_STATUS[check.status]] = index
         wakes += ((CHECKS, key), _STATE_WAKES[check.status])
     if checks:
@@ -260,9 +259,8 @@ def write_check(batch: Batch, check: Check) -> None:
     number, check_id = check.node, check.id
     key = encode_index(number) + check_id.encode()
     batch.put(CHECK + key, encode_msgpack(check))
-    is_critical = check.status == "critical"
     catalog: CatalogIndex = batch.values[CATALOG]
-    catalog.set_check(batch, number, check_id, check.service, is_critical=is_critical)
+    catalog.set_check(batch, number, check_id, check.service, check.status)
     batch.wakes.append((CHECKS, key))
 
 
@@ -284,7 +282,7 @@ def drop_check(batch: Batch, index: int, check: Check) -> None:
     """Remove the record of a check; the caller lists it no more, and notes what it counted for."""
     key = encode_index(check.node) + check.id.encode()
     batch.delete(CHECK + key)
-    batch.values[CATALOG].set_check(batch, check.node, check.id, None, is_critical=False)
+    batch.values[CATALOG].set_check(batch, check.node, check.id, None, "passing")
     _touch_states(batch, index, check.status)
     batch.wakes.append((CHECKS, key))
 

@@ -15,6 +15,7 @@ from ..model.user_events import UserEvent
 from ..storage.interface import StateReader
 from . import records
 from .batch import Values
+from .browsing import Browse
 from .catalog_reader import CatalogNode, CatalogView, Instance
 from .changes import KEYS, SESSIONS
 from .deletions import DELETIONS
@@ -117,6 +118,10 @@ class Reader(KeyReader, Protocol):
 
     def service_name(self, folded: bytes) -> str:
         """Return the name of a service as its first instance wrote it; empty: it has no instance."""
+        ...
+
+    def browse(self) -> Browse:
+        """Return a look at services by pages, from what is in memory: as of now, not of the view."""
         ...
 
     def services_of(self, number: int) -> Iterator[Service]:
