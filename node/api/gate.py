@@ -216,8 +216,8 @@ class Routes:
         # tried one after the other would cost each request for a key.
         self._with_key: dict[bytes, tuple[tuple[bytes, dict[bytes, Route]], ...]] = {}
         for start in sorted(with_key, key=len, reverse=True):
-            root = _root_of(start)
-            if not root:
+            root = _root_of(start) or start
+            if len(root) < _LEAST:
                 raise ValueError(f"the first name of {start!r} is too short to be looked up")
             self._with_key[root] = (*self._with_key.get(root, ()), (start, with_key[start]))
 
@@ -267,7 +267,9 @@ class Routes:
         rest = b""
         by_method = self._exact.get(path)
         if by_method is None:
-            for start, with_key in self._with_key.get(_root_of(path), ()):
+            # What is below `/ui/` has no second name, or one that is no path's.
+            found = self._with_key.get(_root_of(path)) or self._with_key.get(path[:_LEAST], ())
+            for start, with_key in found:
                 if path.startswith(start):
                     by_method, rest = with_key, path[len(start) :]
                     break

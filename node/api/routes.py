@@ -11,7 +11,7 @@ from typing import Any
 
 from ..model.commands import VALUE_BYTES_MAX
 from ..model.user_events import PAYLOAD_BYTES_MAX
-from . import admin, browse, cluster, config, simple, watch
+from . import admin, browse, cluster, config, simple, ui, watch
 from .consul import (
     acl,
     agent,
@@ -223,6 +223,10 @@ RECORDS = (
     _read(b"/v1/status/peers", status.peers, Right.NONE),
     _read(b"/v1/cluster", cluster.show, Right.NODE_READ),
     _read(b"/v1/events", cluster.events, Right.NODE_READ),
+    _read(b"/ui", ui.redirect, Right.NONE),
+    _read(b"/ui/", ui.serve, Right.NONE),
+    _read(b"/v1/ui/me", ui.me, Right.NONE),
+    _read(b"/v1/ui/stream", ui.stream, Right.NODE_READ),
     _read(b"/v1/node/load", cluster.load, Right.AGENT_READ, "seconds"),
     # Newcomers come from any host; the door is for `hstore join`, never for a page.
     Route(

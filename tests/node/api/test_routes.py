@@ -62,7 +62,7 @@ async def status(connect: Connect, route: Route, *, is_local: bool = True, **hea
 RIGHTS = {
     Right.NONE: {
         "/", "/v1/catalog/datacenters", "/v1/coordinate/datacenters", "/v1/health",
-        "/v1/status/leader", "/v1/status/peers",
+        "/v1/status/leader", "/v1/status/peers", "/ui", "/ui/", "/v1/ui/me",
     },
     Right.ACL_READ: {"/v1/acl/"},
     Right.ACL_WRITE: {"/v1/acl/"},
@@ -87,7 +87,7 @@ RIGHTS = {
     Right.NODE_READ: {
         "/v1/agent/checks", "/v1/agent/members", "/v1/catalog/node/", "/v1/catalog/nodes",
         "/v1/cluster", "/v1/coordinate/node/", "/v1/coordinate/nodes", "/v1/events",
-        "/v1/health/node/", "/v1/health/state/",
+        "/v1/health/node/", "/v1/health/state/", "/v1/ui/stream",
     },
     Right.NODE_WRITE: {
         "/v1/agent/maintenance", "/v1/catalog/deregister", "/v1/catalog/register",

@@ -1,0 +1,166 @@
+// The shell: which page is shown, how this page's node is, the switch between light and dark.
+
+import * as api from './api.js';
+import {el, replace, setText} from './dom.js';
+import * as format from './format.js';
+import * as parts from './parts.js';
+import {live} from './stream.js';
+
+const PAGES = ['cluster', 'statistics', 'services', 'keys', 'sessions', 'dns'];
+const root = document.getElementById('page');
+const node = {name: '', id: ''};
+let allowed = new Set();
+let shown = null;   // {name, unmount} of the page that is mounted.
+let turn = 0;       // Counts routes, so that a page that loads late is not put over a newer one.
+
+// What a page is given. `may('key write')`: whether the one who looks may do what needs that right.
+// `path`: what follows the page's name in the address, decoded: the key of `#/keys/a%2Fb` is `a/b`.
+function context(path) {
+  return {api, live, el, parts, format, node, path, go, may: (right) => allowed.has(right)};
+}
+
+function go(hash) {
+  location.hash = hash.startsWith('#') ? hash : `#${hash}`;
+}
+
+function place() {
+  const [, name = '', ...rest] = location.hash.slice(1).split('/');
+  return {name: name || 'cluster', path: decode(rest.join('/'))};
+}
+
+function decode(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
+async function route() {
+  const mine = (turn += 1);
+  const {name, path} = place();
+  for (const link of document.querySelectorAll('#nav a')) {
+    const isHere = link.getAttribute('href') === `#/${name}`;
+    if (isHere) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+    if (isHere) link.scrollIntoView({block: 'nearest', inline: 'nearest'});
+  }
+  // A page that can go to another path of its own does so, and keeps what it shows.
+  if (shown && shown.name === name && shown.unmount && shown.unmount.moved) {
+    shown.unmount.moved(path);
+    return;
+  }
+  if (shown && shown.unmount) shown.unmount();
+  shown = {name, unmount: null};
+  let page;
+  try {
+    if (!PAGES.includes(name)) throw new Error(`there is no page ${name}`);
+    page = await import(`./pages/${name}.js`);
+  } catch (error) {
+    if (mine === turn) replace(root, missing(error));
+    return;
+  }
+  if (mine !== turn) return;
+  const isFirst = root.dataset.page === undefined;
+  root.dataset.page = name;
+  replace(root);
+  title(page.title);
+  shown.unmount = page.mount(root, context(path));
+  if (!isFirst) root.focus({preventScroll: true});
+  scrollTo(0, 0);
+}
+
+function missing(error) {
+  const hint = live.lost ? 'Its node does not answer; it is loaded when that is back.' : error.message;
+  return parts.empty('This page cannot be shown', hint, el('a', {href: '#/cluster'}, 'Cluster'));
+}
+
+function title(page) {
+  document.title = `${page} · ${node.name || 'hstore'}`;
+}
+
+// -- the state of this page's node ----------------------------------------------------------------
+
+const lostBox = document.getElementById('lost');
+const linkState = document.getElementById('link-state');
+let lostClock = 0;
+
+function showState() {
+  const {lost} = live;
+  linkState.className = `link-state ${lost ? 'is-lost' : live.isConnected ? 'is-live' : ''}`;
+  setText(linkState, lost ? 'lost' : live.isConnected ? 'live' : 'connecting');
+  document.documentElement.classList.toggle('stale', Boolean(lost));
+  lostBox.hidden = !lost;
+  clearInterval(lostClock);
+  if (!lost) return;
+  const age = el('span', {'aria-live': 'off'});
+  const tick = () => setText(age, format.duration((Date.now() - lost.since) / 1000));
+  tick();
+  lostClock = setInterval(tick, 1000);
+  const others = live.cluster ? live.cluster.nodes.filter((one) => one.id !== node.id) : [];
+  replace(lostBox,
+    el('p', null, el('strong', null, `${node.name || 'This node'} is lost`),
+      `: ${lost.why}, for `, age, '. It is asked again every second; what is below is as it was then.'),
+    others.length ? el('p', null, 'The other members show the same: ', others.map((one) => [
+      el('a', {href: `${location.protocol}//${one.address}/ui/${location.hash}`}, one.name),
+      ` (${one.address}) `])) : null);
+}
+
+function showNode() {
+  const box = document.getElementById('here');
+  if (!node.name) return;
+  setText(box, `this node: ${node.name}`);
+  box.title = `id ${node.id}`;
+}
+
+async function learn() {
+  try {
+    const me = await api.get('/v1/ui/me');
+    node.name = me.node;
+    node.id = me.id;
+    const before = [...allowed].join();
+    allowed = new Set(me.may);
+    showNode();
+    if ([...allowed].join() !== before && shown) { shown.unmount?.(); shown = null; route(); }
+  } catch (error) {
+    if (error.status !== 0) parts.toast(error.text || error.message, 'bad');
+  }
+}
+
+// -- light and dark -------------------------------------------------------------------------------
+
+const themes = ['auto', 'light', 'dark'];
+const themeButton = document.getElementById('theme');
+
+function theme(next) {
+  if (next === 'auto') document.documentElement.removeAttribute('data-theme');
+  else document.documentElement.dataset.theme = next;
+  setText(themeButton, {auto: '◐ auto', light: '☀ light', dark: '☾ dark'}[next]);
+  themeButton.setAttribute('aria-label', `Theme: ${next}. Switch to ${after(next)}`);
+  try { localStorage.setItem('hstore-theme', next); } catch { /* Then it is for this tab only. */ }
+  dispatchEvent(new Event('theme'));
+}
+
+function after(one) { return themes[(themes.indexOf(one) + 1) % themes.length]; }
+
+function kept() {
+  try { return localStorage.getItem('hstore-theme'); } catch { return null; }
+}
+
+let chosen = themes.includes(kept()) ? kept() : 'auto';
+theme(chosen);
+themeButton.addEventListener('click', () => { chosen = after(chosen); theme(chosen); });
+
+// -- begin ----------------------------------------------------------------------------------------
+
+document.getElementById('skip').addEventListener('click', (event) => {
+  event.preventDefault();
+  root.focus();
+});
+addEventListener('hashchange', route);
+live.on('back', () => { showState(); learn(); });
+live.on('lost', showState);
+live.on('cluster', (cluster) => {
+  const own = cluster.nodes.find((one) => one.id === node.id);
+  if (own && own.name !== node.name) { node.name = own.name; showNode(); }
+});
+showState();
+await learn();
+live.start();
+route();
