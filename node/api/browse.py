@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..model.checks import CheckStatus
+from ..model.checks import Check, CheckStatus
 from ..model.services import NAME_BYTES_MAX, SERVICE_ID_BYTES_MAX
 from ..net.turn import SLICE_BYTES
 from ..state.browsing import WORST, Browse, id_in
@@ -51,6 +51,9 @@ NAME_WORK, INSTANCE_WORK, SERVICE_WORK = 2, 3, 30
 """To look at a service; to find the status of an instance; to read its record and show it."""
 
 NAMES_AT_ONCE = 64
+
+CHECKS_MAX = 64
+"""Checks of a service that are shown, and as many of its node."""
 
 TAGS_MAX, TAGS_SORTED_MAX = 64, 4_096
 """Tags of a service that are shown; of more different ones than that, none is."""
@@ -293,6 +296,7 @@ def _instance(reader: Reader, seen: Browse, key: bytes) -> dict[str, Any] | None
         return None
     service = reader.service(number, service_id)
     shown: dict[str, Any] = {
+        "at": _cursor(key),
         "node": node.name,
         "is_member": node.is_member,
         "id": service_id,
@@ -309,6 +313,43 @@ def _instance(reader: Reader, seen: Browse, key: bytes) -> dict[str, Any] | None
         shown["tags"] = service.tags[:TAGS_MAX]
         shown["checks"] = len(service.checks)
     return shown
+
+
+def instance(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/ui/instance?node=&id=`: an instance with its checks and their output.
+
+    What there is no longer is null: a page that asks every second is not to have an error for it.
+    """
+    query = parse_query(request.query)
+    service_id = query.get("id", "")
+    reader = exchange.keys.view()
+    try:
+        node = reader.catalog_node(query.get("node", ""))
+        service = None if node is None else reader.service(node.number, service_id)
+        shown, checks = None, []
+        if node is not None and service is not None:
+            key = instance_key(node.number, service_id)
+            shown = _instance(reader, reader.browse(), key)
+            # The services of a node may be many, and so may its own checks.
+            found = reader.node_checks(node.number, CHECKS_MAX)
+            newest = exchange.backend.checks.newest
+            checks = [_check(newest(one)) for one in (*found, *reader.service_checks(service))]
+    finally:
+        reader.close()
+    return ok(exchange.keys.applied_index, _encode({"instance": shown, "checks": checks}))
+
+
+def _check(check: Check) -> dict[str, Any]:
+    """Return a check with the names that the paths of Consul's clients give to its parts."""
+    return {
+        "CheckID": check.id,
+        "Name": check.name,
+        "Status": check.status,
+        "Notes": check.notes,
+        "Output": check.output,
+        "ServiceID": check.service,
+        "Type": "" if check.definition is None else check.definition.kind,
+    }
 
 
 # -- keys -------------------------------------------------------------------------------------------

@@ -246,6 +246,7 @@ RECORDS = (
         Right.SERVICE_READ,
         "service text status after limit",
     ),
+    _read(b"/v1/ui/instance", browse.instance, Right.SERVICE_READ, "node id"),
     _read(b"/v1/ui/keys", browse.keys, Right.KEY_READ, "prefix separator after limit text"),
     _read(b"/v1/config", config.show, Right.OPERATOR_READ, "stale timeout"),
     _operate(_POST, b"/v1/node/rename", config.rename, needs_length=True),

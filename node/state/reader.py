@@ -136,8 +136,8 @@ class Reader(KeyReader, Protocol):
         """Return how many services and checks are registered on a node, as of now."""
         ...
 
-    def node_checks(self, number: int) -> list[Check]:
-        """Return the checks of a node that belong to no service, by ID."""
+    def node_checks(self, number: int, most: int | None = None) -> list[Check]:
+        """Return the checks of a node that belong to no service, by ID; at most `most` of them."""
         ...
 
     def service_checks(self, service: Service) -> list[Check]:

@@ -331,6 +331,23 @@ def test_of_too_many_tags_some_are_shown_and_the_rest_counted():
     assert (len(row["tags"]), row["more_tags"]) == (browse.TAGS_MAX, 300 - browse.TAGS_MAX)
 
 
+async def test_an_instance_is_shown_with_the_checks_of_its_node_and_itself(client, backend):
+    catalog = Catalog(backend)
+    number = catalog.add_external("x", "10.0.0.9")
+    catalog.register(number, "web", "web1", port=80)
+    catalog.check(number, "own", "warning")
+    catalog.check(number, "c", "critical", service="web1", notes="a note")
+    found = (await client.request("GET", "/v1/ui/instance?node=X&id=web1")).json()
+    assert (found["instance"]["status"], found["instance"]["port"]) == ("critical", 80)
+    assert [(one["CheckID"], one["Status"], one["ServiceID"]) for one in found["checks"]] == [
+        ("own", "warning", ""), ("c", "critical", "web1")
+    ]  # fmt: skip
+    assert found["checks"][1]["Notes"] == "a note"
+    for target in ("node=x&id=web2", "node=y&id=web1", ""):
+        answer = await client.request("GET", f"/v1/ui/instance?{target}")
+        assert (answer.status, answer.json()) == (200, {"instance": None, "checks": []})
+
+
 # -- what is refused ----------------------------------------------------------------------------------
 
 

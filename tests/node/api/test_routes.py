@@ -75,7 +75,8 @@ RIGHTS = {
     Right.SERVICE_READ: {
         "/v1/agent/health/service/id/", "/v1/agent/health/service/name/", "/v1/agent/services",
         "/v1/catalog/connect/", "/v1/catalog/service/", "/v1/catalog/services",
-        "/v1/health/checks/", "/v1/health/connect/", "/v1/health/service/", "/v1/ui/instances",
+        "/v1/health/checks/", "/v1/health/connect/", "/v1/health/service/", "/v1/ui/instance",
+        "/v1/ui/instances",
         "/v1/ui/services",
     },
     Right.SERVICE_WRITE: {
