@@ -20,6 +20,7 @@ the zone. A *service* is known by its name and has *instances*; a *lookup* knows
     datagrams.py UDP by the batch                    ratelimit.py how many replies a network gets
     client.py    one query to one server             finder.py    the search, round by round
     probe.py     one query by one transport, for `dns doctor`
+    dig.py       one query, and the whole reply for a person
     resolver.py  what the system's resolver knows    browser.py   asking the local network
     ip_literals.py addresses as text, loopback
     multicast.py a node's records in multicast DNS   responder.py a node's replies to it

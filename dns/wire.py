@@ -54,6 +54,35 @@ class Reply:
     additional: tuple[Record, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A record as `dig` shows it: all of it text, but for `ttl_s`."""
+
+    name: str
+    ttl_s: int
+    type: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A whole reply for a person: records of every type, and the flags.
+
+    Attributes:
+        rcode: The response code, without EDNS's upper bits.
+        flags: Such as `aa`, in the order of `dig`.
+        question: Name and type as text; empty unless there is exactly one question.
+        answer: Records of the answer section; likewise `authority`, and `additional` without OPT.
+    """
+
+    rcode: int
+    flags: tuple[str, ...]
+    question: str
+    answer: tuple[Line, ...]
+    authority: tuple[Line, ...]
+    additional: tuple[Line, ...]
+
+
 def pack_sections(
     name: Name, rtype: int, answers: Iterable[Record], additional: Iterable[Record]
 ) -> bytes:
@@ -114,6 +143,44 @@ def parse_reply(packet: bytes) -> Reply:
     # dnslib follows chains of pointers by recursion, and some of its range checks are ValueErrors.
     except (dnslib.DNSError, DNSLabelError, ValueError, RecursionError) as error:
         raise MalformedError(f"not a DNS reply: {error}") from error
+
+
+def show_reply(packet: bytes) -> Shown:
+    """Read a reply for a person.
+
+    Raises:
+        MalformedError: It is none.
+    """
+    try:
+        message = dnslib.DNSRecord.parse(packet)
+        header = message.header
+        names = [name for name in _FLAGS if getattr(header, name)]
+        asked = message.questions
+        return Shown(
+            rcode=int(header.rcode),
+            flags=tuple(names),
+            question=f"{asked[0].qname} {_type_name(asked[0].qtype)}" if len(asked) == 1 else "",
+            answer=_lines(message.rr),
+            authority=_lines(message.auth),
+            additional=_lines(message.ar),
+        )
+    except (dnslib.DNSError, DNSLabelError, ValueError, RecursionError) as error:
+        raise MalformedError(f"not a DNS reply: {error}") from error
+
+
+_FLAGS = ("qr", "aa", "tc", "rd", "ra", "ad", "cd")
+
+
+def _lines(rrs: Iterable[Any]) -> tuple[Line, ...]:
+    return tuple(
+        Line(str(rr.rname), int(rr.ttl), _type_name(rr.rtype), str(rr.rdata))
+        for rr in rrs
+        if rr.rtype != RRType.OPT
+    )
+
+
+def _type_name(rtype: int) -> str:
+    return str(dnslib.QTYPE.get(rtype))
 
 
 @dataclass(frozen=True, slots=True)

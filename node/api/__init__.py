@@ -16,6 +16,8 @@ browse.py      /v1/ui/services, instances and keys: the dashboard's lists by pag
 cluster.py     /v1/cluster, /v1/health, /v1/events, /v1/node/load, joining
 config.py      settings and names
 admin.py       stop, restart, kill, leave, remove, transfer
+ask_dns.py     what this node's DNS server answers, for the dashboard
+sessions.py    who holds what for how much longer, for the dashboard
 ui.py          the files of the dashboard, the stream of its tabs, what only it asks for
 items.py       an item in an answer, its 404, the age of a stale copy: shared by three handlers
 rendered.py    bodies of answers about one service, kept as long as they are right, and shared waits

@@ -255,6 +255,14 @@ class Sessions(Protocol):
         """
         ...
 
+    def left_s(self, session_id: bytes) -> float | None:
+        """Return the seconds until a session's TTL is over, as of its clock.
+
+        Negative: it is over, and the session ends after as long again. None: it has no clock here,
+        because it has no TTL or another node leads.
+        """
+        ...
+
 
 class Administration(Protocol):
     """The cluster: who belongs, who leads."""

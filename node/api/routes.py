@@ -11,7 +11,7 @@ from typing import Any
 
 from ..model.commands import VALUE_BYTES_MAX
 from ..model.user_events import PAYLOAD_BYTES_MAX
-from . import admin, browse, cluster, config, simple, ui, watch
+from . import admin, ask_dns, browse, cluster, config, sessions, simple, ui, watch
 from .consul import (
     acl,
     agent,
@@ -225,7 +225,9 @@ RECORDS = (
     _read(b"/v1/events", cluster.events, Right.NODE_READ),
     _read(b"/ui", ui.redirect, Right.NONE),
     _read(b"/ui/", ui.serve, Right.NONE),
+    _read(b"/v1/ui/dns", ask_dns.ask, Right.NODE_READ, "name type"),
     _read(b"/v1/ui/me", ui.me, Right.NONE),
+    _read(b"/v1/ui/sessions", sessions.every, Right.SESSION_READ),
     _read(b"/v1/ui/stream", ui.stream, Right.NODE_READ),
     _read(b"/v1/node/load", cluster.load, Right.AGENT_READ, "seconds"),
     # Newcomers come from any host; the door is for `hstore join`, never for a page.

@@ -154,6 +154,16 @@ class SessionClocks:
         self._replica.submit(request)
         return request
 
+    def left_s(self, session_id: bytes) -> float | None:
+        """Return the seconds until a session's TTL is over; negative: since it was, for as long again.
+
+        None: it has no clock here, because it has no TTL or another node leads.
+        """
+        clock = self._clocks.get(session_id)
+        if clock is None:
+            return None
+        return clock.started_at + clock.span_s / _TTLS - trio.current_time()
+
     # -- at the leader ----------------------------------------------------------------------
 
     def handle(self, request: Request) -> None:

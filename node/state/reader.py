@@ -19,6 +19,7 @@ from .browsing import Browse
 from .catalog_reader import CatalogNode, CatalogView, Instance
 from .changes import KEYS, SESSIONS
 from .deletions import DELETIONS
+from .holds import HOLDS
 from .records import Item
 from .sessions import SESSION_NODES
 from .user_events import EVENT_INDEXES
@@ -68,6 +69,10 @@ class Reader(KeyReader, Protocol):
 
     def sessions(self, node: int | None = None) -> Iterator[Session]:
         """Iterate over the sessions, those of one node or all, in the order of node and id."""
+        ...
+
+    def keys_of_session(self, session_id: bytes) -> list[bytes]:
+        """Return the keys that a session holds now, in order."""
         ...
 
     def session_index(self, session_id: bytes) -> int:
@@ -242,6 +247,11 @@ class View(CatalogView):
         start = records.SESSION if node is None else records.id_key(records.SESSION, node)
         found = self._view.scan(start, records.prefix_end(start))
         return (records.decode_session(record) for _, record in found)
+
+    def keys_of_session(self, session_id: bytes) -> list[bytes]:
+        """Return the keys that a session holds now, in order."""
+        found: list[bytes] = self._values[HOLDS].keys(session_id)
+        return found
 
     def session_index(self, session_id: bytes) -> int:
         """Return the index of the answer about one session, which need not exist."""

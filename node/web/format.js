@@ -32,7 +32,8 @@ export function bytes(n) {
 export function ms(n) {
   if (n === null || n === undefined) return NONE;
   if (n >= 10000) return duration(n / 1000);
-  return n >= 1000 ? `${(n / 1000).toFixed(1)} s` : `${short(n)} ms`;
+  if (n >= 1000) return `${(n / 1000).toFixed(1)} s`;
+  return `${n >= 10 ? Math.round(n) : short(n)} ms`;
 }
 
 // Seconds as people say them: 42 s, 5 min 3 s, 2 h 10 min, 3 d 4 h.

@@ -303,7 +303,7 @@ export function sparkline(values, {label, width = 120, height = 28} = {}) {
 export function figure(name, value, {unit, hint, kind} = {}) {
   return el('div', {class: `figure ${kind || ''}`},
     el('dt', null, name),
-    el('dd', null, el('span', {class: 'value'}, value), unit ? el('span', {class: 'unit'}, ` ${unit}`) : null),
+    el('dd', null, el('span', {class: String(value).length > 8 ? 'value word' : 'value'}, value), unit ? el('span', {class: 'unit'}, ` ${unit}`) : null),
     hint ? el('dd', {class: 'hint'}, hint) : null);
 }
 

@@ -241,7 +241,7 @@ function service(ctx, name, again) {
       el('div', {class: 'check-head'}, parts.health(one.Status), el('strong', null, one.Name || one.CheckID),
         el('span', {class: 'hint'}, [one.ServiceID ? 'of the service' : 'of the node', one.Type, one.CheckID].filter(Boolean).join(' · '))),
       one.Notes ? el('p', {class: 'hint'}, one.Notes) : null,
-      one.Output ? el('pre', {class: 'output', tabindex: '0'}, one.Output) : el('p', {class: 'hint'}, 'No output.'));
+      one.Output ? el('pre', {class: 'output', tabindex: '0'}, one.Output) : one.Notes ? null : el('p', {class: 'hint'}, 'No output.'));
   }
 
   async function maintain(row) {
@@ -252,7 +252,7 @@ function service(ctx, name, again) {
       effect: isOn ? `DNS and health queries name ${row.id} on ${row.node} again, as soon as its checks pass.`
         : `DNS and health queries stop naming ${row.id} on ${row.node}: its clients go to other instances of ${name}. It stays registered, and its process is not touched.`,
       action: isOn ? 'End maintenance' : 'Put into maintenance',
-      fields: isOn ? [] : [{name: 'reason', label: 'Reason', hint: 'Others see it as the output of a check.'}],
+      fields: isOn ? [] : [{name: 'reason', label: 'Reason', hint: 'Others see it in the notes of a check.'}],
       run: ({reason}) => put(api, `${path}&enable=${!isOn}${reason ? `&reason=${encodeURIComponent(reason)}` : ''}`),
     });
     if (done) parts.toast(isOn ? `${row.id} is out of maintenance` : `${row.id} is in maintenance`, 'ok');

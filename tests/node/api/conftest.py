@@ -134,7 +134,7 @@ class FakeBackend:
     """
 
     def __init__(self) -> None:
-        self.name = "n1"
+        self.name, self.id = "n1", 1
         self.address = "10.0.0.1:8500"
         self.zone = "hstore.local"
         self.members = ["n1", "n2"]
@@ -219,6 +219,9 @@ class FakeBackend:
         assert command_limits.fault_in(commands.encode(command)) == ""
         outcome = self.apply(command)
         return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
+
+    def left_s(self, session_id: bytes) -> float | None:
+        return 7.25
 
     def service_index(self, folded: bytes) -> int:
         return self.state.service_index(folded)

@@ -68,7 +68,7 @@ RIGHTS = {
     Right.ACL_WRITE: {"/v1/acl/"},
     Right.KEY_READ: {"/read", "/read/", "/v1/kv/", "/v1/ui/keys", "/v1/watch"},
     Right.KEY_WRITE: {"/write", "/update", "/delete/", "/v1/kv/", "/v1/txn"},
-    Right.SESSION_READ: {"/v1/session/info/", "/v1/session/list", "/v1/session/node/"},
+    Right.SESSION_READ: {"/v1/session/info/", "/v1/session/list", "/v1/session/node/", "/v1/ui/sessions"},
     Right.SESSION_WRITE: {"/v1/session/create", "/v1/session/destroy/", "/v1/session/renew/"},
     Right.EVENT_READ: {"/v1/event/list"},
     Right.EVENT_WRITE: {"/v1/event/fire/"},
@@ -88,7 +88,7 @@ RIGHTS = {
     Right.NODE_READ: {
         "/v1/agent/checks", "/v1/agent/members", "/v1/catalog/node/", "/v1/catalog/nodes",
         "/v1/cluster", "/v1/coordinate/node/", "/v1/coordinate/nodes", "/v1/events",
-        "/v1/health/node/", "/v1/health/state/", "/v1/ui/stream",
+        "/v1/health/node/", "/v1/health/state/", "/v1/ui/dns", "/v1/ui/stream",
     },
     Right.NODE_WRITE: {
         "/v1/agent/maintenance", "/v1/catalog/deregister", "/v1/catalog/register",

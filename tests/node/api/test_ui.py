@@ -1,0 +1,130 @@
+"""`/ui/` and `/v1/ui/`: the files with their policy, who may do what, and the stream of all tabs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+
+from hstore.node.api import ui
+from hstore.node.model.locks import Acquire, CreateSession, Session
+from hstore.node.web import files
+
+
+async def test_the_document_comes_with_a_policy_that_lets_nothing_else_in(connect):
+    answer = await connect().request("GET", "/ui/")
+
+    policy = answer.headers["content-security-policy"]
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.body == files.load()[b"index.html"].body
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for wanted in ("worker-src 'self'", "frame-ancestors 'none'", "connect-src 'self'"):
+        assert wanted in policy
+
+
+@pytest.mark.parametrize("name", sorted(name.decode() for name in files.load()))
+async def test_every_file_is_served_with_its_type(connect, name):
+    answer = await connect().request("GET", f"/ui/{name}")
+
+    assert answer.status == 200
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.body == files.load()[name.encode()].body
+
+
+async def test_a_file_that_the_browser_has_is_not_sent_again(connect):
+    client = connect()
+    etag = (await client.request("GET", "/ui/app.js")).headers["etag"]
+
+    asked = f"GET /ui/app.js HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {etag}\r\n\r\n"
+    await client.send(asked.encode())
+    again = await client.read_until(b"\r\n\r\n")
+    # On the same connection: it had no body.
+    other = await client.request("GET", "/ui/app.js", b"", **{"If-None-Match": '"old"'})
+
+    assert again.startswith(b"HTTP/1.1 304 ")
+    assert other.status == 200
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "../backend.py", "%2e%2e/backend.py", "pages/"])
+async def test_what_is_no_file_of_the_dashboard_is_404(connect, name):
+    assert (await connect().request("GET", f"/ui/{name}")).status == 404
+
+
+async def test_the_address_without_its_slash_leads_to_the_one_with_it(connect):
+    answer = await connect().request("GET", "/ui")
+
+    assert (answer.status, answer.headers["location"]) == (301, "/ui/")
+
+
+async def test_changes_are_offered_on_this_machine_only(connect):
+    here = json.loads((await connect().request("GET", "/v1/ui/me")).body)
+    away = json.loads((await connect(is_local=False).request("GET", "/v1/ui/me")).body)
+
+    assert here["may"] == list(ui.MAY)
+    assert away["may"] == []
+    assert here["node"] == away["node"]
+
+
+async def test_sessions_are_shown_with_their_holder_their_keys_and_the_time_that_is_left(
+    connect, backend
+):
+    id_ = b"s" * 16
+    session = Session(id_, "web<b>", 1, 0, "release", "10s", 10_000, ())
+    assert backend.apply(CreateSession(session)).ok
+    assert backend.apply(Acquire(b"lock/a", b"", 0, id_)).ok
+
+    found = (await connect().request("GET", "/v1/ui/sessions")).json()
+
+    (one,) = found["sessions"]
+    assert (one["name"], one["node"], one["ttl_s"], one["ttl_left_s"]) == ("web<b>", "n1", 10, 7.2)
+    assert (one["keys"], one["held"], found["more"]) == (["lock/a"], 1, False)
+
+
+async def open_stream(client):
+    await client.send(b"GET /v1/ui/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert b"200 OK" in await client.read_until(b"\r\n\r\n")
+
+
+async def test_a_stream_tells_a_change_at_once_and_the_figures_once_a_second(
+    connect, backend, autojump_clock
+):
+    client = connect()
+    await open_stream(client)
+    first = await client.read_chunk()
+    began = trio.current_time()
+    backend.elect("n2", 4)
+    changed = await client.read_chunk()
+    took = trio.current_time() - began
+    await client.read_chunk()
+    later = trio.current_time()
+    await client.read_chunk()
+
+    assert first.startswith(b'event: cluster\ndata: {"cluster_id":"c1","leader":"n1"')
+    assert b'"leader":"n2"' in changed
+    assert took == 0
+    assert trio.current_time() - later == pytest.approx(ui.PERIOD_S)
+
+
+async def test_all_streams_of_a_node_share_one_rendering(
+    connect, backend, autojump_clock, monkeypatch
+):
+    made, whole = [], backend.cluster
+
+    def rendered():
+        made.append(trio.current_time())
+        return whole()
+
+    monkeypatch.setattr(backend, "cluster", rendered)
+    clients = [connect() for _ in range(20)]
+    for client in clients:
+        await open_stream(client)
+        await trio.sleep(0.03)
+    for _ in range(3):
+        said = {await client.read_chunk() for client in clients}
+
+    assert len(said) == 1
+    # One for each second, and those of the first moment of each stream.
+    assert len(made) <= len(clients) + 4
