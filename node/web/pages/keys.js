@@ -28,7 +28,7 @@ export function mount(root, ctx) {
   const crumbs = el('nav', {class: 'crumbs', 'aria-label': 'Folder'});
   const state = el('div', {class: 'list-state', role: 'status'});
   const under = el('input', {type: 'search', autocomplete: 'off', spellcheck: 'false', placeholder: 'config/', oninput: () => later(() => list(under.value))});
-  const text = el('input', {type: 'search', autocomplete: 'off', spellcheck: 'false', placeholder: 'anything', oninput: () => later(() => list(prefix))});
+  const text = el('input', {type: 'search', autocomplete: 'off', spellcheck: 'false', placeholder: 'anything', oninput: () => later(() => list(under.value))});
   const side = el('div', {class: 'stack', id: 'key'});
   const table = parts.table({
     caption: 'Keys', rowKey: (row) => row.folder ?? `\n${row.key}`, height: tall(380), rowHeight: ROW, onOpen: open, onEnd: () => pages.more(),
@@ -63,7 +63,7 @@ export function mount(root, ctx) {
   function later(what) { clearTimeout(due); due = setTimeout(what, 250); }
 
   function name(row) {
-    const from = text.value ? 0 : prefix.length;
+    const from = text.value ? 0 : prefix.lastIndexOf('/') + 1;
     if (row.folder !== undefined) {
       return [el('span', {class: 'sign', 'aria-hidden': 'true'}, '▸ '), el('a', {class: 'mono', href: address(row.folder)}, row.folder.slice(from))];
     }
@@ -188,7 +188,7 @@ function keyView(ctx, key, {onGone, onChange, close}) {
   const mayWrite = ctx.may('key write');
   const end = new AbortController();
   const {signal} = end;
-  let entry = null, form = '', edit = null, holder = null, isStale = false, isAll = false, seen = '';
+  let entry = null, form = '', edit = null, holder = null, isStale = false, isAll = false, seen = '', wasText = null;
 
   const body = el('div', {class: 'stack'});
   const node = parts.panel(key, {end: el('button', {type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: close}, '✕'), kind: 'key'}, body);
@@ -202,6 +202,9 @@ function keyView(ctx, key, {onGone, onChange, close}) {
     if (edit) return;
     const asTextValue = asText(entry.bytes), json = asTextValue === null ? {error: 'it is not text'} : prettyJson(asTextValue);
     const forms = ['text', 'json', 'hex'];
+    // What is no text any more is not shown as one, and the other way round.
+    if (wasText !== (asTextValue !== null)) form = '';
+    wasText = asTextValue !== null;
     if (!form) form = asTextValue === null ? 'hex' : json.text !== undefined && /^\s*[[{]/.test(asTextValue) ? 'json' : 'text';
     const choice = el('div', {class: 'group', role: 'group', 'aria-label': 'Shown as'}, forms.map((one) => el('button', {type: 'button',
       'aria-pressed': String(one === form), onclick: () => { form = one; show(); }}, {text: 'Text', json: 'JSON', hex: 'Hex'}[one])));
