@@ -21,6 +21,8 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 _SYSTEM = "tests/system/"
 _MACHINES = ("outages", "resolvers", "several_hosts", "three_machines")
 """System tests with network namespaces of their own: no port there is one of the others'."""
+_BROWSER = "tests/web/test_dashboard"
+"""A browser before real nodes: in the process of the system tests, whose ports its nodes would take."""
 _MUTANTS = "tests/mutants/"
 
 # Time is no claim of a property test, and a busy machine is no counterexample: no deadline.
@@ -71,7 +73,7 @@ class _OneProcessPerFile(LoadScopeScheduling):  # type: ignore[misc]  # its base
             return nodeid
         if nodeid.startswith(tuple(f"{_SYSTEM}test_{name}.py" for name in _MACHINES)):
             return "machines"
-        return _SYSTEM if nodeid.startswith(_SYSTEM) else nodeid.partition("::")[0]
+        return _SYSTEM if nodeid.startswith((_SYSTEM, _BROWSER)) else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

@@ -53,7 +53,10 @@ async function route() {
     if (!PAGES.includes(name)) throw new Error(`there is no page ${name}`);
     page = await import(`./pages/${name}.js`);
   } catch (error) {
-    if (mine === turn) replace(root, missing(error));
+    if (mine !== turn) return;
+    root.dataset.page = name;
+    title('Not here');
+    replace(root, missing(error));
     return;
   }
   if (mine !== turn) return;

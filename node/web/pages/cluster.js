@@ -21,6 +21,7 @@ export function mount(root, context) {
   const alarms = el('div', {class: 'alarms', 'aria-label': 'Alarms', role: 'region', hidden: true});
   const happened = el('ol', {class: 'timeline'});
   const settings = el('div');
+  const nobody = el('p', {class: 'muted', hidden: true}, 'None is known here yet. A node that joins learns them from the leader, which takes a moment.');
   const history = new Map();
   let leaderSince = null, seen = '', cluster = null, timelineDue = 0;
 
@@ -35,7 +36,7 @@ export function mount(root, context) {
     el('h1', {class: 'aside'}, title),
     alarms,
     el('section', {class: 'panel summary'}, el('div', null, verdict, votes), figures),
-    parts.panel('Members', {id: 'members'}, members.node),
+    parts.panel('Members', {id: 'members'}, members.node, nobody),
     el('div', {class: 'two'},
       parts.panel('What happened', {id: 'timeline', end: 'newest first'}, happened),
       parts.panel('Settings', {id: 'settings', end: 'the same on every node, but for log_level'}, settings)));
@@ -48,7 +49,8 @@ export function mount(root, context) {
       if (points.length > POINTS) points.shift();
       history.set(one.id, points);
     }
-    const {kind, head, text} = judge(next);
+    const found = alarmsOf(next);
+    const {kind, head, text} = judge(next, found);
     // Only when it differs: the section is read out.
     if (verdict.dataset.said !== head + text) {
       verdict.dataset.said = head + text;
@@ -57,7 +59,9 @@ export function mount(root, context) {
     }
     showVotes(votes, next);
     showFigures(figures, next, leaderSince);
-    showAlarms(alarms, alarmsOf(next));
+    showAlarms(alarms, found);
+    nobody.hidden = next.nodes.length > 0;
+    members.node.hidden = !next.nodes.length;
     const ahead = Math.max(...next.nodes.map((one) => one.commit_index || 0));
     members.set(next.nodes.map((one) => ({...one, ahead})));
     const structure = JSON.stringify([next.leader, next.term, next.nodes.map((one) => [one.name, one.health, one.voter])]);
@@ -110,7 +114,7 @@ export function mount(root, context) {
 const isLive = (one) => one.health === 'alive' || one.health === 'suspect';
 
 // What to say first. kind: ok, warn, bad, info.
-export function judge(cluster) {
+export function judge(cluster, alarms = []) {
   const voters = cluster.nodes.filter((one) => one.voter);
   const up = voters.filter(isLive).length;
   const down = cluster.nodes.filter((one) => !isLive(one) && one.health !== 'joining');
@@ -126,7 +130,7 @@ export function judge(cluster) {
     const missing = cluster.quorum - up;
     return {kind: 'bad', head: 'No leader',
       text: missing > 0
-        ? `Nothing can be written: ${format.plural(missing, 'more voter')} must come back (${names(down.filter((one) => one.voter))}). Start them again; what this page shows may be old.`
+        ? `Nothing can be written: ${format.plural(missing, 'more voter')} must come back, of ${names(down.filter((one) => one.voter))}. Start them again; what this page shows may be old.`
         : 'Nothing can be written until one is elected, which takes a moment. If it lasts, the voters do not reach each other: look at their logs.'};
   }
   if (voters.length === 1) {
@@ -142,9 +146,12 @@ export function judge(cluster) {
     return {kind: 'warn', head: 'Works, weakened',
       text: `${names(down)} ${down.length === 1 ? 'is' : 'are'} not there. ${more(cluster.failure_tolerance)}`};
   }
-  const doubtful = cluster.nodes.filter((one) => one.health !== 'alive');
+  const doubtful = cluster.nodes.filter((one) => one.health !== 'alive' && one.health !== 'joining');
   if (doubtful.length) {
-    return {kind: 'warn', head: 'Well, with doubts', text: `${names(doubtful)}: ${doubtful[0].reason || doubtful[0].health}.`};
+    return {kind: 'warn', head: 'Well, with doubts', text: `${names(doubtful)}: ${doubtful[0].reason || doubtful[0].health}. ${more(cluster.failure_tolerance)}`};
+  }
+  if (alarms.length) {
+    return {kind: 'warn', head: 'Well, with doubts', text: `${cluster.leader} leads ${format.plural(cluster.nodes.length, 'member')}. ${alarms.map(([, said]) => said).join('; ')}.`};
   }
   return {kind: 'ok', head: 'All is well', text: `${cluster.leader} leads ${format.plural(cluster.nodes.length, 'member')}. ${more(cluster.failure_tolerance)}`};
 }
@@ -157,7 +164,7 @@ function showVotes(box, cluster) {
   replace(box, cluster.nodes.map((one) => {
     const kind = one.health === 'alive' ? 'ok' : isLive(one) ? 'warn' : one.health === 'joining' ? 'info' : 'bad';
     const role = one.name === cluster.leader ? 'leads' : one.voter ? 'votes' : 'learns';
-    return el('li', {class: `vote ${kind} ${role}`},
+    return el('li', {class: `vote ${kind} ${role === 'leads' ? 'is-leader' : ''}`},
       el('span', {class: 'sign', 'aria-hidden': 'true'}, {ok: '●', warn: '▲', info: '◆', bad: '✕'}[kind]),
       el('strong', null, one.name), el('span', {class: 'role'}, role === 'leads' ? '★ leads' : role),
       el('span', {class: 'state'}, one.health));
@@ -168,14 +175,15 @@ function showFigures(box, cluster, since) {
   const voters = cluster.nodes.filter((one) => one.voter);
   const up = voters.filter(isLive).length;
   const leads = since ? `for ${format.duration((Date.now() - since) / 1000)}, since ${format.time(since)}` : null;
-  const lag = Math.max(0, ...lags(cluster).filter((n) => n !== null));
+  const known = lags(cluster).filter((n) => n !== null);
+  const lag = known.length > 1 ? Math.max(...known) : null;
   const next = [
     parts.figure('Leader', cluster.leader || 'none', {hint: leads, kind: cluster.leader ? '' : 'bad'}),
     parts.figure('May fail', String(cluster.failure_tolerance), {unit: cluster.failure_tolerance === 1 ? 'voter' : 'voters',
       hint: `before writes stop`, kind: cluster.leader && cluster.failure_tolerance > 0 ? '' : voters.length > 1 ? 'bad' : 'warn'}),
     parts.figure('Voters live', `${up} / ${voters.length}`, {hint: `quorum is ${cluster.quorum}`, kind: up === voters.length ? '' : 'warn'}),
     parts.figure('Term', format.count(cluster.term), {hint: 'rises with each election'}),
-    parts.figure('Largest lag', format.count(lag), {unit: lag === 1 ? 'entry' : 'entries', kind: lag > LAG_ENTRIES ? 'warn' : ''}),
+    parts.figure('Largest lag', format.count(lag), {unit: lag === 1 ? 'entry' : 'entries', hint: lag === null ? 'no other member answers' : null, kind: lag > LAG_ENTRIES ? 'warn' : ''}),
     parts.figure('Zone', cluster.zone, {hint: `cluster ${cluster.cluster_id}`}),
   ];
   next.forEach((one, at) => {
@@ -195,7 +203,7 @@ function alarmsOf(cluster) {
   const behind = lags(cluster);
   cluster.nodes.forEach((one, at) => {
     if (one.health === 'failed' || one.health === 'recovering') {
-      found.push(['bad', `${one.name} is ${one.health}`, one.reason || 'It does not answer the leader.']);
+      found.push(['bad', one.health === 'failed' ? `${one.name} has failed` : `${one.name} is recovering`, sentence(one.reason || 'it does not answer the leader')]);
     }
     if (one.disk_free !== null && one.disk_needed !== null && one.disk_free < one.disk_needed) {
       found.push(['bad', `${one.name} is short of disk`, `${format.bytes(one.disk_free)} are free and ${format.bytes(one.disk_needed)} are needed: make room there, or writes stop.`]);
@@ -210,6 +218,10 @@ function alarmsOf(cluster) {
   const versions = new Set(cluster.nodes.map((one) => one.version).filter(Boolean));
   if (versions.size > 1) found.push(['warn', 'Versions differ', `The members run ${[...versions].sort().join(' and ')}: upgrade the older ones.`]);
   return found;
+}
+
+function sentence(text) {
+  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!]$/.test(text) ? '' : '.'}`;
 }
 
 function showAlarms(box, found) {
@@ -232,7 +244,7 @@ function columns({history, isOwn, open}) {
     {title: 'Writes', class: 'num', render: (one) => el('span', {class: 'course'},
       parts.sparkline(history.get(one.id) || [], {label: `Writes of ${one.name} in the last minute`, width: 72, height: 22}),
       el('span', null, one.writes_per_s === null ? '–' : `${format.short(one.writes_per_s)} /s`))},
-    {title: 'Flush (median)', class: 'num', render: (one) => format.ms(one.fsync_ms)},
+    {title: 'Flush', class: 'num', render: (one) => format.ms(one.fsync_ms)},
     {title: 'Disk free', class: 'num', render: (one) => disk(one)},
     {title: 'Version', render: (one) => [one.version || '–', el('div', {class: 'hint'}, one.uptime_s === null ? '' : `up ${format.duration(one.uptime_s)}`)]},
     {title: 'Address', render: (one) => el('code', null, one.address)},

@@ -61,7 +61,7 @@ function show(found, name, type) {
   const isEmpty = found.status === 'NOERROR' && !found.answer.length;
   return [
     parts.panel('Answer', {end: [parts.badge(isEmpty ? 'warn' : KINDS[found.status] || 'bad', found.status),
-      `${format.count(found.bytes)} B by ${found.over}`, format.ms(found.took_ms)]},
+      el('span', null, `${format.count(found.bytes)} B by ${found.over} in ${format.ms(found.took_ms)}`)]},
     el('p', null, 'flags ', found.flags.map((flag) => el('span', {class: 'tag', title: FLAGS[flag] || null}, flag)),
       ' question ', el('code', null, found.question || 'none')),
     section('Answer', found.answer, isEmpty ? 'The name is there, and has no record of this type.' : 'None.'),

@@ -14,7 +14,7 @@ export function mount(root, {api, live, may}) {
   const filter = el('input', {id: 'session-filter', type: 'search', autocomplete: 'off', spellcheck: 'false', oninput: () => draw()});
   const total = el('span');
   const table = parts.table({
-    caption: 'Sessions', rowKey: (one) => one.id, height: 620, rowHeight: 52, sortable: true,
+    caption: 'Sessions', rowKey: (one) => one.id, sortable: true,
     columns: [
       {title: 'Session', sort: (one) => one.name, render: (one) => [el('strong', null, one.name || '(no name)'), el('div', {class: 'hint mono'}, one.id)]},
       {title: 'Holder', sort: (one) => one.node, render: (one) => one.node},
@@ -25,7 +25,8 @@ export function mount(root, {api, live, may}) {
         {type: 'button', class: 'danger', 'aria-label': `Destroy ${one.name || one.id}`, onclick: () => destroy(one)}, 'Destroy') : null)},
     ],
   });
-  const list = el('div', {hidden: true}, el('div', {class: 'tools'},
+  table.node.classList.add('cards');
+  const list = el('div', {hidden: true, class: 'stack'}, el('div', {class: 'tools'},
     el('div', {class: 'field grow'}, el('label', {for: 'session-filter'}, 'Show those with this text'), filter)), table.node);
   root.append(el('h1', {class: 'aside'}, title), parts.panel('Sessions', {end: total}, state, list));
   let sessions = [], due = 0, isOver = false;
