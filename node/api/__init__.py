@@ -12,6 +12,7 @@ gate.py        the record, the gate made from it, and the way from a request to 
 parameters.py  which query parameters a path knows, and which it must not ignore
 simple.py      /read, /write, /update, /delete
 watch.py       /v1/watch
+browse.py      /v1/ui/services, instances and keys: the dashboard's lists by pages
 cluster.py     /v1/cluster, /v1/health, /v1/events, /v1/timeline, /v1/node/load, joining
 monitor.py     /v1/agent/monitor: the log of this node as it comes
 config.py      settings and names

@@ -14,6 +14,7 @@ from ..model.user_events import PAYLOAD_BYTES_MAX
 from . import (
     admin,
     ask_dns,
+    browse,
     cluster,
     config,
     metrics,
@@ -266,6 +267,15 @@ RECORDS = (
         browser=Browser.REFUSED,
         needs_length=True,
     ),
+    _read(b"/v1/ui/services", browse.services, Right.SERVICE_READ, "text status tag after limit"),
+    _read(
+        b"/v1/ui/instances",
+        browse.instances,
+        Right.SERVICE_READ,
+        "service text status after limit",
+    ),
+    _read(b"/v1/ui/instance", browse.instance, Right.SERVICE_READ, "node id"),
+    _read(b"/v1/ui/keys", browse.keys, Right.KEY_READ, "prefix separator after limit text"),
     _read(b"/v1/config", config.show, Right.OPERATOR_READ, "stale timeout"),
     _operate(_POST, b"/v1/node/rename", config.rename, needs_length=True),
     _operate(_POST, b"/v1/node/stop", admin.stop),

@@ -26,6 +26,7 @@ externals.py     nodes that are no members, and what is written to the catalog d
 check_results.py results of checks, who runs them, services that were critical for too long
 catalog_index.py what is in memory of the catalog: what is where, and the last indexes
 catalog_reader.py reading the catalog as of one moment
+browsing.py      a look at services by pages, from what is in memory
 user_events.py   events that users fire
 idempotency.py   keyed writes: what was answered to each, and how long that is kept
 keyed_writes.py  the one record about all keyed writes and the cluster's time

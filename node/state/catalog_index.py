@@ -11,6 +11,7 @@ The order of what is in these dictionaries differs between nodes, so nothing dep
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -78,13 +79,13 @@ class CatalogIndex:
 
     Attributes:
         names: By folded name.
+        order: Those folded names, sorted: a page of them is found without a look at all others.
         by_instance: By key of an instance: its name.
         services_of: By number of a node: the IDs of its services.
         checks_of: By number of a node: its checks by ID, each with the ID of its service, or with
             nothing where it belongs to the node.
         own_checks: By number of a node: the IDs of those that belong to the node.
-        critical_of: By number of a node: the IDs of its checks that are critical.
-        warning_of: Likewise, of those that warn.
+        critical_of, warning_of: By number of a node: the IDs of its checks with that status.
         node_indexes: By number of a node: the last indexes of its services, checks, health: see
             `AT_SERVICES`.
         externals: External nodes by number.
@@ -100,6 +101,7 @@ class CatalogIndex:
 
     def __init__(self) -> None:
         self.names: dict[bytes, Name] = {}
+        self.order: list[bytes] = []
         self.by_instance: dict[bytes, Name] = {}
         self.services_of: dict[int, dict[str, None]] = {}
         self.checks_of: dict[int, dict[str, str]] = {}
@@ -194,6 +196,7 @@ class CatalogIndex:
         is_new = not name.keys
         if is_new:
             self.names[name.folded] = name
+            insort(self.order, name.folded)
         self.by_instance[key] = name
         name.keys[key] = None
         number = node_of(key)
@@ -219,6 +222,7 @@ class CatalogIndex:
         is_other = _uncount(name.tags, tags)
         if not name.keys:
             del self.names[name.folded]
+            del self.order[bisect_left(self.order, name.folded)]
             return True
         return is_other
 
@@ -246,28 +250,30 @@ class CatalogIndex:
     def set_check(
         self, batch: Batch, number: int, check: str, service: str | None, status: CheckStatus
     ) -> None:
-        """Note where a check belongs, and what it says.
+        """Note where a check belongs, and its status.
 
         Args:
             batch: What has taken effect.
             number: Of the node.
             check: The ID.
             service: The ID of its service; empty: it belongs to the node; None: it goes.
-            status: As it is from now on.
+            status: As it is from now on; of one that goes it does not count.
         """
         if batch.undo is not None:
             before = self.checks_of.get(number, {}).get(check)
-            was = self._status_of(number, check)
+            was = self.status_of(number, check)
             batch.undo_by(lambda: self._set_check(number, check, before, was))
         self._set_check(number, check, service, status)
 
-    def _status_of(self, number: int, check: str) -> CheckStatus:
+    def status_of(self, number: int, check: str) -> CheckStatus:
+        """Return the status of a check; one that is not there counts as passing."""
         if check in self.critical_of.get(number, ()):
             return "critical"
         return "warning" if check in self.warning_of.get(number, ()) else "passing"
 
     def _set_check(self, number: int, check: str, service: str | None, status: CheckStatus) -> None:
         if service is None:
+            status = "passing"
             _drop(self.checks_of, number, check)
         else:
             of_node = self.checks_of.get(number)

@@ -17,6 +17,7 @@ from ..model.services import CONSUL, ExternalNode, Pairs, Service
 from ..storage.interface import StateReader
 from . import records
 from .batch import Values
+from .browsing import Browse
 from .catalog_index import (
     AT_CHECKS,
     AT_HEALTH,
@@ -190,6 +191,10 @@ class CatalogView:
 
     # --- services -------------------------------------------------------------------------------
 
+    def browse(self) -> Browse:
+        """Return a look at services by pages."""
+        return Browse(self._catalog, self._values[MEMBERS])
+
     def each_instance(self, folded: bytes) -> Iterator[Instance]:
         """Iterate over the instances of a service, as `instances`; each is read when it is its turn."""
         if folded == CONSUL_FOLDED:
@@ -270,10 +275,10 @@ class CatalogView:
         services = len(self._catalog.services_of.get(number, ()))
         return services, len(checks) - (checks.get(SERF_HEALTH) == "")
 
-    def node_checks(self, number: int) -> list[Check]:
-        """Return the checks of a node that belong to no service, by ID."""
+    def node_checks(self, number: int, most: int | None = None) -> list[Check]:
+        """Return the checks of a node that belong to no service, by ID; at most `most` of them."""
         get = self._view.get
-        ids = sorted(self._catalog.own_checks.get(number, ()))
+        ids = sorted(self._catalog.own_checks.get(number, ()))[:most]
         found = (get(records.check_key(number, check_id)) for check_id in ids)
         checks = (records.decode_check(record) for record in found if record is not None)
         return [check for check in checks if not check.service]

@@ -15,6 +15,7 @@ from ..model.user_events import UserEvent
 from ..storage.interface import StateReader
 from . import records
 from .batch import Values
+from .browsing import Browse
 from .catalog_reader import CatalogNode, CatalogView, Instance
 from .changes import KEYS, SESSIONS
 from .deletions import DELETIONS
@@ -124,6 +125,10 @@ class Reader(KeyReader, Protocol):
         """Return the name of a service as its first instance wrote it; empty: it has no instance."""
         ...
 
+    def browse(self) -> Browse:
+        """Return a look at services by pages, from what is in memory: as of now, not of the view."""
+        ...
+
     def services_of(self, number: int) -> Iterator[Service]:
         """Iterate over the services of a node, by ID; without `consul`."""
         ...
@@ -136,8 +141,8 @@ class Reader(KeyReader, Protocol):
         """Return how many services and checks are registered on a node, as of now."""
         ...
 
-    def node_checks(self, number: int) -> list[Check]:
-        """Return the checks of a node that belong to no service, by ID."""
+    def node_checks(self, number: int, most: int | None = None) -> list[Check]:
+        """Return the checks of a node that belong to no service, by ID; at most `most` of them."""
         ...
 
     def service_checks(self, service: Service) -> list[Check]:

@@ -18,6 +18,11 @@ files.py  the files, read once when the process starts
     dom.js       elements made from text, never from HTML
     format.js    numbers with their units, times, ages
     parts.js     tables, dialogs, badges, sparklines
+    browse.css   the looks of lists that one opens, and of values
+    browse.js    long lists by pages, one after the other
+    kv.js        one key over HTTP
+    values.js    values as bytes, text, JSON and hex, without a byte lost
+    transfer.js  export and import of keys
     charts.js    charts by uPlot with one cursor over all of them
     pages/       cluster, statistics, services, keys, sessions, dns
     vendor/      uPlot with its licence, as its authors publish it

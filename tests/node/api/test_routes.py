@@ -66,7 +66,7 @@ RIGHTS = {
     },
     Right.ACL_READ: {"/v1/acl/"},
     Right.ACL_WRITE: {"/v1/acl/"},
-    Right.KEY_READ: {"/read", "/read/", "/v1/kv/", "/v1/watch"},
+    Right.KEY_READ: {"/read", "/read/", "/v1/kv/", "/v1/ui/keys", "/v1/watch"},
     Right.KEY_WRITE: {"/write", "/update", "/delete/", "/v1/kv/", "/v1/txn"},
     Right.SESSION_READ: {"/v1/session/info/", "/v1/session/list", "/v1/session/node/", "/v1/ui/sessions"},
     Right.SESSION_WRITE: {"/v1/session/create", "/v1/session/destroy/", "/v1/session/renew/"},
@@ -75,7 +75,9 @@ RIGHTS = {
     Right.SERVICE_READ: {
         "/v1/agent/health/service/id/", "/v1/agent/health/service/name/", "/v1/agent/services",
         "/v1/catalog/connect/", "/v1/catalog/service/", "/v1/catalog/services",
-        "/v1/health/checks/", "/v1/health/connect/", "/v1/health/service/",
+        "/v1/health/checks/", "/v1/health/connect/", "/v1/health/service/", "/v1/ui/instance",
+        "/v1/ui/instances",
+        "/v1/ui/services",
     },
     Right.SERVICE_WRITE: {
         "/v1/agent/check/deregister/", "/v1/agent/check/fail/", "/v1/agent/check/pass/",
