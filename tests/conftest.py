@@ -7,6 +7,7 @@ nothing else: fixtures of one room belong into that room's own `conftest.py`.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -29,7 +30,15 @@ _MACHINES = ("outages", "resolvers", "several_hosts", "three_machines")
 """System tests with network namespaces of their own: no port there is one of the others'."""
 _BROWSER = "tests/web/test_dashboard"
 """A browser before real nodes: in the process of the system tests, whose ports its nodes would take."""
+_OWN_CLUSTERS = (
+    "background", "check_scripts", "default_ports", "demo", "descriptors", "dns_services",
+    "finding", "full_disk", "guide", "log_lost", "outsiders", "overload", "partitions", "recover",
+    "recovery", "snapshot", "stop", "story", "streams",
+)  # fmt: skip
+"""System tests that do without the `shared` cluster: half of the time of all."""
 _MUTANTS = "tests/mutants/"
+_ORDER = (_SYSTEM, "tests/sim/", "tests/test_tidy.py", "tests/node/cluster/")
+"""What takes longest begins first; mutants, which share nothing, fill what is left at the end."""
 
 # Time is no claim of a property test, and a busy machine is no counterexample: no deadline.
 settings.register_profile("default", deadline=None, print_blob=True)
@@ -68,18 +77,24 @@ def pytest_configure(config: pytest.Config) -> None:
 class _OneProcessPerFile(LoadScopeScheduling):  # type: ignore[misc]  # its base is Any
     """Shares the tests out among several processes (`pytest -n`, as in `make test`).
 
-    A file stays together, for what its tests share; and so do all with real processes, for they take
-    the same ports, and wait more than they work: those with machines of their own apart from those
-    without. Mutants share nothing: as one file they would keep
-    one process busy for two minutes after all the others have ended.
+    A file stays together, for what its tests share. Those with real processes wait more than they
+    work, so they are three groups and not fifty files: more at once would be late for what they time.
+    Each group has its own ports (`tests/system/place.py`). Mutants share nothing: as one file they
+    would keep one process busy after all the others have ended.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith(_MUTANTS):
             return nodeid
-        if nodeid.startswith(tuple(f"{_SYSTEM}test_{name}.py" for name in _MACHINES)):
+        if nodeid.startswith(_BROWSER):
+            return "own clusters"
+        file = nodeid.partition("::")[0]
+        if not file.startswith(_SYSTEM):
+            return file
+        name = file.removeprefix(f"{_SYSTEM}test_").removesuffix(".py")
+        if name in _MACHINES:
             return "machines"
-        return _SYSTEM if nodeid.startswith((_SYSTEM, _BROWSER)) else nodeid.partition("::")[0]
+        return "own clusters" if name in _OWN_CLUSTERS else "shared cluster"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -88,9 +103,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with real processes when there are several of ours: the rest fills the other cores."""
+    """Begin with what takes longest when several processes share the tests out."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not item.nodeid.startswith(_SYSTEM))
+        items.sort(key=lambda item: _place_in_order(item.nodeid))
+
+
+def _place_in_order(nodeid: str) -> int:
+    if nodeid.startswith(_MUTANTS):
+        return len(_ORDER) + 1
+    return next((n for n, start in enumerate(_ORDER) if nodeid.startswith(start)), len(_ORDER))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage what lasts: it looked through 11,000 tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def find_tool(name: str, *, in_ci: bool) -> str:

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from hstore.node.raft import log, quorum
+from tests.sim import coverage as of_cores
 from tests.sim.runner import run_seed
+from tests.sim.whole import coverage as of_whole_nodes
 
 from .gallery import GALLERY, named
 from .mutant import ROOT, Mutant, Outdated
@@ -17,12 +19,24 @@ from .records import BY_TESTS, INVARIANTS, Record, check, find, load, run_test
 
 _RECORDS = load()
 
+_SAMPLES = {"A": of_cores.SAMPLE, "B": of_whole_nodes.SAMPLE}
+
+
+def _is_in_sample(name: str) -> bool:
+    """Whether this test run sees, elsewhere, that the seed of its record holds without it."""
+    return _RECORDS[name].seed in _SAMPLES[named(name).layer]
+
+
 _CHEAP = {
     f"{named(name).layer} {_RECORDS[name].invariant}": name
-    for name in sorted(_RECORDS, key=lambda name: -_RECORDS[name].events)
+    for name in sorted(_RECORDS, key=lambda name: (_is_in_sample(name), -_RECORDS[name].events))
     if _RECORDS[name].events < 20_000
 }
-"""In each layer, of each invariant that was ever broken, the mutant that shows it soonest."""
+"""In each layer, of each invariant that was ever broken, the mutant that shows it soonest.
+
+One whose seed is run anyhow goes before the others: a run of whole nodes without the mistake, to its
+end, takes longer than that with it. `make mutants` runs all of them, and each seed without, too.
+"""
 
 
 def test_every_mistake_can_still_be_put_in() -> None:
@@ -67,7 +81,8 @@ def test_at_least_forty_are_known_to_be_found() -> None:
 @pytest.mark.parametrize("name", _CHEAP.values(), ids=_CHEAP)
 def test_each_invariant_finds_a_mistake(name: str) -> None:
     """Mostly where it was found; a simulator that has changed since may need another seed."""
-    found = check(named(name), _RECORDS[name].seed) or find(name, range(25))
+    mutant, seed = named(name), _RECORDS[name].seed
+    found = check(mutant, seed, is_known_to_hold=_is_in_sample(name)) or find(name, range(25))
 
     assert isinstance(found, Record)
 

@@ -71,6 +71,9 @@ RARE: tuple[str, ...] = (
 )  # fmt: skip
 """Met by any `FULL` seeds."""
 
+SAMPLE = range(100)
+"""The seeds of every test run: `test_random_cluster.py` says that each of them holds."""
+
 FULL = 2000
 """Seeds from which on a run must have met the rare things, too."""
 

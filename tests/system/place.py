@@ -21,6 +21,12 @@ PEER_OFFSET = -200
 _LOW, _HIGH = 11_000, 32_000
 """Below the ports that Linux gives to outgoing connections, which may stand in the way."""
 
+_PARTS = 8
+"""Of these ports: processes that share out the tests (pytest-xdist) take them from different parts.
+
+A node that is down keeps no port, and another process would find its ports free.
+"""
+
 # Brings up the loopback device (SIOCSIFFLAGS with IFF_UP) without a tool for it, says so, and holds
 # the namespace until its standard input ends.
 _HOLD = """
@@ -35,11 +41,21 @@ sys.stdin.read()
 def free_base(count: int) -> int:
     """Return an API port from which `count` nodes in a row find all their ports free."""
     chance = random.SystemRandom()
+    low, high = part_of_ports(os.environ.get("PYTEST_XDIST_WORKER", ""))
     for _ in range(200):
-        base = chance.randrange(_LOW, _HIGH)
+        base = chance.randrange(low - PEER_OFFSET, high - DNS_OFFSET - count)
         if ports_are_free(base, count):
             return base
-    raise AssertionError(f"no {count} nodes in a row find free ports from {_LOW} to {_HIGH}")
+    raise AssertionError(f"no {count} nodes in a row find free ports from {low} to {high}")
+
+
+def part_of_ports(worker: str) -> tuple[int, int]:
+    """Return the first port, and the one after the last, of a worker `gw3`; "" is a run without."""
+    if not worker:
+        return _LOW, _HIGH
+    size = (_HIGH - _LOW) // _PARTS
+    low = _LOW + int(worker.removeprefix("gw")) % _PARTS * size
+    return low, low + size
 
 
 def ports_are_free(base: int, count: int) -> bool:
