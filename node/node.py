@@ -166,6 +166,16 @@ class Node:
         self.sessions = SessionClocks(self.replica, self.keys)
         self._duties = CatalogDuties(self.replica, self.keys, self.status)
         self.checks = CheckRunner(self.replica, self.keys, life.checks, rng)
+        self._addresses: dict[int, str] = {}
+        self._said: dict[int, str] = {}
+        self._going: dict[int, float] = {}
+        tick_s = lambda: self.replica.tick_seconds()  # noqa: E731, PLW0108 - a test has its own
+        self._tick_timer = TickTimer(tick_s, lag, rng.random)
+        self._adopted = state.settings
+        self._connect_rooms(state, lag)
+
+    def _connect_rooms(self, state: State, lag: Lag) -> None:
+        """Have the rooms below call this node, or each other; gather what the API is given."""
         sources = Sources(
             self.replica,
             self.links,
@@ -177,16 +187,6 @@ class Node:
             self.alarms,
         )
         self.figures = Figures(sources)
-        self._addresses: dict[int, str] = {}
-        self._said: dict[int, str] = {}
-        self._going: dict[int, float] = {}
-        tick_s = lambda: self.replica.tick_seconds()  # noqa: E731, PLW0108 - a test has its own
-        self._tick_timer = TickTimer(tick_s, lag, rng.random)
-        self._adopted = state.settings
-        self._connect_rooms(state)
-
-    def _connect_rooms(self, state: State) -> None:
-        """Have the rooms below call this node, or each other; gather what the API is given."""
         self.backend = Backend(
             self.keys,
             self.administration,

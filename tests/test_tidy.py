@@ -363,7 +363,7 @@ def test_every_dependency_is_declared_and_every_declared_one_is_used() -> None:
         for _, module, _ in imports_of(path)
     }  # fmt: skip
 
-    distributions = {"re2": "google-re2"}
+    distributions = {"prometheus_client": "prometheus-client", "re2": "google-re2"}
     imported = {distributions.get(name, name) for name in imported}
 
     assert imported - sys.stdlib_module_names - {"hstore"} == declared

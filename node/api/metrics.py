@@ -81,12 +81,12 @@ def _members(exchange: Exchange) -> bytes:
             "labels": {
                 "__metrics_path__": "/metrics",
                 "__scheme__": "http",
-                "__meta_hstore_id": f"{member.id:016x}",
+                "__meta_hstore_id": member.id,
                 "__meta_hstore_dc": dc,
                 "node": member.name,
             },
         }
-        for member in exchange.backend.administration.members.values()
+        for member in exchange.backend.administration.cluster().nodes
     ]
     return _encode(groups)
 

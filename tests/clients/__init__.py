@@ -7,5 +7,6 @@ What others wrote is installed or fetched into a folder outside of the repositor
 wipes them; `families.py` lists the clients. `py_consul.py` and `node_consul.py` run the tests of
 others, with the files below `files/` in place of their own way of starting Consul; `scripted.py` runs
 what stands below `scripts/`; `patroni.py` runs Patroni with PostgreSQL, `counting.py` counts its
-requests on their way; `haproxy.py` runs HAProxy before a service.
+requests on their way; `haproxy.py` runs HAProxy before a service;
+`http_sd.py` has Prometheus find and scrape the cluster.
 """

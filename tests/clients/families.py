@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tests.system.cluster import Cluster
 
-from . import haproxy, node_consul, patroni, place, py_consul
+from . import haproxy, http_sd, node_consul, patroni, place, py_consul
 from .outcome import Outcome, Unavailable
 from .scripted import SCRIPTED, Scripted
 
@@ -37,6 +37,9 @@ SHARED: dict[str, Callable[[Cluster], Outcome]] = {
     node_consul.NAME: lambda cluster: _guarded(
         node_consul.NAME, node_consul.VERSION, lambda: node_consul.run(_follower(cluster))
     ),
+    http_sd.NAME: lambda cluster: _guarded(
+        http_sd.NAME, http_sd.version(), lambda: http_sd.run(cluster)
+    ),
 }
 """Clients that ask one and the same cluster, one after the other."""
 
@@ -60,6 +63,7 @@ INSTALLS: dict[str, Callable[[], object]] = {
     node_consul.SUITE: node_consul.install_suite,
     patroni.NAME: patroni.install,
     haproxy.NAME: haproxy.install,
+    http_sd.NAME: http_sd.install,
 }
 
 NAMES = (*SHARED, *ALONE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 from hstore.node.api.routes import ROUTES
+from hstore.node.errors import Overloaded
 
 
 def counted(server) -> dict[tuple[str, str], dict[str, int]]:
@@ -68,3 +69,11 @@ def test_every_route_has_counts_of_its_own():
     labels = [(tally.route, tally.method) for tally in tallies]
     assert len(set(labels)) == len(labels)
     assert labels[0] == ("other", "other")
+
+
+async def test_what_is_refused_because_there_is_too_much_is_counted(client, server, backend):
+    assert set(server.answered.shed.values()) == {0}
+    backend.error = Overloaded("too many writes are waiting; try again in a moment")
+    assert (await client.request("PUT", "/v1/kv/a", b"v")).status in (500, 503)
+    assert server.answered.shed["requests"] == 1
+    assert server.answered.served().connections == 1
