@@ -11,11 +11,14 @@ import functools
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from hstore.cli.main import cli
 from hstore.node.api import routes
+from hstore.node.cluster import alarms, timeline
+from tests.test_tidy import log_calls
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("node", "dns", "cli")
@@ -196,6 +199,26 @@ def test_the_page_of_the_api_lists_the_routes_that_are_served() -> None:
     }
 
     assert listed == {(m, p) for m, p in served if m != "HEAD"} - ROUTES_OF_OUR_OWN
+
+
+def test_the_page_of_the_log_has_each_event_with_its_level() -> None:
+    listed = re.findall(
+        r"^\| `([^`]+)` \| (\w+) \| ", section(text_of("docs/logs.md"), "Events"), re.MULTILINE
+    )
+    levels = {"exception": "error"}
+    logged = {
+        (call.args[0].value, levels.get(call.func.attr, call.func.attr))
+        for _, call in log_calls()
+        if isinstance(call.func, ast.Attribute) and isinstance(call.args[0], ast.Constant)
+    }
+    logged |= {(event, level) for level, event in timeline.LINES.values()}
+    logged |= {(kind, "error") for kind in get_args(alarms.Kind)}
+    logged |= {("log lines dropped", "warning"), ("the process ends", "error")}  # `logs.line`
+
+    assert sorted(listed) == sorted(logged)
+    kinds = re.search(r"The kinds are (.*?)\.", text_of("docs/logs.md"))
+    assert kinds is not None
+    assert set(re.findall("`(.*?)`", kinds[1])) == set(get_args(timeline.Kind))
 
 
 # --- all of them ------------------------------------------------------------------------------

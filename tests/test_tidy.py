@@ -195,9 +195,8 @@ def log_calls() -> Iterator[tuple[Path, ast.Call]]:
             if isinstance(called, ast.Call):  # getattr(_log, level)(...)
                 if any(name_of(one) in {"_log", "log"} for one in called.args):
                     yield path, node
-            elif isinstance(called, ast.Attribute):
-                if called.attr in levels and name_of(called.value) in {"_log", "log"}:
-                    yield path, node
+            elif isinstance(called, ast.Attribute) and called.attr in levels:
+                yield from [(path, node)] * (name_of(called.value) in {"_log", "log"})
 
 
 def is_text(node: ast.expr) -> bool:

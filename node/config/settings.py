@@ -25,7 +25,6 @@ from ..model import values
 from ..model.commands import ClusterSettings
 from ..model.values import API_PORT, Address, Network
 from . import cluster_settings
-from .log_forms import LEVELS
 from .sources import Sources
 
 if TYPE_CHECKING:
@@ -176,7 +175,9 @@ def _taken(sources: Sources, flags: Mapping[str, object]) -> NodeSettings:
         advertise=sources.take("advertise", values.advertised, None),
         name=sources.take("name", values.label, ""),
         cache_mb=sources.take("cache_mb", values.integer(1, 1_048_576), 64),
-        log_level=sources.take("log_level", values.choice(*LEVELS), "info"),
+        log_level=sources.take(
+            "log_level", values.choice("debug", "info", "warning", "error"), "info"
+        ),
         log_format=sources.take("log_format", values.choice("json", "text", "journal"), ""),
         http_hosts=sources.take("http.hosts", values.hosts, ()),
         recursors=sources.take("recursors", values.recursors, ()),

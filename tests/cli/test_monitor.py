@@ -81,7 +81,7 @@ def shown(cluster, connect, capsys, *lines, as_json=False) -> str:
         monitor.show(A, connect, "info", as_json=as_json)
     captured = capsys.readouterr()
     assert captured.err == f"hstore: the node at {A} has ended: waiting for it\n"
-    return captured.out
+    return str(captured.out)
 
 
 def test_into_a_pipe_a_line_is_as_the_node_sends_it_but_for_what_a_terminal_would_obey(

@@ -194,7 +194,7 @@ async def test_a_new_name_a_removal_and_a_member_that_leaves(autojump_clock, log
         assert texts(cluster[1], "renamed") == ["n2 is called beta now"]
         said = {line["event"]: line["log_level"] for line in logged}
         for kind in ("renamed", "removed", "left"):
-            level, event = LINES[kind]  # type: ignore[index]
+            level, event = LINES[kind]
             assert said[event] == level == "info"
 
 

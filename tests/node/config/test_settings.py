@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from hstore.node.config import cluster_settings
+from hstore.node.config.log_forms import LEVELS
 from hstore.node.config.settings import (
     at_port,
     load_search,
@@ -161,7 +162,8 @@ def test_without_a_home_the_error_asks_for_a_data_directory():
         ("name", "n" * 64, "1 to 63"),
         ("cache_mb", "0", "from 1"),
         ("cache_mb", True, "from 1"),
-        ("log_level", "loud", "debug, info, warning, error"),
+        ("log_level", "loud", ", ".join(LEVELS)),
+        ("log_format", "xml", "json, text, journal"),
         ("http.hosts", ["a b"], "host names"),
         ("http.hosts", 5, "host names"),
         ("recursors", "dns.example", "IP addresses"),

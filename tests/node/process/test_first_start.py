@@ -183,7 +183,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
 
     monkeypatch.setattr(first_start, "look_around", look_around)
     monkeypatch.setattr(main, "_prepare", prepare)
-    monkeypatch.setattr(logs, "configure", lambda _level: None)
+    monkeypatch.setattr(logs, "configure", lambda _level, _form: None)
     monkeypatch.setattr(descriptors, "raise_limit", lambda: None)
     before = os.umask(0o022)
     yield calls

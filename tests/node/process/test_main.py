@@ -26,7 +26,7 @@ def test_what_a_node_writes_is_its_owners_alone(tmp_path, monkeypatch):
         raise Refused("enough seen")
 
     monkeypatch.setattr(main, "_prepare", prepare)
-    monkeypatch.setattr(logs, "configure", lambda _level: None)
+    monkeypatch.setattr(logs, "configure", lambda _level, _form: None)
     monkeypatch.setattr(descriptors, "raise_limit", lambda: None)
     try:
         assert (
