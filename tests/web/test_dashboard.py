@@ -178,7 +178,8 @@ def test_a_member_is_renamed_and_a_setting_changed(opened, cluster):
 
 
 def test_a_mistake_in_a_dialog_is_said_there_with_what_to_do(opened, cluster):
-    page = opened(cluster.nodes[0].address).page
+    at = opened(cluster.nodes[0].address)
+    page = at.page
     page.get_by_role("button", name="Change dns_ttl", exact=True).click()
     page.get_by_label("New value").fill("often")
     page.locator("dialog").get_by_role("button", name="Change", exact=True).click()
@@ -186,6 +187,9 @@ def test_a_mistake_in_a_dialog_is_said_there_with_what_to_do(opened, cluster):
     expect(page.locator("dialog .note.bad")).to_contain_text("often")
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_have_count(0)
+    (said,) = at.faults  # By the browser itself, of every answer that is an error.
+    assert "400 (Bad Request)" in said
+    at.faults.clear()
 
 
 def test_a_session_is_destroyed(opened, cluster):

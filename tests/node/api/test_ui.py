@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from hstore.node.api import ui
+from hstore.node.errors import NoLeader
 from hstore.node.model.locks import Acquire, CreateSession, Session
 from hstore.node.web import files
 
@@ -79,8 +80,18 @@ async def test_sessions_are_shown_with_their_holder_their_keys_and_the_time_that
     found = (await connect().request("GET", "/v1/ui/sessions")).json()
 
     (one,) = found["sessions"]
-    assert (one["name"], one["node"], one["ttl_s"], one["ttl_left_s"]) == ("web<b>", "n1", 10, 7.2)
+    assert (one["name"], one["node"], one["ttl_s"], one["ttl_left_s"]) == ("web<b>", "n1", 10, 7.25)
     assert (one["keys"], one["held"], found["more"]) == (["lock/a"], 1, False)
+
+
+async def test_without_a_leader_sessions_are_shown_without_the_time_that_is_left(connect, backend):
+    session = Session(b"s" * 16, "job", 1, 0, "release", "10s", 10_000, ())
+    assert backend.apply(CreateSession(session)).ok
+    backend.error = NoLeader("nobody leads")
+
+    (one,) = (await connect().request("GET", "/v1/ui/sessions")).json()["sessions"]
+
+    assert (one["ttl_s"], one["ttl_left_s"]) == (10, None)
 
 
 async def open_stream(client):
