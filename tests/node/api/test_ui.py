@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import trio
@@ -139,3 +141,18 @@ async def test_all_streams_of_a_node_share_one_rendering(
     assert len(said) == 1
     # One for each second, and those of the first moment of each stream.
     assert len(made) <= len(clients) + 4
+
+
+def test_the_newest_point_of_the_statistics_comes_with_the_cluster_where_there_is_one():
+    class Statistics:
+        points: ClassVar = [(0, {}), (1_700_000_000_000, {"keys": 3.0})]
+
+        def newest(self):
+            return self.points.pop(0)
+
+    backend = SimpleNamespace(statistics=Statistics())
+    none_yet, told = ui._newest(backend), ui._newest(backend)
+
+    assert none_yet == b""
+    assert told.startswith(b'event: statistics\ndata: {"at_ms":1700000000000,"series":{"keys":3')
+    assert told.endswith(b"}}\n\n")
