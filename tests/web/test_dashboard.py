@@ -328,7 +328,9 @@ def test_a_new_leader_is_shown_without_reloading(opened, cluster):
     assert page.evaluate("window.sameDocument") is True
 
 
-def test_a_page_whose_node_dies_says_so_links_to_the_others_and_comes_back(opened, cluster):
+def test_a_page_whose_node_dies_says_so_links_to_the_others_and_comes_back(
+    opened, cluster, pictures
+):
     node = cluster.followers()[-1]
     others = {other.address for other in cluster.nodes if other is not node}
     page = opened(node.address).page
@@ -339,17 +341,19 @@ def test_a_page_whose_node_dies_says_so_links_to_the_others_and_comes_back(opene
     expect(page.locator("#lost")).to_contain_text("is lost")
     links = [link.get_attribute("href") for link in page.locator("#lost a").all()]
     assert {link.split("/")[2] for link in links} == others
+    page.screenshot(path=pictures / "lost.png")
     expect(page.locator("#members tbody tr")).to_have_count(3)
     node.start()
     expect(page.locator("#link-state")).to_have_text("live", timeout=20_000)
     expect(page.locator("#lost")).to_be_hidden()
 
 
-def test_this_node_is_stopped_from_its_own_page(opened, cluster):
+def test_this_node_is_stopped_from_its_own_page(opened, cluster, pictures):
     node = cluster.followers()[0]
     page = opened(node.address).page
     name = page.locator("#here").inner_text().removeprefix("this node: ")
     details(page, name, "Stop")
+    page.screenshot(path=pictures / "dialog.png")
     confirm(page, f"Stop {name}", "This page is served by it")
 
     expect(page.locator("#link-state")).to_have_text("lost")
