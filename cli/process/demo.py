@@ -192,6 +192,7 @@ def to_try(info: ClusterInfo, count: int) -> list[str]:
         "",
         *(f"{node.name}: http://{node.address}  DNS {node.dns_address}" for node in info.nodes),
         "to try in another terminal:",
+        f"  the dashboard, in a browser: http://{first.address}/ui/",
         f"  {hstore} write -h {first.address} -k foo -v bar",
         f"  curl http://{last.address}/read/foo",
         f"  dig @{dns.host} -p {dns.port} leader.{info.zone} +short",

@@ -38,7 +38,7 @@ class Demo:
 
     def addresses(self) -> list[str]:
         """Return the API addresses that it says."""
-        found = [line.split()[1] for line in self.lines if ": http://" in line]
+        found = [line.split()[1] for line in self.lines if ": http://" in line and "/ui/" not in line]
         return [one.removeprefix("http://") for one in found]
 
     def node_processes(self) -> list[int]:
@@ -88,6 +88,7 @@ def test_a_demo_says_its_addresses_and_changes_and_ends_all_on_sigterm(demo: Dem
     assert written.status == 200
     assert request(third, "GET", "/read/foo").json()["value"] == "bar"
     assert len(demo.node_processes()) == 3
+    assert f"  the dashboard, in a browser: http://{first}/ui/" in demo.lines
 
     (command,) = [line for line in demo.lines if " write -h " in line]
     shown = subprocess.run(
