@@ -84,9 +84,9 @@ function serviceList(ctx) {
     onOpen: (row) => ctx.go(address(row.name)), onEnd: () => pages.more(),
     columns: [
       {title: 'Service', render: (row) => el('a', {href: address(row.name)}, row.name)},
-      {title: 'Passing', class: 'num', render: (row) => counted(ctx, row.passing, 'passing')},
-      {title: 'Warning', class: 'num', render: (row) => counted(ctx, row.warning, 'warning')},
       {title: 'Critical', class: 'num', render: (row) => counted(ctx, row.critical, 'critical')},
+      {title: 'Warning', class: 'num', render: (row) => counted(ctx, row.warning, 'warning')},
+      {title: 'Passing', class: 'num', render: (row) => counted(ctx, row.passing, 'passing')},
       {title: 'Instances', class: 'num wide', render: (row) => format.count(row.instances)},
       {title: 'Tags', class: 'wide', render: (row) => tags(ctx, row.tags, row.more_tags)},
     ],
