@@ -7,7 +7,7 @@ absolute, in seconds of `trio.current_time()`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -255,11 +255,17 @@ class Sessions(Protocol):
         """
         ...
 
-    def left_s(self, session_id: bytes) -> float | None:
-        """Return the seconds until a session's TTL is over, as of its clock.
+    async def left_ms(self, session_ids: Sequence[bytes], deadline: float) -> list[int | None]:
+        """Return of each session the milliseconds until its TTL is over, as the leader has it.
 
-        Negative: it is over, and the session ends after as long again. None: it has no clock here,
-        because it has no TTL or another node leads.
+        Negative: it is over, and the session ends after as long again. None: it has no clock.
+
+        Args:
+            session_ids: Up to `peers.wire.SESSIONS_ASKED_MAX`.
+            deadline: Until when.
+
+        Raises:
+            Unavailable: The leader has not said.
         """
         ...
 

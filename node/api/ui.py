@@ -108,8 +108,21 @@ class _Latest:
         is_same = self._of is not None and self._of() is administration
         if not is_same or mark != self._mark:
             self._of, self._mark = weakref.ref(administration), mark
-            self._text = b"event: cluster\ndata: %b\n\n" % _encode(administration.cluster())
+            self._text = b"event: cluster\ndata: %b\n\n%b" % (
+                _encode(administration.cluster()),
+                _newest(backend),
+            )
         return self._text
+
+
+def _newest(backend: Backend) -> bytes:
+    """Return the event with the newest point of this node's statistics; empty: there is none yet."""
+    # A node keeps statistics where its backend has them.
+    statistics = getattr(backend, "statistics", None)
+    at_ms, series = statistics.newest() if statistics is not None else (0, {})
+    if not series:
+        return b""
+    return b"event: statistics\ndata: %b\n\n" % _encode({"at_ms": at_ms, "series": series})
 
 
 _latest = _Latest()

@@ -22,7 +22,7 @@ An end that this leader proposes never gets to another leader, unless it is in t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ from ..driver.keys import Keys
 from ..driver.replica import Replica
 from ..driver.requests import READ, Answer, Request, unrenewed
 from ..errors import Compacted, HstoreError, NoLeader, Overloaded
-from ..model.locks import Session
+from ..model.locks import SESSION_ID_BYTES, Session
 from ..net.flag import Flag
 from ..peers.wire import ForwardKind
 from ..state.changes import SESSIONS, Change
@@ -154,22 +154,39 @@ class SessionClocks:
         self._replica.submit(request)
         return request
 
-    def left_s(self, session_id: bytes) -> float | None:
-        """Return the seconds until a session's TTL is over; negative: since it was, for as long again.
+    async def left_ms(self, session_ids: Sequence[bytes], deadline: float) -> list[int | None]:
+        """Return of each session the milliseconds until its TTL is over, as the leader has it.
 
-        None: it has no clock here, because it has no TTL or another node leads.
+        Negative: it is over, and the session ends after as long again. None: it has no clock.
+
+        Raises:
+            Unavailable: The leader has not said.
         """
-        clock = self._clocks.get(session_id)
-        if clock is None:
-            return None
-        return clock.started_at + clock.span_s / _TTLS - trio.current_time()
+        left: list[int | None] = await self._replica.request(
+            ForwardKind.LEFT, b"".join(session_ids), deadline
+        )
+        return left
+
+    def _left(self, data: bytes) -> list[int | None]:
+        now, clocks = trio.current_time(), self._clocks
+        ids = (data[at : at + SESSION_ID_BYTES] for at in range(0, len(data), SESSION_ID_BYTES))
+        return [
+            None if clock is None else round((clock.started_at + clock.span_s / _TTLS - now) * 1000)
+            for clock in map(clocks.get, ids)
+        ]
 
     # -- at the leader ----------------------------------------------------------------------
 
     def handle(self, request: Request) -> None:
-        """Renew a session. Called at the leader, in a turn, before read indexes are asked for."""
+        """Renew a session, or say how much time some have left.
+
+        Called at the leader, in a turn, before read indexes are asked for.
+        """
         if self._term != self._facts.term:
             self.look()
+        if request.kind == ForwardKind.LEFT:
+            request.finish(self._left(request.data))
+            return
         if self._ends.holds(request):
             return
         session_id, now = request.data, trio.current_time()

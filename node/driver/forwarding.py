@@ -23,6 +23,7 @@ COMMAND_BYTES_MAX = 2 * 1024 * 1024
 """Bytes of a command: the largest value is 1 MiB, and an entry must fit into one frame."""
 
 _WORD_BYTES_MAX = 16 * 1024
+_ASKED_BYTES_MAX = wire.SESSIONS_ASKED_MAX * SESSION_ID_BYTES
 """Of a word of a client about a check: its ID, and a note that was cut before it was sent."""
 
 _KINDS = frozenset(int(kind) for kind in ForwardKind)
@@ -69,6 +70,10 @@ def refusal(frame: Forward) -> str:
         return f"a word of {len(frame.data)} bytes, more than {_WORD_BYTES_MAX}"
     if frame.kind == ForwardKind.RENEW and len(frame.data) != SESSION_ID_BYTES:
         return f"the id of a session has {SESSION_ID_BYTES} bytes, not {len(frame.data)}"
+    if frame.kind == ForwardKind.LEFT and (
+        len(frame.data) % SESSION_ID_BYTES or len(frame.data) > _ASKED_BYTES_MAX
+    ):
+        return f"ids of sessions are up to {_ASKED_BYTES_MAX} bytes, {SESSION_ID_BYTES} each"
     return ""
 
 

@@ -209,7 +209,7 @@ class Intake:
         return not refusal
 
     def _handler(self, kind: int) -> Callable[[Request], None]:
-        if kind == ForwardKind.RENEW:
+        if kind in (ForwardKind.RENEW, ForwardKind.LEFT):
             return self.on_renew
         return self.on_word if kind == ForwardKind.WORD else self.on_admin
 

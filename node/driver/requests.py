@@ -32,7 +32,7 @@ from ..raft.errors import Reason
 MAX_WAITING = 16384
 """Requests of one kind that may wait at once; one more is refused as overload."""
 
-MAY_REPEAT = frozenset((int(ForwardKind.RENEW), int(ForwardKind.WORD)))
+MAY_REPEAT = frozenset(map(int, (ForwardKind.RENEW, ForwardKind.WORD, ForwardKind.LEFT)))
 """The kinds of requests that may be carried out twice: when the leader that has one is lost, the next
 leader is asked."""
 

@@ -107,6 +107,10 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=33, gc=False):
     other: str = ""
 
 
+SESSIONS_ASKED_MAX = 512
+"""Sessions of which one request asks how much time they have left."""
+
+
 class ForwardKind(enum.IntEnum):
     """The kinds of requests that a node forwards to the leader.
 
@@ -132,6 +136,9 @@ class ForwardKind(enum.IntEnum):
     WORD = 9
     """`data` is what a client says of a TTL check (`checks/words.py`); the result is a `Word`. The only
     kind that a node answers without leading: if the check is of its own."""
+    LEFT = 10
+    """`data` is ids of sessions, 16 bytes each, up to `SESSIONS_ASKED_MAX`. The result is for each of them
+    the milliseconds until its TTL is over; None: it has no clock."""
 
 
 class Forward(msgspec.Struct, frozen=True, array_like=True, tag=40, gc=False):
@@ -224,7 +231,7 @@ Frame = (
 )
 
 # The result of a forwarded request that is DONE.
-Result = Outcome | JoinReply | Session | Word | None
+Result = Outcome | JoinReply | Session | Word | list[int | None] | None
 
 # Made at import: msgspec prepares a type at its first use, and two threads that do so at the same
 # time can crash the process.
@@ -242,6 +249,7 @@ _RESULTS: dict[int, msgspec.msgpack.Decoder[Result]] = {
     ForwardKind.PROMOTE: msgspec.msgpack.Decoder(None),
     ForwardKind.RENEW: msgspec.msgpack.Decoder(Session | None),
     ForwardKind.WORD: msgspec.msgpack.Decoder(Word),
+    ForwardKind.LEFT: msgspec.msgpack.Decoder(list[int | None]),
 }
 
 

@@ -31,8 +31,8 @@ OPTIONS = [
     "--disable-sync",
 ]
 WIDTHS = {"360": (360, 780), "1280": (1280, 900), "2560": (2560, 1440)}
-# The browser says this of every connection that is refused, whatever the page makes of it.
-_OF_A_DEAD_NODE = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING")
+# The browser says these itself of every connection that fails, whatever the page makes of it.
+_OF_A_DEAD_NODE = ("net::ERR_CONNECTION_", "net::ERR_INCOMPLETE_CHUNKED", "net::ERR_EMPTY_RESPONSE")
 
 # What a page asks for and this build does not have yet: the browser says 404 on the console.
 _SERVED = {route.path.decode() for route in RECORDS} | {

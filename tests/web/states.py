@@ -50,7 +50,12 @@ def cluster(*nodes: dict[str, Any], leader: str | None = "n1", **more: Any) -> d
 
 
 _SILENT = "it has not answered for 34 s; its port refuses connections"
-_UNKNOWN = {"applied_index": None, "commit_index": None, "writes_per_s": None, "fsync_ms": None}
+_UNKNOWN: dict[str, Any] = {
+    "applied_index": None,
+    "commit_index": None,
+    "writes_per_s": None,
+    "fsync_ms": None,
+}
 
 STATES: dict[str, tuple[dict[str, Any], str]] = {
     "empty": (cluster(leader=None), "Empty cluster"),

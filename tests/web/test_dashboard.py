@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -17,6 +21,21 @@ PAGES = ("cluster", "statistics", "services", "keys", "sessions", "dns")
 SIZE_MAX = 250 * 1024
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 HOSTILE = "<img src=x onerror=window.hacked=1>"
+SERIES = [
+    "requests_per_s",
+    "writes_per_s",
+    "dns_per_s",
+    "http_p50_ms",
+    "http_p99_ms",
+    "write_p50_ms",
+    "write_p99_ms",
+    "fsync_p50_ms",
+    "fsync_p99_ms",
+    "loop_lag_p99_ms",
+    "memory_bytes",
+    "disk_used_bytes",
+    "keys",
+]
 NEW_LEADER_MS = 15_000
 
 expect.set_options(timeout=10_000)
@@ -115,6 +134,68 @@ def test_each_state_of_a_cluster_has_its_design(browser, cluster, pictures, stat
         page.screenshot(path=pictures / f"state-{state}.png")
 
 
+def statistics(request) -> dict[str, Any]:
+    """What a node would answer: ten minutes of every series, of three nodes."""
+    since = int(time.time() - 600) * 1000
+    points = [None if 200 < k < 215 else 40 + 20 * math.sin(k / 40) for k in range(600)]
+    one = {"step": 1, "since": since, "series": dict.fromkeys(SERIES, points)}
+    return {"nodes": {"n1": one, "n2": one}, "missing": ["n3"]} if "node=all" in request else one
+
+
+def test_statistics_are_drawn_zoomed_together_and_saved(opened, cluster, pictures):
+    at = opened(cluster.nodes[0].address, "#/dns")
+    page = at.page
+    page.route("**/v1/statistics*", lambda route: route.fulfill(json=statistics(route.request.url)))
+    page.goto(f"http://{cluster.nodes[0].address}/ui/#/statistics")
+    expect(page.locator(".chart canvas")).to_have_count(10)
+    expect(page.locator(".note.warn")).to_contain_text("n3 did not answer in time")
+    expect(page.locator(".chart", has_text="Requests").locator(".now")).to_contain_text("/s")
+    page.screenshot(path=pictures / "statistics-drawn.png")
+    plot = page.locator(".u-over").first
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 60, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 40, steps=4)
+    page.mouse.up()
+    expect(page.get_by_role("button", name="All of it")).to_be_visible()
+    page.get_by_role("button", name="Together").click()
+    expect(page.locator(".chart", has_text="Requests").locator(".u-legend")).to_contain_text(
+        "all nodes"
+    )
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as CSV").click()
+    rows = saved.value.path().read_text().splitlines()
+
+    assert rows[0] == "time,node," + ",".join(SERIES)
+    assert len(rows) == 1 + 2 * 600
+
+
+def test_the_theme_and_the_pages_are_there_for_the_keyboard(opened, cluster):
+    page = opened(cluster.nodes[0].address).page
+    expect(page.locator("#members tbody tr")).to_have_count(3)
+    page.keyboard.press("Tab")
+    expect(page.locator("#skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    page.locator("#theme").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+    page.get_by_role("link", name="Sessions").focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_title(re.compile("^Sessions"))
+
+
+def test_a_browser_without_shared_workers_has_a_stream_for_each_tab(browser, cluster):
+    with new_context(browser) as context:
+        context.add_init_script("delete window.SharedWorker")
+        page = context.new_page()
+        page.goto(f"http://{cluster.nodes[0].address}/ui/")
+
+        expect(page.locator("#link-state")).to_have_text("live")
+
+
 # --- safety -----------------------------------------------------------------------------------
 
 
@@ -178,7 +259,8 @@ def test_a_member_is_renamed_and_a_setting_changed(opened, cluster):
 
 
 def test_a_mistake_in_a_dialog_is_said_there_with_what_to_do(opened, cluster):
-    page = opened(cluster.nodes[0].address).page
+    at = opened(cluster.nodes[0].address)
+    page = at.page
     page.get_by_role("button", name="Change dns_ttl", exact=True).click()
     page.get_by_label("New value").fill("often")
     page.locator("dialog").get_by_role("button", name="Change", exact=True).click()
@@ -186,6 +268,9 @@ def test_a_mistake_in_a_dialog_is_said_there_with_what_to_do(opened, cluster):
     expect(page.locator("dialog .note.bad")).to_contain_text("often")
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_have_count(0)
+    (said,) = at.faults  # By the browser itself, of every answer that is an error.
+    assert "400 (Bad Request)" in said
+    at.faults.clear()
 
 
 def test_a_session_is_destroyed(opened, cluster):

@@ -88,6 +88,7 @@ function section(title, lines, none) {
     {title: 'Type', render: (row) => row.type},
     {title: 'Data', render: (row) => el('code', null, row.data)},
   ]});
+  table.node.classList.add('cards');
   table.set(lines.map((line, at) => ({...line, key: at})));
   return el('div', null, el('h3', null, `${title} (${format.plural(lines.length, 'record')})`), table.node);
 }

@@ -80,7 +80,7 @@ export function mount(root, {api, live, may}) {
 function left(one) {
   if (one.ttl_s === null) return el('span', {class: 'muted'}, 'no TTL');
   if (one.ttl_left_s === null) {
-    return [`at most ${format.duration(one.ttl_s)}`, el('div', {class: 'hint'}, 'the leader has its clock')];
+    return ['–', el('div', {class: 'hint'}, `of ${format.duration(one.ttl_s)}; the leader has not said`)];
   }
   if (one.ttl_left_s < 0) return [parts.badge('warn', 'over'), el('div', {class: 'hint'}, `ends in ${format.duration(one.ttl_s + one.ttl_left_s)}`)];
   return [format.duration(one.ttl_left_s), el('div', {class: 'hint'}, `of ${format.duration(one.ttl_s)}`)];

@@ -78,6 +78,21 @@ export function mount(root, {api, live, node}) {
     if (!isOver) due = setTimeout(load, Math.min(Math.max(step * 1000, AGAIN_MS[0]), AGAIN_MS[1]));
   }
 
+  // This node's newest point comes by the stream, each second; what other nodes have is asked for.
+  function newest({at_ms, series}) {
+    const own = found && !zoom && found.nodes[node.name];
+    if (!own || own.step !== 1) return;
+    const place = Math.round((at_ms - own.since) / 1000);
+    if (place < 0 || place > 2 * seconds) return;
+    for (const [name, value] of Object.entries(series)) {
+      const points = own.series[name];
+      if (!points || points.length > place) continue;
+      while (points.length < place) points.push(null);
+      points.push(value);
+    }
+    draw();
+  }
+
   function draw() {
     const kept = aligned(found.nodes);
     replace(missing, found.missing.length ? parts.note('warn', el('p', null, `${found.missing.join(', ')} did not answer in time and ${found.missing.length === 1 ? 'is' : 'are'} not shown.`)) : null);
@@ -136,7 +151,7 @@ export function mount(root, {api, live, node}) {
   showChoices();
   replace(state, el('p', {class: 'muted'}, 'Loading …'));
   load();
-  const offs = [live.on('cluster', showChoices), live.on('back', load)];
+  const offs = [live.on('cluster', showChoices), live.on('back', load), live.on('statistics', newest)];
   return () => { isOver = true; clearTimeout(due); offs.forEach((off) => off()); board.close(); };
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -220,8 +220,10 @@ class FakeBackend:
         outcome = self.apply(command)
         return idempotency.answered(outcome) if isinstance(command, Keyed) else outcome
 
-    def left_s(self, session_id: bytes) -> float | None:
-        return 7.25
+    async def left_ms(self, session_ids: Sequence[bytes], deadline: float) -> list[int | None]:
+        if self.error is not None:
+            raise self.error
+        return [7250 for _ in session_ids]
 
     def service_index(self, folded: bytes) -> int:
         return self.state.service_index(folded)

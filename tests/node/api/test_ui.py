@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import trio
 
 from hstore.node.api import ui
+from hstore.node.errors import NoLeader
 from hstore.node.model.locks import Acquire, CreateSession, Session
 from hstore.node.web import files
 
@@ -79,8 +82,18 @@ async def test_sessions_are_shown_with_their_holder_their_keys_and_the_time_that
     found = (await connect().request("GET", "/v1/ui/sessions")).json()
 
     (one,) = found["sessions"]
-    assert (one["name"], one["node"], one["ttl_s"], one["ttl_left_s"]) == ("web<b>", "n1", 10, 7.2)
+    assert (one["name"], one["node"], one["ttl_s"], one["ttl_left_s"]) == ("web<b>", "n1", 10, 7.25)
     assert (one["keys"], one["held"], found["more"]) == (["lock/a"], 1, False)
+
+
+async def test_without_a_leader_sessions_are_shown_without_the_time_that_is_left(connect, backend):
+    session = Session(b"s" * 16, "job", 1, 0, "release", "10s", 10_000, ())
+    assert backend.apply(CreateSession(session)).ok
+    backend.error = NoLeader("nobody leads")
+
+    (one,) = (await connect().request("GET", "/v1/ui/sessions")).json()["sessions"]
+
+    assert (one["ttl_s"], one["ttl_left_s"]) == (10, None)
 
 
 async def open_stream(client):
@@ -128,3 +141,18 @@ async def test_all_streams_of_a_node_share_one_rendering(
     assert len(said) == 1
     # One for each second, and those of the first moment of each stream.
     assert len(made) <= len(clients) + 4
+
+
+def test_the_newest_point_of_the_statistics_comes_with_the_cluster_where_there_is_one():
+    class Statistics:
+        points: ClassVar = [(0, {}), (1_700_000_000_000, {"keys": 3.0})]
+
+        def newest(self):
+            return self.points.pop(0)
+
+    backend = SimpleNamespace(statistics=Statistics())
+    none_yet, told = ui._newest(backend), ui._newest(backend)
+
+    assert none_yet == b""
+    assert told.startswith(b'event: statistics\ndata: {"at_ms":1700000000000,"series":{"keys":3')
+    assert told.endswith(b"}}\n\n")

@@ -136,6 +136,25 @@ async def test_a_renewal_starts_the_time_again(at_leader: bool, autojump_clock) 
         assert await renew(via, session) is None
 
 
+@pytest.mark.parametrize("at_leader", [True, False])
+async def test_any_node_can_say_how_much_time_sessions_have_left(
+    at_leader: bool, autojump_clock
+) -> None:
+    async with three() as cluster:
+        leader = cluster.leader
+        via = leader if at_leader else cluster.followers[0]
+        timed = await create(cluster, leader, 1)
+        untimed = await create(cluster, leader, 2, ttl_s=0)
+        await trio.sleep(TTL_S / 2)
+
+        asked, deadline = [timed, untimed, session_id(9)], trio.current_time() + 1
+        left, no_clock, unknown = await via.node.sessions.left_ms(asked, deadline)
+
+        assert left is not None
+        assert TTL_S * 400 < left <= TTL_S * 500
+        assert (no_clock, unknown) == (None, None)
+
+
 async def test_renewals_that_no_task_waits_for_are_answered_once(autojump_clock) -> None:
     async with three() as cluster:
         for via in (cluster.leader, cluster.followers[0]):
@@ -404,6 +423,17 @@ async def test_a_renewal_of_a_peer_that_names_no_session_is_refused(
         with pytest.raises(Refused, match="16 bytes"):
             await follower.node.replica.request(
                 ForwardKind.RENEW, bytes(length), trio.current_time() + 5
+            )
+
+
+@pytest.mark.parametrize("length", [15, 17, 513 * 16])
+async def test_a_question_for_times_that_names_no_sessions_or_too_many_is_refused(
+    length: int, autojump_clock
+) -> None:
+    async with three() as cluster:
+        with pytest.raises(Refused, match="16 each"):
+            await cluster.followers[0].node.replica.request(
+                ForwardKind.LEFT, bytes(length), trio.current_time() + 5
             )
 
 
