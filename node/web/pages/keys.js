@@ -69,7 +69,7 @@ export function mount(root, ctx) {
       return [el('span', {class: 'sign', 'aria-hidden': 'true'}, '▸ '), el('a', {class: 'mono', href: address(row.folder)}, row.folder.slice(from))];
     }
     const isOpen = opened && opened.key === row.key;
-    return [el('a', {class: `mono${isOpen ? ' chosen' : ''}`, href: address(row.key), onclick: (event) => { event.preventDefault(); open(row); }},
+    return [el('a', {class: `mono${isOpen ? ' chosen' : ''}`, 'data-key': row.key, href: address(row.key), onclick: (event) => { event.preventDefault(); open(row); }},
       row.key.slice(from) || (row.key ? `${row.key} (this key)` : '')),
     row.locked ? [' ', parts.badge('info', 'locked')] : null, row.found ? el('span', {class: 'hint'}, ' in the value') : null];
   }
@@ -129,13 +129,9 @@ export function mount(root, ctx) {
   function show(key) {
     if (opened) opened.stop();
     opened = key ? keyView(ctx, key, {onGone: again, onChange: again, close: () => { ctx.go(address(prefix)); show(''); }}) : null;
-    if (opened) {
-      replace(side, opened.node);
-      if (!matchMedia('(min-width: 1000px)').matches) side.scrollIntoView({block: 'start'});
-    }
+    if (opened) replace(side, opened.node);
     else replace(side, parts.panel('No key is chosen', {}, el('p', {class: 'hint'}, 'Choose one from the tree to see its value.')));
-    // So that the mark of the opened key is drawn anew.
-    table.set(pages.rows.map((one) => ({...one})));
+    for (const link of table.node.querySelectorAll('a[data-key]')) link.classList.toggle('chosen', link.dataset.key === key);
   }
 
   function moved(path, isFirst = false) {
@@ -372,6 +368,8 @@ function keyView(ctx, key, {onGone, onChange, close}) {
   // Others' changes are shown as they happen; while one edits, they are told.
   async function follow() {
     await look(true);
+    // Where it is below the tree, it is brought into sight.
+    if (!signal.aborted && !matchMedia('(min-width: 1000px)').matches) node.scrollIntoView({block: 'start'});
     for (;;) {
       await pause(LOOK_MS, signal);
       if (signal.aborted) return;
@@ -390,6 +388,6 @@ function keyView(ctx, key, {onGone, onChange, close}) {
   }
 
   replace(body, el('p', {class: 'hint'}, 'Looking …'));
-  follow();
+  follow().catch((error) => { if (!signal.aborted) replace(body, parts.problem(error)); });
   return {node, key, stop: () => end.abort()};
 }

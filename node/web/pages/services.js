@@ -84,11 +84,11 @@ function serviceList(ctx) {
     onOpen: (row) => ctx.go(address(row.name)), onEnd: () => pages.more(),
     columns: [
       {title: 'Service', render: (row) => el('a', {href: address(row.name)}, row.name)},
-      {title: 'Passing', class: 'num', render: (row) => counted(ctx, row.passing, 'passing')},
-      {title: 'Warning', class: 'num', render: (row) => counted(ctx, row.warning, 'warning')},
       {title: 'Critical', class: 'num', render: (row) => counted(ctx, row.critical, 'critical')},
-      {title: 'Instances', class: 'num', render: (row) => format.count(row.instances)},
-      {title: 'Tags', render: (row) => tags(ctx, row.tags, row.more_tags)},
+      {title: 'Warning', class: 'num', render: (row) => counted(ctx, row.warning, 'warning')},
+      {title: 'Passing', class: 'num', render: (row) => counted(ctx, row.passing, 'passing')},
+      {title: 'Instances', class: 'num wide', render: (row) => format.count(row.instances)},
+      {title: 'Tags', class: 'wide', render: (row) => tags(ctx, row.tags, row.more_tags)},
     ],
   });
   const pages = pager({
@@ -158,7 +158,7 @@ function service(ctx, name, again) {
         row.maintenance ? ' ' : null, row.maintenance ? parts.health('maintenance', `the ${row.maintenance} is in maintenance`) : null]},
       {title: 'Node', render: (row) => row.node},
       {title: 'Address', render: (row) => el('span', {class: 'mono'}, where(row))},
-      {title: 'Tags', render: (row) => tags(ctx, row.tags)},
+      {title: 'Tags', class: 'wide', render: (row) => tags(ctx, row.tags)},
     ],
   });
   const details = el('div', {class: 'stack', id: 'instance'});

@@ -13,7 +13,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.system.cluster import Answer, Cluster, Node, eventually
-from tests.web.browser import Opened, chromium, new_context
+from tests.web.browser import Opened, new_context
+from tests.web.test_dashboard import AXE
 
 BAD_NAME = "<img src=x onerror=document.title='hurt'>"
 
@@ -385,30 +386,38 @@ def test_a_service_of_many_instances_comes_by_pages(node, opened):
     assert len(node.get("/v1/health/service/crowd").json()) == 209
 
 
+def test_what_is_opened_is_right_for_those_who_do_not_see_it(node, opened, web):
+    put(node, "/v1/kv/axe/json", b'{"a":1}')
+    put(node, "/v1/kv/axe/bytes", b"\0\xff")
+    serious = {}
+    for path, shown in (
+        ("#/keys/axe/json", "pre.json"), ("#/keys/axe/bytes", "pre.hex"),
+        ("#/services/web", "#instance .checks"),
+    ):  # fmt: skip
+        page = visit(opened, path)
+        expect(page.locator(shown)).to_be_visible()
+        page.evaluate(AXE)
+        serious[path] = page.evaluate(
+            "axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations"
+            ".filter((v) => ['serious', 'critical'].includes(v.impact))"
+            ".map((v) => v.id + ': ' + v.nodes.map((n) => n.target.join(' ')).join(', ')))"
+        )
+    assert [found for found in serious.values() if found] == []
+
+
 # -- what a browser and a node are -------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def _browser(require_tool: Callable[[str], str]) -> Iterator[Browser]:
-    require_tool("chromium")
-    with chromium() as browser:
-        yield browser
+@pytest.fixture
+def node(cluster: Cluster) -> Node:
+    return cluster.nodes[0]
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with Cluster(tmp_path_factory.mktemp("lists")) as cluster:
-        one = cluster.nodes[0]
-        one.start("--new-cluster")
-        eventually(lambda: one.get("/v1/health").status == 200, "it leads")
-        yield one
-
-
-@pytest.fixture(scope="module")
-def _page(_browser: Browser, node: Node) -> Iterator[Opened]:
+def _page(browser: Browser, _three: Cluster) -> Iterator[Opened]:
     """One page for all tests here: to make one for each takes longer than the tests."""
-    context = new_context(_browser)
-    opened = Opened(context, node.address)
+    context = new_context(browser)
+    opened = Opened(context, _three.nodes[0].address)
     opened.page.set_default_timeout(8_000)
     yield opened
     context.close()
