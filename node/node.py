@@ -40,7 +40,7 @@ from .driver.replica import Replica
 from .driver.ticks import TickTimer
 from .errors import AddressClaimed, BadFrame, BadNumber, DuplicateProcess
 from .metrics.figures import Figures
-from .model.values import is_address
+from .metrics.statistics.history import History
 from .net.lag import Lag
 from .net.poller import Poller, can_poll
 from .peers import wire
@@ -93,6 +93,7 @@ class Node:
     Attributes:
         replica, status, links: Its rooms.
         alarms: What an operator has to mend.
+        statistics: Its figures over time; whoever runs the node runs them beside it.
         keys, administration, process, settings: What clients ask of it; together, the `backend`.
         poller: Watches the sockets of peers and clients; None: each has a task of its own.
         figures: What its rooms have counted; whoever makes its servers adds theirs.
@@ -176,6 +177,7 @@ class Node:
 
     def _connect_rooms(self, state: State) -> None:
         """Have the rooms below call this node, or each other; gather what the API is given."""
+        self.statistics = History(self._facts.id, self.replica, self.figures.totals)
         self.backend = Backend(
             self.keys,
             self.administration,
@@ -184,6 +186,7 @@ class Node:
             self.sessions,
             catalog=self.keys,
             checks=self.checks,
+            statistics=self.statistics,
         )
         if self.poller is not None:
             self.keys.watches.wake = self.poller.turn.soon
@@ -286,12 +289,18 @@ class Node:
             elif isinstance(frame, wire.Bulletin):
                 self.replica.check_term(peer, frame.term)
                 self.status.bulletin(frame)
-            elif isinstance(frame, wire.StateDigest):
-                self.check.reported(peer, frame)
-            elif isinstance(frame, wire.StopAll):
-                self.shutdown.ordered(peer)
             else:
-                self._not_for_here(peer, type(frame).__name__)
+                self._hand_out_seldom(peer, frame)
+
+    def _hand_out_seldom(self, peer: int, frame: wire.Frame) -> None:
+        if isinstance(frame, wire.StateDigest):
+            self.check.reported(peer, frame)
+        elif isinstance(frame, wire.StopAll):
+            self.shutdown.ordered(peer)
+        elif isinstance(frame, (wire.AskStatistics, wire.StatisticsReply)):
+            self.statistics.received(peer, frame)
+        else:
+            self._not_for_here(peer, type(frame).__name__)
 
     def said_hello(self, peer: int, address: str) -> None:
         """Learn the address of a peer that may have no record here, and is needed all the same.
@@ -352,7 +361,7 @@ class Node:
         if refusal == wire.Refusal.REMOVED:
             self.process.removed()
         elif refusal == wire.Refusal.DUPLICATE:
-            raise DuplicateProcess(self._another_runs(peer, other))
+            raise DuplicateProcess(self.process.another_runs(peer, other))
         elif refusal == wire.Refusal.CLUSTER:
             self.status.stranger_answered(peer)
 
@@ -405,21 +414,6 @@ class Node:
     def _not_for_here(self, peer: int, kind: str) -> None:
         if self._log_limit.is_due(peer, kind):
             _log.warning("a frame that does not belong here", frame=kind)
-
-    def _another_runs(self, peer: int, other: str) -> str:
-        """Return why this process ends, and what its user can do."""
-        members = self._facts.members
-        own, said_by = members.get(self._facts.id), members.get(peer)
-        where = f"with peer port {other}" if is_address(other) else "elsewhere"
-        if own is not None and own.peer_address == other:
-            where = f"at {own.address}"
-        return (
-            f"another process of this node, {self.process.name or 'without a name'} "
-            f"({self._facts.id:016x}), runs {where} (says {said_by.name if said_by else 'a peer'}); "
-            "one of the two data directories is a copy of the other\n"
-            "stop the process that is not wanted; for one more node, `hstore join` with an empty "
-            "--data-dir"
-        )
 
     async def _poll(self, poller: Poller) -> None:
         """Watch sockets, and take one turn for each batch of them."""

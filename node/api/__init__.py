@@ -14,6 +14,7 @@ simple.py      /read, /write, /update, /delete
 watch.py       /v1/watch
 cluster.py     /v1/cluster, /v1/health, /v1/events, /v1/node/load, joining
 config.py      settings and names
+statistics.py  /v1/statistics
 admin.py       stop, restart, kill, leave, remove, transfer
 items.py       an item in an answer, its 404, the age of a stale copy: shared by three handlers
 rendered.py    bodies of answers about one service, kept as long as they are right, and shared waits

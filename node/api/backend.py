@@ -1,13 +1,13 @@
-"""What the API asks of the node behind it, in seven protocols and the `Backend` that holds them.
+"""What the API asks of the node behind it, in eight protocols and the `Backend` that holds them.
 
 In a node, `driver/keys.py` (keys and catalog), `cluster/administration.py`, `cluster/this_node.py`,
-`cluster/configure.py` and `checks/runner.py` implement them; in the tests, a fake does. Deadlines are
+`cluster/configure.py`, `checks/runner.py` and `metrics/statistics/history.py` implement them; in the tests, a fake does. Deadlines are
 absolute, in seconds of `trio.current_time()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
     from ..model.commands import ClusterSettings, Command, Member, Outcome
     from ..model.locks import Session
+    from ..model.statistics import Points, Question
     from ..state.changes import Table
     from ..state.machine import Item, Reader
     from ..state.watches import Watch
@@ -429,7 +430,45 @@ class Settings(Protocol):
         ...
 
 
+class Statistics(Protocol):
+    """The figures that each member keeps of itself over time."""
+
+    def now_ms(self) -> int:
+        """Return the time of day of this node, in milliseconds since 1970."""
+        ...
+
+    def newest(self) -> tuple[int, dict[str, float]]:
+        """Return the newest point: when its second began, in ms since 1970, and its known figures."""
+        ...
+
+    async def gather(self, members: Iterable[int], question: Question) -> dict[int, Points]:
+        """Return the answers of members, by id; one that did not answer within 2 s is left out.
+
+        Raises:
+            Overloaded: Too many requests wait for such answers.
+        """
+        ...
+
+
+class NoStatistics:
+    """The `Statistics` of a node that keeps none."""
+
+    def now_ms(self) -> int:
+        """Return the beginning of time."""
+        return 0
+
+    def newest(self) -> tuple[int, dict[str, float]]:
+        """Return no point."""
+        return 0, {}
+
+    async def gather(self, members: Iterable[int], question: Question) -> dict[int, Points]:
+        """Return no answer."""
+        del members, question
+        return {}
+
+
 _NO_CHECKS = NoChecks()
+_NO_STATISTICS = NoStatistics()
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,3 +482,4 @@ class Backend:
     sessions: Sessions
     catalog: Catalog
     checks: Checks = _NO_CHECKS
+    statistics: Statistics = _NO_STATISTICS

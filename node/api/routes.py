@@ -11,7 +11,7 @@ from typing import Any
 
 from ..model.commands import VALUE_BYTES_MAX
 from ..model.user_events import PAYLOAD_BYTES_MAX
-from . import admin, cluster, config, simple, watch
+from . import admin, cluster, config, simple, statistics, watch
 from .consul import (
     acl,
     agent,
@@ -224,6 +224,7 @@ RECORDS = (
     _read(b"/v1/cluster", cluster.show, Right.NODE_READ),
     _read(b"/v1/events", cluster.events, Right.NODE_READ),
     _read(b"/v1/node/load", cluster.load, Right.AGENT_READ, "seconds"),
+    _read(b"/v1/statistics", statistics.show, Right.AGENT_READ, "node since step series"),
     # Newcomers come from any host; the door is for `hstore join`, never for a page.
     Route(
         _POST,

@@ -4,6 +4,7 @@ Words. A *figure* is a value as of now, a *total* one that only rises. A *series
 and labels, as Prometheus has it.
 
 figures.py     reads what the rooms have counted
+`statistics/`  the same over time, kept for seven days
 
 Never here: counting. Each room counts for itself, in plain numbers (`measure/`).
 """
