@@ -42,6 +42,7 @@ from .errors import AddressClaimed, BadFrame, BadNumber, DuplicateProcess
 from .metrics.exposition import Exposition
 from .metrics.figures import Figures
 from .metrics.sources import Sources
+from .metrics.statistics.history import History
 from .net.lag import Lag
 from .net.poller import Poller, can_poll
 from .peers import wire
@@ -94,6 +95,7 @@ class Node:
     Attributes:
         replica, status, links: Its rooms.
         alarms: What an operator has to mend.
+        statistics: Its figures over time; whoever runs the node runs them beside it.
         keys, administration, process, settings: What clients ask of it; together, the `backend`.
         poller: Watches the sockets of peers and clients; None: each has a task of its own.
         figures: What its rooms have counted; whoever makes its servers adds theirs.
@@ -139,14 +141,8 @@ class Node:
         self.handover = Handover(self.replica, self.status, self.membership)
         me = LocalNode(identity.cluster_id, identity.node_id, name, peer_address, life.incarnation)
         self.poller = Poller() if can_poll() else None
-        self.links = Links(
-            me,
-            self,
-            dial=dial,
-            heartbeat_s=self.replica.tick_seconds,
-            rng=rng,
-            poller=self.poller,
-        )
+        beat_s = self.replica.tick_seconds
+        self.links = Links(me, self, dial=dial, heartbeat_s=beat_s, rng=rng, poller=self.poller)
         self.snapshot_sender = SnapshotSender(self.replica, self.links, rng)
         self.snapshot_receiver = SnapshotReceiver(self.replica)
         self._founding = Founding(self._facts, is_founder=life.is_founder)
@@ -187,6 +183,7 @@ class Node:
             self.alarms,
         )
         self.figures = Figures(sources)
+        self.statistics = History(self._facts.id, self.replica, self.figures.totals)
         self.backend = Backend(
             self.keys,
             self.administration,
@@ -196,6 +193,7 @@ class Node:
             catalog=self.keys,
             checks=self.checks,
             metrics=Exposition(self.figures),
+            statistics=self.statistics,
         )
         if self.poller is not None:
             self.keys.watches.wake = self.poller.turn.soon
@@ -301,12 +299,18 @@ class Node:
             elif isinstance(frame, wire.Bulletin):
                 self.replica.check_term(peer, frame.term)
                 self.status.bulletin(frame)
-            elif isinstance(frame, wire.StateDigest):
-                self.check.reported(peer, frame)
-            elif isinstance(frame, wire.StopAll):
-                self.shutdown.ordered(peer)
             else:
-                self._not_for_here(peer, type(frame).__name__)
+                self._hand_out_seldom(peer, frame)
+
+    def _hand_out_seldom(self, peer: int, frame: wire.Frame) -> None:
+        if isinstance(frame, wire.StateDigest):
+            self.check.reported(peer, frame)
+        elif isinstance(frame, wire.StopAll):
+            self.shutdown.ordered(peer)
+        elif isinstance(frame, (wire.AskStatistics, wire.StatisticsReply)):
+            self.statistics.received(peer, frame)
+        else:
+            self._not_for_here(peer, type(frame).__name__)
 
     def said_hello(self, peer: int, address: str) -> None:
         """Learn the address of a peer that may have no record here, and is needed all the same.
@@ -413,8 +417,6 @@ class Node:
             hint="let one of them go: `hstore leave -h NAME` in the other cluster removes its "
             "member at this address; if this cluster was recovered from the other, stop that node",
         )
-
-    # -- inside -----------------------------------------------------------------------------
 
     def _not_for_here(self, peer: int, kind: str) -> None:
         if self._log_limit.is_due(peer, kind):

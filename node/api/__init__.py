@@ -17,6 +17,7 @@ cluster.py     /v1/cluster, /v1/health, /v1/events, /v1/timeline, /v1/node/load,
 monitor.py     /v1/agent/monitor: the log of this node as it comes
 config.py      settings and names
 metrics.py     /metrics, /v1/agent/metrics, targets for Prometheus
+statistics.py  /v1/statistics
 admin.py       stop, restart, kill, leave, remove, transfer
 ask_dns.py     what this node's DNS server answers, for the dashboard
 sessions.py    who holds what for how much longer, for the dashboard
@@ -24,6 +25,7 @@ ui.py          the files of the dashboard, the stream of its tabs, what only it 
 items.py       an item in an answer, its 404, the age of a stale copy: shared by three handlers
 rendered.py    bodies of answers about one service, kept as long as they are right, and shared waits
 backend.py     what the API asks of the node
+figures.py     what it asks of the figures of the node
 `consul/`      the paths of Consul's clients; hstore's own are the modules above
 `dialect/`     what the paths of Consul's clients have in common
 `http/`        HTTP/1.1 itself

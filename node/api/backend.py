@@ -1,8 +1,8 @@
-"""What the API asks of the node behind it, in eight protocols and the `Backend` that holds them.
+"""What the API asks of the node behind it, in protocols, and the `Backend` that holds them.
 
 In a node, `driver/keys.py` (keys and catalog), `cluster/administration.py`, `cluster/this_node.py`,
-`cluster/configure.py`, `checks/runner.py` and `metrics/exposition.py` implement them; in the tests, a fake does. Deadlines are
-absolute, in seconds of `trio.current_time()`.
+`cluster/configure.py` and `checks/runner.py` implement them; in the tests, a fake does. What is asked of
+a node's figures is in `figures.py`. Deadlines are absolute, in seconds of `trio.current_time()`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..model.checks import Word
+from .figures import NO_METRICS, NO_STATISTICS, Metrics, Statistics
 
 if TYPE_CHECKING:
     from ..model.checks import Check, CheckStatus
@@ -454,36 +455,7 @@ class Settings(Protocol):
         ...
 
 
-class Metrics(Protocol):
-    """The figures of this node for other programs; they cost a few milliseconds, and need no leader."""
-
-    def text(self, accept: str) -> tuple[str, bytes]:
-        """Return all series for a scraper, in the form that its `Accept` header asks for.
-
-        Returns:
-            The content type, and the body.
-        """
-        ...
-
-    def consul(self) -> bytes:
-        """Return all series as Consul's `/v1/agent/metrics` has them."""
-        ...
-
-
-class NoMetrics:
-    """The `Metrics` of a node that counts nothing."""
-
-    def text(self, accept: str) -> tuple[str, bytes]:
-        """Show nothing."""
-        return "text/plain; version=0.0.4; charset=utf-8", b""
-
-    def consul(self) -> bytes:
-        """Show nothing."""
-        return b"{}"
-
-
 _NO_CHECKS = NoChecks()
-_NO_METRICS = NoMetrics()
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,4 +469,5 @@ class Backend:
     sessions: Sessions
     catalog: Catalog
     checks: Checks = _NO_CHECKS
-    metrics: Metrics = _NO_METRICS
+    metrics: Metrics = NO_METRICS
+    statistics: Statistics = NO_STATISTICS

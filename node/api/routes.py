@@ -21,6 +21,7 @@ from . import (
     monitor,
     sessions,
     simple,
+    statistics,
     ui,
     watch,
 )
@@ -256,6 +257,7 @@ RECORDS = (
     _read(b"/v1/ui/sessions", sessions.every, Right.SESSION_READ),
     _read(b"/v1/ui/stream", ui.stream, Right.NODE_READ),
     _read(b"/v1/node/load", cluster.load, Right.AGENT_READ, "seconds"),
+    _read(b"/v1/statistics", statistics.show, Right.AGENT_READ, "node since step series"),
     # Newcomers come from any host; the door is for `hstore join`, never for a page.
     Route(
         _POST,

@@ -117,9 +117,7 @@ class _Latest:
 
 def _newest(backend: Backend) -> bytes:
     """Return the event with the newest point of this node's statistics; empty: there is none yet."""
-    # A node keeps statistics where its backend has them.
-    statistics = getattr(backend, "statistics", None)
-    at_ms, series = statistics.newest() if statistics is not None else (0, {})
+    at_ms, series = backend.statistics.newest()
     if not series:
         return b""
     return b"event: statistics\ndata: %b\n\n" % _encode({"at_ms": at_ms, "series": series})

@@ -139,21 +139,6 @@ class ThisNode:
         """Return the longest stall of the event loop in the last `seconds`, in milliseconds."""
         return self._lag.longest_ms(seconds)
 
-    def another_runs(self, peer: int, other: str) -> str:
-        """Return why this process ends, and what its user can do."""
-        members = self._facts.members
-        own, said_by = members.get(self._facts.id), members.get(peer)
-        where = f"with peer port {other}" if is_address(other) else "elsewhere"
-        if own is not None and own.peer_address == other:
-            where = f"at {own.address}"
-        return (
-            f"another process of this node, {self.name or 'without a name'} "
-            f"({self._facts.id:016x}), runs {where} (says {said_by.name if said_by else 'a peer'}); "
-            "one of the two data directories is a copy of the other\n"
-            "stop the process that is not wanted; for one more node, `hstore join` with an empty "
-            "--data-dir"
-        )
-
     async def stop(self) -> str:
         """Leave the quorum, then request a clean stop, also when cancelled.
 
@@ -183,6 +168,26 @@ class ThisNode:
         """Request a clean stop because this node is no member any more."""
         self.was_removed = True
         self.request_stop("this node was removed from the cluster")
+
+    def another_runs(self, peer: int, other: str) -> str:
+        """Return why this node ends where another process of it runs, and what its user can do.
+
+        Args:
+            peer: The member that says so.
+            other: `HOST:PORT` where the other process answers members; perhaps no address.
+        """
+        members = self._facts.members
+        own, said_by = members.get(self._facts.id), members.get(peer)
+        where = f"with peer port {other}" if is_address(other) else "elsewhere"
+        if own is not None and own.peer_address == other:
+            where = f"at {own.address}"
+        return (
+            f"another process of this node, {self.name or 'without a name'} "
+            f"({self._facts.id:016x}), runs {where} (says {said_by.name if said_by else 'a peer'}); "
+            "one of the two data directories is a copy of the other\n"
+            "stop the process that is not wanted; for one more node, `hstore join` with an empty "
+            "--data-dir"
+        )
 
     def request_stop(self, reason: str) -> None:
         """Request a clean stop; the first reason stands."""

@@ -9,6 +9,7 @@ series.py      every series, group by group
 families.py    plain numbers as families of prometheus-client
 exposition.py  Prometheus' text, OpenMetrics
 consul_form.py Consul's JSON
+`statistics/`  the same over time, kept for seven days
 
 Never here: counting. Each room counts for itself, in plain numbers (`measure/`).
 """

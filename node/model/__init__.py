@@ -13,6 +13,7 @@ transactions.py  the operations that only a transaction has, and its answer
 commands.py      what a committed entry can ask, with its outcome; the cluster's settings
 decoded.py       registrations that are decoded once for two uses
 cluster_info.py  the `/v1/cluster` object, join requests and replies
+statistics.py    the figures kept over time: their names, a question and its answer
 plain.py         text from anywhere, made harmless to a terminal and to a log
 durations.py     durations as Go writes and reads them
 values.py        parsers of addresses, names, durations and sizes

@@ -23,6 +23,8 @@ from ..model.checks import Word
 from ..model.cluster_info import JoinReply, NodeFigures, Reason
 from ..model.commands import Outcome
 from ..model.locks import Session
+from ..model.numbers import Unsigned
+from ..model.statistics import Points, Question
 from ..raft.entry import NUMBER_MAX, Number
 from ..raft.membership import MEMBERS_MAX
 from ..raft.messages import Message
@@ -212,6 +214,25 @@ class StateDigest(msgspec.Struct, frozen=True, array_like=True, tag=44, gc=False
     digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 
 
+class AskStatistics(msgspec.Struct, frozen=True, array_like=True, tag=47, gc=False):
+    """A member asks another for figures that it has kept (`node/metrics/statistics/asked.py`).
+
+    Attributes:
+        id: Names the question in its answer; never used twice by one process.
+        question: What is asked.
+    """
+
+    id: Unsigned
+    question: Question
+
+
+class StatisticsReply(msgspec.Struct, frozen=True, array_like=True, tag=48, gc=False):
+    """The answer to the `AskStatistics` of the same id; half a MiB where all is asked for."""
+
+    id: Unsigned
+    points: Points
+
+
 class StopAll(msgspec.Struct, frozen=True, array_like=True, tag=46, gc=False):
     """An order to stop for every member, passed on by each (`cluster/shutdown.py`)."""
 
@@ -227,6 +248,8 @@ Frame = (
     | Bulletin
     | StateDigest
     | StopAll
+    | AskStatistics
+    | StatisticsReply
     | snapshot_transfer.Frame
 )
 

@@ -293,6 +293,7 @@ async def _run_node(
         await nursery.start(_serve_api, api, sockets.api, api_done)
         nursery.start_soon(keep_announced, node, settings)
         nursery.start_soon(saved_members.keep, node, settings.data_dir, _warn_of_unsaved)
+        nursery.start_soon(node.statistics.run, settings.data_dir)
         nursery.start_soon(Rediscovery(node, _peer_sources(node, settings, launch), rng).run)
         if announce.is_wanted(settings):
             await nursery.start(announce.run, node, settings, rng)

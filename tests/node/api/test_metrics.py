@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hstore.node.api.backend import Metrics
+from hstore.node.api.figures import Metrics
 from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
 

@@ -94,7 +94,7 @@ RIGHTS = {
         "/v1/agent/maintenance", "/v1/catalog/deregister", "/v1/catalog/register",
         "/v1/coordinate/update",
     },
-    Right.AGENT_READ: {"/v1/agent/self", "/v1/node/load"},
+    Right.AGENT_READ: {"/v1/agent/self", "/v1/node/load", "/v1/statistics"},
     Right.AGENT_WRITE: {"/v1/agent/leave", "/v1/agent/reload", "/v1/agent/token/"},
     Right.OPERATOR_READ: {
         "/v1/agent/monitor", "/v1/config", "/v1/config/", "/v1/operator/raft/configuration",

@@ -21,6 +21,7 @@ from hstore.node.errors import (
 from hstore.node.model import commands
 from hstore.node.model.cluster_info import NodeFigures
 from hstore.node.model.commands import Delete, Outcome, Put
+from hstore.node.model.statistics import SPANS, Points, Question
 from hstore.node.peers import frame_check, links, wire
 from hstore.node.peers.snapshot_transfer import (
     SnapshotChunk,
@@ -51,6 +52,8 @@ FRAMES: list[wire.Frame] = [
     wire.Report(FIGURES),
     wire.Bulletin(3, {1: ("alive", 0, FIGURES, ""), 2: ("failed", None, None, "is silent")}),
     wire.StopAll(),
+    wire.AskStatistics(7, Question(("keys",), 15, 1)),
+    wire.StatisticsReply(7, Points(15, 15_000, {"keys": b"12345678"})),
     SnapshotStart(3, META, 2**64 - 1),
     SnapshotPosition(9, 3, b"key", b"digest"),
     SnapshotChunk(9, 3, b"key", b"data", b"digest"),
@@ -101,6 +104,12 @@ def test_what_follows_a_bad_frame_is_not_read() -> None:
 def test_the_largest_entry_fits_into_one_frame() -> None:
     entry = Entry(2**63, 2**63, EntryKind.COMMAND, bytes(frame_check._MAX_ENTRY))
     frame = wire.encode(Append(2**63, 2**63, 2**63, 2**63, 2**63, [entry], 2**63))
+    assert len(frame) < wire.MAX_FRAME
+
+
+def test_the_largest_answer_about_statistics_fits_into_one_frame() -> None:
+    series = {f"{name:32}": bytes(SPANS[-1].points * 8) for name in range(32)}
+    frame = wire.encode(wire.StatisticsReply(2**63, Points(120, 2**63, series)))
     assert len(frame) < wire.MAX_FRAME
 
 
