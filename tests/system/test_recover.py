@@ -156,6 +156,11 @@ def test_without_a_majority_each_says_who_is_missing_and_two_recovered_halves_st
     eventually(lambda: third.read("shared") == "of n1", "a new member has the data")
 
 
+def shows(node: Node, **health: str) -> bool:
+    """Whether a node shows each member, by its name, to be as well as this."""
+    return {one.name: one.health for one in node.info().nodes} == health
+
+
 def test_of_two_voters_that_are_left_one_lost_log_and_all_say_so(cluster: Cluster) -> None:
     first, second, third = three_named(cluster)
     assert run(*HSTORE, "stop", "-h", first.address, env=cluster.env).status == 0
@@ -173,8 +178,8 @@ def test_of_two_voters_that_are_left_one_lost_log_and_all_say_so(cluster: Cluste
     for node in (second, third):
         why = eventually(partial(says, node, "lost log"), "it knows that one has lost log")
         assert f"`hstore recover --data-dir {node.directory}`" in why
-        health = {one.name: one.health for one in node.info().nodes}
-        assert health == {"n1": "alive", "n2": "alive", "n3": "recovering"}
+        # Another one counts as stopped until it has been heard again.
+        eventually(partial(shows, node, n1="alive", n2="alive", n3="recovering"), "all were heard")
 
     # The one that lost nothing goes on with everything that was ever acknowledged.
     for node in (first, second, third):

@@ -481,11 +481,21 @@ def backend() -> FakeBackend:
 
 @pytest.fixture(params=["a task each", "parked"])
 async def poller(request, nursery) -> AsyncIterator[Poller | None]:
-    """What watches connections; None: each has a task that does. Every test runs with both."""
+    """What watches connections; None: each has a task that does. Every test runs with both.
+
+    But for a test of what only `parked` has: it is marked `@parked`.
+    """
     if request.param == "a task each":
         yield None
         return
     yield poll_in(nursery)
+
+
+parked = pytest.mark.parametrize("poller", ["parked"], indirect=True)
+"""For a test of connections that have no task while they wait.
+
+They have a socket, which tells of the other end while nothing is read; a stream in memory does not.
+"""
 
 
 @pytest.fixture

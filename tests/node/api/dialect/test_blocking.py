@@ -20,7 +20,7 @@ from hstore.node.model.commands import Delete, DeletePrefix
 from hstore.node.model.locks import CreateSession, Session
 from hstore.node.state.changes import KEYS, SESSIONS
 
-from ..conftest import Client
+from ..conftest import Client, parked
 
 
 async def ask(client, target: str) -> None:
@@ -207,9 +207,8 @@ async def test_an_old_client_may_wait_too(client, backend, header, autojump_cloc
     )
 
 
-async def test_a_client_that_goes_leaves_no_wait(connect, server, backend, poller):
-    if poller is None:
-        pytest.skip("memory streams do not tell")
+@parked
+async def test_a_client_that_goes_leaves_no_wait(connect, server, backend):
     for what in ["", "&recurse"]:
         client = connect()
         await ask(client, f"/v1/kv/a?index=1{what}")
@@ -243,9 +242,8 @@ async def test_one_too_many_gets_503(connect, server, backend, autojump_clock):
     assert (await clients[2].response()).status == 200
 
 
-async def test_a_wait_takes_no_task(connect, server, backend, poller):
-    if poller is None:
-        pytest.skip("here each connection has one")
+@parked
+async def test_a_wait_takes_no_task(connect, server, backend):
     before = tasks()
     clients = [connect() for _ in range(50)]
     for at, client in enumerate(clients):
@@ -297,11 +295,10 @@ def few_places(server):
     return server._room
 
 
+@parked
 async def test_who_has_waited_and_is_idle_makes_room_for_who_waits(
-    connect, backend, few_places, autojump_clock, poller
+    connect, backend, few_places, autojump_clock
 ):
-    if poller is None:
-        pytest.skip("the end of a memory stream is not seen while nothing is read")
     idle, waiting, newcomer = connect(), connect(), connect()
     for client in [idle, waiting]:
         await ask(client, "/v1/kv/a?index=1")

@@ -11,7 +11,7 @@ from hstore.node.api.http.serving import HEADERS_S
 from hstore.node.api.http.trial import TRIAL_S, Trial
 from hstore.node.api.routes import ROUTES
 
-from ..conftest import Client
+from ..conftest import Client, parked
 
 MOST, RESERVED = 8, 2
 ORDINARY = MOST - RESERVED
@@ -172,10 +172,9 @@ async def test_who_has_its_last_answer_and_does_not_close_makes_room(far, autoju
         assert await status(client, GET) == 404
 
 
-async def test_who_has_just_sent_something_is_not_ended(far, connect, poller, autojump_clock):
+@parked
+async def test_who_has_just_sent_something_is_not_ended(far, connect, autojump_clock):
     """Its request would be lost."""
-    if poller is None:
-        pytest.skip("a task reads at once")
     clients = await far(ORDINARY)
     clients[0].stream.sock.send(HEALTH)
     connect(is_local=False)
@@ -216,11 +215,10 @@ async def test_a_request_that_waits_for_its_turn_is_in_progress(far, server, aut
     assert [(await one.response()).status for one in (waits, stalled)] == [200, 200]
 
 
+@parked
 async def test_who_has_just_sent_something_to_a_task_is_not_ended(
-    far, busy, server, poller, gate, autojump_clock
+    far, busy, server, gate, autojump_clock
 ):
-    if poller is None:
-        pytest.skip("these have no sockets")
     writing = await busy(ORDINARY)
     [passed] = await far()
     gate.set()
