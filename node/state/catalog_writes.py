@@ -454,8 +454,8 @@ def _touch_owner(batch: Batch, index: int, check: Check) -> None:
     if not check.service:
         touch_node(batch, index, check.node, health=True)
         return
-    by_instance = batch.values[CATALOG].by_instance
-    touch_name(batch, index, by_instance[instance_key(check.node, check.service)])
+    key = instance_key(check.node, check.service)
+    touch_name(batch, index, batch.values[CATALOG].by_instance[key])
 
 
 def _touch_shown(batch: Batch, index: int, service: Service) -> None:

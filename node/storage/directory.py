@@ -27,8 +27,10 @@ from ..errors import StorageError
 from .interface import Identity, Room
 from .recovery import RESET
 
-# The format of directory, log and state that this version writes, and the newest that it reads.
-FORMAT = 1
+# The format of directory, log and state that this version writes, and the newest that it reads. It reads
+# all since 1, which has no sessions, checks, services and events: an older hstore that opened a directory
+# with these would take one command that it does not know for damage, or read the catalog as absent.
+FORMAT = 2
 
 # Free space that clients' writes must leave to RocksDB for a WAL and the memtables, beside what its
 # next compaction writes: the result exists beside what it replaces.
@@ -102,7 +104,26 @@ def replace_identity(path: Path, identity: Identity, recovered_from: str) -> Non
     Raises:
         StorageError: The disk refuses.
     """
-    about = _About(FORMAT, identity.cluster_id, f"{identity.node_id:016x}", recovered_from)
+    _replace(path, _About(FORMAT, identity.cluster_id, f"{identity.node_id:016x}", recovered_from))
+
+
+def take_over(path: Path) -> None:
+    """Note that this version writes a directory from now on, so that an older one refuses it.
+
+    Durable when this returns. A crash leaves the old or the new format, which are both read.
+
+    Args:
+        path: The data directory, whose lock the caller holds.
+
+    Raises:
+        StorageError: As `replace_identity`.
+    """
+    about = _read_about(path)
+    if about.format < FORMAT:
+        _replace(path, msgspec.structs.replace(about, format=FORMAT))
+
+
+def _replace(path: Path, about: _About) -> None:
     directory = database_path(path)
     new = directory / f"{_IDENTITY_FILE}.new"
     try:
@@ -214,6 +235,20 @@ def room(path: Path, compaction_bytes: int = 0, memtable_bytes: int = 0) -> Room
 def encode_identity(identity: Identity) -> bytes:
     """Return the content of `hstore.json`."""
     return msgspec.json.encode(_About(FORMAT, identity.cluster_id, f"{identity.node_id:016x}"))
+
+
+def is_record_of(identity: Identity, record: bytes | None) -> bool:
+    """Whether the record in a database is of this node, by whatever version it was written.
+
+    The record keeps the format of its first day; that of `hstore.json` counts.
+    """
+    try:
+        about = msgspec.json.decode(record or b"", type=_About)
+    except (UnicodeDecodeError, msgspec.MsgspecError):
+        return False
+    return record == msgspec.json.encode(
+        _About(about.format, identity.cluster_id, f"{identity.node_id:016x}")
+    )
 
 
 class DirectoryLock:

@@ -33,12 +33,13 @@ from .directory import (
     DirectoryLock,
     check_cluster,
     database_path,
-    encode_identity,
+    is_record_of,
     making,
     read_identity,
     recovered_from,
     replace_identity,
     room,
+    take_over,
 )
 from .engine import Engine
 from .interface import (
@@ -213,6 +214,8 @@ class RocksStorage:
         found = recovery.recover(rocks_recovery.read(self._engine, applied, self._witness.found))
         if found.must_repair and self._use is not Use.LOOK:
             rocks_recovery.repair(self._engine, found)
+        if self._use is Use.SERVE:  # Nothing that an older version does not know was written yet.
+            take_over(self._path)
         self._log = RocksLog(self._path, self._engine, self._state, found)
         return found.recovered
 
@@ -426,10 +429,10 @@ class RocksStorage:
 
     def _check_identity(self) -> None:
         found, ours = self._engine.get(codec.IDENTITY_KEY), self._identity
-        if found == encode_identity(ours):
+        if is_record_of(ours, found):
             return
         before = recovered_from(self._path)
-        if not before or found != encode_identity(Identity(before, ours.node_id)):
+        if not before or not is_record_of(Identity(before, ours.node_id), found):
             raise StorageError(
                 f"{database_path(self._path)} is a mixture: hstore.json and the database are not"
                 f" of the same node.\n{recovery.RESET}"

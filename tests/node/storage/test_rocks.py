@@ -22,7 +22,7 @@ from hstore.node.raft.entry import Entry, EntryKind, HardState, SnapshotMeta
 from hstore.node.state.machine import State
 from hstore.node.storage import codec, engine
 from hstore.node.storage.directory import has_data, read_identity
-from hstore.node.storage.interface import APPLIED_KEY, Identity, StateReader, pack_applied
+from hstore.node.storage.interface import APPLIED_KEY, Identity, StateReader, Use, pack_applied
 from hstore.node.storage.options import Setup
 from hstore.node.storage.rocks import RocksStorage
 
@@ -163,8 +163,36 @@ def test_a_format_from_the_future_is_refused(tmp_path: Path) -> None:
     about = msgspec.json.decode(file.read_bytes())
     file.write_bytes(msgspec.json.encode({"format": about["format"] + 1, "what": ["we", "know?"]}))
 
-    with pytest.raises(StorageError, match=r"written by a newer hstore \(format 2"):
+    with pytest.raises(StorageError, match=r"written by a newer hstore \(format 3"):
         reopen(tmp_path)
+
+
+async def test_a_directory_of_an_older_format_is_taken_over_when_it_is_sound(
+    tmp_path: Path,
+) -> None:
+    """From then on an older hstore refuses it: it would not know what this one writes."""
+    RocksStorage.create(tmp_path, IDENTITY)
+    file = tmp_path / "db" / "hstore.json"
+    about = msgspec.json.decode(file.read_bytes())
+    old = msgspec.json.encode(about | {"format": 1, "recovered_from": "ab" * 8})
+    file.write_bytes(old)
+
+    def write_record(storage: RocksStorage, identity: bytes) -> None:
+        storage._engine.write(lambda batch: batch.put(codec.IDENTITY_KEY, identity))
+
+    storage = reopen(tmp_path)
+    write_record(storage, msgspec.json.encode(about | {"format": 1}))
+    await storage.close()
+    assert file.read_bytes() == old, "nobody has read the log"
+
+    for use, found in ((Use.LOOK, 1), (Use.SERVE, 2), (Use.SERVE, 2)):
+        storage = RocksStorage.open(tmp_path, cache_bytes=CACHE_BYTES, use=use)
+        storage.load()
+        await storage.close()
+        assert msgspec.json.decode(file.read_bytes()) == about | {
+            "format": found,
+            "recovered_from": "ab" * 8,
+        }
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 1}', b'{"format":1,"node_id":"x"}'])
