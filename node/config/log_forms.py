@@ -38,6 +38,7 @@ def terminal_renderer(*, with_colours: bool) -> Render:
     """Return what makes lines for a person at a terminal."""
     console = structlog.dev.ConsoleRenderer(
         colors=with_colours,
+        sort_keys=False,  # a name before its id, what a setting was before what it is
         timestamp_key="time",
         exception_formatter=structlog.dev.plain_traceback,
     )

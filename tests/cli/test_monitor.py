@@ -96,13 +96,16 @@ def test_into_a_pipe_a_line_is_as_the_node_sends_it_but_for_what_a_terminal_woul
 def test_on_a_terminal_it_looks_as_where_a_node_logs_to_one(cluster, connect, capsys, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    line = json.dumps({**RECORD, "member": "n2", "why": "\x1b[2J", "n\x1b": [1, "\x1b"]}) + "\n"
+    line = (
+        json.dumps({**RECORD, "member": "n2", "id": "2f", "why": "\x1b[2J", "n\x1b": [1, "\x1b"]})
+        + "\n"
+    )
     first, *rest = shown(
         cluster, connect, capsys, line, "no json\x1b\n", '{"level":[]}\n'
     ).splitlines()
     assert first == f"the log of the node at {A}, from the level info on (Ctrl-C ends it)"
     assert rest[0].startswith("2026-12-01T00:00:00Z [warning  ] a member failed")
-    assert "member=n2" in rest[0]
+    assert "member=n2 id=2f" in rest[0]
     assert rest[1:] == ["no json\\x1b", '{"level":[]}']
     assert all(one.isprintable() for one in rest)
 

@@ -32,7 +32,7 @@ def texts(member: Member, kind: str) -> list[str]:
 async def settled(cluster: Cluster) -> None:
     """Let every node have seen what there is."""
     await cluster.until(cluster.agrees)
-    await trio.sleep(4)
+    await trio.sleep(1)
 
 
 async def test_the_first_events_of_a_cluster(autojump_clock, logged) -> None:
@@ -59,14 +59,14 @@ async def test_a_member_that_fails_and_one_that_is_back_is_an_event_each_at_ever
         await settled(cluster)
         del logged[:]
         cluster[3].crash()
-        await trio.sleep(5)
+        await trio.sleep(4)
         for member in (cluster[1], cluster[2]):
             assert events(member)[-1] == ("failed", "n3")
         (one, other) = [line for line in logged if line["event"] == "a member failed"]
         assert (one["log_level"], one["member"], one["id"]) == ("warning", "n3", f"{3:016x}")
         assert one["text"] == other["text"]
         await cluster[3].start()
-        await trio.sleep(5)
+        await trio.sleep(4)
         for member in (cluster[1], cluster[2]):
             assert events(member)[-2:] == [("failed", "n3"), ("back", "n3")]
         # Of itself a node knows that it was started; that its leader had not heard yet is no event.
@@ -81,7 +81,7 @@ async def test_a_change_of_leader_is_one_event_and_says_how_long_there_was_none(
         await settled(cluster)
         del logged[:]
         cluster.leader.crash()
-        await trio.sleep(10)
+        await trio.sleep(6)
         leader = cluster.leader.node.process.name
         for member in cluster.up:
             kinds = [kind for kind, _ in events(member)]
@@ -105,7 +105,7 @@ async def test_a_lost_quorum_is_an_error_that_says_who_is_missing(autojump_clock
         del logged[:]
         cluster[2].crash()
         cluster[3].crash()
-        await trio.sleep(10)
+        await trio.sleep(6)
         assert texts(cluster[1], "no leader")[0] == (
             "this node led, and hears no majority of the voters any more"
         )
@@ -123,10 +123,10 @@ async def test_a_member_that_was_silent_before_an_election_is_not_back_by_it(
         await settled(cluster)
         silent = next(member for member in cluster.up if not member.is_leader)
         cluster.silence(silent.id)
-        await trio.sleep(6)
+        await trio.sleep(4)
         assert events(cluster.leader)[-1] == ("failed", silent.node.process.name)
         cluster.leader.crash()
-        await trio.sleep(15)
+        await trio.sleep(8)
         rest = [member for member in cluster.up if member is not silent]
         assert len(rest) == 3
         for member in rest:
@@ -140,10 +140,10 @@ async def test_a_silent_member_that_answers_again_is_back_also_after_an_election
     async with running(3) as cluster:
         await settled(cluster)
         cluster[3].crash()
-        await trio.sleep(5)
+        await trio.sleep(4)
         await cluster[3].start()
         await cluster[1].node.administration.transfer("n2", trio.current_time() + 5)
-        await trio.sleep(8)
+        await trio.sleep(6)
         assert ("back", "n3") in events(cluster[2])
 
 
@@ -184,7 +184,7 @@ async def test_a_new_name_a_removal_and_a_member_that_leaves(autojump_clock, log
         deadline = trio.current_time() + 60
         await cluster[1].node.settings.rename("n2", "beta", deadline)
         cluster[3].crash()
-        await trio.sleep(5)
+        await trio.sleep(4)
         await cluster[1].node.administration.remove("n3", deadline)
         await cluster[4].node.administration.leave(deadline)
         await trio.sleep(1)
@@ -202,7 +202,7 @@ async def test_a_stopped_member_has_not_failed(autojump_clock) -> None:
     async with running(3) as cluster:
         await settled(cluster)
         await cluster[3].stop()
-        await trio.sleep(10)
+        await trio.sleep(6)
         assert events(cluster[1])[-1] == ("stopped", "n3")
         assert "failed" not in dict(events(cluster[1]))
         assert events(cluster[3])[-1] == ("stopped", "n3")
@@ -243,11 +243,11 @@ async def test_a_member_that_had_failed_before_this_node_was_started_does_not_fa
     async with running(3) as cluster:
         await settled(cluster)
         cluster[3].crash()
-        await trio.sleep(5)
+        await trio.sleep(4)
         kept = cluster[2].node.status.timeline.since()
         await cluster[2].stop()
         await cluster[2].start()
         cluster[2].node.status.timeline.restore(kept)
-        await trio.sleep(5)
+        await trio.sleep(4)
         assert [one for one in events(cluster[2]) if one == ("failed", "n3")] == [("failed", "n3")]
         assert isinstance(kept[0], Happened)
