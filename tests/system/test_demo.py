@@ -38,7 +38,9 @@ class Demo:
 
     def addresses(self) -> list[str]:
         """Return the API addresses that it says."""
-        found = [line.split()[1] for line in self.lines if ": http://" in line and "/ui/" not in line]
+        found = [
+            line.split()[1] for line in self.lines if ": http://" in line and "/ui/" not in line
+        ]
         return [one.removeprefix("http://") for one in found]
 
     def node_processes(self) -> list[int]:
