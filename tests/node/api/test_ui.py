@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -150,7 +150,7 @@ def test_the_newest_point_of_the_statistics_comes_with_the_cluster_where_there_i
         def newest(self):
             return self.points.pop(0)
 
-    backend = SimpleNamespace(statistics=Statistics())
+    backend: Any = SimpleNamespace(statistics=Statistics())
     none_yet, told = ui._newest(backend), ui._newest(backend)
 
     assert none_yet == b""
