@@ -98,6 +98,14 @@ def test_a_wheel_carries_every_module_and_each_room_says_it_is_typed(wheel: set[
     assert {f"hstore/{room}/py.typed" for room in ROOMS} - wheel == set()
 
 
+def test_a_wheel_carries_every_file_of_the_dashboard(wheel: set[str]) -> None:
+    files = {p for p in (ROOT / "node/web").rglob("*") if p.is_file() and p.suffix != ".pyc"}
+
+    assert {f"hstore/{path.relative_to(ROOT)}" for path in files} - wheel <= {
+        "hstore/node/web/DESIGN.md"
+    }
+
+
 def test_a_wheel_writes_nothing_outside_its_own_folders(wheel: set[str]) -> None:
     version = PROJECT["project"]["version"]
 

@@ -99,7 +99,7 @@ function showState() {
   const others = live.cluster ? live.cluster.nodes.filter((one) => one.id !== node.id) : [];
   replace(lostBox,
     el('p', null, el('strong', null, `${node.name || 'This node'} is lost`),
-      `: ${lost.why}, for `, age, '. It is asked again every second; what is below is as it was then.'),
+      `: ${lost.why} (`, age, '). It is asked again every second; what is below is as it was then.'),
     others.length ? el('p', null, 'The other members show the same: ', others.map((one) => [
       el('a', {href: `${location.protocol}//${one.address}/ui/${location.hash}`}, one.name),
       ` (${one.address}) `])) : null);

@@ -339,6 +339,7 @@ def test_a_page_whose_node_dies_says_so_links_to_the_others_and_comes_back(
 
     expect(page.locator("#link-state")).to_have_text("lost")
     expect(page.locator("#lost")).to_contain_text("is lost")
+    expect(head(page)).to_contain_text("Not known")
     links = [link.get_attribute("href") for link in page.locator("#lost a").all()]
     assert {link.split("/")[2] for link in links} == others
     page.screenshot(path=pictures / "lost.png")
@@ -346,6 +347,7 @@ def test_a_page_whose_node_dies_says_so_links_to_the_others_and_comes_back(
     node.start()
     expect(page.locator("#link-state")).to_have_text("live", timeout=20_000)
     expect(page.locator("#lost")).to_be_hidden()
+    expect(head(page)).not_to_contain_text("Not known")
 
 
 def test_this_node_is_stopped_from_its_own_page(opened, cluster, pictures):

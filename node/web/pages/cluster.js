@@ -51,12 +51,7 @@ export function mount(root, context) {
     }
     const found = alarmsOf(next);
     const {kind, head, text} = judge(next, found);
-    // Only when it differs: the section is read out.
-    if (verdict.dataset.said !== head + text) {
-      verdict.dataset.said = head + text;
-      verdict.className = `verdict ${kind}`;
-      replace(verdict, el('p', {class: 'head'}, parts.badge(kind, head)), el('p', null, text));
-    }
+    say(kind, head, text);
     showVotes(votes, next);
     showFigures(figures, next, leaderSince);
     showAlarms(alarms, found);
@@ -70,6 +65,19 @@ export function mount(root, context) {
       clearTimeout(timelineDue);
       timelineDue = setTimeout(() => { loadTimeline(); loadSettings(); }, 200);
     }
+  }
+
+  // Only when it differs: the section is read out.
+  function say(kind, head, text) {
+    if (verdict.dataset.said === head + text) return;
+    verdict.dataset.said = head + text;
+    replace(verdict, el('p', {class: 'head'}, parts.badge(kind, head)), el('p', null, text));
+  }
+
+  // What was known is not what is.
+  function showLost({since}) {
+    if (!cluster) return;
+    say('off', 'Not known', `This page's node is lost. At ${format.time(since)} it said: ${judge(cluster, alarmsOf(cluster)).head}.`);
   }
 
   async function loadTimeline() {
@@ -99,7 +107,7 @@ export function mount(root, context) {
   }
 
   if (!live.cluster) replace(verdict, el('p', {class: 'muted'}, 'Waiting for this node …'));
-  const offs = [live.on('cluster', show), live.on('back', () => { seen = ''; })];
+  const offs = [live.on('cluster', show), live.on('lost', showLost), live.on('back', () => { seen = ''; })];
   if (!may('operator write')) {
     settings.before(el('p', {class: 'hint'}, 'Changes are made from the node\'s own machine.'));
   }
