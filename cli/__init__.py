@@ -23,6 +23,7 @@ __main__.py    the entry points of the programs
 `process/`  nodes that start and end      `shell/`   the shell
 `show/`     tables and the live list      `dns/`     dns setup and dns doctor
 `lock/`     a command while a lock is held `services/`  services, checks and maintenance
+`top/`      what the nodes do, live
 
 Never here: the logic of a cluster. A command asks a node over HTTP, as any other client does.
 """

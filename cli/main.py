@@ -108,6 +108,21 @@ for _name, _command in {**keys.NAMES, **locking.NAMES, **service_commands.NAMES}
 
 
 @cli.command()
+@opt.host
+@opt.zone
+@opt.as_json
+def top(*, host: str | None, zone: str | None, as_json: bool) -> None:
+    """Show what the nodes do: requests, latencies, memory, of each and together, live.
+
+    On a terminal a picture of the last minutes, drawn each second: q ends it, other keys sort the
+    nodes. Elsewhere, and with --json, one reading. Needs no leader.
+    """
+    from .top.command import top as show_top
+
+    show_top(_finder(zone), opt.of_the_shell(host), as_json=as_json)
+
+
+@cli.command()
 @opt.host_unless_all
 @opt.zone
 @click.option("--all", "whole", is_flag=True, help="Stop all nodes of the cluster.")

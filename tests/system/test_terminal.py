@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -56,6 +57,21 @@ def test_a_live_list_in_a_pipe_has_the_time_before_each_line(shared: Cluster) ->
         assert time[-6] in "+-"
         assert what.startswith(("n", "cluster: leader"))
         assert "\x1b" not in line
+
+
+def test_top_is_live_sorts_by_a_key_and_leaves_the_terminal_as_it_was(shared: Cluster) -> None:
+    first = shared.nodes[0]
+    with at_terminal(shared, "top", "-h", first.address) as (terminal, process):
+        terminal.wait_for(f"ALL {len(shared.nodes)} NODES")
+        terminal.wait_for("q ends")
+        terminal.type("m")
+        terminal.type("q")
+        assert process.wait(WAIT_S) == 0
+        assert reads_lines(terminal._fd)
+    command = [*HSTORE, "top", "--json", "-h", first.address]
+    shown = json.loads(subprocess.check_output(command, env=shared.env))
+    assert len(shown["nodes"]) == len(shared.nodes)
+    assert shown["missing"] == []
 
 
 START = {

@@ -17,7 +17,6 @@ import msgspec
 
 from ...model.statistics import SERIES, SPANS, Points, Question, Span, bytes_of, numbers_of
 
-_UNKNOWN = math.nan
 _ITEM = array("d").itemsize
 
 
@@ -33,7 +32,7 @@ class Ring:
     def __init__(self, span: Span, series: Sequence[str] = SERIES) -> None:
         self.step, self.size = span
         self.first = self.last = -1
-        self._series = {name: array("d", [_UNKNOWN]) * self.size for name in series}
+        self._series = {name: _unknown(self.size) for name in series}
 
     @property
     def oldest(self) -> int:
@@ -61,9 +60,12 @@ class Ring:
 
     def _forget(self, start: int, end: int) -> None:
         count = min(end - start, self.size)
+        at = start % self.size
+        until = min(at + count, self.size)
         for values in self._series.values():
-            for slot in range(start, start + count):
-                values[slot % self.size] = _UNKNOWN
+            # Slices: after a week without this node it is all of a ring, in one turn of the loop.
+            values[at:until] = _unknown(until - at)
+            values[: at + count - until] = _unknown(at + count - until)
 
     def points(self, names: Sequence[str], start: int, end: int) -> dict[str, array[float]]:
         """Return the points of the slots from `start` to `end`, the latter not included, by series.
@@ -71,7 +73,7 @@ class Ring:
         Slots after the last one are not known. `start` is not before `oldest`.
         """
         size, known = self.size, max(min(end, self.last + 1), start)
-        missing = array("d", [_UNKNOWN]) * max(end - known, 0)
+        missing = _unknown(max(end - known, 0))
         at, until = start % size, start % size + known - start
         found = {}
         for name in names:
@@ -187,3 +189,7 @@ def unpack(rings: Rings, content: bytes, node: str) -> str:
         if saved is not None:
             ring.load(saved.first, saved.last, saved.packed)
     return ""
+
+
+def _unknown(count: int) -> array[float]:
+    return array("d", [math.nan]) * count

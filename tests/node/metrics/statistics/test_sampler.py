@@ -136,6 +136,8 @@ async def test_a_clock_that_is_set_makes_no_wrong_point(node, autojump_clock, by
     assert max(rates) < 20
     assert min(rates[1:-1]) > 5
     assert node.when(0)[1] == 50 + by
+    if by > 0:
+        assert node.points(0, "requests_per_s")[21:50] == [None] * 29
 
 
 @pytest.mark.parametrize("by", [86400.0 * 365, -86400.0])
