@@ -88,13 +88,16 @@ RIGHTS = {
     Right.NODE_READ: {
         "/v1/agent/checks", "/v1/agent/members", "/v1/catalog/node/", "/v1/catalog/nodes",
         "/v1/cluster", "/v1/coordinate/node/", "/v1/coordinate/nodes", "/v1/events",
-        "/v1/health/node/", "/v1/health/state/", "/v1/timeline", "/v1/ui/dns", "/v1/ui/stream",
+        "/v1/health/node/", "/v1/health/state/", "/v1/sd/prometheus", "/v1/timeline", "/v1/ui/dns",
+        "/v1/ui/stream",
     },
     Right.NODE_WRITE: {
         "/v1/agent/maintenance", "/v1/catalog/deregister", "/v1/catalog/register",
         "/v1/coordinate/update",
     },
-    Right.AGENT_READ: {"/v1/agent/self", "/v1/node/load", "/v1/statistics"},
+    Right.AGENT_READ: {
+        "/metrics", "/v1/agent/metrics", "/v1/agent/self", "/v1/node/load", "/v1/statistics",
+    },
     Right.AGENT_WRITE: {"/v1/agent/leave", "/v1/agent/reload", "/v1/agent/token/"},
     Right.OPERATOR_READ: {
         "/v1/agent/monitor", "/v1/config", "/v1/config/", "/v1/operator/raft/configuration",
