@@ -82,6 +82,10 @@ class Happened(msgspec.Struct, frozen=True):
     text: str
 
 
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(list[Happened])
+
+
 class Timeline:
     """The last events, oldest first, and what this node knew when it last looked.
 
@@ -126,6 +130,18 @@ class Timeline:
         self._events.extend([*events, *now])
         for event in self._events:
             self._follow(event)
+
+    def pack(self) -> bytes:
+        """Return all events as bytes, for a file."""
+        return _ENCODER.encode(list(self._events))
+
+    def unpack(self, content: bytes) -> str:
+        """Take the events of an earlier run from `pack`; return what is wrong with them, or nothing."""
+        try:
+            self.restore(_DECODER.decode(content))
+        except msgspec.MsgspecError as error:
+            return f"it has no events: {error}"
+        return ""
 
     # -- what happens -----------------------------------------------------------------------
 

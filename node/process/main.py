@@ -36,6 +36,7 @@ from ..discovery.joining import ask_to_join, find_cluster
 from ..discovery.rediscovery import Rediscovery
 from ..discovery.sources import sources
 from ..errors import AddressClaimed, HstoreError, NoLeader, Refused, StorageError
+from ..metrics.statistics.saved import Saved
 from ..model.values import split_address
 from ..net.sockets import NodeSockets
 from ..net.stream import Listener, connect
@@ -266,6 +267,18 @@ async def _run(
     return AGAIN if node.process.begins_anew else 0
 
 
+async def _keep_history(node: Node, directory: Path) -> None:
+    """Have the statistics and the timeline of earlier runs again, and save both, until cancelled."""
+    timeline = node.status.timeline
+    happened = Saved(
+        directory / "timeline", "timeline", 1, pack=timeline.pack, unpack=timeline.unpack
+    )
+    await happened.load()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(happened.keep)
+        await node.statistics.run(directory)
+
+
 async def _run_node(
     node: Node,
     settings: NodeSettings,
@@ -293,7 +306,7 @@ async def _run_node(
         await nursery.start(_serve_api, api, sockets.api, api_done)
         nursery.start_soon(keep_announced, node, settings)
         nursery.start_soon(saved_members.keep, node, settings.data_dir, _warn_of_unsaved)
-        nursery.start_soon(node.statistics.run, settings.data_dir)
+        nursery.start_soon(_keep_history, node, settings.data_dir)
         nursery.start_soon(Rediscovery(node, _peer_sources(node, settings, launch), rng).run)
         if announce.is_wanted(settings):
             await nursery.start(announce.run, node, settings, rng)

@@ -10,27 +10,20 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import structlog
 import trio
 
-from ...config.log_limit import LogLimit
 from ...model.statistics import Points, Question
 from ...peers import wire
 from ..figures import Totals
-from . import rings, saved
+from . import rings
 from .asked import Peers, Questions
 from .sampler import Sampler
+from .saved import Saved
 
 FILE = "statistics"
 """In the data directory."""
 
-SAVE_S = 300.0
-_LAST_SAVE_S = 1.0
-"""For the last one at a stop, which must not wait for a disk that hangs."""
-
 _KIND, _VERSION = "statistics", 1
-
-_log = structlog.get_logger()
 
 
 class History:
@@ -55,8 +48,6 @@ class History:
         self._rings = rings.Rings()
         self._sampler = Sampler(self._rings, totals, wall)
         self._questions = Questions(peers, self._own)
-        self._log_limit = LogLimit()
-        self._writer = trio.CapacityLimiter(1)  # also while a write that was given up goes on
 
     async def run(self, directory: Path | None) -> None:
         """Fill the rings until cancelled, and save them every five minutes and at the end.
@@ -64,12 +55,13 @@ class History:
         Args:
             directory: The data directory; None: nothing is saved.
         """
-        if directory is not None:
-            await self._load(directory / FILE)
+        saved = self._saved(directory) if directory is not None else None
+        if saved is not None:
+            await saved.load()
         self._sampler.begin()
         async with trio.open_nursery() as nursery:
-            if directory is not None:
-                nursery.start_soon(self._keep_saved, directory / FILE)
+            if saved is not None:
+                nursery.start_soon(saved.keep)
             await self._sampler.run()
 
     # -- as `api.backend.Statistics` ------------------------------------------------------------
@@ -104,35 +96,12 @@ class History:
     def _own(self, question: Question) -> Points:
         return self._rings.answer(question, self.now_ms())
 
-    async def _load(self, file: Path) -> None:
-        content = await trio.to_thread.run_sync(saved.read, file, _KIND, _VERSION)
-        if content is not None:
-            fault = rings.unpack(self._rings, content, f"{self._node:016x}")
-            if fault:
-                await trio.to_thread.run_sync(saved.set_aside, file, fault)
-
-    async def _keep_saved(self, file: Path) -> None:
-        try:
-            while True:
-                await trio.sleep(SAVE_S)
-                await self._save(file)
-        finally:
-            with trio.move_on_after(_LAST_SAVE_S, shield=True):
-                await self._save(file)
-
-    async def _save(self, file: Path) -> None:
-        """Save all points as of now. A disk that refuses is warned of: the node goes on."""
-        content = rings.pack(self._rings, f"{self._node:016x}")
-        try:
-            await trio.to_thread.run_sync(
-                saved.write,
-                file,
-                _KIND,
-                _VERSION,
-                content,
-                abandon_on_cancel=True,
-                limiter=self._writer,
-            )
-        except OSError as error:
-            if self._log_limit.is_due("unsaved"):
-                _log.warning("the statistics cannot be saved", file=str(file), error=str(error))
+    def _saved(self, directory: Path) -> Saved:
+        owner = f"{self._node:016x}"
+        return Saved(
+            directory / FILE,
+            _KIND,
+            _VERSION,
+            pack=lambda: rings.pack(self._rings, owner),
+            unpack=lambda content: rings.unpack(self._rings, content, owner),
+        )

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+import trio
 
 from ...config import own_files
+from ...config.log_limit import LogLimit
+
+SAVE_S = 300.0
+_LAST_SAVE_S = 1.0
+"""For the last one at a stop, which must not wait for a disk that hangs."""
 
 CONTENT_BYTES_MAX = 8 << 20
 """What is larger is not read."""
@@ -21,6 +28,67 @@ CONTENT_BYTES_MAX = 8 << 20
 _DIGEST_BYTES = 32
 
 _log = structlog.get_logger()
+
+
+class Saved:
+    """One such file: read once, then written every five minutes and at the end.
+
+    Args:
+        path: In the data directory.
+        kind: What the content is, one word.
+        version: Of its form.
+        pack: Returns the content as of now.
+        unpack: Takes the content of an earlier run; returns what is wrong with it, or nothing.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        version: int,
+        *,
+        pack: Callable[[], bytes],
+        unpack: Callable[[bytes], str],
+    ) -> None:
+        self._path, self._kind, self._version = path, kind, version
+        self._pack, self._unpack = pack, unpack
+        self._log_limit = LogLimit()
+        self._writer = trio.CapacityLimiter(1)  # also while a write that was given up goes on
+
+    async def load(self) -> None:
+        """Take what an earlier run has saved, if that can be used."""
+        content = await trio.to_thread.run_sync(read, self._path, self._kind, self._version)
+        if content is not None:
+            fault = self._unpack(content)
+            if fault:
+                await trio.to_thread.run_sync(set_aside, self._path, fault)
+
+    async def keep(self) -> None:
+        """Save now and then until cancelled, and once more then, for which it waits a second at most."""
+        try:
+            while True:
+                await trio.sleep(SAVE_S)
+                await self._save()
+        finally:
+            with trio.move_on_after(_LAST_SAVE_S, shield=True):
+                await self._save()
+
+    async def _save(self) -> None:
+        """Save all as of now. A disk that refuses is warned of: the node goes on."""
+        content = self._pack()
+        try:
+            await trio.to_thread.run_sync(
+                write,
+                self._path,
+                self._kind,
+                self._version,
+                content,
+                abandon_on_cancel=True,
+                limiter=self._writer,
+            )
+        except OSError as error:
+            if self._log_limit.is_due("unsaved"):
+                _log.warning("figures cannot be saved", file=str(self._path), error=str(error))
 
 
 def write(path: Path, kind: str, version: int, content: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import structlog
 import trio
@@ -235,6 +236,32 @@ async def test_the_last_thousand_are_kept_and_asked_for_by_time(autojump_clock) 
         later.restore(line.since())
         assert len(later.since()) == EVENTS_MAX
         assert later.since()[-1].text == "of this run"
+
+
+async def test_the_events_of_an_earlier_run_come_back_from_their_bytes(autojump_clock) -> None:
+    async with running(1) as cluster:
+        await settled(cluster)
+        kept = cluster[1].node.status.timeline
+        kept.note("alarm", "of the earlier run")
+        later = timeline.Timeline(cluster[1].node.replica.facts)
+        later.note("alarm", "of this run")
+
+        assert later.unpack(kept.pack()) == ""
+        assert later.since()[:-1] == kept.since()
+        assert later.since()[-1].text == "of this run"
+
+
+async def test_bytes_that_are_no_events_change_nothing_and_say_what_is_wrong(
+    autojump_clock,
+) -> None:
+    async with running(1) as cluster:
+        await settled(cluster)
+        line = cluster[1].node.status.timeline
+        before = line.since()
+
+        for content in (b"", b"\xc1", msgspec.msgpack.encode([{"at_ms": "now"}])):
+            assert line.unpack(content).startswith("it has no events: ")
+        assert line.since() == before
 
 
 async def test_a_member_that_had_failed_before_this_node_was_started_does_not_fail_again(

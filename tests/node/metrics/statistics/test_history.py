@@ -11,7 +11,7 @@ import trio
 from hstore.node.errors import Overloaded
 from hstore.node.measure.histogram import Histogram
 from hstore.node.metrics.figures import Totals
-from hstore.node.metrics.statistics import asked, history, saved
+from hstore.node.metrics.statistics import asked, saved
 from hstore.node.metrics.statistics.history import FILE, History
 from hstore.node.model.statistics import SERIES, SPANS, Points, Question, numbers_of
 from hstore.node.peers import wire
@@ -119,7 +119,7 @@ async def test_a_disk_that_refuses_is_warned_of_once_and_the_node_runs(
     monkeypatch.setattr(saved, "write", refuse)
     with structlog.testing.capture_logs() as lines:
         after = new_history()
-        await run_for(2 * history.SAVE_S + 10, after, tmp_path)
+        await run_for(2 * saved.SAVE_S + 10, after, tmp_path)
     assert [line["log_level"] for line in lines] == ["warning"]
     assert await known(after) == SPANS[0].points
 
