@@ -1,7 +1,8 @@
 """What is arranged in the peace of some runs, since chance brings it about too seldom.
 
-A session is renewed while its end is on its way, the link breaks on which an event was passed on, and
-a member dies that has a session. What must be true then is judged where it always is: E1, D15, E3.
+A session is renewed while its end is on its way, another one at a leader that was replaced and does not
+know it, the link breaks on which an event was passed on, and a member dies that has a session. What must
+be true then is judged where it always is: E1, D15, E3.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 _HELD_BACK_S = 0.02
 """So long the end of a session does not get to the others, and the renewal gets to the leader."""
 
+_ELECTED_TIMEOUTS = 2.5
+"""Election timeouts, in which the others have mostly elected another leader."""
+_AHEAD_S = 0.5
+"""So much longer its clocks run, at least, than that of the renewal."""
+_RENEWED_S = 0.1
+"""For a renewal to get to a node that is near."""
+
 _CRITICAL_S = 8.0
 """For a member that died to be called critical: 3 s, and for another leader, if it led."""
 
@@ -38,6 +46,7 @@ _REFUSED_S = 0.02
 async def arrange(sim: WholeSimulation, members: list[SimMember]) -> None:
     """Bring it about, once each."""
     await _renew_as_it_ends(sim)
+    await _renew_at_who_was_replaced(sim)
     await _fire_over_a_broken_link(sim, members)
     await _die_with_a_session(sim, members)
 
@@ -53,6 +62,21 @@ async def _renew_as_it_ends(sim: WholeSimulation) -> None:
         sim.nursery.start_soon(sim.faults.hold_back, leader, _HELD_BACK_S)
         await keeper.renew_late(leader)
     keeper.close()
+
+
+async def _renew_at_who_was_replaced(sim: WholeSimulation) -> None:
+    """Its read index is proven by the next leader, which has started the clock of the session before."""
+    leader, keeper = sim.leader(), Keeper(sim.clients, 2006, Random(6))
+    if leader is None or len(leader.core.config.voters) < 3 or not await keeper.make(leader):
+        return
+    seconds = _ELECTED_TIMEOUTS * sim.options.settings.election_timeout_ms / 1000 + _AHEAD_S
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sim.faults.cut_off, leader, seconds)
+        await trio.sleep(seconds - _RENEWED_S)
+        if leader.is_leader and leader.core.term < sim.checker.newest_term:
+            sim.counts["sessions renewed in peace at who was replaced"] += 1
+            await keeper.renew_late(leader)
+    keeper.close()  # Nobody renews it again: its end is looked at with all others.
 
 
 async def _die_with_a_session(sim: WholeSimulation, members: list[SimMember]) -> None:

@@ -14,7 +14,7 @@ HAPPENS = (
 """Met by any eight seeds."""
 
 RARE: tuple[str, ...] = (
-    "a newcomer leads one that was down", "events over a link that breaks", "members die that have a session", "sessions renewed as they end", "a removal is cut short", "a snapshot is cut short in peace", "a wiped seed gave up", "a wiped seed looks around", "a wiped seed was written to",
+    "a newcomer leads one that was down", "leaders lost as a member goes", "sessions renewed in peace at who was replaced", "events over a link that breaks", "members die that have a session", "sessions renewed as they end", "a removal is cut short", "a snapshot is cut short in peace", "a wiped seed gave up", "a wiped seed looks around", "a wiped seed was written to",
     "a bit of the log is flipped", "a flush hangs with requests waiting",
     "a sender waits for a slow reader", "clear up: done", "clock leaps", "crash after apply",
     "config election_timeout: done", "config health_interval: done", "config heartbeat: done",

@@ -244,21 +244,23 @@ class Faults:
         self._disturb_clients_until(trio.current_time() + self._slow_tick(skew))
 
     async def _depose(self, rng: Random) -> None:
-        """Cut the leader off from the others, with ticks too slow for it to notice that they elect another."""
         leader = self.sim.leader()
         if leader is None or len(leader.core.config.voters) < 3:
             return
+        timeout_s = self.options.settings.election_timeout_ms / 1000
+        await self.cut_off(leader, min(rng.uniform(3, 6) * timeout_s, 3.0))
+
+    async def cut_off(self, leader: SimMember, seconds: float) -> None:
+        """Cut the leader off from the others, with ticks too slow for it to notice that they elect another."""
         self.counts["leaders cut off"] += 1
         others, wires = set(self.sim.members) - {leader.id}, self.sim.wires
         ways = wires.between({leader.id}, others) + wires.between(others, {leader.id})
-        skew = leader.skew
+        skew, was_over = leader.skew, self.is_over
         leader.skew = skew * _PAUSE_SLOWNESS
-        timeout_s = self.options.settings.election_timeout_ms / 1000
-        seconds = min(rng.uniform(3, 6) * timeout_s, 3.0)
         # Its clients are heard, but it gives requests up at its ticks only.
         self._disturb_clients_until(trio.current_time() + seconds + self._slow_tick(skew))
         await self._hold_for(ways, seconds)
-        if not self.is_over:
+        if self.is_over == was_over:
             leader.skew = skew
 
     async def hold_back(self, member: SimMember, seconds: float) -> None:

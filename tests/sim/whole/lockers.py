@@ -355,9 +355,13 @@ class Keeper(Locker):
         if self._session and not await self._use_session("renew", member) and not self._session:
             self.sim.fail("E1: a session that is renewed in peace is not there")
 
-    async def make_on_node(self, member: SimMember) -> bytes:
-        """Make one that ends with its node, the one that is asked, and not by its time."""
-        await self._make({"TTL": ""}, 0, member)
+    async def make_on_node(self, member: SimMember, *, has_check: bool = True) -> bytes:
+        """Make one that ends with its node, the one that is asked, and not by its time.
+
+        Without `has_check` it ends only when that is no node of the cluster any more.
+        """
+        wish: dict[str, Any] = {"TTL": ""} if has_check else {"TTL": "", "NodeChecks": []}
+        await self._make(wish, 0, member)
         return bytes.fromhex(self._session)
 
     async def renew_late(self, member: SimMember) -> None:

@@ -15,6 +15,7 @@ import trio
 from hstore.node.model.cluster_info import PROTOCOL
 
 from .clients import LOST, Answer, Connection
+from .lockers import Keeper
 from .member import SimMember
 from .wires import CLIENTS
 
@@ -230,6 +231,35 @@ class Operator:
         for member in self.sim.members.values():
             member.is_held = False
             member.start()
+
+    async def lose_the_leader_as_a_member_goes(self) -> None:
+        """In peace: it dies before it has ended all sessions of that member; the next one has to (E2)."""
+        leader = self.sim.leader()
+        voters = leader.core.config.voters if leader is not None else ()
+        if leader is None or len(voters) < 3:
+            return
+        gone, *others = (self.sim.members[v] for v in voters if v != leader.id)
+        keepers = [Keeper(self.sim.clients, 2007 + n, Random(n)) for n in range(3)]
+        for keeper in keepers:
+            await keeper.make_on_node(gone, has_check=False)
+            keeper.close()
+        async with trio.open_nursery() as nursery:
+            node: dict[str, object] = {"node": f"{gone.id:016x}"}
+            nursery.start_soon(self._tell, "remove in peace", leader, "/v1/leader/remove", node)
+            with trio.move_on_after(_PATIENCE_S):
+                while not any(  # noqa: ASYNC110 - looked at from outside
+                    _misses_record_of(one, gone.id) for one in others
+                ):
+                    await trio.sleep(0.0005)
+                self.counts["leaders lost as a member goes"] += 1
+                leader.is_held = True
+                leader.crash("of a leader, while a member goes")
+            nursery.cancel_scope.cancel()
+        with trio.move_on_after(_NEWCOMER_S):
+            while self.sim.leader() is None:  # noqa: ASYNC110 - as in `_settle`
+                await trio.sleep(0.05)
+        leader.is_held = False
+        leader.start()
 
     async def _join(
         self, at: SimMember, *, is_learner: bool, whom: SimMember | None = None, again: bool = False

@@ -218,6 +218,10 @@ class WholeSimulation:
         if self.options.removal_cut_short:
             await self.operator.cut_a_removal_short()
             await self._settle("after a removal was cut short")
+        if self.options.is_arranged:
+            await self.operator.lose_the_leader_as_a_member_goes()
+            await self._settle("after a leader was lost as a member went")
+            await self.checker.lifetimes.over(trio.current_time())
 
     async def _settle(self, when: str) -> None:
         """Wait until there is a leader, and all members have applied all there is."""
