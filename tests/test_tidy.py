@@ -225,6 +225,7 @@ def lines_that_match(pattern: re.Pattern[str], paths: Iterator[Path]) -> list[st
     return [
         f"{at(path)}:{number}: {line.strip()}"
         for path in paths
+        if path.suffix != ".png"
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1)
         if pattern.search(line)
     ]

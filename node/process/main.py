@@ -269,14 +269,20 @@ async def _run(
 
 async def _keep_history(node: Node, directory: Path) -> None:
     """Have the statistics and the timeline of earlier runs again, and save both, until cancelled."""
-    timeline = node.status.timeline
+    timeline, disk_space = node.status.timeline, node.replica.disk_space
+    has_room = lambda: not disk_space.is_short  # noqa: E731 - both ask the same
     happened = Saved(
-        directory / "timeline", "timeline", 1, pack=timeline.pack, unpack=timeline.unpack
+        directory / "timeline",
+        "timeline",
+        1,
+        pack=timeline.pack,
+        unpack=timeline.unpack,
+        has_room=has_room,
     )
     await happened.load()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(happened.keep)
-        await node.statistics.run(directory)
+        await node.statistics.run(directory, has_room)
 
 
 async def _run_node(

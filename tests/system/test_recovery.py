@@ -21,6 +21,6 @@ def test_a_node_that_lost_flushed_log_says_so_and_catches_up(three: Cluster) -> 
     three.wait_healthy()
 
     assert "lost acknowledged log" in damaged.log()
-    eventually(lambda: "this node votes" in damaged.log(), "it says that it is over")
+    eventually(lambda: "the lost log is here again" in damaged.log(), "it says that it is over")
     assert damaged.read_all("lost/") == other.read_all("lost/")
     three.assert_no_traceback()

@@ -49,13 +49,16 @@ class History:
         self._sampler = Sampler(self._rings, totals, wall)
         self._questions = Questions(peers, self._own)
 
-    async def run(self, directory: Path | None) -> None:
+    async def run(
+        self, directory: Path | None, has_room: Callable[[], bool] = lambda: True
+    ) -> None:
         """Fill the rings until cancelled, and save them every five minutes and at the end.
 
         Args:
             directory: The data directory; None: nothing is saved.
+            has_room: As of `Saved`.
         """
-        saved = self._saved(directory) if directory is not None else None
+        saved = self._saved(directory, has_room) if directory is not None else None
         if saved is not None:
             await saved.load()
         self._sampler.begin()
@@ -96,7 +99,7 @@ class History:
     def _own(self, question: Question) -> Points:
         return self._rings.answer(question, self.now_ms())
 
-    def _saved(self, directory: Path) -> Saved:
+    def _saved(self, directory: Path, has_room: Callable[[], bool]) -> Saved:
         owner = f"{self._node:016x}"
         return Saved(
             directory / FILE,
@@ -104,4 +107,5 @@ class History:
             _VERSION,
             pack=lambda: rings.pack(self._rings, owner),
             unpack=lambda content: rings.unpack(self._rings, content, owner),
+            has_room=has_room,
         )

@@ -39,6 +39,7 @@ class Saved:
         version: Of its form.
         pack: Returns the content as of now.
         unpack: Takes the content of an earlier run; returns what is wrong with it, or nothing.
+        has_room: Whether the disk has room for it: the last of it belongs to the database.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Saved:
         *,
         pack: Callable[[], bytes],
         unpack: Callable[[bytes], str],
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self._path, self._kind, self._version = path, kind, version
-        self._pack, self._unpack = pack, unpack
+        self._pack, self._unpack, self._has_room = pack, unpack, has_room
         self._log_limit = LogLimit()
         self._writer = trio.CapacityLimiter(1)  # also while a write that was given up goes on
 
@@ -75,6 +77,8 @@ class Saved:
 
     async def _save(self) -> None:
         """Save all as of now. A disk that refuses is warned of: the node goes on."""
+        if not self._has_room():
+            return
         content = self._pack()
         try:
             await trio.to_thread.run_sync(

@@ -74,3 +74,16 @@ def test_a_directory_in_its_place_is_no_reason_to_fail(tmp_path):
     (tmp_path / "statistics").mkdir()
     with structlog.testing.capture_logs():
         assert saved.read(tmp_path / "statistics", "statistics", 1) is None
+
+
+async def test_the_last_room_of_a_disk_is_left_to_the_database(tmp_path):
+    path = tmp_path / "statistics"
+    has_room = False
+    one = saved.Saved(
+        path, "statistics", 1, pack=bytes, unpack=lambda _: "", has_room=lambda: has_room
+    )
+    await one._save()
+    assert not path.exists()
+    has_room = True
+    await one._save()
+    assert path.exists()
