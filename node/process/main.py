@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
@@ -252,9 +253,13 @@ async def _run(
             log_level=settings.log_level,
         )
         await _run_node(node, settings, sockets, hints, launch)
-    finally:
-        with trio.move_on_after(_CLOSE_SECONDS, shield=True):
-            await storage.close()
+    except BaseException:
+        # The first error says why the node stops. On a full disk closing fails as well, and must not
+        # be what its user reads.
+        with suppress(StorageError):
+            await _close(storage)
+        raise
+    await _close(storage)
     if launch and node.process.was_removed:
         launch.forget(settings)
     if node.process.was_removed and not node.replica.heard:
@@ -265,6 +270,11 @@ async def _run(
         )
     _log.info("stopped", why=node.process.stop_reason)
     return AGAIN if node.process.begins_anew else 0
+
+
+async def _close(storage: RocksStorage) -> None:
+    with trio.move_on_after(_CLOSE_SECONDS, shield=True):
+        await storage.close()
 
 
 async def _keep_history(node: Node, directory: Path) -> None:
