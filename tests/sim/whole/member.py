@@ -54,6 +54,7 @@ class SimMember:
         is_gone: Whether it has been removed, or never got in: it is not started again.
         is_held: Whether it is not to be started now.
         lives: How often it was started.
+        started_at: When its last life began to run.
         is_full: Whether it has ended for lack of room.
         short_since: Since when its disk has had no room; never: infinity.
         has_lost: Whether its disk lost what it had flushed, and it has not started since.
@@ -79,6 +80,7 @@ class SimMember:
         self._runs = self.is_frozen = self.is_gone = self.is_starting = False
         self.is_held = False
         self.lives = 0
+        self.started_at = 0.0
         self.may_fail = ""
         self.has_lost = self._stopped_before = False
         self.lost: set[tuple[int, bytes]] = set()
@@ -212,6 +214,7 @@ class SimMember:
             self._nursery = nursery
             await nursery.start(self.node.run, self.hints)
             self._runs, self.is_starting = True, False
+            self.started_at = trio.current_time()
             self.sim.faults.started(self)
             nursery.start_soon(keep_announced, self.node, self.settings)
             nursery.start_soon(self._end_as_asked, nursery.cancel_scope)

@@ -203,7 +203,7 @@ class Registrar(Client):
             target, body = "/v1/catalog/register", _for_catalog(held, body)
         else:
             target = self._path(held, "service/register?replace-existing-checks=1", makes=True)
-        was_sure, port_before = held.is_sure, self.sim.catalogs.registered_at.get(held.port)
+        was_sure = held.is_sure
         answer = await self._send("PUT", target, json.dumps(body).encode(), member=home)
         if not self._is_done(held, answer):
             return False
@@ -215,10 +215,14 @@ class Registrar(Client):
             self.sim.catalogs.check_done(self.member, life, held.port, answer)
         check = (held.body or {}).get("Check", {})
         ttl_s = float(check.get("TTL", "0ms").removesuffix("ms")) / 1000
-        is_other = not (was_sure and port_before) or held.ttl_s != ttl_s or "Status" in check
+        is_other = not was_sure or held.ttl_s != ttl_s or "Status" in check
         if held.kind == "ttl" and is_other:
             if "Status" in check or not was_sure or not held.ttl_s:
-                held.said = check.get("Status", held.said if was_sure and held.ttl_s else "?")
+                held.said = check.get("Status", "?")
+            elif trio.current_time() >= held.said_from + held.ttl_s:
+                # The other TTL begins, and what the check says stays: that the last one is over, mostly.
+                is_over = begun > held.said_until + held.ttl_s
+                held.said = "critical" if is_over else "?"
             held.said_from, held.said_until = begun, trio.current_time()
             held.life = life
         held.ttl_s = ttl_s

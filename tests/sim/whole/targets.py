@@ -296,9 +296,9 @@ class StrangeProbes:
 
     async def run(self, definition: CheckDefinition, progress: Progress) -> Verdict:
         """See `Probes`."""
+        self._targets.sim.counts["runs of checks by a process that is no member's"] += 1
         state = self._targets.by_url[definition.http or definition.tcp].state
         await trio.sleep(self._rng.uniform(0.0, 0.05))
         if state == "slow":
             await trio.sleep_forever()
-        self._targets.sim.counts["runs of checks by a process that is no member's"] += 1
         return Verdict(_VERDICTS[state], f"{definition.kind}: {state}")
