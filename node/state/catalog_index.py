@@ -281,10 +281,8 @@ class CatalogIndex:
                 of_node = self.checks_of[number] = {}
             of_node[check] = service
         _mark(self.own_checks, number, check, service == "")
-        is_there = service is not None
-        is_critical = is_there and status == "critical"
-        _mark(self.critical_of, number, check, is_critical)
-        _mark(self.warning_of, number, check, is_there and status == "warning")
+        _mark(self.critical_of, number, check, status == "critical")
+        _mark(self.warning_of, number, check, status == "warning")
 
     def forget_checks(self, batch: Batch, number: int) -> None:
         """Forget all checks of a node that goes."""

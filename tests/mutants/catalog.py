@@ -121,8 +121,8 @@ CATALOG = (
     ),
     _mutant(
         "checks-that-pass-again-stay-critical", "In memory, so no session can be made on them.",
-        _INDEX, '        is_critical = is_there and status == "critical"\n',
-        '        is_critical = is_there and (status == "critical" or "critical" == self.status_of(number, check))\n',
+        _INDEX, '        _mark(self.critical_of, number, check, status == "critical")\n',
+        '        if status == "critical":\n            _mark(self.critical_of, number, check, True)\n',
     ),
     _mutant(
         "leader-deregisters-what-recovered", "What it saw of the check is not compared.",

@@ -11,13 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from playwright.sync_api import Request as BrowserRequest
-
-from hstore.node.api.routes import RECORDS
-from hstore.node.web import files
 
 CHROMIUM = Path("/usr/bin/chromium")
 OPTIONS = [
@@ -33,11 +29,6 @@ OPTIONS = [
 WIDTHS = {"360": (360, 780), "1280": (1280, 900), "2560": (2560, 1440)}
 # The browser says these itself of every connection that fails, whatever the page makes of it.
 _OF_A_DEAD_NODE = ("net::ERR_CONNECTION_", "net::ERR_INCOMPLETE_CHUNKED", "net::ERR_EMPTY_RESPONSE")
-
-# What a page asks for and this build does not have yet: the browser says 404 on the console.
-_SERVED = {route.path.decode() for route in RECORDS} | {
-    f"/ui/{name.decode()}" for name in files.load()
-}
 
 _FED = """
 delete window.SharedWorker;
@@ -78,9 +69,8 @@ class Opened:
 
     def _said(self, message: ConsoleMessage) -> None:
         url = str(message.location.get("url"))
-        is_not_yet = "404" in message.text and urlsplit(url).path not in _SERVED
         is_dead = any(part in message.text for part in _OF_A_DEAD_NODE)
-        if message.type == "error" and not is_not_yet and not is_dead:
+        if message.type == "error" and not is_dead:
             self.faults.append(f"console: {message.text} ({url})")
 
     def _asked(self, request: BrowserRequest) -> None:
