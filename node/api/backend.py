@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ..model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
     from ..model.commands import ClusterSettings, Command, Member, Outcome
     from ..model.locks import Session
-    from ..state.changes import Table
     from ..state.machine import Item, Reader
-    from ..state.watches import Watch
+    from ..state.watching.changes import Table
+    from ..state.watching.watches import Watch
 
 
 class Waiter(Protocol):
@@ -162,7 +162,7 @@ class Catalog(Protocol):
     def service_index(self, folded: bytes) -> int:
         """Return the index of the answers about one service in the local copy; 0: it has no instance.
 
-        `folded` is its name as `state.catalog_records.fold` returns it.
+        `folded` is its name as `state.catalog.records.fold` returns it.
         """
         ...
 

@@ -23,8 +23,8 @@ import msgspec
 from ..model.checks import Check, CheckStatus
 from ..model.services import NAME_BYTES_MAX, SERVICE_ID_BYTES_MAX
 from ..net.turn import SLICE_BYTES
-from ..state.browsing import WORST, Browse, id_in
-from ..state.catalog_records import fold, instance_key, node_of
+from ..state.catalog.browsing import WORST, Browse, id_in
+from ..state.catalog.records import fold, instance_key, node_of
 from .http.answers import Answer, HttpError, ok
 from .http.params import KEY_BYTES_MAX, Query, key_start, number, parse_query
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..model.checks import NODE_MAINTENANCE, SERVICE_MAINTENANCE
-from ..state.catalog_records import fold
+from ..state.catalog.records import fold
 from .dialect.heads import Mode
 from .dialect.queries import datacenter
 from .dialect.questions import LongBody
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..model.checks import Check
-    from ..state.catalog_reader import Instance
+    from ..state.catalog.reader import Instance
     from ..state.reader import Reader
     from .http.answers import Answer
     from .http.connection import Request

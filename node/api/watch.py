@@ -41,8 +41,8 @@ from .items import value_member
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..state.changes import Change
-    from ..state.watches import Watch
+    from ..state.watching.changes import Change
+    from ..state.watching.watches import Watch
     from .http.answers import Send
     from .http.connection import Request
     from .http.exchange import Exchange

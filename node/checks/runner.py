@@ -27,7 +27,7 @@ from ..driver.requests import Request
 from ..measure.histogram import Histogram
 from ..model.checks import SERF_HEALTH, Check, CheckStatus, Word
 from ..net.flag import Flag
-from ..state.changes import CHECKS, NODES, OWNERS, Table
+from ..state.watching.changes import CHECKS, NODES, OWNERS, Table
 from .probes import CheckSettings, NodeProbes
 from .proposals import Proposals
 from .results import Results

@@ -27,7 +27,7 @@ from ..model.cluster_info import LIVE
 from ..model.services import ASSIGNED_MAX, AssignNodes
 from ..net.flag import Flag
 from ..peers.wire import ForwardKind
-from ..state.changes import CHECKS, NODES, OWNERS, Table
+from ..state.watching.changes import CHECKS, NODES, OWNERS, Table
 from .status import Status
 
 GATHER_S = 0.1

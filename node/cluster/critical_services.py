@@ -30,7 +30,7 @@ from ..model import commands
 from ..model.services import DeregisterCritical
 from ..net.flag import Flag
 from ..peers.wire import ForwardKind
-from ..state.changes import CHECKS, Table
+from ..state.watching.changes import CHECKS, Table
 
 GATHER_S = 0.2
 """Checks that change are looked at so long after the first of them: the service has to be gone within

@@ -37,10 +37,10 @@ from ..model.checks import Check
 from ..model.commands import ClusterSettings
 from ..model.services import CONSUL
 from ..model.values import service_ttls
-from ..state.catalog_reader import CatalogNode
-from ..state.catalog_records import fold
-from ..state.changes import NODE_HEALTH, NODES, SERVICES, SETTINGS, Table
+from ..state.catalog.reader import CatalogNode
+from ..state.catalog.records import fold
 from ..state.reader import Reader
+from ..state.watching.changes import NODE_HEALTH, NODES, SERVICES, SETTINGS, Table
 
 _STATUS = {"passing": PASSING, "warning": WARNING, "critical": CRITICAL}
 

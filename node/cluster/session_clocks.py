@@ -35,9 +35,9 @@ from ..errors import Compacted, HstoreError, NoLeader, Overloaded
 from ..model.locks import SESSION_ID_BYTES, Session
 from ..net.flag import Flag
 from ..peers.wire import ForwardKind
-from ..state.changes import SESSIONS, Change
 from ..state.records import decode_session
-from ..state.watches import Watch
+from ..state.watching.changes import SESSIONS, Change
+from ..state.watching.watches import Watch
 from .session_ends import SessionEnds, ask_again
 from .session_nodes import PAUSE_S, SLICE, SessionNodes
 

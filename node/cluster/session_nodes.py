@@ -23,7 +23,7 @@ from ..driver.replica import Replica
 from ..model.checks import SERF_HEALTH
 from ..model.locks import Session
 from ..net.flag import Flag
-from ..state.changes import CHECKS, Table
+from ..state.watching.changes import CHECKS, Table
 from .session_ends import Check, SessionEnds
 
 SLICE = 256

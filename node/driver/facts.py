@@ -13,7 +13,7 @@ from ..raft.core import Core
 from ..raft.entry import Entry
 from ..raft.membership import Configuration
 from ..raft.roles import Role
-from ..state.catalog_index import CatalogIndex
+from ..state.catalog.index import CatalogIndex
 from ..state.machine import State
 
 

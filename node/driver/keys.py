@@ -15,10 +15,10 @@ from ..model.checks import Check
 from ..model.commands import Command, Keyed, Outcome
 from ..model.locks import Session
 from ..state import idempotency
-from ..state.changes import Table
 from ..state.machine import Item, Reader
-from ..state.waits import Wait
-from ..state.watches import Watch, Watches
+from ..state.watching.changes import Table
+from ..state.watching.waits import Wait
+from ..state.watching.watches import Watch, Watches
 from .replica import Replica
 from .requests import Answer, Request
 

@@ -19,7 +19,7 @@ from hstore.dns.server import DnsServer
 from ..errors import StorageError
 from ..measure.answered import Answered
 from ..measure.histogram import Histogram
-from ..state.catalog_index import CatalogIndex
+from ..state.catalog.index import CatalogIndex
 from .families import counter, counters, gauge, gauges, histogram, histograms
 from .sources import Sources
 

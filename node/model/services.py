@@ -1,7 +1,7 @@
 """Services, and the nodes that are no members: as stored, and the commands that change them.
 
 Each command is one write of the catalog. A *place* says on which node something is registered. What
-the commands do is in `node/state/` (`services.py`, `externals.py`, `check_results.py`).
+the commands do is in `node/state/catalog/` (`services.py`, `externals.py`, `results.py`).
 
 The tags and the order of fields are on disk in every log and state: add at the end, never change.
 """

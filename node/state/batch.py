@@ -31,7 +31,7 @@ from ..model.commands import Command, Outcome
 from ..raft.entry import Entry
 from ..raft.errors import CoreBug
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, pack_applied
-from .changes import Change, Tree, Wake
+from .watching.changes import Change, Tree, Wake
 
 V = TypeVar("V")
 

@@ -15,8 +15,9 @@ from ..errors import BadFrame, StorageError
 from ..model.commands import IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX
 from ..model.locks import LOCKS_MAX, SESSION_ID_BYTES, SESSIONS_MAX
 from ..storage.interface import APPLIED_KEY, unpack_applied
-from . import deletions, records
-from .intact_catalog import CatalogCheck, check_indexes
+from . import records
+from .catalog.intact import CatalogCheck, check_indexes
+from .kv import deletions
 
 _RECORD_HEAD = 24
 """Bytes of the revisions and flags before a user's value."""

@@ -35,37 +35,31 @@ from ..raft import membership
 from ..raft.entry import Entry, EntryKind
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, unpack_applied
 from . import (
-    catalog_index,
-    catalog_writes,
-    check_results,
-    checks,
     cluster_time,
-    deletions,
-    externals,
-    holds,
     idempotency,
     keyed_writes,
-    keys,
-    locks,
     members,
-    nodes,
     records,
-    services,
     sessions,
     transactions,
     user_events,
 )
 from .batch import Batch, Effects, InMemory, Values
-from .catalog_index import CATALOG, CatalogIndex
-from .catalog_reader import CONSUL_FOLDED, consul_index, nodes_with
-from .changes import KEYS, History
-from .deletions import DELETIONS
+from .catalog import checks, externals, nodes, services
+from .catalog import index as catalog_index
+from .catalog import results as check_results
+from .catalog import writes as catalog_writes
+from .catalog.index import CATALOG, CatalogIndex
+from .catalog.nodes import MEMBERS
+from .catalog.reader import CONSUL_FOLDED, consul_index, nodes_with
 from .keyed_writes import KEYED_WRITES, KeyedWrites
-from .keys import put
+from .kv import deletions, holds, keys, locks
+from .kv.deletions import DELETIONS
+from .kv.keys import put
 from .members import CLUSTER, REMOVED
-from .nodes import MEMBERS
 from .reader import KeyReader, Reader, View, find_session
 from .records import Item
+from .watching.changes import KEYS, History
 
 __all__ = ["EFFECTS", "Item", "KeyReader", "Reader", "State"]
 

@@ -26,12 +26,14 @@ from ..model.commands import (
 from ..raft.entry import Entry
 from ..raft.membership import Configuration
 from ..storage.interface import StateReader
-from . import catalog_writes, checks, nodes, records
+from . import records
 from .batch import Batch, Effects, InMemory
-from .catalog_index import CATALOG
-from .catalog_records import fold
-from .changes import SETTINGS
-from .nodes import MEMBERS
+from .catalog import checks, nodes
+from .catalog import writes as catalog_writes
+from .catalog.index import CATALOG
+from .catalog.nodes import MEMBERS
+from .catalog.records import fold
+from .watching.changes import SETTINGS
 
 
 def _load_cluster(view: StateReader) -> records.Cluster:

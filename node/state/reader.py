@@ -15,14 +15,14 @@ from ..model.user_events import UserEvent
 from ..storage.interface import StateReader
 from . import records
 from .batch import Values
-from .browsing import Browse
-from .catalog_reader import CatalogNode, CatalogView, Instance
-from .changes import KEYS, SESSIONS
-from .deletions import DELETIONS
-from .holds import HOLDS
+from .catalog.browsing import Browse
+from .catalog.reader import CatalogNode, CatalogView, Instance
+from .kv.deletions import DELETIONS
+from .kv.holds import HOLDS
 from .records import Item
 from .sessions import SESSION_NODES
 from .user_events import EVENT_INDEXES
+from .watching.changes import KEYS, SESSIONS
 
 
 class KeyReader(Protocol):

@@ -1,6 +1,6 @@
 """How the state machine's data is laid out as keys and values of a `StateStore`.
 
-Owns the bytes, with `catalog_records.py`: they are on every node's disk and in every snapshot on the wire, so a layout is never
+Owns the bytes, with `catalog/records.py`: they are on every node's disk and in every snapshot on the wire, so a layout is never
 changed, only added to. Knows nothing of commands (the modules of the tables) or of RocksDB.
 
     ac              >7Q the last indexes of the catalog: that changed the set of names and tags of

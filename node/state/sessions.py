@@ -14,11 +14,14 @@ from ..model.commands import Denial, Outcome
 from ..model.locks import SESSIONS_MAX, CreateSession, EndSession, Session
 from ..raft.entry import Entry
 from ..storage.interface import StateReader
-from . import catalog_writes, checks, deletions, locks, nodes, records
+from . import records
 from .batch import Batch, Effects, InMemory
-from .catalog_index import CATALOG
-from .changes import NODE_SESSIONS, SESSIONS, Change
+from .catalog import checks, nodes
+from .catalog import writes as catalog_writes
+from .catalog.index import CATALOG
+from .kv import deletions, locks
 from .members import CLUSTER
+from .watching.changes import NODE_SESSIONS, SESSIONS, Change
 
 _NS_PER_MS = 1_000_000
 

@@ -29,8 +29,8 @@ from ..raft.entry import Entry
 from ..raft.errors import CoreBug
 from . import records
 from .batch import Batch, Effects
-from .keys import put
-from .locks import DELAYED
+from .kv.keys import put
+from .kv.locks import DELAYED
 from .records import LOCKED, Item, record_head
 
 ROWS_MAX = 10_000

@@ -14,7 +14,7 @@ from ..raft.entry import Entry
 from ..storage.interface import StateReader
 from . import records
 from .batch import Batch, Effects, InMemory
-from .changes import EVENTS, Change
+from .watching.changes import EVENTS, Change
 
 
 def _load(view: StateReader) -> tuple[int, ...]:

@@ -21,9 +21,9 @@ import msgspec
 
 from hstore.node.model.checks import SERF_HEALTH, SERF_HEALTH_NAME, Check, CheckStatus
 from hstore.node.model.services import CONSUL, Pairs, Service
-from hstore.node.state.catalog_reader import CatalogNode, Instance
-from hstore.node.state.catalog_records import fold
-from hstore.node.state.changes import (
+from hstore.node.state.catalog.reader import CatalogNode, Instance
+from hstore.node.state.catalog.records import fold
+from hstore.node.state.watching.changes import (
     CHECKS,
     NODE_CHECKS,
     NODE_HEALTH,

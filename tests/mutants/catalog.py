@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_EXTERNALS = "node/state/externals.py"
-_INDEX = "node/state/catalog_index.py"
+_EXTERNALS = "node/state/catalog/externals.py"
+_INDEX = "node/state/catalog/index.py"
 _MEMBERS = "node/state/members.py"
-_RESULTS = "node/state/check_results.py"
-_SERVICES = "node/state/services.py"
-_WRITES = "node/state/catalog_writes.py"
+_RESULTS = "node/state/catalog/results.py"
+_SERVICES = "node/state/catalog/services.py"
+_WRITES = "node/state/catalog/writes.py"
 
 
 def _mutant(name: str, about: str, file: str, old: str, new: str) -> Mutant:

@@ -28,7 +28,7 @@ from hstore.node.model.services import (
     RegisterService,
     Service,
 )
-from hstore.node.state.catalog_index import CatalogIndex
+from hstore.node.state.catalog.index import CatalogIndex
 from hstore.node.state.machine import State
 from hstore.node.storage.interface import Identity
 from hstore.node.storage.rocks import RocksStorage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ...model.checks import SERF_HEALTH
-from ...state.catalog_records import fold
+from ...state.catalog.records import fold
 from ..dialect import heads
 from ..dialect.forms import refused
 from ..dialect.queries import datacenter
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ...model.checks import Check
     from ...model.services import Service
-    from ...state.catalog_reader import CatalogNode
+    from ...state.catalog.reader import CatalogNode
     from ...state.reader import Reader
     from ..dialect.heads import Mode
     from ..http.answers import Answer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...state.changes import INSTANCES, NODE_SERVICES, NODES, SERVICE_SET
+from ...state.watching.changes import INSTANCES, NODE_SERVICES, NODES, SERVICE_SET
 from ..dialect import filters, heads
 from ..dialect.forms import refused
 from ..dialect.heads import Mode
@@ -18,7 +18,7 @@ from . import instances, nodes, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ...state.catalog_reader import CatalogNode, Instance
+    from ...state.catalog.reader import CatalogNode, Instance
     from ...state.reader import Reader
     from ..dialect.questions import Body
     from ..http.answers import Answer

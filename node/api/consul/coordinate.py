@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ...state.changes import NODES
+from ...state.watching.changes import NODES
 from ..dialect import heads
 from ..dialect.heads import Mode
 from ..dialect.queries import datacenter

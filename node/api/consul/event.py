@@ -17,7 +17,7 @@ from ...config.command_limits import event_fault
 from ...filter.patterns import PATTERN_BYTES_MAX
 from ...model.user_events import PAYLOAD_BYTES_MAX, FireEvent, UserEvent
 from ...model.values import uuid_text
-from ...state.changes import EVENTS
+from ...state.watching.changes import EVENTS
 from ..dialect import filters, heads
 from ..dialect.forms import refused
 from ..dialect.questions import Question, Target, ask, ask_checked

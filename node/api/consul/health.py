@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...state.changes import CHECK_STATES, NODE_CHECKS
+from ...state.watching.changes import CHECK_STATES, NODE_CHECKS
 from ..dialect import filters
 from ..dialect.forms import refused
 from ..dialect.questions import Question, Target, ask, ask_checked, gathered
@@ -16,7 +16,7 @@ from . import instances, nodes, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ...state.catalog_reader import CatalogNode, Instance
+    from ...state.catalog.reader import CatalogNode, Instance
     from ...state.reader import Reader
     from ..dialect.questions import Body, On
     from ..http.connection import Request

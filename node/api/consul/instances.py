@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from ...state.catalog_records import fold
-from ...state.changes import NODE_HEALTH, SERVICES
+from ...state.catalog.records import fold
+from ...state.watching.changes import NODE_HEALTH, SERVICES
 from ..dialect.filters import PER_SLICE, Choice
 from ..dialect.forms import refused
 from ..dialect.heads import Mode, plain_read, read
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ...filter.fields import Object
     from ...model.commands import Outcome
-    from ...state.catalog_reader import Instance
+    from ...state.catalog.reader import Instance
     from ...state.reader import Reader
     from ..dialect.queries import Blocking
     from ..dialect.questions import Body

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...model.commands import Delete, DeletePrefix, Denial, Outcome, Put
 from ...model.locks import Acquire, Release
-from ...state.changes import KEYS
+from ...state.watching.changes import KEYS
 from ..dialect import ids
 from ..dialect.forms import refused
 from ..dialect.heads import Mode, done, plain_read, read, read_lines

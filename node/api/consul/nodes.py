@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...model.services import CONSUL
-from ...state.catalog_records import fold
-from ...state.changes import NODES
+from ...state.catalog.records import fold
+from ...state.watching.changes import NODES
 from ..dialect import ids
 from ..dialect.questions import Target
 from ..http.params import values_of
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ...model.checks import Check
     from ...model.commands import Member
     from ...model.services import Service
-    from ...state.catalog_reader import CatalogNode
-    from ...state.changes import Table
+    from ...state.catalog.reader import CatalogNode
     from ...state.reader import Reader
+    from ...state.watching.changes import Table
     from ..http.exchange import Exchange
     from ..http.params import Query
     from .shown import Shown

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...model.commands import Outcome
-    from ...state.catalog_reader import CatalogNode
+    from ...state.catalog.reader import CatalogNode
     from ..http.answers import HttpError
     from ..http.connection import Request
     from ..http.exchange import Exchange

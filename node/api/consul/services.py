@@ -1,7 +1,7 @@
 """Services of one node, as an agent of Consul keeps them: /v1/agent/services, service/register, deregister.
 
 Owns what the log says of a registration that is dubious, and no more: bodies are in `bodies/`, the node
-in `place.py`, and what a registration does in `node/state/services.py`.
+in `place.py`, and what a registration does in `node/state/catalog/services.py`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from ...model.checks import SERF_HEALTH
 from ...model.commands import Denial
 from ...model.locks import LOCK_DELAY_NS, LOCK_DELAY_NS_MAX, CreateSession, EndSession, Session
 from ...model.values import uuid_text
-from ...state.changes import NODE_SESSIONS, NODES, SESSIONS
+from ...state.watching.changes import NODE_SESSIONS, NODES, SESSIONS
 from ..dialect import bodies, heads, ids
 from ..dialect.forms import refused
 from ..dialect.questions import Question, Target, ask

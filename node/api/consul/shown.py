@@ -24,7 +24,7 @@ from ...model import durations
 if TYPE_CHECKING:
     from ...model.checks import Check, CheckDefinition
     from ...model.services import Service, Tagged
-    from ...state.catalog_reader import CatalogNode
+    from ...state.catalog.reader import CatalogNode
 
 Shown = dict[str, Any]
 """An object of an answer."""

@@ -15,7 +15,7 @@ import trio
 
 from ...net.turn import SLICE_BYTES
 from ...raft.errors import CoreBug
-from ...state.changes import KEYS
+from ...state.watching.changes import KEYS
 from ..dialect.heads import Mode, read, read_head
 from ..dialect.queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
 from ..dialect.questions import Signal, Target, refuse_without_leader

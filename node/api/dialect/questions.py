@@ -38,8 +38,8 @@ from .queries import AT_ONCE, Blocking, blocking, mode_of, with_jitter
 
 if TYPE_CHECKING:
     from ...model.commands import Outcome
-    from ...state.changes import Table
     from ...state.machine import Reader
+    from ...state.watching.changes import Table
     from ..backend import Keys, Waiter
     from ..http.answers import Answer
     from ..http.connection import Request

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...net.turn import SLICE_BYTES
-from ...state.changes import KEYS
+from ...state.watching.changes import KEYS
 from .large import WHOLE_BYTES_MAX
 from .listing import KEYS_PER_SLICE
 

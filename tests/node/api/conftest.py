@@ -43,10 +43,10 @@ from hstore.node.net.poller import Poller
 from hstore.node.net.stream import TcpStream
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.state import idempotency
-from hstore.node.state.changes import Table
 from hstore.node.state.machine import Item, State
 from hstore.node.state.reader import Reader
-from hstore.node.state.watches import Watch, Watches
+from hstore.node.state.watching.changes import Table
+from hstore.node.state.watching.watches import Watch, Watches
 from hstore.node.storage.interface import Identity
 from tests.fakes.polling import poll_in
 from tests.fakes.storage import MemoryDisk

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hstore.node.api import watch
 from hstore.node.api.http import large
 from hstore.node.net.turn import SLICE_BYTES
-from hstore.node.state.changes import KEYS, Change
+from hstore.node.state.watching.changes import KEYS, Change
 
 from .conftest import FakeBackend
 

@@ -13,7 +13,7 @@ from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
 from hstore.node.api.watch import KEEPALIVE_S
 from hstore.node.model.commands import Put, Transaction
-from hstore.node.state import changes
+from hstore.node.state.watching import changes
 
 from .conftest import Client
 

@@ -30,7 +30,7 @@ from hstore.node.model import commands
 from hstore.node.model.checks import Check, CheckDefinition, CheckStatus
 from hstore.node.model.commands import ClusterSettings, Outcome
 from hstore.node.model.services import UpdateChecks
-from hstore.node.state.changes import CHECKS, NODES, OWNERS, Table
+from hstore.node.state.watching.changes import CHECKS, NODES, OWNERS, Table
 
 OWN = 1
 """The number of the member, which is its id, too."""

@@ -13,7 +13,7 @@ from hstore.dns.answers import Answers
 from hstore.dns.lookup import EVERYTHING, node_key, number_key, service_key
 from hstore.node.cluster.dns_lookup import CatalogLookup
 from hstore.node.model.commands import ClusterSettings
-from hstore.node.state.changes import NODES, SETTINGS
+from hstore.node.state.watching.changes import NODES, SETTINGS
 from tests.dns.kit import contents, opt, query, reply_of, view
 from tests.fakes.catalog import FakeCatalog
 from tests.fakes.catalog import number_key as record_key

@@ -16,7 +16,7 @@ from hstore.node.model.checks import Word
 from hstore.node.model.commands import ClusterSettings, Command, PutMember, RemoveMember
 from hstore.node.model.services import Place, RegisterService
 from hstore.node.state.machine import State
-from hstore.node.state.watches import Watches
+from hstore.node.state.watching.watches import Watches
 from tests.dns.kit import contents, opt, query, reply_of, view
 from tests.node.memory_cluster import Member, running
 from tests.node.state.catalogs import Draws, deregister, given, register, ttl

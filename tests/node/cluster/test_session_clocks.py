@@ -18,7 +18,7 @@ from hstore.node.model.checks import SERF_HEALTH
 from hstore.node.model.commands import Outcome
 from hstore.node.model.locks import Acquire, CreateSession, EndSession, Session
 from hstore.node.peers.wire import ForwardKind
-from hstore.node.state import nodes
+from hstore.node.state.catalog import nodes
 from tests.node.memory_cluster import Cluster, Member, running
 
 TTL_S = 2.0

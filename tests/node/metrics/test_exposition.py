@@ -17,7 +17,7 @@ from hstore.node.errors import StorageError
 from hstore.node.measure.answered import Answered, Tally
 from hstore.node.metrics import series
 from hstore.node.peers.link import LinkFigures
-from hstore.node.state.catalog_index import CatalogIndex, Name
+from hstore.node.state.catalog.index import CatalogIndex, Name
 
 from ..memory_cluster import running
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hstore.node.metrics.series import instance_statuses
 from hstore.node.model.checks import CheckStatus
 from hstore.node.state.batch import Batch
-from hstore.node.state.catalog_index import CatalogIndex, Name
-from hstore.node.state.catalog_records import instance_key
+from hstore.node.state.catalog.index import CatalogIndex, Name
+from hstore.node.state.catalog.records import instance_key
 
 STATUSES: tuple[CheckStatus, ...] = ("passing", "warning", "critical")
 

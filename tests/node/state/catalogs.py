@@ -47,8 +47,8 @@ from hstore.node.model.services import (
     UpdateChecks,
 )
 from hstore.node.model.transactions import CheckNotExists
-from hstore.node.state.catalog_index import CATALOG, CatalogIndex
-from hstore.node.state.catalog_records import fold
+from hstore.node.state.catalog.index import CATALOG, CatalogIndex
+from hstore.node.state.catalog.records import fold
 from hstore.node.state.machine import State
 from hstore.node.state.reader import Reader
 from tests.node.state.machines import (

@@ -29,8 +29,8 @@ from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.raft.errors import CoreBug
 from hstore.node.state import batch as module
 from hstore.node.state.batch import Batch, InMemory, Savepoint
-from hstore.node.state.changes import KEYS, Change, Tree
 from hstore.node.state.machine import EFFECTS, State
+from hstore.node.state.watching.changes import KEYS, Change, Tree
 from hstore.node.storage.interface import APPLIED_KEY, Identity, StateReader
 from tests.fakes.storage import MemoryDisk, MemoryStorage
 

@@ -35,13 +35,13 @@ from hstore.node.model.services import (
     Service,
     UpdateChecks,
 )
-from hstore.node.state import services
-from hstore.node.state.catalog_records import fold
-from hstore.node.state.changes import CHECKS, NODES, SERVICES, Wake
+from hstore.node.state.catalog import services
+from hstore.node.state.catalog.records import fold
 from hstore.node.state.intact import StateCheck
 from hstore.node.state.machine import State
 from hstore.node.state.reader import Reader
-from hstore.node.state.watches import Watches
+from hstore.node.state.watching.changes import CHECKS, NODES, SERVICES, Wake
+from hstore.node.state.watching.watches import Watches
 from tests.fakes.catalog import FakeCatalog
 from tests.node.state.catalogs import (
     catalog_register,

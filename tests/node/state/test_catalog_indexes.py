@@ -14,10 +14,10 @@ from hstore.node.model.commands import (
     RemoveMember,
     ReplaceMember,
 )
-from hstore.node.state import catalog_writes
 from hstore.node.state.batch import Batch
+from hstore.node.state.catalog import writes as catalog_writes
+from hstore.node.state.catalog.nodes import member_uuid
 from hstore.node.state.machine import State
-from hstore.node.state.nodes import member_uuid
 from tests.node.state.catalogs import (
     catalog_register,
     deregister,

@@ -23,9 +23,14 @@ from hstore.node.model.services import (
     UpdateChecks,
 )
 from hstore.node.raft.entry import Entry, EntryKind
-from hstore.node.state import catalog_writes, deletions, services
 from hstore.node.state.batch import Batch
-from hstore.node.state.changes import (
+from hstore.node.state.catalog import services
+from hstore.node.state.catalog import writes as catalog_writes
+from hstore.node.state.intact import StateCheck
+from hstore.node.state.kv import deletions
+from hstore.node.state.kv.deletions import DELETIONS
+from hstore.node.state.machine import EFFECTS, State
+from hstore.node.state.watching.changes import (
     CHECK_STATES,
     NODE_CHECKS,
     NODE_HEALTH,
@@ -35,9 +40,6 @@ from hstore.node.state.changes import (
     SERVICES,
     Wake,
 )
-from hstore.node.state.deletions import DELETIONS
-from hstore.node.state.intact import StateCheck
-from hstore.node.state.machine import EFFECTS, State
 from tests.node.state.catalogs import Draws, digest, index_of, shown
 from tests.node.state.machines import (
     copy_of,

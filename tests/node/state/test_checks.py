@@ -17,8 +17,8 @@ from hstore.node.model.commands import (
 )
 from hstore.node.model.user_events import FireEvent, UserEvent
 from hstore.node.state import user_events
-from hstore.node.state.changes import CHECKS, EVENTS, NODES, Change, Wake
 from hstore.node.state.machine import State
+from hstore.node.state.watching.changes import CHECKS, EVENTS, NODES, Change, Wake
 from tests.node.state.machines import (
     NODE,
     Now,

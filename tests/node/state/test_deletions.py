@@ -8,12 +8,12 @@ import pytest
 
 from hstore.node.model.commands import Delete, DeletePrefix, Put
 from hstore.node.state import batch as batches
-from hstore.node.state import deletions, latest
-from hstore.node.state.changes import KEYS
-from hstore.node.state.deletions import DELETIONS, Kept
-from hstore.node.state.latest import Deletion
+from hstore.node.state.kv import deletions, latest
+from hstore.node.state.kv.deletions import DELETIONS, Kept
+from hstore.node.state.kv.latest import Deletion
 from hstore.node.state.machine import State
-from hstore.node.state.watches import Watches
+from hstore.node.state.watching.changes import KEYS
+from hstore.node.state.watching.watches import Watches
 from tests.node.state.machines import Now, copy_of, everything, new_machine, run
 
 

@@ -14,7 +14,7 @@ from hstore.node.model.commands import (
     Transaction,
 )
 from hstore.node.model.locks import Acquire, Release
-from hstore.node.state import deletions, holds, locks
+from hstore.node.state.kv import deletions, holds, locks
 from hstore.node.state.machine import State
 from hstore.node.state.records import Item
 from tests.node.state.machines import (

@@ -33,20 +33,11 @@ from hstore.node.model.commands import (
 from hstore.node.raft import membership
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.raft.membership import Configuration
-from hstore.node.state import (
-    batch,
-    check_results,
-    checks,
-    externals,
-    idempotency,
-    locks,
-    members,
-    services,
-    sessions,
-    transactions,
-    user_events,
-)
-from hstore.node.state import keys as keys_table
+from hstore.node.state import batch, idempotency, members, sessions, transactions, user_events
+from hstore.node.state.catalog import checks, externals, services
+from hstore.node.state.catalog import results as check_results
+from hstore.node.state.kv import keys as keys_table
+from hstore.node.state.kv import locks
 from hstore.node.state.machine import EFFECTS, Item, State
 from hstore.node.state.records import Cluster
 from hstore.node.storage.interface import APPLIED_KEY, Identity

@@ -39,12 +39,13 @@ from hstore.node.model.transactions import (
     KeyRow,
 )
 from hstore.node.model.user_events import FireEvent, UserEvent
-from hstore.node.state import batch, deletions, holds, latest, locks, sessions, user_events
-from hstore.node.state.changes import EVENTS, KEYS, NODE_SESSIONS, SESSIONS
+from hstore.node.state import batch, sessions, user_events
 from hstore.node.state.intact import StateCheck
+from hstore.node.state.kv import deletions, holds, latest, locks
 from hstore.node.state.machine import State
 from hstore.node.state.records import Item
-from hstore.node.state.watches import Watches
+from hstore.node.state.watching.changes import EVENTS, KEYS, NODE_SESSIONS, SESSIONS
+from hstore.node.state.watching.watches import Watches
 from tests.node.state.machines import (
     NODE,
     Now,

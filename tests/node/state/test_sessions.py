@@ -16,8 +16,8 @@ from hstore.node.model.commands import (
 )
 from hstore.node.model.locks import Acquire, CreateSession, EndSession
 from hstore.node.state import sessions
-from hstore.node.state.changes import KEYS, NODE_SESSIONS, SESSIONS, Change
 from hstore.node.state.machine import State
+from hstore.node.state.watching.changes import KEYS, NODE_SESSIONS, SESSIONS, Change
 from tests.node.state.machines import (
     NODE,
     Now,

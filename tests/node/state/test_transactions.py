@@ -26,11 +26,12 @@ from hstore.node.model.transactions import (
 from hstore.node.peers import wire
 from hstore.node.raft.entry import Entry
 from hstore.node.state import batch as batches
-from hstore.node.state import idempotency, keys, transactions
+from hstore.node.state import idempotency, transactions
 from hstore.node.state.batch import Batch
+from hstore.node.state.kv import keys
 from hstore.node.state.machine import Reader, State
 from hstore.node.state.records import USER
-from hstore.node.state.watches import Watches
+from hstore.node.state.watching.watches import Watches
 from tests.node.state.machines import (
     Now,
     copy_of,

@@ -13,10 +13,10 @@ from hstore.node.model import commands
 from hstore.node.model.commands import Command, Delete, DeletePrefix, Keyed, Put
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.state import batch as batches
-from hstore.node.state import changes, watches
-from hstore.node.state.changes import Change, History
 from hstore.node.state.machine import State
-from hstore.node.state.watches import Watch, Watches
+from hstore.node.state.watching import changes, watches
+from hstore.node.state.watching.changes import Change, History
+from hstore.node.state.watching.watches import Watch, Watches
 from hstore.node.storage.interface import Identity
 from tests.fakes.storage import MemoryDisk
 from tests.node.cluster.test_snapshots import leave_behind

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hstore.node.errors import BadFrame
-from hstore.node.state.catalog_index import CatalogIndex
-from hstore.node.state.catalog_reader import CatalogNode
-from hstore.node.state.changes import (
+from hstore.node.state.catalog.index import CatalogIndex
+from hstore.node.state.catalog.reader import CatalogNode
+from hstore.node.state.intact import StateCheck
+from hstore.node.state.machine import Reader, State
+from hstore.node.state.watching.changes import (
     CHECK_STATES,
     INSTANCES,
     NODE_CHECKS,
@@ -19,8 +21,6 @@ from hstore.node.state.changes import (
     SERVICES,
     Table,
 )
-from hstore.node.state.intact import StateCheck
-from hstore.node.state.machine import Reader, State
 
 from .catalog import Node, Question, answers, shown_check, shown_service
 from .page import Page

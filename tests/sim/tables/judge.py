@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from hstore.node.errors import Compacted
 from hstore.node.model.commands import Denial, Outcome
 from hstore.node.raft.entry import Entry
-from hstore.node.state.changes import EVENTS, KEYS, NODE_SESSIONS, SESSIONS, Table
 from hstore.node.state.machine import Reader, State
-from hstore.node.state.waits import Wait
-from hstore.node.state.watches import Watch, Watches
+from hstore.node.state.watching.changes import EVENTS, KEYS, NODE_SESSIONS, SESSIONS, Table
+from hstore.node.state.watching.waits import Wait
+from hstore.node.state.watching.watches import Watch, Watches
 
 from . import catalog, catalog_judge
 from .book import Book

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from hstore.node.model import user_events as model
 from hstore.node.model.services import INSTANCES_MAX
 from hstore.node.raft.entry import Entry, EntryKind
-from hstore.node.state import batch, deletions, services, user_events
+from hstore.node.state import batch, user_events
+from hstore.node.state.catalog import services
+from hstore.node.state.kv import deletions
 from hstore.node.state.machine import State
 
 from ..machine import HEAD_BYTES, Pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hstore.node.model.commands import Denial
-from hstore.node.state import services
+from hstore.node.state.catalog import services
 
 from .page import Face, Page
 

@@ -35,7 +35,7 @@ from hstore.node.model.commands import (
 from hstore.node.model.locks import Session
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.state.machine import State
-from hstore.node.state.watches import Watches
+from hstore.node.state.watching.watches import Watches
 from hstore.node.storage.interface import Identity
 from tests.fakes.storage import MemoryDisk
 from tests.node.api.conftest import Client, FakeBackend, Response, _Waiter, node_info

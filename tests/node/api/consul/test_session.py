@@ -15,7 +15,8 @@ from hstore.node.api.consul.session import WHOLE_MAX
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import ChangeSetting, RemoveMember
 from hstore.node.model.locks import SESSIONS_MAX, CreateSession, EndSession, Session
-from hstore.node.state import holds, sessions
+from hstore.node.state import sessions
+from hstore.node.state.kv import holds
 from tests.node.api.consul.conftest import OWN, is_read, is_refused, waits
 
 NOBODY = "6fa459ea-ee8a-3ca4-894e-db77e160355e"

@@ -18,7 +18,7 @@ from hstore.node.api.http.server import ApiServer
 from hstore.node.errors import NoLeader
 from hstore.node.model.commands import Delete, DeletePrefix
 from hstore.node.model.locks import CreateSession, Session
-from hstore.node.state.changes import KEYS, SESSIONS
+from hstore.node.state.watching.changes import KEYS, SESSIONS
 
 from ..conftest import Client, parked
 

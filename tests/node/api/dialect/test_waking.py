@@ -20,9 +20,9 @@ from hstore.node.api.http.server import ApiServer
 from hstore.node.api.routes import ROUTES
 from hstore.node.model.commands import Command, Delete, DeletePrefix, Put
 from hstore.node.net.stream import TcpStream
-from hstore.node.state import deletions
+from hstore.node.state.kv import deletions
 from hstore.node.state.machine import State
-from hstore.node.state.watches import Watches
+from hstore.node.state.watching.watches import Watches
 from tests.fakes.polling import poll_in
 
 from ..conftest import Client, FakeBackend, Response, apply

@@ -11,7 +11,7 @@ from hstore.node.api.http import looks as module
 from hstore.node.api.http.looks import BYTES_MAX, KEPT_MAX, KEYS_MAX, Looks, Question
 from hstore.node.model.commands import DeletePrefix
 from hstore.node.net.turn import Turn
-from hstore.node.state import deletions
+from hstore.node.state.kv import deletions
 
 from ..conftest import FakeBackend
 

@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from .records import prefix_end
+from ..records import prefix_end
 
 T = TypeVar("T")
 

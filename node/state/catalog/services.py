@@ -1,7 +1,7 @@
 """Services and their checks: what the commands of agents do.
 
 Owns the rules of a registration: on which node it is, why it is refused, and what stays of what was
-there. How it is written is in `catalog_writes.py`. Each effect first finds the node, then refuses or
+there. How it is written is in `writes.py`. Each effect first finds the node, then refuses or
 not, and only then changes anything.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ..model.checks import SERF_HEALTH, Check
-from ..model.commands import Denial, Outcome
-from ..model.services import (
+from ...model.checks import SERF_HEALTH, Check
+from ...model.commands import Denial, Outcome
+from ...model.services import (
     CHECKS_OF_NODE_MAX,
     CHECKS_OF_SERVICE_MAX,
     CONSUL,
@@ -29,12 +29,13 @@ from ..model.services import (
     RegisterService,
     Service,
 )
-from ..raft.entry import Entry
-from . import catalog_writes, cluster_time, nodes
-from .batch import Batch, Effects
-from .catalog_index import CATALOG
-from .catalog_records import fold, instance_key
+from ...raft.entry import Entry
+from .. import cluster_time
+from ..batch import Batch, Effects
+from . import nodes, writes
 from .checks import NO_NODE
+from .index import CATALOG
+from .records import fold, instance_key
 
 _EXTERNAL = 1 << 63
 _NOTHING: dict[str, str] = {}
@@ -75,7 +76,7 @@ def _make_node(batch: Batch, index: int, place: Place) -> int:
     node = ExternalNode(
         number, place.name, address=place.address, meta=(EXTERNAL_NODE_META,), goes_with_last=True
     )
-    catalog_writes.put_external(batch, index, None, node)
+    writes.put_external(batch, index, None, node)
     return number
 
 
@@ -91,7 +92,7 @@ def _go_with_last(batch: Batch, index: int, number: int, *, was_service: bool) -
     if node is None or not node.goes_with_last or number in catalog.services_of:
         return
     if was_service or number not in catalog.checks_of:
-        catalog_writes.remove_external(batch, index, node)
+        writes.remove_external(batch, index, node)
 
 
 # --- refusals ----------------------------------------------------------------------------------------
@@ -179,18 +180,18 @@ def upsert(
         service: The ID of its service; empty: it belongs to the node.
         is_catalog: No status counts as critical, and the output is the given one.
     """
-    before = catalog_writes.check_at(batch, number, given.id)
+    before = writes.check_at(batch, number, given.id)
     after = _after(
         batch, index, given, before, number=number, service=service, is_catalog=is_catalog
     )
     if before is None:
-        catalog_writes.put_check(batch, index, None, after)
+        writes.put_check(batch, index, None, after)
     elif after != before:
         if msgspec.structs.replace(after, told=before.told) == before:
-            catalog_writes.write_check(batch, after)
+            writes.write_check(batch, after)
         else:
             after = msgspec.structs.replace(after, modify_index=index)
-            catalog_writes.put_check(batch, index, before, after)
+            writes.put_check(batch, index, before, after)
 
 
 def _after(
@@ -248,7 +249,7 @@ def _register_service(batch: Batch, entry: Entry, command: RegisterService) -> O
     number = find_place(batch, place, makes=True)
     if number is None:
         return no_node()
-    before = catalog_writes.service_at(batch, instance_key(number, given.id))
+    before = writes.service_at(batch, instance_key(number, given.id))
     ids = [one.id for one in command.checks]
     had = () if before is None else before.checks
     gone = [one for one in had if one not in ids] if command.replaces_checks else []
@@ -269,10 +270,10 @@ def _register_service(batch: Batch, entry: Entry, command: RegisterService) -> O
         return Outcome(True, index)
     put_service(batch, index, before, given, number=number, checks=checks)
     for one in gone:
-        check = catalog_writes.check_at(batch, number, one)
+        check = writes.check_at(batch, number, one)
         if check is not None:
-            catalog_writes.drop_check(batch, index, check)
-            catalog_writes.touch_after_drop(batch, index, check)
+            writes.drop_check(batch, index, check)
+            writes.touch_after_drop(batch, index, check)
     for each in command.checks:
         upsert(batch, index, number, each, service=given.id)
     return Outcome(True, index)
@@ -287,7 +288,7 @@ def _make_service(
         _after(batch, index, one, None, number=number, service=service.id, is_catalog=False)
         for one in command.checks
     ]
-    catalog_writes.make_service(batch, index, number, service, ids=ids, checks=checks)
+    writes.make_service(batch, index, number, service, ids=ids, checks=checks)
 
 
 def put_service(
@@ -322,10 +323,10 @@ def put_service(
         given, node=number, tags=tags, agent_tags=agent_tags, checks=checks
     )
     if before is None or not is_same(before, after):
-        catalog_writes.put_service(batch, index, before, after)
+        writes.put_service(batch, index, before, after)
     elif before.checks != checks or before.agent_tags != agent_tags:
         kept = msgspec.structs.replace(before, checks=checks, agent_tags=agent_tags)
-        catalog_writes.rewrite_service(batch, kept)
+        writes.rewrite_service(batch, kept)
 
 
 def is_same(before: Service, after: Service) -> bool:
@@ -352,7 +353,7 @@ def _register_check(batch: Batch, entry: Entry, command: RegisterCheck) -> Outco
         return no_node()
     service, checks = None, [given.id]
     if given.service:
-        service = catalog_writes.service_at(batch, instance_key(number, given.service))
+        service = writes.service_at(batch, instance_key(number, given.service))
         if service is None:
             return Outcome(False, 0, given.service, Denial.NO_SERVICE_OF_CHECK)
         checks += service.checks
@@ -366,7 +367,7 @@ def _register_check(batch: Batch, entry: Entry, command: RegisterCheck) -> Outco
         return _limit(limit)
     number = number or _make_node(batch, index, command.place)
     if service is not None:
-        catalog_writes.list_checks(batch, instance_key(number, service.id), [given.id])
+        writes.list_checks(batch, instance_key(number, service.id), [given.id])
     upsert(batch, index, number, given, service=given.service)
     return Outcome(True, index)
 
@@ -389,7 +390,7 @@ def _deregister(batch: Batch, entry: Entry, command: Deregister) -> Outcome:
     if node is None:
         name = nodes.name_of(batch.values, number)
         return Outcome(False, 0, f"{name} is a member: use leave", Denial.PROTECTED)
-    catalog_writes.remove_external(batch, entry.index, node)
+    writes.remove_external(batch, entry.index, node)
     return Outcome(True, entry.index)
 
 
@@ -402,7 +403,7 @@ def _deregister_service(
 ) -> Outcome:
     service = None
     if number is not None:
-        service = catalog_writes.service_at(batch, instance_key(number, service_id))
+        service = writes.service_at(batch, instance_key(number, service_id))
     if service is not None:
         remove_service(batch, index, service)
         return Outcome(True, index)
@@ -416,7 +417,7 @@ def _deregister_service(
 
 def remove_service(batch: Batch, index: int, service: Service) -> None:
     """Remove a service with its checks, and its node, if that was made for it and it is the last."""
-    catalog_writes.remove_service(batch, index, service)
+    writes.remove_service(batch, index, service)
     _go_with_last(batch, index, service.node, was_service=True)
 
 
@@ -427,7 +428,7 @@ def _deregister_check(
     check_id: str,
     is_catalog: bool,
 ) -> Outcome:
-    check = None if number is None else catalog_writes.check_at(batch, number, check_id)
+    check = None if number is None else writes.check_at(batch, number, check_id)
     if check is not None and check_id == SERF_HEALTH and _is_member(batch, check.node):
         if is_catalog:
             text = "serfHealth of a member cannot be removed"
@@ -435,7 +436,7 @@ def _deregister_check(
         check = None
     if check is None:
         return Outcome(True, 0) if is_catalog else Outcome(False, 0, check_id, Denial.NO_CHECK)
-    catalog_writes.remove_check(batch, index, check)
+    writes.remove_check(batch, index, check)
     _go_with_last(batch, index, check.node, was_service=False)
     return Outcome(True, index)
 

@@ -21,10 +21,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from ..storage.interface import StateReader
-from . import records
-from .batch import Batch, InMemory
-from .changes import KEYS, NODES, SERVICES, SESSIONS, Table
+from ...storage.interface import StateReader
+from .. import records
+from ..batch import Batch, InMemory
+from ..watching.changes import KEYS, NODES, SERVICES, SESSIONS, Table
 from .latest import Deletion, Latest
 
 KEPT_MAX = 65_536

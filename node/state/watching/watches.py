@@ -24,8 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from ..errors import Compacted
-from ..net.flag import Flag
+from ...errors import Compacted
+from ...net.flag import Flag
 from .by_prefix import ByPrefix
 from .changes import KEYS, Change, History, Table, Wake
 from .waits import Wait, Waits

@@ -11,11 +11,11 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ..model.checks import NODE_MAINTENANCE, SERVICE_MAINTENANCE, CheckStatus
-from ..model.commands import Member
-from ..model.services import CONSUL
-from .catalog_index import CatalogIndex
-from .catalog_records import instance_key, node_of
+from ...model.checks import NODE_MAINTENANCE, SERVICE_MAINTENANCE, CheckStatus
+from ...model.commands import Member
+from ...model.services import CONSUL
+from .index import CatalogIndex
+from .records import instance_key, node_of
 
 _CONSUL = CONSUL.encode()
 _KEY_AT = len(instance_key(0, ""))
@@ -74,7 +74,7 @@ class Browse:
         return None if name is None else Named(name.shown, name.tags, len(name.keys))
 
     def instances(self, folded: bytes) -> list[bytes]:
-        """Return the keys of the instances of a service (`catalog_records.instance_key`), unsorted."""
+        """Return the keys of the instances of a service (`records.instance_key`), unsorted."""
         if folded == _CONSUL:
             return [instance_key(one.catalog_number, CONSUL) for one in self._members.values()]
         name = self._catalog.names.get(folded)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from .records import prefix_end
+from ..records import prefix_end
 
 _BUCKET_NAMES = 512
 """A bucket that has twice as many is cut in two."""

@@ -1,6 +1,6 @@
 """How services and checks are written: their records, their indexes, and who is told.
 
-The commands of `services.py`, `externals.py`, `check_results.py` and `checks.py` refuse or decide;
+The commands of `services.py`, `externals.py`, `results.py` and `checks.py` refuse or decide;
 what they have decided is written here. Owns which indexes each change moves and which waits and
 listeners are told of it, so that no index of a result ever falls and none moves without need:
 
@@ -18,13 +18,27 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from ..errors import StorageError
-from ..model.checks import Check, CheckStatus
-from ..model.services import CONSUL, ExternalNode, Service
-from ..raft.errors import CoreBug
-from . import deletions, nodes, records
-from .batch import Batch
-from .catalog_index import (
+from ...errors import StorageError
+from ...model.checks import Check, CheckStatus
+from ...model.services import CONSUL, ExternalNode, Service
+from ...raft.errors import CoreBug
+from .. import records
+from ..batch import Batch
+from ..kv import deletions
+from ..records import CHECK, NAME_INDEX, NODE_INDEXES, SERVICE, encode_index, encode_msgpack
+from ..watching.changes import (
+    CHECK_STATES,
+    CHECKS,
+    INSTANCES,
+    NODE_CHECKS,
+    NODE_HEALTH,
+    NODE_SERVICES,
+    OWNERS,
+    SERVICE_SET,
+    SERVICES,
+)
+from . import nodes
+from .index import (
     AT_CHECKS,
     AT_HEALTH,
     AT_INSTANCES,
@@ -37,7 +51,7 @@ from .catalog_index import (
     CatalogIndex,
     Name,
 )
-from .catalog_records import (
+from .records import (
     Named,
     decode_named,
     decode_service,
@@ -48,18 +62,6 @@ from .catalog_records import (
     fold,
     instance_key,
 )
-from .changes import (
-    CHECK_STATES,
-    CHECKS,
-    INSTANCES,
-    NODE_CHECKS,
-    NODE_HEALTH,
-    NODE_SERVICES,
-    OWNERS,
-    SERVICE_SET,
-    SERVICES,
-)
-from .records import CHECK, NAME_INDEX, NODE_INDEXES, SERVICE, encode_index, encode_msgpack
 
 _STATE_WAKES = {status: (CHECK_STATES, status.encode()) for status in AT_STATUS}
 _ANY_STATE_WAKE = (CHECK_STATES, b"any")

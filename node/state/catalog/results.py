@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import msgspec
 
-from ..model.checks import Check
-from ..model.commands import Outcome
-from ..model.services import AssignNodes, CheckResult, DeregisterCritical, UpdateChecks
-from ..raft.entry import Entry
-from . import catalog_writes, cluster_time, services
-from .batch import Batch, Effects
-from .catalog_index import CATALOG
-from .catalog_records import instance_key
+from ...model.checks import Check
+from ...model.commands import Outcome
+from ...model.services import AssignNodes, CheckResult, DeregisterCritical, UpdateChecks
+from ...raft.entry import Entry
+from .. import cluster_time
+from ..batch import Batch, Effects
+from . import services, writes
+from .index import CATALOG
 from .nodes import MEMBERS
+from .records import instance_key
 
 _RUN = frozenset(("ttl", "http", "tcp", "script"))
 """The kinds of checks that a member runs."""
@@ -26,7 +27,7 @@ _RUN = frozenset(("ttl", "http", "tcp", "script"))
 def _update(batch: Batch, entry: Entry, command: UpdateChecks) -> Outcome:
     index, is_one_changed = entry.index, False
     for result in command.results:
-        check = catalog_writes.check_at(batch, result.node, result.id)
+        check = writes.check_at(batch, result.node, result.id)
         if check is None or check.defined != result.defined:
             continue
         if _may(batch, command.owner, check):
@@ -61,12 +62,12 @@ def _take(batch: Batch, index: int, check: Check, result: CheckResult) -> bool:
         critical_ms=critical_ms,
         modify_index=index,
     )
-    catalog_writes.put_check(batch, index, check, after)
+    writes.put_check(batch, index, check, after)
     return True
 
 
 def _deregister_critical(batch: Batch, entry: Entry, command: DeregisterCritical) -> Outcome:
-    check = catalog_writes.check_at(batch, command.node, command.check)
+    check = writes.check_at(batch, command.node, command.check)
     if check is None or check.modify_index != command.modify_index:
         return Outcome(False, 0)
     after_ms = 0 if check.definition is None else check.definition.deregister_after_ms
@@ -74,7 +75,7 @@ def _deregister_critical(batch: Batch, entry: Entry, command: DeregisterCritical
         return Outcome(False, 0)
     if cluster_time.now_ms(batch.values) - check.critical_ms < after_ms:
         return Outcome(False, 0)
-    service = catalog_writes.service_at(batch, instance_key(check.node, check.service))
+    service = writes.service_at(batch, instance_key(check.node, check.service))
     if service is None:
         return Outcome(False, 0)
     services.remove_service(batch, entry.index, service)
@@ -86,7 +87,7 @@ def _assign(batch: Batch, entry: Entry, command: AssignNodes) -> Outcome:
     for number, owner in command.pairs:
         is_there = number in catalog.externals and (not owner or owner in members)
         if is_there and catalog.owners.get(number, 0) != owner:
-            catalog_writes.set_owner(batch, number, owner)
+            writes.set_owner(batch, number, owner)
     return Outcome(True, entry.index)
 
 

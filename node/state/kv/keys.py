@@ -11,16 +11,13 @@ recursive deletion that is the greatest that any key was ever given, since its k
 
 from __future__ import annotations
 
-from ..model.commands import Delete, DeletePrefix, Denial, Outcome, Put
-from ..model.locks import Acquire, Release
-from ..raft.entry import Entry
-from ..storage.interface import StateReader
-from . import deletions, holds, records
-from .batch import ABSENT, Batch, Effects, InMemory
-from .changes import KEYS, Change, FirstOfTree, Tree
-from .deletions import DELETIONS
-from .holds import HOLDS
-from .records import (
+from ...model.commands import Delete, DeletePrefix, Denial, Outcome, Put
+from ...model.locks import Acquire, Release
+from ...raft.entry import Entry
+from ...storage.interface import StateReader
+from .. import records
+from ..batch import ABSENT, Batch, Effects, InMemory
+from ..records import (
     KEY_CHANGE_KEY,
     LOCKED,
     USER,
@@ -30,6 +27,10 @@ from .records import (
     pack_head,
     record_head,
 )
+from ..watching.changes import KEYS, Change, FirstOfTree, Tree
+from . import deletions, holds
+from .deletions import DELETIONS
+from .holds import HOLDS
 
 
 def _load_greatest_lock(view: StateReader) -> int:

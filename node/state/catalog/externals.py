@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import msgspec
 
-from ..model.commands import Denial, Member, Outcome
-from ..model.services import CatalogRegister, ExternalNode, Service
-from ..raft.entry import Entry
-from . import catalog_writes, nodes, services
-from .batch import Batch, Effects
-from .catalog_index import CATALOG
-from .catalog_records import fold, instance_key
+from ...model.commands import Denial, Member, Outcome
+from ...model.services import CatalogRegister, ExternalNode, Service
+from ...raft.entry import Entry
+from ..batch import Batch, Effects
+from . import nodes, services, writes
+from .index import CATALOG
+from .records import fold, instance_key
 
 
 def _register(batch: Batch, entry: Entry, command: CatalogRegister) -> Outcome:
@@ -32,12 +32,12 @@ def _register(batch: Batch, entry: Entry, command: CatalogRegister) -> Outcome:
     if before is None:
         number = services.new_number(batch, index)
         node = msgspec.structs.replace(given, number=number)
-        catalog_writes.put_external(batch, index, None, node)
+        writes.put_external(batch, index, None, node)
     elif not command.keeps_node:
         _replace_node(batch, index, before, given)
     service = command.service
     if service is not None:
-        known = catalog_writes.service_at(batch, instance_key(number, service.id))
+        known = writes.service_at(batch, instance_key(number, service.id))
         checks = () if known is None else known.checks
         services.put_service(
             batch, index, known, service, number=number, checks=checks, is_catalog=True
@@ -45,7 +45,7 @@ def _register(batch: Batch, entry: Entry, command: CatalogRegister) -> Outcome:
     for each in command.checks:
         if each.service:
             # Each by itself: two of them may have one ID, and the later one counts.
-            catalog_writes.list_checks(batch, instance_key(number, each.service), [each.id])
+            writes.list_checks(batch, instance_key(number, each.service), [each.id])
         services.upsert(batch, index, number, each, service=each.service, is_catalog=True)
     return Outcome(True, index)
 
@@ -61,7 +61,7 @@ def _replace_node(batch: Batch, index: int, before: ExternalNode, given: Externa
         modify_index=before.modify_index,
     )
     if after != before:
-        catalog_writes.put_external(batch, index, before, after)
+        writes.put_external(batch, index, before, after)
     if after.uuid != before.uuid:
         nodes.forget_names(batch, index, before.uuid)
 
@@ -78,7 +78,7 @@ def _denial(batch: Batch, command: CatalogRegister, number: int) -> Outcome | No
         if one.service:
             by_service.setdefault(one.service, []).append(one.id)
     for service_id, more in by_service.items():
-        known = catalog_writes.service_at(batch, instance_key(number, service_id))
+        known = writes.service_at(batch, instance_key(number, service_id))
         if known is not None:
             more.extend(known.checks)
         elif service is None or service.id != service_id:
@@ -123,7 +123,7 @@ def _register_at_member(
     if given is None or command.checks:
         return refusal
     number = member.catalog_number
-    before = catalog_writes.service_at(batch, instance_key(number, given.id))
+    before = writes.service_at(batch, instance_key(number, given.id))
     if before is None or not before.tag_override or not _is_other_tags(before, given):
         return refusal
     services.put_service(

@@ -7,14 +7,15 @@ namespace of names, which are found without regard to case, and one of numbers.
 
 from __future__ import annotations
 
-from ..model import values
-from ..model.commands import Member
-from ..storage.interface import StateReader
-from . import deletions, records
-from .batch import Batch, InMemory, Values
-from .catalog_index import CATALOG, CatalogIndex
-from .catalog_records import fold
-from .changes import NODES, Change
+from ...model import values
+from ...model.commands import Member
+from ...storage.interface import StateReader
+from .. import records
+from ..batch import Batch, InMemory, Values
+from ..kv import deletions
+from ..watching.changes import NODES, Change
+from .index import CATALOG, CatalogIndex
+from .records import fold
 
 
 def _load_members(view: StateReader) -> dict[int, Member]:

@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from ..errors import StorageError
-from ..model.checks import CheckStatus
-from ..model.services import ExternalNode, Service
-from .records import decoder
+from ...errors import StorageError
+from ...model.checks import CheckStatus
+from ...model.services import ExternalNode, Service
+from ..records import decoder
 
 _ID = struct.Struct(">Q")
 _NODE_INDEXES = struct.Struct(">QQQ")
@@ -75,7 +75,7 @@ def decode_node_indexes(record: bytes) -> list[int]:
 
 
 CATALOG_INDEXES = 7
-"""How many last indexes the catalog has as a whole: see `catalog_index.AT_NAMES` and those after it."""
+"""How many last indexes the catalog has as a whole: see `index.AT_NAMES` and those after it."""
 
 encode_catalog_indexes: Callable[..., bytes] = _CATALOG_INDEXES.pack
 """Encode the record of the last indexes of the catalog, given as seven arguments."""

@@ -5,11 +5,12 @@ All other checks are in `services.py`. Who decides what this one says is `cluste
 
 from __future__ import annotations
 
-from ..model.checks import AGENT_NOT_LIVE, SERF_HEALTH, SERF_HEALTH_NAME, Check, SetCheck
-from ..model.commands import Outcome
-from ..raft.entry import Entry
-from . import catalog_writes, cluster_time, nodes
-from .batch import Batch, Effects
+from ...model.checks import AGENT_NOT_LIVE, SERF_HEALTH, SERF_HEALTH_NAME, Check, SetCheck
+from ...model.commands import Outcome
+from ...raft.entry import Entry
+from .. import cluster_time
+from ..batch import Batch, Effects
+from . import nodes, writes
 
 NO_NODE = "Missing node registration"
 """Text of the outcome where there is no such node; as Consul says it."""
@@ -19,7 +20,7 @@ def _set(batch: Batch, entry: Entry, command: SetCheck) -> Outcome:
     given, index = command.check, entry.index
     if not nodes.is_node(batch, given.node):
         return Outcome(False, 0, NO_NODE)
-    before = catalog_writes.check_at(batch, given.node, given.id)
+    before = writes.check_at(batch, given.node, given.id)
     critical_ms, created, modified = 0, index, index
     if before is not None:
         created, modified = before.create_index, before.modify_index
@@ -29,7 +30,7 @@ def _set(batch: Batch, entry: Entry, command: SetCheck) -> Outcome:
     check = _check(given, critical_ms, created, modified)
     if check == before:
         return Outcome(True, modified)
-    catalog_writes.put_check(batch, index, before, _check(given, critical_ms, created, index))
+    writes.put_check(batch, index, before, _check(given, critical_ms, created, index))
     return Outcome(True, index)
 
 
@@ -49,11 +50,11 @@ def _check(given: Check, critical_ms: int, created: int, modified: int) -> Check
 
 def make_serf_health(batch: Batch, index: int, node: int) -> None:
     """Make the check of a new member, unless its node has it: critical, until the leader knows."""
-    if catalog_writes.check_at(batch, node, SERF_HEALTH) is None:
+    if writes.check_at(batch, node, SERF_HEALTH) is None:
         critical_ms = max(1, cluster_time.now_ms(batch.values))
         given = Check(node, SERF_HEALTH, SERF_HEALTH_NAME, "critical", AGENT_NOT_LIVE)
         check = _check(given, critical_ms, index, index)
-        catalog_writes.put_check(batch, index, None, check)
+        writes.put_check(batch, index, None, check)
 
 
 EFFECTS: Effects = {SetCheck: _set}

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..model import values
-from ..model.checks import SERF_HEALTH, Check
-from ..model.commands import Member
-from ..model.services import CONSUL, ExternalNode, Pairs, Service
-from ..storage.interface import StateReader
-from . import records
-from .batch import Values
+from ...model import values
+from ...model.checks import SERF_HEALTH, Check
+from ...model.commands import Member
+from ...model.services import CONSUL, ExternalNode, Pairs, Service
+from ...storage.interface import StateReader
+from .. import records
+from ..batch import Values
+from ..kv.deletions import DELETIONS
+from ..watching.changes import NODES, SERVICES
 from .browsing import Browse
-from .catalog_index import (
+from .index import (
     AT_CHECKS,
     AT_HEALTH,
     AT_INSTANCES,
@@ -31,10 +33,8 @@ from .catalog_index import (
     NO_INDEXES,
     CatalogIndex,
 )
-from .catalog_records import decode_service, fold, instance_key, node_of
-from .changes import NODES, SERVICES
-from .deletions import DELETIONS
 from .nodes import MEMBERS, member_at, member_named, member_uuid
+from .records import decode_service, fold, instance_key, node_of
 
 CONSUL_FOLDED = CONSUL.encode()
 

@@ -4,7 +4,7 @@ Owns the look-ups that need no read of the store: the instances of a name, the s
 a node, external nodes by name, and the index of each answer. Services and checks themselves are read
 where they are shown. `load` makes it from the records. Every later change is made in place by the
 methods here, which tell the batch how to take it back (`Batch.undo_by`) while a savepoint is open;
-the records that belong to it are put by `catalog_writes.py`.
+the records that belong to it are put by `writes.py`.
 
 The order of what is in these dictionaries differs between nodes, so nothing depends on it.
 """
@@ -16,13 +16,13 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from ..errors import StorageError
-from ..model.checks import CheckStatus
-from ..model.services import ExternalNode
-from ..storage.interface import StateReader
-from . import records
-from .batch import Batch, InMemory
-from .catalog_records import (
+from ...errors import StorageError
+from ...model.checks import CheckStatus
+from ...model.services import ExternalNode
+from ...storage.interface import StateReader
+from .. import records
+from ..batch import Batch, InMemory
+from .records import (
     CATALOG_INDEXES,
     decode_catalog_indexes,
     decode_external,
@@ -54,7 +54,7 @@ class Name:
         folded: As it is found.
         shown: As its first instance wrote it.
         index: Of the last change of an instance, or of a check of one.
-        keys: The key of each instance (`catalog_records.instance_key`).
+        keys: The key of each instance (`records.instance_key`).
         nodes: By number of each node with an instance: how many it has.
         tags: By tag: how many instances have it.
     """
@@ -95,7 +95,7 @@ class CatalogIndex:
         indexes: The last indexes of the whole: see `AT_NAMES`.
         nodes_index: The last index of the list of nodes.
         unwritten_names, unwritten_nodes, is_unwritten: Whose indexes may differ from their records:
-            these are put once for all entries of a batch (`catalog_writes.note_catalog`).
+            these are put once for all entries of a batch (`writes.note_catalog`).
         externals_version: Grows with each external node that comes or goes; of this process only.
     """
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from ..model.locks import SESSION_VALUES_MAX
-from ..model.transactions import OPERATIONS_MAX
-from ..storage.interface import StateReader
-from . import cluster_time, records
-from .batch import Batch, InMemory
+from ...model.locks import SESSION_VALUES_MAX
+from ...model.transactions import OPERATIONS_MAX
+from ...storage.interface import StateReader
+from .. import cluster_time, records
+from ..batch import Batch, InMemory
 
 _FORGOTTEN_AT_ONCE = OPERATIONS_MAX
 """Delays that are over, and that one entry forgets: as many as it can take locks. A lock gets one delay

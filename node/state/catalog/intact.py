@@ -6,11 +6,11 @@ owners, services. So what the earlier ones say is kept until the later ones have
 
 from __future__ import annotations
 
-from ..config import command_limits
-from ..model.commands import Member
-from ..model.services import EXTERNAL_NODES_MAX, INSTANCES_MAX
-from . import records
-from .catalog_records import (
+from ...config import command_limits
+from ...model.commands import Member
+from ...model.services import EXTERNAL_NODES_MAX, INSTANCES_MAX
+from .. import records
+from .records import (
     decode_catalog_indexes,
     decode_external,
     decode_name_index,

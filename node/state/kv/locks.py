@@ -7,12 +7,13 @@ index grows with each new holder and never goes back.
 
 from __future__ import annotations
 
-from ..model.commands import Denial, Outcome
-from ..model.locks import LOCKS_MAX, SESSION_KEYS_MAX, Acquire, Release, Session
-from ..raft.entry import Entry
-from ..raft.errors import CoreBug
-from . import holds, keys, records
-from .batch import Batch, Effects
+from ...model.commands import Denial, Outcome
+from ...model.locks import LOCKS_MAX, SESSION_KEYS_MAX, Acquire, Release, Session
+from ...raft.entry import Entry
+from ...raft.errors import CoreBug
+from .. import records
+from ..batch import Batch, Effects
+from . import holds, keys
 from .holds import HOLDS
 from .keys import GREATEST_LOCK
 
