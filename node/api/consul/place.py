@@ -38,10 +38,11 @@ if TYPE_CHECKING:
 
     from ...model.commands import Outcome
     from ...state.catalog.reader import CatalogNode
-    from ..http.answers import HttpError
+    from ..http.answers import Answer, HttpError
     from ..http.connection import Request
-    from ..http.exchange import Exchange
+    from ..http.exchange import Exchange, Found
     from ..http.params import Query
+    from ..http.waiting import Wait
 
 PARAMS = "node node-address"
 """The query parameters that say where."""
@@ -143,8 +144,10 @@ def write(
     query: Query,
     command: RegisterService | RegisterCheck | Deregister,
     refusal: Callable[[Outcome], HttpError],
-) -> Deferred:
+) -> Found:
     """Have a command of an agent's path take effect; the answer has no body.
+
+    For a registration of what is so already nothing is committed.
 
     Args:
         exchange: Of the connection.
@@ -159,7 +162,26 @@ def write(
             raise refusal(outcome)
         return heads.empty(exchange.keys.applied_index)
 
-    return Deferred(command, query, finish, known_by(request, query, command), applied_here=True)
+    known = known_by(request, query, command)
+    deferred = Deferred(command, query, finish, known, applied_here=True)
+    # Under a key what was answered has to be in the log.
+    if known is not None or isinstance(command, Deregister):
+        return deferred
+    is_again = exchange.backend.catalog.is_so(command)
+    return _unless_so(exchange, request, command, deferred) if is_again else deferred
+
+
+async def _unless_so(
+    exchange: Exchange,
+    request: Request,
+    command: RegisterService | RegisterCheck,
+    deferred: Deferred,
+) -> Answer | Wait:
+    """Answer to a registration that this node's copy has: it may be old, so a leader has to confirm it."""
+    await exchange.barrier(deferred.query)
+    if exchange.backend.catalog.is_so(command):
+        return heads.empty(exchange.keys.applied_index)
+    return await exchange.settle(deferred, request)
 
 
 def deregister(
@@ -169,7 +191,7 @@ def deregister(
     *,
     service: str | None = None,
     check: str | None = None,
-) -> Deferred:
+) -> Found:
     """Remove a service with its checks, or a check, from the place that the query asks for.
 
     Args:
