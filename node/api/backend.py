@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
     from ..model.commands import ClusterSettings, Command, Member, Outcome
     from ..model.locks import Session
-    from ..model.services import RegisterCheck, RegisterService
+    from ..model.services import Registration
     from ..state.machine import Item, Reader
     from ..state.watching.changes import Table
     from ..state.watching.watches import Watch
@@ -176,8 +176,8 @@ class Catalog(Protocol):
         """The catalog number of this member; 0: it does not know it yet."""
         ...
 
-    def is_so(self, command: RegisterService | RegisterCheck) -> bool:
-        """Whether a registration through an agent would change nothing in the local copy."""
+    def is_so(self, command: Registration) -> bool:
+        """Whether a registration would change nothing in the local copy."""
         ...
 
 

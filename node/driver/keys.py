@@ -14,7 +14,7 @@ from ..errors import NoLeader
 from ..model.checks import Check
 from ..model.commands import Command, Keyed, Outcome
 from ..model.locks import Session
-from ..model.services import EXTERNAL_NODE_META, RegisterCheck, RegisterService
+from ..model.services import EXTERNAL_NODE_META, Registration
 from ..state import idempotency
 from ..state.machine import Item, Reader
 from ..state.watching.changes import Table
@@ -67,8 +67,8 @@ class Keys:
         """Read one check of a node of the catalog, by its number, from the local copy."""
         return self._state.check(node, check_id)
 
-    def is_so(self, command: RegisterService | RegisterCheck) -> bool:
-        """Whether a registration through an agent would change nothing in the local copy."""
+    def is_so(self, command: Registration) -> bool:
+        """Whether a registration would change nothing in the local copy."""
         return self._state.is_so(command)
 
     def service_index(self, folded: bytes) -> int:

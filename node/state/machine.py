@@ -31,7 +31,7 @@ from ..model import decoded
 from ..model.checks import Check
 from ..model.commands import Checkpoint, ClusterSettings, Member, Outcome, Put
 from ..model.locks import Session
-from ..model.services import RegisterCheck, RegisterService
+from ..model.services import Registration
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, unpack_applied
@@ -220,8 +220,8 @@ class State:
         record = self._store.get(records.check_key(node, check_id))
         return None if record is None else records.decode_check(record)
 
-    def is_so(self, command: RegisterService | RegisterCheck) -> bool:
-        """Whether a registration through an agent would change nothing now."""
+    def is_so(self, command: Registration) -> bool:
+        """Whether a registration would change nothing now."""
         return settled.is_so(self._store.get, self._catalog, command)
 
     def service_index(self, folded: bytes) -> int:

@@ -27,7 +27,7 @@ from ...model.services import (
 from ..dialect import heads
 from ..dialect.forms import refused
 from ..dialect.heads import Mode
-from ..http.exchange import Deferred
+from ..http.exchange import NO_OUTCOME, Deferred
 from ..http.idempotency import IDEMPOTENCY_KEY
 from ..http.params import parse_query, timeout_s
 from .bodies.catalog_body import check_node_name
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...model.commands import Outcome
+    from ...model.services import Registration
     from ...state.catalog.reader import CatalogNode
     from ..http.answers import Answer, HttpError
     from ..http.connection import Request
@@ -164,24 +165,39 @@ def write(
 
     known = known_by(request, query, command)
     deferred = Deferred(command, query, finish, known, applied_here=True)
-    # Under a key what was answered has to be in the log.
-    if known is not None or isinstance(command, Deregister):
+    if isinstance(command, Deregister):
         return deferred
-    is_again = exchange.backend.catalog.is_so(command)
-    return _unless_so(exchange, request, command, deferred) if is_again else deferred
+    return unless_so(exchange, request, command, deferred, finish)
 
 
-async def _unless_so(
+def unless_so(
     exchange: Exchange,
     request: Request,
-    command: RegisterService | RegisterCheck,
+    command: Registration,
     deferred: Deferred,
-) -> Answer | Wait:
-    """Answer to a registration that this node's copy has: it may be old, so a leader has to confirm it."""
-    await exchange.barrier(deferred.query)
-    if exchange.backend.catalog.is_so(command):
-        return heads.empty(exchange.keys.applied_index)
-    return await exchange.settle(deferred, request)
+    finish: Callable[[Outcome], bytes],
+) -> Found:
+    """Have a registration take effect, unless this node's copy says that it is so already.
+
+    Args:
+        exchange: Of the connection.
+        request: The request.
+        command: The registration.
+        deferred: Has it committed.
+        finish: Of that.
+    """
+    # What is answered under a key has to be in the log.
+    if IDEMPOTENCY_KEY in request.headers or not exchange.backend.catalog.is_so(command):
+        return deferred
+
+    async def confirm() -> Answer | Wait:
+        # The copy may be old.
+        await exchange.barrier(deferred.query)
+        if exchange.backend.catalog.is_so(command):
+            return finish(NO_OUTCOME)
+        return await exchange.settle(deferred, request)
+
+    return confirm()
 
 
 def deregister(

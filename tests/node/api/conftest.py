@@ -39,7 +39,7 @@ from hstore.node.model.commands import (
     Put,
     PutMember,
 )
-from hstore.node.model.services import RegisterCheck, RegisterService
+from hstore.node.model.services import Registration
 from hstore.node.net.poller import Poller
 from hstore.node.net.stream import TcpStream
 from hstore.node.raft.entry import Entry, EntryKind
@@ -232,7 +232,7 @@ class FakeBackend:
     def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
         return self.state.nodes_of_service(folded)
 
-    def is_so(self, command: RegisterService | RegisterCheck) -> bool:
+    def is_so(self, command: Registration) -> bool:
         return self.state.is_so(command)
 
     @property
