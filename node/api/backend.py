@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..model.cluster_info import ClusterInfo, ConfigValue, JoinReply, JoinRequest
     from ..model.commands import ClusterSettings, Command, Member, Outcome
     from ..model.locks import Session
+    from ..model.services import Registration
     from ..state.machine import Item, Reader
     from ..state.watching.changes import Table
     from ..state.watching.watches import Watch
@@ -173,6 +174,10 @@ class Catalog(Protocol):
     @property
     def own_number(self) -> int:
         """The catalog number of this member; 0: it does not know it yet."""
+        ...
+
+    def is_so(self, command: Registration) -> bool:
+        """Whether a registration would change nothing in the local copy."""
         ...
 
 

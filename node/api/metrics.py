@@ -14,7 +14,7 @@ import msgspec
 
 from ..model.checks import NODE_MAINTENANCE, SERVICE_MAINTENANCE
 from ..state.catalog.records import fold
-from .dialect.heads import Mode
+from .dialect.heads import EVERY, Mode, done
 from .dialect.queries import datacenter
 from .dialect.questions import LongBody
 from .http.answers import HttpError, answer, ok
@@ -41,16 +41,28 @@ _encode = msgspec.json.encode
 
 def show(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`GET /metrics`: Prometheus' text, or OpenMetrics where the scraper accepts that."""
+    return _text(exchange, request)
+
+
+def _text(exchange: Exchange, request: Request, extra: bytes = b"") -> Answer:
     accept = request.headers.get(b"accept", b"").decode("latin-1")
     content_type, body = exchange.backend.metrics.text(accept)
-    return answer(exchange.keys.applied_index, body, content_type=content_type.encode())
+    index = exchange.keys.applied_index
+    return answer(index, body, content_type=content_type.encode(), extra=extra)
 
 
-def of_agent(exchange: Exchange, request: Request, rest: bytes) -> Answer:
-    """`GET /v1/agent/metrics`: Consul's JSON; `?format=prometheus`: as `/metrics`."""
-    if parse_query(request.query).get("format") == "prometheus":
-        return show(exchange, request, rest)
-    return ok(exchange.keys.applied_index, exchange.backend.metrics.consul())
+def of_agent(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
+    """`GET /v1/agent/metrics`: Consul's JSON; as `/metrics` for `?format=prometheus` or a scraper's `Accept`."""
+    is_text = parse_query(request.query).get("format") == "prometheus"
+    if is_text or _is_scraper(request.headers.get(b"accept", b"")):
+        return _text(exchange, request, EVERY)
+    return done(exchange.keys.applied_index, exchange.backend.metrics.consul())
+
+
+def _is_scraper(accept: bytes) -> bool:
+    """Whether an `Accept` asks for Prometheus' text by name, as those of its scrapers do."""
+    wanted = [one.partition(b";")[0].strip().lower() for one in accept.split(b",")]
+    return b"application/openmetrics-text" in wanted or b"text/plain" in wanted
 
 
 def targets(exchange: Exchange, request: Request, _rest: bytes) -> Answer | LongBody:

@@ -67,7 +67,9 @@ class _Answer:
             self.is_whole = not self._has_body
 
     def on_body(self, piece: bytes) -> None:
-        if self.is_head_whole and self.size <= BODY_BYTES_MAX:
+        # What was sent may be more than what is read.
+        piece = piece[: BODY_BYTES_MAX - self.size] if self.is_head_whole else b""
+        if piece:
             self.body.append(piece)
             self.size += len(piece)
 
@@ -86,7 +88,7 @@ class _Answer:
     @property
     def is_enough(self) -> bool:
         """Whether nothing more has to be read."""
-        return self.is_whole or self.size > BODY_BYTES_MAX
+        return self.is_whole or self.size >= BODY_BYTES_MAX
 
 
 class HttpProbe:

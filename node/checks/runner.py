@@ -267,6 +267,8 @@ class CheckRunner:
             return False
         if is_ttl:
             return self._lead != 0
+        if definition.is_shown and not self._keys.is_marked(check.node):
+            return False  # Its status is what the catalog was told last, as in Consul.
         return definition.kind != "script" and self._keys.owner_of(check.node) == self._facts.id
 
     async def _scan_all(self) -> None:

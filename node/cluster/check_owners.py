@@ -1,7 +1,8 @@
 """Which member runs the checks of which external node: the leader says so.
 
 A node that is no member, with a check that is run (http or tcp), is given to a live member, and to another
-one when that is not live (contract of services, section 4.5). Owns who is given which node, and when it is
+one when that is not live (contract of services, section 4.5). A `Definition` that the catalog was given is
+run only where the node has the mark `external-node`, as consul-esm has it. Owns who is given which node, and when it is
 moved. The members follow what the log says (`checks/runner.py`).
 
 Theory of operation. Of each such node one check is known that has to be run, its *witness*: so a change
@@ -122,7 +123,8 @@ class CheckOwners:
         number = int.from_bytes(key[:_NUMBER_BYTES], "big")
         witness = self._witness.get(number)
         if witness is None:
-            is_to_scan = table == CHECKS and self._keys.is_external(number)
+            # A node may have been given the mark.
+            is_to_scan = table in (CHECKS, NODES) and self._keys.is_external(number)
         else:
             is_witness = table == CHECKS and witness == key[_NUMBER_BYTES:].decode()
             is_to_scan = is_witness or table == NODES
@@ -171,7 +173,9 @@ class CheckOwners:
     def _is_run(self, number: int, check_id: str) -> bool:
         check = self._keys.check(number, check_id)
         definition = None if check is None else check.definition
-        return definition is not None and definition.kind in _RUN and definition.interval_ns > 0
+        if definition is None or definition.kind not in _RUN or definition.interval_ns <= 0:
+            return False
+        return not definition.is_shown or self._keys.is_marked(number)
 
     # -- whose they are -----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from ..errors import NoLeader
 from ..model.checks import Check
 from ..model.commands import Command, Keyed, Outcome
 from ..model.locks import Session
+from ..model.services import EXTERNAL_NODE_META, Registration
 from ..state import idempotency
 from ..state.machine import Item, Reader
 from ..state.watching.changes import Table
@@ -66,6 +67,10 @@ class Keys:
         """Read one check of a node of the catalog, by its number, from the local copy."""
         return self._state.check(node, check_id)
 
+    def is_so(self, command: Registration) -> bool:
+        """Whether a registration would change nothing in the local copy."""
+        return self._state.is_so(command)
+
     def service_index(self, folded: bytes) -> int:
         """Return the index of the answers about one service in the local copy; 0: no instance."""
         return self._state.service_index(folded)
@@ -103,6 +108,11 @@ class Keys:
     def is_external(self, number: int) -> bool:
         """Whether this is the number of a node of the catalog that is no member."""
         return number in self._state.catalog.externals
+
+    def is_marked(self, number: int) -> bool:
+        """Whether an external node has the mark with which members run the checks of its `Definition`s."""
+        node = self._state.catalog.externals.get(number)
+        return node is not None and EXTERNAL_NODE_META in node.meta
 
     def name_of(self, number: int) -> str:
         """Return the name of a node of the catalog; empty: there is no such node."""

@@ -233,6 +233,10 @@ class CatalogRegister(msgspec.Struct, frozen=True, array_like=True, tag="n", gc=
     time_ms: Unsigned = 0
 
 
+Registration = RegisterService | RegisterCheck | CatalogRegister
+"""What may be so already, so that nothing has to be committed for it."""
+
+
 class CheckResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a member found out about a check.
 

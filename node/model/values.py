@@ -211,10 +211,10 @@ def domains(value: object) -> str:
 def service_ttl(value: object) -> str:
     """Take the TTLs of services in DNS: `NAME=DURATION`, several with commas; none: 0 s for all.
 
-    A name that ends in `*` stands for all that begin so.
+    A name that ends in `*` stands for all that begin so; a duration alone is that of `*`.
 
     Returns:
-        The same text without white space around its parts.
+        The same text with a name for each, and without white space around its parts.
 
     Raises:
         ValueError: It is not such a text.
@@ -237,7 +237,8 @@ def service_ttls(value: object) -> tuple[tuple[str, int], ...]:
     seconds = duration_s("0s", "24h")
     found: dict[str, int] = {}
     for one in value.split(",") if value.strip(" ") else ():
-        name, _, ttl = (part.strip(" ") for part in one.rpartition("="))
+        name, equals, ttl = (part.strip(" ") for part in one.rpartition("="))
+        name = name or ("" if equals else "*")
         # Not `isprintable`: all nodes must decide alike, and it depends on the version of Python.
         if not name or min(name) < " " or "*" in name[:-1] or name in found:
             raise ValueError(allowed)
@@ -280,7 +281,7 @@ def duration_ms(low: str, high: str) -> Callable[[object], int]:
 
     def parse(value: object) -> int:
         found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        ms = _milliseconds(found) if found else -1
+        ms = _milliseconds(found) if found else 0 if value == "0" else -1
         if not parse_duration_ms(low) <= ms <= parse_duration_ms(high):
             raise ValueError(f"a duration such as 500ms, 1s or 2m, from {low} to {high}")
         return ms

@@ -31,6 +31,7 @@ from ..model import decoded
 from ..model.checks import Check
 from ..model.commands import Checkpoint, ClusterSettings, Member, Outcome, Put
 from ..model.locks import Session
+from ..model.services import Registration
 from ..raft import membership
 from ..raft.entry import Entry, EntryKind
 from ..storage.interface import APPLIED_KEY, StateReader, StateStore, unpack_applied
@@ -45,7 +46,7 @@ from . import (
     user_events,
 )
 from .batch import Batch, Effects, InMemory, Values
-from .catalog import checks, externals, nodes, services
+from .catalog import checks, externals, nodes, services, settled
 from .catalog import index as catalog_index
 from .catalog import results as check_results
 from .catalog import writes as catalog_writes
@@ -218,6 +219,10 @@ class State:
         """Return a check of the node with this catalog number as it is now, or None."""
         record = self._store.get(records.check_key(node, check_id))
         return None if record is None else records.decode_check(record)
+
+    def is_so(self, command: Registration) -> bool:
+        """Whether a registration would change nothing now."""
+        return settled.is_so(self._store.get, self._catalog, command)
 
     def service_index(self, folded: bytes) -> int:
         """Return the index of the answers about one service now; 0: it has no instance."""

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from hstore.node.model.checks import SERF_HEALTH, SERF_HEALTH_NAME, Check, CheckStatus
-from hstore.node.model.services import CONSUL, Pairs, Service
+from hstore.node.model.services import CONSUL, Pairs, Registration, Service
 from hstore.node.state.catalog.reader import CatalogNode, Instance
 from hstore.node.state.catalog.records import fold
 from hstore.node.state.watching.changes import (
@@ -50,6 +50,7 @@ class FakeCatalog:
         self.services: dict[tuple[int, str], Service] = {}
         self.all_checks: dict[tuple[int, str], Check] = {}
         self.indexes: dict[bytes, int] = {}
+        self.so: list[bool] = []
         self._listeners: list[tuple[frozenset[Table], Callable[[Table, bytes], None]]] = []
 
     # --- changing it -----------------------------------------------------------------------------
@@ -265,6 +266,11 @@ class FakeCatalog:
 
     def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
         return tuple(dict.fromkeys(one.node.number for one in self.instances(folded)))
+
+    def is_so(self, command: Registration) -> bool:
+        """What `so` says, in turn: nothing is so any more when that is used up."""
+        del command
+        return bool(self.so) and self.so.pop(0)
 
     def scan(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[Any]:
         del prefix, after

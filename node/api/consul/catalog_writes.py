@@ -35,7 +35,8 @@ def register(exchange: Exchange, request: Request, _rest: bytes) -> Found:
             raise place.denied(outcome)
         return heads.done(exchange.keys.applied_index, b"true")
 
-    return Deferred(command, parse_query(request.query), finish, applied_here=True)
+    deferred = Deferred(command, parse_query(request.query), finish, applied_here=True)
+    return place.unless_so(exchange, request, command, deferred, finish)
 
 
 def deregister(exchange: Exchange, request: Request, _rest: bytes) -> Found:

@@ -27,7 +27,7 @@ from ...model.services import (
 from ..dialect import heads
 from ..dialect.forms import refused
 from ..dialect.heads import Mode
-from ..http.exchange import Deferred
+from ..http.exchange import NO_OUTCOME, Deferred
 from ..http.idempotency import IDEMPOTENCY_KEY
 from ..http.params import parse_query, timeout_s
 from .bodies.catalog_body import check_node_name
@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...model.commands import Outcome
+    from ...model.services import Registration
     from ...state.catalog.reader import CatalogNode
-    from ..http.answers import HttpError
+    from ..http.answers import Answer, HttpError
     from ..http.connection import Request
-    from ..http.exchange import Exchange
+    from ..http.exchange import Exchange, Found
     from ..http.params import Query
+    from ..http.waiting import Wait
 
 PARAMS = "node node-address"
 """The query parameters that say where."""
@@ -143,8 +145,10 @@ def write(
     query: Query,
     command: RegisterService | RegisterCheck | Deregister,
     refusal: Callable[[Outcome], HttpError],
-) -> Deferred:
+) -> Found:
     """Have a command of an agent's path take effect; the answer has no body.
+
+    For a registration of what is so already nothing is committed.
 
     Args:
         exchange: Of the connection.
@@ -159,7 +163,41 @@ def write(
             raise refusal(outcome)
         return heads.empty(exchange.keys.applied_index)
 
-    return Deferred(command, query, finish, known_by(request, query, command), applied_here=True)
+    known = known_by(request, query, command)
+    deferred = Deferred(command, query, finish, known, applied_here=True)
+    if isinstance(command, Deregister):
+        return deferred
+    return unless_so(exchange, request, command, deferred, finish)
+
+
+def unless_so(
+    exchange: Exchange,
+    request: Request,
+    command: Registration,
+    deferred: Deferred,
+    finish: Callable[[Outcome], bytes],
+) -> Found:
+    """Have a registration take effect, unless this node's copy says that it is so already.
+
+    Args:
+        exchange: Of the connection.
+        request: The request.
+        command: The registration.
+        deferred: Has it committed.
+        finish: Of that.
+    """
+    # What is answered under a key has to be in the log.
+    if IDEMPOTENCY_KEY in request.headers or not exchange.backend.catalog.is_so(command):
+        return deferred
+
+    async def confirm() -> Answer | Wait:
+        # The copy may be old.
+        await exchange.barrier(deferred.query)
+        if exchange.backend.catalog.is_so(command):
+            return finish(NO_OUTCOME)
+        return await exchange.settle(deferred, request)
+
+    return confirm()
 
 
 def deregister(
@@ -169,7 +207,7 @@ def deregister(
     *,
     service: str | None = None,
     check: str | None = None,
-) -> Deferred:
+) -> Found:
     """Remove a service with its checks, or a check, from the place that the query asks for.
 
     Args:

@@ -8,6 +8,7 @@ of it last changed.
 nodes.py      which nodes the catalog has
 checks.py     the health check of each member
 services.py   services, and the checks that clients register
+settled.py    registrations of what is so already
 externals.py  nodes that are no members, and what is written to the catalog directly
 results.py    results of checks, who runs them, services that were critical for too long
 writes.py     how services and checks are written, and which last indexes that moves

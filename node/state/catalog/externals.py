@@ -51,8 +51,17 @@ def _register(batch: Batch, entry: Entry, command: CatalogRegister) -> Outcome:
 
 
 def _replace_node(batch: Batch, index: int, before: ExternalNode, given: ExternalNode) -> None:
-    """Replace an external node, which keeps its number, its name as first written, and a UUID."""
-    after = msgspec.structs.replace(
+    """Replace an external node, unless it is so already."""
+    after = replaced(before, given)
+    if after != before:
+        writes.put_external(batch, index, before, after)
+    if after.uuid != before.uuid:
+        nodes.forget_names(batch, index, before.uuid)
+
+
+def replaced(before: ExternalNode, given: ExternalNode) -> ExternalNode:
+    """Return an external node as given; it keeps its number, its name as first written, and a UUID."""
+    return msgspec.structs.replace(
         given,
         number=before.number,
         name=before.name,
@@ -60,10 +69,6 @@ def _replace_node(batch: Batch, index: int, before: ExternalNode, given: Externa
         create_index=before.create_index,
         modify_index=before.modify_index,
     )
-    if after != before:
-        writes.put_external(batch, index, before, after)
-    if after.uuid != before.uuid:
-        nodes.forget_names(batch, index, before.uuid)
 
 
 def _denial(batch: Batch, command: CatalogRegister, number: int) -> Outcome | None:

@@ -312,6 +312,23 @@ def put_service(
         checks: The IDs of all checks that it is going to have, sorted.
         is_catalog: It is no agent's: its tags do not give way to those that the catalog has set.
     """
+    after = wanted(before, given, number=number, checks=checks, is_catalog=is_catalog)
+    if before is None or not is_same(before, after):
+        writes.put_service(batch, index, before, after)
+    elif before.checks != checks or before.agent_tags != after.agent_tags:
+        kept = msgspec.structs.replace(before, checks=checks, agent_tags=after.agent_tags)
+        writes.rewrite_service(batch, kept)
+
+
+def wanted(
+    before: Service | None,
+    given: Service,
+    *,
+    number: int,
+    checks: tuple[str, ...],
+    is_catalog: bool = False,
+) -> Service:
+    """Return a service as `put_service` writes it; the arguments are the same. Its indexes are not set."""
     tags, agent_tags = given.tags, None
     if before is not None and before.tag_override and given.tag_override:
         known = before.tags if before.agent_tags is None else before.agent_tags
@@ -319,14 +336,9 @@ def put_service(
             agent_tags = None if tags == known else known
         elif tags == known:
             tags, agent_tags = before.tags, before.agent_tags
-    after = msgspec.structs.replace(
+    return msgspec.structs.replace(
         given, node=number, tags=tags, agent_tags=agent_tags, checks=checks
     )
-    if before is None or not is_same(before, after):
-        writes.put_service(batch, index, before, after)
-    elif before.checks != checks or before.agent_tags != agent_tags:
-        kept = msgspec.structs.replace(before, checks=checks, agent_tags=agent_tags)
-        writes.rewrite_service(batch, kept)
 
 
 def is_same(before: Service, after: Service) -> bool:

@@ -39,6 +39,7 @@ from hstore.node.model.commands import (
     Put,
     PutMember,
 )
+from hstore.node.model.services import Registration
 from hstore.node.net.poller import Poller
 from hstore.node.net.stream import TcpStream
 from hstore.node.raft.entry import Entry, EntryKind
@@ -230,6 +231,9 @@ class FakeBackend:
 
     def nodes_of_service(self, folded: bytes) -> tuple[int, ...]:
         return self.state.nodes_of_service(folded)
+
+    def is_so(self, command: Registration) -> bool:
+        return self.state.is_so(command)
 
     @property
     def own_number(self) -> int:

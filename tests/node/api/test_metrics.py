@@ -49,8 +49,28 @@ async def test_metrics_as_consul_has_them(client, backend):
     backend.knows_leader = False
     response = await client.request("GET", "/v1/agent/metrics")
     assert response.json() == {"Gauges": []}
+    own = {"x-consul-default-acl-policy": "allow", "vary": "Accept-Encoding"}
+    assert own.items() <= response.headers.items()
     response = await client.request("GET", "/v1/agent/metrics?format=prometheus")
     assert response.body == b"a 1\n"
+    assert own.items() <= response.headers.items()
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_text"),
+    [
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            True,
+        ),
+        ("text/plain", True),
+        ("application/json", False),
+        ("*/*", False),
+    ],
+)
+async def test_a_scraper_is_given_its_text_by_the_path_of_consul_too(client, accept, is_text):
+    response = await client.request("GET", "/v1/agent/metrics", Accept=accept)
+    assert (response.body == b"a 1\n") is is_text
 
 
 async def test_the_members_are_targets(client):

@@ -81,6 +81,7 @@ class OneNode:
         self.index = 10
         self.records: dict[tuple[int, str], Check] = {}
         self.externals: dict[int, None] = {}
+        self.marked: set[int] = set()
         self.owners: dict[int, int] = {}
         self.is_current = True
         self.facts = SimpleNamespace(
@@ -147,6 +148,10 @@ class OneNode:
         self.assign(number, owner)
         self.tell(NODES, number)
 
+    def mark(self, number: int, *, is_marked: bool = True) -> None:
+        (self.marked.add if is_marked else self.marked.discard)(number)
+        self.tell(NODES, number)
+
     def remove_external(self, number: int) -> None:
         del self.externals[number]
         self.records = {key: one for key, one in self.records.items() if key[0] != number}
@@ -197,6 +202,9 @@ class OneNode:
 
     def is_external(self, number: int) -> bool:
         return number in self.externals
+
+    def is_marked(self, number: int) -> bool:
+        return number in self.marked
 
     def member_of(self, number: int) -> int:
         return 0 if number >= FAR else number

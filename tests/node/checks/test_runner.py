@@ -347,6 +347,22 @@ async def test_checks_of_an_external_node_are_run_by_its_owner(autojump_clock):
         assert len(node.runner) == 0
 
 
+async def test_a_definition_of_the_catalog_is_run_only_where_its_node_has_the_mark(autojump_clock):
+    shown = http(1, is_shown=True)
+    async with running_checks() as node:
+        node.add_external(FAR, OWN)
+        node.register("catalog", shown, node=FAR)
+        node.register("agent", http(10, "other"), node=FAR)  # By `?node=`, on the same node.
+        await trio.sleep(5)
+        assert (node.status("catalog", FAR), len(node.runner)) == ("critical", 1)
+        node.mark(FAR)
+        await trio.sleep(1)
+        assert (node.status("catalog", FAR), len(node.runner)) == ("passing", 2)
+        node.mark(FAR, is_marked=False)
+        await trio.sleep(1)
+        assert len(node.runner) == 1
+
+
 async def test_a_script_of_an_external_node_is_run_by_nobody(autojump_clock):
     async with running_checks() as node:
         node.add_external(FAR, OWN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
+import msgspec
 import pytest
 import trio
 
@@ -14,8 +15,11 @@ from hstore.node.errors import Overloaded
 from hstore.node.model.checks import CheckDefinition
 from hstore.node.model.commands import Command, Outcome
 from hstore.node.model.services import (
+    EXTERNAL_NODE_META,
     AssignNodes,
+    CatalogRegister,
     Deregister,
+    ExternalNode,
     GivenCheck,
     Place,
     RegisterCheck,
@@ -94,6 +98,21 @@ async def test_a_node_without_a_check_that_is_run_has_no_owner(autojump_clock) -
         assert set(owners(cluster.leader).values()) == {0}
         await write(cluster.leader, RegisterCheck(place(1), http()))
         await cluster.until(lambda: sorted(map(bool, owners(cluster.leader).values())) == [0, 1])
+
+
+async def test_a_definition_of_the_catalog_has_an_owner_only_where_its_node_has_the_mark(
+    autojump_clock,
+) -> None:
+    definition = CheckDefinition(kind="http", http="web", interval_ns=10**9, is_shown=True)
+    check = GivenCheck("web", "web", "passing", definition=definition)
+    bare = ExternalNode(0, "far", address="192.0.2.1")
+    marked = msgspec.structs.replace(bare, meta=(EXTERNAL_NODE_META,))
+    async with running(3) as cluster:
+        await write(cluster.leader, CatalogRegister(bare, checks=(check,)))
+        await trio.sleep(3)
+        assert set(owners(cluster.leader).values()) == {0}
+        await write(cluster.leader, CatalogRegister(marked))
+        await all_owned(cluster, 1)
 
 
 @pytest.mark.parametrize("is_leader", [False, True])

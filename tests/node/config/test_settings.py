@@ -108,7 +108,11 @@ def test_the_settings_of_services_are_kept_in_one_spelling(tmp_path):
         ("session_node_grace", "3600000ms", "1h"),
         ("dns.max_stale", "1440m", "24h"),
         ("session_ttl_min", "24h", "24h"),
+        ("check_update_interval", "0", "0s"),
         ("dns.service_ttl", "web=120s,*=5s", "web=2m,*=5s"),
+        ("dns.service_ttl", "5s", "*=5s"),
+        ("dns.service_ttl", "0", "*=0s"),
+        ("dns.service_ttl", "web=9s, 5s", "web=9s,*=5s"),
     ],
 )
 def test_durations_are_shown_as_people_write_them(key, written, shown):
@@ -203,6 +207,7 @@ def test_without_a_home_the_error_asks_for_a_data_directory():
         ("cluster.datacenter", "_tcp", "does not begin with '_'"),
         ("cluster.check_update_interval", "25h", "500ms, 1s or 2m"),
         ("cluster.dns.service_ttl", "web", "NAME=DURATION"),
+        ("cluster.dns.service_ttl", "5s,*=6s", "each name once"),
         ("cluster.dns.service_ttl", "=5s", "NAME=DURATION"),
         ("cluster.dns.service_ttl", "a*b=5s", "NAME=DURATION"),
         ("cluster.dns.service_ttl", "web=1500ms", "whole seconds"),

@@ -18,18 +18,23 @@ import pytest
 from hstore.node.model.commands import ClusterSettings, Command, InitCluster, PutMember, Write
 from hstore.node.model.services import (
     AssignNodes,
+    CatalogRegister,
     DeregisterCritical,
+    RegisterCheck,
     RegisterService,
+    Registration,
     UpdateChecks,
 )
 from hstore.node.raft.entry import Entry, EntryKind
 from hstore.node.state.batch import Batch
 from hstore.node.state.catalog import services
 from hstore.node.state.catalog import writes as catalog_writes
+from hstore.node.state.catalog.records import fold
 from hstore.node.state.intact import StateCheck
 from hstore.node.state.kv import deletions
 from hstore.node.state.kv.deletions import DELETIONS
 from hstore.node.state.machine import EFFECTS, State
+from hstore.node.state.records import KEYED_WRITES_KEY
 from hstore.node.state.watching.changes import (
     CHECK_STATES,
     NODE_CHECKS,
@@ -40,6 +45,7 @@ from hstore.node.state.watching.changes import (
     SERVICES,
     Wake,
 )
+from hstore.node.storage.interface import APPLIED_KEY
 from tests.node.state.catalogs import Draws, digest, index_of, shown
 from tests.node.state.machines import (
     copy_of,
@@ -124,6 +130,45 @@ def test_replicas_agree_whatever_the_hash_seed() -> None:
         for seed in ("1", "2")
     }
     assert len(found) == 1
+
+
+def records_of(machine: State) -> dict[bytes, bytes]:
+    """All that there is but for the index of the last entry and its time."""
+    found = dict(everything(machine))
+    for key in (APPLIED_KEY, KEYED_WRITES_KEY):
+        found.pop(key, None)
+    return found
+
+
+def test_a_registration_of_what_is_so_would_change_nothing() -> None:
+    machine = new_machine()
+    begin(machine)
+    again = 0
+    for command in Draws(3).commands(machine, 1_500):
+        if not isinstance(command, Registration):
+            run(machine, command)
+            continue
+        is_so, before = machine.is_so(command), records_of(machine)
+        (outcome,) = run(machine, command)
+        if is_so:
+            assert outcome.ok
+            assert records_of(machine) == before
+        is_so = machine.is_so(command)
+        if is_so:
+            again += 1
+            before = records_of(machine)
+            run(machine, command)
+            assert records_of(machine) == before
+        given = (command.check,) if isinstance(command, RegisterCheck) else command.checks
+        is_plain = len({one.id for one in given}) == len(given)
+        if isinstance(command, CatalogRegister):
+            # A member is not looked at, and each status of a check that is run counts anew.
+            is_plain &= not any(one.definition and one.definition.kind for one in given)
+            is_plain &= fold(command.node.name) in index_of(machine).numbers
+        else:
+            is_plain &= not any(one.status for one in given)
+        assert is_so == (outcome.ok and is_plain), command
+    assert again > 100
 
 
 class Side:

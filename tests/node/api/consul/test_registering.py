@@ -183,6 +183,33 @@ async def test_what_the_log_refuses_is_told(client, backend, denial, text, statu
     is_refused(await put(client, REGISTER, {"Name": "a"}), status, said)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (REGISTER, {"Name": "web"}),
+        ("/v1/agent/check/register", {"Name": "web", "TTL": "10s"}),
+        ("/v1/catalog/register", {"Node": "far", "Address": "192.0.2.1"}),
+    ],
+)
+async def test_what_is_so_already_is_confirmed_and_not_written(client, backend, path, body):
+    backend.catalog.so = [True, True]
+    answer = await put(client, path, body)
+    assert answer.body == (b"true" if "catalog" in path else b"")
+    assert (backend.written, backend.barriers) == ([], 1)
+    # What is so in a copy that is old need not be so.
+    backend.catalog.so = [True, False]
+    assert (await put(client, path, body)).body == answer.body
+    assert (len(backend.written), backend.barriers) == (1, 2)
+    # What is answered under a key is in the log.
+    backend.catalog.so = [True, True]
+    assert (await put(client, path, body, Idempotency_Key="k")).body == answer.body
+    assert (len(backend.written), backend.barriers) == (2, 2)
+    backend.catalog.so, backend.error = [True, True], NoLeader("there is none")
+    answer = await put(client, path, body)
+    is_refused(answer, 500, "No cluster leader")
+    assert answer.headers["x-hstore-outcome"] == "not applied"
+
+
 async def test_without_a_leader_nothing_is_registered_and_the_client_is_told_so(client, backend):
     backend.error = NoLeader("none")
     answer = await put(client, REGISTER, {"Name": "a"})
