@@ -33,7 +33,7 @@ class Totals(NamedTuple):
         memory_bytes: Of the process, resident.
         disk_used_bytes: Of the database's tables and logs.
         disk_free_bytes: What this process may still write.
-        keys: Records of the state, as RocksDB estimates it.
+        keys: Keys of users; None: they are being counted.
     """
 
     requests: int
@@ -46,7 +46,7 @@ class Totals(NamedTuple):
     memory_bytes: int
     disk_used_bytes: int
     disk_free_bytes: int
-    keys: int
+    keys: int | None
 
 
 class Figures:
@@ -89,7 +89,7 @@ class Figures:
             memory_bytes=memory_bytes(),
             disk_used_bytes=disk.used_bytes,
             disk_free_bytes=replica.disk_space.room.free,
-            keys=disk.keys,
+            keys=self.sources.replica.facts.key_count,
         )
 
     def quorum(self) -> tuple[int, bool]:

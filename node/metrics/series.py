@@ -160,11 +160,13 @@ def disk(of: Sources) -> Iterator[Metric]:
     )
     yield counter("rocksdb_block_cache_hits", "Blocks found in the cache.", looks.hits)
     yield counter("rocksdb_block_cache_misses", "Blocks read from a table.", looks.misses)
-    yield gauge(
-        "records",
-        "Records of the state, as RocksDB estimates it: too many while some are overwritten often.",
-        found.keys,
-    )
+
+
+def keys(of: Sources) -> Iterator[Metric]:
+    """The keys of users; nothing while they are being counted."""
+    count = of.replica.facts.key_count
+    if count is not None:
+        yield gauge("keys", "Keys of users.", count)
 
 
 def http(answered: Answered) -> Iterator[Metric]:
