@@ -276,7 +276,7 @@ def loop(of: Sources, lines_dropped: int, descriptors: dict[str, int]) -> Iterat
     yield counter("log_lines_dropped", "Lines of the log that were lost.", lines_dropped)
     yield gauges(
         "descriptors",
-        "File descriptors in use.",
+        "File descriptors in use; rest: the database's and the process's own.",
         ("use",),
         {(use,): count for use, count in descriptors.items()},
     )
