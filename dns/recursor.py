@@ -170,6 +170,11 @@ class Recursor:
         self._waiting = 0
         self.stats = RecursorStats()
 
+    @property
+    def in_flight(self) -> int:
+        """How many questions recursors are being asked; each has a socket."""
+        return len(self._flights)
+
     async def resolve(self, query: Query, limit: int) -> bytes:
         """Return the reply for a client, of a recursor or SERVFAIL, after at most `TOTAL_S`.
 

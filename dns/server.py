@@ -85,6 +85,7 @@ class DnsServer:
         self._udp = udp
         self._tcp = tcp
         self._answers = answers if answers is not None else Answers(lookup=lookup)
+        self._recursor = recursor
         self._dispatch = Dispatch(self._answers, recursor, is_current)
         self._connections = Connections(self._dispatch, connections_max)
         self._limit = RateLimit()
@@ -105,6 +106,11 @@ class DnsServer:
     def connections(self) -> int:
         """How many TCP connections there are."""
         return len(self._connections)
+
+    @property
+    def in_flight(self) -> int:
+        """How many questions recursors are being asked."""
+        return self._recursor.in_flight if self._recursor is not None else 0
 
     @property
     def held(self) -> int:

@@ -35,6 +35,7 @@ from .cluster.this_node import ThisNode
 from .config.log_limit import LogLimit
 from .driver import recovered_core
 from .driver.freshness import Freshness
+from .driver.key_counting import count_keys
 from .driver.keys import Keys
 from .driver.replica import Replica
 from .driver.ticks import TickTimer
@@ -167,7 +168,7 @@ class Node:
         self._going: dict[int, float] = {}
         tick_s = lambda: self.replica.tick_seconds()  # noqa: E731, PLW0108 - a test has its own
         self._tick_timer = TickTimer(tick_s, lag, rng.random)
-        self._adopted = state.settings
+        self._adopted, self._key_count = state.settings, state.key_count
         self._connect_rooms(state, lag)
 
     def _connect_rooms(self, state: State, lag: Lag) -> None:
@@ -209,6 +210,7 @@ class Node:
         self.replica.on_refused = self._refused_by_core
         self.replica.on_term_jump = self._term_jumped
         self.alarms.on_line = self.status.timeline.sounded
+        self.status.clocks.sound = self.alarms.sound
         state.on_checkpoint = self.check.checkpoint
 
     def dns_lookup(self) -> CatalogLookup:
@@ -244,14 +246,11 @@ class Node:
             if self.poller is not None:
                 nursery.start_soon(self._poll, self.poller)
             await nursery.start(self.links.run)
-            await nursery.start(self.snapshot_sender.run)
             nursery.start_soon(self.snapshot_receiver.run)
-            await nursery.start(self.membership.run)
-            await nursery.start(self.rooms.run)
-            await nursery.start(self.check.run)
-            await nursery.start(self.sessions.run)
-            await nursery.start(self._duties.run)
-            await nursery.start(self.shutdown.run)
+            nursery.start_soon(count_keys, self._key_count)
+            first = (self.snapshot_sender, self.membership, self.rooms, self.check, self.sessions)
+            for room in (*first, self._duties, self.shutdown):
+                await nursery.start(room.run)
             await nursery.start(self.replica.run, self.links, self._tick_timer)
             await nursery.start(self.status.run)
             await nursery.start(self.checks.run)

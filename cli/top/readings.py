@@ -25,7 +25,7 @@ EVERY_S = 1.0
 GIVE_UP_S = 30.0
 """How long it goes on without any node that answers, in seconds: all may be restarting."""
 
-_ANSWER_S = 5.0  # The node waits 2 s for a member that is silent.
+_ANSWER_S = 3.0  # The node waits 2 s for a member, once; then a quarter.
 _PAUSE_S = 0.2
 _KNOWN_MAX = 64
 

@@ -23,7 +23,7 @@ ask_dns.py     what this node's DNS server answers, for the dashboard
 sessions.py    who holds what for how much longer, for the dashboard
 ui.py          the files of the dashboard, the stream of its tabs, what only it asks for
 items.py       an item in an answer, its 404, the age of a stale copy: shared by three handlers
-rendered.py    bodies of answers about one service, kept as long as they are right, and shared waits
+rendered.py    bodies of answers that many ask for, kept as long as they are right, and shared waits
 backend.py     what the API asks of the node
 figures.py     what it asks of the figures of the node
 `consul/`      the paths of Consul's clients; hstore's own are the modules above

@@ -5,7 +5,6 @@ Owns how the cluster is shown over HTTP. What is shown comes from the node.
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,10 +17,11 @@ from .http.params import decode_json, number, parse_query
 
 if TYPE_CHECKING:
     from ..net.turn import Turn
-    from .backend import Administration, Backend
+    from .backend import Backend
     from .http.answers import Send
     from .http.connection import Request
     from .http.exchange import Exchange
+    from .rendered import Latest
 
 # Contract section 4: events for the figures at most twice a second.
 FIGURES_S = 0.5
@@ -62,7 +62,7 @@ async def load(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
 
 async def events(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/events`."""
-    return _Events(exchange.backend, exchange.turn)
+    return _Events(exchange.backend, exchange.rendered.cluster, exchange.turn)
 
 
 async def timeline(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
@@ -72,34 +72,15 @@ async def timeline(exchange: Exchange, request: Request, _rest: bytes) -> Answer
     return ok(exchange.keys.applied_index, _encode({"events": happened}))
 
 
-class _Latest:
-    """The cluster as JSON, made once for all streams that show it at the same time."""
-
-    def __init__(self) -> None:
-        self._of: weakref.ref[Administration] | None = None
-        self._version = self._made_at = 0.0
-        self._text = b""
-
-    def text(self, administration: Administration, version: int, now: float) -> bytes:
-        """Return it as of `version`, the figures in it not older than `SHARED_S`."""
-        is_same = self._of is not None and self._of() is administration
-        if not is_same or version != self._version or now - self._made_at > SHARED_S:
-            self._of, self._version, self._made_at = weakref.ref(administration), version, now
-            self._text = _encode(administration.cluster())
-        return self._text
-
-
-_latest = _Latest()
-
-
 class _Events:
     """The cluster as server-sent events, without end."""
 
     is_endless = True
     length: int | None = None
 
-    def __init__(self, backend: Backend, turn: Turn) -> None:
+    def __init__(self, backend: Backend, latest: Latest, turn: Turn) -> None:
         self._administration = backend.administration
+        self._latest = latest
         self._turn = turn
         self.head = head(backend.keys.applied_index, content_type=EVENTS)
 
@@ -113,13 +94,16 @@ class _Events:
             if not turn.take_share(1):  # There may be thousands of these streams.
                 await turn.wait_share(1)
             now = trio.current_time()
-            content = _latest.text(self._administration, seen, now)
+            content = self._latest.content((seen, int(now / SHARED_S)), self._make)
             if content != shown:
                 await send(b"event: cluster\ndata: %b\n\n" % content)
                 shown, shown_at = content, now
             elif now - shown_at >= KEEPALIVE_S:
                 await send(b":\n\n")
                 shown_at = now
+
+    def _make(self) -> bytes:
+        return _encode(self._administration.cluster())
 
     def close(self) -> None:
         """Do nothing: the body is made from nothing that must be closed."""

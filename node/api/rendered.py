@@ -1,4 +1,4 @@
-"""What reads of one service share: bodies of answers, kept until what they show has changed, and waits.
+"""What requests to one node share: bodies of answers, kept until what they show has changed, and waits.
 
 Owns how many bodies are kept, and for how long each is good. What is in a body, the handlers know.
 
@@ -14,6 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.commands import ClusterSettings
     from .backend import Backend
 
@@ -54,6 +56,28 @@ class Hot:
         )
 
 
+class Latest:
+    """What all streams of one kind send at the same time, made once for all of them."""
+
+    __slots__ = ("_content", "_mark")
+
+    def __init__(self) -> None:
+        self._mark: tuple[int, ...] = ()
+        self._content = b""
+
+    def content(self, mark: tuple[int, ...], make: Callable[[], bytes]) -> bytes:
+        """Return what was made with the same mark, or make it.
+
+        Args:
+            mark: Not empty; another one when it has to be made anew.
+            make: Makes it.
+        """
+        if mark != self._mark:
+            self._content = make()
+            self._mark = mark
+        return self._content
+
+
 class Rendered:
     """The bodies of a server.
 
@@ -64,9 +88,13 @@ class Rendered:
         names: The body with the names of all services, after the index that it was made at.
         crowds: By the folded name of a service that is on many nodes, who waits for it
             (`dialect/crowds.py`).
+        cluster: What streams of the cluster's events send.
+        dashboard: What streams of the dashboard send.
     """
 
-    __slots__ = ("_asked", "_backend", "_bodies", "_size", "crowds", "names")
+    __slots__ = (
+        "_asked", "_backend", "_bodies", "_size", "cluster", "crowds", "dashboard", "names",
+    )  # fmt: skip
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -74,6 +102,7 @@ class Rendered:
         self._size = 0
         self.names: tuple[int, bytes] | None = None
         self.crowds: dict[bytes, Any] = {}
+        self.cluster, self.dashboard = Latest(), Latest()
         # By their hashes, keys whose bodies were made once: one that is wrong for a key of the same
         # hash keeps a body too many, and that is all.
         self._asked: set[int] = set()

@@ -49,7 +49,7 @@ async def show(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     missing = sorted(members[member] for member in members.keys() - answers.keys())
     is_all = query.get("node") == ALL
     if missing and not is_all:
-        text = f"{missing[0]} has not answered within 2 s: try again, or ask that node itself"
+        text = f"{missing[0]} has not answered in time: try again, or ask that node itself"
         raise HttpError(503, text, retry_after_s=RETRY_AFTER_S)
     pieces = _of_all(by_name, missing) if is_all else _of_one(next(iter(by_name.values())))
     size = sum(len(data) for one in by_name.values() for data in one.series.values()) // 8

@@ -12,7 +12,6 @@ at once.
 from __future__ import annotations
 
 import math
-import weakref
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,10 +22,11 @@ from .http.answers import EVENTS, TEXT, Answer, HttpError, answer, date_line, he
 
 if TYPE_CHECKING:
     from ..net.turn import Turn
-    from .backend import Administration, Backend
+    from .backend import Backend
     from .http.answers import Send
     from .http.connection import Request
     from .http.exchange import Exchange
+    from .rendered import Latest
 
 CSP = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -91,28 +91,7 @@ def me(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
 
 def stream(exchange: Exchange, _request: Request, _rest: bytes) -> Answer:
     """`GET /v1/ui/stream`: the cluster and the newest figures as server-sent events, without end."""
-    return _Stream(exchange.backend, exchange.turn)
-
-
-class _Latest:
-    """The newest events of a node as bytes, made once for all of its streams."""
-
-    def __init__(self) -> None:
-        self._of: weakref.ref[Administration] | None = None
-        self._mark: tuple[int, int] = (-1, -1)
-        self._text = b""
-
-    def text(self, backend: Backend, version: int, second: int) -> bytes:
-        """Return what to send for a version of the cluster's structure, in a second of the clock."""
-        administration, mark = backend.administration, (version, second)
-        is_same = self._of is not None and self._of() is administration
-        if not is_same or mark != self._mark:
-            self._of, self._mark = weakref.ref(administration), mark
-            self._text = b"event: cluster\ndata: %b\n\n%b" % (
-                _encode(administration.cluster()),
-                _newest(backend),
-            )
-        return self._text
+    return _Stream(exchange.backend, exchange.rendered.dashboard, exchange.turn)
 
 
 def _newest(backend: Backend) -> bytes:
@@ -123,17 +102,15 @@ def _newest(backend: Backend) -> bytes:
     return b"event: statistics\ndata: %b\n\n" % _encode({"at_ms": at_ms, "series": series})
 
 
-_latest = _Latest()
-
-
 class _Stream:
     """The events of one stream."""
 
     is_endless = True
     length: int | None = None
 
-    def __init__(self, backend: Backend, turn: Turn) -> None:
+    def __init__(self, backend: Backend, latest: Latest, turn: Turn) -> None:
         self._backend = backend
+        self._latest = latest
         self._turn = turn
         self.head = head(backend.keys.applied_index, content_type=EVENTS)
 
@@ -148,7 +125,11 @@ class _Stream:
             if not turn.take_share(1):
                 await turn.wait_share(1)
             second = math.floor(trio.current_time() / PERIOD_S)
-            await send(_latest.text(self._backend, seen, second))
+            await send(self._latest.content((seen, second), self._make))
+
+    def _make(self) -> bytes:
+        cluster = _encode(self._backend.administration.cluster())
+        return b"event: cluster\ndata: %b\n\n%b" % (cluster, _newest(self._backend))
 
     def close(self) -> None:
         """Do nothing: the body is made from nothing that must be closed."""

@@ -94,6 +94,11 @@ class CheckRunner:
         return self._runs.late_total
 
     @property
+    def descriptors(self) -> int:
+        """How many files are open for runs that are under way."""
+        return self._runs.descriptors
+
+    @property
     def run_results(self) -> Mapping[tuple[str, str], int]:
         """Runs that have ended, by kind and by what they said."""
         return self._runs.by_result

@@ -79,6 +79,12 @@ class Runs:
                 # Before the nursery is closed: in that step of the loop, a check may become due.
                 self._nursery = None
 
+    @property
+    def descriptors(self) -> int:
+        """How many files are open for runs: a socket each; for a script a pipe, and its process."""
+        others, scripts = self._rooms
+        return others.under_way + 2 * scripts.under_way
+
     def begin(self, running: Running) -> None:
         """Begin a run of a check that is due, as soon as there is room; unless one is under way."""
         if running.is_under_way:

@@ -28,6 +28,7 @@ dns_lookup.py         services and nodes, as the DNS server asks for them
 configure.py          settings and names, changed while the cluster runs
 founding.py           whether a cluster that was just founded can still be given up
 alarms.py             what an operator has to mend
+clocks.py             whether this machine's clock was set, or a member's differs from it
 replica_check.py      the replicas compare what they hold
 snapshot_sender.py    sends whole states to members that are too far behind
 snapshot_feed.py      sends them the entries that follow a snapshot, from the leader's disk

@@ -1,7 +1,7 @@
 """The alarms of a node: conditions that only an operator can mend.
 
 Owns which alarms hold, and how often each is written to the log. Each time its cause is seen, an
-alarm is raised again; it holds until the cause was not seen for a minute.
+alarm is raised again; it holds until the cause was not seen for a minute (`clock_jump`: ten).
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from ..config.log_limit import LogLimit
 from ..driver.replica import Replica
 from .replica_check import ReplicaCheck
 
-Kind = Literal["address_claimed", "term_jump"]
+Kind = Literal["address_claimed", "clock_jump", "clock_skew", "term_jump"]
 
 Condition = Literal[
     "replica_differs",
     "disk_short",
-    "clock_jump",
-    "clock_skew",
     "lost_log",
     "no_quorum_margin",
     "certificate",
     "ca_key",
 ]
-"""Alarms that hold while something is so. Nothing looks at clocks and certificates yet."""
+"""Alarms that hold while something is so. There are no certificates yet."""
 
 ALARMS: tuple[str, ...] = (*get_args(Kind), *get_args(Condition))
 """Every kind of alarm."""
 
 _HOLD_SECONDS = 60.0
 """After its cause was last seen. A peer that is refused, for instance, dials twice a second."""
+
+_HOLD_SECONDS_OF: Mapping[Kind, float] = {"clock_jump": 600.0}
+"""Likewise, of those whose cause is one moment and not seen again: as long as `replica_differs`."""
 
 _log = structlog.get_logger()
 
@@ -73,8 +74,10 @@ class Alarms:
 
     def holding(self) -> list[Kind]:
         """Return the kinds of alarms that hold now."""
-        oldest = trio.current_time() - _HOLD_SECONDS
-        return [kind for kind, at in self._seen.items() if at > oldest]
+        now, hold_s = trio.current_time(), _HOLD_SECONDS_OF
+        return [
+            kind for kind, at in self._seen.items() if at > now - hold_s.get(kind, _HOLD_SECONDS)
+        ]
 
     def now(self, margin: int, *, is_voter_missing: bool) -> dict[str, bool]:
         """Return each kind of alarm, and whether it holds.

@@ -26,6 +26,7 @@ from ..net.change_counter import ChangeCounter
 from ..peers import wire
 from ..storage.interface import Room
 from . import outlook, overview
+from .clocks import Clocks
 from .health import RESTARTING, Health, Judgement
 from .timeline import Timeline
 from .write_rate import SAMPLE_S, WriteRate
@@ -50,6 +51,7 @@ class Status:
         reached_at: API and peer address of this node now, for the view, whatever the log says.
         changes: Counts the changes that watchers get at once, and wakes those that wait.
         timeline: What has happened, as this node saw it.
+        clocks: Compares this machine's clock with what it should be, and with those of others.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Status:
         self._told_alone = ""
         self.changes = ChangeCounter()
         self.timeline = Timeline(replica.facts)
+        self.clocks = Clocks(replica.facts)
         self._write_rate = WriteRate()
         self._measured_at = -math.inf
         self._measured: tuple[float | None, float | None] = None, None
@@ -144,6 +147,8 @@ class Status:
     def reported(self, peer: int, report: wire.Report) -> None:
         """Take the figures of a member."""
         self._health.reported(peer, report.figures)
+        if self._facts.is_leader:
+            self.clocks.heard(peer, report.figures.clock_ms)
         self.refresh()
 
     def bulletin(self, bulletin: wire.Bulletin) -> None:
@@ -153,6 +158,9 @@ class Status:
         oldest = min(health.bulletin.term, facts.term)
         if bulletin.term >= oldest and not facts.is_leader:
             health.bulletin = bulletin
+            own_of_leader = bulletin.members.get(facts.leader)
+            if own_of_leader is not None and own_of_leader[2] is not None:
+                self.clocks.heard(facts.leader, own_of_leader[2].clock_ms)
             if self.is_short(facts.leader):
                 # It wants to hand over, to one that has room now.
                 self._replica.disk_space.check()
@@ -289,6 +297,7 @@ class Status:
 
         A follower shows what the leader's bulletin says, and only its own contact can lapse.
         """
+        self.clocks.look()
         is_in_contact = self.in_contact()
         if is_in_contact != self._was_in_contact:
             self.refresh()
@@ -376,6 +385,7 @@ class Status:
             is_disk_tight=space.is_short and space.room.is_tight,
             writes_per_s=writes_per_s,
             fsync_ms=fsync_ms,
+            clock_ms=self.clocks.now_ms(),
         )
 
     def _speed(self) -> tuple[float | None, float | None]:

@@ -80,6 +80,10 @@ class ThisNode:
         member = self._facts.members.get(self._facts.id)
         return member.name if member else self._given_name
 
+    def name_of(self, member: int) -> str:
+        """Return the name of a member, from any thread; empty: it is none that this node knows."""
+        return self.name if member == self._facts.id else self._facts.name_of(member)
+
     @property
     def id(self) -> int:
         """This node's permanent id."""

@@ -24,6 +24,7 @@ cluster_clock.py   the cluster's time, which the leader stamps on commands
 ticks.py           the waits between ticks, whose length is a setting
 contact.py         whether this node is in contact with the present leader
 freshness.py       asks the leader how old this node's copy is, and whether it still leads
+key_counting.py    counts users' keys in the background, after a start for instance
 keys.py            reads and writes of keys, as clients ask for them
 
 Never here: a decision of the protocol (that is `raft/`), or what a command means (`state/`).

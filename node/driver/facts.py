@@ -194,6 +194,11 @@ class Facts:
         """How many keys are held by sessions."""
         return self._state.lock_count
 
+    @property
+    def key_count(self) -> int | None:
+        """How many keys users have; None: they are being counted, after a start or a large deletion."""
+        return self._state.key_count.number
+
     def keys_held(self, session_id: bytes) -> int:
         """How many keys a session holds."""
         return self._state.keys_held(session_id)

@@ -56,6 +56,7 @@ class Exposition(Collector):
         yield from series.consensus(of, margin)
         yield from series.peers(of)
         yield from series.disk(of)
+        yield from series.keys(of)
         yield from series.http(figures.http)
         yield from series.dns(figures.dns, figures.dns_seconds)
         yield from series.services(of)

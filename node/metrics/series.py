@@ -160,11 +160,13 @@ def disk(of: Sources) -> Iterator[Metric]:
     )
     yield counter("rocksdb_block_cache_hits", "Blocks found in the cache.", looks.hits)
     yield counter("rocksdb_block_cache_misses", "Blocks read from a table.", looks.misses)
-    yield gauge(
-        "records",
-        "Records of the state, as RocksDB estimates it: too many while some are overwritten often.",
-        found.keys,
-    )
+
+
+def keys(of: Sources) -> Iterator[Metric]:
+    """The keys of users; nothing while they are being counted."""
+    count = of.replica.facts.key_count
+    if count is not None:
+        yield gauge("keys", "Keys of users.", count)
 
 
 def http(answered: Answered) -> Iterator[Metric]:
@@ -274,7 +276,7 @@ def loop(of: Sources, lines_dropped: int, descriptors: dict[str, int]) -> Iterat
     yield counter("log_lines_dropped", "Lines of the log that were lost.", lines_dropped)
     yield gauges(
         "descriptors",
-        "File descriptors in use.",
+        "File descriptors in use; rest: the database's and the process's own.",
         ("use",),
         {(use,): count for use, count in descriptors.items()},
     )

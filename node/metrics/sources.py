@@ -47,6 +47,11 @@ class Checks(Protocol):
         """How long after they were due runs began."""
         ...
 
+    @property
+    def descriptors(self) -> int:
+        """How many files are open for runs that are under way."""
+        ...
+
     def by_kind(self) -> Mapping[tuple[str, str], int]:
         """Return how many checks run here, by kind and status."""
         ...

@@ -138,6 +138,7 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
         is_disk_tight: Whether it is so short of it that not even deletions are taken.
         writes_per_s: Entries that it has applied, per second; None: it began just now.
         fsync_ms: Median of its last flushes; None: there was none for some seconds.
+        clock_ms: What its machine's clock showed then, in milliseconds since the epoch; 0: it does not say.
     """
 
     state: Text
@@ -153,3 +154,4 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     is_disk_tight: bool = False
     writes_per_s: float | None = None
     fsync_ms: float | None = None
+    clock_ms: Figure = 0

@@ -263,6 +263,10 @@ class Links:
         """Return the figures of each link."""
         return [link.figures() for link, _ in self._links.values()]
 
+    def connections(self) -> int:
+        """Return how many connections there are, to peers and from them."""
+        return len(self._serving) + sum(link.is_connected for link, _ in self._links.values())
+
     def dropped(self) -> int:
         """Return how many frames the present links have dropped."""
         return sum(link.dropped for link, _ in self._links.values())

@@ -55,6 +55,9 @@ from .launch import AGAIN, Launch
 
 Mode = Literal["start", "join"]
 
+_NAME_SECONDS = 2.0
+"""For a new node to get its name, before it says without one that it serves."""
+
 _STOP_SECONDS = 2.5
 """For the last frames to peers, and the requests that are open."""
 
@@ -308,7 +311,7 @@ async def _run_node(
     def show(view: ClusterView | None) -> None:
         dns.view = view
 
-    logs.know_members(node.replica.facts.name_of)
+    logs.know_members(node.process.name_of)
     node.status.on_view = show
     node.status.on_contact = dns.renew
     async with trio.open_nursery() as nursery:
@@ -330,14 +333,7 @@ async def _run_node(
             nursery.start_soon(launch.keep_record, node, settings)
             if launch.log_file:
                 nursery.start_soon(log_file.keep_bounded, Path(launch.log_file))
-        _log.info(
-            "serving",
-            member=node.replica.facts.id,
-            api=settings.api_address,
-            peer=settings.peer_address,
-            dns=settings.dns_address,
-            data=str(settings.data_dir),
-        )
+        nursery.start_soon(_say_serving, node, settings)
         if not is_loopback(settings.listen.host):
             _log.warning(
                 "nothing is encrypted or authenticated yet",
@@ -355,6 +351,23 @@ async def _run_node(
             api.close()
             await api_done.wait()
         nursery.cancel_scope.cancel()
+
+
+async def _say_serving(node: Node, settings: NodeSettings) -> None:
+    """Log that the node serves; with its name, which a new one gets within a moment."""
+    status, own = node.status, node.replica.facts.id
+    with trio.move_on_after(_NAME_SECONDS):
+        while not node.process.name:
+            await status.wait_change(status.structure)
+    named = {"member": own} if node.process.name else {"id": f"{own:016x}"}
+    _log.info(
+        "serving",
+        **named,
+        api=settings.api_address,
+        peer=settings.peer_address,
+        dns=settings.dns_address,
+        data=str(settings.data_dir),
+    )
 
 
 def _peer_sources(node: Node, settings: NodeSettings, launch: Launch | None) -> list[Source]:

@@ -91,8 +91,7 @@ class Savepoint(msgspec.Struct, frozen=True, eq=False):
         ranges: The number of deleted ranges.
         changes: The number of changes.
         wakes: The number of wakes.
-        gap: As in `Batch`.
-        values: As in `Batch`.
+        gap, new_keys, values: As in `Batch`.
     """
 
     depth: int
@@ -102,6 +101,7 @@ class Savepoint(msgspec.Struct, frozen=True, eq=False):
     changes: int
     wakes: int
     gap: int
+    new_keys: int
     values: Values
 
 
@@ -120,12 +120,14 @@ class Batch:
         changes: What watches are going to read, in the order of the log.
         wakes: What else waits and listeners are told, in the order of the log.
         gap: The length of `changes` up to the last `Tree`; 0: there is none.
+        new_keys: Users' keys that were made, less those that were deleted; without those that a `Tree`
+            stands for, which nobody has counted.
         locks_deleted: Whether a key that is made may have had a lock before (`deletions.py`).
     """
 
     __slots__ = (
         "_calls", "_effects", "_listed", "_listed_bytes", "_on_checkpoint", "_ranges", "_savepoints", "_store", "_store_get",
-        "changed", "changes", "gap", "locks_deleted", "undo", "values", "wakes",
+        "changed", "changes", "gap", "locks_deleted", "new_keys", "undo", "values", "wakes",
     )  # fmt: skip
 
     def __init__(
@@ -149,7 +151,7 @@ class Batch:
         self.values = values
         self.changes: list[Change] = []
         self.wakes: list[Wake] = []
-        self.gap = 0
+        self.gap = self.new_keys = 0
         self.locks_deleted = False
 
     def carry_out(self, entry: Entry, command: Command) -> Outcome:
@@ -335,6 +337,7 @@ class Batch:
             len(self.changes),
             len(self.wakes),
             self.gap,
+            self.new_keys,
             self.values,
         )
         self._savepoints.append(opened)
@@ -361,7 +364,7 @@ class Batch:
         del self._ranges[savepoint.ranges :]
         del self.changes[savepoint.changes :]
         del self.wakes[savepoint.wakes :]
-        self.gap = savepoint.gap
+        self.gap, self.new_keys = savepoint.gap, savepoint.new_keys
         self.values = savepoint.values
         self._end(savepoint)
 

@@ -56,6 +56,7 @@ from .catalog.reader import CONSUL_FOLDED, consul_index, nodes_with
 from .keyed_writes import KEYED_WRITES, KeyedWrites
 from .kv import deletions, holds, keys, locks
 from .kv.deletions import DELETIONS
+from .kv.key_count import KeyCount
 from .kv.keys import put
 from .members import CLUSTER, REMOVED
 from .reader import KeyReader, Reader, View, find_session
@@ -122,6 +123,7 @@ class State:
         removed: Ids of members that were removed and can never come back.
         keyed_writes: Which keyed writes are remembered. Immutable.
         history: The latest changes; this node's own, and no part of the replicated state.
+        key_count: How many keys users have; likewise.
         on_checkpoint: Called by `apply` with the index of each `Checkpoint` and a reader of the
             whole state as of that entry, which the callee closes; None: nobody wants it.
 
@@ -140,6 +142,7 @@ class State:
         self._store = store
         self._values: Values = {}
         self.history = History()
+        self.key_count = KeyCount()
         # `node_numbers`, and what it was made of.
         self._numbers: frozenset[int] = frozenset()
         self._numbers_of: tuple[object, ...] = ()
@@ -155,6 +158,7 @@ class State:
         finally:
             view.close()
         self.history.restart(self.applied)
+        self.key_count.begin(self._store.view(bulk=True))
 
     def _take_over(self, values: Values) -> None:
         """Hold these values in memory from now on; as attributes, since every request reads one."""
@@ -291,6 +295,10 @@ class State:
             self._take_over(batch.values)
         tell(entries, outcomes)
         batch.commit(last)
+        if batch.gap:
+            self.key_count.begin(self._store.view(bulk=True))
+        else:
+            self.key_count.add(batch.new_keys)
         self.history.add(batch.changes, last.index, batch.gap, batch.wakes)
         return outcomes
 

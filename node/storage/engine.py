@@ -282,15 +282,15 @@ class Engine:
         except Exception as error:
             raise self.failed("asking RocksDB for its memtables", error) from error
 
-    def figures(self, state: Family) -> DiskFigures:
-        """Return what is on the disk; see `Storage.figures`. `state`: has the records of the state.
+    def figures(self) -> DiskFigures:
+        """Return what is on the disk; see `Storage.figures`.
 
         Raises:
             StorageError: RocksDB refused.
         """
         self.check()
         try:
-            return disk_figures(self._databases(), state.rdict, self._path, self._stall_s)
+            return disk_figures(self._databases(), self._path, self._stall_s)
         except Exception as error:
             raise self.failed("asking RocksDB for its figures", error) from error
 

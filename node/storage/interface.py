@@ -215,7 +215,6 @@ class DiskFigures(NamedTuple):
         memtable_bytes: In memory, and not in tables yet.
         pending_compaction_bytes: What compactions have to rewrite, as RocksDB estimates it.
         stall_s: How long writes waited because RocksDB took none, or was about to take none.
-        keys: Records of the state, as RocksDB estimates it: too many while some are overwritten often.
     """
 
     used_bytes: int = 0
@@ -223,7 +222,6 @@ class DiskFigures(NamedTuple):
     memtable_bytes: int = 0
     pending_compaction_bytes: int = 0
     stall_s: float = 0.0
-    keys: int = 0
 
 
 class CacheLooks(NamedTuple):

@@ -16,14 +16,11 @@ from .reclaim import memtable_bytes
 _LOOKS = re.compile(r"^rocksdb\.block\.cache\.(hit|miss) COUNT : (\d+)$", re.MULTILINE)
 
 
-def disk_figures(
-    databases: Sequence[Rdict], state: Rdict, directory: Path, stall_s: float
-) -> DiskFigures:
+def disk_figures(databases: Sequence[Rdict], directory: Path, stall_s: float) -> DiskFigures:
     """Return what RocksDB has on the disk.
 
     Args:
         databases: All families.
-        state: The one that has the records of the state.
         directory: Where its files are.
         stall_s: How long writes have waited.
 
@@ -37,7 +34,6 @@ def disk_figures(
         memtable_bytes=memtable_bytes(databases),
         pending_compaction_bytes=_sum(databases, "rocksdb.estimate-pending-compaction-bytes"),
         stall_s=stall_s,
-        keys=state.property_int_value("rocksdb.estimate-num-keys") or 0,
     )
 
 

@@ -373,7 +373,7 @@ class RocksStorage:
         Raises:
             StorageError: RocksDB refused.
         """
-        return self._engine.figures(self._state.family)
+        return self._engine.figures()
 
     def cache_looks(self) -> CacheLooks:
         """See `Storage.cache_looks`."""

@@ -78,7 +78,7 @@ class History:
         return self._rings.newest()
 
     async def gather(self, members: Iterable[int], question: Question) -> dict[int, Points]:
-        """Return the answers of members, by id; one that did not answer within 2 s is left out.
+        """Return the answers of members, by id; one that did not answer in time is left out.
 
         Raises:
             Overloaded: Too many requests wait for such answers.

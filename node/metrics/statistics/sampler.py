@@ -125,7 +125,7 @@ def _point(before: Totals, now: Totals, seconds: float) -> tuple[float, ...]:
         round((now.dns_queries - before.dns_queries) / seconds, 2),
         float(now.memory_bytes),
         float(now.disk_used_bytes),
-        float(now.keys),
+        math.nan if now.keys is None else float(now.keys),
     )
 
 

@@ -9,6 +9,7 @@ locks.py      locks on keys: who gets one, and what the end of a session does to
 holds.py      which locks are held, and which keys are under a lock delay
 deletions.py  the deletions that are kept, of keys and of all else that is read with an index
 latest.py     how kept deletions are found by prefix
+key_count.py  how many keys there are
 
 Never here: how long a session lives, which the leader's clocks decide.
 """

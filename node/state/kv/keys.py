@@ -63,6 +63,8 @@ def put(batch: Batch, entry: Entry, command: Put) -> Outcome:
         allowed = True
     if not allowed or (command.cas is not None and command.cas != revision):
         return Outcome(False, revision)
+    if not revision:  # It was not there.
+        batch.new_keys += 1
     record = pack_head(create_revision, command.flags, index) + command.value
     if batch.undo is not None:
         batch.undo.append((key, changed.get(key, ABSENT)))
@@ -88,6 +90,7 @@ def _put_locked(batch: Batch, entry: Entry, command: Put, found: bytes | None) -
         if limit:
             return Outcome(False, revision, limit, Denial.LIMIT)
         holds.hold(batch, command.key, session, size)
+    batch.new_keys += found is None
     write(batch, entry.index, command, create_revision, lock)
     return Outcome(True, entry.index)
 
@@ -136,6 +139,7 @@ def remove(batch: Batch, index: int, key: bytes, record: bytes) -> None:
     if session:
         holds.let_go(batch, key, session)
     batch.delete(USER + key)
+    batch.new_keys -= 1
     deletions.keep(batch, KEYS, index, key, lock_index)
     batch.changes.append(Change(KEYS, key, index, None))
 
@@ -164,8 +168,9 @@ def _delete_prefix(batch: Batch, entry: Entry, command: DeletePrefix) -> Outcome
         holds.let_go(batch, key, held.by_key[key])
     deletions.keep(batch, KEYS, index, prefix, batch.value(GREATEST_LOCK), is_prefix=True)
     if names is None:
-        batch.skip_changes(Tree(KEYS, prefix, index, None))
+        batch.skip_changes(Tree(KEYS, prefix, index, None))  # The keys are counted anew.
     else:
+        batch.new_keys -= len(names)
         batch.changes.append(FirstOfTree(KEYS, names[0], index, None, prefix))
         batch.changes += [Change(KEYS, name, index, None) for name in names[1:]]
     return Outcome(True, index)

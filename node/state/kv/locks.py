@@ -52,6 +52,7 @@ def _acquire(batch: Batch, entry: Entry, command: Acquire) -> Outcome:
         if lock_index > batch.value(GREATEST_LOCK):
             batch.set_value(GREATEST_LOCK, lock_index)
             batch.put(records.GREATEST_LOCK_KEY, records.encode_index(lock_index))
+    batch.new_keys += found is None
     lock = records.encode_lock(lock_index, session)
     keys.write(batch, entry.index, command, create_revision, lock)
     return Outcome(True, entry.index)

@@ -102,3 +102,24 @@ def test_what_was_asked_once_is_remembered_of_a_bounded_number(kept, backend, mo
         put(kept, backend, b"%d" % number)
         assert len(kept._asked) <= 100
     assert not kept._bodies
+
+
+# --- what streams send ----------------------------------------------------------------------------
+
+
+def test_two_nodes_of_one_process_each_make_what_their_streams_send_once() -> None:
+    nodes: dict[str, Any] = {"one": Backend(), "other": Backend()}
+    kept, made = {name: Rendered(node) for name, node in nodes.items()}, []
+
+    def send(name: str, second: int) -> None:
+        def make() -> bytes:
+            made.append((name, second))
+            return name.encode()
+
+        for latest in (kept[name].cluster, kept[name].dashboard):
+            assert latest.content((7, second), make) == name.encode()
+
+    for second in (1, 1, 1, 2):
+        for name in kept:
+            send(name, second)
+    assert made == [(name, second) for second in (1, 2) for name in kept for _ in range(2)]

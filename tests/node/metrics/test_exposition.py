@@ -13,11 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from hstore.node.cluster.alarms import ALARMS
+from hstore.node.driver import key_counting
 from hstore.node.errors import StorageError
 from hstore.node.measure.answered import Answered, Tally
 from hstore.node.metrics import series
 from hstore.node.peers.link import LinkFigures
 from hstore.node.state.catalog.index import CatalogIndex, Name
+from hstore.node.state.kv import key_count
 
 from ..memory_cluster import running
 
@@ -67,6 +69,7 @@ OF_THE_CONTRACT = [
     "hstore_dns_truncated_total",
     "hstore_dns_held",
     "hstore_dns_rate_limited_total",
+    "hstore_keys",
     "hstore_services",
     "hstore_service_instances",
     "hstore_checks",
@@ -133,6 +136,22 @@ async def test_each_node_shows_its_own_figures(autojump_clock):
     assert 'hstore_raft_peer_lag_entries{peer="n1"}' not in follower
 
 
+async def test_the_keys_of_users_are_counted_exactly_on_every_node(autojump_clock, monkeypatch):
+    monkeypatch.setattr(key_count, "AT_ONCE_PAIRS", 3)
+    monkeypatch.setattr(key_counting, "_SLICE_PAIRS", 1)
+    async with running(3) as cluster:
+        for number in range(8):
+            await cluster.write(1, f"k{number % 5}", "v")
+        nodes = [cluster[n].node for n in (1, 2, 3)]
+        await cluster.until(lambda: all(scrape(node)["hstore_keys"] == 5 for node in nodes))
+        await cluster[3].stop()
+        await cluster.write(1, "k9", "v")
+        await cluster[3].start()
+        assert "hstore_keys" not in scrape(cluster[3].node)
+        await cluster.until(lambda: scrape(cluster[3].node).get("hstore_keys") == 6)
+        assert cluster[3].node.figures.totals().keys == 6
+
+
 async def test_elections_and_leaders_are_counted(autojump_clock):
     async with running(3) as cluster:
         before = scrape(cluster[2].node)
@@ -188,7 +207,7 @@ async def test_a_disk_that_fails_leaves_out_its_figures_and_nothing_else(
     assert all("rocksdb" in name or name in _OF_THE_DISK for name in gone)
 
 
-_OF_THE_DISK = {"hstore_disk_used_bytes", "hstore_records"}
+_OF_THE_DISK = {"hstore_disk_used_bytes"}
 
 
 def _raise() -> None:

@@ -140,7 +140,7 @@ def test_starting_reads_one_record_however_many_keys_are_kept(machine: State) ->
     read: list[bytes] = []
 
     class Store:
-        def view(self) -> Store:
+        def view(self, *, bulk: bool = False) -> Store:
             return self
 
         def get(self, key: bytes) -> bytes | None:

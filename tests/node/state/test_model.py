@@ -41,7 +41,7 @@ from hstore.node.model.transactions import (
 from hstore.node.model.user_events import FireEvent, UserEvent
 from hstore.node.state import batch, sessions, user_events
 from hstore.node.state.intact import StateCheck
-from hstore.node.state.kv import deletions, holds, latest, locks
+from hstore.node.state.kv import deletions, holds, key_count, latest, locks
 from hstore.node.state.machine import State
 from hstore.node.state.records import Item
 from hstore.node.state.watching.changes import EVENTS, KEYS, NODE_SESSIONS, SESSIONS
@@ -465,6 +465,7 @@ class Pair:
         model = self.model
         with Now(machine) as now:
             assert {item.key: item for item in now.scan()} == model.keys
+            assert machine.key_count.number in (None, len(model.keys))
             assert now.key_change_index == model.key_change
             for name in NAMES:
                 assert now.get(name) == machine.get(name) == model.keys.get(name)
@@ -484,6 +485,18 @@ class Pair:
                     assert now.session_index(session_id(letter)) == found.modify_index
             assert [event.index for event in now.events()] == model.events
             assert now.events_index() == max([1, *model.events])
+
+    def count(self) -> None:
+        """Let both count some of the keys, where they have to."""
+        for machine in (self.one, self.other):
+            machine.key_count.step(1)
+
+    def check_counts(self) -> None:
+        """Let both count all that is left."""
+        for machine in (self.one, self.other):
+            while machine.key_count.step(2):
+                assert machine.key_count.number is None
+            assert machine.key_count.number == len(self.model.keys)
 
     def flush(self) -> None:
         """Feed the other machine with what it has missed, in one batch."""
@@ -509,6 +522,7 @@ def small(patch: pytest.MonkeyPatch, few: int, listed: int) -> None:
     patch.setattr(locks, "LOCKS_MAX", LOCKS_MAX)
     patch.setattr(holds, "_FORGOTTEN_AT_ONCE", FORGOTTEN_AT_ONCE)
     patch.setattr(user_events, "EVENTS_MAX", EVENTS_MAX)
+    patch.setattr(key_count, "AT_ONCE_PAIRS", 1)
     patch.setattr(batch, "_FEW_RECORDS", few)
     patch.setattr(batch, "_LISTED_RECORDS", listed)
 
@@ -516,7 +530,9 @@ def small(patch: pytest.MonkeyPatch, few: int, listed: int) -> None:
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
-        st.one_of(anything, anything, anything, st.sampled_from(["flush", "restart", "snapshot"])),
+        st.one_of(
+            anything, anything, anything, st.sampled_from(["flush", "restart", "snapshot", "count"])
+        ),
         min_size=40,
         max_size=80,
     ),
@@ -533,6 +549,9 @@ def test_the_state_is_what_a_plain_model_says_on_every_node(
             if not isinstance(step, str):
                 pair.apply(step)
                 continue
+            if step == "count":
+                pair.count()
+                continue
             pair.flush()
             if step == "restart":
                 pair.other.reload()
@@ -543,3 +562,4 @@ def test_the_state_is_what_a_plain_model_says_on_every_node(
                 pair.other = copy_of(pair.one)
             pair.check(pair.other)
         pair.flush()
+        pair.check_counts()

@@ -138,6 +138,42 @@ async def test_a_member_that_is_silent_is_waited_for_for_two_seconds(autojump_cl
     assert trio.current_time() - before == pytest.approx(asked.ANSWER_S)
 
 
+async def test_a_member_that_stays_silent_does_not_delay_each_answer(autojump_clock):
+    peers = NoPeers()
+    of = new_history(peers)
+
+    def reply(number: int, peer: int) -> None:
+        of.received(peer, wire.StatisticsReply(number, Points(1, 0, {})))
+
+    async def ask(*answered: int) -> tuple[float, list[int]]:
+        """Ask 1 (itself), 2 and 3; return how long that took and who has answered."""
+        began, first = trio.current_time(), 100 + len(peers.sent)
+        async with trio.open_nursery() as nursery:
+            found: dict[int, Points] = {}
+
+            async def gather() -> None:
+                found.update(await of.gather([1, 2, 3], KEYS))
+
+            nursery.start_soon(gather)
+            await trio.sleep(0.1)
+            for number, (peer, _) in enumerate(peers.sent[first - 100 :], first):
+                if peer in answered:
+                    reply(number, peer)
+        return round(trio.current_time() - began, 3), sorted(found)
+
+    assert await ask(2, 3) == (0.1, [1, 2, 3])
+    assert await ask(2) == (2.0, [1, 2])
+    assert await ask(2) == (0.25, [1, 2])
+    assert await ask() == (2.0, [1])
+    assert await ask() == (0.25, [1])
+    # Soon enough again.
+    assert await ask(2, 3) == (0.1, [1, 2, 3])
+    assert await ask(2) == (2.0, [1, 2])
+    # An answer that came too late shows that it is there: it has 2 s again.
+    reply(peers.sent.index(peers.sent[-1]) + 100, 3)
+    assert await ask(2) == (2.0, [1, 2])
+
+
 @pytest.mark.parametrize(
     "points",
     [
