@@ -12,6 +12,7 @@ files.py  the files, read once when the process starts
     app.js       the shell: which page is shown, the state of the stream, the switch of the theme
     api.js       requests to this node; errors that say what to do
     token.js     the token of a sign-in, in memory, handed to new tabs by a BroadcastChannel
+    signin.js    the form that asks for it where a node refuses what goes without
     stream.js    the stream as a page sees it, through the worker of all tabs or by itself
     worker.js    the SharedWorker that holds the one stream of a browser
     follow.js    one stream: asks for it again with pauses of 1 s

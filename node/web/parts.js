@@ -87,9 +87,9 @@ export function confirm({title, effect, action, danger = false, type = ''}) {
 
 // Ask for values. `fields`: {name, label, value, kind, options, hint, required, check}; `kind`: text,
 // area, select, checkbox, number; `check(text)` returns what is wrong, or ''. `run(values)`, if given, is
-// awaited before the dialog closes; its error is shown in the dialog, which then stays.
+// awaited before the dialog closes; its error is shown in the dialog, which then stays. `signal` closes it.
 // Resolves to the values by name, or to null where the user has gone back.
-export function form({title, effect, action, danger = false, fields = [], run}) {
+export function form({title, effect, action, danger = false, fields = [], run, signal}) {
   return new Promise((done) => {
     const inputs = fields.map((field) => ({field, ...input(field)}));
     const wrong = el('div', {class: 'note bad', role: 'alert', hidden: true});
@@ -124,6 +124,7 @@ export function form({title, effect, action, danger = false, fields = [], run}) 
       dialog.close();
     });
     dialog.addEventListener('close', () => { dialog.remove(); done(values); });
+    signal?.addEventListener('abort', () => dialog.close(), {once: true});
     document.body.append(dialog);
     dialog.showModal();
     // What cannot be undone is not what a hasty Enter does.

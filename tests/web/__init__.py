@@ -1,5 +1,5 @@
 """The dashboard in a real browser, before a cluster of real nodes.
 
 `browser.py` finds Chromium and opens pages that remember what went wrong in them; `test_files.py` needs
-neither.
+neither. `closed_door.py` stands before a node as one with access tokens will be.
 """

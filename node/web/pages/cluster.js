@@ -107,7 +107,8 @@ export function mount(root, context) {
   }
 
   if (!live.cluster) replace(verdict, el('p', {class: 'muted'}, 'Waiting for this node …'));
-  const offs = [live.on('cluster', show), live.on('lost', showLost), live.on('back', () => { seen = ''; })];
+  const offs = [live.on('cluster', show), live.on('lost', showLost),
+    live.on('denied', ({text}) => say('off', 'No access', text)), live.on('back', () => { seen = ''; })];
   if (!may('operator write')) {
     settings.before(el('p', {class: 'hint'}, 'Changes are made from the node\'s own machine.'));
   }
