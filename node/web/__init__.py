@@ -25,7 +25,7 @@ files.py  the files, read once when the process starts
     values.js    values as bytes, text, JSON and hex, without a byte lost
     transfer.js  export and import of keys
     charts.js    charts by uPlot with one cursor over all of them
-    pages/       cluster, statistics, services, keys, sessions, dns
+    pages/       cluster (with members, alarms), statistics, services, keys, sessions, dns
     vendor/      uPlot with its licence, as its authors publish it
 
 Never here: what a request means or who may make it (`node/api/`), a request to another origin, a script

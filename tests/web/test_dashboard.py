@@ -134,6 +134,22 @@ def test_each_state_of_a_cluster_has_its_design(browser, cluster, pictures, stat
         page.screenshot(path=pictures / f"state-{state}.png")
 
 
+def test_alarms_that_hold_are_said_once_with_members_and_what_to_do(browser, cluster):
+    with new_context(browser) as context:
+        feed(context, STATES["alarms"][0])
+        page = context.new_page()
+        page.goto(f"http://{cluster.nodes[0].address}/ui/")
+        expect(page.locator(".alarms .note")).to_have_count(5)
+        said = page.locator(".alarms .note").all_inner_texts()
+
+    assert "Copies of the data differ (found by n1, n2)" in said[0]
+    assert "hstore leave" in said[0]
+    assert "A term is far ahead (heard by n3)" in said[1]
+    assert "hstore monitor -h 10.0.0.3:8500" in said[2]
+    assert "512 MiB are free and 1.0 GiB are needed" in said[3]
+    assert "The clock of n1 differs" in said[4]
+
+
 def statistics(request) -> dict[str, Any]:
     """What a node would answer: ten minutes of every series, of three nodes."""
     since = int(time.time() - 600) * 1000
