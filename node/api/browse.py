@@ -121,7 +121,8 @@ class _Page:
         return ok(exchange.keys.applied_index, body)
 
 
-def _limit(query: Query) -> int:
+def page_limit(query: Query) -> int:
+    """Return how many entries a page has at most; 400 for what is no such number."""
     limit = number(query, "limit")
     if limit is None:
         return LIMIT_DEFAULT
@@ -130,7 +131,7 @@ def _limit(query: Query) -> int:
     return limit
 
 
-def _text(query: Query) -> bytes:
+def search_text(query: Query) -> bytes:
     """Return what is searched for; letters A-Z are found in either case."""
     text = query.get("text", "").encode()
     if len(text) > TEXT_BYTES_MAX:
@@ -148,7 +149,8 @@ def _status(query: Query) -> CheckStatus | None:
     raise HttpError(400, f"?status={text[:40]}: expected passing, warning or critical")
 
 
-def _bad_cursor() -> HttpError:
+def bad_cursor() -> HttpError:
+    """Return the error for a cursor of another list."""
     text = "?after= is no cursor of this list: send the `next` of the page before, or leave it out"
     return HttpError(400, text)
 
@@ -159,11 +161,11 @@ def _bad_cursor() -> HttpError:
 async def services(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`GET /v1/ui/services`: `?text=` of the name, `?status=` and `?tag=` of any of its instances."""
     query = parse_query(request.query)
-    text, status, tag = _text(query), _status(query), query.get("tag")
-    page, pace = _Page(_limit(query)), Pace(exchange)
+    text, status, tag = search_text(query), _status(query), query.get("tag")
+    page, pace = _Page(page_limit(query)), Pace(exchange)
     after = fold(query.get("after", ""))
     if len(after) > NAME_BYTES_MAX:
-        raise _bad_cursor()
+        raise bad_cursor()
     await exchange.slice()
     reader = exchange.keys.view()
     try:
@@ -223,7 +225,7 @@ async def instances(exchange: Exchange, request: Request, _rest: bytes) -> Answe
     blocking read of it goes on from there.
     """
     query = parse_query(request.query)
-    text, status, limit = _text(query), _status(query), _limit(query)
+    text, status, limit = search_text(query), _status(query), page_limit(query)
     folded = fold(query.get("service", ""))
     if not folded:
         raise HttpError(400, "?service= is missing: send the name of a service")
@@ -257,7 +259,7 @@ def _instance_after(query: Query) -> bytes:
         return b""
     match = _CURSOR.fullmatch(text)
     if match is None or len(match[2].encode()) > SERVICE_ID_BYTES_MAX:
-        raise _bad_cursor()
+        raise bad_cursor()
     return instance_key(int(match[1], 16), match[2])
 
 
@@ -365,11 +367,11 @@ async def keys(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     query = parse_query(request.query)
     prefix = key_start(query, "prefix") or b""
     after = query.get("after", "").encode() or None
-    text = _text(query)
+    text = search_text(query)
     separator = b"" if text else query.get("separator", "").encode()
     if after is not None and (len(after) > KEY_BYTES_MAX or not after.startswith(prefix)):
-        raise _bad_cursor()
-    page, pace = _Page(_limit(query)), Pace(exchange)
+        raise bad_cursor()
+    page, pace = _Page(page_limit(query)), Pace(exchange)
     if after is not None:
         after += _BEHIND if _folder(after, len(prefix), separator) else b""
     await exchange.slice()
