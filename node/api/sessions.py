@@ -31,7 +31,7 @@ SESSION_WORK = 20
 """Microseconds to read a session and what it holds (`browse.Pace`)."""
 _LEADER_S = 1.0
 """For so long the leader is waited for, which has the clocks; after that the times are left out."""
-_CURSOR = re.compile(r"([0-9a-f]{16}):([0-9a-f]{%d})" % (2 * SESSION_ID_BYTES), re.ASCII)
+_CURSOR = re.compile(rf"([0-9a-f]{{16}}):([0-9a-f]{{{2 * SESSION_ID_BYTES}}})", re.ASCII)
 
 
 async def every(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
