@@ -5,7 +5,7 @@ this node's copy, without a leader too. Values and single services have paths of
 (`consul/kv.py`, `consul/health.py`).
 
 Theory of operation. A page ends when it has `limit` entries, is `SLICE_BYTES` long, or has cost `WORK_MAX`
-(`Pace`), whichever comes first; so a page may be empty and have a cursor, where a search has found
+(`paging.Pace`), whichever comes first; so a page may be empty and have a cursor, where a search has found
 nothing yet. The cursor names the last thing that was looked at, and the next page begins behind it in
 the same order. So what is there all the time is on exactly one page, whatever comes and goes meanwhile.
 """
@@ -26,23 +26,13 @@ from ..net.turn import SLICE_BYTES
 from ..state.catalog.browsing import WORST, Browse, id_in
 from ..state.catalog.records import fold, instance_key, node_of
 from .http.answers import Answer, HttpError, ok
-from .http.params import KEY_BYTES_MAX, Query, key_start, number, parse_query
+from .http.params import KEY_BYTES_MAX, Query, key_start, parse_query
+from .paging import Pace, bad_cursor, page_limit, search_text
 
 if TYPE_CHECKING:
     from ..state.machine import Item, Reader
     from .http.connection import Request
     from .http.exchange import Exchange
-
-LIMIT_DEFAULT, LIMIT_MAX = 100, 500
-TEXT_BYTES_MAX = 255
-"""Of what is searched for."""
-
-WORK_MAX = 30_000
-"""What one page may cost, in microseconds of a machine with nothing else to do: at most 50 ms on one
-half as fast. It is counted and not timed, so a page is the same on a busy machine, and in a test."""
-
-WORK_PER_SLICE = 1_000
-"""After so much of it the others have their turn."""
 
 KEY_WORK, SEEK_WORK, KIB_WORK = 4, 15, 1
 """To read a key; to find the place of one; for each KiB of its value."""
@@ -63,34 +53,6 @@ _CURSOR = re.compile(r"([0-9a-f]{16}):(.+)", re.ASCII | re.DOTALL)
 _BEHIND = b"\xff"
 
 _encode = msgspec.json.encode
-
-
-class Pace:
-    """What one page has cost, and when the others have their turn.
-
-    Attributes:
-        is_over: The page has cost what it may.
-    """
-
-    __slots__ = ("_exchange", "_left", "_left_in_slice", "is_over")
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._left = WORK_MAX
-        self._left_in_slice = WORK_PER_SLICE
-        self.is_over = False
-
-    def takes(self, work: int) -> bool:
-        """Count work; return whether `rest` is due."""
-        self._left -= work
-        self._left_in_slice -= work
-        self.is_over = self._left <= 0
-        return self._left_in_slice <= 0
-
-    async def rest(self) -> None:
-        """Wait until it may go on. Cancellation: nothing is held."""
-        self._left_in_slice = WORK_PER_SLICE
-        await self._exchange.turn.slice()
 
 
 class _Page:
@@ -121,24 +83,6 @@ class _Page:
         return ok(exchange.keys.applied_index, body)
 
 
-def page_limit(query: Query) -> int:
-    """Return how many entries a page has at most; 400 for what is no such number."""
-    limit = number(query, "limit")
-    if limit is None:
-        return LIMIT_DEFAULT
-    if not 1 <= limit <= LIMIT_MAX:
-        raise HttpError(400, f"?limit={limit}: expected 1 to {LIMIT_MAX} entries a page")
-    return limit
-
-
-def search_text(query: Query) -> bytes:
-    """Return what is searched for; letters A-Z are found in either case."""
-    text = query.get("text", "").encode()
-    if len(text) > TEXT_BYTES_MAX:
-        raise HttpError(400, f"?text= has {len(text):,} bytes: at most {TEXT_BYTES_MAX} are taken")
-    return text.lower()
-
-
 def _status(query: Query) -> CheckStatus | None:
     text = query.get("status")
     if not text:
@@ -147,12 +91,6 @@ def _status(query: Query) -> CheckStatus | None:
         if status == text:
             return status
     raise HttpError(400, f"?status={text[:40]}: expected passing, warning or critical")
-
-
-def bad_cursor() -> HttpError:
-    """Return the error for a cursor of another list."""
-    text = "?after= is no cursor of this list: send the `next` of the page before, or leave it out"
-    return HttpError(400, text)
 
 
 # -- services ---------------------------------------------------------------------------------------

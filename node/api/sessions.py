@@ -15,9 +15,10 @@ import trio
 from ..errors import HstoreError
 from ..model.locks import SESSION_ID_BYTES
 from ..model.values import uuid_text
-from .browse import Pace, bad_cursor, page_limit, search_text
+from ..net.turn import SLICE_BYTES
 from .http.answers import Answer, ok
 from .http.params import Query, parse_query
+from .paging import Pace, bad_cursor, page_limit, search_text
 
 if TYPE_CHECKING:
     from ..model.locks import Session
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 KEYS_MAX = 20
 """Keys that are named of each session; how many it holds is always said."""
 SESSION_WORK = 20
-"""Microseconds to read a session and what it holds (`browse.Pace`)."""
+"""Microseconds to read a session and what it holds (`paging.Pace`)."""
 _LEADER_S = 1.0
 """For so long the leader is waited for, which has the clocks; after that the times are left out."""
+_encode = msgspec.json.encode
 _CURSOR = re.compile(rf"([0-9a-f]{{16}}):([0-9a-f]{{{2 * SESSION_ID_BYTES}}})", re.ASCII)
 
 
@@ -49,15 +51,16 @@ async def every(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     reader = exchange.keys.view()
     try:
         names: dict[int, str] = {}
-        last = ""
+        last, size = "", 0
         for one in reader.sessions(after=after):
-            if len(rows) >= limit or pace.is_over:
+            if len(rows) >= limit or size >= SLICE_BYTES or pace.is_over:
                 following = last
                 break
             last = f"{one.node:016x}:{one.id.hex()}"
             row = _shown(reader, one, names, text)
             if row is not None:
                 rows.append(row | {"at": last})
+                size += len(_encode(row))
                 timed += [(rows[-1], one.id)] if one.ttl_ms else []
             if pace.takes(SESSION_WORK):
                 await pace.rest()
@@ -66,7 +69,7 @@ async def every(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
         reader.close()
     for (row, _), left_ms in zip(timed, await _left(exchange, [i for _, i in timed]), strict=True):
         row["ttl_left_s"] = None if left_ms is None else left_ms / 1000
-    body = msgspec.json.encode({"sessions": rows, "next": following, "total": total})
+    body = _encode({"sessions": rows, "next": following, "total": total})
     return ok(exchange.keys.applied_index, body)
 
 

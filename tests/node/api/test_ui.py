@@ -105,6 +105,19 @@ async def test_sessions_come_by_pages_each_on_one_of_them(connect, backend):
     assert (cursor, found["total"]) == (None, 6)
 
 
+async def test_a_page_of_sessions_with_long_keys_ends_before_it_is_large(connect, backend):
+    for n in range(1, 5):
+        id_ = bytes([n]) * 16
+        assert backend.apply(CreateSession(Session(id_, "", 1, 0, "release", "", 0, ()))).ok
+        for k in range(10):
+            assert backend.apply(Acquire(b"%d%d" % (n, k) + b"k" * 4_000, b"", 0, id_)).ok
+
+    found = (await connect().request("GET", "/v1/ui/sessions")).json()
+
+    assert len(found["sessions"]) == 2
+    assert found["next"] == found["sessions"][-1]["at"]
+
+
 async def test_sessions_are_searched_by_name_id_node_and_key(connect, backend):
     for id_, name in ((b"s" * 16, "web"), (b"t" * 16, "Cron")):
         assert backend.apply(CreateSession(Session(id_, name, 1, 0, "release", "", 0, ()))).ok
