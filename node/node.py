@@ -211,6 +211,7 @@ class Node:
         self.replica.on_term_jump = self._term_jumped
         self.alarms.on_line = self.status.timeline.sounded
         self.status.clocks.sound = self.alarms.sound
+        self.status.alarms = lambda: self.alarms.now(1, is_voter_missing=False)
         state.on_checkpoint = self.check.checkpoint
 
     def dns_lookup(self) -> CatalogLookup:

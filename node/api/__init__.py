@@ -22,6 +22,7 @@ admin.py       stop, restart, kill, leave, remove, transfer
 ask_dns.py     what this node's DNS server answers, for the dashboard
 sessions.py    who holds what for how much longer, for the dashboard
 ui.py          the files of the dashboard, the stream of its tabs, what only it asks for
+paging.py      what those lists have in common: how much a page may cost, and where it begins
 items.py       an item in an answer, its 404, the age of a stale copy: shared by three handlers
 rendered.py    bodies of answers that many ask for, kept as long as they are right, and shared waits
 backend.py     what the API asks of the node

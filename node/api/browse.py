@@ -5,7 +5,7 @@ this node's copy, without a leader too. Values and single services have paths of
 (`consul/kv.py`, `consul/health.py`).
 
 Theory of operation. A page ends when it has `limit` entries, is `SLICE_BYTES` long, or has cost `WORK_MAX`
-(`Pace`), whichever comes first; so a page may be empty and have a cursor, where a search has found
+(`paging.Pace`), whichever comes first; so a page may be empty and have a cursor, where a search has found
 nothing yet. The cursor names the last thing that was looked at, and the next page begins behind it in
 the same order. So what is there all the time is on exactly one page, whatever comes and goes meanwhile.
 """
@@ -26,23 +26,13 @@ from ..net.turn import SLICE_BYTES
 from ..state.catalog.browsing import WORST, Browse, id_in
 from ..state.catalog.records import fold, instance_key, node_of
 from .http.answers import Answer, HttpError, ok
-from .http.params import KEY_BYTES_MAX, Query, key_start, number, parse_query
+from .http.params import KEY_BYTES_MAX, Query, key_start, parse_query
+from .paging import Pace, bad_cursor, page_limit, search_text
 
 if TYPE_CHECKING:
     from ..state.machine import Item, Reader
     from .http.connection import Request
     from .http.exchange import Exchange
-
-LIMIT_DEFAULT, LIMIT_MAX = 100, 500
-TEXT_BYTES_MAX = 255
-"""Of what is searched for."""
-
-WORK_MAX = 30_000
-"""What one page may cost, in microseconds of a machine with nothing else to do: at most 50 ms on one
-half as fast. It is counted and not timed, so a page is the same on a busy machine, and in a test."""
-
-WORK_PER_SLICE = 1_000
-"""After so much of it the others have their turn."""
 
 KEY_WORK, SEEK_WORK, KIB_WORK = 4, 15, 1
 """To read a key; to find the place of one; for each KiB of its value."""
@@ -63,34 +53,6 @@ _CURSOR = re.compile(r"([0-9a-f]{16}):(.+)", re.ASCII | re.DOTALL)
 _BEHIND = b"\xff"
 
 _encode = msgspec.json.encode
-
-
-class Pace:
-    """What one page has cost, and when the others have their turn.
-
-    Attributes:
-        is_over: The page has cost what it may.
-    """
-
-    __slots__ = ("_exchange", "_left", "_left_in_slice", "is_over")
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._left = WORK_MAX
-        self._left_in_slice = WORK_PER_SLICE
-        self.is_over = False
-
-    def takes(self, work: int) -> bool:
-        """Count work; return whether `rest` is due."""
-        self._left -= work
-        self._left_in_slice -= work
-        self.is_over = self._left <= 0
-        return self._left_in_slice <= 0
-
-    async def rest(self) -> None:
-        """Wait until it may go on. Cancellation: nothing is held."""
-        self._left_in_slice = WORK_PER_SLICE
-        await self._exchange.turn.slice()
 
 
 class _Page:
@@ -121,23 +83,6 @@ class _Page:
         return ok(exchange.keys.applied_index, body)
 
 
-def _limit(query: Query) -> int:
-    limit = number(query, "limit")
-    if limit is None:
-        return LIMIT_DEFAULT
-    if not 1 <= limit <= LIMIT_MAX:
-        raise HttpError(400, f"?limit={limit}: expected 1 to {LIMIT_MAX} entries a page")
-    return limit
-
-
-def _text(query: Query) -> bytes:
-    """Return what is searched for; letters A-Z are found in either case."""
-    text = query.get("text", "").encode()
-    if len(text) > TEXT_BYTES_MAX:
-        raise HttpError(400, f"?text= has {len(text):,} bytes: at most {TEXT_BYTES_MAX} are taken")
-    return text.lower()
-
-
 def _status(query: Query) -> CheckStatus | None:
     text = query.get("status")
     if not text:
@@ -148,22 +93,17 @@ def _status(query: Query) -> CheckStatus | None:
     raise HttpError(400, f"?status={text[:40]}: expected passing, warning or critical")
 
 
-def _bad_cursor() -> HttpError:
-    text = "?after= is no cursor of this list: send the `next` of the page before, or leave it out"
-    return HttpError(400, text)
-
-
 # -- services ---------------------------------------------------------------------------------------
 
 
 async def services(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     """`GET /v1/ui/services`: `?text=` of the name, `?status=` and `?tag=` of any of its instances."""
     query = parse_query(request.query)
-    text, status, tag = _text(query), _status(query), query.get("tag")
-    page, pace = _Page(_limit(query)), Pace(exchange)
+    text, status, tag = search_text(query), _status(query), query.get("tag")
+    page, pace = _Page(page_limit(query)), Pace(exchange)
     after = fold(query.get("after", ""))
     if len(after) > NAME_BYTES_MAX:
-        raise _bad_cursor()
+        raise bad_cursor()
     await exchange.slice()
     reader = exchange.keys.view()
     try:
@@ -223,7 +163,7 @@ async def instances(exchange: Exchange, request: Request, _rest: bytes) -> Answe
     blocking read of it goes on from there.
     """
     query = parse_query(request.query)
-    text, status, limit = _text(query), _status(query), _limit(query)
+    text, status, limit = search_text(query), _status(query), page_limit(query)
     folded = fold(query.get("service", ""))
     if not folded:
         raise HttpError(400, "?service= is missing: send the name of a service")
@@ -257,7 +197,7 @@ def _instance_after(query: Query) -> bytes:
         return b""
     match = _CURSOR.fullmatch(text)
     if match is None or len(match[2].encode()) > SERVICE_ID_BYTES_MAX:
-        raise _bad_cursor()
+        raise bad_cursor()
     return instance_key(int(match[1], 16), match[2])
 
 
@@ -365,11 +305,11 @@ async def keys(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
     query = parse_query(request.query)
     prefix = key_start(query, "prefix") or b""
     after = query.get("after", "").encode() or None
-    text = _text(query)
+    text = search_text(query)
     separator = b"" if text else query.get("separator", "").encode()
     if after is not None and (len(after) > KEY_BYTES_MAX or not after.startswith(prefix)):
-        raise _bad_cursor()
-    page, pace = _Page(_limit(query)), Pace(exchange)
+        raise bad_cursor()
+    page, pace = _Page(page_limit(query)), Pace(exchange)
     if after is not None:
         after += _BEHIND if _folder(after, len(prefix), separator) else b""
     await exchange.slice()

@@ -254,7 +254,7 @@ RECORDS = (
     _read(b"/ui/", ui.serve, Right.NONE),
     _read(b"/v1/ui/dns", ask_dns.ask, Right.NODE_READ, "name type"),
     _read(b"/v1/ui/me", ui.me, Right.NONE),
-    _read(b"/v1/ui/sessions", sessions.every, Right.SESSION_READ),
+    _read(b"/v1/ui/sessions", sessions.every, Right.SESSION_READ, "text after limit"),
     _read(b"/v1/ui/stream", ui.stream, Right.NODE_READ),
     _read(b"/v1/node/load", cluster.load, Right.AGENT_READ, "seconds"),
     _read(b"/v1/statistics", statistics.show, Right.AGENT_READ, "node since step series"),

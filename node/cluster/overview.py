@@ -78,6 +78,7 @@ def _node_info(facts: Facts, member: Member, leader: int, judgement: Judgement) 
         disk_needed=figures.disk_needed if figures else None,
         writes_per_s=figures.writes_per_s if figures else None,
         fsync_ms=figures.fsync_ms if figures else None,
+        alarms=figures.alarms if figures else (),
     )
 
 

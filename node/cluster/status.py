@@ -11,7 +11,7 @@ report with the answer to that: neither wakes a node that would have slept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
 import structlog
@@ -46,6 +46,8 @@ class Status:
         on_view: Called with a new view for the DNS server whenever it changes.
         on_contact: Called at each tick, and when contact is regained: perhaps a view that was set
             earlier may be answered from again.
+        alarms: Returns which alarms hold at this node, for the others to see, but for the margin of the
+            quorum, which every node can tell.
         is_stopping: Set by a node that stops on purpose; its next report says so.
         is_restarting: Set beside that by a node that its process starts again at once.
         reached_at: API and peer address of this node now, for the view, whatever the log says.
@@ -71,6 +73,7 @@ class Status:
         self._send = send
         self.on_view: Callable[[ClusterView | None], None] = lambda _view: None
         self.on_contact: Callable[[], None] = lambda: None
+        self.alarms: Callable[[], Mapping[str, bool]] = dict
         replica.contact.on_regained = self._contact_regained
         self.is_stopping = self.is_restarting = False
         self.reached_at: tuple[str, str] | None = None
@@ -386,6 +389,7 @@ class Status:
             writes_per_s=writes_per_s,
             fsync_ms=fsync_ms,
             clock_ms=self.clocks.now_ms(),
+            alarms=tuple(kind for kind, holds in self.alarms().items() if holds),
         )
 
     def _speed(self) -> tuple[float | None, float | None]:

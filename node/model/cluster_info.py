@@ -33,6 +33,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
         disk_free, disk_needed: Bytes of its disk that are free, and that are needed free.
         writes_per_s: Entries of the log that it has applied, per second of the last five.
         fsync_ms: Median of its flushes in the last ten seconds; None: there was none.
+        alarms: The kinds of alarms that hold at it, of `cluster/alarms.py`, but for the cluster's margin.
     """
 
     name: str
@@ -54,6 +55,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     disk_needed: int | None = None
     writes_per_s: float | None = None
     fsync_ms: float | None = None
+    alarms: tuple[str, ...] = ()
 
     @property
     def is_live(self) -> bool:
@@ -123,6 +125,7 @@ class JoinReply(msgspec.Struct, frozen=True):
 Text = Annotated[str, msgspec.Meta(max_length=64)]
 Reason = Annotated[str, msgspec.Meta(max_length=2000)]
 Figure = Annotated[int, msgspec.Meta(ge=0)]
+Kinds = Annotated[tuple[Text, ...], msgspec.Meta(max_length=32)]
 """What a peer says is bounded where it is decoded: it is kept, sent on, and shown."""
 
 
@@ -139,6 +142,7 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
         writes_per_s: Entries that it has applied, per second; None: it began just now.
         fsync_ms: Median of its last flushes; None: there was none for some seconds.
         clock_ms: What its machine's clock showed then, in milliseconds since the epoch; 0: it does not say.
+        alarms: The kinds of alarms that hold at it; of a newer version there may be others.
     """
 
     state: Text
@@ -155,3 +159,4 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True, gc=False):
     writes_per_s: float | None = None
     fsync_ms: float | None = None
     clock_ms: Figure = 0
+    alarms: Kinds = ()

@@ -67,8 +67,20 @@ class Reader(KeyReader, Protocol):
         """Return a session, or None."""
         ...
 
-    def sessions(self, node: int | None = None) -> Iterator[Session]:
-        """Iterate over the sessions, those of one node or all, in the order of node and id."""
+    def sessions(
+        self, node: int | None = None, after: tuple[int, bytes] | None = None
+    ) -> Iterator[Session]:
+        """Iterate over the sessions, those of one node or all, in the order of node and id.
+
+        Args:
+            node: Only those of the node with this number.
+            after: Of all, only those behind this node and id.
+        """
+        ...
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions there are; one may have gone or come meanwhile."""
         ...
 
     def keys_of_session(self, session_id: bytes) -> list[bytes]:
@@ -242,11 +254,22 @@ class View(CatalogView):
         """Return a session, or None."""
         return find_session(self._view.get, session_id)
 
-    def sessions(self, node: int | None = None) -> Iterator[Session]:
+    def sessions(
+        self, node: int | None = None, after: tuple[int, bytes] | None = None
+    ) -> Iterator[Session]:
         """Iterate over the sessions, those of one node or all, in the order of node and id."""
         start = records.SESSION if node is None else records.id_key(records.SESSION, node)
-        found = self._view.scan(start, records.prefix_end(start))
+        end = records.prefix_end(start)
+        if after is not None:
+            # Nothing is between a key and the same with a zero behind it.
+            start = records.session_key(*after) + b"\0"
+        found = self._view.scan(start, end)
         return (records.decode_session(record) for _, record in found)
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions there are."""
+        return len(self._values[SESSION_NODES])
 
     def keys_of_session(self, session_id: bytes) -> list[bytes]:
         """Return the keys that a session holds now, in order."""

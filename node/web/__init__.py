@@ -12,6 +12,7 @@ files.py  the files, read once when the process starts
     app.js       the shell: which page is shown, the state of the stream, the switch of the theme
     api.js       requests to this node; errors that say what to do
     token.js     the token of a sign-in, in memory, handed to new tabs by a BroadcastChannel
+    signin.js    the form that asks for it where a node refuses what goes without
     stream.js    the stream as a page sees it, through the worker of all tabs or by itself
     worker.js    the SharedWorker that holds the one stream of a browser
     follow.js    one stream: asks for it again with pauses of 1 s
@@ -24,7 +25,7 @@ files.py  the files, read once when the process starts
     values.js    values as bytes, text, JSON and hex, without a byte lost
     transfer.js  export and import of keys
     charts.js    charts by uPlot with one cursor over all of them
-    pages/       cluster, statistics, services, keys, sessions, dns
+    pages/       cluster (with members, alarms), statistics, services, keys, sessions, dns
     vendor/      uPlot with its licence, as its authors publish it
 
 Never here: what a request means or who may make it (`node/api/`), a request to another origin, a script

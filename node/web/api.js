@@ -1,6 +1,6 @@
 // Requests to this page's own node, and to no other.
 
-import {headers} from './token.js';
+import {current, headers, refused, wantsToken} from './token.js';
 
 const TIMEOUT_MS = 10000;
 
@@ -16,14 +16,16 @@ export class ApiError extends Error {
 }
 
 // The parsed body: of JSON the value, else the text. `options.raw` gives the Response instead, so that
-// a caller can read its headers and bytes; `options.signal` aborts.
+// a caller can read its headers and bytes; `options.signal` aborts; `options.token` is tried in place of
+// the one that this tab has.
 export function get(path, options = {}) {
   return send('GET', path, undefined, options);
 }
 
 // `body`: an object is sent as JSON; a text, a Blob or bytes as they are.
 export async function send(method, path, body, options = {}) {
-  const init = {method, headers: headers(), cache: 'no-store', redirect: 'error'};
+  const used = options.token ?? current();
+  const init = {method, headers: headers(used), cache: 'no-store', redirect: 'error'};
   if (body !== undefined) {
     const isPlain = typeof body === 'string' || body instanceof Blob || ArrayBuffer.isView(body)
       || body instanceof ArrayBuffer;
@@ -38,7 +40,10 @@ export async function send(method, path, body, options = {}) {
     response = await fetch(path, init);
     if (options.raw && response.ok) return response;
     const text = await response.text();
-    if (!response.ok) throw new ApiError(response.status, words(response.status, text), text);
+    if (!response.ok) {
+      if (options.token === undefined && wantsToken(response.status, text)) refused(used, text);
+      throw new ApiError(response.status, words(response.status, text), text);
+    }
     return isJson(response) ? JSON.parse(text) : text;
   } catch (error) {
     if (error instanceof ApiError) throw error;

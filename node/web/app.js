@@ -4,7 +4,9 @@ import * as api from './api.js';
 import {el, replace, setText} from './dom.js';
 import * as format from './format.js';
 import * as parts from './parts.js';
+import * as signin from './signin.js';
 import {live} from './stream.js';
+import {current, onToken, wantsToken} from './token.js';
 
 const PAGES = ['cluster', 'statistics', 'services', 'keys', 'sessions', 'dns'];
 const root = document.getElementById('page');
@@ -85,9 +87,9 @@ const linkState = document.getElementById('link-state');
 let lostClock = 0;
 
 function showState() {
-  const {lost} = live;
-  linkState.className = `link-state ${lost ? 'is-lost' : live.isConnected ? 'is-live' : ''}`;
-  setText(linkState, lost ? 'lost' : live.isConnected ? 'live' : 'connecting');
+  const {lost, denied} = live;
+  linkState.className = `link-state ${lost ? 'is-lost' : denied ? '' : live.isConnected ? 'is-live' : ''}`;
+  setText(linkState, lost ? 'lost' : denied ? 'no access' : live.isConnected ? 'live' : 'connecting');
   document.documentElement.classList.toggle('stale', Boolean(lost));
   lostBox.hidden = !lost;
   clearInterval(lostClock);
@@ -112,18 +114,27 @@ function showNode() {
   box.title = `id ${node.id}`;
 }
 
+// Mount the page anew, unless something is being written in it.
+function anew() {
+  if (!shown || shown.unmount?.isEdited?.()) return;
+  shown.unmount?.();
+  shown = null;
+  route();
+}
+
+// Ask what may be done here; returns whether that has changed.
 async function learn() {
+  const before = [...allowed].join();
   try {
     const me = await api.get('/v1/ui/me');
     node.name = me.node;
     node.id = me.id;
-    const before = [...allowed].join();
     allowed = new Set(me.may);
     showNode();
-    if ([...allowed].join() !== before && shown) { shown.unmount?.(); shown = null; route(); }
   } catch (error) {
-    if (error.status !== 0) parts.toast(error.text || error.message, 'bad');
+    if (error.status !== 0 && !wantsToken(error.status, error.body)) parts.toast(error.text || error.message, 'bad');
   }
+  return [...allowed].join() !== before;
 }
 
 // -- light and dark -------------------------------------------------------------------------------
@@ -157,12 +168,22 @@ document.getElementById('skip').addEventListener('click', (event) => {
   root.focus();
 });
 addEventListener('hashchange', route);
-live.on('back', () => { showState(); learn(); });
+live.on('back', async () => { showState(); if (await learn()) anew(); });
 live.on('lost', showState);
+live.on('denied', showState);
+onToken(async (token) => {
+  allowed = new Set();
+  if (!token && shown) { shown.unmount?.(); shown = null; replace(root); }
+  await learn();
+  if (token !== current()) return;
+  showState();
+  if (shown) anew(); else route();
+});
 live.on('cluster', (cluster) => {
   const own = cluster.nodes.find((one) => one.id === node.id);
   if (own && own.name !== node.name) { node.name = own.name; showNode(); }
 });
+signin.begin(document.getElementById('sign'));
 showState();
 await learn();
 live.start();

@@ -3,11 +3,14 @@
 // pauses of one second, for as long as anybody listens.
 
 const PAUSE_MS = 1000;
+// Where the node refuses it for want of a token: its rights may change, but each try is noted there.
+const DENIED_MS = 15000;
 // A node sends at least once a second.
 const SILENT_MS = 5000;
 
 // Call `tell({kind, data})` for each event: `cluster` and `statistics` with their JSON parsed, `lost`
-// with {why, since} when the stream ends, `back` when it is there (again). Returns a function that ends it.
+// with {why, since} when the stream ends, `denied` with {text} when the node refuses it, `back` when it is
+// there (again). Returns a function that ends it.
 export function follow(token, tell) {
   const end = new AbortController();
   run(token, tell, end.signal);
@@ -17,17 +20,18 @@ export function follow(token, tell) {
 async function run(token, tell, signal) {
   let since = 0;
   while (!signal.aborted) {
-    let why = 'the node has ended the stream';
+    let why = 'the node has ended the stream', isDenied = false;
     try {
       await read(token, tell, signal, () => { since = 0; });
     } catch (error) {
+      isDenied = error.name === 'Denied';
       why = error instanceof TypeError || error.name === 'AbortError'
         ? 'the node does not answer' : error.message;
     }
     if (signal.aborted) return;
-    since = since || Date.now();
-    tell({kind: 'lost', data: {why, since}});
-    await new Promise((go) => setTimeout(go, PAUSE_MS));
+    since = isDenied ? 0 : since || Date.now();
+    tell(isDenied ? {kind: 'denied', data: {text: why}} : {kind: 'lost', data: {why, since}});
+    await new Promise((go) => setTimeout(go, isDenied ? DENIED_MS : PAUSE_MS));
   }
 }
 
@@ -42,6 +46,7 @@ async function read(token, tell, signal, onBack) {
       cache: 'no-store',
       signal: attempt.signal,
     });
+    if (response.status === 403) throw Object.assign(new Error(await response.text()), {name: 'Denied'});
     if (!response.ok) throw new Error(`the node answered with status ${response.status}`);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = '', isBack = false;

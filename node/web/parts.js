@@ -87,9 +87,9 @@ export function confirm({title, effect, action, danger = false, type = ''}) {
 
 // Ask for values. `fields`: {name, label, value, kind, options, hint, required, check}; `kind`: text,
 // area, select, checkbox, number; `check(text)` returns what is wrong, or ''. `run(values)`, if given, is
-// awaited before the dialog closes; its error is shown in the dialog, which then stays.
+// awaited before the dialog closes; its error is shown in the dialog, which then stays. `signal` closes it.
 // Resolves to the values by name, or to null where the user has gone back.
-export function form({title, effect, action, danger = false, fields = [], run}) {
+export function form({title, effect, action, danger = false, fields = [], run, signal}) {
   return new Promise((done) => {
     const inputs = fields.map((field) => ({field, ...input(field)}));
     const wrong = el('div', {class: 'note bad', role: 'alert', hidden: true});
@@ -124,6 +124,7 @@ export function form({title, effect, action, danger = false, fields = [], run}) 
       dialog.close();
     });
     dialog.addEventListener('close', () => { dialog.remove(); done(values); });
+    signal?.addEventListener('abort', () => dialog.close(), {once: true});
     document.body.append(dialog);
     dialog.showModal();
     // What cannot be undone is not what a hasty Enter does.
@@ -163,14 +164,13 @@ function input(field) {
 const WINDOWED_FROM = 120;
 const BEYOND = 12;
 
-// A table. `columns`: {key, title, render(row) → text or node, class, sort(row) → value}; `rowKey(row)`;
+// A table. `columns`: {title, render(row) → text or node, class}; `rowKey(row)`;
 // `onOpen(row)`: a row can be opened, by the mouse or Enter; `caption` for those who do not see it.
 // With `height` (pixels of the box) and `rowHeight`, only the rows in sight are in the document, however
 // many there are; `onEnd()` is called when the last ones come into sight (pages by cursor).
 // Returns {node, set(rows), rows}. `set` keeps the place that is scrolled to.
-export function table({columns, rowKey, onOpen, caption, height, rowHeight = 40, onEnd, sortable = false}) {
-  const heads = columns.map((column) => el('th', {scope: 'col', class: column.class || null},
-    sortable && column.sort ? sorter(column) : column.title));
+export function table({columns, rowKey, onOpen, caption, height, rowHeight = 40, onEnd}) {
+  const heads = columns.map((column) => el('th', {scope: 'col', class: column.class || null}, column.title));
   const body = el('tbody');
   const inner = el('table', {class: height ? 'windowed' : null},
     caption ? el('caption', {class: 'aside'}, caption) : null,
@@ -180,31 +180,7 @@ export function table({columns, rowKey, onOpen, caption, height, rowHeight = 40,
   const above = el('tr', {class: 'gap', 'aria-hidden': 'true'}, el('td', {colspan: columns.length}));
   const below = el('tr', {class: 'gap', 'aria-hidden': 'true'}, el('td', {colspan: columns.length}));
   const made = new Map();  // Rows in the document by key: {row, tr}.
-  let rows = [], given = [], sorted = null, from = -1, to = -1, ended = -1;
-
-  function sorter(column) {
-    return el('button', {type: 'button', class: 'sort', onclick: (event) => {
-      const isUp = sorted && sorted.column === column ? !sorted.isUp : true;
-      sorted = {column, isUp};
-      for (const head of heads) head.removeAttribute('aria-sort');
-      event.currentTarget.parentNode.setAttribute('aria-sort', isUp ? 'ascending' : 'descending');
-      order();
-    }}, column.title);
-  }
-
-  function order() {
-    rows = given;
-    if (sorted) {
-      const {column, isUp} = sorted, way = isUp ? 1 : -1;
-      rows = [...given].sort((one, other) => {
-        const a = column.sort(one), b = column.sort(other);
-        return way * (typeof a === 'number' && typeof b === 'number' ? a - b
-          : String(a ?? '').localeCompare(String(b ?? ''), 'en', {numeric: true}));
-      });
-    }
-    from = -1;
-    draw();
-  }
+  let rows = [], from = -1, to = -1, ended = -1;
 
   function line(row) {
     const key = rowKey(row);
@@ -274,9 +250,10 @@ export function table({columns, rowKey, onOpen, caption, height, rowHeight = 40,
     node,
     get rows() { return rows; },
     set(next) {
-      if (next.length < given.length) ended = -1;
-      given = next;
-      order();
+      if (next.length < rows.length) ended = -1;
+      rows = next;
+      from = -1;
+      draw();
     },
   };
 }

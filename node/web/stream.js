@@ -1,14 +1,16 @@
 // The stream of this page's node, as the pages see it: `live.on(kind, listener)`.
-// Kinds: `cluster` (what /v1/cluster answers), `statistics` (the newest points), `lost`, `back`.
+// Kinds: `cluster` (what /v1/cluster answers), `statistics` (the newest points), `lost`, `back`, and
+// `denied`: the node wants a token, or another one.
 
 import {follow} from './follow.js';
-import {current, onToken} from './token.js';
+import {current, currentSession, onToken, refused, wantsToken} from './token.js';
 
 class Live {
   constructor() {
     this.cluster = null;      // The newest of its kind, or null.
     this.statistics = null;
     this.lost = null;         // {why, since} while this page's node does not answer, else null.
+    this.denied = null;       // {text} while the node refuses the stream, else null.
     this.isConnected = false; // Whether the node has answered since the page was opened.
     this._listeners = new Map();
     this._stop = null;
@@ -24,7 +26,13 @@ class Live {
 
   start() {
     this._begin();
-    onToken(() => { this._end(); this._begin(); });
+    onToken(() => {
+      this._end();
+      // What one token may see is not for the next.
+      this.cluster = this.statistics = this.lost = this.denied = null;
+      this.isConnected = false;
+      this._begin();
+    });
     // A page that the browser keeps for its back button shall not hold the stream open.
     addEventListener('pagehide', () => this._end());
     addEventListener('pageshow', () => this._begin());
@@ -42,8 +50,12 @@ class Live {
   }
 
   _tell({kind, data}) {
-    if (kind === 'back') { this.isConnected = true; this.lost = null; }
+    if (kind === 'back') { this.isConnected = true; this.lost = this.denied = null; }
     else this[kind] = data;
+    if (kind === 'denied') {
+      this.lost = null;
+      if (wantsToken(403, data.text)) refused(current(), data.text);
+    }
     for (const listener of this._listeners.get(kind) || []) {
       try { listener(data); } catch (error) { console.error(error); }
     }
@@ -55,7 +67,7 @@ function shared(tell) {
   const token = current();
   let worker, stop = null;
   try {
-    worker = new SharedWorker('worker.js', {type: 'module', name: `hstore-${mark(token)}`});
+    worker = new SharedWorker('worker.js', {type: 'module', name: `hstore-${currentSession()}`});
   } catch {
     return follow(token, tell);
   }
@@ -68,13 +80,6 @@ function shared(tell) {
     worker.port.close();
     if (stop) stop();
   };
-}
-
-// Tells tokens apart in the name of a worker, without being one (FNV-1a).
-function mark(token) {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < token.length; i += 1) hash = Math.imul(hash ^ token.charCodeAt(i), 0x01000193);
-  return (hash >>> 0).toString(16);
 }
 
 export const live = new Live();

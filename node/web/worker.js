@@ -6,6 +6,7 @@ import {follow} from './follow.js';
 const ports = new Set();
 let stop = null;
 let last = new Map();
+const STATES = ['back', 'lost', 'denied'];  // Of which one holds.
 
 self.onconnect = ({ports: [port]}) => {
   port.onmessage = ({data}) => {
@@ -26,13 +27,13 @@ function join(port, token) {
 
 function leave(port) {
   ports.delete(port);
-  if (!ports.size && stop) { stop(); stop = null; }
+  if (!ports.size && stop) { stop(); stop = null; last.clear(); }
 }
 
 function tell(event) {
   // A tab that opens later is told at once how things are.
-  if (event.kind === 'lost') last.delete('back');
-  if (event.kind === 'back') last.delete('lost');
+  if (STATES.includes(event.kind)) for (const kind of STATES) last.delete(kind);
+  if (event.kind === 'denied') last.clear();
   last.set(event.kind, event);
   for (const port of ports) port.postMessage(event);
 }

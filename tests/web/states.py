@@ -95,6 +95,14 @@ STATES: dict[str, tuple[dict[str, Any], str]] = {
         ),
         "At its limit",
     ),
+    "alarms": (
+        cluster(
+            node("n1", "leader", alarms=["replica_differs", "clock_skew"]),
+            node("n2", alarms=["replica_differs", "disk_short"], disk_free=_GIB // 2),
+            node("n3", alarms=["term_jump", "of_a_newer_version"]),
+        ),
+        "Needs a hand",
+    ),
     "slow-link": (
         cluster(
             node("n1", "leader"),

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.system.cluster import Cluster, eventually
+from tests.system.cluster import Cluster, Node, eventually
+from tests.system.place import free_base
 
 from .browser import WIDTHS, feed, new_context
 from .states import STATES
@@ -132,6 +133,22 @@ def test_each_state_of_a_cluster_has_its_design(browser, cluster, pictures, stat
         expect(head(page)).to_contain_text(said)
         expect(page.locator("#members tbody tr")).to_have_count(len(told["nodes"]))
         page.screenshot(path=pictures / f"state-{state}.png")
+
+
+def test_alarms_that_hold_are_said_once_with_members_and_what_to_do(browser, cluster):
+    with new_context(browser) as context:
+        feed(context, STATES["alarms"][0])
+        page = context.new_page()
+        page.goto(f"http://{cluster.nodes[0].address}/ui/")
+        expect(page.locator(".alarms .note")).to_have_count(5)
+        said = page.locator(".alarms .note").all_inner_texts()
+
+    assert "Copies of the data differ (found by n1, n2)" in said[0]
+    assert "hstore leave" in said[0]
+    assert "A term is far ahead (heard by n3)" in said[1]
+    assert "hstore monitor -h 10.0.0.3:8500" in said[2]
+    assert "512 MiB are free and 1.0 GiB are needed" in said[3]
+    assert "The clock of n1 differs" in said[4]
 
 
 def statistics(request) -> dict[str, Any]:
@@ -256,6 +273,24 @@ def test_a_member_is_renamed_and_a_setting_changed(opened, cluster):
 
     assert first.get("/v1/config/dns_ttl").json()["value"] == "3s"
     first.request("POST", "/v1/node/rename", json.dumps({"node": "front", "name": before}).encode())
+
+
+def test_a_member_is_removed_once_its_name_was_typed(opened, cluster):
+    newcomer = Node(cluster, free_base(1))
+    newcomer.join(cluster.nodes[0].address, "-n", "n4", "--learner")
+    page = opened(cluster.nodes[0].address).page
+    expect(page.locator("#members tbody tr")).to_have_count(4)
+    details(page, "n4", "Remove")
+    dialog = page.locator("dialog")
+    dialog.get_by_role("button", name="Remove n4", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_contain_text("this is needed")
+    dialog.get_by_label("Type n4 to go on").fill("n4")
+    confirm(page, "Remove n4", "its id is never let in again")
+
+    expect(page.locator("#members tbody tr")).to_have_count(3)
+    expect(page.locator("#timeline")).to_contain_text("n4")
+    assert "n4" not in {node.name for node in cluster.nodes[0].info().nodes}
+    assert newcomer.wait_end() == 0
 
 
 def test_a_mistake_in_a_dialog_is_said_there_with_what_to_do(opened, cluster):

@@ -3,12 +3,11 @@
 import {el, replace} from '../dom.js';
 import * as format from '../format.js';
 import * as parts from '../parts.js';
+import {LAG_ENTRIES, alarmsOf, isLive, isShort, lags} from './alarms.js';
 import * as actions from './members.js';
 
 export const title = 'Cluster';
 
-const SLOW_CONTACT_MS = 2000;
-const LAG_ENTRIES = 1000;
 const POINTS = 60;
 const TIMELINE_SHOWN = 200;
 const TIMELINE_MS = 30000;
@@ -107,7 +106,8 @@ export function mount(root, context) {
   }
 
   if (!live.cluster) replace(verdict, el('p', {class: 'muted'}, 'Waiting for this node …'));
-  const offs = [live.on('cluster', show), live.on('lost', showLost), live.on('back', () => { seen = ''; })];
+  const offs = [live.on('cluster', show), live.on('lost', showLost),
+    live.on('denied', ({text}) => say('off', 'No access', text)), live.on('back', () => { seen = ''; })];
   if (!may('operator write')) {
     settings.before(el('p', {class: 'hint'}, 'Changes are made from the node\'s own machine.'));
   }
@@ -118,8 +118,6 @@ export function mount(root, context) {
 }
 
 // -- the first second ------------------------------------------------------------------------------
-
-const isLive = (one) => one.health === 'alive' || one.health === 'suspect';
 
 // What to say first. kind: ok, warn, bad, info.
 export function judge(cluster, alarms = []) {
@@ -159,7 +157,9 @@ export function judge(cluster, alarms = []) {
     return {kind: 'warn', head: 'Well, with doubts', text: `${names(doubtful)}: ${doubtful[0].reason || doubtful[0].health}. ${more(cluster.failure_tolerance)}`};
   }
   if (alarms.length) {
-    return {kind: 'warn', head: 'Well, with doubts', text: `${cluster.leader} leads ${format.plural(cluster.nodes.length, 'member')}. ${alarms.map(([, said]) => said).join('; ')}.`};
+    const isBad = alarms.some(([kind]) => kind === 'bad');
+    return {kind: isBad ? 'bad' : 'warn', head: isBad ? 'Needs a hand' : 'Well, with doubts',
+      text: `${cluster.leader} leads ${format.plural(cluster.nodes.length, 'member')}. ${alarms.length === 1 ? `${alarms[0][1]}.` : `${alarms.length} alarms hold: see above.`} ${more(cluster.failure_tolerance)}`};
   }
   return {kind: 'ok', head: 'All is well', text: `${cluster.leader} leads ${format.plural(cluster.nodes.length, 'member')}. ${more(cluster.failure_tolerance)}`};
 }
@@ -201,37 +201,6 @@ function showFigures(box, cluster, since) {
   });
 }
 
-function lags(cluster) {
-  const ahead = Math.max(0, ...cluster.nodes.map((one) => one.commit_index || 0));
-  return cluster.nodes.map((one) => (one.applied_index === null || !isLive(one) ? null : ahead - one.applied_index));
-}
-
-function alarmsOf(cluster) {
-  const found = [];
-  const behind = lags(cluster);
-  cluster.nodes.forEach((one, at) => {
-    if (one.health === 'failed' || one.health === 'recovering') {
-      found.push(['bad', one.health === 'failed' ? `${one.name} has failed` : `${one.name} is recovering`, sentence(one.reason || 'it does not answer the leader')]);
-    }
-    if (one.disk_free !== null && one.disk_needed !== null && one.disk_free < one.disk_needed) {
-      found.push(['bad', `${one.name} is short of disk`, `${format.bytes(one.disk_free)} are free and ${format.bytes(one.disk_needed)} are needed: make room there, or writes stop.`]);
-    }
-    if (isLive(one) && one.last_contact_ms > SLOW_CONTACT_MS) {
-      found.push(['warn', `Slow link to ${one.name}`, `The leader heard from it ${format.ms(one.last_contact_ms)} ago.`]);
-    }
-    if (behind[at] > LAG_ENTRIES) {
-      found.push(['warn', `${one.name} lags behind`, `It has ${format.count(behind[at])} entries of the log to apply.`]);
-    }
-  });
-  const versions = new Set(cluster.nodes.map((one) => one.version).filter(Boolean));
-  if (versions.size > 1) found.push(['warn', 'Versions differ', `The members run ${[...versions].sort().join(' and ')}: upgrade the older ones.`]);
-  return found;
-}
-
-function sentence(text) {
-  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!]$/.test(text) ? '' : '.'}`;
-}
-
 function showAlarms(box, found) {
   box.hidden = !found.length;
   const said = JSON.stringify(found.map(([kind, head]) => [kind, head]));
@@ -268,8 +237,7 @@ function lagOf(one) {
 
 function disk(one) {
   if (one.disk_free === null) return '–';
-  const isShort = one.disk_needed !== null && one.disk_free < one.disk_needed;
-  return [format.bytes(one.disk_free), isShort ? parts.badge('bad', 'short') : null];
+  return [format.bytes(one.disk_free), isShort(one) ? [' ', parts.badge('bad', 'short')] : null];
 }
 
 // -- the timeline ----------------------------------------------------------------------------------

@@ -175,6 +175,7 @@ export function mount(root, ctx) {
   moved(ctx.path, true);
   const unmount = () => { pages.stop(); clearTimeout(due); clearTimeout(timer); timer = 0; if (opened) opened.stop(); };
   unmount.moved = moved;
+  unmount.isEdited = () => Boolean(opened && opened.isEdited());
   return unmount;
 }
 
@@ -389,5 +390,5 @@ function keyView(ctx, key, {onGone, onChange, close}) {
 
   replace(body, el('p', {class: 'hint'}, 'Looking …'));
   follow().catch((error) => { if (!signal.aborted) replace(body, parts.problem(error)); });
-  return {node, key, stop: () => end.abort()};
+  return {node, key, stop: () => end.abort(), isEdited: () => edit !== null};
 }

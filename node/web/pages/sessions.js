@@ -1,6 +1,7 @@
 // Sessions: who holds what, for how much longer; a session can be destroyed.
 
-import {el, replace} from '../dom.js';
+import {el, replace, setText} from '../dom.js';
+import {ask, pager, tall} from '../browse.js';
 import * as format from '../format.js';
 import * as parts from '../parts.js';
 
@@ -8,49 +9,50 @@ export const title = 'Sessions';
 
 const AGAIN_MS = 2000;
 const SHOWN_KEYS = 5;
+const ROW = 56;
 
 export function mount(root, {api, live, may}) {
-  const state = el('div');
-  const filter = el('input', {id: 'session-filter', type: 'search', autocomplete: 'off', spellcheck: 'false', oninput: () => draw()});
+  const state = el('div', {class: 'list-state', role: 'status'});
   const total = el('span');
+  let due = 0, typed = 0, isOver = false;
+  const filter = el('input', {id: 'session-filter', type: 'search', autocomplete: 'off', spellcheck: 'false',
+    oninput: () => { clearTimeout(typed); typed = setTimeout(() => pages.begin(), 250); }});
   const table = parts.table({
-    caption: 'Sessions', rowKey: (one) => one.id, sortable: true,
+    caption: 'Sessions', rowKey: (one) => one.id, height: tall(280), rowHeight: ROW, onEnd: () => pages.more(),
     columns: [
-      {title: 'Session', sort: (one) => one.name, render: (one) => [el('strong', null, one.name || '(no name)'), el('div', {class: 'hint mono'}, one.id)]},
-      {title: 'Holder', sort: (one) => one.node, render: (one) => one.node},
-      {title: 'TTL left', class: 'num', sort: (one) => one.ttl_left_s ?? Infinity, render: left},
-      {title: 'Keys', sort: (one) => one.held, render: keys},
-      {title: 'When it ends', render: (one) => (one.behavior === 'delete' ? 'its keys are deleted' : 'its locks are released')},
+      {title: 'Session', render: (one) => [el('strong', null, one.name || '(no name)'), el('div', {class: 'hint mono'}, one.id)]},
+      {title: 'Holder', render: (one) => one.node},
+      {title: 'TTL left', class: 'num', render: left},
+      {title: 'Keys', render: keys},
+      {title: 'When it ends', class: 'wide', render: (one) => (one.behavior === 'delete' ? 'its keys are deleted' : 'its locks are released')},
       {title: 'Action', class: 'num', render: (one) => (may('session write') ? el('button',
         {type: 'button', class: 'danger', 'aria-label': `Destroy ${one.name || one.id}`, onclick: () => destroy(one)}, 'Destroy') : null)},
     ],
   });
-  table.node.classList.add('cards');
-  const list = el('div', {hidden: true, class: 'stack'}, el('div', {class: 'tools'},
-    el('div', {class: 'field grow'}, el('label', {for: 'session-filter'}, 'Show those with this text'), filter)), table.node);
-  root.append(el('h1', {class: 'aside'}, title), parts.panel('Sessions', {end: total}, state, list));
-  let sessions = [], due = 0, isOver = false;
+  const pages = pager({
+    page: (after, signal) => api.get(ask('/v1/ui/sessions', {text: filter.value.trim(), after, limit: 200}), {signal}),
+    entries: (page) => { setText(total, format.plural(page.total, 'session')); return page.sessions; },
+    set: (rows) => table.set(rows), say: told,
+  });
+  const list = el('div', {class: 'stack'}, el('div', {class: 'tools'},
+    el('div', {class: 'field grow'}, el('label', {for: 'session-filter'}, 'Name, id, holder or key has'), filter)), table.node);
+  root.append(el('h1', {class: 'aside'}, title), parts.panel('Sessions', {end: total}, list, state));
 
-  function draw() {
-    const text = filter.value.trim().toLowerCase();
-    const rows = text ? sessions.filter((one) => [one.name, one.id, one.node, ...one.keys].some((part) => part.toLowerCase().includes(text))) : sessions;
-    table.set(rows);
-    list.hidden = !sessions.length;
-    replace(total, rows.length === sessions.length ? format.plural(rows.length, 'session') : `${format.count(rows.length)} of ${format.plural(sessions.length, 'session')}`);
-    if (sessions.length) replace(state);
-    else replace(state, parts.empty('No sessions', 'A session holds locks on keys for a program. It is made by hstore lock, by PUT /v1/session/create, or by a client of Consul such as Patroni.'));
+  function told({isBusy, error, isEmpty, rows}) {
+    list.hidden = !rows.length && !filter.value;
+    table.node.hidden = !rows.length;
+    if (error) { if (!live.lost) replace(state, parts.problem(error, () => pages.more())); }
+    else if (isBusy) replace(state, el('p', {class: 'hint'}, 'Looking …'));
+    else if (isEmpty && filter.value) replace(state, parts.empty('No session is like that', 'Change what is looked for above.'));
+    else if (isEmpty) replace(state, parts.empty('No sessions', 'A session holds locks on keys for a program. It is made by hstore lock, by PUT /v1/session/create, or by a client of Consul such as Patroni.'));
+    else replace(state);
   }
 
+  // What is in sight is asked for again, from a little above it on.
   async function load() {
     clearTimeout(due);
-    if (isOver) return;
-    try {
-      const found = await api.get('/v1/ui/sessions');
-      sessions = found.sessions;
-      draw();
-      if (found.more) replace(state, parts.note('info', el('p', null, `The first ${format.plural(sessions.length, 'session')} are shown.`)));
-    } catch (error) {
-      if (!live.lost) replace(state, parts.problem(error, load));
+    if (!document.hidden) {
+      await pages.refresh(Math.max(0, Math.floor(table.node.scrollTop / ROW) - 20), (one) => one.at, (a, b) => (a < b ? -1 : a > b ? 1 : 0));
     }
     if (!isOver) due = setTimeout(load, AGAIN_MS);
   }
@@ -71,10 +73,10 @@ export function mount(root, {api, live, may}) {
     });
   }
 
-  replace(state, el('p', {class: 'muted'}, 'Loading …'));
-  load();
-  const off = live.on('back', load);
-  return () => { isOver = true; clearTimeout(due); off(); };
+  pages.begin();
+  due = setTimeout(load, AGAIN_MS);
+  const off = live.on('back', () => pages.more());
+  return () => { isOver = true; clearTimeout(due); clearTimeout(typed); pages.stop(); off(); };
 }
 
 function left(one) {

@@ -14,7 +14,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hstore.node.api import browse
+from hstore.node.api import browse, paging
 from hstore.node.api.http.answers import HttpError
 from hstore.node.model.commands import Delete, Put
 from hstore.node.state.machine import Item
@@ -65,7 +65,7 @@ class Asked:
         after: dict[str, str] = {}
         while True:
             page = self.page(handler, **query, **after)
-            assert len(page[name]) <= query.get("limit", browse.LIMIT_DEFAULT)
+            assert len(page[name]) <= query.get("limit", paging.LIMIT_DEFAULT)
             found += page[name]
             if page["next"] is None:
                 return found
@@ -85,7 +85,7 @@ def with_keys(*keys: str) -> Asked:
 
 KEYS = st.text(st.sampled_from("aB/é"), min_size=1, max_size=6)
 SEPARATORS = st.sampled_from(["/", "", "//", "a", "é"])
-LITTLE_WORK = st.sampled_from([1, 10, 100, browse.WORK_MAX])
+LITTLE_WORK = st.sampled_from([1, 10, 100, paging.WORK_MAX])
 
 
 def modelled(keys: set[str], prefix: str, separator: str) -> list[dict[str, str]]:
@@ -107,7 +107,7 @@ def named(entries: list[dict[str, Any]]) -> list[dict[str, str]]:
 @given(st.sets(KEYS, max_size=30), st.just("") | KEYS, SEPARATORS, st.integers(1, 5), LITTLE_WORK)
 def test_the_pages_of_a_tree_are_what_a_plain_walk_finds(keys, prefix, separator, limit, work):
     asked = with_keys(*keys)
-    with mock.patch.object(browse, "WORK_MAX", work):
+    with mock.patch.object(paging, "WORK_MAX", work):
         found = asked.all(browse.keys, "entries", prefix=prefix, separator=separator, limit=limit)
     assert named(found) == modelled(keys, prefix, separator)
 
@@ -116,7 +116,7 @@ def test_the_pages_of_a_tree_are_what_a_plain_walk_finds(keys, prefix, separator
        st.integers(1, 5), LITTLE_WORK)  # fmt: skip
 def test_the_pages_of_a_search_are_the_keys_that_have_the_text(keys, text, limit, work):
     asked = with_keys(*keys)
-    with mock.patch.object(browse, "WORK_MAX", work):
+    with mock.patch.object(paging, "WORK_MAX", work):
         found = asked.all(browse.keys, "entries", text=text, separator="/", limit=limit)
     wanted = text.encode().lower()
     assert [one["key"].encode() for one in found] == sorted(
@@ -136,7 +136,7 @@ def test_what_is_there_all_the_time_is_on_one_page_whatever_changes(keys, change
         del left[:3]
 
     asked.between = change
-    with mock.patch.object(browse, "WORK_MAX", work):
+    with mock.patch.object(paging, "WORK_MAX", work):
         found = named(asked.all(browse.keys, "entries", separator=separator, limit=2))
     names = [(one.get("key") or one["folder"]).encode() for one in found]
     assert names == sorted(set(names))
@@ -153,12 +153,12 @@ def test_a_folder_is_passed_over_without_a_look_at_its_keys():
 
 
 def test_a_search_that_finds_nothing_ends_its_page_and_rests_on_its_way():
-    asked = with_keys(*(f"k{n:05}" for n in range(browse.WORK_MAX // browse.KEY_WORK + 100)))
+    asked = with_keys(*(f"k{n:05}" for n in range(paging.WORK_MAX // browse.KEY_WORK + 100)))
     page = asked.page(browse.keys, text="nowhere")
     assert page["entries"] == []
     assert page["next"] is not None
-    assert asked.items <= browse.WORK_MAX // browse.KEY_WORK + 2
-    assert asked.rests >= browse.WORK_MAX // browse.WORK_PER_SLICE - 1
+    assert asked.items <= paging.WORK_MAX // browse.KEY_WORK + 2
+    assert asked.rests >= paging.WORK_MAX // paging.WORK_PER_SLICE - 1
     assert asked.page(browse.keys, text="nowhere", after=page["next"])["next"] is None
 
 
@@ -168,7 +168,7 @@ def test_a_large_value_costs_what_it_weighs():
         backend.set(b"k%d" % n, bytes(1 << 20))
     asked = Asked(backend)
     asked.page(browse.keys, text="nowhere")
-    assert asked.items <= browse.WORK_MAX // (browse.KIB_WORK << 10) + 2
+    assert asked.items <= paging.WORK_MAX // (browse.KIB_WORK << 10) + 2
 
 
 def test_a_search_finds_what_a_value_says_too_and_tells_where():
@@ -262,7 +262,7 @@ def test_the_pages_of_services_are_what_a_plain_count_finds(
     registered, of_nodes, text, status, tag, limit, work
 ):
     known = Services(registered, of_nodes)
-    with mock.patch.object(browse, "WORK_MAX", work):
+    with mock.patch.object(paging, "WORK_MAX", work):
         found = known.asked.all(
             browse.services, "services", text=text, status=status, tag=tag, limit=limit
         )
@@ -294,7 +294,7 @@ def test_ten_thousand_instances_are_counted_with_rests():
         catalog.register(number, "many", f"i{n}")
     catalog.check(number, "bad", "warning", service="i7")
     asked = Asked(backend)
-    with mock.patch.object(browse, "WORK_PER_SLICE", 100):
+    with mock.patch.object(paging, "WORK_PER_SLICE", 100):
         page = asked.page(browse.services, text="many")
     assert page["services"] == [
         {

@@ -38,7 +38,7 @@ async def test_cluster_shows_every_member_of_the_contract(client, backend):
     assert list(shown["nodes"][0]) == [
         "name", "id", "address", "peer_address", "dns_address", "type", "voter", "health", "term",
         "commit_index", "applied_index", "last_contact_ms", "version", "uptime_s",
-        "reason", "disk_free", "disk_needed", "writes_per_s", "fsync_ms",
+        "reason", "disk_free", "disk_needed", "writes_per_s", "fsync_ms", "alarms",
     ]  # fmt: skip
     backend.leader = None
     assert (await client.request("GET", "/v1/cluster")).json()["leader"] is None

@@ -11,7 +11,7 @@ import trio
 
 from hstore.node.api import ui
 from hstore.node.errors import NoLeader
-from hstore.node.model.locks import Acquire, CreateSession, Session
+from hstore.node.model.locks import Acquire, CreateSession, EndSession, Session
 from hstore.node.web import files
 
 
@@ -83,7 +83,57 @@ async def test_sessions_are_shown_with_their_holder_their_keys_and_the_time_that
 
     (one,) = found["sessions"]
     assert (one["name"], one["node"], one["ttl_s"], one["ttl_left_s"]) == ("web<b>", "n1", 10, 7.25)
-    assert (one["keys"], one["held"], found["more"]) == (["lock/a"], 1, False)
+    assert (one["keys"], one["held"], found["next"], found["total"]) == (["lock/a"], 1, None, 1)
+
+
+async def test_sessions_come_by_pages_each_on_one_of_them(connect, backend):
+    ids = [bytes([n]) * 16 for n in range(1, 8)]
+    for id_ in ids:
+        made = Session(id_, f"Job {id_[0]}", 1, 0, "release", "", 0, ())
+        assert backend.apply(CreateSession(made)).ok
+    client, seen, cursor = connect(), [], ""
+    for _ in range(4):
+        path = f"/v1/ui/sessions?limit=2&after={cursor}"
+        found = (await client.request("GET", path)).json()
+        seen += [one["name"] for one in found["sessions"]]
+        cursor = found["next"]
+        if cursor == found["sessions"][-1]["at"] and len(seen) == 4:
+            # One that has gone meanwhile is no longer there to begin behind.
+            assert backend.apply(EndSession(ids[3])).ok
+
+    assert seen == [f"Job {n}" for n in range(1, 8)]
+    assert (cursor, found["total"]) == (None, 6)
+
+
+async def test_a_page_of_sessions_with_long_keys_ends_before_it_is_large(connect, backend):
+    for n in range(1, 5):
+        id_ = bytes([n]) * 16
+        assert backend.apply(CreateSession(Session(id_, "", 1, 0, "release", "", 0, ()))).ok
+        for k in range(10):
+            assert backend.apply(Acquire(b"%d%d" % (n, k) + b"k" * 4_000, b"", 0, id_)).ok
+
+    found = (await connect().request("GET", "/v1/ui/sessions")).json()
+
+    assert len(found["sessions"]) == 2
+    assert found["next"] == found["sessions"][-1]["at"]
+
+
+async def test_sessions_are_searched_by_name_id_node_and_key(connect, backend):
+    for id_, name in ((b"s" * 16, "web"), (b"t" * 16, "Cron")):
+        assert backend.apply(CreateSession(Session(id_, name, 1, 0, "release", "", 0, ()))).ok
+    assert backend.apply(Acquire(b"lock/A", b"", 0, b"s" * 16)).ok
+    client = connect()
+
+    async def named(text):
+        found = (await client.request("GET", f"/v1/ui/sessions?text={text}")).json()
+        return [one["name"] for one in found["sessions"]]
+
+    assert await named("cRON") == ["Cron"]
+    assert await named("73737373-7373") == ["web"]
+    assert await named("LOCK/a") == ["web"]
+    assert await named("n1") == ["web", "Cron"]
+    assert await named("nothing") == []
+    assert (await client.request("GET", "/v1/ui/sessions?after=x")).status == 400
 
 
 async def test_without_a_leader_sessions_are_shown_without_the_time_that_is_left(connect, backend):

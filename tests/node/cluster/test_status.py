@@ -203,6 +203,19 @@ async def test_disk_writes_and_flushes_of_all_are_shown_everywhere_and_wake_no_w
         assert (seen.writes_per_s, seen.fsync_ms) == (0.0, None)
 
 
+async def test_an_alarm_of_one_member_is_shown_by_all_while_it_holds(autojump_clock) -> None:
+    async with running(3) as cluster:
+        cluster[2].node.alarms.sound("term_jump", 3, member=3)
+        await trio.sleep(2 * INTERVAL_S + 0.1)
+
+        for at in cluster.up:
+            seen = [(node.name, node.alarms) for node in at.node.administration.cluster().nodes]
+            assert seen == [("n1", ()), ("n2", ("term_jump",)), ("n3", ())]
+        await trio.sleep(60)
+        shown = cluster[3].node.administration.cluster()
+        assert [node.alarms for node in shown.nodes] == [(), (), ()]
+
+
 async def test_an_older_leaders_bulletin_is_ignored(autojump_clock) -> None:
     async with running(3) as cluster:
         figures = NodeFigures("running", 1, 1, 1, "0", 0)
