@@ -16,18 +16,76 @@ import signal
 import sys
 import termios
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from rich.live import Live
 from rich.segment import Segment
 
+from .feed import Feed
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+_REDRAW_S = 1.0
+"""At least so often the picture is drawn again, in case another program has written over it."""
+
+
+class Shown(Protocol[T_contra]):
+    """A picture that follows what comes."""
+
+    def take(self, one: T_contra, /) -> None:
+        """Take what came into the picture."""
+
+    def picture(self, *, with_keys: bool) -> RenderableType:
+        """Return what to show now; `with_keys` says whether keys are read."""
+
+    def last(self) -> RenderableType:
+        """Return what to leave on the terminal."""
+
+
+def show_live(
+    items: Iterable[T],
+    console: Console,
+    shown: Shown[T],
+    *,
+    press: Callable[[str], None] | None = None,
+) -> None:
+    """Show a picture of what comes until the user presses q, or nothing comes any more.
+
+    Args:
+        items: Iterated by a thread, so that keys are read meanwhile.
+        console: A terminal.
+        shown: Takes each item, and returns the picture.
+        press: Takes the keys that were pressed, if none of them is q.
+
+    Raises:
+        BaseException: What `items` raised, once all items before it are taken.
+    """
+    keys = keyboard()
+    screen = Screen(
+        console, lambda: shown.picture(with_keys=keys is not None), last=shown.last, keys=keys
+    )
+    with Feed(items) as feed, screen:
+        is_over = False
+        while not is_over:
+            has_news, pressed = screen.wait(feed.fileno(), _REDRAW_S)
+            if "q" in pressed.lower():
+                return
+            if press is not None:
+                press(pressed)
+            if has_news:
+                taken, is_over = feed.take()
+                for one in taken:
+                    shown.take(one)
+            screen.draw()
 
 
 def keyboard() -> int | None:

@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ..client.plain import plain_json
-from .feed import Feed
 from .watch import local_time, stamp, write_line
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ _STYLES = {
     "maintenance": "dim",
 }
 _GAP = 2
-_REDRAW_S = 1.0
 
 
 class Row(NamedTuple):
@@ -150,7 +148,9 @@ def watch(
                 write_line(console, line)
             last = line
     elif console.is_terminal and not console.is_dumb_terminal:
-        _watch_live(sights, console, now)
+        from .screen import show_live
+
+        show_live(sights, console, _Live(now))
     else:
         before: Sight | None = None
         for sight in sights:
@@ -160,39 +160,31 @@ def watch(
                 before = sight
 
 
-def _watch_live(
-    sights: Iterable[Sight | Lost], console: Console, now: Callable[[], datetime]
-) -> None:
-    from .screen import Screen, keyboard
+class _Live:
+    """What the live picture shows, from one sight to the next."""
 
-    seen: Sight | None = None
-    lost, as_of = "", ""
-    keys = keyboard()
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._seen: Sight | None = None
+        self._lost = self._as_of = ""
 
-    def body() -> RenderableType:
-        if seen is None:
+    def take(self, one: Sight | Lost) -> None:
+        """Take what was seen, or that no node answers, into the picture."""
+        if isinstance(one, Lost):
+            self._lost = one.reason
+        else:
+            self._seen, self._lost, self._as_of = one, "", f"{self._now():%H:%M:%S}"
+
+    def picture(self, *, with_keys: bool) -> RenderableType:
+        """Return the picture for the whole terminal."""
+        hint = f"{'q or ' if with_keys else ''}Ctrl-C ends it"
+        if self._as_of:
+            hint += f"   as of {self._as_of}"
+        lost = [Text(self._lost, style="bold")] if self._lost else []
+        return Group(Text(hint, "dim"), *lost, self.last())
+
+    def last(self) -> RenderableType:
+        """Return what stays on the terminal afterwards."""
+        if self._seen is None:
             return Text("waiting for the first answer", style="dim")
-        return table(seen) if seen.rows else Text(seen.none, style="dim")
-
-    def picture() -> RenderableType:
-        hint = f"{'q or ' if keys is not None else ''}Ctrl-C ends it"
-        parts: list[RenderableType] = [Text(f"{hint}   as of {as_of}" if as_of else hint, "dim")]
-        return Group(*parts, *([Text(lost, style="bold")] if lost else []), body())
-
-    screen = Screen(console, picture, last=body, keys=keys)
-    with Feed(sights) as feed, screen:
-        while True:
-            has_news, pressed = screen.wait(feed.fileno(), _REDRAW_S)
-            if "q" in pressed.lower():
-                return
-            is_over = False
-            if has_news:
-                found, is_over = feed.take()
-                for one in found:
-                    if isinstance(one, Lost):
-                        lost = one.reason
-                    else:
-                        seen, lost, as_of = one, "", f"{now():%H:%M:%S}"
-            screen.draw()
-            if is_over:
-                return
+        return table(self._seen) if self._seen.rows else Text(self._seen.none, style="dim")

@@ -242,6 +242,7 @@ def warnings(info: ClusterInfo) -> list[str]:
         )
         found.append(f"no leader: electing one takes {_count(info.quorum, 'live voter')}{seen}")
     found += [f"{node.name} is recovering: {node.reason}" for node in info.nodes if _is_lost(node)]
+    found += [f"{node.name} is {node.reason}" for node in info.nodes if _is_stopped(node)]
     found += [
         f"{health}: {', '.join(_with_reason(node) for node in info.nodes if node.health == health)}"
         for health in ("failed", "suspect")
@@ -256,6 +257,10 @@ def warnings(info: ClusterInfo) -> list[str]:
 
 def _is_lost(node: NodeInfo) -> bool:
     return node.health == "recovering"
+
+
+def _is_stopped(node: NodeInfo) -> bool:
+    return node.health == "stopped" and bool(node.reason)
 
 
 def _with_reason(node: NodeInfo) -> str:

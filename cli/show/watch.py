@@ -22,7 +22,6 @@ from ..client.errors import Unreachable
 from ..client.plain import plain, plain_json
 from ..search.find import live_addresses
 from . import tables
-from .feed import Feed
 from .picture import Event, Picture
 
 if TYPE_CHECKING:
@@ -45,9 +44,6 @@ _KNOWN_MAX = 64
 
 _EVENTS_MAX = 200
 """Events that a live picture remembers: more than a terminal has lines."""
-
-_REDRAW_S = 1.0
-"""At least so often the picture is drawn again, in case another program has written over it."""
 
 
 def local_time() -> datetime:
@@ -176,7 +172,9 @@ def show(
                 stamped = f'{{"time":"{stamp(now())}",' + msgspec.json.encode(sighting).decode()[1:]
                 write_line(console, plain_json(stamped))
     elif console.is_terminal and not console.is_dumb_terminal:
-        _show_live(sightings, console, _Live(console, footer, end, now))
+        from .screen import show_live  # rich's live display, which `hstore list` does not need
+
+        show_live(sightings, console, _Live(console, footer, end, now))
     else:
         for line in lines(sightings):
             write_line(console, f"{stamp(now())} {line}")
@@ -279,28 +277,6 @@ class _Live:
         parts: list[RenderableType] = [tables.cluster_view(self._info, self._console.width)]
         parts += [self._note] if self._note else []
         return Group(*parts, self._footer(self._info)) if self._footer else Group(*parts)
-
-
-def _show_live(sightings: Iterable[Sighting], console: Console, live: _Live) -> None:
-    from .screen import Screen, keyboard  # rich's live display, which `hstore list` does not need
-
-    keys = keyboard()
-    screen = Screen(
-        console, lambda: live.picture(with_keys=keys is not None), last=live.last, keys=keys
-    )
-    with Feed(sightings) as feed, screen:
-        while True:
-            has_news, pressed = screen.wait(feed.fileno(), _REDRAW_S)
-            if "q" in pressed.lower():
-                return
-            is_over = False
-            if has_news:
-                seen, is_over = feed.take()
-                for sighting in seen:
-                    live.take(sighting)
-            screen.draw()
-            if is_over:
-                return
 
 
 def _told(sighting: Lost | Leaderless) -> str:

@@ -12,7 +12,6 @@ from hstore.node.model.statistics import SERIES
 
 from ..client.plain import plain, print_json
 from ..search.find import live_addresses
-from ..show.feed import Feed
 from ..show.listing import terminal
 from ..show.watch import local_time, write_line
 from ..streams import ending_with_reader
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ..search.find import Finder
-
-_REDRAW_S = 1.0
-"""At least so often it is drawn again, in case another program has written over it."""
 
 _WIDE = 200
 """Columns of a table that no terminal shows."""
@@ -128,7 +124,7 @@ class _Live:
         """Sort by the column of the last key that is one's."""
         self._by = next((key for key in reversed(keys.lower()) if key in KEYS), self._by)
 
-    def picture(self, *, has_keys: bool) -> RenderableType:
+    def picture(self, *, with_keys: bool) -> RenderableType:
         """Return the picture for the whole terminal."""
         return Picture(
             self._reading,
@@ -136,7 +132,7 @@ class _Live:
             self._by,
             self._as_of,
             levels=self._levels,
-            has_keys=has_keys,
+            has_keys=with_keys,
         )
 
     def last(self) -> RenderableType:
@@ -158,23 +154,7 @@ def live(
         console: A terminal.
         now: Returns the time of day.
     """
-    from ..show.screen import Screen, keyboard
+    from ..show.screen import show_live  # rich's live display, which one reading does not need
 
-    shown, keys = _Live(console, now), keyboard()
-    screen = Screen(
-        console, lambda: shown.picture(has_keys=keys is not None), last=shown.last, keys=keys
-    )
-    with Feed(source) as feed, screen:
-        while True:
-            has_news, pressed = screen.wait(feed.fileno(), _REDRAW_S)
-            if "q" in pressed.lower():
-                return
-            shown.press(pressed)
-            is_over = False
-            if has_news:
-                taken, is_over = feed.take()
-                for one in taken:
-                    shown.take(one)
-            screen.draw()
-            if is_over:
-                return
+    shown = _Live(console, now)
+    show_live(source, console, shown, press=shown.press)

@@ -233,7 +233,7 @@ class Health:
                 return "recovering", contact_ms, figures, figures.reason
             return "alive", contact_ms, figures, ""
         if member in facts.members and facts.members[member].stopped:
-            return "stopped", contact_ms, figures, _STOPPED
+            return "stopped", contact_ms, figures, self._why_stopped(member)
         if member in self._strangers:
             return "failed", contact_ms, figures, STRANGER
         if member in self._refused:
@@ -241,6 +241,13 @@ class Health:
         if silent >= _FAILED_INTERVALS:
             return "failed", contact_ms, figures, _SILENT
         return "suspect", contact_ms, figures, _SILENT
+
+    def _why_stopped(self, member: int) -> str:
+        """Return the reason of a member that is stopped, and what of its vote."""
+        if self._facts.config.is_voter(member):
+            return f"{_STOPPED}, and still a voter"
+        is_learner = member in self._facts.members and self._facts.members[member].learner
+        return _STOPPED if is_learner else f"{_STOPPED}, and votes again once it runs"
 
     def _judge(self, member: int, now: float) -> Judgement:
         figures = self._figures.get(member)
@@ -250,7 +257,7 @@ class Health:
         is_refused = member in self._refused
         is_stopped = self._facts.members[member].stopped or self.is_ending(member)
         if is_stopped and (is_refused or intervals >= 1):
-            return "stopped", contact_ms, figures, _STOPPED
+            return "stopped", contact_ms, figures, self._why_stopped(member)
         is_gone = is_refused or intervals >= _FAILED_INTERVALS
         if figures is not None and figures.reason and not is_gone:
             return "recovering", contact_ms, figures, figures.reason

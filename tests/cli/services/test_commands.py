@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import httpx
@@ -20,13 +21,15 @@ from hstore.cli.shell.commands import Context, Output
 from hstore.cli.shell.connection import Connection
 from hstore.cli.shell.lines import is_write
 from hstore.cli.shell.shell import run_shell
-from hstore.cli.show.services import Lost, Row, Sight, table
+from hstore.cli.show import screen
+from hstore.cli.show.services import Lost, Row, Sight, table, watch
 from hstore.node.errors import ConfigError, NotApplied, Refused
 from hstore.node.filter.fields import Object, Plain
 from hstore.node.filter.predicate import predicate
 
 A, B = "127.0.0.1:8500", "127.0.0.1:8501"
 SELF = {"Config": {"NodeName": "n1"}}
+MIDNIGHT = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def check(check_id="service:web-1", status="passing", **more):
@@ -449,6 +452,22 @@ def test_what_a_narrow_terminal_cuts_is_marked():
     ):
         assert all(word in whole or word.endswith("\u2026") for word in words)
     assert "\u2026" in "".join(row)
+
+
+def test_a_live_table_keeps_what_was_seen_while_no_node_answers(monkeypatch):
+    monkeypatch.setattr(screen, "keyboard", lambda: None)
+    drawn = io.StringIO()
+    console = Console(width=60, height=20, file=drawn, force_terminal=True, color_system=None)
+    seen = Sight(("NODE", "ID"), [Row(("n1", "web-1"), ("n1", "web-1"))], [], "none")
+    watch([seen, Lost("n1 is lost: asking again")], console, now=lambda: MIDNIGHT)
+    pictures, _, left = drawn.getvalue().rpartition("\x1b[?1049l")
+    last = pictures.rpartition("\x1b[H")[2]
+    assert "Ctrl-C ends it   as of 00:00:00" in last
+    assert "q or" not in last
+    assert "n1 is lost: asking again" in last
+    assert "web-1" in last
+    assert "web-1" in left
+    assert "ends it" not in left
 
 
 def test_checks_are_chosen_by_the_node(say, cluster):

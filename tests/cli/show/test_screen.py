@@ -12,7 +12,8 @@ import time
 import pytest
 from rich.console import Console, Group
 
-from hstore.cli.show.screen import Screen
+from hstore.cli.show import screen as screens
+from hstore.cli.show.screen import Screen, show_live
 from hstore.cli.show.watch import _Live, local_time
 
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
@@ -226,3 +227,55 @@ def test_an_error_amid_the_first_drawing_gives_the_terminal_back(keyboard):
         pass
     assert is_ordinary(keyboard[1])
     assert written(console).count(ENTER) == written(console).count(LEAVE)
+
+
+# --- a live picture --------------------------------------------------------------------------------
+
+
+class Shown:
+    """A picture of the last number; keeps what it was given."""
+
+    def __init__(self):
+        self.taken, self.pressed = [], []
+
+    def take(self, one):
+        self.taken.append(one)
+
+    def picture(self, *, with_keys):
+        return f"{self.taken[-1:]} keys {with_keys} pressed {''.join(self.pressed)}"
+
+    def last(self):
+        return f"last {self.taken[-1]}"
+
+    def press(self, keys):
+        self.pressed.append(keys)
+
+
+@pytest.mark.parametrize("with_keys", [True, False])
+def test_a_live_picture_ends_with_what_it_shows_once_all_of_it_was_taken(
+    keyboard, monkeypatch, with_keys
+):
+    monkeypatch.setattr(screens, "keyboard", lambda: keyboard[1] if with_keys else None)
+    console, shown = terminal(), Shown()
+    show_live(iter(range(200)), console, shown)
+    assert shown.taken == list(range(200))
+    assert f"keys {with_keys}" in written(console)
+    assert written(console).rpartition(LEAVE)[2] == "last 199\n"
+
+
+def test_a_live_picture_hands_on_each_key_but_the_one_that_ends_it(keyboard, monkeypatch):
+    monkeypatch.setattr(screens, "keyboard", lambda: keyboard[1])
+    console, shown = terminal(), Shown()
+
+    def numbers():
+        yield 0
+        os.write(keyboard[0], b"w")
+        for number in range(1, 2000):
+            time.sleep(0.01)  # noqa: TID251 - what a node sends, and a person types meanwhile
+            yield number
+            if "pressed w" in written(console):
+                os.write(keyboard[0], b"xQ")
+
+    show_live(numbers(), console, shown, press=shown.press)
+    assert "".join(shown.pressed) == "w"
+    assert is_ordinary(keyboard[1])

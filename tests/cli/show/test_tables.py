@@ -219,6 +219,11 @@ def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown
             ["n3 is recovering: lost acknowledged log: all of it"],
         ),
         (
+            [{}, {}, {"health": "stopped", "reason": "stopped on purpose, and still a voter"}],
+            {},
+            ["n3 is stopped on purpose, and still a voter"],
+        ),
+        (
             [{}, {"health": "failed"}, {"health": "failed"}],
             {"leader": None, "failure_tolerance": 0},
             [
@@ -248,6 +253,7 @@ def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown
         "no margin",
         "reason",
         "recovering",
+        "stopped",
         "no leader",
         "no leader, by a last view in which there were enough",
     ],

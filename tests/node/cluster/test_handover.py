@@ -73,6 +73,9 @@ async def test_who_stops_leaves_the_quorum_and_is_a_voter_again_when_it_runs(
         assert seen is not None
         assert (seen.type, seen.voter) == ("learner", False)
         await cluster.until(lambda: cluster.leader.health_of(who) == "stopped")
+        seen = cluster.leader.sees(who)
+        assert seen is not None
+        assert seen.reason == "stopped on purpose, and votes again once it runs"
         await trio.sleep(10)
         assert voters(cluster) == {1, 2, 3} - {who}, "it is not promoted while it does not run"
 
@@ -270,6 +273,19 @@ async def test_a_signal_leaves_the_node_its_vote(autojump_clock) -> None:
 
         assert voters(cluster) == {1, 2, 3}
         await cluster.until(lambda: cluster.leader.health_of(1) == "stopped")
+        seen = cluster.leader.sees(1)
+        assert seen is not None
+        assert seen.reason == "stopped on purpose, and still a voter"
+
+
+async def test_a_learner_for_good_that_stops_had_no_vote_to_come_back_to(autojump_clock) -> None:
+    async with running(3) as cluster:
+        learner = await cluster.join(learner=True)
+        await stop(learner)
+        await cluster.until(lambda: cluster.leader.health_of(learner.id) == "stopped")
+        seen = cluster.leader.sees(learner.id)
+        assert seen is not None
+        assert seen.reason == "stopped on purpose"
 
 
 @pytest.mark.parametrize("via", [1, 2, 3])
