@@ -36,6 +36,8 @@ _RANKS = ("passing", "warning", "critical", "maintenance")
 _NOT_IN_LABELS = re.compile(r"[^a-zA-Z0-9_]")
 _SCHEMES = ("http", "https")
 
+_TEXTS = (b"application/openmetrics-text", b"text/plain")
+
 _encode = msgspec.json.encode
 
 
@@ -60,9 +62,12 @@ def of_agent(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
 
 
 def _is_scraper(accept: bytes) -> bool:
-    """Whether an `Accept` asks for Prometheus' text by name, as those of its scrapers do."""
-    wanted = [one.partition(b";")[0].strip().lower() for one in accept.split(b",")]
-    return b"application/openmetrics-text" in wanted or b"text/plain" in wanted
+    """Whether an `Accept` asks for Prometheus' text by name, as those of its scrapers do.
+
+    One that names JSON too is a program's: axios sends `application/json, text/plain, */*` by itself.
+    """
+    wanted = {one.partition(b";")[0].strip().lower() for one in accept.split(b",")}
+    return not wanted.isdisjoint(_TEXTS) and b"application/json" not in wanted
 
 
 def targets(exchange: Exchange, request: Request, _rest: bytes) -> Answer | LongBody:

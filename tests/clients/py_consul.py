@@ -65,10 +65,6 @@ OUT = {
     "api/test_agent.py::TestAgent::test_agent_force_leave_prune": f"`agent/force-leave`: {_LATER}",
     "api/test_query.py": f"prepared queries: {_LATER}",
     "api/test_snapshot.py": f"`/v1/snapshot`: {_LATER}",
-    "api/test_agent.py::TestAgent::test_agent_metrics": f"`agent/metrics`: {_LATER}",
-    "api/test_agent.py::TestAgent::test_agent_monitor_rejects_invalid_loglevel": (
-        f"`agent/monitor`: {_LATER}"
-    ),
     "api/test_operator.py::TestOperator::test_autopilot_configuration": f"autopilot: {_LATER}",
     "api/test_operator.py::TestOperator::test_autopilot_health": f"autopilot: {_LATER}",
     "api/test_operator.py::TestOperator::test_usage": f"`operator/usage`: {_LATER}",

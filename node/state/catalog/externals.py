@@ -129,13 +129,13 @@ def _register_at_member(
         return refusal
     number = member.catalog_number
     before = writes.service_at(batch, instance_key(number, given.id))
-    if before is None or not before.tag_override or not _is_other_tags(before, given):
+    if before is None or not before.tag_override or not _is_about_tags(before, given):
         return refusal
     services.put_service(
         batch,
         entry.index,
         before,
-        given,
+        msgspec.structs.replace(before, tags=given.tags),
         number=number,
         checks=before.checks,
         is_catalog=True,
@@ -143,10 +143,15 @@ def _register_at_member(
     return Outcome(True, entry.index)
 
 
-def _is_other_tags(before: Service, given: Service) -> bool:
-    """Whether two services on one node are equal but for their tags."""
-    same = msgspec.structs.replace(given, node=before.node, tags=before.tags)
-    return services.is_same(before, same)
+_OWN = ("address", "port", "tagged", "meta", "weight_passing", "weight_warning", "tag_override")
+_NOT_GIVEN = Service(0, "", "")
+
+
+def _is_about_tags(before: Service, given: Service) -> bool:
+    """Whether what is given of a service is as it is, but for its tags. What is left out stays."""
+    return fold(before.name) == fold(given.name) and all(
+        getattr(given, name) in (getattr(before, name), getattr(_NOT_GIVEN, name)) for name in _OWN
+    )
 
 
 EFFECTS: Effects = {CatalogRegister: _register}

@@ -65,6 +65,7 @@ async def test_metrics_as_consul_has_them(client, backend):
         ),
         ("text/plain", True),
         ("application/json", False),
+        ("application/json, text/plain, */*", False),
         ("*/*", False),
     ],
 )

@@ -239,6 +239,19 @@ def test_tags_of_the_catalog_stay_while_the_agent_gives_those_it_gave_before(
     assert (found.tags, found.agent_tags) == (("v2",), None)
 
 
+def test_who_changes_tags_in_the_catalog_need_not_say_all_else_again(machine: State) -> None:
+    run(machine, register(1, "web", tags=("v1",), port=80, meta=(("k", "v"),), tag_override=True))
+    before = service(machine, 1, "web")
+    assert before is not None
+    given_ = Service(0, "web", "WEB", ("canary",))
+    assert run_one(machine, catalog_register("n1", service=given_)).ok
+    found = service(machine, 1, "web")
+    changed = {"tags": ("canary",), "agent_tags": ("v1",), "modify_index": machine.applied}
+    assert found == msgspec.structs.replace(before, **changed)
+    other = msgspec.structs.replace(given_, tags=("x",), port=81)
+    assert refused(run_one(machine, catalog_register("n1", service=other)), Denial.MEMBER, "")
+
+
 @pytest.mark.parametrize("name", ["web", "consul"])
 def test_what_members_are_nobody_can_register(machine: State, name: str) -> None:
     taken = register(1, name, id="consul")

@@ -337,6 +337,10 @@ def _with_uuid(page: Page, uuid: str) -> int | None:
     return next((number for known, number in (*of_members, *others) if known == uuid), None)
 
 
+def _fields(service: Service) -> dict[str, object]:
+    return {one: getattr(service, one) for one in service.__struct_fields__}
+
+
 def _change_tags(page: Page, command: CatalogRegister, number: int) -> Refusals:
     """Change the tags of a member's service, where it allows that: all else is its member's."""
     given, before = command.service, None
@@ -344,14 +348,12 @@ def _change_tags(page: Page, command: CatalogRegister, number: int) -> Refusals:
         before = page.services.get((number, given.id))
     if given is None or before is None or command.checks or not before.tag_override:
         return {Denial.MEMBER}
-    same = msgspec.structs.replace(
-        before, tags=given.tags, agent_tags=given.agent_tags, checks=given.checks,
-        create_index=given.create_index, modify_index=given.modify_index, node=given.node,
-        name=given.name if folded(given.name) == folded(before.name) else before.name,
-    )  # fmt: skip
-    if same != given:
+    left_out = Service(given.node, given.id, before.name, given.tags)
+    said = {one: value for one, value in _fields(given).items() if value != _fields(left_out)[one]}
+    said["name"] = before.name if folded(given.name) == folded(before.name) else given.name
+    if any(value != _fields(before)[one] for one, value in said.items()):
         return {Denial.MEMBER}
-    put_service(page, number, given, is_catalog=True)
+    put_service(page, number, msgspec.structs.replace(before, tags=given.tags), is_catalog=True)
     return set()
 
 
