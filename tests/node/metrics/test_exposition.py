@@ -186,6 +186,15 @@ async def test_writes_count_by_what_became_of_them(autojump_clock):
         assert more(leader, before)["refused"] >= 1
 
 
+async def test_pre_votes_that_are_refused_are_counted(autojump_clock):
+    refused = "hstore_raft_pre_votes_refused_total"
+    async with running(3) as cluster:
+        before = scrape(cluster[3].node)
+        cluster.silence(2, of=(1,))  # It does not hear the leader, which the third one does.
+        await cluster.until(lambda: scrape(cluster[3].node)[refused] > before[refused])
+        assert cluster[1].is_leader
+
+
 async def test_elections_and_leaders_are_counted(autojump_clock):
     async with running(3) as cluster:
         before = scrape(cluster[2].node)
