@@ -45,8 +45,7 @@ class Intake:
 
     Attributes:
         reads_asked: How many reads have asked for an index, in all.
-        refused_total: Proposals that the core did not take.
-        forwarded_total: Requests of this node that were forwarded to another one.
+        forwarded_total: Writes of this node that were forwarded to another one.
         commit_seconds: From the append of a proposal at this leader until it was applied.
         denied_term: The last term in which a node has answered that it does not lead.
         on_admin: Called at the leader with a request that is not a command, such as a join.
@@ -81,7 +80,7 @@ class Intake:
                 node asked in its last life must not pass for one to what it asks in this.
         """
         self.reads_asked = 0
-        self.refused_total = self.forwarded_total = 0
+        self.forwarded_total = 0
         self.commit_seconds = Histogram()
         # Index of the last of some proposals, how many they are, and when they were appended.
         self._under_way: deque[tuple[int, int, float]] = deque()
@@ -187,8 +186,10 @@ class Intake:
                 self._handler(request.kind)(request)
                 continue
             if self._disk_space.refusal and self._disk_space.refuses(request):
+                waiting.refused_total += 1
                 continue
             if not request.is_checked and not self._is_in_bounds(request):
+                waiting.refused_total += 1
                 continue
             data = request.data
             if needs_time(data):
@@ -241,7 +242,7 @@ class Intake:
         if len(request.data) > forwarding.COMMAND_BYTES_MAX:  # Its frame would break the link.
             request.finish(Refused(forwarding.too_large(request.data)))
             return
-        self.forwarded_total += 1
+        self.forwarded_total += request.kind == ForwardKind.WRITE
         request.term, request.passed_to = self._core.term, leader
         left = max(request.deadline - trio.current_time(), 0)
         rid = self.new_id()
@@ -303,7 +304,6 @@ class Intake:
             under_way.append((update.appended[-1][2], len(update.appended), trio.current_time()))
             if len(under_way) > MAX_WAITING:
                 under_way.clear()  # It leads no more, or has no majority: then this says nothing.
-        self.refused_total += len(update.rejected)
         if under_way and under_way[0][0] <= applied:
             now = trio.current_time()
             while under_way and under_way[0][0] <= applied:

@@ -175,6 +175,7 @@ class WritesInLog:
         request.index, request.term = index, term
         before = self.by_index.get(index)
         if before is not None:
+            self.unknown_total += not before.is_done
             before.finish(unknown("another entry took its place on this node"))
         self.by_index[index] = request
 
@@ -204,7 +205,9 @@ class WritesInLog:
     def snapshot_installed(self, index: int) -> None:
         """Answer the writes that a snapshot has replaced: their outcomes cannot be known any more."""
         for at in [at for at in self.by_index if at <= index]:
-            self.by_index.pop(at).finish(unknown("the log was replaced by a snapshot"))
+            request = self.by_index.pop(at)
+            self.unknown_total += not request.is_done
+            request.finish(unknown("the log was replaced by a snapshot"))
 
     def expire(self, now: float) -> None:
         """Answer the writes whose deadline has passed, and forget those that were given up."""
@@ -272,6 +275,9 @@ class Waiting:
         asked_reads: Reads that have, by read id: when they asked, and which they are.
         reads_for_index: Reads that know their index.
         reads: How many reads there are, in whatever state.
+        refused_total: Writes that ended here, and certainly took no effect: no leader in time, no room,
+            too many.
+        unknown_total: Writes that were forwarded, and whose outcome nobody has told.
         why_no_leader: Returns, for a client, why this node knows no leader and what to do.
     """
 
@@ -289,12 +295,14 @@ class Waiting:
         self.asked_reads: dict[int, tuple[float, list[Request]]] = {}
         self.reads_for_index = ReadsForIndex()
         self.reads = 0
+        self.refused_total = self.unknown_total = 0
         self.why_no_leader: Callable[[], str] = lambda: _NO_LEADER
 
     def submit(self, request: Request) -> None:
         """Queue a write; raises Overloaded when too many wait."""
         passed = len(self.forwarded) + len(self.elsewhere)
         if len(self.queued) + len(self.in_log.by_index) + passed >= MAX_WAITING:
+            self.refused_total += _is_write(request)
             raise Overloaded("too many writes are waiting; try again in a moment")
         self.queued.append(request)
 
@@ -311,10 +319,13 @@ class Waiting:
         request = self.proposed.pop(rid)
         if reason is Reason.NOT_LEADER and request.is_foreign:
             request.finish(NotLeading())
-        elif reason in (Reason.NOT_LEADER, Reason.TRANSFERRING) and request.data:
+            return
+        if reason in (Reason.NOT_LEADER, Reason.TRANSFERRING) and request.data:
             # Never appended, so it may wait for the next leader.
             self.queued.append(request)
-        elif reason is Reason.NOT_LEADER:
+            return
+        self.refused_total += _is_write(request)
+        if reason is Reason.NOT_LEADER:
             request.finish(NoLeader("this node does not lead any more"))
         elif reason is Reason.OVERLOADED:
             request.finish(Overloaded("too much is not committed yet; try again in a moment"))
@@ -347,6 +358,7 @@ class Waiting:
         self.retry_forwarded(leader)
         for rid, request in list(self.forwarded.items()):
             if request.passed_to == leader:
+                self.unknown_total += _is_write(request)
                 del self.forwarded[rid]
                 request.finish(unknown(why))
 
@@ -379,6 +391,7 @@ class Waiting:
         keep: deque[Request] = deque()
         for request in self.queued:
             if request.deadline <= now:
+                self.refused_total += _is_write(request)
                 request.finish(unrenewed(request, no_leader()))
             elif not request.is_done:
                 keep.append(request)
@@ -388,6 +401,7 @@ class Waiting:
             # Not of the request itself: a write that is answered in time may have to wait on, here.
             deadline = min(request.deadline, self._answer_by.get(rid, math.inf))
             if request.is_done or deadline <= now:
+                self.unknown_total += _is_write(request)
                 del self.forwarded[rid]
                 late = unknown("the leader has not answered in time")
                 request.finish(unrenewed(request, late))
@@ -397,6 +411,11 @@ class Waiting:
         for reads in [self.new_reads, *(reads for _, reads in self.asked_reads.values())]:
             expire_reads(reads, now, no_leader)
         self.reads_for_index.expire(now, no_leader)
+
+
+def _is_write(request: Request) -> bool:
+    """Whether a request is a write, and not answered yet."""
+    return request.kind == ForwardKind.WRITE and bool(request.data) and not request.is_done
 
 
 def unknown(why: str) -> OutcomeUnknown:

@@ -77,8 +77,8 @@ def consensus(of: Sources, margin: int) -> Iterator[Metric]:
         {
             ("committed",): in_log.committed_total,
             ("replaced",): in_log.lost_total,
-            ("unknown",): in_log.unknown_total,
-            ("refused",): intake.refused_total,
+            ("unknown",): in_log.unknown_total + waiting.unknown_total,
+            ("refused",): waiting.refused_total,
             ("forwarded",): intake.forwarded_total,
         },
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .catalog import CATALOG
 from .driver import DRIVER
+from .figures import FIGURES
 from .locks import LOCKS
 from .mutant import Mutant
 from .own import BY_TEST, OWN, RARE
@@ -466,7 +467,7 @@ _HANDOVER = (
 
 GALLERY = (
     *_DURABILITY, *_ELECTIONS, *_REPLICATIONS, *_SNAPSHOTS, *_MEMBERS, *_READ, *_HANDOVER, *STORAGE,
-    *DRIVER, *OWN, *LOCKS, *CATALOG, *QUIET, *SERVICES,
+    *DRIVER, *OWN, *LOCKS, *CATALOG, *QUIET, *SERVICES, *FIGURES,
 )  # fmt: skip
 
 

@@ -78,6 +78,10 @@ async def test_a_follower_behind_the_compacted_log_gets_a_snapshot_in_chunks(
 
         assert len(chunks) > 10
         assert "install" in cluster[3].storage.order()
+        sender = cluster[1].node.snapshot_sender
+        await cluster.until(lambda: sender.sent_total == 1)
+        assert sum(sender.seconds.counts) == 1
+        await cluster.until(lambda: cluster[3].node.figures.totals().keys == 60)
         await cluster.write(3, "after", "snapshot")
         await trio.sleep(1)
         assert state_of(cluster[3]) == state_of(cluster[1])

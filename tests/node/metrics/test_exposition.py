@@ -7,6 +7,7 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import trio
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from hstore.node.cluster.alarms import ALARMS
 from hstore.node.driver import key_counting
-from hstore.node.errors import StorageError
+from hstore.node.errors import HstoreError, NoLeader, OutcomeUnknown, StorageError
 from hstore.node.measure.answered import Answered, Tally
 from hstore.node.metrics import series
 from hstore.node.peers.link import LinkFigures
@@ -150,6 +151,48 @@ async def test_the_keys_of_users_are_counted_exactly_on_every_node(autojump_cloc
         assert "hstore_keys" not in scrape(cluster[3].node)
         await cluster.until(lambda: scrape(cluster[3].node).get("hstore_keys") == 6)
         assert cluster[3].node.figures.totals().keys == 6
+
+
+async def test_writes_count_by_what_became_of_them(autojump_clock):
+    def outcomes(member) -> dict[str, float]:
+        named = 'hstore_raft_proposals_total{outcome="'
+        found = scrape(member.node)
+        return {name[len(named) : -2]: v for name, v in found.items() if name.startswith(named)}
+
+    def more(member, before) -> dict[str, float]:
+        return {name: v - before[name] for name, v in outcomes(member).items() if v > before[name]}
+
+    async with running(3) as cluster:
+        leader, follower = cluster[1], cluster[2]
+        before = outcomes(follower)
+        await cluster.write(2, "k", "v")
+        assert more(follower, before) == {"forwarded": 1}
+        cluster[3].crash()
+        before = outcomes(follower)
+        cluster.silence(1, of=(2,))  # It is forwarded, and nobody answers.
+        with pytest.raises(OutcomeUnknown):
+            await cluster.write(2, "k", "v", 1.0)
+        assert more(follower, before)["unknown"] == 1
+        cluster[2].crash()
+        before = outcomes(leader)
+        with pytest.raises(HstoreError):
+            await cluster.write(1, "k", "v", 0.2)
+        assert more(leader, before) == {"unknown": 1}
+        await cluster.until(lambda: not leader.is_leader)
+        before = outcomes(leader)
+        with pytest.raises(NoLeader):
+            await cluster.write(1, "k", "v", 1.0)
+        # Others are the leader's own, of members that have failed.
+        assert more(leader, before)["refused"] >= 1
+
+
+async def test_pre_votes_that_are_refused_are_counted(autojump_clock):
+    refused = "hstore_raft_pre_votes_refused_total"
+    async with running(3) as cluster:
+        before = scrape(cluster[3].node)
+        cluster.silence(2, of=(1,))  # It does not hear the leader, which the third one does.
+        await cluster.until(lambda: scrape(cluster[3].node)[refused] > before[refused])
+        assert cluster[1].is_leader
 
 
 async def test_elections_and_leaders_are_counted(autojump_clock):

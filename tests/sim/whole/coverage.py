@@ -43,7 +43,7 @@ RARE: tuple[str, ...] = (
     "ended: disk failed: read", "ended: disk failed: write", "ended: removed",
     "disks short of room", "large values refused for lack of room", "rooms that came back",
     "entries dropped while a flush is under way", "flushed log is lost", "fuse lit at a restart",
-    "hostile frames refused", "hostile states", "join a learner: done", "join: done", "keyed writes sent again and answered", "leave: done",
+    "figures asked for among lies", "hostile frames refused", "hostile states", "join a learner: done", "join: done", "keyed writes sent again and answered", "leave: done",
     "let go while another has lost log", "let in without being told", "old members beside a recovered node",
     "one-way partition", "pause", "recover is cut short before the batch",
     "recover is cut short before the flush", "recovered as the only voter",

@@ -118,6 +118,7 @@ class Faults:
         start("replace", options.replace_every, self.sim.operator.replace)
         start("fill", options.fill_every, self._fill)
         start("hostile", options.hostile_every, self.sim.hostile.strike)
+        start("statistics", options.hostile_every, self.sim.hostile.ask)
         start("configure", options.configure_every, self.sim.operator.configure)
 
     def _begin(self, name: str, every: float, strike: Callable[[Random], Awaitable[None]]) -> None:

@@ -5,6 +5,10 @@ They come on a connection of their own, which takes the place of that member's a
 - P4: a node uses nothing of such a frame: it closes the connection, its term and its log stay as
   they were, and it lives on. That it ends is I14, as whatever else it ends by.
 
+- So it is with figures (`AskStatistics`): an answer that is none to the question, comes from another
+  than the one who was asked, too late, or is asked for with what nobody keeps, is not used, and ends no
+  node. Who asks is answered in time, whoever is silent.
+
 A lie that is possible in the protocol (a vote, an acknowledgement, a lead that was won) is not told:
 Raft does not withstand it.
 """
@@ -16,10 +20,12 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import trio
+import trio.lowlevel
 
 from hstore.node.model import commands
 from hstore.node.model.cluster_info import PROTOCOL
 from hstore.node.model.commands import Keyed, Member, Put, PutMember, RemoveMember
+from hstore.node.model.statistics import SPANS, STEPS, Points, Question
 from hstore.node.peers import wire
 from hstore.node.peers.snapshot_transfer import Incoming, Outgoing
 from hstore.node.raft import membership
@@ -41,6 +47,8 @@ from .member import CLUSTER_ID
 from .wires import End
 
 if TYPE_CHECKING:
+    from hstore.node.node import Node
+
     from .member import SimMember
     from .simulation import WholeSimulation
 
@@ -85,6 +93,53 @@ class Hostile:
         self.counts[f"hostile: {name}"] += 1
         if self._refused.get((liar.id, victim.id), 0) > before:
             self.counts["hostile frames refused"] += 1
+
+    async def ask(self, rng: Random) -> None:
+        """Have a member ask for figures, and answer in the name of another; ask it odd questions, too."""
+        up = [member for member in self.sim.members.values() if member.is_up]
+        if len(up) < 2:
+            return
+        liar, victim = rng.sample(up, 2)
+        node, others = victim.node, [member.id for member in up if member is not victim]
+        question = Question(("keys", "dns_per_s"), rng.choice(STEPS))
+        odd = wire.AskStatistics(_BEYOND, rng.choice(_ODD_QUESTIONS))
+        found: dict[int, Points] = {}
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+
+            async def gather() -> None:
+                with trio.move_on_after(2 * _ANSWERED_S):
+                    found.update(await node.statistics.gather(others, question))
+
+            nursery.start_soon(gather)
+            await trio.sleep(1e-5)  # It has asked, and no answer is here yet.
+            asked = [*node.statistics._questions._waiting, _BEYOND]
+            lies: list[wire.Frame] = [
+                wire.StatisticsReply(number, _lie(rng, question)) for number in asked
+            ]
+            self._hand(victim, node, liar, [odd, *lies])
+        took = trio.current_time() - began
+        self._hand(victim, node, liar, lies)  # Once more, too late.
+        for peer, points in found.items():
+            sizes = {len(data) for data in points.series.values()}
+            is_whole = len(sizes) <= 1 and not any(size % 8 for size in sizes)
+            fits = points.step == question.step and points.series.keys() <= {*question.series}
+            if not (is_whole and fits) or (points.since_ms == _LIED_MS and peer != liar.id):
+                self.sim.fail(f"P4: node {victim.id} takes {points} for an answer of node {peer}")
+        if took > _ANSWERED_S:
+            self.sim.fail(f"P4: node {victim.id} has waited {took:.1f} s for figures")
+        self.counts["figures asked for among lies"] += 1
+
+    def _hand(
+        self, victim: SimMember, node: Node, liar: SimMember, frames: list[wire.Frame]
+    ) -> None:
+        """Let a node read frames, if it still runs."""
+        if victim.node is not node or not victim.is_up:
+            return
+        try:
+            node.received(liar.id, frames)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it would end the node
+            self.sim.fail(f"I14: node {victim.id} ends by frames about figures: {error!r}", error)
 
     async def _say(
         self, liar: SimMember, victim: SimMember, make: _Make, rng: Random
@@ -225,6 +280,35 @@ def _jumping(make: Callable[[int, int, int], wire.Frame]) -> _Make:
     return lambda rng, me, victim: make(me, victim.id, rng.choice((NUMBER_MAX, _BEYOND, 2**64 - 1)))
 
 
+_LIED_MS = 666
+_ANSWERED_S = 4.1  # Twice 2 s: for a place, and for the answers.
+
+_ODD_QUESTIONS = (
+    Question((), 1),
+    Question(("of nobody",), 1),
+    Question(("keys", "keys"), 7),
+    Question(("keys",), 2**64 - 1),
+    Question(("keys",), 120, 2**64 - 1),
+)
+
+
+def _lie(rng: Random, question: Question) -> Points:
+    """Return an answer that is none to the question, or might be one."""
+    step = question.step
+    return rng.choice(
+        (
+            Points(step, _LIED_MS, {}),
+            Points(step, _LIED_MS, {"keys": bytes(16), "dns_per_s": bytes(16)}),
+            Points(step + 1, _LIED_MS, {"keys": bytes(8)}),
+            Points(step, _LIED_MS, {"keys": bytes(8), "dns_per_s": bytes(16)}),
+            Points(step, _LIED_MS, {"keys": bytes(7)}),
+            Points(step, _LIED_MS, {"memory_bytes": bytes(8)}),
+        )
+    )
+
+
+_TOO_LONG = bytes(8 * (SPANS[-1].points + 1))
+
 _CONFIGS = (
     Configuration(),
     Configuration((0,)),
@@ -258,6 +342,18 @@ FRAMES: dict[str, _Make] = {
         me, _following(victim, (EntryKind.CONFIG, membership.encode(rng.choice(_CONFIGS))))
     ),
     "another history": _conflict,
+    "figures that are too many": lambda _rng, _me, _v: wire.StatisticsReply(
+        1, Points(1, 0, {"keys": _TOO_LONG})
+    ),
+    "figures of too many series": lambda _rng, _me, _v: wire.StatisticsReply(
+        1, Points(1, 0, {str(number): b"" for number in range(33)})
+    ),
+    "a question for too many figures": lambda _rng, _me, _v: wire.AskStatistics(
+        1, Question(("keys",) * 33, 1)
+    ),
+    "a question for a long name": lambda _rng, _me, _v: wire.AskStatistics(
+        1, Question(("k" * 33,), 1)
+    ),
     "a snapshot without a state": lambda _, me, v: InstallSnapshot(
         me, v.id, v.core.term, SnapshotMeta(v.core.log.commit + 9, v.core.term, v.core.config)
     ),

@@ -206,6 +206,8 @@ class SimMember:
         )
         if self.storage.thread is not None:
             self.node.replica.flushes._send = self.storage.thread.send_now
+        # What they show travels in frames, and a run must be the same each time.
+        self.node.status.clocks.wall = self.node.status.clocks.steady = trio.current_time
         self.api = ApiServer(self.node.backend, ROUTES)
         self._watch()
         self.sim.checker.started(self)
