@@ -20,6 +20,15 @@ export function load() {
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+// A token that is a colour, as it is in this theme: a canvas knows nothing of light-dark().
+function colour(name) {
+  const probe = el('i', {hidden: true, style: {color: `var(${name})`}});
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
 // A board of charts that share their cursor and what part of the time they show.
 // `onZoom({from, to})`: seconds since the epoch, chosen by dragging; null: all of it again.
 export class Board {
@@ -105,7 +114,7 @@ class Chart {
   }
 
   _options() {
-    const ink = token('--muted'), grid = {stroke: token('--line'), width: 1};
+    const ink = colour('--muted'), grid = {stroke: colour('--line'), width: 1};
     const axis = {stroke: ink, grid, ticks: grid, font: `12px ${token('--sans')}`};
     const values = this._values;
     return {
@@ -120,7 +129,7 @@ class Chart {
       series: [
         {label: 'Time', value: (_plot, at) => (at === null ? '–' : new Date(at * 1000).toLocaleTimeString('en-GB'))},
         ...this._labels.map((label, at) => ({
-          label, stroke: token(`--c${(at % COLOURS) + 1}`), width: 1.6, dash: DASHES[at % DASHES.length],
+          label, stroke: colour(`--c${(at % COLOURS) + 1}`), width: 1.6, dash: DASHES[at % DASHES.length],
           points: {show: false}, spanGaps: false, value: (_plot, n) => (n === null || n === undefined ? '–' : values(n)),
         })),
       ],

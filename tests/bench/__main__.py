@@ -25,6 +25,7 @@ from pathlib import Path
 from . import (
     abuse,
     blocking,
+    dashboard,
     floor,
     loads,
     machine,
@@ -58,6 +59,7 @@ SECTIONS: dict[str, Section] = {
     "store": store.store,
     "floor": floor.floor,
     "abuse": abuse.abuse,
+    "dashboard": dashboard.dashboard,
 }
 
 NEWER = ("put", "get")
@@ -70,6 +72,7 @@ TOOLS = {
     "resolvers": (),
     "abuse": abuse.TOOLS,
     "blocking": (),
+    "dashboard": (),
     "txn": ("wrk",),
     "sessions": ("wrk",),
     "services": ("wrk", "dnsperf", "dnsmasq", *machine.SERVICE_PACKAGES),

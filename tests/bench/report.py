@@ -8,6 +8,7 @@ from pathlib import Path
 from . import (
     abuse,
     blocking,
+    dashboard,
     names,
     outage,
     resolvers,
@@ -168,6 +169,7 @@ TARGETS = (
         )
         for name, unit, bound, figures in abuse.BOUNDS
     ),
+    *dashboard.TARGETS,
     Target(
         "ordinary load at 64 connections beside another checkout",
         "at least 0.97",

@@ -188,6 +188,13 @@ def test_statistics_are_drawn_zoomed_together_and_saved(opened, cluster, picture
     assert len(rows) == 1 + 2 * 600
 
 
+def test_each_span_is_asked_for_in_the_finest_steps_that_are_kept_so_long(opened, cluster):
+    page = opened(cluster.nodes[0].address, "#/statistics").page
+    for span, step in (("1 h", 15), ("24 h", 120), ("10 min", 1)):
+        with page.expect_request(f"**/v1/statistics?*step={step}"):
+            page.get_by_role("button", name=span, exact=True).click()
+
+
 def test_the_theme_and_the_pages_are_there_for_the_keyboard(opened, cluster):
     page = opened(cluster.nodes[0].address).page
     expect(page.locator("#members tbody tr")).to_have_count(3)

@@ -188,10 +188,10 @@ function showFigures(box, cluster, since) {
   const next = [
     parts.figure('Leader', cluster.leader || 'none', {hint: leads, kind: cluster.leader ? '' : 'bad'}),
     parts.figure('May fail', String(cluster.failure_tolerance), {unit: cluster.failure_tolerance === 1 ? 'voter' : 'voters',
-      hint: `before writes stop`, kind: cluster.leader && cluster.failure_tolerance > 0 ? '' : voters.length > 1 ? 'bad' : 'warn'}),
+      hint: cluster.leader ? 'before writes stop' : 'writes have stopped', kind: cluster.leader && cluster.failure_tolerance > 0 ? '' : voters.length > 1 ? 'bad' : 'warn'}),
     parts.figure('Voters live', `${up} / ${voters.length}`, {hint: `quorum is ${cluster.quorum}`, kind: up === voters.length ? '' : 'warn'}),
     parts.figure('Term', format.count(cluster.term), {hint: 'rises with each election'}),
-    parts.figure('Largest lag', format.count(lag), {unit: lag === 1 ? 'entry' : 'entries', hint: lag === null ? 'no other member answers' : null, kind: lag > LAG_ENTRIES ? 'warn' : ''}),
+    parts.figure('Largest lag', format.count(lag), {unit: lag === null ? null : lag === 1 ? 'entry' : 'entries', hint: lag === null ? 'no other member answers' : null, kind: lag > LAG_ENTRIES ? 'warn' : ''}),
     parts.figure('Zone', cluster.zone, {hint: `cluster ${cluster.cluster_id}`}),
   ];
   next.forEach((one, at) => {
@@ -223,7 +223,7 @@ function columns({history, isOwn, open}) {
       el('span', null, one.writes_per_s === null ? '–' : `${format.short(one.writes_per_s)} /s`))},
     {title: 'Flush', class: 'num', render: (one) => format.ms(one.fsync_ms)},
     {title: 'Disk free', class: 'num', render: (one) => disk(one)},
-    {title: 'Version', render: (one) => [one.version || '–', el('div', {class: 'hint'}, one.uptime_s === null ? '' : `up ${format.duration(one.uptime_s)}`)]},
+    {title: 'Version', render: (one) => [one.version || '–', el('div', {class: 'hint up'}, one.uptime_s === null ? '' : `up ${format.duration(one.uptime_s)}`)]},
     {title: 'Address', render: (one) => el('code', null, one.address)},
     {title: 'Actions', render: (one) => el('button', {type: 'button', 'aria-label': `Details and actions of ${one.name}`, onclick: () => open(one)}, 'Details')},
   ];

@@ -66,7 +66,7 @@ export function mount(root, ctx) {
   function name(row) {
     const from = text.value ? 0 : prefix.lastIndexOf('/') + 1;
     if (row.folder !== undefined) {
-      return [el('span', {class: 'sign', 'aria-hidden': 'true'}, '▸ '), el('a', {class: 'mono', href: address(row.folder)}, row.folder.slice(from))];
+      return [el('span', {class: 'muted', 'aria-hidden': 'true'}, '▸ '), el('a', {class: 'mono', href: address(row.folder)}, row.folder.slice(from))];
     }
     const isOpen = opened && opened.key === row.key;
     return [el('a', {class: `mono${isOpen ? ' chosen' : ''}`, 'data-key': row.key, href: address(row.key), onclick: (event) => { event.preventDefault(); open(row); }},

@@ -193,11 +193,16 @@ function service(ctx, name, again) {
     if (isWhole) told({isEmpty: !wanted.length});
     const row = rows.find((one) => key(one) === selected);
     if (row && (!shownRow || JSON.stringify(row) !== JSON.stringify(shownRow))) showRow(row);
-    if (!row && wanted.length && !(selected && !isWhole)) choose(wanted[0]);
+    if (!row && wanted.length && !(selected && !isWhole)) choose(worst(wanted));
     else if (!row && selected && isWhole) { selected = ''; shownRow = null; replace(details); }
     const of = (one) => rows.filter((row) => row.status === one).length;
     replace(counts, isWhole ? STATUSES.filter(of).map((one) => parts.badge(
       KINDS[one], `${format.count(of(one))} ${one}`)) : null);
+  }
+
+  function worst(some) {
+    const [one] = ['critical', 'warning', 'passing'].flatMap((status) => some.find((row) => row.status === status) || []);
+    return one;
   }
 
   function fits(row) {

@@ -20,10 +20,11 @@ export function mount(root, {api, live, may}) {
   const table = parts.table({
     caption: 'Sessions', rowKey: (one) => one.id, height: tall(280), rowHeight: ROW, onEnd: () => pages.more(),
     columns: [
-      {title: 'Session', render: (one) => [el('strong', null, one.name || '(no name)'), el('div', {class: 'hint mono'}, one.id)]},
-      {title: 'Holder', render: (one) => one.node},
+      {title: 'Session', render: (one) => [el('strong', null, one.name || '(no name)'), 
+        el('div', {class: 'hint mono wide'}, one.id), el('div', {class: 'hint narrow'}, one.keys.length ? keys(one) : one.node)]},
+      {title: 'Holder', class: 'wide', render: (one) => one.node},
       {title: 'TTL left', class: 'num', render: left},
-      {title: 'Keys', render: keys},
+      {title: 'Keys', class: 'wide', render: keys},
       {title: 'When it ends', class: 'wide', render: (one) => (one.behavior === 'delete' ? 'its keys are deleted' : 'its locks are released')},
       {title: 'Action', class: 'num', render: (one) => (may('session write') ? el('button',
         {type: 'button', class: 'danger', 'aria-label': `Destroy ${one.name || one.id}`, onclick: () => destroy(one)}, 'Destroy') : null)},

@@ -11,6 +11,9 @@ const RANGES = [['10 min', 600], ['1 h', 3600], ['24 h', 86400], ['7 d', 604800]
 const AGAIN_MS = [5000, 60000];  // At least and at most, between two looks.
 const CSV_MAX = 64 * 1024 * 1024;
 
+// The seconds between points that a node keeps, and how far back each goes.
+const STEPS = [[1, 600], [15, 21600], [120, 604800]];
+
 const perSecond = (n) => `${format.short(n)} /s`;
 // `sum`: what all nodes did together is their sum; else it is that of the node with the most.
 const CHARTS = [
@@ -63,7 +66,9 @@ export function mount(root, {api, live, node}) {
       uPlot = uPlot || await loadCharts();
       const since = Math.round(zoom ? zoom.from * 1000 : Date.now() - seconds * 1000);
       const all = who === 'each' || who === 'together';
-      const query = new URLSearchParams({node: all ? 'all' : who, since});
+      // Named, since by the time the node looks, the moment is just out of reach of the finest.
+      const [step] = STEPS.find(([, reach]) => Date.now() - since <= reach * 1000 + 1000) || STEPS.at(-1);
+      const query = new URLSearchParams({node: all ? 'all' : who, since, step});
       const answer = await api.get(`/v1/statistics?${query}`);
       if (mine !== turn || isOver) return;
       found = {nodes: all ? answer.nodes : {[who]: answer}, missing: answer.missing || []};
