@@ -455,9 +455,9 @@ def test_what_a_narrow_terminal_cuts_is_marked():
 
 
 def drawn_in(width, seen):
-    console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(table(seen, width))
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+    drawn = io.StringIO()
+    Console(width=width, file=drawn, force_terminal=False).print(table(seen, width))
+    return [line.rstrip() for line in drawn.getvalue().splitlines()]
 
 
 def test_a_narrow_terminal_shows_each_status_whole_and_does_without_what_can_be_spared():
