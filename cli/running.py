@@ -82,8 +82,9 @@ def _fail_usage(error: click.ClickException) -> int:
     if context is None or "\n" in message:  # no command was given: the message is all of the help
         error.show()
         return EXIT_USAGE
+    end = "" if message.endswith("?") else ";"
     return _fail(
-        f"{message.rstrip('.')}; `{context.command_path} --help` shows its usage", EXIT_USAGE
+        f"{message.rstrip('.')}{end} `{context.command_path} --help` shows its usage", EXIT_USAGE
     )
 
 

@@ -101,6 +101,14 @@ class KeyCommand(click.Command):
         except WrongWords:
             raise click.UsageError(f"usage: {self.usage(ctx.info_name or '')}", ctx) from None
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return the parts of the first line of its help: the arguments as well, which click sees as one.
+
+        What `takes` has of options is among the options already.
+        """
+        pieces = [piece for piece in super().collect_usage_pieces(ctx) if piece]
+        return [*pieces, self.takes] if self.takes and not self.takes.startswith("[-") else pieces
+
     def usage(self, name: str) -> str:
         """Return how it is called by one of its names."""
         return f"{name} {self.takes}".rstrip()

@@ -130,6 +130,7 @@ class Holder:
         self._interrupt: int | None = None
         self._waiting = trio.CancelScope()
         self._seen: KeyRow | None = None
+        self._was_seen = False  # whether any member has said who holds the lock
 
     async def hold(self, signals: AsyncIterable[int]) -> int:
         """Wait for the lock, run the command, and return the exit status.
@@ -225,7 +226,7 @@ class Holder:
 
     def _see(self, row: KeyRow | None) -> None:
         """Keep who holds the lock; while it is waited for, say so when that is another than before."""
-        before, self._seen = self._seen, row
+        before, self._seen, self._was_seen = self._seen, row, True
         if row is None or not row.session or self._child is not None or self._asked.wait_s == 0:
             return
         is_own = self._session is not None and row.session == self._session.id
@@ -238,6 +239,11 @@ class Holder:
         row = self._seen
         why = f"{_holder(row)} holds it" if row and row.session else "its lock delay is not over"
         time = f" within {self._asked.wait_s:g} s" if self._asked.wait_s else ""
+        if not self._was_seen:
+            raise Refused(
+                f"{self._what()} was not taken{time}: no member answered for the cluster; "
+                "`hstore list` shows why"
+            )
         raise Refused(f"{self._what()} was not free{time}: {why}")
 
     def _what(self) -> str:

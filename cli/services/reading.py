@@ -85,11 +85,8 @@ def _show(context: Context, look: Look, *, is_watch: bool, as_json: bool) -> Non
     if is_watch:
         if context.is_interactive:
             context.out.note("Ctrl-C ends it")
-        try:
-            with ending_with_reader():
-                watch(follow(context, look), console, as_json=as_json)
-        except KeyboardInterrupt:  # It is the way to end it.
-            return
+        with ending_with_reader():
+            watch(follow(context, look), console, as_json=as_json)
         return
     found = context.connection.read(lambda client: look(client, 0))
     if as_json:
@@ -155,7 +152,7 @@ def _look_at_one(wanted: Wanted, client: NodeClient, index: int) -> tuple[int, S
     titles = ("NODE", "ID", "ADDRESS", "STATUS", "TAGS", "FAILING")
     rows = [_instance_row(one) for one in found]
     none = f"there is no instance of {plain(wanted.name or '')}"
-    return shown.at, Sight(titles, rows, shown.content, none, at=3)
+    return shown.at, Sight(titles, rows, shown.content, none, at=3, spare=("TAGS",))
 
 
 def _instances(
@@ -186,7 +183,8 @@ def _look_at_checks(
     shown, found = catalog.checks(client, state or "any", chosen, Waiting(index, _WAIT_S))
     titles = ("STATUS", "CHECK", "SERVICE", "NODE", "INDEX", "OUTPUT")
     rows = [_check_row(one) for one in found]
-    return shown.at, Sight(titles, rows, shown.content, "there is no such check")
+    none = "there is no such check"
+    return shown.at, Sight(titles, rows, shown.content, none, spare=("INDEX", "SERVICE"))
 
 
 def _in_any_case(name: str) -> str:

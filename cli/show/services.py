@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +19,7 @@ from ..client.plain import plain_json
 from .watch import local_time, stamp, write_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from rich.console import RenderableType
@@ -56,6 +57,7 @@ class Sight(NamedTuple):
         content: The same as JSON, in the shapes of the node's answer.
         none: What is said where there is no row.
         at: The column that has the status.
+        spare: Titles of columns that a narrow terminal does without, the first of them first.
     """
 
     titles: tuple[str, ...]
@@ -63,6 +65,7 @@ class Sight(NamedTuple):
     content: object
     none: str
     at: int = 0
+    spare: tuple[str, ...] = ()
 
 
 class Lost(NamedTuple):
@@ -76,21 +79,51 @@ def terminal() -> Console:
     return Console(force_terminal=sys.stdout.isatty())
 
 
-def table(sight: Sight) -> Table:
-    """Return the table of what was seen."""
+def table(sight: Sight, room: int) -> Table:
+    """Return the table of what was seen.
+
+    Where it is wider than the terminal, columns that it can spare go first; then the widest are cut,
+    but never the status.
+
+    Args:
+        sight: What was seen.
+        room: The width of the terminal, in cells.
+    """
+    every = [(sight.titles[at], *(row.cells[at] for row in sight.rows)) for at in _columns(sight)]
+    widths = {at: max(map(cell_len, one)) for at, one in zip(_columns(sight), every, strict=True)}
+    for title in sight.spare:
+        if _total(widths) > room:
+            del widths[sight.titles.index(title)]
+    _cut(widths, room, but=sight.at)
     found = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for title in sight.titles:
+    for at, width in widths.items():
         # Without the mark, half an index would look like another one.
-        found.add_column(title, no_wrap=True, overflow="ellipsis")
+        found.add_column(sight.titles[at], no_wrap=True, overflow="ellipsis", width=width)
     for row in sight.rows:
         style = _STYLES.get(row.status, "")
         found.add_row(
-            *(
-                Text(cell, style=style if number == sight.at else "")
-                for number, cell in enumerate(row.cells)
-            )
+            *(Text(row.cells[at], style=style if at == sight.at else "") for at in widths)
         )
     return found
+
+
+def _columns(sight: Sight) -> range:
+    return range(len(sight.titles))
+
+
+def _total(widths: Mapping[int, int]) -> int:
+    """Return the cells of a line."""
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
+
+
+def _cut(widths: dict[int, int], room: int, *, but: int) -> None:
+    """Make columns narrower until a line fits: always the widest, and never that of the status."""
+    others = {at: min(width, room) for at, width in widths.items() if at != but}
+    over = _total({**widths, **others}) - room
+    for _ in range(over):
+        widest = max(others, key=lambda at: others[at])
+        others[widest] = max(1, others[widest] - 1)
+    widths.update(others)
 
 
 def show_once(sight: Sight, console: Console, note: Callable[[str], None]) -> None:
@@ -98,7 +131,7 @@ def show_once(sight: Sight, console: Console, note: Callable[[str], None]) -> No
     if not sight.rows:
         note(sight.none)
     elif console.is_terminal:
-        console.print(table(sight))
+        console.print(table(sight, console.width))
     else:
         for line in _lines_of(sight):
             write_line(console, line)
@@ -150,7 +183,7 @@ def watch(
     elif console.is_terminal and not console.is_dumb_terminal:
         from .screen import show_live
 
-        show_live(sights, console, _Live(now))
+        show_live(sights, console, _Live(console, now))
     else:
         before: Sight | None = None
         for sight in sights:
@@ -163,7 +196,8 @@ def watch(
 class _Live:
     """What the live picture shows, from one sight to the next."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, console: Console, now: Callable[[], datetime]) -> None:
+        self._console = console
         self._now = now
         self._seen: Sight | None = None
         self._lost = self._as_of = ""
@@ -187,4 +221,6 @@ class _Live:
         """Return what stays on the terminal afterwards."""
         if self._seen is None:
             return Text("waiting for the first answer", style="dim")
-        return table(self._seen) if self._seen.rows else Text(self._seen.none, style="dim")
+        if not self._seen.rows:
+            return Text(self._seen.none, style="dim")
+        return table(self._seen, self._console.width)

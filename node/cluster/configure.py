@@ -84,9 +84,13 @@ class Configure:
         # What was agreed before may decide whether this fits.
         await self._replica.read_barrier(deadline)
         try:
-            cluster_settings.changed(self._facts.settings, setting.field, wanted)
+            then = cluster_settings.changed(self._facts.settings, setting.field, wanted)
         except ValueError as error:
             raise ConfigError(str(error)) from None
+        # What a cluster has from before stays, and is no reason to refuse a change of another setting.
+        wrong = cluster_settings.misplaced(then) if key == "alt_domains" else ""
+        if wrong:
+            raise ConfigError(wrong)
         await self._agree(cluster_settings.command(setting, wanted), deadline)
         return self.show()[key]
 

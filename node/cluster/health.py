@@ -23,6 +23,9 @@ _SUSPECT_INTERVALS = 2
 _FAILED_INTERVALS = 5
 """Health-check intervals without contact after which a node is suspect, and failed."""
 
+_UNANSWERED_ELECTIONS = 4
+"""Election timeouts without an answer to requests for votes after which a connected voter hangs."""
+
 Judgement = tuple[wire.Health, int | None, NodeFigures | None, str]
 """Health, milliseconds since the last contact, figures, and why it is not alive; as in a bulletin."""
 
@@ -208,14 +211,18 @@ class Health:
             judged[facts.id] = ("alive", 0, own_figures, "")
         return judged
 
-    def seen_alone(self) -> dict[int, Judgement]:
-        """Return the health of each member as this node sees it itself, without any leader's bulletin."""
+    def seen_alone(self, alone_since: float = math.inf) -> dict[int, Judgement]:
+        """Return the health of each member as this node sees it itself, without any leader's bulletin.
+
+        Args:
+            alone_since: Since when this node is without a leader, in seconds of `trio.current_time()`.
+        """
         facts, now = self._facts, trio.current_time()
         known = {*facts.members, *facts.config.all_members()}
-        return {member: self._look_at(member, now) for member in sorted(known)}
+        return {member: self._look_at(member, now, alone_since) for member in sorted(known)}
 
-    def _look_at(self, member: int, now: float) -> Judgement:
-        """Judge a member by the link to it; without a leader nothing else is sent regularly."""
+    def _look_at(self, member: int, now: float, alone_since: float) -> Judgement:
+        """Judge a member by the link to it; without a leader little else is sent regularly."""
         facts = self._facts
         if member == facts.id:
             if facts.lost_log:
@@ -231,6 +238,8 @@ class Health:
             said_ago = now - self._reported_at.get(member, -math.inf)
             if figures and figures.reason and said_ago <= _FAILED_INTERVALS * self.interval_s():
                 return "recovering", contact_ms, figures, figures.reason
+            if self._hangs(member, now, alone_since):
+                return "failed", contact_ms, figures, _SILENT
             return "alive", contact_ms, figures, ""
         if member in facts.members and facts.members[member].stopped:
             return "stopped", contact_ms, figures, self._why_stopped(member)
@@ -248,6 +257,21 @@ class Health:
             return f"{_STOPPED}, and still a voter"
         is_learner = member in self._facts.members and self._facts.members[member].learner
         return _STOPPED if is_learner else f"{_STOPPED}, and votes again once it runs"
+
+    def _hangs(self, member: int, now: float, alone_since: float) -> bool:
+        """Whether a member whose connection is there does not answer: its process hangs.
+
+        A voter without a leader asks all others for their votes, in each election timeout, and every
+        one that runs answers, also with a no.
+        """
+        config, own = self._facts.config, self._facts.id
+        if not config.is_voter(own) or not config.is_voter(member) or self._facts.lost_log:
+            return False
+        begun = max(self._replica.heard.get(member, 0.0), self._started_at, alone_since)
+        patience = max(
+            _UNANSWERED_ELECTIONS * self.patience_s(), _FAILED_INTERVALS * self.interval_s()
+        )
+        return now - begun >= patience
 
     def _judge(self, member: int, now: float) -> Judgement:
         figures = self._figures.get(member)

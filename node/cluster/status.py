@@ -175,7 +175,8 @@ class Status:
 
     def why_no_leader(self) -> str:
         """Return why this node knows no leader, and which command ends that."""
-        return outlook.why_no_leader(self._facts, self._health.seen_alone(), self._data_dir)
+        seen = self._health.seen_alone(self._alone_since)
+        return outlook.why_no_leader(self._facts, seen, self._data_dir)
 
     def in_contact(self) -> bool:
         """Whether this node is in current contact with a leader; a leader: with its majority."""

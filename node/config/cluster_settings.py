@@ -3,7 +3,7 @@
 One table serves all that take such a setting: `settings.py`, when a cluster is created;
 `cluster/configure.py`, for a request to change one; and `state/members.py`, when the change takes
 effect. All nodes have to decide alike whether a change takes effect, so a version with other limits
-would need another command. A user's value may be held to more than that: `Setting.take`.
+would need another command. A user's value may be held to more than that: `Setting.take`, `misplaced`.
 """
 
 from __future__ import annotations
@@ -167,6 +167,27 @@ def misfit(settings: ClusterSettings, changed: str = "election_timeout", prefix:
         f"{prefix}election_timeout: '{timeout}' is too short; allowed: at least "
         f"{ELECTION_HEARTBEATS} times {prefix}heartbeat, which is {heartbeat}"
     )
+
+
+def misplaced(settings: ClusterSettings, prefix: str = "") -> str:
+    """Return which alternative domain lies where a user may not have it; empty: none.
+
+    A name in DNS belongs to the closest domain above it. So one below the zone would hide what the
+    zone has there: `node.hstore.local` all members, `dc1.hstore.local` all names of the datacenter.
+
+    Args:
+        settings: Each of them is within its own limits.
+        prefix: As for `misfit`.
+    """
+    domains = [one for one in settings.alt_domains.split(",") if one]
+    for one in domains:
+        for above in (settings.zone, *domains):
+            if one.endswith(f".{above}"):
+                return (
+                    f"{prefix}alt_domains: '{one}' is not allowed; allowed: domains that lie neither "
+                    f"below the zone nor below each other: it would hide names of {above}"
+                )
+    return ""
 
 
 def changed(settings: ClusterSettings, field: str, value: int | str) -> ClusterSettings:

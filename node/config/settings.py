@@ -346,6 +346,8 @@ def _check(settings: NodeSettings) -> None:
             f"listen: '{settings.listen}' is every address of this machine; name with "
             "--advertise ADDR the one that others are to use"
         )
-    wrong = cluster_settings.misfit(settings.cluster, prefix="cluster.")
+    wrong = cluster_settings.misfit(
+        settings.cluster, prefix="cluster."
+    ) or cluster_settings.misplaced(settings.cluster, prefix="cluster.")
     if wrong:
         raise ConfigError(wrong)

@@ -362,6 +362,27 @@ def test_help_is_not_minus_h(capfd):
     assert cli.run(["list", "-h"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        ("get", "[OPTIONS] [KEY]"),
+        ("set", "[OPTIONS] KEY VALUE"),
+        ("register", "[OPTIONS] NAME | FILE"),
+        ("maint", "[OPTIONS] on|off [ID]"),
+        ("list", "[OPTIONS]"),
+        ("leader", "[OPTIONS]"),
+    ],
+)
+def test_the_first_line_of_the_help_has_the_arguments_too(words, usage, capfd):
+    assert cli.run([words, "--help"]) == 0
+    assert capfd.readouterr().out.splitlines()[0] == f"Usage: hstore {words} {usage}"
+
+
+def test_a_question_of_what_was_meant_needs_no_semicolon(capfd):
+    assert cli.run(["list", "--bogus"]) == 2
+    assert "'--host'? `hstore list --help`" in capfd.readouterr().err
+
+
 @pytest.fixture
 def ways(monkeypatch):
     """Which way a node would have been run, and with what."""

@@ -233,6 +233,20 @@ async def test_a_wait_is_over_in_time(autojump_clock, locks, run, nursery):
     assert len(locks.sessions) == 1
 
 
+@pytest.mark.parametrize("how", ["down", "leaderless"])
+async def test_a_wait_without_any_answer_does_not_say_that_the_lock_was_held(
+    autojump_clock, locks, run, nursery, how
+):
+    getattr(locks, how).update({A, B, C})
+    one = run(wait_s=2.0)
+    await one.go()
+    assert str(one.error) == (
+        "the lock k was not taken within 2 s: no member answered for the cluster; "
+        "`hstore list` shows why"
+    )
+    assert not one.started.is_set()
+
+
 async def test_the_end_of_a_lock_delay_is_waited_for_although_it_wakes_nobody(
     autojump_clock, locks, run, nursery
 ):

@@ -444,7 +444,7 @@ def test_what_a_narrow_terminal_cuts_is_marked():
     titles = ("STATUS", "CHECK", "SERVICE", "NODE", "INDEX", "OUTPUT")
     drawn = io.StringIO()
     console = Console(width=46, file=drawn, force_terminal=False)
-    console.print(table(Sight(titles, [Row(cells[:2], cells)], [], "none")))
+    console.print(table(Sight(titles, [Row(cells[:2], cells)], [], "none"), console.width))
     head, row = (line.split() for line in drawn.getvalue().splitlines())
     for words, whole in (
         (head, titles),
@@ -452,6 +452,30 @@ def test_what_a_narrow_terminal_cuts_is_marked():
     ):
         assert all(word in whole or word.endswith("\u2026") for word in words)
     assert "\u2026" in "".join(row)
+
+
+def drawn_in(width, seen):
+    drawn = io.StringIO()
+    Console(width=width, file=drawn, force_terminal=False).print(table(seen, width))
+    return [line.rstrip() for line in drawn.getvalue().splitlines()]
+
+
+def test_a_narrow_terminal_shows_each_status_whole_and_does_without_what_can_be_spared():
+    titles = ("STATUS", "CHECK", "INDEX", "OUTPUT")
+    cells = ("critical", "service:web-1", "1234567", "refused: nobody listens at that port")
+    seen = Sight(titles, [Row(cells[:2], cells)], [], "none", spare=("INDEX",))
+    assert drawn_in(80, seen)[1].split("  ") == [*cells[:2], "1234567", cells[3]]
+    assert drawn_in(40, seen) == [
+        "STATUS    CHECK          OUTPUT",
+        "critical  service:web-1  refused: nobod\u2026",
+    ]
+    assert drawn_in(15, seen)[1].startswith("critical  ")
+
+
+def test_a_very_long_output_costs_a_narrow_table_no_time():
+    cells = ("critical", "x" * 4096)
+    seen = Sight(("STATUS", "OUTPUT"), [Row(cells[:1], cells)], [], "none")
+    assert drawn_in(30, seen)[1] == "critical  " + "x" * 19 + "\u2026"
 
 
 def test_a_live_table_keeps_what_was_seen_while_no_node_answers(monkeypatch):
@@ -578,12 +602,15 @@ def test_as_json_a_watch_prints_all_of_it_each_time(finder, cluster, capfd):
     assert [json.loads(line) for line in capfd.readouterr().out.splitlines()] == [[check()], []]
 
 
-def test_ctrl_c_is_the_way_to_end_a_watch(finder, cluster):
+def test_ctrl_c_ends_a_watch_as_that_of_every_other_command(finder, cluster):
+    """So its status is 130, as that of `list --watch` and `watch`; see tests/cli/test_main.py."""
+
     def interrupted(_request):
         raise KeyboardInterrupt
 
     cluster.set(A, "/v1/health/service/web", [said([], 5), interrupted])
-    assert run_shell(finder, A, cli.cli, ("services", "web", "--watch")) == 0
+    with pytest.raises(KeyboardInterrupt):
+        run_shell(finder, A, cli.cli, ("services", "web", "--watch"))
 
 
 def test_a_watch_of_all_services_waits_for_their_names_and_looks_at_each(cluster, web):

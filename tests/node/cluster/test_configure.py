@@ -89,6 +89,7 @@ async def test_the_ttl_of_dns_answers_follows_at_once(autojump_clock) -> None:
         ("election_timeout", "399ms", r"^election_timeout: '399ms' is too short; .*4 times"),
         ("n1.type", "leader", r"^n1\.type: 'leader' is not allowed; allowed: one of voter"),
         ("alt_domains", "consul,arpa", r"^alt_domains: .* no reverse names"),
+        ("alt_domains", "x.hstore.local", r"^alt_domains: 'x.hstore.local' .* below the zone"),
         ("datacenter", "node", r"^datacenter: 'node' is not allowed; .* such as dc1"),
         ("log_level", "loud", r"^log_level: .* one of debug, info"),
     ],

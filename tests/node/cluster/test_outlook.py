@@ -77,6 +77,35 @@ async def test_without_a_leader_a_silent_member_is_suspect_and_then_failed(autoj
         assert "n1 at 10.0.0.1:8500 (does not answer)" in why(cluster, 2)
 
 
+async def test_without_a_leader_members_that_hang_are_named_although_their_connections_live(
+    autojump_clock,
+) -> None:
+    async with running(3) as cluster:
+        cluster.network.edit = lambda frm, _to, frame: None if frm in (1, 2) else frame
+        await cluster.until(lambda: "n2 at 10.0.0.2:8500 (does not answer)" in why(cluster, 3))
+        text = why(cluster, 3)
+        assert "electing one takes 2 of 3 voters" in text
+        assert "n1 at 10.0.0.1:8500 (does not answer)" in text
+        await trio.sleep(20)
+        assert why(cluster, 3) == text
+        cluster.network.edit = None
+        await cluster.until(cluster.agrees)
+        assert why(cluster, 3) == ""
+
+
+async def test_without_a_leader_members_that_run_are_never_taken_for_hanging(
+    autojump_clock,
+) -> None:
+    async with running(5) as cluster:
+        for gone in (1, 2, 3):
+            cluster[gone].crash()
+        await cluster.until(lambda: "these are missing" in why(cluster, 4))
+        for _ in range(120):
+            await trio.sleep(0.5)
+            assert "n5" not in why(cluster, 4)
+            assert "n4" not in why(cluster, 5)
+
+
 async def test_without_a_leader_a_stopped_member_is_stopped_and_a_newcomer_joining(
     autojump_clock,
 ) -> None:

@@ -124,9 +124,24 @@ def test_durations_are_shown_as_people_write_them(key, written, shown):
 
 def test_what_only_users_may_not_set_takes_effect_where_a_log_has_it():
     """All nodes decide alike, and those of other builds have taken such values."""
-    for field, value in (("alt_domains", "arpa"), ("datacenter", "node")):
+    for field, value in (
+        ("alt_domains", "arpa"),
+        ("alt_domains", "node.hstore.local"),
+        ("datacenter", "node"),
+    ):
         changed = cluster_settings.changed(ClusterSettings(), field, value)
         assert getattr(changed, field) == value
+
+
+def test_an_alternative_domain_may_not_lie_below_another_one():
+    with pytest.raises(ConfigError, match=r"'dc1\.consul' .* would hide names of consul"):
+        load_settings({"cluster.alt_domains": ["DC1.consul", "consul"]}, ENV)
+
+
+def test_a_zone_may_lie_below_another_domain_of_its_cluster_and_be_one_of_them():
+    for domains in ("consul", "dc1.consul,example.net"):
+        given = {"cluster.alt_domains": domains, "cluster.zone": "dc1.consul"}
+        assert load_settings(given, ENV).cluster.alt_domains == domains
 
 
 def test_a_domain_below_arpa_without_reverse_names_is_allowed():
@@ -200,6 +215,7 @@ def test_without_a_home_the_error_asks_for_a_data_directory():
         ("cluster.alt_domains", ["lab.example", "arpa"], "no reverse names"),
         ("cluster.alt_domains", "10.in-addr.arpa", "no reverse names"),
         ("cluster.alt_domains", "IP6.arpa.", "no reverse names"),
+        ("cluster.alt_domains", "x.hstore.local", "hide names of hstore.local"),
         ("cluster.zone", "in-addr.arpa", "no reverse names"),
         ("cluster.datacenter", "a.b", "1 to 63"),
         ("cluster.datacenter", "Service", "such as dc1 that means nothing else"),
