@@ -101,7 +101,9 @@ class Awakening:
         sim, disks = self.sim, self.sim.disks
         for _ in range(20):
             for node in sim.nodes.values():
-                disks.tell(node)  # What it was told as the faults ended may have waited for its turn.
+                disks.tell(
+                    node
+                )  # What it was told as the faults ended may have waited for its turn.
             leader = self._leader(None)
             if leader is not None and (
                 not disks.is_told_short(leader) or not disks.successor(leader)

@@ -271,7 +271,7 @@ async def test_a_uuid_belongs_to_one_node(client):
 
 
 async def test_a_bound_is_named(client, monkeypatch):
-    monkeypatch.setattr("hstore.node.state.services.SERVICES_OF_NODE_MAX", 1)
+    monkeypatch.setattr("hstore.node.state.catalog.services.SERVICES_OF_NODE_MAX", 1)
     await register(client, Name="web")
     answer = await put(client, "agent/service/register", {"Name": "db"}, status=400)
     assert answer.error.startswith("this node has 1 services")
