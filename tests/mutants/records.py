@@ -29,7 +29,7 @@ INVARIANTS = (
     "W2",
     "W3",
     "W4",
-    *(f"V{n}" for n in range(1, 11)),
+    *(f"V{n}" for n in range(1, 15)),
 )
 """What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
 

@@ -9,12 +9,18 @@ from __future__ import annotations
 from .mutant import Mutant
 
 _CACHE = "dns/cache.py"
+_CATALOG = "node/api/consul/catalog.py"
+_CATALOG_WRITES = "node/api/consul/catalog_writes.py"
+_CATALOG_BODY = "node/api/consul/bodies/catalog_body.py"
 _CRITICAL = "node/cluster/critical_services.py"
 _DNS_LOOKUP = "node/cluster/dns_lookup.py"
+_EXCHANGE = "node/api/http/exchange.py"
 _HEALTH = "node/cluster/health.py"
 _INSTANCES = "node/api/consul/instances.py"
 _INTAKE = "node/driver/intake.py"
+_MAINTENANCE = "node/api/consul/maintenance.py"
 _OWNERS = "node/cluster/check_owners.py"
+_PLACE = "node/api/consul/place.py"
 _RENDERED = "node/api/rendered.py"
 _REQUESTS = "node/driver/requests.py"
 _RESULTS = "node/checks/results.py"
@@ -237,4 +243,94 @@ _LEADER = (
     ),
 )
 
-SERVICES = (*_CHECKS, *_READS, *_DNS, *_LEADER)
+_WRITES = (
+    _mutant(
+        "keys-tell-a-member-from-the-next",
+        "A registration that is sent again to another member is another request.",
+        _PLACE,
+        "        return replace(command, place=Place(0))\n",
+        "        return command\n",
+    ),
+    _mutant(
+        "keys-tell-a-member-that-ends-maintenance-from-the-next",
+        "Only turning it on is the same request at another member.",
+        _MAINTENANCE,
+        "    known_by = place.known_by(request, query, command)\n",
+        "    known_by = None\n",
+    ),
+    _mutant(
+        "keys-are-left-out-where-no-task-waits",
+        "A registration is committed without its key.",
+        _EXCHANGE,
+        "        if IDEMPOTENCY_KEY in request.headers:\n            return None\n        return self.keys",
+        "        return self.keys",
+    ),
+    _mutant(
+        "maintenance-of-a-node-passes",
+        "Its check is there, and says nothing.",
+        _MAINTENANCE,
+        '_NODE_NAME, "critical", notes',
+        '_NODE_NAME, "passing", notes',
+    ),
+    _mutant(
+        "maintenance-of-a-service-is-that-of-its-node",
+        "All that is there is under maintenance.",
+        _MAINTENANCE,
+        "definition=_MAINTENANCE, service=service_id\n",
+        "definition=_MAINTENANCE\n",
+    ),
+    _mutant(
+        "maintenance-ends-at-the-first-look",
+        "Turning it on says so, and it is off.",
+        _MAINTENANCE,
+        "    if is_on:\n        check = GivenCheck(NODE",
+        "    if not is_on:\n        check = GivenCheck(NODE",
+    ),
+    _mutant(
+        "catalog-removes-the-node-of-a-check",
+        "The ID of the check is left out.",
+        _CATALOG_WRITES,
+        "Deregister(where, service_id, check_id, is_catalog=True)",
+        "Deregister(where, service_id, is_catalog=True)",
+    ),
+    _mutant(
+        "catalog-renews-a-node-that-is-to-stay",
+        "`SkipNodeUpdate` is not looked at.",
+        _CATALOG_BODY,
+        "CatalogRegister(node, found.skip_node_update, service,",
+        "CatalogRegister(node, False, service,",
+    ),
+)
+
+_NAMES = (
+    _mutant(
+        "names-are-kept-for-ever",
+        "The list of all services is made once.",
+        _CATALOG,
+        "    if kept is not None and kept[0] == index:\n",
+        "    if kept is not None:\n",
+    ),
+    _mutant(
+        "names-wake-nobody",
+        "Who waits for another name of a service waits until the time is over.",
+        _CATALOG,
+        '    on = [Target(SERVICE_SET, b"")]\n',
+        '    on = [Target(SERVICE_SET, b"other")]\n',
+    ),
+    _mutant(
+        "names-move-with-each-instance",
+        "Who waits for another name is answered by any registration.",
+        _CATALOG,
+        "        return reader.service_set_index(is_narrowed=is_narrowed)\n",
+        "        return reader.service_set_index(is_narrowed=True)\n",
+    ),
+    _mutant(
+        "names-on-some-nodes-wait-for-nodes-only",
+        "An instance that comes to one of them wakes nobody.",
+        _CATALOG,
+        '        on += [Target(INSTANCES, b""), _EVERY_NODE]\n',
+        "        on += [_EVERY_NODE]\n",
+    ),
+)
+
+SERVICES = (*_CHECKS, *_READS, *_DNS, *_LEADER, *_WRITES, *_NAMES)

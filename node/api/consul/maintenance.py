@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...model.commands import Outcome
-    from ...model.services import Place
     from ..http.answers import HttpError
     from ..http.connection import Request
-    from ..http.exchange import Exchange, Finished, Found
+    from ..http.exchange import Exchange, Found
     from ..http.params import Query
 
 _MAINTENANCE = CheckDefinition("maintenance")
@@ -74,7 +73,7 @@ def service(exchange: Exchange, request: Request, rest: bytes) -> Found:
     where = place.place_of(exchange, query, makes=False)
 
     def refusal(outcome: Outcome) -> HttpError:
-        if outcome.denial in {Denial.NO_SERVICE_OF_CHECK, Denial.NO_NODE}:
+        if outcome.denial in {Denial.NO_SERVICE_OF_CHECK, Denial.NO_SERVICE, Denial.NO_NODE}:
             return _unknown(service_id)
         return place.denied(outcome)
 
@@ -84,9 +83,9 @@ def service(exchange: Exchange, request: Request, rest: bytes) -> Found:
         )
         return place.write(exchange, request, query, RegisterCheck(where, check), refusal)
 
-    def finish(outcome: Outcome) -> Finished:
+    def finish(outcome: Outcome) -> bytes:
         if outcome.denial == Denial.NO_CHECK:
-            return _was_off(exchange, where, service_id)
+            return heads.empty(exchange.keys.applied_index)  # It was not under maintenance.
         if not outcome.ok:
             raise refusal(outcome)
         return heads.empty(exchange.keys.applied_index)
@@ -94,24 +93,8 @@ def service(exchange: Exchange, request: Request, rest: bytes) -> Found:
     return _off(request, query, Deregister(where, check=check_id), finish)
 
 
-async def _was_off(exchange: Exchange, where: Place, service_id: str) -> bytes:
-    """Answer for a service that was not in maintenance: there may be no such service at all."""
-    await exchange.barrier({})
-    reader = exchange.keys.view()
-    try:
-        number = where.number
-        if not number:
-            on = reader.catalog_node(where.name)
-            number = 0 if on is None else on.number
-        if reader.service(number, service_id) is None:
-            raise _unknown(service_id)
-    finally:
-        reader.close()
-    return heads.empty(exchange.keys.applied_index)
-
-
 def _off(
-    request: Request, query: Query, command: Deregister, finish: Callable[[Outcome], Finished]
+    request: Request, query: Query, command: Deregister, finish: Callable[[Outcome], bytes]
 ) -> Deferred:
     known_by = place.known_by(request, query, command)
     return Deferred(command, query, finish, known_by, applied_here=True)

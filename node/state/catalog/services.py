@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ...model.checks import SERF_HEALTH, Check
+from ...model.checks import SERF_HEALTH, SERVICE_MAINTENANCE, Check
 from ...model.commands import Denial, Outcome
 from ...model.services import (
     CHECKS_OF_NODE_MAX,
@@ -447,10 +447,25 @@ def _deregister_check(
             return Outcome(False, 0, text, Denial.PROTECTED)
         check = None
     if check is None:
-        return Outcome(True, 0) if is_catalog else Outcome(False, 0, check_id, Denial.NO_CHECK)
+        if is_catalog:
+            return Outcome(True, 0)
+        denial = Denial.NO_CHECK if _may_have(batch, number, check_id) else Denial.NO_SERVICE
+        return Outcome(False, 0, check_id, denial)
     writes.remove_check(batch, index, check)
     _go_with_last(batch, index, check.node, was_service=False)
     return Outcome(True, index)
+
+
+def _may_have(batch: Batch, number: int | None, check_id: str) -> bool:
+    """Whether a check could be on a node: that of a service's maintenance, where there is the service.
+
+    Of a keyed command this is remembered: later it cannot be found out any more.
+    """
+    service_id = check_id.removeprefix(SERVICE_MAINTENANCE)
+    if service_id == check_id:
+        return True
+    key = None if number is None else instance_key(number, service_id)
+    return key is not None and key in batch.values[CATALOG].by_instance
 
 
 def _is_member(batch: Batch, number: int) -> bool:

@@ -327,6 +327,11 @@ def test_what_is_not_there_is_an_error_for_agents_only(machine: State) -> None:
     assert refused(run_one(machine, deregister("web-1", "web")), Denial.NO_SERVICE)
     assert refused(run_one(machine, deregister(1, check="c")), Denial.NO_CHECK)
     assert refused(run_one(machine, deregister(1, check="serfHealth")), Denial.NO_CHECK)
+    under_maintenance = deregister(1, check="_service_maintenance:web")
+    assert refused(run_one(machine, under_maintenance), Denial.NO_SERVICE)
+    run(machine, register(1, "web"))
+    assert refused(run_one(machine, under_maintenance), Denial.NO_CHECK)
+    run(machine, deregister(1, "web"))
     for command in (
         deregister(1, "web", is_catalog=True),
         deregister(1, check="c", is_catalog=True),

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from hstore.node.model.checks import SERF_HEALTH, Check
+from hstore.node.model.checks import SERF_HEALTH, SERVICE_MAINTENANCE, Check
 from hstore.node.model.commands import Denial, Outcome
 from hstore.node.model.services import (
     AssignNodes,
@@ -271,13 +271,20 @@ def _deregister(page: Page, command: Deregister) -> Refusals:
         if number is not None and (number, command.check) in page.checks:
             _remove_check(page, number, command.check)
             return set()
-        return set() if is_catalog else {Denial.NO_CHECK}
+        return set() if is_catalog else {_of_check(page, number, command.check)}
     if number is None:
         return set() if is_catalog else {Denial.NO_NODE}
     if is_member:
         return {Denial.PROTECTED}
     _remove_external(page, number)
     return set()
+
+
+def _of_check(page: Page, number: int | None, check: str) -> Denial:
+    """Return why a check that is not there cannot be removed."""
+    service = check.removeprefix(SERVICE_MAINTENANCE)
+    is_there = service == check or (number is not None and (number, service) in page.services)
+    return Denial.NO_CHECK if is_there else Denial.NO_SERVICE
 
 
 def _catalog_register(page: Page, command: CatalogRegister) -> Refusals:

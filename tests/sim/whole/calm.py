@@ -21,7 +21,10 @@ import trio
 
 from ..options import stream
 from .clients import Client
+from .listers import Lister
 from .registrars import Held, Registrar
+from .retriers import Retrier
+from .strangers import Stranger
 from .watchers import SOON_S, Watcher
 
 if TYPE_CHECKING:
@@ -130,11 +133,16 @@ class Calm:
         watching = [
             Watcher(clients, 3101 + n, stream(seed, f"watcher in peace {n}")) for n in range(2)
         ]
+        more = (Retrier, Stranger, Lister) if self.sim.options.retriers else ()
+        keeping = [
+            kind(clients, 3201 + n, stream(seed, f"keeper in peace {n}"))
+            for n, kind in enumerate(more)
+        ]
         with trio.move_on_after(_BUSY_S):
             async with trio.open_nursery() as nursery:
-                for client in (*busy, *watching):
+                for client in (*busy, *watching, *keeping):
                     nursery.start_soon(self._ask_on, client)
-        for client in (*busy, *watching):
+        for client in (*busy, *watching, *keeping):
             client.close()
 
     async def _ask_on(self, client: Client) -> None:

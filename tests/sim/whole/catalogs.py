@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 from msgspec.structs import replace
 
-from hstore.node.model.commands import Command, Outcome, RemoveMember, ReplaceMember
+from hstore.node.model.commands import Command, Keyed, Outcome, RemoveMember, ReplaceMember
 from hstore.node.model.services import (
     AssignNodes,
     CatalogRegister,
@@ -100,6 +100,10 @@ class Catalogs:
             before: The page before it.
         """
         self._known_to = page.index
+        if isinstance(command, Keyed):
+            if command.key in before.answered:
+                return  # A copy of one that has taken effect.
+            command = command.command
         effect = _EFFECTS.get(type(command))
         if effect is None or not self.is_used:
             return

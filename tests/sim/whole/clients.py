@@ -182,28 +182,25 @@ class Clients:
         self._running -= 1
 
     def _client(self, number: int) -> Client:
-        """Return a client: after writers and readers those with locks, who waits, who only renews, who follows a key, who registers."""
-        options, rng = self.options, stream(self.sim.seed, f"client {number}")
-        if number <= options.clients:
-            return Client(self, number, rng)
-        from .lockers import Locker, Renewer  # noqa: PLC0415 - they are clients themselves
+        """Return a client: the kinds have numbers in the order in which they came."""
+        rng = stream(self.sim.seed, f"client {number}")
+        from .listers import Lister  # noqa: PLC0415 - they are clients themselves
+        from .lockers import Locker, Renewer  # noqa: PLC0415
         from .registrars import Registrar  # noqa: PLC0415
+        from .retriers import Retrier  # noqa: PLC0415
+        from .strangers import Stranger  # noqa: PLC0415
         from .waiters import Follower, Waiter  # noqa: PLC0415
         from .watchers import Watcher  # noqa: PLC0415
 
-        if number <= options.clients + options.lockers:
-            return Locker(self, number, rng)
-        others = number - options.clients - options.lockers
-        if others <= options.waiters:
-            return Waiter(self, number, rng)
-        others -= options.waiters
-        if others <= options.renewers:
-            return Renewer(self, number, rng)
-        if others <= options.renewers + options.followers:
-            return Follower(self, number, rng)
-        others -= options.renewers + options.followers
-        kind = Registrar if others <= options.registrars else Watcher
-        return kind(self, number, rng)
+        kinds: tuple[type[Client], ...] = (
+            Client, Locker, Waiter, Renewer, Follower, Registrar, Watcher, Retrier, Stranger, Lister,
+        )  # fmt: skip
+        last = 0
+        for kind, count in zip(kinds, self.options.of_each_kind(), strict=True):
+            last += count
+            if number <= last:
+                return kind(self, number, rng)
+        raise ValueError(number)
 
     def new_value(self, number: int, rng: Random) -> str:
         """Return a value that nobody has written."""

@@ -368,7 +368,7 @@ class Faults:
         else:
             member.disk.damage(rng.choice(log.entries[-8:])[0].index)
             self.counts["a bit of the log is flipped"] += 1
-        member.has_lost = True
+        member.has_lost = member.has_ever_lost = True
         if self.options.change_every and self._haste.random() < 0.5:
             self.sim.nursery.start_soon(self._let_go_soon, member)
 

@@ -88,7 +88,7 @@ class Healths:
         """Whether a member is called critical that may be back, and has said nothing of stopping."""
         member, settings = self.sim.members[node], leader.node.replica.state.settings
         is_new = node not in leader.core.config.voters
-        if is_new or member.has_stopped or member.lost or member.is_gone:
+        if is_new or member.has_stopped or member.has_ever_lost or member.is_gone:
             return False
         interval = settings.health_interval_ms / 1000
         if self.sim.options.configure_every:

@@ -18,7 +18,8 @@ The numbers are those of `tests/sim/invariants.py`; some are rules of the driver
 - K1, K2: what is in the tables of clients, and how the indexes of answers move, by `../tables/judge.py`;
   E1, E2, E3, E5: how long sessions live, and lock delays last, by `lifetimes.py`; E4: `healths.py`; W1, W2, W4: who waits for a change, by `waiters.py`;
   W3: nothing waits for a wake-up that is missing, by `promptness.py`.
-- V1 to V10, about services: `catalogs.py`, `registrars.py`, `targets.py`, `watchers.py`, `resolvers.py`, `calm.py`.
+- V1 to V14, about services: `catalogs.py`, `registrars.py`, `targets.py`, `watchers.py`, `resolvers.py`, `calm.py`,
+  `onces.py`, `listers.py`, `retriers.py`, `strangers.py`.
 """
 
 from __future__ import annotations
@@ -407,8 +408,12 @@ class Checker:
             self.judge.applied(member.id, entry, outcome)
             if self.sim.options.lockers and entry.kind == EntryKind.COMMAND:
                 self.lifetimes.made_on(member, commands.decode(entry.data))
-            if is_first and outcome is not None and outcome.ok and self.judge.book.last.is_open:
-                command = commands.decode(entry.data)
+            if not (is_first and outcome is not None and self.judge.book.last.is_open):
+                continue
+            command = commands.decode(entry.data)
+            if self.sim.options.retriers:
+                self.sim.onces.committed(command, outcome, entry.index)
+            if outcome.ok:
                 self.lifetimes.applied(command, entry.term)
                 self.sim.catalogs.written(command, outcome, self.judge.book.last, before)
 

@@ -58,6 +58,7 @@ class SimMember:
         is_full: Whether it has ended for lack of room.
         short_since: Since when its disk has had no room; never: infinity.
         has_lost: Whether its disk lost what it had flushed, and it has not started since.
+        has_ever_lost: Whether its disk ever did, with entries of the log or after all were compacted.
         may_fail: Why it may end by itself; empty: it may not.
         ended: Set when it does not run.
     """
@@ -82,7 +83,7 @@ class SimMember:
         self.lives = 0
         self.started_at = 0.0
         self.may_fail = ""
-        self.has_lost = self._stopped_before = False
+        self.has_lost = self.has_ever_lost = self._stopped_before = False
         self.lost: set[tuple[int, bytes]] = set()
         if sim.options.lose_every:
             self.disk.remember = 40

@@ -77,6 +77,9 @@ class WholeOptions:
         registrars: How many more register services (`registrars.py`); 0: there are none.
         externals: Share of what they register on nodes that are no members.
         watchers: How many more wait for changes of services (`watchers.py`).
+        retriers: How many more register services under keys (`retriers.py`); only with registrars.
+        strangers: How many more keep a node that is no member (`strangers.py`); likewise.
+        listers: How many more read the names of all services (`listers.py`); likewise.
         renewers: How many more only keep a session (`lockers.py`).
         has_flush_thread: Whether nodes flush beside the event loop, as real ones do.
         while_s: A read that has waited for so long lets the next begin before the leader is asked.
@@ -166,6 +169,16 @@ class WholeOptions:
     newcomer_leads: bool = False
     removal_cut_short: bool = False
     is_arranged: bool = False
+    retriers: int = 0
+    strangers: int = 0
+    listers: int = 0
+
+    def of_each_kind(self) -> tuple[int, ...]:
+        """Return how many clients of each kind there are, in the order of their numbers."""
+        return (
+            self.clients, self.lockers, self.waiters, self.renewers, self.followers,
+            self.registrars, self.watchers, self.retriers, self.strangers, self.listers,
+        )  # fmt: skip
 
 
 _DISTURBANCES = (
@@ -272,6 +285,10 @@ def _draw_apart(options: WholeOptions, seed: int) -> None:
     if services.random() < 0.35:
         options.registrars, options.watchers = services.choice((1, 2, 3)), services.choice((1, 2))
         options.externals = services.choice((0.0, 0.3, 0.7))
+    keepers = stream(seed, "keepers")
+    if options.registrars and keepers.random() < 0.3:
+        options.retriers, options.strangers = keepers.choice((1, 2)), keepers.choice((1, 1, 2))
+        options.listers = keepers.choice((1, 2))
     ends_of_peace = stream(seed, "newcomers")
     options.newcomer_leads = ends_of_peace.random() < 0.15
     options.removal_cut_short = ends_of_peace.random() < 0.1
@@ -294,6 +311,8 @@ def _with_little_room(options: WholeOptions, rng: Random) -> WholeOptions:
         waiters=0,
         followers=0,
         renewers=0,
+        retriers=0,
+        strangers=0,
         depose_every=0.0,
         newcomer_leads=False,
         removal_cut_short=False,

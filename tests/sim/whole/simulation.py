@@ -45,6 +45,7 @@ from .impostors import Impostors
 from .invariants import Checker
 from .lockers import renew_one_of_two
 from .member import CLUSTER_ID, SimMember
+from .onces import Onces
 from .operator import Operator
 from .options import WholeOptions, draw
 from .promptness import Promptness
@@ -108,6 +109,7 @@ class WholeSimulation:
         self.rooms = Rooms(self)
         self.healths = Healths(self)
         self.catalogs = Catalogs(self)
+        self.onces = Onces(self)
         self.targets = Targets(self)
         self.resolvers = Resolvers(self)
         self._scope = trio.CancelScope()
@@ -150,9 +152,7 @@ class WholeSimulation:
                 options = self.options
                 if options.registrars:
                     self.nursery.start_soon(self.resolvers.run)
-                count = options.clients + options.lockers + options.waiters + options.renewers
-                count += options.followers + options.registrars + options.watchers
-                for number in range(1, count + 1):
+                for number in range(1, sum(options.of_each_kind()) + 1):
                     self.nursery.start_soon(self.clients.run, number)
                 await trio.sleep(self.options.seconds)
                 await self._end()

@@ -163,7 +163,7 @@ class Waiter(Client):
         if changed <= before or known_at is None or not self.was_undisturbed:
             return
         # Without a leader, or a majority that hears it, nobody proves that this is the newest.
-        could_at = max(sim.checker.last_election, _majority_runs_since(sim, member))
+        could_at = max(sim.checker.last_election, majority_runs_since(sim, member))
         ago = trio.current_time() - max(known_at, self._begun, could_at)
         if ago > _SOON_S + 40 * self.options.delay_mean:
             sim.fail(f"W2: {about}, {ago:.3f} s after node {member.id} applied {changed}")
@@ -181,7 +181,7 @@ class Follower(Waiter):
         return "key", b"k%d" % self.rng.randrange(self.options.keys)
 
 
-def _majority_runs_since(sim: WholeSimulation, member: SimMember) -> float:
+def majority_runs_since(sim: WholeSimulation, member: SimMember) -> float:
     """Return since when the same majority of the voters that a node knows runs; now: none does."""
     now = trio.current_time()
     if not member.is_up:

@@ -602,6 +602,7 @@ async def test_a_service_is_taken_out_and_put_back(client, web):
     assert web.written[1] == Deregister(Place(1), check="_service_maintenance:web")
     web.deny(Denial.NO_CHECK)
     assert is_done(await put(client, path + "?enable=0"))
+    web.deny(Denial.NO_SERVICE)
     answer = await put(client, "/v1/agent/service/maintenance/nobody?enable=0")
     is_refused(answer, 404, UNKNOWN_SERVICE.format("nobody"))
     web.deny(Denial.NO_SERVICE_OF_CHECK, "web")
