@@ -150,7 +150,7 @@ def test_alarms_that_hold_are_said_once_with_members_and_what_to_do(browser, clu
     assert "A term is far ahead (heard by n3)" in said[1]
     assert "hstore monitor -h 10.0.0.3:8500" in said[2]
     assert "512 MiB are free and 1.0 GiB are needed" in said[3]
-    assert "The clock of n1 differs" in said[4]
+    assert "Clocks differ (seen by n1)" in said[4]
     assert overflow <= 0
 
 
