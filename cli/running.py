@@ -79,9 +79,11 @@ def _fail_usage(error: click.ClickException) -> int:
     """Say in a line what click would say in four."""
     message = error.format_message()
     context = error.ctx if isinstance(error, click.UsageError) else None
-    if context is None or "\n" in message:  # no command was given: the message is all of the help
+    if "\n" in message:  # no command was given: the message is all of the help
         error.show()
         return EXIT_USAGE
+    if context is None:  # click knows no more of an option without its value
+        return _fail(message.rstrip("."), EXIT_USAGE)
     end = "" if message.endswith("?") else ";"
     return _fail(
         f"{message.rstrip('.')}{end} `{context.command_path} --help` shows its usage", EXIT_USAGE

@@ -185,7 +185,9 @@ def to_try(info: ClusterInfo, count: int) -> list[str]:
     """Return lines with the addresses of a complete demo and commands to try on it."""
     if not is_complete(info, count):
         return [f"waiting until all {count} nodes vote"]
-    first, last = info.nodes[0], info.nodes[-1]
+    # Those that answer: whoever has killed a node as proposed tries the next line, too.
+    live = [node for node in info.nodes if node.is_live] or info.nodes
+    first, last = live[0], live[-1]
     dns = values.split_address(first.dns_address)
     hstore = program(sys.argv[0])
     return [

@@ -6,7 +6,7 @@ each imported when it runs, so that `--help` is quick.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..shell.commands import Context
 
 
-def _words(complete: Complete) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _words(complete: Complete) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the arguments of a command, in their order."""
     return click.argument(
         "words", nargs=-1, metavar="", type=click.UNPROCESSED, shell_complete=complete
@@ -60,13 +60,13 @@ def services(
     is_watch: bool,
     as_json: bool,
     words: tuple[str, ...],
-) -> None:
-    """Show the services, or the instances of one."""
+) -> int:
+    """Show the services, or the instances of one. Status 1 when that has none."""
     from . import reading
 
     (name,) = filled_if_any(words, None)
     asked = reading.Wanted(name, is_passing=is_passing, tag=tag, node=node)
-    reading.services(context, asked, is_watch=is_watch, as_json=as_json)
+    return reading.services(context, asked, is_watch=is_watch, as_json=as_json)
 
 
 @as_key_command(
@@ -89,12 +89,12 @@ def checks(
     is_watch: bool,
     as_json: bool,
     words: tuple[str, ...],
-) -> None:
-    """Show the checks: all, one, or those of a service."""
+) -> int:
+    """Show the checks: all, one, or those of a service. Status 1 when there is none."""
     from . import reading
 
     (name,) = filled_if_any(words, None)
-    reading.checks(context, name, state, is_watch=is_watch, as_json=as_json)
+    return reading.checks(context, name, state, is_watch=is_watch, as_json=as_json)
 
 
 @as_key_command(

@@ -67,32 +67,37 @@ class Wanted(NamedTuple):
     node: str | None
 
 
-def services(context: Context, wanted: Wanted, *, is_watch: bool, as_json: bool) -> None:
-    """Show the services, or the instances of one."""
+def services(context: Context, wanted: Wanted, *, is_watch: bool, as_json: bool) -> int:
+    """Show the services, or the instances of one; return 1 where one was named that has none, else 0."""
     look = partial(_look_at_all if wanted.name is None else _look_at_one, wanted)
-    _show(context, look, is_watch=is_watch, as_json=as_json)
+    is_shown = _show(context, look, is_watch=is_watch, as_json=as_json)
+    return 0 if is_shown or wanted.name is None else 1
 
 
 def checks(
     context: Context, name: str | None, state: str | None, *, is_watch: bool, as_json: bool
-) -> None:
-    """Show the checks: all, or that of an ID or of a service."""
-    _show(context, partial(_look_at_checks, name, state), is_watch=is_watch, as_json=as_json)
+) -> int:
+    """Show the checks: all, or that of an ID or of a service; return 1 where one was named in vain."""
+    look = partial(_look_at_checks, name, state)
+    is_shown = _show(context, look, is_watch=is_watch, as_json=as_json)
+    return 0 if is_shown or name is None else 1
 
 
-def _show(context: Context, look: Look, *, is_watch: bool, as_json: bool) -> None:
+def _show(context: Context, look: Look, *, is_watch: bool, as_json: bool) -> bool:
+    """Show it, once or as it changes; return whether there was anything. A watch may wait for it."""
     console = terminal()
     if is_watch:
         if context.is_interactive:
             context.out.note("Ctrl-C ends it")
         with ending_with_reader():
             watch(follow(context, look), console, as_json=as_json)
-        return
+        return True
     found = context.connection.read(lambda client: look(client, 0))
     if as_json:
         context.out.line(as_line(found[1]))
     else:
         show_once(found[1], console, context.out.note)
+    return bool(found[1].rows)
 
 
 def follow(context: Context, look: Look) -> Iterator[Sight | Lost]:

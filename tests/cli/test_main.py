@@ -378,6 +378,12 @@ def test_the_first_line_of_the_help_has_the_arguments_too(words, usage, capfd):
     assert capfd.readouterr().out.splitlines()[0] == f"Usage: hstore {words} {usage}"
 
 
+@pytest.mark.parametrize("words", [["get", "-k"], ["services", "--tag"], ["list", "-h"]])
+def test_an_option_without_its_value_is_said_as_all_else(words, capfd):
+    assert cli.run(words) == 2
+    assert capfd.readouterr().err.startswith(f"hstore: Option '{words[-1]}' requires an argument")
+
+
 def test_a_question_of_what_was_meant_needs_no_semicolon(capfd):
     assert cli.run(["list", "--bogus"]) == 2
     assert "'--host'? `hstore list --help`" in capfd.readouterr().err

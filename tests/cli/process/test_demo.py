@@ -27,6 +27,15 @@ def test_what_to_try_is_said_once_when_all_nodes_vote(make):
     assert "n2: http://127.0.0.1:8501  DNS 127.0.0.1:8601" in said
 
 
+def test_what_to_try_is_at_nodes_that_run(make):
+    gone = [make.node(number, health="failed") for number in (1, 4)]
+    said = demo.to_try(make.info(gone[0], make.node(2), make.node(3), gone[1], leader="n3"), 4)
+    tried = said[said.index("to try in another terminal:") :]
+    assert not any("8500" in line or "8503" in line or "8600" in line for line in tried)
+    assert "  curl http://127.0.0.1:8502/read/foo" in tried
+    assert "n1: http://127.0.0.1:8500  DNS 127.0.0.1:8600" in said
+
+
 def test_before_that_it_says_what_it_waits_for(make):
     assert demo.to_try(make.info(), 4) == ["waiting until all 4 nodes vote"]
     assert demo.to_try(make.info(leader=None), 3) == ["waiting until all 3 nodes vote"]

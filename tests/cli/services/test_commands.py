@@ -396,9 +396,20 @@ def test_as_json_they_have_consuls_shapes(say, web):
 
 def test_nothing_to_show_is_said(finder, cluster, capfd):
     cluster.set(A, "/v1/health/service/x", lambda _: said([]))
-    assert run_shell(finder, A, cli.cli, ("services", "x")) == 0
+    assert run_shell(finder, A, cli.cli, ("services", "x")) == 1  # as a key that is not there
     shown = capfd.readouterr()
     assert (shown.out, shown.err) == ("", "(there is no instance of x)\n")
+    assert run_shell(finder, A, cli.cli, ("services", "x", "--json")) == 1
+    assert capfd.readouterr().out == "[]\n"
+    cluster.set(A, "/v1/health/state/any", lambda _: said([]))
+    assert run_shell(finder, A, cli.cli, ("checks", "x")) == 1
+    assert capfd.readouterr().err == "(there is no such check)\n"
+
+
+def test_a_list_without_an_entry_is_a_list(finder, cluster, capfd):
+    cluster.set(A, "/v1/health/state/critical", lambda _: said([]))
+    assert run_shell(finder, A, cli.cli, ("checks", "--state", "critical")) == 0
+    assert capfd.readouterr().err == "(there is no such check)\n"
 
 
 def test_text_of_strangers_steers_no_terminal(say, cluster):
@@ -505,7 +516,7 @@ def test_checks_are_chosen_by_the_node(say, cluster):
 
 @pytest.mark.parametrize("name", ["web", "We.b", "a-b c#~&\\'{", "w\u00e9b", "w" * 255])
 def test_names_of_checks_and_services_are_found_in_any_case(say, cluster, name):
-    cluster.set(A, "/v1/health/state/any", lambda _: said([]))
+    cluster.set(A, "/v1/health/state/any", lambda _: said([check()]))
     say("checks", name.lower() if len(name) < 255 else name)
     keeps = predicate(filter_sent(cluster), Object(dict.fromkeys(NAMES, Plain.TEXT)))
     shown = name.replace("e", "E").replace("a", "A")
