@@ -259,11 +259,18 @@ _WRITES = (
         "    known_by = None\n",
     ),
     _mutant(
-        "keys-are-left-out-where-no-task-waits",
-        "A registration is committed without its key.",
+        "keys-tell-a-node-by-its-spelling",
+        "A registration that is sent again when its node has gone is another request.",
+        _PLACE,
+        "fold(where.name).decode()",
+        "where.name",
+    ),
+    _mutant(
+        "keys-of-registrations-are-left-out",
+        "Only that of a write which does not depend on the member is looked at.",
         _EXCHANGE,
-        "        if IDEMPOTENCY_KEY in request.headers:\n            return None\n        return self.keys",
-        "        return self.keys",
+        "        if IDEMPOTENCY_KEY in request.headers:\n            write:",
+        "        if IDEMPOTENCY_KEY in request.headers and known_by is None:\n            write:",
     ),
     _mutant(
         "maintenance-of-a-node-passes",

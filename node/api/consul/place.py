@@ -24,6 +24,7 @@ from ...model.services import (
     RegisterCheck,
     RegisterService,
 )
+from ...state.catalog.records import fold
 from ..dialect import heads
 from ..dialect.forms import refused
 from ..dialect.heads import Mode
@@ -243,9 +244,12 @@ def known_by(
     if not query.get("node"):
         # The command names the member that was asked: the client may ask another one next.
         return replace(command, place=Place(0))
-    if "node-address" not in query and not command.place.number:
-        return replace(command, place=Place(0, command.place.name))
-    return None
+    where = command.place
+    if where.number:
+        return None
+    # The command has the name as the node is shown; there may be no such node when this is sent again.
+    address = where.address if "node-address" in query else ""
+    return replace(command, place=Place(0, fold(where.name).decode(), address))
 
 
 def denied(outcome: Outcome) -> HttpError:

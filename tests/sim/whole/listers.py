@@ -99,14 +99,18 @@ class Lister(Client):
         connection = self._connections.get(self.member.id)
         life = connection.life if connection is not None else self.member.lives
         # The first change after the index that it waited with.
-        ends = catalog.between(self._question, book.pages[index])[1]
-        known_at = sim.checker.applied_at(self.member.id, life, ends)
-        if known_at is None or ends <= before or not self.was_undisturbed:
+        later = book.pages[before + 1 : index + 1]
+        moved = (p.index for p in later if catalog.between(self._question, p)[0] > before)
+        changed = next(moved, None)
+        if changed is None or not self.was_undisturbed:
+            return
+        known_at = sim.checker.applied_at(self.member.id, life, changed)
+        if known_at is None:
             return
         could_at = max(sim.checker.last_election, majority_runs_since(sim, self.member))
         ago = now - max(known_at, begun, could_at)
         if ago > SOON_S + 40 * self.options.delay_mean:
-            sim.fail(f"{about}, {ago:.3f} s after it has applied {ends}")
+            sim.fail(f"{about}, {ago:.3f} s after it has applied {changed}")
 
 
 def _every(page: Page) -> list[tuple[str, list[str]]]:

@@ -260,6 +260,21 @@ async def test_an_external_node_that_is_there_keeps_its_spelling(client, backend
     assert backend.written[0].place == Place(0, "Web-1", "192.0.2.1")
 
 
+@pytest.mark.parametrize("query", ["?node=web-1", "?node=web-1&node-address=192.0.2.9"])
+async def test_a_key_is_the_same_requests_whether_the_node_is_there_or_not(
+    connect, backend, monkeypatch, query
+):
+    for served in (Serving, Parked):
+        monkeypatch.setattr(served, "_client", lambda _: "192.0.2.33")
+    client = connect()
+    assert is_done(await put(client, REGISTER + query, {"Name": "a"}, Idempotency_Key="k"))
+    backend.catalog.add_external("Web-1", "192.0.2.1")
+    assert is_done(await put(client, REGISTER + query, {"Name": "a"}, Idempotency_Key="k"))
+    first, second = backend.written
+    assert isinstance(first, Keyed)
+    assert first.digest == second.digest
+
+
 async def test_without_an_address_it_is_that_of_the_connection(connect, backend, monkeypatch):
     for served in (Serving, Parked):
         monkeypatch.setattr(served, "_client", lambda _: "192.0.2.33")
