@@ -6,21 +6,17 @@ and what becomes of each outcome. What the commands do is in tests/node/state.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 import structlog
-import trio
 
-from hstore.node.api.backend import Backend
 from hstore.node.api.http.parked import Parked
 from hstore.node.api.http.serving import Serving
 from hstore.node.errors import NoLeader, OutcomeUnknown
 from hstore.node.model.checks import CheckDefinition
-from hstore.node.model.commands import Command, Denial, Keyed, Outcome
+from hstore.node.model.commands import Denial, Keyed
 from hstore.node.model.services import (
-    CatalogRegister,
     Deregister,
     GivenCheck,
     Place,
@@ -28,71 +24,13 @@ from hstore.node.model.services import (
     RegisterService,
     Service,
 )
-from tests.fakes.catalog import FakeCatalog
-from tests.fakes.checks import FakeChecks
-from tests.node.api.conftest import FakeBackend
 from tests.node.api.consul.conftest import is_refused
-
-TTL = CheckDefinition("ttl", 10**10)
-SCRIPTS = "Scripts are disabled on this agent; to enable, configure 'checks.script' to true"
-
-
-class CatalogBackend(FakeBackend):
-    """A node `n1` whose catalog is of dictionaries, and whose log says what `outcome` says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.catalog = FakeCatalog()
-        self.catalog.add_member(1, "n1", "10.0.0.1")
-        self.catalog.add_member(2, "n2", "10.0.0.2")
-        self.checks = FakeChecks(self.catalog)
-        self.outcome = Outcome(ok=True, revision=9)
-        self.written: list[Any] = []
-
-    @property
-    def whole(self) -> Backend:
-        node: Any = self
-        return Backend(node, node, node, node, node, self.catalog, self.checks)
-
-    def view(self) -> Any:
-        return self.catalog
-
-    async def write(
-        self, command: Command, deadline: float, *, applied_here: bool = False
-    ) -> Outcome:
-        await trio.lowlevel.checkpoint()
-        assert applied_here, "a registration is answered when the member asked shows it"
-        if self.error is not None:
-            raise self.error
-        self.written.append(command)
-        return self.outcome
-
-    def begin_write(self, command, deadline, tell, *, applied_here=False):
-        assert applied_here
-        return super().begin_write(command, deadline, tell, applied_here=applied_here)
-
-    def deny(self, denial: Denial, text: str = "") -> None:
-        self.outcome = Outcome(ok=False, revision=9, text=text, denial=denial)
+from tests.node.api.consul.registering import SCRIPTS, TTL, CatalogBackend, is_done, put
 
 
 @pytest.fixture
 def backend() -> CatalogBackend:
     return CatalogBackend()
-
-
-def put(client, path, body=None, **headers):
-    raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    return client.request("PUT", path, raw, **headers)
-
-
-def is_done(answer) -> bool:
-    """Whether a change was answered as an agent answers it: 200 without a body."""
-    assert answer.status == 200, answer
-    assert answer.body == b""
-    assert answer.headers["x-consul-default-acl-policy"] == "allow"
-    assert answer.headers["vary"] == "Accept-Encoding"
-    assert int(answer.headers["x-hstore-index"]) > 0
-    return True
 
 
 # --- service/register ----------------------------------------------------------------------------
@@ -700,86 +638,6 @@ async def test_a_service_that_is_not_here_has_no_health(client, backend):
     is_refused(answer, 404, "ServiceName web Not Found")
     answer = await client.request("GET", "/v1/agent/health/service/name/web?node=n2")
     assert answer.status == 200
-
-
-# --- the catalog ---------------------------------------------------------------------------------
-
-
-async def test_a_node_is_registered(client, backend):
-    body = {"Node": "db-1", "Address": "192.0.2.7", "Service": {"Service": "db"}}
-    answer = await put(client, "/v1/catalog/register", body)
-    assert (answer.status, answer.json()) == (200, True)
-    (command,) = backend.written
-    assert isinstance(command, CatalogRegister)
-    assert (command.node.name, command.service) == ("db-1", Service(0, "db", "db"))
-
-
-async def test_meta_of_a_node_in_the_query_means_nothing_as_in_consul(client, backend):
-    body = {"Node": "db-1", "Address": "a", "nodemeta": {"k": "v"}}
-    answer = await put(client, "/v1/catalog/register?node-meta=k:other", body)
-    assert answer.json() is True
-    assert backend.written[0].node.meta == (("k", "v"),)
-
-
-@pytest.mark.parametrize(
-    ("denial", "text", "status", "said"),
-    [
-        (Denial.NO_SERVICE_OF_CHECK, "web", 500, "Missing service registration"),
-        (
-            Denial.MEMBER,
-            "n1 is a member: register through its agent",
-            500,
-            "n1 is a member: register through its agent",
-        ),
-        (Denial.LIMIT, "Invalid node ID: x", 400, "Invalid node ID: x"),
-        (Denial.NO_NODE, "", 500, "Missing node registration"),
-    ],
-)
-async def test_what_the_log_refuses_of_the_catalog_is_told(
-    client, backend, denial, text, status, said
-):
-    backend.deny(denial, text)
-    answer = await put(client, "/v1/catalog/register", {"Node": "n1", "Address": "a"})
-    is_refused(answer, status, said)
-
-
-async def test_parts_of_a_node_and_the_node_go(client, backend):
-    path = "/v1/catalog/deregister"
-    for body in (
-        {"Node": "db-1", "ServiceID": "db"},
-        {"Node": "N2", "CheckID": "c"},
-        {"Node": "db-1"},
-    ):
-        answer = await put(client, path, body)
-        assert (answer.status, answer.json()) == (200, True)
-    assert backend.written == [
-        Deregister(Place(0, "db-1"), "db", None, is_catalog=True),
-        Deregister(Place(2), None, "c", is_catalog=True),
-        Deregister(Place(0, "db-1"), None, None, is_catalog=True),
-    ]
-    backend.deny(Denial.NO_NODE)
-    for body in ({"Node": "nobody"}, {"Node": "x" * 300}, {"Node": "a", "ServiceID": "s" * 2000}):
-        answer = await put(client, path, body)
-        assert (answer.status, answer.json()) == (200, True)
-
-
-@pytest.mark.parametrize(
-    ("body", "text"),
-    [
-        ({"Node": "N1"}, "n1 is a member: use leave"),
-        ({"Node": "n1", "CheckID": "serfHealth"}, "serfHealth of a member cannot be removed"),
-        ({"Node": "n1", "ServiceID": "consul"}, "the service consul of a member cannot be removed"),
-    ],
-)
-async def test_a_member_and_what_is_its_own_stay(client, backend, body, text):
-    backend.deny(Denial.PROTECTED)
-    is_refused(await put(client, "/v1/catalog/deregister", body), 500, text)
-
-
-async def test_a_node_must_be_named(client):
-    for path in ("register", "deregister"):
-        answer = await put(client, f"/v1/catalog/{path}", {"Address": "a"})
-        is_refused(answer, 400, "Must provide node")
 
 
 # --- routes --------------------------------------------------------------------------------------
