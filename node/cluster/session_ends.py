@@ -114,8 +114,14 @@ class SessionEnds:
         return True
 
     def propose(self) -> None:
-        """Propose as many ends as may be under way."""
-        while self._queue:
+        """Propose as many ends as may be under way, while this node leads in the term they are of.
+
+        It hears a moment later that it leads no more. What it would propose in that moment would wait
+        in its own queue, and if it is elected again, would be written in the new term, in which every
+        session has its whole time again. Here they wait for `begin`, which forgets them.
+        """
+        facts = self._replica.facts
+        while self._queue and facts.is_leader and facts.term == self._term:
             end = self._queue[0]
             if self._under_way and self._under_way + end.weight > _UNDER_WAY_MAX:
                 return

@@ -37,6 +37,7 @@ _REPLICATION = "node/raft/replication.py"
 _CLOCKS = "node/cluster/session_clocks.py"
 _ENDS = "node/cluster/session_ends.py"
 _NODES = "node/cluster/session_nodes.py"
+_SESSION_TESTS = "tests/node/cluster/test_session_clocks.py::"
 _SERF = "node/cluster/serf_health.py"
 _SERF_TESTS = "tests/node/cluster/test_serf_health.py::"
 _CONTACT = "node/driver/contact.py"
@@ -63,6 +64,7 @@ OWN = (
         (
             (_CLOCKS, "term = self._facts.term if self._facts.is_leader else 0", "term = self._facts.term"),
             (_ENDS, "math.inf, tell, is_foreign=True)", "trio.current_time() + 60, tell)"),
+            (_ENDS, " and facts.is_leader and facts.term == self._term:", ":"),
         ),
         "B",
     ),
@@ -300,6 +302,13 @@ _CUT_SHORT = (
 )
 
 BY_TEST = (
+    (
+        _mutant(
+            "an-end-waits-for-the-next-term", "Its leader is elected again, and has started all clocks again.",
+            _ENDS, " and facts.is_leader and facts.term == self._term:", ":",
+        ),
+        _SESSION_TESTS + "test_an_end_decided_as_the_lead_is_lost_is_not_proposed_in_the_next_term",
+    ),
     (
         _mutant(
             "what-waits-is-written-though-it-is-over", "A member is critical that was heard meanwhile.",

@@ -6,9 +6,9 @@
   Nor is twice its TTL over sooner since the leader was elected in whose term it ends: a new leader
   starts all clocks again (6.2).
 - E2: a leader decides that end at most 200 ms later: after twice the TTL since the session was made on
-  it, it got a renewal, or it began to keep clocks. In peace the session has ended by then, or by as
-  long after the last election, and as long as a commit may take; so have all whose node is no member
-  any more.
+  it, it got a renewal, or it began to keep clocks; judged by its first decision in the term that its
+  clocks are of. In peace the session has ended by then, or by as long after the last election, and as
+  long as a commit may take; so have all whose node is no member any more.
 - E3: for the check of its node it ends only when that has been critical for the grace (6.2).
 - E5: nobody else gets a lock before its delay is over since the end was written, by the clock of the
   run: the cluster's time may stand still for a while, but never runs faster.
@@ -106,12 +106,15 @@ class Lifetimes:
         """A leader decides the end of a session: not too late (E2)."""
         if session_id in self._awaited:
             self._awaited[session_id].set()
-        place, term, life = (member.id, session_id), member.core.term, self._lives.get(session_id)
+        # The term of its clocks: the core may be in another one already, and the clocks hear of that
+        # a moment later. Till then they decide again what could not be written, as in their own term.
+        clocks = member.node.sessions
+        place, term, life = (member.id, session_id), clocks._term, self._lives.get(session_id)
         is_first = self._decided.get(place) != term
         self._decided[place] = term
         if member.is_frozen or not (by_clock and is_first) or life is None:
             return
-        options, since = self.sim.options, member.node.sessions._since
+        options, since = self.sim.options, clocks._since
         begun = max(since, self._begun.get(place, 0.0))
         due = begun + 2 * life.session.ttl_ms / 1000
         # Of sessions that it does not know yet, no leader decides the end.
