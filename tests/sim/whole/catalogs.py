@@ -73,7 +73,7 @@ class Catalogs:
         self.instances: Instances = {}
         self.registered_at: dict[int, int] = {}
         self._checks: dict[tuple[Node, str], GivenCheck] = {}
-        self._well_ms: dict[str, int] = {}
+        self._well_ms: dict[tuple[int, str], int] = {}
         self._indexes = [0]
         self._pages: list[Instances] = [{}]
         self._known_to = 0
@@ -158,7 +158,9 @@ class Catalogs:
             return
         self.instances.pop((node, check.service), None)
         sim, after_ms = self.sim, check.definition.deregister_after_ms
-        took_ms = sim.checker.judge.book.last.time_ms - self._well_ms.get(check.id, 0)
+        took_ms = sim.checker.judge.book.last.time_ms - self._well_ms.get(
+            (command.node, check.id), 0
+        )
         sim.counts["deregistered as critical"] += 1
         if took_ms < after_ms:
             sim.fail(
@@ -221,10 +223,12 @@ class Catalogs:
     def _note_well(self, applied: int, shown: tuple[Any, ...]) -> None:
         pages = self.sim.checker.judge.book.pages
         time_ms = pages[min(applied, len(pages) - 1)].time_ms
-        for *_, checks in shown:
+        for number, *_, checks in shown:
             for check, status, _output in checks:
                 if status != "critical":
-                    self._well_ms[check] = max(time_ms, self._well_ms.get(check, 0))
+                    # Another node may have a check of that ID.
+                    at = number, check
+                    self._well_ms[at] = max(time_ms, self._well_ms.get(at, 0))
 
     def changed_after(self, member: SimMember, life: int, name: str, index: int) -> Seen | None:
         """Return when a life of a member first showed something else of a service, after an index."""
@@ -263,7 +267,7 @@ class Catalogs:
             return
         expected = [
             (node, service, port, tuple((check, status) for check, status, _ in checks))
-            for node, service, port, checks in shown
+            for _, node, service, port, checks in shown
             if kind == "health" or all(status == "passing" for _, status, _ in checks)
         ]
         if [one[:4] for one in found] != expected:
@@ -292,7 +296,7 @@ def _shown(reader: Reader, name: bytes) -> tuple[Any, ...]:
     for node, service in reader.instances(name):
         checks = [*reader.node_checks(node.number), *reader.service_checks(service)]
         told = tuple((check.id, check.status, check.output) for check in checks)
-        found.append((node.name, service.id, service.port, told))
+        found.append((node.number, node.name, service.id, service.port, told))
     return tuple(found)
 
 
