@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import trio
 
+from ..driver.decisions import submit_decision
 from ..driver.replica import Replica
 from ..driver.requests import Answer, Request
 from ..model import commands
@@ -46,10 +46,10 @@ class Proposals:
         Raises:
             Overloaded: It took no effect; `tell` is not called.
         """
-        data = commands.encode(UpdateChecks(self._facts.id, results))
-        # What a leader has decided by its own clocks must not be written by the next one, which has
-        # begun them anew: as if another node had sent it here, it is never forwarded. Without a
-        # deadline: until it is applied or has failed, nobody knows which.
-        deadline = math.inf if is_foreign else trio.current_time() + DEADLINE_S
-        request = Request(ForwardKind.WRITE, data, deadline, tell, is_foreign=is_foreign)
-        self._replica.submit(request)
+        command = UpdateChecks(self._facts.id, results)
+        if is_foreign:
+            submit_decision(self._replica, command, self._facts.term, tell)
+            return
+        deadline = trio.current_time() + DEADLINE_S
+        data = commands.encode(command)
+        self._replica.submit(Request(ForwardKind.WRITE, data, deadline, tell))

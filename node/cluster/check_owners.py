@@ -19,15 +19,14 @@ from collections.abc import Iterable
 
 import trio
 
+from ..driver.decisions import submit_decision
 from ..driver.keys import Keys
 from ..driver.replica import Replica
-from ..driver.requests import Answer, Request
+from ..driver.requests import Answer
 from ..errors import HstoreError, Overloaded
-from ..model import commands
 from ..model.cluster_info import LIVE
 from ..model.services import ASSIGNED_MAX, AssignNodes
 from ..net.flag import Flag
-from ..peers.wire import ForwardKind
 from ..state.watching.changes import CHECKS, NODES, OWNERS, Table
 from .status import Status
 
@@ -246,12 +245,9 @@ class CheckOwners:
                 self._is_writing = False
                 self._look_soon(AGAIN_S if isinstance(answer, HstoreError) else 0.0)
 
-        # As if it were another node's: what this leader sees must not be written by the next one.
-        data = commands.encode(AssignNodes(tuple(pairs)))
-        request = Request(ForwardKind.WRITE, data, math.inf, tell, is_foreign=True)
         self._is_writing = True
         try:
-            self._replica.submit(request)
+            submit_decision(self._replica, AssignNodes(tuple(pairs)), lead, tell)
         except Overloaded as error:
             tell(error)
 

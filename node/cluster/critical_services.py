@@ -22,14 +22,13 @@ from heapq import heapify, heappop, heappush
 import structlog
 import trio
 
+from ..driver.decisions import submit_decision
 from ..driver.keys import Keys
 from ..driver.replica import Replica
-from ..driver.requests import Answer, Request
+from ..driver.requests import Answer
 from ..errors import HstoreError, Overloaded
-from ..model import commands
 from ..model.services import DeregisterCritical
 from ..net.flag import Flag
-from ..peers.wire import ForwardKind
 from ..state.watching.changes import CHECKS, Table
 
 GATHER_S = 0.2
@@ -227,12 +226,10 @@ class CriticalServices:
             if lead == self._lead:
                 self._told(key, place, answer)
 
-        # As if it were another node's: the next leader looks for itself.
-        data = commands.encode(DeregisterCritical(number, check_id, check.modify_index))
-        request = Request(ForwardKind.WRITE, data, math.inf, tell, is_foreign=True)
+        command = DeregisterCritical(number, check_id, check.modify_index)
         self._under_way.add(key)
         try:
-            self._replica.submit(request)
+            submit_decision(self._replica, command, lead, tell)
         except Overloaded as error:
             tell(error)
 

@@ -13,11 +13,11 @@ import math
 
 import trio
 
+from ..driver.decisions import submit_decision
 from ..driver.keys import Keys
 from ..driver.replica import Replica
 from ..driver.requests import Answer, Request
 from ..errors import HstoreError, Overloaded
-from ..model import commands
 from ..model.checks import (
     AGENT_ALIVE,
     AGENT_NOT_LIVE,
@@ -30,7 +30,6 @@ from ..model.checks import (
 from ..model.cluster_info import LIVE
 from ..model.commands import Member
 from ..net.flag import Flag
-from ..peers.wire import ForwardKind
 from .health import Judgement
 from .status import Status
 
@@ -130,11 +129,10 @@ class SerfHealth:
                 self._not_before = trio.current_time() + _AGAIN_S
             self._changed.set()  # The health may have changed meanwhile.
 
-        # As if it were another node's: what this leader sees must not be written by the next one.
-        data = commands.encode(SetCheck(check))
-        request = Request(ForwardKind.WRITE, data, math.inf, tell, is_foreign=True)
-        self._writing[number] = status, request
         try:
-            self._replica.submit(request)
+            request = submit_decision(self._replica, SetCheck(check), self._facts.term, tell)
         except Overloaded as error:
             tell(error)
+        else:
+            if not request.is_done:
+                self._writing[number] = status, request

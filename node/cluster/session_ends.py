@@ -7,20 +7,18 @@ ends is not decided here (`session_clocks.py`, `session_nodes.py`).
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 import trio
 
+from ..driver.decisions import submit_decision
 from ..driver.replica import Replica
 from ..driver.requests import Answer, NotLeading, Request, unrenewed
 from ..errors import NoLeader, Overloaded
-from ..model import commands
 from ..model.commands import Outcome
 from ..model.locks import EndSession
-from ..peers.wire import ForwardKind
 
 _UNDER_WAY_MAX = 256
 """Weight of the ends that are proposed and not applied yet: as many may take effect in one turn of the
@@ -114,14 +112,8 @@ class SessionEnds:
         return True
 
     def propose(self) -> None:
-        """Propose as many ends as may be under way, while this node leads in the term they are of.
-
-        It hears a moment later that it leads no more. What it would propose in that moment would wait
-        in its own queue, and if it is elected again, would be written in the new term, in which every
-        session has its whole time again. Here they wait for `begin`, which forgets them.
-        """
-        facts = self._replica.facts
-        while self._queue and facts.is_leader and facts.term == self._term:
+        """Propose as many ends as may be under way."""
+        while self._queue:
             end = self._queue[0]
             if self._under_way and self._under_way + end.weight > _UNDER_WAY_MAX:
                 return
@@ -156,12 +148,7 @@ class SessionEnds:
             if term == self._term:
                 self._told(end, answer)
 
-        # As if it were another node's: then it is never forwarded to the next leader, which gives
-        # every session its whole time again. Without a deadline: until it is applied or has failed,
-        # nobody knows whether the session goes on.
-        data = commands.encode(EndSession(end.session_id, end.check))
-        request = Request(ForwardKind.WRITE, data, math.inf, tell, is_foreign=True)
-        self._replica.submit(request)
+        submit_decision(self._replica, EndSession(end.session_id, end.check), term, tell)
 
     def _told(self, end: _End, answer: Answer) -> None:
         """Take the outcome of an end. Called while entries are applied: the state must not be read."""

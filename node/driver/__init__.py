@@ -7,6 +7,7 @@ leader by another node. *Facts* are what other folders may know of the core and 
 replica.py         one task owns the core, and alone decides the order of write, send and apply
 operations.py      what callers have a replica do and wait for: propose, read, ask the core
 facts.py           what other folders may know of the core and the state
+decisions.py       what a leader decides by itself: written in its term or never
 intake.py          requests on their way into the core, or to the leader
 requests.py        requests that wait for an answer
 forwarding.py      how an outcome travels back to the node that forwarded a request

@@ -35,6 +35,7 @@ _ROCKS = "node/storage/rocks.py"
 _ROCKS_LOG = "node/storage/rocks_log.py"
 _REPLICATION = "node/raft/replication.py"
 _CLOCKS = "node/cluster/session_clocks.py"
+_DECISIONS = "node/driver/decisions.py"
 _ENDS = "node/cluster/session_ends.py"
 _NODES = "node/cluster/session_nodes.py"
 _SESSION_TESTS = "tests/node/cluster/test_session_clocks.py::"
@@ -63,8 +64,8 @@ OWN = (
         "a-followers-clock-ends-sessions", (), "Which hears of no renewal.",
         (
             (_CLOCKS, "term = self._facts.term if self._facts.is_leader else 0", "term = self._facts.term"),
-            (_ENDS, "math.inf, tell, is_foreign=True)", "trio.current_time() + 60, tell)"),
-            (_ENDS, " and facts.is_leader and facts.term == self._term:", ":"),
+            (_DECISIONS, "math.inf, tell, is_foreign=True", "1e6, tell"),
+            (_DECISIONS, "if replica.facts.is_leader and replica.facts.term == term:", "if term:"),
         ),
         "B",
     ),
@@ -87,7 +88,7 @@ OWN = (
     ),
     _mutant(
         "an-end-is-forwarded-to-the-next-leader", "Which gave the session its whole time again.",
-        _ENDS, "math.inf, tell, is_foreign=True)", "trio.current_time() + 60, tell)", layer="B",
+        _DECISIONS, "math.inf, tell, is_foreign=True", "1e6, tell", layer="B",
     ),
     _mutant(
         "sessions-of-a-dead-node-have-no-grace", "A restart in place ends them.",
@@ -305,7 +306,7 @@ BY_TEST = (
     (
         _mutant(
             "an-end-waits-for-the-next-term", "Its leader is elected again, and has started all clocks again.",
-            _ENDS, " and facts.is_leader and facts.term == self._term:", ":",
+            _DECISIONS, "if replica.facts.is_leader and replica.facts.term == term:", "if term:",
         ),
         _SESSION_TESTS + "test_an_end_decided_as_the_lead_is_lost_is_not_proposed_in_the_next_term",
     ),
