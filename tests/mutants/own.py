@@ -308,7 +308,7 @@ BY_TEST = (
             "an-end-waits-for-the-next-term", "Its leader is elected again, and has started all clocks again.",
             _DECISIONS, "if replica.facts.is_leader and replica.facts.term == term:", "if term:",
         ),
-        _SESSION_TESTS + "test_an_end_decided_as_the_lead_is_lost_is_not_proposed_in_the_next_term",
+        _SESSION_TESTS + "test_an_end_decided_as_the_lead_is_lost_is_not_proposed_later",
     ),
     (
         _mutant(
