@@ -34,7 +34,9 @@ INVARIANTS = (
 """What the simulators watch; each was shown to fire by a mutant, or by one of these tests."""
 
 _TESTER = "tests/sim/test_tester.py::"
+_OF_WHOLE_NODES = "tests/sim/whole/test_tester.py::"
 BY_TESTS = {
+    "E5": (f"{_OF_WHOLE_NODES}test_a_lock_that_is_taken_before_its_delay_is_over_is_found",),
     "I13": (f"{_TESTER}test_a_mistake_is_found_by_the_invariant_it_breaks",),
     "L3": (
         f"{_TESTER}test_a_stale_answer_is_no_linearizable_read",

@@ -6,7 +6,10 @@ That ordinary seeds find a broken driver is shown by `tests/mutants/`.
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
@@ -14,6 +17,7 @@ import trio
 from tests.mutants.gallery import named
 
 from . import shrink as shrinking
+from .lifetimes import Lifetimes
 from .options import draw, known
 from .rooms import Rooms
 from .runner import run_seed
@@ -64,3 +68,24 @@ def test_a_run_in_which_a_thread_is_started_fails(monkeypatch: pytest.MonkeyPatc
 
     assert failure is not None
     assert "a thread was to run gethostbyname" in failure.text
+
+
+@pytest.mark.parametrize(("early_s", "is_wrong"), [(0.2, True), (-0.2, False)])
+async def test_a_lock_that_is_taken_before_its_delay_is_over_is_found(
+    early_s: float, is_wrong: bool, autojump_clock
+) -> None:
+    """E5; delays that somebody waits for to their end are too rare for an ordinary seed to be sure of one."""
+    key, failures = b"lock", list[str]()
+    before = SimpleNamespace(keys={key: SimpleNamespace(session=b"")})
+    after = SimpleNamespace(keys={key: SimpleNamespace(session=b"taker")}, changed=(key,))
+    book = SimpleNamespace(pages=[before, after])
+    sim: Any = SimpleNamespace(
+        checker=SimpleNamespace(judge=SimpleNamespace(book=book)),
+        counts=Counter[str](),
+        fail=failures.append,
+    )
+    lifetimes = Lifetimes(sim)
+    lifetimes._free_at[key] = trio.current_time() + early_s
+    lifetimes._check_delays()
+    assert [text[:2] for text in failures] == ["E5"] * is_wrong
+    assert sim.counts["locks taken after a delay"] == 1
