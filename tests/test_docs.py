@@ -295,3 +295,12 @@ def test_a_package_docstring_maps_the_files_beside_it(package: Path) -> None:
     named = set(re.findall(r"\b(\w+\.py)\b", docstring))
 
     assert named == {path.name for path in modules() if path.parent == package} - {"__init__.py"}
+
+
+@pytest.mark.parametrize("path", sorted(modules()), ids=str)
+def test_a_module_that_a_text_in_the_code_names_is_there(path: Path) -> None:
+    """Also where its path begins below `node/`, as the rooms of a node name each other."""
+    named = re.findall(r"`(?!httpx/)((?:\w+/)+\w+\.py)`", (ROOT / path).read_text())
+    bases = (ROOT, ROOT / "node", ROOT / path.parent, ROOT / path.parts[0])
+
+    assert [one for one in named if not any((base / one).exists() for base in bases)] == []

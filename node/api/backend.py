@@ -86,7 +86,7 @@ class Keys(Protocol):
         """Have `call` called once, soon after the next change of a key of a table takes effect here.
 
         Args:
-            table: Of `state/changes.py`.
+            table: Of `state/watching/changes.py`.
             key: As that table names it.
             call: Called in a turn of the loop that has room for it; perhaps without a change that
                 matters, for instance when a snapshot was installed.

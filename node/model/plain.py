@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 # The shell reads `\xHH` as a byte, so from U+0080 on a character is `\uHHHH`: what it prints can be
-# typed into it again (`shell/words.py`).
+# typed into it again (`cli/shell/words.py`).
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 

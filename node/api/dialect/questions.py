@@ -56,7 +56,7 @@ class Target(NamedTuple):
     """What a result depends on.
 
     Attributes:
-        table: Of `state/changes.py`.
+        table: Of `state/watching/changes.py`.
         key: As that table names it.
         is_prefix: Every key that starts with it.
     """

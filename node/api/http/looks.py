@@ -1,7 +1,7 @@
 """Small listings of keys that many readers wait for: made once for each change, and told to all.
 
 Owns the listings that are kept for that, and how many they are. Which of them a reader has to be told
-of, its handler decides (`consul/trees.py`).
+of, its handler decides (`api/consul/trees.py`).
 
 Theory of operation: the keys under a prefix are read, and made into an answer, when the first reader
 looks. That holds until a key under the prefix changes, which a wait of its own notices in the moment

@@ -8,7 +8,7 @@ Theory of operation: a batch sums up what its entries have added and removed. Tw
 another state was loaded, and a prefix with more keys than may be read in one turn was deleted. After
 either, the keys are counted in a view of that moment. The first are counted at once, so that a small
 state is never without its number; the rest in slices, with pauses in which the node does all else
-(`cluster/key_counting.py`). What is applied meanwhile is added as ever, since the view does not show it.
+(`driver/key_counting.py`). What is applied meanwhile is added as ever, since the view does not show it.
 """
 
 from __future__ import annotations

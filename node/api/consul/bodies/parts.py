@@ -74,7 +74,7 @@ def aliases(*shapes: type[msgspec.Struct], **others: str) -> dict[str, str]:
 
 
 def decode(exchange: Exchange, shape: type[_T], body: bytes, aliases: Mapping[str, str]) -> _T:
-    """Decode the body of a registration (`dialect/bodies.py`).
+    """Decode the body of a registration (`api/dialect/bodies.py`).
 
     Raises:
         HttpError: 400, 413, 500.
