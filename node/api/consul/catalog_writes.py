@@ -35,8 +35,7 @@ def register(exchange: Exchange, request: Request, _rest: bytes) -> Found:
             raise place.denied(outcome)
         return heads.done(exchange.keys.applied_index, b"true")
 
-    deferred = Deferred(command, parse_query(request.query), finish, applied_here=True)
-    return place.unless_so(exchange, request, command, deferred, finish)
+    return place.unless_so(exchange, request, parse_query(request.query), command, finish)
 
 
 def deregister(exchange: Exchange, request: Request, _rest: bytes) -> Found:

@@ -165,35 +165,38 @@ def write(
         return heads.empty(exchange.keys.applied_index)
 
     known = known_by(request, query, command)
-    deferred = Deferred(command, query, finish, known, applied_here=True)
     if isinstance(command, Deregister):
-        return deferred
-    return unless_so(exchange, request, command, deferred, finish)
+        return Deferred(command, query, finish, known, applied_here=True)
+    return unless_so(exchange, request, query, command, finish, known_by=known)
 
 
 def unless_so(
     exchange: Exchange,
     request: Request,
+    query: Query,
     command: Registration,
-    deferred: Deferred,
     finish: Callable[[Outcome], bytes],
+    *,
+    known_by: Registration | Deregister | None = None,
 ) -> Found:
     """Have a registration take effect, unless this node's copy says that it is so already.
 
     Args:
         exchange: Of the connection.
         request: The request.
+        query: Of the request.
         command: The registration.
-        deferred: Has it committed.
-        finish: Of that.
+        finish: Makes the answer from its outcome.
+        known_by: As in `Deferred`.
     """
+    deferred = Deferred(command, query, finish, known_by, applied_here=True)
     # What is answered under a key has to be in the log.
     if IDEMPOTENCY_KEY in request.headers or not exchange.backend.catalog.is_so(command):
         return deferred
 
     async def confirm() -> Answer | Wait:
         # The copy may be old.
-        await exchange.barrier(deferred.query)
+        await exchange.barrier(query)
         if exchange.backend.catalog.is_so(command):
             return finish(NO_OUTCOME)
         return await exchange.settle(deferred, request)
