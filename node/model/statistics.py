@@ -50,6 +50,9 @@ STEPS = tuple(span.step for span in SPANS)
 _NAME_MAX, _NAMES_MAX = 32, 32
 _POINT_BYTES = 8
 _Name = Annotated[str, msgspec.Meta(max_length=_NAME_MAX)]
+_ON_THE_WAY_MS = 1000
+"""Who asks for the last ten minutes says when they began by an earlier clock than the one that answers."""
+
 _Packed = Annotated[bytes, msgspec.Meta(max_length=SPANS[-1].points * _POINT_BYTES)]
 
 
@@ -103,6 +106,6 @@ def bytes_of(numbers: array[float]) -> bytes:
 def step_for(since_ms: int, now_ms: int) -> int:
     """Return the finest step whose ring reaches back to a moment; 0: as far back as the finest goes."""
     for step, points in SPANS:
-        if not since_ms or now_ms - since_ms <= step * points * 1000:
+        if not since_ms or now_ms - since_ms < step * points * 1000 + _ON_THE_WAY_MS:
             return step
     return STEPS[-1]

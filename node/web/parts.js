@@ -122,6 +122,8 @@ export function form({title, effect, action, danger = false, fields = [], run, s
       }
       values = found;
       dialog.close();
+      // The event comes a turn later: what opens the next one meets no closed one till then.
+      dialog.remove();
     });
     dialog.addEventListener('close', () => { dialog.remove(); done(values); });
     signal?.addEventListener('abort', () => dialog.close(), {once: true});

@@ -62,7 +62,11 @@ def confirm(page: Page, action: str, effect: str) -> None:
 
 def details(page: Page, name: str, action: str) -> None:
     page.get_by_role("button", name=f"Details and actions of {name}", exact=True).click()
+    page.evaluate("""() => document.addEventListener('click', () => {
+        window.closedDialogs = document.querySelectorAll('dialog:not([open])').length;
+    }, {once: true})""")
     page.locator("dialog").get_by_role("button", name=action, exact=True).click()
+    assert page.evaluate("window.closedDialogs") == 0, "a closed dialog is still in the document"
 
 
 # --- what it shows ----------------------------------------------------------------------------
@@ -120,6 +124,34 @@ def test_every_page_is_right_for_every_width_and_for_those_who_do_not_see_it(
             page.screenshot(path=pictures / f"{name}-{theme}-{width}.png")
 
     assert serious == {}
+
+
+def test_charts_are_never_wider_than_the_window_also_before_they_know_its_width(opened, cluster):
+    page = opened(cluster.nodes[0].address).page
+    page.add_init_script("""
+        const Real = ResizeObserver;
+        window.late = null;
+        window.ResizeObserver = class extends Real {
+            constructor(call) { super((...all) => late ? late.push(() => call(...all)) : call(...all)); }
+        };
+    """)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"http://{cluster.nodes[0].address}/ui/#/statistics")
+    page.reload()
+    page.wait_for_selector(".plot canvas")
+    fits = (
+        "[...document.querySelectorAll('.plot')].every((plot) => !plot.querySelector('.uplot')"
+        " || plot.querySelector('.uplot').offsetWidth === plot.clientWidth)"
+    )
+    page.wait_for_function(fits)
+
+    page.evaluate("window.late = []")
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert not page.evaluate(fits), "this test is about charts that have not been told yet"
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+    page.evaluate("late.forEach((one) => one()); window.late = null")
+    page.wait_for_function(fits)
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -33,7 +33,7 @@ export function open(one, cluster, context) {
       isOwn ? null : el('p', {class: 'hint'}, 'Its own page: ',
         el('a', {href: `${location.protocol}//${one.address}/ui/`}, `${one.address}/ui/`), '. To stop it, do so there.'),
       el('div', {class: 'buttons'}, close, choices.map(([text, run, danger]) => el('button',
-        {type: 'button', class: danger ? 'danger' : null, onclick: () => { dialog.close(); run(); }}, text)))));
+        {type: 'button', class: danger ? 'danger' : null, onclick: () => { dialog.close(); dialog.remove(); run(); }}, text)))));
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

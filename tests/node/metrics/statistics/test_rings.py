@@ -125,6 +125,13 @@ def test_the_finest_step_that_reaches_back_is_taken(ago_s, step):
     assert step_for(0, 2_000_000_000) == 1
 
 
+@pytest.mark.parametrize(("ago_s", "step"), [(600, 1), (21600, 15), (604800, 120)])
+@pytest.mark.parametrize("on_the_way_ms", [1, 40, 999])
+def test_a_question_for_the_whole_of_a_ring_is_not_too_late_for_it(ago_s, step, on_the_way_ms):
+    asked_ms = 2_000_000_000
+    assert step_for(asked_ms - ago_s * 1000, asked_ms + on_the_way_ms) == step
+
+
 def test_what_is_packed_comes_out_again():
     before, after = filled(), Rings()
     assert rings.unpack(after, rings.pack(before, NODE), NODE) == ""
