@@ -41,9 +41,11 @@ def plain_cluster(info: ClusterInfo) -> ClusterInfo:
 
 def plain_fields(one: T) -> T:
     """Return a reply with every text in it made plain."""
-    changed = {
-        name: plain(value)
-        for name in one.__struct_fields__
-        if isinstance(value := getattr(one, name), str) and not value.isprintable()
-    }
+    changed: dict[str, str | tuple[str, ...]] = {}
+    for name in one.__struct_fields__:
+        value = getattr(one, name)
+        if isinstance(value, str) and not value.isprintable():
+            changed[name] = plain(value)
+        elif isinstance(value, tuple):
+            changed[name] = tuple(plain(item) if isinstance(item, str) else item for item in value)
     return msgspec.structs.replace(one, **changed) if changed else one

@@ -13,6 +13,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from .alarms import alarm_lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -248,6 +250,7 @@ def warnings(info: ClusterInfo) -> list[str]:
         for health in ("failed", "suspect")
         if any(node.health == health for node in info.nodes)
     ]
+    found += alarm_lines(info.nodes)
     if info.leader is not None and info.failure_tolerance == 0:
         found.append(_without_margin(len(voters)))
     elif info.leader is not None and len(voters) % 2 == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hstore.cli.client.plain import plain
+from hstore.cli.client.plain import plain, plain_cluster
 from hstore.cli.shell.words import split
 
 
@@ -24,3 +24,10 @@ def test_half_a_character_and_one_beyond_16_bits_have_escapes_too():
 
 def test_more_characters_are_replaced_where_the_caller_wants_that():
     assert plain('a"b', also={'"': '\\"'}) == 'a\\"b'
+
+
+def test_texts_of_a_list_in_a_reply_are_plain_too(make):
+    node = make.node(1, reason="a\x1b[2J", alarms=("b\x1b[2J", "disk_short"))
+    (shown,) = plain_cluster(make.info(node)).nodes
+    assert shown.reason == "a\\x1b[2J"
+    assert shown.alarms == ("b\\x1b[2J", "disk_short")

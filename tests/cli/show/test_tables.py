@@ -12,6 +12,7 @@ from rich.console import Console
 from hstore.cli.search.find import Found
 from hstore.cli.show import tables
 from hstore.cli.show.listing import show_once
+from hstore.node.cluster.alarms import ALARMS
 
 
 def text(renderable, width, **options):
@@ -261,6 +262,35 @@ def test_last_contact_is_never_wider_than_its_title(make, last_contact_ms, shown
 def test_what_an_operator_should_know_is_said_the_worst_first(make, nodes, changes, said):
     nodes = [make.node(number, **one) for number, one in enumerate(nodes, 1)]
     assert tables.warnings(make.info(*nodes, **changes)) == said
+
+
+def test_alarms_that_members_raise_are_said_with_what_to_do(make):
+    nodes = [
+        make.node(1, alarms=("clock_jump", "no_quorum_margin")),
+        make.node(2, alarms=("replica_differs", "of_a_newer_version")),
+        make.node(3, alarms=("replica_differs",)),
+        make.node(4, alarms=("disk_short",), health="failed"),
+        make.node(5),
+    ]
+    said = tables.warnings(make.info(*nodes))
+    assert said[0] == "failed: n4"
+    assert [line.split(":")[0] for line in said[1:]] == [
+        "copies of the data differ, found by n2, n3",
+        "the clock of n1 was set at once",
+        "of a newer version, an alarm of n2",
+    ]
+    assert said[-1].endswith("`hstore monitor -h 127.0.0.1:8501` says what to do")
+    for width in (40, 80, 200):
+        shown = text(tables.cluster_view(make.info(*nodes), width), width)
+        assert "! copies of the data differ" in shown
+        assert max(map(len, shown.splitlines())) <= width
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ALARMS if kind not in {"certificate", "ca_key"}])
+def test_each_kind_of_alarm_has_its_own_words(make, kind):
+    said = tables.warnings(make.info(make.node(1, alarms=(kind,)), make.node(2), make.node(3)))
+    assert not any("an alarm of" in line for line in said)
+    assert len(said) == (kind not in {"lost_log", "no_quorum_margin"})
 
 
 def test_markup_in_a_name_is_text(make):
