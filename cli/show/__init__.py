@@ -3,6 +3,7 @@
 Words. A *sighting* is the cluster at one moment of a watch.
 
 tables.py   pure functions from facts to rich renderables
+alarms.py   the alarms of members in words
 listing.py  `list`, once or followed
 picture.py  a live picture, fitted to the size of a terminal
 watch.py    follows a cluster from node to node
