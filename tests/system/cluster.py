@@ -239,9 +239,10 @@ class Node:
         """GET."""
         return self.request("GET", path)
 
-    def write(self, key: str, value: str) -> Answer:
+    def write(self, key: str, value: str, headers: Mapping[str, str] | None = None) -> Answer:
         """Write a key by `POST /write`."""
-        return self.request("POST", "/write", json.dumps({"key": key, "value": value}).encode())
+        body = json.dumps({"key": key, "value": value}).encode()
+        return self.request("POST", "/write", body, headers)
 
     def read(self, key: str) -> str | None:
         """Return the value of a key, linearizably; None where it does not exist."""
