@@ -6,7 +6,7 @@ Keys and values are shown so on a terminal; into a pipe they go as they are.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 import click
 import msgspec
@@ -44,8 +44,12 @@ def plain_fields(one: T) -> T:
     changed: dict[str, str | tuple[str, ...]] = {}
     for name in one.__struct_fields__:
         value = getattr(one, name)
-        if isinstance(value, str) and not value.isprintable():
+        if _steers(value):
             changed[name] = plain(value)
-        elif isinstance(value, tuple):
-            changed[name] = tuple(plain(item) if isinstance(item, str) else item for item in value)
+        elif isinstance(value, tuple) and any(_steers(item) for item in value):
+            changed[name] = tuple(plain(item) if _steers(item) else item for item in value)
     return msgspec.structs.replace(one, **changed) if changed else one
+
+
+def _steers(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and not value.isprintable()
