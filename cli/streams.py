@@ -42,23 +42,24 @@ class OutputLost(Exception):
         self.is_reader_gone = error.errno == errno.EPIPE
 
 
-class _Output(io.FileIO):
-    """A descriptor for output that raises `OutputLost` once, and then takes and discards all.
+class _Output(io.BufferedWriter):
+    """A buffer before a descriptor that raises `OutputLost` once, and then takes and discards all.
 
-    Otherwise the bytes that are left in a buffer above it would fail again when Python flushes that
-    at exit, with a message of Python's own.
+    Otherwise the bytes that are left in it would fail again when Python flushes them at exit, with a
+    message of Python's own. It is the buffer that does this, and not the file below: if Ctrl-C raises
+    in a `write` of Python that has just written, the buffer does not know, and writes it again.
 
     Attributes:
         is_lost: It takes and discards all.
     """
 
     def __init__(self, fd: int, *, is_silent: bool) -> None:
-        super().__init__(fd, "w", closefd=False)
+        super().__init__(io.FileIO(fd, "w", closefd=False))
         self._is_silent = is_silent
         self.is_lost = False
 
     def write(self, data: Any, /) -> int:
-        """Write as much as the system takes; return how much.
+        """Take all of it.
 
         Raises:
             OutputLost: It is lost, and this is the first time.
@@ -67,10 +68,25 @@ class _Output(io.FileIO):
             try:
                 return super().write(data)
             except OSError as error:
-                self.is_lost = True
-                if not self._is_silent:
-                    raise OutputLost(error) from None
+                self._lose(error)
         return len(data)
+
+    def flush(self) -> None:
+        """Write what was taken.
+
+        Raises:
+            OutputLost: It is lost, and this is the first time.
+        """
+        if not self.is_lost:
+            try:
+                super().flush()
+            except OSError as error:
+                self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        self.is_lost = True
+        if not self._is_silent:
+            raise OutputLost(error) from None
 
 
 def secure() -> None:
@@ -116,11 +132,11 @@ def ending_with_reader() -> Iterator[None]:
         # SIGPIPE comes for a connection that a node has closed, too.
         if not is_over.is_set() and _is_reader_gone() and not _is_within_trio():
             is_over.set()  # raise once: cleaning up on the way out must not be interrupted
-            raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-            if isinstance(raw, _Output):
-                if raw.is_lost:
+            output = getattr(sys.stdout, "buffer", None)
+            if isinstance(output, _Output):
+                if output.is_lost:
                     return  # it was noticed by printing, and the block is ending
-                raw.is_lost = True
+                output.is_lost = True
             raise OutputLost(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
 
     before = signal.signal(signal.SIGPIPE, end)
@@ -148,13 +164,13 @@ def _is_within_trio() -> bool:
 
 def _text(fd: int, before: object, *, is_silent: bool) -> io.TextIOWrapper:
     """Return a text stream to a descriptor, with the properties that Python gave the one before."""
-    raw = io.BufferedWriter(_Output(fd, is_silent=is_silent))
+    output = _Output(fd, is_silent=is_silent)
     if not isinstance(before, io.TextIOWrapper):
         return io.TextIOWrapper(
-            raw, encoding="utf-8", errors="backslashreplace", line_buffering=fd == 2
+            output, encoding="utf-8", errors="backslashreplace", line_buffering=fd == 2
         )
     return io.TextIOWrapper(
-        raw,
+        output,
         encoding=before.encoding,
         errors=before.errors,
         line_buffering=before.line_buffering,

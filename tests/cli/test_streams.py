@@ -68,6 +68,46 @@ def test_lost_output_is_an_error_once_and_then_discarded():
         text.close()
 
 
+def interrupted(text, at):
+    """Print a line, with Ctrl-C at the end of the `at`th call within; return whether it came to that."""
+    calls = 0
+
+    def interrupt(_frame, event, _called):
+        nonlocal calls
+        if event in {"return", "c_return"}:
+            calls += 1
+            if calls == at:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    sys.setprofile(interrupt)
+    try:
+        click.echo(b"17 set x 1", file=text)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_a_line_is_printed_once_wherever_ctrl_c_comes():
+    """A watch in the shell showed its last change twice when it was ended right behind it."""
+    shown: list[str] = []
+    while True:
+        reader, writer = os.pipe()
+        text = output(writer)
+        is_interrupted = interrupted(text, len(shown) + 1)
+        text.write("the prompt")
+        text.close()
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            shown.append(pipe.read())
+        if not is_interrupted:
+            break
+    assert set(shown) <= {"17 set x 1\nthe prompt", "the prompt"}
+    assert len(shown) > 5
+
+
 def test_a_reader_that_has_ended_is_told_from_a_disk_that_is_full():
     reader, writer = os.pipe()
     os.close(reader)

@@ -239,10 +239,9 @@ class Node:
         """GET."""
         return self.request("GET", path)
 
-    def write(self, key: str, value: str, headers: Mapping[str, str] | None = None) -> Answer:
+    def write(self, key: str, value: str) -> Answer:
         """Write a key by `POST /write`."""
-        body = json.dumps({"key": key, "value": value}).encode()
-        return self.request("POST", "/write", body, headers)
+        return self.request("POST", "/write", json.dumps({"key": key, "value": value}).encode())
 
     def read(self, key: str) -> str | None:
         """Return the value of a key, linearizably; None where it does not exist."""

@@ -65,19 +65,20 @@ class _Handler(BaseHTTPRequestHandler):
         is_stream = self.path == "/v1/ui/stream"
         door.count(is_stream)
         try:
-            self._hand_on(node.getresponse(), token)
+            self._hand_on(node.getresponse(), token if is_stream else None)
         finally:
             door.count(-is_stream)
             node.close()
 
-    def _hand_on(self, answer: http.client.HTTPResponse, token: str) -> None:
+    def _hand_on(self, answer: http.client.HTTPResponse, token: str | None) -> None:
+        """Hand on an answer: a stream as long as its token is good, any other whole."""
         self.send_response_only(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in {"transfer-encoding", "connection"}:
                 self.send_header(name, value)
         self.end_headers()
         while data := answer.read1(CHUNK):
-            if self.path.startswith("/v1/") and token != self.server.token:
+            if token not in {None, self.server.token}:
                 return
             self.wfile.write(data)
 
