@@ -47,7 +47,8 @@ class _Output(io.BufferedWriter):
 
     Otherwise the bytes that are left in it would fail again when Python flushes them at exit, with a
     message of Python's own. It is the buffer that does this, and not the file below: if Ctrl-C raises
-    in a `write` of Python that has just written, the buffer does not know, and writes it again.
+    in a `write` of Python that has just written, the buffer does not know, and writes it again
+    (findings/python-output-repeats-after-ctrl-c.sh).
 
     Attributes:
         is_lost: It takes and discards all.
