@@ -20,6 +20,9 @@ from ..model.commands import Member
 from ..model.values import split_address
 from .health import UNKNOWN, Judgement
 
+_DOWN = frozenset({"failed", "stopped"})
+"""Of a node that is so, what it reported of its speed and how long it runs is not so any more."""
+
 
 def cluster_info(
     facts: Facts, judgements: Mapping[int, Judgement], *, cluster_id: str, in_contact: bool
@@ -58,6 +61,7 @@ def _node_info(facts: Facts, member: Member, leader: int, judgement: Judgement) 
     health, contact_ms, figures, reason = judgement
     voter = facts.config.is_voter(member.id)
     kind = "leader" if member.id == leader else "follower" if voter else "learner"
+    running = figures if health not in _DOWN else None
     return NodeInfo(
         name=member.name,
         id=f"{member.id:016x}",
@@ -72,12 +76,12 @@ def _node_info(facts: Facts, member: Member, leader: int, judgement: Judgement) 
         applied_index=figures.applied_index if figures else None,
         last_contact_ms=contact_ms,
         version=figures.version if figures else None,
-        uptime_s=figures.uptime_s if figures else None,
+        uptime_s=running.uptime_s if running else None,
         reason=reason or None,
         disk_free=figures.disk_free if figures else None,
         disk_needed=figures.disk_needed if figures else None,
-        writes_per_s=figures.writes_per_s if figures else None,
-        fsync_ms=figures.fsync_ms if figures else None,
+        writes_per_s=running.writes_per_s if running else None,
+        fsync_ms=running.fsync_ms if running else None,
         alarms=figures.alarms if figures else (),
     )
 

@@ -29,6 +29,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
         health: `alive`, `suspect`, `failed`, `stopped`, `joining` or `recovering`: the leader's
             view; of a node that has not had one yet, what it sees itself.
         last_contact_ms: Since the leader last heard of it; 0 for the leader.
+        uptime_s: Seconds since it began; None also of a node that runs no more, as its speed.
         reason: Why it is not alive, in words that stay the same while that does; None: it is.
         disk_free, disk_needed: Bytes of its disk that are free, and that are needed free.
         writes_per_s: Entries of the log that it has applied, per second of the last five.

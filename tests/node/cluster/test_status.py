@@ -203,6 +203,26 @@ async def test_disk_writes_and_flushes_of_all_are_shown_everywhere_and_wake_no_w
         assert (seen.writes_per_s, seen.fsync_ms) == (0.0, None)
 
 
+@pytest.mark.parametrize("how", ["crash", "stop"])
+async def test_how_fast_and_how_long_a_member_runs_is_shown_while_it_runs(
+    how: str, autojump_clock
+) -> None:
+    async with running(3) as cluster:
+        for number in range(20):
+            await cluster.write(1, f"key{number}", "value")
+            await trio.sleep(0.1)
+        await cluster.until(lambda: getattr(cluster[2].sees(3), "writes_per_s", None))
+        if how == "crash":
+            cluster[3].crash()
+        else:
+            await cluster[3].stop()
+        await cluster.until(lambda: cluster[2].health_of(3) in {"failed", "stopped"})
+        seen = cluster[2].sees(3)
+        assert seen is not None
+        assert (seen.uptime_s, seen.writes_per_s, seen.fsync_ms) == (None, None, None)
+        assert seen.applied_index, "how far it was is still known"
+
+
 async def test_an_alarm_of_one_member_is_shown_by_all_while_it_holds(autojump_clock) -> None:
     async with running(3) as cluster:
         cluster[2].node.alarms.sound("term_jump", 3, member=3)
