@@ -194,8 +194,16 @@ class Status:
         return node in judgements and judgements[node][0] in LIVE
 
     def live_members(self) -> set[int]:
-        """Return the ids of the members that count among the live."""
-        return {node for node, judged in self.judgements().items() if judged[0] in LIVE}
+        """Return the ids of the members that count among the live.
+
+        Without a leader as this node sees them itself: the last bulletin is of before, and would count
+        a majority that is gone for as long as it is gone.
+        """
+        if self._facts.is_leader or self.in_contact():
+            judged = self.judgements()
+        else:
+            judged = self._health.seen_alone(self._alone_since)
+        return {node for node, (health, *_) in judged.items() if health in LIVE}
 
     def judgements(self) -> dict[int, Judgement]:
         """Return how each member is judged: by the leader now, elsewhere as its bulletin has it."""
