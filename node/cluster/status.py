@@ -311,6 +311,9 @@ class Status:
         """
         self.clocks.look()
         is_in_contact = self.in_contact()
+        if is_in_contact or self._was_in_contact:
+            # From the first look on: a process that was halted meanwhile has missed no leader yet.
+            self._alone_since = trio.current_time()
         if is_in_contact != self._was_in_contact:
             self.refresh()
         self.on_contact()
@@ -318,7 +321,7 @@ class Status:
             self.timeline.look(self.info())
         if not self._facts.is_leader:
             if is_in_contact:
-                self._alone_since, self._told_alone = trio.current_time(), ""
+                self._told_alone = ""
             else:
                 self._look_alone()
             return
