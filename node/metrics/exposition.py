@@ -41,7 +41,8 @@ class Exposition(Collector):
             The content type, and the body.
         """
         try:
-            encode, content_type = choose_encoder(accept)
+            # The answer's type repeats what it takes for a version.
+            encode, content_type = choose_encoder(accept if accept.isascii() else "")
         except (TypeError, ValueError):  # It names a version that is no number.
             encode, content_type = choose_encoder("")
         return content_type, encode(self._registry)

@@ -130,6 +130,7 @@ async def test_a_scraper_gets_openmetrics_when_it_accepts_that(autojump_clock):
         "text/plain;version=abc",
         "application/openmetrics-text;version=1.x",
         "text/plain;version=" + "9" * 5000,
+        "application/openmetrics-text;version=\xa01.0.0",
     ],
 )
 async def test_a_version_that_is_none_gets_plain_text(autojump_clock, accept):
