@@ -252,6 +252,23 @@ async def test_elections_and_leaders_are_counted(autojump_clock):
     assert sum(found["hstore_raft_elections_total"] for found in after) >= 1
 
 
+async def test_a_new_leader_tells_no_lag_of_a_peer_that_it_has_not_heard(autojump_clock):
+    """It would be the whole log, of a member that may lack one entry."""
+    lag = "hstore_raft_peer_lag_entries"
+    async with running(3) as cluster:
+        await cluster.write(1, "k", "v")
+        await cluster.until(lambda: scrape(cluster[1].node)[f'{lag}{{peer="n3"}}'] == 0)
+        cluster[1].crash()
+        await cluster.until(lambda: cluster[2].is_leader or cluster[3].is_leader)
+        await cluster.write(2, "k", "w")
+        other = "n2" if cluster[3].is_leader else "n3"
+        found = scrape(cluster.leader.node)
+        assert found[f'{lag}{{peer="{other}"}}'] <= 1
+        assert f'{lag}{{peer="n1"}}' not in found
+        await cluster[1].start()
+        await cluster.until(lambda: scrape(cluster.leader.node).get(f'{lag}{{peer="n1"}}') == 0)
+
+
 async def test_every_alarm_is_there_and_holds_while_its_cause_lasts(autojump_clock):
     async with running(3) as cluster:
         node = cluster[1].node
@@ -398,8 +415,7 @@ async def test_a_large_cluster_costs_few_bytes_and_no_walk_over_its_services(aut
         facts = SimpleNamespace(
             members=peers,
             peers=[*peers],
-            last_index=10**9,
-            match_of=lambda _peer: 10**8,
+            lag_of=lambda _peer: 10**9,
             catalog=large_catalog(),
             session_count=10_000,
             lock_count=10_000,
