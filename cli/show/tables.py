@@ -184,7 +184,9 @@ def headline(info: ClusterInfo, width: int, *, is_brief: bool = False) -> Text:
         is_brief: Leave out id, zone and term.
     """
     leader = ("no leader", "bold red") if info.leader is None else (f"leader {info.leader}", "bold")
-    facts = [leader, (f"quorum {info.quorum}", ""), (tolerance(info), "")]
+    facts = [leader, (f"quorum {info.quorum}", "")]
+    if info.leader is not None:
+        facts.append((tolerance(info), ""))
     if not is_brief:
         about = (f"cluster {info.cluster_id}", f"zone {info.zone}", f"term {info.term}")
         facts = [*((one, "") for one in about), *facts]
@@ -221,7 +223,7 @@ def wrapped(text: str, width: int, *, indent: int) -> str:
 
 
 def tolerance(info: ClusterInfo) -> str:
-    """Say how many nodes may fail."""
+    """Say how many nodes may fail; without a leader that is of a last view, and nobody may rely on it."""
     return f"can lose {_count(info.failure_tolerance, 'node')}"
 
 
@@ -348,7 +350,8 @@ def changes(before: ClusterInfo | None, after: ClusterInfo) -> list[str]:
     lines += [f"{old[one].name}: left the cluster" for one in sorted(gone)]
     if before is None or _whole(before) != _whole(after):
         leader = f"leader {after.leader}" if after.leader else "no leader"
-        lines.append(f"cluster: {leader}, term {after.term}, {tolerance(after)}")
+        may_lose = f", {tolerance(after)}" if after.leader else ""
+        lines.append(f"cluster: {leader}, term {after.term}{may_lose}")
     return lines
 
 

@@ -194,8 +194,16 @@ class Status:
         return node in judgements and judgements[node][0] in LIVE
 
     def live_members(self) -> set[int]:
-        """Return the ids of the members that count among the live."""
-        return {node for node, judged in self.judgements().items() if judged[0] in LIVE}
+        """Return the ids of the members that count among the live.
+
+        Without a leader as this node sees them itself: the last bulletin is of before, and would count
+        a majority that is gone for as long as it is gone.
+        """
+        if self._facts.is_leader or self.in_contact():
+            judged = self.judgements()
+        else:
+            judged = self._health.seen_alone(self._alone_since)
+        return {node for node, (health, *_) in judged.items() if health in LIVE}
 
     def judgements(self) -> dict[int, Judgement]:
         """Return how each member is judged: by the leader now, elsewhere as its bulletin has it."""
@@ -303,6 +311,9 @@ class Status:
         """
         self.clocks.look()
         is_in_contact = self.in_contact()
+        if is_in_contact or self._was_in_contact:
+            # From the first look on: a process that was halted meanwhile has missed no leader yet.
+            self._alone_since = trio.current_time()
         if is_in_contact != self._was_in_contact:
             self.refresh()
         self.on_contact()
@@ -310,7 +321,7 @@ class Status:
             self.timeline.look(self.info())
         if not self._facts.is_leader:
             if is_in_contact:
-                self._alone_since, self._told_alone = trio.current_time(), ""
+                self._told_alone = ""
             else:
                 self._look_alone()
             return

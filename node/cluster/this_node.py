@@ -23,6 +23,9 @@ from .status import Status
 _STOP_SECONDS = 2.0
 """For the cluster to agree that it does without this node; a stop takes 5 s in all."""
 
+_FORMER_MAX = 64
+"""Names of members that were removed: the log speaks of one for some seconds after that."""
+
 
 class ThisNode:
     """What a node knows of itself. The HTTP API serves it as `Process`.
@@ -71,6 +74,9 @@ class ThisNode:
         self._lag = lag
         self._given_name = name
         self._members: Mapping[int, Member] = {}
+        # Names that the log has looked among, and those of members that are none any more.
+        self._named: Mapping[int, Member] = replica.facts.members
+        self._former: dict[int, str] = {}
         self._hosts_settings: ClusterSettings | None = None
         self._hosts: frozenset[str] = frozenset()
 
@@ -81,8 +87,19 @@ class ThisNode:
         return member.name if member else self._given_name
 
     def name_of(self, member: int) -> str:
-        """Return the name of a member, from any thread; empty: it is none that this node knows."""
-        return self.name if member == self._facts.id else self._facts.name_of(member)
+        """Return the name of a member, from any thread; empty: it is none that this node knows.
+
+        One that was removed keeps its last name here: the log has more to say of it.
+        """
+        members = self._facts.members
+        if members is not self._named:
+            before, self._named = self._named, members
+            gone = {one.id: one.name for one in before.values() if one.id not in members}
+            # Replaced, not changed: another thread may just be looking.
+            self._former = dict([*self._former.items(), *gone.items()][-_FORMER_MAX:])
+        if member == self._facts.id:
+            return self.name
+        return self._facts.name_of(member) or self._former.get(member, "")
 
     @property
     def id(self) -> int:

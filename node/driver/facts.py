@@ -12,6 +12,7 @@ from ..model.commands import ClusterSettings, Member
 from ..raft.core import Core
 from ..raft.entry import Entry
 from ..raft.membership import Configuration
+from ..raft.progress import ProgressState
 from ..raft.roles import Role
 from ..state.catalog.index import CatalogIndex
 from ..state.machine import State
@@ -127,6 +128,13 @@ class Facts:
         """At the leader, the index up to which a follower surely has the log; None: it is none."""
         progress = self._core.progress.get(follower)
         return None if progress is None else progress.match
+
+    def lag_of(self, follower: int) -> int | None:
+        """At the leader, how many entries a follower lacks; None: it has not said since this one leads."""
+        progress = self._core.progress.get(follower)
+        if progress is None or (not progress.match and progress.state is ProgressState.PROBE):
+            return None
+        return self.last_index - progress.match
 
     def has_own_term(self, voter: int) -> bool:
         """Whether `voter` durably has the first entry of this leader; this leader counts as having it."""

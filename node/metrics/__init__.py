@@ -6,6 +6,7 @@ and labels, as Prometheus has it.
 sources.py     the rooms that count
 figures.py     totals and gauges that metrics and statistics share
 series.py      every series, group by group
+process.py     those of the process itself
 families.py    plain numbers as families of prometheus-client
 exposition.py  Prometheus' text, OpenMetrics
 consul_form.py Consul's JSON

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from . import consul_form, series
 from .figures import Figures
+from .process import process
 
 
 class Exposition(Collector):
@@ -29,18 +30,21 @@ class Exposition(Collector):
         self._figures = figures
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
-        ProcessCollector(registry=self._registry)
 
     def text(self, accept: str) -> tuple[str, bytes]:
         """Return all series in the form that a scraper accepts best.
 
         Args:
-            accept: The `Accept` header; empty: plain Prometheus text.
+            accept: The `Accept` header; empty, or not to be understood: plain Prometheus text.
 
         Returns:
             The content type, and the body.
         """
-        encode, content_type = choose_encoder(accept)
+        try:
+            # The answer's type repeats what it takes for a version.
+            encode, content_type = choose_encoder(accept if accept.isascii() else "")
+        except (TypeError, ValueError):  # It names a version that is no number.
+            encode, content_type = choose_encoder("")
         return content_type, encode(self._registry)
 
     def consul(self) -> bytes:
@@ -62,3 +66,4 @@ class Exposition(Collector):
         yield from series.services(of)
         yield from series.loop(of, figures.log_lines_dropped(), figures.descriptors())
         yield from series.alarms(of, margin, is_voter_missing=is_voter_missing)
+        yield from process()

@@ -99,9 +99,9 @@ def peers(of: Sources) -> Iterator[Metric]:
     members = facts.members
     names = {peer: members[peer].name for peer in facts.peers if peer in members}
     lag = {
-        (name,): facts.last_index - match
+        (name,): behind
         for peer, name in names.items()
-        if (match := facts.match_of(peer)) is not None
+        if (behind := facts.lag_of(peer)) is not None
     }
     heard = of.replica.heard
     contact = {(name,): now - heard[peer] for peer, name in names.items() if peer in heard}

@@ -167,6 +167,17 @@ def test_each_state_of_a_cluster_has_its_design(browser, cluster, pictures, stat
         page.screenshot(path=pictures / f"state-{state}.png")
 
 
+def test_without_a_leader_no_number_says_how_many_may_fail(browser, cluster):
+    """The last leader's view may be of before the majority was lost."""
+    with new_context(browser) as context:
+        feed(context, STATES["no-leader"][0] | {"failure_tolerance": 1})
+        page = context.new_page()
+        page.goto(f"http://{cluster.nodes[0].address}/ui/")
+        figure = page.locator(".figure", has_text="May fail")
+        expect(figure.locator(".value")).to_have_text("none")
+        expect(figure).not_to_contain_text("voter")
+
+
 def test_alarms_that_hold_are_said_once_with_members_and_what_to_do(browser, cluster):
     with new_context(browser) as context:
         feed(context, STATES["alarms"][0])

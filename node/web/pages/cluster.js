@@ -187,7 +187,7 @@ function showFigures(box, cluster, since) {
   const lag = known.length > 1 ? Math.max(...known) : null;
   const next = [
     parts.figure('Leader', cluster.leader || 'none', {hint: leads, kind: cluster.leader ? '' : 'bad'}),
-    parts.figure('May fail', String(cluster.failure_tolerance), {unit: cluster.failure_tolerance === 1 ? 'voter' : 'voters',
+    parts.figure('May fail', cluster.leader ? String(cluster.failure_tolerance) : 'none', {unit: !cluster.leader ? '' : cluster.failure_tolerance === 1 ? 'voter' : 'voters',
       hint: cluster.leader ? 'before writes stop' : 'writes have stopped', kind: cluster.leader && cluster.failure_tolerance > 0 ? '' : voters.length > 1 ? 'bad' : 'warn'}),
     parts.figure('Voters live', `${up} / ${voters.length}`, {hint: `quorum is ${cluster.quorum}`, kind: up === voters.length ? '' : 'warn'}),
     parts.figure('Term', format.count(cluster.term), {hint: 'rises with each election'}),

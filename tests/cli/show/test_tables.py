@@ -37,6 +37,13 @@ def test_name_address_health_and_type_are_shown_for_every_node(make):
     )
 
 
+def test_without_a_leader_nothing_is_said_of_how_many_may_fail(make):
+    """The last leader's view may be of before the majority was lost."""
+    lost = make.info(leader=None, failure_tolerance=1)
+    assert "can lose" not in text(tables.cluster_view(lost, 120), 120)
+    assert tables.changes(make.info(), lost) == ["cluster: no leader, term 2"]
+
+
 def test_more_columns_are_shown_where_there_is_room_and_all_in_a_wide_terminal(make):
     table = tables.node_table(make.info(make.node(1)), 60)
     assert text(table, 60) == (

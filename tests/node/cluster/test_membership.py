@@ -225,6 +225,18 @@ async def test_a_node_that_leaves_is_out_and_ends_and_the_others_go_on(
         assert await cluster.read(rest[1], "key") == "value"
 
 
+async def test_the_log_names_a_member_that_was_removed(autojump_clock) -> None:
+    """Its link breaks, and its vote is taken, when it is none any more."""
+    async with running(3) as cluster:
+        names = [cluster[n].node.process.name_of for n in (1, 2)]
+        assert [name_of(3) for name_of in names] == ["n3", "n3"]
+        cluster[3].crash()
+        await cluster[1].node.administration.remove("n3", deadline())
+        await cluster.until(lambda: members_at(cluster, 2) == ["n1", "n2"])
+        assert [name_of(3) for name_of in names] == ["n3", "n3"]
+        assert names[0](9) == ""
+
+
 async def test_a_leader_is_removed_by_a_follower(autojump_clock) -> None:
     async with running(3) as cluster:
         await cluster[2].node.administration.remove(cluster[1].address, deadline())

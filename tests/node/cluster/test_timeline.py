@@ -116,6 +116,19 @@ async def test_a_lost_quorum_is_an_error_that_says_who_is_missing(autojump_clock
         assert line["why"] == texts(cluster[1], "no leader")[1]
 
 
+async def test_nodes_that_were_halted_do_not_say_that_the_others_were_missing_meanwhile(
+    autojump_clock, logged
+) -> None:
+    """As after SIGSTOP and SIGCONT, or a machine that slept: they have not looked for so long."""
+    async with running(3) as cluster:
+        await settled(cluster)
+        del logged[:]
+        autojump_clock.jump(8)
+        await trio.sleep(2)
+        assert cluster.agrees()
+        assert [line for line in logged if line["event"] == "no leader"] == []
+
+
 async def test_a_member_that_was_silent_before_an_election_is_not_back_by_it(
     autojump_clock,
 ) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
@@ -18,6 +19,7 @@ from hstore.node.driver import key_counting
 from hstore.node.errors import HstoreError, NoLeader, OutcomeUnknown, StorageError
 from hstore.node.measure.answered import Answered, Tally
 from hstore.node.metrics import series
+from hstore.node.metrics.figures import open_files
 from hstore.node.peers.link import LinkFigures
 from hstore.node.state.catalog.index import CatalogIndex, Name
 from hstore.node.state.kv import key_count
@@ -121,6 +123,49 @@ async def test_a_scraper_gets_openmetrics_when_it_accepts_that(autojump_clock):
     assert b"_created" not in body
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text;version=abc",
+        "text/plain;version=abc",
+        "application/openmetrics-text;version=1.x",
+        "text/plain;version=" + "9" * 5000,
+        "application/openmetrics-text;version=\xa01.0.0",
+    ],
+)
+async def test_a_version_that_is_none_gets_plain_text(autojump_clock, accept):
+    async with running(1) as cluster:
+        content_type, body = cluster[1].node.backend.metrics.text(accept)
+    assert content_type.startswith("text/plain; version=0.0.4")
+    assert b"hstore_build_info" in body
+
+
+async def test_the_process_is_shown_as_every_client_of_prometheus_shows_it(autojump_clock):
+    async with running(1) as cluster:
+        node = cluster[1].node
+        found = scrape(node)
+        _, body = node.backend.metrics.text("")
+    theirs = CollectorRegistry()
+    ProcessCollector(registry=theirs)
+    lines = generate_latest(theirs).decode().splitlines()
+    about = {line for line in lines if line.startswith("#")}
+    assert about <= set(body.decode().splitlines())
+    for name in ("process_max_fds", "process_start_time_seconds"):
+        assert found[name] == theirs.get_sample_value(name)
+    for name in ("process_cpu_seconds_total", "process_open_fds", "process_resident_memory_bytes"):
+        assert found[name] == pytest.approx(theirs.get_sample_value(name), rel=0.5)
+
+
+async def test_descriptors_are_counted_without_a_list_of_them(autojump_clock, monkeypatch):
+    """Of 20,000 a list takes 15 to 50 ms, and keeps everybody waiting for that long."""
+    if not open_files():
+        pytest.skip("this system does not tell their number, which Linux does since 6.2")
+    async with running(1) as cluster:
+        monkeypatch.setattr(os, "listdir", _raise)
+        found = scrape(cluster[1].node)
+    assert found["process_open_fds"] > 0
+
+
 async def test_each_node_shows_its_own_figures(autojump_clock):
     async with running(3) as cluster:
         await cluster.write(2, "k", "v")
@@ -207,6 +252,23 @@ async def test_elections_and_leaders_are_counted(autojump_clock):
     assert sum(found["hstore_raft_elections_total"] for found in after) >= 1
 
 
+async def test_a_new_leader_tells_no_lag_of_a_peer_that_it_has_not_heard(autojump_clock):
+    """It would be the whole log, of a member that may lack one entry."""
+    lag = "hstore_raft_peer_lag_entries"
+    async with running(3) as cluster:
+        await cluster.write(1, "k", "v")
+        await cluster.until(lambda: scrape(cluster[1].node)[f'{lag}{{peer="n3"}}'] == 0)
+        cluster[1].crash()
+        await cluster.until(lambda: cluster[2].is_leader or cluster[3].is_leader)
+        await cluster.write(2, "k", "w")
+        other = "n2" if cluster[3].is_leader else "n3"
+        found = scrape(cluster.leader.node)
+        assert found[f'{lag}{{peer="{other}"}}'] <= 1
+        assert f'{lag}{{peer="n1"}}' not in found
+        await cluster[1].start()
+        await cluster.until(lambda: scrape(cluster.leader.node).get(f'{lag}{{peer="n1"}}') == 0)
+
+
 async def test_every_alarm_is_there_and_holds_while_its_cause_lasts(autojump_clock):
     async with running(3) as cluster:
         node = cluster[1].node
@@ -228,6 +290,33 @@ async def test_every_alarm_is_there_and_holds_while_its_cause_lasts(autojump_clo
         await cluster[3].stop()
         await cluster.until(lambda: scrape(node)["hstore_quorum_margin"] == 0)
         assert alarms()["no_quorum_margin"] == 1
+
+
+async def test_a_node_that_is_left_without_a_majority_shows_a_margin_below_zero(autojump_clock):
+    """The leader that said so before cannot say it any more."""
+    async with running(3) as cluster:
+        node = cluster[3].node
+        await cluster.until(lambda: scrape(node)["hstore_quorum_margin"] == 1)
+        cluster[1].crash()
+        cluster[2].crash()
+        await cluster.until(lambda: scrape(node)["hstore_raft_has_leader"] == 0)
+        await cluster.until(lambda: scrape(node)["hstore_quorum_margin"] == -1)
+        assert scrape(node)['hstore_alarm{kind="no_quorum_margin"}'] == 1
+        await cluster[1].start()
+        await cluster.until(lambda: scrape(node)["hstore_quorum_margin"] == 0)
+
+
+async def test_a_leader_that_is_cut_off_shows_a_margin_below_zero_while_it_leads_and_after(
+    autojump_clock,
+):
+    async with running(3) as cluster:
+        node = cluster[1].node
+        await cluster.until(lambda: scrape(node)["hstore_quorum_margin"] == 1)
+        cluster.silence(2, of=(1,))
+        cluster.silence(1, of=(2, 3))
+        cluster.silence(3, of=(1,))
+        await cluster.until(lambda: scrape(node)["hstore_raft_is_leader"] == 0)
+        await cluster.until(lambda: scrape(node)["hstore_quorum_margin"] == -1)
 
 
 async def test_a_cluster_of_one_has_no_margin_and_no_alarm(autojump_clock):
@@ -326,8 +415,7 @@ async def test_a_large_cluster_costs_few_bytes_and_no_walk_over_its_services(aut
         facts = SimpleNamespace(
             members=peers,
             peers=[*peers],
-            last_index=10**9,
-            match_of=lambda _peer: 10**8,
+            lag_of=lambda _peer: 10**9,
             catalog=large_catalog(),
             session_count=10_000,
             lock_count=10_000,
