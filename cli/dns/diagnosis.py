@@ -333,7 +333,7 @@ def _getaddrinfo(seen: Observations) -> Check:
         return Check(where, Result.SKIPPED, "not asked")
     working = [one.address for one in seen.resolvers if seen.told(one).hosts]
     if found.problem:
-        return Check(where, Result.WRONG, found.problem, _not_found(seen, found, working))
+        return Check(where, Result.WRONG, found.problem, _not_found(seen, working))
     said = ", ".join(sorted(found.hosts))
     truth = seen.truth()
     if truth and not found.hosts & truth:
@@ -358,7 +358,7 @@ def _getaddrinfo(seen: Observations) -> Check:
     return Check(where, Result.OK, said)
 
 
-def _not_found(seen: Observations, found: Lookup, working: list[str]) -> str:
+def _not_found(seen: Observations, working: list[str]) -> str:
     """Return why programs get no address, or that a line above explains it."""
     if not working:
         return "That follows from the above: no resolver that it asks has an answer."

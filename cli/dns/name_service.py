@@ -26,7 +26,6 @@ class NameService:
 
     Attributes:
         nameservers: Those of resolv.conf that glibc asks, in its order; without one, 127.0.0.1.
-        is_resolv_conf_there: Whether there is such a file.
         ignored: Lines of resolv.conf that name a server which glibc never asks.
         sources: Words of the `hosts:` line of nsswitch.conf, such as `files`, `[NOTFOUND=return]`.
         mdns_allow: Entries of mdns.allow; None when there is no such file.
@@ -34,7 +33,6 @@ class NameService:
     """
 
     nameservers: tuple[str, ...] = ("127.0.0.1",)
-    is_resolv_conf_there: bool = True
     ignored: tuple[str, ...] = ()
     sources: tuple[str, ...] = ("files", "dns")
     mdns_allow: tuple[str, ...] | None = None
@@ -54,12 +52,10 @@ def is_resolved(nameserver: str) -> bool:
 def read(root: Path = Path("/")) -> NameService:
     """Read what the machine (or a folder like its root) has. A file that is not there is empty."""
     etc = root / "etc"
-    resolv_conf = _text(etc / "resolv.conf")
-    nameservers, ignored = parse_resolv_conf(resolv_conf or "")
+    nameservers, ignored = parse_resolv_conf(_text(etc / "resolv.conf") or "")
     allow = _text(etc / "mdns.allow")
     return NameService(
         nameservers,
-        resolv_conf is not None,
         ignored,
         parse_nsswitch(_text(etc / "nsswitch.conf") or ""),
         None if allow is None else tuple(_meant(allow)),

@@ -166,6 +166,7 @@ class Tls:
 
     def __init__(self) -> None:
         self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._reading = trio.Lock()
 
     async def start(self, sock: socket.socket, name: str, *, is_verified: bool) -> TlsConnection:
         """Shake hands on a connected socket.
@@ -197,13 +198,17 @@ class Tls:
 
     async def _context(self, is_verified: bool) -> ssl.SSLContext:
         context = self._contexts.get(is_verified)
-        if context is None:
-            # It reads some hundred certificates from files: 20 ms that the loop must not wait.
-            context = await trio.to_thread.run_sync(ssl.create_default_context)
-            if not is_verified:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            self._contexts[is_verified] = context
+        if context is not None:
+            return context
+        async with self._reading:  # Else each of the checks that begin together would read them.
+            context = self._contexts.get(is_verified)
+            if context is None:
+                # It reads some hundred certificates from files: 20 ms that the loop must not wait.
+                context = await trio.to_thread.run_sync(ssl.create_default_context)
+                if not is_verified:
+                    context.check_hostname = False
+                    context.verify_mode = ssl.CERT_NONE
+                self._contexts[is_verified] = context
         return context
 
 

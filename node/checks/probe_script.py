@@ -90,7 +90,6 @@ class ScriptProbe:
             return await _finish(process, said, definition)
         finally:
             if process.returncode is None:
-                _kill_group(process.pid)
                 with trio.move_on_after(_REAP_S, shield=True):
                     await process.wait()
             said.close()
@@ -124,11 +123,16 @@ async def _start(definition: CheckDefinition) -> tuple[trio.Process, _Said]:
 
 
 async def _finish(process: trio.Process, said: _Said, definition: CheckDefinition) -> Verdict:
-    """Wait until the program has ended, and end what it has left in its group."""
+    """Wait until the program has ended, and end what it has left in its group.
+
+    Cancellation: the whole group is killed, also if the program itself has just ended.
+    """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(said.listen)
-        code = await process.wait()
-        _kill_group(process.pid)
+        try:
+            code = await process.wait()
+        finally:
+            _kill_group(process.pid)
         # What it said is in the pipe by now. One that left its session may hold that open for ever.
         nursery.cancel_scope.cancel()
     said.take()

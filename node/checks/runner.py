@@ -84,11 +84,6 @@ class CheckRunner:
         return sum(map(len, self._by_node.values()))
 
     @property
-    def runs_total(self) -> int:
-        """Runs that have ended, since the node started."""
-        return self._runs.total
-
-    @property
     def late_total(self) -> int:
         """Runs that began late, because too many were under way."""
         return self._runs.late_total

@@ -68,7 +68,7 @@ class CheckOwners:
         # Nodes with a check that has to be run, each with its witness; nodes to be looked at for one.
         self._witness: dict[int, str] = {}
         self._to_scan: dict[int, None] = {}
-        self._is_look_due = self._is_writing = False
+        self._is_writing = False
         self._look_at = math.inf
         self._levelled_at = -math.inf
         self._changed = Flag()

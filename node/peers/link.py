@@ -339,22 +339,21 @@ class Link:
     async def _connect(self) -> trio.abc.Stream:
         """Connect; report the peer as down if that takes longer than a heartbeat."""
         result: trio.abc.Stream | Exception = PeerError(f"no welcome in {CONNECT_SECONDS} s")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_silence)
-            # Caught here, because the nursery would wrap the exception into a group.
-            with trio.move_on_after(CONNECT_SECONDS):
-                try:
-                    result = await connect(
-                        self._dial,
-                        self.address,
-                        self._me,
-                        self.peer,
-                        wire.Purpose.MESSAGES,
-                        admit=self._welcomed,
-                    )
-                except LOST as error:
-                    result = error
-            nursery.cancel_scope.cancel()
+        dialling = self._dial, self.address, self._me, self.peer, wire.Purpose.MESSAGES
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_silence)
+                # Caught here, because the nursery would wrap the exception into a group.
+                with trio.move_on_after(CONNECT_SECONDS):
+                    try:
+                        result = await connect(*dialling, admit=self._welcomed)
+                    except LOST as error:
+                        result = error
+                nursery.cancel_scope.cancel()
+        except BaseException:  # Cancelled while the nursery ended, with a connection already made.
+            if not isinstance(result, Exception):
+                await trio.aclose_forcefully(result)
+            raise
         if isinstance(result, Exception):
             raise result
         return result
@@ -386,9 +385,14 @@ class Link:
         async def dial(address: str) -> trio.abc.Stream:
             stream = await self._dial(address)
             # The hello ends the old connection at the peer. Not if that one goes on by itself now.
-            await trio.sleep(_SECOND_LOOK * self._heartbeat_s())
-            if not self._is_silent():
-                await trio.aclose_forcefully(stream)
+            is_silent = False
+            try:
+                await trio.sleep(_SECOND_LOOK * self._heartbeat_s())
+                is_silent = self._is_silent()
+            finally:
+                if not is_silent:  # Or cancelled.
+                    await trio.aclose_forcefully(stream)
+            if not is_silent:
                 raise PeerError("the old connection is acknowledged again")
             return stream
 

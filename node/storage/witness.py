@@ -73,6 +73,7 @@ class WitnessFile:
                 # end.
                 os.pwrite(self._fd, bytes(_FILE_BYTES - len(content)), len(content))
         except OSError as error:
+            self.close()
             raise StorageError(f"{self._path} cannot be used: {error}") from error
         slots = (_decode(content[at : at + _SLOT_BYTES]) for at in (0, _SLOT_BYTES))
         self._number = 0

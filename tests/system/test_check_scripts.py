@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -159,3 +160,23 @@ async def test_an_endless_output_is_read_to_a_bound_and_does_not_hold_the_loop()
     assert verdict.status == ignores.status == "critical"
     assert f"of {SAID_BYTES_MAX}" in verdict.output or "captured 4096 of" in verdict.output
     assert longest < 0.5
+
+
+async def test_what_a_script_left_is_ended_though_it_ends_as_its_check_goes(
+    tmp_path, monkeypatch
+) -> None:
+    kept = tmp_path / "pid"
+    with trio.CancelScope() as check:
+        open_process = trio.lowlevel.open_process
+
+        async def open_and_end(*args: Any, **named: Any) -> trio.Process:
+            process: trio.Process = await open_process(*args, **named)
+            # It ends, and its check goes, in one turn of the loop; nobody has waited for it yet.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
+            check.cancel()
+            return process
+
+        monkeypatch.setattr(trio.lowlevel, "open_process", open_and_end)
+        await run(shell(f"sleep 60 & echo $! > {kept}"))
+    assert check.cancelled_caught
+    assert await gone(kept)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ...measure.answered import Reason
 
 JSON = b"application/json"
-BYTES = b"application/octet-stream"
 EVENTS = b"text/event-stream"
 TEXT = b"text/plain; charset=utf-8"
 

@@ -102,7 +102,7 @@ def test_nss_mdns_keeps_the_names_that_it_takes(sources, allow, name, keeper):
 
 
 def test_a_machine_without_these_files_has_the_defaults_of_glibc(tmp_path):
-    assert read(tmp_path) == NameService(is_resolv_conf_there=False)
+    assert read(tmp_path) == NameService()
 
 
 def test_the_files_are_read_where_the_root_is(tmp_path):

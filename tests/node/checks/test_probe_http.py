@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import ipaddress
 import socket
+import ssl
 
 import pytest
 import trio
@@ -498,3 +499,24 @@ async def test_large_heads_of_ours_are_refused():
     assert "larger than 32768 bytes" in verdict.output
     assert len(verdict.output.encode()) < RESULT_BYTES_MAX
     assert HEAD_BYTES_MAX == 16 * 1024
+
+
+async def test_certificates_are_read_once_however_many_checks_begin_together(monkeypatch) -> None:
+    read = []
+
+    def slow() -> ssl.SSLContext:
+        read.append(1)
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    monkeypatch.setattr("hstore.node.checks.connections.ssl.create_default_context", slow)
+    tls, contexts = Tls(), []
+
+    async def ask() -> None:
+        contexts.append(await tls._context(is_verified=True))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(ask)
+    assert len(read) == 1
+    assert len(contexts) == 50
+    assert len(set(map(id, contexts))) == 1

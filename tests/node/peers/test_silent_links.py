@@ -181,6 +181,73 @@ class Stuck(trio.abc.Stream):
     async def aclose(self) -> None: ...
 
 
+class Silent(trio.abc.Stream):
+    """A connection whose other machine acknowledges nothing; it notes its end."""
+
+    is_closed = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None: ...
+
+    async def wait_send_all_might_not_block(self) -> None: ...
+
+    def acknowledged(self) -> tuple[int, int]:
+        return 0, 1
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.sleep_forever()
+        return b""
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_dial_beside_that_is_cancelled_closes_what_it_has_dialled(autojump_clock) -> None:
+    dialled: list[Silent] = []
+
+    async def dial(_address: str) -> trio.abc.Stream:
+        dialled.append(Silent())
+        return dialled[-1]
+
+    async with running(2) as cluster:
+        events = cluster[1].node
+        link = Link(
+            2, "", me=events.links.me, dial=dial, events=events, heartbeat_s=lambda: 1, rng=Random()
+        )
+        link._live, link._acknowledged_at = Silent(), trio.current_time() - SILENT_HEARTBEATS
+        link._acknowledged = 0
+        with trio.move_on_after(0.05) as stopped:  # While it looks once more.
+            await link._dial_beside()
+        assert stopped.cancelled_caught
+        assert [one.is_closed for one in dialled] == [True]
+
+
+async def test_a_connection_that_is_welcomed_as_its_link_ends_is_closed(autojump_clock) -> None:
+    dialled: list[Silent] = []
+
+    async def connect(*_args: object, **_named: object) -> trio.abc.Stream:
+        dialled.append(Silent())
+        ended.cancel()
+        return dialled[-1]
+
+    async with running(2) as cluster:
+        events = cluster[1].node
+        with trio.CancelScope() as ended, pytest.MonkeyPatch.context() as patch:
+            link = Link(
+                2,
+                "",
+                me=events.links.me,
+                dial=cluster[1].node.links._dial,
+                events=events,
+                heartbeat_s=lambda: 1,
+                rng=Random(),
+            )
+            patch.setattr("hstore.node.peers.link.connect", connect)
+            await link._connect()
+        assert ended.cancelled_caught
+        assert [one.is_closed for one in dialled] == [True]
+
+
 async def test_what_could_not_be_sent_is_counted_frame_by_frame(autojump_clock) -> None:
     async def dial(_address: str) -> trio.abc.Stream:
         raise OSError

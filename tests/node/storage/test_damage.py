@@ -5,6 +5,7 @@ What is to be decided is tried exhaustively in `test_recovery.py`; here real fil
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -435,3 +436,14 @@ async def test_a_flush_that_fails_leaves_no_witness_of_what_it_covered(tmp_path:
     assert file.found is not None
     assert file.found.index == 3
     file.close()
+
+
+def test_a_witness_file_that_cannot_be_written_is_not_left_open(tmp_path, monkeypatch) -> None:
+    def refuse(*_args: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    before = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises(StorageError, match="cannot be used"):
+        WitnessFile(tmp_path)
+    assert set(Path("/proc/self/fd").iterdir()) == before
