@@ -182,7 +182,7 @@ class Recursor:
             query: A query without error, for a name outside the zone.
             limit: The most bytes that the client takes; a longer reply becomes one with TC.
 
-        Cancellation: Other clients that wait for the same question get SERVFAIL.
+        Cancellation: Another client that waits for the same question asks it anew.
         """
         if self._waiting >= self._in_flight_max:
             self.stats.overloaded += 1
@@ -200,15 +200,18 @@ class Recursor:
     async def _find(self, query: Query) -> _Found | None:
         dnssec_ok = query.edns is not None and query.edns.dnssec_ok
         key = (query.question, dnssec_ok, bool(query.flags[1] & CD))
-        flight = self._flights.get(key)
-        if flight is not None:
-            await flight.landed.wait()
-            return flight.found
+        until = trio.current_time() + TOTAL_S
+        while (flight := self._flights.get(key)) is not None:
+            with trio.move_on_at(until) as waiting:
+                await flight.landed.wait()
+            if waiting.cancelled_caught or not flight.is_given_up:
+                return flight.found
         flight = self._flights[key] = _Flight(trio.Event())
         self.stats.forwarded += 1
         try:
-            with trio.move_on_after(TOTAL_S):
+            with trio.move_on_at(until):
                 flight.found = await self._ask_all(*key)
+            flight.is_given_up = False
         finally:
             del self._flights[key]
             flight.landed.set()
@@ -257,10 +260,17 @@ class Recursor:
 
 @dataclass(slots=True)
 class _Flight:
-    """A question in flight, and its answer for all clients that wait for it."""
+    """A question in flight, and its answer for all clients that wait for it.
+
+    Attributes:
+        landed: Set at its end.
+        found: The answer; None: no recursor has given one.
+        is_given_up: It ended since its client went away, and says nothing of the recursors.
+    """
 
     landed: trio.Event
     found: _Found | None = None
+    is_given_up: bool = True
 
 
 @dataclass(frozen=True, slots=True)

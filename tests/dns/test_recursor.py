@@ -324,28 +324,47 @@ async def test_recursors_that_ask_each_other_come_to_an_end(autojump_clock):
     assert count < 12
 
 
-async def test_who_waits_with_a_client_that_went_away_gets_servfail():
-    recursor = Fake().recursor()
+async def test_who_waits_with_a_client_that_went_away_asks_anew_once_for_all():
+    fake = Fake()
+    recursor = fake.recursor()
     replies = []
 
     async def first(scope):
         with scope:
             await recursor.resolve(asked(ident=1), 512)
 
-    async def second():
-        replies.append(await recursor.resolve(asked(ident=2), 512))
+    async def another(ident):
+        replies.append(await recursor.resolve(asked(ident=ident), 512))
 
     async with trio.open_nursery() as nursery:
         scope = trio.CancelScope()
         nursery.start_soon(first, scope)
         await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(second)
+        for ident in (2, 3):
+            nursery.start_soon(another, ident)
         await trio.testing.wait_all_tasks_blocked()
+        fake.servers["udp1"] = answer
         scope.cancel()
-    ((ident, *_flags, low),) = [reply[1:4] for reply in replies]
-    assert (ident, low & 15) == (2, 2)
+    assert sorted((reply[1], reply[3] & 15) for reply in replies) == [(2, 0), (3, 0)]
+    assert len(fake.asked) == recursor.stats.forwarded == 2
     assert not recursor._flights
     assert recursor._waiting == 0
+
+
+async def test_who_takes_over_a_question_waits_no_longer_than_it_would_have(autojump_clock):
+    recursor = Fake().recursor()
+    begun = trio.current_time()
+
+    async def first():
+        with trio.move_on_after(TOTAL_S - 0.5):
+            await recursor.resolve(asked(ident=1), 512)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await trio.testing.wait_all_tasks_blocked()
+        reply = await recursor.resolve(asked(ident=2), 512)
+    assert reply[3] & 15 == 2
+    assert trio.current_time() - begun == pytest.approx(TOTAL_S)
 
 
 @pytest.mark.parametrize(

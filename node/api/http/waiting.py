@@ -95,24 +95,24 @@ class Pending:
 
     def start(self) -> None:
         """Begin to wait; it may be told at once."""
+        found: Due | Exception | None = None
         try:
-            while not self._wait.begin(self._changed):
+            while found is None and not self._wait.begin(self._changed):
                 found = self._wait.look()
-                if found is not None:
-                    self.end(found)
-                    return
         except Exception as error:  # noqa: BLE001 (the boundary: it becomes the answer)
-            self.end(error)
+            found = error
+        if found is not None:
+            self.end(found)
 
     def _changed(self) -> None:
         """Something has changed that may matter."""
         if self._tell is None:
             return
+        found: Due | Exception | None
         try:
             found = self._wait.look()
         except Exception as error:  # noqa: BLE001 (the boundary: it becomes the answer)
-            self.end(error)
-            return
+            found = error
         if found is None:
             self.start()
         else:
@@ -122,10 +122,12 @@ class Pending:
         """Answer with what is true now."""
         if self._tell is None:
             return
+        found: Due | Exception
         try:
-            self.end(self._wait.over())
+            found = self._wait.over()
         except Exception as error:  # noqa: BLE001 (the boundary: it becomes the answer)
-            self.end(error)
+            found = error
+        self.end(found)
 
     def end(self, found: Due | Exception) -> None:
         """Wait no more, and tell."""
