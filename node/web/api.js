@@ -72,7 +72,8 @@ function words({status, headers: more}, text) {
     if (outcome === 'unknown') return 'The leader was lost meanwhile. What was asked may still take effect: look before you repeat it.';
     return `The cluster has no leader at the moment${outcome ? ', so nothing was changed' : ''}: the page Cluster says what is missing. Try again when there is one.`;
   }
-  if (said) return said[0].toUpperCase() + said.slice(1);
+  // A sentence begins with a capital letter, and the name of a setting stays what it is.
+  if (said) return /^[a-z]+[ ,]/.test(said) ? said[0].toUpperCase() + said.slice(1) : said;
   if (status === 404) return 'There is nothing of that name (any more).';
   if (status === 403) return 'This may only be done from the node\'s own machine: open the dashboard there.';
   if (status === 503) return 'The cluster has no leader at the moment: try again when it has one.';

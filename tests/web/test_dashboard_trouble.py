@@ -184,6 +184,30 @@ def test_on_a_telephone_no_column_of_a_list_is_cut_off(opened, cluster):
     first.request("PUT", f"/v1/agent/service/deregister/{name}")
 
 
+def test_what_is_known_of_a_member_stands_line_by_line(opened, cluster):
+    page = opened(cluster.nodes[0].address).page
+    page.get_by_role("button", name="Details and actions of n2", exact=True).click()
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        lefts = page.evaluate(
+            "['dt', 'dd'].map((tag) => [...document.querySelectorAll(`dialog .facts ${tag}`)]"
+            ".map((one) => Math.round(one.getBoundingClientRect().left)))"
+        )
+        names, values = lefts
+        assert len(names) == len(values) > 8
+        assert len(set(names)) == len(set(values)) == 1
+        assert names[0] < values[0]
+
+
+def test_a_setting_that_is_refused_is_named_as_it_is_written(opened, cluster):
+    at = opened(cluster.nodes[0].address)
+    at.page.get_by_role("button", name="Change dns_ttl", exact=True).click()
+    at.page.get_by_label("New value").fill("often")
+    at.page.locator("dialog").get_by_role("button", name="Change", exact=True).click()
+    expect(at.page.locator("dialog .note.bad")).to_have_text(re.compile("^dns_ttl: 'often'"))
+    at.faults.clear()  # The browser says of each answer that it is an error.
+
+
 def test_the_dig_line_asks_for_the_name_whatever_dig_might_take_it_for(opened, cluster):
     first = cluster.nodes[0]
     page = opened(first.address, "#/dns").page

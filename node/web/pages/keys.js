@@ -260,6 +260,7 @@ function keyView(ctx, key, {onGone, onChange, close}) {
       area, el('label', {class: 'field'}, el('span', {class: 'hint'}, 'Flags'), flags),
       el('p', {class: 'hint'}, `Save puts this in place of revision ${format.count(original.revision)} on all members, unless someone has changed that meanwhile.`), wrong, conflict, buttons);
     buttons.append(save, el('button', {type: 'button', onclick: () => { edit = null; look(); }}, 'Cancel'));
+    area.setSelectionRange(0, 0);
     area.focus();
     edit.conflict = conflict;
     edit.buttons = buttons;
