@@ -173,14 +173,55 @@ _FLAGS = ("qr", "aa", "tc", "rd", "ra", "ad", "cd")
 
 def _lines(rrs: Iterable[Any]) -> tuple[Line, ...]:
     return tuple(
-        Line(str(rr.rname), int(rr.ttl), _type_name(rr.rtype), str(rr.rdata))
+        Line(str(rr.rname), int(rr.ttl), _type_name(rr.rtype), _data(rr))
         for rr in rrs
         if rr.rtype != RRType.OPT
     )
 
 
+def _data(rr: Any) -> str:
+    match rr.rtype:
+        case RRType.TXT:
+            return " ".join(map(_quoted, rr.rdata.data))
+        case RRType.HINFO:
+            # dnslib does not know the type, and has its bytes: two texts, each with its length.
+            data = bytes(rr.rdata.data)
+            cpu, rest = data[1 : 1 + data[0]], data[1 + data[0] :]
+            return f"{_quoted(cpu)} {_quoted(rest[1:])}"
+        case _:
+            return str(rr.rdata)
+
+
+def _quoted(text: bytes) -> str:
+    """Return a character string as master files have it (RFC 1035 section 5.1), as `dig` does."""
+    return '"' + "".join(_ESCAPED.get(byte, f"\\{byte:03}") for byte in text) + '"'
+
+
+_ESCAPED = {byte: chr(byte) for byte in range(0x20, 0x7F)} | {0x22: '\\"', 0x5C: "\\\\"}
+
+
 def _type_name(rtype: int) -> str:
     return str(dnslib.QTYPE.get(rtype))
+
+
+def type_named(text: str) -> int:
+    """Return the number of a type by its name, or by a number as in `TYPE65` (RFC 3597 section 5).
+
+    Raises:
+        ValueError: There is no such type, or none that is asked for by one question (IXFR, OPT).
+    """
+    plain = text.upper()
+    number = plain.removeprefix("TYPE")
+    is_number = number != plain and number.isascii() and number.isdigit()
+    rtype = int(number[:6]) if is_number else int(dnslib.QTYPE.reverse.get(plain, 0))
+    if not 0 < rtype <= _TYPE_MAX or rtype in _NO_QUESTION:
+        raise ValueError(f"not a type to ask for: {text!r}")
+    return rtype
+
+
+_TYPE_MAX = 0xFFFF
+# OPT, TKEY, TSIG, IXFR and AXFR: RFC 6895 section 3.1.
+_NO_QUESTION = {41, 249, 250, 251, 252}
 
 
 @dataclass(frozen=True, slots=True)

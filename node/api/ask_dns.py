@@ -12,6 +12,7 @@ from hstore.dns.client import NoAnswer
 from hstore.dns.dig import Dug, dig
 from hstore.dns.probe import rcode_name
 from hstore.dns.records import Name, RRType, name_of
+from hstore.dns.wire import type_named
 
 from ..model.values import split_address
 from .http.answers import RETRY_AFTER_S, Answer, HttpError, ok
@@ -19,10 +20,7 @@ from .http.connection import Request
 from .http.exchange import Exchange
 from .http.params import parse_query
 
-_TYPES = {rtype.name: rtype for rtype in RRType if rtype < RRType.IXFR and rtype != RRType.OPT}
-_TYPES["ANY"] = RRType.ANY
-_NAME_MAX = 253
-_LABEL_MAX = 63
+_TYPES = ", ".join(rtype.name for rtype in RRType if rtype < RRType.IXFR and rtype != RRType.OPT)
 
 
 async def ask(exchange: Exchange, request: Request, _rest: bytes) -> Answer:
@@ -65,26 +63,22 @@ def _shown(dug: Dug, server: str) -> dict[str, object]:
 
 
 def _name(text: str) -> Name:
-    plain = text.strip().rstrip(".")
+    if text.strip() == ".":
+        return ()
     try:
-        name = name_of(plain)
+        return name_of(text.strip())
     except ValueError:
         raise HttpError(
-            400, f"?name={text[:60]}: names are ASCII letters, digits and dots"
+            400,
+            f"?name={text[:60]}: expected a name such as leader.hstore.local: ASCII, between dots 1 to "
+            "63 bytes, up to 253 in all",
         ) from None
-    if (
-        not plain
-        or len(plain) > _NAME_MAX
-        or any(not 0 < len(label) <= _LABEL_MAX for label in name)
-    ):
+
+
+def _type(text: str) -> int:
+    try:
+        return type_named(text)
+    except ValueError:
         raise HttpError(
-            400, f"?name={text[:60]}: expected a name such as leader.hstore.local, up to 253 bytes"
-        )
-    return name
-
-
-def _type(text: str) -> RRType:
-    rtype = _TYPES.get(text.upper())
-    if rtype is None:
-        raise HttpError(400, f"?type={text[:20]}: expected one of {', '.join(_TYPES)}")
-    return rtype
+            400, f"?type={text[:20]}: expected a type such as {_TYPES}, or one as in TYPE65"
+        ) from None

@@ -42,7 +42,7 @@ export async function send(method, path, body, options = {}) {
     const text = await response.text();
     if (!response.ok) {
       if (options.token === undefined && wantsToken(response.status, text)) refused(used, text);
-      throw new ApiError(response.status, words(response.status, text), text);
+      throw new ApiError(response.status, words(response, text), text);
     }
     return isJson(response) ? JSON.parse(text) : text;
   } catch (error) {
@@ -59,12 +59,21 @@ function isJson(response) {
   return (response.headers.get('content-type') || '').startsWith('application/json');
 }
 
-function words(status, text) {
+// What paths of Consul's clients say, whose texts are as Consul has them, and no more than that.
+const LEADERLESS = /^(No cluster leader|leadership lost while committing log)$/;
+
+function words({status, headers: more}, text) {
   let said = text.trim();
   try {
     said = JSON.parse(text).error || said;
   } catch { /* Paths of Consul's clients answer errors as plain text. */ }
-  if (said) return said[0].toUpperCase() + said.slice(1);
+  if (LEADERLESS.test(said)) {
+    const outcome = more.get('x-hstore-outcome');
+    if (outcome === 'unknown') return 'The leader was lost meanwhile. What was asked may still take effect: look before you repeat it.';
+    return `The cluster has no leader at the moment${outcome ? ', so nothing was changed' : ''}: the page Cluster says what is missing. Try again when there is one.`;
+  }
+  // A sentence begins with a capital letter, and the name of a setting stays what it is.
+  if (said) return /^[a-z]+[ ,]/.test(said) ? said[0].toUpperCase() + said.slice(1) : said;
   if (status === 404) return 'There is nothing of that name (any more).';
   if (status === 403) return 'This may only be done from the node\'s own machine: open the dashboard there.';
   if (status === 503) return 'The cluster has no leader at the moment: try again when it has one.';

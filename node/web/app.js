@@ -13,6 +13,7 @@ const root = document.getElementById('page');
 const node = {name: '', id: ''};
 let allowed = new Set();
 let shown = null;   // {name, unmount} of the page that is mounted.
+let failures = 0;   // Modules of pages that could not be loaded.
 let turn = 0;       // Counts routes, so that a page that loads late is not put over a newer one.
 
 // What a page is given. `may('key write')`: whether the one who looks may do what needs that right.
@@ -37,6 +38,7 @@ function decode(text) {
 async function route() {
   const mine = (turn += 1);
   const {name, path} = place();
+  showLeaderless();
   for (const link of document.querySelectorAll('#nav a')) {
     const isHere = link.getAttribute('href') === `#/${name}`;
     if (isHere) link.setAttribute('aria-current', 'page');
@@ -52,13 +54,15 @@ async function route() {
   shown = {name, unmount: null};
   let page;
   try {
-    if (!PAGES.includes(name)) throw new Error(`there is no page ${name}`);
-    page = await import(`./pages/${name}.js`);
+    if (!PAGES.includes(name)) throw new Error(name);
+    page = await import(`./pages/${name}.js${failures ? `?${failures}` : ''}`);
   } catch (error) {
     if (mine !== turn) return;
+    // A browser may keep that an address could not be loaded.
+    if (PAGES.includes(name)) failures += 1;
     root.dataset.page = name;
     title('Not here');
-    replace(root, missing(error));
+    replace(root, missing(name, error));
     return;
   }
   if (mine !== turn) return;
@@ -71,9 +75,12 @@ async function route() {
   scrollTo(0, 0);
 }
 
-function missing(error) {
-  const hint = live.lost ? 'Its node does not answer; it is loaded when that is back.' : error.message;
-  return parts.empty('This page cannot be shown', hint, el('a', {href: '#/cluster'}, 'Cluster'));
+function missing(name, error) {
+  if (!PAGES.includes(name)) {
+    return parts.empty('There is no such page', `Nothing is called ${name}; all pages are in the bar above.`, el('a', {href: '#/cluster'}, 'Go to Cluster'));
+  }
+  return parts.empty('This page could not be loaded', live.lost ? 'Its node does not answer. It is loaded when that is back.' : error.message,
+    el('button', {type: 'button', onclick: anew}, 'Try again'));
 }
 
 function title(page) {
@@ -88,6 +95,7 @@ let lostClock = 0;
 
 function showState() {
   const {lost, denied} = live;
+  showLeaderless();
   linkState.className = `link-state ${lost ? 'is-lost' : denied ? '' : live.isConnected ? 'is-live' : ''}`;
   setText(linkState, lost ? 'lost' : denied ? 'no access' : live.isConnected ? 'live' : 'connecting');
   document.documentElement.classList.toggle('stale', Boolean(lost));
@@ -105,6 +113,19 @@ function showState() {
     others.length ? el('p', null, 'The other members show the same: ', others.map((one) => [
       el('a', {href: `${location.protocol}//${one.address}/ui/${location.hash}`}, one.name),
       ` (${one.address}) `])) : null);
+}
+
+// An election takes a moment, of which nobody has to be told.
+const LEADERLESS_MS = 2000;
+let leaderlessSince = 0;
+
+// The page Cluster says so itself, and more of it.
+function showLeaderless() {
+  const {cluster, lost} = live;
+  const isSo = Boolean(cluster && !cluster.leader && !cluster.waiting_for && cluster.nodes.length);
+  leaderlessSince = isSo ? leaderlessSince || Date.now() : 0;
+  document.getElementById('leaderless').hidden = !isSo || Boolean(lost) || place().name === 'cluster'
+    || Date.now() - leaderlessSince < LEADERLESS_MS;
 }
 
 function showNode() {
@@ -168,7 +189,7 @@ document.getElementById('skip').addEventListener('click', (event) => {
   root.focus();
 });
 addEventListener('hashchange', route);
-live.on('back', async () => { showState(); if (await learn()) anew(); });
+live.on('back', async () => { showState(); if (await learn() || (shown && !shown.unmount)) anew(); });
 live.on('lost', showState);
 live.on('denied', showState);
 onToken(async (token) => {
@@ -182,6 +203,7 @@ onToken(async (token) => {
 live.on('cluster', (cluster) => {
   const own = cluster.nodes.find((one) => one.id === node.id);
   if (own && own.name !== node.name) { node.name = own.name; showNode(); }
+  showLeaderless();
 });
 signin.begin(document.getElementById('sign'));
 showState();

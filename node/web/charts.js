@@ -1,11 +1,13 @@
 // Charts by uPlot: one cursor and one zoom for all charts of a page, colours from the design tokens.
 
-import {el, replace, setText} from './dom.js';
+import {el, replace, setText, svg} from './dom.js';
 
-const HEIGHT = 170;
+const HEIGHT = 170;  // At the usual size of letters, as all distances here.
 const COLOURS = 9;
 // Lines differ by their dashes, too: no information by colour alone.
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [14, 4], [2, 6], [8, 3, 2, 3, 2, 3], [4, 2]];
+// The steps of an axis of bytes: of ten, 95.4 MiB would stand where 96 MiB are meant.
+const POWERS = Array.from({length: 52}, (_, at) => 2 ** at);
 let loading = null;
 
 // Load uPlot, once, when the first chart is wanted.
@@ -18,6 +20,8 @@ export function load() {
   return loading;
 }
 
+const USUAL = 15;
+const scaled = (pixels) => Math.round(pixels * parseFloat(getComputedStyle(document.documentElement).fontSize) / USUAL);
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // A token that is a colour, as it is in this theme: a canvas knows nothing of light-dark().
@@ -43,8 +47,8 @@ export class Board {
   }
 
   // `values(number)` → text with its unit, for the axis and the legend.
-  chart(uPlot, title, values) {
-    const chart = new Chart(this, uPlot, title, values);
+  chart(uPlot, title, values, isBytes) {
+    const chart = new Chart(this, uPlot, title, values, isBytes);
     this._charts.set(title, chart);
     return chart;
   }
@@ -63,10 +67,11 @@ export class Board {
 }
 
 class Chart {
-  constructor(board, uPlot, title, values) {
+  constructor(board, uPlot, title, values, isBytes) {
     this._board = board;
     this._uPlot = uPlot;
     this._values = values;
+    this._isBytes = isBytes;
     this._plot = null;
     this._labels = [];
     this._data = null;
@@ -74,7 +79,7 @@ class Chart {
     this._now = el('span', {class: 'now'});
     this.node = el('figure', {class: 'panel chart'}, el('figcaption', null, el('h2', null, title), this._now), this._box);
     this._size = new ResizeObserver(() => {
-      if (this._plot) this._plot.setSize({width: this._box.clientWidth, height: HEIGHT});
+      if (this._plot) this._plot.setSize({width: this._box.clientWidth, height: scaled(HEIGHT)});
     });
     this._size.observe(this._box);
   }
@@ -95,10 +100,20 @@ class Chart {
 
   build() {
     if (!this._data) return;
+    // Before the old one is taken out: an empty box has no width, and its observer tells only of changes.
+    const options = this._options();
     if (this._plot) this._plot.destroy();
     replace(this._box);
-    this._plot = new this._uPlot(this._options(), this._data, this._box);
+    this._plot = new this._uPlot(options, this._data, this._box);
+    this._mark();
     this.zoom(this._board._range);
+  }
+
+  // The legend has each line as it is drawn: its colour alone would tell nothing to some.
+  _mark() {
+    this._plot.root.querySelectorAll('.u-series:not(:first-child) .u-marker').forEach((marker, at) => marker.replaceWith(
+      svg('svg', {class: 'u-marker line', width: 28, height: 10, viewBox: '0 0 28 10', 'aria-hidden': 'true', style: {stroke: `var(--c${(at % COLOURS) + 1})`}},
+        svg('path', {d: 'M0 5H28', 'stroke-dasharray': DASHES[at % DASHES.length].join(' ') || null}))));
   }
 
   zoom(range) {
@@ -115,17 +130,17 @@ class Chart {
 
   _options() {
     const ink = colour('--muted'), grid = {stroke: colour('--line'), width: 1};
-    const axis = {stroke: ink, grid, ticks: grid, font: `12px ${token('--sans')}`};
+    const axis = {stroke: ink, grid, ticks: grid, font: `${scaled(12)}px ${token('--sans')}`};
     const values = this._values;
     return {
-      width: this._box.clientWidth || 320, height: HEIGHT,
+      width: this._box.clientWidth || 320, height: scaled(HEIGHT),
       cursor: {
         drag: {x: true, y: false, setScale: false},
         sync: {key: 'hstore', filters: {pub: (type) => type === 'mousemove' || type === 'mouseleave'}},
         bind: {dblclick: () => () => { this._board.onZoom(null); return null; }},
       },
       scales: {x: {time: true}, y: {range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1]}},
-      axes: [{...axis, space: 70, values: clock}, {...axis, size: 72, values: (_plot, ticks) => ticks.map(values)}],
+      axes: [{...axis, space: scaled(70), size: scaled(50), values: clock}, {...axis, size: scaled(72), values: (_plot, ticks) => ticks.map(values), ...(this._isBytes ? {incrs: POWERS} : null)}],
       series: [
         {label: 'Time', value: (_plot, at) => (at === null ? '–' : new Date(at * 1000).toLocaleTimeString('en-GB'))},
         ...this._labels.map((label, at) => ({

@@ -46,6 +46,12 @@ export function duration(s) {
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
 
+// The milliseconds of a setting such as 500ms, 1.5s or 1m; null: it is none.
+export function fromDuration(text) {
+  const [, n, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) || [];
+  return n === undefined ? null : Number(n) * {ms: 1, s: 1000, m: 60000, h: 3600000}[unit];
+}
+
 const pad = (n) => String(n).padStart(2, '0');
 
 // The time of day, with the day where it is not today's.

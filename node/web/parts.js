@@ -121,9 +121,7 @@ export function form({title, effect, action, danger = false, fields = [], run, s
         finally { isBusy = go.disabled = false; }
       }
       values = found;
-      dialog.close();
-      // The event comes a turn later: what opens the next one meets no closed one till then.
-      dialog.remove();
+      shut(dialog);
     });
     dialog.addEventListener('close', () => { dialog.remove(); done(values); });
     signal?.addEventListener('abort', () => dialog.close(), {once: true});
@@ -133,6 +131,12 @@ export function form({title, effect, action, danger = false, fields = [], run, s
     if (inputs.length) inputs[0].control.focus();
     else (danger ? back : go).focus();
   });
+}
+
+// Close a dialog at once. Its event comes a turn later: what opens the next one meets no closed one till then.
+export function shut(dialog) {
+  dialog.close();
+  dialog.remove();
 }
 
 let number = 0;

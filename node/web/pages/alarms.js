@@ -39,15 +39,27 @@ function raised(nodes) {
   });
 }
 
-export function lags(cluster) {
-  const ahead = Math.max(0, ...cluster.nodes.map((one) => one.commit_index || 0));
-  return cluster.nodes.map((one) => (one.applied_index === null || !isLive(one) ? null : ahead - one.applied_index));
+// Returns a function that says of each cluster that comes how far each member is behind, in its order;
+// null: not known. The figures of members are not of one moment: they come every `health_interval_ms`, some
+// by way of the leader, and thousands may be written meanwhile. So a member is behind only by what had been
+// committed before its figures can have been made.
+export function lagMeter() {
+  const seen = [];  // [when, the furthest commit] as they came, from the last that is old enough on.
+  return (cluster, health_interval_ms) => {
+    const now = performance.now(), age_ms = 2 * health_interval_ms + 1000;
+    seen.push([now, Math.max(0, ...cluster.nodes.map((one) => one.commit_index || 0))]);
+    while (seen.length > 1 && seen[1][0] <= now - age_ms) seen.shift();
+    const [when, commit] = seen[0];
+    // What came before the page was opened is not known, but how fast it came.
+    const rate = Math.max(0, ...cluster.nodes.map((one) => one.writes_per_s || 0));
+    const then = commit - Math.max(0, when - (now - age_ms)) * rate / 1000;
+    return cluster.nodes.map((one) => (one.applied_index === null || !isLive(one) ? null : Math.max(0, Math.round(then - one.applied_index))));
+  };
 }
 
-// Each as [level, what, what to do], the worst first.
-export function alarmsOf(cluster) {
+// Each as [level, what, what to do], the worst first. `behind`: what a lag meter says of the members.
+export function alarmsOf(cluster, behind) {
   const found = raised(cluster.nodes);
-  const behind = lags(cluster);
   cluster.nodes.forEach((one, at) => {
     if (one.health === 'failed' || one.health === 'recovering') {
       found.push(['bad', one.health === 'failed' ? `${one.name} has failed` : `${one.name} is recovering`, `${sentence(one.reason || 'it does not answer the leader')}${one.health === 'failed' ? ' Start it on its machine (hstore start), or look at its network. If it will not come back, remove it.' : ''}`]);
@@ -62,6 +74,11 @@ export function alarmsOf(cluster) {
       found.push(['warn', `${one.name} lags behind`, `It has ${format.count(behind[at])} entries of the log to apply. Its disk or its network is slower than the others', or it was away.`]);
     }
   });
+  const stopped = cluster.nodes.filter((one) => one.voter && one.health === 'stopped');
+  if (stopped.length && cluster.nodes.some((one) => isLive(one) && (one.alarms || []).includes('no_quorum_margin'))) {
+    const is = stopped.length === 1 ? 'is' : 'are';
+    found.push(['bad', `${stopped.map((one) => one.name).join(', ')} ${is} stopped`, `While ${is === 'is' ? 'it is' : 'they are'} not there, no other voter may fail: start ${is === 'is' ? 'it' : 'them'} again (hstore start).`]);
+  }
   const versions = new Set(cluster.nodes.map((one) => one.version).filter(Boolean));
   if (versions.size > 1) found.push(['warn', 'Versions differ', `The members run ${[...versions].sort().join(' and ')}: upgrade the older ones.`]);
   return found.sort(([one], [other]) => (one === other ? 0 : one === 'bad' ? -1 : 1));

@@ -3,7 +3,7 @@
 import {el, replace} from '../dom.js';
 import * as format from '../format.js';
 import * as parts from '../parts.js';
-import {LAG_ENTRIES, alarmsOf, isLive, isShort, lags} from './alarms.js';
+import {LAG_ENTRIES, alarmsOf, isLive, isShort, lagMeter} from './alarms.js';
 import * as actions from './members.js';
 
 export const title = 'Cluster';
@@ -22,7 +22,8 @@ export function mount(root, context) {
   const settings = el('div');
   const nobody = el('p', {class: 'muted', hidden: true}, 'None is known here yet. A node that joins learns them from the leader, which takes a moment.');
   const history = new Map();
-  let leaderSince = null, seen = '', cluster = null, timelineDue = 0;
+  const measure = lagMeter();
+  let leaderSince = null, seen = '', cluster = null, timelineDue = 0, behind = [], health_interval_ms = 500;
 
   const members = parts.table({
     caption: 'Members', rowKey: (one) => one.id,
@@ -44,20 +45,20 @@ export function mount(root, context) {
     cluster = next;
     for (const one of next.nodes) {
       const points = history.get(one.id) || [];
-      points.push(one.writes_per_s);
+      points.push(isLive(one) ? one.writes_per_s : null);
       if (points.length > POINTS) points.shift();
       history.set(one.id, points);
     }
-    const found = alarmsOf(next);
+    behind = measure(next, health_interval_ms);
+    const found = alarmsOf(next, behind);
     const {kind, head, text} = judge(next, found);
     say(kind, head, text);
     showVotes(votes, next);
-    showFigures(figures, next, leaderSince);
+    showFigures(figures, next, leaderSince, behind);
     showAlarms(alarms, found);
     nobody.hidden = next.nodes.length > 0;
     members.node.hidden = !next.nodes.length;
-    const ahead = Math.max(...next.nodes.map((one) => one.commit_index || 0));
-    members.set(next.nodes.map((one) => ({...one, ahead})));
+    members.set(next.nodes.map((one, at) => ({...one, lag: behind[at]})));
     const structure = JSON.stringify([next.leader, next.term, next.nodes.map((one) => [one.name, one.health, one.voter])]);
     if (structure !== seen) {
       seen = structure;
@@ -76,7 +77,7 @@ export function mount(root, context) {
   // What was known is not what is.
   function showLost({since}) {
     if (!cluster) return;
-    say('off', 'Not known', `This page's node is lost. At ${format.time(since)} it said: ${judge(cluster, alarmsOf(cluster)).head}.`);
+    say('off', 'Not known', `This page's node is lost. At ${format.time(since)} it said: ${judge(cluster, alarmsOf(cluster, behind)).head}.`);
   }
 
   async function loadTimeline() {
@@ -87,7 +88,7 @@ export function mount(root, context) {
       const newest = [...events].sort((one, other) => other.at_ms - one.at_ms);
       const led = newest.find((one) => one.kind === 'leader');
       leaderSince = led && cluster && led.member === cluster.leader ? led.at_ms : null;
-      if (cluster) showFigures(figures, cluster, leaderSince);
+      if (cluster) showFigures(figures, cluster, leaderSince, behind);
       showTimeline(happened, newest.slice(0, TIMELINE_SHOWN));
     } catch (error) {
       if (error.status === 404) {
@@ -99,6 +100,7 @@ export function mount(root, context) {
   async function loadSettings() {
     try {
       const found = await api.get('/v1/config?stale');
+      health_interval_ms = format.fromDuration(found.health_interval?.value) ?? health_interval_ms;
       actions.showSettings(settings, found, context, loadSettings);
     } catch (error) {
       if (!live.lost) replace(settings, parts.problem(error, loadSettings));
@@ -179,11 +181,11 @@ function showVotes(box, cluster) {
   }));
 }
 
-function showFigures(box, cluster, since) {
+function showFigures(box, cluster, since, behind) {
   const voters = cluster.nodes.filter((one) => one.voter);
   const up = voters.filter(isLive).length;
   const leads = since ? `for ${format.duration((Date.now() - since) / 1000)}, since ${format.time(since)}` : null;
-  const known = lags(cluster).filter((n) => n !== null);
+  const known = behind.filter((n) => n !== null);
   const lag = known.length > 1 ? Math.max(...known) : null;
   const next = [
     parts.figure('Leader', cluster.leader || 'none', {hint: leads, kind: cluster.leader ? '' : 'bad'}),
@@ -220,23 +222,22 @@ function columns({history, isOwn, open}) {
     {title: 'Last contact', class: 'num', render: (one) => (one.type === 'leader' ? el('span', {class: 'muted'}, 'leads') : one.last_contact_ms === null ? 'never' : `${format.ms(one.last_contact_ms)} ago`)},
     {title: 'Writes', class: 'num', render: (one) => el('span', {class: 'course'},
       parts.sparkline(history.get(one.id) || [], {label: `Writes of ${one.name} in the last minute`, width: 72, height: 22}),
-      el('span', null, one.writes_per_s === null ? '–' : `${format.short(one.writes_per_s)} /s`))},
-    {title: 'Flush', class: 'num', render: (one) => format.ms(one.fsync_ms)},
+      el('span', null, isLive(one) && one.writes_per_s !== null ? `${format.short(one.writes_per_s)} /s` : '–'))},
+    {title: 'Flush', class: 'num', render: (one) => format.ms(isLive(one) ? one.fsync_ms : null)},
     {title: 'Disk free', class: 'num', render: (one) => disk(one)},
-    {title: 'Version', render: (one) => [one.version || '–', el('div', {class: 'hint up'}, one.uptime_s === null ? '' : `up ${format.duration(one.uptime_s)}`)]},
+    {title: 'Version', render: (one) => [one.version || '–', el('div', {class: 'hint up'}, one.uptime_s === null || !isLive(one) ? '' : `up ${format.duration(one.uptime_s)}`)]},
     {title: 'Address', render: (one) => el('code', null, one.address)},
     {title: 'Actions', render: (one) => el('button', {type: 'button', 'aria-label': `Details and actions of ${one.name}`, onclick: () => open(one)}, 'Details')},
   ];
 }
 
 function lagOf(one) {
-  if (one.applied_index === null) return '–';
-  const n = one.ahead - one.applied_index;
-  return n === 0 ? el('span', {class: 'muted'}, '0 entries') : format.plural(n, 'entry', 'entries');
+  if (one.lag === null) return '–';
+  return one.lag === 0 ? el('span', {class: 'muted'}, '0 entries') : format.plural(one.lag, 'entry', 'entries');
 }
 
 function disk(one) {
-  if (one.disk_free === null) return '–';
+  if (one.disk_free === null || !isLive(one)) return '–';
   return [format.bytes(one.disk_free), isShort(one) ? [' ', parts.badge('bad', 'short')] : null];
 }
 

@@ -6,7 +6,8 @@ import * as parts from '../parts.js';
 
 export const title = 'DNS';
 
-const TYPES = ['A', 'AAAA', 'SRV', 'TXT', 'CNAME', 'NS', 'SOA', 'PTR', 'HINFO', 'ANY'];
+const TYPES = ['A', 'AAAA', 'SRV', 'TXT', 'CNAME', 'NS', 'SOA', 'PTR', 'MX', 'HINFO', 'CAA', 'NAPTR', 'SVCB',
+  'HTTPS', 'DS', 'DNSKEY', 'TLSA', 'SSHFP', 'ANY'];
 const NEGATIVE_MAX_S = 3 * 3600;  // RFC 2308, section 5.
 
 export function mount(root, {api, live, path}) {
@@ -57,7 +58,9 @@ const KINDS = {NOERROR: 'ok', NXDOMAIN: 'warn', SERVFAIL: 'bad', REFUSED: 'bad',
 function show(found, name, type) {
   const at = found.server.lastIndexOf(':');
   const host = found.server.slice(0, at).replace(/^\[|\]$/g, '');
-  const command = `dig @${host} -p ${found.server.slice(at + 1)} ${quoted(name)} ${type}`;
+  // What dig would take for an option, a server or a type is said to be the name.
+  const isPlain = !/^[-+@]/.test(name) && !/^(IN|CH|HS|TYPE\d+|CLASS\d+)$/i.test(name) && !TYPES.includes(name.toUpperCase());
+  const command = `dig @${host} -p ${found.server.slice(at + 1)} ${isPlain ? '' : '-q '}${quoted(name)} ${isPlain ? '' : '-t '}${type}`;
   const isEmpty = found.status === 'NOERROR' && !found.answer.length;
   return [
     parts.panel('Answer', {end: [parts.badge(isEmpty ? 'warn' : KINDS[found.status] || 'bad', found.status),

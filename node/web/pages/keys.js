@@ -52,8 +52,8 @@ export function mount(root, ctx) {
     deleteAll]
     : [el('button', {type: 'button', onclick: () => exportKeys(ctx, prefix)}, 'Export')];
 
-  root.append(el('h1', null, title), el('div', {class: 'beside'},
-    parts.panel('Tree', {end: actions},
+  root.append(el('h1', {class: 'aside'}, title), el('div', {class: 'beside'},
+    parts.panel('Keys', {end: actions},
       el('div', {class: 'tools'},
         el('label', {class: 'field grow'}, el('span', {class: 'hint'}, 'Keys that begin with'), under),
         el('label', {class: 'field grow'}, el('span', {class: 'hint'}, 'Key or value has'), text)),
@@ -143,7 +143,7 @@ export function mount(root, ctx) {
 
   async function create() {
     const made = await parts.form({
-      title: 'New key', action: 'Create',
+      title: 'New key', action: 'Create', effect: 'It is made on all members, unless there is a key of that name: that stays as it is.',
       fields: [
         {name: 'key', label: 'Key', value: prefix, required: true, hint: 'Up to 4,096 bytes; folders end in /', check: (key) => (encoder.encode(key).length > 4096 ? 'it has more than 4,096 bytes' : '')},
         {name: 'value', label: 'Value', kind: 'area', rows: 8, check: (value) => (encoder.encode(value).length > VALUE_MAX ? 'it has more than 1 MiB' : '')},
@@ -257,8 +257,10 @@ function keyView(ctx, key, {onGone, onChange, close}) {
     replace(body, facts(),
       original.session ? parts.note('warn', el('p', null, 'Its lock is held: the program that holds it may rely on the value. A save does not ask for the lock.')) : null,
       isText ? null : parts.note('info', el('p', null, 'This value is edited in hex, so that every byte stays what it is: two digits a byte; spaces and line ends do not count.')),
-      area, el('label', {class: 'field'}, el('span', {class: 'hint'}, 'Flags'), flags), wrong, conflict, buttons);
+      area, el('label', {class: 'field'}, el('span', {class: 'hint'}, 'Flags'), flags),
+      el('p', {class: 'hint'}, `Save puts this in place of revision ${format.count(original.revision)} on all members, unless someone has changed that meanwhile.`), wrong, conflict, buttons);
     buttons.append(save, el('button', {type: 'button', onclick: () => { edit = null; look(); }}, 'Cancel'));
+    area.setSelectionRange(0, 0);
     area.focus();
     edit.conflict = conflict;
     edit.buttons = buttons;

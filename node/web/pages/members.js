@@ -3,6 +3,7 @@
 import {el, replace} from '../dom.js';
 import * as format from '../format.js';
 import * as parts from '../parts.js';
+import {isLive} from './alarms.js';
 
 // Show all that is known of a member, with what can be done with it.
 export function open(one, cluster, context) {
@@ -13,13 +14,13 @@ export function open(one, cluster, context) {
     ['Id', el('code', null, one.id)], ['Role', one.type], ['Health', parts.health(one.health)],
     ['Why', one.reason], ['API', el('code', null, one.address)], ['Peers', el('code', null, one.peer_address)],
     ['DNS', el('code', null, one.dns_address)], ['Version', one.version],
-    ['Up', one.uptime_s === null ? null : format.duration(one.uptime_s)], ['Term', format.count(one.term)],
+    ['Up', one.uptime_s === null || !isLive(one) ? null : format.duration(one.uptime_s)], ['Term', format.count(one.term)],
     ['Committed', one.commit_index === null ? null : `entry ${format.count(one.commit_index)}`],
     ['Applied', one.applied_index === null ? null : `entry ${format.count(one.applied_index)}`],
     ['Disk', one.disk_free === null ? null : `${format.bytes(one.disk_free)} free, ${format.bytes(one.disk_needed)} needed`],
   ].filter(([, value]) => value);
   const choices = may('operator write') ? [
-    one.voter && !isLeader ? ['Hand over the lead', () => handOver(one, cluster, context)] : null,
+    one.voter && !isLeader && isLive(one) ? ['Hand over the lead', () => handOver(one, cluster, context)] : null,
     ['Rename', () => rename(one, context)],
     isOwn ? ['Stop', () => stop(one, cluster, context)] : null,
     ['Remove', () => remove(one, cluster, context), true],
@@ -33,7 +34,7 @@ export function open(one, cluster, context) {
       isOwn ? null : el('p', {class: 'hint'}, 'Its own page: ',
         el('a', {href: `${location.protocol}//${one.address}/ui/`}, `${one.address}/ui/`), '. To stop it, do so there.'),
       el('div', {class: 'buttons'}, close, choices.map(([text, run, danger]) => el('button',
-        {type: 'button', class: danger ? 'danger' : null, onclick: () => { dialog.close(); dialog.remove(); run(); }}, text)))));
+        {type: 'button', class: danger ? 'danger' : null, onclick: () => { parts.shut(dialog); run(); }}, text)))));
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
@@ -99,7 +100,7 @@ function remove(one, cluster, {api}) {
 function after(one, cluster) {
   const rest = cluster.nodes.filter((other) => other.voter && other.id !== one.id);
   if (!rest.length) return 'It is the only voter: nothing can be read or written then.';
-  const live = rest.filter((other) => other.health === 'alive' || other.health === 'suspect').length;
+  const live = rest.filter(isLive).length;
   const tolerance = live - (Math.floor(rest.length / 2) + 1);
   return tolerance > 0 ? `${format.plural(rest.length, 'voter')} remain, of which ${tolerance} more may fail.`
     : `${format.plural(rest.length, 'voter')} remain: none of them may fail then.`;

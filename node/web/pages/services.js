@@ -11,7 +11,7 @@ const LIST_MS = 3000;    // How often what is in sight of a list is asked for ag
 const WAIT = '5s';       // A read that waits holds one of the six connections of this browser: not for long.
 const WHOLE_MAX = 200;   // A service of at most so many instances is read whole, and waited for.
 const HISTORY_MAX = 200;
-const TAGS_SHOWN = 6;
+const TAGS_SHOWN = 5;
 
 export function mount(root, ctx) {
   const list = serviceList(ctx);
@@ -59,9 +59,10 @@ function search({el}, label, placeholder, onChange) {
 }
 
 function tags({el, format}, names, more = 0) {
-  const rest = names.length - TAGS_SHOWN + more;
-  return [...names.slice(0, TAGS_SHOWN).map((tag) => el('span', {class: 'tag'}, tag)),
-    rest > 0 ? el('span', {class: 'hint', title: names.slice(TAGS_SHOWN).join(', ')}, ` +${format.count(rest)}`) : null];
+  const count = names.length + more;
+  // Where not all find place, how many there are stands before them: their end is cut off.
+  return [count > TAGS_SHOWN ? el('span', {class: 'hint', title: names.join(', ')}, `${format.count(count)}: `) : null,
+    names.slice(0, TAGS_SHOWN).map((tag) => el('span', {class: 'tag', title: tag}, tag))];
 }
 
 // A count of instances with a status: nothing where it is none.
@@ -84,9 +85,10 @@ function serviceList(ctx) {
     onOpen: (row) => ctx.go(address(row.name)), onEnd: () => pages.more(),
     columns: [
       {title: 'Service', render: (row) => el('a', {href: address(row.name)}, row.name)},
-      {title: 'Critical', class: 'num', render: (row) => counted(ctx, row.critical, 'critical')},
-      {title: 'Warning', class: 'num', render: (row) => counted(ctx, row.warning, 'warning')},
-      {title: 'Passing', class: 'num', render: (row) => counted(ctx, row.passing, 'passing')},
+      {title: 'Instances', class: 'num narrow', render: (row) => STATUSES.filter((one) => row[one]).reverse().map((one) => [' ', counted(ctx, row[one], one)])},
+      {title: 'Critical', class: 'num wide', render: (row) => counted(ctx, row.critical, 'critical')},
+      {title: 'Warning', class: 'num wide', render: (row) => counted(ctx, row.warning, 'warning')},
+      {title: 'Passing', class: 'num wide', render: (row) => counted(ctx, row.passing, 'passing')},
       {title: 'Instances', class: 'num wide', render: (row) => format.count(row.instances)},
       {title: 'Tags', class: 'wide', render: (row) => tags(ctx, row.tags, row.more_tags)},
     ],
@@ -117,8 +119,8 @@ function serviceList(ctx) {
     timer = setTimeout(refresh, LIST_MS);
   }
 
-  const node = el('div', {class: 'stack'}, el('h1', null, title),
-    parts.panel('All services', {end: total}, el('div', {class: 'tools'}, text.node, tag.node, status.node),
+  const node = el('div', {class: 'stack'}, el('h1', {class: 'aside'}, title),
+    parts.panel('Services', {end: total}, el('div', {class: 'tools'}, text.node, tag.node, status.node),
       table.node, state));
   return {
     node,
@@ -157,7 +159,7 @@ function service(ctx, name, again) {
       {title: 'Status', render: (row) => [parts.health(row.status),
         row.maintenance ? ' ' : null, row.maintenance ? parts.health('maintenance', `the ${row.maintenance} is in maintenance`) : null]},
       {title: 'Node', render: (row) => row.node},
-      {title: 'Address', render: (row) => el('span', {class: 'mono'}, where(row))},
+      {title: 'Address', class: 'wide', render: (row) => el('span', {class: 'mono'}, where(row))},
       {title: 'Tags', class: 'wide', render: (row) => tags(ctx, row.tags)},
     ],
   });

@@ -15,12 +15,12 @@ export function mount(root, {api, live, may}) {
   const state = el('div', {class: 'list-state', role: 'status'});
   const total = el('span');
   let due = 0, typed = 0, isOver = false;
-  const filter = el('input', {id: 'session-filter', type: 'search', autocomplete: 'off', spellcheck: 'false',
+  const filter = el('input', {type: 'search', autocomplete: 'off', spellcheck: 'false',
     oninput: () => { clearTimeout(typed); typed = setTimeout(() => pages.begin(), 250); }});
   const table = parts.table({
     caption: 'Sessions', rowKey: (one) => one.id, height: tall(280), rowHeight: ROW, onEnd: () => pages.more(),
     columns: [
-      {title: 'Session', render: (one) => [el('strong', null, one.name || '(no name)'), 
+      {title: 'Session', render: (one) => [el('strong', null, one.name || '(no name)'),
         el('div', {class: 'hint mono wide'}, one.id), el('div', {class: 'hint narrow'}, one.keys.length ? keys(one) : one.node)]},
       {title: 'Holder', class: 'wide', render: (one) => one.node},
       {title: 'TTL left', class: 'num', render: left},
@@ -36,7 +36,7 @@ export function mount(root, {api, live, may}) {
     set: (rows) => table.set(rows), say: told,
   });
   const list = el('div', {class: 'stack'}, el('div', {class: 'tools'},
-    el('div', {class: 'field grow'}, el('label', {for: 'session-filter'}, 'Name, id, holder or key has'), filter)), table.node);
+    el('label', {class: 'field grow'}, el('span', {class: 'hint'}, 'Name, id, holder or key has'), filter)), table.node);
   root.append(el('h1', {class: 'aside'}, title), parts.panel('Sessions', {end: total}, list, state));
 
   function told({isBusy, error, isEmpty, rows}) {

@@ -107,7 +107,7 @@ export function mount(root, {api, live, node}) {
     }
     for (const {title: name, series, unit, sum} of CHARTS) {
       if (!charts.has(name)) {
-        charts.set(name, board.chart(uPlot, name, unit));
+        charts.set(name, board.chart(uPlot, name, unit, unit === format.bytes));
         grid.append(charts.get(name).node);
       }
       charts.get(name).set(kept.times, lines(kept, series, sum, who));
