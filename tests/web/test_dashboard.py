@@ -126,6 +126,23 @@ def test_every_page_is_right_for_every_width_and_for_those_who_do_not_see_it(
     assert serious == {}
 
 
+def test_a_timeline_that_is_longer_than_its_place_is_scrolled_by_keys(opened, cluster):
+    page = opened(cluster.nodes[0].address, "#/sessions").page
+
+    def long(route):
+        told = route.fetch().json()
+        route.fulfill(json={**told, "events": told["events"] * 60})
+
+    page.route("**/v1/timeline", long)
+    page.get_by_role("link", name="Cluster", exact=True).click()
+    timeline = page.get_by_role("list", name="What happened")
+    expect(timeline.locator("li").nth(40)).to_be_attached()
+    assert timeline.evaluate("(it) => it.scrollHeight > it.clientHeight")
+    timeline.focus()
+    page.keyboard.press("PageDown")
+    page.wait_for_function("it => it.scrollTop > 0", arg=timeline.element_handle())
+
+
 def test_charts_are_never_wider_than_the_window_also_before_they_know_its_width(opened, cluster):
     page = opened(cluster.nodes[0].address).page
     page.add_init_script("""
@@ -276,7 +293,7 @@ def test_a_name_that_looks_like_html_is_shown_as_the_text_it_is(opened, cluster)
 
     expect(page.locator("main")).to_contain_text(HOSTILE)
     page.goto(f"http://{cluster.nodes[0].address}/ui/#/dns")
-    page.get_by_label("Name").fill(HOSTILE)
+    page.get_by_label("Name", exact=True).fill(HOSTILE)
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.locator(".command code")).to_contain_text(f"'{HOSTILE}' A")
     assert page.evaluate("window.hacked") is None
@@ -376,7 +393,7 @@ def test_a_session_is_destroyed(opened, cluster):
 def test_dns_answers_as_dig_does(opened, cluster):
     node = cluster.nodes[0]
     page = opened(node.address, "#/dns").page
-    page.get_by_label("Name").fill("_hstore._tcp.hstore.local")
+    page.get_by_label("Name", exact=True).fill("_hstore._tcp.hstore.local")
     page.get_by_label("Type").select_option("SRV")
     page.get_by_role("button", name="Ask", exact=True).click()
 

@@ -18,7 +18,7 @@ export function mount(root, context) {
   const verdict = el('section', {class: 'verdict', 'aria-live': 'polite'});
   const figures = el('dl', {class: 'figures'});
   const alarms = el('div', {class: 'alarms', 'aria-label': 'Alarms', role: 'region', hidden: true});
-  const happened = el('ol', {class: 'timeline'});
+  const happened = el('ol', {class: 'timeline', tabindex: '0', 'aria-label': 'What happened'});
   const settings = el('div');
   const nobody = el('p', {class: 'muted', hidden: true}, 'None is known here yet. A node that joins learns them from the leader, which takes a moment.');
   const history = new Map();

@@ -164,7 +164,7 @@ function service(ctx, name, again) {
     ],
   });
   const details = el('div', {class: 'stack', id: 'instance'});
-  const changes = el('ol', {class: 'history'});
+  const changes = el('ol', {class: 'history', tabindex: '0', 'aria-label': 'Changes of the checks'});
   const node = el('div', {class: 'stack'},
     el('p', {class: 'crumbs'}, el('a', {href: '#/services'}, 'All services'), ' / ', el('span', null, name)),
     el('h1', null, name),
